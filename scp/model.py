@@ -1,0 +1,164 @@
+"""What travels between the stages: frozen dataclasses, nothing that knows a socket or SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One object as it came in: the dataset stream and what the command set said of it.
+
+    ``dataset`` is the stream of PS3.5, without preamble and File Meta Information, encoded in
+    ``transfer_syntax``. ``received_at`` is UTC.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    dataset: bytes
+    calling_aet: str
+    called_aet: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What policy and index may ask of an object.
+
+    ``attributes`` maps the keywords of PS3.6 to text: the top level of the dataset without its
+    sequences and bulk values, several values joined by a backslash, person names with all their
+    component groups. ``readable`` is false when the dataset could not be followed to its end.
+    """
+
+    attributes: Mapping[str, str]
+    transfer_syntax: str
+    size: int
+    calling_aet: str = ""
+    called_aet: str = ""
+    readable: bool = True
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One form that was tried for an object, and how it went.
+
+    ``outcome`` is ``kept``, ``refused`` (cannot take it), ``wrong`` (did not reproduce it),
+    ``larger`` (no gain) or ``beaten`` (another form was smaller). ``size`` is the stored size in
+    bytes where one was reached; ``seconds`` includes the proof.
+    """
+
+    form: str
+    outcome: str
+    reason: str = ""
+    size: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What a stored dataset lacks to become the received one again, byte for byte.
+
+    The header of the stored dataset, brought to the received encoding's canonical form, agrees with
+    the received one in its first ``prefix`` and last ``suffix`` bytes; ``middle`` stands between.
+    ``vr`` is the VR of the received pixel data, ``planar`` its Planar Configuration and ``tail``
+    what followed the last frame. docs/format.md specifies it.
+    """
+
+    prefix: int
+    suffix: int
+    middle: bytes
+    vr: str
+    planar: int
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What zscp remembers of an object, kept in its File Meta Information (docs/format.md)."""
+
+    transfer_syntax: str  # as received
+    sha256: str  # of the received dataset stream, hexadecimal
+    size: int  # of the received dataset stream, bytes
+    received_at: datetime
+    calling_aet: str
+    called_aet: str
+    rule: str
+    form: str
+    codec: str = ""  # library, version and parameters
+    readable: bool = True
+    fault: str = ""
+    restoration: Restoration | None = None
+    pixels_sha256: str = ""  # of the decoded frames, when the received codestream was replaced
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One stored SOP instance as the index knows it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    key: str  # in the object store
+    form: str
+    transfer_syntax: str  # at rest
+    stored_size: int
+    stored_sha256: str
+    received_transfer_syntax: str
+    received_size: int
+    received_sha256: str
+    received_at: datetime
+    calling_aet: str
+    rule: str
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class QueryKey:
+    """One attribute of a query's identifier; an empty ``value`` is universal matching."""
+
+    keyword: str
+    vr: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """An identifier of PS3.4 C.4, checked.
+
+    ``root`` is ``PATIENT`` or ``STUDY``; ``level`` is one of :data:`LEVELS`. ``relational`` and
+    ``combined_datetime`` are true when they were negotiated.
+    """
+
+    root: str
+    level: str
+    keys: tuple[QueryKey, ...]
+    relational: bool = False
+    combined_datetime: bool = False
+
+
+LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+UNIQUE_KEYS: Mapping[str, str] = {
+    "PATIENT": "PatientID",
+    "STUDY": "StudyInstanceUID",
+    "SERIES": "SeriesInstanceUID",
+    "IMAGE": "SOPInstanceUID",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a received object.
+
+    ``outcome`` is ``kept``, ``duplicate`` (held already with this content), ``replaced`` or
+    ``discarded`` (held with other content, and the older one stays).
+    """
+
+    outcome: str
+    instance: Instance
+    attempts: tuple[Attempt, ...] = field(default=())

@@ -1,0 +1,113 @@
+"""The transfer syntaxes of PS3.5 Annex A and PS3.6 Annex A, as one table.
+
+Everything that zscp knows about a transfer syntax is a column here; what can be decoded and encoded
+is said by the codecs' table (:mod:`scp.encoding.codecs.table`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Content(Enum):
+    """What pixel data looks like inside a transfer syntax."""
+
+    NATIVE = "native"  # samples as they are
+    LOSSLESS = "lossless"  # a codestream that always reproduces the samples
+    EITHER = "lossy or lossless"  # a codestream that may have lost something already
+    VIDEO = "video"  # a stream over all frames; passed through untouched
+    REFERENCED = "referenced"  # pixel data lies elsewhere (JPIP); passed through untouched
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSyntax:
+    """One row: how the dataset is encoded, and what its pixel data holds."""
+
+    uid: str
+    keyword: str
+    content: Content
+    explicit_vr: bool = True
+    little_endian: bool = True
+    deflated: bool = False
+
+    @property
+    def encapsulated(self) -> bool:
+        """Pixel Data is a sequence of fragments (PS3.5 A.4)."""
+        return self.uid not in _NOT_ENCAPSULATED
+
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+RLE = "1.2.840.10008.1.2.5"
+JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
+JPEGLS = "1.2.840.10008.1.2.4.80"
+JPEG2000 = "1.2.840.10008.1.2.4.90"
+JPEGXL = "1.2.840.10008.1.2.4.110"
+HTJ2K = "1.2.840.10008.1.2.4.201"
+HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
+
+_JPEG = "1.2.840.10008.1.2.4."
+_NATIVE, _LOSSLESS, _EITHER = Content.NATIVE, Content.LOSSLESS, Content.EITHER
+_VIDEO, _REFERENCED = Content.VIDEO, Content.REFERENCED
+
+TABLE: tuple[TransferSyntax, ...] = (
+    TransferSyntax(EXPLICIT, "ExplicitVRLittleEndian", _NATIVE),
+    TransferSyntax(IMPLICIT, "ImplicitVRLittleEndian", _NATIVE, explicit_vr=False),
+    TransferSyntax(BIG_ENDIAN, "ExplicitVRBigEndian", _NATIVE, little_endian=False),
+    TransferSyntax(DEFLATED, "DeflatedExplicitVRLittleEndian", _NATIVE, deflated=True),
+    TransferSyntax(ENCAPSULATED_UNCOMPRESSED, "EncapsulatedUncompressedExplicitVRLittleEndian", _LOSSLESS),
+    TransferSyntax(HTJ2K, "HTJ2KLossless", _LOSSLESS),
+    TransferSyntax(HTJ2K_RPCL, "HTJ2KLosslessRPCL", _LOSSLESS),
+    TransferSyntax(JPEGXL, "JPEGXLLossless", _LOSSLESS),
+    TransferSyntax(JPEGLS, "JPEGLSLossless", _LOSSLESS),
+    TransferSyntax(JPEG2000, "JPEG2000Lossless", _LOSSLESS),
+    TransferSyntax(JPEG_LOSSLESS_SV1, "JPEGLosslessSV1", _LOSSLESS),
+    TransferSyntax(_JPEG + "57", "JPEGLossless", _LOSSLESS),
+    TransferSyntax(_JPEG + "92", "JPEG2000MCLossless", _LOSSLESS),
+    TransferSyntax(RLE, "RLELossless", _LOSSLESS),
+    TransferSyntax("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", _LOSSLESS),
+    TransferSyntax(_JPEG + "203", "HTJ2K", _EITHER),
+    TransferSyntax(_JPEG + "112", "JPEGXL", _EITHER),
+    TransferSyntax(_JPEG + "111", "JPEGXLJPEGRecompression", _EITHER),
+    TransferSyntax(_JPEG + "91", "JPEG2000", _EITHER),
+    TransferSyntax(_JPEG + "93", "JPEG2000MC", _EITHER),
+    TransferSyntax(_JPEG + "81", "JPEGLSNearLossless", _EITHER),
+    TransferSyntax(_JPEG + "51", "JPEGExtended12Bit", _EITHER),
+    TransferSyntax(_JPEG + "50", "JPEGBaseline8Bit", _EITHER),
+    TransferSyntax(_JPEG + "100", "MPEG2MPML", _VIDEO),
+    TransferSyntax(_JPEG + "100.1", "MPEG2MPMLF", _VIDEO),
+    TransferSyntax(_JPEG + "101", "MPEG2MPHL", _VIDEO),
+    TransferSyntax(_JPEG + "101.1", "MPEG2MPHLF", _VIDEO),
+    TransferSyntax(_JPEG + "102", "MPEG4HP41", _VIDEO),
+    TransferSyntax(_JPEG + "102.1", "MPEG4HP41F", _VIDEO),
+    TransferSyntax(_JPEG + "103", "MPEG4HP41BD", _VIDEO),
+    TransferSyntax(_JPEG + "103.1", "MPEG4HP41BDF", _VIDEO),
+    TransferSyntax(_JPEG + "104", "MPEG4HP422D", _VIDEO),
+    TransferSyntax(_JPEG + "104.1", "MPEG4HP422DF", _VIDEO),
+    TransferSyntax(_JPEG + "105", "MPEG4HP423D", _VIDEO),
+    TransferSyntax(_JPEG + "105.1", "MPEG4HP423DF", _VIDEO),
+    TransferSyntax(_JPEG + "106", "MPEG4HP42STEREO", _VIDEO),
+    TransferSyntax(_JPEG + "106.1", "MPEG4HP42STEREOF", _VIDEO),
+    TransferSyntax(_JPEG + "107", "HEVCMP51", _VIDEO),
+    TransferSyntax(_JPEG + "108", "HEVCM10P51", _VIDEO),
+    TransferSyntax(_JPEG + "94", "JPIPReferenced", _REFERENCED),
+    TransferSyntax(_JPEG + "95", "JPIPReferencedDeflate", _REFERENCED, deflated=True),
+    TransferSyntax(_JPEG + "204", "JPIPHTJ2KReferenced", _REFERENCED),
+    TransferSyntax(_JPEG + "205", "JPIPHTJ2KReferencedDeflate", _REFERENCED, deflated=True),
+)
+_NOT_ENCAPSULATED = {row.uid for row in TABLE if row.content in (_NATIVE, _REFERENCED)}
+BY_UID: dict[str, TransferSyntax] = {row.uid: row for row in TABLE}
+BY_KEYWORD: dict[str, TransferSyntax] = {row.keyword: row for row in TABLE}
+
+
+def lookup(uid: str) -> TransferSyntax:
+    """The row of ``uid``.
+
+    One that the table does not hold (a private one) counts as explicit VR little endian with pixel
+    data that nothing here can read: such an object is kept and served as it was received.
+    """
+    return BY_UID.get(uid) or TransferSyntax(uid, uid, Content.REFERENCED)
