@@ -11,6 +11,7 @@
     │   └── DuplicateRejected     the instance is held with other content, and policy says reject
     ├── QueryError                an identifier that the standard does not allow
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
+    ├── DestinationUnreachable    a peer that does not answer, or refuses the association
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
@@ -61,6 +62,10 @@ class QueryError(ZscpError):
 
 class DestinationUnknown(ZscpError):
     """A C-MOVE names a destination that is not among the configured peers."""
+
+
+class DestinationUnreachable(ZscpError):
+    """A peer that zscp opens an association to does not answer, or refuses it."""
 
 
 class CodecError(ZscpError):

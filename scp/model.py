@@ -92,7 +92,7 @@ class Provenance:
     readable: bool = True
     fault: str = ""
     restoration: Restoration | None = None
-    pixels_sha256: str = ""  # of the decoded frames, when the received codestream was replaced
+    native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -149,6 +149,17 @@ UNIQUE_KEYS: Mapping[str, str] = {
     "SERIES": "SeriesInstanceUID",
     "IMAGE": "SOPInstanceUID",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The transfer syntaxes that a peer would rather have, best first.
+
+    They go behind the stored one, which costs nothing, or ``before_stored``.
+    """
+
+    preferred: tuple[str, ...] = ()
+    before_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+# make help lists the targets. Everything is installed into .venv and nowhere else, but for DCMTK's
+# command-line tools, which the tests use as real peers.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check demo clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP) ## create .venv and install zscp with its tools into it
+
+# The stamp is written last, so that a setup that broke off runs again.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: setup ## serve with the defaults, data in ./zscp-data
+	$(BIN)/zscp serve
+
+test: setup ## run all tests; installs DCMTK where it is missing
+	scripts/install-dcmtk.sh
+	$(BIN)/python -m pytest
+
+check: setup ## lint, formatting, types, and which module may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: setup ## start a node, store, query and retrieve, and show what it saved
+	$(BIN)/python scripts/demo.py
+
+clean: ## remove .venv and caches; never the data in ./zscp-data
+	rm -rf .venv build *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,263 @@
+"""What an admin can choose: the models of conf/zscp.toml, with every default.
+
+Values are described in :mod:`scp.config_values`, their sources in :mod:`scp.config_sources`; each key
+is explained to its reader in conf/zscp.toml, which a test keeps equal to the defaults here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from scp.config_sources import override, read_file, tell
+from scp.config_values import (
+    AeTitle,
+    Bytes,
+    Count,
+    Duration,
+    Forms,
+    IndexUrl,
+    Match,
+    Seconds,
+    StorageUrl,
+    Switch,
+    TransferSyntaxes,
+    Workers,
+    list_of_tables,
+    refuse_lossy,
+    unique,
+)
+from scp.errors import ConfigurationError
+
+
+class _Table(BaseModel):
+    """A table of the file: never changed once read, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
+class NodeSettings(_Table):
+    """Who this node is, and where it listens. Port 0 takes any that is free."""
+
+    aet: AeTitle = "ZSCP"
+    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - an archive serves its network
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 11112
+    workers: Workers = "auto"
+
+
+class StorageSettings(_Table):
+    """Where objects lie; ``reserve`` is the disk space in bytes that stays free."""
+
+    url: StorageUrl = "file://zscp-data/objects"
+    reserve: Bytes = 10**9
+    duplicates: Literal["replace", "keep", "reject"] = "replace"
+
+    @property
+    def path(self) -> Path:
+        """The folder of the objects; a relative one counts from the working directory."""
+        return Path(self.url.removeprefix("file://"))
+
+
+class IndexSettings(_Table):
+    """The database that answers queries."""
+
+    url: IndexUrl = "sqlite:///zscp-data/index.db"
+
+    @property
+    def path(self) -> Path:
+        """The database's file; a relative one counts from the working directory."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class AccessSettings(_Table):
+    """Who may associate, and what may be stored."""
+
+    allow: Literal["any", "known"] = "any"
+    check_called_aet: Switch = True
+    unknown_sop_classes: Switch = True
+
+
+class QuerySettings(_Table):
+    """How C-FIND, C-MOVE and C-GET take identifiers; ``max_matches`` 0 is no limit."""
+
+    hierarchy: Literal["strict", "lenient"] = "strict"
+    max_matches: Count = 0
+
+
+class LimitSettings(_Table):
+    """What one peer, or all together, may take."""
+
+    associations: Annotated[int, Field(strict=True, ge=1)] = 100
+    # PS3.8 D.1 has 0 for "no limit", but a receive buffer needs one; 16 MiB is far beyond any gain.
+    pdu_bytes: Annotated[int, Field(strict=True, ge=4096, le=2**24)] = 131_072
+    idle_seconds: Seconds = 300.0
+    acse_seconds: Seconds = 30.0
+    dimse_seconds: Seconds = 60.0
+    connect_seconds: Seconds = 10.0
+
+
+class LogSettings(_Table):
+    """What is logged, and in which shape; ``patients`` lets names and ids through."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    patients: Switch = False
+
+
+class Peer(_Table):
+    """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs."""
+
+    aet: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
+    link_mbps: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    prefer: TransferSyntaxes = ()
+
+
+class Stage(_Table):
+    """One form, or several to choose from, and when it applies: ``after`` in seconds.
+
+    ``forms`` is written ``form`` in the file. ``wrap``, ``level`` and ``effort`` None are the form's
+    own defaults.
+    """
+
+    forms: Annotated[Forms, Field(alias="form")]
+    after: Duration = None
+    after_access: Duration = None
+    level: Annotated[int, Field(strict=True, ge=1, le=22)] | None = None
+    effort: Annotated[int, Field(strict=True, ge=1, le=9)] | None = None
+    wrap: Literal["auto", "zstd", "none"] | None = None
+    dictionary: Switch = False
+    keep: Literal["first", "smallest"] = "first"
+    lossy: Annotated[Switch, AfterValidator(refuse_lossy)] = False
+    quality: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
+    max_error: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
+    store: Annotated[str, Field(min_length=1)] | None = None
+
+
+def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Stages as they will apply: one on receive, the others by time."""
+    if not stages:
+        raise ValueError('names no stage; write, say, [ { form = "htj2k" } ]')
+    if stages[0].after or stages[0].after_access is not None:
+        raise ValueError(
+            '[0] must apply on receive; leave out its times, or put { form = "received" } before it'
+        )
+    for number, stage in enumerate(stages[1:], 1):
+        if stage.after is None and stage.after_access is None:
+            raise ValueError(f"[{number}] has no time, but only [0] applies on receive; give it an `after`")
+    times = [stage.after for stage in stages if stage.after is not None]
+    if times != sorted(times):
+        raise ValueError("must stand in ascending order of `after`")
+    return stages
+
+
+class PolicyRule(_Table):
+    """What becomes of the objects that ``match``; an empty one matches every object."""
+
+    name: Annotated[str, Field(min_length=1)]
+    match: Match = Field(default_factory=dict)
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(list_of_tables), AfterValidator(_in_order)]
+
+    @property
+    def on_receive(self) -> Stage:
+        """The stage that applies before a C-STORE is answered: always the first."""
+        return self.stages[0]
+
+    @property
+    def later(self) -> tuple[Stage, ...]:
+        """The stages that apply afterwards, by time."""
+        return self.stages[1:]
+
+
+_COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
+DEFAULT_POLICY: tuple[PolicyRule, ...] = (
+    PolicyRule(
+        name="already compressed",
+        match={"transfer_syntax": _COMPRESSED},
+        stages=(Stage(forms=("received",), wrap="auto"),),
+    ),
+    PolicyRule(name="everything else", stages=(Stage(forms=("htj2k",)),)),
+)
+
+
+def _some_rules(rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:
+    if not rules:
+        raise ValueError("has no rule; leave the key out for the default policy")
+    return rules
+
+
+class Settings(_Table):
+    """The whole configuration. ``peer`` and ``policy`` are named as their tables in the file."""
+
+    node: NodeSettings = NodeSettings()
+    storage: StorageSettings = StorageSettings()
+    index: IndexSettings = IndexSettings()
+    access: AccessSettings = AccessSettings()
+    query: QuerySettings = QuerySettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+    peer: Annotated[
+        tuple[Peer, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(unique(lambda peer: peer.aet, "AE title")),
+    ] = ()
+    policy: Annotated[
+        tuple[PolicyRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(_some_rules),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = DEFAULT_POLICY
+
+    def peer_named(self, aet: str) -> Peer | None:
+        """The peer with this AE title, padded or not, or None."""
+        return next((peer for peer in self.peer if peer.aet == aet.strip(" ")), None)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of the file at ``path``, or the defaults, with those of ``environ`` over them.
+
+    ConfigurationError names every fault at once: the file, the key, what is wrong, what would be right.
+    """
+    tables = read_file(path) if path else {}
+    origins, faults = override(tables, environ, Settings)
+    try:
+        settings = Settings.model_validate(tables, by_alias=True, by_name=False)
+    except ValidationError as error:
+        faults += tell(error, Settings, origins)
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise ConfigurationError(f"{path or 'The environment'} cannot be used:{listed}")
+    return settings
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is set but has no effect, a line each: ``zscp check`` shows them."""
+    lines = []
+    if settings.node.workers not in ("auto", 1):
+        lines.append("node.workers: this version serves from one process")
+    for number, rule in enumerate(settings.policy):
+        lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
+        if not rule.match and number + 1 < len(settings.policy):
+            lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    return lines
+
+
+_UNUSED_FORMS = ("jpeg-lossless", "jpegxl-recompression")
+
+
+def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
+    for number, stage in enumerate(rule.stages):
+        place = f"stages[{number}]"
+        if number > 0:
+            yield f"{place}: later stages are not in use in this version"
+        for form in stage.forms:
+            if form in _UNUSED_FORMS:
+                yield f"{place}.form: {form} is not in use in this version"
+        if stage.dictionary:
+            yield f"{place}.dictionary: not in use in this version"
+        if stage.store is not None:
+            yield f"{place}.store: not in use in this version"

@@ -1,0 +1,77 @@
+"""SOP classes and transfer syntaxes that are accepted, as tables, and the order of preference among them.
+
+README's conformance table says the same in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pynetdicom import build_context
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.sop_class import uid_to_service_class
+
+from scp import syntaxes
+from scp.syntaxes import BY_UID, Content
+
+VERIFICATION = "1.2.840.10008.1.1"
+_QUERY_RETRIEVE = "1.2.840.10008.5.1.4.1.2."
+# SOP class → its information model's root (PS3.4 C.6).
+FIND = {_QUERY_RETRIEVE + "1.1": "PATIENT", _QUERY_RETRIEVE + "2.1": "STUDY"}
+MOVE = {_QUERY_RETRIEVE + "1.2": "PATIENT", _QUERY_RETRIEVE + "2.2": "STUDY"}
+GET = {_QUERY_RETRIEVE + "1.3": "PATIENT", _QUERY_RETRIEVE + "2.3": "STUDY"}
+
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_STANDARD_ROOT = "1.2.840.10008."
+_VIDEO_CLASSES = {_STORAGE_ROOT + "77.1.1.1", _STORAGE_ROOT + "77.1.2.1", _STORAGE_ROOT + "77.1.4.1"}
+
+# Identifiers of C-FIND and the like hold no pixel data.
+COMMAND_SYNTAXES = (syntaxes.EXPLICIT, syntaxes.IMPLICIT, syntaxes.DEFLATED, syntaxes.BIG_ENDIAN)
+
+
+def _preference(row: syntaxes.TransferSyntax) -> tuple[int, int]:
+    """What is accepted first when one presentation context proposes several.
+
+    Uncompressed first: it asks no work of the peer, cannot be lossy, and anything can be sent in it.
+    Then what is always lossless, then what may not be; an encoder is never led into loss.
+    """
+    order = (Content.NATIVE, Content.LOSSLESS, Content.EITHER, Content.VIDEO, Content.REFERENCED)
+    return order.index(row.content), syntaxes.TABLE.index(row)
+
+
+STORAGE_SYNTAXES = tuple(row.uid for row in sorted(syntaxes.TABLE, key=_preference))
+_VIDEO_FIRST = tuple(sorted(STORAGE_SYNTAXES, key=lambda uid: BY_UID[uid].content is not Content.VIDEO))
+
+
+def is_storage(sop_class: str, unknown_too: bool) -> bool:
+    """Whether objects of a SOP class are stored.
+
+    One that pynetdicom has no service for counts as storage where ``unknown_too``, unless it is the
+    standard's own and no storage class.
+    """
+    service = uid_to_service_class(sop_class)
+    if service is StorageServiceClass:
+        return True
+    standard = sop_class.startswith(_STANDARD_ROOT) and not sop_class.startswith(_STORAGE_ROOT)
+    return unknown_too and service is ServiceClass and not standard
+
+
+def supported(
+    proposed: Iterable[PresentationContext], unknown_too: bool, preferred: Iterable[str] = ()
+) -> list[PresentationContext]:
+    """What this node supports of what a peer proposes; one context an abstract syntax.
+
+    Storage is offered in both roles, so that C-GET may ask for its own (PS3.4 C.5.3). ``preferred``
+    transfer syntaxes of a configured peer go before all others.
+    """
+    contexts = []
+    for uid in dict.fromkeys(str(context.abstract_syntax) for context in proposed):
+        if uid == VERIFICATION or uid in FIND or uid in MOVE or uid in GET:
+            contexts.append(build_context(uid, list(COMMAND_SYNTAXES)))
+        elif is_storage(uid, unknown_too):
+            order = _VIDEO_FIRST if uid in _VIDEO_CLASSES else STORAGE_SYNTAXES
+            context = build_context(uid, list(dict.fromkeys([*preferred, *order])))
+            context.scu_role = context.scp_role = True
+            contexts.append(context)
+    return contexts

@@ -1,0 +1,42 @@
+"""Query service: C-FIND in Patient Root and Study Root (PS3.4 C.4.1)."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from scp.archive import Archive
+from scp.config import QuerySettings
+from scp.dimse.association import Exchange
+from scp.dimse.contexts import FIND
+from scp.dimse.identifier import answer, query_of, read_identifier, write_identifier
+from scp.dimse.status import CANCELLED, PENDING, SUCCESS
+from scp.telemetry import RequestEvent
+
+
+def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings, aet: str) -> None:
+    """Answer a C-FIND: one pending response a match, as the index finds them."""
+    identifier = read_identifier(exchange.request.Identifier, exchange.transfer_syntax)
+    negotiated = exchange.association.extended(exchange.abstract_syntax)
+    query = query_of(
+        identifier,
+        FIND[exchange.abstract_syntax],
+        strict=settings.hierarchy == "strict",
+        relational=negotiated.relational,
+        combined_datetime=negotiated.combined_datetime,
+    )
+    event.add(root=query.root, level=query.level, keys=[key.keyword for key in query.keys if key.value])
+    service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": aet, "InstanceAvailability": "ONLINE"}
+    matches, status = 0, SUCCESS
+    with closing(archive.find(query)) as found:  # type: ignore[type-var]
+        for match in found:
+            if exchange.cancelled:
+                status = CANCELLED
+                break
+            if matches == settings.max_matches > 0:
+                event.add(limited=True)
+                break
+            result = write_identifier(answer(identifier, match, service), exchange.transfer_syntax)
+            exchange.respond(PENDING, dataset=result)
+            matches += 1
+    exchange.respond(status)
+    event.add(status=status, matches=matches)

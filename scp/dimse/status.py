@@ -1,0 +1,59 @@
+"""Error class → DIMSE status, one table (PS3.4 B.2.3, C.4.1.1.4, C.4.2.1.5, C.4.3.1.4; PS3.7 Annex C)."""
+
+from __future__ import annotations
+
+from scp.errors import (
+    CodecError,
+    DestinationUnknown,
+    DuplicateRejected,
+    NoLosslessWay,
+    ObjectDamaged,
+    ObjectMissing,
+    OutOfResources,
+    QueryError,
+    UidMismatch,
+    UnidentifiedDataset,
+    UnreadableDataset,
+)
+
+SUCCESS = 0x0000
+PENDING = 0xFF00
+PENDING_UNSUPPORTED_KEYS = 0xFF01  # optional keys were asked for that are not held
+CANCELLED = 0xFE00
+WARNING_SUBOPERATIONS = 0xB000  # complete, one or more failures
+UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+UNABLE_TO_PROCESS = 0xC000
+
+_TABLE: tuple[tuple[type[Exception], int], ...] = (
+    (OutOfResources, 0xA700),
+    (DestinationUnknown, 0xA801),
+    (UidMismatch, 0xA900),
+    (QueryError, 0xA900),
+    (DuplicateRejected, 0x0111),
+    (UnidentifiedDataset, 0xC001),
+    (UnreadableDataset, 0xC002),
+    (ObjectMissing, 0xC003),
+    (ObjectDamaged, 0xC004),
+    (NoLosslessWay, 0xC005),
+    (CodecError, 0xC006),
+    (Exception, UNABLE_TO_PROCESS),
+)
+# (0000,0902) is an LO: 64 characters, no backslash.
+_LONGEST_COMMENT = 64
+
+
+def status_of(error: Exception) -> int:
+    """The status that answers an error."""
+    return next(status for kind, status in _TABLE if isinstance(error, kind))
+
+
+def comment_of(text: str) -> str:
+    """The Error Comment that goes with it, cut to what fits."""
+    plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
+    return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
+
+
+def is_warning(status: int) -> bool:
+    """Whether a C-STORE sub-operation with this status was done, with a warning."""
+    return status in (0x0001, 0x0107, 0x0116) or status >> 12 == 0xB

@@ -1,0 +1,45 @@
+"""Storage service, as SCP (PS3.4 Annex B)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from scp.archive import Archive
+from scp.dimse.association import Exchange
+from scp.dimse.status import SUCCESS
+from scp.model import Received
+from scp.telemetry import RequestEvent
+
+
+def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
+    """Keep an object, and say Success only when it is durable and indexed (invariant 1)."""
+    request = exchange.request
+    received = Received(
+        sop_class_uid=str(request.AffectedSOPClassUID or ""),
+        sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
+        transfer_syntax=exchange.transfer_syntax,
+        dataset=request.DataSet.getvalue() if request.DataSet else b"",
+        calling_aet=exchange.calling_aet,
+        called_aet=exchange.called_aet,
+        received_at=datetime.now(UTC),
+    )
+    event.add(
+        sop_class=received.sop_class_uid,
+        sop_instance=received.sop_instance_uid,
+        transfer_syntax=received.transfer_syntax,
+        bytes_received=len(received.dataset),
+    )
+    kept = archive.ingest(received)
+    event.add(
+        outcome=kept.outcome,
+        study=kept.instance.study_instance_uid,
+        form=kept.instance.form,
+        bytes_kept=kept.instance.stored_size,
+    )
+    if not kept.instance.readable:
+        event.add(readable=False)
+    fallen_back = [f"{tried.form}: {tried.outcome} {tried.reason}" for tried in kept.attempts if tried.reason]
+    if fallen_back:
+        event.add(fallen_back=fallen_back)
+    exchange.respond(SUCCESS)
+    event.add(status=SUCCESS)

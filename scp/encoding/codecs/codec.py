@@ -1,0 +1,88 @@
+"""What an image codec is: a row of data and two functions over one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scp.encoding.pixels import Frame, PixelFormat
+from scp.errors import CannotDecode
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One image codec.
+
+    ``name`` is its form's name in a policy, ``writes`` the transfer syntax it encodes (empty: it only
+    decodes), ``reads`` those it decodes. ``refuses`` says why a pixel format cannot be taken, or
+    nothing. ``encode`` takes a frame and an effort (0: the codec's default), and may raise
+    CannotEncode for what only the samples show; ``decode`` raises CannotDecode. Either may raise
+    whatever its library raises; :mod:`scp.encoding.transcode` translates. ``photometric`` is what the
+    encoded frame's Photometric Interpretation is, ``restored`` what a decoded one's is.
+    ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is cheaper.
+    """
+
+    name: str
+    library: str
+    writes: str
+    reads: tuple[str, ...]
+    refuses: Callable[[PixelFormat], str]
+    encode: Callable[[Frame, PixelFormat, int], bytes]
+    decode: Callable[[bytes, PixelFormat], Frame]
+    photometric: Callable[[PixelFormat], str]
+    rank: int = 0
+
+
+def same_photometric(form: PixelFormat) -> str:
+    """For codecs that code samples as they come."""
+    return form.photometric
+
+
+def refuse_unless(form: PixelFormat, *, bits: tuple[int, ...], samples: tuple[int, ...] = (1, 3)) -> str:
+    """The common refusals: Bits Allocated, Samples per Pixel, signed colour."""
+    if form.bits_allocated not in bits:
+        return f"Bits Allocated is {form.bits_allocated}"
+    if form.samples not in samples:
+        return f"Samples per Pixel is {form.samples}"
+    if form.samples > 1 and form.signed:
+        return "signed colour samples"
+    return ""
+
+
+def fitted(samples: Frame, form: PixelFormat) -> Frame:
+    """What a library decoded, in the shape and type that the Image Pixel module describes.
+
+    Codestreams that do not know of signs (JPEG, JPEG-LS, JPEG XL), or that disagree with Pixel
+    Representation, hold two's complement of Bits Stored. Raises CannotDecode where shapes disagree.
+    """
+    if samples.shape != form.shape:
+        raise CannotDecode(f"the codestream holds {samples.shape}, the header describes {form.shape}")
+    if samples.dtype == form.dtype:
+        return samples
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize > form.dtype.itemsize:
+        raise CannotDecode(f"the codestream holds {samples.dtype}, the header describes {form.dtype}")
+    wide = samples.astype(f"<i{max(form.dtype.itemsize * 2, 2)}")
+    span = 1 << form.bits_stored
+    if form.signed and samples.dtype.kind == "u" and samples.dtype.itemsize == form.dtype.itemsize:
+        wide = _signed(wide, form, samples.dtype)
+    elif not form.signed:
+        wide = np.where(wide < 0, wide + span, wide)
+    return wide.astype(form.dtype)
+
+
+def _signed(wide: Frame, form: PixelFormat, coded: np.dtype[np.generic]) -> Frame:
+    """Two's complement read from unsigned samples.
+
+    An encoder may have left the sign extension in the bits above Bits Stored or cut it off; taking
+    only the stored ones and extending them anew is right for both.
+    """
+    span = 1 << min(form.bits_stored, coded.itemsize * 8)
+    low: Frame = wide % span
+    return np.where(low >= span // 2, low - span, low)
+
+
+def as_unsigned(frame: Frame) -> Frame:
+    """The same bits, without a sign."""
+    return frame.view(f"<u{frame.dtype.itemsize}") if frame.dtype.kind == "i" else frame

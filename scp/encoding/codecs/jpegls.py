@@ -1,0 +1,36 @@
+"""JPEG-LS (CharLS), lossless; near-lossless is only read."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.pixels import Frame, PixelFormat
+from scp.syntaxes import JPEGLS
+
+
+def _refuses(form: PixelFormat) -> str:
+    return refuse_unless(form, bits=(8, 16))
+
+
+def _encode(frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
+    # JPEG-LS knows no sign: two's complement is coded as it stands (PS3.5 8.2.3).
+    return bytes(imagecodecs.jpegls_encode(as_unsigned(frame)))
+
+
+def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+    return fitted(np.asarray(imagecodecs.jpegls_decode(codestream)), form)
+
+
+JPEGLS_CODEC = Codec(
+    name="jpegls",
+    library=imagecodecs.jpegls_version(),
+    writes=JPEGLS,
+    reads=(JPEGLS, "1.2.840.10008.1.2.4.81"),
+    refuses=_refuses,
+    encode=_encode,
+    decode=_decode,
+    photometric=same_photometric,
+    rank=3,
+)

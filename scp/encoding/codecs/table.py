@@ -1,0 +1,27 @@
+"""All image codecs. A new one is a file beside this and a row here."""
+
+from __future__ import annotations
+
+from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.jpeg import JPEG_CODEC
+from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, JPEG2000_CODEC
+from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.jpegxl import JPEGXL_CODEC
+from scp.encoding.codecs.rle import RLE_CODEC
+
+CODECS: tuple[Codec, ...] = (HTJ2K_CODEC, RLE_CODEC, JPEGLS_CODEC, JPEGXL_CODEC, JPEG2000_CODEC, JPEG_CODEC)
+
+
+def codec_named(name: str) -> Codec | None:
+    """The codec of a policy's form."""
+    return next((codec for codec in CODECS if codec.name == name and codec.writes), None)
+
+
+def decoder_of(transfer_syntax: str) -> Codec | None:
+    """The codec that reads a transfer syntax."""
+    return next((codec for codec in CODECS if transfer_syntax in codec.reads), None)
+
+
+def encoder_of(transfer_syntax: str) -> Codec | None:
+    """The codec that writes a transfer syntax."""
+    return next((codec for codec in CODECS if codec.writes == transfer_syntax), None)

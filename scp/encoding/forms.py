@@ -1,0 +1,121 @@
+"""The forms of a policy: what a received object becomes at rest, and the proof that nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.table import codec_named
+from scp.encoding.dataset import SplitDataset, join, split
+from scp.encoding.transcode import encapsulated, native
+from scp.errors import CannotDecode, CannotEncode, CodecError, NotReproduced, UnreadableDataset
+from scp.model import Provenance, Received, Restoration
+from scp.syntaxes import DEFLATED, EXPLICIT, Content, lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A received object in one form: a dataset stream in a transfer syntax, not proven yet."""
+
+    form: str
+    transfer_syntax: str
+    dataset: bytes
+    pixel_bytes: int = 0  # of the dataset, those that are pixel data
+    codec: str = ""
+    restoration: Restoration | None = None
+    native_sha256: str = ""
+
+    @property
+    def is_image_form(self) -> bool:
+        """Whether an image codec made it."""
+        return codec_named(self.form) is not None
+
+
+def encoded(form: str, received: Received, parts: SplitDataset | None, effort: int = 0) -> Encoded:
+    """``received`` in the named form; ``parts`` is what it splits into, None if unreadable.
+
+    Raises CannotEncode, with the reason, when the object cannot take the form.
+    """
+    if form in ("received", "zstd"):
+        return _as_received(form, received, parts)
+    codec = codec_named(form)
+    target = codec.writes if codec else {"native": EXPLICIT, "deflate": DEFLATED}.get(form, "")
+    if not target:
+        raise CannotEncode("not available in this version")
+    if target == received.transfer_syntax:
+        return _as_received(form, received, parts)
+    if parts is None:
+        raise CannotEncode("the dataset is unreadable")
+    try:
+        plain = _native_of(received, parts)
+        digest = _native_digest(received, plain)
+        if codec is None:
+            return Encoded(form, target, join(plain, lookup(target)), native_sha256=digest)
+        return _coded(codec, received, plain, digest, effort)
+    except (CannotDecode, UnreadableDataset, ValueError) as error:
+        raise CannotEncode(str(error)) from error
+
+
+def _as_received(form: str, received: Received, parts: SplitDataset | None) -> Encoded:
+    pixels = len(parts.pixel.value) if parts is not None and parts.pixel is not None else 0
+    return Encoded(form, received.transfer_syntax, received.dataset, pixels)
+
+
+def _coded(codec: Codec, received: Received, plain: SplitDataset, digest: str, effort: int) -> Encoded:
+    stored, restoration = encapsulated(plain, codec, effort)
+    return Encoded(
+        form=codec.name,
+        transfer_syntax=codec.writes,
+        dataset=join(stored, lookup(codec.writes)),
+        pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
+        codec=f"{codec.library} effort {effort}" if effort else codec.library,
+        restoration=restoration,
+        native_sha256=digest,
+    )
+
+
+def _native_of(received: Received, parts: SplitDataset) -> SplitDataset:
+    """Native pixel data of a received object; what came lossy keeps its codestream (invariant 2)."""
+    syntax = lookup(received.transfer_syntax)
+    if syntax.content not in (Content.NATIVE, Content.LOSSLESS):
+        raise CannotEncode(f"received as {syntax.keyword}, whose codestream is kept")
+    return native(parts, syntax)
+
+
+def _native_digest(received: Received, plain: SplitDataset) -> str:
+    """The digest to prove by where the received stream itself cannot be made again."""
+    syntax = lookup(received.transfer_syntax)
+    if syntax.content is Content.NATIVE and not syntax.deflated:
+        return ""
+    return sha256(join(plain, lookup(EXPLICIT)))
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def prove(dataset: bytes, transfer_syntax: str, provenance: Provenance) -> None:
+    """Check that a stored dataset reproduces what was received (invariant 2).
+
+    Raises NotReproduced.
+    """
+    try:
+        if not _reproduces(dataset, transfer_syntax, provenance):
+            raise NotReproduced("decoded, it is not what was received")
+    except (CodecError, UnreadableDataset, ValueError) as error:
+        if isinstance(error, NotReproduced):
+            raise
+        raise NotReproduced(f"it cannot be decoded: {error}") from error
+
+
+def _reproduces(dataset: bytes, transfer_syntax: str, provenance: Provenance) -> bool:
+    received = provenance.transfer_syntax
+    if transfer_syntax == received:
+        return sha256(dataset) == provenance.sha256
+    syntax = lookup(transfer_syntax)
+    plain = native(split(dataset, syntax), syntax, provenance.restoration)
+    if provenance.native_sha256:
+        return sha256(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
+    return sha256(join(plain, lookup(received))) == provenance.sha256

@@ -1,0 +1,89 @@
+"""The plug point: what the archive asks of an index, and nothing of how it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from scp.model import Instance, Query
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """How much is held of one modality in one form; sizes in bytes."""
+
+    modality: str
+    form: str
+    transfer_syntax: str  # at rest
+    instances: int
+    received_size: int
+    stored_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many entities of each level are held; studies and series without a UID are not counted."""
+
+    patients: int
+    studies: int
+    series: int
+    instances: int
+
+
+class Index(Protocol):
+    """What is held, and how it is found (PS3.4 C.4).
+
+    An index may be shared by threads. Every method raises
+    :class:`scp.errors.OutOfResources` when there is no room or the index does not answer.
+    """
+
+    def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+        """Insert ``instance``, or replace the one of its SOP Instance UID, which is returned.
+
+        ``attributes`` maps keywords to text as :class:`scp.model.Facts` does. What is recorded is
+        committed when this returns. For patient, study and series a newer value replaces an older
+        one and an empty one replaces nothing; an entity that arrives under another parent moves
+        there, with all that is below it.
+        """
+
+    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> None:
+        """Record all ``items`` in their order and in one transaction: all of them or none."""
+
+    def held(self, sop_instance_uid: str) -> Instance | None:
+        """The instance of that UID, or None."""
+
+    def find(self, query: Query) -> Generator[dict[str, str], None, None]:
+        """The matches of a C-FIND identifier (PS3.4 C.2.2.2), as keyword → text.
+
+        A match has the keywords that were asked for and are held, at the query's level or above,
+        and the unique keys of these levels; empty text where there is no value. Closing the
+        iterator frees what it holds.
+
+        Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR
+        does not allow.
+        """
+
+    def instances(self, query: Query) -> list[Instance]:
+        """All instances under the entities that a C-GET or C-MOVE identifier names (PS3.4 C.4.2.1).
+
+        They come study by study, by series number and instance number.
+
+        Raises :class:`scp.errors.QueryError` when the unique key of the query's level is missing
+        or malformed.
+        """
+
+    def remove(self, sop_instance_uid: str) -> None:
+        """Forget the instance, if held, and the series, study and patient that this leaves empty."""
+
+    def all(self, batch: int = 1000) -> Iterator[Instance]:
+        """Every instance once, ``batch`` at a time; others may write in between."""
+
+    def statistics(self) -> list[Statistic]:
+        """What is held, by modality, form and transfer syntax at rest."""
+
+    def counts(self) -> Counts:
+        """How many patients, studies, series and instances are held."""
+
+    def close(self) -> None:
+        """Let go of all connections; the index is of no use afterwards."""

@@ -1,0 +1,201 @@
+"""Reading: an identifier of PS3.4 C.4 → one SELECT. Pure.
+
+All levels from the query's up to the patient are joined; entities below are asked only in
+subqueries, on aliases, so that no statement is sent for each match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, RowMapping, Select, exists, func, select
+
+from scp.errors import QueryError
+from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
+from scp.index.keys import VALUES
+from scp.index.matching import Condition, combined, condition, universal, values
+from scp.index.schema import INSTANCE_COLUMNS, TABLES
+from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+
+Tables = Mapping[str, FromClause]
+_ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
+
+
+def find(query: Query) -> Select[Any]:
+    """The matches of a C-FIND identifier, a column for each keyword that is answered.
+
+    Keys of levels below the query's match in relational queries only, and are never answered: there
+    may be many values (PS3.4 C.4.1.2.2.2).
+
+    Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
+    """
+    levels = _levels(query)
+    above = {level: TABLES[level] for level in levels}
+    conditions = [*_named(query.level, above), *_matching(query, above)]
+    if query.relational:
+        conditions += _matching_below(query, above)
+    return select(*_answers(query, above)).select_from(_joined(above)).where(*conditions)
+
+
+def answer(row: RowMapping) -> dict[str, str]:
+    """A row of :func:`find` as keyword → text; gathered values sorted (PS3.4 C.3.4)."""
+    return {keyword: _answer(keyword, value) for keyword, value in row.items()}
+
+
+def instances(query: Query) -> Select[Any]:
+    """All instances below the entities that a retrieve identifier names, and the numbers to sort by.
+
+    The entities are named as PS3.4 C.4.2.1.4 has it.
+    Only the unique keys count, with the Issuer of Patient ID where it is given, as it tells apart two
+    patients of one ID.
+
+    Raises :class:`scp.errors.QueryError` when the unique key of the query's level is missing, or a
+    UID is none.
+    """
+    levels = _levels(query)
+    given = {key.keyword: key for key in query.keys}
+    unique = UNIQUE_KEYS[query.level]
+    if unique not in given or not values(given[unique], HELD_BY_KEYWORD[unique]):
+        raise QueryError(f"{unique}: a retrieve at level {query.level} must name what it wants")
+    named = [HELD_BY_KEYWORD[UNIQUE_KEYS[level]] for level in levels] + [_ISSUER]
+    conditions = [
+        _exactly(given[attribute.keyword], attribute) for attribute in named if attribute.keyword in given
+    ]
+    numbers = (TABLES["SERIES"].c.series_number_key, TABLES["IMAGE"].c.instance_number_key)
+    return (
+        select(*INSTANCE_COLUMNS, *numbers)
+        .select_from(_joined(TABLES))
+        .where(*(each for each in conditions if each is not None))
+    )
+
+
+def _levels(query: Query) -> tuple[str, ...]:
+    """The query's level and those above, from the patient down."""
+    if query.level not in LEVELS:
+        raise QueryError(f"QueryRetrieveLevel: {query.level!r} is none of {', '.join(LEVELS)}")
+    return LEVELS[: LEVELS.index(query.level) + 1]
+
+
+def _joined(tables: Tables) -> FromClause:
+    """``tables``, which follow each other in LEVELS, each joined to the one above it."""
+    first, *others = tables.values()
+    joined = above = first
+    for table in others:
+        joined, above = joined.join(table, table.c.parent == above.c.id), table
+    return joined
+
+
+def _below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause], Condition]:
+    """Aliases of the tables below ``level`` down to ``lowest``, and what ties them to its table."""
+    between = LEVELS[LEVELS.index(level) + 1 : LEVELS.index(lowest) + 1]
+    aliases: dict[str, FromClause] = {name: TABLES[name].alias() for name in between}
+    return aliases, aliases[between[0]].c.parent == above[level].c.id
+
+
+def _named(level: str, tables: Tables) -> Iterator[Condition]:
+    """Studies and series without a UID cannot be asked for, so they are not offered."""
+    if level == "PATIENT":
+        aliases, tie = _below("PATIENT", "STUDY", tables)
+        yield exists().where(tie, aliases["STUDY"].c.study_instance_uid.is_not(None))
+    if level in {"STUDY", "SERIES"}:
+        yield tables["STUDY"].c.study_instance_uid.is_not(None)
+    if level == "SERIES":
+        yield tables["SERIES"].c.series_instance_uid.is_not(None)
+
+
+def _matching(query: Query, tables: Tables) -> list[Condition]:
+    """What the keys ask of ``tables``; keys of other levels are left out."""
+    paired = _paired(query) if query.combined_datetime else {}
+    found: list[Condition | None] = []
+    for key in query.keys:
+        held, computed = HELD_BY_KEYWORD.get(key.keyword), COMPUTED_BY_KEYWORD.get(key.keyword)
+        if held is not None and held.level in tables:
+            time = paired.get(key.keyword)
+            if time is not None:
+                found.append(_combined(key, time, tables[held.level]))
+            elif key not in paired.values():
+                found.append(condition(key, held, tables[held.level]))
+        elif computed is not None and computed.level in tables:
+            found.append(_gathered(key, computed, tables))
+    return [each for each in found if each is not None]
+
+
+def _matching_below(query: Query, above: Tables) -> list[Condition]:
+    """One entity of the lower levels has to match all keys of its level, and lie below the others."""
+    lower = LEVELS[LEVELS.index(query.level) + 1 :]
+    asked = {
+        HELD_BY_KEYWORD[key.keyword].level
+        for key in query.keys
+        if key.keyword in HELD_BY_KEYWORD and not universal(key.value)
+    }
+    deepest = [level for level in lower if level in asked][-1:]
+    if not deepest:
+        return []
+    aliases, tie = _below(query.level, deepest[0], above)
+    matching = _matching(query, aliases)
+    return [exists().select_from(_joined(aliases)).where(tie, *matching)]
+
+
+def _paired(query: Query) -> dict[str, QueryKey]:
+    """Keyword of a date → the key of its time, where the two are matched as one moment."""
+    given = {key.keyword: key for key in query.keys if not universal(key.value) and VALUES not in key.value}
+    times = {
+        keyword: given.get(f"{keyword.removesuffix('Date')}Time")
+        for keyword in given
+        if keyword.endswith("Date") and keyword in HELD_BY_KEYWORD
+    }
+    return {keyword: time for keyword, time in times.items() if time and time.keyword in HELD_BY_KEYWORD}
+
+
+def _combined(date: QueryKey, time: QueryKey, table: FromClause) -> Condition:
+    columns = [table.c[HELD_BY_KEYWORD[key.keyword].key_columns[0]] for key in (date, time)]
+    return combined(date, time, (columns[0], columns[1]))
+
+
+def _gathered(key: QueryKey, computed: Computed, tables: Tables) -> Condition | None:
+    """A gathered attribute matches when any of its values does; counts are not matched."""
+    if not computed.gathers:
+        return None
+    attribute = HELD_BY_KEYWORD[computed.gathers]
+    aliases, tie = _below(computed.level, attribute.level, tables)
+    matching = condition(key, attribute, aliases[attribute.level])
+    return None if matching is None else exists().select_from(_joined(aliases)).where(tie, matching)
+
+
+def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
+    keywords = [UNIQUE_KEYS[level] for level in tables] + [key.keyword for key in query.keys]
+    for keyword in dict.fromkeys(keywords):
+        held, computed = HELD_BY_KEYWORD.get(keyword), COMPUTED_BY_KEYWORD.get(keyword)
+        if held is not None and held.level in tables:
+            yield tables[held.level].c[held.column].label(keyword)
+        elif computed is not None and computed.level in tables:
+            yield _computed(computed, tables).label(keyword)
+
+
+def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
+    """The subquery that counts or gathers; rows without a unique key are not counted."""
+    attribute = HELD_BY_KEYWORD[computed.gathers or UNIQUE_KEYS[computed.counts]]
+    aliases, tie = _below(computed.level, attribute.level, tables)
+    column = aliases[attribute.level].c[attribute.column]
+    below = select(column.label("value")).select_from(_joined(aliases)).where(tie)
+    if computed.counts:
+        return below.with_only_columns(func.count(column)).scalar_subquery()
+    # DISTINCT in a subquery of its own: SQLite's group_concat(DISTINCT …) takes no separator.
+    distinct = below.where(column != "").distinct().correlate(tables[computed.level]).subquery()
+    return select(func.aggregate_strings(distinct.c.value, VALUES)).scalar_subquery()
+
+
+def _answer(keyword: str, value: Any) -> str:
+    if value is None:
+        return ""
+    computed = COMPUTED_BY_KEYWORD.get(keyword)
+    return VALUES.join(sorted(value.split(VALUES))) if computed and computed.gathers else str(value)
+
+
+def _exactly(key: QueryKey, attribute: Attribute) -> Condition | None:
+    """Unique keys of a retrieve are values or lists, never patterns (PS3.4 C.4.2.2.1)."""
+    if attribute.vr == "UI":
+        return condition(key, attribute, TABLES[attribute.level])
+    listed = values(key, attribute)
+    return TABLES[attribute.level].c[attribute.column].in_(listed) if listed else None

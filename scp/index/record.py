@@ -1,0 +1,173 @@
+"""Writing: where an instance belongs, and what its arrival changes of the entities above it.
+
+Who the patient, study and series are is found from below, as the series may tell the study and the
+study the patient where their own unique keys are missing. They are written from above, as each row
+names the one above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
+
+from scp.index.attributes import HELD_BY_KEYWORD, HELD_BY_LEVEL
+from scp.index.keys import clean, keys
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
+from scp.model import LEVELS, UNIQUE_KEYS, Instance
+
+Values = dict[str, Any]
+Row = RowMapping | None
+_ISSUER = "issuer_of_patient_id"
+_UNIQUE = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}
+_IDENTIFYING = frozenset({*_UNIQUE.values(), _ISSUER})
+_EMPTY: Mapping[str, Values] = {
+    level: {name: "" for row in rows for name in (row.column, *row.key_columns)}
+    for level, rows in HELD_BY_LEVEL.items()
+}
+
+
+def record(connection: Connection, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+    """Write ``instance`` and the attributes of its entities; the instance it replaces, or None."""
+    rows = _rows(instance, attributes)
+    before = _by(connection, "IMAGE", sop_instance_uid=instance.sop_instance_uid)
+    own = {column.name: getattr(instance, column.name) for column in INSTANCE_COLUMNS}
+    values = rows["IMAGE"] | own | {"parent": _place(connection, rows)}
+    if before is None:
+        connection.execute(insert(INSTANCE), values)
+        return None
+    connection.execute(update(INSTANCE).where(INSTANCE.c.id == before["id"]), values)
+    if before["parent"] != values["parent"]:
+        _prune(connection, "SERIES", before["parent"])
+    return as_instance(before)
+
+
+def remove(connection: Connection, sop_instance_uid: str) -> None:
+    """Delete the instance, if there is one, and the entities above that this leaves empty."""
+    held = _by(connection, "IMAGE", sop_instance_uid=sop_instance_uid)
+    if held is not None:
+        connection.execute(delete(INSTANCE).where(INSTANCE.c.id == held["id"]))
+        _prune(connection, "SERIES", held["parent"])
+
+
+def as_instance(row: RowMapping) -> Instance:
+    """The instance in a row that has all of :data:`scp.index.schema.INSTANCE_COLUMNS`."""
+    return Instance(**{column.name: row[column.name] for column in INSTANCE_COLUMNS})
+
+
+def _rows(instance: Instance, attributes: Mapping[str, str]) -> dict[str, Values]:
+    """Level → the columns of all its attributes; a missing value is '', a missing unique key NULL."""
+    named = {
+        **attributes,
+        "StudyInstanceUID": instance.study_instance_uid,
+        "SeriesInstanceUID": instance.series_instance_uid,
+    }
+    rows = {level: _row(level, named) for level in LEVELS}
+    for level, unique in _UNIQUE.items():
+        rows[level][unique] = rows[level][unique] or None
+    return rows
+
+
+def _row(level: str, attributes: Mapping[str, str]) -> Values:
+    row = dict(_EMPTY[level])
+    for attribute in HELD_BY_LEVEL[level]:
+        text = attributes.get(attribute.keyword)
+        if text:
+            text = clean(attribute, text)
+            row.update(zip(attribute.key_columns, keys(attribute, text), strict=True))
+            row[attribute.column] = text
+    return row
+
+
+def _place(connection: Connection, rows: Mapping[str, Values]) -> int:
+    """The id of the instance's series, after patient, study and series were written."""
+    held = _held(connection, rows)
+    patient = _merge(connection, "PATIENT", held["PATIENT"], rows["PATIENT"])
+    study = _merge(connection, "STUDY", held["STUDY"], rows["STUDY"] | {"parent": patient})
+    series = _merge(connection, "SERIES", held["SERIES"], rows["SERIES"] | {"parent": study})
+    for level, child, parent in (("STUDY", held["SERIES"], study), ("PATIENT", held["STUDY"], patient)):
+        if child is not None and child["parent"] != parent:
+            _prune(connection, level, child["parent"])
+    return series
+
+
+def _held(connection: Connection, rows: Mapping[str, Values]) -> dict[str, Row]:
+    """Level → the row that the instance belongs under, where there is one already.
+
+    Objects without a Study Instance UID share a study only if they share a series, those without a
+    Series Instance UID share one in each study.
+    """
+    study, series = _named(connection, "STUDY", rows), _named(connection, "SERIES", rows)
+    if study is None and series is not None and not rows["STUDY"][_UNIQUE["STUDY"]]:
+        study = _by(connection, "STUDY", id=series["parent"])
+    if series is None and study is not None and not rows["SERIES"][_UNIQUE["SERIES"]]:
+        series = _by(connection, "SERIES", series_instance_uid=None, parent=study["id"])
+    return {"PATIENT": _patient(connection, rows, study), "STUDY": study, "SERIES": series}
+
+
+def _patient(connection: Connection, rows: Mapping[str, Values], study: Row) -> Row:
+    """The patient row of (Patient ID, Issuer); where either is missing, the study's own tells it."""
+    patient_id, issuer = rows["PATIENT"][_UNIQUE["PATIENT"]], rows["PATIENT"][_ISSUER]
+    own = None if study is None else _by(connection, "PATIENT", id=study["parent"])
+    if not patient_id:
+        return own
+    if own is not None and own[_UNIQUE["PATIENT"]] == patient_id and issuer in {"", own[_ISSUER]}:
+        return own
+    return _by(connection, "PATIENT", patient_id=patient_id, issuer_of_patient_id=issuer)
+
+
+def _named(connection: Connection, level: str, rows: Mapping[str, Values]) -> Row:
+    value = rows[level][_UNIQUE[level]]
+    return _by(connection, level, **{_UNIQUE[level]: value}) if value else None
+
+
+def _by(connection: Connection, level: str, **sought: Any) -> Row:
+    """A row of the level's table whose columns have these values."""
+    missing = frozenset(name for name, value in sought.items() if value is None)
+    return connection.execute(_seek(level, tuple(sought), missing), sought).mappings().first()
+
+
+@cache
+def _seek(level: str, names: tuple[str, ...], missing: frozenset[str]) -> Select[Any]:
+    """The statement of :func:`_by`; building it each time would cost as much as running it."""
+    columns = [TABLES[level].c[name] for name in names]
+    conditions = [c.is_(None) if c.name in missing else c == bindparam(c.name) for c in columns]
+    return select(TABLES[level]).where(*conditions)
+
+
+def _merge(connection: Connection, level: str, held: Row, row: Values) -> int:
+    """The id of ``held`` after what is newer in ``row`` was written to it; of a new row, if None."""
+    table = TABLES[level]
+    if held is None:
+        new: int = connection.execute(insert(table).values(row).returning(table.c.id)).scalar_one()
+        return new
+    changes = dict(_changes(level, held, row))
+    if changes:
+        connection.execute(update(table).where(table.c.id == held["id"]).values(changes))
+    return int(held["id"])
+
+
+def _changes(level: str, held: RowMapping, row: Values) -> Iterator[tuple[str, Any]]:
+    """The columns to write: never an empty value, and never what the row was found by."""
+    if "parent" in row and row["parent"] != held["parent"]:
+        yield "parent", row["parent"]
+    for attribute in HELD_BY_LEVEL[level]:
+        column = attribute.column
+        if column not in _IDENTIFYING and row[column] and row[column] != held[column]:
+            for name in {column, *attribute.key_columns}:
+                yield name, row[name]
+
+
+def _prune(connection: Connection, level: str, row_id: int) -> None:
+    """Delete the row if nothing is below it, then the one above it by the same rule."""
+    table, below = TABLES[level], TABLES[LEVELS[LEVELS.index(level) + 1]]
+    child = select(below.c.id).where(below.c.parent == row_id).limit(1)
+    if connection.execute(child).first() is not None:
+        return
+    above = LEVELS[: LEVELS.index(level)]
+    held = _by(connection, level, id=row_id)
+    connection.execute(delete(table).where(table.c.id == row_id))
+    if above and held is not None:
+        _prune(connection, above[-1], held["parent"])

@@ -1,0 +1,113 @@
+"""The four tables, generated from :mod:`scp.index.attributes` and :class:`scp.model.Instance`.
+
+Each row of study, series and instance names the row above it as ``parent``. The unique keys of
+patient, study and series are NULL where an object has none: databases hold any number of rows that
+are NULL in a unique index, so objects without a UID are kept apart and equal nothing that is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    true,
+)
+from sqlalchemy.dialects import postgresql
+
+from scp.index.attributes import HELD_BY_LEVEL, Attribute
+from scp.model import LEVELS, UNIQUE_KEYS, Instance
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no time zones, and one without is taken for UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To UTC."""
+        return None if value is None else _utc(value)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To UTC, whatever the database made of it."""
+        return None if value is None else _utc(value)
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+METADATA = MetaData()
+# PostgreSQL compares by the database's language unless told: ranges of keys need code point order.
+TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+ROW_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers INTEGER keys only
+_TYPES: Mapping[Any, Any] = {
+    "str": TEXT,
+    "int": BigInteger,
+    "bool": Boolean,
+    "datetime": Moment,
+}
+_NAMES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
+
+
+def _attribute_columns(attribute: Attribute) -> list[Column[Any]]:
+    names = dict.fromkeys((attribute.column, *attribute.key_columns))
+    if attribute.level != "IMAGE" and attribute.keyword == UNIQUE_KEYS[attribute.level]:
+        return [Column(name, TEXT, nullable=True) for name in names]
+    return [Column(name, TEXT, nullable=False, server_default="") for name in names]
+
+
+def _instance_columns() -> list[Column[Any]]:
+    held = {attribute.column for attribute in HELD_BY_LEVEL["IMAGE"]}
+    return [
+        Column(
+            field.name,
+            _TYPES[field.type],
+            nullable=False,
+            server_default=true() if field.name == "readable" else None,
+        )
+        for field in fields(Instance)
+        if field.name not in held
+    ]
+
+
+def _table(level: str) -> Table:
+    columns = [column for attribute in HELD_BY_LEVEL[level] for column in _attribute_columns(attribute)]
+    if level == "IMAGE":
+        columns += _instance_columns()
+    above = LEVELS.index(level) - 1
+    if above >= 0:
+        parent = ForeignKey(f"{_NAMES[LEVELS[above]]}.id", name=f"fk_{_NAMES[level]}_parent")
+        columns.insert(0, Column("parent", ROW_ID, parent, nullable=False, index=True))
+    return Table(_NAMES[level], METADATA, Column("id", ROW_ID, primary_key=True), *columns)
+
+
+TABLES: Mapping[str, Table] = {level: _table(level) for level in LEVELS}
+PATIENT, STUDY, SERIES, INSTANCE = TABLES.values()
+INSTANCE_COLUMNS = [INSTANCE.c[field.name] for field in fields(Instance)]
+
+Index("ux_patient_id", PATIENT.c.patient_id, PATIENT.c.issuer_of_patient_id, unique=True)
+Index("ux_study_instance_uid", STUDY.c.study_instance_uid, unique=True)
+Index("ux_series_instance_uid", SERIES.c.series_instance_uid, unique=True)
+Index("ux_sop_instance_uid", INSTANCE.c.sop_instance_uid, unique=True)
+Index("ix_patient_name_alphabetic", PATIENT.c.patient_name_alphabetic)
+Index("ix_patient_name_ideographic", PATIENT.c.patient_name_ideographic)
+Index("ix_patient_name_phonetic", PATIENT.c.patient_name_phonetic)
+Index("ix_study_date", STUDY.c.study_date_key)
+Index("ix_study_accession_number", STUDY.c.accession_number)
+Index("ix_series_modality", SERIES.c.modality)

@@ -1,0 +1,224 @@
+"""Objects as files below one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from scp.errors import ObjectMissing, OutOfResources
+
+_JOURNAL = ".incoming"
+_LOCK = "lock"
+_SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
+_FOLDER_TRIES = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+
+class LocalStore:
+    """Files below ``root`` (:class:`scp.objects.store.ObjectStore`).
+
+    An object is written to ``.incoming/<process>/<key>``, synced, hard-linked to its place, and the
+    folder synced. The entry in ``.incoming`` stays until :meth:`settle`: it is the journal that tells
+    the next start which objects may lack their index row, without a walk over the whole store.
+    Entries without a link in their place are unfinished and of no one.
+
+    ``reserve`` bytes of the file system are left free.
+    """
+
+    def __init__(self, root: Path, reserve: int = 0) -> None:
+        self.root = root
+        self.reserve = reserve
+        self._lock = threading.Lock()
+        self._own: Path | None = None
+        self._own_lock = -1
+        self._counter = itertools.count()
+
+    def put(self, key: str, data: bytes) -> None:
+        """See ObjectStore."""
+        place = self.root / key
+        entry: Path | None = None
+        try:
+            entry = self._entry(key)
+            self._check_room(len(data))
+            _write(entry, data)
+            self._place(entry, place)
+            _sync_folder(place.parent)
+        except OSError as error:
+            self._withdraw(entry, place)
+            if error.errno in _NO_ROOM:
+                raise OutOfResources(f"cannot store {key}: {error.strerror}") from error
+            raise
+        except BaseException:
+            self._withdraw(entry, place)
+            raise
+
+    def settle(self, key: str) -> None:
+        """See ObjectStore."""
+        self._entry(key).unlink(missing_ok=True)
+
+    def recover(self) -> Iterator[str]:
+        """See ObjectStore."""
+        journal = self.root / _JOURNAL
+        if not journal.is_dir():
+            return
+        with _locked(journal):
+            for folder in sorted(path for path in journal.iterdir() if path.is_dir()):
+                with _locked(folder, wait=False) as alone:
+                    if alone:
+                        yield from self._recover_folder(folder)
+
+    def _recover_folder(self, folder: Path) -> Iterator[str]:
+        for entry in sorted(path for path in folder.iterdir() if path.name != _LOCK):
+            key = entry.name.replace(_SEPARATOR, "/")
+            if _same_file(entry, self.root / key):
+                yield key
+            entry.unlink()
+        shutil.rmtree(folder)
+
+    def get(self, key: str) -> bytes:
+        """See ObjectStore."""
+        try:
+            return (self.root / key).read_bytes()
+        except FileNotFoundError:
+            raise ObjectMissing(f"{key} is not in the object store") from None
+
+    def size(self, key: str) -> int:
+        """See ObjectStore."""
+        try:
+            return (self.root / key).stat().st_size
+        except FileNotFoundError:
+            raise ObjectMissing(f"{key} is not in the object store") from None
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore. A study's folder goes with its last object."""
+        place = self.root / key
+        place.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            place.parent.rmdir()
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """See ObjectStore."""
+        folder, _, name = prefix.rpartition("/")
+        start = self.root / folder
+        for path, folders, files in os.walk(start):
+            folders[:] = sorted(f for f in folders if f != _JOURNAL and (path != str(start) or f.startswith(name)))
+            here = Path(path).relative_to(self.root).as_posix()
+            for file in files:
+                key = file if here == "." else f"{here}/{file}"
+                if key.startswith(prefix):
+                    yield key
+
+    def close(self) -> None:
+        """See ObjectStore."""
+        with self._lock:
+            own, self._own = self._own, None
+            if own is None:
+                return
+            with contextlib.suppress(OSError):  # entries that were not settled keep the folder
+                if os.listdir(own) == [_LOCK]:
+                    shutil.rmtree(own)
+            os.close(self._own_lock)
+
+    def _entry(self, key: str) -> Path:
+        with self._lock:
+            if self._own is None:
+                self._own, self._own_lock = _claim(self.root / _JOURNAL)
+        return self._own / key.replace("/", _SEPARATOR)
+
+    def _check_room(self, size: int) -> None:
+        room = os.statvfs(self.root)
+        free = room.f_bavail * room.f_frsize - size
+        if free < self.reserve:
+            raise OutOfResources(
+                f"{max(free, 0)} bytes would be left free, storage.reserve keeps {self.reserve}"
+            )
+
+    def _place(self, entry: Path, place: Path) -> None:
+        """Link a written entry to its place, over whatever is there, in one step.
+
+        A delete may take the study's folder away just after it was made: then it is made again.
+        """
+        link = entry.with_name(f"{entry.name}.{next(self._counter)}~")
+        os.link(entry, link)
+        for _ in range(_FOLDER_TRIES - 1):
+            self._make_folder(place.parent)
+            with contextlib.suppress(FileNotFoundError):
+                link.replace(place)
+                return
+        self._make_folder(place.parent)
+        link.replace(place)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and every missing one above it durable."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+    def _withdraw(self, entry: Path | None, place: Path) -> None:
+        """Undo a put that failed; what cannot be undone is left to the next start's recovery."""
+        if entry is None:
+            return
+        with contextlib.suppress(OSError):
+            if _same_file(entry, place):
+                place.unlink()
+        for left in [entry, *entry.parent.glob("*~")]:
+            with contextlib.suppress(OSError):
+                if left == entry or _same_file(left, entry):
+                    left.unlink()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
+
+
+def _claim(journal: Path) -> tuple[Path, int]:
+    """A journal folder of this process's own, locked for as long as it lives."""
+    folder = journal / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    journal.mkdir(parents=True, exist_ok=True)
+    with _locked(journal):  # or a recovery could take the folder for a dead process's
+        folder.mkdir()
+        descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return folder, descriptor
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder's lock; yields whether it was to be had."""
+    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""An object store that forgets: for tests and trials."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from scp.errors import ObjectMissing
+
+
+class MemoryStore:
+    """Objects in a dictionary (:class:`scp.objects.store.ObjectStore`)."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, data: bytes) -> None:
+        """See ObjectStore."""
+        with self._lock:
+            self._objects[key] = data
+
+    def settle(self, key: str) -> None:
+        """Nothing to settle: nothing outlives the process."""
+
+    def recover(self) -> Iterator[str]:
+        """Nothing to recover."""
+        return iter(())
+
+    def get(self, key: str) -> bytes:
+        """See ObjectStore."""
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise ObjectMissing(f"{key} is not in the object store") from None
+
+    def size(self, key: str) -> int:
+        """See ObjectStore."""
+        return len(self.get(key))
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        with self._lock:
+            self._objects.pop(key, None)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """See ObjectStore."""
+        with self._lock:
+            found = [key for key in self._objects if key.startswith(prefix)]
+        return iter(found)
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,150 @@
+"""The stored form: a DICOM Part 10 file (PS3.10 7.1), or one inside a single zstd frame.
+
+docs/format.md is this module in words. Whoever changes what is written here changes it there, and
+never changes what can be read.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import zstandard
+
+from scp.errors import ObjectDamaged
+from scp.model import Provenance
+from scp.objects import provenance as private
+
+IMPLEMENTATION_CLASS_UID = "2.25.318130511866968614254428972589148430207"
+IMPLEMENTATION_VERSION = "ZSCP_0_1"
+# Names the content of (0002,0102) as docs/format.md's.
+PRIVATE_CREATOR_UID = "2.25.111626470391460094811646254720805741782"
+
+_PREAMBLE = bytes(128) + b"DICM"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_THOROUGH = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_BTULTRA,
+    window_log=20,
+    chain_log=18,
+    hash_log=17,
+    search_log=4,
+    min_match=3,
+    target_length=16,
+    write_checksum=True,
+    write_content_size=True,
+)
+_LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """A Part 10 file taken apart. ``provenance`` is None in a file that zscp did not write."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    dataset: bytes
+    provenance: Provenance | None = None
+    source_aet: str = ""
+
+
+def pack(file: Part10) -> bytes:
+    """The file's bytes, not wrapped."""
+    return _PREAMBLE + _meta(file) + file.dataset
+
+
+def wrap(data: bytes, level: int | None) -> bytes:
+    """``data`` in one zstd frame with its size and a checksum, as ``zstd -d`` expects it.
+
+    ``level`` None is for headers in front of a codestream: what zstd's levels 16 and up find in them,
+    in half of their time (42 MR objects, a quarter of them header: 43.9 % in 12 ms each, level 16
+    43.8 % in 25 ms, level 9 44.5 % in 2 ms).
+    """
+    if level is not None:
+        return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(data)
+    return zstandard.ZstdCompressor(compression_params=_THOROUGH).compress(data)
+
+
+def unwrap(data: bytes) -> bytes:
+    """The Part 10 file within a stored object's bytes. Raises ObjectDamaged."""
+    if not data.startswith(_ZSTD_MAGIC):
+        return data
+    try:
+        reader = zstandard.ZstdDecompressor().decompressobj()
+        plain = reader.decompress(data)
+    except zstandard.ZstdError as error:
+        raise ObjectDamaged(f"its zstd frame does not decompress: {error}") from None
+    if not reader.eof or reader.unused_data:
+        raise ObjectDamaged("it is not exactly one zstd frame")
+    return plain
+
+
+def unpack(data: bytes) -> Part10:
+    """A stored object's bytes, wrapped or not, taken apart. Raises ObjectDamaged."""
+    file = unwrap(data)
+    if file[128:132] != b"DICM":
+        raise ObjectDamaged("it is not a DICOM Part 10 file")
+    meta: dict[int, bytes] = {}
+    at = 132
+    try:
+        while at < len(file) and file[at : at + 2] == b"\x02\x00":
+            number, value, at = _meta_element(file, at)
+            meta[number] = value
+    except struct.error:
+        raise ObjectDamaged("its File Meta Information ends too early") from None
+    if 0x0010 not in meta:
+        raise ObjectDamaged("its File Meta Information names no transfer syntax")
+    return Part10(
+        sop_class_uid=_text(meta.get(0x0002, b"")),
+        sop_instance_uid=_text(meta.get(0x0003, b"")),
+        transfer_syntax=_text(meta[0x0010]),
+        dataset=file[at:],
+        provenance=_provenance(meta),
+        source_aet=_text(meta.get(0x0016, b"")),
+    )
+
+
+def _provenance(meta: dict[int, bytes]) -> Provenance | None:
+    if _text(meta.get(0x0100, b"")) != PRIVATE_CREATOR_UID:
+        return None
+    return private.decoded(meta.get(0x0102, b""))
+
+
+def _meta(file: Part10) -> bytes:
+    elements = [
+        _element(0x0001, b"OB", b"\0\1"),
+        _element(0x0002, b"UI", file.sop_class_uid.encode()),
+        _element(0x0003, b"UI", file.sop_instance_uid.encode()),
+        _element(0x0010, b"UI", file.transfer_syntax.encode()),
+        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+        _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
+    ]
+    if file.source_aet:
+        elements.append(_element(0x0016, b"AE", file.source_aet.encode("ascii", "replace")))
+    if file.provenance is not None:
+        elements.append(_element(0x0100, b"UI", PRIVATE_CREATOR_UID.encode()))
+        elements.append(_element(0x0102, b"OB", private.encoded(file.provenance)))
+    body = b"".join(elements)
+    return _element(0x0000, b"UL", struct.pack("<L", len(body))) + body
+
+
+def _element(number: int, vr: bytes, value: bytes) -> bytes:
+    if len(value) % 2:
+        value += b" " if vr in (b"SH", b"AE") else b"\0"
+    if vr in _LONG_VRS:
+        return struct.pack("<HH2sHL", 2, number, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value
+
+
+def _meta_element(file: bytes, at: int) -> tuple[int, bytes, int]:
+    _, number, vr, length = struct.unpack_from("<HH2sH", file, at)
+    value = at + 8
+    if vr in _LONG_VRS:
+        value, length = at + 12, struct.unpack_from("<L", file, at + 8)[0]
+    if value + length > len(file):
+        raise struct.error
+    return number, file[value : value + length], value + length
+
+
+def _text(value: bytes) -> str:
+    return value.decode("ascii", "replace").strip(" \0")

@@ -1,0 +1,108 @@
+"""What zscp remembers of an object, as JSON in (0002,0102) (docs/format.md).
+
+What is empty is not written, and what is not known is not read: files outlive programs.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from scp.errors import ObjectDamaged
+from scp.model import Attempt, Provenance, Restoration
+
+VERSION = 1
+
+
+def encoded(provenance: Provenance) -> bytes:
+    """UTF-8 JSON, padded with a space to an even length."""
+    fields: dict[str, Any] = {
+        "version": VERSION,
+        "syntax": provenance.transfer_syntax,
+        "sha256": provenance.sha256,
+        "size": provenance.size,
+        "at": provenance.received_at.isoformat(),
+        "from": provenance.calling_aet,
+        "to": provenance.called_aet,
+        "rule": provenance.rule,
+        "form": provenance.form,
+        "codec": provenance.codec,
+        "native": provenance.native_sha256,
+        "fault": provenance.fault if not provenance.readable else "",
+        "restore": _restoration(provenance.restoration),
+        "tried": [_attempt(attempt) for attempt in provenance.attempts],
+    }
+    text = json.dumps({k: v for k, v in fields.items() if v}, separators=(",", ":"), ensure_ascii=False)
+    data = text.encode()
+    return data + b" " * (len(data) % 2)
+
+
+def decoded(data: bytes) -> Provenance:
+    """The reverse of :func:`encoded`. Raises ObjectDamaged."""
+    try:
+        fields = json.loads(data.rstrip(b" \0"))
+        return Provenance(
+            transfer_syntax=fields["syntax"],
+            sha256=fields["sha256"],
+            size=fields["size"],
+            received_at=datetime.fromisoformat(fields["at"]),
+            calling_aet=fields.get("from", ""),
+            called_aet=fields.get("to", ""),
+            rule=fields.get("rule", ""),
+            form=fields.get("form", ""),
+            codec=fields.get("codec", ""),
+            readable=not fields.get("fault"),
+            fault=fields.get("fault", ""),
+            restoration=_read_restoration(fields.get("restore")),
+            native_sha256=fields.get("native", ""),
+            attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ObjectDamaged(f"its private information (0002,0102) cannot be read: {error}") from None
+
+
+def _restoration(restoration: Restoration | None) -> dict[str, Any]:
+    if restoration is None:
+        return {}
+    fields = {
+        "prefix": restoration.prefix,
+        "suffix": restoration.suffix,
+        "middle": restoration.middle.hex(),
+        "planar": restoration.planar,
+        "tail": restoration.tail.hex(),
+    }
+    return {"vr": restoration.vr, **{name: value for name, value in fields.items() if value}}
+
+
+def _read_restoration(fields: dict[str, Any] | None) -> Restoration | None:
+    if not fields:
+        return None
+    return Restoration(
+        prefix=fields.get("prefix", 0),
+        suffix=fields.get("suffix", 0),
+        middle=bytes.fromhex(fields.get("middle", "")),
+        vr=fields["vr"],
+        planar=fields.get("planar", 0),
+        tail=bytes.fromhex(fields.get("tail", "")),
+    )
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    fields = {
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "size": attempt.size,
+        "seconds": round(attempt.seconds, 4),
+    }
+    return {"form": attempt.form, **{name: value for name, value in fields.items() if value}}
+
+
+def _read_attempt(fields: dict[str, Any]) -> Attempt:
+    return Attempt(
+        form=fields["form"],
+        outcome=fields.get("outcome", ""),
+        reason=fields.get("reason", ""),
+        size=fields.get("size", 0),
+        seconds=fields.get("seconds", 0.0),
+    )

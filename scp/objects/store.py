@@ -1,0 +1,72 @@
+"""What an object store is: bytes under keys, durable when put returns."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+_PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+class ObjectStore(Protocol):
+    """The plug point; tests/test_stores.py is its contract.
+
+    Keys are relative paths of ASCII letters, digits, dots, dashes and slashes.
+    """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Make ``data`` durable and visible under ``key``, all of it or nothing of it.
+
+        It is remembered as unsettled until :meth:`settle`. Raises OutOfResources.
+        """
+
+    def settle(self, key: str) -> None:
+        """Forget that ``key`` was put: whatever depends on it is durable too."""
+
+    def recover(self) -> Iterator[str]:
+        """Keys that were put, and not settled, by a process that is gone.
+
+        Each counts as settled when the next one is asked for. What such a process left unfinished is
+        removed.
+        """
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises ObjectMissing."""
+
+    def size(self, key: str) -> int:
+        """Its size in bytes. Raises ObjectMissing."""
+
+    def delete(self, key: str) -> None:
+        """Remove it; one that is not there is none."""
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys with a prefix, in no order."""
+
+    def close(self) -> None:
+        """Let go of it; what was not settled is left to the next one's recovery."""
+
+
+def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool) -> str:
+    """Where a SOP instance lies: ``3f/a2/<study>/<instance>_<digest>.<form>.dcm[.zst]``.
+
+    Two levels of 256 folders, picked by the study, hold the studies: at 100 million objects in a
+    million studies that is 15 studies in each. The digest of what was received makes the same object
+    sent twice one file, and another content another file. A UID that is none becomes its SHA-256.
+    """
+    fan = hashlib.sha256(study.encode()).hexdigest()
+    name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
+    return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
+
+
+def siblings_prefix(key: str, instance: str) -> str:
+    """What the keys of all stored forms of an instance in this study begin with."""
+    return f"{key.rsplit('/', 1)[0]}/{path_component(instance)}_"
+
+
+def path_component(uid: str) -> str:
+    """A UID as the name of a file or folder; whatever else stands there becomes its SHA-256."""
+    if _PLAIN_UID.fullmatch(uid) and len(uid) <= 64:
+        return uid
+    return "none" if not uid else "x" + hashlib.sha256(uid.encode()).hexdigest()[:40]

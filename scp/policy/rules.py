@@ -1,0 +1,60 @@
+"""Which rule of the policy applies to an object: a pure function of its facts."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+
+from pydicom.uid import UID
+
+from scp.config import PolicyRule
+from scp.model import Facts
+from scp.syntaxes import lookup
+
+_COMPARISON = re.compile(r"(<=|>=|<|>)(.+)")
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+
+
+def choose(rules: Iterable[PolicyRule], facts: Facts) -> PolicyRule | None:
+    """The first rule that matches; None when none does, which keeps the object as received."""
+    return next((rule for rule in rules if matches(rule, facts)), None)
+
+
+def matches(rule: PolicyRule, facts: Facts) -> bool:
+    """Whether every key of a rule's match holds: any of its values for any of the object's."""
+    return all(
+        any(_holds(wanted, has) for wanted in values for has in _values(key, facts))
+        for key, values in rule.match.items()
+    )
+
+
+def _values(key: str, facts: Facts) -> list[str]:
+    """What the object has under a match key; UIDs also by the name that PS3.6 gives them."""
+    match key:
+        case "calling_aet":
+            return [facts.calling_aet]
+        case "called_aet":
+            return [facts.called_aet]
+        case "size":
+            return [str(facts.size)]
+        case "transfer_syntax":
+            return [facts.transfer_syntax, lookup(facts.transfer_syntax).keyword]
+    values = facts.attributes.get(key, "").split("\\")
+    return values + [UID(value).keyword for value in values] if key.endswith("UID") else values
+
+
+def _holds(wanted: str, has: str) -> bool:
+    comparison = _COMPARISON.fullmatch(wanted)
+    if comparison is None:
+        return fnmatchcase(has, wanted)
+    try:
+        return _OPERATORS[comparison[1]](float(has), float(comparison[2]))
+    except ValueError:  # no number, no comparison
+        return False

@@ -1,0 +1,379 @@
+"""What the commands print: tables for people, JSON for programs, progress for who waits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from scp.config import Settings
+from scp.index.index import Counts, Statistic
+from scp.lifecycle.explain import Explanation
+from scp.lifecycle.progress import Progress
+from scp.lifecycle.reindex import Outcome
+from scp.lifecycle.transfer import Exported, Imported
+from scp.lifecycle.verify import Verdict
+from scp.model import Instance
+from scp.syntaxes import lookup
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate", "NumberOfPatientRelatedStudies"),
+    "STUDY": (
+        "PatientID",
+        "PatientName",
+        "StudyDate",
+        "ModalitiesInStudy",
+        "StudyDescription",
+        "NumberOfStudyRelatedSeries",
+        "NumberOfStudyRelatedInstances",
+        "StudyInstanceUID",
+    ),
+    "SERIES": (
+        "StudyInstanceUID",
+        "Modality",
+        "SeriesNumber",
+        "SeriesDescription",
+        "BodyPartExamined",
+        "NumberOfSeriesRelatedInstances",
+        "SeriesInstanceUID",
+    ),
+    "IMAGE": ("SeriesInstanceUID", "InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
+}
+_LOG_EVERY_SECONDS = 10.0
+_MOST_FAULTS = 20
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, default=_plain, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _console() -> Console:
+    """Standard output; a pipe gets whole lines, however wide."""
+    return Console() if sys.stdout.isatty() else Console(width=10_000)
+
+
+def size(count: float) -> str:
+    """Bytes as people read them, decimal: 1.2 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share of what was received."""
+    return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+class _LoggedProgress:
+    """A log line every few seconds, where no terminal shows a bar."""
+
+    def __init__(self, doing: str, unit: str) -> None:
+        self._doing, self._unit = doing, unit
+        self._done, self._total, self._told = 0, 0, time.monotonic()
+
+    def total(self, count: int) -> None:
+        self._total = count
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        if time.monotonic() - self._told >= _LOG_EVERY_SECONDS:
+            self._told = time.monotonic()
+            structlog.get_logger("zscp").info(self._doing, done=self._done, total=self._total, unit=self._unit)
+
+
+class _ShownProgress:
+    def __init__(self, bar: Bar, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def total(self, count: int) -> None:
+        self._bar.update(self._task, total=count)
+
+    def advance(self, count: int = 1) -> None:
+        self._bar.advance(self._task, count)
+
+
+@contextmanager
+def progress(doing: str, unit: str) -> Iterator[Progress]:
+    """A bar on a terminal's standard error, log lines where there is none."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _LoggedProgress(doing, unit)
+        return
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        yield _ShownProgress(bar, bar.add_task(doing, total=None))
+
+
+def vr_of(keyword: str) -> str:
+    """The VR of an attribute; empty for what is none."""
+    tag = tag_for_keyword(keyword)
+    return dictionary_VR(tag) if tag is not None else ""
+
+
+def first(rows: Iterator[dict[str, str]], limit: int) -> list[dict[str, str]]:
+    """The first rows and one more, which tells that there are more; 0 is all."""
+    with closing(rows):  # type: ignore[type-var]
+        return list(islice(rows, limit + 1 if limit else None))
+
+
+def with_storage(row: dict[str, str], instance: Instance | None) -> dict[str, str]:
+    """An image's row with how it is kept."""
+    if instance is None:
+        return row
+    return {
+        **row,
+        "form": instance.form,
+        "kept": str(instance.stored_size),
+        "received": str(instance.received_size),
+        "readable": "yes" if instance.readable else "no",
+        "key": instance.key,
+    }
+
+
+def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: bool) -> None:
+    """What ``zscp ls`` found."""
+    shown = rows[:limit] if limit else rows
+    if json_wanted:
+        as_json(shown)
+        return
+    columns = list(dict.fromkeys([*COLUMNS[level], *(key for row in shown for key in row)]))
+    table = Table(*columns)
+    for row in shown:
+        table.add_row(*(row.get(column, "") for column in columns))
+    _console().print(table)
+    if len(rows) > len(shown):
+        _console().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
+
+
+def statistics(counts: Counts, rows: list[Statistic], json_wanted: bool) -> None:
+    """What ``zscp stats`` counted."""
+    received, stored = sum(row.received_size for row in rows), sum(row.stored_size for row in rows)
+    if json_wanted:
+        as_json({"counts": counts, "received_size": received, "stored_size": stored, "by_form": rows})
+        return
+    table = Table("modality", "form", "transfer syntax at rest", show_footer=True)
+    table.columns[0].footer = "all"
+    for heading, footer in (
+        ("objects", str(counts.instances)),
+        ("received", size(received)),
+        ("kept", size(stored)),
+        ("kept / received", percent(stored, received)),
+    ):
+        table.add_column(heading, footer, justify="right")
+    for row in rows:
+        syntax = lookup(row.transfer_syntax).keyword
+        share = percent(row.stored_size, row.received_size)
+        figures = (str(row.instances), size(row.received_size), size(row.stored_size), share)
+        table.add_row(row.modality or "-", row.form, syntax, *figures)
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
+        f"{counts.instances} objects; {size(received - stored)} saved."
+    )
+
+
+def settings(chosen: Settings) -> None:
+    """What a configuration comes to, in short."""
+    table = Table("what", "value", show_header=False)
+    table.add_row("AE title", chosen.node.aet)
+    table.add_row("listens on", f"{chosen.node.host}:{chosen.node.port}")
+    table.add_row("objects", str(chosen.storage.path.absolute()))
+    table.add_row("index", str(chosen.index.path.absolute()))
+    table.add_row("peers", ", ".join(peer.aet for peer in chosen.peer) or "none")
+    for rule in chosen.policy:
+        stages = " → ".join("/".join(stage.forms) for stage in rule.stages)
+        table.add_row(f"rule: {rule.name}", stages)
+    _console().print(table)
+
+
+class ImportSummary:
+    """What an import came to."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.received = self.stored = 0
+        self.faults: list[Imported] = []
+
+    def add(self, result: Imported) -> None:
+        """Count one file."""
+        self.outcomes[result.outcome] += 1
+        self.received += result.received_size
+        self.stored += result.stored_size
+        if result.outcome in ("failed", "skipped"):
+            self.faults.append(result)
+
+    @property
+    def failed(self) -> int:
+        """Files that should have been kept and were not."""
+        return self.outcomes["failed"]
+
+    def show(self, json_wanted: bool) -> None:
+        """Print it."""
+        if json_wanted:
+            fields = {"outcomes": self.outcomes, "received_size": self.received, "stored_size": self.stored}
+            as_json({**fields, "faults": self.faults})
+            return
+        _faults(f"{fault.outcome}: {fault.path}: {fault.reason}" for fault in self.faults)
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
+        share = percent(self.stored, self.received)
+        _console().print(
+            f"{counted or 'nothing found'}; {size(self.received)} received, {size(self.stored)} kept"
+            + (f" ({share})" if share else "")
+        )
+
+
+class ExportSummary:
+    """What an export came to."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.syntaxes: Counter[str] = Counter()
+        self.faults: list[Exported] = []
+
+    def add(self, result: Exported) -> None:
+        """Count one object."""
+        if result.reason:
+            self.faults.append(result)
+        else:
+            self.syntaxes[lookup(result.transfer_syntax).keyword] += 1
+
+    @property
+    def failed(self) -> int:
+        """Objects that were not written."""
+        return len(self.faults)
+
+    def show(self, json_wanted: bool) -> None:
+        """Print it."""
+        if json_wanted:
+            faults = [
+                {"sop_instance_uid": fault.instance.sop_instance_uid, "reason": fault.reason}
+                for fault in self.faults
+            ]
+            as_json({"target": str(self.target), "written": self.syntaxes, "faults": faults})
+            return
+        _faults(f"failed: {fault.instance.sop_instance_uid}: {fault.reason}" for fault in self.faults)
+        counted = ", ".join(f"{count} {syntax}" for syntax, count in self.syntaxes.items())
+        _console().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
+
+
+class VerifySummary:
+    """What a verification came to."""
+
+    def __init__(self) -> None:
+        self.sound = 0
+        self.faults: list[Verdict] = []
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one object."""
+        if verdict.fault:
+            self.faults.append(verdict)
+        else:
+            self.sound += 1
+
+    @property
+    def damaged(self) -> int:
+        """Objects that are not what was written, or not there."""
+        return len(self.faults)
+
+    def show(self, json_wanted: bool) -> None:
+        """Print it."""
+        if json_wanted:
+            faults = [
+                {
+                    "sop_instance_uid": fault.instance.sop_instance_uid,
+                    "key": fault.instance.key,
+                    "fault": fault.fault,
+                }
+                for fault in self.faults
+            ]
+            as_json({"sound": self.sound, "damaged": self.damaged, "faults": faults})
+            return
+        _faults(f"damaged: {fault.instance.sop_instance_uid}: {fault.fault}" for fault in self.faults)
+        _console().print(f"{self.sound} sound, {self.damaged} damaged or missing")
+
+
+def reindexed(outcome: Outcome, json_wanted: bool) -> None:
+    """What reindexing found."""
+    if json_wanted:
+        as_json(outcome)
+        return
+    _faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
+    _faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
+    _console().print(
+        f"{outcome.recorded} recorded, {len(outcome.damaged)} damaged, "
+        f"{len(outcome.gone)} rows without a file removed"
+    )
+
+
+def _faults(lines: Iterable[str]) -> None:
+    lines = list(lines)
+    console = _console()
+    for line in lines[:_MOST_FAULTS]:
+        console.print(line, markup=False, highlight=False)
+    if len(lines) > _MOST_FAULTS:
+        console.print(f"… and {len(lines) - _MOST_FAULTS} more; --json lists all")
+
+
+def explanation(found: Explanation, json_wanted: bool) -> None:
+    """Why an object is kept as it is."""
+    if json_wanted:
+        as_json(_explained(found))
+        return
+    console, known = _console(), found.provenance
+    table = Table(show_header=False)
+    table.add_row("SOP instance", found.sop_instance_uid)
+    table.add_row("received", f"{lookup(known.transfer_syntax).keyword}, {size(known.size)}")
+    table.add_row("", f"at {known.received_at:%Y-%m-%d %H:%M:%S %Z} from {known.calling_aet or 'a file'}")
+    table.add_row("readable", "yes" if known.readable else f"no: {known.fault}")
+    table.add_row("rule that kept it", known.rule or "none: kept as received")
+    rule = found.rule.name if found.rule else "none: would be kept as received"
+    matched = ", ".join(f"{key} = {value}" for key, value in found.matched.items())
+    table.add_row("rule that matches now", f"{rule} ({matched})" if matched else rule)
+    for stage in found.later:
+        table.add_row("later", f"{'/'.join(stage.forms)} after {stage.after or stage.after_access} s")
+    at_rest = f"{known.form}: {lookup(found.transfer_syntax).keyword}, {size(found.size)}"
+    table.add_row("kept as" if found.stored else "would be kept as", at_rest)
+    table.add_row("", f"{percent(found.size, known.size)} of what was received; {known.codec or 'no codec'}")
+    if found.stored:
+        table.add_row("file", found.stored.key)
+    table.add_row("served as, best first", ", ".join(lookup(uid).keyword for uid in found.ways_out[:4]) + ", …")
+    console.print(table)
+    tried = Table("form tried", "outcome", "size", "ms", "reason")
+    for one in found.attempts:
+        took = f"{one.seconds * 1000:.1f}" if one.seconds else ""
+        tried.add_row(one.form, one.outcome, size(one.size) if one.size else "", took, one.reason)
+    console.print(tried)
+
+
+def _explained(found: Explanation) -> dict[str, Any]:
+    fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    fields["rule"] = found.rule.model_dump(mode="json") if found.rule else None
+    return fields

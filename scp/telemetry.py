@@ -1,0 +1,169 @@
+"""What zscp says of itself: one structured log, and one canonical event a request.
+
+Lines are for people on a terminal and JSON elsewhere. Names, ids and birth dates of patients are
+dropped, unless ``log.patients`` lets them through.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from scp.errors import ZscpError
+
+
+class LogChoices(Protocol):
+    """What an admin chooses of the log; ``scp.config.LogSettings`` is one."""
+
+    @property
+    def level(self) -> str:
+        """The lowest level that is logged: debug, info, warning or error."""
+
+    @property
+    def format(self) -> str:
+        """``console``, ``json``, or ``auto`` for console on a terminal and JSON elsewhere."""
+
+    @property
+    def patients(self) -> bool:
+        """Whether names, ids and birth dates of patients may be logged."""
+
+
+_PATIENT_KEYS = {"patientname", "patientid", "patientbirthdate"}
+_LIBRARIES = ("pynetdicom", "pydicom", "alembic")
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """zscp's own handler, so that configuring again replaces this one and no other."""
+
+
+def configure(log: LogChoices, stream: TextIO | None = None) -> None:
+    """Send zscp's log and that of the libraries to ``stream``, by default standard error.
+
+    May be called again, with other choices.
+    """
+    stream = stream or sys.stderr
+    level = logging.getLevelNamesMapping()[log.level.upper()]
+    shared = _processors(log.patients)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # a cached logger would outlive the next configure()
+    )
+    handler = _Handler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log, stream)],
+        )
+    )
+    _route_standard_logging(handler, level, log.patients)
+
+
+def _processors(patients: bool) -> list[Processor]:
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    return processors if patients else [*processors, redact]
+
+
+def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
+    """The last steps. Tracebacks stay plain: structlog's richer ones show local variables, and with
+    them whatever dataset was at hand.
+    """
+    terminal = stream.isatty()
+    if log.format == "console" or (log.format == "auto" and terminal):
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _route_standard_logging(handler: logging.Handler, level: int, patients: bool) -> None:
+    root = logging.getLogger()
+    for earlier in [known for known in root.handlers if isinstance(known, _Handler)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # pydicom's Python warnings quote the value they complain of, which may be a patient's name.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(level if patients else logging.CRITICAL)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Drop what identifies a patient: ``patient_name``, ``PatientID`` and their like."""
+    for key in [key for key in event if key.replace("_", "").lower() in _PATIENT_KEYS]:
+        del event[key]
+    return event
+
+
+class RequestEvent:
+    """What is known of a request so far; it becomes one line when the request ends."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._failed = False
+
+    def add(self, **values: Any) -> None:
+        """Add to the line. ``status`` is a DIMSE status as a number; one of failure makes a warning."""
+        status = values.get("status")
+        if isinstance(status, int):
+            self._failed = self._failed or is_failure(status)
+            values["status"] = f"0x{status:04X}"
+        self._values |= values
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the request failed by ``error``, where the caller answers it instead of raising."""
+        self._failed = True
+        self.add(outcome=type(error).__name__, reason=str(error))
+        if not isinstance(error, ZscpError):  # a bug or the machine: the place matters
+            self.add(exc_info=error)
+
+    def emit(self, name: str, milliseconds: float) -> None:
+        """Write the line; :func:`request` does so at the end of its block."""
+        logger = structlog.get_logger("zscp")
+        write = logger.warning if self._failed else logger.info
+        outcome = {"outcome": "failed" if self._failed else "ok"}
+        write(name, duration_ms=round(milliseconds, 1), **(outcome | self._values))
+
+
+@contextmanager
+def request(name: str, **bound: Any) -> Iterator[RequestEvent]:
+    """One canonical event for the request that the block answers, such as ``c-store``.
+
+    ``bound`` stands in the event and in every line that is logged meanwhile. An error that leaves the
+    block is noted and raised on.
+    """
+    event = RequestEvent()
+    event.add(**bound)
+    started = time.perf_counter()
+    with structlog.contextvars.bound_contextvars(**bound):
+        try:
+            yield event
+        except BaseException as error:
+            event.fail(error)
+            raise
+        finally:
+            event.emit(name, (time.perf_counter() - started) * 1000)
+
+
+def is_failure(status: int) -> bool:
+    """Whether a DIMSE status is of the failure class of PS3.7 C.1.
+
+    Success is 0x0000, pending 0xFF00 and 0xFF01, cancel 0xFE00; warnings are 0x0001, 0x0107, 0x0116
+    and 0xBxxx.
+    """
+    passing = {0x0000, 0x0001, 0x0107, 0x0116, 0xFE00, 0xFF00, 0xFF01}
+    return status not in passing and status >> 12 != 0xB

@@ -1,0 +1,434 @@
+"""The configuration: what it accepts, and what it tells an admin who slipped."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from scp import syntaxes
+from scp.config import DEFAULT_POLICY, Settings, Stage, load, warnings
+from scp.config_values import FORMS, byte_count, duration
+from scp.errors import ConfigurationError
+
+CONF = Path(__file__).parent.parent / "conf"
+PEER = '[[peer]]\naet = "{}"\nhost = "10.0.0.1"\nport = 104\n'
+RULE = '[[policy]]\nname = "rule"\n'
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def read(text: str, **environ: str) -> Settings:
+        path = tmp_path / "zscp.toml"
+        path.write_text(text, encoding="utf-8")
+        return load(path, environ)
+
+    return read
+
+
+@pytest.fixture
+def fault(written: Any) -> Any:
+    def tell(text: str, **environ: str) -> str:
+        with pytest.raises(ConfigurationError) as caught:
+            written(text, **environ)
+        return str(caught.value)
+
+    return tell
+
+
+# ---- The files that are shipped ----
+
+
+def models(model: type[BaseModel] = Settings) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from models(part)
+
+
+def test_without_a_file_there_are_defaults() -> None:
+    assert load(None, {}) == Settings()
+    assert load(None, {"HOME": "/root"}).policy == DEFAULT_POLICY
+
+
+def test_the_shipped_file_holds_the_defaults() -> None:
+    assert load(CONF / "zscp.toml", {}) == Settings()
+    assert warnings(Settings()) == []
+
+
+@pytest.mark.parametrize("model", list(models()), ids=lambda model: model.__name__)
+def test_the_shipped_file_names_every_key(model: type[BaseModel]) -> None:
+    text = (CONF / "zscp.toml").read_text(encoding="utf-8")
+    keys = [field.alias or name for name, field in model.model_fields.items()]
+    assert [key for key in keys if not re.search(rf"\b{key}\b", text)] == []
+
+
+def test_the_shipped_file_loads_with_its_examples_uncommented(written: Any) -> None:
+    text = (CONF / "zscp.toml").read_text(encoding="utf-8")
+    settings = written(re.sub(r"^#(?=[^\s#])", "", text.replace("\n#  {", "\n {"), flags=re.MULTILINE))
+    assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD"]
+    assert [rule.name for rule in settings.policy] == ["mammography", "already compressed", "everything else"]
+    assert settings.policy[0].stages[1].store == "old"
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "examples").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_loads(path: Path) -> None:
+    assert load(path, {}) != Settings()
+
+
+def test_what_the_examples_say() -> None:
+    known = load(CONF / "examples" / "modality-and-workstation.toml", {})
+    assert (known.node.aet, known.access.allow, len(known.peer)) == ("ARCHIVE", "known", 2)
+    thin = load(CONF / "examples" / "thin-line.toml", {}).peer_named("HOMEREAD")
+    assert thin is not None
+    assert (thin.link_mbps, thin.prefer[0]) == (5.0, syntaxes.JPEGXL)
+    staged = load(CONF / "examples" / "two-stage-policy.toml", {})
+    assert staged.policy[1].stages[1].after == 30 * 86_400
+    assert [line.partition(":")[0] for line in warnings(staged)] == [
+        "policy[1].stages[1]",
+        "policy[2].stages[1]",
+    ]
+
+
+# ---- Values ----
+
+
+@pytest.mark.parametrize(
+    ("written_as", "expected"),
+    [
+        (0, 0),
+        (1000, 1000),
+        ("2GB", 2 * 10**9),
+        ("500 mb", 5 * 10**8),
+        ("1GiB", 2**30),
+        ("1.5kB", 1500),
+        ("7", 7),
+    ],
+)
+def test_amounts_of_bytes(written_as: object, expected: int) -> None:
+    assert byte_count(written_as) == expected
+
+
+@pytest.mark.parametrize("written_as", ["", "GB", "-1", "1 lump", "1e9", True, -5, []])
+def test_what_is_no_amount_of_bytes(written_as: object) -> None:
+    with pytest.raises(ValueError, match="not an amount of bytes"):
+        byte_count(written_as)
+
+
+@pytest.mark.parametrize(
+    ("written_as", "expected"),
+    [("0s", 0), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000), ("6w", 3_628_800), (None, None)],
+)
+def test_durations(written_as: object, expected: int | None) -> None:
+    assert duration(written_as) == expected
+
+
+@pytest.mark.parametrize("written_as", [30, "30", "d", "-1d", "1 month", "1.5d", True])
+def test_what_is_no_duration(written_as: object) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        duration(written_as)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///var/lib/zscp", "/var/lib/zscp"),
+        ("file://data/objects", "data/objects"),
+        ("data/objects", "data/objects"),
+        ("/srv/objects", "/srv/objects"),
+    ],
+)
+def test_the_folder_of_the_objects(written: Any, url: str, path: str) -> None:
+    assert written(f'[storage]\nurl = "{url}"').storage.path == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("sqlite:///data/index.db", "data/index.db"), ("sqlite:////srv/index.db", "/srv/index.db")],
+)
+def test_the_file_of_the_index(written: Any, url: str, path: str) -> None:
+    assert written(f'[index]\nurl = "{url}"').index.path == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[storage]\nurl = "s3://bucket/x"', "storage.url: s3:// is not available in this version"),
+        ('[storage]\nurl = "ftp://x"', "storage.url: ftp:// is not known"),
+        ('[storage]\nurl = "file://"', "names no folder"),
+        ('[storage]\nurl = ""', "names no folder"),
+        (
+            '[index]\nurl = "postgresql+psycopg://h/d"',
+            "index.url: postgresql is not available in this version",
+        ),
+        ('[index]\nurl = "postgres://h/d"', "index.url: postgresql is not available in this version"),
+        ('[index]\nurl = "sqlite://"', "index.url: "),
+        ('[index]\nurl = "index.db"', 'use "sqlite:///relative.db"'),
+        ("[node]\nport = 65536", "node.port: must be less than or equal to 65535, not 65536"),
+        ("[node]\nport = true", "node.port: must be a whole number, not true"),
+        ('[node]\nport = "104"', 'node.port: must be a whole number, not "104"'),
+        ("[node]\nworkers = 0", 'node.workers: "0" is not a number of processes'),
+        ("[node]\nworkers = true", "node.workers: "),
+        ('[access]\nallow = "some"', 'access.allow: must be "any" or "known", not "some"'),
+        ('[access]\ncheck_called_aet = "no"', "access.check_called_aet: must be true or false"),
+        ("[query]\nmax_matches = -1", "query.max_matches: must be greater than or equal to 0"),
+        ("[limits]\nidle_seconds = 0", "limits.idle_seconds: must be greater than 0"),
+        ("[limits]\nidle_seconds = inf", "limits.idle_seconds: must be a finite number"),
+        ("[limits]\npdu_bytes = 0", "limits.pdu_bytes: must be greater than or equal to 4096"),
+        ("[limits]\nassociations = 0", "limits.associations: "),
+        ("node = 5", "node: must be a table, not 5"),
+        ('[peer]\naet = "A"', "peer: is one table, not a list of tables"),
+        ("peer = 5", "peer: must be a list, not 5"),
+        ("policy = []", "policy: has no rule"),
+    ],
+)
+def test_refused_values(fault: Any, text: str, expected: str) -> None:
+    assert expected in fault(text)
+
+
+@pytest.mark.parametrize("title", ["", "   ", "A" * 17, "A\\\\B", "A\\u0007", "Käse"])
+def test_what_is_no_ae_title(fault: Any, title: str) -> None:
+    assert "node.aet: " in fault(f'[node]\naet = "{title}"')
+    assert "peer[0].aet: " in fault(PEER.format(title))
+
+
+def test_padding_of_an_ae_title_does_not_count(written: Any, fault: Any) -> None:
+    settings = written(PEER.format(" CT 1  "))
+    assert settings.peer[0].aet == "CT 1"
+    assert settings.peer_named("CT 1 ") is settings.peer[0]
+    assert settings.peer_named("ct 1") is None
+    assert 'peer: AE title "A" stands in [0] and [1]' in fault(PEER.format("A") + PEER.format("A "))
+
+
+def test_preferred_transfer_syntaxes_are_kept_as_uids(written: Any, fault: Any) -> None:
+    peer = PEER.format("A")
+    settings = written(peer + f'prefer = ["HTJ2KLossless", "{syntaxes.JPEGLS}"]')
+    assert settings.peer[0].prefer == (syntaxes.HTJ2K, syntaxes.JPEGLS)
+    assert 'did you mean "HTJ2KLossless"' in fault(peer + 'prefer = "HTJ2KLosless"')
+    assert "peer[0].prefer: 5 is not text" in fault(peer + "prefer = 5")
+
+
+# ---- Policy ----
+
+
+def test_a_rule(written: Any) -> None:
+    settings = written(
+        RULE + 'match = { Modality = ["CT", "M?"], BitsStored = "<= 8", Rows = 512, size = ">= 10MB" }\n'
+        'stages = [{ form = "received" }, { after = "0s", form = ["jpegxl", "htj2k"], keep = "smallest" }]'
+    )
+    (rule,) = settings.policy
+    assert rule.match == {
+        "Modality": ("CT", "M?"),
+        "BitsStored": ("<=8",),
+        "Rows": ("512",),
+        "size": (">=10000000",),
+    }
+    assert (rule.on_receive, *rule.later) == rule.stages
+    assert (rule.stages[0].forms, rule.stages[0].wrap) == (("received",), None)
+    assert (rule.stages[1].forms, rule.stages[1].after) == (("jpegxl", "htj2k"), 0)
+
+
+def test_the_default_policy_knows_every_compressed_transfer_syntax() -> None:
+    globs = DEFAULT_POLICY[0].match["transfer_syntax"]
+    caught = {row.uid for row in syntaxes.TABLE if any(fnmatchcase(row.keyword, glob) for glob in globs)}
+    assert caught == {
+        row.uid for row in syntaxes.TABLE if row.encapsulated or row.deflated or "JPIP" in row.keyword
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_can_be_named(form: str) -> None:
+    assert Stage(forms=(form,)).forms == Stage.model_validate({"form": form}).forms == (form,)
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        ('Modalty = "CT"', '"Modalty" cannot be matched; did you mean "Modality"'),
+        ('calling_ae = "X"', 'did you mean "calling_aet"'),
+        ('Quux = "X"', "use a keyword of PS3.6 or calling_aet, called_aet, transfer_syntax, size"),
+        ('TransferSyntaxUID = "X"', 'is not part of a dataset; did you mean "transfer_syntax"'),
+        ('PixelData = "X"', "is a sequence or a bulk value"),
+        ('OtherPatientIDsSequence = "X"', "is a sequence or a bulk value"),
+        ('transfer_syntax = "JPEG200"', 'transfer_syntax: "JPEG200" matches none; did you mean "JPEG2000'),
+        ('BitsStored = "<=eight"', 'BitsStored: "eight" is not a number to compare with'),
+        ('size = "10MB"', 'size: "10MB" is not a comparison'),
+        ('size = ">=10 lumps"', "not an amount of bytes"),
+        ("Modality = []", "Modality names no value"),
+        ("Modality = true", "Modality: True is not text"),
+        ("Modality = [1]", "Modality: [1] is not text"),
+    ],
+)
+def test_refused_matches(fault: Any, match: str, expected: str) -> None:
+    told = fault(RULE + f'match = {{ {match} }}\nstages = [{{ form = "htj2k" }}]')
+    assert "policy[0].match: " in told
+    assert expected in told
+
+
+def test_a_private_transfer_syntax_can_be_matched(written: Any) -> None:
+    settings = written(
+        RULE + 'match = { transfer_syntax = "1.2.840.113619.*" }\nstages = [{ form = "zstd" }]'
+    )
+    assert settings.policy[0].match["transfer_syntax"] == ("1.2.840.113619.*",)
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ("[]", "policy[0].stages: names no stage"),
+        ("[{}]", "policy[0].stages[0].form: is required"),
+        ('[{ form = "htj3k" }]', 'policy[0].stages[0].form: "htj3k" is not a form; did you mean "htj2k"?'),
+        ("[{ form = [] }]", "policy[0].stages[0].form: names no form; known: received, native"),
+        ("[{ form = 1 }]", "policy[0].stages[0].form: 1 is not text"),
+        ('[{ forms = "htj2k" }]', 'policy[0].stages[0].forms: unknown key; did you mean "form"'),
+        ('[{ form = "zstd", level = 23 }]', "policy[0].stages[0].level: must be less than or equal to 22"),
+        (
+            '[{ form = "jpegxl", effort = 0 }]',
+            "policy[0].stages[0].effort: must be greater than or equal to 1",
+        ),
+        ('[{ form = "zstd", wrap = "gzip" }]', 'must be "auto", "zstd" or "none", not "gzip"'),
+        (
+            '[{ form = "jpegls", lossy = true }]',
+            "stages[0].lossy: lossy forms are not available in this version",
+        ),
+        (
+            '[{ form = "jpegls", quality = 90 }]',
+            "stages[0].quality: lossy forms are not available in this version",
+        ),
+        ('[{ form = "jpegls", max_error = 2 }]', "stages[0].max_error: lossy forms are not available"),
+        ('[{ form = "htj2k", after = "30d" }]', "policy[0].stages: [0] must apply on receive"),
+        ('[{ form = "htj2k", after_access = "0s" }]', "policy[0].stages: [0] must apply on receive"),
+        ('[{ form = "htj2k" }, { form = "jpegxl" }]', "policy[0].stages: [1] has no time"),
+        (
+            '[{ form = "htj2k" }, { after = "9d", form = "zstd" }, { after = "1w", form = "zstd" }]',
+            "ascending order of `after`",
+        ),
+    ],
+)
+def test_refused_stages(fault: Any, stages: str, expected: str) -> None:
+    assert expected in fault(RULE + f"stages = {stages}")
+
+
+def test_two_rules_of_one_name_could_not_be_told_apart(fault: Any) -> None:
+    rule = RULE + 'stages = [{ form = "zstd" }]\n'
+    assert 'policy: rule "rule" stands in [0] and [1]' in fault(rule + rule)
+
+
+# ---- Where it comes from ----
+
+
+def test_the_environment_overrides_the_file(written: Any) -> None:
+    settings = written(
+        "[node]\nport = 104",
+        ZSCP_NODE__PORT="11113",
+        ZSCP_NODE__AET="42",
+        ZSCP_STORAGE__URL="file:///srv/objects",
+        ZSCP_STORAGE__RESERVE="2GB",
+        ZSCP_ACCESS__CHECK_CALLED_AET="false",
+        ZSCP_LOG__LEVEL='"debug"',
+        ZSCP_LIMITS__IDLE_SECONDS="60",
+    )
+    assert (settings.node.port, settings.node.aet) == (11113, "42")
+    assert (settings.storage.url, settings.storage.reserve) == ("file:///srv/objects", 2 * 10**9)
+    assert settings.access.check_called_aet is False
+    assert (settings.log.level, settings.limits.idle_seconds) == ("debug", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("ZSCP_NODE__PRT", "1", 'ZSCP_NODE__PRT: unknown variable; did you mean "ZSCP_NODE__PORT"'),
+        ("ZSCP_NODE_PORT", "1", 'ZSCP_NODE_PORT: unknown variable; did you mean "ZSCP_NODE__PORT"'),
+        (
+            "ZSCP_PEER__AET",
+            "A",
+            "ZSCP_PEER__AET: a list of tables cannot come from the environment; write [[peer]]",
+        ),
+        ("ZSCP_POLICY", "[]", "write [[policy]] in the file"),
+        ("ZSCP_NODE__PORT", "eleven", 'ZSCP_NODE__PORT (node.port): must be a whole number, not "eleven"'),
+        ("ZSCP_NODE__PORT", "1\nx = 2", "ZSCP_NODE__PORT (node.port): must be a whole number"),
+    ],
+)
+def test_a_faulty_environment(fault: Any, name: str, value: str, expected: str) -> None:
+    assert expected in fault("", **{name: value})
+
+
+def test_without_a_file_the_environment_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="The environment cannot be used:\n  ZSCP_NODE__PORT"):
+        load(None, {"ZSCP_NODE__PORT": "x"})
+
+
+def test_what_kubernetes_says_of_a_service_called_zscp_is_passed_over() -> None:
+    linked = {
+        "ZSCP_PORT": "tcp://10.0.0.1:11112",
+        "ZSCP_SERVICE_HOST": "10.0.0.1",
+        "ZSCP_SERVICE_PORT_DICOM": "11112",
+        "ZSCP_PORT_11112_TCP_ADDR": "10.0.0.1",
+        "ZSCP_WEB_SERVICE_HOST": "10.0.0.1",
+    }
+    assert load(None, linked) == Settings()
+
+
+def test_every_fault_is_told_at_once_with_file_and_key(fault: Any, tmp_path: Path) -> None:
+    told = fault("nodes = 1\n[node]\nprt = 1\nport = -1\n[log]\nlevel = 'loud'", ZSCP_X__Y="1")
+    first, *others = told.splitlines()
+    assert first == f"{tmp_path / 'zscp.toml'} cannot be used:"
+    assert {line.strip().partition(":")[0] for line in others} == {
+        "ZSCP_X__Y",
+        "node.port",
+        "node.prt",
+        "log.level",
+        "nodes",
+    }
+    assert 'node.prt: unknown key; did you mean "port"?' in told
+    assert "known: level, format, patients" in fault("[log]\nquux = 1")
+
+
+def test_a_slip_in_toml_is_shown_with_its_line(fault: Any) -> None:
+    told = fault("[node]\naet = ZSCP\nport = 1")
+    assert "is not valid TOML: " in told
+    assert "line 2" in told
+    assert told.endswith("\n  aet = ZSCP")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"absent\.toml cannot be read: No such file"):
+        load(tmp_path / "absent.toml", {})
+    (tmp_path / "latin.toml").write_bytes(b'[node]\naet = "K\xe4se"')
+    with pytest.raises(ConfigurationError, match="not UTF-8 at byte 15"):
+        load(tmp_path / "latin.toml", {})
+
+
+# ---- What it becomes ----
+
+
+def test_settings_cannot_be_changed_and_can_be_handed_to_another_process() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError):
+        settings.node.port = 1  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_warnings_name_what_has_no_effect(written: Any) -> None:
+    settings = written(
+        "[node]\nworkers = 4\n" + RULE + "stages = [\n"
+        ' { form = ["jpeg-lossless", "jpegxl-recompression"], dictionary = true, store = "old" },\n'
+        ' { after_access = "1d", form = "zstd" },\n]\n'
+        '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
+    )
+    assert [line.partition(":")[0] for line in warnings(settings)] == [
+        "node.workers",
+        "policy[0].stages[0].form",
+        "policy[0].stages[0].form",
+        "policy[0].stages[0].dictionary",
+        "policy[0].stages[0].store",
+        "policy[0].stages[1]",
+        "policy[0]",
+    ]

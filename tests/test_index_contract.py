@@ -1,0 +1,461 @@
+"""What every index has to do. A new one is a new row in OPENERS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from scp.errors import QueryError
+from scp.index.index import Counts, Index, Statistic
+from scp.index.sql import SqlIndex
+from scp.model import Instance, Query, QueryKey
+
+CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.4.201"
+OPENERS: dict[str, Callable[[Path], Index]] = {
+    "sqlite": lambda folder: SqlIndex.open(f"sqlite:///{folder}/made/on/opening/index.db"),
+}
+
+
+@pytest.fixture(params=OPENERS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Index]:
+    """Opens the same index each time it is called."""
+    return lambda: OPENERS[request.param](tmp_path)
+
+
+@pytest.fixture
+def index(opener) -> Iterator[Index]:
+    index = opener()
+    yield index
+    index.close()
+
+
+def instance(uid: str, study: str = "1", series: str = "1.1", **others) -> Instance:
+    made = Instance(
+        sop_class_uid=CT,
+        sop_instance_uid=uid,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        key=f"objects/{uid}.dcm",
+        form="htj2k",
+        transfer_syntax=HTJ2K,
+        stored_size=40,
+        stored_sha256="5" * 64,
+        received_transfer_syntax="1.2.840.10008.1.2.1",
+        received_size=100,
+        received_sha256="6" * 64,
+        received_at=datetime(2024, 1, 31, 10, 15, 30, 123456, tzinfo=UTC),
+        calling_aet="CTROOM1",
+        rule="everything else",
+    )
+    return replace(made, **others)
+
+
+DOE = {"PatientID": "D1", "PatientName": "Doe^John=山田^太郎", "Modality": "CT", "StudyDate": "20240131"}
+ROE = {"PatientID": "R1", "PatientName": "Roe^Jane", "Modality": "MR", "StudyDate": "20240201"}
+
+
+def query(level: str, relational: bool = False, combined: bool = False, **keys: str) -> Query:
+    asked = tuple(QueryKey(keyword, "", value) for keyword, value in keys.items())
+    return Query("STUDY", level, asked, relational, combined)
+
+
+def found(index: Index, level: str, keyword: str, **keys: str) -> list[str]:
+    """The values of ``keyword`` among the matches, sorted."""
+    return sorted(match[keyword] for match in index.find(query(level, **{keyword: ""} | keys)))
+
+
+def studies(index: Index, **keys: str) -> list[str]:
+    return found(index, "STUDY", "StudyInstanceUID", **keys)
+
+
+@pytest.fixture
+def filled(index: Index) -> Index:
+    """Doe: study 1 with CT series 1.1 and SR series 1.2; Roe: study 2 with MR series 2.1."""
+    for number in (10, 9, 2):
+        number_and_name = {"InstanceNumber": str(number), "SeriesNumber": "20"}
+        index.record(instance(f"1.1.{number}"), DOE | number_and_name)
+    structured = instance("1.2.1", series="1.2", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.11")
+    index.record(structured, DOE | {"Modality": "SR", "SeriesNumber": "3", "InstanceNumber": "1"})
+    index.record(instance("2.1.1", "2", "2.1", sop_class_uid=MR_CLASS), ROE | {"SeriesNumber": "1"})
+    return index
+
+
+class TestRecord:
+    def test_what_was_recorded_is_held(self, index):
+        recorded = instance("1.1.1", readable=False)
+        assert index.record(recorded, DOE) is None
+        assert index.held("1.1.1") == recorded
+        assert index.held("1.1.2") is None
+
+    def test_a_moment_is_kept_in_utc(self, index):
+        local = datetime(2024, 1, 31, 11, 15, tzinfo=timezone(timedelta(hours=1)))
+        index.record(instance("1.1.1", received_at=local), DOE)
+        kept = index.held("1.1.1").received_at
+        assert kept == local
+        assert kept.tzinfo is UTC
+
+    def test_recording_again_replaces_and_returns_what_was_there(self, index):
+        first, second = instance("1.1.1"), instance("1.1.1", form="jpegxl", key="other")
+        index.record(first, DOE | {"InstanceNumber": "1"})
+        assert index.record(second, DOE | {"InstanceNumber": "2"}) == first
+        assert index.held("1.1.1") == second
+        assert index.counts() == Counts(1, 1, 1, 1)
+        assert found(index, "IMAGE", "InstanceNumber") == ["2"]
+
+    def test_a_replaced_instance_leaves_its_former_series(self, index):
+        index.record(instance("1.1.1"), DOE)
+        index.record(instance("1.1.1", study="2", series="2.1"), ROE)
+        assert index.counts() == Counts(1, 1, 1, 1)
+        assert studies(index) == ["2"]
+
+    def test_newer_values_replace_older_ones_and_empty_ones_replace_nothing(self, index):
+        index.record(instance("1.1.1"), DOE | {"StudyDescription": "old", "StudyTime": "10"})
+        index.record(instance("1.1.2"), DOE | {"StudyDescription": "new", "StudyTime": ""})
+        index.record(instance("1.1.3"), {"PatientID": "D1"})
+        asked = query("STUDY", StudyDescription="new", StudyTime="10", PatientName="DOE*")
+        (match,) = index.find(asked)
+        assert match["StudyDescription"] == "new"
+        assert match["StudyTime"] == "10"
+        assert studies(index, StudyDescription="old") == []
+
+    def test_a_study_moves_to_the_newer_patient(self, filled):
+        filled.record(instance("1.1.11"), ROE | {"Modality": "CT"})
+        assert studies(filled, PatientID="R1") == ["1", "2"]
+        assert found(filled, "PATIENT", "PatientID") == ["R1"]
+
+    def test_a_series_moves_to_the_newer_study(self, filled):
+        filled.record(instance("1.2.2", "2", "1.2"), ROE | {"Modality": "SR"})
+        assert found(filled, "SERIES", "SeriesInstanceUID", StudyInstanceUID="2") == ["1.2", "2.1"]
+        assert found(filled, "SERIES", "SeriesInstanceUID", StudyInstanceUID="1") == ["1.1"]
+
+    def test_patients_of_one_id_are_told_apart_by_the_issuer(self, index):
+        index.record(instance("1.1.1"), DOE | {"IssuerOfPatientID": "NORTH"})
+        index.record(instance("2.1.1", "2", "2.1"), ROE | {"PatientID": "D1", "IssuerOfPatientID": "SOUTH"})
+        assert index.counts().patients == 2
+        assert studies(index, PatientName="ROE*") == ["2"]
+        index.record(instance("1.1.2"), DOE)  # no issuer: the patient of its study
+        assert index.counts().patients == 2
+
+    def test_studies_without_a_patient_id_do_not_share_a_patient(self, index):
+        index.record(instance("1.1.1"), {"PatientName": "Doe^John"})
+        index.record(instance("2.1.1", "2", "2.1"), {"PatientName": "Roe^Jane", "IssuerOfPatientID": "X"})
+        assert studies(index, PatientName="Doe*") == ["1"]
+        assert found(index, "PATIENT", "PatientName") == ["Doe^John", "Roe^Jane"]
+        index.record(instance("1.1.2"), DOE)
+        assert studies(index, PatientID="D1") == ["1"]
+        assert index.counts().patients == 2
+
+    def test_instances_without_uids_above_are_found_by_their_own_only(self, index):
+        index.record(instance("7", study="", series=""), {"PatientID": "D1"})
+        index.record(instance("8", study="1", series=""), DOE)
+        index.record(instance("9", study="", series="1.9"), DOE)
+        assert index.held("7").study_instance_uid == ""
+        assert found(index, "IMAGE", "SOPInstanceUID", SOPInstanceUID="7\\8\\9") == ["7", "8", "9"]
+        assert studies(index) == ["1"]
+        assert found(index, "SERIES", "SeriesInstanceUID") == []
+        assert [each.sop_instance_uid for each in index.instances(query("IMAGE", SOPInstanceUID="7"))] == [
+            "7"
+        ]
+        for uid in "789":
+            index.remove(uid)
+        assert index.counts() == Counts(0, 0, 0, 0)
+
+    def test_series_without_a_study_do_not_move_together(self, index):
+        index.record(instance("1", study="", series="1.1"), DOE)
+        index.record(instance("2", study="", series="1.2"), DOE)
+        index.record(instance("3", study="", series="1.1"), ROE)
+        assert found(index, "IMAGE", "SOPInstanceUID", PatientID="R1") == ["1", "3"]
+        index.record(instance("1", study="5", series="1.1"), ROE)
+        assert found(index, "IMAGE", "SOPInstanceUID", StudyInstanceUID="5") == ["1", "3"]
+
+    def test_record_many_is_all_or_nothing(self, index):
+        with pytest.raises(TypeError):
+            index.record_many([(instance("1.1.1"), DOE), (instance("1.1.2"), None)])
+        assert index.counts() == Counts(0, 0, 0, 0)
+        index.record_many((instance(f"1.1.{number}"), DOE) for number in range(3))
+        assert index.counts() == Counts(1, 1, 1, 3)
+
+    def test_text_that_is_no_unicode_or_full_of_quotes_is_kept(self, index):
+        index.record(instance("1.1.1"), {"PatientID": "D1\0", "PatientName": "M\udcfcller^'; DROP--"})
+        assert found(index, "PATIENT", "PatientID", PatientName="M?ller^'; drop--") == ["D1"]
+
+
+class TestRemove:
+    def test_what_is_left_empty_goes_too(self, filled):
+        filled.remove("1.2.1")
+        assert filled.counts() == Counts(2, 2, 2, 4)
+        filled.remove("2.1.1")
+        assert filled.counts() == Counts(1, 1, 1, 3)
+        assert filled.held("2.1.1") is None
+
+    def test_what_is_not_held_is_no_error(self, filled):
+        filled.remove("9.9.9")
+        assert filled.counts() == Counts(2, 2, 3, 5)
+
+
+class TestFind:
+    def test_answers_what_was_asked_and_the_unique_keys(self, filled):
+        asked = query("SERIES", Modality="MR", PatientName="", BodyPartExamined="", StationAET="x", Rows="")
+        assert list(filled.find(asked)) == [
+            {
+                "PatientID": "R1",
+                "StudyInstanceUID": "2",
+                "SeriesInstanceUID": "2.1",
+                "Modality": "MR",
+                "PatientName": "Roe^Jane",
+                "BodyPartExamined": "",
+            }
+        ]
+
+    def test_raw_text_is_what_is_returned(self, index):
+        index.record(instance("1.1.1"), DOE | {"StudyTime": "10:15", "SeriesNumber": "007"})
+        (match,) = index.find(query("SERIES", StudyTime="1015", SeriesNumber="7", PatientName="山田*"))
+        assert (match["StudyTime"], match["SeriesNumber"]) == ("10:15", "007")
+        assert match["PatientName"] == "Doe^John=山田^太郎"
+
+    @pytest.mark.parametrize(
+        ("keys", "expected"),
+        [
+            ({}, ["1", "2"]),
+            ({"PatientName": "DOE*"}, ["1"]),
+            ({"PatientName": "DOE*", "StudyDate": "20240201"}, []),
+            ({"StudyDate": "20240131-20240201"}, ["1", "2"]),
+            ({"StudyInstanceUID": "1\\2\\3"}, ["1", "2"]),
+            ({"ModalitiesInStudy": "SR"}, ["1"]),
+            ({"ModalitiesInStudy": "SR\\MR"}, ["1", "2"]),
+            ({"ModalitiesInStudy": "M?"}, ["2"]),
+            ({"ModalitiesInStudy": "US"}, []),
+            ({"SOPClassesInStudy": MR_CLASS}, ["2"]),
+            ({"Modality": "MR"}, ["1", "2"]),  # below the level: left out, unless relational
+            ({"NumberOfStudyRelatedInstances": "9"}, ["1", "2"]),  # counts are not matched
+        ],
+    )
+    def test_studies(self, filled, keys, expected):
+        assert studies(filled, **keys) == expected
+
+    def test_computed_attributes(self, filled):
+        asked = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "ModalitiesInStudy")
+        asked += ("SOPClassesInStudy", "NumberOfPatientRelatedStudies", "NumberOfPatientRelatedSeries")
+        asked += ("NumberOfPatientRelatedInstances",)
+        (match,) = filled.find(query("STUDY", StudyInstanceUID="1", **dict.fromkeys(asked, "")))
+        assert [match[keyword] for keyword in asked] == [
+            "2",
+            "4",
+            "CT\\SR",
+            f"{CT}\\1.2.840.10008.5.1.4.1.1.88.11",
+            "1",
+            "2",
+            "4",
+        ]
+
+    def test_computed_attributes_of_the_level_and_above(self, filled):
+        series = query("SERIES", Modality="CT", NumberOfSeriesRelatedInstances="", ModalitiesInStudy="")
+        (match,) = filled.find(series)
+        assert (match["NumberOfSeriesRelatedInstances"], match["ModalitiesInStudy"]) == ("3", "CT\\SR")
+        patient = query("PATIENT", PatientID="D1", NumberOfPatientRelatedStudies="", ModalitiesInStudy="")
+        assert list(filled.find(patient)) == [{"PatientID": "D1", "NumberOfPatientRelatedStudies": "1"}]
+
+    def test_an_attribute_without_values_to_gather_is_empty(self, index):
+        index.record(instance("1.1.1"), DOE | {"Modality": ""})
+        assert found(index, "STUDY", "ModalitiesInStudy") == [""]
+
+    def test_relational_queries_match_what_is_below(self, filled):
+        def matched(**keys: str) -> list[str]:
+            return sorted(
+                match["StudyInstanceUID"] for match in filled.find(query("STUDY", relational=True, **keys))
+            )
+
+        assert matched(Modality="SR") == ["1"]
+        assert matched(Modality="SR", InstanceNumber="1") == ["1"]
+        assert matched(Modality="SR", InstanceNumber="9") == []  # not of one and the same series
+        assert matched(SOPInstanceUID="2.1.1") == ["2"]
+        assert matched(SOPInstanceUID="") == ["1", "2"]
+        asked = query("STUDY", relational=True, Modality="SR")
+        assert all("Modality" not in match for match in filled.find(asked))
+
+    def test_combined_date_and_time(self, index):
+        index.record(instance("1.1.1"), DOE | {"StudyTime": "2300"})
+        spans = {"StudyDate": "20240131-20240201", "StudyTime": "10-12"}
+        assert studies(index, **spans) == []
+        assert len(list(index.find(query("STUDY", combined=True, **spans)))) == 1
+        assert len(list(index.find(query("STUDY", combined=True, StudyDate="", StudyTime="10-12")))) == 0
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            query("STUDY", StudyDate="2024-01"),
+            query("STUDY", StudyInstanceUID="1.*"),
+            query("STUDY", True, SOPInstanceUID="1.*"),
+            query("STUDY", combined=True, StudyDate="2024", StudyTime="10"),
+            query("STUDIES"),
+        ],
+    )
+    def test_a_faulty_identifier_is_refused_at_once(self, index, asked):
+        with pytest.raises(QueryError):
+            index.find(asked)
+
+    def test_many_matches_come_once_each(self, index):
+        index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1200))
+        uids = found(index, "IMAGE", "SOPInstanceUID")
+        assert len(uids) == len(set(uids)) == 1200
+
+
+class TestInstances:
+    def uids(self, index: Index, level: str, **keys: str) -> list[str]:
+        return [each.sop_instance_uid for each in index.instances(query(level, **keys))]
+
+    def test_in_the_order_of_series_and_instance_numbers(self, filled):
+        assert self.uids(filled, "STUDY", StudyInstanceUID="1") == ["1.2.1", "1.1.2", "1.1.9", "1.1.10"]
+
+    def test_of_every_level(self, filled):
+        assert self.uids(filled, "PATIENT", PatientID="R1") == ["2.1.1"]
+        assert len(self.uids(filled, "PATIENT", PatientID="R1\\D1")) == 5
+        assert self.uids(filled, "SERIES", StudyInstanceUID="1", SeriesInstanceUID="1.2\\2.1") == ["1.2.1"]
+        assert self.uids(filled, "IMAGE", SOPInstanceUID="2.1.1\\1.1.9\\9") == ["1.1.9", "2.1.1"]
+        assert self.uids(filled, "STUDY", PatientID="R1", StudyInstanceUID="1") == []
+
+    def test_other_keys_and_patterns_do_not_count(self, filled):
+        assert len(self.uids(filled, "STUDY", StudyInstanceUID="1", Modality="SR")) == 4
+        assert self.uids(filled, "PATIENT", PatientID="R?") == []
+
+    def test_the_issuer_tells_patients_apart(self, index):
+        index.record(instance("1.1.1"), DOE | {"IssuerOfPatientID": "NORTH"})
+        index.record(instance("2.1.1", "2", "2.1"), DOE | {"IssuerOfPatientID": "SOUTH"})
+        assert self.uids(index, "PATIENT", PatientID="D1", IssuerOfPatientID="SOUTH") == ["2.1.1"]
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            query("STUDY"),
+            query("STUDY", StudyInstanceUID=""),
+            query("PATIENT", PatientID="*"),
+            query("SERIES", StudyInstanceUID="1"),
+            query("IMAGE", SOPInstanceUID="1.1.*"),
+            query("WORKLIST", SOPInstanceUID="1"),
+        ],
+    )
+    def test_what_names_nothing_is_refused(self, filled, asked):
+        with pytest.raises(QueryError):
+            filled.instances(asked)
+
+
+class TestOverview:
+    def test_statistics(self, filled):
+        filled.record(instance("2.1.2", "2", "2.1", form="zstd", stored_size=7), ROE)
+        assert filled.statistics() == [
+            Statistic("CT", "htj2k", HTJ2K, 3, 300, 120),
+            Statistic("MR", "htj2k", HTJ2K, 1, 100, 40),
+            Statistic("MR", "zstd", HTJ2K, 1, 100, 7),
+            Statistic("SR", "htj2k", HTJ2K, 1, 100, 40),
+        ]
+
+    def test_of_nothing(self, index):
+        assert index.statistics() == []
+        assert index.counts() == Counts(0, 0, 0, 0)
+        assert list(index.all()) == []
+
+    def test_all_gives_each_instance_once_while_others_write(self, filled):
+        walk = filled.all(batch=2)
+        seen = [next(walk).sop_instance_uid]
+        filled.record(instance("1.1.10", form="jpegxl"), DOE)  # seen already
+        filled.remove("1.1.9")  # in the batch that is being read
+        filled.record(instance("3.1.1", "3", "3.1"), DOE)
+        seen += [each.sop_instance_uid for each in walk]
+        assert seen == ["1.1.10", "1.1.9", "1.1.2", "1.2.1", "2.1.1", "3.1.1"]
+
+
+class TestSharing:
+    def test_four_threads_write(self, index):
+        def write(thread: int) -> None:
+            for number in range(25):
+                index.record(instance(f"{thread}.{number}", series=f"1.{number % 3}"), DOE)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(write, range(4)))
+        assert index.counts() == Counts(1, 1, 3, 100)
+
+    def test_writers_do_not_wait_for_a_reader(self, index):
+        index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1100))
+        matches = index.find(query("IMAGE", SOPInstanceUID=""))
+        next(matches)
+        index.record(instance("1.1.2000"), DOE)
+        assert sum(1 for _ in matches) == 1099  # as it was when the search began
+
+    def test_two_that_are_open_see_each_other(self, index, opener):
+        other = opener()
+        index.record(instance("1.1.1"), DOE)
+        other.record(instance("1.1.2"), DOE)
+        assert index.counts() == other.counts() == Counts(1, 1, 1, 2)
+        other.close()
+
+    def test_matches_may_be_read_and_closed_by_other_threads(self, filled):
+        matches = filled.find(query("IMAGE", SOPInstanceUID=""))
+        threads = [threading.Thread(target=next, args=(matches,)) for _ in range(3)]
+        threads.append(threading.Thread(target=matches.close))
+        for thread in threads:
+            thread.start()
+            thread.join()
+        assert list(matches) == []
+
+
+def _write_for_ever(name: str, folder: Path, written: Connection) -> None:
+    index = OPENERS[name](folder)
+    for number in count():
+        index.record(instance(f"1.1.{number}"), DOE)
+        written.send(f"1.1.{number}")
+
+
+@pytest.mark.parametrize("name", OPENERS)
+def test_what_was_recorded_outlives_the_process_that_is_killed(name, tmp_path):
+    spawn = get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    writer = spawn.Process(target=_write_for_ever, args=(name, tmp_path, sender))
+    writer.start()
+    sender.close()
+    acknowledged = [receiver.recv() for _ in range(30)]
+    writer.kill()
+    writer.join()
+    with suppress(EOFError):
+        while True:
+            acknowledged.append(receiver.recv())
+    index = OPENERS[name](tmp_path)
+    assert all(index.held(uid) for uid in acknowledged)
+    assert index.counts().instances - len(acknowledged) in {0, 1}
+    assert index.record(instance("after"), DOE) is None
+    index.close()
+
+
+def _open_and_record(name: str, folder: Path, start: Barrier, number: int) -> None:
+    start.wait()
+    index = OPENERS[name](folder)
+    for each in range(10):
+        index.record(instance(f"{number}.{each}"), DOE)
+    index.close()
+
+
+@pytest.mark.parametrize("name", OPENERS)
+def test_processes_that_make_the_index_at_once(name, tmp_path):
+    spawn = get_context("spawn")
+    start = spawn.Barrier(4)
+    processes = [
+        spawn.Process(target=_open_and_record, args=(name, tmp_path, start, number)) for number in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    index = OPENERS[name](tmp_path)
+    assert index.counts() == Counts(1, 1, 1, 40)
+    index.close()
