@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -53,11 +53,23 @@ class Outgoing:
     dataset: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start found of a process that died: objects recorded, and files that cannot be read."""
+
+    recorded: int
+    damaged: tuple[str, ...]
+
+
 class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL."""
 
     def __init__(
-        self, store: ObjectStore, index: Index, policy: Iterable[PolicyRule], duplicates: Duplicates = "replace"
+        self,
+        store: ObjectStore,
+        index: Index,
+        policy: Iterable[PolicyRule],
+        duplicates: Duplicates = "replace",
     ) -> None:
         self.store = store
         self.index = index
@@ -95,7 +107,7 @@ class Archive:
         if self.duplicates == "keep":
             return Kept("discarded", held)
         if self.duplicates == "reject":
-            raise DuplicateRejected("this SOP instance is held with other content, and storage.duplicates is reject")
+            raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
 
     def _commit(self, received: Received, facts: Facts, form: StoredForm) -> Kept:
@@ -125,11 +137,15 @@ class Archive:
             self.store.delete(instance.key)
             self.store.settle(instance.key)
 
-    def recover(self) -> int:
-        """Record what a process that died had put but maybe not recorded; returns how many there were."""
-        count = 0
+    def recover(self) -> Recovered:
+        """Record what a process that died had put but maybe not recorded."""
+        recorded, damaged = 0, []
         for key in self.store.recover():
-            instance, facts = self.read_back(key)
+            try:
+                instance, facts = self.read_back(key)
+            except ObjectDamaged as error:
+                damaged.append(f"{key}: {error}")
+                continue
             held = self.index.held(instance.sop_instance_uid)
             if held is None or held.received_at <= instance.received_at:
                 self.index.record(instance, facts.attributes)
@@ -137,8 +153,8 @@ class Archive:
             for left in self.store.keys(siblings_prefix(key, instance.sop_instance_uid)):
                 if left != held.key:
                     self.store.delete(left)
-            count += 1
-        return count
+            recorded += 1
+        return Recovered(recorded, tuple(damaged))
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
@@ -152,7 +168,7 @@ class Archive:
         self.store.close()
         self.index.close()
 
-    def find(self, query: Query) -> Iterator[dict[str, str]]:
+    def find(self, query: Query) -> Generator[dict[str, str], None, None]:
         """Matches of a C-FIND, each as keyword to text. Raises QueryError."""
         return self.index.find(query)
 

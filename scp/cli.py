@@ -21,8 +21,8 @@ from scp.archive import Archive
 from scp.config import Settings, load, warnings
 from scp.dimse.client import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable, ZscpError
-from scp.lifecycle.explain import explain as explain_object
 from scp.lifecycle import transfer
+from scp.lifecycle.explain import explain as explain_object
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import verify as check_objects
 from scp.model import LEVELS, Instance, Query, QueryKey
@@ -243,13 +243,12 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Read stored objects and check them against the digests of what was written."""
-    with _archive(config) as (archive, _):
-        with report.progress("verifying", "objects") as progress:
-            progress.total(archive.index.counts().instances)
-            verdicts = report.VerifySummary()
-            for verdict in check_objects(archive, _selected(archive, match), deep):
-                verdicts.add(verdict)
-                progress.advance()
+    with _archive(config) as (archive, _), report.progress("verifying", "objects") as progress:
+        progress.total(archive.index.counts().instances)
+        verdicts = report.VerifySummary()
+        for verdict in check_objects(archive, _selected(archive, match), deep):
+            verdicts.add(verdict)
+            progress.advance()
     verdicts.show(json)
     if verdicts.damaged:
         raise typer.Exit(DATA)
@@ -258,9 +257,8 @@ def verify(
 @app.command()
 def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Make the index anew from the stored objects alone."""
-    with _archive(config) as (archive, _):
-        with report.progress("reindexing", "objects") as progress:
-            outcome = rebuild(archive, progress)
+    with _archive(config) as (archive, _), report.progress("reindexing", "objects") as progress:
+        outcome = rebuild(archive, progress)
     report.reindexed(outcome, json)
     if outcome.damaged:
         raise typer.Exit(DATA)
@@ -301,5 +299,3 @@ def _selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
         instance = archive.index.held(found["SOPInstanceUID"])
         if instance is not None:
             yield instance
-
-

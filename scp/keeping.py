@@ -7,7 +7,7 @@ does not gain, gives way to the next, and the last ones are zstd and as received
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from scp.config import PolicyRule, Stage
@@ -40,9 +40,7 @@ class StoredForm:
     wrapped: bool
 
 
-def keep(
-    received: Received, parts: SplitDataset | None, facts: Facts, rule: PolicyRule | None
-) -> StoredForm:
+def keep(received: Received, parts: SplitDataset | None, facts: Facts, rule: PolicyRule | None) -> StoredForm:
     """The stored form of a received object under the rule that applies to it; None is as received.
 
     Never fails because of compression: as received is always the last candidate.
@@ -55,7 +53,10 @@ def keep(
         if stage.keep == "first":
             break
     if best is None:
-        best = next(asked.try_forms(form for form in _LAST if form not in stage.forms), None) or asked.as_received()
+        best = (
+            next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
+            or asked.as_received()
+        )
     return asked.recorded(best)
 
 
@@ -77,11 +78,13 @@ def _provenance(received: Received, facts: Facts, rule: str) -> Provenance:
 class _Candidates:
     """The attempts at one object, and what came of them."""
 
-    def __init__(self, received: Received, parts: SplitDataset | None, base: Provenance, stage: Stage) -> None:
+    def __init__(
+        self, received: Received, parts: SplitDataset | None, base: Provenance, stage: Stage
+    ) -> None:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
         self.attempts: list[Attempt] = []
 
-    def try_forms(self, forms: Iterator[str] | tuple[str, ...]) -> Iterator[StoredForm]:
+    def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:
         """The results that may be kept, in the order of ``forms``."""
         for form in forms:
             started = time.perf_counter()
@@ -106,7 +109,9 @@ class _Candidates:
     def recorded(self, best: StoredForm) -> StoredForm:
         """The chosen file, with all attempts written into it."""
         outcomes = tuple(
-            replace(attempt, outcome="beaten") if attempt.outcome == "kept" and attempt.form != best.encoded.form else attempt
+            replace(attempt, outcome="beaten")
+            if attempt.outcome == "kept" and attempt.form != best.encoded.form
+            else attempt
             for attempt in self.attempts
         )
         provenance = replace(best.provenance, attempts=_worth_telling(outcomes))

@@ -36,8 +36,9 @@ class Node:
     def start(self) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
         recovered = self.archive.recover()
-        if recovered:
-            structlog.get_logger("zscp").warning("recovered", objects=recovered)
+        if recovered.recorded or recovered.damaged:
+            found = {"objects": recovered.recorded, "damaged": recovered.damaged}
+            structlog.get_logger("zscp").warning("recovered", **found)
         return self.server.start()
 
     def reload(self, settings: Settings) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import islice
@@ -105,7 +105,8 @@ class _LoggedProgress:
         self._done += count
         if time.monotonic() - self._told >= _LOG_EVERY_SECONDS:
             self._told = time.monotonic()
-            structlog.get_logger("zscp").info(self._doing, done=self._done, total=self._total, unit=self._unit)
+            told = {"done": self._done, "total": self._total, "unit": self._unit}
+            structlog.get_logger("zscp").info(self._doing, **told)
 
 
 class _ShownProgress:
@@ -137,9 +138,9 @@ def vr_of(keyword: str) -> str:
     return dictionary_VR(tag) if tag is not None else ""
 
 
-def first(rows: Iterator[dict[str, str]], limit: int) -> list[dict[str, str]]:
+def first(rows: Generator[dict[str, str], None, None], limit: int) -> list[dict[str, str]]:
     """The first rows and one more, which tells that there are more; 0 is all."""
-    with closing(rows):  # type: ignore[type-var]
+    with closing(rows):
         return list(islice(rows, limit + 1 if limit else None))
 
 
@@ -364,7 +365,8 @@ def explanation(found: Explanation, json_wanted: bool) -> None:
     table.add_row("", f"{percent(found.size, known.size)} of what was received; {known.codec or 'no codec'}")
     if found.stored:
         table.add_row("file", found.stored.key)
-    table.add_row("served as, best first", ", ".join(lookup(uid).keyword for uid in found.ways_out[:4]) + ", …")
+    best = [lookup(uid).keyword for uid in found.ways_out[:4]]
+    table.add_row("served as, best first", ", ".join([*best, "…"]))
     console.print(table)
     tried = Table("form tried", "outcome", "size", "ms", "reason")
     for one in found.attempts:

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any
 
 import structlog
+from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
 from pynetdicom.presentation import PresentationContext
@@ -24,13 +25,16 @@ from scp.dimse.status import comment_of, status_of
 _MEDIUM = 0x0000  # priority of sub-operations (PS3.7 9.3.1.1)
 
 
-class Disconnected(Exception):  # noqa: N818 - an event of the network, not a fault of ours
+class Disconnected(Exception):
     """The peer aborted, or is gone; there is nobody to answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sub-operations of a C-MOVE or C-GET (PS3.4 C.4.2.1.6 to 9); ``remaining`` None is left out."""
+    """Sub-operations of a C-MOVE or C-GET (PS3.4 C.4.2.1.6 to 9).
+
+    ``remaining`` is None where the response is final, which has no such number.
+    """
 
     remaining: int | None
     completed: int
@@ -46,7 +50,7 @@ class Exchange:
         self.request = request
         self.abstract_syntax = str(context.abstract_syntax)
         self.transfer_syntax = str(context.transfer_syntax[0])
-        self.context_id: int = context.context_id
+        self.context_id = context_id(context)
 
     @property
     def calling_aet(self) -> str:
@@ -56,7 +60,7 @@ class Exchange:
     @property
     def called_aet(self) -> str:
         """AE title that the peer called."""
-        return str(self.association.requestor.primitive.called_ae_title).strip()
+        return self.association.called_aet
 
     @property
     def cancelled(self) -> bool:
@@ -109,6 +113,13 @@ class Extended:
     combined_datetime: bool = False
 
 
+def context_id(context: PresentationContext) -> int:
+    """The number of a negotiated presentation context."""
+    if context.context_id is None:
+        raise ValueError("the presentation context was not negotiated")
+    return context.context_id
+
+
 Service = Callable[[Exchange, telemetry.RequestEvent], None]
 
 
@@ -135,16 +146,22 @@ class ServedAssociation(Association):
 
     def extended(self, sop_class: str) -> Extended:
         """What was agreed on for a SOP class."""
-        agreed = self.acceptor.sop_class_extended.get(sop_class, b"")
+        agreed = self.acceptor.sop_class_extended.get(UID(sop_class), b"")
         return Extended(agreed[:1] == b"\1", agreed[1:2] == b"\1")
 
-    def _described(self) -> dict[str, Any]:
+    @property
+    def called_aet(self) -> str:
+        """AE title that the peer called; empty before it asked for anything."""
         asked = self.requestor.primitive
+        return str(asked.called_ae_title).strip() if asked else ""
+
+    def _described(self) -> dict[str, Any]:
+        asked, address = self.requestor.primitive, self.requestor.address_info
         return {
             "association": self.name,
             "calling_aet": str(self.requestor.ae_title).strip() if asked else "",
-            "called_aet": str(asked.called_ae_title).strip() if asked else "",
-            "peer": self.requestor.address_info.address,
+            "called_aet": self.called_aet,
+            "peer": address.address if address else "",
             "accepted": len(self._accepted_cx),
             "refused": len(self._rejected_cx),
         }
@@ -194,7 +211,7 @@ class ServedAssociation(Association):
 
 def store_over(
     association: Association,
-    context_id: int,
+    context: int,
     instance_uids: tuple[str, str],
     dataset: bytes,
     message_id: int,
@@ -212,13 +229,13 @@ def store_over(
     request.DataSet = BytesIO(dataset)
     if originator is not None:
         request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID = originator
-    association.dimse.send_msg(request, context_id)
+    association.dimse.send_msg(request, context)
     while True:
         _, response = association.dimse.get_msg(block=True)
         if response is None:
             return None
         if isinstance(response, C_STORE) and response.MessageIDBeingRespondedTo == message_id:
-            return int(response.Status)
+            return response.Status
 
 
 class PausedReactor:

@@ -11,7 +11,7 @@ from pynetdicom.association import Association
 
 from scp import syntaxes
 from scp.config import LimitSettings, Peer
-from scp.dimse.association import PausedReactor, store_over
+from scp.dimse.association import PausedReactor, context_id, store_over
 from scp.errors import DestinationUnreachable
 from scp.model import Instance
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -30,19 +30,19 @@ class Destination:
         self._accepted: dict[str, dict[str, int]] = {}
         for context in association.accepted_contexts:
             by_syntax = self._accepted.setdefault(str(context.abstract_syntax), {})
-            by_syntax.setdefault(str(context.transfer_syntax[0]), context.context_id)
+            by_syntax.setdefault(str(context.transfer_syntax[0]), context_id(context))
 
     def accepted(self, sop_class: str) -> dict[str, int]:
         """Transfer syntax → presentation context of those accepted for a SOP class."""
         return self._accepted.get(sop_class, {})
 
     def store(
-        self, context_id: int, uids: tuple[str, str], dataset: bytes, originator: tuple[str, int]
+        self, context: int, uids: tuple[str, str], dataset: bytes, originator: tuple[str, int]
     ) -> int | None:
         """Send one object; the status, or None when the association is gone."""
         message_id = next(self._message_ids) % 65536
         with PausedReactor(self._association):
-            return store_over(self._association, context_id, uids, dataset, message_id, originator)
+            return store_over(self._association, context, uids, dataset, message_id, originator)
 
     @property
     def open(self) -> bool:

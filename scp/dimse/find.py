@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from scp.archive import Archive
-from scp.config import QuerySettings
+from scp.config import Settings
 from scp.dimse.association import Exchange
 from scp.dimse.contexts import FIND
 from scp.dimse.identifier import answer, query_of, read_identifier, write_identifier
@@ -13,26 +13,30 @@ from scp.dimse.status import CANCELLED, PENDING, SUCCESS
 from scp.telemetry import RequestEvent
 
 
-def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings, aet: str) -> None:
+def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
     """Answer a C-FIND: one pending response a match, as the index finds them."""
     identifier = read_identifier(exchange.request.Identifier, exchange.transfer_syntax)
     negotiated = exchange.association.extended(exchange.abstract_syntax)
     query = query_of(
         identifier,
         FIND[exchange.abstract_syntax],
-        strict=settings.hierarchy == "strict",
+        strict=settings.query.hierarchy == "strict",
         relational=negotiated.relational,
         combined_datetime=negotiated.combined_datetime,
     )
     event.add(root=query.root, level=query.level, keys=[key.keyword for key in query.keys if key.value])
-    service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": aet, "InstanceAvailability": "ONLINE"}
+    service = {
+        "QueryRetrieveLevel": query.level,
+        "RetrieveAETitle": settings.node.aet,
+        "InstanceAvailability": "ONLINE",
+    }
     matches, status = 0, SUCCESS
-    with closing(archive.find(query)) as found:  # type: ignore[type-var]
+    with closing(archive.find(query)) as found:
         for match in found:
             if exchange.cancelled:
                 status = CANCELLED
                 break
-            if matches == settings.max_matches > 0:
+            if matches == settings.query.max_matches > 0:
                 event.add(limited=True)
                 break
             result = write_identifier(answer(identifier, match, service), exchange.transfer_syntax)

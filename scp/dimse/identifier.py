@@ -37,7 +37,7 @@ def read_identifier(data: BytesIO | None, transfer_syntax: str) -> Dataset:
         identifier.decode()
         for element in identifier:  # pydicom reads values when they are asked for: ask now
             _ = element.value
-    except Exception as error:  # pydicom raises whatever a malformed value makes it raise  # noqa: BLE001
+    except Exception as error:  # pydicom raises whatever a malformed value makes it raise
         raise QueryError(f"the identifier cannot be read: {error}") from error
     return identifier
 
@@ -85,7 +85,8 @@ def _check_hierarchy(keys: tuple[QueryKey, ...], level: str, levels: tuple[str, 
     pinned = [one for one in above if _is_single(values.get(UNIQUE_KEYS[one], ""))]
     if above and above[-1] not in pinned:
         raise QueryError(
-            f"{UNIQUE_KEYS[above[-1]]} must have one value at {level} level, unless relational queries are negotiated"
+            f"{UNIQUE_KEYS[above[-1]]} must have one value at {level} level, "
+            "unless relational queries are negotiated"
         )
 
 

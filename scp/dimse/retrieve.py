@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from scp.archive import Archive
 from scp.config import Peer, QuerySettings, Settings
-from scp.dimse.association import Counts, Exchange, store_over
+from scp.dimse.association import Counts, Exchange, context_id, store_over
 from scp.dimse.contexts import GET, MOVE
 from scp.dimse.destinations import Destination, associated, batches
 from scp.dimse.identifier import check_retrieve, query_of, read_identifier, write_identifier
@@ -131,7 +131,9 @@ def wishes_of(peer: Peer | None) -> Wishes:
     return Wishes(peer.prefer or (_SMALLEST_FIRST if thin else ()), before_stored=thin)
 
 
-def _asked_for(exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings) -> list[Instance]:
+def _asked_for(
+    exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings
+) -> list[Instance]:
     """The instances that a retrieve's identifier names. Raises QueryError."""
     identifier = read_identifier(exchange.request.Identifier, exchange.transfer_syntax)
     root = (MOVE | GET)[exchange.abstract_syntax]
@@ -156,16 +158,15 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
     for context in exchange.association.accepted_contexts:
         if context.as_scu:  # the requester takes the SCP role for it (PS3.4 C.5.3)
             syntaxes = accepted.setdefault(str(context.abstract_syntax), {})
-            syntaxes.setdefault(str(context.transfer_syntax[0]), context.context_id)
+            syntaxes.setdefault(str(context.transfer_syntax[0]), context_id(context))
 
     def send(instance: Instance) -> int | None:
         contexts = accepted.get(instance.sop_class_uid, {})
         outgoing = archive.fetch(instance, contexts, wishes)
         uids = (instance.sop_class_uid, instance.sop_instance_uid)
-        # Message ids of the requester and ours are apart: they are counted by who invokes (PS3.7 9.1).
-        status = store_over(
-            exchange.association, contexts[outgoing.transfer_syntax], uids, outgoing.dataset, operations.message_id()
-        )
+        # Message ids are counted by who invokes (PS3.7 9.1): ours and the requester's do not meet.
+        message_id, context = operations.message_id(), contexts[outgoing.transfer_syntax]
+        status = store_over(exchange.association, context, uids, outgoing.dataset, message_id)
         operations.bytes_sent += len(outgoing.dataset)
         return status
 
@@ -209,4 +210,3 @@ def _sender(
         return status
 
     return send
-

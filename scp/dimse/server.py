@@ -51,17 +51,17 @@ class DimseServer:
         """Listen; returns the address. Raises OSError when it cannot be bound."""
         node = self._settings().node
         self.apply_settings()
-        self._server = self._ae.make_server(
+        self._server = _Listener(
+            self._ae,
             (node.host, node.port),
-            ae_title=node.aet,
+            node.aet,
             contexts=[build_context(VERIFICATION)],  # a placeholder: see _negotiate
             evt_handlers=[(evt.EVT_REQUESTED, self._negotiate), (evt.EVT_SOP_EXTENDED, _agree_extended)],
-            server_class=_Listener,
             request_handler=_handler(self._services()),
         )
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
-        host, port = self._server.socket.getsockname()[:2]
-        return str(host), int(port)
+        host, port = self._server.server_address[:2]
+        return host, port
 
     def stop(self) -> None:
         """Stop listening, let requests under way finish, and end all associations."""
@@ -70,7 +70,7 @@ class DimseServer:
         self._server.shutdown()
         until = time.monotonic() + _GRACE_SECONDS
         for association in self._server.active_associations:
-            while association.is_alive() and association.busy and time.monotonic() < until:
+            while association.is_alive() and getattr(association, "busy", False) and time.monotonic() < until:
                 time.sleep(0.02)
             if association.is_alive():
                 association.abort()
@@ -93,8 +93,9 @@ class DimseServer:
         """Support what this peer proposes, as far as anybody may: cheaper than a copy of all contexts."""
         settings, association = self._settings(), event.assoc
         asked = association.requestor.primitive
-        peer = settings.peer_named(asked.calling_ae_title)
-        wishes = retrieve.wishes_of(peer)
+        if asked is None:
+            return
+        wishes = retrieve.wishes_of(settings.peer_named(asked.calling_ae_title or ""))
         association.acceptor.supported_contexts = supported(
             asked.presentation_context_definition_list,
             settings.access.unknown_sop_classes,
@@ -112,8 +113,7 @@ class DimseServer:
         }
 
     def _find(self, exchange: Exchange, event: RequestEvent) -> None:
-        settings = self._settings()
-        find.serve(exchange, event, self._archive, settings.query, settings.node.aet)
+        find.serve(exchange, event, self._archive, self._settings())
 
     def _move(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_move(exchange, event, self._archive, self._settings())
@@ -125,7 +125,8 @@ class DimseServer:
 def _agree_extended(event: evt.Event) -> dict[str, bytes]:
     """SOP Class Extended Negotiation: what is asked for and supported (PS3.4 C.5.1.1)."""
     agreed = {}
-    for uid, asked in event.app_info.items():
+    requested: dict[str, bytes] = event.app_info  # type: ignore[attr-defined]  # set for this event
+    for uid, asked in requested.items():
         supports = _FIND_EXTENDED if uid in FIND else _RETRIEVE_EXTENDED if uid in (MOVE | GET) else b""
         if supports:
             agreed[uid] = bytes(want & has for want, has in zip(asked, supports, strict=False))
@@ -172,11 +173,10 @@ def _handler(services: dict[type, tuple[str, Service]]) -> type[RequestHandler]:
             acceptor.implementation_class_uid = ae.implementation_class_uid
             acceptor.implementation_version_name = ae.implementation_version_name
             association.requestor.address_info = self.remote
-            for event, handler in server._handlers.items():  # noqa: SLF001
-                bound = [handler] if event.is_intervention else handler
-                for function, arguments in bound:
-                    if function is not None:
-                        association.bind(event, function, arguments)
+            handlers: dict[Any, Any] = server._handlers  # noqa: SLF001
+            for event, bound in handlers.items():
+                for function, arguments in [bound] if event.is_intervention else bound:
+                    association.bind(event, function, arguments)
             return association
 
     return Handler

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
 from scp.encoding.elements import (
     CANONICAL,
+    PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
     Buffer,
@@ -20,13 +22,13 @@ from scp.encoding.elements import (
     Encoding,
     convert,
     element_header,
+    implied_vr,
     swapped,
     walk,
 )
 from scp.errors import UnreadableDataset
-from scp.syntaxes import TransferSyntax
+from scp.syntaxes import Content, TransferSyntax
 
-PIXEL_DATA = 0x7FE00010
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # Float, Double Float, Pixel Data
 _BITS_ALLOCATED = 0x00280100
 
@@ -92,26 +94,25 @@ def split(stream: bytes, syntax: TransferSyntax) -> SplitDataset:
     """
     encoding = encoding_of(syntax)
     plain = memoryview(inflate(stream) if syntax.deflated else stream)
-    bits_allocated = 0
     pixel: Element | None = None
     for element in walk(plain, encoding):
-        if element.tag == _BITS_ALLOCATED and element.end - element.value == 2:
-            order = "little" if encoding.little else "big"
-            bits_allocated = int.from_bytes(plain[element.value : element.end], order)  # type: ignore[arg-type]
-        elif element.tag in _PIXEL_TAGS and pixel is None:
+        if element.tag in _PIXEL_TAGS and pixel is None:
             pixel = element
     if pixel is None:
         return SplitDataset(convert(plain, encoding, CANONICAL))
-    if pixel.undefined != syntax.encapsulated:
+    _check_kind(pixel, syntax)
+    vr = pixel.vr or implied_vr(pixel.tag, signed=False, length=pixel.end - pixel.value)
+    trailer = convert(plain[pixel.next :], encoding, CANONICAL)
+    size = len(element_header(pixel.tag, vr, 0, CANONICAL)) + pixel.end - pixel.value
+    header = convert(plain[: pixel.start], encoding, CANONICAL, _behind(pixel.tag, size, trailer, CANONICAL))
+    value = _pixels_swapped(plain[pixel.value : pixel.end], vr, header, encoding)
+    return SplitDataset(header, PixelElement(pixel.tag, vr.decode(), value, pixel.undefined), trailer)
+
+
+def _check_kind(pixel: Element, syntax: TransferSyntax) -> None:
+    if syntax.content is not Content.REFERENCED and pixel.undefined != syntax.encapsulated:
         found = "encapsulated" if pixel.undefined else "native"
         raise UnreadableDataset(f"the pixel data is {found}, which {syntax.keyword} does not allow")
-    vr = pixel.vr or b"OW"
-    value = _pixels_swapped(plain[pixel.value : pixel.end], vr, bits_allocated, encoding)
-    return SplitDataset(
-        header=convert(plain[: pixel.start], encoding, CANONICAL),
-        pixel=PixelElement(pixel.tag, vr.decode(), value, pixel.undefined),
-        trailer=convert(plain[pixel.next :], encoding, CANONICAL),
-    )
 
 
 def join(parts: SplitDataset, syntax: TransferSyntax) -> bytes:
@@ -120,20 +121,29 @@ def join(parts: SplitDataset, syntax: TransferSyntax) -> bytes:
     Raises UnreadableDataset when header or trailer are not sound.
     """
     encoding = encoding_of(syntax)
-    out: list[Buffer] = [convert(parts.header, CANONICAL, encoding)]
-    if parts.pixel is not None:
-        out += _pixel_element(parts.pixel, _bits_allocated(parts.header), encoding)
-        out.append(convert(parts.trailer, CANONICAL, encoding))
-    stream = b"".join(out)
+    if parts.pixel is None:
+        stream = convert(parts.header, CANONICAL, encoding)
+    else:
+        trailer = convert(parts.trailer, CANONICAL, encoding)
+        pixel = _pixel_element(parts.pixel, parts.header, encoding)
+        behind = _behind(parts.pixel.tag, sum(map(len, pixel)), trailer, encoding)
+        stream = b"".join((convert(parts.header, CANONICAL, encoding, behind), *pixel, trailer))
     return deflate(stream) if syntax.deflated else stream
 
 
-def _pixel_element(pixel: PixelElement, bits_allocated: int, encoding: Encoding) -> list[Buffer]:
+def _behind(tag: int, size: int, trailer: bytes, encoding: Encoding) -> tuple[int, int]:
+    """What a header's group length counts of the pixel data's group: that element and those after it."""
+    group = tag >> 16
+    following = takewhile(lambda element: element.tag >> 16 == group, walk(trailer, encoding))
+    return group, size + sum(element.next - element.start for element in following)
+
+
+def _pixel_element(pixel: PixelElement, header: bytes, encoding: Encoding) -> list[Buffer]:
     vr = pixel.vr.encode()
     if pixel.encapsulated:
         end = element_header(SEQUENCE_END, b"", 0, encoding)
         return [element_header(pixel.tag, vr, UNDEFINED, encoding), pixel.value, end]
-    value = _pixels_swapped(pixel.value, vr, bits_allocated, encoding)
+    value = _pixels_swapped(pixel.value, vr, header, encoding)
     return [element_header(pixel.tag, vr, len(value), encoding), value]
 
 
@@ -144,7 +154,7 @@ def _bits_allocated(header: bytes) -> int:
     return 0
 
 
-def _pixels_swapped(value: Buffer, vr: bytes, bits_allocated: int, encoding: Encoding) -> Buffer:
+def _pixels_swapped(value: Buffer, vr: bytes, header: bytes, encoding: Encoding) -> Buffer:
     """Native samples between little and big endian.
 
     OW says words of 16 bits; samples of 32 and 64 bits in it are nevertheless written and read as one
@@ -152,7 +162,7 @@ def _pixels_swapped(value: Buffer, vr: bytes, bits_allocated: int, encoding: Enc
     """
     if encoding.little:
         return value
-    size = bits_allocated // 8
+    size = _bits_allocated(header) // 8
     if vr == b"OW" and size in (4, 8) and len(value) % size == 0:
         return np.frombuffer(value, f"u{size}").byteswap().tobytes()
     return swapped(value, vr)

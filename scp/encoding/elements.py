@@ -23,6 +23,7 @@ Buffer = bytes | memoryview
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_REPRESENTATION = 0x00280103
+PIXEL_DATA = 0x7FE00010
 # A sequence within a sequence: real ones (RT, SR) reach about 10; a stream made of nothing but
 # nested items must not exhaust the stack.
 DEEPEST = 64
@@ -166,100 +167,125 @@ def swapped(value: Buffer, vr: bytes) -> Buffer:
     return np.frombuffer(value, f"u{size}").byteswap().tobytes()
 
 
-def convert(data: Buffer, source: Encoding, target: Encoding) -> bytes:
+def convert(data: Buffer, source: Encoding, target: Encoding, behind: tuple[int, int] = (-1, 0)) -> bytes:
     """A whole stream taken from one encoding to another, nested items and all.
 
     Lengths of sequences and items stay defined or undefined as they were, group lengths are made
-    anew. From implicit VR, VRs come from the dictionary of PS3.6; private elements become UN.
-    Raises UnreadableDataset.
+    anew. ``behind`` is a group that goes on behind ``data``, and with how many bytes in ``target``: its
+    group length counts them too. From implicit VR, VRs come from the dictionary of PS3.6; private
+    elements become UN. Raises UnreadableDataset.
     """
     if source == target:
         return bytes(data)
-    out: list[Buffer] = []
-    _Converter(data, source, target).elements(0, len(data), out, signed=False, depth=0)
-    return b"".join(out)
+    top = _Level(len(data), 0, signed=False, out=[])
+    _Converter(data, source, target).elements(0, top, behind)
+    return b"".join(top.out)
+
+
+class _Header(NamedTuple):
+    """An element's tag, VR, the position of its value, and its length."""
+
+    tag: int
+    vr: bytes
+    value: int
+    length: int
+
+
+@dataclass(slots=True)
+class _Level:
+    """Where conversion stands: the elements of one item, or of the dataset itself at depth 0."""
+
+    end: int
+    depth: int
+    signed: bool  # Pixel Representation, of this level or the one around it
+    out: list[Buffer]
 
 
 class _Converter:
-    """One pass over a stream; methods append to ``out`` and return where they stopped reading."""
+    """One pass over a stream; methods append to a level's ``out`` and return where they stopped reading."""
 
     def __init__(self, data: Buffer, source: Encoding, target: Encoding) -> None:
         self.data = data
         self.reader = _Reader(data, source)
         self.source, self.target = source, target
 
-    def elements(self, at: int, end: int, out: list[Buffer], signed: bool, depth: int) -> int:
-        """Elements until ``end`` or an Item Delimitation Item; that item is not consumed."""
-        group, group_length_at, group_starts = -1, -1, 0
-        while at < end:
-            tag, vr, value, length = self.reader.header(at, end)
-            if tag == ITEM_END:
+    def elements(self, at: int, level: _Level, behind: tuple[int, int] = (-1, 0)) -> int:
+        """Elements until the level's end or, in an item, its delimiter; that is not consumed."""
+        group, length_at, starts = -1, -1, 0
+        while at < level.end:
+            tag, vr, value, length = self.reader.header(at, level.end)
+            if tag == ITEM_END and level.depth:
                 break
             if tag >> 16 != group:
-                self._set_group_length(out, group_length_at, group_starts)
-                group, group_length_at = tag >> 16, -1
-            vr = vr or implied_vr(tag, signed, length)
+                self._set_group_length(level.out, length_at, starts)
+                group, length_at = tag >> 16, -1
+            vr = vr or implied_vr(tag, level.signed, length)
             if tag == PIXEL_REPRESENTATION and length == 2:
-                signed = self.data[value if self.source.little else value + 1] == 1
-            at = self._element(tag, vr, value, length, end, out, signed, depth)
+                level.signed = self.data[value if self.source.little else value + 1] == 1
+            at = self._element(_Header(tag, vr, value, length), level)
             if tag & 0xFFFF == 0 and vr == b"UL" and length == 4:
-                group_length_at, group_starts = len(out) - 1, len(out)
-        self._set_group_length(out, group_length_at, group_starts)
+                length_at, starts = len(level.out) - 1, len(level.out)
+        self._set_group_length(level.out, length_at, starts, behind[1] if group == behind[0] else 0)
         return at
 
-    def _set_group_length(self, out: list[Buffer], at: int, starts: int) -> None:
+    def _set_group_length(self, out: list[Buffer], at: int, starts: int, more: int = 0) -> None:
         if at >= 0:
-            size = sum(map(len, out[starts:]))
+            size = sum(map(len, out[starts:])) + more
             out[at] = struct.pack("<L" if self.target.little else ">L", size)
 
-    def _element(
-        self, tag: int, vr: bytes, value: int, length: int, end: int, out: list[Buffer], signed: bool, depth: int
-    ) -> int:
-        if vr == b"SQ" or (length == UNDEFINED and vr != b"UN"):
-            return self._sequence(tag, value, length, end, out, signed, depth)
-        if length == UNDEFINED:  # UN: its content is implicit little endian in every encoding
-            stop = _Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, end, depth + 1)
-            out += [element_header(tag, vr, length, self.target), self.data[value : stop + 8]]
-            return stop + 8
+    def _element(self, element: _Header, level: _Level) -> int:
+        tag, vr, value, length = element
+        if vr == b"SQ":
+            return self._sequence(element, level)
+        if length == UNDEFINED:
+            return self._unconverted(element, level)
         if length > 0xFFFF and vr not in _LONG:
             vr = b"UN"  # PS3.5 6.2.2 note: too long for the VR's length field
         content = self.data[value : value + length]
         if self.source.little != self.target.little:
             content = swapped(content, vr)
-        out += [element_header(tag, vr, length, self.target), content]
+        level.out += [element_header(tag, vr, length, self.target), content]
         return value + length
 
-    def _sequence(
-        self, tag: int, at: int, length: int, end: int, out: list[Buffer], signed: bool, depth: int
-    ) -> int:
-        if depth >= DEEPEST:
+    def _unconverted(self, element: _Header, level: _Level) -> int:
+        """Items that are little endian in every encoding: UN of undefined length, which is implicit VR
+        too (PS3.5 6.2.2), and the fragments of an icon (A.4).
+        """
+        tag, vr, value, length = element
+        stop = _Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, level.end, level.depth + 1)
+        level.out += [element_header(tag, vr, length, self.target), self.data[value : stop + 8]]
+        return stop + 8
+
+    def _sequence(self, element: _Header, level: _Level) -> int:
+        at, defined = element.value, element.length != UNDEFINED
+        if level.depth >= DEEPEST:
             raise UnreadableDataset(f"sequences nest deeper than {DEEPEST} at byte {at}")
-        defined = length != UNDEFINED
-        end = at + length if defined else end
-        items: list[Buffer] = []
-        while at < end:
-            item, _, value, size = self.reader.header(at, end)
-            if item == SEQUENCE_END and not defined:
+        items = _Level(at + element.length if defined else level.end, level.depth, level.signed, [])
+        while not defined or at < items.end:
+            tag, _, value, length = self.reader.header(at, items.end)
+            if tag == SEQUENCE_END and not defined:
                 break
-            if item != ITEM:
-                raise UnreadableDataset(f"{_name(item)} at byte {at} stands where an item must")
-            at = self._item(value, size, end, items, signed, depth)
-        total = sum(map(len, items)) if defined else UNDEFINED
-        out += [element_header(tag, b"SQ", total, self.target), *items]
+            if tag != ITEM:
+                raise UnreadableDataset(f"{_name(tag)} at byte {at} stands where an item must")
+            at = self._item(value, length, items)
+        total = sum(map(len, items.out)) if defined else UNDEFINED
+        level.out += [element_header(element.tag, b"SQ", total, self.target), *items.out]
         if defined:
             return at
-        out.append(element_header(SEQUENCE_END, b"", 0, self.target))
+        level.out.append(element_header(SEQUENCE_END, b"", 0, self.target))
         return at + 8
 
-    def _item(self, at: int, length: int, end: int, out: list[Buffer], signed: bool, depth: int) -> int:
-        content: list[Buffer] = []
-        stop = at + length if length != UNDEFINED else end
-        at = self.elements(at, stop, content, signed, depth + 1)
-        if length != UNDEFINED:
-            out += [element_header(ITEM, b"", sum(map(len, content)), self.target), *content]
+    def _item(self, at: int, length: int, items: _Level) -> int:
+        defined = length != UNDEFINED
+        inner = _Level(at + length if defined else items.end, items.depth + 1, items.signed, [])
+        at = self.elements(at, inner)
+        if defined:
+            items.out += [element_header(ITEM, b"", sum(map(len, inner.out)), self.target), *inner.out]
             return at
-        out += [element_header(ITEM, b"", UNDEFINED, self.target), *content]
-        out.append(element_header(ITEM_END, b"", 0, self.target))
+        if at >= inner.end:
+            raise UnreadableDataset(f"an item of undefined length has no end before byte {at}")
+        items.out += [element_header(ITEM, b"", UNDEFINED, self.target), *inner.out]
+        items.out.append(element_header(ITEM_END, b"", 0, self.target))
         return at + 8
 
 

@@ -11,12 +11,12 @@ from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 
 from scp.encoding.dataset import SplitDataset, inflate
-from scp.errors import UnreadableDataset
+from scp.encoding.elements import CANONICAL, walk
 from scp.model import Facts, Received
 from scp.syntaxes import lookup
 
 # Bulk values are nobody's search key, and sequences have no text.
-_WITHOUT_TEXT = frozenset("SQ OB OD OF OL OV OW UN".split())
+_WITHOUT_TEXT = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _PIXEL_GROUP = 0x7FE00000
 _LONGEST = 10240  # characters: LT, the longest VR that workstations show
 
@@ -37,7 +37,7 @@ class Attributes(Mapping[str, str]):
         return text
 
     def __iter__(self) -> Iterator[str]:
-        return (k for k in map(keyword_for_tag, self._dataset.keys()) if k and k in self)  # noqa: SIM118
+        return (k for k in map(keyword_for_tag, self._dataset.keys()) if k and k in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -54,7 +54,7 @@ class Attributes(Mapping[str, str]):
             if element.VR in _WITHOUT_TEXT:
                 return None
             value = element.value
-        except Exception:  # pydicom raises whatever a malformed value makes it raise  # noqa: BLE001
+        except Exception:  # pydicom raises whatever a malformed value makes it raise
             return None
         values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
         return "\\".join("" if one is None else str(one).strip(" \0") for one in values)[:_LONGEST]
@@ -65,7 +65,7 @@ def facts_of(received: Received, parts: SplitDataset | None, fault: str = "") ->
 
     Of an unreadable dataset, what comes before the fault is read.
     """
-    dataset = _read_canonical(parts.header) if parts is not None else _read_what_can_be_read(received)
+    dataset = read_canonical(parts.header) if parts is not None else _read_what_can_be_read(received)
     return Facts(
         attributes=Attributes(dataset),
         transfer_syntax=received.transfer_syntax,
@@ -77,7 +77,23 @@ def facts_of(received: Received, parts: SplitDataset | None, fault: str = "") ->
     )
 
 
-def _read_canonical(header: bytes) -> Dataset:
+def read_canonical(header: bytes) -> Dataset:
+    """The attributes of a canonical header.
+
+    Where pydicom cannot follow a sequence that could be walked over, the header is read without its
+    sequences: they have no text.
+    """
+    try:
+        return _read(header)
+    except Exception:  # pydicom raises whatever a malformed item makes it raise
+        elements = walk(header, CANONICAL)
+        plain = (
+            header[each.start : each.next] for each in elements if each.vr != b"SQ" and not each.undefined
+        )
+        return _read(b"".join(plain))
+
+
+def _read(header: bytes) -> Dataset:
     return read_dataset(BytesIO(header), is_implicit_VR=False, is_little_endian=True)
 
 
@@ -91,5 +107,5 @@ def _read_what_can_be_read(received: Received) -> Dataset:
             is_little_endian=syntax.little_endian,
             stop_when=lambda tag, _vr, _length: tag >= _PIXEL_GROUP,
         )
-    except (UnreadableDataset, Exception):  # it is unreadable: anything may come of reading it  # noqa: BLE001
+    except Exception:  # it is unreadable: anything may come of reading it
         return Dataset()

@@ -52,7 +52,7 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         digest = _native_digest(received, plain)
         if codec is None:
             return Encoded(form, target, join(plain, lookup(target)), native_sha256=digest)
-        return _coded(codec, received, plain, digest, effort)
+        return _coded(codec, plain, digest, effort)
     except (CannotDecode, UnreadableDataset, ValueError) as error:
         raise CannotEncode(str(error)) from error
 
@@ -62,7 +62,7 @@ def _as_received(form: str, received: Received, parts: SplitDataset | None) -> E
     return Encoded(form, received.transfer_syntax, received.dataset, pixels)
 
 
-def _coded(codec: Codec, received: Received, plain: SplitDataset, digest: str, effort: int) -> Encoded:
+def _coded(codec: Codec, plain: SplitDataset, digest: str, effort: int) -> Encoded:
     stored, restoration = encapsulated(plain, codec, effort)
     return Encoded(
         form=codec.name,

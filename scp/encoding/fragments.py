@@ -35,7 +35,7 @@ def frames_within(value: Buffer, count: int) -> list[bytes]:
     The Basic Offset Table is believed only where the fragments do not tell by themselves.
     Raises CannotDecode when they cannot be told apart.
     """
-    (_, table), *fragments = list(_items(value)) or [(0, b"")]
+    (_, table), *fragments = list(_items(value)) or [(0, memoryview(b""))]
     contents = [content for _, content in fragments]
     if len(contents) == count:
         return [bytes(content) for content in contents]
@@ -63,7 +63,9 @@ def _offsets(table: Buffer, fragments: list[tuple[int, memoryview]]) -> set[int]
     if not fragments:
         return set()
     first = fragments[0][0]
-    starts = {first + offset for offset in struct.unpack(f"<{len(table) // 4}L", table[: len(table) // 4 * 4])}
+    starts = {
+        first + offset for offset in struct.unpack(f"<{len(table) // 4}L", table[: len(table) // 4 * 4])
+    }
     return starts & {at for at, _ in fragments}
 
 

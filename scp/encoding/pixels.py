@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scp.encoding.dataset import PIXEL_DATA, PixelElement
-from scp.encoding.elements import Buffer
+from scp.encoding.dataset import PixelElement
+from scp.encoding.elements import PIXEL_DATA, Buffer
 from scp.errors import CannotEncode
 
 Frame = NDArray[np.generic]
@@ -86,7 +86,9 @@ def pixel_format(attributes: Mapping[str, str]) -> PixelFormat:
 
 def _check(form: PixelFormat) -> None:
     if form.bits_allocated not in (8, 16, 32):
-        raise CannotEncode(f"Bits Allocated is {form.bits_allocated}; whole samples of 8, 16 or 32 are needed")
+        raise CannotEncode(
+            f"Bits Allocated is {form.bits_allocated}; whole samples of 8, 16 or 32 are needed"
+        )
     if min(form.rows, form.columns, form.samples, form.frames) < 1 or form.planar not in (0, 1):
         raise CannotEncode("the Image Pixel module describes no image")
     if form.samples > 4:
@@ -142,4 +144,4 @@ def unused_bits_are_empty(frames: list[Frame], form: PixelFormat) -> bool:
         if form.signed
         else (0, (1 << form.bits_stored) - 1)
     )
-    return all(int(frame.min()) >= low and int(frame.max()) <= high for frame in frames)  # type: ignore[attr-defined]
+    return all(int(frame.min()) >= low and int(frame.max()) <= high for frame in frames)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cache
-from io import BytesIO
 from itertools import chain
 from typing import TypeVar
 
 import numpy as np
-from pydicom.filereader import read_dataset
 
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import CODECS, decoder_of, encoder_of
-from scp.encoding.dataset import PIXEL_DATA, PixelElement, SplitDataset, join, split
-from scp.encoding.elements import edited
-from scp.encoding.facts import Attributes
+from scp.encoding.dataset import PixelElement, SplitDataset, join, split
+from scp.encoding.elements import PIXEL_DATA, edited
+from scp.encoding.facts import Attributes, read_canonical
 from scp.encoding.fragments import encapsulate, frames_within
 from scp.encoding.pixels import (
     Frame,
@@ -36,11 +33,13 @@ from scp.syntaxes import (
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT,
     IMPLICIT,
+    Content,
     TransferSyntax,
     lookup,
 )
 
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+_EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002)  # of the fragments that were: they mean nothing to others
 # More than this of changed header is no restoration but a second copy of it.
 _LONGEST_MIDDLE = 2048
 # Native ways out, cheapest first: a header to convert at most, then the deflating.
@@ -62,8 +61,7 @@ def _each(work: Callable[[T], R], items: list[T]) -> list[R]:
 
 def format_of(header: bytes) -> PixelFormat:
     """The pixel format that a canonical header describes. Raises CannotEncode."""
-    dataset = read_dataset(BytesIO(header), is_implicit_VR=False, is_little_endian=True)
-    return pixel_format(Attributes(dataset))
+    return pixel_format(Attributes(read_canonical(header)))
 
 
 def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[SplitDataset, Restoration]:
@@ -91,7 +89,7 @@ def _encoded(codec: Codec, frames: list[Frame], form: PixelFormat, effort: int) 
         return _each(lambda frame: codec.encode(frame, form, effort), frames)
     except CodecError:
         raise
-    except Exception as error:  # each library has its own kinds  # noqa: BLE001
+    except Exception as error:  # each library has its own kinds
         raise CannotEncode(f"{codec.library}: {error}") from error
 
 
@@ -127,7 +125,9 @@ def _common(one: bytes, other: bytes) -> int:
     return int(differs.argmax())
 
 
-def native(parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None) -> SplitDataset:
+def native(
+    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+) -> SplitDataset:
     """The dataset with native pixel data.
 
     With a ``restoration`` it is the one that was encapsulated, to the byte; without one, header and
@@ -160,7 +160,7 @@ def _decoded(codec: Codec, streams: list[bytes], form: PixelFormat) -> list[Fram
         return _each(lambda stream: codec.decode(stream, form), streams)
     except CodecError:
         raise
-    except Exception as error:  # each library has its own kinds  # noqa: BLE001
+    except Exception as error:  # each library has its own kinds
         raise CannotDecode(f"{codec.library}: {error}") from error
 
 
@@ -168,10 +168,13 @@ def _unwrapped(parts: SplitDataset, streams: list[bytes], form: PixelFormat) -> 
     """Encapsulated Uncompressed (PS3.5 A.4.11): native frames in fragments."""
     value = b"".join(stream[: form.frame_size] for stream in streams)
     if len(value) != form.frame_size * form.frames:
-        raise CannotDecode(f"{len(value)} bytes of pixel data where {form.frame_size * form.frames} are described")
+        raise CannotDecode(
+            f"{len(value)} bytes of pixel data where {form.frame_size * form.frames} are described"
+        )
     vr = "OB" if form.bits_allocated == 8 else "OW"
     value += b"\0" * (len(value) % 2)
-    return replace(parts, pixel=PixelElement(PIXEL_DATA, vr, value, encapsulated=False))
+    header = edited(parts.header, dict.fromkeys((*_EXTENDED_OFFSETS, PIXEL_DATA)))
+    return SplitDataset(header, PixelElement(PIXEL_DATA, vr, value, encapsulated=False), parts.trailer)
 
 
 def _restored(
@@ -189,7 +192,7 @@ def _restored(
 
 
 def _native_header(header: bytes, form: PixelFormat, syntax: TransferSyntax) -> bytes:
-    edits: dict[int, bytes | None] = {PIXEL_DATA: None}
+    edits: dict[int, bytes | None] = dict.fromkeys((*_EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3 and decoded_photometric(form.photometric, syntax) != form.photometric:
         edits[_PHOTOMETRIC] = _text("RGB")
     if form.samples > 1 and form.planar:
@@ -233,6 +236,8 @@ def transcoded(dataset: bytes, stored: str, target: str, restoration: Restoratio
     if target == stored:
         return dataset
     source, wanted = lookup(stored), lookup(target)
+    if Content.REFERENCED in (source.content, wanted.content):
+        raise CannotDecode(f"{source.keyword} has no pixel data that {wanted.keyword} could carry")
     try:
         plain = native(split(dataset, source), source, restoration)
         if not wanted.encapsulated:

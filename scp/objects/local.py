@@ -37,6 +37,7 @@ class LocalStore:
         self.root = root
         self.reserve = reserve
         self._lock = threading.Lock()
+        self._folders = threading.Lock()
         self._own: Path | None = None
         self._own_lock = -1
         self._counter = itertools.count()
@@ -45,19 +46,22 @@ class LocalStore:
         """See ObjectStore."""
         place = self.root / key
         entry: Path | None = None
+        replaces = False
         try:
             entry = self._entry(key)
+            replaces = place.exists()
             self._check_room(len(data))
+            entry.unlink(missing_ok=True)  # of an unsettled put, and as a hard link what lies in its place
             _write(entry, data)
             self._place(entry, place)
             _sync_folder(place.parent)
         except OSError as error:
-            self._withdraw(entry, place)
+            self._withdraw(entry, place, replaces)
             if error.errno in _NO_ROOM:
                 raise OutOfResources(f"cannot store {key}: {error.strerror}") from error
             raise
         except BaseException:
-            self._withdraw(entry, place)
+            self._withdraw(entry, place, replaces)
             raise
 
     def settle(self, key: str) -> None:
@@ -69,6 +73,7 @@ class LocalStore:
         journal = self.root / _JOURNAL
         if not journal.is_dir():
             return
+        self._entry("")  # claimed now: the loop holds the lock that claiming takes, and its body may put
         with _locked(journal):
             for folder in sorted(path for path in journal.iterdir() if path.is_dir()):
                 with _locked(folder, wait=False) as alone:
@@ -109,7 +114,9 @@ class LocalStore:
         folder, _, name = prefix.rpartition("/")
         start = self.root / folder
         for path, folders, files in os.walk(start):
-            folders[:] = sorted(f for f in folders if f != _JOURNAL and (path != str(start) or f.startswith(name)))
+            folders[:] = sorted(
+                f for f in folders if f != _JOURNAL and (path != str(start) or f.startswith(name))
+            )
             here = Path(path).relative_to(self.root).as_posix()
             for file in files:
                 key = file if here == "." else f"{here}/{file}"
@@ -123,7 +130,7 @@ class LocalStore:
             if own is None:
                 return
             with contextlib.suppress(OSError):  # entries that were not settled keep the folder
-                if os.listdir(own) == [_LOCK]:
+                if [path.name for path in own.iterdir()] == [_LOCK]:
                     shutil.rmtree(own)
             os.close(self._own_lock)
 
@@ -157,24 +164,32 @@ class LocalStore:
         link.replace(place)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and every missing one above it durable."""
-        if folder.is_dir():
-            return
-        self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        """Make a folder and every missing one above it durable.
 
-    def _withdraw(self, entry: Path | None, place: Path) -> None:
-        """Undo a put that failed; what cannot be undone is left to the next start's recovery."""
+        One thread at a time: a folder that is there may be one that another has yet to sync.
+        """
+        with self._folders:
+            missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+            for path in reversed(missing):
+                path.mkdir(exist_ok=True)
+                _sync_folder(path.parent)
+
+    def _withdraw(self, entry: Path | None, place: Path, replaces: bool) -> None:
+        """Undo a put that failed; what cannot be undone is left to the next start's recovery.
+
+        An object that was put over another stays: it is whole, and the other one is gone.
+        """
         if entry is None:
             return
         with contextlib.suppress(OSError):
-            if _same_file(entry, place):
+            placed = _same_file(entry, place)
+            if placed and replaces:
+                return
+            if placed:
                 place.unlink()
-        for left in [entry, *entry.parent.glob("*~")]:
-            with contextlib.suppress(OSError):
-                if left == entry or _same_file(left, entry):
-                    left.unlink()
+            links = [link for link in entry.parent.glob("*~") if _same_file(link, entry)]
+            for left in (*links, entry):
+                left.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -29,12 +29,12 @@ def encoded(provenance: Provenance) -> bytes:
         "form": provenance.form,
         "codec": provenance.codec,
         "native": provenance.native_sha256,
-        "fault": provenance.fault if not provenance.readable else "",
+        "fault": "" if provenance.readable else provenance.fault or "unreadable",
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
     }
     text = json.dumps({k: v for k, v in fields.items() if v}, separators=(",", ":"), ensure_ascii=False)
-    data = text.encode()
+    data = text.encode(errors="replace")  # what a peer or a library said may hold lone surrogates
     return data + b" " * (len(data) % 2)
 
 
@@ -58,7 +58,7 @@ def decoded(data: bytes) -> Provenance:
             native_sha256=fields.get("native", ""),
             attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ObjectDamaged(f"its private information (0002,0102) cannot be read: {error}") from None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode
@@ -65,21 +66,20 @@ def fitted(samples: Frame, form: PixelFormat) -> Frame:
         raise CannotDecode(f"the codestream holds {samples.dtype}, the header describes {form.dtype}")
     wide = samples.astype(f"<i{max(form.dtype.itemsize * 2, 2)}")
     span = 1 << form.bits_stored
-    if form.signed and samples.dtype.kind == "u" and samples.dtype.itemsize == form.dtype.itemsize:
-        wide = _signed(wide, form, samples.dtype)
+    if form.signed and samples.dtype.kind == "u" and form.bits_stored <= samples.dtype.itemsize * 8:
+        wide = _signed(wide, span)
     elif not form.signed:
         wide = np.where(wide < 0, wide + span, wide)
     return wide.astype(form.dtype)
 
 
-def _signed(wide: Frame, form: PixelFormat, coded: np.dtype[np.generic]) -> Frame:
+def _signed(wide: NDArray[np.signedinteger], span: int) -> NDArray[np.signedinteger]:
     """Two's complement read from unsigned samples.
 
     An encoder may have left the sign extension in the bits above Bits Stored or cut it off; taking
     only the stored ones and extending them anew is right for both.
     """
-    span = 1 << min(form.bits_stored, coded.itemsize * 8)
-    low: Frame = wide % span
+    low = wide % span
     return np.where(low >= span // 2, low - span, low)
 
 

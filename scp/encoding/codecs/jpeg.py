@@ -23,7 +23,9 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     if form.samples == 1:
         return fitted(np.asarray(imagecodecs.jpeg8_decode(codestream)), form)
     source = "RGB" if _is_rgb(codestream, form) else None
-    return fitted(np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")), form)
+    return fitted(
+        np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")), form
+    )
 
 
 def _is_rgb(codestream: bytes, form: PixelFormat) -> bool:

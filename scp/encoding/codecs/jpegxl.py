@@ -21,7 +21,7 @@ def _refuses(form: PixelFormat) -> str:
 
 
 def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
-    if form.signed and int(frame.min()) < 0:  # type: ignore[attr-defined]
+    if form.signed and int(frame.min()) < 0:
         raise CannotEncode("JPEG XL codes no negative samples")
     return bytes(
         imagecodecs.jpegxl_encode(

@@ -23,7 +23,11 @@ def _encode(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
     size = form.bits_allocated // 8
     planes = np.ascontiguousarray(frame).view("u1").reshape(form.rows, form.columns, form.samples, size)
     # Most significant byte first, sample by sample (G.2).
-    segments = [_packed(planes[:, :, sample, byte]) for sample in range(form.samples) for byte in reversed(range(size))]
+    segments = [
+        _packed(planes[:, :, sample, byte])
+        for sample in range(form.samples)
+        for byte in reversed(range(size))
+    ]
     offsets, at = [], 64
     for segment in segments:
         offsets.append(at)
