@@ -134,9 +134,11 @@ class TestRecord:
         assert studies(filled, PatientID="R1") == ["1", "2"]
         assert found(filled, "PATIENT", "PatientID") == ["R1"]
 
-    def test_a_series_moves_to_the_newer_study(self, filled):
+    def test_a_series_uid_used_again_takes_nothing_from_the_first_study(self, filled):
         filled.record(instance("1.2.2", "2", "1.2"), ROE | {"Modality": "SR"})
         assert found(filled, "SERIES", "SeriesInstanceUID", StudyInstanceUID="2") == ["1.2", "2.1"]
+        assert found(filled, "SERIES", "SeriesInstanceUID", StudyInstanceUID="1") == ["1.1", "1.2"]
+        filled.record(instance("1.2.1", "2", "1.2"), ROE | {"Modality": "SR"})
         assert found(filled, "SERIES", "SeriesInstanceUID", StudyInstanceUID="1") == ["1.1"]
 
     def test_patients_of_one_id_are_told_apart_by_the_issuer(self, index):
@@ -177,7 +179,7 @@ class TestRecord:
         index.record(instance("3", study="", series="1.1"), ROE)
         assert found(index, "IMAGE", "SOPInstanceUID", PatientID="R1") == ["1", "3"]
         index.record(instance("1", study="5", series="1.1"), ROE)
-        assert found(index, "IMAGE", "SOPInstanceUID", StudyInstanceUID="5") == ["1", "3"]
+        assert found(index, "IMAGE", "SOPInstanceUID", StudyInstanceUID="5") == ["1"]
 
     def test_record_many_is_all_or_nothing(self, index):
         with pytest.raises(TypeError):

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.service_class import (
+    NonPatientObjectStorageServiceClass,
+    ServiceClass,
+    StorageServiceClass,
+)
 from pynetdicom.sop_class import uid_to_service_class
 
 from scp import syntaxes
@@ -51,7 +55,7 @@ def is_storage(sop_class: str, unknown_too: bool) -> bool:
     standard's own and no storage class.
     """
     service = uid_to_service_class(sop_class)
-    if service is StorageServiceClass:
+    if service in (StorageServiceClass, NonPatientObjectStorageServiceClass):
         return True
     standard = sop_class.startswith(_STANDARD_ROOT) and not sop_class.startswith(_STORAGE_ROOT)
     return unknown_too and service is ServiceClass and not standard

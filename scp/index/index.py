@@ -43,8 +43,9 @@ class Index(Protocol):
 
         ``attributes`` maps keywords to text as :class:`scp.model.Facts` does. What is recorded is
         committed when this returns. For patient, study and series a newer value replaces an older
-        one and an empty one replaces nothing; an entity that arrives under another parent moves
-        there, with all that is below it.
+        one and an empty one replaces nothing. A study that arrives under another patient moves
+        there, with all that is below it; a series belongs to its study, so that its UID in another
+        study is another series.
         """
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> None:

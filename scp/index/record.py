@@ -87,23 +87,26 @@ def _place(connection: Connection, rows: Mapping[str, Values]) -> int:
     patient = _merge(connection, "PATIENT", held["PATIENT"], rows["PATIENT"])
     study = _merge(connection, "STUDY", held["STUDY"], rows["STUDY"] | {"parent": patient})
     series = _merge(connection, "SERIES", held["SERIES"], rows["SERIES"] | {"parent": study})
-    for level, child, parent in (("STUDY", held["SERIES"], study), ("PATIENT", held["STUDY"], patient)):
-        if child is not None and child["parent"] != parent:
-            _prune(connection, level, child["parent"])
+    moved = held["STUDY"]
+    if moved is not None and moved["parent"] != patient:
+        _prune(connection, "PATIENT", moved["parent"])
     return series
 
 
 def _held(connection: Connection, rows: Mapping[str, Values]) -> dict[str, Row]:
     """Level → the row that the instance belongs under, where there is one already.
 
-    Objects without a Study Instance UID share a study only if they share a series, those without a
-    Series Instance UID share one in each study.
+    A series is one of its study: equipment that uses a Series Instance UID again in another study
+    must not take the first one's images there. Objects without a Study Instance UID share a study
+    only if they share a series, those without a Series Instance UID share one in each study.
     """
-    study, series = _named(connection, "STUDY", rows), _named(connection, "SERIES", rows)
-    if study is None and series is not None and not rows["STUDY"][_UNIQUE["STUDY"]]:
-        study = _by(connection, "STUDY", id=series["parent"])
-    if series is None and study is not None and not rows["SERIES"][_UNIQUE["SERIES"]]:
-        series = _by(connection, "SERIES", series_instance_uid=None, parent=study["id"])
+    uid = rows["SERIES"][_UNIQUE["SERIES"]]
+    if rows["STUDY"][_UNIQUE["STUDY"]]:
+        study = _named(connection, "STUDY", rows)
+        series = study and _by(connection, "SERIES", series_instance_uid=uid, parent=study["id"])
+    else:
+        series = _named(connection, "SERIES", rows)
+        study = series and _by(connection, "STUDY", id=series["parent"])
     return {"PATIENT": _patient(connection, rows, study), "STUDY": study, "SERIES": series}
 
 

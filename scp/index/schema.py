@@ -103,7 +103,7 @@ INSTANCE_COLUMNS = [INSTANCE.c[field.name] for field in fields(Instance)]
 
 Index("ux_patient_id", PATIENT.c.patient_id, PATIENT.c.issuer_of_patient_id, unique=True)
 Index("ux_study_instance_uid", STUDY.c.study_instance_uid, unique=True)
-Index("ux_series_instance_uid", SERIES.c.series_instance_uid, unique=True)
+Index("ux_series_instance_uid", SERIES.c.series_instance_uid, SERIES.c.parent, unique=True)
 Index("ux_sop_instance_uid", INSTANCE.c.sop_instance_uid, unique=True)
 Index("ix_patient_name_alphabetic", PATIENT.c.patient_name_alphabetic)
 Index("ix_patient_name_ideographic", PATIENT.c.patient_name_ideographic)

@@ -202,7 +202,7 @@ def upgrade() -> None:
     op.create_index("ux_study_instance_uid", "study", ["study_instance_uid"], unique=True)
     op.create_index("ix_series_modality", "series", ["modality"], unique=False)
     op.create_index("ix_series_parent", "series", ["parent"], unique=False)
-    op.create_index("ux_series_instance_uid", "series", ["series_instance_uid"], unique=True)
+    op.create_index("ux_series_instance_uid", "series", ["series_instance_uid", "parent"], unique=True)
     op.create_index("ix_instance_parent", "instance", ["parent"], unique=False)
     op.create_index("ux_sop_instance_uid", "instance", ["sop_instance_uid"], unique=True)
 
