@@ -96,10 +96,8 @@ class Archive:
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
         try:
-            sound = self.store.size(held.key) == held.stored_size
-        except ObjectMissing:
-            sound = False
-        if not sound:
+            self.verify(held)  # reads it: Success must not be said on a copy that has rotted
+        except (ObjectMissing, ObjectDamaged):
             return None  # what is held is no copy: this one mends it
         same = sha256(received.dataset) == held.received_sha256
         if same and received.transfer_syntax == held.received_transfer_syntax:

@@ -85,7 +85,9 @@ def serve(config: ConfigOption = None) -> None:
 
     def reload(*_: object) -> None:
         try:
-            node.reload(load(config, os.environ))
+            reread = load(config, os.environ)
+            telemetry.configure(reread.log)
+            node.reload(reread)
         except ConfigurationError as error:
             structlog.get_logger("zscp").error("configuration not reloaded", reason=str(error))
 

@@ -94,6 +94,8 @@ class _Candidates:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:
                 self._note(form, "wrong", str(error), started)
+            except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
+                self._note(form, "wrong", f"{type(error).__name__}: {error}", started)
             else:
                 gain = self.base.size - len(found.data)
                 if form not in _PLAIN and gain <= 0 and self._is_compressing(found):

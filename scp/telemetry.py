@@ -36,7 +36,9 @@ class LogChoices(Protocol):
 
 
 _PATIENT_KEYS = {"patientname", "patientid", "patientbirthdate"}
-_LIBRARIES = ("pynetdicom", "pydicom", "alembic")
+_LIBRARIES = ("pynetdicom", "alembic")
+# pydicom's warnings, and Python's that it raises, quote the value they complain of: maybe a name.
+_QUOTING = ("pydicom", "py.warnings")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -97,9 +99,9 @@ def _route_standard_logging(handler: logging.Handler, level: int, patients: bool
     root.setLevel(level)
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    # pydicom's Python warnings quote the value they complain of, which may be a patient's name.
     logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(level if patients else logging.CRITICAL)
+    for name in _QUOTING:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING) if patients else logging.CRITICAL)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

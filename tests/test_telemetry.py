@@ -91,10 +91,10 @@ def test_libraries_log_through_the_same_from_warning_on(lines: Any) -> None:
     lines(level="debug")
     logging.getLogger("pynetdicom.assoc").info("hidden")
     logging.getLogger("pynetdicom.assoc").warning("peer said %d", 5)
-    logging.getLogger("pydicom").error("bad")
+    logging.getLogger("alembic.runtime").error("bad")
     assert [(line["logger"], line["event"]) for line in lines()] == [
         ("pynetdicom.assoc", "peer said 5"),
-        ("pydicom", "bad"),
+        ("alembic.runtime", "bad"),
     ]
 
 
@@ -110,7 +110,7 @@ def test_configuring_again_replaces_and_keeps_the_handlers_of_others(lines: Any)
 def test_context_stands_in_every_line(lines: Any) -> None:
     with structlog.contextvars.bound_contextvars(association="a1"):
         structlog.get_logger("zscp").info("one")
-        logging.getLogger("pydicom").warning("two")
+        logging.getLogger("pynetdicom").warning("two")
     assert [line["association"] for line in lines()] == ["a1", "a1"]
 
 

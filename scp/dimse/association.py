@@ -22,6 +22,7 @@ from pynetdicom.presentation import PresentationContext
 from scp import telemetry
 from scp.dimse.status import comment_of, status_of
 
+_MOST_QUEUED = 64  # parts of messages, two for each match of a C-FIND
 _MEDIUM = 0x0000  # priority of sub-operations (PS3.7 9.3.1.1)
 
 
@@ -97,6 +98,7 @@ class Exchange:
             response.NumberOfFailedSuboperations = counts.failed
             response.NumberOfWarningSuboperations = counts.warning
         self.association.dimse.send_msg(response, self.context_id)
+        self.association.drain()
 
     def fail(self, error: Exception) -> int:
         """Answer with the status of an error; returns it."""
@@ -154,6 +156,17 @@ class ServedAssociation(Association):
         """AE title that the peer called; empty before it asked for anything."""
         asked = self.requestor.primitive
         return str(asked.called_ae_title).strip() if asked else ""
+
+    def drain(self) -> None:
+        """Wait for what is queued to be sent, once that is much.
+
+        pynetdicom's thread reads nothing while it has something to send: a C-CANCEL would wait for the
+        last of many matches, and all of them in memory for a peer that reads slowly.
+        """
+        queued = self.dul.to_provider_queue
+        if queued.qsize() >= _MOST_QUEUED:
+            while queued.qsize() and self.dul.is_alive():
+                time.sleep(0.0005)
 
     def _described(self) -> dict[str, Any]:
         asked, address = self.requestor.primitive, self.requestor.address_info

@@ -17,7 +17,7 @@ from pynetdicom.service_class import (
 from pynetdicom.sop_class import uid_to_service_class
 
 from scp import syntaxes
-from scp.syntaxes import BY_UID, Content
+from scp.syntaxes import BY_UID, Content, lookup
 
 VERIFICATION = "1.2.840.10008.1.1"
 _QUERY_RETRIEVE = "1.2.840.10008.5.1.4.1.2."
@@ -44,6 +44,7 @@ def _preference(row: syntaxes.TransferSyntax) -> tuple[int, int]:
     return order.index(row.content), syntaxes.TABLE.index(row)
 
 
+_SURELY_LOSSLESS = (Content.NATIVE, Content.LOSSLESS)
 STORAGE_SYNTAXES = tuple(row.uid for row in sorted(syntaxes.TABLE, key=_preference))
 _VIDEO_FIRST = tuple(sorted(STORAGE_SYNTAXES, key=lambda uid: BY_UID[uid].content is not Content.VIDEO))
 
@@ -75,7 +76,9 @@ def supported(
             contexts.append(build_context(uid, list(COMMAND_SYNTAXES)))
         elif is_storage(uid, unknown_too):
             order = _VIDEO_FIRST if uid in _VIDEO_CLASSES else STORAGE_SYNTAXES
-            context = build_context(uid, list(dict.fromkeys([*preferred, *order])))
+            # A wish for a lossy syntax is one for what goes out; nobody is to send lossy because of it.
+            wishes = [wish for wish in preferred if lookup(wish).content in _SURELY_LOSSLESS]
+            context = build_context(uid, list(dict.fromkeys([*wishes, *order])))
             context.scu_role = context.scp_role = True
             contexts.append(context)
     return contexts

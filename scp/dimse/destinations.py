@@ -50,23 +50,27 @@ class Destination:
         return bool(self._association.is_established)
 
 
-def contexts_for(instance: Instance, peer: Peer) -> list[tuple[str, str]]:
+def contexts_for(instance: Instance, preferred: tuple[str, ...]) -> list[tuple[str, str]]:
     """What to propose for an object, as (SOP class, transfer syntax), a context of its own each.
+
+    ``preferred`` are the transfer syntaxes that the peer would rather have.
 
     With one syntax a context, what the peer accepts is what it can take; with several it would be what
     it happened to choose.
     """
-    wanted = [instance.transfer_syntax, instance.received_transfer_syntax, *peer.prefer]
+    wanted = [instance.transfer_syntax, instance.received_transfer_syntax, *preferred]
     order = dict.fromkeys([*wanted, syntaxes.EXPLICIT, syntaxes.IMPLICIT])
     return [(instance.sop_class_uid, syntax) for syntax in order if syntax in BY_UID or syntax in wanted]
 
 
-def batches(instances: list[Instance], peer: Peer) -> Iterator[tuple[list[Instance], list[tuple[str, str]]]]:
+def batches(
+    instances: list[Instance], preferred: tuple[str, ...]
+) -> Iterator[tuple[list[Instance], list[tuple[str, str]]]]:
     """Objects in the order given, cut where one association's contexts are used up."""
     batch: list[Instance] = []
     contexts: dict[tuple[str, str], None] = {}
     for instance in instances:
-        wanted = dict.fromkeys(contexts_for(instance, peer))
+        wanted = dict.fromkeys(contexts_for(instance, preferred))
         if batch and len(contexts | wanted) > MOST_CONTEXTS:
             yield batch, list(contexts)
             batch, contexts = [], {}

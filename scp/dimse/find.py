@@ -9,7 +9,7 @@ from scp.config import Settings
 from scp.dimse.association import Exchange
 from scp.dimse.contexts import FIND
 from scp.dimse.identifier import answer, query_of, read_identifier, write_identifier
-from scp.dimse.status import CANCELLED, PENDING, SUCCESS
+from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
 from scp.telemetry import RequestEvent
 
 
@@ -24,7 +24,7 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
         relational=negotiated.relational,
         combined_datetime=negotiated.combined_datetime,
     )
-    event.add(root=query.root, level=query.level, keys=[key.keyword for key in query.keys if key.value])
+    event.add(root=query.root, query_level=query.level, keys=[key.keyword for key in query.keys if key.value])
     service = {
         "QueryRetrieveLevel": query.level,
         "RetrieveAETitle": settings.node.aet,
@@ -40,7 +40,8 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
                 event.add(limited=True)
                 break
             result = write_identifier(answer(identifier, match, service), exchange.transfer_syntax)
-            exchange.respond(PENDING, dataset=result)
+            held = all(key.keyword in match for key in query.keys)
+            exchange.respond(PENDING if held else PENDING_UNSUPPORTED_KEYS, dataset=result)
             matches += 1
     exchange.respond(status)
     event.add(status=status, matches=matches)

@@ -145,7 +145,7 @@ def _asked_for(
     )
     check_retrieve(query)
     instances = archive.instances(query)
-    event.add(root=query.root, level=query.level, instances=len(instances))
+    event.add(root=query.root, query_level=query.level, instances=len(instances))
     return instances
 
 
@@ -185,7 +185,7 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
     operations = Suboperations(exchange, event, instances)
     originator = (exchange.calling_aet, exchange.request.MessageID)
     cancelled = False
-    for batch, contexts in batches(instances, peer):
+    for batch, contexts in batches(instances, wishes_of(peer).preferred):
         try:
             with associated(peer, contexts, settings.node.aet, settings.limits) as target:
                 send = _sender(archive, target, peer, originator, operations)

@@ -56,7 +56,12 @@ class DimseServer:
             (node.host, node.port),
             node.aet,
             contexts=[build_context(VERIFICATION)],  # a placeholder: see _negotiate
-            evt_handlers=[(evt.EVT_REQUESTED, self._negotiate), (evt.EVT_SOP_EXTENDED, _agree_extended)],
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._negotiate),
+                (evt.EVT_SOP_EXTENDED, _agree_extended),
+                (evt.EVT_DIMSE_RECV, _forget_cancel),
+                (evt.EVT_CONN_CLOSE, _stop_waiting),
+            ],
             request_handler=_handler(self._services()),
         )
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
@@ -133,6 +138,23 @@ def _agree_extended(event: evt.Event) -> dict[str, bytes]:
     return agreed
 
 
+def _forget_cancel(event: evt.Event) -> None:
+    """A C-CANCEL that came too late is not one of the next request, though message ids be the same."""
+    message_id = event.message.command_set.get("MessageID")
+    if message_id is not None:
+        event.assoc.dimse.cancel_req.pop(message_id, None)
+
+
+def _stop_waiting(event: evt.Event) -> None:
+    """Who leaves before asking for an association, such as a port's health check, frees its place at once.
+
+    pynetdicom waits for the request of such a connection until the ACSE time-out.
+    """
+    association = event.assoc
+    if association.requestor.primitive is None and association.dul.to_user_queue.empty():
+        association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
+
+
 class _Listener(ThreadedAssociationServer):
     """pynetdicom's server, with a backlog for many senders at once, that stops by itself."""
 
@@ -156,6 +178,8 @@ def _handler(services: dict[type, tuple[str, Service]]) -> type[RequestHandler]:
             # Responses are small: held back for more they cost 40 ms each (Nagle, delayed ACK).
             with contextlib.suppress(OSError):
                 self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A peer that stops in the middle of a PDU, or of reading one, would hold its thread for ever.
+            self.request.settimeout(self.ae.network_timeout)
 
         def _create_association(self) -> ServedAssociation:
             """As pynetdicom's own does, but for its class and its deep copy of every context."""

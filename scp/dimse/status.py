@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from scp.errors import (
-    CodecError,
     DestinationUnknown,
     DuplicateRejected,
-    NoLosslessWay,
-    ObjectDamaged,
-    ObjectMissing,
     OutOfResources,
     QueryError,
     UidMismatch,
     UnidentifiedDataset,
-    UnreadableDataset,
 )
 
 SUCCESS = 0x0000
@@ -32,11 +27,6 @@ _TABLE: tuple[tuple[type[Exception], int], ...] = (
     (QueryError, 0xA900),
     (DuplicateRejected, 0x0111),
     (UnidentifiedDataset, 0xC001),
-    (UnreadableDataset, 0xC002),
-    (ObjectMissing, 0xC003),
-    (ObjectDamaged, 0xC004),
-    (NoLosslessWay, 0xC005),
-    (CodecError, 0xC006),
     (Exception, UNABLE_TO_PROCESS),
 )
 # (0000,0902) is an LO: 64 characters, no backslash.

@@ -10,8 +10,6 @@ import zlib
 from dataclasses import dataclass
 from itertools import takewhile
 
-import numpy as np
-
 from scp.encoding.elements import (
     CANONICAL,
     PIXEL_DATA,
@@ -24,6 +22,7 @@ from scp.encoding.elements import (
     element_header,
     implied_vr,
     swapped,
+    swapped_words,
     walk,
 )
 from scp.errors import UnreadableDataset
@@ -163,6 +162,4 @@ def _pixels_swapped(value: Buffer, vr: bytes, header: bytes, encoding: Encoding)
     if encoding.little:
         return value
     size = _bits_allocated(header) // 8
-    if vr == b"OW" and size in (4, 8) and len(value) % size == 0:
-        return np.frombuffer(value, f"u{size}").byteswap().tobytes()
-    return swapped(value, vr)
+    return swapped_words(value, size) if vr == b"OW" and size in (4, 8) else swapped(value, vr)

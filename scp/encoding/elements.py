@@ -162,9 +162,13 @@ def element_header(tag: int, vr: bytes, length: int, encoding: Encoding) -> byte
 def swapped(value: Buffer, vr: bytes) -> Buffer:
     """``value`` with the bytes of each word of its VR reversed; as it is for VRs of single bytes."""
     size = _WORD.get(vr, 1)
-    if size == 1 or len(value) % size:
-        return value
-    return np.frombuffer(value, f"u{size}").byteswap().tobytes()
+    return value if size == 1 else swapped_words(value, size)
+
+
+def swapped_words(value: Buffer, size: int) -> bytes:
+    """``value`` with the bytes of each word of ``size`` reversed; what is left at its end stays."""
+    whole = len(value) // size
+    return np.frombuffer(value, f"u{size}", whole).byteswap().tobytes() + bytes(value[whole * size :])
 
 
 def convert(data: Buffer, source: Encoding, target: Encoding, behind: tuple[int, int] = (-1, 0)) -> bytes:
@@ -296,7 +300,7 @@ def implied_vr(tag: int, signed: bool, length: int) -> bytes:
     element is UN, one of undefined length a sequence.
     """
     if length == UNDEFINED:
-        return b"SQ"
+        return b"OW" if tag == PIXEL_DATA else b"SQ"  # fragments, of an icon
     vr = _dictionary_vr(tag)
     if vr == b"US/SS":
         return b"SS" if signed else b"US"

@@ -11,13 +11,14 @@ from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 
 from scp.encoding.dataset import SplitDataset, inflate
-from scp.encoding.elements import CANONICAL, walk
+from scp.encoding.elements import CANONICAL, Element, walk
 from scp.model import Facts, Received
 from scp.syntaxes import lookup
 
 # Bulk values are nobody's search key, and sequences have no text.
 _WITHOUT_TEXT = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _PIXEL_GROUP = 0x7FE00000
+_CHARACTER_SET = 0x00080005
 _LONGEST = 10240  # characters: LT, the longest VR that workstations show
 
 
@@ -54,10 +55,10 @@ class Attributes(Mapping[str, str]):
             if element.VR in _WITHOUT_TEXT:
                 return None
             value = element.value
-        except Exception:  # pydicom raises whatever a malformed value makes it raise
+            values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
+            return "\\".join("" if one is None else str(one).strip(" \0") for one in values)[:_LONGEST]
+        except Exception:  # pydicom raises whatever a malformed value makes it raise  # noqa: BLE001
             return None
-        values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-        return "\\".join("" if one is None else str(one).strip(" \0") for one in values)[:_LONGEST]
 
 
 def facts_of(received: Received, parts: SplitDataset | None, fault: str = "") -> Facts:
@@ -80,17 +81,18 @@ def facts_of(received: Received, parts: SplitDataset | None, fault: str = "") ->
 def read_canonical(header: bytes) -> Dataset:
     """The attributes of a canonical header.
 
-    Where pydicom cannot follow a sequence that could be walked over, the header is read without its
-    sequences: they have no text.
+    Where pydicom cannot read it, for a sequence that could be walked over or a Specific Character Set
+    that is none, it is read without them: sequences have no text, and the rest is in ASCII mostly.
     """
     try:
         return _read(header)
-    except Exception:  # pydicom raises whatever a malformed item makes it raise
-        elements = walk(header, CANONICAL)
-        plain = (
-            header[each.start : each.next] for each in elements if each.vr != b"SQ" and not each.undefined
-        )
-        return _read(b"".join(plain))
+    except Exception:  # pydicom raises whatever a malformed value makes it raise  # noqa: BLE001
+        elements = (element for element in walk(header, CANONICAL) if _is_plain(element))
+        return _read(b"".join(header[element.start : element.next] for element in elements))
+
+
+def _is_plain(element: Element) -> bool:
+    return element.tag != _CHARACTER_SET and element.vr != b"SQ" and not element.undefined
 
 
 def _read(header: bytes) -> Dataset:
@@ -107,5 +109,5 @@ def _read_what_can_be_read(received: Received) -> Dataset:
             is_little_endian=syntax.little_endian,
             stop_when=lambda tag, _vr, _length: tag >= _PIXEL_GROUP,
         )
-    except Exception:  # it is unreadable: anything may come of reading it
+    except Exception:  # it is unreadable: anything may come of reading it  # noqa: BLE001
         return Dataset()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scp.archive import Archive, Outgoing, as_first_received
+from scp.archive import Archive, Outgoing, as_first_received, take_apart
 from scp.errors import NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
@@ -58,9 +58,19 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
         return Imported(path, "skipped", str(error))
     if file.sop_class_uid == _DICOMDIR:
         return Imported(path, "skipped", "a DICOMDIR")
-    received = _received(file, aet)
+    received = _by_its_own_uids(_received(file, aet))
     kept = archive.ingest(received)
     return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size)
+
+
+def _by_its_own_uids(received: Received) -> Received:
+    """A file's meta information may be wrong or poor; what counts is what the dataset says it is."""
+    attributes = take_apart(received)[1].attributes
+    return replace(
+        received,
+        sop_class_uid=attributes.get("SOPClassUID") or received.sop_class_uid,
+        sop_instance_uid=attributes.get("SOPInstanceUID") or received.sop_instance_uid,
+    )
 
 
 def _received(file: Part10, aet: str) -> Received:

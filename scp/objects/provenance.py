@@ -13,6 +13,7 @@ from scp.errors import ObjectDamaged
 from scp.model import Attempt, Provenance, Restoration
 
 VERSION = 1
+_ALWAYS = ("version", "syntax", "sha256", "size", "at")
 
 
 def encoded(provenance: Provenance) -> bytes:
@@ -33,7 +34,9 @@ def encoded(provenance: Provenance) -> bytes:
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
     }
-    text = json.dumps({k: v for k, v in fields.items() if v}, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        {k: v for k, v in fields.items() if v or k in _ALWAYS}, separators=(",", ":"), ensure_ascii=False
+    )
     data = text.encode(errors="replace")  # what a peer or a library said may hold lone surrogates
     return data + b" " * (len(data) % 2)
 

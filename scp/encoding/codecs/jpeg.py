@@ -6,9 +6,12 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, same_photometric
+from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode
 from scp.syntaxes import JPEG_LOSSLESS_SV1
+
+_LOSSLESS = 0xC3  # SOF3
 
 
 def _refuses(_form: PixelFormat) -> str:
@@ -20,12 +23,14 @@ def _encode(_frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+    frame = check_jpeg(codestream, form)
     if form.samples == 1:
         return fitted(np.asarray(imagecodecs.jpeg8_decode(codestream)), form)
-    source = "RGB" if _is_rgb(codestream, form) else None
-    return fitted(
-        np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")), form
-    )
+    # Lossless samples are as they were given, YBR_FULL too: DCMTK marks that as JFIF, from which libjpeg
+    # would have to make RGB, and refuses.
+    source = "RGB" if frame == _LOSSLESS or _is_rgb(codestream, form) else None
+    samples = imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")
+    return fitted(np.asarray(samples), form)
 
 
 def _is_rgb(codestream: bytes, form: PixelFormat) -> bool:

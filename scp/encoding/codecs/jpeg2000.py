@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, refuse_unless
+from scp.encoding.codecs.markers import check_jpeg2000
 from scp.encoding.pixels import Frame, PixelFormat
+from scp.errors import CannotDecode
 from scp.syntaxes import HTJ2K, HTJ2K_RPCL, JPEG2000
+
+_unraised = threading.local()
+_next_hook = sys.unraisablehook
+
+
+def _note_unraised(fault: sys.UnraisableHookArgs) -> None:
+    """Keep what imagecodecs 2026.3.6 drops: where OpenJPH gives up within a damaged codestream, the
+    decoder "ignores" its error and returns a frame with memory of whatever in the missing lines.
+    """
+    if "imagecodecs._htj2k" in str(fault.object):
+        _unraised.error = fault.exc_value
+    else:
+        _next_hook(fault)
+
+
+sys.unraisablehook = _note_unraised
 
 
 def _refuses_htj2k(form: PixelFormat) -> str:
@@ -37,7 +58,11 @@ def _encode_htj2k(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
 
 
 def _decode_htj2k(codestream: bytes, form: PixelFormat) -> Frame:
+    check_jpeg2000(codestream, form)
+    _unraised.error = None
     samples = imagecodecs.htj2k_decode(codestream, planar=False if form.samples > 1 else None)
+    if _unraised.error is not None:
+        raise CannotDecode(f"{_unraised.error}")
     return fitted(np.asarray(samples), form)
 
 
@@ -56,6 +81,7 @@ def _encode_jpeg2000(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
 
 
 def _decode_jpeg2000(codestream: bytes, form: PixelFormat) -> Frame:
+    check_jpeg2000(codestream, form)
     return fitted(np.asarray(imagecodecs.jpeg2k_decode(codestream, numthreads=1)), form)
 
 

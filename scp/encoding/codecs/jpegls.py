@@ -6,6 +6,7 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import JPEGLS
 
@@ -20,6 +21,7 @@ def _encode(frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+    check_jpeg(codestream, form)
     return fitted(np.asarray(imagecodecs.jpegls_decode(codestream)), form)
 
 

@@ -23,9 +23,12 @@ def _refuses(form: PixelFormat) -> str:
 def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
     if form.signed and int(frame.min()) < 0:
         raise CannotEncode("JPEG XL codes no negative samples")
+    samples = as_unsigned(frame)
+    if form.bits_stored <= 8:  # libjxl takes no 16-bit samples of so few bits
+        samples = samples.astype("u1")
     return bytes(
         imagecodecs.jpegxl_encode(
-            as_unsigned(frame),
+            samples,
             lossless=True,
             effort=effort or _DEFAULT_EFFORT,
             bitspersample=form.bits_stored,

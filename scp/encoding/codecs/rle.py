@@ -9,9 +9,12 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, same_photometric
 from scp.encoding.pixels import Frame, PixelFormat
+from scp.errors import CannotDecode
 from scp.syntaxes import RLE
 
 _MOST_SEGMENTS = 15  # PS3.5 G.3.1
+_MOST_PADDING = 128  # what one more packet, read into it, may make
+_HEADER = struct.Struct("<16L")
 
 
 def _refuses(form: PixelFormat) -> str:
@@ -32,19 +35,39 @@ def _encode(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
     for segment in segments:
         offsets.append(at)
         at += len(segment)
-    header = struct.pack("<16L", len(segments), *offsets, *[0] * (_MOST_SEGMENTS - len(offsets)))
+    header = _HEADER.pack(len(segments), *offsets, *[0] * (_MOST_SEGMENTS - len(offsets)))
     return header + b"".join(segments)
 
 
 def _packed(plane: Frame) -> bytes:
-    packed = bytes(imagecodecs.packbits_encode(np.ascontiguousarray(plane), axis=-1))  # row by row (G.3)
+    packed = bytes(imagecodecs.packbits_encode(plane.copy(order="C"), axis=-1))  # row by row (G.3)
     return packed + b"\0" * (len(packed) % 2)
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
-    flat = np.frombuffer(imagecodecs.dicomrle_decode(codestream, form.dtype), form.dtype)
-    planes = flat[: form.rows * form.columns * form.samples].reshape(form.samples, form.rows, form.columns)
-    return fitted(planes[0] if form.samples == 1 else np.moveaxis(planes, 0, -1), form)
+    """Segment by segment: imagecodecs' own decoder of whole frames crashes on damaged ones."""
+    size = form.bits_allocated // 8
+    if len(codestream) < _HEADER.size:
+        raise CannotDecode(f"{len(codestream)} bytes are no RLE frame")
+    count, *offsets = _HEADER.unpack_from(codestream)
+    if count != form.samples * size:
+        raise CannotDecode(f"{count} byte planes where {form.samples * size} are described")
+    bounds = [*offsets[:count], len(codestream)]
+    pixels = form.rows * form.columns
+    samples = np.empty((pixels, form.samples, size), "u1")
+    for each in range(count):
+        sample, byte = divmod(each, size)
+        samples[:, sample, size - 1 - byte] = _unpacked(codestream[bounds[each] : bounds[each + 1]], pixels)
+    return fitted(samples.reshape(-1).view(form.dtype).reshape(form.shape), form)
+
+
+def _unpacked(segment: bytes, pixels: int) -> Frame:
+    """One byte plane; what follows it in its segment is padding."""
+    room = bytearray(pixels + _MOST_PADDING)
+    plane = np.frombuffer(imagecodecs.packbits_decode(segment, out=room), "u1")
+    if len(plane) < pixels:
+        raise CannotDecode(f"a byte plane of {len(plane)} bytes where {pixels} are described")
+    return plane[:pixels]
 
 
 RLE_CODEC = Codec(

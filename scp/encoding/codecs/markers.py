@@ -1,0 +1,53 @@
+"""What a codestream says of its own size, read before a decoder is let loose on it.
+
+A few changed bytes make a codestream of 65535 x 65535 pixels, which decoders take seconds and
+gigabytes for, or never come back from. Nothing is decoded that is not of the described size.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from scp.encoding.pixels import PixelFormat
+from scp.errors import CannotDecode
+
+_START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
+_JPEG_LS_FRAME = 0xF7  # SOF55 (ITU-T T.87 C.1.1)
+_NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC stand among the SOF markers (ITU-T T.81 B.1.1.3)
+
+
+def check_jpeg(codestream: bytes, form: PixelFormat) -> int:
+    """The SOF marker of a JPEG or JPEG-LS codestream of the described size.
+
+    Raises CannotDecode for any other.
+    """
+    at = 2
+    while at + 10 <= len(codestream) and codestream[at] == 0xFF:
+        marker = codestream[at + 1]
+        if marker == 0xFF:  # fill (T.81 B.1.1.2)
+            at += 1
+        elif marker == _JPEG_LS_FRAME or (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES):
+            rows, columns, samples = struct.unpack_from(">HHB", codestream, at + 5)
+            _check(rows, columns, samples, form)
+            return marker
+        else:
+            at += 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")
+    raise CannotDecode("the codestream has no frame header")
+
+
+def check_jpeg2000(codestream: bytes, form: PixelFormat) -> None:
+    """Raises CannotDecode for a JPEG 2000 or HTJ2K codestream that is not of the described size."""
+    at = codestream.find(_START_OF_J2K)
+    if at < 0 or at + 42 > len(codestream):
+        raise CannotDecode("the codestream has no image size")
+    right, bottom, left, top = struct.unpack_from(">4L", codestream, at + 8)
+    samples = struct.unpack_from(">H", codestream, at + 40)[0]
+    _check(bottom - top, right - left, samples, form)
+
+
+def _check(rows: int, columns: int, samples: int, form: PixelFormat) -> None:
+    if (rows, columns, samples) != (form.rows, form.columns, form.samples):
+        raise CannotDecode(
+            f"the codestream holds {rows} x {columns} x {samples}, "
+            f"the header describes {form.rows} x {form.columns} x {form.samples}"
+        )

@@ -1,0 +1,70 @@
+"""Frames in fragments (PS3.5 A.4), ours and as others cut them."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from objects import item
+
+from scp.encoding.fragments import encapsulate, frames_within
+from scp.errors import CannotDecode
+
+JPEG = b"\xff\xd8\xff"
+
+
+def fragments(*contents: bytes, offsets: tuple[int, ...] = ()) -> bytes:
+    table = struct.pack(f"<{len(offsets)}L", *offsets)
+    return b"".join(item(content, True) for content in (table, *contents))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=6))
+def test_frames_come_back_padded_to_even(frames: list[bytes]) -> None:
+    even = [frame + b"\0" * (len(frame) % 2) for frame in frames]
+    assert frames_within(encapsulate(frames), len(frames)) == even
+
+
+def test_the_offset_table_points_at_items() -> None:
+    value = encapsulate([b"12", b"345", b"6"])
+    offsets = struct.unpack_from("<3L", value, 8)
+    first = 8 + 12
+    assert [value[first + at : first + at + 4] for at in offsets] == [b"\xfe\xff\x00\xe0"] * 3
+    assert [value[first + at + 8] for at in offsets] == list(b"136")
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "frames"),
+    [
+        (fragments(b"12", b"34"), 2, [b"12", b"34"]),
+        (fragments(b"12", b"34"), 1, [b"1234"]),
+        (fragments(JPEG + b"1", b"22", JPEG + b"3"), 2, [JPEG + b"122", JPEG + b"3"]),
+        (fragments(b"12", b"34", b"56", offsets=(0, 20)), 2, [b"1234", b"56"]),
+        # A table that is wrong where the codestreams tell by themselves:
+        (fragments(JPEG + b"1", b"22", JPEG + b"3", offsets=(0, 12)), 2, [JPEG + b"122", JPEG + b"3"]),
+        (fragments(b"12", b"34", offsets=(0, 0)), 2, [b"12", b"34"]),
+    ],
+    ids=["one each", "one of all", "by their start", "by the table", "wrong table", "wrong table not needed"],
+)
+def test_frames_are_told_apart(value: bytes, count: int, frames: list[bytes]) -> None:
+    assert frames_within(value, count) == frames
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (fragments(b"12", b"34", b"56"), 2),
+        (fragments(b"12", b"34", b"56", offsets=(0, 7)), 2),
+        (fragments(b"12"), 2),
+        (fragments(), 2),
+        (b"", 2),
+        (fragments(b"12")[:-1], 1),
+        (b"garbage that is no item", 1),
+        (fragments(b"12", b"34", b"56", offsets=(10, 20)), 2),
+    ],
+)
+def test_what_cannot_be_told_apart_is_not_guessed(value: bytes, count: int) -> None:
+    with pytest.raises(CannotDecode):
+        frames_within(value, count)

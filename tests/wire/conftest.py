@@ -1,0 +1,264 @@
+"""Nodes to talk to: one inside this process, and one as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from scp.config import Settings
+from scp.model import Instance
+from scp.node import Node
+
+from .peers import SECONDS, VERIFICATION, Answer, Scu, Sent, until
+
+_PROJECT = Path(__file__).parents[2]
+
+
+class RunningNode:
+    """A node inside this process, on a port of its own."""
+
+    def __init__(self, root: Path, tables: dict[str, Any]) -> None:
+        self.root = root
+        self._tables = tables_of(root, tables)
+        self.node = Node(_settings(self._tables))
+        self.address = self.node.start()
+
+    @property
+    def archive(self) -> Any:
+        return self.node.archive
+
+    def reload(self, **tables: Any) -> None:
+        """Change the configuration as SIGHUP does."""
+        self._tables |= tables
+        self.node.reload(_settings(self._tables))
+
+    def peer(self, aet: str, port: int, **more: Any) -> None:
+        """Make a peer known, in place of those before."""
+        self.reload(peer=[{"aet": aet, "host": "127.0.0.1", "port": port, **more}])
+
+    def scu(self, *contexts: tuple[str, list[str]], **more: Any) -> Scu:
+        return Scu(self.address, contexts, **more)
+
+    def store(self, *objects: Sent, calling: str = "TESTER") -> list[Answer]:
+        """Send objects over one association."""
+        wanted = dict.fromkeys((sent.sop_class, sent.syntax) for sent in objects)
+        with self.scu(*((uid, [syntax]) for uid, syntax in wanted), calling=calling) as scu:
+            return [scu.store(sent) for sent in objects]
+
+    def keep(self, *objects: Sent) -> None:
+        """Send objects that have to be taken."""
+        assert [answer.status for answer in self.store(*objects)] == [0] * len(objects)
+
+    def held(self, sent: Sent) -> Instance:
+        found = self.archive.index.held(sent.instance)
+        assert found is not None
+        return found
+
+    def path(self, sent: Sent) -> Path:
+        """The stored file of an object."""
+        return self.root / "objects" / self.held(sent).key
+
+    def files(self) -> list[Path]:
+        """All stored files, those outside the journal."""
+        return stored_files(self.root / "objects")
+
+    def answers_echo(self) -> None:
+        with self.scu((VERIFICATION, ["1.2.840.10008.1.2"])) as scu:
+            assert scu.echo() == 0
+
+
+def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
+    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it."""
+    plain: dict[str, Any] = {
+        "node": {"host": "127.0.0.1", "port": 0},
+        "storage": {"url": f"file://{root}/objects", "reserve": 0},
+        "index": {"url": f"sqlite:///{root}/index.db"},
+    }
+    merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}
+    return {**tables, **merged}
+
+
+def _settings(tables: dict[str, Any]) -> Settings:
+    return Settings.model_validate(tables, by_alias=True, by_name=False)
+
+
+def stored_files(objects: Path) -> list[Path]:
+    return sorted(p for p in objects.rglob("*") if p.is_file() and ".incoming" not in p.parts)
+
+
+def journal(objects: Path) -> list[Path]:
+    """What lies in the journal besides the locks."""
+    return sorted(p for p in (objects / ".incoming").rglob("*") if p.is_file() and p.name != "lock")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of requests are logged; nobody reads them unless a test captures them.
+
+    A command that is run inside this process sends logs to a stream that is soon closed: that is undone.
+    """
+    handlers = logging.root.handlers[:]
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, _dropped],
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    yield
+    logging.root.handlers[:] = handlers
+    logging.captureWarnings(False)
+
+
+def _dropped(*_: Any) -> Any:
+    raise structlog.DropEvent
+
+
+Starter = Callable[..., RunningNode]
+
+
+def _starting(folder: Callable[[], Path]) -> Iterator[Starter]:
+    started: list[RunningNode] = []
+
+    def start(**tables: Any) -> RunningNode:
+        started.append(RunningNode(folder(), tables))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.node.stop()
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Starts nodes with a configuration, for one test."""
+    yield from _starting(lambda: tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture
+def node(start: Starter) -> RunningNode:
+    """A node with the defaults, and nothing in it."""
+    return start()
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Starts nodes that the tests of a module share."""
+    yield from _starting(lambda: tmp_path_factory.mktemp("node"))
+
+
+class NodeProcess:
+    """``python -m scp serve`` as a process of its own, which may be killed."""
+
+    def __init__(self, root: Path, **tables: Any) -> None:
+        self.root = root
+        self.config = root / "zscp.toml"
+        self.tables = tables_of(root, tables)
+        self.write_config()
+        self.log = root / "serve.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.address = ("127.0.0.1", 0)
+
+    def write_config(self, **tables: Any) -> None:
+        self.tables |= tables
+        self.config.write_text(as_toml(self.tables), encoding="utf-8")
+
+    def start(self) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command("serve", "-c", self.config), stderr=log, cwd=self.root, env=environment()
+            )
+        self.address = ("127.0.0.1", until(self._port, "the node listens", 30))
+
+    def _port(self) -> int:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        for event in self.events():
+            if event.get("event") == "listening":
+                return int(event["port"])
+        return 0
+
+    def events(self) -> list[dict[str, Any]]:
+        """What was logged since the last start."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """End it by a signal; returns the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+    def run(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """A command on the same configuration."""
+        return zscp(*arguments, "-c", self.config, status=status, cwd=self.root)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "scp", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZSCP_")}
+    return {**kept, "PYTHONPATH": str(_PROJECT)}
+
+
+def zscp(*arguments: object, status: int | None = 0, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+        env=environment(),
+        encoding="utf-8",
+    )
+    assert status is None or done.returncode == status, (
+        f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
+    return done
+
+
+def as_toml(tables: dict[str, Any]) -> str:
+    """The few shapes of TOML that the tests need."""
+    lines = []
+    for name, table in tables.items():
+        for one in table if isinstance(table, list) else [table]:
+            lines.append(f"[[{name}]]" if isinstance(table, list) else f"[{name}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in one.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Makes node processes, not started yet, each in a folder of its own."""
+    made: list[NodeProcess] = []
+
+    def make(**tables: Any) -> NodeProcess:
+        root = tmp_path / f"process{len(made)}"
+        root.mkdir()
+        made.append(NodeProcess(root, **tables))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is not None:
+            one.kill()

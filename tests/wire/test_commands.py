@@ -1,0 +1,430 @@
+"""The command line as it is typed, in a process of its own, for people and with --json."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from objects import bundled_file
+from pydicom.dataset import Dataset
+from typer.testing import CliRunner
+
+from scp.cli import app
+from scp.index.sql import SqlIndex
+
+from .conftest import NodeProcess, RunningNode, command, environment, stored_files, zscp
+from .peers import (
+    CT_IMAGE,
+    EXPLICIT,
+    IMPLICIT,
+    JPEGLS,
+    MR_IMAGE,
+    PATIENT_FIND,
+    PATIENT_GET,
+    SECONDS,
+    STUDY_FIND,
+    STUDY_MOVE,
+    VERIFICATION,
+    Scu,
+    Sent,
+    as_file,
+    files_in,
+    free_port,
+    identifier,
+    image,
+    of_file,
+    pixels,
+    until,
+)
+
+_LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+
+
+def _objects() -> list[Sent]:
+    mr = [image(instance=f"1.2.3.1.{n}", seed=n, InstanceNumber=n, syntax=IMPLICIT) for n in (1, 2, 3)]
+    ct = image(instance="1.2.4.1.1", study="1.2.4", sop_class=CT_IMAGE, PatientID="WIRE2", Modality="CT")
+    return [*mr, ct, of_file(bundled_file("chrGreek.dcm")), of_file(bundled_file("JPEG2000.dcm"))]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> NodeProcess:
+    """A node's data, imported, for tests that only look, and no process that serves it."""
+    node = NodeProcess(tmp_path_factory.mktemp("held"))
+    folder = tmp_path_factory.mktemp("in")
+    for number, sent in enumerate(_objects()):
+        as_file(sent, folder / f"{number}.dcm")
+    node.run("import", folder)
+    return node
+
+
+@pytest.fixture
+def filled(held: NodeProcess, process: Callable[..., NodeProcess]) -> NodeProcess:
+    """The same data, to do with as the test likes."""
+    node = process(query={"hierarchy": "lenient"})
+    shutil.copytree(held.root, node.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("zscp.toml"))
+    return node
+
+
+def _json(node: NodeProcess, *arguments: object, status: int = 0) -> Any:
+    """What a command says with --json; inside this process, as starting one takes a second."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json", "-c", str(node.config)])
+    assert done.exit_code == status, (arguments, done.output, done.exception)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["ls"],
+        ["stats"],
+        ["explain", "1.2.3.1.1"],
+        ["verify", "--deep"],
+        ["export", "out"],
+        ["import", "out"],
+        ["reindex"],
+    ],
+    ids=" ".join,
+)
+def test_commands_as_they_are_typed(filled: NodeProcess, arguments: list[str]) -> None:
+    """With --json, JSON and nothing else is on standard output; without it, something to read."""
+    (filled.root / "out").mkdir()
+    assert json.loads(filled.run(*arguments, "--json").stdout) is not None
+    assert filled.run(*arguments).stdout.strip()
+
+
+# -- serve -----------------------------------------------------------------------------------------------
+
+
+def test_serve_ends_on_sigterm(process: Callable[..., NodeProcess]) -> None:
+    """In time, though a peer sits there and says nothing, and with nothing left in the journal."""
+    node = process()
+    node.start()
+    with Scu(node.address, [(VERIFICATION, [IMPLICIT]), (MR_IMAGE, [EXPLICIT])]) as idle:
+        assert idle.store(image()).status == 0
+        started = time.monotonic()
+        assert node.kill(signal.SIGTERM) == 0
+        assert time.monotonic() - started < 15
+        idle.association.abort()
+    assert [event["event"] for event in node.events()][:1] == ["listening"]
+    assert list((node.root / "objects" / ".incoming").glob("*/*")) == []
+
+
+def test_sigterm_lets_a_store_finish(process: Callable[..., NodeProcess]) -> None:
+    """What is under way when the node is told to stop is answered, and kept."""
+    node = process()
+    node.start()
+    sent = image(rows=1200)
+    assert node.process is not None
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        scu.begin_store(sent)
+        until(lambda: not scu.association.dul.to_provider_queue.qsize(), "it is sent")
+        node.process.send_signal(signal.SIGTERM)
+        response = scu.association.dimse.get_msg(block=True)[1]
+        scu.association.abort()
+    assert node.process.wait(SECONDS) == 0
+    verdict = _json(node, "verify", "--deep")
+    assert verdict["sound"] == (1 if response is not None and response.Status == 0 else verdict["sound"])
+
+
+def test_sighup_reloads(process: Callable[..., NodeProcess]) -> None:
+    node = process()
+    node.start()
+    unknown = identifier("STUDY", StudyInstanceUID="9.9")
+    with Scu(node.address, [(STUDY_MOVE, [EXPLICIT])]) as scu:
+        assert scu.move(STUDY_MOVE, unknown, "LATER").final.status == 0xA801
+        node.write_config(peer=[{"aet": "LATER", "host": "127.0.0.1", "port": free_port()}])
+        assert node.process is not None
+        node.process.send_signal(signal.SIGHUP)
+        until(lambda: any(e["event"] == "configuration reloaded" for e in node.events()), "it is read again")
+        assert scu.move(STUDY_MOVE, unknown, "LATER").final.status == 0
+        node.config.write_text("[node]\nport = 0\nnonsense = 1\n")
+        node.process.send_signal(signal.SIGHUP)
+        until(lambda: any("not reloaded" in e["event"] for e in node.events()), "it is refused")
+        assert scu.move(STUDY_MOVE, unknown, "LATER").final.status == 0
+    assert node.kill(signal.SIGTERM) == 0
+
+
+def test_serve_says_why_it_cannot_listen(process: Callable[..., NodeProcess], node: RunningNode) -> None:
+    taken = process(node={"port": node.address[1]})
+    done = taken.run("serve", status=2)
+    assert "cannot listen" in done.stderr
+    assert "node.port" in done.stderr
+
+
+# -- check and echo --------------------------------------------------------------------------------------
+
+
+def test_check(process: Callable[..., NodeProcess]) -> None:
+    node = process()
+    assert "can be used" in node.run("check").stdout
+    found = _json(node, "check")
+    assert found["usable"] is True
+    assert found["settings"]["node"]["host"] == "127.0.0.1"
+    node.config.write_text('[node]\nport = "eleven"\nname = "X"\n')
+    for arguments in (("check", "--json"), ("serve",)):
+        done = node.run(*arguments, status=2)
+        assert "node.port" in done.stderr
+        assert "node.name" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["ls", "--level", "planet"],
+        ["ls", "--match", "PatientID"],
+        ["ls", "--match", "NoSuch=1"],
+        ["export", ".", "--syntax", "GIF"],
+        ["echo", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_usage(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+def test_a_missing_configuration(tmp_path: Path) -> None:
+    assert "missing.toml" in zscp("check", "-c", tmp_path / "missing.toml", status=2, cwd=tmp_path).stderr
+
+
+def test_echo(node: RunningNode, tmp_path: Path) -> None:
+    host, port = node.address
+    assert "answers" in zscp("echo", f"{host}:{port}", cwd=tmp_path).stdout
+    assert json.loads(zscp("echo", f"{host}:{port}", "--json", cwd=tmp_path).stdout) == {
+        "answered": True,
+        "fault": "",
+    }
+    down = zscp("echo", f"{host}:{free_port()}", "--json", status=1, cwd=tmp_path)
+    assert json.loads(down.stdout)["answered"] is False
+    refused = zscp("echo", f"{host}:{port}", "--aet", "OTHER", status=1, cwd=tmp_path)
+    assert "refused" in refused.stderr
+
+
+# -- import and export -----------------------------------------------------------------------------------
+
+
+def test_import_skips_what_is_no_object(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
+    node = process()
+    folder = tmp_path / "in"
+    (folder / "deep" / "er").mkdir(parents=True)
+    as_file(image(instance="1.2.3.1.1"), folder / "deep" / "er" / "IM0001")
+    (folder / "notes.txt").write_text("not DICOM")
+    (folder / "empty.dcm").touch()
+    (folder / "DICOMDIR").write_bytes(
+        (bundled_file("CT_small.dcm").parent / "dicomdirtests" / "DICOMDIR").read_bytes()
+    )
+    found = _json(node, "import", folder)
+    assert found["outcomes"] == {"kept": 1, "skipped": 3}
+    assert {Path(fault["path"]).name for fault in found["faults"]} == {"notes.txt", "empty.dcm", "DICOMDIR"}
+    assert "1 duplicate" in node.run("import", folder).stdout
+    assert _json(node, "stats")["counts"]["instances"] == 1
+
+
+def test_import_of_stored_files_restores_what_came(
+    held: NodeProcess, process: Callable[..., NodeProcess]
+) -> None:
+    """An archive's own files are enough to move to another one: the received form comes back."""
+    other = process()
+    other.run("import", held.root / "objects")
+    assert _index(held, "received_sha256", "received_transfer_syntax") == _index(
+        other, "received_sha256", "received_transfer_syntax"
+    )
+    other.run("verify", "--deep")
+
+
+def _index(node: NodeProcess, *fields: str) -> dict[str, tuple[Any, ...]]:
+    index = SqlIndex.open(f"sqlite:///{node.root}/index.db")
+    try:
+        return {one.sop_instance_uid: tuple(getattr(one, field) for field in fields) for one in index.all()}
+    finally:
+        index.close()
+
+
+def test_export_as_received(held: NodeProcess, tmp_path: Path) -> None:
+    found = _json(held, "export", tmp_path / "out")
+    assert found["faults"] == []
+    sent = {one.instance: one for one in _objects()}
+    assert files_in(tmp_path / "out") == sent
+    assert (tmp_path / "out" / "1.2.3" / "1.2.3.1" / "1.2.3.1.2.dcm").is_file()
+
+
+def test_export_as_stored_and_in_a_syntax(held: NodeProcess, tmp_path: Path) -> None:
+    at_rest = _index(held, "transfer_syntax")
+    held.run("export", tmp_path / "stored", "--syntax", "stored")
+    assert {uid: (one.syntax,) for uid, one in files_in(tmp_path / "stored").items()} == at_rest
+    held.run("export", tmp_path / "jls", "--syntax", "JPEGLSLossless", "--match", "StudyInstanceUID=1.2.3")
+    out = files_in(tmp_path / "jls")
+    assert {one.syntax for one in out.values()} == {JPEGLS}
+    for sent in _objects()[:3]:
+        assert (pixels(out[sent.instance]) == pixels(sent)).all()
+    refused = _json(held, "export", tmp_path / "no", "--syntax", "MPEG2MPML", status=1)
+    assert len(refused["faults"]) == len(_objects())
+    assert stored_files(tmp_path / "no") == []
+
+
+# -- what is held ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", _LEVELS)
+def test_ls(held: NodeProcess, level: str) -> None:
+    datasets = [sent.dataset for sent in _objects()]
+    keyword = {
+        "PATIENT": "PatientID",
+        "STUDY": "StudyInstanceUID",
+        "SERIES": "SeriesInstanceUID",
+        "IMAGE": "SOPInstanceUID",
+    }
+    rows = _json(held, "ls", "--level", level.lower())
+    assert sorted(row[keyword[level]] for row in rows) == sorted(
+        {str(d[keyword[level]].value) for d in datasets}
+    )
+    arguments = ("ls", "--level", level.lower(), "--limit", "1", "--match", "PatientID=WIRE?")
+    (matched,) = _json(held, *arguments, "-m", "Modality=CT")
+    assert matched[keyword[level]] in ("WIRE2", "1.2.4", "1.2.4.1", "1.2.4.1.1")
+    assert "--limit 0 shows all" in held.run(*arguments).stdout
+
+
+def test_ls_shows_other_scripts(held: NodeProcess) -> None:
+    assert "Διονυσιος" in held.run("ls", "--level", "patient").stdout
+    assert _json(held, "ls", "--match", "PatientID=nobody") == []
+
+
+def test_stats_add_up(held: NodeProcess) -> None:
+    found = _json(held, "stats")
+    sent = _objects()
+    assert found["counts"] == {"patients": 4, "studies": 4, "series": 4, "instances": 6}
+    assert found["received_size"] == sum(len(one.data) for one in sent)
+    assert found["stored_size"] == sum(path.stat().st_size for path in stored_files(held.root / "objects"))
+    for total, part in (("received_size", "received_size"), ("stored_size", "stored_size")):
+        assert found[total] == sum(row[part] for row in found["by_form"])
+    assert found["counts"]["instances"] == sum(row["instances"] for row in found["by_form"])
+    assert "6 objects" in held.run("stats").stdout
+
+
+def test_explain(held: NodeProcess, tmp_path: Path) -> None:
+    stored = _json(held, "explain", "1.2.3.1.1")
+    assert stored["sop_instance_uid"] == "1.2.3.1.1"
+    assert stored["rule"]["name"] == "everything else"
+    assert stored["provenance"]["transfer_syntax"] == IMPLICIT
+    assert stored["stored"]["key"]
+    other = as_file(image(instance="1.2.3.1.77"), tmp_path / "other.dcm")
+    would = _json(held, "explain", other)
+    assert would["stored"] is None
+    assert would["attempts"]
+    assert "would be kept" in held.run("explain", other).stdout
+    unknown = tmp_path / "nothing.dcm"
+    done = held.run("explain", unknown, status=1)
+    assert str(unknown) in done.stderr
+    assert "Traceback" not in done.stderr
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"junk" * 100)
+    held.run("explain", junk, status=1)
+
+
+# -- verify and reindex ----------------------------------------------------------------------------------
+
+
+def test_verify_finds_a_flipped_bit(filled: NodeProcess) -> None:
+    """It is reported, and never served: only the others are."""
+    assert _json(filled, "verify")["damaged"] == 0
+    key = _index(filled, "key")["1.2.3.1.2"][0]
+    path = filled.root / "objects" / key
+    data = bytearray(path.read_bytes())
+    for position in (len(data) // 2, len(data) - 1):
+        flipped = bytearray(data)
+        flipped[position] ^= 0x10
+        path.write_bytes(flipped)
+        found = _json(filled, "verify", status=1)
+        assert (found["sound"], found["damaged"]) == (5, 1)
+        assert [fault["sop_instance_uid"] for fault in found["faults"]] == ["1.2.3.1.2"]
+    assert "1.2.3.1.2" in filled.run("verify", "--deep", status=1).stdout
+    _json(filled, "verify", "--match", "PatientID=WIRE2")
+    filled.start()
+    with Scu(filled.address, [(PATIENT_GET, [EXPLICIT]), (MR_IMAGE, [IMPLICIT])], roles=[MR_IMAGE]) as scu:
+        done = scu.get(PATIENT_GET, identifier("PATIENT", PatientID="WIRE1"))
+    assert done.final.status == 0xB000
+    assert [one.instance for one in done.objects] == ["1.2.3.1.1", "1.2.3.1.3"]
+    filled.kill(signal.SIGTERM)
+    path.unlink()
+    assert _json(filled, "verify", status=1)["damaged"] == 1
+
+
+def test_reindex_brings_back_every_answer(filled: NodeProcess) -> None:
+    before = _answers(filled)
+    assert [len(found) for found in before.values()] == [4, 4, 4, 6]
+    for left in filled.root.glob("index.db*"):
+        left.unlink()
+    found = _json(filled, "reindex")
+    assert (found["recorded"], found["damaged"], found["gone"]) == (6, [], [])
+    assert _answers(filled) == before
+    assert "6 recorded" in filled.run("reindex").stdout
+    assert _answers(filled) == before
+
+
+def test_reindex_tells_what_is_damaged_and_what_is_gone(filled: NodeProcess) -> None:
+    keys = {uid: key for uid, (key,) in _index(filled, "key").items()}
+    (filled.root / "objects" / keys["1.2.3.1.1"]).unlink()
+    (filled.root / "objects" / keys["1.2.3.1.2"]).write_bytes(b"junk")
+    found = _json(filled, "reindex", status=1)
+    assert found["gone"] == [keys["1.2.3.1.1"]]
+    assert [key for key, _ in found["damaged"]] == [keys["1.2.3.1.2"]]
+
+
+def _answers(node: NodeProcess) -> dict[str, list[str]]:
+    """All that C-FIND says, at each level."""
+    keys: dict[str, dict[str, Any]] = {
+        "PATIENT": {
+            "PatientID": "",
+            "PatientName": "",
+            "PatientSex": "",
+            "NumberOfPatientRelatedInstances": None,
+        },
+        "STUDY": {"StudyInstanceUID": "", "StudyDate": "", "PatientName": "", "ModalitiesInStudy": ""},
+        "SERIES": {"SeriesInstanceUID": "", "Modality": "", "SeriesNumber": None, "StudyInstanceUID": ""},
+        "IMAGE": {"SOPInstanceUID": "", "SOPClassUID": "", "InstanceNumber": None, "Rows": None},
+    }
+    node.start()
+    answers: dict[str, list[str]] = {}
+    with Scu(node.address, [(PATIENT_FIND, [EXPLICIT]), (STUDY_FIND, [EXPLICIT])]) as scu:
+        for level in _LEVELS:
+            query = identifier(level, **keys[level])
+            root = PATIENT_FIND if level == "PATIENT" else STUDY_FIND
+            found = [one.identifier for one in scu.find(root, query)[:-1]]
+            answers[level] = sorted(str(_plain(one)) for one in found if one is not None)
+    assert node.kill(signal.SIGTERM) == 0
+    return answers
+
+
+def _plain(dataset: Dataset) -> Dataset:
+    del dataset.file_meta
+    return dataset
+
+
+def test_commands_beside_a_running_node(filled: NodeProcess, tmp_path: Path) -> None:
+    """The index is shared between processes."""
+    filled.start()
+    as_file(image(instance="1.2.3.1.50"), tmp_path / "more.dcm")
+    commands = [
+        subprocess.Popen(
+            command(name, "-c", filled.config), stdout=subprocess.DEVNULL, cwd=filled.root, env=environment()
+        )
+        for name in ("verify", "stats", "reindex")
+    ]
+    with Scu(filled.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert [scu.store(image(seed=n)).status for n in range(20)] == [0] * 20
+    assert [one.wait(60) for one in commands] == [0, 0, 0]
+    filled.run("import", tmp_path / "more.dcm")
+    assert filled.kill(signal.SIGTERM) == 0
+    assert _json(filled, "verify", "--deep")["sound"] == 27

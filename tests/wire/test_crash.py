@@ -1,0 +1,239 @@
+"""Killed at any moment: what was acknowledged is there, what was not is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scp.config import load
+from scp.node import open_archive
+
+from .conftest import NodeProcess, environment, journal, stored_files
+from .peers import (
+    EXPLICIT,
+    MR_IMAGE,
+    PATIENT_GET,
+    SECONDS,
+    Scu,
+    Sent,
+    as_file,
+    dcmtk_command,
+    dcmtk_environment,
+    identifier,
+    image,
+)
+
+_KILLS = 20
+_RANDOM = random.Random(20260727)
+
+
+class _Sender(threading.Thread):
+    """Stores objects until the node is gone, and remembers each that was acknowledged."""
+
+    def __init__(self, node: NodeProcess, objects: list[Sent]) -> None:
+        super().__init__()
+        self.node, self.objects = node, objects
+        self.acknowledged: list[Sent] = []
+        self.tried: list[Sent] = []
+        self.faults: list[int] = []
+
+    def run(self) -> None:
+        scu = Scu(self.node.address, [(MR_IMAGE, [EXPLICIT])])
+        if not scu.established:
+            return
+        for sent in self.objects:
+            self.tried.append(sent)
+            scu.begin_store(sent)
+            response = scu.association.dimse.get_msg(block=True)[1]
+            if response is None:
+                break
+            if response.Status == 0:
+                self.acknowledged.append(sent)
+            else:
+                self.faults.append(response.Status)
+        scu.association.abort()
+
+
+def test_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
+    node = process(query={"hierarchy": "lenient"})
+    acknowledged: set[str] = set()
+    # Contents that an instance may have: the one acknowledged last, and those sent since without an answer.
+    possible: dict[str, set[bytes]] = {}
+    unsure: dict[str, Sent] = {}
+    for round_ in range(_KILLS):
+        node.start()
+        assert journal(node.root / "objects") == []
+        # What had no answer is sent again, something that had one comes with other content, the rest is new.
+        work = dict(unsure)
+        for uid in _RANDOM.sample(sorted(acknowledged), min(2, len(acknowledged))):
+            work.setdefault(uid, image(instance=uid, seed=round_, rows=48))
+        for n in range(1, 60):
+            one = image(instance=f"1.2.3.{round_}.{n}", seed=n, InstanceNumber=n, rows=48)
+            work[one.instance] = one
+        senders = [_Sender(node, list(work.values())[half::2]) for half in range(2)]
+        for sender in senders:
+            sender.start()
+        time.sleep(_RANDOM.uniform(0.05, 0.7))
+        node.kill()
+        for sender in senders:
+            sender.join(SECONDS)
+            assert sender.faults == []
+            for sent in sender.tried:
+                possible.setdefault(sent.instance, set()).add(sent.data)
+                unsure[sent.instance] = sent
+            for sent in sender.acknowledged:
+                possible[sent.instance] = {sent.data}
+                acknowledged.add(sent.instance)
+                del unsure[sent.instance]
+    assert len(acknowledged) > _KILLS
+    node.start()
+    _holds(node, acknowledged, possible)
+
+
+def _holds(node: NodeProcess, acknowledged: set[str], possible: dict[str, set[bytes]]) -> None:
+    objects = node.root / "objects"
+    assert journal(objects) == []
+    verdict = json.loads(node.run("verify", "--deep", "--json").stdout)
+    assert verdict["damaged"] == 0
+    assert verdict["sound"] == len(stored_files(objects))
+    with Scu(node.address, [(PATIENT_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as scu:
+        done = scu.get(PATIENT_GET, identifier("PATIENT", PatientID="WIRE1"))
+    assert done.final.status == 0
+    back = {one.instance: one.data for one in done.objects}
+    assert len(back) == len(done.objects) == verdict["sound"]
+    assert acknowledged <= set(back)
+    for uid, data in back.items():
+        assert data in possible[uid], uid
+
+
+def test_killed_while_dcmsend_sends(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
+    """A peer that is not ours: what it counts as sent is there."""
+    node = process()
+    files = [
+        as_file(image(instance=f"1.2.3.{n}", seed=n, InstanceNumber=n, rows=128), tmp_path / f"{n}.dcm")
+        for n in range(1, 200)
+    ]
+    report = tmp_path / "report"
+    node.start()
+    command = dcmtk_command("dcmsend", "-v", "-aec", "ZSCP", "+crf", report, *node.address, *files)
+    with (tmp_path / "dcmsend.log").open("w") as log:
+        sending = subprocess.Popen(command, stdout=log, stderr=log, env=dcmtk_environment())
+        time.sleep(1)
+        node.kill()
+        sending.wait(60)
+    lines = (tmp_path / "dcmsend.log").read_text()
+    acknowledged = lines.count("C-STORE Response (Success)")
+    node.start()
+    verdict = json.loads(node.run("verify", "--deep", "--json").stdout)
+    assert acknowledged <= verdict["sound"] <= acknowledged + 1
+    assert verdict["damaged"] == 0
+    assert 0 < acknowledged < len(files)
+
+
+# -- at each step ----------------------------------------------------------------------------------------
+
+# Each step dies in a child of its own, forked from one process that has imported everything.
+_STEPS = """
+    import os, sys
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from scp.config import load
+    from scp.index.sql import SqlIndex
+    from scp.model import Received
+    from scp.node import open_archive
+
+    base, replacing = Path(sys.argv[1]), sys.argv[2] == "True"
+
+    def dying(work, stop_at, moment, count):
+        def step(*arguments, **named):
+            count.append(1)
+            mine = len(count) == stop_at
+            if mine and moment == "before":
+                os._exit(9)
+            result = work(*arguments, **named)
+            if mine:
+                os._exit(9)
+            return result
+        return step
+
+    def store(folder, data, stop_at, moment):
+        if child := os.fork():
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.chdir(folder)
+        archive = open_archive(load(None, {}))
+        archive.store.reserve = 0
+        count = []
+        for name in ("fsync", "link", "replace", "unlink", "mkdir", "rmdir"):
+            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
+        SqlIndex.record = dying(SqlIndex.record, stop_at, moment, count)
+        uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
+        archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
+        os._exit(0)
+
+    step, ended = 0, False
+    while not ended:
+        step += 1
+        for moment in ("before", "after"):
+            folder = base / f"{step}-{moment}"
+            folder.mkdir()
+            if replacing:
+                assert store(folder, (base / "old").read_bytes(), 0, moment) == 0
+            status = store(folder, (base / "new").read_bytes(), step, moment)
+            assert status in (0, 9), status
+            ended = ended or (moment == "before" and status == 0)
+            print(folder.name, status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("replacing", [False, True], ids=["first", "replacing"])
+def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool) -> None:
+    """After it the object is there whole or not at all; what it was to replace is there until then."""
+    script = tmp_path / "steps.py"
+    script.write_text(textwrap.dedent(_STEPS))
+    old, new = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
+    (tmp_path / "old").write_bytes(old.data)
+    (tmp_path / "new").write_bytes(new.data)
+    command = [sys.executable, script, tmp_path, str(replacing)]
+    done = subprocess.run(
+        command, capture_output=True, timeout=120, check=False, env=environment(), encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes = set()
+    deaths = 0
+    for line in done.stdout.splitlines():
+        folder, status = line.split()
+        held = _after_restart(tmp_path / folder)
+        assert held in ([], [old.data], [new.data]), folder
+        assert held or not replacing, folder
+        assert status == "9" or held == [new.data], folder
+        outcomes.add(b"".join(held))
+        deaths += status == "9"
+    assert deaths > 15
+    assert outcomes == {old.data if replacing else b"", new.data}
+
+
+def _after_restart(root: Path) -> list[bytes]:
+    """What is held after a recovery as the next start does it, each restored and proven."""
+    data = root / "zscp-data"
+    urls = {"ZSCP_STORAGE__URL": f"file://{data}/objects", "ZSCP_INDEX__URL": f"sqlite:///{data}/index.db"}
+    archive = open_archive(load(None, urls))
+    try:
+        archive.recover()
+        held = list(archive.index.all())
+        assert journal(data / "objects") == []
+        assert len(stored_files(data / "objects")) == len(held)
+        for instance in held:
+            archive.verify(instance, deep=True)
+        return [archive.fetch(instance, [EXPLICIT]).dataset for instance in held]
+    finally:
+        archive.close()
