@@ -155,6 +155,15 @@ def test_python_warnings_quote_values_and_are_held_back(lines: Any) -> None:
         logging.captureWarnings(False)
 
 
+def test_pydicom_quotes_values_and_is_held_back(lines: Any) -> None:
+    lines(level="info")
+    logging.getLogger("pydicom").warning("Invalid value for VR PN: 'Doe^John'")
+    assert lines() == []
+    lines(patients=True)
+    logging.getLogger("pydicom").warning("Invalid value for VR PN: 'Doe^John'")
+    assert "Doe^John" in lines()[-1]["event"]
+
+
 # ---- One event a request ----
 
 
