@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import Shape, bundled, corpus, phantom, received, samples_of
+from objects import Shape, bundled, corpus, item, phantom, received, samples_of
 from pydicom import dcmread
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
@@ -334,3 +335,56 @@ def test_htj2k_that_breaks_off_within_is_not_a_frame() -> None:
         assert not unraised
     assert "ojph error" in outcomes
     assert np.array_equal(codec.decode(bytes(codestream), form), frame_of(form, "random"))
+
+
+BRICK = PixelFormat(40, 41, 1, 16, 12, 11, False, "MONOCHROME2", 0, 1)
+
+
+def decoded_brick(codec: Codec, codestream: bytes) -> bytes:
+    """A codestream by the way that objects go, where every fault is CannotDecode."""
+    stored, _ = encapsulated(split(phantom(Shape(rows=40, columns=41)).dataset, lookup(EXPLICIT)), codec)
+    value = item(b"", True) + item(codestream, True)
+    plain = native(replace(stored, pixel=replace(stored.pixel, value=value)), lookup(codec.writes))
+    return bytes(plain.pixel.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "at", "value"),
+    [
+        ("jpegls", b"\xff\xf7", 5, b"\xff\xff\xff\xff"),  # rows and columns: gigabytes
+        ("jpegls", b"\xff\xf7", 9, b"\x03"),
+        ("jpeg2000", b"\xff\x51", 6, b"\x7f\xff\xff\xff"),  # Xsiz
+        ("jpeg2000", b"\xff\x51", 6 + 8, b"\xff\xff\xff\xff"),  # XOsiz
+        ("jpeg2000", b"\xff\x51", 6 + 16, b"\0\0\0\0"),  # XTsiz
+        ("htj2k", b"\xff\x51", 6 + 4, b"\x7f\xff\xff\xff"),  # Ysiz
+        ("htj2k", b"\xff\x51", 6 + 28, b"\0\xd0\0\0"),  # YTOsiz: OpenJPH did not return from it
+        ("htj2k", b"\xff\x51", 6 + 35, b"\2"),  # XRsiz
+        ("rle", b"", 0, b"\0\0\0\0"),
+        ("rle", b"", 0, b"\x0f\0\0\0"),
+        ("rle", b"", 4, b"\xff\xff\xff\xff"),
+        ("rle", b"", 8, b"\xff\xff\xff\x7f"),
+        ("rle", b"", 64, b"\x7f" * 40),
+    ],
+)
+def test_a_codestream_that_lies_of_its_size_is_not_decoded(
+    name: str, after: bytes, at: int, value: bytes
+) -> None:
+    """Such ones took seconds and gigabytes, or the process with them."""
+    codec = codec_named(name)
+    frame = frame_of(BRICK, "smooth")
+    codestream = codec.encode(frame, BRICK, 0)
+    assert decoded_brick(codec, codestream) == frame.tobytes()
+    at += codestream.index(after)
+    damaged = codestream[:at] + value + codestream[at + len(value) :]
+    started = time.perf_counter()
+    with pytest.raises(CannotDecode):
+        decoded_brick(codec, damaged)
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 20, 63, 64, 66])
+@BY_NAME
+def test_the_beginning_of_a_codestream_is_none(codec: Codec, size: int) -> None:
+    codestream = codec.encode(frame_of(BRICK, "random"), BRICK, 0)
+    with pytest.raises(CannotDecode):
+        decoded_brick(codec, codestream[:size])

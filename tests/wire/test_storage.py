@@ -42,7 +42,6 @@ _BUNDLED = (
     "MR_small_RLE.dcm",
     "SC_rgb_jpeg_dcmtk.dcm",
     "SC_rgb_small_odd.dcm",
-    "rtplan.dcm",
     "waveform_ecg.dcm",
 )
 

@@ -12,6 +12,7 @@ from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode
 
 _START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
+_MOST_TILES = 65535  # A.4.2: Isot has 16 bits
 _JPEG_LS_FRAME = 0xF7  # SOF55 (ITU-T T.87 C.1.1)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC stand among the SOF markers (ITU-T T.81 B.1.1.3)
 
@@ -36,13 +37,27 @@ def check_jpeg(codestream: bytes, form: PixelFormat) -> int:
 
 
 def check_jpeg2000(codestream: bytes, form: PixelFormat) -> None:
-    """Raises CannotDecode for a JPEG 2000 or HTJ2K codestream that is not of the described size."""
+    """Raises CannotDecode for a JPEG 2000 or HTJ2K codestream that is not of the described size.
+
+    Neither may its tiles be other than ISO/IEC 15444-1 B.3 allows: OpenJPH never returns from some.
+    """
     at = codestream.find(_START_OF_J2K)
     if at < 0 or at + 42 > len(codestream):
         raise CannotDecode("the codestream has no image size")
-    right, bottom, left, top = struct.unpack_from(">4L", codestream, at + 8)
+    right, bottom, left, top, *tiles = struct.unpack_from(">8L", codestream, at + 8)
     samples = struct.unpack_from(">H", codestream, at + 40)[0]
     _check(bottom - top, right - left, samples, form)
+    across = _tiles(left, right, start=tiles[2], size=tiles[0])
+    if not 0 < across * _tiles(top, bottom, start=tiles[3], size=tiles[1]) <= _MOST_TILES:
+        raise CannotDecode("the codestream's tiles do not cover its image")
+    spacings = [codestream[at + 43 + 3 * each : at + 45 + 3 * each] for each in range(samples)]
+    if set(spacings) != {b"\1\1"}:
+        raise CannotDecode("the codestream's components are subsampled")
+
+
+def _tiles(low: int, high: int, start: int, size: int) -> int:
+    """How many tiles lie over a side of the image; 0 where the first is not in its place."""
+    return -(-(high - start) // size) if start <= low < start + size else 0
 
 
 def _check(rows: int, columns: int, samples: int, form: PixelFormat) -> None:
