@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -348,38 +347,41 @@ def decoded_brick(codec: Codec, codestream: bytes) -> bytes:
     return bytes(plain.pixel.value)
 
 
+SIZE, TILES, COMPONENTS, PLANES = "codestream holds", "tiles", "subsampled", "byte planes"
+
+
 @pytest.mark.parametrize(
-    ("name", "after", "at", "value"),
+    ("name", "after", "at", "value", "says"),
     [
-        ("jpegls", b"\xff\xf7", 5, b"\xff\xff\xff\xff"),  # rows and columns: gigabytes
-        ("jpegls", b"\xff\xf7", 9, b"\x03"),
-        ("jpeg2000", b"\xff\x51", 6, b"\x7f\xff\xff\xff"),  # Xsiz
-        ("jpeg2000", b"\xff\x51", 6 + 8, b"\xff\xff\xff\xff"),  # XOsiz
-        ("jpeg2000", b"\xff\x51", 6 + 16, b"\0\0\0\0"),  # XTsiz
-        ("htj2k", b"\xff\x51", 6 + 4, b"\x7f\xff\xff\xff"),  # Ysiz
-        ("htj2k", b"\xff\x51", 6 + 28, b"\0\xd0\0\0"),  # YTOsiz: OpenJPH did not return from it
-        ("htj2k", b"\xff\x51", 6 + 35, b"\2"),  # XRsiz
-        ("rle", b"", 0, b"\0\0\0\0"),
-        ("rle", b"", 0, b"\x0f\0\0\0"),
-        ("rle", b"", 4, b"\xff\xff\xff\xff"),
-        ("rle", b"", 8, b"\xff\xff\xff\x7f"),
-        ("rle", b"", 64, b"\x7f" * 40),
+        ("jpegls", b"\xff\xf7", 5, b"\xff\xff\xff\xff", SIZE),  # rows and columns: gigabytes
+        ("jpegls", b"\xff\xf7", 9, b"\x03", SIZE),
+        ("jpegls", b"\xff\xf7", 0, b"\xff\xfe", "no frame header"),
+        ("jpeg2000", b"\xff\x51", 6, b"\x7f\xff\xff\xff", SIZE),  # Xsiz
+        ("jpeg2000", b"\xff\x51", 6 + 8, b"\xff\xff\xff\xff", SIZE),  # XOsiz
+        ("jpeg2000", b"\xff\x51", 6 + 16, b"\0\0\0\0", TILES),  # XTsiz
+        ("jpeg2000", b"\xff\x51", 0, b"\xff\x00", "no image size"),
+        ("htj2k", b"\xff\x51", 6 + 4, b"\x7f\xff\xff\xff", SIZE),  # Ysiz
+        ("htj2k", b"\xff\x51", 6 + 28, b"\0\xd0\0\0", TILES),  # YTOsiz: OpenJPH did not return from one
+        ("htj2k", b"\xff\x51", 6 + 35, b"\2", COMPONENTS),  # XRsiz
+        ("rle", b"", 0, b"\0\0\0\0", PLANES),
+        ("rle", b"", 0, b"\x0f\0\0\0", PLANES),
+        ("rle", b"", 4, b"\xff\xff\xff\xff", "byte plane of 0 bytes"),
+        ("rle", b"", 8, b"\xff\xff\xff\x7f", "imagecodecs|byte plane"),
+        ("rle", b"", 64, b"\x7f" * 40, "imagecodecs|byte plane"),
     ],
 )
 def test_a_codestream_that_lies_of_its_size_is_not_decoded(
-    name: str, after: bytes, at: int, value: bytes
+    name: str, after: bytes, at: int, value: bytes, says: str
 ) -> None:
-    """Such ones took seconds and gigabytes, or the process with them."""
+    """Such ones took seconds and gigabytes, or the process with them: no library gets to see them."""
     codec = codec_named(name)
     frame = frame_of(BRICK, "smooth")
     codestream = codec.encode(frame, BRICK, 0)
     assert decoded_brick(codec, codestream) == frame.tobytes()
     at += codestream.index(after)
     damaged = codestream[:at] + value + codestream[at + len(value) :]
-    started = time.perf_counter()
-    with pytest.raises(CannotDecode):
+    with pytest.raises(CannotDecode, match=says):
         decoded_brick(codec, damaged)
-    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 20, 63, 64, 66])

@@ -247,6 +247,17 @@ def test_colour_out_of_planes_is_described_as_it_is() -> None:
     assert unrestored.endswith(planes.T.tobytes())
 
 
+def test_planes_in_a_codestream_are_pixels_once_decoded() -> None:
+    """RLE may come labelled as planes, which it is inside (PS3.5 8.2.2); what is given out is not."""
+    shape = Shape(rows=48, columns=48, bits_allocated=8, bits_stored=8, samples=3, photometric="RGB")
+    plain = phantom(shape).dataset
+    stream = transcoded(plain, EXPLICIT, RLE, None)
+    label = element(0x00280006, "US", b"\0\0")
+    assert stream.count(label) == 1
+    labelled = stream.replace(label, element(0x00280006, "US", b"\1\0"))
+    assert transcoded(labelled, RLE, EXPLICIT, None) == plain
+
+
 def test_an_extended_offset_table_does_not_outlive_its_fragments() -> None:
     original = phantom(Shape(rows=48, columns=48))
     stored, _ = encapsulated(split(original.dataset, lookup(EXPLICIT)), codec_of(RLE))

@@ -106,7 +106,7 @@ class LocalStore:
         """See ObjectStore. A study's folder goes with its last object."""
         place = self.root / key
         place.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
+        with self._folders, contextlib.suppress(OSError):
             place.parent.rmdir()
 
     def keys(self, prefix: str = "") -> Iterator[str]:
@@ -151,28 +151,20 @@ class LocalStore:
     def _place(self, entry: Path, place: Path) -> None:
         """Link a written entry to its place, over whatever is there, in one step.
 
-        A delete may take the study's folder away just after it was made: then it is made again.
+        A delete by another process may take the study's folder away just after it was made: then it is
+        made again. Those of this process wait for the lock, or many of them would use up the tries.
         """
         link = entry.with_name(f"{entry.name}.{next(self._counter)}~")
         os.link(entry, link)
         for _ in range(_FOLDER_TRIES - 1):
-            self._make_folder(place.parent)
             with contextlib.suppress(FileNotFoundError):
-                link.replace(place)
-                return
-        self._make_folder(place.parent)
-        link.replace(place)
+                return self._move(link, place)
+        return self._move(link, place)
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder and every missing one above it durable.
-
-        One thread at a time: a folder that is there may be one that another has yet to sync.
-        """
+    def _move(self, link: Path, place: Path) -> None:
         with self._folders:
-            missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
-            for path in reversed(missing):
-                path.mkdir(exist_ok=True)
-                _sync_folder(path.parent)
+            _make_folder(place.parent)
+            link.replace(place)
 
     def _withdraw(self, entry: Path | None, place: Path, replaces: bool) -> None:
         """Undo a put that failed; what cannot be undone is left to the next start's recovery.
@@ -197,6 +189,17 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and every missing one above it durable.
+
+    One thread at a time: a folder that is there may be one that another has yet to sync.
+    """
+    missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
