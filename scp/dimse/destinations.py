@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 
+from pydicom.uid import UID
 from pynetdicom import AE, build_context
-from pynetdicom.association import Association
+from pynetdicom.transport import AddressInformation
 
 from scp import syntaxes
 from scp.config import LimitSettings, Peer
-from scp.dimse.association import PausedReactor, context_id, store_over
+from scp.dimse.association import DirectAssociation, context_id, is_response_to, store_request
+from scp.dimse.messages import C_STORE_RSP
+from scp.dimse.upper_layer import Ended
 from scp.errors import DestinationUnreachable
 from scp.model import Instance
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -24,8 +28,9 @@ MOST_CONTEXTS = 128
 class Destination:
     """An association to a peer, and what it accepted."""
 
-    def __init__(self, association: Association) -> None:
-        self._association = association
+    def __init__(self, association: DirectAssociation, seconds: float) -> None:
+        self._layer = association.establish(association.acceptor.maximum_length)
+        self._seconds = seconds
         self._message_ids = count(1)
         self._accepted: dict[str, dict[str, int]] = {}
         for context in association.accepted_contexts:
@@ -41,13 +46,14 @@ class Destination:
     ) -> int | None:
         """Send one object; the status, or None when the association is gone."""
         message_id = next(self._message_ids) % 65536
-        with PausedReactor(self._association):
-            return store_over(self._association, context, uids, dataset, message_id, originator)
-
-    @property
-    def open(self) -> bool:
-        """Whether more can be sent."""
-        return bool(self._association.is_established)
+        try:
+            self._layer.send(context, store_request(uids, message_id, originator), dataset)
+            while True:
+                message = self._layer.receive(self._seconds)
+                if is_response_to(message, C_STORE_RSP, message_id):
+                    return message.number("Status")
+        except Ended:
+            return None
 
 
 def contexts_for(instance: Instance, preferred: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -86,24 +92,40 @@ def associated(
 ) -> Iterator[Destination]:
     """An association to ``peer`` for as long as the block runs. Raises DestinationUnreachable."""
     ae = AE(own_aet)
-    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    ae.implementation_version_name = IMPLEMENTATION_VERSION
-    ae.connection_timeout = limits.connect_seconds
-    ae.acse_timeout = limits.acse_seconds
-    ae.dimse_timeout = limits.dimse_seconds
-    ae.network_timeout = limits.idle_seconds
-    association = ae.associate(
-        peer.host,
-        peer.port,
-        contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
-        ae_title=peer.aet,
-        max_pdu=limits.pdu_bytes,
-    )
-    if not association.is_established:
-        why = "refused the association" if association.is_rejected else "does not answer"
-        raise DestinationUnreachable(f"{peer.aet} at {peer.host}:{peer.port} {why}")
+    ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.idle_seconds
+    where = f"{peer.aet} at {peer.host}:{peer.port}"
     try:
-        yield Destination(association)
-    finally:
-        if association.is_established:
-            association.release()
+        sock = socket.create_connection((peer.host, peer.port), limits.connect_seconds)
+    except OSError as error:
+        raise DestinationUnreachable(f"{where} does not answer: {error.strerror or error}") from error
+    with closing(sock):
+        association = _requested(ae, sock, peer, contexts, limits.pdu_bytes)
+        association.acse.negotiate_association()
+        if not association.is_established:
+            why = "refused the association" if association.is_rejected else "does not answer"
+            raise DestinationUnreachable(f"{where} {why}")
+        destination = Destination(association, limits.dimse_seconds)
+        try:
+            yield destination
+        finally:
+            association.upper_layer.release(limits.acse_seconds)
+
+
+def _requested(
+    ae: AE, sock: socket.socket, peer: Peer, contexts: list[tuple[str, str]], pdu_bytes: int
+) -> DirectAssociation:
+    """As pynetdicom's ``AE.associate`` makes one, but for its class."""
+    association = DirectAssociation(ae, "requestor", sock)
+    association.acceptor.ae_title = peer.aet
+    requestor = association.requestor
+    requestor.ae_title = ae.ae_title
+    requestor.maximum_length = pdu_bytes
+    requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    requestor.implementation_version_name = IMPLEMENTATION_VERSION
+    requestor.address_info = AddressInformation.from_tuple(sock.getsockname())
+    association.acceptor.address_info = AddressInformation.from_tuple(sock.getpeername())
+    proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    for number, context in enumerate(proposed):
+        context.context_id = 2 * number + 1
+    requestor.requested_contexts = proposed
+    return association

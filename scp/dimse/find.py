@@ -15,7 +15,7 @@ from scp.telemetry import RequestEvent
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
     """Answer a C-FIND: one pending response a match, as the index finds them."""
-    identifier = read_identifier(exchange.request.Identifier, exchange.transfer_syntax)
+    identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
     negotiated = exchange.association.extended(exchange.abstract_syntax)
     query = query_of(
         identifier,

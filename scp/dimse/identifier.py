@@ -27,13 +27,13 @@ _INTEGERS = frozenset("US SS UL SL UV SV".split())
 _FLOATS = frozenset("FL FD".split())
 
 
-def read_identifier(data: BytesIO | None, transfer_syntax: str) -> Dataset:
+def read_identifier(data: bytes | None, transfer_syntax: str) -> Dataset:
     """Decode an identifier, its texts by its own character set. Raises QueryError."""
     if data is None:
         raise QueryError("the request has no identifier")
     syntax = lookup(transfer_syntax)
     try:
-        identifier = decode(data, not syntax.explicit_vr, syntax.little_endian, syntax.deflated)
+        identifier = decode(BytesIO(data), not syntax.explicit_vr, syntax.little_endian, syntax.deflated)
         identifier.decode()
         for element in identifier:  # pydicom reads values when they are asked for: ask now
             _ = element.value

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from scp.archive import Archive
 from scp.config import Peer, QuerySettings, Settings
-from scp.dimse.association import Counts, Exchange, context_id, store_over
+from scp.dimse.association import Counts, Exchange, context_id
 from scp.dimse.contexts import GET, MOVE
 from scp.dimse.destinations import Destination, associated, batches
 from scp.dimse.identifier import check_retrieve, query_of, read_identifier, write_identifier
@@ -135,7 +135,7 @@ def _asked_for(
     exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings
 ) -> list[Instance]:
     """The instances that a retrieve's identifier names. Raises QueryError."""
-    identifier = read_identifier(exchange.request.Identifier, exchange.transfer_syntax)
+    identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
     root = (MOVE | GET)[exchange.abstract_syntax]
     query = query_of(
         identifier,
@@ -166,7 +166,7 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
         uids = (instance.sop_class_uid, instance.sop_instance_uid)
         # Message ids are counted by who invokes (PS3.7 9.1): ours and the requester's do not meet.
         message_id, context = operations.message_id(), contexts[outgoing.transfer_syntax]
-        status = store_over(exchange.association, context, uids, outgoing.dataset, message_id)
+        status = exchange.association.store(context, uids, outgoing.dataset, message_id)
         operations.bytes_sent += len(outgoing.dataset)
         return status
 
@@ -176,14 +176,14 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
 
 def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
     """Answer a C-MOVE: sub-operations go over associations to the destination."""
-    destination = str(exchange.request.MoveDestination or "").strip()
+    destination = exchange.request.text("MoveDestination")
     event.add(destination=destination)
     peer = settings.peer_named(destination)
     if peer is None:
         raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")
     instances = _asked_for(exchange, event, archive, settings.query)
     operations = Suboperations(exchange, event, instances)
-    originator = (exchange.calling_aet, exchange.request.MessageID)
+    originator = (exchange.calling_aet, exchange.message_id)
     cancelled = False
     for batch, contexts in batches(instances, wishes_of(peer).preferred):
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import socketserver
 import threading
 import time
@@ -13,12 +11,11 @@ from itertools import count
 from typing import Any
 
 from pynetdicom import AE, _config, build_context, evt
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from scp.archive import Archive
 from scp.config import Settings
-from scp.dimse import echo, find, retrieve, store
+from scp.dimse import echo, find, messages, retrieve, store
 from scp.dimse.association import Exchange, ServedAssociation, Service
 from scp.dimse.contexts import FIND, GET, MOVE, VERIFICATION, supported
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -59,8 +56,6 @@ class DimseServer:
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._negotiate),
                 (evt.EVT_SOP_EXTENDED, _agree_extended),
-                (evt.EVT_DIMSE_RECV, _forget_cancel),
-                (evt.EVT_CONN_CLOSE, _stop_waiting),
             ],
             request_handler=_handler(self._services()),
         )
@@ -107,14 +102,14 @@ class DimseServer:
             wishes.preferred,
         )
 
-    def _services(self) -> dict[type, tuple[str, Service]]:
-        """Class of request → name in the log, and service."""
+    def _services(self) -> dict[int, tuple[str, Service]]:
+        """Command Field → name in the log, and service."""
         return {
-            C_ECHO: ("c-echo", echo.serve),
-            C_STORE: ("c-store", partial(store.serve, archive=self._archive)),
-            C_FIND: ("c-find", self._find),
-            C_MOVE: ("c-move", self._move),
-            C_GET: ("c-get", self._get),
+            messages.C_ECHO_RQ: ("c-echo", echo.serve),
+            messages.C_STORE_RQ: ("c-store", partial(store.serve, archive=self._archive)),
+            messages.C_FIND_RQ: ("c-find", self._find),
+            messages.C_MOVE_RQ: ("c-move", self._move),
+            messages.C_GET_RQ: ("c-get", self._get),
         }
 
     def _find(self, exchange: Exchange, event: RequestEvent) -> None:
@@ -138,23 +133,6 @@ def _agree_extended(event: evt.Event) -> dict[str, bytes]:
     return agreed
 
 
-def _forget_cancel(event: evt.Event) -> None:
-    """A C-CANCEL that came too late is not one of the next request, though message ids be the same."""
-    message_id = event.message.command_set.get("MessageID")
-    if message_id is not None:
-        event.assoc.dimse.cancel_req.pop(message_id, None)
-
-
-def _stop_waiting(event: evt.Event) -> None:
-    """Who leaves before asking for an association, such as a port's health check, frees its place at once.
-
-    pynetdicom waits for the request of such a connection until the ACSE time-out.
-    """
-    association = event.assoc
-    if association.requestor.primitive is None and association.dul.to_user_queue.empty():
-        association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
-
-
 class _Listener(ThreadedAssociationServer):
     """pynetdicom's server, with a backlog for many senders at once, that stops by itself."""
 
@@ -166,30 +144,25 @@ class _Listener(ThreadedAssociationServer):
         socketserver.BaseServer.shutdown(self)
         self.server_close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def shutdown_request(self, request: Any) -> None:
+        """The association closes its own connection."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A connection that is gone before it is served is nobody's fault."""
+        request.close()
 
 
-def _handler(services: dict[type, tuple[str, Service]]) -> type[RequestHandler]:
+def _handler(services: dict[int, tuple[str, Service]]) -> type[RequestHandler]:
     class Handler(RequestHandler):
         """Makes a connection a ServedAssociation."""
-
-        def setup(self) -> None:
-            # Responses are small: held back for more they cost 40 ms each (Nagle, delayed ACK).
-            with contextlib.suppress(OSError):
-                self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A peer that stops in the middle of a PDU, or of reading one, would hold its thread for ever.
-            self.request.settimeout(self.ae.network_timeout)
 
         def _create_association(self) -> ServedAssociation:
             """As pynetdicom's own does, but for its class and its deep copy of every context."""
             server, ae = self.server, self.ae
-            association = ServedAssociation(ae, "acceptor")
-            association.services = services
+            association = ServedAssociation(ae, self.request, services)
             association._server = server  # noqa: SLF001
             # pynetdicom finds a server's associations by this name.
             association.name = f"AcceptorThread@{next(_numbers)}"
-            association.set_socket(AssociationSocket(association, client_socket=self.request))
             acceptor = association.acceptor
             acceptor.maximum_length = ae.maximum_pdu_size
             acceptor.ae_title = server.ae_title

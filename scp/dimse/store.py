@@ -15,10 +15,10 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
     """Keep an object, and say Success only when it is durable and indexed (invariant 1)."""
     request = exchange.request
     received = Received(
-        sop_class_uid=str(request.AffectedSOPClassUID or ""),
-        sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
+        sop_class_uid=request.text("AffectedSOPClassUID"),
+        sop_instance_uid=request.text("AffectedSOPInstanceUID"),
         transfer_syntax=exchange.transfer_syntax,
-        dataset=request.DataSet.getvalue() if request.DataSet else b"",
+        dataset=request.dataset or b"",
         calling_aet=exchange.calling_aet,
         called_aet=exchange.called_aet,
         received_at=datetime.now(UTC),

@@ -30,6 +30,7 @@ from .peers import (
     dcmtk_environment,
     identifier,
     image,
+    until,
 )
 
 _KILLS = 20
@@ -127,7 +128,7 @@ def test_killed_while_dcmsend_sends(process: Callable[..., NodeProcess], tmp_pat
     command = dcmtk_command("dcmsend", "-v", "-aec", "ZSCP", "+crf", report, *node.address, *files)
     with (tmp_path / "dcmsend.log").open("w") as log:
         sending = subprocess.Popen(command, stdout=log, stderr=log, env=dcmtk_environment())
-        time.sleep(1)
+        until(lambda: (tmp_path / "dcmsend.log").read_text().count("(Success)") > 20, "some are sent")
         node.kill()
         sending.wait(60)
     lines = (tmp_path / "dcmsend.log").read_text()

@@ -1,0 +1,302 @@
+"""PDUs and messages over a real socket, cut in every way that TCP and PS3.8 allow."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from scp.dimse import messages
+from scp.dimse.messages import Message, read_command, write_command
+from scp.dimse.upper_layer import Ended, UpperLayer
+from scp.errors import UnreadableDataset
+
+LONGEST = 4096
+STORE: dict[str, messages.Value] = {
+    "CommandField": messages.C_STORE_RQ,
+    "MessageID": 7,
+    "AffectedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+    "AffectedSOPInstanceUID": "1.2.3",
+    "Priority": 0,
+    "CommandDataSetType": 0,
+}
+ECHO: dict[str, messages.Value] = {
+    "CommandField": messages.C_ECHO_RQ,
+    "MessageID": 8,
+    "AffectedSOPClassUID": "1.2.840.10008.1.1",
+    "CommandDataSetType": messages.NO_DATASET,
+}
+RELEASE_RQ = struct.pack(">BxLL", 5, 4, 0)
+RELEASE_RP = struct.pack(">BxLL", 6, 4, 0)
+ABORT = struct.pack(">BxLL", 7, 4, 0)
+
+
+def pdv(data: bytes, *, command: bool, last: bool, context: int = 1) -> bytes:
+    return struct.pack(">LBB", len(data) + 2, context, command | last << 1) + data
+
+
+def pdu(*values: bytes) -> bytes:
+    body = b"".join(values)
+    return struct.pack(">BxL", 4, len(body)) + body
+
+
+def whole(command: dict[str, messages.Value], dataset: bytes | None = None) -> bytes:
+    """A message with a PDU each for command and dataset."""
+    data = pdu(pdv(write_command(command), command=True, last=True))
+    return data if dataset is None else data + pdu(pdv(dataset, command=False, last=True))
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[UpperLayer, socket.socket]]:
+    ours, peer = socket.socketpair()
+    peer.settimeout(10)
+    layer = UpperLayer(ours, LONGEST, 0, 5.0)
+    yield layer, peer
+    ours.close()
+    peer.close()
+
+
+def test_a_stream_cut_at_every_offset(pair: tuple[UpperLayer, socket.socket]) -> None:
+    layer, peer = pair
+    stream = whole(STORE, b"dataset!") + whole(ECHO)
+    for cut in range(1, len(stream)):
+        sent = threading.Event()
+
+        def send(cut: int = cut, sent: threading.Event = sent) -> None:
+            peer.sendall(stream[:cut])
+            sent.wait(0.001)  # long enough for the reader to wait for the rest
+            peer.sendall(stream[cut:])
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert layer.receive() == Message(1, STORE, b"dataset!")
+        assert layer.receive() == Message(1, ECHO, None)
+        sender.join()
+
+
+def test_a_byte_at_a_time(pair: tuple[UpperLayer, socket.socket]) -> None:
+    layer, peer = pair
+    stream = whole(STORE, b"dataset!")
+
+    def send() -> None:
+        for at in range(len(stream)):
+            peer.sendall(stream[at : at + 1])
+
+    threading.Thread(target=send).start()
+    assert layer.receive() == Message(1, STORE, b"dataset!")
+
+
+def test_values_in_every_grouping(pair: tuple[UpperLayer, socket.socket]) -> None:
+    layer, peer = pair
+    command, dataset = write_command(STORE), bytes(range(200))
+    parts = [
+        pdv(command[:10], command=True, last=False),
+        pdv(command[10:], command=True, last=True),
+        pdv(dataset[:1], command=False, last=False),
+        pdv(b"", command=False, last=False),
+        pdv(dataset[1:199], command=False, last=False),
+        pdv(dataset[199:], command=False, last=True),
+    ]
+    for grouping in range(2 ** (len(parts) - 1)):
+        groups, current = [], [parts[0]]
+        for number, part in enumerate(parts[1:]):
+            if grouping >> number & 1:
+                groups.append(current)
+                current = []
+            current.append(part)
+        peer.sendall(b"".join(pdu(*group) for group in [*groups, current]))
+        assert layer.receive() == Message(1, STORE, dataset)
+
+
+@pytest.mark.parametrize("size", [LONGEST, 16_384, 131_072])
+def test_large_datasets_in_pdus_of_many_sizes(size: int) -> None:
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, size, 0, 5.0)
+    dataset = bytes(i * 7 % 251 for i in range(1_000_003))
+    step = size - 6
+    stream = whole({**STORE, "MessageID": 1})[:0] + pdu(pdv(write_command(STORE), command=True, last=True))
+    for at in range(0, len(dataset), step):
+        part = dataset[at : at + step]
+        stream += pdu(pdv(part, command=False, last=at + step >= len(dataset)))
+    sender = threading.Thread(target=peer.sendall, args=(stream,))
+    sender.start()
+    assert layer.receive().dataset == dataset
+    sender.join()
+    layer.close()
+    peer.close()
+
+
+@pytest.mark.parametrize("longest", [0, 16, 1000, 16_384])
+def test_what_is_sent_respects_the_peers_maximum(longest: int) -> None:
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, longest, 5.0)
+    reader = UpperLayer(peer, 1 << 21, 0, 5.0)
+    seen: list[Message] = []
+    thread = threading.Thread(target=lambda: seen.append(reader.receive()))
+    thread.start()
+    dataset = bytes(range(256)) * (100 if longest != 16 else 1)
+    layer.send(3, {k: v for k, v in STORE.items() if k != "CommandDataSetType"}, dataset)
+    thread.join(10)
+    assert seen[0].dataset == dataset
+    assert seen[0].context_id == 3
+    assert seen[0].text("AffectedSOPInstanceUID") == "1.2.3"
+    layer.close()
+    reader.close()
+
+
+def test_pdus_never_pass_the_peers_maximum(pair: tuple[UpperLayer, socket.socket]) -> None:
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, 100, 5.0)
+    layer.send(1, {"CommandField": messages.C_ECHO_RSP, "Status": 0}, bytes(1000))
+    layer.close()
+    stream = b""
+    while data := peer.recv(65536):
+        stream += data
+    at = 0
+    while at < len(stream):
+        length = struct.unpack_from(">xxL", stream, at)[0]
+        assert length <= 100
+        at += 6 + length
+    assert at == len(stream)
+
+
+def test_poll_takes_what_is_there_and_waits_for_nothing(pair: tuple[UpperLayer, socket.socket]) -> None:
+    layer, peer = pair
+    assert layer.poll() == []
+    cancel = {
+        "CommandField": messages.C_CANCEL_RQ,
+        "MessageIDBeingRespondedTo": 7,
+        "CommandDataSetType": 0x101,
+    }
+    peer.sendall(whole(cancel) + whole(ECHO) + whole(STORE, b"x")[:20])
+    # The unfinished last message is waited for, as its PDU has begun: send its rest from beside.
+    threading.Timer(0.05, peer.sendall, [whole(STORE, b"x")[20:]]).start()
+    found = layer.poll()
+    while len(found) < 3:
+        found += layer.poll()
+    assert [message.number("CommandField") for message in found] == [0x0FFF, 0x0030, 0x0001]
+
+
+def _answer(peer: socket.socket) -> bytes:
+    data = b""
+    with suppress(OSError):
+        while part := peer.recv(1000):
+            data += part
+    return data
+
+
+@pytest.mark.parametrize(
+    ("sent", "how", "answer"),
+    [
+        (RELEASE_RQ, "released", RELEASE_RP),
+        (ABORT, "aborted", b""),
+        (b"", "lost", b""),
+        (whole(STORE, b"12345678")[:-3], "lost", b""),
+    ],
+    ids=["release", "abort", "gone", "gone in mid-object"],
+)
+def test_ends(pair: tuple[UpperLayer, socket.socket], sent: bytes, how: str, answer: bytes) -> None:
+    layer, peer = pair
+    peer.sendall(sent)
+    peer.shutdown(socket.SHUT_WR)
+    with pytest.raises(Ended) as ended:
+        layer.receive()
+    assert ended.value.how == how
+    layer.close()
+    assert _answer(peer) == answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        struct.pack(">BxL", 4, LONGEST + 1),
+        struct.pack(">BxL", 4, 0xFFFFFFFF),
+        struct.pack(">BxLL", 1, 4, 0),
+        struct.pack(">BxL", 9, 4) + bytes(4),
+        struct.pack(">BxL", 7, 1 << 20),
+        pdu(b"\0\0\0\1\1"),
+        pdu(struct.pack(">LBB", 1000, 1, 3) + b"x"),
+        pdu(struct.pack(">LBB", 1, 1, 3)),
+        pdu(pdv(b"data", command=False, last=True)),
+        pdu(pdv(b"no command", command=True, last=True)),
+        pdu(
+            pdv(write_command(STORE), command=True, last=True),
+            pdv(b"x", command=False, last=False, context=3),
+        ),
+        pdu(
+            pdv(write_command(STORE), command=True, last=True),
+            pdv(write_command(ECHO), command=True, last=True),
+        ),
+    ],
+)
+def test_what_is_no_dicom_is_answered_with_an_abort(
+    pair: tuple[UpperLayer, socket.socket], sent: bytes
+) -> None:
+    layer, peer = pair
+    peer.sendall(sent)
+    threading.Timer(0.2, peer.shutdown, [socket.SHUT_WR]).start()
+    with pytest.raises(Ended) as ended:
+        layer.receive()
+    assert ended.value.how == "protocol"
+    assert _answer(peer)[:1] == b"\7"
+
+
+def _stalls_in_a_pdu(peer: socket.socket) -> None:
+    peer.sendall(whole(STORE, b"12345678")[:-3])
+
+
+def _says_nothing(_peer: socket.socket) -> None:
+    pass
+
+
+def _drips(peer: socket.socket) -> None:
+    def drip() -> None:
+        with suppress(OSError):
+            for byte in struct.pack(">BxL", 4, 1000) + bytes(1000):
+                peer.send(bytes([byte]))
+                stop.wait(0.05)
+
+    stop = threading.Event()
+    threading.Thread(target=drip, daemon=True).start()
+
+
+@pytest.mark.parametrize("behave", [_says_nothing, _stalls_in_a_pdu, _drips])
+def test_nobody_holds_an_association_for_ever(behave: Callable[[socket.socket], None]) -> None:
+    """A peer that sends a byte now and then restarts no timer: a PDU has its time as a whole."""
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, 0, 0.3)
+    behave(peer)
+    with pytest.raises(Ended) as ended:
+        layer.receive()
+    assert ended.value.how == "idle"
+    layer.close()
+    peer.close()
+
+
+def test_a_peer_that_does_not_read_is_given_up() -> None:
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, 0, 0.3)
+    with pytest.raises(Ended) as ended:
+        layer.send(1, {"CommandField": messages.C_GET_RSP, "Status": 0xFF00}, bytes(50_000_000))
+    assert ended.value.how == "idle"
+    layer.close()
+    peer.close()
+
+
+def test_command_sets_come_through() -> None:
+    fields: dict[str, messages.Value] = {
+        **STORE,
+        "ErrorComment": "odd",
+        "MoveOriginatorApplicationEntityTitle": "WS",
+    }
+    data = write_command(fields)
+    assert read_command(data) == fields
+    length = struct.unpack_from("<L", data, 8)[0]
+    assert length == len(data) - 12
+    for cut in range(len(data)):
+        with suppress(UnreadableDataset):
+            assert set(read_command(data[:cut]).items()) <= set(fields.items())
