@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from scp.config import PolicyRule
@@ -42,6 +43,7 @@ Duplicates = Literal["replace", "keep", "reject"]
 
 # One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
 _STRIPES = 256
+_NO_WISHES = Wishes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class Archive:
         """All instances that a C-MOVE or C-GET names. Raises QueryError."""
         return self.index.instances(query)
 
-    def fetch(self, instance: Instance, accepted: Iterable[str], wishes: Wishes = Wishes()) -> Outgoing:  # noqa: B008
+    def fetch(self, instance: Instance, accepted: Iterable[str], wishes: Wishes = _NO_WISHES) -> Outgoing:
         """An object in the best of the accepted transfer syntaxes (invariant 4).
 
         Raises NoLosslessWay, ObjectMissing, ObjectDamaged.
@@ -261,14 +263,15 @@ def _facts_of_stored(file: Part10) -> Facts:
     )
 
 
-def as_first_received(file: Part10) -> Received | None:
-    """What an archive like this had received, from a file that it wrote; None if it wrote none.
+def received_from(file: Part10, aet: str) -> Received:
+    """A file as if ``aet`` received it now; one that an archive like this wrote, as that one had.
 
     Where the received codestream was replaced, what is stored counts as received.
     """
     known = file.provenance
     if known is None:
-        return None
+        uids = (file.sop_class_uid, file.sop_instance_uid)
+        return Received(*uids, file.transfer_syntax, file.dataset, file.source_aet, aet, datetime.now(UTC))
     try:
         dataset = transcoded(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
     except CodecError:

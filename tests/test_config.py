@@ -55,7 +55,7 @@ def models(model: type[BaseModel] = Settings) -> Iterator[type[BaseModel]]:
 
 def test_without_a_file_there_are_defaults() -> None:
     assert load(None, {}) == Settings()
-    assert load(None, {"HOME": "/root"}).policy == DEFAULT_POLICY
+    assert load(None, {"HOME": "/home/pacs"}).policy == DEFAULT_POLICY
 
 
 def test_the_shipped_file_holds_the_defaults() -> None:

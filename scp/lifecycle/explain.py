@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from scp.archive import Archive, as_first_received, take_apart
+from scp.archive import Archive, received_from, take_apart
 from scp.config import PolicyRule, Stage
 from scp.encoding.transcode import ways_out
 from scp.errors import ObjectMissing
 from scp.keeping import keep
-from scp.model import Attempt, Facts, Instance, Provenance, Received, Wishes
+from scp.model import Attempt, Facts, Instance, Provenance, Wishes
 from scp.objects import part10
 from scp.policy.rules import choose
 from scp.syntaxes import BY_UID
@@ -74,16 +73,7 @@ def _stored(archive: Archive, instance: Instance) -> Explanation:
 
 
 def _would_be(archive: Archive, data: bytes, aet: str) -> Explanation:
-    file = part10.unpack(data)
-    received = as_first_received(file) or Received(
-        file.sop_class_uid,
-        file.sop_instance_uid,
-        file.transfer_syntax,
-        file.dataset,
-        file.source_aet,
-        aet,
-        datetime.now(UTC),
-    )
+    received = received_from(part10.unpack(data), aet)
     parts, facts = take_apart(received)
     rule = choose(archive.policy, facts)
     form = keep(received, parts, facts, rule)

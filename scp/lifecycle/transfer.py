@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from scp.archive import Archive, Outgoing, as_first_received, take_apart
+from scp.archive import Archive, Outgoing, received_from, take_apart
 from scp.errors import NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
@@ -58,7 +57,7 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
         return Imported(path, "skipped", str(error))
     if file.sop_class_uid == _DICOMDIR:
         return Imported(path, "skipped", "a DICOMDIR")
-    received = _by_its_own_uids(_received(file, aet))
+    received = _by_its_own_uids(received_from(file, aet))
     kept = archive.ingest(received)
     return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size)
 
@@ -71,20 +70,6 @@ def _by_its_own_uids(received: Received) -> Received:
         sop_class_uid=attributes.get("SOPClassUID") or received.sop_class_uid,
         sop_instance_uid=attributes.get("SOPInstanceUID") or received.sop_instance_uid,
     )
-
-
-def _received(file: Part10, aet: str) -> Received:
-    """What a file holds; of one that an archive like this wrote, what that one had received."""
-    received = Received(
-        file.sop_class_uid,
-        file.sop_instance_uid,
-        file.transfer_syntax,
-        file.dataset,
-        file.source_aet,
-        aet,
-        datetime.now(UTC),
-    )
-    return as_first_received(file) or received
 
 
 @dataclass(frozen=True, slots=True)
