@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,7 +17,7 @@ from typing import Literal
 from scp.config import PolicyRule
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.facts import facts_of
-from scp.encoding.forms import prove, sha256
+from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoded, ways_out
 from scp.errors import (
     CodecError,
@@ -37,6 +37,7 @@ from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, object_key, siblings_prefix
 from scp.policy.rules import choose
+from scp.spool import Buffer, sha256
 from scp.syntaxes import lookup
 
 Duplicates = Literal["replace", "keep", "reject"]
@@ -48,11 +49,15 @@ _NO_WISHES = Wishes()
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A stored object on its way out: a dataset stream in a transfer syntax that the peer accepted."""
+    """A stored object on its way out: a dataset stream in a transfer syntax that the peer accepted.
+
+    ``chunks`` are its bytes, piece by piece, and can be gone through once; a large object is decoded while
+    they are. Going through them raises CodecError where that shows only then.
+    """
 
     instance: Instance
     transfer_syntax: str
-    dataset: bytes
+    chunks: Iterator[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Archive:
             self.verify(held)  # reads it: Success must not be said on a copy that has rotted
         except (ObjectMissing, ObjectDamaged):
             return None  # what is held is no copy: this one mends it
-        same = sha256(received.dataset) == held.received_sha256
+        same = received.sha256 == held.received_sha256
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return Kept("duplicate", held)
         if self.duplicates == "keep":
@@ -187,7 +192,7 @@ class Archive:
         for target in ways_out(file.transfer_syntax, provenance.transfer_syntax, accepted, wishes):
             try:
                 dataset = transcoded(file.dataset, file.transfer_syntax, target, provenance.restoration)
-                return Outgoing(instance, target, dataset)
+                return Outgoing(instance, target, iter((dataset,)))
             except CodecError as error:
                 reasons.append(f"{lookup(target).keyword}: {error}")
         raise NoLosslessWay(

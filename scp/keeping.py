@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from scp.config import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset
-from scp.encoding.forms import Encoded, encoded, prove, sha256
+from scp.encoding.forms import Encoded, encoded, prove
 from scp.errors import CannotEncode, NotReproduced, ObjectDamaged
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
@@ -63,7 +63,7 @@ def keep(received: Received, parts: SplitDataset | None, facts: Facts, rule: Pol
 def _provenance(received: Received, facts: Facts, rule: str) -> Provenance:
     return Provenance(
         transfer_syntax=received.transfer_syntax,
-        sha256=sha256(received.dataset),
+        sha256=received.sha256,
         size=len(received.dataset),
         received_at=received.received_at,
         calling_aet=received.calling_aet,

@@ -6,22 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from scp.spool import Buffer, sha256
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """One object as it came in: the dataset stream and what the command set said of it.
 
     ``dataset`` is the stream of PS3.5, without preamble and File Meta Information, encoded in
-    ``transfer_syntax``. ``received_at`` is UTC.
+    ``transfer_syntax``. ``received_at`` is UTC. ``sha256`` of the dataset, hexadecimal, is computed
+    where it is not given.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax: str
-    dataset: bytes
+    dataset: Buffer = field(repr=False)
     calling_aet: str
     called_aet: str
     received_at: datetime
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.sha256:
+            object.__setattr__(self, "sha256", sha256(self.dataset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One stored SOP instance as the index knows it."""
+    """One stored SOP instance as the index knows it.
+
+    ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -116,6 +127,7 @@ class Instance:
     calling_aet: str
     rule: str
     readable: bool = True
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,8 +166,9 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
         uids = (instance.sop_class_uid, instance.sop_instance_uid)
         # Message ids are counted by who invokes (PS3.7 9.1): ours and the requester's do not meet.
         message_id, context = operations.message_id(), contexts[outgoing.transfer_syntax]
-        status = exchange.association.store(context, uids, outgoing.dataset, message_id)
-        operations.bytes_sent += len(outgoing.dataset)
+        dataset = b"".join(outgoing.chunks)
+        status = exchange.association.store(context, uids, dataset, message_id)
+        operations.bytes_sent += len(dataset)
         return status
 
     done = operations.run(instances, send)
@@ -205,8 +206,9 @@ def _sender(
         contexts = target.accepted(instance.sop_class_uid)
         outgoing = archive.fetch(instance, contexts, wishes_of(peer))
         uids = (instance.sop_class_uid, instance.sop_instance_uid)
-        status = target.store(contexts[outgoing.transfer_syntax], uids, outgoing.dataset, originator)
-        operations.bytes_sent += len(outgoing.dataset)
+        dataset = b"".join(outgoing.chunks)
+        status = target.store(contexts[outgoing.transfer_syntax], uids, dataset, originator)
+        operations.bytes_sent += len(dataset)
         return status
 
     return send

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from scp.encoding.codecs.codec import Codec
@@ -11,6 +10,7 @@ from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.transcode import encapsulated, native
 from scp.errors import CannotDecode, CannotEncode, CodecError, NotReproduced, UnreadableDataset
 from scp.model import Provenance, Received, Restoration
+from scp.spool import sha256
 from scp.syntaxes import DEFLATED, EXPLICIT, Content, lookup
 
 
@@ -89,11 +89,6 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
     if syntax.content is Content.NATIVE and not syntax.deflated:
         return ""
     return sha256(join(plain, lookup(EXPLICIT)))
-
-
-def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def prove(dataset: bytes, transfer_syntax: str, provenance: Provenance) -> None:

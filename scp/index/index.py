@@ -48,8 +48,28 @@ class Index(Protocol):
         study is another series.
         """
 
-    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> None:
-        """Record all ``items`` in their order and in one transaction: all of them or none."""
+    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
+        """Record all ``items`` in their order and in one transaction: all of them or none.
+
+        Returns what each of them replaced.
+        """
+
+    def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
+        """Put another stored form in an instance's place, in one transaction for all (before, after).
+
+        Nothing but how it is stored differs. False where ``before`` is not what is held any more, by its
+        ``key``: then nothing is changed for it.
+        """
+
+    def pending(self, most: int) -> list[Instance]:
+        """At most ``most`` of the instances that are pending, those that came first before others."""
+
+    def sync(self) -> None:
+        """Make all that was committed until now outlive a power cut.
+
+        Without it a commit outlives the process and is seen by all others at once, but the last ones may
+        be gone after a power cut; whoever needs to know must be able to record them again.
+        """
 
     def held(self, sop_instance_uid: str) -> Instance | None:
         """The instance of that UID, or None."""

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     true,
 )
 from sqlalchemy.dialects import postgresql
@@ -62,6 +63,7 @@ _TYPES: Mapping[Any, Any] = {
     "bool": Boolean,
     "datetime": Moment,
 }
+_DEFAULTS: Mapping[str, Any] = {"readable": true(), "pending": false()}
 _NAMES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 
 
@@ -79,7 +81,7 @@ def _instance_columns() -> list[Column[Any]]:
             field.name,
             _TYPES[field.type],
             nullable=False,
-            server_default=true() if field.name == "readable" else None,
+            server_default=_DEFAULTS.get(field.name),
         )
         for field in fields(Instance)
         if field.name not in held
@@ -111,3 +113,7 @@ Index("ix_patient_name_phonetic", PATIENT.c.patient_name_phonetic)
 Index("ix_study_date", STUDY.c.study_date_key)
 Index("ix_study_accession_number", STUDY.c.accession_number)
 Index("ix_series_modality", SERIES.c.modality)
+# Few rows are pending at a time, of millions.
+Index(
+    "ix_instance_pending", INSTANCE.c.id, sqlite_where=INSTANCE.c.pending, postgresql_where=INSTANCE.c.pending
+)

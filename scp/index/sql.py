@@ -45,12 +45,25 @@ class SqlIndex:
         with self._write() as connection:
             return writing.record(connection, instance, attributes)
 
-    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> None:
+    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """See :meth:`scp.index.index.Index.record_many`."""
         ready = list(items)  # others cannot write from here on, so nothing slow may follow
         with self._write() as connection:
-            for instance, attributes in ready:
-                writing.record(connection, instance, attributes)
+            return [writing.record(connection, instance, attributes) for instance, attributes in ready]
+
+    def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
+        """See :meth:`scp.index.index.Index.change_many`."""
+        with self._write() as connection:
+            return [writing.change(connection, before, after) for before, after in changes]
+
+    def pending(self, most: int) -> list[Instance]:
+        """See :meth:`scp.index.index.Index.pending`."""
+        statement = select(*INSTANCE_COLUMNS).where(INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
+        with self._read() as connection:
+            return [writing.as_instance(row) for row in connection.execute(statement).mappings()]
+
+    def sync(self) -> None:
+        """See :meth:`scp.index.index.Index.sync`."""
 
     def remove(self, sop_instance_uid: str) -> None:
         """See :meth:`scp.index.index.Index.remove`."""

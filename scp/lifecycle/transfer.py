@@ -122,7 +122,7 @@ def _write(path: Path, outgoing: Outgoing) -> None:
         instance.sop_class_uid,
         instance.sop_instance_uid,
         outgoing.transfer_syntax,
-        outgoing.dataset,
+        b"".join(outgoing.chunks),
         source_aet=instance.calling_aet,
     )
     path.parent.mkdir(parents=True, exist_ok=True)

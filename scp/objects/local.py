@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scp.errors import ObjectMissing, OutOfResources
+from scp.spool import Buffer, mapped, slices
 
 _JOURNAL = ".incoming"
 _LOCK = "lock"
@@ -42,7 +43,7 @@ class LocalStore:
         self._own_lock = -1
         self._counter = itertools.count()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: Buffer) -> None:
         """See ObjectStore."""
         place = self.root / key
         entry: Path | None = None
@@ -88,10 +89,10 @@ class LocalStore:
             entry.unlink()
         shutil.rmtree(folder)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Buffer:
         """See ObjectStore."""
         try:
-            return (self.root / key).read_bytes()
+            return mapped(self.root / key)
         except FileNotFoundError:
             raise ObjectMissing(f"{key} is not in the object store") from None
 
@@ -184,9 +185,10 @@ class LocalStore:
                 left.unlink(missing_ok=True)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: Buffer) -> None:
     with path.open("wb") as file:
-        file.write(data)
+        for part in slices(data):
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())
 

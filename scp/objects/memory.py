@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from scp.errors import ObjectMissing
+from scp.spool import Buffer
 
 
 class MemoryStore:
@@ -15,10 +16,10 @@ class MemoryStore:
         self._objects: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: Buffer) -> None:
         """See ObjectStore."""
         with self._lock:
-            self._objects[key] = data
+            self._objects[key] = bytes(data)
 
     def settle(self, key: str) -> None:
         """Nothing to settle: nothing outlives the process."""
@@ -27,7 +28,7 @@ class MemoryStore:
         """Nothing to recover."""
         return iter(())
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Buffer:
         """See ObjectStore."""
         try:
             return self._objects[key]

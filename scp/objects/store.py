@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from scp.spool import Buffer
+
 _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -16,7 +18,7 @@ class ObjectStore(Protocol):
     Keys are relative paths of ASCII letters, digits, dots, dashes and slashes.
     """
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: Buffer) -> None:
         """Make ``data`` durable and visible under ``key``, all of it or nothing of it.
 
         It is remembered as unsettled until :meth:`settle`. Raises OutOfResources.
@@ -32,7 +34,7 @@ class ObjectStore(Protocol):
         removed.
         """
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Buffer:
         """The object. Raises ObjectMissing."""
 
     def size(self, key: str) -> int:

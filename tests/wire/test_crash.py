@@ -235,6 +235,6 @@ def _after_restart(root: Path) -> list[bytes]:
         assert len(stored_files(data / "objects")) == len(held)
         for instance in held:
             archive.verify(instance, deep=True)
-        return [archive.fetch(instance, [EXPLICIT]).dataset for instance in held]
+        return [b"".join(archive.fetch(instance, [EXPLICIT]).chunks) for instance in held]
     finally:
         archive.close()
