@@ -1,8 +1,9 @@
 """The story: what happens to an object from its arrival to its way out, one short function a chapter.
 
-A received dataset is taken apart, matched by the policy, encoded and proven (:mod:`scp.keeping`), put
-into the object store, recorded in the index, and only then acknowledged. A stored one is looked up,
-read, checked, and given out in a transfer syntax that the peer accepts.
+A received dataset is looked at, matched by the policy, made durable and recorded in the index, and only
+then acknowledged. Where the policy puts its encoding behind that, it lands as received, and its form is
+made and proven (:mod:`scp.keeping`) right afterwards; else before. A stored one is looked up, read,
+checked, and given out in a transfer syntax that the peer accepts.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ import threading
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Literal
 
-from scp.config import PolicyRule
-from scp.encoding.dataset import SplitDataset, split
-from scp.encoding.facts import facts_of
+from scp.backlog import Backlog
+from scp.config import PolicyRule, Stage
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoded, ways_out
 from scp.errors import (
@@ -28,16 +27,17 @@ from scp.errors import (
     ObjectMissing,
     UidMismatch,
     UnidentifiedDataset,
-    UnreadableDataset,
 )
 from scp.index.index import Index
-from scp.keeping import StoredForm, keep
+from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
+from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, object_key, siblings_prefix
 from scp.policy.rules import choose
 from scp.spool import Buffer, sha256
+from scp.stored import facts_of_stored, instance_of, provenance_of, received_from, take_apart
 from scp.syntaxes import lookup
 
 Duplicates = Literal["replace", "keep", "reject"]
@@ -62,14 +62,23 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a start found of a process that died: objects recorded, and files that cannot be read."""
+    """What a start found of a process that died.
 
-    recorded: int
-    damaged: tuple[str, ...]
+    Objects recorded; files that cannot be read; and how many landed records are not whole, which were
+    never acknowledged.
+    """
+
+    recorded: int = 0
+    damaged: tuple[str, ...] = ()
+    unfinished: int = 0
 
 
 class Archive:
-    """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL."""
+    """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
+
+    ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
+    encoded before. ``landing`` is where small objects are durable until then.
+    """
 
     def __init__(
         self,
@@ -77,15 +86,21 @@ class Archive:
         index: Index,
         policy: Iterable[PolicyRule],
         duplicates: Duplicates = "replace",
+        landing: LandingLog | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         self.store = store
         self.index = index
         self.policy = tuple(policy)
         self.duplicates = duplicates
+        self.landing = landing
+        self.backlog = backlog
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
+    # -- in ------------------------------------------------------------------------------------------
+
     def ingest(self, received: Received) -> Kept:
-        """Keep an object: when this returns it is durable, indexed and proven (invariants 1 to 3).
+        """Keep an object: when this returns it is durable and indexed (invariant 1).
 
         Raises UnidentifiedDataset, UidMismatch, DuplicateRejected, OutOfResources.
         """
@@ -93,12 +108,16 @@ class Archive:
             raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
         parts, facts = take_apart(received)
         _check_uids(received, facts)
+        rule = choose(self.policy, facts)
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
             held = self.index.held(received.sop_instance_uid)
             if held is not None and (settled := self._duplicate(received, held)):
                 return settled
-            form = keep(received, parts, facts, choose(self.policy, facts))
-            return self._commit(received, facts, form)
+            stage = self._stage_before_response(received, rule)
+            if stage is AS_RECEIVED and self.landing is not None and len(received.dataset) <= LARGEST:
+                return self._land(received, facts, rule, self.landing)
+            form = keep(received, parts, facts, rule, stage)
+            return self._commit(received, facts, form, pending=stage is not _settled(rule))
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
@@ -115,25 +134,62 @@ class Archive:
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
 
-    def _commit(self, received: Received, facts: Facts, form: StoredForm) -> Kept:
+    def _stage_before_response(self, received: Received, rule: PolicyRule | None) -> Stage:
+        """What is done to an object before its C-STORE is answered; the rest is the backlog's.
+
+        Where nothing is encoded first, that is AS_RECEIVED. Where too much waits already, all is done now.
+        """
+        settled = _settled(rule)
+        first = rule.on_receive if rule else AS_RECEIVED
+        waits = AS_RECEIVED if first.forms == ("received",) else first
+        small = self.landing is not None and len(received.dataset) <= LARGEST
+        worth_it = settled is not first or (waits is AS_RECEIVED and small)
+        if self.backlog is None or not worth_it or not self.backlog.takes(len(received.dataset)):
+            return settled
+        return waits
+
+    def _land(self, received: Received, facts: Facts, rule: PolicyRule | None, landing: LandingLog) -> Kept:
+        """Durable in the log, then visible; what it becomes is seen to behind the response."""
+        file = as_received(received, facts, rule)
+        head = part10.head(file)
+        key = landing.append(head, received.dataset)
+        instance = replace(instance_of(key, len(head) + len(received.dataset), "", file, facts), pending=True)
+        try:
+            replaced = self.index.record(instance, facts.attributes)
+        finally:
+            landing.recorded(key)
+        return self._recorded(instance, replaced)
+
+    def _commit(self, received: Received, facts: Facts, form: StoredForm, pending: bool) -> Kept:
         """Durable first, then visible, then rid of what it replaces."""
-        study = facts.attributes.get("StudyInstanceUID", "")
-        known = form.provenance
-        key = object_key(study, received.sop_instance_uid, known.sha256, known.form, form.wrapped)
-        file = Part10(
-            received.sop_class_uid, received.sop_instance_uid, form.encoded.transfer_syntax, b"", known
-        )
-        instance = _instance(key, form.data, file, facts)
-        self.store.put(key, form.data)
+        instance = replace(self._put(received, facts, form), pending=pending)
         try:
             replaced = self.index.record(instance, facts.attributes)
         except BaseException:
             self._withdraw(instance)
             raise
-        if replaced is not None and replaced.key != instance.key:
-            self.store.delete(replaced.key)
+        kept = self._recorded(instance, replaced)
+        self.index.sync()
         self.store.settle(instance.key)
-        return Kept("replaced" if replaced else "kept", instance, form.provenance.attempts)
+        return replace(kept, attempts=form.provenance.attempts)
+
+    def _put(self, received: Received, facts: Facts, form: StoredForm) -> Instance:
+        """Make a stored form durable; it is settled once the index names it for good."""
+        known = form.provenance
+        study = facts.attributes.get("StudyInstanceUID", "")
+        key = object_key(study, received.sop_instance_uid, known.sha256, known.form, form.wrapped)
+        uids = (received.sop_class_uid, received.sop_instance_uid)
+        file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
+        self.store.put(key, form.data)
+        return instance_of(key, len(form.data), form.sha256, file, facts)
+
+    def _recorded(self, instance: Instance, replaced: Instance | None) -> Kept:
+        """What an object replaces goes, once it is in the index; what waits is announced."""
+        if replaced is not None and replaced.key != instance.key:
+            self._discard(replaced.key)
+        if instance.pending and self.backlog is not None:
+            self.backlog.add(instance.stored_size)
+        return Kept("replaced" if replaced else "kept", instance)
 
     def _withdraw(self, instance: Instance) -> None:
         """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
@@ -142,36 +198,126 @@ class Archive:
             self.store.delete(instance.key)
             self.store.settle(instance.key)
 
+    def _discard(self, key: str) -> None:
+        """Remove a stored form; what landed is freed with its segment."""
+        if not is_landed(key):
+            self.store.delete(key)
+
+    # -- behind the response ---------------------------------------------------------------------------
+
+    def encode(self, instance: Instance) -> Instance:
+        """Make the form that a pending object's rule asks for, durable beside the one that it has.
+
+        Returns its row, for :meth:`swap`. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        """
+        instance, file = self._read(instance)
+        received = received_from(file, "")
+        parts, facts = take_apart(received)
+        rule = choose(self.policy, facts)
+        form = keep(received, parts, facts, rule, _settled(rule))
+        if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
+            return replace(instance, pending=False)  # no gain: it stays as it is
+        return self._put(received, facts, form)
+
+    def swap(self, changes: list[tuple[Instance, Instance]]) -> None:
+        """Put new stored forms in the place of old ones: (before, after), after :meth:`encode`.
+
+        Durable and proven → the index names it → that is durable → the old one goes. A reader in between
+        sees one of the two.
+        """
+        done = self.index.change_many(changes)
+        self.index.sync()
+        for (before, after), changed in zip(changes, done, strict=True):
+            if before.key == after.key:
+                continue
+            if changed:
+                self._discard(before.key)
+                self.store.settle(after.key)
+            else:  # another object has come in its place
+                self._withdraw(after)
+
     def recover(self) -> Recovered:
-        """Record what a process that died had put but maybe not recorded."""
-        recorded, damaged = 0, []
+        """Record what a process that died had made durable but maybe not recorded."""
+        recorded, damaged, unfinished = 0, [], 0
         for key in self.store.recover():
             try:
                 instance, facts = self.read_back(key)
             except ObjectDamaged as error:
                 damaged.append(f"{key}: {error}")
                 continue
-            held = self.index.held(instance.sop_instance_uid)
-            if held is None or held.received_at <= instance.received_at:
-                self.index.record(instance, facts.attributes)
-                held = instance
-            for left in self.store.keys(siblings_prefix(key, instance.sop_instance_uid)):
-                if left != held.key:
-                    self.store.delete(left)
+            self._record_if_newer(instance, facts, or_as_new=True)
+            self.index.sync()
+            self._discard_siblings(key, instance.sop_instance_uid)
             recorded += 1
-        return Recovered(recorded, tuple(damaged))
+        for key in self.landing.recover(self.index.sync) if self.landing is not None else ():
+            try:
+                recorded += self._record_if_newer(*self.read_back(key))
+            except ObjectDamaged:
+                unfinished += 1
+        if self.backlog is not None:
+            self.backlog.announce()
+        return Recovered(recorded, tuple(damaged), unfinished)
+
+    def _record_if_newer(self, instance: Instance, facts: Facts, or_as_new: bool = False) -> bool:
+        """Record what came after what is held; of one object, two forms are as new as each other."""
+        held = self.index.held(instance.sop_instance_uid)
+        if held is not None and held.received_at >= instance.received_at:
+            same = held.received_at == instance.received_at
+            if not same or not or_as_new:
+                return False
+        self.index.record(instance, facts.attributes)
+        return True
+
+    def _discard_siblings(self, key: str, sop_instance_uid: str) -> None:
+        """Remove all stored forms of an instance but the one that the index names."""
+        held = self.index.held(sop_instance_uid)
+        for left in self.store.keys(siblings_prefix(key, sop_instance_uid)):
+            if held is None or left != held.key:
+                self.store.delete(left)
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
-        data = self.store.get(key)
+        data = self._get(key)
         file = part10.unpack(data)
-        facts = _facts_of_stored(file)
-        return _instance(key, data, file, facts), facts
+        facts = facts_of_stored(file)
+        if not is_landed(key):
+            digest = sha256(data)
+            instance = instance_of(key, len(data), digest, file, facts)
+            return replace(instance, pending=self._waits(instance, facts)), facts
+        if sha256(file.dataset) != provenance_of(file).sha256:
+            raise ObjectDamaged(f"{key} is not what was received")
+        return replace(instance_of(key, len(data), "", file, facts), pending=True), facts
+
+    def _waits(self, instance: Instance, facts: Facts) -> bool:
+        """Whether a stage that applies at once is still to be carried out for a stored form."""
+        rule = choose(self.policy, facts)
+        if rule is None or rule.behind is None or instance.form not in rule.on_receive.forms:
+            return False
+        return instance.form not in rule.behind.forms
+
+    def keys(self) -> Iterator[str]:
+        """The keys of all stored files; of an object that is about to move on, both."""
+        if self.landing is not None:
+            yield from self.landing.keys()
+        yield from self.store.keys()
+
+    def has(self, key: str) -> bool:
+        """Whether there is a stored file under a key."""
+        try:
+            self._get(key) if is_landed(key) else self.store.size(key)
+        except ObjectMissing:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of store and index."""
+        self.index.sync()
+        if self.landing is not None:
+            self.landing.close()
         self.store.close()
         self.index.close()
+
+    # -- out -------------------------------------------------------------------------------------------
 
     def find(self, query: Query) -> Generator[dict[str, str], None, None]:
         """Matches of a C-FIND, each as keyword to text. Raises QueryError."""
@@ -187,7 +333,7 @@ class Archive:
         Raises NoLosslessWay, ObjectMissing, ObjectDamaged.
         """
         instance, file = self._read(instance)
-        provenance = _provenance(file)
+        provenance = provenance_of(file)
         reasons = []
         for target in ways_out(file.transfer_syntax, provenance.transfer_syntax, accepted, wishes):
             try:
@@ -203,15 +349,25 @@ class Archive:
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""
         try:
-            data = self.store.get(instance.key)
-        except ObjectMissing:  # replaced since it was looked up
+            return instance, self._sound(instance)
+        except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
             current = self.index.held(instance.sop_instance_uid)
             if current is None or current.key == instance.key:
                 raise
-            instance, data = current, self.store.get(current.key)
-        if sha256(data) != instance.stored_sha256:
+            return current, self._sound(current)
+
+    def _sound(self, instance: Instance) -> Part10:
+        data = self._get(instance.key)
+        whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
+        file = part10.unpack(data) if whole else None
+        if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
-        return instance, part10.unpack(data)
+        return file
+
+    def _get(self, key: str) -> Buffer:
+        if is_landed(key) and self.landing is not None:
+            return self.landing.get(key)
+        return self.store.get(key)
 
     def verify(self, instance: Instance, deep: bool = False) -> None:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
@@ -222,26 +378,22 @@ class Archive:
         if not deep:
             return
         try:
-            prove(file.dataset, file.transfer_syntax, _provenance(file))
+            prove(file.dataset, file.transfer_syntax, provenance_of(file))
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
-        return _provenance(self._read(instance)[1])
+        return provenance_of(self._read(instance)[1])
 
     def facts(self, instance: Instance) -> Facts:
         """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
-        return _facts_of_stored(self._read(instance)[1])
+        return facts_of_stored(self._read(instance)[1])
 
 
-def take_apart(received: Received) -> tuple[SplitDataset | None, Facts]:
-    """A received dataset split around its pixels, and what is known of it; no dataset makes it fail."""
-    try:
-        parts = split(received.dataset, lookup(received.transfer_syntax))
-        return parts, facts_of(received, parts)
-    except (UnreadableDataset, ValueError) as error:
-        return None, facts_of(received, None, str(error))
+def _settled(rule: PolicyRule | None) -> Stage:
+    """The stage that an object ends in at once, be it before the response or behind it."""
+    return rule.settled if rule else AS_RECEIVED
 
 
 def _check_uids(received: Received, facts: Facts) -> None:
@@ -253,75 +405,3 @@ def _check_uids(received: Received, facts: Facts) -> None:
         found = facts.attributes.get(keyword, "")
         if found and found != commanded:
             raise UidMismatch(f"{keyword} is {found} in the dataset and {commanded} in the command")
-
-
-def _facts_of_stored(file: Part10) -> Facts:
-    """The facts of the object as it came in, from its stored form."""
-    known = _provenance(file)
-    stored = _as_received(file, known, file.transfer_syntax, file.dataset)
-    return replace(
-        take_apart(stored)[1],
-        transfer_syntax=known.transfer_syntax,
-        size=known.size,
-        readable=known.readable,
-        fault=known.fault,
-    )
-
-
-def received_from(file: Part10, aet: str) -> Received:
-    """A file as if ``aet`` received it now; one that an archive like this wrote, as that one had.
-
-    Where the received codestream was replaced, what is stored counts as received.
-    """
-    known = file.provenance
-    if known is None:
-        uids = (file.sop_class_uid, file.sop_instance_uid)
-        return Received(*uids, file.transfer_syntax, file.dataset, file.source_aet, aet, datetime.now(UTC))
-    try:
-        dataset = transcoded(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
-    except CodecError:
-        dataset = b""
-    if sha256(dataset) != known.sha256:
-        return _as_received(file, known, file.transfer_syntax, file.dataset)
-    return _as_received(file, known, known.transfer_syntax, dataset)
-
-
-def _as_received(file: Part10, known: Provenance, transfer_syntax: str, dataset: bytes) -> Received:
-    return Received(
-        file.sop_class_uid,
-        file.sop_instance_uid,
-        transfer_syntax,
-        dataset,
-        known.calling_aet,
-        known.called_aet,
-        known.received_at,
-    )
-
-
-def _instance(key: str, data: bytes, file: Part10, facts: Facts) -> Instance:
-    """The index row of a stored file."""
-    known = _provenance(file)
-    return Instance(
-        sop_class_uid=file.sop_class_uid,
-        sop_instance_uid=file.sop_instance_uid,
-        study_instance_uid=facts.attributes.get("StudyInstanceUID", ""),
-        series_instance_uid=facts.attributes.get("SeriesInstanceUID", ""),
-        key=key,
-        form=known.form,
-        transfer_syntax=file.transfer_syntax,
-        stored_size=len(data),
-        stored_sha256=sha256(data),
-        received_transfer_syntax=known.transfer_syntax,
-        received_size=known.size,
-        received_sha256=known.sha256,
-        received_at=known.received_at,
-        calling_aet=known.calling_aet,
-        rule=known.rule,
-        readable=known.readable,
-    )
-
-
-def _provenance(file: Part10) -> Provenance:
-    if file.provenance is None:
-        raise ObjectDamaged("zscp's private information is missing from its File Meta Information")
-    return file.provenance

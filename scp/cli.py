@@ -6,7 +6,6 @@ Exit status 0: done. 1: something was wrong with the data. 2: usage or configura
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from scp.lifecycle.explain import explain as explain_object
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import verify as check_objects
 from scp.model import LEVELS, Instance, Query, QueryKey
-from scp.node import Node, open_archive
+from scp.node import Service, open_archive
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
@@ -78,23 +77,19 @@ def _archive(config: Path | None) -> Iterator[tuple[Archive, Settings]]:
 def serve(config: ConfigOption = None) -> None:
     """Run the node until it is told to stop (SIGTERM, SIGINT); SIGHUP reads the configuration again."""
     settings = _settings(config)
-    node = Node(settings)
 
-    def stop(*_: object) -> None:
-        node.ask_to_stop()
-
-    def reload(*_: object) -> None:
+    def reread() -> Settings | None:
         try:
-            reread = load(config, os.environ)
-            telemetry.configure(reread.log)
-            node.reload(reread)
+            again = load(config, os.environ)
         except ConfigurationError as error:
             structlog.get_logger("zscp").error("configuration not reloaded", reason=str(error))
+            return None
+        telemetry.configure(again.log)
+        return again
 
-    for number, handler in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload)):
-        signal.signal(number, handler)
+    service = Service(settings, reread)
     try:
-        host, port = node.start()
+        host, port = service.start()
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {settings.node.host}:{settings.node.port}: {error.strerror}; "
@@ -109,7 +104,8 @@ def serve(config: ConfigOption = None) -> None:
         index=str(settings.index.path.absolute()),
         policy=[rule.name for rule in settings.policy],
     )
-    node.wait()
+    if not service.run():
+        raise typer.Exit(DATA)
 
 
 @app.command()

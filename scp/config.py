@@ -49,11 +49,15 @@ class NodeSettings(_Table):
 
 
 class StorageSettings(_Table):
-    """Where objects lie; ``reserve`` is the disk space in bytes that stays free."""
+    """Where objects lie; ``reserve`` is the disk space in bytes that stays free.
+
+    ``backlog`` is how many bytes may wait to be encoded behind their response; 0: none.
+    """
 
     url: StorageUrl = "file://zscp-data/objects"
     reserve: Bytes = 10**9
     duplicates: Literal["replace", "keep", "reject"] = "replace"
+    backlog: Bytes = 2 * 10**9
 
     @property
     def path(self) -> Path:
@@ -172,6 +176,17 @@ class PolicyRule(_Table):
         """The stages that apply afterwards, by time."""
         return self.stages[1:]
 
+    @property
+    def behind(self) -> Stage | None:
+        """The stage that applies right behind the response, if there is one."""
+        at_once = [stage for stage in self.later if stage.after == 0 and stage.after_access is None]
+        return at_once[-1] if at_once else None
+
+    @property
+    def settled(self) -> Stage:
+        """The stage that an object ends in without waiting: the one behind, or the first."""
+        return self.behind or self.on_receive
+
 
 _COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
 DEFAULT_POLICY: tuple[PolicyRule, ...] = (
@@ -180,7 +195,7 @@ DEFAULT_POLICY: tuple[PolicyRule, ...] = (
         match={"transfer_syntax": _COMPRESSED},
         stages=(Stage(forms=("received",), wrap="auto"),),
     ),
-    PolicyRule(name="everything else", stages=(Stage(forms=("htj2k",)),)),
+    PolicyRule(name="everything else", stages=(Stage(forms=("received",)), Stage(forms=("htj2k",), after="0s"))),
 )
 
 
@@ -252,7 +267,7 @@ _UNUSED_FORMS = ("jpeg-lossless", "jpegxl-recompression")
 def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
     for number, stage in enumerate(rule.stages):
         place = f"stages[{number}]"
-        if number > 0:
+        if number > 0 and stage is not rule.behind:
             yield f"{place}: later stages are not in use in this version"
         for form in stage.forms:
             if form in _UNUSED_FORMS:

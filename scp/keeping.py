@@ -17,6 +17,7 @@ from scp.errors import CannotEncode, NotReproduced, ObjectDamaged
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
+from scp.spool import sha256
 
 # The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
 _LEVEL = 3
@@ -27,7 +28,7 @@ _MOSTLY_HEADER = 0.1
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
-_AS_RECEIVED = Stage(forms=("received",))
+AS_RECEIVED = Stage(forms=("received",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,31 @@ class StoredForm:
     data: bytes
     wrapped: bool
 
+    @property
+    def sha256(self) -> str:
+        return sha256(self.data)
 
-def keep(received: Received, parts: SplitDataset | None, facts: Facts, rule: PolicyRule | None) -> StoredForm:
-    """The stored form of a received object under the rule that applies to it; None is as received.
 
+def as_received(received: Received, facts: Facts, rule: PolicyRule | None) -> Part10:
+    """The Part 10 file of a received object as it came, which needs no proof."""
+    known = replace(_provenance(received, facts, rule.name if rule else ""), form="received")
+    uids = (received.sop_class_uid, received.sop_instance_uid)
+    return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
+
+
+def keep(
+    received: Received,
+    parts: SplitDataset | None,
+    facts: Facts,
+    rule: PolicyRule | None,
+    stage: Stage | None = None,
+) -> StoredForm:
+    """The stored form of a received object in a stage of the rule that applies to it.
+
+    Without ``stage`` it is the one that the object ends in at once; without a rule, as received.
     Never fails because of compression: as received is always the last candidate.
     """
-    stage = rule.on_receive if rule else _AS_RECEIVED
+    stage = stage or (rule.settled if rule else AS_RECEIVED)
     asked = _Candidates(received, parts, _provenance(received, facts, rule.name if rule else ""), stage)
     best: StoredForm | None = None
     for found in asked.try_forms(stage.forms):

@@ -1,64 +1,200 @@
-"""The composition root: the one place where the parts are built and joined."""
+"""The composition root: the one place where the parts are built and joined.
+
+A node is some processes: one that holds the listening socket and starts the others, workers that serve
+associations from that socket, and an encoder that works behind them. :class:`Node` is all of it in one
+process, for who wants a node inside a program.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
+from collections.abc import Callable
 
 import structlog
 
+from scp import spool
 from scp.archive import Archive
+from scp.backlog import Backlog
 from scp.config import Settings
 from scp.dimse.server import DimseServer
+from scp.doorbell import Doorbell
 from scp.index.sql import SqlIndex
+from scp.lifecycle.behind import Encoder
+from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
+from scp.processes import Processes, Role
+from scp.seats import Seats
+
+_BACKLOG_OF_CONNECTIONS = 128
 
 
-def open_archive(settings: Settings) -> Archive:
+def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
     """The archive that the settings describe, its folders and index made where missing.
 
+    With a ``bell`` objects may wait for their encoding, and it wakes who does that.
     Raises OutOfResources when the index cannot be opened.
     """
-    settings.storage.path.mkdir(parents=True, exist_ok=True)
-    store = LocalStore(settings.storage.path, settings.storage.reserve)
+    storage = settings.storage
+    storage.path.mkdir(parents=True, exist_ok=True)
+    spool.keep_in(storage.path)
+    store = LocalStore(storage.path, storage.reserve)
+    landing = LandingLog(storage.path, storage.reserve)
     index = SqlIndex.open(settings.index.url)
-    return Archive(store, index, settings.policy, settings.storage.duplicates)
+    backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell) if bell else None
+    return Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
+
+
+def recover(archive: Archive) -> None:
+    """Take up what a process that died left, and tell."""
+    found = archive.recover()
+    if found.recorded or found.damaged or found.unfinished:
+        structlog.get_logger("zscp").warning(
+            "recovered", objects=found.recorded, damaged=found.damaged, unfinished=found.unfinished
+        )
 
 
 class Node:
-    """A running node: an archive and its DIMSE server."""
+    """An archive, its DIMSE server and, unless another process does it, its encoder."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bell: Doorbell | None = None,
+        seats: Seats | None = None,
+    ) -> None:
         self.settings = settings
-        self.archive = open_archive(settings)
-        self.server = DimseServer(self.archive, lambda: self.settings)
-        self._asked = threading.Event()
+        self._bell = bell or Doorbell()
+        self.archive = open_archive(settings, self._bell)
+        self.server = DimseServer(self.archive, lambda: self.settings, seats)
+        self.encoder = Encoder(self.archive, self._bell) if bell is None else None
+        self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
+        self._seats = seats
 
-    def start(self) -> tuple[str, int]:
+    def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
-        recovered = self.archive.recover()
-        if recovered.recorded or recovered.damaged:
-            found = {"objects": recovered.recorded, "damaged": recovered.damaged}
-            structlog.get_logger("zscp").warning("recovered", **found)
-        return self.server.start()
+        recover(self.archive)
+        if self.encoder is not None:
+            self._encoding.start()
+        return self.server.start(listening)
+
+    def _encode(self) -> None:
+        if self.encoder is not None:
+            self.encoder.run()
 
     def reload(self, settings: Settings) -> None:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
         kept = {"node": self.settings.node, "storage": self.settings.storage, "index": self.settings.index}
         self.settings = settings.model_copy(update=kept)
         self.archive.policy = tuple(self.settings.policy)
+        if self._seats is not None:
+            self._seats.limit = settings.limits.associations
         self.server.apply_settings()
         structlog.get_logger("zscp").info("configuration reloaded", peers=len(settings.peer))
-
-    def ask_to_stop(self) -> None:
-        """Make :meth:`wait` stop the node; safe in a signal handler."""
-        self._asked.set()
-
-    def wait(self) -> None:
-        """Serve until asked to stop."""
-        self._asked.wait()
-        self.stop()
 
     def stop(self) -> None:
         """Stop serving and let go of everything."""
         self.server.stop()
+        if self.encoder is not None and self._encoding.is_alive():
+            self.encoder.stop()
+            self._encoding.join()
         self.archive.close()
+
+
+class Service:
+    """A node as processes. ``reread`` gives the configuration anew, or None where it cannot be used."""
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
+        self.settings = settings
+        self._reread = reread
+        self._processes = Processes()
+        self._bell = Doorbell()
+        self._seats = Seats(settings.limits.associations)
+        self._listening: socket.socket | None = None
+
+    def start(self) -> tuple[str, int]:
+        """Listen and start all processes; returns host and port. Raises OSError, OutOfResources."""
+        node = self.settings.node
+        family = socket.AF_INET6 if ":" in node.host else socket.AF_INET
+        address = (node.host, node.port)
+        self._listening = socket.create_server(address, family=family, backlog=_BACKLOG_OF_CONNECTIONS)
+        archive = open_archive(self.settings)
+        recover(archive)
+        archive.close()
+        for number in range(_workers(self.settings)):
+            self._processes.fork(f"worker {number + 1}", self._worker)
+        self._processes.fork("encoder", self._encoder)
+        host, port = self._listening.getsockname()[:2]
+        return host, port
+
+    def run(self) -> bool:
+        """Serve until a signal says to stop; False when a process could not be kept running."""
+        return self._processes.run(self._reload)
+
+    def _reload(self) -> bool:
+        settings = self._reread()
+        if settings is None:
+            return False
+        self.settings = settings
+        return True
+
+    def _worker(self) -> Role:
+        return _Worker(self.settings, self._reread, self._listening, self._bell, self._seats)
+
+    def _encoder(self) -> Role:
+        return _Encoder(self.settings, self._reread, self._bell)
+
+
+class _Worker:
+    """Serves associations from the socket that all workers share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings | None],
+        listening: socket.socket | None,
+        bell: Doorbell,
+        seats: Seats,
+    ) -> None:
+        self._reread, self._listening = reread, listening
+        self._node = Node(settings, bell, seats)
+
+    def start(self) -> None:
+        self._node.start(self._listening)
+
+    def reload(self) -> None:
+        settings = self._reread()
+        if settings is not None:
+            self._node.reload(settings)
+
+    def stop(self) -> None:
+        self._node.stop()
+
+
+class _Encoder:
+    """Encodes behind the workers."""
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell) -> None:
+        self._reread = reread
+        self._archive = open_archive(settings, bell)
+        self._encoder = Encoder(self._archive, bell)
+        self._thread = threading.Thread(target=self._encoder.run, name="encoder")
+
+    def start(self) -> None:
+        recover(self._archive)  # what this one's predecessor left, if it died
+        self._thread.start()
+
+    def reload(self) -> None:
+        settings = self._reread()
+        if settings is not None:
+            self._archive.policy = tuple(settings.policy)
+
+    def stop(self) -> None:
+        self._encoder.stop()
+        self._thread.join()
+        self._archive.close()
+
+
+def _workers(settings: Settings) -> int:
+    return (os.cpu_count() or 1) if settings.node.workers == "auto" else int(settings.node.workers)

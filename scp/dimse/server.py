@@ -36,7 +36,7 @@ _config.LOG_HANDLER_LEVEL = "none"
 class DimseServer:
     """Serves one archive under one AE title; settings may change while it runs."""
 
-    def __init__(self, archive: Archive, settings: Callable[[], Settings]) -> None:
+    def __init__(self, archive: Archive, settings: Callable[[], Settings], seats: object = None) -> None:
         self._archive = archive
         self._settings = settings
         self._ae = AE(settings().node.aet)
@@ -44,13 +44,13 @@ class DimseServer:
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION
         self._server: _Listener | None = None
 
-    def start(self) -> tuple[str, int]:
+    def start(self, listening: object = None) -> tuple[str, int]:
         """Listen; returns the address. Raises OSError when it cannot be bound."""
         node = self._settings().node
         self.apply_settings()
         self._server = _Listener(
             self._ae,
-            (node.host, node.port),
+            (node.host, 0 if listening is not None else node.port),
             node.aet,
             contexts=[build_context(VERIFICATION)],  # a placeholder: see _negotiate
             evt_handlers=[
@@ -59,6 +59,10 @@ class DimseServer:
             ],
             request_handler=_handler(self._services()),
         )
+        if listening is not None:
+            self._server.socket.close()
+            self._server.socket = listening
+            self._server.server_address = listening.getsockname()
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
         host, port = self._server.server_address[:2]
         return host, port

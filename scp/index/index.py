@@ -31,6 +31,14 @@ class Counts:
     instances: int
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many instances are pending, and their stored size in bytes."""
+
+    instances: int
+    size: int
+
+
 class Index(Protocol):
     """What is held, and how it is found (PS3.4 C.4).
 
@@ -63,6 +71,9 @@ class Index(Protocol):
 
     def pending(self, most: int) -> list[Instance]:
         """At most ``most`` of the instances that are pending, those that came first before others."""
+
+    def backlog(self) -> Waiting:
+        """How much is pending."""
 
     def sync(self) -> None:
         """Make all that was committed until now outlive a power cut.

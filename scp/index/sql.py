@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
 from scp.index import query as reading
 from scp.index import record as writing
 from scp.index.dialect import WRITES, connect, translated
-from scp.index.index import Counts, Statistic
+from scp.index.index import Counts, Statistic, Waiting
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY
 from scp.index.upgrade import upgrade
 from scp.model import Instance, Query
@@ -61,6 +61,13 @@ class SqlIndex:
         statement = select(*INSTANCE_COLUMNS).where(INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
         with self._read() as connection:
             return [writing.as_instance(row) for row in connection.execute(statement).mappings()]
+
+    def backlog(self) -> Waiting:
+        """See :meth:`scp.index.index.Index.backlog`."""
+        size = func.coalesce(func.sum(INSTANCE.c.stored_size), 0)
+        with self._read() as connection:
+            row = connection.execute(select(func.count(), size).where(INSTANCE.c.pending)).one()
+        return Waiting(int(row[0]), int(row[1]))
 
     def sync(self) -> None:
         """See :meth:`scp.index.index.Index.sync`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scp.archive import Archive, received_from, take_apart
+from scp.archive import Archive
 from scp.config import PolicyRule, Stage
 from scp.encoding.transcode import ways_out
 from scp.errors import ObjectMissing
@@ -13,6 +13,7 @@ from scp.keeping import keep
 from scp.model import Attempt, Facts, Instance, Provenance, Wishes
 from scp.objects import part10
 from scp.policy.rules import choose
+from scp.stored import received_from, take_apart
 from scp.syntaxes import BY_UID
 
 

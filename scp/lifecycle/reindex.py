@@ -50,9 +50,7 @@ def reindex(archive: Archive, progress: Progress) -> Outcome:
             runs[-1].writelines(f"{line}\n" for line in run)
         _record(archive, heapq.merge(*map(_lines, runs)), outcome)
     for instance in archive.index.all():
-        try:
-            archive.store.size(instance.key)
-        except ObjectMissing:
+        if not archive.has(instance.key):
             archive.index.remove(instance.sop_instance_uid)
             outcome.gone.append(instance.key)
     return outcome
@@ -72,7 +70,7 @@ def _read_all(archive: Archive, outcome: Outcome, progress: Progress) -> Iterato
         fields["received_at"] = instance.received_at.isoformat()
         return json.dumps([fields["received_at"], instance.sop_instance_uid, fields, held])
 
-    for line in each(read, archive.store.keys()):
+    for line in each(read, archive.keys()):
         progress.advance()
         if line:
             yield line

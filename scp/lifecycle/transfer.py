@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scp.archive import Archive, Outgoing, received_from, take_apart
+from scp.archive import Archive, Outgoing
 from scp.errors import NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
+from scp.stored import received_from, take_apart
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
 _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, is no instance

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import itertools
 import os
 import shutil
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from scp.errors import ObjectMissing, OutOfResources
+from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_folder
 from scp.spool import Buffer, mapped, slices
 
 _JOURNAL = ".incoming"
-_LOCK = "lock"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
 _FOLDER_TRIES = 5
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 class LocalStore:
@@ -55,10 +51,10 @@ class LocalStore:
             entry.unlink(missing_ok=True)  # of an unsettled put, and as a hard link what lies in its place
             _write(entry, data)
             self._place(entry, place)
-            _sync_folder(place.parent)
+            sync_folder(place.parent)
         except OSError as error:
             self._withdraw(entry, place, replaces)
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 raise OutOfResources(f"cannot store {key}: {error.strerror}") from error
             raise
         except BaseException:
@@ -75,14 +71,14 @@ class LocalStore:
         if not journal.is_dir():
             return
         self._entry("")  # claimed now: the loop holds the lock that claiming takes, and its body may put
-        with _locked(journal):
+        with locked(journal):
             for folder in sorted(path for path in journal.iterdir() if path.is_dir()):
-                with _locked(folder, wait=False) as alone:
+                with locked(folder, wait=False) as alone:
                     if alone:
                         yield from self._recover_folder(folder)
 
     def _recover_folder(self, folder: Path) -> Iterator[str]:
-        for entry in sorted(path for path in folder.iterdir() if path.name != _LOCK):
+        for entry in sorted(path for path in folder.iterdir() if path.name != LOCK):
             key = entry.name.replace(_SEPARATOR, "/")
             if _same_file(entry, self.root / key):
                 yield key
@@ -131,14 +127,14 @@ class LocalStore:
             if own is None:
                 return
             with contextlib.suppress(OSError):  # entries that were not settled keep the folder
-                if [path.name for path in own.iterdir()] == [_LOCK]:
+                if [path.name for path in own.iterdir()] == [LOCK]:
                     shutil.rmtree(own)
             os.close(self._own_lock)
 
     def _entry(self, key: str) -> Path:
         with self._lock:
             if self._own is None:
-                self._own, self._own_lock = _claim(self.root / _JOURNAL)
+                self._own, self._own_lock = claim(self.root / _JOURNAL)
         return self._own / key.replace("/", _SEPARATOR)
 
     def _check_room(self, size: int) -> None:
@@ -164,7 +160,7 @@ class LocalStore:
 
     def _move(self, link: Path, place: Path) -> None:
         with self._folders:
-            _make_folder(place.parent)
+            make_folder(place.parent)
             link.replace(place)
 
     def _withdraw(self, entry: Path | None, place: Path, replaces: bool) -> None:
@@ -193,52 +189,8 @@ def _write(path: Path, data: Buffer) -> None:
         os.fsync(file.fileno())
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder and every missing one above it durable.
-
-    One thread at a time: a folder that is there may be one that another has yet to sync.
-    """
-    missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except FileNotFoundError:
         return False
-
-
-def _claim(journal: Path) -> tuple[Path, int]:
-    """A journal folder of this process's own, locked for as long as it lives."""
-    folder = journal / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    journal.mkdir(parents=True, exist_ok=True)
-    with _locked(journal):  # or a recovery could take the folder for a dead process's
-        folder.mkdir()
-        descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return folder, descriptor
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder's lock; yields whether it was to be had."""
-    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)

@@ -50,7 +50,12 @@ class Part10:
 
 def pack(file: Part10) -> bytes:
     """The file's bytes, not wrapped."""
-    return _PREAMBLE + _meta(file) + file.dataset
+    return head(file) + file.dataset
+
+
+def head(file: Part10) -> bytes:
+    """What stands before the dataset in the file."""
+    return _PREAMBLE + _meta(file)
 
 
 def wrap(data: bytes, level: int | None) -> bytes:

@@ -1,0 +1,36 @@
+"""One process or thread tells another that there is something to do, without a queue and without polling."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+
+
+class Doorbell:
+    """Rung by any thread of this process, or of one that was forked from it; waited for by one."""
+
+    def __init__(self) -> None:
+        self._listens, self._rings = os.pipe()
+        os.set_blocking(self._listens, False)
+        os.set_blocking(self._rings, False)
+        self._poll = select.poll()  # not select: that one knows no descriptor above 1023
+        self._poll.register(self._listens, select.POLLIN)
+
+    def ring(self) -> None:
+        """Wake who waits, now or when it waits next."""
+        with contextlib.suppress(BlockingIOError):  # full: it has been rung enough
+            os.write(self._rings, b"!")
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is rung; False when the time is up first."""
+        ready = self._poll.poll(None if seconds is None else seconds * 1000)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._listens, 65_536):
+                pass
+        return bool(ready)
+
+    def close(self) -> None:
+        """Let go of its descriptors."""
+        os.close(self._listens)
+        os.close(self._rings)

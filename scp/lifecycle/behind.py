@@ -1,0 +1,123 @@
+"""Encoding behind the response: what landed as received gets the form that its rule asks for.
+
+There is no queue: what is to be done is a query (``Index.pending``), so this may be killed at any moment and
+started again. Order, for each batch: new forms durable and proven → the index names them → that is durable
+→ old files removed, full segments of the landing log freed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import structlog
+
+from scp.archive import Archive
+from scp.doorbell import Doorbell
+from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
+from scp.model import Instance
+from scp.objects.landing import is_landed, segment_of
+
+# One commit and one sync for so many objects, or so many bytes of them.
+_BATCH, _BATCH_BYTES = 64, 64 << 20
+_ROUNDS_BEFORE_FREEING = 8
+_RETRY_SECONDS = 5.0
+_ALL = 10**9
+
+
+class Encoder:
+    """Encodes what is pending until it is told to stop; one for an archive, in a process of its own.
+
+    It yields to receiving: its threads run when nobody else wants the core, and the bound on the backlog
+    sees to it that they are not starved for ever.
+    """
+
+    def __init__(self, archive: Archive, bell: Doorbell) -> None:
+        self._archive = archive
+        self._bell = bell
+        self._stopped = threading.Event()
+        self._given_up: set[str] = set()  # what cannot be read: told once, and left to verify
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=_yield_to_others)
+
+    def stop(self) -> None:
+        """Make :meth:`run` return once its batch is done."""
+        self._stopped.set()
+        self._bell.ring()
+
+    def run(self) -> None:
+        """Work, and wait for work, until stopped."""
+        rounds = 0
+        while not self._stopped.is_set():
+            try:
+                busy = self._round()
+                rounds += 1
+                if not busy or rounds % _ROUNDS_BEFORE_FREEING == 0:
+                    self.free()
+            except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
+                structlog.get_logger("zscp").error("encoding waits", exc_info=error)
+                self._bell.wait(_RETRY_SECONDS)
+                continue
+            if not busy:
+                self._bell.wait()
+        self._pool.shutdown()
+
+    def _round(self) -> bool:
+        """One batch; False when there was nothing to do. Raises OutOfResources."""
+        batch = self._batch()
+        changes = [change for change in self._pool.map(self._encoded, batch) if change is not None]
+        if changes:
+            self._archive.swap(changes)
+        return bool(batch)
+
+    def _batch(self) -> list[Instance]:
+        found = self._archive.index.pending(_BATCH + len(self._given_up))
+        return list(_first_bytes(one for one in found if one.key not in self._given_up))
+
+    def _encoded(self, instance: Instance) -> tuple[Instance, Instance] | None:
+        try:
+            return instance, self._archive.encode(instance)
+        except OutOfResources:
+            raise
+        except ObjectMissing:
+            pass  # deleted or replaced since it was found: then it is pending no more
+        except ObjectDamaged as error:
+            structlog.get_logger("zscp").error(
+                "cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error)
+            )
+        except Exception as error:  # noqa: BLE001 - one object must not stop all others
+            structlog.get_logger("zscp").error(
+                "encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error
+            )
+        self._given_up.add(instance.key)
+        return None
+
+    def free(self) -> None:
+        """Free the segments of the landing log that hold nothing any more."""
+        landing = self._archive.landing
+        if landing is not None:
+            waiting = self._archive.index.pending(_ALL)
+            self._archive.index.sync()
+            landing.free({segment_of(one.key) for one in waiting if is_landed(one.key)})
+
+
+def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:
+    size = 0
+    for instance in instances:
+        yield instance
+        size += instance.received_size
+        if size >= _BATCH_BYTES:
+            return
+
+
+def _yield_to_others() -> None:
+    """Run this thread when nobody else wants the core.
+
+    Only the threads that encode: the one that commits holds the index's lock, and whoever waits for that
+    must not wait for an idle core.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -1,0 +1,73 @@
+"""Folders that outlive a power cut, and folders that belong to a process for as long as it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+LOCK = "lock"
+# What says that there is no room, or no disk that works; everything else is a fault of another kind.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and every missing one above it durable.
+
+    One thread at a time: a folder that is there may be one that another has yet to sync.
+    """
+    missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def claim(parent: Path) -> tuple[Path, int]:
+    """A folder of this process's own below ``parent``, and the descriptor that locks it."""
+    folder = parent / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    parent.mkdir(parents=True, exist_ok=True)
+    with locked(parent):  # or a recovery could take the folder for a dead process's
+        folder.mkdir()
+        descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return folder, descriptor
+
+
+def folders_of_the_dead(parent: Path) -> Iterator[Path]:
+    """The folders that processes left behind, each locked until the next one is asked for."""
+    if not parent.is_dir():
+        return
+    with locked(parent):
+        folders = sorted(path for path in parent.iterdir() if path.is_dir())
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError), locked(folder, wait=False) as alone:
+            if alone:
+                yield folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder's lock; yields whether it was to be had."""
+    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""A stored file read back: as a row of the index, and as what was received."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from scp.encoding.dataset import SplitDataset, split
+from scp.encoding.facts import facts_of
+from scp.encoding.transcode import transcoded
+from scp.errors import CodecError, ObjectDamaged, UnreadableDataset
+from scp.model import Facts, Instance, Provenance, Received
+from scp.objects.part10 import Part10
+from scp.spool import sha256
+from scp.syntaxes import lookup
+
+
+def take_apart(received: Received) -> tuple[SplitDataset | None, Facts]:
+    """A received dataset split around its pixels, and what is known of it; no dataset makes it fail."""
+    try:
+        parts = split(received.dataset, lookup(received.transfer_syntax))
+        return parts, facts_of(received, parts)
+    except (UnreadableDataset, ValueError) as error:
+        return None, facts_of(received, None, str(error))
+
+
+def provenance_of(file: Part10) -> Provenance:
+    """What zscp remembers of a stored file. Raises ObjectDamaged where it says nothing."""
+    if file.provenance is None:
+        raise ObjectDamaged("zscp's private information is missing from its File Meta Information")
+    return file.provenance
+
+
+def facts_of_stored(file: Part10) -> Facts:
+    """The facts of the object as it came in, from its stored form."""
+    known = provenance_of(file)
+    return replace(
+        take_apart(_as_it_is(file, known))[1],
+        transfer_syntax=known.transfer_syntax,
+        size=known.size,
+        readable=known.readable,
+        fault=known.fault,
+    )
+
+
+def received_from(file: Part10, aet: str) -> Received:
+    """A file as if ``aet`` received it now; one that an archive like this wrote, as that one had.
+
+    Where the received codestream was replaced, what is stored counts as received.
+    """
+    known = file.provenance
+    if known is None:
+        uids = (file.sop_class_uid, file.sop_instance_uid)
+        return Received(*uids, file.transfer_syntax, file.dataset, file.source_aet, aet, datetime.now(UTC))
+    if file.transfer_syntax == known.transfer_syntax:
+        stored = _as_it_is(file, known)
+        if stored.sha256 == known.sha256:
+            return stored
+    try:
+        dataset = transcoded(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
+    except CodecError:
+        dataset = b""
+    if sha256(dataset) != known.sha256:
+        return _as_it_is(file, known)
+    return _as_it_is(replace(file, transfer_syntax=known.transfer_syntax, dataset=dataset), known)
+
+
+def _as_it_is(file: Part10, known: Provenance) -> Received:
+    return Received(
+        file.sop_class_uid,
+        file.sop_instance_uid,
+        file.transfer_syntax,
+        file.dataset,
+        known.calling_aet,
+        known.called_aet,
+        known.received_at,
+    )
+
+
+def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) -> Instance:
+    """The index row of a stored file of ``size`` bytes with this SHA-256.
+
+    Without a ``digest`` the dataset within the file is the received one, and is checked by that one's.
+    """
+    known = provenance_of(file)
+    return Instance(
+        sop_class_uid=file.sop_class_uid,
+        sop_instance_uid=file.sop_instance_uid,
+        study_instance_uid=facts.attributes.get("StudyInstanceUID", ""),
+        series_instance_uid=facts.attributes.get("SeriesInstanceUID", ""),
+        key=key,
+        form=known.form,
+        transfer_syntax=file.transfer_syntax,
+        stored_size=size,
+        stored_sha256=digest,
+        received_transfer_syntax=known.transfer_syntax,
+        received_size=known.size,
+        received_sha256=known.sha256,
+        received_at=known.received_at,
+        calling_aet=known.calling_aet,
+        rule=known.rule,
+        readable=known.readable,
+    )
