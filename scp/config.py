@@ -195,7 +195,10 @@ DEFAULT_POLICY: tuple[PolicyRule, ...] = (
         match={"transfer_syntax": _COMPRESSED},
         stages=(Stage(forms=("received",), wrap="auto"),),
     ),
-    PolicyRule(name="everything else", stages=(Stage(forms=("received",)), Stage(forms=("htj2k",), after="0s"))),
+    PolicyRule(
+        name="everything else",
+        stages=(Stage(forms=("received",)), Stage.model_validate({"form": "htj2k", "after": "0s"})),
+    ),
 )
 
 

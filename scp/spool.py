@@ -28,7 +28,7 @@ _folder: Path | None = None
 def keep_in(folder: Path | None) -> None:
     """Where files are made from now on, process-wide as :data:`tempfile.tempdir` is; None: there.
 
-    The object store's own disk is right: what is spooled is about to be written there, and /tmp may be memory.
+    The object store's own disk is right: what is spooled will be written there, and /tmp may be memory.
     """
     global _folder  # noqa: PLW0603 - one for the process, set by who composes it
     _folder = folder

@@ -200,7 +200,7 @@ class LandingLog:
             self._own, self._own_lock = claim(self.root / FOLDER)
             sync_folder(self._own.parent)
         path = self._own / f"{next(self._serials):06}.log"
-        free = next(self._own.glob("free-*.log"), None)
+        free = next(self._own.glob("*.spare"), None)
         if free is not None:
             free.rename(path)
         else:
@@ -244,8 +244,8 @@ def _free(path: Path) -> None:
     """Give a segment back to its process, or remove it: the readers of its records look them up again."""
     folder = path.parent
     with suppress(FileNotFoundError):
-        if len(list(folder.glob("free-*.log"))) < _SPARE:
-            path.rename(folder / f"free-{secrets.token_hex(4)}.log")
+        if len(list(folder.glob("*.spare"))) < _SPARE:
+            path.rename(folder / f"{secrets.token_hex(4)}.spare")
         else:
             path.unlink()
         path.with_suffix(".sealed").unlink()

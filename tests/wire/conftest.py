@@ -81,7 +81,9 @@ def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
     """A configuration in a folder, on loopback, on a free port; ``tables`` go over it."""
     plain: dict[str, Any] = {
         "node": {"host": "127.0.0.1", "port": 0},
-        "storage": {"url": f"file://{root}/objects", "reserve": 0},
+        # Encoded before the response: what is stored is there at once, in its form. tests/wire/test_behind.py
+        # is about the other way.
+        "storage": {"url": f"file://{root}/objects", "reserve": 0, "backlog": 0},
         "index": {"url": f"sqlite:///{root}/index.db"},
     }
     merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}

@@ -363,7 +363,7 @@ def test_reserve_is_reached(start: Starter, tmp_path: Path, monkeypatch: pytest.
     node.keep(image())
 
 
-@pytest.mark.parametrize("where", ["_write", "_sync_folder", "_place"])
+@pytest.mark.parametrize("where", ["_write", "sync_folder", "_place"])
 def test_disk_is_full(node: RunningNode, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """At each step of a store: nothing of it stays, and what was there stays."""
     target = local.LocalStore if where == "_place" else local

@@ -1,0 +1,277 @@
+"""The landing log: durable with one sync, found again after any death, freed when nothing names it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scp.errors import ObjectMissing, OutOfResources
+from scp.objects import landing
+from scp.objects.landing import LandingLog, is_landed, segment_of
+from scp.objects.sync import GroupSync
+
+HEAD, SIZE = b"head of a file", 1 << 20
+
+
+def dataset(number: int, size: int = 30_000) -> bytes:
+    return bytes([number % 256]) * size
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[LandingLog]:
+    one = LandingLog(tmp_path, segment=SIZE)
+    yield one
+    one.close()
+
+
+def segments(root: Path, pattern: str = "*.log") -> list[str]:
+    return sorted(path.name for path in (root / landing.FOLDER).glob(f"*/{pattern}"))
+
+
+def nothing() -> None:
+    """What a test with no index syncs."""
+
+
+def test_what_is_appended_is_there(log: LandingLog) -> None:
+    keys = [log.append(HEAD, dataset(n)) for n in range(10)]
+    assert len(set(keys)) == 10
+    for number, key in enumerate(keys):
+        assert is_landed(key)
+        assert log.get(key) == HEAD + dataset(number)
+    assert sorted(log.keys()) == sorted(keys)
+    assert len({segment_of(key) for key in keys}) == 1
+
+
+def test_records_share_no_block(log: LandingLog) -> None:
+    """A block of what is acknowledged is never written again: a torn write would take it along."""
+    ends = [0]
+    for size in (1, 4096, 5000, 4095, 1):
+        key = log.append(HEAD, dataset(1, size))
+        at, length = map(int, key.rpartition("/")[2].removesuffix(".dcm").split("-"))
+        assert (at - landing._HEADER) // 4096 > ends[-1] // 4096
+        ends.append(at + length - 1)
+
+
+def test_another_process_reads_it(log: LandingLog, tmp_path: Path) -> None:
+    key = log.append(HEAD, dataset(3))
+    assert LandingLog(tmp_path).get(key) == HEAD + dataset(3)
+
+
+@pytest.mark.parametrize(
+    "key", [".landing/1-a/000001/0-1.dcm", ".landing/../x", "aa/bb", ".landing/1/2/3.dcm"]
+)
+def test_what_is_not_there_is_missing(log: LandingLog, key: str) -> None:
+    with pytest.raises(ObjectMissing):
+        log.get(key)
+
+
+def test_full_segments_are_freed_and_used_again(log: LandingLog, tmp_path: Path) -> None:
+    keys = []
+    for number in range(80):
+        keys.append(log.append(HEAD, dataset(number)))
+        log.recorded(keys[-1])
+    used = {segment_of(key) for key in keys}
+    assert len(used) == len(segments(tmp_path)) == 3
+    log.free({segment_of(keys[0])})
+    assert log.get(keys[0]) == HEAD + dataset(0)
+    second = next(key for key in keys if segment_of(key) != segment_of(keys[0]))
+    with pytest.raises(ObjectMissing):
+        log.get(second)
+    assert log.get(keys[-1]) == HEAD + dataset(79), "it is being filled"
+    assert len(segments(tmp_path, "*.spare")) == 1
+    before = set(log.keys())
+    again = [log.append(HEAD, dataset(number, 100)) for number in range(200)]
+    assert segments(tmp_path, "*.spare") == []
+    assert set(log.keys()) == before | set(again), "nothing of a segment's former use is a record"
+
+
+def test_a_segment_with_a_record_that_is_not_in_the_index_yet_is_not_freed(log: LandingLog) -> None:
+    first = log.append(HEAD, dataset(1))
+    while segment_of(log.append(HEAD, dataset(2))) == segment_of(first):
+        pass
+    log.free(set())
+    assert log.get(first) == HEAD + dataset(1)
+    for key in log.keys():
+        log.recorded(key)
+    log.free(set())
+    with pytest.raises(ObjectMissing):
+        log.get(first)
+
+
+def test_threads_append_at_once(log: LandingLog) -> None:
+    keys: dict[str, bytes] = {}
+    lock = threading.Lock()
+
+    def work(number: int) -> None:
+        for turn in range(20):
+            content = os.urandom(3000 + number * turn)
+            key = log.append(HEAD, content)
+            log.recorded(key)
+            with lock:
+                keys[key] = HEAD + content
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys) == 160
+    assert all(log.get(key) == content for key, content in keys.items())
+
+
+# -- sync ------------------------------------------------------------------------------------------------
+
+
+def test_one_sync_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs, go = [], threading.Event()
+
+    def fdatasync(_descriptor: int) -> None:
+        syncs.append(1)
+        go.wait(10)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    group = GroupSync(0)
+    threads = [threading.Thread(target=group.wait) for _ in range(10)]
+    threads[0].start()
+    while not syncs:
+        pass
+    for thread in threads[1:]:
+        thread.start()
+    while group._asked < 10:
+        pass
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(syncs) == 2, "the nine came while the first ran, and share the next"
+
+
+def test_a_sync_that_failed_is_never_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = iter([OSError(errno.EIO, "broken"), None, None])
+
+    def fdatasync(_descriptor: int) -> None:
+        fault = next(faults)
+        if fault:
+            raise fault
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    group = GroupSync(0)
+    for _ in range(3):
+        with pytest.raises(OSError, match="broken"):
+            group.wait()
+
+
+@pytest.mark.parametrize("name", ["pwritev", "fdatasync", "posix_fallocate"])
+def test_a_disk_that_fails_takes_no_object_and_recovers(
+    log: LandingLog, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kept = log.append(HEAD, dataset(1)) if name != "posix_fallocate" else ""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, fails)
+        with pytest.raises(OutOfResources, match="No space"):
+            log.append(HEAD, dataset(2))
+    key = log.append(HEAD, dataset(3))
+    assert log.get(key) == HEAD + dataset(3)
+    if kept:
+        assert segment_of(key) != segment_of(kept), "a segment whose sync failed is not written to"
+        assert log.get(kept) == HEAD + dataset(1)
+
+
+def test_a_write_that_is_cut_short_goes_on(log: LandingLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, parts, at: real(fd, [b"".join(parts)[:1000]], at))
+    assert log.get(log.append(HEAD, dataset(7))) == HEAD + dataset(7)
+
+
+def test_a_reserve_is_left_free(tmp_path: Path) -> None:
+    log = LandingLog(tmp_path, reserve=1 << 60, segment=SIZE)
+    with pytest.raises(OutOfResources, match=r"storage\.reserve keeps"):
+        log.append(HEAD, b"x")
+
+
+# -- recovery --------------------------------------------------------------------------------------------
+
+
+def died(root: Path, script: str) -> None:
+    head = f"""
+        import os
+        from pathlib import Path
+        from scp.objects.landing import LandingLog
+        log = LandingLog(Path({str(root)!r}), segment={SIZE})
+        keys = [log.append(b"head", bytes([n]) * 30_000) for n in range(5)]
+    """
+    code = textwrap.dedent(head) + textwrap.dedent(script) + "\nos._exit(9)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False, capture_output=True
+    )
+    assert done.returncode == 9, done.stderr
+
+
+def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
+    died(tmp_path, "")
+    log, synced = LandingLog(tmp_path), []
+    found = list(log.recover(lambda: synced.append(1)))
+    assert [log.get(key) for key in found] == [b"head" + bytes([n]) * 30_000 for n in range(5)]
+    assert synced == [1]
+    assert list(log.recover(nothing)) == [], "once"
+    log.free({segment_of(found[0])})
+    assert log.get(found[0]) == b"head" + bytes(30_000)
+    log.free(set())
+    assert segments(tmp_path) == []
+
+
+def test_recovery_that_breaks_off_begins_anew(tmp_path: Path) -> None:
+    """Nothing may be freed before all of it is in the index for good."""
+    died(tmp_path, "")
+    log = LandingLog(tmp_path)
+    half = log.recover(nothing)
+    next(half)
+    half.close()
+    log.free(set())
+    assert len(list(log.recover(nothing))) == 5
+
+
+def test_a_living_process_is_left_alone(log: LandingLog, tmp_path: Path) -> None:
+    key = log.append(HEAD, dataset(1))
+    log.recorded(key)
+    other = LandingLog(tmp_path)
+    assert list(other.recover(nothing)) == []
+    other.free(set())
+    assert log.get(key) == HEAD + dataset(1)
+
+
+@pytest.mark.parametrize("at", [0, 10, 60, 3000, 20_000])
+def test_a_torn_record_hides_none_behind_it(tmp_path: Path, at: int) -> None:
+    """Of two that were written at once, the later may be whole and acknowledged, and the earlier not."""
+    died(tmp_path, "")
+    log = LandingLog(tmp_path)
+    keys = sorted(log.keys(), key=lambda key: int(key.rpartition("/")[2].split("-")[0]))
+    path = tmp_path / f"{segment_of(keys[1])}.log"
+    content = bytearray(path.read_bytes())
+    start = int(keys[1].rpartition("/")[2].split("-")[0]) - landing._HEADER
+    content[start + at : start + at + 5000] = bytes(5000)
+    path.write_bytes(content)
+    found = set(log.recover(nothing))
+    assert {keys[0], *keys[2:]} <= found
+    assert (keys[1] in found) == (at >= 60), "its head shows; what is behind, only the dataset's digest does"
+
+
+def test_closed_it_needs_no_recovery(tmp_path: Path) -> None:
+    log = LandingLog(tmp_path, segment=SIZE)
+    log.recorded(log.append(HEAD, dataset(1)))
+    log.close()
+    later = LandingLog(tmp_path)
+    assert list(later.recover(nothing)) == []
+    later.free(set())
+    assert segments(tmp_path) == []
