@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from scp.config import PolicyRule
-from scp.encoding.dataset import SplitDataset, split
-from scp.encoding.facts import facts_of
+from scp.encoding.facts import survey
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoded, ways_out
 from scp.errors import (
@@ -28,7 +27,6 @@ from scp.errors import (
     ObjectMissing,
     UidMismatch,
     UnidentifiedDataset,
-    UnreadableDataset,
 )
 from scp.index.index import Index
 from scp.keeping import StoredForm, keep
@@ -91,13 +89,13 @@ class Archive:
         """
         if not received.dataset or not received.sop_instance_uid:
             raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
-        parts, facts = take_apart(received)
+        facts = survey(received)
         _check_uids(received, facts)
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
             held = self.index.held(received.sop_instance_uid)
             if held is not None and (settled := self._duplicate(received, held)):
                 return settled
-            form = keep(received, parts, facts, choose(self.policy, facts))
+            form = keep(received, facts, choose(self.policy, facts))
             return self._commit(received, facts, form)
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
@@ -235,15 +233,6 @@ class Archive:
         return _facts_of_stored(self._read(instance)[1])
 
 
-def take_apart(received: Received) -> tuple[SplitDataset | None, Facts]:
-    """A received dataset split around its pixels, and what is known of it; no dataset makes it fail."""
-    try:
-        parts = split(received.dataset, lookup(received.transfer_syntax))
-        return parts, facts_of(received, parts)
-    except (UnreadableDataset, ValueError) as error:
-        return None, facts_of(received, None, str(error))
-
-
 def _check_uids(received: Received, facts: Facts) -> None:
     """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing."""
     for keyword, commanded in (
@@ -260,7 +249,7 @@ def _facts_of_stored(file: Part10) -> Facts:
     known = _provenance(file)
     stored = _as_received(file, known, file.transfer_syntax, file.dataset)
     return replace(
-        take_apart(stored)[1],
+        survey(stored),
         transfer_syntax=known.transfer_syntax,
         size=known.size,
         readable=known.readable,

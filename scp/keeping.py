@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from scp.config import PolicyRule, Stage
-from scp.encoding.dataset import SplitDataset
+from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.forms import Encoded, encoded, prove
-from scp.errors import CannotEncode, NotReproduced, ObjectDamaged
+from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
+from scp.syntaxes import lookup
 
 # The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
 _LEVEL = 3
@@ -40,12 +41,15 @@ class StoredForm:
     wrapped: bool
 
 
-def keep(received: Received, parts: SplitDataset | None, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+def keep(received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
     """The stored form of a received object under the rule that applies to it; None is as received.
+
+    ``facts`` are those of a survey of it.
 
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.on_receive if rule else _AS_RECEIVED
+    parts = _parts(received) if facts.readable else None
     asked = _Candidates(received, parts, _provenance(received, facts, rule.name if rule else ""), stage)
     best: StoredForm | None = None
     for found in asked.try_forms(stage.forms):
@@ -58,6 +62,13 @@ def keep(received: Received, parts: SplitDataset | None, facts: Facts, rule: Pol
             or asked.as_received()
         )
     return asked.recorded(best)
+
+
+def _parts(received: Received) -> SplitDataset | None:
+    try:
+        return split(received.dataset, lookup(received.transfer_syntax))
+    except (UnreadableDataset, ValueError):
+        return None
 
 
 def _provenance(received: Received, facts: Facts, rule: str) -> Provenance:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scp.archive import Archive, received_from, take_apart
+from scp.archive import Archive, received_from
 from scp.config import PolicyRule, Stage
+from scp.encoding.facts import survey
 from scp.encoding.transcode import ways_out
 from scp.errors import ObjectMissing
 from scp.keeping import keep
@@ -74,9 +75,9 @@ def _stored(archive: Archive, instance: Instance) -> Explanation:
 
 def _would_be(archive: Archive, data: bytes, aet: str) -> Explanation:
     received = received_from(part10.unpack(data), aet)
-    parts, facts = take_apart(received)
+    facts = survey(received)
     rule = choose(archive.policy, facts)
-    form = keep(received, parts, facts, rule)
+    form = keep(received, facts, rule)
     return Explanation(
         received.sop_instance_uid,
         form.provenance,

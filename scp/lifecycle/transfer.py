@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scp.archive import Archive, Outgoing, received_from, take_apart
+from scp.archive import Archive, Outgoing, received_from
+from scp.encoding.facts import survey
 from scp.errors import NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
@@ -64,7 +65,7 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
 
 def _by_its_own_uids(received: Received) -> Received:
     """A file's meta information may be wrong or poor; what counts is what the dataset says it is."""
-    attributes = take_apart(received)[1].attributes
+    attributes = survey(received).attributes
     return replace(
         received,
         sop_class_uid=attributes.get("SOPClassUID") or received.sop_class_uid,
