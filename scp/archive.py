@@ -16,6 +16,7 @@ from typing import Literal
 
 from scp.backlog import Backlog
 from scp.config import PolicyRule, Stage
+from scp.encoding.facts import survey
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoded, ways_out
 from scp.errors import (
@@ -37,7 +38,7 @@ from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, object_key, siblings_prefix
 from scp.policy.rules import choose
 from scp.spool import Buffer, sha256
-from scp.stored import facts_of_stored, instance_of, provenance_of, received_from, take_apart
+from scp.stored import facts_of_stored, instance_of, provenance_of, received_from
 from scp.syntaxes import lookup
 
 Duplicates = Literal["replace", "keep", "reject"]
@@ -106,7 +107,7 @@ class Archive:
         """
         if not received.dataset or not received.sop_instance_uid:
             raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
-        parts, facts = take_apart(received)
+        facts = survey(received)
         _check_uids(received, facts)
         rule = choose(self.policy, facts)
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
@@ -116,7 +117,7 @@ class Archive:
             stage = self._stage_before_response(received, rule)
             if stage is AS_RECEIVED and self.landing is not None and len(received.dataset) <= LARGEST:
                 return self._land(received, facts, rule, self.landing)
-            form = keep(received, parts, facts, rule, stage)
+            form = keep(received, facts, rule, stage)
             return self._commit(received, facts, form, pending=stage is not _settled(rule))
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
@@ -212,9 +213,9 @@ class Archive:
         """
         instance, file = self._read(instance)
         received = received_from(file, "")
-        parts, facts = take_apart(received)
+        facts = survey(received)
         rule = choose(self.policy, facts)
-        form = keep(received, parts, facts, rule, _settled(rule))
+        form = keep(received, facts, rule, _settled(rule))
         if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
             return replace(instance, pending=False)  # no gain: it stays as it is
         return self._put(received, facts, form)

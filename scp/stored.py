@@ -5,23 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from scp.encoding.dataset import SplitDataset, split
-from scp.encoding.facts import facts_of
+from scp.encoding.facts import survey
 from scp.encoding.transcode import transcoded
-from scp.errors import CodecError, ObjectDamaged, UnreadableDataset
+from scp.errors import CodecError, ObjectDamaged
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.spool import sha256
-from scp.syntaxes import lookup
-
-
-def take_apart(received: Received) -> tuple[SplitDataset | None, Facts]:
-    """A received dataset split around its pixels, and what is known of it; no dataset makes it fail."""
-    try:
-        parts = split(received.dataset, lookup(received.transfer_syntax))
-        return parts, facts_of(received, parts)
-    except (UnreadableDataset, ValueError) as error:
-        return None, facts_of(received, None, str(error))
 
 
 def provenance_of(file: Part10) -> Provenance:
@@ -35,7 +24,7 @@ def facts_of_stored(file: Part10) -> Facts:
     """The facts of the object as it came in, from its stored form."""
     known = provenance_of(file)
     return replace(
-        take_apart(_as_it_is(file, known))[1],
+        survey(_as_it_is(file, known)),
         transfer_syntax=known.transfer_syntax,
         size=known.size,
         readable=known.readable,

@@ -19,11 +19,11 @@ from pydicom.sequence import Sequence
 from scp.config import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, deflate, encoding_of, inflate, split
 from scp.encoding.elements import CANONICAL, UNDEFINED, Encoding, element_header
-from scp.encoding.facts import facts_of
+from scp.encoding.facts import survey
 from scp.encoding.transcode import transcoded
-from scp.errors import ObjectDamaged, UnreadableDataset
+from scp.errors import ObjectDamaged
 from scp.keeping import StoredForm, keep
-from scp.model import Facts, Received
+from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
@@ -86,18 +86,14 @@ def as_received(
     return Received(sop_class, sop_instance, transfer_syntax, dataset, "MODALITY", "ZSCP", WHEN)
 
 
-def taken_apart(object_: Received) -> tuple[SplitDataset | None, Facts]:
-    """What the archive makes of a received object before it keeps it."""
-    try:
-        parts = split(object_.dataset, lookup(object_.transfer_syntax))
-    except UnreadableDataset as error:
-        return None, facts_of(object_, None, str(error))
-    return parts, facts_of(object_, parts)
+def parts_of(object_: Received) -> SplitDataset:
+    """A received object split around its pixels."""
+    return split(object_.dataset, lookup(object_.transfer_syntax))
 
 
 def kept(object_: Received, stage: Stage) -> StoredForm:
     """A received object through all of :func:`scp.keeping.keep`."""
-    return keep(object_, *taken_apart(object_), PolicyRule(name="test", stages=(stage,)))
+    return keep(object_, survey(object_), PolicyRule(name="test", stages=(stage,)))
 
 
 @dataclass(frozen=True)

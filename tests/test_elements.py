@@ -17,6 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
+from scp.encoding.conversion import convert, edited
 from scp.encoding.dataset import encoding_of, inflate
 from scp.encoding.elements import (
     CANONICAL,
@@ -24,8 +25,6 @@ from scp.encoding.elements import (
     IMPLICIT_LITTLE,
     UNDEFINED,
     Encoding,
-    convert,
-    edited,
     element_header,
     walk,
 )

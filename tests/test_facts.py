@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import Shape, as_received, bundled, element, item, phantom, received, sequence, taken_apart
+from objects import Shape, as_received, bundled, element, item, phantom, received, sequence
 from pydicom import dcmread
 
-from scp.encoding.facts import facts_of
+from scp.encoding.facts import survey
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
 
 def facts(*elements: bytes):
-    return taken_apart(as_received(b"".join(elements), EXPLICIT))[1]
+    return survey(as_received(b"".join(elements), EXPLICIT))
 
 
 def test_values_are_text() -> None:
@@ -88,15 +88,15 @@ def test_what_is_malformed_is_left_out() -> None:
 def test_of_what_is_unreadable_the_beginning_is_read(size: int) -> None:
     whole = phantom(Shape(), IMPLICIT).dataset
     object_ = as_received(whole[:size], IMPLICIT)
-    found = facts_of(object_, None, "why")
-    assert (found.readable, found.fault, found.size) == (False, "why", size)
+    found = survey(object_)
+    assert (found.readable, bool(found.fault), found.size) == (not size, bool(size), size)
     if size >= 200:
         assert found.attributes["Modality"] == "OT"
 
 
 @pytest.mark.parametrize("path", bundled(), ids=lambda path: path.name)
 def test_any_file_has_facts(path: Path) -> None:
-    found = taken_apart(received(path))[1]
+    found = survey(received(path))
     assert all(isinstance(value, str) for value in dict(found.attributes).values())
     read = dcmread(path, stop_before_pixels=True)
     if "SOPInstanceUID" in read:

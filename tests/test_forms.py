@@ -18,10 +18,10 @@ from objects import (
     element,
     item,
     kept,
+    parts_of,
     phantom,
     received,
     restored,
-    taken_apart,
 )
 
 from scp.config import Stage
@@ -30,7 +30,7 @@ from scp.encoding import forms
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import join, split
 from scp.encoding.elements import CANONICAL, walk
-from scp.encoding.facts import facts_of
+from scp.encoding.facts import survey
 from scp.encoding.transcode import encapsulated, native, transcoded, ways_out
 from scp.errors import CannotDecode, CannotEncode, NotReproduced
 from scp.model import Received, Wishes
@@ -116,7 +116,7 @@ def test_the_usual_is_kept_in_the_form_that_was_asked_for(
         pytest.skip(f"{form} does not take it")
     for syntax in NATIVE:
         object_ = phantom(replace(shape, noise=0), syntax)
-        parts, _ = taken_apart(object_)
+        parts = parts_of(object_)
         encoded = forms.encoded(form, object_, parts)
         assert encoded.form == form
         assert lookup(encoded.transfer_syntax).content is Content.LOSSLESS
@@ -176,7 +176,7 @@ def test_what_may_be_lossy_keeps_its_codestream(form: str, lossy: str) -> None:
     file = part10.unpack(found.data)
     assert (file.transfer_syntax, file.dataset) == (lossy, stream)
     with pytest.raises(CannotEncode):
-        forms.encoded("htj2k", object_, taken_apart(object_)[0])
+        forms.encoded("htj2k", object_, parts_of(object_))
 
 
 def test_proof_fails_for_anything_else() -> None:
@@ -232,13 +232,13 @@ def test_colour_out_of_planes_is_described_as_it_is() -> None:
     )
     object_ = phantom(shape)
     file = part10.unpack(kept(object_, Stage(forms=("htj2k",))).data)
-    facts = facts_of(object_, split(file.dataset, lookup(HTJ2K)))
+    facts = survey(as_received(file.dataset, HTJ2K))
     assert (facts.attributes["PhotometricInterpretation"], facts.attributes["PlanarConfiguration"]) == (
         "YBR_RCT",
         "0",
     )
     unrestored = transcoded(file.dataset, HTJ2K, EXPLICIT, None)
-    facts = facts_of(object_, split(unrestored, lookup(EXPLICIT)))
+    facts = survey(as_received(unrestored, EXPLICIT))
     assert (facts.attributes["PhotometricInterpretation"], facts.attributes["PlanarConfiguration"]) == (
         "RGB",
         "0",

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from objects import Shape, as_received, assert_restored, corpus, kept, phantom, received, taken_apart
+from objects import Shape, as_received, assert_restored, corpus, kept, phantom, received
 
 from scp.config import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.facts import survey
 from scp.errors import CannotDecode, CannotEncode
 from scp.keeping import StoredForm, keep
 from scp.objects import part10
@@ -184,7 +185,7 @@ def test_level_and_effort_are_heeded() -> None:
 
 def test_without_a_rule_it_is_kept_as_received() -> None:
     object_ = phantom(IMAGE)
-    found = keep(object_, *taken_apart(object_), None)
+    found = keep(object_, survey(object_), None)
     assert (found.encoded.form, found.provenance.rule, found.wrapped) == ("received", "", False)
 
 
@@ -196,8 +197,8 @@ def test_one_taken_at_once_leaves_no_history_in_the_file() -> None:
 
 def kept_by_default(path: Path) -> tuple[int, int, StoredForm]:
     object_ = received(path)
-    parts, facts = taken_apart(object_)
-    found = keep(object_, parts, facts, choose(DEFAULT_POLICY, facts))
+    facts = survey(object_)
+    found = keep(object_, facts, choose(DEFAULT_POLICY, facts))
     return len(object_.dataset), len(found.data), found
 
 
@@ -212,6 +213,6 @@ def test_what_the_default_policy_saves(folder: str, at_most: float) -> None:
 
 def test_the_default_policy_leaves_what_came_compressed() -> None:
     stream = phantom(IMAGE)
-    rule = choose(DEFAULT_POLICY, taken_apart(as_received(stream.dataset, JPEGLS))[1])
+    rule = choose(DEFAULT_POLICY, survey(as_received(stream.dataset, JPEGLS)))
     assert isinstance(rule, PolicyRule)
     assert rule.on_receive.forms == ("received",)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from objects import Shape, corpus, phantom, received, taken_apart
+from objects import Shape, corpus, phantom, received
 
 from scp.config import DEFAULT_POLICY, PolicyRule, Stage
+from scp.encoding.facts import survey
 from scp.model import Facts
 from scp.policy.rules import choose, matches
 from scp.syntaxes import EXPLICIT, JPEGLS
@@ -132,7 +133,7 @@ def test_the_first_that_matches_wins() -> None:
 
 def test_facts_of_a_received_object_are_matched() -> None:
     """The pure function above, on what the parts before it make of an object."""
-    _, facts = taken_apart(phantom(Shape(frames=3, bits_stored=12)))
+    facts = survey(phantom(Shape(frames=3, bits_stored=12)))
     for match in (
         {"Modality": "OT", "NumberOfFrames": ">1", "BitsStored": "<=12"},
         {"SOPClassUID": "SecondaryCaptureImageStorage"},
@@ -147,7 +148,7 @@ def test_facts_of_a_received_object_are_matched() -> None:
 def test_the_default_policy_has_a_rule_for_everything() -> None:
     for path in corpus("sr")[:2] + corpus("wg04")[:7]:
         object_ = received(path)
-        _, facts = taken_apart(object_)
+        facts = survey(object_)
         chosen = choose(DEFAULT_POLICY, facts)
         native = path.stem.endswith("UNC") or path.parent.name == "sr"
         assert chosen.name == ("everything else" if native else "already compressed")

@@ -6,29 +6,25 @@ trailer stay bytes; what they mean is read elsewhere (:mod:`scp.encoding.facts`)
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from itertools import takewhile
 
+from scp.encoding.conversion import convert, implied_vr, swapped, swapped_words
 from scp.encoding.elements import (
     CANONICAL,
-    PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
-    Buffer,
     Element,
     Encoding,
-    convert,
     element_header,
-    implied_vr,
-    swapped,
-    swapped_words,
     walk,
 )
+from scp.encoding.scan import scan
+from scp.encoding.streams import deflated, inflated
 from scp.errors import UnreadableDataset
+from scp.spool import Buffer
 from scp.syntaxes import Content, TransferSyntax
 
-_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # Float, Double Float, Pixel Data
 _BITS_ALLOCATED = 0x00280100
 
 
@@ -63,29 +59,23 @@ def encoding_of(syntax: TransferSyntax) -> Encoding:
     return Encoding(syntax.explicit_vr, syntax.little_endian)
 
 
-def inflate(stream: bytes) -> bytes:
+def inflate(stream: Buffer) -> Buffer:
     """A deflated dataset (PS3.5 A.5: RFC 1951, no zlib header) as plain bytes.
 
     Raises UnreadableDataset.
     """
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        plain = inflater.decompress(stream) + inflater.flush()
-    except zlib.error as error:
-        raise UnreadableDataset(f"the deflated dataset does not inflate: {error}") from None
-    if not inflater.eof:
-        raise UnreadableDataset("the deflated dataset ends before its end marker")
+    plain, fault = inflated(stream)
+    if fault:
+        raise UnreadableDataset(fault)
     return plain
 
 
-def deflate(plain: bytes, level: int = 6) -> bytes:
+def deflate(plain: Buffer, level: int = 6) -> bytes:
     """The reverse of :func:`inflate`, padded to an even length (PS3.5 A.5)."""
-    deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-    stream = deflater.compress(plain) + deflater.flush()
-    return stream + b"\0" * (len(stream) % 2)
+    return b"".join(deflated([plain], level))
 
 
-def split(stream: bytes, syntax: TransferSyntax) -> SplitDataset:
+def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:
     """Take apart a dataset stream that is encoded in ``syntax``.
 
     Raises UnreadableDataset when it cannot be followed to its end, or when it holds what only another
@@ -93,13 +83,13 @@ def split(stream: bytes, syntax: TransferSyntax) -> SplitDataset:
     """
     encoding = encoding_of(syntax)
     plain = memoryview(inflate(stream) if syntax.deflated else stream)
-    pixel: Element | None = None
-    for element in walk(plain, encoding):
-        if element.tag in _PIXEL_TAGS and pixel is None:
-            pixel = element
+    found = scan(plain, encoding, nested=False)  # converting looks into what is nested
+    if found.fault:
+        raise UnreadableDataset(found.fault)
+    pixel = found.pixel
     if pixel is None:
         return SplitDataset(convert(plain, encoding, CANONICAL))
-    _check_kind(pixel, syntax)
+    check_kind(pixel, syntax)
     vr = pixel.vr or implied_vr(pixel.tag, signed=False, length=pixel.end - pixel.value)
     trailer = convert(plain[pixel.next :], encoding, CANONICAL)
     size = len(element_header(pixel.tag, vr, 0, CANONICAL)) + pixel.end - pixel.value
@@ -108,7 +98,8 @@ def split(stream: bytes, syntax: TransferSyntax) -> SplitDataset:
     return SplitDataset(header, PixelElement(pixel.tag, vr.decode(), value, pixel.undefined), trailer)
 
 
-def _check_kind(pixel: Element, syntax: TransferSyntax) -> None:
+def check_kind(pixel: Element, syntax: TransferSyntax) -> None:
+    """Raises UnreadableDataset where the syntax does not allow the pixel data's kind."""
     if syntax.content is not Content.REFERENCED and pixel.undefined != syntax.encapsulated:
         found = "encapsulated" if pixel.undefined else "native"
         raise UnreadableDataset(f"the pixel data is {found}, which {syntax.keyword} does not allow")

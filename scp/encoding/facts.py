@@ -1,44 +1,76 @@
-"""What a dataset says of itself, as text, for policy and index."""
+"""What a dataset says of itself, as text, for policy and index.
+
+A survey is on the way of every object between its arrival and its response. It takes nothing apart and
+converts nothing: 0.1 ms for an MR object of 342 elements, where pydicom took 1.5 ms.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from io import BytesIO
+from typing import TypeVar, overload
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 
-from scp.encoding.dataset import SplitDataset, inflate
-from scp.encoding.elements import CANONICAL, Element, walk
+from scp.encoding.conversion import implied_vr, swapped
+from scp.encoding.dataset import check_kind, encoding_of
+from scp.encoding.elements import CANONICAL, LONG, PIXEL_REPRESENTATION, Encoding, element_header
+from scp.encoding.scan import Scan, scan
+from scp.encoding.streams import inflated
+from scp.encoding.texts import Unsure, is_known, text_of
+from scp.errors import UnreadableDataset
 from scp.model import Facts, Received
-from scp.syntaxes import lookup
+from scp.spool import Buffer
+from scp.syntaxes import TransferSyntax, lookup
 
 # Bulk values are nobody's search key, and sequences have no text.
 _WITHOUT_TEXT = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"))
-_PIXEL_GROUP = 0x7FE00000
+_BULK = frozenset(vr.encode() for vr in _WITHOUT_TEXT if vr != "UN")  # UN may be text that nobody knew
 _CHARACTER_SET = 0x00080005
+# pydicom reads these by rules of their own.
+_LUT_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103, 0x00283002)
 _LONGEST = 10240  # characters: LT, the longest VR that workstations show
+
+Default = TypeVar("Default")
 
 
 class Attributes(Mapping[str, str]):
-    """The top level of a dataset by keyword, read when asked for: a rule needs two of two hundred."""
+    """The top level of a dataset by keyword, read when asked for: a rule needs two of two hundred.
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    ``found`` is what a scan of ``data`` found; both are held on to as long as this is.
+    """
+
+    def __init__(self, data: Buffer, encoding: Encoding, found: Scan) -> None:
+        self._data = data
+        self._encoding = encoding
+        self._elements = found.elements
         self._known: dict[str, str | None] = {}
+        self._characters = is_known(self._value(_CHARACTER_SET))
 
     def __getitem__(self, keyword: str) -> str:
-        if keyword not in self._known:
-            self._known[keyword] = self._text(keyword)
-        text = self._known[keyword]
+        text = self.get(keyword)
         if text is None:
             raise KeyError(keyword)
         return text
 
+    @overload
+    def get(self, keyword: str, /) -> str | None: ...
+    @overload
+    def get(self, keyword: str, /, default: str | Default) -> str | Default: ...
+    def get(self, keyword: str, /, default: object = None) -> object:
+        """As :meth:`dict.get`; most of what an index asks for is not there, and an exception costs more."""
+        try:
+            text = self._known[keyword]
+        except KeyError:
+            text = self._known[keyword] = self._text(keyword)
+        return default if text is None else text
+
     def __iter__(self) -> Iterator[str]:
-        return (k for k in map(keyword_for_tag, self._dataset.keys()) if k and k in self)
+        return (k for k in map(keyword_for_tag, self._elements) if k and k in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -47,11 +79,37 @@ class Attributes(Mapping[str, str]):
         return isinstance(keyword, str) and self.get(keyword) is not None
 
     def _text(self, keyword: str) -> str | None:
-        tag = tag_for_keyword(keyword)
-        if tag is None or tag not in self._dataset:
+        tag = _tag_of(keyword)
+        if tag not in self._elements:
             return None
+        vr, at, end = self._elements[tag]
+        vr = vr or self._implied_vr(tag, at, end)
+        if vr in _BULK:
+            return None
+        value = bytes(self._data[at:end])
         try:
-            element = self._dataset[tag]
+            if tag in _LUT_DESCRIPTORS:
+                raise Unsure
+            return text_of(value, vr, self._encoding.little, self._characters)[:_LONGEST]
+        except Unsure:
+            return self._by_pydicom(tag)
+
+    def _value(self, tag: int) -> bytes:
+        _, at, end = self._elements.get(tag, (b"", 0, 0))
+        return bytes(self._data[at:end])
+
+    def _implied_vr(self, tag: int, at: int, end: int) -> bytes:
+        _, signed_at, _ = self._elements.get(PIXEL_REPRESENTATION, (b"", at, 0))
+        signed = signed_at < at and self._value(PIXEL_REPRESENTATION) in (b"\1\0", b"\0\1")
+        vr = implied_vr(tag, signed, end - at)
+        return vr if end - at <= 0xFFFF or vr in LONG else b"UN"
+
+    def _by_pydicom(self, tag: int) -> str | None:
+        """What pydicom makes of an element, given those that say how to read it."""
+        try:
+            with_others = dict.fromkeys((_CHARACTER_SET, PIXEL_REPRESENTATION, tag))
+            dataset = _read(*(self._canonical(each) for each in with_others if each in self._elements))
+            element = dataset[tag]
             if element.VR in _WITHOUT_TEXT:
                 return None
             value = element.value
@@ -60,54 +118,67 @@ class Attributes(Mapping[str, str]):
         except Exception:  # pydicom raises whatever a malformed value makes it raise  # noqa: BLE001
             return None
 
+    def _canonical(self, tag: int) -> bytes:
+        vr, at, end = self._elements[tag]
+        vr = vr or self._implied_vr(tag, at, end)
+        value = bytes(self._data[at:end])
+        if not self._encoding.little:
+            value = bytes(swapped(value, vr))
+        return element_header(tag, vr, end - at, CANONICAL) + value
 
-def facts_of(received: Received, parts: SplitDataset | None, fault: str = "") -> Facts:
-    """What is known of a received object; ``parts`` is None when its encoding could not be followed.
 
-    Of an unreadable dataset, what comes before the fault is read.
+def survey(received: Received) -> Facts:
+    """What policy and index may ask of a received object, whose stream is followed to its end for it.
+
+    ``readable`` is what :func:`scp.encoding.dataset.split` would say. Of an unreadable dataset, what comes
+    before the fault is read. It never fails.
     """
-    dataset = read_canonical(parts.header) if parts is not None else _read_what_can_be_read(received)
+    syntax = lookup(received.transfer_syntax)
+    stream, fault = inflated(received.dataset) if syntax.deflated else (received.dataset, "")
+    encoding = encoding_of(syntax)
+    found = scan(stream, encoding)
+    fault = fault or found.fault or _fault_of_kind(found, syntax)
+    if found.fault and not found.end:
+        encoding = Encoding(not encoding.explicit, encoding.little)
+        found = scan(stream, encoding)  # labelled as what it is not; maybe it can be read all the same
     return Facts(
-        attributes=Attributes(dataset),
+        attributes=Attributes(stream, encoding, found),
         transfer_syntax=received.transfer_syntax,
         size=len(received.dataset),
         calling_aet=received.calling_aet,
         called_aet=received.called_aet,
-        readable=parts is not None,
+        readable=not fault,
         fault=fault,
     )
 
 
-def read_canonical(header: bytes) -> Dataset:
-    """The attributes of a canonical header.
+def attributes_of(header: Buffer) -> Attributes:
+    """The attributes of a canonical header."""
+    return Attributes(header, CANONICAL, scan(header, CANONICAL))
 
-    Where pydicom cannot read it, for a sequence that could be walked over or a Specific Character Set
-    that is none, it is read without them: sequences have no text, and the rest is in ASCII mostly.
-    """
+
+@lru_cache(maxsize=8192)
+def _tag_of(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    return -1 if tag is None else tag
+
+
+def _fault_of_kind(found: Scan, syntax: TransferSyntax) -> str:
     try:
-        return _read(header)
+        if found.pixel is not None:
+            check_kind(found.pixel, syntax)
+    except UnreadableDataset as error:
+        return str(error)
+    return ""
+
+
+def _read(*elements: bytes) -> Dataset:
+    """A Specific Character Set that is none makes pydicom refuse: then it is read without, as ASCII."""
+    try:
+        return _read_stream(b"".join(elements))
     except Exception:  # pydicom raises whatever a malformed value makes it raise  # noqa: BLE001
-        elements = (element for element in walk(header, CANONICAL) if _is_plain(element))
-        return _read(b"".join(header[element.start : element.next] for element in elements))
+        return _read_stream(elements[-1])
 
 
-def _is_plain(element: Element) -> bool:
-    return element.tag != _CHARACTER_SET and element.vr != b"SQ" and not element.undefined
-
-
-def _read(header: bytes) -> Dataset:
-    return read_dataset(BytesIO(header), is_implicit_VR=False, is_little_endian=True)
-
-
-def _read_what_can_be_read(received: Received) -> Dataset:
-    syntax = lookup(received.transfer_syntax)
-    try:
-        stream = inflate(received.dataset) if syntax.deflated else received.dataset
-        return read_dataset(
-            BytesIO(stream),
-            is_implicit_VR=not syntax.explicit_vr,
-            is_little_endian=syntax.little_endian,
-            stop_when=lambda tag, _vr, _length: tag >= _PIXEL_GROUP,
-        )
-    except Exception:  # it is unreadable: anything may come of reading it  # noqa: BLE001
-        return Dataset()
+def _read_stream(stream: bytes) -> Dataset:
+    return read_dataset(BytesIO(stream), is_implicit_VR=False, is_little_endian=True)

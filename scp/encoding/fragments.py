@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from scp.encoding.elements import ITEM, Buffer
+from scp.encoding.elements import ITEM
 from scp.errors import CannotDecode
+from scp.spool import Buffer
 
 _ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 _LARGEST_OFFSET = 0xFFFFFFFE

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scp.encoding.dataset import PixelElement
-from scp.encoding.elements import PIXEL_DATA, Buffer
+from scp.encoding.elements import PIXEL_DATA
 from scp.errors import CannotEncode
+from scp.spool import Buffer
 
 Frame = NDArray[np.generic]
 

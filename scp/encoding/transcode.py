@@ -13,9 +13,10 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import CODECS, decoder_of, encoder_of
+from scp.encoding.conversion import edited
 from scp.encoding.dataset import PixelElement, SplitDataset, join, split
-from scp.encoding.elements import PIXEL_DATA, edited
-from scp.encoding.facts import Attributes, read_canonical
+from scp.encoding.elements import PIXEL_DATA
+from scp.encoding.facts import attributes_of
 from scp.encoding.fragments import encapsulate, frames_within
 from scp.encoding.pixels import (
     Frame,
@@ -61,7 +62,7 @@ def _each(work: Callable[[T], R], items: list[T]) -> list[R]:
 
 def format_of(header: bytes) -> PixelFormat:
     """The pixel format that a canonical header describes. Raises CannotEncode."""
-    return pixel_format(Attributes(read_canonical(header)))
+    return pixel_format(attributes_of(header))
 
 
 def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[SplitDataset, Restoration]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from scp.archive import Archive
 from scp.config import PolicyRule, Stage
+from scp.encoding.facts import survey
 from scp.encoding.transcode import ways_out
 from scp.errors import ObjectMissing
 from scp.keeping import keep
 from scp.model import Attempt, Facts, Instance, Provenance, Wishes
 from scp.objects import part10
 from scp.policy.rules import choose
-from scp.stored import received_from, take_apart
+from scp.stored import received_from
 from scp.syntaxes import BY_UID
 
 
@@ -75,9 +76,9 @@ def _stored(archive: Archive, instance: Instance) -> Explanation:
 
 def _would_be(archive: Archive, data: bytes, aet: str) -> Explanation:
     received = received_from(part10.unpack(data), aet)
-    parts, facts = take_apart(received)
+    facts = survey(received)
     rule = choose(archive.policy, facts)
-    form = keep(received, parts, facts, rule)
+    form = keep(received, facts, rule)
     return Explanation(
         received.sop_instance_uid,
         form.provenance,

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scp.archive import Archive, Outgoing
+from scp.encoding.facts import survey
 from scp.errors import NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
-from scp.stored import received_from, take_apart
+from scp.stored import received_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
 _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, is no instance
@@ -65,7 +66,7 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
 
 def _by_its_own_uids(received: Received) -> Received:
     """A file's meta information may be wrong or poor; what counts is what the dataset says it is."""
-    attributes = take_apart(received)[1].attributes
+    attributes = survey(received).attributes
     return replace(
         received,
         sop_class_uid=attributes.get("SOPClassUID") or received.sop_class_uid,
