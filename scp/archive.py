@@ -116,7 +116,7 @@ class Archive:
                 return settled
             stage = self._stage_before_response(received, rule)
             if stage is AS_RECEIVED and self.landing is not None and len(received.dataset) <= LARGEST:
-                return self._land(received, facts, rule, self.landing)
+                return self._land(self.landing, received, facts, rule, held.key if held else "")
             form = keep(received, facts, rule, stage)
             return self._commit(received, facts, form, pending=stage is not _settled(rule))
 
@@ -149,17 +149,30 @@ class Archive:
             return settled
         return waits
 
-    def _land(self, received: Received, facts: Facts, rule: PolicyRule | None, landing: LandingLog) -> Kept:
-        """Durable in the log, then visible; what it becomes is seen to behind the response."""
+    def _land(
+        self, landing: LandingLog, received: Received, facts: Facts, rule: PolicyRule | None, old: str
+    ) -> Kept:
+        """Durable in the log, then visible; what it becomes is seen to behind the response.
+
+        ``old`` is the key of what it replaces, or empty.
+        """
         file = as_received(received, facts, rule)
         head = part10.head(file)
         key = landing.append(head, received.dataset)
         instance = replace(instance_of(key, len(head) + len(received.dataset), "", file, facts), pending=True)
         try:
-            replaced = self.index.record(instance, facts.attributes)
+            return self._record_landed(instance, facts, old)
         finally:
             landing.recorded(key)
-        return self._recorded(instance, replaced)
+
+    def _record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
+        """Should the process die before the file of ``old`` is removed, the journal knows of that one."""
+        if not old or is_landed(old):
+            return self._recorded(instance, self.index.record(instance, facts.attributes))
+        self.store.unsettle(old)
+        kept = self._recorded(instance, self.index.record(instance, facts.attributes))
+        self.store.settle(old)
+        return kept
 
     def _commit(self, received: Received, facts: Facts, form: StoredForm, pending: bool) -> Kept:
         """Durable first, then visible, then rid of what it replaces."""
@@ -246,28 +259,25 @@ class Archive:
             except ObjectDamaged as error:
                 damaged.append(f"{key}: {error}")
                 continue
-            self._record_if_newer(instance, facts, or_as_new=True)
+            held = self.index.held(instance.sop_instance_uid)
+            if held is None or held.received_at <= instance.received_at:
+                self.index.record(instance, facts.attributes)
             self.index.sync()
             self._discard_siblings(key, instance.sop_instance_uid)
             recorded += 1
         for key in self.landing.recover(self.index.sync) if self.landing is not None else ():
             try:
-                recorded += self._record_if_newer(*self.read_back(key))
+                instance, facts = self.read_back(key)
             except ObjectDamaged:
                 unfinished += 1
+                continue
+            held = self.index.held(instance.sop_instance_uid)
+            if held is None or held.received_at < instance.received_at:  # else it has moved on already
+                self._record_landed(instance, facts, held.key if held else "")
+                recorded += 1
         if self.backlog is not None:
             self.backlog.announce()
         return Recovered(recorded, tuple(damaged), unfinished)
-
-    def _record_if_newer(self, instance: Instance, facts: Facts, or_as_new: bool = False) -> bool:
-        """Record what came after what is held; of one object, two forms are as new as each other."""
-        held = self.index.held(instance.sop_instance_uid)
-        if held is not None and held.received_at >= instance.received_at:
-            same = held.received_at == instance.received_at
-            if not same or not or_as_new:
-                return False
-        self.index.record(instance, facts.attributes)
-        return True
 
     def _discard_siblings(self, key: str, sop_instance_uid: str) -> None:
         """Remove all stored forms of an instance but the one that the index names."""

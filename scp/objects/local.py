@@ -65,6 +65,11 @@ class LocalStore:
         """See ObjectStore."""
         self._entry(key).unlink(missing_ok=True)
 
+    def unsettle(self, key: str) -> None:
+        """See ObjectStore."""
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.link(self.root / key, self._entry(key))
+
     def recover(self) -> Iterator[str]:
         """See ObjectStore."""
         journal = self.root / _JOURNAL

@@ -24,6 +24,9 @@ class MemoryStore:
     def settle(self, key: str) -> None:
         """Nothing to settle: nothing outlives the process."""
 
+    def unsettle(self, key: str) -> None:
+        """Nothing to remember."""
+
     def recover(self) -> Iterator[str]:
         """Nothing to recover."""
         return iter(())

@@ -27,6 +27,9 @@ class ObjectStore(Protocol):
     def settle(self, key: str) -> None:
         """Forget that ``key`` was put: whatever depends on it is durable too."""
 
+    def unsettle(self, key: str) -> None:
+        """Remember that ``key``, which is there, is about to go: as if it had been put and not settled."""
+
     def recover(self) -> Iterator[str]:
         """Keys that were put, and not settled, by a process that is gone.
 

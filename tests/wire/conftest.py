@@ -95,7 +95,7 @@ def _settings(tables: dict[str, Any]) -> Settings:
 
 
 def stored_files(objects: Path) -> list[Path]:
-    return sorted(p for p in objects.rglob("*") if p.is_file() and ".incoming" not in p.parts)
+    return sorted(p for p in objects.rglob("*") if p.is_file() and not {".incoming", ".landing"} & {*p.parts})
 
 
 def journal(objects: Path) -> list[Path]:

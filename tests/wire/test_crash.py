@@ -144,16 +144,22 @@ def test_killed_while_dcmsend_sends(process: Callable[..., NodeProcess], tmp_pat
 
 # Each step dies in a child of its own, forked from one process that has imported everything.
 _STEPS = """
-    import os, sys
+    import os, shutil, sys
     from datetime import UTC, datetime
     from pathlib import Path
 
     from scp.config import load
+    from scp.doorbell import Doorbell
     from scp.index.sql import SqlIndex
+    from scp.lifecycle.behind import Encoder
     from scp.model import Received
     from scp.node import open_archive
+    from scp.objects import landing
 
-    base, replacing = Path(sys.argv[1]), sys.argv[2] == "True"
+    base, replacing, behind, power = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
+    landing.SEGMENT = 1 << 16
+    SYSTEM = ("fsync", "fdatasync", "pwritev", "pwrite", "posix_fallocate", "link", "replace", "rename",
+              "unlink", "mkdir", "rmdir")
 
     def dying(work, stop_at, moment, count):
         def step(*arguments, **named):
@@ -167,18 +173,44 @@ _STEPS = """
             return result
         return step
 
+    def remembering(sync):
+        # What the disk holds of the index for sure: the rest of its log is gone with the power.
+        def step(index):
+            sync(index)
+            for file in Path("zscp-data").glob("index.db*"):
+                shutil.copy(file, "synced")
+        return step
+
     def store(folder, data, stop_at, moment):
         if child := os.fork():
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.chdir(folder)
-        archive = open_archive(load(None, {}))
-        archive.store.reserve = 0
+        Path("synced").mkdir(exist_ok=True)
+        if power:
+            SqlIndex.sync = remembering(SqlIndex.sync)
+        archive = open_archive(load(None, {}), Doorbell() if behind else None)
+        if archive.landing:
+            archive.landing._size = 1 << 16
+        archive.store.reserve = archive.landing.reserve = 0
+        archive.index.sync()
         count = []
-        for name in ("fsync", "link", "replace", "unlink", "mkdir", "rmdir"):
+        for name in SYSTEM:
             setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
-        SqlIndex.record = dying(SqlIndex.record, stop_at, moment, count)
+        for name in ("record", "change_many", "sync"):
+            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
+        Path("acknowledged").write_bytes(data)
+        if behind:
+            encoder = Encoder(archive, Doorbell())
+            while encoder._round():
+                pass
+            # Others fill the segment, so that it can be freed.
+            while any(segment.unrecorded == 0 for segment in archive.landing._open.values()):
+                archive.landing.recorded(archive.landing.append(b"head", bytes(20_000)))
+                if len(archive.landing._open) == 1 and archive.landing._current.end > 1 << 15:
+                    break
+            encoder.free()
         os._exit(0)
 
     step, ended = 0, False
@@ -189,6 +221,7 @@ _STEPS = """
             folder.mkdir()
             if replacing:
                 assert store(folder, (base / "old").read_bytes(), 0, moment) == 0
+                (folder / "acknowledged").unlink()
             status = store(folder, (base / "new").read_bytes(), step, moment)
             assert status in (0, 9), status
             ended = ended or (moment == "before" and status == 0)
@@ -196,31 +229,49 @@ _STEPS = """
 """
 
 
+@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
+@pytest.mark.parametrize("behind", [False, True], ids=["encoded before", "encoded behind"])
 @pytest.mark.parametrize("replacing", [False, True], ids=["first", "replacing"])
-def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool) -> None:
-    """After it the object is there whole or not at all; what it was to replace is there until then."""
+def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool, behind: bool, power: bool) -> None:
+    """After it the object is there whole or not at all; what it was to replace is there until then.
+
+    Once acknowledged it is there, also when the power fails and what the index committed since its last
+    sync is gone.
+    """
     script = tmp_path / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
     old, new = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
     (tmp_path / "old").write_bytes(old.data)
     (tmp_path / "new").write_bytes(new.data)
-    command = [sys.executable, script, tmp_path, str(replacing)]
+    command = [sys.executable, script, tmp_path, *map(str, (replacing, behind, power))]
     done = subprocess.run(
-        command, capture_output=True, timeout=120, check=False, env=environment(), encoding="utf-8"
+        command, capture_output=True, timeout=300, check=False, env=environment(), encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     outcomes = set()
     deaths = 0
     for line in done.stdout.splitlines():
         folder, status = line.split()
+        if power and status == "9":
+            _cut_power(tmp_path / folder)
         held = _after_restart(tmp_path / folder)
         assert held in ([], [old.data], [new.data]), folder
         assert held or not replacing, folder
         assert status == "9" or held == [new.data], folder
+        if (tmp_path / folder / "acknowledged").exists():
+            assert held == [new.data], folder
         outcomes.add(b"".join(held))
         deaths += status == "9"
     assert deaths > 15
     assert outcomes == {old.data if replacing else b"", new.data}
+
+
+def _cut_power(folder: Path) -> None:
+    """Put the index back to what was synced of it."""
+    for file in (folder / "zscp-data").glob("index.db*"):
+        file.unlink()
+    for file in (folder / "synced").iterdir():
+        file.rename(folder / "zscp-data" / file.name)
 
 
 def _after_restart(root: Path) -> list[bytes]:
@@ -230,6 +281,8 @@ def _after_restart(root: Path) -> list[bytes]:
     archive = open_archive(load(None, urls))
     try:
         archive.recover()
+        waiting = archive.index.pending(10)
+        archive.swap([(one, archive.encode(one)) for one in waiting])
         held = list(archive.index.all())
         assert journal(data / "objects") == []
         assert len(stored_files(data / "objects")) == len(held)
