@@ -216,7 +216,8 @@ def ls(
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show how much is held, and what keeping it compressed saves."""
     with _archive(config) as (archive, _):
-        report.statistics(archive.index.counts(), archive.index.statistics(), json)
+        index = archive.index
+        report.statistics(index.counts(), index.statistics(), index.backlog(), json)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from scp.config import Settings
-from scp.index.index import Counts, Statistic
+from scp.index.index import Counts, Statistic, Waiting
 from scp.lifecycle.explain import Explanation
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
@@ -173,11 +173,12 @@ def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: boo
         _console().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
 
 
-def statistics(counts: Counts, rows: list[Statistic], json_wanted: bool) -> None:
+def statistics(counts: Counts, rows: list[Statistic], waiting: Waiting, json_wanted: bool) -> None:
     """What ``zscp stats`` counted."""
     received, stored = sum(row.received_size for row in rows), sum(row.stored_size for row in rows)
     if json_wanted:
-        as_json({"counts": counts, "received_size": received, "stored_size": stored, "by_form": rows})
+        sizes = {"received_size": received, "stored_size": stored}
+        as_json({"counts": counts, **sizes, "pending": waiting, "by_form": rows})
         return
     table = Table("modality", "form", "transfer syntax at rest", show_footer=True)
     table.columns[0].footer = "all"
@@ -199,6 +200,8 @@ def statistics(counts: Counts, rows: list[Statistic], json_wanted: bool) -> None
         f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
         f"{counts.instances} objects; {size(received - stored)} saved."
     )
+    if waiting.instances:
+        console.print(f"{waiting.instances} objects ({size(waiting.size)}) wait to be encoded.")
 
 
 def settings(chosen: Settings) -> None:

@@ -33,6 +33,8 @@ class Seats:
             return False
 
     def give_back(self) -> None:
-        """Leave a seat that was taken here."""
+        """Leave a seat that was taken here: the last, which a lowered limit does not reach."""
         with self._lock:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._own.pop())
+            seat = max(self._own)
+            self._own.remove(seat)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, seat)

@@ -99,7 +99,7 @@ def test_a_segment_with_a_record_that_is_not_in_the_index_yet_is_not_freed(log: 
         pass
     log.free(set())
     assert log.get(first) == HEAD + dataset(1)
-    for key in log.keys():
+    for key in list(log.keys()):
         log.recorded(key)
     log.free(set())
     with pytest.raises(ObjectMissing):
