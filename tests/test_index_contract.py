@@ -193,6 +193,76 @@ class TestRecord:
         assert found(index, "PATIENT", "PatientID", PatientName="M?ller^'; drop--") == ["D1"]
 
 
+class TestChange:
+    def test_another_stored_form_takes_the_place_and_nothing_else_changes(self, filled):
+        before = filled.held("1.1.9")
+        after = replace(before, key="objects/1.1.9.jxl.dcm", form="jpegxl", stored_size=30, pending=False)
+        asked = query("IMAGE", SOPInstanceUID="1.1.9", InstanceNumber="", PatientID="", Modality="")
+        (match,) = filled.find(asked)
+        assert filled.change_many(iter([(before, after)])) == [True]
+        assert filled.held("1.1.9") == after
+        assert list(filled.find(asked)) == [match]
+        assert filled.counts() == Counts(2, 2, 3, 5)
+
+    def test_what_is_not_held_any_more_is_left_alone(self, filled):
+        before, other = filled.held("1.1.9"), filled.held("1.1.2")
+        newer = replace(before, key="objects/newer.dcm")
+        filled.record(newer, DOE)
+        gone = instance("9.9.9")
+        changes = [(before, replace(before, key="a")), (other, replace(other, key="b")), (gone, gone)]
+        assert filled.change_many(changes) == [False, True, False]
+        assert filled.held("1.1.9") == newer
+        assert filled.held("1.1.2").key == "b"
+        assert filled.held("9.9.9") is None
+
+    def test_one_instance_changed_twice_follows_the_order(self, filled):
+        first = filled.held("1.1.9")
+        second, third = replace(first, key="2"), replace(first, key="3")
+        assert filled.change_many([(first, second), (second, third), (first, second)]) == [True, True, False]
+        assert filled.held("1.1.9") == third
+
+    def test_nothing_to_change(self, index):
+        assert index.change_many([]) == []
+
+    def test_all_or_nothing(self, filled):
+        before = filled.held("1.1.9")
+        with pytest.raises(AttributeError):
+            filled.change_many([(before, replace(before, key="a")), (before, None)])
+        assert filled.held("1.1.9") == before
+
+
+class TestPending:
+    def uids(self, index: Index, most: int) -> list[str]:
+        return [each.sop_instance_uid for each in index.pending(most)]
+
+    def test_those_that_came_first_and_no_more_than_asked(self, index):
+        for number in range(6):
+            index.record(instance(f"1.1.{9 - number}", pending=bool(number % 2)), DOE)
+        assert self.uids(index, 10) == ["1.1.8", "1.1.6", "1.1.4"]
+        assert self.uids(index, 2) == ["1.1.8", "1.1.6"]
+        assert self.uids(index, 0) == []
+        assert all(each.pending and each == index.held(each.sop_instance_uid) for each in index.pending(9))
+
+    def test_what_is_changed_replaced_or_removed_is_pending_no_more(self, index):
+        for number in range(4):
+            index.record(instance(f"1.1.{number}", pending=True), DOE)
+        before = index.held("1.1.0")
+        index.change_many([(before, replace(before, key="other", pending=False))])
+        index.record(instance("1.1.1"), DOE)
+        index.remove("1.1.2")
+        assert self.uids(index, 9) == ["1.1.3"]
+        index.record(instance("1.1.0", pending=True), DOE)
+        assert self.uids(index, 9) == ["1.1.0", "1.1.3"]
+
+
+def test_syncing_changes_nothing(index):
+    index.sync()
+    index.record(instance("1.1.1"), DOE)
+    index.sync()
+    index.sync()
+    assert index.counts() == Counts(1, 1, 1, 1)
+
+
 class TestRemove:
     def test_what_is_left_empty_goes_too(self, filled):
         filled.remove("1.2.1")
@@ -400,6 +470,26 @@ class TestSharing:
         other.record(instance("1.1.2"), DOE)
         assert index.counts() == other.counts() == Counts(1, 1, 1, 2)
         other.close()
+
+    def test_threads_record_what_fails_beside_what_does_not(self, index):
+        def write(number: int) -> Instance | None:
+            return index.record(instance(f"1.1.{number}"), DOE if number % 5 else None)
+
+        with ThreadPoolExecutor(16) as threads:
+            futures = [threads.submit(write, number) for number in range(200)]
+        errors = [type(future.exception()) for future in futures]
+        assert errors == [type(None) if number % 5 else TypeError for number in range(200)]
+        assert index.counts().instances == 160
+
+    def test_one_instance_from_many_threads_replaces_each_other_in_turn(self, index):
+        def write(number: int) -> Instance | None:
+            return index.record(instance("1.1.1", key=str(number)), DOE)
+
+        with ThreadPoolExecutor(16) as threads:
+            replaced = list(threads.map(write, range(100)))
+        keys = [each.key for each in replaced if each is not None]
+        assert replaced.count(None) == 1
+        assert sorted([*keys, index.held("1.1.1").key], key=int) == [str(number) for number in range(100)]
 
     def test_matches_may_be_read_and_closed_by_other_threads(self, filled):
         matches = filled.find(query("IMAGE", SOPInstanceUID=""))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from test_index_contract import DOE, instance, query
 
 from scp.errors import ConfigurationError, OutOfResources
-from scp.index import dialect
+from scp.index import dialect, durable
 from scp.index import query as reading
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
@@ -53,11 +54,61 @@ def _columns(engine: Engine) -> dict[str, list[dict[str, str]]]:
     }
 
 
-def test_a_commit_waits_for_the_disk(index):
-    with index._engine.connect() as connection:
-        pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-        values = [connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas]
-    assert values == ["wal", 2, 1, 30_000]
+def test_how_connections_are_set(index):
+    pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "wal_autocheckpoint")
+    index.record(instance("1.1.1"), DOE)
+    with index._engine.connect() as reader, index._writer.transaction() as writer:
+        for connection in (reader, writer):
+            values = [connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas]
+            assert values == ["wal", 1, 1, 30_000, 16_384]
+
+
+class TestSync:
+    @pytest.fixture
+    def synced(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The inodes that were waited for."""
+        seen: list[int] = []
+        monkeypatch.setattr(durable.os, "fsync", lambda file: seen.append(os.fstat(file).st_ino))
+        return seen
+
+    def test_waits_for_the_log_and_leaves_the_index_usable(self, index, database, synced):
+        index.record(instance("1.1.1"), DOE)
+        index.sync()
+        assert synced == [Path(f"{database}-wal").stat().st_ino]
+        index.record(instance("1.1.2"), DOE)
+        assert index.counts().instances == 2
+
+    def test_waits_for_what_others_committed_after_the_log_was_made_anew(self, index, database, synced):
+        index.record(instance("1.1.1"), DOE)
+        index.close()  # the last one that closes copies the log and removes it
+        assert not Path(f"{database}-wal").exists()
+        index.sync()
+        other = SqlIndex.open(f"sqlite:///{database}")
+        other.record(instance("1.1.2"), DOE)
+        synced.clear()
+        index.sync()
+        assert synced == [Path(f"{database}-wal").stat().st_ino]
+        other.close()
+
+    def test_copies_a_long_log_into_the_database(self, index, database, monkeypatch):
+        monkeypatch.setattr(durable, "JOURNAL_BYTES", 200_000)
+        index.record_many((instance(f"1.1.{number}"), DOE) for number in range(300))
+        small = database.stat().st_size
+        index.sync()
+        assert database.stat().st_size > small + 100_000
+        longest = Path(f"{database}-wal").stat().st_size
+        for number in range(20):  # the log begins anew
+            index.record(instance(f"1.2.{number}"), DOE)
+        assert Path(f"{database}-wal").stat().st_size == longest
+
+    def test_a_failing_disk_is_out_of_resources(self, index, monkeypatch):
+        def failing(_file: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        index.record(instance("1.1.1"), DOE)
+        monkeypatch.setattr(durable.os, "fsync", failing)
+        with pytest.raises(OutOfResources, match="Input/output"):
+            index.sync()
 
 
 def test_an_iterator_closed_early_gives_its_connection_back(index):
@@ -80,14 +131,20 @@ def test_many_searches_at_once_do_not_wait_for_each_other(index):
 
 def test_a_full_disk_is_out_of_resources_and_leaves_the_index_usable(index):
     index.record(instance("1.1.1"), DOE)
-    with index._engine.connect() as connection:  # the pool hands this one out again
+    with index._writer.transaction() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
     with pytest.raises(OutOfResources, match="full"):
         index.record_many((instance(f"1.2.{number}"), DOE) for number in range(2000))
-    with index._engine.connect() as connection:
+    recorded = 0
+    with suppress(OutOfResources):
+        for number in range(2000):
+            index.record(instance(f"1.3.{number}"), DOE)
+            recorded += 1
+    assert recorded < 2000
+    with index._writer.transaction() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     assert index.record(instance("1.1.2"), DOE) is None
-    assert index.counts().instances == 2
+    assert index.counts().instances == 2 + recorded
 
 
 def test_a_locked_database_is_out_of_resources(database, monkeypatch):

@@ -14,9 +14,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scp.errors import ConfigurationError, OutOfResources
 
-WRITES = "zscp_writes"  # execution option of connections whose transactions are going to write
+# Execution options of connections: whose transactions are going to write, and who begin them themselves.
+WRITES, BEGUN = "zscp_writes", "zscp_begun"
 _BUSY_MS = 30_000
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that PostgreSQL keeps among writers
+_BEGIN_WITH_LOCK = f"SELECT pg_advisory_xact_lock({_WRITERS})"
+_BEGIN_WRITING = {"sqlite": "BEGIN IMMEDIATE"}
+# The log is copied into the database by who syncs, once it is longer than this; by who commits only at
+# four times the length, where nobody syncs.
+JOURNAL_BYTES = 16 << 20
+_CHECKPOINT_PAGES = 4 * JOURNAL_BYTES // 4096
+_IDLE = 32  # connections that are kept: opening one takes 1 ms
 
 
 def connect(url: str) -> Engine:
@@ -28,7 +36,7 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
         # Each stream of a slow peer's matches holds a connection, so there is no upper limit.
-        engine = create_engine(parsed, max_overflow=-1)
+        engine = create_engine(parsed, pool_size=_IDLE, max_overflow=-1)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError) as error:
         raise ConfigurationError(f"index.url: {url!r} cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
@@ -41,11 +49,11 @@ def connect(url: str) -> Engine:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(engine: Engine) -> Iterator[None]:
     """Raise :class:`scp.errors.OutOfResources` where the database is full, locked or gone."""
     try:
         yield
-    except (OperationalError, PoolTimeout) as error:
+    except (OperationalError, PoolTimeout, engine.dialect.loaded_dbapi.OperationalError) as error:
         raise OutOfResources(f"the index does not answer: {getattr(error, 'orig', error)}") from error
 
 
@@ -63,8 +71,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins no transactions of its own: _begin_sqlite
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     _write_ahead(connection)
-    # A commit waits for the disk: Success is answered after it, and a restart repairs nothing.
-    connection.execute("PRAGMA synchronous = FULL")
+    # A commit does not wait for the disk: scp.index.durable does, when asked.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA case_sensitive_like = ON")  # PS3.4 C.2.2.2.4
 
@@ -86,13 +96,29 @@ def _write_ahead(connection: Any) -> None:
             return
 
 
+def begin_writing(engine: Engine, cursor: Any) -> None:
+    """Begin a transaction that is going to write, when it is its turn among all processes.
+
+    A transaction that begins by reading and then writes fails at once if another one wrote in between;
+    one that begins IMMEDIATE waits for its turn.
+    """
+    cursor.execute(_BEGIN_WRITING.get(engine.dialect.name, _BEGIN_WITH_LOCK))
+
+
+def data_version(engine: Engine, cursor: Any) -> object:
+    """What changes when another connection has changed the database; None where nothing tells."""
+    if engine.dialect.name != "sqlite":
+        return None
+    return cursor.execute("PRAGMA data_version").fetchone()[0]
+
+
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that begins by reading and then writes fails at once if another one wrote in
-    # between; one that begins IMMEDIATE waits for its turn.
-    writes = connection.get_execution_options().get(WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get(BEGUN):
+        connection.exec_driver_sql(_BEGIN_WRITING["sqlite"] if options.get(WRITES) else "BEGIN")
 
 
 def _begin_with_lock(connection: Connection) -> None:
-    if connection.get_execution_options().get(WRITES):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+    options = connection.get_execution_options()
+    if options.get(WRITES) and not options.get(BEGUN):
+        connection.exec_driver_sql(_BEGIN_WITH_LOCK)

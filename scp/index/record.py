@@ -13,33 +13,24 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
 
-from scp.index.attributes import HELD_BY_KEYWORD, HELD_BY_LEVEL
-from scp.index.keys import clean, keys
+from scp.index.attributes import HELD_BY_LEVEL
+from scp.index.rows import UNIQUE, Values, row
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
-from scp.model import LEVELS, UNIQUE_KEYS, Instance
+from scp.model import LEVELS, Instance
 
-Values = dict[str, Any]
 Row = RowMapping | None
 _ISSUER = "issuer_of_patient_id"
-_UNIQUE = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}
-_IDENTIFYING = frozenset({*_UNIQUE.values(), _ISSUER})
-_EMPTY: Mapping[str, Values] = {
-    level: {name: "" for row in rows for name in (row.column, *row.key_columns)}
-    for level, rows in HELD_BY_LEVEL.items()
-}
+_IDENTIFYING = frozenset({*UNIQUE.values(), _ISSUER})
 
 
-def record(connection: Connection, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
-    """Write ``instance`` and the attributes of its entities; the instance it replaces, or None."""
-    rows = _rows(instance, attributes)
+def replace(connection: Connection, instance: Instance, others: Values) -> Instance:
+    """Put ``instance`` and its ``others`` columns in the place of the one of its UID, which is returned."""
     before = _by(connection, "IMAGE", sop_instance_uid=instance.sop_instance_uid)
-    own = {column.name: getattr(instance, column.name) for column in INSTANCE_COLUMNS}
-    values = rows["IMAGE"] | own | {"parent": _place(connection, rows)}
     if before is None:
-        connection.execute(insert(INSTANCE), values)
-        return None
-    connection.execute(update(INSTANCE).where(INSTANCE.c.id == before["id"]), values)
-    if before["parent"] != values["parent"]:
+        raise LookupError(f"there is no instance {instance.sop_instance_uid} to replace")
+    own = {column.name: getattr(instance, column.name) for column in INSTANCE_COLUMNS}
+    connection.execute(update(INSTANCE).where(INSTANCE.c.id == before["id"]), others | own)
+    if before["parent"] != others["parent"]:
         _prune(connection, "SERIES", before["parent"])
     return as_instance(before)
 
@@ -64,32 +55,9 @@ def as_instance(row: RowMapping) -> Instance:
     return Instance(**{column.name: row[column.name] for column in INSTANCE_COLUMNS})
 
 
-def _rows(instance: Instance, attributes: Mapping[str, str]) -> dict[str, Values]:
-    """Level → the columns of all its attributes; a missing value is '', a missing unique key NULL."""
-    named = {
-        **attributes,
-        "StudyInstanceUID": instance.study_instance_uid,
-        "SeriesInstanceUID": instance.series_instance_uid,
-    }
-    rows = {level: _row(level, named) for level in LEVELS}
-    for level, unique in _UNIQUE.items():
-        rows[level][unique] = rows[level][unique] or None
-    return rows
-
-
-def _row(level: str, attributes: Mapping[str, str]) -> Values:
-    row = dict(_EMPTY[level])
-    for attribute in HELD_BY_LEVEL[level]:
-        text = attributes.get(attribute.keyword)
-        if text:
-            text = clean(attribute, text)
-            row.update(zip(attribute.key_columns, keys(attribute, text), strict=True))
-            row[attribute.column] = text
-    return row
-
-
-def _place(connection: Connection, rows: Mapping[str, Values]) -> int:
-    """The id of the instance's series, after patient, study and series were written."""
+def place(connection: Connection, texts: Mapping[str, str]) -> int:
+    """The id of the instance's series, after what is newer of patient, study and series was written."""
+    rows = {level: row(level, texts) for level in LEVELS if level != "IMAGE"}
     held = _held(connection, rows)
     patient = _merge(connection, "PATIENT", held["PATIENT"], rows["PATIENT"])
     study = _merge(connection, "STUDY", held["STUDY"], rows["STUDY"] | {"parent": patient})
@@ -107,8 +75,8 @@ def _held(connection: Connection, rows: Mapping[str, Values]) -> dict[str, Row]:
     must not take the first one's images there. Objects without a Study Instance UID share a study
     only if they share a series, those without a Series Instance UID share one in each study.
     """
-    uid = rows["SERIES"][_UNIQUE["SERIES"]]
-    if rows["STUDY"][_UNIQUE["STUDY"]]:
+    uid = rows["SERIES"][UNIQUE["SERIES"]]
+    if rows["STUDY"][UNIQUE["STUDY"]]:
         study = _named(connection, "STUDY", rows)
         series = study and _by(connection, "SERIES", series_instance_uid=uid, parent=study["id"])
     else:
@@ -119,18 +87,18 @@ def _held(connection: Connection, rows: Mapping[str, Values]) -> dict[str, Row]:
 
 def _patient(connection: Connection, rows: Mapping[str, Values], study: Row) -> Row:
     """The patient row of (Patient ID, Issuer); where either is missing, the study's own tells it."""
-    patient_id, issuer = rows["PATIENT"][_UNIQUE["PATIENT"]], rows["PATIENT"][_ISSUER]
+    patient_id, issuer = rows["PATIENT"][UNIQUE["PATIENT"]], rows["PATIENT"][_ISSUER]
     own = None if study is None else _by(connection, "PATIENT", id=study["parent"])
     if not patient_id:
         return own
-    if own is not None and own[_UNIQUE["PATIENT"]] == patient_id and issuer in {"", own[_ISSUER]}:
+    if own is not None and own[UNIQUE["PATIENT"]] == patient_id and issuer in {"", own[_ISSUER]}:
         return own
     return _by(connection, "PATIENT", patient_id=patient_id, issuer_of_patient_id=issuer)
 
 
 def _named(connection: Connection, level: str, rows: Mapping[str, Values]) -> Row:
-    value = rows[level][_UNIQUE[level]]
-    return _by(connection, level, **{_UNIQUE[level]: value}) if value else None
+    value = rows[level][UNIQUE[level]]
+    return _by(connection, level, **{UNIQUE[level]: value}) if value else None
 
 
 def _by(connection: Connection, level: str, **sought: Any) -> Row:
@@ -147,27 +115,26 @@ def _seek(level: str, names: tuple[str, ...], missing: frozenset[str]) -> Select
     return select(TABLES[level]).where(*conditions)
 
 
-def _merge(connection: Connection, level: str, held: Row, row: Values) -> int:
-    """The id of ``held`` after what is newer in ``row`` was written to it; of a new row, if None."""
+def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
+    """The id of ``held`` after what is newer in ``new`` was written to it; of a row of its own, if None."""
     table = TABLES[level]
     if held is None:
-        new: int = connection.execute(insert(table).values(row).returning(table.c.id)).scalar_one()
-        return new
-    changes = dict(_changes(level, held, row))
+        return int(connection.execute(insert(table).values(new).returning(table.c.id)).scalar_one())
+    changes = dict(_changes(level, held, new))
     if changes:
         connection.execute(update(table).where(table.c.id == held["id"]).values(changes))
     return int(held["id"])
 
 
-def _changes(level: str, held: RowMapping, row: Values) -> Iterator[tuple[str, Any]]:
+def _changes(level: str, held: RowMapping, new: Values) -> Iterator[tuple[str, Any]]:
     """The columns to write: never an empty value, and never what the row was found by."""
-    if "parent" in row and row["parent"] != held["parent"]:
-        yield "parent", row["parent"]
+    if "parent" in new and new["parent"] != held["parent"]:
+        yield "parent", new["parent"]
     for attribute in HELD_BY_LEVEL[level]:
         column = attribute.column
-        if column not in _IDENTIFYING and row[column] and row[column] != held[column]:
+        if column not in _IDENTIFYING and new[column] and new[column] != held[column]:
             for name in {column, *attribute.key_columns}:
-                yield name, row[name]
+                yield name, new[name]
 
 
 def _prune(connection: Connection, level: str, row_id: int) -> None:

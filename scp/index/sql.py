@@ -1,31 +1,43 @@
-"""The index on a SQL database: each method one transaction around :mod:`record` or :mod:`query`."""
+"""The index on a SQL database: each method one transaction around :mod:`writer` or :mod:`query`."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
 
 from scp.index import query as reading
-from scp.index import record as writing
-from scp.index.dialect import WRITES, connect, translated
+from scp.index.dialect import connect, translated
+from scp.index.durable import sync
+from scp.index.group import GroupCommit
 from scp.index.index import Counts, Statistic, Waiting
+from scp.index.prepared import InstanceRows, held_instance
+from scp.index.record import as_instance
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY
 from scp.index.upgrade import upgrade
+from scp.index.writer import Item, Writer
 from scp.model import Instance, Query
 
 _MATCHES = 500  # rows fetched at once
 
 
 class SqlIndex:
-    """:class:`scp.index.index.Index` on SQLite; threads may share it, processes open their own."""
+    """:class:`scp.index.index.Index` on SQLite; threads may share it, processes open their own.
+
+    A process that was forked must not use, nor close, what its parent opened: SQLite's locks do not
+    survive a fork. Worker processes open theirs after it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writing = threading.Lock()  # takes turns fairly; SQLite's own waiting polls
+        self._writer = Writer(engine)
+        self._recording: GroupCommit[Connection, Item, Instance | None] = GroupCommit(
+            self._writer.transaction, self._writer.record
+        )
+        self._rows = InstanceRows(engine.dialect)
+        self._held = held_instance(engine.dialect)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -36,31 +48,31 @@ class SqlIndex:
         database cannot be opened.
         """
         engine = connect(url)
-        with translated():
+        with translated(engine):
             upgrade(engine)
         return cls(engine)
 
     def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
-        with self._write() as connection:
-            return writing.record(connection, instance, attributes)
+        return self._recording.submit((instance, attributes))
 
-    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
+    def record_many(self, items: Iterable[Item]) -> list[Instance | None]:
         """See :meth:`scp.index.index.Index.record_many`."""
         ready = list(items)  # others cannot write from here on, so nothing slow may follow
-        with self._write() as connection:
-            return [writing.record(connection, instance, attributes) for instance, attributes in ready]
+        with self._writer.transaction() as connection:
+            return [self._writer.record(connection, item) for item in ready]
 
     def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
         """See :meth:`scp.index.index.Index.change_many`."""
-        with self._write() as connection:
-            return [writing.change(connection, before, after) for before, after in changes]
+        ready = list(changes)
+        with self._writer.transaction() as connection:
+            return [self._writer.change(connection, before, after) for before, after in ready]
 
     def pending(self, most: int) -> list[Instance]:
         """See :meth:`scp.index.index.Index.pending`."""
         statement = select(*INSTANCE_COLUMNS).where(INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
         with self._read() as connection:
-            return [writing.as_instance(row) for row in connection.execute(statement).mappings()]
+            return [as_instance(row) for row in connection.execute(statement).mappings()]
 
     def backlog(self) -> Waiting:
         """See :meth:`scp.index.index.Index.backlog`."""
@@ -71,18 +83,23 @@ class SqlIndex:
 
     def sync(self) -> None:
         """See :meth:`scp.index.index.Index.sync`."""
+        with translated(self._engine):
+            sync(self._engine)
 
     def remove(self, sop_instance_uid: str) -> None:
         """See :meth:`scp.index.index.Index.remove`."""
-        with self._write() as connection:
-            writing.remove(connection, sop_instance_uid)
+        with self._writer.transaction() as connection:
+            self._writer.remove(connection, sop_instance_uid)
 
     def held(self, sop_instance_uid: str) -> Instance | None:
         """See :meth:`scp.index.index.Index.held`."""
-        statement = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid == sop_instance_uid)
-        with self._read() as connection:
-            row = connection.execute(statement).mappings().one_or_none()
-        return None if row is None else writing.as_instance(row)
+        with (
+            translated(self._engine),
+            closing(self._engine.raw_connection()) as connection,
+            closing(connection.cursor()) as cursor,
+        ):
+            row = self._held.run(cursor, {"uid": sop_instance_uid}).fetchone()
+        return None if row is None else self._rows.instance(row)
 
     def find(self, query: Query) -> Generator[dict[str, str], None, None]:
         """See :meth:`scp.index.index.Index.find`."""
@@ -94,7 +111,7 @@ class SqlIndex:
         statement = reading.instances(query)
         with self._read() as connection:
             rows = connection.execute(statement).mappings().all()
-        return [writing.as_instance(row) for row in sorted(rows, key=_reading_order)]
+        return [as_instance(row) for row in sorted(rows, key=_reading_order)]
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """See :meth:`scp.index.index.Index.all`; in the order of first arrival."""
@@ -105,7 +122,7 @@ class SqlIndex:
                 rows = connection.execute(after.order_by(INSTANCE.c.id).limit(batch)).mappings().all()
             if not rows:
                 return
-            yield from map(writing.as_instance, rows)
+            yield from map(as_instance, rows)
             last = rows[-1]["id"]
 
     def statistics(self) -> list[Statistic]:
@@ -131,17 +148,12 @@ class SqlIndex:
 
     def close(self) -> None:
         """See :meth:`scp.index.index.Index.close`."""
+        self._writer.close()
         self._engine.dispose()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with translated(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        writer = self._engine.execution_options(**{WRITES: True})
-        with translated(), self._writing, writer.begin() as connection:
+        with translated(self._engine), self._engine.connect() as connection:
             yield connection
 
     def _stream(self, statement: Select[Any]) -> Generator[dict[str, str], None, None]:

@@ -1,0 +1,133 @@
+"""Group commit: writers that come at the same time share one transaction.
+
+A commit costs more than what it commits, and only one can be made at a time. Whoever comes while
+nobody writes leads: takes all that waits, writes it in one transaction,
+hands everybody the result, and then the lead to the first of those who came meanwhile. So nobody
+waits for others to come, and there is no timer and no thread for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Access = TypeVar("Access")
+
+
+class _Ticket(Generic[Item, Result]):
+    """One caller's item on its way; ``woken`` is released once: when it is settled, or has to lead."""
+
+    __slots__ = ("error", "item", "result", "settled", "woken")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.settled = False
+        self.result: Result | Any = None
+        self.error: BaseException | None = None
+        self.woken = threading.Lock()
+        self.woken.acquire()
+
+    def settle(self, result: Result | None, error: BaseException | None = None) -> None:
+        self.result, self.error, self.settled = result, error, True
+
+
+class GroupCommit(Generic[Access, Item, Result]):
+    """Calls ``write`` for each submitted item, in the order of their coming, inside ``transaction``.
+
+    ``transaction`` is a context that commits at its end, and rolls back when it is left by an
+    exception. A group that fails is written again one by one, each item in a transaction of its own,
+    so that an item takes no other down; ``write`` must therefore do no more than the transaction
+    undoes.
+    """
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Access]],
+        write: Callable[[Access, Item], Result],
+    ) -> None:
+        self._transaction = transaction
+        self._write = write
+        self._guard = threading.Lock()  # of the three below; never held while writing
+        self._leader: _Ticket[Item, Result] | None = None
+        self._waiting: list[_Ticket[Item, Result]] = []
+        self._group: list[_Ticket[Item, Result]] = []
+
+    def submit(self, item: Item) -> Result:
+        """What ``write`` returned for ``item``, once that is committed; raises what it raised."""
+        ticket: _Ticket[Item, Result] = _Ticket(item)
+        try:
+            if not self._leads(ticket):
+                ticket.woken.acquire()
+            if not ticket.settled:
+                self._lead()
+        finally:  # also when a signal interrupted the waiting: nobody must wait for a leader that is gone
+            if not ticket.settled or self._leader is ticket:
+                self._leave(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result
+
+    def _leads(self, ticket: _Ticket[Item, Result]) -> bool:
+        with self._guard:
+            self._waiting.append(ticket)
+            if self._leader is None:
+                self._leader = ticket
+            return self._leader is ticket
+
+    def _lead(self) -> None:
+        """Write all that waits; every ticket of the group is settled afterwards."""
+        with self._guard:
+            self._group, self._waiting = self._waiting, []
+        group = self._group
+        begun, error = self._attempt(group)
+        if error is None:
+            return
+        if not begun or len(group) == 1:
+            _fail(group, error)
+            return
+        for place, ticket in enumerate(group):
+            begun, error = self._attempt([ticket])
+            if error is not None:
+                # A database that is locked stays so for half a minute: no such wait for each of the others.
+                _fail([ticket] if begun else group[place:], error)
+                if not begun:
+                    return
+
+    def _attempt(self, group: Sequence[_Ticket[Item, Result]]) -> tuple[bool, Exception | None]:
+        """Write ``group`` in one transaction: whether one could be begun, and what went wrong, if any."""
+        begun = False
+        try:
+            with self._transaction() as access:
+                begun = True
+                results = [self._write(access, ticket.item) for ticket in group]
+        except Exception as error:  # noqa: BLE001 - submit() raises it where the item came from
+            return begun, error
+        for ticket, result in zip(group, results, strict=True):
+            ticket.settle(result)
+        return begun, None
+
+    def _leave(self, ticket: _Ticket[Item, Result]) -> None:
+        """Tell the group, and hand over the lead; what a dying leader left unwritten goes first again."""
+        with self._guard:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+            if self._leader is not ticket:
+                return
+            others = [each for each in self._group if each is not ticket]
+            self._waiting[:0] = [each for each in others if not each.settled]
+            self._group = []
+            self._leader = self._waiting[0] if self._waiting else None
+            for each in others:
+                if each.settled:
+                    each.woken.release()
+            if self._leader is not None:
+                self._leader.woken.release()
+
+
+def _fail(group: Sequence[_Ticket[Any, Any]], error: Exception) -> None:
+    for ticket in group:
+        ticket.settle(None, error)

@@ -1,0 +1,90 @@
+"""Where the usual instance belongs, without look-ups: the next one of a series that came before.
+
+Recording an instance with the same texts of patient, study and series a second time changes nothing
+above it, as long as these three rows are as the first time left them. So their contents are
+remembered by these texts, and the instance needs no more than its own row.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Dialect, bindparam, select
+
+from scp.index.attributes import HELD
+from scp.index.prepared import Prepared
+from scp.index.rows import above
+from scp.index.schema import PATIENT, SERIES, STUDY, TABLES
+
+_MOST = 1024  # about 10 KB each; more series than a node receives at the same time
+_NEEDED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+@dataclass(slots=True)
+class _Place:
+    """The three rows as they were, series id first, and when that was last known to be true."""
+
+    rows: tuple[Any, ...]
+    era: int
+
+
+class Places:
+    """Texts of patient, study and series → id of the series, a bounded number of the latest.
+
+    An era is a time in which nobody changed any patient, study or series that was there: it ends by
+    :meth:`doubt`. A place of an earlier era is read again, in one look-up, and counts only if its
+    rows, ids included, are what they were; ids that SQLite gives again do no harm therefore.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        columns = [TABLES[row.level].c[row.column] for row in HELD if row.level != "IMAGE"]
+        joined = SERIES.join(STUDY).join(PATIENT)
+        self._look = Prepared(
+            select(SERIES.c.id, STUDY.c.id, PATIENT.c.id, *columns)
+            .select_from(joined)
+            .where(STUDY.c.study_instance_uid == bindparam("study"))
+            .where(SERIES.c.series_instance_uid == bindparam("series")),
+            dialect,
+        )
+        self._places: OrderedDict[tuple[str, ...], _Place] = OrderedDict()
+        self._era = 0
+
+    def doubt(self) -> None:
+        """Somebody may have changed what is remembered."""
+        self._era += 1
+
+    def find(self, cursor: Any, texts: Mapping[str, str]) -> int | None:
+        """The id of the series that an instance with ``texts`` joins without a change above, if known."""
+        sought = above(texts)
+        place = self._places.get(sought)
+        if place is None:
+            return None
+        if place.era != self._era:
+            if self._read(cursor, texts) != place.rows:
+                del self._places[sought]
+                return None
+            place.era = self._era
+        self._places.move_to_end(sought)
+        return int(place.rows[0])
+
+    def remember(self, cursor: Any, texts: Mapping[str, str]) -> None:
+        """Keep the place of an instance with ``texts``, which was just written.
+
+        Where one of the three has no unique key, others tell which it is (docs/decisions/0006), and
+        more than these rows counts: that is not kept.
+        """
+        if not all(texts[keyword] for keyword in _NEEDED):
+            return
+        rows = self._read(cursor, texts)
+        if rows is not None:
+            self._places[above(texts)] = _Place(rows, self._era)
+            if len(self._places) > _MOST:
+                self._places.popitem(last=False)
+
+    def _read(self, cursor: Any, texts: Mapping[str, str]) -> tuple[Any, ...] | None:
+        named = {"study": texts["StudyInstanceUID"], "series": texts["SeriesInstanceUID"]}
+        found = self._look.run(cursor, named).fetchall()
+        return tuple(found[0]) if found else None

@@ -1,0 +1,70 @@
+"""An instance and its attributes → the texts that count, and the columns of its rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_LEVEL
+from scp.index.keys import clean, keys
+from scp.index.schema import INSTANCE_COLUMNS
+from scp.model import UNIQUE_KEYS, Instance
+
+Values = dict[str, Any]
+UNIQUE: Mapping[str, str] = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}
+_NO_TEXT: Mapping[str, str] = {row.keyword: "" for row in HELD}
+_EMPTY: Mapping[str, Values] = {
+    level: {name: "" for row in rows for name in (row.column, *row.key_columns)}
+    for level, rows in HELD_BY_LEVEL.items()
+}
+_OWN = frozenset(column.name for column in INSTANCE_COLUMNS)
+_ROW_KEYWORDS: Mapping[str, tuple[str, ...]] = {
+    level: tuple(row.keyword for row in rows if level != "IMAGE" or row.column not in _OWN)
+    for level, rows in HELD_BY_LEVEL.items()
+}
+_SHORT = 64  # characters of texts that are remembered; most repeat from instance to instance
+
+above: Callable[[Mapping[str, str]], tuple[str, ...]] = itemgetter(
+    *(row.keyword for row in HELD if row.level != "IMAGE")
+)
+
+
+def texts(instance: Instance, attributes: Mapping[str, str]) -> dict[str, str]:
+    """Keyword → text of all held attributes, '' for none; study and series as ``instance`` names them.
+
+    :func:`above` picks those of patient, study and series, of all instances in the same order.
+    """
+    return {
+        **_NO_TEXT,
+        **attributes,
+        "StudyInstanceUID": instance.study_instance_uid,
+        "SeriesInstanceUID": instance.series_instance_uid,
+    }
+
+
+def row(level: str, given: Mapping[str, str]) -> Values:
+    """The columns of all attributes of ``level``; a missing value is '', a missing unique key NULL.
+
+    The row of an instance lacks what :class:`scp.model.Instance` has.
+    """
+    values = dict(_EMPTY[level])
+    for keyword in _ROW_KEYWORDS[level]:
+        text = given[keyword]
+        if text:
+            values.update(_remembered(keyword, text) if len(text) <= _SHORT else _columns(keyword, text))
+    if level in UNIQUE and level != "IMAGE":
+        values[UNIQUE[level]] = values[UNIQUE[level]] or None
+    return values
+
+
+def _columns(keyword: str, text: str) -> Values:
+    attribute = HELD_BY_KEYWORD[keyword]
+    text = clean(attribute, text)
+    values: Values = dict(zip(attribute.key_columns, keys(attribute, text), strict=True))
+    values[attribute.column] = text
+    return values
+
+
+_remembered = lru_cache(maxsize=8192)(_columns)

@@ -1,0 +1,125 @@
+"""The one connection that writes: its turn, its transactions, and recording without detours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from scp.index import record as entities
+from scp.index.dialect import BEGUN, begin_writing, data_version, translated
+from scp.index.places import Places
+from scp.index.prepared import InstanceRows, insert_if_new
+from scp.index.rows import row, texts
+from scp.model import Instance
+
+Item = tuple[Instance, Mapping[str, str]]
+
+
+class Writer:
+    """Writes for all threads of a process, one transaction at a time, on a connection of its own.
+
+    A connection that always is the same one can tell whether others wrote in between, so that
+    :class:`scp.index.places.Places` may trust what it wrote itself.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._turn = threading.Lock()  # SQLite's own waiting polls
+        self._places = Places(engine.dialect)
+        self._rows = InstanceRows(engine.dialect)
+        self._insert = insert_if_new(engine.dialect)
+        self._connection: Connection | None = None
+        self._cursor: Any = None
+        self._version: object = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """The connection, in a transaction that is committed at the end, or rolled back by an exception.
+
+        What is written by other ways than the methods of this class must be no patient, study or
+        series. Raises :class:`scp.errors.OutOfResources`.
+        """
+        with self._turn, translated(self._engine):
+            connection = self._connected()
+            try:
+                begin_writing(self._engine, self._cursor)
+                self._look_around()
+                yield connection
+                _commit(connection)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+
+    def record(self, connection: Connection, item: Item) -> Instance | None:
+        """See :meth:`scp.index.index.Index.record`; inside a :meth:`transaction`."""
+        instance, attributes = item
+        given = texts(instance, attributes)
+        parent = self._places.find(self._cursor, given)
+        if parent is None:
+            parent = self._place(connection, given)
+        own = {**row("IMAGE", given), "parent": parent}
+        if self._insert.run(self._cursor, {**own, **self._rows.bound(instance)}).rowcount == 1:
+            return None
+        self._places.doubt()  # the series that it leaves may go
+        return entities.replace(connection, instance, own)
+
+    def change(self, connection: Connection, before: Instance, after: Instance) -> bool:
+        """Put how ``after`` is stored in the place of ``before``, if that is still what is held."""
+        return entities.change(connection, before, after)
+
+    def remove(self, connection: Connection, sop_instance_uid: str) -> None:
+        """See :meth:`scp.index.index.Index.remove`; inside a :meth:`transaction`."""
+        self._places.doubt()
+        entities.remove(connection, sop_instance_uid)
+
+    def close(self) -> None:
+        """Let go of the connection; the next transaction would open another one."""
+        with self._turn:
+            self._drop()
+
+    def _place(self, connection: Connection, given: Mapping[str, str]) -> int:
+        self._places.doubt()
+        parent = entities.place(connection, given)
+        self._places.remember(self._cursor, given)
+        return parent
+
+    def _look_around(self) -> None:
+        """Others may have written since this connection last did."""
+        version = data_version(self._engine, self._cursor)
+        if version is None or version != self._version:
+            self._places.doubt()
+        self._version = version
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            connection = self._engine.connect().execution_options(**{BEGUN: True})
+            connection.detach()  # the pool neither counts it nor waits for its return
+            self._cursor = connection.connection.cursor()
+            self._connection = connection
+        return self._connection
+
+    def _roll_back(self, connection: Connection) -> None:
+        self._places.doubt()
+        try:
+            connection.rollback()
+            connection.connection.rollback()  # where Core had not taken part
+        except Exception:  # noqa: BLE001 - what went wrong before this is what is raised
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection, self._version = self._connection, None, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+
+def _commit(connection: Connection) -> None:
+    """Core begins its transaction when it is first asked for something, inside the one there is."""
+    if connection.in_transaction():
+        connection.commit()
+    else:
+        connection.connection.commit()
