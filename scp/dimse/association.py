@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -15,77 +13,25 @@ import structlog
 from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
 from scp.dimse import messages
+from scp.dimse.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.exchange import Exchange, Extended, Service
 from scp.dimse.messages import Message
-from scp.dimse.negotiation import Negotiator
 from scp.dimse.seats import Seats
-from scp.dimse.upper_layer import Ended, UpperLayer
+from scp.dimse.upper_layer import Ended
 from scp.dimse.window import SYNCHRONOUS, Window
 from scp.errors import OutOfResources
 
 # Requests that a peer may send before the one under way is answered, though it may send none.
 _MOST_WAITING = 16
-# Where the configuration sets no time-out: pynetdicom's None.
-_NO_TIMEOUT = 86_400.0
 # Of a window's requests, the reading thread serves one of up to so many bytes itself where no other is on
 # its way: handing it over takes 0.05 ms, a third of what a small object costs here.
 _SMALL = 65_536
 # A-ASSOCIATE-RJ: transient, by the service provider's presentation, local limit exceeded (PS3.8 9.3.4).
 _LIMIT_EXCEEDED = (2, 3, 2)
-
-
-def context_id(context: PresentationContext) -> int:
-    """The number of a negotiated presentation context."""
-    if context.context_id is None:
-        raise ValueError("the presentation context was not negotiated")
-    return context.context_id
-
-
-class DirectAssociation(Association):
-    """pynetdicom's association up to its negotiation; then messages go straight to and from the socket.
-
-    ``layer`` is None until it is established.
-    """
-
-    def __init__(self, ae: ApplicationEntity, mode: str, sock: socket.socket) -> None:
-        super().__init__(ae, mode)
-        self.dul = Negotiator(sock, ae.acse_timeout or _NO_TIMEOUT)  # type: ignore[assignment]
-        self.layer: UpperLayer | None = None
-        self._socket = sock
-
-    def establish(self, longest_sent: int | None) -> UpperLayer:
-        """Put the upper layer where the negotiation was; ``longest_sent`` is what the peer announced."""
-        own = self.acceptor if self.is_acceptor else self.requestor
-        idle = self.network_timeout or _NO_TIMEOUT
-        self.layer = UpperLayer(self._socket, own.maximum_length or 0, longest_sent or 0, idle)
-        return self.layer
-
-    @property
-    def upper_layer(self) -> UpperLayer:
-        """The established association's. Raises Ended when there is none."""
-        if self.layer is None:
-            raise Ended("lost", "the association is not established")
-        return self.layer
-
-    def _abort_blocking(self, block: bool = True) -> None:  # noqa: ARG002 - pynetdicom's signature
-        """End the association at once, from whichever thread; pynetdicom calls it ``abort``."""
-        self.is_established, self.is_aborted = False, True
-        if self.layer is not None:
-            self.layer.break_off()
-            return
-        if self.is_requestor:
-            self.acse.send_abort(0)
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # not TLS's own: see scp.dimse.transport
-
-    def _abort_nonblocking(self, block: bool = False) -> None:
-        self._abort_blocking(block)
 
 
 class ServedAssociation(DirectAssociation):
@@ -181,7 +127,7 @@ class ServedAssociation(DirectAssociation):
 
     def _shake_hands(self, sock: ssl.SSLSocket) -> None:
         """TLS, within the time that a negotiation has as a whole."""
-        sock.settimeout(self.acse_timeout or _NO_TIMEOUT)
+        sock.settimeout(self.acse_timeout or NO_TIMEOUT)
         try:
             sock.do_handshake()
         except (OSError, ValueError) as error:
@@ -337,37 +283,3 @@ class ServedAssociation(DirectAssociation):
             except Exception as error:  # noqa: BLE001 - whatever it was, the peer gets an answer
                 event.fail(error)
                 event.add(status=exchange.fail(error))
-
-
-class Associations:
-    """Those that are under way, and a way to wait until they are not."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._held: set[ServedAssociation] = set()
-
-    def add(self, association: ServedAssociation) -> None:
-        """One begins."""
-        with self._changed:
-            self._held.add(association)
-
-    def discard(self, association: ServedAssociation) -> None:
-        """One is over, its threads and its socket gone."""
-        with self._changed:
-            self._held.discard(association)
-            self._changed.notify_all()
-
-    def all(self) -> list[ServedAssociation]:
-        """Those under way now."""
-        with self._changed:
-            return list(self._held)
-
-    def unseated(self) -> int:
-        """Connections that have not associated."""
-        with self._changed:
-            return sum(not association.seated for association in self._held)
-
-    def wait_for_none(self, seconds: float) -> bool:
-        """Wait until all are over, but not for ever; whether they are."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._held, seconds)

@@ -9,7 +9,8 @@ from itertools import count
 from pynetdicom.presentation import PresentationContext
 
 from scp.dimse import messages
-from scp.dimse.association import ServedAssociation, context_id
+from scp.dimse.association import ServedAssociation
+from scp.dimse.direct import context_id
 from scp.dimse.messages import Message, Value
 from scp.dimse.upper_layer import Ended, UpperLayer
 from scp.model import Instance

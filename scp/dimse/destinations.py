@@ -13,8 +13,8 @@ from pynetdicom.transport import AddressInformation
 
 from scp import syntaxes
 from scp.config import LimitSettings, Peer, Settings
-from scp.dimse.association import DirectAssociation
 from scp.dimse.carrier import Carrier, by_sop_class
+from scp.dimse.direct import DirectAssociation
 from scp.dimse.messages import C_STORE_RSP, Message
 from scp.dimse.upper_layer import UpperLayer
 from scp.dimse.window import SYNCHRONOUS, granted, window_item

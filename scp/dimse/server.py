@@ -16,7 +16,8 @@ from pynetdicom.transport import AddressInformation
 from scp.archive import Archive
 from scp.config import Settings
 from scp.dimse import echo, find, messages, retrieve, store
-from scp.dimse.association import Associations, ServedAssociation
+from scp.dimse.association import ServedAssociation
+from scp.dimse.associations import Associations
 from scp.dimse.contexts import FIND, GET, MOVE, supported
 from scp.dimse.exchange import Exchange, Service
 from scp.dimse.listener import MOST_UNASSOCIATED, Listener, listen
