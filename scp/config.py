@@ -10,7 +10,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from scp.config_sources import override, read_file, tell
 from scp.config_values import (
@@ -31,6 +40,7 @@ from scp.config_values import (
     unique,
 )
 from scp.errors import ConfigurationError
+from scp.tls import check_authority, check_identity, readable
 
 
 class _Table(BaseModel):
@@ -95,12 +105,29 @@ class LimitSettings(_Table):
     """What one peer, or all together, may take."""
 
     associations: Annotated[int, Field(strict=True, ge=1)] = 100
+    # One field of PS3.7 D.3.3.3 has 16 bits; a thread each is what bounds it here.
+    operations: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
     # PS3.8 D.1 has 0 for "no limit", but a receive buffer needs one; 16 MiB is far beyond any gain.
     pdu_bytes: Annotated[int, Field(strict=True, ge=4096, le=2**24)] = 131_072
     idle_seconds: Seconds = 300.0
     acse_seconds: Seconds = 30.0
     dimse_seconds: Seconds = 60.0
     connect_seconds: Seconds = 10.0
+
+
+class TlsSettings(_Table):
+    """PEM files; an empty text is none. With ``certificate`` and ``key`` the node's port speaks TLS."""
+
+    certificate: Annotated[str, AfterValidator(readable)] = ""
+    key: Annotated[str, AfterValidator(readable), Field(validate_default=True)] = ""
+    ca: Annotated[str, AfterValidator(readable), AfterValidator(check_authority)] = ""
+
+    @field_validator("key")
+    @classmethod
+    def _belong_together(cls, key: str, info: ValidationInfo) -> str:
+        if "certificate" in info.data:
+            check_identity(info.data["certificate"], key)
+        return key
 
 
 class LogSettings(_Table):
@@ -112,13 +139,18 @@ class LogSettings(_Table):
 
 
 class Peer(_Table):
-    """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs."""
+    """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
+
+    ``associations`` are the most that zscp opens to it for one C-MOVE.
+    """
 
     aet: AeTitle
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     link_mbps: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     prefer: TransferSyntaxes = ()
+    associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
+    tls: Switch = False
 
 
 class Stage(_Table):
@@ -208,6 +240,14 @@ def _some_rules(rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:
     return rules
 
 
+def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Peer, ...]:
+    tls = info.data.get("tls")
+    for number, peer in enumerate(peers):
+        if peer.tls and isinstance(tls, TlsSettings) and not tls.ca:
+            raise ValueError(f"[{number}].tls needs tls.ca, to know whose certificate to believe")
+    return peers
+
+
 class Settings(_Table):
     """The whole configuration. ``peer`` and ``policy`` are named as their tables in the file."""
 
@@ -217,11 +257,13 @@ class Settings(_Table):
     access: AccessSettings = AccessSettings()
     query: QuerySettings = QuerySettings()
     limits: LimitSettings = LimitSettings()
+    tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
     peer: Annotated[
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),
         AfterValidator(unique(lambda peer: peer.aet, "AE title")),
+        AfterValidator(_can_be_verified),
     ] = ()
     policy: Annotated[
         tuple[PolicyRule, ...],

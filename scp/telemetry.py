@@ -1,6 +1,7 @@
 """What zscp says of itself: one structured log, and one canonical event a request.
 
-Lines are for people on a terminal and JSON elsewhere. Names, ids and birth dates of patients are
+Lines are for people on a terminal and JSON elsewhere. zscp's own are rendered and written at once; only
+what libraries log goes through the standard library's handlers, which cost as much again. Names, ids and birth dates of patients are
 dropped, unless ``log.patients`` lets them through.
 """
 
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Protocol, TextIO
 
 import structlog
@@ -45,6 +47,28 @@ class _Handler(logging.StreamHandler[TextIO]):
     """zscp's own handler, so that configuring again replaces this one and no other."""
 
 
+class _Lines:
+    """Writes rendered lines to where the handler does, and never between two of its own."""
+
+    def __init__(self, handler: _Handler, name: str = "zscp") -> None:
+        self._handler = handler
+        self.name = name  # for structlog.stdlib.add_logger_name
+
+    def info(self, line: str) -> None:
+        """Write a line. A log that cannot be written must not fail what it tells of."""
+        handler = self._handler
+        handler.acquire()
+        try:
+            handler.stream.write(line + handler.terminator)
+            handler.flush()
+        except (OSError, ValueError):
+            handler.handleError(logging.makeLogRecord({"name": self.name, "msg": line}))
+        finally:
+            handler.release()
+
+    debug = warning = error = critical = exception = msg = log = info
+
+
 def configure(log: LogChoices, stream: TextIO | None = None) -> None:
     """Send zscp's log and that of the libraries to ``stream``, by default standard error.
 
@@ -52,19 +76,19 @@ def configure(log: LogChoices, stream: TextIO | None = None) -> None:
     """
     stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[log.level.upper()]
-    shared = _processors(log.patients)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,  # a cached logger would outlive the next configure()
-    )
+    shared, renderers = _processors(log.patients), _renderers(log, stream)
     handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log, stream)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
+    )
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *name: _Lines(handler, *name),
+        cache_logger_on_first_use=False,  # a cached logger would outlive the next configure()
     )
     _route_standard_logging(handler, level, log.patients)
 
@@ -106,9 +130,14 @@ def _route_standard_logging(handler: logging.Handler, level: int, patients: bool
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Drop what identifies a patient: ``patient_name``, ``PatientID`` and their like."""
-    for key in [key for key in event if key.replace("_", "").lower() in _PATIENT_KEYS]:
+    for key in [key for key in event if _names_patient(key)]:
         del event[key]
     return event
+
+
+@lru_cache(1024)  # keys are few, and the same in every line
+def _names_patient(key: str) -> bool:
+    return key.replace("_", "").lower() in _PATIENT_KEYS
 
 
 class RequestEvent:

@@ -139,7 +139,7 @@ def test_what_is_sent_respects_the_peers_maximum(longest: int) -> None:
     thread = threading.Thread(target=lambda: seen.append(reader.receive()))
     thread.start()
     dataset = bytes(range(256)) * (100 if longest != 16 else 1)
-    layer.send(3, {k: v for k, v in STORE.items() if k != "CommandDataSetType"}, dataset)
+    layer.send(3, {k: v for k, v in STORE.items() if k != "CommandDataSetType"}, [dataset])
     thread.join(10)
     assert seen[0].dataset == dataset
     assert seen[0].context_id == 3
@@ -151,7 +151,7 @@ def test_what_is_sent_respects_the_peers_maximum(longest: int) -> None:
 def test_pdus_never_pass_the_peers_maximum(pair: tuple[UpperLayer, socket.socket]) -> None:
     ours, peer = socket.socketpair()
     layer = UpperLayer(ours, LONGEST, 100, 5.0)
-    layer.send(1, {"CommandField": messages.C_ECHO_RSP, "Status": 0}, bytes(1000))
+    layer.send(1, {"CommandField": messages.C_ECHO_RSP, "Status": 0}, [bytes(1000)])
     layer.close()
     stream = b""
     while data := peer.recv(65536):
@@ -281,7 +281,7 @@ def test_a_peer_that_does_not_read_is_given_up() -> None:
     ours, peer = socket.socketpair()
     layer = UpperLayer(ours, LONGEST, 0, 0.3)
     with pytest.raises(Ended) as ended:
-        layer.send(1, {"CommandField": messages.C_GET_RSP, "Status": 0xFF00}, bytes(50_000_000))
+        layer.send(1, {"CommandField": messages.C_GET_RSP, "Status": 0xFF00}, [bytes(50_000_000)])
     assert ended.value.how == "idle"
     layer.close()
     peer.close()

@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from itertools import count
 
 from pydicom.uid import UID
 from pynetdicom import AE, build_context
 from pynetdicom.transport import AddressInformation
 
 from scp import syntaxes
-from scp.config import LimitSettings, Peer
-from scp.dimse.association import DirectAssociation, context_id, is_response_to, store_request
-from scp.dimse.messages import C_STORE_RSP
-from scp.dimse.upper_layer import Ended
+from scp.config import LimitSettings, Peer, Settings
+from scp.dimse.carrier import Carrier, by_sop_class
+from scp.dimse.direct import DirectAssociation
+from scp.dimse.messages import C_STORE_RSP, Message
+from scp.dimse.upper_layer import UpperLayer
+from scp.dimse.window import SYNCHRONOUS, granted, window_item
 from scp.errors import DestinationUnreachable
 from scp.model import Instance
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID
+from scp.tls import client_context
 
 # PS3.8 9.3.2.2: context ids are the odd numbers of one byte.
 MOST_CONTEXTS = 128
 
 
-class Destination:
+class Destination(Carrier):
     """An association to a peer, and what it accepted."""
 
-    def __init__(self, association: DirectAssociation, seconds: float) -> None:
-        self._layer = association.establish(association.acceptor.maximum_length)
-        self._seconds = seconds
-        self._message_ids = count(1)
-        self._accepted: dict[str, dict[str, int]] = {}
-        for context in association.accepted_contexts:
-            by_syntax = self._accepted.setdefault(str(context.abstract_syntax), {})
-            by_syntax.setdefault(str(context.transfer_syntax[0]), context_id(context))
+    def __init__(
+        self,
+        association: DirectAssociation,
+        layer: UpperLayer,
+        limits: LimitSettings,
+        origin: tuple[str, int],
+    ) -> None:
+        window = granted(association.acceptor.asynchronous_operations[0], limits.operations)
+        super().__init__(by_sop_class(association.accepted_contexts), window, origin)
+        self.layer = layer
+        self._limits = limits
 
-    def accepted(self, sop_class: str) -> dict[str, int]:
-        """Transfer syntax → presentation context of those accepted for a SOP class."""
-        return self._accepted.get(sop_class, {})
+    def responses(self, wait: bool) -> list[Message]:
+        """What the peer answered; at least one message where ``wait``. Raises Ended."""
+        found = self.layer.poll()
+        while wait and not found:
+            found.append(self.layer.receive(self._limits.dimse_seconds))
+        return [message for message in found if message.number("CommandField") == C_STORE_RSP]
 
-    def store(
-        self, context: int, uids: tuple[str, str], dataset: bytes, originator: tuple[str, int]
-    ) -> int | None:
-        """Send one object; the status, or None when the association is gone."""
-        message_id = next(self._message_ids) % 65536
-        try:
-            self._layer.send(context, store_request(uids, message_id, originator), dataset)
-            while True:
-                message = self._layer.receive(self._seconds)
-                if is_response_to(message, C_STORE_RSP, message_id):
-                    return message.number("Status")
-        except Ended:
-            return None
+    def close(self) -> None:
+        """Release the association; where it broke, or something is still to be answered, abort it."""
+        if self.ended is None and not self.flying:
+            self.layer.release(self._limits.acse_seconds)
+        else:
+            self.layer.break_off()
+            self.layer.close()
 
 
 def contexts_for(instance: Instance, preferred: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -86,40 +89,55 @@ def batches(
         yield batch, list(contexts)
 
 
-@contextmanager
 def associated(
-    peer: Peer, contexts: list[tuple[str, str]], own_aet: str, limits: LimitSettings
-) -> Iterator[Destination]:
-    """An association to ``peer`` for as long as the block runs. Raises DestinationUnreachable."""
-    ae = AE(own_aet)
+    peer: Peer, contexts: list[tuple[str, str]], settings: Settings, origin: tuple[str, int]
+) -> Destination:
+    """A new association to ``peer``. Raises DestinationUnreachable.
+
+    ``origin`` are AE title and Message ID of the C-MOVE that it is opened for.
+    """
+    limits = settings.limits
+    ae = AE(settings.node.aet)
     ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.idle_seconds
     where = f"{peer.aet} at {peer.host}:{peer.port}"
-    try:
-        sock = socket.create_connection((peer.host, peer.port), limits.connect_seconds)
-    except OSError as error:
-        raise DestinationUnreachable(f"{where} does not answer: {error.strerror or error}") from error
-    with closing(sock):
-        association = _requested(ae, sock, peer, contexts, limits.pdu_bytes)
+    sock = _connected(peer, settings, where)
+    with contextlib.ExitStack() as undo:
+        undo.callback(sock.close)
+        association = _requested(ae, sock, peer, contexts, limits)
         association.acse.negotiate_association()
         if not association.is_established:
             why = "refused the association" if association.is_rejected else "does not answer"
             raise DestinationUnreachable(f"{where} {why}")
-        destination = Destination(association, limits.dimse_seconds)
-        try:
-            yield destination
-        finally:
-            association.upper_layer.release(limits.acse_seconds)
+        layer = association.establish(association.acceptor.maximum_length)
+        undo.pop_all()
+        return Destination(association, layer, limits, origin)
+
+
+def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:
+    try:
+        sock = socket.create_connection((peer.host, peer.port), settings.limits.connect_seconds)
+    except OSError as error:
+        raise DestinationUnreachable(f"{where} does not answer: {error.strerror or error}") from error
+    if not peer.tls:
+        return sock
+    try:
+        tls = client_context(settings.tls.certificate, settings.tls.key, settings.tls.ca)
+        return tls.wrap_socket(sock)  # within the connection's time-out
+    except (OSError, ValueError) as error:
+        sock.close()
+        reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error
+        raise DestinationUnreachable(f"{where} does not agree on TLS: {reason}") from error
 
 
 def _requested(
-    ae: AE, sock: socket.socket, peer: Peer, contexts: list[tuple[str, str]], pdu_bytes: int
+    ae: AE, sock: socket.socket, peer: Peer, contexts: list[tuple[str, str]], limits: LimitSettings
 ) -> DirectAssociation:
     """As pynetdicom's ``AE.associate`` makes one, but for its class."""
     association = DirectAssociation(ae, "requestor", sock)
     association.acceptor.ae_title = peer.aet
     requestor = association.requestor
     requestor.ae_title = ae.ae_title
-    requestor.maximum_length = pdu_bytes
+    requestor.maximum_length = limits.pdu_bytes
     requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     requestor.implementation_version_name = IMPLEMENTATION_VERSION
     requestor.address_info = AddressInformation.from_tuple(sock.getsockname())
@@ -128,4 +146,6 @@ def _requested(
     for number, context in enumerate(proposed):
         context.context_id = 2 * number + 1
     requestor.requested_contexts = proposed
+    if limits.operations > SYNCHRONOUS:
+        requestor.add_negotiation_item(window_item(limits.operations, SYNCHRONOUS))
     return association

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scp.dimse.association import Exchange
+from scp.dimse.exchange import Exchange
 from scp.dimse.status import SUCCESS
 from scp.telemetry import RequestEvent
 

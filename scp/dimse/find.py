@@ -6,8 +6,8 @@ from contextlib import closing
 
 from scp.archive import Archive
 from scp.config import Settings
-from scp.dimse.association import Exchange
 from scp.dimse.contexts import FIND
+from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import answer, query_of, read_identifier, write_identifier
 from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
 from scp.telemetry import RequestEvent

@@ -17,6 +17,7 @@ from pynetdicom.dsutils import decode, encode
 
 from scp.errors import QueryError
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+from scp.spool import Buffer
 from scp.syntaxes import lookup
 
 _LEVEL, _CHARSET = 0x00080052, 0x00080005
@@ -27,13 +28,15 @@ _INTEGERS = frozenset("US SS UL SL UV SV".split())
 _FLOATS = frozenset("FL FD".split())
 
 
-def read_identifier(data: bytes | None, transfer_syntax: str) -> Dataset:
+def read_identifier(data: Buffer | None, transfer_syntax: str) -> Dataset:
     """Decode an identifier, its texts by its own character set. Raises QueryError."""
     if data is None:
         raise QueryError("the request has no identifier")
     syntax = lookup(transfer_syntax)
     try:
-        identifier = decode(BytesIO(data), not syntax.explicit_vr, syntax.little_endian, syntax.deflated)
+        identifier = decode(
+            BytesIO(bytes(data)), not syntax.explicit_vr, syntax.little_endian, syntax.deflated
+        )
         identifier.decode()
         for element in identifier:  # pydicom reads values when they are asked for: ask now
             _ = element.value

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scp.errors import UnreadableDataset
+from scp.spool import Buffer
 
 C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001
 C_GET_RQ, C_GET_RSP = 0x0010, 0x8010
@@ -49,11 +50,17 @@ _NUMBERS = {keyword: (number, vr) for number, (keyword, vr) in _FIELDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message: its command set's fields by keyword, its dataset, and the context it came under."""
+    """A message: its command set's fields by keyword, its dataset, and the context it came under.
+
+    ``sha256`` is the dataset's, hexadecimal. ``fault`` says why a dataset that came could not be held: it
+    was read to its end and dropped, and ``dataset`` is None.
+    """
 
     context_id: int
     command: Mapping[str, Value]
-    dataset: bytes | None = field(default=None, repr=False)
+    dataset: Buffer | None = field(default=None, repr=False)
+    sha256: str = field(default="", compare=False)
+    fault: str = ""
 
     def number(self, keyword: str) -> int:
         """A numeric field; -1 where it is not there."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import socketserver
-import threading
-import time
+import os
+import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any
 
-from pynetdicom import AE, _config, build_context, evt
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+import structlog
+from pynetdicom import AE, _config, evt
+from pynetdicom.transport import AddressInformation
 
 from scp.archive import Archive
 from scp.config import Settings
 from scp.dimse import echo, find, messages, retrieve, store
-from scp.dimse.association import Exchange, ServedAssociation, Service
-from scp.dimse.contexts import FIND, GET, MOVE, VERIFICATION, supported
+from scp.dimse.association import ServedAssociation
+from scp.dimse.associations import Associations
+from scp.dimse.contexts import FIND, GET, MOVE, supported
+from scp.dimse.exchange import Exchange, Service
+from scp.dimse.listener import MOST_UNASSOCIATED, Listener, listen
+from scp.dimse.seats import OwnSeats, Seats
+from scp.dimse.window import SYNCHRONOUS, granted, window_item
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
+from scp.tls import server_context
 
 # What of PS3.4 C.5.1.1 is agreed to, byte by byte: relational, combined date-time; not fuzzy names,
 # time zone adjustment, or enhanced multi-frame conversion.
@@ -27,6 +33,8 @@ _FIND_EXTENDED = b"\1\1\0\0\0"
 _RETRIEVE_EXTENDED = b"\1\0"
 # How long a stopping node waits for requests that are under way.
 _GRACE_SECONDS = 10.0
+# And for their threads, once their connections are gone.
+_ABORT_SECONDS = 5.0
 
 _numbers = count(1)
 # pynetdicom formats every message for its debug log even where nobody reads that.
@@ -34,56 +42,61 @@ _config.LOG_HANDLER_LEVEL = "none"
 
 
 class DimseServer:
-    """Serves one archive under one AE title; settings may change while it runs."""
+    """Serves one archive under one AE title; settings may change while it runs.
 
-    def __init__(self, archive: Archive, settings: Callable[[], Settings], seats: object = None) -> None:
+    ``seats`` count associations where several processes serve; without, this one counts its own.
+    """
+
+    def __init__(
+        self, archive: Archive, settings: Callable[[], Settings], seats: Seats | None = None
+    ) -> None:
         self._archive = archive
         self._settings = settings
+        self._seats = seats or OwnSeats(lambda: self._settings().limits.associations)
         self._ae = AE(settings().node.aet)
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION
-        self._server: _Listener | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._listener: Listener | None = None
+        self._address = ("", 0)
+        self._served = self._services()
+        self.associations = Associations()
 
-    def start(self, listening: object = None) -> tuple[str, int]:
-        """Listen; returns the address. Raises OSError when it cannot be bound."""
+    def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
+        """Listen; returns the address. Raises OSError when it cannot be bound.
+
+        ``listening`` is a bound and listening socket, which may be shared with other processes; it is
+        closed, in this process, at the end.
+        """
         node = self._settings().node
         self.apply_settings()
-        self._server = _Listener(
-            self._ae,
-            (node.host, 0 if listening is not None else node.port),
-            node.aet,
-            contexts=[build_context(VERIFICATION)],  # a placeholder: see _negotiate
-            evt_handlers=[
-                (evt.EVT_REQUESTED, self._negotiate),
-                (evt.EVT_SOP_EXTENDED, _agree_extended),
-            ],
-            request_handler=_handler(self._services()),
-        )
-        if listening is not None:
-            self._server.socket.close()
-            self._server.socket = listening
-            self._server.server_address = listening.getsockname()
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
-        host, port = self._server.server_address[:2]
+        listening = listening or listen(node.host, node.port)
+        host, port = listening.getsockname()[:2]
+        self._address = (host, port)
+        self._listener = Listener(listening, self._connected)
         return host, port
 
     def stop(self) -> None:
         """Stop listening, let requests under way finish, and end all associations."""
-        if self._server is None:
+        if self._listener is None:
             return
-        self._server.shutdown()
-        until = time.monotonic() + _GRACE_SECONDS
-        for association in self._server.active_associations:
-            while association.is_alive() and getattr(association, "busy", False) and time.monotonic() < until:
-                time.sleep(0.02)
-            if association.is_alive():
+        self._listener.stop()
+        self._listener = None
+        for association in self.associations.all():
+            association.finish()
+        if not self.associations.wait_for_none(_GRACE_SECONDS):
+            for association in self.associations.all():
                 association.abort()
+            self.associations.wait_for_none(_ABORT_SECONDS)
 
     def apply_settings(self) -> None:
-        """Take over access and limits from the settings; running associations keep theirs."""
+        """Take over access, limits and certificates from the settings; running associations keep theirs.
+
+        Raises ValueError where a certificate's file cannot be used any more.
+        """
         settings = self._settings()
-        limits, access, ae = settings.limits, settings.access, self._ae
-        ae.maximum_associations = limits.associations
+        limits, access, ae, tls = settings.limits, settings.access, self._ae, settings.tls
+        self._tls = server_context(tls.certificate, tls.key, tls.ca) if tls.certificate else None
         ae.maximum_pdu_size = limits.pdu_bytes
         ae.network_timeout = limits.idle_seconds
         ae.acse_timeout = limits.acse_seconds
@@ -93,11 +106,46 @@ class DimseServer:
         known = [settings.node.aet, *(peer.aet for peer in settings.peer)]
         ae.require_calling_aet = known if access.allow == "known" else []
 
+    def _connected(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """Serve one connection, in a thread of its own, to its end."""
+        if self.associations.unseated() >= MOST_UNASSOCIATED:
+            structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason="too many")
+            sock.close()
+            return
+        try:
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            association = self._association(sock, address)
+        except OSError:  # gone before it was served: nobody's fault
+            sock.close()
+            return
+        self.associations.add(association)
+        try:
+            association.run_reactor()
+        finally:
+            self.associations.discard(association)
+
+    def _association(self, sock: socket.socket, address: tuple[str, int]) -> ServedAssociation:
+        """As pynetdicom's own request handler makes one, but for its class and a copy of every context."""
+        ae = self._ae
+        association = ServedAssociation(ae, sock, self._served, self._seats)
+        association.name = f"{os.getpid()}-{next(_numbers)}"  # unique among worker processes
+        acceptor = association.acceptor
+        acceptor.maximum_length = ae.maximum_pdu_size
+        acceptor.ae_title = ae.ae_title
+        acceptor.address_info = AddressInformation.from_tuple(self._address)
+        acceptor.implementation_class_uid = ae.implementation_class_uid
+        acceptor.implementation_version_name = ae.implementation_version_name
+        association.requestor.address_info = AddressInformation.from_tuple(address)
+        association.bind(evt.EVT_REQUESTED, self._negotiate)
+        association.bind(evt.EVT_SOP_EXTENDED, _agree_extended)
+        return association
+
     def _negotiate(self, event: evt.Event) -> None:
         """Support what this peer proposes, as far as anybody may: cheaper than a copy of all contexts."""
         settings, association = self._settings(), event.assoc
         asked = association.requestor.primitive
-        if asked is None:
+        if asked is None or not isinstance(association, ServedAssociation):
             return
         wishes = retrieve.wishes_of(settings.peer_named(asked.calling_ae_title or ""))
         association.acceptor.supported_contexts = supported(
@@ -105,6 +153,7 @@ class DimseServer:
             settings.access.unknown_sop_classes,
             wishes.preferred,
         )
+        _agree_window(association, settings.limits.operations)
 
     def _services(self) -> dict[int, tuple[str, Service]]:
         """Command Field → name in the log, and service."""
@@ -137,47 +186,13 @@ def _agree_extended(event: evt.Event) -> dict[str, bytes]:
     return agreed
 
 
-class _Listener(ThreadedAssociationServer):
-    """pynetdicom's server, with a backlog for many senders at once, that stops by itself."""
+def _agree_window(association: ServedAssociation, limit: int) -> None:
+    """Asynchronous operations, where they are asked for: never more than the limit (PS3.7 D.3.3.3).
 
-    request_queue_size = 128
-    daemon_threads = True
-
-    def shutdown(self) -> None:
-        """Stop accepting; associations go on."""
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
-
-    def shutdown_request(self, request: Any) -> None:
-        """The association closes its own connection."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A connection that is gone before it is served is nobody's fault."""
-        request.close()
-
-
-def _handler(services: dict[int, tuple[str, Service]]) -> type[RequestHandler]:
-    class Handler(RequestHandler):
-        """Makes a connection a ServedAssociation."""
-
-        def _create_association(self) -> ServedAssociation:
-            """As pynetdicom's own does, but for its class and its deep copy of every context."""
-            server, ae = self.server, self.ae
-            association = ServedAssociation(ae, self.request, services)
-            association._server = server  # noqa: SLF001
-            # pynetdicom finds a server's associations by this name.
-            association.name = f"AcceptorThread@{next(_numbers)}"
-            acceptor = association.acceptor
-            acceptor.maximum_length = ae.maximum_pdu_size
-            acceptor.ae_title = server.ae_title
-            acceptor.address_info = self.local
-            acceptor.implementation_class_uid = ae.implementation_class_uid
-            acceptor.implementation_version_name = ae.implementation_version_name
-            association.requestor.address_info = self.remote
-            handlers: dict[Any, Any] = server._handlers  # noqa: SLF001
-            for event, bound in handlers.items():
-                for function, arguments in [bound] if event.is_intervention else bound:
-                    association.bind(event, function, arguments)
-            return association
-
-    return Handler
+    pynetdicom leaves the item away as long as nothing is bound to its event for it.
+    """
+    invoked, performed = association.requestor.asynchronous_operations
+    if limit == SYNCHRONOUS or (invoked, performed) == (SYNCHRONOUS, SYNCHRONOUS):
+        return
+    association.window, association.suboperations = granted(invoked, limit), granted(performed, limit)
+    association.acceptor.add_negotiation_item(window_item(association.window, association.suboperations))

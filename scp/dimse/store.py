@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from scp.archive import Archive
-from scp.dimse.association import Exchange
+from scp.dimse.exchange import Exchange
 from scp.dimse.status import SUCCESS
 from scp.model import Received
 from scp.telemetry import RequestEvent
@@ -22,6 +22,7 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
         calling_aet=exchange.calling_aet,
         called_aet=exchange.called_aet,
         received_at=datetime.now(UTC),
+        sha256=request.sha256,
     )
     event.add(
         sop_class=received.sop_class_uid,

@@ -1,38 +1,46 @@
-"""The DICOM upper layer of an established association, on a blocking socket (PS3.8 9).
+"""The DICOM upper layer of an established association, on a blocking connection (PS3.8 9).
 
 Nothing here sleeps or polls: a read blocks until the peer has sent something, or its time is up. What
-is received goes into one reused buffer, and from there into the message that it belongs to; what is
-sent goes to the socket as one gathered write a PDU.
+is received goes into one reused buffer, and from there into the message that it belongs to: a dataset
+into a :class:`~scp.spool.Spool`, which hashes it while the sender still sends. What is sent goes to the
+socket as gathered writes of several PDUs.
+
+One thread reads; any may send, a message at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
-import ssl
-import struct
+import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import NoReturn
 
 from scp.dimse.messages import NO_DATASET, Message, Value, read_command, write_command
-from scp.errors import UnreadableDataset
+from scp.dimse.pdus import ABORT, COMMAND, HEADER, LAST, P_DATA, PDV, RELEASE_RP, RELEASE_RQ, gathered, pdus
+from scp.dimse.transport import transport_over
+from scp.errors import UnreadableDataset, ZscpError
+from scp.spool import Buffer, Spool
 
-P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7
-_COMMAND, _LAST = 1, 2  # bits of a PDV's message control header (PS3.8 E.2)
-_HEADER = struct.Struct(">BxL")
-_PDV = struct.Struct(">LBB")
-_RELEASE_RP = _HEADER.pack(RELEASE_RP, 4) + bytes(4)
-_RELEASE_RQ = _HEADER.pack(RELEASE_RQ, 4) + bytes(4)
+_RELEASE_RP = HEADER.pack(RELEASE_RP, 4) + bytes(4)
+_RELEASE_RQ = HEADER.pack(RELEASE_RQ, 4) + bytes(4)
 # Other PDUs are 4 bytes long once an association is established; 64 KB leaves room for odd peers.
 _LONGEST_OTHER = 65_536
-_SMALLEST_BUFFER = 1 << 18
+_LONGEST_COMMAND = 65_536  # a command set of all elements at their longest has 1 KB
+_SMALLEST_BUFFER = 1 << 18  # 1 MB was no faster and leaves the processor's second-level cache
+_UNLIMITED = 1 << 20  # the PDUs for a peer that states no maximum (PS3.8 D.1)
 _LINGER_SECONDS = 1.0
-_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+# A peer that sends fewer bytes than this within its idle time, and ends no message, drips: 55 bytes a second.
+_LEAST = 16_384
+# Messages that are taken in one look: a peer that floods must not keep a request from going on.
+_MOST_POLLED = 64
 
 
-class Ended(Exception):
-    """The association is over; ``how`` is released, aborted, lost, idle, or protocol."""
+class Ended(ZscpError):
+    """The association is over; ``how`` is released, aborted, lost, idle, protocol, or failed (our fault)."""
 
     def __init__(self, how: str, detail: str = "") -> None:
         super().__init__(detail or how)
@@ -43,121 +51,161 @@ class UpperLayer:
     """Messages in and out of one association.
 
     ``longest_received`` is the maximum length that this side announced, ``longest_sent`` the peer's
-    (0: no limit). ``idle_seconds`` bounds the wait for a peer's next byte, for a whole PDU once it has
-    begun, and for a peer that does not take what is sent.
+    (0: no limit). ``idle_seconds`` bounds the wait for a peer's next PDU, for its rest once it has
+    begun, for some progress within a message, and for a peer that does not take what is sent.
     """
 
     def __init__(
         self, sock: socket.socket, longest_received: int, longest_sent: int, idle_seconds: float
     ) -> None:
-        self._socket = sock
+        self._transport = transport_over(sock, idle_seconds)
         self._longest_received = longest_received
-        self._chunk = (longest_sent or 1 << 20) - 6
+        self._longest_sent = longest_sent or _UNLIMITED
         self._idle = idle_seconds
         self._buffer = bytearray(max(_SMALLEST_BUFFER, 2 * longest_received + 64))
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
-        self._command: bytearray | None = None
+        self._command = bytearray()
         self._fields: dict[str, Value] = {}
-        self._dataset: bytearray | None = None
+        self._in_dataset = False
+        self._dataset: Spool | None = None  # also None for one that is read and dropped
+        self._fault = ""
         self._context = 0
         self._ready: deque[Message] = deque()
-        # poll, not select: that one knows no descriptor above 1023.
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
-        sock.settimeout(idle_seconds)
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sending = threading.Lock()
+        self._release_asked = False
 
     def receive(self, seconds: float | None = None) -> Message:
         """The next message. Raises Ended."""
+        seconds = self._idle if seconds is None else seconds
+        mark, count = time.monotonic(), 0
         while not self._ready:
-            self._take_pdu(self._idle if seconds is None else seconds)
+            count += self._take_pdu(seconds)
+            if (now := time.monotonic()) - mark > seconds:
+                if count < _LEAST and not self._ready:
+                    raise Ended("idle", f"{count} bytes in {seconds} s")
+                mark, count = now, 0
         return self._ready.popleft()
 
     def poll(self) -> list[Message]:
         """Messages that are there already, without waiting for one. Raises Ended."""
-        while self._buffered_pdu() or self._readable():
-            self._take_pdu(self._idle)
+        while len(self._ready) < _MOST_POLLED and (self._has_pdu() or self._read_now()):
+            if self._has_pdu():
+                self._take_pdu(self._idle)
         messages, self._ready = list(self._ready), deque()
         return messages
 
-    def send(self, context_id: int, command: dict[str, Value], dataset: bytes | None = None) -> None:
-        """Send a message. Raises Ended when the peer is gone or does not take it."""
+    def more_waits(self) -> bool:
+        """Whether something of another message has come already. Raises Ended."""
+        return bool(self._ready) or self._end > self._start or self._read_now()
+
+    def send(
+        self, context_id: int, command: dict[str, Value], dataset: Iterable[Buffer] | None = None
+    ) -> None:
+        """Send a message; ``dataset`` is gone through while it is sent, piece by piece.
+
+        Raises Ended when the peer is gone or does not take it. What ``dataset`` raises is raised on where
+        nothing of the message has been sent yet; later there is no way to take it back (PS3.8 E.1), so the
+        association is aborted, and Ended("failed") raised from it.
+        """
         command = {**command, "CommandDataSetType": NO_DATASET if dataset is None else 0}
-        self._send_part(context_id, write_command(command), _COMMAND)
+        parts: Iterator[list[Buffer]] = pdus(
+            context_id, COMMAND, (write_command(command),), self._longest_sent
+        )
         if dataset is not None:
-            self._send_part(context_id, dataset, 0)
-        self._quickack()
+            parts = chain(parts, pdus(context_id, 0, dataset, self._longest_sent))
+        with self._sending:
+            begun = False
+            try:
+                for buffers in gathered(parts):
+                    begun = True
+                    self._write(buffers)
+            except Ended:
+                raise
+            except Exception as error:
+                if not begun:
+                    raise
+                self._break_off()
+                raise Ended("failed", f"{type(error).__name__}: {error}") from error
+        self._transport.quickack()
+
+    def takes_more(self) -> bool:
+        """Whether the peer reads what it is sent: a short message would not have to wait."""
+        return self._transport.takes_more()
 
     def release(self, seconds: float) -> None:
         """Ask for release, and wait for it, but not for ever; then the connection is closed."""
         with contextlib.suppress(Ended):
-            self._write([_RELEASE_RQ])
+            with self._sending:
+                self._write([_RELEASE_RQ])
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
                 self._take_pdu(left)
         self.close()
 
-    def abort(self, source: int = 0, reason: int = 0, linger: bool = True) -> None:
-        """Send A-ABORT (PS3.8 9.3.8) and close; without ``linger`` at once, as from another thread."""
-        with contextlib.suppress(Ended, OSError):
-            self._write([_HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))])
-            if linger:
+    def abort(self, source: int = 0, reason: int = 0) -> None:
+        """Send A-ABORT (PS3.8 9.3.8), wait a little for the peer to have it, and close."""
+        # A thread that is blocked in sending to a peer that does not read has the lock for long.
+        if self._sending.acquire(timeout=_LINGER_SECONDS):
+            with contextlib.suppress(Ended, OSError):
+                self._write([_abort(source, reason)])
                 self._linger()
+            self._sending.release()
         self.close()
+
+    def break_off(self) -> None:
+        """End the association at once, from whichever thread: what is blocked in it comes back.
+
+        A-ABORT is sent where no message is half sent, and where it can be taken at once.
+        """
+        if self._sending.acquire(timeout=0.2):
+            try:
+                self._break_off()
+            finally:
+                self._sending.release()
+        self._transport.shutdown()
+
+    def _break_off(self) -> None:
+        with contextlib.suppress(OSError):
+            self._transport.write_now(_abort(0, 0))
+        self._transport.shutdown()
 
     def _linger(self) -> None:
         """Wait a little for the peer to close: closed over unread data, TCP would take back the A-ABORT."""
-        self._socket.shutdown(socket.SHUT_WR)
+        self._transport.shutdown(socket.SHUT_WR)
         until = time.monotonic() + _LINGER_SECONDS
-        while (left := until - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            if not self._socket.recv_into(self._buffer):
-                return
+        while self._transport.read_into(self._view, until):
+            pass
 
     def close(self) -> None:
-        """Close the connection."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        """Close the connection; a release that was asked for is answered before."""
+        if self._release_asked:
+            self._release_asked = False
+            with contextlib.suppress(Ended), self._sending:
+                self._write([_RELEASE_RP])
+        self._transport.close()
 
-    def _send_part(self, context_id: int, data: bytes, kind: int) -> None:
-        view, size = memoryview(data), self._chunk
-        for at in range(0, max(len(data), 1), size):
-            part = view[at : at + size]
-            ends = _LAST if at + size >= len(data) else 0
-            header = _HEADER.pack(P_DATA, len(part) + 6) + _PDV.pack(len(part) + 2, context_id, kind | ends)
-            self._write([header, part])
-
-    def _write(self, buffers: list[bytes | memoryview]) -> None:
+    def _write(self, buffers: list[Buffer]) -> None:
         try:
-            if isinstance(self._socket, ssl.SSLSocket):
-                self._socket.sendall(b"".join(buffers))
-                return
-            sent = self._socket.sendmsg(buffers)
-            if sent < sum(map(len, buffers)):
-                self._socket.sendall(b"".join(buffers)[sent:])
+            self._transport.write(buffers)
         except TimeoutError:
             raise Ended("idle", f"the peer took nothing for {self._idle} s") from None
         except OSError as error:
             raise Ended("lost", str(error)) from error
 
-    def _take_pdu(self, seconds: float) -> None:
-        """Read one PDU and act on it."""
-        until = time.monotonic() + seconds
-        self._fill(6, until)
-        kind, length = _HEADER.unpack_from(self._buffer, self._start)
+    def _take_pdu(self, seconds: float) -> int:
+        """Read one PDU and act on it; its length. A PDU that has begun has its time once more."""
+        self._fill(6, seconds)
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
         if length > (self._longest_received if kind == P_DATA else _LONGEST_OTHER):
             self._fail(f"a PDU of {length} bytes, longer than was announced")
-        self._fill(6 + length, until)
+        self._fill(6 + length, seconds)
         body = self._view[self._start + 6 : self._start + 6 + length]
         self._start += 6 + length
         if kind == P_DATA:
             self._take_values(body)
         elif kind == RELEASE_RQ:
-            with contextlib.suppress(Ended):
-                self._write([_RELEASE_RP])
+            self._release_asked = True
             raise Ended("released")
         elif kind == RELEASE_RP:
             raise Ended("released")
@@ -165,8 +213,9 @@ class UpperLayer:
             raise Ended("aborted", f"by the peer, source {body[2]} reason {body[3]}" if length >= 4 else "")
         else:
             self._fail(f"a PDU of type {kind} has no place here")
+        return int(length)
 
-    def _fail(self, detail: str) -> None:
+    def _fail(self, detail: str) -> NoReturn:
         self.abort(source=2, reason=6)
         raise Ended("protocol", detail)
 
@@ -176,82 +225,113 @@ class UpperLayer:
         while at < len(body):
             if at + 6 > len(body):
                 self._fail("a presentation data value ends within its header")
-            length, context, control = _PDV.unpack_from(body, at)
+            length, context, control = PDV.unpack_from(body, at)
             if length < 2 or at + 4 + length > len(body):
                 self._fail(f"a presentation data value of {length} bytes does not fit its PDU")
             self._take_value(context, control, body[at + 6 : at + 4 + length])
             at += 4 + length
 
     def _take_value(self, context: int, control: int, data: memoryview) -> None:
-        if control & _COMMAND:
-            self._command = self._command if self._command is not None else bytearray()
+        if control & COMMAND:
             self._command += data
             self._context = context
-            if control & _LAST:
+            if len(self._command) > _LONGEST_COMMAND:
+                self._fail(f"a command set of more than {_LONGEST_COMMAND} bytes")
+            if control & LAST:
                 self._command_complete()
-        elif self._dataset is None or context != self._context:
+        elif not self._in_dataset or context != self._context:
             self._fail("a dataset without its command")
         else:
-            self._dataset += data
-            if control & _LAST:
-                self._message_complete(bytes(self._dataset))
+            if self._dataset is not None:
+                self._keep(self._dataset, data)
+            if control & LAST:
+                self._dataset_complete()
+
+    def _keep(self, dataset: Spool, data: memoryview) -> None:
+        """Add to a dataset; where there is no room, the rest of it is read all the same, and dropped."""
+        try:
+            dataset.write(data)
+        except OSError as error:
+            self._dataset, self._fault = None, _no_room(error)
 
     def _command_complete(self) -> None:
-        if self._dataset is not None:
+        if self._in_dataset:
             self._fail("a command within another's dataset")
         try:
-            self._fields = read_command(bytes(self._command or b""))
+            self._fields = read_command(bytes(self._command))
         except UnreadableDataset as error:
             self._fail(str(error))
-        self._command = None
+        self._command.clear()
         if self._fields.get("CommandDataSetType", NO_DATASET) == NO_DATASET:
-            self._message_complete(None)
+            self._ready.append(Message(self._context, self._fields))
         else:
-            self._dataset = bytearray()
-        self._quickack()
+            self._in_dataset, self._dataset, self._fault = True, Spool(hashing=True), ""
+        self._transport.quickack()
 
-    def _message_complete(self, dataset: bytes | None) -> None:
-        self._ready.append(Message(self._context, self._fields, dataset))
-        self._dataset = None
+    def _dataset_complete(self) -> None:
+        view, digest = None, ""
+        if self._dataset is not None:
+            try:
+                view, digest = self._dataset.view(), self._dataset.sha256
+            except OSError as error:
+                self._fault = _no_room(error)
+        self._ready.append(Message(self._context, self._fields, view, digest, self._fault))
+        self._in_dataset, self._dataset = False, None
 
-    def _buffered_pdu(self) -> bool:
-        """Whether a whole PDU is in the buffer."""
+    def _has_pdu(self) -> bool:
+        """Whether a whole PDU is in the buffer, or the beginning of one that will be refused."""
         held = self._end - self._start
-        return held >= 6 and held >= 6 + _HEADER.unpack_from(self._buffer, self._start)[1]
+        if held < 6:
+            return False
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
+        longest = self._longest_received if kind == P_DATA else _LONGEST_OTHER
+        return bool(held >= 6 + length or length > longest)
 
-    def _readable(self) -> bool:
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return True
-        return bool(self._poll.poll(0))
-
-    def _fill(self, size: int, until: float) -> None:
+    def _fill(self, size: int, seconds: float) -> None:
         """Have ``size`` bytes in the buffer from its start on."""
-        if self._start + size > len(self._buffer):
-            held = self._end - self._start
-            self._view[:held] = self._view[self._start : self._end]
-            self._start, self._end = 0, held
+        if self._end - self._start >= size:
+            return
+        self._make_room(size)
+        until = time.monotonic() + seconds
         while self._end - self._start < size:
-            self._read(until)
+            try:
+                count = self._transport.read_into(self._view[self._end :], until)
+            except TimeoutError:
+                raise Ended("idle", f"nothing came for {seconds} s") from None
+            except OSError as error:
+                raise Ended("lost", str(error)) from error
+            self._took(count)
 
-    def _read(self, until: float) -> None:
-        if self._start == self._end:
-            self._start = self._end = 0
-        left = until - time.monotonic()
+    def _read_now(self) -> bool:
+        """Take what has come, without waiting; whether anything has."""
+        self._make_room(len(self._buffer) // 2)
         try:
-            if left <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left)
-            count = self._socket.recv_into(self._view[self._end :])
-        except TimeoutError:
-            raise Ended("idle", f"nothing came for {self._idle} s") from None
+            count = self._transport.read_now(self._view[self._end :])
         except OSError as error:
             raise Ended("lost", str(error)) from error
+        if count is None:
+            return False
+        self._took(count)
+        return True
+
+    def _took(self, count: int) -> None:
         if count == 0:
             raise Ended("lost", "the peer closed the connection without a release")
         self._end += count
 
-    def _quickack(self) -> None:
-        """Ask again for acknowledgements at once: a sender with Nagle on waits 40 ms for each otherwise."""
-        if _QUICKACK is not None:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+    def _make_room(self, size: int) -> None:
+        """Let ``size`` bytes fit behind the buffer's start; what is held is moved where they do not."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start + size > len(self._buffer):
+            held = self._end - self._start
+            self._view[:held] = self._view[self._start : self._end]
+            self._start, self._end = 0, held
+
+
+def _abort(source: int, reason: int) -> bytes:
+    return HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))
+
+
+def _no_room(error: OSError) -> str:
+    return f"no room for what is received: {error.strerror or error}"

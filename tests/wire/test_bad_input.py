@@ -138,9 +138,7 @@ def test_a_pdu_that_never_ends(start: Starter) -> None:
         half.sendall(struct.pack(">BBI", 4, 0, 1000) + b"\0" * 10)
         assert isinstance(_read_all(silent), bytes)
         assert isinstance(_read_all(half), bytes)
-    server = node.node.server._server
-    assert server is not None
-    until(lambda: not server.active_associations, "both are given up")
+    until(lambda: not node.node.server.associations.all(), "both are given up")
     node.answers_echo()
 
 
@@ -186,9 +184,7 @@ def test_broken_off_in_an_object(node: RunningNode, how: str) -> None:
         else:
             association.dul.socket.close()
             association.abort()
-    server = node.node.server._server
-    assert server is not None
-    until(lambda: not server.active_associations, "its association is gone")
+    until(lambda: not node.node.server.associations.all(), "its association is gone")
     assert node.archive.index.held(sent.instance) is None
     _nothing_left(node)
 
@@ -260,9 +256,7 @@ def test_association_limit(start: Starter) -> None:
         third = Scu(node.address, [contexts])
         assert third.association.is_rejected
         assert third.association.acceptor.primitive.result == 2  # transient: try again later
-    server = node.node.server._server
-    assert server is not None
-    until(lambda: not server.active_associations, "both have gone")
+    until(lambda: not node.node.server.associations.all(), "both have gone")
     node.answers_echo()
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE
@@ -51,10 +51,8 @@ def _row(uid: str) -> Instance:
     return Instance(*names, 1, "0", EXPLICIT, 1, "0", when, "TESTER", "")
 
 
-def _served(node: RunningNode) -> list[threading.Thread]:
-    server = node.node.server._server
-    assert server is not None
-    return list(server.active_associations)
+def _served(node: RunningNode) -> list[Any]:
+    return node.node.server.associations.all()
 
 
 def test_cancel_a_find(node: RunningNode) -> None:
@@ -154,7 +152,7 @@ def test_a_peer_that_does_not_read(start: Starter) -> None:
         scu.begin(C_FIND(), STUDY_FIND, query)
         until(lambda: _served(node), "the request is served")
         served = _served(node)[0]
-        until(lambda: not served.is_alive(), "it is given up", SECONDS)
+        until(lambda: served not in _served(node), "it is given up", SECONDS)
         scu.association.dul.socket.close()
     _goes_on(node)
 

@@ -1,0 +1,131 @@
+"""Objects fetched ahead: the next are read, checked and decoded in threads while one is being sent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+from scp.archive import Outgoing
+from scp.model import Instance
+from scp.spool import Buffer
+
+# Decoding fills the cores while one thread sends; twice as many wait for the disk meanwhile.
+AHEAD = 2 * (os.cpu_count() or 1)
+AHEAD_BYTES = 64 << 20
+# Of an object that is decoded while it is gone through, so much is decoded ahead: all of most objects.
+_READY = 4 << 20
+
+Fetch = Callable[[Instance], Outgoing]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object that is ready to be sent, or why it is not."""
+
+    instance: Instance
+    transfer_syntax: str = ""
+    chunks: Iterable[Buffer] = ()
+    error: Exception | None = None
+
+
+class Work:
+    """Objects that are still to be sent, shared by the associations that send them."""
+
+    def __init__(self, instances: Iterable[Instance]) -> None:
+        self._lock = threading.Lock()
+        self._left = deque(instances)
+
+    def take(self) -> Instance | None:
+        """The next one."""
+        with self._lock:
+            return self._left.popleft() if self._left else None
+
+    def put_back(self, instances: list[Instance]) -> None:
+        """Some that were taken and not sent; others take them then."""
+        with self._lock:
+            self._left.extendleft(reversed(instances))
+
+    def left(self) -> list[Instance]:
+        """Those that nobody has taken."""
+        with self._lock:
+            return list(self._left)
+
+
+class Ahead:
+    """Takes objects from ``work`` and gives them out in that order, up to ``share`` of all being fetched.
+
+    A context manager: at its end what is being fetched is waited for, and what was not given out is put
+    back.
+    """
+
+    def __init__(self, work: Work, fetch: Fetch, share: int = 1) -> None:
+        self._work = work
+        self._fetch = fetch
+        self._most = max(AHEAD // share, 1)
+        self._most_bytes = AHEAD_BYTES // share
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
+        self._pending: deque[tuple[Instance, Future[Fetched]]] = deque()
+        self._bytes = 0
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._work.put_back([instance for instance, _ in self._pending])
+        self._pending.clear()
+
+    def __iter__(self) -> Iterator[Fetched]:
+        first = self._work.take()
+        if first is None:
+            return
+        # One alone is fetched here: no thread would be faster.
+        if not self._work.left():
+            yield _fetched(self._fetch, first)
+            first = self._work.take()  # another association may have put one back
+        self._submit(first)
+        while self._pending:
+            self._top_up()
+            instance, future = self._pending[0]
+            fetched = future.result()
+            self._pending.popleft()
+            self._bytes -= _size(instance)
+            self._top_up()
+            yield fetched
+
+    def _top_up(self) -> None:
+        while len(self._pending) < self._most and (not self._pending or self._bytes < self._most_bytes):
+            instance = self._work.take()
+            if instance is None:
+                return
+            self._submit(instance)
+
+    def _submit(self, instance: Instance | None) -> None:
+        if instance is not None:
+            self._pending.append((instance, self._pool.submit(_fetched, self._fetch, instance)))
+            self._bytes += _size(instance)
+
+
+def _size(instance: Instance) -> int:
+    return max(instance.stored_size, instance.received_size)
+
+
+def _fetched(fetch: Fetch, instance: Instance) -> Fetched:
+    """Fetch one, and go through its first bytes, so that what cannot be decoded shows before it is sent."""
+    try:
+        outgoing = fetch(instance)
+        ready: list[Buffer] = []
+        size = 0
+        for chunk in outgoing.chunks:
+            ready.append(chunk)
+            size += len(chunk)
+            if size >= _READY:
+                break
+    except Exception as error:  # noqa: BLE001 - one that cannot be read or decoded fails alone
+        return Fetched(instance, error=error)
+    return Fetched(instance, outgoing.transfer_syntax, chain(ready, outgoing.chunks))

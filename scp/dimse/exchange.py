@@ -1,0 +1,111 @@
+"""One request being served: what was asked, and how to answer. All that a service knows of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from pynetdicom.presentation import PresentationContext
+
+from scp import telemetry
+from scp.dimse import messages
+from scp.dimse.messages import Message, Value
+from scp.dimse.status import comment_of, status_of
+
+if TYPE_CHECKING:
+    from scp.dimse.association import ServedAssociation
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sub-operations of a C-MOVE or C-GET (PS3.4 C.4.2.1.6 to 9).
+
+    ``remaining`` is None where the response is final, which has no such number.
+    """
+
+    remaining: int | None
+    completed: int
+    failed: int
+    warning: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """What SOP Class Extended Negotiation of a query or retrieve class agreed on (PS3.4 C.5.1.1)."""
+
+    relational: bool = False
+    combined_datetime: bool = False
+
+
+class Exchange:
+    """One request being served: what was asked, under which context, and how to answer."""
+
+    def __init__(
+        self, association: ServedAssociation, request: Message, context: PresentationContext
+    ) -> None:
+        self.association = association
+        self.request = request
+        self.abstract_syntax = str(context.abstract_syntax)
+        self.transfer_syntax = str(context.transfer_syntax[0])
+
+    @property
+    def calling_aet(self) -> str:
+        """AE title of the peer."""
+        return self.association.calling_aet
+
+    @property
+    def called_aet(self) -> str:
+        """AE title that the peer called."""
+        return self.association.called_aet
+
+    @property
+    def message_id(self) -> int:
+        """The request's."""
+        return self.request.number("MessageID")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a C-CANCEL for this request has come in. Raises Ended when the peer is gone."""
+        return self.association.has_cancelled(self.message_id)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the peer reads: another short response would not have to wait for it."""
+        return self.association.upper_layer.takes_more()
+
+    def respond(
+        self,
+        status: int,
+        *,
+        dataset: bytes | None = None,
+        comment: str = "",
+        counts: Counts | None = None,
+    ) -> None:
+        """Send a response; ``dataset`` is the identifier, encoded. Raises Ended."""
+        asked = self.request.command
+        command: dict[str, Value] = {
+            "CommandField": self.request.number("CommandField") | messages.RESPONSE,
+            "MessageIDBeingRespondedTo": self.message_id,
+            "Status": status,
+        }
+        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+            if keyword in asked:
+                command[keyword] = asked[keyword]
+        if comment:
+            command["ErrorComment"] = comment
+        if counts is not None:
+            for name, number in asdict(counts).items():
+                if number is not None:
+                    command[f"NumberOf{name.title()}Suboperations"] = number
+        chunks = None if dataset is None else (dataset,)
+        self.association.upper_layer.send(self.request.context_id, command, chunks)
+
+    def fail(self, error: Exception) -> int:
+        """Answer with the status of an error; returns it. Raises Ended."""
+        status = status_of(error)
+        self.respond(status, comment=comment_of(str(error) or type(error).__name__))
+        return status
+
+
+Service = Callable[[Exchange, telemetry.RequestEvent], None]
