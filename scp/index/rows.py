@@ -14,7 +14,7 @@ from scp.model import UNIQUE_KEYS, Instance
 
 Values = dict[str, Any]
 UNIQUE: Mapping[str, str] = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}
-_NO_TEXT: Mapping[str, str] = {row.keyword: "" for row in HELD}
+_KEYWORDS = tuple(row.keyword for row in HELD)
 _EMPTY: Mapping[str, Values] = {
     level: {name: "" for row in rows for name in (row.column, *row.key_columns)}
     for level, rows in HELD_BY_LEVEL.items()
@@ -36,12 +36,11 @@ def texts(instance: Instance, attributes: Mapping[str, str]) -> dict[str, str]:
 
     :func:`above` picks those of patient, study and series, of all instances in the same order.
     """
-    return {
-        **_NO_TEXT,
-        **attributes,
-        "StudyInstanceUID": instance.study_instance_uid,
-        "SeriesInstanceUID": instance.series_instance_uid,
-    }
+    get = attributes.get  # not all of them: an object has hundreds, which are read when asked for
+    found = {keyword: get(keyword) or "" for keyword in _KEYWORDS}
+    found["StudyInstanceUID"] = instance.study_instance_uid
+    found["SeriesInstanceUID"] = instance.series_instance_uid
+    return found
 
 
 def row(level: str, given: Mapping[str, str]) -> Values:

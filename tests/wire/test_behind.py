@@ -60,7 +60,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     one = Held()
-    monkeypatch.setattr(Encoder, "_round", lambda encoder: one.round(encoder))
+    monkeypatch.setattr(Encoder, "_round", lambda encoder: one.round(encoder))  # noqa: PLW0108 - binds
     yield one
     one.go.set()
 
