@@ -163,7 +163,7 @@ def test_a_series_that_a_replacement_left_empty_is_made_anew(index, placed):
 
 def test_what_was_rolled_back_is_not_believed(index, placed):
     with pytest.raises(TypeError):
-        index.record_many([(instance("1.1.1"), DOE), (instance("1.1.2"), None)])
+        index.record_many([(instance("1.1.1"), DOE), (instance("1.1.2"), {**DOE, "ImageComments": 5})])
     index.record(instance("1.1.3"), DOE)
     assert len(placed) == 2
     assert studies(index, PatientID="D1") == ["1"]

@@ -15,6 +15,7 @@ from scp.index.group import GroupCommit
 from scp.index.index import Counts, Statistic, Waiting
 from scp.index.prepared import InstanceRows, held_instance
 from scp.index.record import as_instance
+from scp.index.rows import texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY
 from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
@@ -54,11 +55,12 @@ class SqlIndex:
 
     def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
-        return self._recording.submit((instance, attributes))
+        # The texts are read here, as others cannot write while a group is written.
+        return self._recording.submit((instance, texts(instance, attributes)))
 
-    def record_many(self, items: Iterable[Item]) -> list[Instance | None]:
+    def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """See :meth:`scp.index.index.Index.record_many`."""
-        ready = list(items)  # others cannot write from here on, so nothing slow may follow
+        ready = [(instance, texts(instance, attributes)) for instance, attributes in items]
         with self._writer.transaction() as connection:
             return [self._writer.record(connection, item) for item in ready]
 

@@ -13,10 +13,10 @@ from scp.index import record as entities
 from scp.index.dialect import BEGUN, begin_writing, data_version, translated
 from scp.index.places import Places
 from scp.index.prepared import InstanceRows, insert_if_new
-from scp.index.rows import row, texts
+from scp.index.rows import row
 from scp.model import Instance
 
-Item = tuple[Instance, Mapping[str, str]]
+Item = tuple[Instance, Mapping[str, str]]  # with all texts that count, as rows.texts gives them
 
 
 class Writer:
@@ -56,8 +56,7 @@ class Writer:
 
     def record(self, connection: Connection, item: Item) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`; inside a :meth:`transaction`."""
-        instance, attributes = item
-        given = texts(instance, attributes)
+        instance, given = item
         parent = self._places.find(self._cursor, given)
         if parent is None:
             parent = self._place(connection, given)
