@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scp.backlog import Backlog
-from scp.config import PolicyRule, Stage
+from scp.config import PolicyRule
 from scp.encoding.facts import survey
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoded, ways_out
@@ -30,7 +30,7 @@ from scp.errors import (
     UnidentifiedDataset,
 )
 from scp.index.index import Index
-from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
+from scp.keeping import StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
@@ -114,11 +114,9 @@ class Archive:
             held = self.index.held(received.sop_instance_uid)
             if held is not None and (settled := self._duplicate(received, held)):
                 return settled
-            stage = self._stage_before_response(received, rule)
-            if stage is AS_RECEIVED and self.landing is not None and len(received.dataset) <= LARGEST:
-                return self._land(self.landing, received, facts, rule, held.key if held else "")
-            form = keep(received, facts, rule, stage)
-            return self._commit(received, facts, form, pending=stage is not _settled(rule))
+            if self._may_wait(received, rule):
+                return self._land(received, facts, rule, held.key if held else "")
+            return self._keep(received, facts, rule)
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
@@ -135,35 +133,39 @@ class Archive:
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
 
-    def _stage_before_response(self, received: Received, rule: PolicyRule | None) -> Stage:
-        """What is done to an object before its C-STORE is answered; the rest is the backlog's.
+    def _may_wait(self, received: Received, rule: PolicyRule | None) -> bool:
+        """Whether an object is to be acknowledged as received, and its form made behind the response.
 
-        Where nothing is encoded first, that is AS_RECEIVED. Where too much waits already, all is done now.
+        Where too much waits already, all is done before. A small one may wait only to be moved to a file
+        of its own: the log takes it at a third of the time.
         """
-        settled = _settled(rule)
-        first = rule.on_receive if rule else AS_RECEIVED
-        waits = AS_RECEIVED if first.forms == ("received",) else first
-        small = self.landing is not None and len(received.dataset) <= LARGEST
-        worth_it = settled is not first or (waits is AS_RECEIVED and small)
-        if self.backlog is None or not worth_it or not self.backlog.takes(len(received.dataset)):
-            return settled
-        return waits
+        if self.backlog is None or (rule is not None and rule.on_receive.forms != ("received",)):
+            return False
+        worth_it = self._lands(received) or (rule is not None and rule.behind is not None)
+        return worth_it and self.backlog.takes(len(received.dataset))
 
-    def _land(
-        self, landing: LandingLog, received: Received, facts: Facts, rule: PolicyRule | None, old: str
-    ) -> Kept:
-        """Durable in the log, then visible; what it becomes is seen to behind the response.
+    def _lands(self, received: Received) -> bool:
+        return self.landing is not None and len(received.dataset) <= LARGEST
+
+    def _land(self, received: Received, facts: Facts, rule: PolicyRule | None, old: str) -> Kept:
+        """Durable as received, then visible; what it becomes is seen to behind the response.
 
         ``old`` is the key of what it replaces, or empty.
         """
         file = as_received(received, facts, rule)
         head = part10.head(file)
-        key = landing.append(head, received.dataset)
-        instance = replace(instance_of(key, len(head) + len(received.dataset), "", file, facts), pending=True)
+        size = len(head) + len(received.dataset)
+        if self.landing is None or not self._lands(received):
+            key = _key_of(received, facts, "received", wrapped=False)
+            self.store.put(key, head, received.dataset)
+            return self._commit(replace(instance_of(key, size, "", file, facts), pending=True), facts)
+        key = self.landing.append(head, received.dataset)
         try:
-            return self._record_landed(instance, facts, old)
+            return self._record_landed(
+                replace(instance_of(key, size, "", file, facts), pending=True), facts, old
+            )
         finally:
-            landing.recorded(key)
+            self.landing.recorded(key)
 
     def _record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
         """Should the process die before the file of ``old`` is removed, the journal knows of that one."""
@@ -174,9 +176,14 @@ class Archive:
         self.store.settle(old)
         return kept
 
-    def _commit(self, received: Received, facts: Facts, form: StoredForm, pending: bool) -> Kept:
-        """Durable first, then visible, then rid of what it replaces."""
-        instance = replace(self._put(received, facts, form), pending=pending)
+    def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
+        """Encoded and proven before the response; a stage that may be done behind it is done now."""
+        form = keep(received, facts, rule)
+        kept = self._commit(self._put(received, facts, form), facts)
+        return replace(kept, attempts=form.provenance.attempts)
+
+    def _commit(self, instance: Instance, facts: Facts) -> Kept:
+        """Durable already, now visible, then rid of what it replaces."""
         try:
             replaced = self.index.record(instance, facts.attributes)
         except BaseException:
@@ -185,13 +192,12 @@ class Archive:
         kept = self._recorded(instance, replaced)
         self.index.sync()
         self.store.settle(instance.key)
-        return replace(kept, attempts=form.provenance.attempts)
+        return kept
 
     def _put(self, received: Received, facts: Facts, form: StoredForm) -> Instance:
         """Make a stored form durable; it is settled once the index names it for good."""
         known = form.provenance
-        study = facts.attributes.get("StudyInstanceUID", "")
-        key = object_key(study, received.sop_instance_uid, known.sha256, known.form, form.wrapped)
+        key = _key_of(received, facts, known.form, form.wrapped)
         uids = (received.sop_class_uid, received.sop_instance_uid)
         file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
         self.store.put(key, form.data)
@@ -228,7 +234,7 @@ class Archive:
         received = received_from(file, "")
         facts = survey(received)
         rule = choose(self.policy, facts)
-        form = keep(received, facts, rule, _settled(rule))
+        form = keep(received, facts, rule)
         if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
             return replace(instance, pending=False)  # no gain: it stays as it is
         return self._put(received, facts, form)
@@ -402,9 +408,9 @@ class Archive:
         return facts_of_stored(self._read(instance)[1])
 
 
-def _settled(rule: PolicyRule | None) -> Stage:
-    """The stage that an object ends in at once, be it before the response or behind it."""
-    return rule.settled if rule else AS_RECEIVED
+def _key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
+    study = facts.attributes.get("StudyInstanceUID", "")
+    return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
 
 
 def _check_uids(received: Received, facts: Facts) -> None:

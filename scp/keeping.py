@@ -29,7 +29,7 @@ _MOSTLY_HEADER = 0.1
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
-AS_RECEIVED = Stage(forms=("received",))
+_AS_RECEIVED = Stage(forms=("received",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,13 @@ def as_received(received: Received, facts: Facts, rule: PolicyRule | None) -> Pa
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
 
 
-def keep(received: Received, facts: Facts, rule: PolicyRule | None, stage: Stage | None = None) -> StoredForm:
-    """The stored form of a received object in a stage of the rule that applies to it.
+def keep(received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+    """The stored form of a received object in the stage of its rule that it ends in at once.
 
-    ``facts`` are those of a survey of it.
-    Without ``stage`` it is the one that the object ends in at once; without a rule, as received.
+    ``facts`` are those of a survey of it; without a rule it is as received.
     Never fails because of compression: as received is always the last candidate.
     """
-    stage = stage or (rule.settled if rule else AS_RECEIVED)
+    stage = rule.settled if rule else _AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     asked = _Candidates(received, parts, _provenance(received, facts, rule.name if rule else ""), stage)
     best: StoredForm | None = None

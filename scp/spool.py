@@ -53,13 +53,13 @@ class Spool:
         if self._hash is not None:
             self._hash.update(data)
         if self._file is not None:
-            _write_all(self._file.fileno(), data)
+            write_all(self._file.fileno(), data)
         elif self.size <= self._most:
             self._held += data
         else:
             self._file = tempfile.TemporaryFile(dir=_folder, buffering=0)  # noqa: SIM115 - outlives this
-            _write_all(self._file.fileno(), self._held)
-            _write_all(self._file.fileno(), data)
+            write_all(self._file.fileno(), self._held)
+            write_all(self._file.fileno(), data)
             self._held = bytearray()
 
     def rewrite(self, at: int, data: Buffer) -> None:
@@ -114,7 +114,8 @@ def sha256(data: Buffer) -> str:
     return digest.hexdigest()
 
 
-def _write_all(descriptor: int, data: Buffer) -> None:
+def write_all(descriptor: int, data: Buffer) -> None:
+    """Write all of ``data``, whatever a write takes at a time."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

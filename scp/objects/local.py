@@ -7,12 +7,13 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from scp.errors import ObjectMissing, OutOfResources
 from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_folder
-from scp.spool import Buffer, mapped, slices
+from scp.spool import Buffer, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
@@ -39,7 +40,7 @@ class LocalStore:
         self._own_lock = -1
         self._counter = itertools.count()
 
-    def put(self, key: str, data: Buffer) -> None:
+    def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
         place = self.root / key
         entry: Path | None = None
@@ -47,9 +48,9 @@ class LocalStore:
         try:
             entry = self._entry(key)
             replaces = place.exists()
-            self._check_room(len(data))
+            self._check_room(sum(map(len, parts)))
             entry.unlink(missing_ok=True)  # of an unsettled put, and as a hard link what lies in its place
-            _write(entry, data)
+            _write(entry, parts)
             self._place(entry, place)
             sync_folder(place.parent)
         except OSError as error:
@@ -186,11 +187,10 @@ class LocalStore:
                 left.unlink(missing_ok=True)
 
 
-def _write(path: Path, data: Buffer) -> None:
-    with path.open("wb") as file:
-        for part in slices(data):
-            file.write(part)
-        file.flush()
+def _write(path: Path, parts: Sequence[Buffer]) -> None:
+    with path.open("wb", buffering=0) as file:
+        for part in chain.from_iterable(map(slices, parts)):
+            write_all(file.fileno(), part)
         os.fsync(file.fileno())
 
 

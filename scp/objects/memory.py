@@ -16,10 +16,10 @@ class MemoryStore:
         self._objects: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
-    def put(self, key: str, data: Buffer) -> None:
+    def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
         with self._lock:
-            self._objects[key] = bytes(data)
+            self._objects[key] = b"".join(parts)
 
     def settle(self, key: str) -> None:
         """Nothing to settle: nothing outlives the process."""

@@ -18,8 +18,8 @@ class ObjectStore(Protocol):
     Keys are relative paths of ASCII letters, digits, dots, dashes and slashes.
     """
 
-    def put(self, key: str, data: Buffer) -> None:
-        """Make ``data`` durable and visible under ``key``, all of it or nothing of it.
+    def put(self, key: str, *parts: Buffer) -> None:
+        """Make ``parts``, one after another, durable and visible under ``key``, all of it or nothing of it.
 
         It is remembered as unsettled until :meth:`settle`. Raises OutOfResources.
         """
