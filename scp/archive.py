@@ -17,7 +17,8 @@ from typing import Literal
 from scp.config import PolicyRule
 from scp.encoding.facts import survey
 from scp.encoding.forms import prove
-from scp.encoding.transcode import transcoded, ways_out
+from scp.encoding.streams import gathered
+from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
     CodecError,
     DuplicateRejected,
@@ -189,8 +190,8 @@ class Archive:
         reasons = []
         for target in ways_out(file.transfer_syntax, provenance.transfer_syntax, accepted, wishes):
             try:
-                dataset = transcoded(file.dataset, file.transfer_syntax, target, provenance.restoration)
-                return Outgoing(instance, target, iter((dataset,)))
+                chunks = transcoding(file.dataset, file.transfer_syntax, target, provenance.restoration)
+                return Outgoing(instance, target, chunks)
             except CodecError as error:
                 reasons.append(f"{lookup(target).keyword}: {error}")
         raise NoLosslessWay(
@@ -267,7 +268,9 @@ def received_from(file: Part10, aet: str) -> Received:
         uids = (file.sop_class_uid, file.sop_instance_uid)
         return Received(*uids, file.transfer_syntax, file.dataset, file.source_aet, aet, datetime.now(UTC))
     try:
-        dataset = transcoded(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
+        dataset = gathered(
+            transcoding(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
+        )
     except CodecError:
         dataset = b""
     if sha256(dataset) != known.sha256:
@@ -275,7 +278,7 @@ def received_from(file: Part10, aet: str) -> Received:
     return _as_received(file, known, known.transfer_syntax, dataset)
 
 
-def _as_received(file: Part10, known: Provenance, transfer_syntax: str, dataset: bytes) -> Received:
+def _as_received(file: Part10, known: Provenance, transfer_syntax: str, dataset: Buffer) -> Received:
     return Received(
         file.sop_class_uid,
         file.sop_instance_uid,
@@ -287,7 +290,7 @@ def _as_received(file: Part10, known: Provenance, transfer_syntax: str, dataset:
     )
 
 
-def _instance(key: str, data: bytes, file: Part10, facts: Facts) -> Instance:
+def _instance(key: str, data: Buffer, file: Part10, facts: Facts) -> Instance:
     """The index row of a stored file."""
     known = _provenance(file)
     return Instance(

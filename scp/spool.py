@@ -28,7 +28,8 @@ _folder: Path | None = None
 def keep_in(folder: Path | None) -> None:
     """Where files are made from now on, process-wide as :data:`tempfile.tempdir` is; None: there.
 
-    The object store's own disk is right: what is spooled is about to be written there, and /tmp may be memory.
+    The object store's own disk is right: what is spooled is about to be written there, and /tmp may be
+    memory.
     """
     global _folder  # noqa: PLW0603 - one for the process, set by who composes it
     _folder = folder
@@ -104,6 +105,7 @@ def slices(data: Buffer, step: int = _STEP) -> Iterator[memoryview]:
         yield view[at : at + step]
         if at // _LET_GO != (at + step) // _LET_GO:
             let_go(view)
+    let_go(view)
 
 
 def sha256(data: Buffer) -> str:
