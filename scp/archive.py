@@ -18,7 +18,7 @@ from scp.backlog import Backlog
 from scp.config import PolicyRule
 from scp.encoding.facts import survey
 from scp.encoding.forms import prove
-from scp.encoding.transcode import transcoded, ways_out
+from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
     CodecError,
     DuplicateRejected,
@@ -354,8 +354,8 @@ class Archive:
         reasons = []
         for target in ways_out(file.transfer_syntax, provenance.transfer_syntax, accepted, wishes):
             try:
-                dataset = transcoded(file.dataset, file.transfer_syntax, target, provenance.restoration)
-                return Outgoing(instance, target, iter((dataset,)))
+                chunks = transcoding(file.dataset, file.transfer_syntax, target, provenance.restoration)
+                return Outgoing(instance, target, chunks)
             except CodecError as error:
                 reasons.append(f"{lookup(target).keyword}: {error}")
         raise NoLosslessWay(

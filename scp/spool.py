@@ -104,6 +104,7 @@ def slices(data: Buffer, step: int = _STEP) -> Iterator[memoryview]:
         yield view[at : at + step]
         if at // _LET_GO != (at + step) // _LET_GO:
             let_go(view)
+    let_go(view)
 
 
 def sha256(data: Buffer) -> str:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from scp.encoding.facts import survey
-from scp.encoding.transcode import transcoded
+from scp.encoding.streams import gathered
+from scp.encoding.transcode import transcoding
 from scp.errors import CodecError, ObjectDamaged
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
@@ -46,7 +47,9 @@ def received_from(file: Part10, aet: str) -> Received:
         if stored.sha256 == known.sha256:
             return stored
     try:
-        dataset = transcoded(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
+        dataset = gathered(
+            transcoding(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
+        )
     except CodecError:
         dataset = b""
     if sha256(dataset) != known.sha256:

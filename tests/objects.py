@@ -17,15 +17,16 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from scp.config import PolicyRule, Stage
-from scp.encoding.dataset import SplitDataset, deflate, encoding_of, inflate, split
+from scp.encoding.dataset import SplitDataset, deflate, encoding_of, inflate, join, split
 from scp.encoding.elements import CANONICAL, UNDEFINED, Encoding, element_header
 from scp.encoding.facts import survey
-from scp.encoding.transcode import transcoded
+from scp.encoding.transcode import transcoding
 from scp.errors import ObjectDamaged
 from scp.keeping import StoredForm, keep
-from scp.model import Received
+from scp.model import Received, Restoration
 from scp.objects import part10
-from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
+from scp.spool import Buffer
+from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, TransferSyntax, lookup
 
 CORPUS = Path(os.environ.get("ZSCP_CORPUS") or Path(__file__).parents[2] / "shared" / "corpus")
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
@@ -209,6 +210,16 @@ def restored(file: part10.Part10) -> bytes:
     """What a peer gets that accepts only the transfer syntax that the object came in."""
     provenance = file.provenance
     return transcoded(file.dataset, file.transfer_syntax, provenance.transfer_syntax, provenance.restoration)
+
+
+def transcoded(dataset: Buffer, stored: str, target: str, restoration: Restoration | None) -> bytes:
+    """All of what a peer gets, at once."""
+    return b"".join(transcoding(dataset, stored, target, restoration))
+
+
+def joined(parts: SplitDataset, syntax: TransferSyntax) -> bytes:
+    """All of a dataset stream, at once."""
+    return b"".join(join(parts, syntax))
 
 
 def assert_restored(object_: Received, data: bytes) -> None:

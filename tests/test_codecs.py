@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import Shape, bundled, corpus, item, phantom, received, samples_of
+from objects import Shape, bundled, corpus, item, joined, phantom, received, samples_of, transcoded
 from pydicom import dcmread
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
@@ -18,9 +18,10 @@ from pydicom.uid import UID
 from scp.encoding.codecs import jpeg2000
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.table import CODECS, codec_named, decoder_of, encoder_of
-from scp.encoding.dataset import join, split
+from scp.encoding.dataset import split
+from scp.encoding.decoding import native
+from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.encoding.transcode import encapsulated, native, transcoded
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10
 from scp.objects.part10 import Part10
@@ -125,7 +126,7 @@ def test_damaged_codestreams_cannot_be_decoded(codec: Codec, garbage: bytes, at:
     shape = Shape(rows=8, columns=9)
     object_ = phantom(shape)
     stored, _ = encapsulated(split(object_.dataset, lookup(EXPLICIT)), codec)
-    start, codestream = stored.pixel.value[:20], bytes(stored.pixel.value[20:])
+    start, codestream = bytes(stored.pixel.value[:20]), bytes(stored.pixel.value[20:])
     if how == "cut":
         codestream = codestream[: at % len(codestream)]
     elif how == "changed":
@@ -309,7 +310,7 @@ def test_lossless_jpeg_of_dcmtk_decodes_to_what_it_was_made_of(shape: Shape, tmp
     plain = native(split(dataset, jpeg), jpeg)
     frames = samples_of(shape)
     assert bytes(plain.pixel.value)[: frames.nbytes] == frames.tobytes()
-    assert join(plain, lookup(EXPLICIT)).count(shape.photometric.encode()) == 1
+    assert joined(plain, lookup(EXPLICIT)).count(shape.photometric.encode()) == 1
 
 
 def test_htj2k_that_breaks_off_within_is_not_a_frame() -> None:

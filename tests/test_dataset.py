@@ -7,9 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from objects import NATIVE, Shape, all_files, bundled_file, element, item, phantom, received, samples_of
+from objects import (
+    NATIVE,
+    Shape,
+    all_files,
+    bundled_file,
+    element,
+    item,
+    joined,
+    phantom,
+    received,
+    samples_of,
+)
 
-from scp.encoding.dataset import deflate, inflate, join, split
+from scp.encoding.dataset import deflate, inflate, split
 from scp.encoding.elements import CANONICAL, walk
 from scp.errors import UnreadableDataset
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGLS, lookup
@@ -26,11 +37,11 @@ def test_joined_it_is_what_was_received(path: Path) -> None:
         with pytest.raises(UnreadableDataset):
             split(object_.dataset, syntax)
         return
-    joined = join(split(object_.dataset, syntax), syntax)
+    again = joined(split(object_.dataset, syntax), syntax)
     if syntax.deflated:
-        assert inflate(joined) == inflate(object_.dataset)
+        assert inflate(again) == inflate(object_.dataset)
     else:
-        assert joined == object_.dataset
+        assert again == object_.dataset
 
 
 @pytest.mark.parametrize("syntax", NATIVE)
@@ -51,11 +62,11 @@ def test_phantoms_go_through_every_native_syntax(shape: Shape, syntax: str) -> N
     """Whatever it came in, it is the same in all of them; only implicit VR knows no OB (PS3.5 A.1)."""
     parts = split(phantom(shape, syntax).dataset, lookup(syntax))
     for other in NATIVE:
-        there = join(parts, lookup(other))
+        there = joined(parts, lookup(other))
         again = split(there, lookup(other))
         assert bytes(again.pixel.value) == bytes(parts.pixel.value)
         if syntax == other or shape.bits_allocated > 8 or IMPLICIT not in (syntax, other):
-            assert join(again, lookup(syntax)) == phantom(shape, syntax).dataset
+            assert joined(again, lookup(syntax)) == phantom(shape, syntax).dataset
             assert there == phantom(shape, other).dataset
 
 
@@ -70,7 +81,7 @@ def test_the_group_length_of_big_endian_pixel_data_counts_the_pixel_data() -> No
     """It was made anew for what stands before the pixel data alone: no codec could keep such objects."""
     object_ = received(bundled_file("ExplVR_BigEnd.dcm"))
     parts = split(object_.dataset, lookup(BIG_ENDIAN))
-    stream = join(parts, lookup(EXPLICIT))
+    stream = joined(parts, lookup(EXPLICIT))
     *_, length, pixels = walk(stream, CANONICAL)
     assert length.tag == 0x7FE00000
     assert struct.unpack_from("<L", stream, length.value) == (pixels.next - pixels.start,)
@@ -79,12 +90,12 @@ def test_the_group_length_of_big_endian_pixel_data_counts_the_pixel_data() -> No
 def test_floating_point_pixels_keep_their_vr_from_implicit_vr() -> None:
     for tag, vr in ((0x7FE00008, "OF"), (0x7FE00009, "OD")):
         stream = element(tag, vr, bytes(range(16)))
-        implicit = join(split(stream, lookup(EXPLICIT)), lookup(IMPLICIT))
+        implicit = joined(split(stream, lookup(EXPLICIT)), lookup(IMPLICIT))
         parts = split(implicit, lookup(IMPLICIT))
         assert parts.pixel.vr == vr
-        assert join(parts, lookup(EXPLICIT)) == stream
-        big = join(parts, lookup(BIG_ENDIAN))
-        assert join(split(big, lookup(BIG_ENDIAN)), lookup(EXPLICIT)) == stream
+        assert joined(parts, lookup(EXPLICIT)) == stream
+        big = joined(parts, lookup(BIG_ENDIAN))
+        assert joined(split(big, lookup(BIG_ENDIAN)), lookup(EXPLICIT)) == stream
         assert bytes(big[-16:]) != bytes(range(16))
 
 
@@ -94,9 +105,9 @@ def test_what_follows_the_pixel_data_is_kept() -> None:
     parts = split(stream, lookup(EXPLICIT))
     assert parts.trailer == padding
     for syntax in NATIVE:
-        there = join(parts, lookup(syntax))
+        there = joined(parts, lookup(syntax))
         assert split(there, lookup(syntax)).trailer[-10:] == bytes(10)
-        assert join(split(there, lookup(syntax)), lookup(syntax)) == there
+        assert joined(split(there, lookup(syntax)), lookup(syntax)) == there
 
 
 def test_without_pixel_data_it_is_all_header() -> None:
@@ -122,7 +133,7 @@ def test_pixel_data_of_the_other_kind_is_unreadable() -> None:
 def test_a_private_transfer_syntax_may_have_either() -> None:
     native = phantom(Shape()).dataset
     private = lookup("1.2.3.4.5")
-    assert join(split(native, private), private) == native
+    assert joined(split(native, private), private) == native
 
 
 def test_deflate_is_even_and_inflates() -> None:

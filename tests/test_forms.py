@@ -17,21 +17,25 @@ from objects import (
     assert_restored,
     element,
     item,
+    joined,
     kept,
     parts_of,
     phantom,
     received,
     restored,
+    transcoded,
 )
 
 from scp.config import Stage
 from scp.config_values import FORMS
 from scp.encoding import forms
 from scp.encoding.codecs.table import CODECS
-from scp.encoding.dataset import join, split
+from scp.encoding.dataset import split
+from scp.encoding.decoding import native
 from scp.encoding.elements import CANONICAL, walk
+from scp.encoding.encapsulating import encapsulated
 from scp.encoding.facts import survey
-from scp.encoding.transcode import encapsulated, native, transcoded, ways_out
+from scp.encoding.transcode import ways_out
 from scp.errors import CannotDecode, CannotEncode, NotReproduced
 from scp.model import Received, Wishes
 from scp.objects import part10
@@ -149,7 +153,7 @@ def assert_equal_pixels(object_: Received, file: part10.Part10) -> None:
     came, is_ = lookup(object_.transfer_syntax), lookup(file.transfer_syntax)
     before = native(split(object_.dataset, came), came)
     after = native(split(file.dataset, is_), is_, file.provenance.restoration)
-    assert join(before, lookup(EXPLICIT)) == join(after, lookup(EXPLICIT))
+    assert joined(before, lookup(EXPLICIT)) == joined(after, lookup(EXPLICIT))
 
 
 def test_received_lossless_is_decoded_for_the_forms() -> None:
@@ -262,7 +266,7 @@ def test_an_extended_offset_table_does_not_outlive_its_fragments() -> None:
     original = phantom(Shape(rows=48, columns=48))
     stored, _ = encapsulated(split(original.dataset, lookup(EXPLICIT)), codec_of(RLE))
     table = element(0x7FE00001, "OV", bytes(8)) + element(0x7FE00002, "OV", bytes(8))
-    stream = join(replace(stored, header=stored.header + table), lookup(RLE))
+    stream = joined(replace(stored, header=stored.header + table), lookup(RLE))
     plain = transcoded(stream, RLE, EXPLICIT, None)
     assert plain == original.dataset
     found = kept(as_received(stream, RLE), Stage(forms=("htj2k",)))
@@ -282,7 +286,7 @@ def test_encapsulated_uncompressed_is_taken_out_of_its_fragments() -> None:
     frames = [bytes(parts.pixel.value[:half]), bytes(parts.pixel.value[half:])]
     fragments = b"".join(item(frame, True) for frame in (b"", *frames))
     pixel = replace(parts.pixel, vr="OB", value=fragments, encapsulated=True)
-    stream = join(replace(parts, pixel=pixel), lookup(ENCAPSULATED_UNCOMPRESSED))
+    stream = joined(replace(parts, pixel=pixel), lookup(ENCAPSULATED_UNCOMPRESSED))
     assert transcoded(stream, ENCAPSULATED_UNCOMPRESSED, EXPLICIT, None) == plain.dataset
     found = kept(as_received(stream, ENCAPSULATED_UNCOMPRESSED), Stage(forms=("htj2k",)))
     assert found.encoded.form == "htj2k"

@@ -227,7 +227,7 @@ class TestChange:
 
     def test_all_or_nothing(self, filled):
         before = filled.held("1.1.9")
-        with pytest.raises(TypeError):
+        with pytest.raises(AttributeError):
             filled.change_many([(before, replace(before, key="a")), (before, None)])
         assert filled.held("1.1.9") == before
 

@@ -71,7 +71,7 @@ def encodes_another(frame, form, effort) -> bytes:
         ),
         ({"decode": raising(CannotDecode("no such marker"))}, "wrong", "no such marker"),
         ({"decode": raising(RuntimeError("a library's own"))}, "wrong", "a library's own"),
-        ({"decode": lambda _stream, form: np.zeros((1, 1), form.dtype)}, "wrong", "not what was received"),
+        ({"decode": lambda _stream, form: np.zeros((1, 1), form.dtype)}, "wrong", "a frame of 2 bytes"),
         ({"encode": raising(CannotEncode("too odd"))}, "refused", "too odd"),
         ({"encode": raising(MemoryError("no more"))}, "refused", "no more"),
         ({"encode": raising(RuntimeError("a library's own"))}, "refused", "a library's own"),
@@ -162,7 +162,7 @@ def test_wrap(form: str, wrap: str | None) -> None:
         expected |= {"deflate": wrap == "zstd", "htj2k": wrap == "zstd"}
     if form in expected:
         assert found.wrapped is expected[form]
-    assert found.data.startswith(b"\x28\xb5\x2f\xfd") is found.wrapped
+    assert (found.data[:4] == b"\x28\xb5\x2f\xfd") is found.wrapped
 
 
 def test_auto_wraps_only_where_it_saves() -> None:

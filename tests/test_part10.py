@@ -77,7 +77,7 @@ def test_a_file_of_another_writer_has_no_provenance() -> None:
 
 
 STORED = {
-    wrapped: kept(phantom(SHAPE), Stage(forms=("native",), wrap="zstd" if wrapped else "none")).data
+    wrapped: bytes(kept(phantom(SHAPE), Stage(forms=("native",), wrap="zstd" if wrapped else "none")).data)
     for wrapped in (False, True)
 }
 
@@ -125,9 +125,9 @@ def test_garbage_is_damaged(data: bytes, with_preamble: bool) -> None:
 
 
 def test_one_frame_and_nothing_else() -> None:
-    frame = wrap(b"one", 3)
+    frame = bytes(wrap(b"one", 3))
     assert unwrap(frame) == b"one"
-    for data in (frame + b"\0", frame + wrap(b"two", 3)):
+    for data in (frame + b"\0", frame + bytes(wrap(b"two", 3))):
         with pytest.raises(ObjectDamaged, match="one zstd frame"):
             unwrap(data)
 
@@ -226,6 +226,6 @@ def test_provenance_that_cannot_be_read_is_damage(data: bytes) -> None:
 
 
 def test_without_a_transfer_syntax_it_is_damaged() -> None:
-    data = pack(Part10("1.2", "1.2.3", "1.2.4", b"")).replace(b"\x02\0\x10\0UI", b"\x02\0\x11\0UI")
+    data = bytes(pack(Part10("1.2", "1.2.3", "1.2.4", b""))).replace(b"\x02\0\x10\0UI", b"\x02\0\x11\0UI")
     with pytest.raises(ObjectDamaged, match="names no transfer syntax"):
         part10.unpack(data)

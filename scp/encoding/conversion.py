@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom.datadict import dictionary_VR
 
@@ -29,8 +28,9 @@ from scp.encoding.elements import (
     name_of,
     walk,
 )
+from scp.encoding.streams import gathered, swapped_words
 from scp.errors import UnreadableDataset
-from scp.spool import Buffer
+from scp.spool import IN_MEMORY, Buffer
 
 _WORD = {
     **dict.fromkeys(b"US SS OW AT".split(), 2),
@@ -39,19 +39,18 @@ _WORD = {
 }
 
 
+def word_size(vr: bytes) -> int:
+    """Bytes of the words that a value of the VR is made of."""
+    return _WORD.get(vr, 1)
+
+
 def swapped(value: Buffer, vr: bytes) -> Buffer:
     """``value`` with the bytes of each word of its VR reversed; as it is for VRs of single bytes."""
-    size = _WORD.get(vr, 1)
-    return value if size == 1 else swapped_words(value, size)
+    size = word_size(vr)
+    return value if size == 1 else b"".join(swapped_words([value], size))
 
 
-def swapped_words(value: Buffer, size: int) -> bytes:
-    """``value`` with the bytes of each word of ``size`` reversed; what is left at its end stays."""
-    whole = len(value) // size
-    return np.frombuffer(value, f"u{size}", whole).byteswap().tobytes() + bytes(value[whole * size :])
-
-
-def convert(data: Buffer, source: Encoding, target: Encoding, behind: tuple[int, int] = (-1, 0)) -> bytes:
+def convert(data: Buffer, source: Encoding, target: Encoding, behind: tuple[int, int] = (-1, 0)) -> Buffer:
     """A whole stream taken from one encoding to another, nested items and all.
 
     Lengths of sequences and items stay defined or undefined as they were, group lengths are made
@@ -60,10 +59,10 @@ def convert(data: Buffer, source: Encoding, target: Encoding, behind: tuple[int,
     elements become UN. Raises UnreadableDataset.
     """
     if source == target:
-        return bytes(data)
+        return data if len(data) > IN_MEMORY else bytes(data)
     top = _Level(len(data), 0, signed=False, out=[])
     _Converter(data, source, target).elements(0, top, behind)
-    return b"".join(top.out)
+    return gathered(top.out) if len(data) > IN_MEMORY else b"".join(top.out)
 
 
 class _Header(NamedTuple):
@@ -214,7 +213,7 @@ def _dictionary_vr(tag: int) -> bytes:
     return b"US/SS" if vr == "US or SS" else vr.encode()
 
 
-def edited(header: Buffer, edits: dict[int, bytes | None]) -> bytes:
+def edited(header: bytes, edits: dict[int, bytes | None]) -> bytes:
     """A canonical header with some top-level elements replaced or, for None, removed.
 
     A group length (gggg,0000) of a group that changes is removed: it is retired, and would be wrong.

@@ -6,10 +6,11 @@ trailer stay bytes; what they mean is read elsewhere (:mod:`scp.encoding.facts`)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 
-from scp.encoding.conversion import convert, implied_vr, swapped, swapped_words
+from scp.encoding.conversion import convert, implied_vr, word_size
 from scp.encoding.elements import (
     CANONICAL,
     SEQUENCE_END,
@@ -20,9 +21,9 @@ from scp.encoding.elements import (
     walk,
 )
 from scp.encoding.scan import scan
-from scp.encoding.streams import deflated, inflated
+from scp.encoding.streams import Chunks, deflated, gathered, inflated, swapped_words
 from scp.errors import UnreadableDataset
-from scp.spool import Buffer
+from scp.spool import Buffer, slices
 from scp.syntaxes import Content, TransferSyntax
 
 _BITS_ALLOCATED = 0x00280100
@@ -33,13 +34,17 @@ class PixelElement:
     """Pixel Data, Float Pixel Data or Double Float Pixel Data.
 
     ``value`` holds the native samples or, when ``encapsulated``, the items of PS3.5 A.4 without the
-    delimiter that ends them.
+    delimiter that ends them. What is decoded as it is read is in chunks.
     """
 
     tag: int
     vr: str
-    value: Buffer
+    value: Buffer | Chunks
     encapsulated: bool
+
+    def held(self) -> Buffer:
+        """The value as one buffer; chunks are used up."""
+        return gathered(self.value.pieces) if isinstance(self.value, Chunks) else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,9 @@ class SplitDataset:
     A dataset without pixel data at its top level is all header.
     """
 
-    header: bytes
+    header: Buffer
     pixel: PixelElement | None = None
-    trailer: bytes = b""
+    trailer: Buffer = b""
 
 
 def encoding_of(syntax: TransferSyntax) -> Encoding:
@@ -94,7 +99,9 @@ def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:
     trailer = convert(plain[pixel.next :], encoding, CANONICAL)
     size = len(element_header(pixel.tag, vr, 0, CANONICAL)) + pixel.end - pixel.value
     header = convert(plain[: pixel.start], encoding, CANONICAL, _behind(pixel.tag, size, trailer, CANONICAL))
-    value = _pixels_swapped(plain[pixel.value : pixel.end], vr, header, encoding)
+    value: Buffer = plain[pixel.value : pixel.end]
+    if not encoding.little:
+        value = gathered(_pixels_swapped(slices(value), vr, header, encoding))
     return SplitDataset(header, PixelElement(pixel.tag, vr.decode(), value, pixel.undefined), trailer)
 
 
@@ -105,52 +112,60 @@ def check_kind(pixel: Element, syntax: TransferSyntax) -> None:
         raise UnreadableDataset(f"the pixel data is {found}, which {syntax.keyword} does not allow")
 
 
-def join(parts: SplitDataset, syntax: TransferSyntax) -> bytes:
-    """The dataset stream in ``syntax``; its pixel data must already be of that syntax's kind.
+def join(parts: SplitDataset, syntax: TransferSyntax) -> Iterator[Buffer]:
+    """The dataset stream in ``syntax``, piece by piece; its pixel data must be of that syntax's kind.
 
-    Raises UnreadableDataset when header or trailer are not sound.
+    Raises UnreadableDataset when header or trailer are not sound, at once; going through the pieces
+    raises what going through the pixel data raises.
     """
     encoding = encoding_of(syntax)
     if parts.pixel is None:
-        stream = convert(parts.header, CANONICAL, encoding)
+        pieces: Iterator[Buffer] = slices(convert(parts.header, CANONICAL, encoding))
     else:
         trailer = convert(parts.trailer, CANONICAL, encoding)
-        pixel = _pixel_element(parts.pixel, parts.header, encoding)
-        behind = _behind(parts.pixel.tag, sum(map(len, pixel)), trailer, encoding)
-        stream = b"".join((convert(parts.header, CANONICAL, encoding, behind), *pixel, trailer))
-    return deflate(stream) if syntax.deflated else stream
+        head, value, end = _pixel_element(parts.pixel, parts.header, encoding)
+        size = len(head) + len(parts.pixel.value) + len(end)
+        header = convert(parts.header, CANONICAL, encoding, _behind(parts.pixel.tag, size, trailer, encoding))
+        pieces = chain((header, head), value, (end, trailer))
+    return deflated(pieces) if syntax.deflated else pieces
 
 
-def _behind(tag: int, size: int, trailer: bytes, encoding: Encoding) -> tuple[int, int]:
+def _behind(tag: int, size: int, trailer: Buffer, encoding: Encoding) -> tuple[int, int]:
     """What a header's group length counts of the pixel data's group: that element and those after it."""
     group = tag >> 16
     following = takewhile(lambda element: element.tag >> 16 == group, walk(trailer, encoding))
     return group, size + sum(element.next - element.start for element in following)
 
 
-def _pixel_element(pixel: PixelElement, header: bytes, encoding: Encoding) -> list[Buffer]:
+def _pixel_element(
+    pixel: PixelElement, header: Buffer, encoding: Encoding
+) -> tuple[bytes, Iterator[Buffer], bytes]:
+    """What begins the element, its value, and what ends it."""
     vr = pixel.vr.encode()
+    value = pixel.value.pieces if isinstance(pixel.value, Chunks) else slices(pixel.value)
     if pixel.encapsulated:
         end = element_header(SEQUENCE_END, b"", 0, encoding)
-        return [element_header(pixel.tag, vr, UNDEFINED, encoding), pixel.value, end]
-    value = _pixels_swapped(pixel.value, vr, header, encoding)
-    return [element_header(pixel.tag, vr, len(value), encoding), value]
+        return element_header(pixel.tag, vr, UNDEFINED, encoding), value, end
+    head = element_header(pixel.tag, vr, len(pixel.value), encoding)
+    return head, _pixels_swapped(value, vr, header, encoding), b""
 
 
-def _bits_allocated(header: bytes) -> int:
+def _bits_allocated(header: Buffer) -> int:
     for element in walk(header, CANONICAL):
         if element.tag == _BITS_ALLOCATED:
             return int.from_bytes(header[element.value : element.end], "little")
     return 0
 
 
-def _pixels_swapped(value: Buffer, vr: bytes, header: bytes, encoding: Encoding) -> Buffer:
+def _pixels_swapped(
+    pieces: Iterator[Buffer], vr: bytes, header: Buffer, encoding: Encoding
+) -> Iterator[Buffer]:
     """Native samples between little and big endian.
 
     OW says words of 16 bits; samples of 32 and 64 bits in it are nevertheless written and read as one
     word each (pydicom's big endian RT Dose, and what wrote it).
     """
     if encoding.little:
-        return value
+        return pieces
     size = _bits_allocated(header) // 8
-    return swapped_words(value, size) if vr == b"OW" and size in (4, 8) else swapped(value, vr)
+    return swapped_words(pieces, size if vr == b"OW" and size in (4, 8) else word_size(vr))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from scp.errors import UnreadableDataset
-from scp.spool import Buffer
+from scp.spool import Buffer, let_go
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -22,6 +22,9 @@ PIXEL_DATA = 0x7FE00010
 # A sequence within a sequence: real ones (RT, SR) reach about 10; a stream made of nothing but
 # nested items must not exhaust the stack.
 DEEPEST = 64
+# Reading the header of a fragment in a mapped file makes 64 KB and more around it resident, and a movie
+# of 1.6 GB has 170 MB of such surroundings.
+_LET_GO = 8 << 20
 
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 7.1-1
 
@@ -100,7 +103,11 @@ class Reader:
         """Position of the Sequence Delimitation Item that ends the items from ``at`` on."""
         if depth > DEEPEST:
             raise UnreadableDataset(f"sequences nest deeper than {DEEPEST} at byte {at}")
+        begun = at
         while True:
+            if at - begun > _LET_GO:
+                let_go(self.data)
+                begun = at
             tag, _, value, length = self.header(at, end)
             if tag == SEQUENCE_END:
                 return at

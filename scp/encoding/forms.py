@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import codec_named
 from scp.encoding.dataset import SplitDataset, join, split
-from scp.encoding.transcode import encapsulated, native
+from scp.encoding.decoding import decoding, native
+from scp.encoding.encapsulating import encapsulated
+from scp.encoding.streams import digest, gathered
 from scp.errors import CannotDecode, CannotEncode, CodecError, NotReproduced, UnreadableDataset
 from scp.model import Provenance, Received, Restoration
-from scp.spool import sha256
+from scp.spool import Buffer, sha256
 from scp.syntaxes import DEFLATED, EXPLICIT, Content, lookup
 
 
@@ -20,7 +22,7 @@ class Encoded:
 
     form: str
     transfer_syntax: str
-    dataset: bytes
+    dataset: Buffer
     pixel_bytes: int = 0  # of the dataset, those that are pixel data
     codec: str = ""
     restoration: Restoration | None = None
@@ -49,10 +51,10 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         raise CannotEncode("the dataset is unreadable")
     try:
         plain = _native_of(received, parts)
-        digest = _native_digest(received, plain)
+        reference = _native_digest(received, plain)
         if codec is None:
-            return Encoded(form, target, join(plain, lookup(target)), native_sha256=digest)
-        return _coded(codec, plain, digest, effort)
+            return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
+        return _coded(codec, plain, reference, effort)
     except (CannotDecode, UnreadableDataset, ValueError) as error:
         raise CannotEncode(str(error)) from error
 
@@ -62,16 +64,16 @@ def _as_received(form: str, received: Received, parts: SplitDataset | None) -> E
     return Encoded(form, received.transfer_syntax, received.dataset, pixels)
 
 
-def _coded(codec: Codec, plain: SplitDataset, digest: str, effort: int) -> Encoded:
+def _coded(codec: Codec, plain: SplitDataset, reference: str, effort: int) -> Encoded:
     stored, restoration = encapsulated(plain, codec, effort)
     return Encoded(
         form=codec.name,
         transfer_syntax=codec.writes,
-        dataset=join(stored, lookup(codec.writes)),
+        dataset=gathered(join(stored, lookup(codec.writes))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
         codec=f"{codec.library} effort {effort}" if effort else codec.library,
         restoration=restoration,
-        native_sha256=digest,
+        native_sha256=reference,
     )
 
 
@@ -88,10 +90,10 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
     syntax = lookup(received.transfer_syntax)
     if syntax.content is Content.NATIVE and not syntax.deflated:
         return ""
-    return sha256(join(plain, lookup(EXPLICIT)))
+    return digest(join(plain, lookup(EXPLICIT)))
 
 
-def prove(dataset: bytes, transfer_syntax: str, provenance: Provenance) -> None:
+def prove(dataset: Buffer, transfer_syntax: str, provenance: Provenance) -> None:
     """Check that a stored dataset reproduces what was received (invariant 2).
 
     Raises NotReproduced.
@@ -105,12 +107,12 @@ def prove(dataset: bytes, transfer_syntax: str, provenance: Provenance) -> None:
         raise NotReproduced(f"it cannot be decoded: {error}") from error
 
 
-def _reproduces(dataset: bytes, transfer_syntax: str, provenance: Provenance) -> bool:
+def _reproduces(dataset: Buffer, transfer_syntax: str, provenance: Provenance) -> bool:
     received = provenance.transfer_syntax
     if transfer_syntax == received:
         return sha256(dataset) == provenance.sha256
     syntax = lookup(transfer_syntax)
-    plain = native(split(dataset, syntax), syntax, provenance.restoration)
+    plain = decoding(split(dataset, syntax), syntax, provenance.restoration)
     if provenance.native_sha256:
-        return sha256(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
-    return sha256(join(plain, lookup(received))) == provenance.sha256
+        return digest(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
+    return digest(join(plain, lookup(received))) == provenance.sha256

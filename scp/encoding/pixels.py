@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scp.encoding.dataset import PixelElement
 from scp.encoding.elements import PIXEL_DATA
-from scp.errors import CannotEncode
+from scp.errors import CannotDecode, CannotEncode
 from scp.spool import Buffer
 
 Frame = NDArray[np.generic]
@@ -98,40 +97,40 @@ def _check(form: PixelFormat) -> None:
         raise CannotEncode(f"Bits Stored is {form.bits_stored} of {form.bits_allocated} allocated")
 
 
-def frames_of(pixel: PixelElement, form: PixelFormat) -> tuple[list[Frame], bytes]:
-    """The frames of native pixel data, and the bytes behind the last one.
+def tail_of(value: Buffer, tag: int, form: PixelFormat) -> bytes:
+    """The bytes behind the last frame of native pixel data.
 
-    Raises CannotEncode when the value is not as long as the format says.
+    Raises CannotEncode when there are no frames of whole samples, or not as many as the format says.
     """
-    if pixel.tag != PIXEL_DATA:
+    if tag != PIXEL_DATA:
         raise CannotEncode("floating point pixel data")
     if form.photometric.endswith("_422") or form.photometric.endswith("_420"):
         raise CannotEncode(f"native {form.photometric} shares samples between pixels")
-    size = form.frame_size
-    total = size * form.frames
-    tail = bytes(pixel.value[total:])
-    if len(pixel.value) < total or len(tail) > _LONGEST_TAIL:
-        raise CannotEncode(f"{len(pixel.value)} bytes of pixel data where {total} are described")
-    value = memoryview(pixel.value)
-    return [_frame(value[at : at + size], form) for at in range(0, total, size)], tail
+    total = form.frame_size * form.frames
+    if not total <= len(value) <= total + _LONGEST_TAIL:
+        raise CannotEncode(f"{len(value)} bytes of pixel data where {total} are described")
+    return bytes(value[total:])
 
 
-def _frame(value: Buffer, form: PixelFormat) -> Frame:
-    samples = np.frombuffer(value, form.dtype)
+def frame_of(value: Buffer, each: int, form: PixelFormat) -> Frame:
+    """One frame of native pixel data, numbered from 0; by pixel, whatever its Planar Configuration."""
+    samples = np.frombuffer(
+        value, form.dtype, form.rows * form.columns * form.samples, offset=each * form.frame_size
+    )
     if form.samples == 1 or form.planar == 0:
         return samples.reshape(form.shape)
     planes = samples.reshape(form.samples, form.rows, form.columns)
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
-def native_bytes(frames: list[Frame], form: PixelFormat, planar: int) -> bytes:
-    """Frames as native pixel data, in the given Planar Configuration."""
-    return b"".join(
-        (np.moveaxis(frame, -1, 0) if planar and form.samples > 1 else frame).tobytes() for frame in frames
-    )
+def native_bytes(frame: Frame, form: PixelFormat, planar: int) -> bytes:
+    """A frame as native pixel data, in the given Planar Configuration. Raises CannotDecode."""
+    if frame.nbytes != form.frame_size:
+        raise CannotDecode(f"a frame of {frame.nbytes} bytes where {form.frame_size} are described")
+    return (np.moveaxis(frame, -1, 0) if planar and form.samples > 1 else frame).tobytes()
 
 
-def unused_bits_are_empty(frames: list[Frame], form: PixelFormat) -> bool:
+def unused_bits_are_empty(frame: Frame, form: PixelFormat) -> bool:
     """Whether every sample is what its Bits Stored alone say (sign extended where signed).
 
     Other bits may hold overlays (retired) or rubbish, which a codestream of Bits Stored would lose.
@@ -145,4 +144,4 @@ def unused_bits_are_empty(frames: list[Frame], form: PixelFormat) -> bool:
         if form.signed
         else (0, (1 << form.bits_stored) - 1)
     )
-    return all(int(frame.min()) >= low and int(frame.max()) <= high for frame in frames)
+    return int(frame.min()) >= low and int(frame.max()) <= high

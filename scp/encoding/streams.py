@@ -5,12 +5,32 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from scp.spool import Buffer, Spool, slices
+from scp.spool import Buffer, Spool, let_go, slices
 
 _STEP = 1 << 20  # bytes of a piece
+_LET_GO = 8 << 20
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """``size`` bytes that come piece by piece, such as frames while they are decoded, and only once.
+
+    Going through them may raise CodecError.
+    """
+
+    size: int
+    pieces: Iterator[Buffer]
+
+    def __len__(self) -> int:
+        return self.size
 
 
 def gathered(pieces: Iterable[Buffer]) -> Buffer:
@@ -28,6 +48,18 @@ def digest(pieces: Iterable[Buffer]) -> str:
     for piece in pieces:
         hashed.update(piece)
     return hashed.hexdigest()
+
+
+def letting_go(made: Iterable[T], data: Buffer, size: int) -> Iterator[T]:
+    """What is made of ``data``, ``size`` bytes at a time, which does not stay in memory for it."""
+    done = 0
+    for each in made:
+        yield each
+        done += size
+        if done >= _LET_GO:
+            let_go(data)
+            done = 0
+    let_go(data)
 
 
 def swapped_words(pieces: Iterable[Buffer], size: int) -> Iterator[Buffer]:

@@ -108,7 +108,7 @@ _CHARACTER_SETS = frozenset(python_encoding)
 
 
 def is_known(character_set: bytes) -> bool:
-    """Whether the first value of a Specific Character Set, which counts without escapes, is a standard one."""
+    """Whether the first value of a Specific Character Set, which counts without escapes, is a known one."""
     return character_set.partition(b"\\")[0].decode("latin-1").strip(_PADDING) in _CHARACTER_SETS
 
 

@@ -124,10 +124,13 @@ def _write(path: Path, outgoing: Outgoing) -> None:
         instance.sop_class_uid,
         instance.sop_instance_uid,
         outgoing.transfer_syntax,
-        b"".join(outgoing.chunks),
+        b"",
         source_aet=instance.calling_aet,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(part10.pack(file))
+    with unfinished.open("wb") as out:
+        out.write(part10.head(file))
+        for chunk in outgoing.chunks:
+            out.write(chunk)
     unfinished.replace(path)

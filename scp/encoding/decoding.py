@@ -1,0 +1,123 @@
+"""Codestreams into native pixel data, frame by frame while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.table import decoder_of
+from scp.encoding.conversion import edited
+from scp.encoding.dataset import PixelElement, SplitDataset
+from scp.encoding.elements import PIXEL_DATA
+from scp.encoding.facts import attributes_of
+from scp.encoding.fragments import Fragments, frames_within
+from scp.encoding.pixels import PixelFormat, native_bytes, pixel_format
+from scp.encoding.pool import in_order
+from scp.encoding.streams import Chunks, letting_go
+from scp.errors import CannotDecode, CannotEncode, CodecError
+from scp.model import Restoration
+from scp.spool import Buffer
+from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
+
+_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+_EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002)  # of the fragments that were: they mean nothing to others
+# Up to here, all frames are decoded before the first is given out: what fails then fails cleanly, and
+# the next way can be tried. It holds single images; a mammogram has 26 MB.
+_AT_ONCE = 32 << 20
+
+
+def decoding(
+    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+) -> SplitDataset:
+    """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
+
+    With a ``restoration`` it is the one that was encapsulated, to the byte; without one, header and
+    Planar Configuration describe what was decoded. Raises CannotDecode where that shows at once; for
+    more than 32 MB of pixels, going through the chunks may raise it.
+    """
+    if parts.pixel is None or not parts.pixel.encapsulated:
+        return parts
+    codec = decoder_of(syntax.uid)
+    if codec is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
+        raise CannotDecode(f"{syntax.keyword} is not decoded here")
+    header = bytes(parts.header)
+    try:
+        form = pixel_format(attributes_of(header))
+    except CannotEncode as error:
+        raise CannotDecode(str(error)) from error
+    value = parts.pixel.held()
+    frames = frames_within(value, form.frames)
+    vr, planar = ("OB" if form.bits_allocated == 8 else "OW"), 0
+    tail = b"\0" * (form.frame_size * form.frames % 2)
+    if restoration is not None:
+        vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
+        header = _restored_header(header, restoration)
+    else:
+        header = _native_header(header, form, syntax)
+    native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
+    chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
+    return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
+
+
+def native(
+    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+) -> SplitDataset:
+    """As :func:`decoding`, but all decoded when it returns: the pixel data is a buffer."""
+    plain = decoding(parts, syntax, restoration)
+    if plain.pixel is None or not isinstance(plain.pixel.value, Chunks):
+        return plain
+    pixel = PixelElement(plain.pixel.tag, plain.pixel.vr, plain.pixel.held(), encapsulated=False)
+    return SplitDataset(plain.header, pixel, plain.trailer)
+
+
+def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
+    size = form.frame_size * form.frames + len(tail)
+    pieces: Iterator[Buffer] = chain(frames, [tail] if tail else [])
+    return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
+
+
+def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int) -> Iterator[bytes]:
+    def decode(frame: Fragments) -> bytes:
+        return native_bytes(codec.decode(b"".join(frame), form), form, planar)
+
+    try:
+        yield from in_order(decode, frames, form.frames, form.frame_size)
+    except CodecError:
+        raise
+    except Exception as error:  # each library has its own kinds
+        raise CannotDecode(f"{codec.library}: {error}") from error
+
+
+def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:
+    """Encapsulated Uncompressed (PS3.5 A.4.11): native frames in fragments. Raises CannotDecode, at once."""
+    sizes = [sum(map(len, frame)) for frame in frames]
+    if len(sizes) != form.frames or min(sizes) < form.frame_size:
+        raise CannotDecode(f"{sum(sizes)} bytes of pixel data where {form.frames} frames are described")
+    return (b"".join(frame)[: form.frame_size] for frame in frames)
+
+
+def _restored_header(stored: bytes, restoration: Restoration) -> bytes:
+    suffix = stored[len(stored) - restoration.suffix :]
+    return stored[: restoration.prefix] + restoration.middle + suffix
+
+
+def _native_header(header: bytes, form: PixelFormat, syntax: TransferSyntax) -> bytes:
+    edits: dict[int, bytes | None] = dict.fromkeys((*_EXTENDED_OFFSETS, PIXEL_DATA))
+    if form.samples == 3 and decoded_photometric(form.photometric, syntax) != form.photometric:
+        edits[_PHOTOMETRIC] = b"RGB "
+    if form.samples > 1 and form.planar:
+        edits[_PLANAR] = b"\0\0"
+    return edited(header, edits)
+
+
+def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:
+    """The Photometric Interpretation of what a decoder gives out (PS3.5 8.2).
+
+    JPEG 2000's colour transforms belong to the codestream and are undone with it; JPEG decoders here
+    give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show.
+    """
+    jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit")
+    if photometric in ("YBR_RCT", "YBR_ICT") or (jpeg and photometric.startswith("YBR_")):
+        return "RGB"
+    return photometric

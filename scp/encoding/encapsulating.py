@@ -1,0 +1,90 @@
+"""Native pixel data into codestreams, and what it takes to undo that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scp.encoding.codecs.codec import Codec
+from scp.encoding.conversion import edited
+from scp.encoding.dataset import PixelElement, SplitDataset
+from scp.encoding.elements import PIXEL_DATA
+from scp.encoding.facts import attributes_of
+from scp.encoding.fragments import encapsulate
+from scp.encoding.pixels import PixelFormat, frame_of, pixel_format, tail_of, unused_bits_are_empty
+from scp.encoding.pool import in_order
+from scp.encoding.streams import letting_go
+from scp.errors import CannotEncode, CodecError
+from scp.model import Restoration
+from scp.spool import Buffer
+
+_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+# More than this of changed header is no restoration but a second copy of it.
+_LONGEST_MIDDLE = 2048
+
+
+def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[SplitDataset, Restoration]:
+    """Native pixel data as the codec's codestreams, and what it takes to undo that.
+
+    Raises CannotEncode, with the reason, for what the codec cannot take.
+    """
+    if native.pixel is None:
+        raise CannotEncode("no pixel data")
+    received = bytes(native.header)
+    form = pixel_format(attributes_of(received))
+    if reason := codec.refuses(form):
+        raise CannotEncode(reason)
+    value = native.pixel.held()
+    tail = tail_of(value, native.pixel.tag, form)
+    items = encapsulate(_encoded(codec, value, form, effort), form.frames)
+    header = _encapsulated_header(received, form, codec)
+    restoration = _restoration(received, header, native.pixel.vr, form.planar, tail)
+    pixel = PixelElement(PIXEL_DATA, "OB", items, encapsulated=True)
+    return SplitDataset(header, pixel, native.trailer), restoration
+
+
+def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Iterator[bytes]:
+    def encode(each: int) -> bytes:
+        frame = frame_of(value, each, form)
+        if not unused_bits_are_empty(frame, form):
+            raise CannotEncode("bits above Bits Stored are in use")
+        return codec.encode(frame, form, effort)
+
+    try:
+        streams = in_order(encode, range(form.frames), form.frames, form.frame_size)
+        yield from letting_go(streams, value, form.frame_size)
+    except CodecError:
+        raise
+    except Exception as error:  # each library has its own kinds
+        raise CannotEncode(f"{codec.library}: {error}") from error
+
+
+def _encapsulated_header(header: bytes, form: PixelFormat, codec: Codec) -> bytes:
+    edits: dict[int, bytes | None] = {PIXEL_DATA: None}  # for its group's length, which is stale now
+    if (photometric := codec.photometric(form)) != form.photometric:
+        edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
+    if form.samples > 1 and form.planar:
+        edits[_PLANAR] = b"\0\0"
+    return edited(header, edits)
+
+
+def _restoration(received: bytes, stored: bytes, vr: str, planar: int, tail: bytes) -> Restoration:
+    if received == stored:
+        return Restoration(len(received), 0, b"", vr, planar, tail)
+    prefix = _common(received, stored)
+    most = min(len(received), len(stored)) - prefix
+    suffix = min(_common(received[::-1], stored[::-1]), most)
+    middle = received[prefix : len(received) - suffix]
+    if len(middle) > _LONGEST_MIDDLE:
+        raise CannotEncode(f"{len(middle)} bytes of its header would change")
+    return Restoration(prefix, suffix, middle, vr, planar, tail)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Length of the common beginning."""
+    size = min(len(one), len(other))
+    if one[:size] == other[:size]:
+        return size
+    differs = np.frombuffer(one, "u1", size) != np.frombuffer(other, "u1", size)
+    return int(differs.argmax())
