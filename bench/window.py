@@ -273,7 +273,8 @@ def main() -> None:
     size = sum(len(one.dataset) for one in objects)
     print(
         f"{len(objects)} objects, {size / 1e6:.1f} MB, window {granted}: {took:.2f} s, "
-        f"{len(objects) / took:.0f}/s, {size / took / 1e6:.0f} MB/s, {len(statuses) - statuses.count(0)} refused"
+        f"{len(objects) / took:.0f}/s, {size / took / 1e6:.0f} MB/s, "
+        f"{len(statuses) - statuses.count(0)} refused"
     )
 
 

@@ -1,8 +1,8 @@
 """What zscp says of itself: one structured log, and one canonical event a request.
 
 Lines are for people on a terminal and JSON elsewhere. zscp's own are rendered and written at once; only
-what libraries log goes through the standard library's handlers, which cost as much again. Names, ids and birth dates of patients are
-dropped, unless ``log.patients`` lets them through.
+what libraries log goes through the standard library's handlers, which cost as much again. Names, ids and
+birth dates of patients are dropped, unless ``log.patients`` lets them through.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The DICOM upper layer of an established association, on a blocking connection (PS3.8 9).
 
 Nothing here sleeps or polls: a read blocks until the peer has sent something, or its time is up. What
-is received goes into one reused buffer, and from there into the message that it belongs to: a dataset
-into a :class:`~scp.spool.Spool`, which hashes it while the sender still sends. What is sent goes to the
-socket as gathered writes of several PDUs.
+is received goes into one reused buffer, and from there into the message that it belongs to
+(:mod:`scp.dimse.assembly`). What is sent goes to the socket as gathered writes of several PDUs
+(:mod:`scp.dimse.pdus`).
 
 One thread reads; any may send, a message at a time.
 """
@@ -19,17 +19,17 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NoReturn
 
-from scp.dimse.messages import NO_DATASET, Message, Value, read_command, write_command
-from scp.dimse.pdus import ABORT, COMMAND, HEADER, LAST, P_DATA, PDV, RELEASE_RP, RELEASE_RQ, gathered, pdus
+from scp.dimse.assembly import Assembly
+from scp.dimse.messages import NO_DATASET, Message, Value, write_command
+from scp.dimse.pdus import ABORT, COMMAND, HEADER, P_DATA, RELEASE_RP, RELEASE_RQ, gathered, pdus
 from scp.dimse.transport import transport_over
 from scp.errors import UnreadableDataset, ZscpError
-from scp.spool import Buffer, Spool
+from scp.spool import Buffer
 
 _RELEASE_RP = HEADER.pack(RELEASE_RP, 4) + bytes(4)
 _RELEASE_RQ = HEADER.pack(RELEASE_RQ, 4) + bytes(4)
 # Other PDUs are 4 bytes long once an association is established; 64 KB leaves room for odd peers.
 _LONGEST_OTHER = 65_536
-_LONGEST_COMMAND = 65_536  # a command set of all elements at their longest has 1 KB
 _SMALLEST_BUFFER = 1 << 18  # 1 MB was no faster and leaves the processor's second-level cache
 _UNLIMITED = 1 << 20  # the PDUs for a peer that states no maximum (PS3.8 D.1)
 _LINGER_SECONDS = 1.0
@@ -65,13 +65,8 @@ class UpperLayer:
         self._buffer = bytearray(max(_SMALLEST_BUFFER, 2 * longest_received + 64))
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
-        self._command = bytearray()
-        self._fields: dict[str, Value] = {}
-        self._in_dataset = False
-        self._dataset: Spool | None = None  # also None for one that is read and dropped
-        self._fault = ""
-        self._context = 0
         self._ready: deque[Message] = deque()
+        self._assembly = Assembly(self._ready.append)
         self._sending = threading.Lock()
         self._release_asked = False
 
@@ -92,8 +87,9 @@ class UpperLayer:
         while len(self._ready) < _MOST_POLLED and (self._has_pdu() or self._read_now()):
             if self._has_pdu():
                 self._take_pdu(self._idle)
-        messages, self._ready = list(self._ready), deque()
-        return messages
+        found = list(self._ready)
+        self._ready.clear()
+        return found
 
     def more_waits(self) -> bool:
         """Whether something of another message has come already. Raises Ended."""
@@ -203,7 +199,11 @@ class UpperLayer:
         body = self._view[self._start + 6 : self._start + 6 + length]
         self._start += 6 + length
         if kind == P_DATA:
-            self._take_values(body)
+            try:
+                if self._assembly.take(body):
+                    self._transport.quickack()
+            except UnreadableDataset as error:
+                self._fail(str(error))
         elif kind == RELEASE_RQ:
             self._release_asked = True
             raise Ended("released")
@@ -218,65 +218,6 @@ class UpperLayer:
     def _fail(self, detail: str) -> NoReturn:
         self.abort(source=2, reason=6)
         raise Ended("protocol", detail)
-
-    def _take_values(self, body: memoryview) -> None:
-        """The presentation data values of one P-DATA-TF (PS3.8 9.3.5.1)."""
-        at = 0
-        while at < len(body):
-            if at + 6 > len(body):
-                self._fail("a presentation data value ends within its header")
-            length, context, control = PDV.unpack_from(body, at)
-            if length < 2 or at + 4 + length > len(body):
-                self._fail(f"a presentation data value of {length} bytes does not fit its PDU")
-            self._take_value(context, control, body[at + 6 : at + 4 + length])
-            at += 4 + length
-
-    def _take_value(self, context: int, control: int, data: memoryview) -> None:
-        if control & COMMAND:
-            self._command += data
-            self._context = context
-            if len(self._command) > _LONGEST_COMMAND:
-                self._fail(f"a command set of more than {_LONGEST_COMMAND} bytes")
-            if control & LAST:
-                self._command_complete()
-        elif not self._in_dataset or context != self._context:
-            self._fail("a dataset without its command")
-        else:
-            if self._dataset is not None:
-                self._keep(self._dataset, data)
-            if control & LAST:
-                self._dataset_complete()
-
-    def _keep(self, dataset: Spool, data: memoryview) -> None:
-        """Add to a dataset; where there is no room, the rest of it is read all the same, and dropped."""
-        try:
-            dataset.write(data)
-        except OSError as error:
-            self._dataset, self._fault = None, _no_room(error)
-
-    def _command_complete(self) -> None:
-        if self._in_dataset:
-            self._fail("a command within another's dataset")
-        try:
-            self._fields = read_command(bytes(self._command))
-        except UnreadableDataset as error:
-            self._fail(str(error))
-        self._command.clear()
-        if self._fields.get("CommandDataSetType", NO_DATASET) == NO_DATASET:
-            self._ready.append(Message(self._context, self._fields))
-        else:
-            self._in_dataset, self._dataset, self._fault = True, Spool(hashing=True), ""
-        self._transport.quickack()
-
-    def _dataset_complete(self) -> None:
-        view, digest = None, ""
-        if self._dataset is not None:
-            try:
-                view, digest = self._dataset.view(), self._dataset.sha256
-            except OSError as error:
-                self._fault = _no_room(error)
-        self._ready.append(Message(self._context, self._fields, view, digest, self._fault))
-        self._in_dataset, self._dataset = False, None
 
     def _has_pdu(self) -> bool:
         """Whether a whole PDU is in the buffer, or the beginning of one that will be refused."""
@@ -331,7 +272,3 @@ class UpperLayer:
 
 def _abort(source: int, reason: int) -> bytes:
     return HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))
-
-
-def _no_room(error: OSError) -> str:
-    return f"no room for what is received: {error.strerror or error}"
