@@ -113,12 +113,12 @@ class LocalStore:
             place.parent.rmdir()
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """See ObjectStore."""
+        """See ObjectStore. Folders with a dot hold what is on its way."""
         folder, _, name = prefix.rpartition("/")
         start = self.root / folder
         for path, folders, files in os.walk(start):
             folders[:] = sorted(
-                f for f in folders if f != _JOURNAL and (path != str(start) or f.startswith(name))
+                f for f in folders if not f.startswith(".") and (path != str(start) or f.startswith(name))
             )
             here = Path(path).relative_to(self.root).as_posix()
             for file in files:

@@ -352,9 +352,10 @@ def test_the_limit_of_associations_holds_for_all_processes(process: Callable[...
 
     def there_is_room() -> bool:
         scu = Scu(node.address, contexts)
-        if scu.established:
-            scu.association.release()
-        return scu.established
+        if not scu.established:
+            return False
+        scu.association.release()
+        return True
 
     until(there_is_room, "a seat is free again")
 
@@ -370,9 +371,9 @@ def test_all_processes_reload(process: Callable[..., NodeProcess]) -> None:
 
     def closed() -> bool:
         found = [Scu(node.address, contexts, calling="STRANGER") for _ in range(6)]
-        for scu in found:
-            if scu.established:
-                scu.association.release()
-        return not any(scu.established for scu in found)
+        taken = [scu for scu in found if scu.established]
+        for scu in taken:
+            scu.association.release()
+        return not taken
 
     until(closed, "no process takes strangers any more")
