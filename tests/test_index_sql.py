@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, Select, create_engine, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
-from test_index_contract import DOE, instance, query
+from sqlalchemy.engine import MappingResult
+from test_index_contract import DOE, ROE, instance, query
 
 from scp.errors import ConfigurationError, OutOfResources
 from scp.index import dialect, durable
@@ -189,15 +190,93 @@ def test_the_index_of_a_later_version_is_left_alone(index, database):
         ({"StudyDate": "20240101-20240131"}, "ix_study_date"),
         ({"AccessionNumber": "A1"}, "ix_study_accession_number"),
         ({"StudyInstanceUID": "1.2"}, "ux_study_instance_uid"),
+        (
+            {"PatientID": "D1", "StudyDate": "20240101-"},
+            "INDEX ix_study_parent_date (parent=? AND study_date",
+        ),
+        ({"ModalitiesInStudy": "CT"}, "COVERING INDEX ix_series_parent_modality (parent=? AND modality=?)"),
+        ({"ModalitiesInStudy": ""}, "COVERING INDEX ix_series_parent_modality (parent=?)"),
+        ({"NumberOfStudyRelatedInstances": ""}, "COVERING INDEX ix_instance_parent (parent=?)"),
     ],
 )
 def test_the_usual_queries_use_an_index(index, keys, used):
-    statement = reading.find(query("STUDY", **keys)).compile(
-        dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}
-    )
+    assert used in plan(index, reading.find(query("STUDY", **keys)))
+
+
+def plan(index: SqlIndex, statement: Select) -> str:
+    text = statement.compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True})
     with index._engine.connect() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
-    assert used in str(plan)
+        return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+
+
+def test_what_is_pending_is_read_from_the_index_of_these_few(index):
+    planned = plan(index, reading.pending(10))
+    assert "ix_instance_pending" in planned
+    assert "ORDER BY" not in planned
+
+
+NAME_AND_DATE = {"PatientName": "DOE*", "StudyDate": "20240131-20240201"}
+
+
+def test_the_way_in_is_the_shorter_of_two_ranges(index):
+    """Ten patients of that name, one study of that day, or the other way round."""
+    for number in range(10):
+        patient = {"PatientID": f"D{number}", "PatientName": f"Doe^{number}", "StudyDate": f"2020010{number}"}
+        index.record(instance(f"1.{number}", f"1.{number}", f"1.{number}.1"), patient)
+        index.record(instance(f"2.{number}", f"2.{number}", f"2.{number}.1"), ROE)
+    day = query("STUDY", PatientName="DOE*", StudyDate="20200103")
+    name = query("STUDY", PatientName="ROE*", StudyDate="20240201")
+    assert (index._later(day), index._later(name)) == ("PATIENT", "STUDY")
+    assert [match["StudyInstanceUID"] for match in index.find(day)] == ["1.3"]
+    assert len(list(index.find(name))) == 10
+
+
+@pytest.mark.parametrize(
+    ("later", "used", "unused"),
+    [
+        ("STUDY", "ix_patient_name_alphabetic", "ix_study_date"),
+        ("PATIENT", "ix_study_date", "ix_patient_name"),
+    ],
+)
+def test_what_is_looked_at_later_is_no_way_in_and_matches_the_same(index, later, used, unused):
+    for patient in (DOE, ROE, DOE | {"StudyDate": "20240202"}):
+        index.record(instance(patient["StudyDate"], patient["StudyDate"]), patient)
+    for combined in (False, True):
+        asked = query("STUDY", combined=combined, StudyTime="00-24", **NAME_AND_DATE)
+        statement = reading.find(asked, later)
+        assert used in plan(index, statement)
+        assert unused not in plan(index, statement)
+        with index._engine.connect() as connection:
+            assert connection.execute(statement).all() == connection.execute(reading.find(asked)).all()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"PatientName": "DOE*"},
+        {"StudyDate": "2024-"},
+        {"PatientName": "*DOE", "StudyDate": "20240131"},
+        {"PatientName": "^^", "StudyDate": "20240131", "StudyInstanceUID": "1"},
+        {"PatientName": "DOE*", "StudyDate": "20240131", "AccessionNumber": "1"},
+    ],
+)
+def test_nothing_is_counted_where_there_is_one_way_in(keys):
+    assert reading.ranges(query("PATIENT", **keys)) == {}
+    assert reading.ranges(query("STUDY", **keys)) == {}
+
+
+def test_the_first_match_is_not_kept_back_for_others(index, monkeypatch):
+    index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1500))
+    fetched: list[int] = []
+    fetchmany = MappingResult.fetchmany
+    monkeypatch.setattr(
+        MappingResult, "fetchmany", lambda rows, size: fetched.append(size) or fetchmany(rows, size)
+    )
+    matches = index.find(query("IMAGE", SOPInstanceUID=""))
+    next(matches)
+    assert fetched == [1]
+    assert sum(1 for _ in matches) == 1499
+    assert max(fetched) == 512
 
 
 @pytest.mark.parametrize("level", TABLES)

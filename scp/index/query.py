@@ -9,33 +9,77 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, RowMapping, Select, exists, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    RowMapping,
+    Select,
+    exists,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.sql import visitors
 
 from scp.errors import QueryError
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
 from scp.index.keys import VALUES
 from scp.index.matching import Condition, combined, condition, universal, values
-from scp.index.schema import INSTANCE_COLUMNS, TABLES
+from scp.index.schema import INSTANCE_COLUMNS, PENDING, TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
 
 Tables = Mapping[str, FromClause]
 _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
+_ROW: ColumnElement[Any] = literal_column(
+    "1"
+)  # EXISTS of all columns would read the row behind an index that suffices
+MOST_COUNTED = 5000  # rows of an index in half a millisecond; above it the order matters little
+_BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID")
+_RANGED = {"PATIENT": "PatientName", "STUDY": "StudyDate"}
 
 
-def find(query: Query) -> Select[Any]:
+def find(query: Query, later: str = "") -> Select[Any]:
     """The matches of a C-FIND identifier, a column for each keyword that is answered.
 
     Keys of levels below the query's match in relational queries only, and are never answered: there
-    may be many values (PS3.4 C.4.1.2.2.2).
+    may be many values (PS3.4 C.4.1.2.2.2). ``later`` is a level whose keys are to be looked at when
+    its row was found by those of other levels; see :func:`ranges`.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
     levels = _levels(query)
     above = {level: TABLES[level] for level in levels}
-    conditions = [*_named(query.level, above), *_matching(query, above)]
+    conditions = [*_named(query.level, above), *_matching(query, above, later)]
     if query.relational:
         conditions += _matching_below(query, above)
     return select(*_answers(query, above)).select_from(_joined(above)).where(*conditions)
+
+
+def ranges(query: Query) -> dict[str, Select[Any]]:
+    """Level → how many of its rows, up to :data:`MOST_COUNTED`, the keys match that an index serves.
+
+    Empty unless patients and studies can both be found by a range: a name as it begins, a date. Which
+    of them is the shorter a database cannot know from statistics when the values are parameters, and
+    going through the longer takes up to 20 times as long. It is empty for a unique key too, which is
+    the best way in.
+
+    Raises :class:`scp.errors.QueryError` as :func:`find` does.
+    """
+    given = {key.keyword: key for key in query.keys if not universal(key.value)}
+    if "STUDY" not in _levels(query) or any(keyword in given for keyword in _BEST):
+        return {}
+    found = {}
+    for level, keyword in _RANGED.items():
+        key = given.get(keyword)
+        if key is None or key.value.startswith(("*", "?")):
+            return {}
+        matching = condition(key, HELD_BY_KEYWORD[keyword], TABLES[level])
+        if matching is None:
+            return {}
+        rows = select(TABLES[level].c.id).where(matching).limit(MOST_COUNTED).subquery()
+        found[level] = select(func.count()).select_from(rows)
+    return found
 
 
 def answer(row: RowMapping) -> dict[str, str]:
@@ -70,6 +114,11 @@ def instances(query: Query) -> Select[Any]:
     )
 
 
+def pending(most: int) -> Select[Any]:
+    """The instances that are pending, those that came first before others."""
+    return select(*INSTANCE_COLUMNS).where(PENDING).order_by(TABLES["IMAGE"].c.id).limit(most)
+
+
 def _levels(query: Query) -> tuple[str, ...]:
     """The query's level and those above, from the patient down."""
     if query.level not in LEVELS:
@@ -97,14 +146,14 @@ def _named(level: str, tables: Tables) -> Iterator[Condition]:
     """Studies and series without a UID cannot be asked for, so they are not offered."""
     if level == "PATIENT":
         aliases, tie = _below("PATIENT", "STUDY", tables)
-        yield exists().where(tie, aliases["STUDY"].c.study_instance_uid.is_not(None))
+        yield exists(_ROW).where(tie, aliases["STUDY"].c.study_instance_uid.is_not(None))
     if level in {"STUDY", "SERIES"}:
         yield tables["STUDY"].c.study_instance_uid.is_not(None)
     if level == "SERIES":
         yield tables["SERIES"].c.series_instance_uid.is_not(None)
 
 
-def _matching(query: Query, tables: Tables) -> list[Condition]:
+def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
     """What the keys ask of ``tables``; keys of other levels are left out."""
     paired = _paired(query) if query.combined_datetime else {}
     found: list[Condition | None] = []
@@ -113,12 +162,24 @@ def _matching(query: Query, tables: Tables) -> list[Condition]:
         if held is not None and held.level in tables:
             time = paired.get(key.keyword)
             if time is not None:
-                found.append(_combined(key, time, tables[held.level]))
-            elif key not in paired.values():
-                found.append(condition(key, held, tables[held.level]))
+                matching: Condition | None = _combined(key, time, tables[held.level])
+            else:
+                matching = None if key in paired.values() else condition(key, held, tables[held.level])
+            found.append(_without_index(matching) if held.level == later else matching)
         elif computed is not None and computed.level in tables:
             found.append(_gathered(key, computed, tables))
     return [each for each in found if each is not None]
+
+
+def _without_index(matching: Condition | None) -> Condition | None:
+    """The same condition, on columns to which something is done: no database uses an index for that."""
+    if matching is None:
+        return None
+
+    def changed(element: Any, **_kw: Any) -> Any:
+        return element.concat("") if isinstance(element, Column) else None
+
+    return visitors.replacement_traverse(matching, {}, changed)
 
 
 def _matching_below(query: Query, above: Tables) -> list[Condition]:
@@ -134,7 +195,7 @@ def _matching_below(query: Query, above: Tables) -> list[Condition]:
         return []
     aliases, tie = _below(query.level, deepest[0], above)
     matching = _matching(query, aliases)
-    return [exists().select_from(_joined(aliases)).where(tie, *matching)]
+    return [exists(_ROW).select_from(_joined(aliases)).where(tie, *matching)]
 
 
 def _paired(query: Query) -> dict[str, QueryKey]:
@@ -160,7 +221,7 @@ def _gathered(key: QueryKey, computed: Computed, tables: Tables) -> Condition | 
     attribute = HELD_BY_KEYWORD[computed.gathers]
     aliases, tie = _below(computed.level, attribute.level, tables)
     matching = condition(key, attribute, aliases[attribute.level])
-    return None if matching is None else exists().select_from(_joined(aliases)).where(tie, matching)
+    return None if matching is None else exists(_ROW).select_from(_joined(aliases)).where(tie, matching)
 
 
 def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
@@ -180,7 +241,9 @@ def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
     column = aliases[attribute.level].c[attribute.column]
     below = select(column.label("value")).select_from(_joined(aliases)).where(tie)
     if computed.counts:
-        return below.with_only_columns(func.count(column)).scalar_subquery()
+        # Instances are counted in the index of their series: all have a UID, which is not in there.
+        counted = func.count() if computed.counts == "IMAGE" else func.count(column)
+        return below.with_only_columns(counted).scalar_subquery()
     # DISTINCT in a subquery of its own: SQLite's group_concat(DISTINCT …) takes no separator.
     distinct = below.where(column != "").distinct().correlate(tables[computed.level]).subquery()
     return select(func.aggregate_strings(distinct.c.value, VALUES)).scalar_subquery()

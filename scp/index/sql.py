@@ -21,7 +21,7 @@ from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
 from scp.model import Instance, Query
 
-_MATCHES = 500  # rows fetched at once
+_MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
 
 
 class SqlIndex:
@@ -72,9 +72,8 @@ class SqlIndex:
 
     def pending(self, most: int) -> list[Instance]:
         """See :meth:`scp.index.index.Index.pending`."""
-        statement = select(*INSTANCE_COLUMNS).where(INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
         with self._read() as connection:
-            return [as_instance(row) for row in connection.execute(statement).mappings()]
+            return [as_instance(row) for row in connection.execute(reading.pending(most)).mappings()]
 
     def backlog(self) -> Waiting:
         """See :meth:`scp.index.index.Index.backlog`."""
@@ -105,7 +104,7 @@ class SqlIndex:
 
     def find(self, query: Query) -> Generator[dict[str, str], None, None]:
         """See :meth:`scp.index.index.Index.find`."""
-        statement = reading.find(query)  # here, so that a faulty identifier is refused at once
+        statement = reading.find(query, self._later(query))  # here: a faulty identifier is refused at once
         return self._stream(statement)
 
     def instances(self, query: Query) -> list[Instance]:
@@ -158,11 +157,23 @@ class SqlIndex:
         with translated(self._engine), self._engine.connect() as connection:
             yield connection
 
+    def _later(self, query: Query) -> str:
+        """The level that more rows match of than of the other, so that it is better not begun with."""
+        ranges = reading.ranges(query)
+        if not ranges:
+            return ""
+        with self._read() as connection:
+            matched = {level: connection.execute(counting).scalar_one() for level, counting in ranges.items()}
+        return "STUDY" if matched["STUDY"] >= matched["PATIENT"] else "PATIENT"
+
     def _stream(self, statement: Select[Any]) -> Generator[dict[str, str], None, None]:
         with self._read() as connection:
-            streaming = connection.execution_options(yield_per=_MATCHES)
+            streaming = connection.execution_options(stream_results=True)
             with streaming.execute(statement) as result:
-                yield from map(reading.answer, result.mappings())
+                matches, fetched = result.mappings(), 1
+                while rows := matches.fetchmany(fetched):
+                    yield from map(reading.answer, rows)
+                    fetched = min(fetched * 2, _MOST_MATCHES)
 
 
 def _reading_order(row: RowMapping) -> tuple[str, int, str, int, str]:
