@@ -147,13 +147,20 @@ class Scu:
         return data
 
     def response(self) -> dict[str, Value]:
-        """The next message's command set, which has to lie in one PDV; datasets are passed over."""
+        """The next message's command set, which has to lie in one PDV; its dataset is passed over."""
+        command = read_command(self._value(1))
+        if command.get("CommandDataSetType", NO_DATASET) != NO_DATASET:
+            self._value(0)
+        return command
+
+    def _value(self, kind: int) -> bytes:
+        """The last fragment of a command set (1) or a dataset (0)."""
         while True:
-            kind, body = self.pdu()
-            if kind != 4:
-                raise ConnectionError(f"a PDU of type {kind} instead of a message")
-            if body[5] & 1:
-                return read_command(body[6:])
+            number, body = self.pdu()
+            if number != 4 or body[5] & 1 != kind:
+                raise ConnectionError(f"a PDU of type {number} out of place")
+            if body[5] & 2:
+                return body[6:]
 
     def store(self, objects: Iterable[Obj]) -> list[int]:
         """Send objects, as many at once as the window allows; their statuses in the order given."""
