@@ -100,14 +100,18 @@ def store_rq(obj: Obj, message_id: int, context: int, pdu_bytes: int = 131_072) 
 
 
 class Scu:
-    """An association. ``window`` is what was granted; ``order`` the Message IDs as they were answered."""
+    """An association.
+
+    ``window`` is asked for, as the requests in flight or as (invoked, performed), and afterwards what was
+    granted; ``order`` has the Message IDs as they were answered.
+    """
 
     def __init__(
         self,
         address: tuple[str, int],
         contexts: Sequence[tuple[str, str]],
         *,
-        window: int = 1,
+        window: int | tuple[int, int] = 1,
         seconds: float = 60.0,
         tls: ssl.SSLContext | None = None,
         **request: object,
@@ -119,7 +123,7 @@ class Scu:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket)
-        proposed = (window, 1) if window != 1 else None
+        proposed = window if isinstance(window, tuple) else (window, 1) if window != 1 else None
         self.socket.sendall(associate_rq(contexts, **{"window": proposed, **request}))  # type: ignore[arg-type]
         kind, body = self.pdu()
         if kind != 2:
@@ -143,13 +147,20 @@ class Scu:
         return data
 
     def response(self) -> dict[str, Value]:
-        """The next message's command set, which has to lie in one PDV; datasets are passed over."""
+        """The next message's command set, which has to lie in one PDV; its dataset is passed over."""
+        command = read_command(self._value(1))
+        if command.get("CommandDataSetType", NO_DATASET) != NO_DATASET:
+            self._value(0)
+        return command
+
+    def _value(self, kind: int) -> bytes:
+        """The last fragment of a command set (1) or a dataset (0)."""
         while True:
-            kind, body = self.pdu()
-            if kind != 4:
-                raise ConnectionError(f"a PDU of type {kind} instead of a message")
-            if body[5] & 1:
-                return read_command(body[6:])
+            number, body = self.pdu()
+            if number != 4 or body[5] & 1 != kind:
+                raise ConnectionError(f"a PDU of type {number} out of place")
+            if body[5] & 2:
+                return body[6:]
 
     def store(self, objects: Iterable[Obj]) -> list[int]:
         """Send objects, as many at once as the window allows; their statuses in the order given."""

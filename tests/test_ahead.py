@@ -1,0 +1,127 @@
+"""Fetching ahead: in order, within its bounds, and with nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+
+from scp.archive import Outgoing
+from scp.dimse import ahead
+from scp.dimse.ahead import Ahead, Fetched, Work
+from scp.errors import CannotDecode, ObjectMissing
+from scp.model import Instance
+
+
+def instances(count: int, size: int = 1) -> list[Instance]:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        Instance("1", str(n), "2", "3", f"key{n}", "zstd", "4", size, "", "4", size, "", when, "A", "")
+        for n in range(count)
+    ]
+
+
+class Source:
+    """Fetches, and knows how many at a time."""
+
+    def __init__(self, size: int = 10) -> None:
+        self.size = size
+        self.begun: list[str] = []
+        self.inside = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, instance: Instance) -> Outgoing:
+        with self._lock:
+            self.begun.append(instance.sop_instance_uid)
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        threading.Event().wait(0.005)
+        with self._lock:
+            self.inside -= 1
+        return Outgoing(instance, "4", iter([instance.sop_instance_uid.encode()]))
+
+
+def _body(fetched: Fetched) -> bytes:
+    return b"".join(fetched.chunks)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_all_come_in_order(count: int) -> None:
+    work, source = Work(instances(count)), Source()
+    with Ahead(work, source) as fetching:
+        found = [(one.instance.sop_instance_uid, _body(one)) for one in fetching]
+    assert found == [(str(n), str(n).encode()) for n in range(count)]
+    assert source.most <= ahead.AHEAD
+    assert (source.most > 1) == (count > 1)
+
+
+def test_no_more_bytes_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "AHEAD_BYTES", 100)
+    source = Source()
+    with Ahead(Work(instances(10, size=100)), source) as fetching:
+        assert len(list(fetching)) == 10
+    assert source.most == 1
+
+
+def test_what_is_not_given_out_is_put_back() -> None:
+    work, source = Work(instances(20)), Source()
+    with Ahead(work, source) as fetching:
+        given = [one.instance.sop_instance_uid for one in islice(fetching, 3)]
+    assert given + [one.sop_instance_uid for one in work.left()] == [str(n) for n in range(20)]
+    assert source.inside == 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch")]
+
+
+def test_several_share_the_work() -> None:
+    work = Work(instances(60))
+    found: list[str] = []
+
+    def take() -> None:
+        with Ahead(work, Source(), share=3) as fetching:
+            found.extend(one.instance.sop_instance_uid for one in fetching)
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found, key=int) == [str(n) for n in range(60)]
+
+
+def test_what_cannot_be_fetched_or_decoded_is_told() -> None:
+    def fetch(instance: Instance) -> Outgoing:
+        if instance.sop_instance_uid == "1":
+            raise ObjectMissing("gone")
+
+        def chunks() -> Iterator[bytes]:
+            yield b"frame"
+            if instance.sop_instance_uid == "2":
+                raise CannotDecode("the second frame")
+
+        return Outgoing(instance, "4", chunks())
+
+    with Ahead(Work(instances(4)), fetch) as fetching:
+        found = list(fetching)
+    assert [type(one.error) for one in found] == [type(None), ObjectMissing, CannotDecode, type(None)]
+    assert [_body(one) for one in found if one.error is None] == [b"frame", b"frame"]
+
+
+def test_a_large_object_is_not_decoded_as_a_whole() -> None:
+    taken = 0
+
+    def fetch(instance: Instance) -> Outgoing:
+        def chunks() -> Iterator[bytes]:
+            nonlocal taken
+            for _ in range(100):
+                taken += 1
+                yield bytes(1 << 20)
+
+        return Outgoing(instance, "4", chunks())
+
+    with Ahead(Work(instances(1)), fetch) as fetching:
+        for one in fetching:
+            assert taken == 4
+            assert len(_body(one)) == 100 << 20

@@ -1,0 +1,197 @@
+"""The listener and its limits, with an archive that nobody asks."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench import window
+from scp.config import Settings
+from scp.dimse import server as server_module
+from scp.dimse.listener import listen
+from scp.dimse.seats import OwnSeats
+from scp.dimse.server import DimseServer
+from scp.dimse.window import Window, granted
+
+CONTEXTS = [("1.2.840.10008.1.1", window.IMPLICIT)]
+ECHO = {"CommandField": 0x0030, "MessageID": 1, "AffectedSOPClassUID": "1.2.840.10008.1.1"}
+
+
+def settings(**limits: Any) -> Settings:
+    tables = {"node": {"host": "127.0.0.1", "port": 0}, "limits": limits}
+    return Settings.model_validate(tables, by_alias=True, by_name=False)
+
+
+@pytest.fixture
+def servers() -> Iterator[list[DimseServer]]:
+    started: list[DimseServer] = []
+    yield started
+    for server in started:
+        server.stop()
+        assert server.associations.all() == []
+
+
+def echo(address: tuple[str, int]) -> int:
+    with window.Scu(address, CONTEXTS, seconds=10) as scu:
+        scu.socket.sendall(window.message(1, dict(ECHO)))
+        status = scu.response()["Status"]
+        scu.release()
+    assert isinstance(status, int)
+    return status
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Full:
+    """Seats that are all taken."""
+
+    free = 0
+    back = 0
+
+    def take(self) -> bool:
+        self.free -= 1
+        return self.free >= 0
+
+    def give_back(self) -> None:
+        self.back += 1
+
+
+def test_an_inherited_socket(servers: list[DimseServer]) -> None:
+    """Two servers, as two processes would, on one listening socket: each connection is served once."""
+    first = listen("127.0.0.1", 0)
+    second = socket.socket(fileno=os.dup(first.fileno()))
+    chosen = settings()
+    addresses = []
+    for listening in (first, second):
+        servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
+        addresses.append(servers[-1].start(listening))
+    assert addresses[0] == addresses[1]
+    assert [echo(addresses[0]) for _ in range(20)] == [0] * 20
+    servers[0].stop()
+    assert [echo(addresses[0]) for _ in range(5)] == [0] * 5
+
+
+def test_seats_of_another(servers: list[DimseServer]) -> None:
+    """Taken before an association is accepted, and given back once for each that was."""
+    seats = Full()
+    servers.append(DimseServer(None, settings, seats))  # type: ignore[arg-type]
+    address = servers[0].start()
+    with pytest.raises(ConnectionError, match="type 3: 00020302"):
+        echo(address)
+    assert seats.back == 0
+    seats.free = 2
+    assert [echo(address), echo(address)] == [0, 0]
+    until(lambda: seats.back == 2)
+
+
+def test_own_seats_follow_the_limit() -> None:
+    limit = 1
+    seats = OwnSeats(lambda: limit)
+    assert [seats.take(), seats.take()] == [True, False]
+    limit = 2
+    assert [seats.take(), seats.take()] == [True, False]
+    seats.give_back()
+    assert seats.take()
+
+
+def test_the_silent_take_no_seat(servers: list[DimseServer]) -> None:
+    servers.append(DimseServer(None, lambda: settings(associations=1, acse_seconds=0.5)))  # type: ignore[arg-type]
+    address = servers[0].start()
+    silent = [socket.create_connection(address) for _ in range(20)]
+    assert echo(address) == 0
+    until(lambda: not servers[0].associations.all())
+    assert all(one.recv(1) == b"" for one in silent)
+
+
+def test_too_many_that_do_not_associate(servers: list[DimseServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have their number and their time; then there is room again."""
+    monkeypatch.setattr(server_module, "MOST_UNASSOCIATED", 3)
+    chosen = settings(acse_seconds=1.0)
+    servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
+    address = servers[0].start()
+    silent = [socket.create_connection(address) for _ in range(3)]
+    until(lambda: servers[0].associations.unseated() == 3)
+    refused = socket.create_connection(address)
+    assert refused.recv(1) == b""
+    until(lambda: not servers[0].associations.all())
+    assert echo(address) == 0
+    for one in silent:
+        one.close()
+
+
+def test_nobody_wakes_up_while_nothing_happens(servers: list[DimseServer], monkeypatch: Any) -> None:
+    waits: list[Any] = []
+    original = select.poll
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = original()
+
+        def register(self, *what: Any) -> None:
+            self._poll.register(*what)
+
+        def poll(self, *time_out: Any) -> Any:
+            waits.append(time_out)
+            return self._poll.poll(*time_out)
+
+    monkeypatch.setattr(select, "poll", Poll)
+    servers.append(DimseServer(None, settings))  # type: ignore[arg-type]
+    servers[0].start()
+    threading.Event().wait(0.3)
+    assert waits == [()]
+    servers[0].stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "listener"]
+
+
+# -- the threads of a window -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("proposed", "limit", "agreed"), [(0, 16, 16), (3, 16, 3), (99, 16, 16), (5, 1, 1)])
+def test_granted(proposed: int, limit: int, agreed: int) -> None:
+    assert granted(proposed, limit) == agreed
+
+
+def test_threads_are_made_when_they_are_needed() -> None:
+    window_ = Window(3, "test")
+    done: list[int] = []
+    for number in range(5):
+        window_.wait_for_room()
+        window_.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+        window_.drain()
+    assert done == [0, 1, 2, 3, 4]
+    assert len(window_._threads) == 1
+    gate = threading.Event()
+    for _ in range(3):
+        window_.submit(lambda: gate.wait(10) and None)
+    assert window_.outstanding == 3
+    waiting = threading.Thread(target=window_.wait_for_room)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    gate.set()
+    waiting.join(10)
+    window_.drain()
+    window_.close()
+    assert not any(thread.is_alive() for thread in window_._threads)
+
+
+def test_what_was_not_begun_is_dropped() -> None:
+    window_, gate, done = Window(1, "test"), threading.Event(), []
+    window_.submit(lambda: gate.wait(10) and None)
+    window_.submit(lambda: done.append(1))
+    until(lambda: len(window_._jobs) == 1)
+    threading.Timer(0.1, gate.set).start()
+    window_.close()
+    assert (done, window_.outstanding) == ([], 0)

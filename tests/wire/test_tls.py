@@ -1,0 +1,261 @@
+"""DICOM over TLS (PS3.15 B.1): DCMTK, pynetdicom and raw sockets against a node with certificates."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import window
+from scp.config import load
+from scp.errors import ConfigurationError
+from scp.tls import client_context
+
+from .conftest import RunningNode, Starter
+from .peers import (
+    EXPLICIT,
+    IMPLICIT,
+    MR_IMAGE,
+    STUDY_MOVE,
+    VERIFICATION,
+    as_file,
+    dcmtk,
+    image,
+    until,
+)
+
+CONTEXTS = [(MR_IMAGE, EXPLICIT), (VERIFICATION, IMPLICIT)]
+
+
+@dataclass(frozen=True)
+class Identity:
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of the test's own, and what it signed."""
+
+    ca: str
+    node: Identity
+    peer: Identity
+    stranger: Identity  # signed by itself
+
+    def table(self, **more: str) -> dict[str, str]:
+        return {"certificate": self.node.certificate, "key": self.node.key, **more}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    ca = _signed(folder, "ca")
+    node, peer = _signed(folder, "node", by=ca), _signed(folder, "peer", by=ca)
+    return Authority(ca.certificate, node, peer, _signed(folder, "stranger"))
+
+
+def _signed(folder: Path, name: str, by: Identity | None = None) -> Identity:
+    made = Identity(str(folder / f"{name}.pem"), str(folder / f"{name}.key"))
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    signer = [] if by is None else ["-CA", by.certificate, "-CAkey", by.key]
+    command += ["-keyout", made.key, "-out", made.certificate, *signer]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, encoding="utf-8")
+    if done.returncode:
+        pytest.skip(f"this openssl cannot make the test's certificates: {done.stderr[-200:]}")
+    return made
+
+
+@pytest.fixture
+def node(start: Starter, authority: Authority) -> Iterator[RunningNode]:
+    """A node that takes only peers whose certificate its authority signed."""
+    node = start(tls=authority.table(ca=authority.ca), limits={"acse_seconds": 5})
+    yield node
+    until(lambda: not node.node.server.associations.all(), "the association is gone")
+
+
+def client(authority: Authority, who: Identity | None) -> ssl.SSLContext:
+    return client_context(who.certificate if who else "", who.key if who else "", authority.ca)
+
+
+def objects(count: int, rows: int = 8) -> list[window.Obj]:
+    sent = [image(instance=f"1.2.3.1.{n}", seed=n, rows=rows) for n in range(1, count + 1)]
+    return [window.Obj(one.sop_class, one.instance, one.syntax, one.data) for one in sent]
+
+
+@pytest.mark.parametrize("asked", [1, 8])
+def test_stores_over_tls(node: RunningNode, authority: Authority, asked: int) -> None:
+    sent = objects(12, rows=300)
+    with window.Scu(node.address, CONTEXTS, window=asked, tls=client(authority, authority.peer)) as scu:
+        assert scu.store(sent) == [0] * len(sent)
+        scu.release()
+    for one in sent:
+        node.archive.verify(node.archive.index.held(one.instance), deep=True)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_in_small_records(node: RunningNode, authority: Authority, size: int) -> None:
+    sent = objects(2)
+    with window.Scu(node.address, CONTEXTS, window=2, tls=client(authority, authority.peer)) as scu:
+        data = b"".join(scu.prepared(sent))
+        for at in range(0, len(data), size):
+            scu.socket.sendall(data[at : at + size])
+        assert {scu.response()["Status"] for _ in sent} == {0}
+        scu.release()
+
+
+@pytest.mark.parametrize("who", ["nobody", "stranger", "no TLS"])
+def test_who_has_no_certificate_of_the_authority(node: RunningNode, authority: Authority, who: str) -> None:
+    """Nothing of DICOM is said to them, and others are served."""
+    tls = None if who == "no TLS" else client(authority, None if who == "nobody" else authority.stranger)
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        window.Scu(node.address, CONTEXTS, tls=tls)
+    with window.Scu(node.address, CONTEXTS, tls=client(authority, authority.peer)) as scu:
+        scu.release()
+
+
+def test_who_says_nothing_holds_up_nobody(start: Starter, authority: Authority) -> None:
+    """The handshake is not in the accept loop, and has its time."""
+    node = start(tls=authority.table(), limits={"acse_seconds": 1})
+    with socket.create_connection(node.address, 10) as silent:
+        with window.Scu(node.address, CONTEXTS, tls=client(authority, None)) as scu:
+            scu.release()
+        silent.settimeout(10)
+        assert silent.recv(1) == b""
+
+
+def test_abort_and_a_lost_connection(node: RunningNode, authority: Authority) -> None:
+    (sent,) = objects(1, rows=400)
+    for end in (window.ABORT, b""):
+        scu = window.Scu(node.address, CONTEXTS, window=4, tls=client(authority, authority.peer))
+        data = next(scu.prepared([sent]))
+        scu.socket.sendall(data[:-100] + end if not end else data + end)
+        scu.socket.close()
+        until(lambda: not node.node.server.associations.all(), "the association is gone")
+
+
+def test_dcmtk_without_a_certificate(start: Starter, authority: Authority, tmp_path: Path) -> None:
+    """Where no ca is set, anyone may connect, over TLS."""
+    node = start(tls=authority.table())
+    sent = image(rows=300)
+    path = as_file(sent, tmp_path / "a.dcm")
+    host, port = node.address
+    done = dcmtk("storescu", "+tla", "-ic", "-aec", "ZSCP", "-xe", host, port, path, status=None)
+    if "unknown option" in done.stdout + done.stderr:
+        pytest.skip("DCMTK was built without TLS")
+    assert done.returncode == 0, done.stderr
+    assert node.held(sent).received_size > 0
+    assert dcmtk("storescu", "-aec", "ZSCP", host, port, path, status=None).returncode != 0
+
+
+def test_dcmtk_with_a_certificate(node: RunningNode, authority: Authority, tmp_path: Path) -> None:
+    host, port = node.address
+    who = authority.peer
+    tls = ("+tls", who.key, who.certificate, "+cf", authority.ca)
+    path = as_file(image(), tmp_path / "a.dcm")
+    done = dcmtk("storescu", *tls, "-aec", "ZSCP", "-xe", host, port, path, status=None)
+    if "unknown option" in done.stdout + done.stderr:
+        pytest.skip("DCMTK was built without TLS")
+    assert done.returncode == 0, done.stderr
+    assert len(node.files()) == 1
+
+
+def test_move_over_tls(node: RunningNode, start: Starter, authority: Authority) -> None:
+    """From one node to another, each with its certificate."""
+    sent = [image(instance=f"1.2.3.1.{n}", seed=n, rows=300) for n in range(1, 7)]
+    source = start(tls={"ca": authority.ca, **authority.table()}, node={"aet": "SOURCE"})
+    for one in sent:
+        held = window.Obj(one.sop_class, one.instance, one.syntax, one.data)
+        with window.Scu(
+            source.address, CONTEXTS, called="SOURCE", tls=client(authority, authority.peer)
+        ) as scu:
+            assert scu.store([held]) == [0]
+    for tls, expected in ((True, 0), (False, 0xA702)):
+        source.peer("ZSCP", node.address[1], tls=tls)
+        assert _moved(source, authority) == expected
+    assert len(node.files()) == len(sent)
+
+
+def _moved(source: RunningNode, authority: Authority) -> int:
+    query = b"\x08\0\x52\0CS\x06\0STUDY \x20\0\x0d\0UI\x06\x001.2.3\0"
+    contexts = [(STUDY_MOVE, EXPLICIT)]
+    with window.Scu(
+        source.address, contexts, called="SOURCE", tls=client(authority, authority.peer)
+    ) as scu:
+        request = {"CommandField": 0x0021, "MessageID": 1, "AffectedSOPClassUID": STUDY_MOVE, "Priority": 0}
+        scu.socket.sendall(window.message(1, {**request, "MoveDestination": "ZSCP"}, query))
+        while (status := scu.response()["Status"]) == 0xFF00:
+            pass
+        scu.release()
+    assert isinstance(status, int)
+    return status
+
+
+def test_a_destination_that_the_authority_did_not_sign(start: Starter, authority: Authority) -> None:
+    stranger = authority.stranger
+    other = start(tls={"certificate": stranger.certificate, "key": stranger.key})
+    source = start(tls=authority.table(ca=authority.ca), node={"aet": "SOURCE"})
+    (one,) = objects(1)
+    with window.Scu(source.address, CONTEXTS, called="SOURCE", tls=client(authority, authority.peer)) as scu:
+        assert scu.store([one]) == [0]
+    source.peer("ZSCP", other.address[1], tls=True)
+    assert _moved(source, authority) == 0xA702
+    assert other.files() == []
+
+
+# -- configuration -----------------------------------------------------------------------------------------
+
+
+def told(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "zscp.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, {})
+    return str(caught.value).partition("\n")[2].strip()
+
+
+def test_faults_name_key_and_remedy(authority: Authority, tmp_path: Path) -> None:
+    node, peer = authority.node, authority.peer
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+
+    def table(**keys: str) -> str:
+        return "[tls]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items())
+
+    cases: list[tuple[str, str, str]] = [
+        (table(certificate=node.certificate), "tls.key: ", "without key"),
+        (table(key=node.key), "tls.key: ", "without certificate"),
+        (table(certificate="/none.pem", key=node.key), "tls.certificate: ", "/none.pem"),
+        (table(certificate=node.certificate, key=peer.key), "tls.key: ", "is not the key of"),
+        (table(certificate=str(junk), key=node.key), "tls.key: ", "PEM"),
+        (table(ca=str(junk)), "tls.ca: ", "holds no certificates"),
+        (table() + '[[peer]]\naet = "A"\nhost = "h"\nport = 1\ntls = true\n', "peer: [0].tls", "tls.ca"),
+    ]
+    for text, start, part in cases:
+        found = told(tmp_path, text)
+        assert found.startswith(start), found
+        assert part in found
+
+
+def test_files_that_can_be_used(authority: Authority, tmp_path: Path) -> None:
+    path = tmp_path / "zscp.toml"
+    keys: dict[str, Any] = authority.table(ca=authority.ca)
+    path.write_text("[tls]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items()))
+    assert load(path, {}).tls.ca == authority.ca
+
+
+def test_threads_share_a_tls_connection(node: RunningNode, authority: Authority) -> None:
+    """Answers of several threads while the peer still sends: whole, each once."""
+    sent = objects(40, rows=200)
+    with window.Scu(node.address, CONTEXTS, window=16, tls=client(authority, authority.peer)) as scu:
+        assert scu.store(sent) == [0] * len(sent)
+        assert sorted(scu.order) == list(range(1, len(sent) + 1))
+        scu.release()
