@@ -39,23 +39,23 @@ def send_command(running: Running, folders: Sequence[Path]) -> list[str]:
     return [_tool("dcmsend"), *options, LOOPBACK, str(running.port), *map(str, folders)]
 
 
-def send(running: Running, sent: ObjectSet, associations: int) -> float:
+def send(running: Running, sent: ObjectSet, associations: int, nodelay: bool = True) -> float:
     """C-STORE a set with as many dcmsend as associations, each with its part; seconds."""
     commands = [send_command(running, part) for part in sent.parts(associations)]
-    env = processes.environment(running.nodelay)
+    env = processes.environment(nodelay)
     return processes.run_together(commands, running.folder / "clients.log", env, limit(sent.count))
 
 
-def queries(sent: ObjectSet, associations: int, folder: Path) -> list[list[Path]]:
-    """Query files for each client: the study for a single one, else each its part of the series."""
+def queries(sent: ObjectSet, associations: int, folder: Path) -> list[Path]:
+    """A query file for each client: the study for a single one, else each its part of the series."""
     folder.mkdir(parents=True, exist_ok=True)
     if associations == 1:
-        return [[_query(folder / "study.dcm", QueryRetrieveLevel="STUDY", StudyInstanceUID=sent.study)]]
+        return [_query(folder / "study.dcm", QueryRetrieveLevel="STUDY", StudyInstanceUID=sent.study)]
     made = []
     for i in range(associations):
         keys = {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": sent.study}
-        uids = sent.series[i::associations]
-        made.append([_query(folder / f"{uid}.dcm", **keys, SeriesInstanceUID=uid) for uid in uids])
+        uids = "\\".join(sent.series[i::associations])  # a list, as getscu 3.6.7 crashes on several queries
+        made.append(_query(folder / f"{i}.dcm", **keys, SeriesInstanceUID=uids))
     return made
 
 
@@ -77,25 +77,46 @@ def get(running: Running, sent: ObjectSet, associations: int) -> float:
     asked = queries(sent, associations, running.folder / "queries")
     options = ["-q", "-S", "+xe", "+B", "-pdu", str(PDU_BYTES), "-aet", CLIENT_AET, "-aec", running.aet]
     commands = [
-        [_tool("getscu"), *options, "-od", str(folder), LOOPBACK, str(running.port), *map(str, files)]
-        for folder, files in zip(into, asked, strict=True)
+        [_tool("getscu"), *options, "-od", str(folder), LOOPBACK, str(running.port), str(query)]
+        for folder, query in zip(into, asked, strict=True)
     ]
     return _retrieve(running, sent, into, commands)
 
 
 def move(running: Running, sent: ObjectSet, _associations: int) -> float:
-    """C-MOVE a set to movescu's own port; seconds. There is one port, so one client."""
+    """C-MOVE a set to a storescp; seconds. The destination has one port, so there is one client.
+
+    movescu could receive by itself (+P), but 3.6.7 then waits a second before it ends, which is as long as
+    all the rest takes.
+    """
     into = running.folder / "got" / "0"
     (asked,) = queries(sent, 1, running.folder / "queries")
-    options = ["-q", "-S", "+xe", "+B", "-pdu", str(PDU_BYTES), "-aet", CLIENT_AET, "-aem", CLIENT_AET]
-    options += ["-aec", running.aet, "+P", str(running.move_port), "-od", str(into)]
-    command = [_tool("movescu"), *options, LOOPBACK, str(running.port), *map(str, asked)]
-    return _retrieve(running, sent, [into], [command])
+    options = [
+        "-q",
+        "-S",
+        "-pdu",
+        str(PDU_BYTES),
+        "-aet",
+        CLIENT_AET,
+        "-aem",
+        CLIENT_AET,
+        "-aec",
+        running.aet,
+    ]
+    command = [_tool("movescu"), *options, LOOPBACK, str(running.port), str(asked)]
+    receive = ["-q", "+xe", "+B", "-pdu", str(PDU_BYTES), "-aet", CLIENT_AET, "-od", str(into)]
+    receiver = [_tool("storescp"), *receive, str(running.move_port)]
+    into.mkdir(parents=True)
+    log, env = running.folder / "destination.log", processes.environment(running.nodelay)
+    with processes.running(receiver, log, env) as destination:
+        processes.until(lambda: processes.listens(running.move_port), "storescp listens", 30)
+        destination.check_runs()
+        return _retrieve(running, sent, [into], [command])
 
 
 def _retrieve(running: Running, sent: ObjectSet, into: Sequence[Path], commands: list[list[str]]) -> float:
     for folder in into:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     env = processes.environment(running.nodelay)
     seconds = processes.run_together(commands, running.folder / "clients.log", env, limit(sent.count))
     files = [path for folder in into for path in folder.iterdir()]

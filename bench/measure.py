@@ -95,7 +95,7 @@ def store_once(bench: Bench, scenario: Scenario, name: str, sent: ObjectSet) -> 
         before = warm_up(bench, running, scenario.associations)
         held = running.kept()
         begin = time.perf_counter()
-        seconds = clients.send(running, sent, scenario.associations)
+        seconds = clients.send(running, sent, scenario.associations, scenario.nodelay)
         sample = result(scenario, name, sent, seconds, running)  # memory at its fullest
         waited = running.pending() > 0
         running.drain()
