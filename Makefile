@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check demo clean
+.PHONY: help setup run test check demo bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,12 @@ check: setup ## lint, formatting, types, and which module may import which
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py
+
+# Arguments for a part of it: make bench BENCH="--only 'store-ct-*' --rounds 3"; the README then stays as it is.
+BENCH ?= --readme
+bench: setup ## measure zscp beside DCMTK and Orthanc, which it installs where they are missing; takes long
+	scripts/install-peers.sh
+	$(BIN)/python -m bench.run $(BENCH)
 
 clean: ## remove .venv and caches; never the data in ./zscp-data
 	rm -rf .venv build *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,196 @@
+"""One round of a scenario: start, warm up, let the clients run, check that the work was done.
+
+Receivers of stores start afresh for each round with an empty store, as a second copy of an object is other
+work than the first. Receivers of retrieves are filled once and stay up for all rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench import clients, codec, processes
+from bench.objects import Objects, ObjectSet
+from bench.processes import BenchError
+from bench.receivers import RECEIVERS, Running, installed, started
+from bench.results import Sample
+from bench.scenarios import BESIDE, CODEC, WINDOW, Scenario
+
+
+@dataclass
+class Bench:
+    """What all scenarios share."""
+
+    folder: Path
+    objects: Objects
+    profiles: Path | None = None
+
+    @contextmanager
+    def receiver(self, name: str, scenario: Scenario) -> Iterator[Running]:
+        """A receiver in a folder of its own, which is removed afterwards."""
+        folder = self.folder / "receivers" / f"{name}-{time.monotonic_ns()}".replace(" ", "_")
+        receiver = RECEIVERS[name]
+        profile = None
+        if self.profiles is not None and receiver.program == "zscp":
+            label = name.replace(", ", "-").replace(" ", "-")
+            profile = self.profiles / f"profile-{scenario.name}-{label}-{time.monotonic_ns()}.json"
+        try:
+            with started(receiver, folder, nodelay=scenario.nodelay, profile=profile) as running:
+                yield running
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def there(self, scenario: Scenario) -> list[str]:
+        """The receivers of a scenario that this machine has."""
+        return [name for name in scenario.receivers if name == CODEC or installed(RECEIVERS[name])]
+
+
+def settle() -> None:
+    """What one round left unwritten must not fall into the next one's time."""
+    os.sync()
+
+
+def warm_up(bench: Bench, running: Running, associations: int) -> int:
+    """Some objects over as many associations as will be timed; returns how many."""
+    warm = bench.objects["warm"]
+    clients.send(running, warm, associations)
+    running.drain()
+    running.check_count(warm.count)
+    settle()
+    return warm.count
+
+
+def result(scenario: Scenario, name: str, sent: ObjectSet, seconds: float, running: Running | None) -> Sample:
+    sample = Sample(scenario.name, name, sent.count, sent.size, seconds)
+    if running is None:
+        return sample
+    return replace(sample, peaks=running.memory("VmHWM"), resident=running.memory("VmRSS"))
+
+
+# -- stores --------------------------------------------------------------------------------------------
+
+
+def store(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
+    """Fresh receivers, round by round in turn."""
+    sent = bench.objects[scenario.objects]
+    pictures: list[np.ndarray] = []
+    for _ in range(rounds):
+        for name in bench.there(scenario):
+            if name == CODEC:
+                pictures = pictures or codec.frames(sent)
+                yield result(scenario, name, sent, codec.seconds(pictures), None)
+            else:
+                yield store_once(bench, scenario, name, sent)
+
+
+def store_once(bench: Bench, scenario: Scenario, name: str, sent: ObjectSet) -> Sample:
+    with bench.receiver(name, scenario) as running:
+        before = warm_up(bench, running, scenario.associations)
+        held = running.kept()
+        begin = time.perf_counter()
+        seconds = clients.send(running, sent, scenario.associations, scenario.nodelay)
+        sample = result(scenario, name, sent, seconds, running)  # memory at its fullest
+        waited = running.pending() > 0
+        running.drain()
+        drained = time.perf_counter() - begin if waited else seconds
+        running.check_count(before + sent.count)
+        kept = running.kept() - held
+        return replace(sample, drained=drained, kept=kept, peaks=running.memory("VmHWM"))
+
+
+# -- retrieves -----------------------------------------------------------------------------------------
+
+
+def get(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
+    yield from _retrieves(bench, scenario, rounds, clients.get)
+
+
+def move(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
+    yield from _retrieves(bench, scenario, rounds, clients.move)
+
+
+Retrieve = Callable[[Running, ObjectSet, int], float]
+
+
+def _retrieves(bench: Bench, scenario: Scenario, rounds: int, retrieve: Retrieve) -> Iterator[Sample]:
+    sent, warm = bench.objects[scenario.objects], bench.objects["warm"]
+    with ExitStack() as stack:
+        filled = {}
+        for name in bench.there(scenario):
+            running = filled[name] = stack.enter_context(bench.receiver(name, scenario))
+            before = warm_up(bench, running, scenario.associations)
+            clients.send(running, sent, 1)
+            running.drain()
+            running.check_count(before + sent.count)
+            retrieve(running, warm, scenario.associations)
+        for _ in range(rounds):
+            for name, running in filled.items():
+                settle()
+                seconds = retrieve(running, sent, scenario.associations)
+                yield result(scenario, name, sent, seconds, running)
+
+
+# -- window, fairness ----------------------------------------------------------------------------------
+
+
+def window(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
+    """The same sender with and without an Asynchronous Operations Window."""
+    if not clients.WINDOW.exists():
+        print("  left out: there is no bench/window.py")
+        return
+    sent = bench.objects[scenario.objects]
+    for _ in range(rounds):
+        for number, suffix in ((1, ", no window"), (WINDOW, f", window {WINDOW}")):
+            for name in bench.there(scenario):
+                with bench.receiver(name, scenario) as running:
+                    before = warm_up(bench, running, 1)
+                    seconds = clients.send_windowed(running, sent, number)
+                    running.drain()
+                    running.check_count(before + sent.count)
+                    yield result(scenario, name + suffix, sent, seconds, running)
+
+
+def fairness(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
+    """Small objects by themselves, then while another association sends 100 MB objects."""
+    sent = bench.objects[scenario.objects]
+    for _ in range(rounds):
+        for name in bench.there(scenario):
+            yield replace(store_once(bench, scenario, name, sent), receiver=f"{name}, alone")
+            yield _beside(bench, scenario, name, sent)
+
+
+def _beside(bench: Bench, scenario: Scenario, name: str, sent: ObjectSet) -> Sample:
+    large = bench.objects["large"]
+    with bench.receiver(name, scenario) as running:
+        before = warm_up(bench, running, 2)
+        env = processes.environment(running.nodelay)
+        command = clients.send_command(running, large.folders)
+        with processes.running(command, running.folder / "large.log", env) as other:
+            time.sleep(1.0)  # until the first large object is on its way
+            seconds = clients.send(running, sent, scenario.associations)
+            overlapped = other.process.poll() is None
+            other.process.wait(clients.limit(large.count * 60))
+        if not overlapped:
+            print("  the large objects were done before the small ones: the figure flatters")
+        if other.process.returncode:
+            raise BenchError(f"the sender of large objects: {other.tail()}")
+        running.drain()
+        running.check_count(before + large.count + sent.count)
+        sample = result(scenario, name + BESIDE, sent, seconds, running)
+        return replace(sample, note="" if overlapped else "large objects ended first")
+
+
+ACTIONS: dict[str, Callable[[Bench, Scenario, int], Iterator[Sample]]] = {
+    "store": store,
+    "get": get,
+    "move": move,
+    "window": window,
+    "fairness": fairness,
+}

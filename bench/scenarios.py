@@ -1,0 +1,115 @@
+"""All that is measured, and what is to be reached, as two tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.results import Target
+
+PEERS = ("storescp", "dcmqrscp", "Orthanc")
+CODEC = "codec alone"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A row: what is done (a function of measure.py), with which objects, by how many clients, to whom."""
+
+    name: str
+    title: str
+    action: str
+    objects: str
+    receivers: tuple[str, ...]
+    associations: int = 1
+    nodelay: bool = True
+    rounds: int = 0  # 0: as many as asked for
+
+
+def _store(objects: str, associations: int, *receivers: str, title: str = "") -> Scenario:
+    name = f"store-{objects}-{associations}"
+    shown = {"ct": "CT", "small": "small objects"}[objects]
+    ways = "1 association" if associations == 1 else f"{associations} associations"
+    return Scenario(name, title or f"C-STORE {shown}, {ways}", "store", objects, receivers, associations)
+
+
+def _get(name: str, title: str, *receivers: str, associations: int = 1) -> Scenario:
+    return Scenario(name, title, "get", "ct", receivers, associations)
+
+
+SCENARIOS = (
+    _store("ct", 1, "zscp", *PEERS, "Orthanc, zlib", "Orthanc, JPEG-LS"),
+    _store("ct", 4, "zscp", "zscp, htj2k first", CODEC, "storescp", "Orthanc"),
+    _store("ct", 16, "zscp", "storescp", "Orthanc"),
+    _store("small", 1, "zscp", *PEERS),
+    _store("small", 4, "zscp", "storescp", "Orthanc"),
+    _store("small", 16, "zscp", "storescp", "Orthanc"),
+    Scenario(
+        "store-small-nagle", "C-STORE small objects, Nagle on (DCMTK's default)", "store", "small-nagle",
+        ("zscp", "storescp", "Orthanc"), nodelay=False,
+    ),
+    Scenario(
+        "store-ct-nagle", "C-STORE CT, Nagle on (DCMTK's default)", "store", "ct",
+        ("zscp", "storescp", "Orthanc"), nodelay=False,
+    ),
+    Scenario(
+        "sustained-ct", "C-STORE CT three times over, to the end of all work", "store", "ct3",
+        ("zscp", "zscp, htj2k first", "storescp", "Orthanc", "Orthanc, JPEG-LS"), 4,
+    ),
+    _get("get-ct-stored", "C-GET CT, stored form as it is", "zscp, as received", "dcmqrscp", "Orthanc"),
+    Scenario(
+        "move-ct-stored", "C-MOVE CT, stored form as it is", "move", "ct",
+        ("zscp, as received", "dcmqrscp", "Orthanc"),
+    ),
+    _get(
+        "get-ct-decoded", "C-GET CT, decoded to explicit little endian",
+        "zscp, htj2k first", "Orthanc", "Orthanc, zlib", "Orthanc, JPEG-LS",
+    ),
+    Scenario(
+        "get-ct-nagle", "C-GET CT, stored form as it is, Nagle on", "get", "ct",
+        ("zscp, as received", "dcmqrscp", "Orthanc"), nodelay=False,
+    ),
+    _get("get-ct-4", "C-GET CT, decoded, 4 associations", "zscp, htj2k first", "Orthanc", associations=4),
+    _get("get-ct-16", "C-GET CT, decoded, 16 associations", "zscp, htj2k first", "Orthanc", associations=16),
+    Scenario("window", "C-STORE small objects with and without a window", "window", "small", ("zscp",)),
+    Scenario(
+        "fairness", "C-STORE small objects alone, and beside 100 MB objects", "fairness", "small",
+        ("zscp, htj2k first",),
+    ),
+    Scenario("soak", "C-STORE 100,000 small objects", "soak", "small", ("zscp",), 2, rounds=1),
+)  # fmt: skip
+
+BESIDE = ", beside 100 MB objects"  # appended to the receiver's name by the fairness scenario
+WINDOW = 16
+# Medians of a few rounds on a busy machine differ by some per cent: "does not fall" is asked up to 5 %.
+NOT_LESS = 0.95
+
+
+def _steady(first: str, second: str, receiver: str) -> Target:
+    return Target((second, receiver), "speed", NOT_LESS, (first, receiver))
+
+
+TARGETS = (
+    Target(("store-ct-1", "zscp"), "time", 1.2, ("store-ct-1", "storescp")),
+    Target(("store-ct-1", "zscp"), "time", 0.4, ("store-ct-1", "Orthanc")),
+    Target(("store-ct-4", "zscp, htj2k first"), "speed", 0.6, ("store-ct-4", CODEC)),
+    Target(("store-ct-4", "zscp, htj2k first"), "time", 1.0, ("store-ct-4", "Orthanc")),
+    Target(("store-small-1", "zscp"), "time", 1.0, ("store-small-1", "storescp")),
+    Target(("store-small-nagle", "zscp"), "speed", 30, ("store-small-nagle", "storescp")),
+    Target(("store-small-nagle", "zscp"), "speed", 30, ("store-small-nagle", "Orthanc")),
+    Target(("get-ct-stored", "zscp, as received"), "time", 1.0, ("get-ct-stored", "dcmqrscp")),
+    Target(("move-ct-stored", "zscp, as received"), "time", 1.0, ("move-ct-stored", "dcmqrscp")),
+    Target(("get-ct-decoded", "zscp, htj2k first"), "time", 1.2, ("get-ct-decoded", "Orthanc")),
+    Target(("get-ct-decoded", "zscp, htj2k first"), "time", 0.3, ("get-ct-decoded", "Orthanc, JPEG-LS")),
+    _steady("store-ct-1", "store-ct-4", "zscp"),
+    _steady("store-ct-4", "store-ct-16", "zscp"),
+    _steady("store-small-1", "store-small-4", "zscp"),
+    _steady("store-small-4", "store-small-16", "zscp"),
+    _steady("get-ct-decoded", "get-ct-4", "zscp, htj2k first"),
+    _steady("get-ct-4", "get-ct-16", "zscp, htj2k first"),
+    Target(("window", f"zscp, window {WINDOW}"), "speed", 2.0, ("window", "zscp, no window")),
+    Target(
+        ("fairness", f"zscp, htj2k first{BESIDE}"), "speed", 0.5, ("fairness", "zscp, htj2k first, alone")
+    ),
+    Target(("all", "zscp"), "peak", 400),
+    # Allocators keep some slack: 5 % between the first and the last quarter is taken as none.
+    Target(("soak", "zscp"), "growth", 1.05),
+)

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Install what the benchmark measures zscp against, where it is missing: DCMTK's tools and Orthanc.
+set -eu
+
+here=$(dirname "$0")
+"$here/install-dcmtk.sh"
+
+# Debian puts Orthanc where ordinary users do not look.
+PATH="$PATH:/usr/sbin:/usr/local/sbin"
+if command -v Orthanc >/dev/null; then
+    exit 0
+fi
+
+without() {
+    echo "Orthanc is not installed, and $1: measuring without it." >&2
+    exit 0
+}
+
+command -v apt-get >/dev/null || without "there is no apt-get to install it with"
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || without "installing it takes root or sudo"
+    as_root=sudo
+fi
+
+echo "Installing orthanc with apt-get"
+$as_root apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends orthanc ||
+    without "apt-get could not install it"
+
+# The package starts a service on ports 8042 and 4242. Orthanc was not here before, so this service is of our
+# own making; nobody asked for it, and it would take part in every measurement.
+if [ -d /run/systemd/system ]; then
+    $as_root systemctl disable --now orthanc.service || echo "the service orthanc could not be stopped" >&2
+elif [ -x /etc/init.d/orthanc ]; then
+    $as_root /etc/init.d/orthanc stop || echo "the service orthanc could not be stopped" >&2
+fi
