@@ -326,6 +326,11 @@ class Archive:
             return False
         return True
 
+    def prepare(self) -> None:
+        """Make ready what the first object would else wait for."""
+        if self.landing is not None and self.backlog is not None:
+            self.landing.prepare()
+
     def close(self) -> None:
         """Let go of store and index."""
         self.index.sync()

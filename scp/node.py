@@ -42,7 +42,9 @@ def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
     store = LocalStore(storage.path, storage.reserve)
     landing = LandingLog(storage.path, storage.reserve)
     index = SqlIndex.open(settings.index.url)
-    backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell) if bell else None
+    backlog = None
+    if bell is not None and storage.backlog:
+        backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
     return Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
 
 
@@ -75,6 +77,7 @@ class Node:
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
         recover(self.archive)
+        self.archive.prepare()
         if self.encoder is not None:
             self._encoding.start()
         return self.server.start(listening)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def dataset(number: int, size: int = 30_000) -> bytes:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[LandingLog]:
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LandingLog]:
+    monkeypatch.setattr(LandingLog, "prepare", lambda _: None)  # no spare but what is freed
     one = LandingLog(tmp_path, segment=SIZE)
     yield one
     one.close()
@@ -125,6 +127,24 @@ def test_threads_append_at_once(log: LandingLog) -> None:
         thread.join()
     assert len(keys) == 160
     assert all(log.get(key) == content for key, content in keys.items())
+
+
+def test_a_spare_is_made_ready_and_taken(tmp_path: Path) -> None:
+    log = LandingLog(tmp_path, segment=SIZE)
+
+    def spares(count: int) -> None:
+        end = time.monotonic() + 10
+        while len(segments(tmp_path, "*.spare")) != count:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    log.prepare()
+    spares(1)
+    log.append(HEAD, dataset(1))
+    assert len(segments(tmp_path)) == 1
+    spares(1)
+    assert len(list(log.keys())) == 1
+    log.close()
 
 
 # -- sync ------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ sync. From here objects move to files of their own behind the response.
 
 ``.landing/<process>/<serial>.log`` holds a header block and records, each from a multiple of 4096 bytes on,
 so that no block of an acknowledged record is ever written again. A record is a header, and a Part 10 file.
+Blocks that were written before are overwritten without a change to the file system's own records: 0.13 ms
+a sync, where room that is only reserved takes 0.3 ms. So a spare segment is written with zeros beforehand.
 Both headers carry a random number that is drawn when a segment is used anew: what is left of its former use
 is no record. A segment is freed when it is full and nothing in the index names it; then it is used again.
 
@@ -32,10 +34,11 @@ from scp.objects.sync import GroupSync
 from scp.spool import Buffer, mapped
 
 FOLDER = ".landing"
-SEGMENT = 64 << 20
+SEGMENT = 32 << 20
 LARGEST = 8 << 20  # a record; what is larger is better written to its own file
 _BLOCK = 4096
 _SPARE = 4  # empty segments that a process keeps for itself
+_ZEROS = bytes(1 << 20)
 _MAGIC = b"zscp-log"
 _SEGMENT_HEADER = struct.Struct("<8s16s")
 _RECORD = struct.Struct("<8s16sQLL")  # magic, use, size of the file, of its head, CRC-32 of the head
@@ -86,6 +89,12 @@ class LandingLog:
         self._own_lock = -1
         self._current: _Segment | None = None
         self._open: dict[str, _Segment] = {}
+        self._preparing = threading.Lock()
+        self._closed = False
+
+    def prepare(self) -> None:
+        """Have a spare segment ready, in a thread of its own, if there is none."""
+        threading.Thread(target=self._prepare, name="landing", daemon=True).start()
 
     def append(self, head: bytes, dataset: Buffer) -> str:
         """Make a Part 10 file durable, given as what stands before its dataset and the dataset.
@@ -171,6 +180,7 @@ class LandingLog:
     def close(self) -> None:
         """Let go of it; the index must be durable. What has not moved on stays."""
         with self._lock:
+            self._closed = True
             own, self._own = self._own, None
             if own is None:
                 return
@@ -195,20 +205,41 @@ class LandingLog:
         return self._current
 
     def _next(self) -> _Segment:
+        own = self._folder()
+        path = own / f"{next(self._serials):06}.log"
+        spare = next(own.glob("*.spare"), None)
+        if spare is not None:
+            spare.rename(path)
+        else:
+            self._check_room()
+        segment = _Segment(path, self._size)
+        sync_folder(own)
+        self._open[_name(path)] = segment
+        self.prepare()
+        return segment
+
+    def _folder(self) -> Path:
         if self._own is None:
             make_folder(self.root / FOLDER)
             self._own, self._own_lock = claim(self.root / FOLDER)
             sync_folder(self._own.parent)
-        path = self._own / f"{next(self._serials):06}.log"
-        free = next(self._own.glob("*.spare"), None)
-        if free is not None:
-            free.rename(path)
-        else:
-            self._check_room()
-        segment = _Segment(path, self._size)
-        sync_folder(self._own)
-        self._open[_name(path)] = segment
-        return segment
+        return self._own
+
+    def _prepare(self) -> None:
+        if not self._preparing.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                if self._closed:
+                    return
+                own = self._folder()
+            if next(own.glob("*.spare"), None) is None:
+                self._check_room()
+                _write_spare(own / f"{secrets.token_hex(4)}.spare", self._size)
+        except (OSError, OutOfResources):
+            pass  # then room is only reserved, or there is none: append tells
+        finally:
+            self._preparing.release()
 
     def _give_up(self, segment: _Segment) -> None:
         """Write no more to it: what could not be synced once may seem synced the next time."""
@@ -238,6 +269,15 @@ def _no_room() -> Iterator[None]:
         yield
     except OSError as error:
         raise OutOfResources(f"cannot store in the landing log: {error.strerror}") from error
+
+
+def _write_spare(path: Path, size: int) -> None:
+    unfinished = path.with_suffix(".zeros")
+    with unfinished.open("wb", buffering=0) as file:
+        for _ in range(0, size, len(_ZEROS)):
+            file.write(_ZEROS)
+        os.fdatasync(file.fileno())
+    unfinished.rename(path)
 
 
 def _free(path: Path) -> None:
