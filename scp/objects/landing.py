@@ -179,8 +179,8 @@ class LandingLog:
 
     def close(self) -> None:
         """Let go of it; the index must be durable. What has not moved on stays."""
-        with self._lock:
-            self._closed = True
+        self._closed = True
+        with self._preparing, self._lock:
             own, self._own = self._own, None
             if own is None:
                 return
