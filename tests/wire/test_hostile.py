@@ -146,7 +146,7 @@ def test_a_connection_that_never_associates(node: RunningNode, sent: bytes) -> N
 def test_objects_that_nobody_reads(node: RunningNode, asked: int) -> None:
     """A C-GET whose requester reads nothing: more than the sockets take."""
     node.keep(*(image(instance=f"1.2.3.1.{n}", seed=n, rows=800) for n in range(12)))
-    peer = window.Scu(node.address, CONTEXTS, **_ROLES, **{"window": (asked, asked)})
+    peer = window.Scu(node.address, CONTEXTS, **_ROLES, window=(asked, asked))
     peer.socket.sendall(window.message(5, dict(GET), QUERY))
     until(lambda: not node.node.server.associations.all(), "it is given up", 15)
     peer.socket.close()
@@ -169,9 +169,11 @@ def test_a_flood_of_requests_while_one_is_served(node: RunningNode) -> None:
         echo = {"CommandField": 0x30, "MessageID": 5, "AffectedSOPClassUID": VERIFICATION}
         with suppress(OSError):
             peer.socket.sendall(window.message(1, echo) * 100)
-        with pytest.raises(OSError):  # noqa: PT011 - reset, or closed after the A-ABORT
+        answers: list[object] = []
+        with suppress(OSError):  # reset, or closed after the A-ABORT
             while True:
-                assert peer.response()["Status"] != 0
+                answers.append(peer.response())
+        assert answers == []
 
 
 def test_answers_to_nothing(node: RunningNode) -> None:
@@ -189,7 +191,7 @@ def test_answers_to_nothing(node: RunningNode) -> None:
 @pytest.mark.parametrize("how", [window.ABORT, window.RELEASE_RQ, b""])
 def test_an_end_while_objects_are_sent(node: RunningNode, how: bytes) -> None:
     node.keep(*(image(instance=f"1.2.3.1.{n}", seed=n, rows=300) for n in range(12)))
-    peer = window.Scu(node.address, CONTEXTS, **_ROLES, **{"window": (4, 4)})
+    peer = window.Scu(node.address, CONTEXTS, **_ROLES, window=(4, 4))
     peer.socket.sendall(window.message(5, dict(GET), QUERY))
     assert peer.response()["CommandField"] == 1
     peer.socket.sendall(how)

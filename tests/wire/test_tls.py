@@ -65,7 +65,18 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 def _signed(folder: Path, name: str, by: Identity | None = None) -> Identity:
     made = Identity(str(folder / f"{name}.pem"), str(folder / f"{name}.key"))
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        f"/CN={name}",
+    ]
     signer = [] if by is None else ["-CA", by.certificate, "-CAkey", by.key]
     command += ["-keyout", made.key, "-out", made.certificate, *signer]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60, encoding="utf-8")
@@ -187,9 +198,7 @@ def test_move_over_tls(node: RunningNode, start: Starter, authority: Authority) 
 def _moved(source: RunningNode, authority: Authority) -> int:
     query = b"\x08\0\x52\0CS\x06\0STUDY \x20\0\x0d\0UI\x06\x001.2.3\0"
     contexts = [(STUDY_MOVE, EXPLICIT)]
-    with window.Scu(
-        source.address, contexts, called="SOURCE", tls=client(authority, authority.peer)
-    ) as scu:
+    with window.Scu(source.address, contexts, called="SOURCE", tls=client(authority, authority.peer)) as scu:
         request = {"CommandField": 0x0021, "MessageID": 1, "AffectedSOPClassUID": STUDY_MOVE, "Priority": 0}
         scu.socket.sendall(window.message(1, {**request, "MoveDestination": "ZSCP"}, query))
         while (status := scu.response()["Status"]) == 0xFF00:
