@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import mmap
+import shutil
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +18,8 @@ from scp.dimse import messages
 from scp.dimse.messages import Message, read_command, write_command
 from scp.dimse.upper_layer import Ended, UpperLayer
 from scp.errors import UnreadableDataset
+from scp.spool import Buffer, Spool
+from scp.tls import client_context, server_context
 
 LONGEST = 4096
 STORE: dict[str, messages.Value] = {
@@ -50,10 +56,45 @@ def whole(command: dict[str, messages.Value], dataset: bytes | None = None) -> b
     return data if dataset is None else data + pdu(pdv(dataset, command=False, last=True))
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[UpperLayer, socket.socket]]:
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate and key of the test's own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    made = (str(folder / "node.pem"), str(folder / "node.key"))
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=node"]
+    subprocess.run(
+        [*command, "-out", made[0], "-keyout", made[1]], capture_output=True, check=True, timeout=60
+    )
+    return made
+
+
+def connected(tls: tuple[str, str] | None) -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection, with TLS between them where a certificate is given."""
     ours, peer = socket.socketpair()
     peer.settimeout(10)
+    if tls is None:
+        return ours, peer
+    server = server_context(*tls, "")
+    client = client_context("", "", tls[0])
+    wrapped = server.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=wrapped.do_handshake)
+    thread.start()
+    other = client.wrap_socket(peer)
+    thread.join(10)
+    return wrapped, other
+
+
+def hang_up(peer: socket.socket) -> None:
+    """No more comes from it; an SSLSocket's own shutdown would also stop it from reading."""
+    socket.socket.shutdown(peer, socket.SHUT_WR)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[UpperLayer, socket.socket]]:
+    tls = request.getfixturevalue("certificate") if request.param == "tls" else None
+    ours, peer = connected(tls)
     layer = UpperLayer(ours, LONGEST, 0, 5.0)
     yield layer, peer
     ours.close()
@@ -112,9 +153,10 @@ def test_values_in_every_grouping(pair: tuple[UpperLayer, socket.socket]) -> Non
         assert layer.receive() == Message(1, STORE, dataset)
 
 
+@pytest.mark.parametrize("tls", ["plain", "tls"])
 @pytest.mark.parametrize("size", [LONGEST, 16_384, 131_072])
-def test_large_datasets_in_pdus_of_many_sizes(size: int) -> None:
-    ours, peer = socket.socketpair()
+def test_large_datasets_in_pdus_of_many_sizes(size: int, tls: str, request: pytest.FixtureRequest) -> None:
+    ours, peer = connected(request.getfixturevalue("certificate") if tls == "tls" else None)
     layer = UpperLayer(ours, size, 0, 5.0)
     dataset = bytes(i * 7 % 251 for i in range(1_000_003))
     step = size - 6
@@ -124,15 +166,20 @@ def test_large_datasets_in_pdus_of_many_sizes(size: int) -> None:
         stream += pdu(pdv(part, command=False, last=at + step >= len(dataset)))
     sender = threading.Thread(target=peer.sendall, args=(stream,))
     sender.start()
-    assert layer.receive().dataset == dataset
+    message = layer.receive()
+    assert message.dataset == dataset
+    assert message.sha256 == hashlib.sha256(dataset).hexdigest()
     sender.join()
     layer.close()
     peer.close()
 
 
+@pytest.mark.parametrize("tls", ["plain", "tls"])
 @pytest.mark.parametrize("longest", [0, 16, 1000, 16_384])
-def test_what_is_sent_respects_the_peers_maximum(longest: int) -> None:
-    ours, peer = socket.socketpair()
+def test_what_is_sent_respects_the_peers_maximum(
+    longest: int, tls: str, request: pytest.FixtureRequest
+) -> None:
+    ours, peer = connected(request.getfixturevalue("certificate") if tls == "tls" else None)
     layer = UpperLayer(ours, LONGEST, longest, 5.0)
     reader = UpperLayer(peer, 1 << 21, 0, 5.0)
     seen: list[Message] = []
@@ -202,7 +249,7 @@ def _answer(peer: socket.socket) -> bytes:
 def test_ends(pair: tuple[UpperLayer, socket.socket], sent: bytes, how: str, answer: bytes) -> None:
     layer, peer = pair
     peer.sendall(sent)
-    peer.shutdown(socket.SHUT_WR)
+    hang_up(peer)
     with pytest.raises(Ended) as ended:
         layer.receive()
     assert ended.value.how == how
@@ -238,7 +285,7 @@ def test_what_is_no_dicom_is_answered_with_an_abort(
 ) -> None:
     layer, peer = pair
     peer.sendall(sent)
-    threading.Timer(0.2, peer.shutdown, [socket.SHUT_WR]).start()
+    threading.Timer(0.2, hang_up, [peer]).start()
     with pytest.raises(Ended) as ended:
         layer.receive()
     assert ended.value.how == "protocol"
@@ -285,6 +332,74 @@ def test_a_peer_that_does_not_read_is_given_up() -> None:
     assert ended.value.how == "idle"
     layer.close()
     peer.close()
+
+
+@pytest.mark.parametrize("tls", ["plain", "tls"])
+def test_a_peer_that_reads_nothing_is_given_up_while_another_thread_reads(
+    tls: str, request: pytest.FixtureRequest
+) -> None:
+    """Reading and writing do not wait for each other."""
+    ours, peer = connected(request.getfixturevalue("certificate") if tls == "tls" else None)
+    layer = UpperLayer(ours, LONGEST, 0, 0.5)
+    ended: list[str] = []
+
+    def send() -> None:
+        try:
+            layer.send(1, {"CommandField": messages.C_GET_RSP, "Status": 0xFF00}, [bytes(50_000_000)])
+        except Ended as end:
+            ended.append(end.how)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    peer.sendall(whole(ECHO) + whole(STORE, b"dataset!"))
+    assert layer.receive() == Message(1, ECHO, None)
+    assert layer.receive() == Message(1, STORE, b"dataset!")
+    sender.join(10)
+    assert ended == ["idle"]
+    layer.close()
+    peer.close()
+
+
+def test_large_datasets_lie_in_files(pair: tuple[UpperLayer, socket.socket]) -> None:
+    layer, peer = pair
+    step = LONGEST - 6
+
+    def send() -> None:
+        peer.sendall(pdu(pdv(write_command(STORE), command=True, last=True)))
+        for number in range(2000):
+            peer.sendall(pdu(pdv(bytes([number % 251]) * step, command=False, last=number == 1999)))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    message = layer.receive()
+    assert isinstance(message.dataset, memoryview)
+    assert isinstance(message.dataset.obj, mmap.mmap)
+    assert len(message.dataset) == 2000 * step
+    assert message.sha256 == hashlib.sha256(message.dataset).hexdigest()
+    sender.join()
+
+
+def test_a_dataset_without_room_is_read_to_its_end(
+    pair: tuple[UpperLayer, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes behind it is whole."""
+    layer, peer = pair
+    original = Spool.write
+
+    def full(self: Spool, data: Buffer) -> None:
+        if bytes(data) == b"bad":
+            raise OSError(28, "No space left on device")
+        original(self, data)
+
+    monkeypatch.setattr(Spool, "write", full)
+    parts = [pdv(part, command=False, last=part == b"end") for part in (b"good", b"bad", b"more", b"end")]
+    peer.sendall(
+        pdu(pdv(write_command(STORE), command=True, last=True)) + pdu(*parts) + whole(STORE, b"next")
+    )
+    first, second = layer.receive(), layer.receive()
+    assert first.dataset is None
+    assert "No space left" in first.fault
+    assert (second.dataset, second.fault) == (b"next", "")
 
 
 def test_command_sets_come_through() -> None:

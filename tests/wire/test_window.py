@@ -96,7 +96,7 @@ def test_what_is_agreed(
 ) -> None:
     """Only where it is asked for, and never more than asked or allowed."""
     node = start(limits={"operations": limit})
-    with window.Scu(node.address, CONTEXTS, **{"window": 1}) as plain:
+    with window.Scu(node.address, CONTEXTS, window=1) as plain:
         assert plain.granted is None
     with socket.create_connection(node.address, 10) as connection:
         connection.sendall(window.associate_rq(CONTEXTS, window=asked))
