@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from scp.encoding.conversion import convert, edited
+from scp.encoding.conversion import convert
 from scp.encoding.dataset import encoding_of, inflate
 from scp.encoding.elements import (
     CANONICAL,
@@ -28,6 +28,7 @@ from scp.encoding.elements import (
     element_header,
     walk,
 )
+from scp.encoding.headers import Header
 from scp.errors import UnreadableDataset
 from scp.objects import part10
 from scp.syntaxes import lookup
@@ -335,9 +336,10 @@ def test_edits_replace_remove_and_drop_stale_group_lengths() -> None:
         + element(0x00280004, "CS", b"RGB ")
         + element(0x00280006, "US", b"\1\0")
     )
-    changed = edited(stream, {0x00280004: b"YBR_RCT ", 0x00280006: None, 0x00281050: b"not there"})
+    changed = Header(stream).edited({0x00280004: b"YBR_RCT ", 0x00280006: None, 0x00281050: b"not there"})
     assert changed == stream[: 12 + 10] + element(0x00280004, "CS", b"YBR_RCT ")
-    assert edited(stream, {}) == stream
+    assert Header(stream).edited({}) == stream
+    assert Header(stream + stream).edited({0x00280006: None}) == (stream[:22] + stream[34:-10]) * 2
 
 
 # Against others

@@ -12,7 +12,6 @@ from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom.datadict import dictionary_VR
 
 from scp.encoding.elements import (
-    CANONICAL,
     DEEPEST,
     IMPLICIT_LITTLE,
     ITEM,
@@ -26,7 +25,6 @@ from scp.encoding.elements import (
     Reader,
     element_header,
     name_of,
-    walk,
 )
 from scp.encoding.streams import gathered, swapped_words
 from scp.errors import UnreadableDataset
@@ -211,21 +209,3 @@ def _dictionary_vr(tag: int) -> bytes:
     if "OW" in vr:  # "OB or OW", "US or OW", "US or SS or OW": implicit little endian means OW (A.1)
         return b"OW"
     return b"US/SS" if vr == "US or SS" else vr.encode()
-
-
-def edited(header: bytes, edits: dict[int, bytes | None]) -> bytes:
-    """A canonical header with some top-level elements replaced or, for None, removed.
-
-    A group length (gggg,0000) of a group that changes is removed: it is retired, and would be wrong.
-    Elements that are not there are not added.
-    """
-    stale = {tag & 0xFFFF0000 for tag in edits}
-    out: list[Buffer] = []
-    for element in walk(header, CANONICAL):
-        if element.tag in stale:
-            continue
-        if element.tag not in edits:
-            out.append(header[element.start : element.next])
-        elif (value := edits[element.tag]) is not None:
-            out += [element_header(element.tag, element.vr, len(value), CANONICAL), value]
-    return b"".join(out)

@@ -7,12 +7,11 @@ from itertools import chain
 
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import decoder_of
-from scp.encoding.conversion import edited
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.facts import attributes_of
 from scp.encoding.fragments import Fragments, frames_within
-from scp.encoding.pixels import PixelFormat, native_bytes, pixel_format
+from scp.encoding.headers import Header
+from scp.encoding.pixels import PixelFormat, native_bytes
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
 from scp.errors import CannotDecode, CannotEncode, CodecError
@@ -41,9 +40,9 @@ def decoding(
     codec = decoder_of(syntax.uid)
     if codec is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
-    header = bytes(parts.header)
+    stored = Header(parts.header)
     try:
-        form = pixel_format(attributes_of(header))
+        form = stored.format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
     value = parts.pixel.held()
@@ -52,9 +51,9 @@ def decoding(
     tail = b"\0" * (form.frame_size * form.frames % 2)
     if restoration is not None:
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
-        header = _restored_header(header, restoration)
+        header = _restored_header(stored.data, restoration)
     else:
-        header = _native_header(header, form, syntax)
+        header = _native_header(stored, form, syntax)
     native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
     chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
@@ -102,13 +101,13 @@ def _restored_header(stored: bytes, restoration: Restoration) -> bytes:
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
-def _native_header(header: bytes, form: PixelFormat, syntax: TransferSyntax) -> bytes:
+def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) -> bytes:
     edits: dict[int, bytes | None] = dict.fromkeys((*_EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3 and decoded_photometric(form.photometric, syntax) != form.photometric:
         edits[_PHOTOMETRIC] = b"RGB "
     if form.samples > 1 and form.planar:
         edits[_PLANAR] = b"\0\0"
-    return edited(header, edits)
+    return header.edited(edits)
 
 
 def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:

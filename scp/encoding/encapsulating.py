@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.conversion import edited
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.facts import attributes_of
 from scp.encoding.fragments import encapsulate
-from scp.encoding.pixels import PixelFormat, frame_of, pixel_format, tail_of, unused_bits_are_empty
+from scp.encoding.headers import Header
+from scp.encoding.pixels import PixelFormat, frame_of, tail_of, unused_bits_are_empty
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
 from scp.errors import CannotEncode, CodecError
@@ -31,15 +30,15 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
     """
     if native.pixel is None:
         raise CannotEncode("no pixel data")
-    received = bytes(native.header)
-    form = pixel_format(attributes_of(received))
+    received = Header(native.header)
+    form = received.format
     if reason := codec.refuses(form):
         raise CannotEncode(reason)
     value = native.pixel.held()
     tail = tail_of(value, native.pixel.tag, form)
     items = encapsulate(_encoded(codec, value, form, effort), form.frames)
     header = _encapsulated_header(received, form, codec)
-    restoration = _restoration(received, header, native.pixel.vr, form.planar, tail)
+    restoration = _restoration(received.data, header, native.pixel.vr, form.planar, tail)
     pixel = PixelElement(PIXEL_DATA, "OB", items, encapsulated=True)
     return SplitDataset(header, pixel, native.trailer), restoration
 
@@ -60,13 +59,13 @@ def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Ite
         raise CannotEncode(f"{codec.library}: {error}") from error
 
 
-def _encapsulated_header(header: bytes, form: PixelFormat, codec: Codec) -> bytes:
+def _encapsulated_header(header: Header, form: PixelFormat, codec: Codec) -> bytes:
     edits: dict[int, bytes | None] = {PIXEL_DATA: None}  # for its group's length, which is stale now
     if (photometric := codec.photometric(form)) != form.photometric:
         edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
     if form.samples > 1 and form.planar:
         edits[_PLANAR] = b"\0\0"
-    return edited(header, edits)
+    return header.edited(edits)
 
 
 def _restoration(received: bytes, stored: bytes, vr: str, planar: int, tail: bytes) -> Restoration:

@@ -21,6 +21,7 @@ _PIXEL_GROUP = 0x7FE0
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG = frozenset(b"OB OD OF OL OV OW SV UC UN UR UT UV".split())
 _LONG_OR_SEQUENCE = _LONG | {b"SQ"}
+_LITTLE_LONG, _BIG_LONG = struct.Struct("<L"), struct.Struct(">L")
 
 Unpack = Callable[[Buffer, int], tuple[Any, ...]]
 
@@ -59,7 +60,7 @@ def scan(data: Buffer, encoding: Encoding, nested: bool = True) -> Scan:
 def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:
     reader, end = Reader(data, encoding), len(data)
     order = "<" if encoding.little else ">"
-    layout = struct.Struct(order + ("HH2sHL" if encoding.explicit else "HHL"))
+    layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
     ahead = found.elements
     while True:
         found.end = (
@@ -88,18 +89,20 @@ def _explicit(
     encoding: Encoding,
 ) -> int:
     """Plain elements from ``at`` on; where the first one begins that is not plain."""
-    unpack, end, last = layout.unpack_from, len(data), len(data) - layout.size
+    unpack, end, last = layout.unpack_from, len(data), len(data) - 12
+    long_length = (_LITTLE_LONG if encoding.little else _BIG_LONG).unpack_from
     short, long = _SHORT, _LONG_OR_SEQUENCE if encoding == CANONICAL else _LONG
     while at <= last:
-        group, number, vr, length, length32 = unpack(data, at)
+        group, number, vr, length = unpack(data, at)
         if vr in short:
             value = at + 8
-        elif vr in long and length32 != UNDEFINED:
-            value, length = at + 12, length32
+        elif vr in long:
+            value = at + 12
+            (length,) = long_length(data, at + 8)
         else:
             break
         following = value + length
-        if following > end or group >= _PIXEL_GROUP:
+        if following > end or group >= _PIXEL_GROUP or length == UNDEFINED:
             break
         found[group << 16 | number] = vr, value, following
         at = following

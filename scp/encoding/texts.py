@@ -15,6 +15,9 @@ from pydicom.charset import python_encoding
 _PADDING = " \0"
 
 
+Reader = Callable[[bytes], str]
+
+
 class Unsure(Exception):
     """The value is pydicom's to read."""
 
@@ -67,11 +70,11 @@ def _numbers(value: bytes, kind: Callable[[str], object], longest: int) -> str:
     return text
 
 
-def _binary(kind: str) -> tuple[Callable[[bytes], str], Callable[[bytes], str]]:
+def _binary(kind: str) -> tuple[Reader, Reader]:
     return _binary_of("<" + kind), _binary_of(">" + kind)
 
 
-def _binary_of(kind: str) -> Callable[[bytes], str]:
+def _binary_of(kind: str) -> Reader:
     one = struct.Struct(kind)
     order, letter = kind[0], kind[1]
 
@@ -86,7 +89,7 @@ def _binary_of(kind: str) -> Callable[[bytes], str]:
 
 
 # By VR: little endian, big endian.
-_READERS: dict[bytes, tuple[Callable[[bytes], str], Callable[[bytes], str]]] = {
+_BY_VR: dict[bytes, tuple[Reader, Reader]] = {
     **dict.fromkeys(b"AE AS CS DA DT LO SH TM UC UI".split(), (_strings, _strings)),
     **dict.fromkeys(b"LT ST UT".split(), (_printable, _printable)),
     b"PN": (_names, _names),
@@ -112,12 +115,18 @@ def is_known(character_set: bytes) -> bool:
     return character_set.partition(b"\\")[0].decode("latin-1").strip(_PADDING) in _CHARACTER_SETS
 
 
-def text_of(value: bytes, vr: bytes, little: bool, known_characters: bool) -> str:
-    """A value of the VR as text, several joined by a backslash. Raises Unsure.
+def readers(little: bool, known_characters: bool) -> dict[bytes, Reader]:
+    """Who reads a value of a VR as text, several joined by a backslash; they raise Unsure.
 
-    ``known_characters`` is what :func:`is_known` says.
+    ``known_characters`` is what :func:`is_known` says. What has no reader is pydicom's to read.
     """
-    readers = _READERS.get(vr)
-    if readers is None or not (known_characters or vr not in _BY_CHARACTER_SET):
-        raise Unsure
-    return readers[not little](value)
+    return _READERS[little, known_characters]
+
+
+_READERS = {
+    (little, known): {
+        vr: pair[not little] for vr, pair in _BY_VR.items() if known or vr not in _BY_CHARACTER_SET
+    }
+    for little in (False, True)
+    for known in (False, True)
+}

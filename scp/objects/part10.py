@@ -7,6 +7,7 @@ never changes what can be read.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,17 +30,33 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SMALL_FRAME = 1 << 10
 _BLOCKS = 16
 _LET_GO = 8 << 20
-_THOROUGH = zstandard.ZstdCompressionParameters(
-    strategy=zstandard.STRATEGY_BTULTRA,
-    window_log=20,
-    chain_log=18,
-    hash_log=17,
-    search_log=4,
-    min_match=3,
-    target_length=16,
-    write_checksum=True,
-    write_content_size=True,
-)
+
+
+def _thorough(chain_log: int, search_log: int, min_match: int) -> zstandard.ZstdCompressionParameters:
+    """Between zstd's levels 15 and 16, for headers in front of a codestream."""
+    return zstandard.ZstdCompressionParameters(
+        strategy=zstandard.STRATEGY_BTULTRA,
+        window_log=20,
+        chain_log=chain_log,
+        hash_log=17,
+        search_log=search_log,
+        min_match=min_match,
+        target_length=16,
+        write_checksum=True,
+        write_content_size=True,
+    )
+
+
+# docs/decisions/0020: matches of three bytes pay where all is small; where a codestream is large, looking
+# for them in it costs more than they give.
+_THOROUGH_SMALL, _THOROUGH_LARGE, _SMALL = _thorough(18, 3, 3), _thorough(16, 3, 4), 64 << 10
+_USUAL_LEVEL = 3
+
+# A context costs 0.5 ms to make, of the 1.3 ms that a small MR object took: its tables are a few MB, and
+# fresh memory. So each thread has those that it needs for most objects.
+_contexts = threading.local()
+
+
 _LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
 
 
@@ -72,15 +89,10 @@ def pack(file: Part10, spool: Spool | None = None) -> Buffer:
 def wrap(data: Buffer, level: int | None, spool: Spool | None = None) -> Buffer:
     """``data`` in one zstd frame with its size and a checksum, as ``zstd -d`` expects it.
 
-    ``level`` None is for headers in front of a codestream: what zstd's levels 16 and up find in them,
-    in half of their time (42 MR objects, a quarter of them header: 43.9 % in 12 ms each, level 16
-    43.8 % in 25 ms, level 9 44.5 % in 2 ms). ``spool`` is as in :func:`pack`.
+    ``level`` None is for headers in front of a codestream (docs/decisions/0020). ``spool`` is as in
+    :func:`pack`.
     """
-    compressor = (
-        zstandard.ZstdCompressor(compression_params=_THOROUGH)
-        if level is None
-        else zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
-    )
+    compressor = _compressor(level, len(data) <= _SMALL)
     spool = spool or Spool()
     if len(data) <= IN_MEMORY:
         spool.write(compressor.compress(data))
@@ -92,11 +104,34 @@ def wrap(data: Buffer, level: int | None, spool: Spool | None = None) -> Buffer:
     return spool.view()
 
 
+def _compressor(level: int | None, small: bool) -> zstandard.ZstdCompressor:
+    """The thread's own for what is usual; high levels have tables of 100 MB, which are not kept."""
+    if level not in (None, _USUAL_LEVEL):
+        return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+    name = f"level {level} {small}"
+    found: zstandard.ZstdCompressor | None = getattr(_contexts, name, None)
+    if found is None:
+        found = (
+            zstandard.ZstdCompressor(compression_params=_THOROUGH_SMALL if small else _THOROUGH_LARGE)
+            if level is None
+            else zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+        )
+        setattr(_contexts, name, found)
+    return found
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_contexts, "decompressor"):
+        _contexts.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _contexts.decompressor
+    return found
+
+
 def unwrap(data: Buffer) -> Buffer:
     """The Part 10 file within a stored object's bytes. Raises ObjectDamaged."""
     if bytes(data[:4]) != _ZSTD_MAGIC:
         return data
-    reader, spool = zstandard.ZstdDecompressor().decompressobj(), Spool()
+    reader, spool = _decompressor().decompressobj(), Spool()
     read = 0
     try:
         for part in _pieces_of_frame(data):

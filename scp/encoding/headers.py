@@ -1,0 +1,62 @@
+"""A canonical header, read and changed.
+
+Walking all of its elements to change two costs 0.3 ms of the 1.5 ms that a small MR object takes to code,
+so what is changed is found by the scan; walked is only where a tag might come twice.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from scp.encoding.elements import CANONICAL, LONG, element_header, walk
+from scp.encoding.facts import Attributes
+from scp.encoding.pixels import PixelFormat, pixel_format
+from scp.encoding.scan import Scan, scan
+from scp.spool import Buffer
+
+
+class Header:
+    """What stands before the pixel data, as explicit VR little endian. It is scanned once."""
+
+    def __init__(self, data: Buffer) -> None:
+        self.data = bytes(data)
+
+    @cached_property
+    def _found(self) -> Scan:
+        return scan(self.data, CANONICAL)
+
+    @cached_property
+    def format(self) -> PixelFormat:
+        """Its Image Pixel module. Raises CannotEncode."""
+        return pixel_format(Attributes(self.data, CANONICAL, self._found))
+
+    def edited(self, edits: dict[int, bytes | None]) -> bytes:
+        """The header with some elements replaced or, for None, removed.
+
+        A group length (gggg,0000) of a group that changes is removed: it is retired, and would be wrong.
+        Elements that are not there are not added; those of undefined length are left alone.
+        """
+        gone = {tag & 0xFFFF0000: None for tag in edits}
+        changes = {tag: value for tag, value in (gone | edits).items() if tag in self._found.elements}
+        if not changes:
+            return self.data
+        found = [self._element(tag) for tag in changes]
+        if all(self.data.count(self.data[start : start + 6]) == 1 for start, _, _ in found):
+            return self._with(found, changes)
+        elements = [each for each in walk(self.data, CANONICAL) if each.tag in changes and not each.undefined]
+        return self._with([(each.start, each.next, each.tag) for each in elements], changes)
+
+    def _element(self, tag: int) -> tuple[int, int, int]:
+        """Where the last element of a tag begins and ends; the tag."""
+        vr, value, end = self._found.elements[tag]
+        return value - (12 if vr in LONG else 8), end, tag
+
+    def _with(self, elements: list[tuple[int, int, int]], changes: dict[int, bytes | None]) -> bytes:
+        out, at = [], 0
+        for start, end, tag in sorted(elements):
+            out.append(self.data[at:start])
+            if (value := changes[tag]) is not None:
+                vr = self.data[start + 4 : start + 6]
+                out += [element_header(tag, vr, len(value), CANONICAL), value]
+            at = end
+        return b"".join((*out, self.data[at:]))
