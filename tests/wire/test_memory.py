@@ -1,0 +1,132 @@
+"""An object that is larger than the memory it may take: received, encoded, proven, and served decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench import window
+
+from scp.dimse.messages import write_command
+
+from .conftest import NodeProcess
+from .peers import EXPLICIT, STUDY_GET, identifier, image, read, until, written
+
+# 600 MB show what 2048 do, in a third of the time: ZSCP_TEST_LARGE_MB=2048 for the whole.
+_MEGABYTES = int(os.environ.get("ZSCP_TEST_LARGE_MB", "600"))
+_LIMIT_KB = 400_000
+_ROWS = 1024
+_FRAME = _ROWS * _ROWS * 2
+_FRAMES = _MEGABYTES * 1_000_000 // _FRAME
+_MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"  # Multi-frame Grayscale Word Secondary Capture
+
+
+def _header() -> bytes:
+    """All before the samples."""
+    dataset = read(
+        image(sop_class=_MULTI_FRAME, instance="1.2.3.1.1", rows=4, NumberOfFrames=str(_FRAMES)).data, EXPLICIT
+    )
+    dataset.Rows = dataset.Columns = _ROWS
+    del dataset.PixelData
+    return written(dataset, EXPLICIT) + struct.pack("<HH2sxxL", 0x7FE0, 0x0010, b"OW", _FRAMES * _FRAME)
+
+
+def _frames() -> Iterator[bytes]:
+    """Each of the frames is another; all are as smooth as pictures are, and compress."""
+    ramp = np.add.outer(np.arange(_ROWS), np.arange(_ROWS)) // 2
+    noise = np.random.default_rng(1).integers(0, 4, (_ROWS, _ROWS))
+    for number in range(_FRAMES):
+        yield ((ramp + np.roll(noise, number) + number) % 4096).astype("<u2").tobytes()
+
+
+def _send(scu: window.Scu) -> str:
+    """Store the object as it is made; returns its SHA-256."""
+    command = write_command(
+        {
+            "CommandField": 1,
+            "MessageID": 1,
+            "AffectedSOPClassUID": _MULTI_FRAME,
+            "AffectedSOPInstanceUID": "1.2.3.1.1",
+            "Priority": 0,
+            "CommandDataSetType": 0,
+        }
+    )
+    digest, step = hashlib.sha256(), 100_000
+    scu.socket.sendall(_pdu(command, 3))
+    parts = (part for whole in (_header(), *_frames()) for part in _cut(whole, step))
+    held = next(parts)
+    for part in parts:
+        digest.update(held)
+        scu.socket.sendall(_pdu(held, 0))
+        held = part
+    digest.update(held)
+    scu.socket.sendall(_pdu(held, 2))
+    assert scu.response()["Status"] == 0
+    return digest.hexdigest()
+
+
+def _cut(whole: bytes, step: int) -> Iterator[bytes]:
+    return (whole[at : at + step] for at in range(0, len(whole), step))
+
+
+def _pdu(data: bytes, control: int) -> bytes:
+    return struct.pack(">BxLLBB", 4, len(data) + 6, len(data) + 2, 1, control) + data
+
+
+def _get(address: tuple[str, int]) -> str:
+    """Get the object as explicit VR little endian; returns the SHA-256 of what came."""
+    contexts = [(_MULTI_FRAME, EXPLICIT), (STUDY_GET, EXPLICIT)]
+    command = {"CommandField": 0x10, "MessageID": 1, "AffectedSOPClassUID": STUDY_GET, "Priority": 0}
+    query = written(identifier("STUDY", StudyInstanceUID="1.2.3"), EXPLICIT)
+    with window.Scu(address, contexts, roles=[_MULTI_FRAME]) as scu:
+        scu.socket.sendall(window.message(3, command, query))  # type: ignore[arg-type]
+        request, digest = scu._value(1), hashlib.sha256()
+        assert b"1.2.3.1.1" in request
+        last = False
+        while not last:
+            kind, body = scu.pdu()
+            assert kind == 4
+            digest.update(body[6:])
+            last = bool(body[5] & 2)
+        answer = {
+            "CommandField": 0x8001,
+            "MessageIDBeingRespondedTo": int.from_bytes(_field(request, 0x0110), "little"),
+            "AffectedSOPClassUID": _MULTI_FRAME,
+            "Status": 0,
+        }
+        scu.socket.sendall(window.message(1, answer))  # type: ignore[arg-type]
+        assert scu.response()["Status"] == 0
+        scu.release()
+    return digest.hexdigest()
+
+
+def _field(command: bytes, number: int) -> bytes:
+    at = command.index(struct.pack("<HH", 0, number))
+    return command[at + 8 : at + 8 + struct.unpack_from("<L", command, at + 4)[0]]
+
+
+def _peaks(node: NodeProcess) -> dict[int, int]:
+    """The most that each process of a node ever had in memory, in KB."""
+    assert node.process is not None
+    pid = node.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    status = {int(child): Path(f"/proc/{child}/status").read_text() for child in (pid, *children)}
+    return {child: int(text.partition("VmHWM:")[2].split()[0]) for child, text in status.items()}
+
+
+@pytest.mark.parametrize("backlog", [0, "4GB"], ids=["encoded before", "encoded behind"])
+def test_memory_is_bounded(process: Callable[..., NodeProcess], backlog: object) -> None:
+    node = process(storage={"backlog": backlog}, node={"workers": 1})
+    node.start()
+    with window.Scu(node.address, [(_MULTI_FRAME, EXPLICIT)], seconds=300.0) as scu:
+        sent = _send(scu)
+        scu.release()
+    until(lambda: '"htj2k"' in node.run("stats", "--json").stdout, "it is encoded", 300)
+    assert _get(node.address) == sent
+    node.run("verify", "--deep")
+    assert max(_peaks(node).values()) < _LIMIT_KB, _peaks(node)
