@@ -17,9 +17,10 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from scp.config import PolicyRule, Stage
-from scp.encoding.dataset import SplitDataset, deflate, encoding_of, inflate, join, split
+from scp.encoding.dataset import SplitDataset, encoding_of, inflate, join, split
 from scp.encoding.elements import CANONICAL, UNDEFINED, Encoding, element_header
 from scp.encoding.facts import survey
+from scp.encoding.streams import deflated
 from scp.encoding.transcode import transcoding
 from scp.errors import ObjectDamaged
 from scp.keeping import StoredForm, keep
@@ -85,6 +86,11 @@ def as_received(
 ) -> Received:
     """A dataset stream as it comes in."""
     return Received(sop_class, sop_instance, transfer_syntax, dataset, "MODALITY", "ZSCP", WHEN)
+
+
+def deflate(plain: bytes) -> bytes:
+    """A dataset stream deflated (PS3.5 A.5)."""
+    return b"".join(deflated([plain]))
 
 
 def parts_of(object_: Received) -> SplitDataset:

@@ -12,6 +12,7 @@ from objects import (
     Shape,
     all_files,
     bundled_file,
+    deflate,
     element,
     item,
     joined,
@@ -20,7 +21,7 @@ from objects import (
     samples_of,
 )
 
-from scp.encoding.dataset import deflate, inflate, split
+from scp.encoding.dataset import inflate, split
 from scp.encoding.elements import CANONICAL, walk
 from scp.errors import UnreadableDataset
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGLS, lookup

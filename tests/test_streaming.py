@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import Shape, as_received, kept, parts_of, phantom, transcoded
+from objects import Shape, as_received, deflate, kept, parts_of, phantom, transcoded
 
 from scp.config import Stage
 from scp.encoding import decoding, fragments, pool
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
-from scp.encoding.dataset import deflate, join, split
+from scp.encoding.dataset import join, split
 from scp.encoding.streams import deflated, inflated, swapped_words
 from scp.encoding.transcode import transcoding
 from scp.errors import CannotDecode, CannotEncode

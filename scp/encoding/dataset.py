@@ -65,7 +65,7 @@ def encoding_of(syntax: TransferSyntax) -> Encoding:
 
 
 def inflate(stream: Buffer) -> Buffer:
-    """A deflated dataset (PS3.5 A.5: RFC 1951, no zlib header) as plain bytes.
+    """A deflated dataset (PS3.5 A.5: RFC 1951, no zlib header) as it was.
 
     Raises UnreadableDataset.
     """
@@ -73,11 +73,6 @@ def inflate(stream: Buffer) -> Buffer:
     if fault:
         raise UnreadableDataset(fault)
     return plain
-
-
-def deflate(plain: Buffer, level: int = 6) -> bytes:
-    """The reverse of :func:`inflate`, padded to an even length (PS3.5 A.5)."""
-    return b"".join(deflated([plain], level))
 
 
 def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:

@@ -23,7 +23,7 @@ PIXEL_DATA = 0x7FE00010
 # nested items must not exhaust the stack.
 DEEPEST = 64
 # Reading the header of a fragment in a mapped file makes 64 KB and more around it resident, and a movie
-# of 1.6 GB has 170 MB of such surroundings.
+# of 1.6 GB took 250 MB for it.
 _LET_GO = 8 << 20
 
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 7.1-1

@@ -1,7 +1,7 @@
 """What a dataset says of itself, as text, for policy and index.
 
 A survey is on the way of every object between its arrival and its response. It takes nothing apart and
-converts nothing: 0.1 ms for an MR object of 342 elements, where pydicom took 1.5 ms.
+converts nothing: 0.16 ms for an MR object of 342 elements and 80 attributes, where pydicom takes 1.0 ms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A canonical header, read and changed.
 
-Walking all of its elements to change two costs 0.3 ms of the 1.5 ms that a small MR object takes to code,
+Walking all of its elements to change two cost 0.4 ms of the 2.2 ms that a small MR object took in all,
 so what is changed is found by the scan; walked is only where a tag might come twice.
 """
 

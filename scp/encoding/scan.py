@@ -7,9 +7,7 @@ are the same: what is not plain is left to the same :class:`~scp.encoding.elemen
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from scp.encoding.conversion import SEQUENCE_TAGS, convert
 from scp.encoding.elements import CANONICAL, PIXEL_DATA, UNDEFINED, Element, Encoding, Reader
@@ -22,8 +20,6 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL
 _LONG = frozenset(b"OB OD OF OL OV OW SV UC UN UR UT UV".split())
 _LONG_OR_SEQUENCE = _LONG | {b"SQ"}
 _LITTLE_LONG, _BIG_LONG = struct.Struct("<L"), struct.Struct(">L")
-
-Unpack = Callable[[Buffer, int], tuple[Any, ...]]
 
 
 @dataclass(slots=True)
@@ -76,6 +72,7 @@ def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None
         else:
             if nested:
                 _check_nested(data, element, encoding)
+            ahead.pop(element.tag, None)
             if not element.undefined:
                 ahead[element.tag] = element.vr, element.value, element.end
         found.end = element.next
