@@ -39,7 +39,7 @@ def _bar(y: int, summary: Summary, longest: float) -> list[str]:
     room = WIDTH - LABEL - 110
 
     def length(seconds: float) -> float:
-        return room * min(1.2, 1000 * seconds / summary.objects / longest)
+        return room * min(1.05, 1000 * seconds / summary.objects / longest)
 
     colour = OWN if summary.receiver.startswith("zscp") else OTHER
     middle = y + BAR / 2

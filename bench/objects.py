@@ -118,6 +118,23 @@ class Objects:
             yield _image(MULTIFRAME_CLASS, "OT", (512, 512), pixels, NumberOfFrames=LARGE_FRAMES)
 
 
+def batch(sent: ObjectSet, number: int, folder: Path) -> list[Path]:
+    """A copy of the set with other UIDs of the same length, put into the bytes; one study a batch.
+
+    Nothing is parsed: making a batch takes a fraction of the time of storing it.
+    """
+    study = f"{sent.study[:-6]}{number:06}"
+    made = []
+    for source in sent.folders:
+        target = folder / source.name
+        target.mkdir(parents=True)
+        made.append(target)
+        for path in source.iterdir():
+            data = path.read_bytes().replace(sent.study.encode(), study.encode())
+            (target / path.name).write_bytes(data)
+    return made
+
+
 def ct_like(seed: int) -> Dataset:
     """A 512×512 slice of signed 16 bit: air, an oval body, organs, and noise as reconstruction leaves it."""
     random = np.random.default_rng(seed)

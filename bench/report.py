@@ -13,7 +13,7 @@ from bench.results import Key, Sample, Summary, Target, Verdict, ratio
 BEGIN, END = "<!-- benchmark results: begin -->", "<!-- benchmark results: end -->"
 LEGEND = (
     "Ratio: an object's time, divided by that of the scenario's first receiver. MB/s: of what was sent. "
-    "Work done: until nothing waited to be encoded any more, where that was later than the clients' end. "
+    "Work done: until nothing waited to be encoded any more (to about a second), if later than the clients. "
     "Kept: of the bytes sent. Peak: the largest process of the receiver."
 )
 UNITS = {"time": "time", "speed": "speed", "drained": "time to the end of all work"}
@@ -30,6 +30,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
     soak: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         results = [{**asdict(s), "ms_per_object": s.ms, "mb_per_s": s.rate} for s in self.summaries.values()]
@@ -37,6 +38,7 @@ class Report:
         whole = {
             "machine": self.machine,
             "notes": self.notes,
+            "failures": self.failures,
             "results": results,
             "targets": verdicts,
             "soak": self.soak,
@@ -135,6 +137,7 @@ def targets(report: Report) -> str:
 def markdown(report: Report) -> str:
     """What stands in the README and in results.md."""
     parts = [
+        *(f"**FAILED**, and left out: {failure.splitlines()[0]}" for failure in report.failures),
         table(["measured on", ""], ([key, _escaped(value)] for key, value in report.machine.items()), 2),
         targets(report),
         figures(report),
@@ -142,10 +145,11 @@ def markdown(report: Report) -> str:
         *report.notes,
     ]
     if report.soak:
-        parts.insert(
-            3, "Soak: {objects} objects in {seconds:.0f} s; resident {first:.0f} MB in the first quarter, "
-            "{last:.0f} MB in the last (medians of all processes together).".format(**report.soak),
-        )  # fmt: skip
+        text = (
+            "Soak: {objects} objects in {seconds:.0f} s; resident {first:.0f} MB in the first quarter, "
+            "{last:.0f} MB in the last (medians of all processes together)."
+        )
+        parts.append(text.format(**report.soak))
     return "\n\n".join(parts) + "\n"
 
 

@@ -76,7 +76,7 @@ def say(text: str) -> None:
 
 
 def measured(bench: Bench, scenario: Scenario, rounds: int) -> list[Sample]:
-    samples = []
+    samples: list[Sample] = []
     say(f"{scenario.name}: {scenario.title}")
     for sample in measure.ACTIONS[scenario.action](bench, scenario, rounds):
         samples.append(sample)
@@ -117,17 +117,25 @@ def run(asked: argparse.Namespace, folder: Path) -> report.Report:
     now = {scenario.name for scenario in scenarios}
     samples, soak_result = kept_from(asked.out, described) if asked.merge else ([], {})
     samples = [sample for sample in samples if sample.scenario not in now]
+    failures: list[str] = []
     for scenario in scenarios:
-        if scenario.action == "soak":
-            soak_result = soaked(bench, scenario, asked.soak)
-        else:
-            samples += measured(bench, scenario, asked.rounds)
+        # A scenario that fails gives no figure at all; the hours that the others took are not lost with it.
+        try:
+            if scenario.action == "soak":
+                soak_result = soaked(bench, scenario, asked.soak)
+            else:
+                samples += measured(bench, scenario, asked.rounds)
+        except BenchError as error:
+            failures.append(f"{scenario.name}: {error}")
+            say(f"  FAILED: {error}")
     order = {scenario.name: index for index, scenario in enumerate(SCENARIOS)}
     samples.sort(key=lambda sample: order[sample.scenario])  # stable: receivers stay as they were
     summaries = summarise(samples)
     verdicts = tuple(judge(TARGETS, summaries, soak_result.get("growth")))
     titles = {scenario.name: scenario.title for scenario in SCENARIOS}
-    return report.Report(described, titles, tuple(samples), summaries, verdicts, soak_result, NOTES)
+    return report.Report(
+        described, titles, tuple(samples), summaries, verdicts, soak_result, NOTES, tuple(failures)
+    )
 
 
 def listed() -> str:
@@ -164,13 +172,13 @@ def main(given: Sequence[str] | None = None) -> int:
     text = report.markdown(done)
     if not asked.profile:
         report.write(done, asked.out, chart(done.summaries, done.titles))
-    if asked.readme:
+    if asked.readme and not asked.profile:
         readme = ROOT / "README.md"
         readme.write_text(report.into(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
     print(done.to_json() if asked.json else text)
     if asked.find:
         find()
-    return 0
+    return 1 if done.failures else 0
 
 
 if __name__ == "__main__":

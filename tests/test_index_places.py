@@ -6,6 +6,7 @@ order of things is certain. One test has real processes.
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -168,6 +169,46 @@ def test_what_was_rolled_back_is_not_believed(index, placed):
     assert len(placed) == 2
     assert studies(index, PatientID="D1") == ["1"]
     _no_orphans(index)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_remembered_changes_nothing_of_what_is_written(index, other, tmp_path, monkeypatch, seed):
+    """Two writers that remember leave the very tables that one leaves who looks everything up."""
+    plain = SqlIndex.open(f"sqlite:///{tmp_path}/plain.db")
+    monkeypatch.setattr(plain._writer._places, "find", lambda *given: None)
+    chance = random.Random(seed)
+    sources = [_source(chance) for _ in range(4)]
+    for _ in range(150):
+        writer, uid = chance.choice((index, index, other)), str(chance.randrange(8))
+        if chance.random() < 0.1:
+            writer.remove(uid)
+            plain.remove(uid)
+        else:
+            study, series, attributes = chance.choice(sources)
+            recorded = instance(uid, study, series, key=str(chance.random()))
+            assert writer.record(recorded, attributes) == plain.record(recorded, attributes)
+    assert _tables(index) == _tables(plain)
+    plain.close()
+
+
+def _source(chance: random.Random) -> tuple[str, str, dict[str, str]]:
+    """Study, series and attributes of what comes again and again; some agree, and some have no UID."""
+    attributes = {
+        "PatientID": chance.choice(("D1", "D1", "D1", "R1", "R1 ", "")),
+        "IssuerOfPatientID": chance.choice(("", "", "", "NORTH")),
+        "PatientName": chance.choice(("Doe^John", "Doe^John", "Roe^Jane", "")),
+        "StudyDescription": chance.choice(("a", "a", "")),
+        "Modality": chance.choice(("CT", "CT", "MR")),
+    }
+    return chance.choice(("1", "1", "2", "2", "")), chance.choice(("1.1", "1.1", "1.2", "")), attributes
+
+
+def _tables(index: SqlIndex) -> list[list[tuple]]:
+    with closing(sqlite3.connect(index._engine.url.database)) as database:
+        return [
+            database.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
+            for table in ("patient", "study", "series", "instance")
+        ]
 
 
 def _no_orphans(index: SqlIndex) -> None:
