@@ -91,6 +91,15 @@ def mapped(path: Path) -> Buffer:
         return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
 
 
+def copied(path: Path) -> Buffer:
+    """A file's content, safe from whoever changes the file meanwhile: a map of it would not be."""
+    spool = Spool()
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(_STEP):
+            spool.write(part)
+    return spool.view()
+
+
 def let_go(data: Buffer) -> None:
     """Give back the memory of a mapped buffer's pages; read again, they come from the file again."""
     if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap):

@@ -14,6 +14,7 @@ from scp.keeping import keep
 from scp.model import Attempt, Facts, Instance, Provenance, Wishes
 from scp.objects import part10
 from scp.policy.rules import choose
+from scp.spool import copied
 from scp.stored import received_from
 from scp.syntaxes import BY_UID
 
@@ -53,7 +54,7 @@ def explain(archive: Archive, what: str, aet: str) -> Explanation:
     path = Path(what)
     if not path.is_file():
         raise ObjectMissing(f"{what} is no SOP Instance UID that is held, and no file")
-    return _would_be(archive, path.read_bytes(), aet)
+    return _would_be(archive, copied(path), aet)
 
 
 def _stored(archive: Archive, instance: Instance) -> Explanation:

@@ -14,6 +14,7 @@ from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
+from scp.spool import copied
 from scp.stored import received_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
@@ -54,7 +55,7 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
 def _import(archive: Archive, path: Path, aet: str) -> Imported:
     try:
-        file = part10.unpack(path.read_bytes())
+        file = part10.unpack(copied(path))
     except ObjectDamaged as error:
         return Imported(path, "skipped", str(error))
     if file.sop_class_uid == _DICOMDIR:

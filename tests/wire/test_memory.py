@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import window
 
+from bench import window
 from scp.dimse.messages import write_command
 
 from .conftest import NodeProcess
@@ -29,7 +29,8 @@ _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"  # Multi-frame Grayscale Word Secon
 def _header() -> bytes:
     """All before the samples."""
     dataset = read(
-        image(sop_class=_MULTI_FRAME, instance="1.2.3.1.1", rows=4, NumberOfFrames=str(_FRAMES)).data, EXPLICIT
+        image(sop_class=_MULTI_FRAME, instance="1.2.3.1.1", rows=4, NumberOfFrames=str(_FRAMES)).data,
+        EXPLICIT,
     )
     dataset.Rows = dataset.Columns = _ROWS
     del dataset.PixelData
