@@ -14,7 +14,7 @@ from scp.keeping import keep
 from scp.model import Attempt, Facts, Instance, Provenance, Wishes
 from scp.objects import part10
 from scp.policy.rules import choose
-from scp.spool import copied
+from scp.spool import Buffer, copied
 from scp.stored import received_from
 from scp.syntaxes import BY_UID
 
@@ -75,7 +75,7 @@ def _stored(archive: Archive, instance: Instance) -> Explanation:
     )
 
 
-def _would_be(archive: Archive, data: bytes, aet: str) -> Explanation:
+def _would_be(archive: Archive, data: Buffer, aet: str) -> Explanation:
     received = received_from(part10.unpack(data), aet)
     facts = survey(received)
     rule = choose(archive.policy, facts)
