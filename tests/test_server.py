@@ -195,3 +195,18 @@ def test_what_was_not_begun_is_dropped() -> None:
     threading.Timer(0.1, gate.set).start()
     window_.close()
     assert (done, window_.outstanding) == ([], 0)
+
+
+def test_a_machine_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is served all the same, by the thread that read it."""
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    window_, done = Window(4, "test"), []
+    for number in range(3):
+        window_.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+    window_.drain()
+    window_.close()
+    assert done == [0, 1, 2]

@@ -94,14 +94,17 @@ class ServedAssociation(DirectAssociation):
         return ended.how
 
     def _leave(self) -> None:
+        """Let go of everything: connection, threads, and then the seat."""
         self.is_established = False
-        if self.layer is not None:
-            self.layer.close()  # before the window: what its threads would still send ends at once
-        if self._windowed is not None:
-            self._windowed.close()
-        self._socket.close()
-        if self._seated:
-            self.seats.give_back()
+        try:
+            if self.layer is not None:
+                self.layer.close()  # before the window: what its threads would still send ends at once
+            if self._windowed is not None:
+                self._windowed.close()
+            self._socket.close()
+        finally:
+            if self._seated:
+                self.seats.give_back()
 
     def _negotiate(self) -> str:
         """Answer the association request by pynetdicom's rules and this node's handlers (PS3.8 7.1)."""

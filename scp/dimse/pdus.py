@@ -18,8 +18,9 @@ PDV = struct.Struct(">LBB")
 _WHOLE = struct.Struct(">BxLLBB")
 # Above this a mapped file is gone through in slices, which give its pages back behind them.
 _LARGE = 32 << 20
-# So many bytes go into one system call; more gained nothing on loopback, less costs (16 KB: 1.6 times).
-GATHERED = 1 << 18
+# So many bytes go into one system call. CPU of sending a MB in 16 KB PDUs on loopback: 0.39 ms with a call
+# for each PDU, 0.30 ms with 64 KB to 256 KB, 0.21 ms with 1 MB.
+GATHERED = 1 << 20
 _GATHERED_BUFFERS = 256
 
 

@@ -63,12 +63,19 @@ class Window:
             if self._free >= len(self._jobs):
                 self._work.notify()
                 return
-            number = len(self._threads)
-            if number == self.size:
-                return
-            thread = threading.Thread(target=self._run, name=f"{self._name}/{number}", daemon=True)
-            self._threads.append(thread)
-        thread.start()
+        if len(self._threads) < self.size:
+            self._add_thread()
+
+    def _add_thread(self) -> None:
+        name = f"{self._name}/{len(self._threads)}"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine gives no more: those that there are do it, or else this one
+            if not self._threads:
+                self._run(once=True)
+            return
+        self._threads.append(thread)
 
     def drain(self) -> None:
         """Wait until all jobs are done."""
@@ -85,10 +92,12 @@ class Window:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, once: bool = False) -> None:
         self._lock.acquire()
         try:
-            while True:
+            working = True
+            while working:
+                working = not once
                 while not self._jobs and not self._closed:
                     self._free += 1
                     self._work.wait()

@@ -15,7 +15,8 @@ import pytest
 
 from bench import window
 from scp.config import load
-from scp.errors import ConfigurationError
+from scp.dimse.client import echo
+from scp.errors import ConfigurationError, DestinationUnreachable
 from scp.tls import client_context
 
 from .conftest import RunningNode, Starter
@@ -131,6 +132,12 @@ def test_who_has_no_certificate_of_the_authority(node: RunningNode, authority: A
         window.Scu(node.address, CONTEXTS, tls=tls)
     with window.Scu(node.address, CONTEXTS, tls=client(authority, authority.peer)) as scu:
         scu.release()
+
+
+def test_echo_over_tls(node: RunningNode, authority: Authority) -> None:
+    echo(*node.address, "ZSCP", "TESTER", 10.0, client(authority, authority.peer))
+    with pytest.raises(DestinationUnreachable):
+        echo(*node.address, "ZSCP", "TESTER", 10.0)
 
 
 def test_who_says_nothing_holds_up_nobody(start: Starter, authority: Authority) -> None:

@@ -1,0 +1,122 @@
+"""Counts and responses of a retrieve, with a carrier that carries nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from scp.archive import Outgoing
+from scp.dimse.ahead import Work
+from scp.dimse.carrier import Carrier
+from scp.dimse.messages import Message
+from scp.dimse.suboperations import Suboperations
+from scp.dimse.upper_layer import Ended
+from scp.model import Instance
+from scp.telemetry import RequestEvent
+
+
+def instances(count: int) -> list[Instance]:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        Instance("1", str(n), "2", "3", f"key{n}", "zstd", "4", 1, "", "4", 1, "", when, "A", "")
+        for n in range(count)
+    ]
+
+
+class Requester:
+    """An exchange: keeps what it is told, while it reads."""
+
+    transfer_syntax = "1.2.840.10008.1.2.1"
+
+    def __init__(self, reads: int = 1000, stays: int = 1000) -> None:
+        self.reads, self.stays = reads, stays
+        self.told: list[tuple[int, Any]] = []
+        self.cancelled = False
+
+    @property
+    def is_read(self) -> bool:
+        self.reads -= 1
+        return self.reads >= 0
+
+    def respond(self, status: int, *, counts: Any = None, **_: Any) -> None:
+        self.stays -= 1
+        if self.stays < 0:
+            raise Ended("lost")
+        self.told.append((status, counts))
+
+
+class Layer:
+    """Takes every message."""
+
+    def send(self, _context: int, _command: Any, chunks: Any) -> None:
+        for _ in chunks:
+            pass
+
+
+class Taking(Carrier):
+    """Answers whatever flies, the last one first."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__({"1": {"4": 1}}, window)
+        self.layer = Layer()  # type: ignore[assignment]
+        self.most = 0
+
+    def responses(self, wait: bool) -> list[Message]:
+        self.most = max(self.most, len(self.flying))
+        if not wait:
+            return []
+        answers = [{"MessageIDBeingRespondedTo": number, "Status": 0} for number in reversed(self.flying)]
+        return [Message(1, answer) for answer in answers]
+
+
+def _fetch(instance: Instance, _: Carrier) -> Outgoing:
+    return Outgoing(instance, "4", iter([b"data"]))
+
+
+def carried(requester: Requester, count: int, window: int = 1) -> tuple[Suboperations, Taking, Work]:
+    operations = Suboperations(requester, RequestEvent(), instances(count))  # type: ignore[arg-type]
+    carrier, work = Taking(window), Work(instances(count))
+    operations.carry(work, carrier, _fetch)
+    return operations, carrier, work
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_a_requester_that_reads_hears_of_each(window: int) -> None:
+    requester = Requester()
+    operations, carrier, _ = carried(requester, 10, window)
+    operations.finish()
+    assert [status for status, _ in requester.told] == [0xFF00] * 9 + [0]
+    assert [counts.remaining for _, counts in requester.told] == [*range(9, 0, -1), None]
+    assert carrier.most == window
+    assert operations.bytes_sent == 40
+
+
+def test_a_requester_that_does_not_read_holds_up_nothing() -> None:
+    """Pending responses are left out (PS3.4 C.4.2.3.1); the final one is not."""
+    requester = Requester(reads=3)
+    operations, _, _ = carried(requester, 10)
+    assert operations.completed == 10
+    operations.finish()
+    assert [status for status, _ in requester.told] == [0xFF00] * 3 + [0]
+
+
+def test_a_requester_that_goes() -> None:
+    requester = Requester(stays=2)
+    operations, _, work = carried(requester, 100)
+    assert operations.stopped
+    assert operations.completed < 10
+    assert len(work.left()) == 100 - operations.completed
+    with pytest.raises(Ended):
+        operations.finish()
+
+
+def test_cancelled_before_anything_was_sent() -> None:
+    requester = Requester()
+    requester.cancelled = True
+    operations, carrier, work = carried(requester, 5)
+    operations.finish()
+    assert (carrier.most, len(work.left())) == (0, 5)
+    ((status, counts),) = requester.told
+    assert (status, counts.remaining, counts.completed) == (0xFE00, 5, 0)
