@@ -18,7 +18,7 @@ from sqlalchemy.engine import MappingResult
 from test_index_contract import DOE, ROE, instance, query
 
 from scp.errors import ConfigurationError, OutOfResources
-from scp.index import dialect, durable
+from scp.index import dialect, durable, prepared
 from scp.index import query as reading
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
@@ -291,3 +291,14 @@ def test_statements_are_postgresql_too(level):
     text = str(statement.compile(dialect=postgresql.dialect()))
     assert "group_concat" not in text
     assert "~" in text
+
+
+def test_prepared_statements_are_postgresql_too():
+    """By name there, and by place in SQLite."""
+    driver = postgresql.psycopg.dialect()
+    made = (prepared.insert_if_new, prepared.held_instance, prepared.change_held)
+    inserting, held, changing = (make(driver)._text for make in made)
+    assert inserting.endswith("ON CONFLICT (sop_instance_uid) DO NOTHING")
+    assert "%(uid)s" in held
+    assert "%(held_key)s" in changing
+    assert "%(stored_size)s" in changing

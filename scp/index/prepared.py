@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Dialect, Insert, Select, bindparam, select
+from sqlalchemy import Dialect, Insert, Select, Update, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS
 from scp.model import Instance
 
 Values = dict[str, Any]
+_OWN = tuple(column.name for column in INSTANCE_COLUMNS)
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Prepared:
     """One statement, for :meth:`run` with the values of its parameters by name."""
 
-    def __init__(self, statement: Select[Any] | Insert, dialect: Dialect) -> None:
+    def __init__(self, statement: Select[Any] | Insert | Update, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self._text = str(compiled)
         self._names = compiled.positiontup if compiled.positional else None
@@ -42,7 +43,6 @@ class InstanceRows:
         types = [(column.name, column.type.dialect_impl(dialect)) for column in INSTANCE_COLUMNS]
         binders = [(name, type_.bind_processor(dialect)) for name, type_ in types]
         readers = [(place, type_.result_processor(dialect, None)) for place, (_, type_) in enumerate(types)]
-        self._names = [name for name, _ in types]
         self._binders = [(name, binder) for name, binder in binders if binder]
         self._readers: list[tuple[int, Callable[[Any], Any]]] = [
             (place, reader) for place, reader in readers if reader
@@ -50,7 +50,7 @@ class InstanceRows:
 
     def bound(self, instance: Instance) -> Values:
         """Column → value for the driver."""
-        values = {name: getattr(instance, name) for name in self._names}
+        values = {name: getattr(instance, name) for name in _OWN}
         for name, bind in self._binders:
             values[name] = bind(values[name])
         return values
@@ -75,3 +75,9 @@ def held_instance(dialect: Dialect) -> Prepared:
     """The columns of the instance of one SOP Instance UID, the parameter ``uid``."""
     sought = INSTANCE.c.sop_instance_uid == bindparam("uid")
     return Prepared(select(*INSTANCE_COLUMNS).where(sought), dialect)
+
+
+def change_held(dialect: Dialect) -> Prepared:
+    """Put an instance's columns in the place of those of ``held_uid``, if that is kept at ``held_key``."""
+    held = (INSTANCE.c.sop_instance_uid == bindparam("held_uid")) & (INSTANCE.c.key == bindparam("held_key"))
+    return Prepared(update(INSTANCE).where(held).values(dict.fromkeys(_OWN)), dialect)

@@ -35,13 +35,6 @@ def replace(connection: Connection, instance: Instance, others: Values) -> Insta
     return as_instance(before)
 
 
-def change(connection: Connection, before: Instance, after: Instance) -> bool:
-    """Put how ``after`` is stored in the place of ``before``, if that is still what is held."""
-    own = {column.name: getattr(after, column.name) for column in INSTANCE_COLUMNS}
-    held = (INSTANCE.c.sop_instance_uid == before.sop_instance_uid) & (INSTANCE.c.key == before.key)
-    return connection.execute(update(INSTANCE).where(held).values(own)).rowcount == 1
-
-
 def remove(connection: Connection, sop_instance_uid: str) -> None:
     """Delete the instance, if there is one, and the entities above that this leaves empty."""
     held = _by(connection, "IMAGE", sop_instance_uid=sop_instance_uid)

@@ -67,8 +67,8 @@ class SqlIndex:
     def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
         """See :meth:`scp.index.index.Index.change_many`."""
         ready = list(changes)
-        with self._writer.transaction() as connection:
-            return [self._writer.change(connection, before, after) for before, after in ready]
+        with self._writer.transaction():
+            return [self._writer.change(before, after) for before, after in ready]
 
     def pending(self, most: int) -> list[Instance]:
         """See :meth:`scp.index.index.Index.pending`."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from scp.index import record as entities
 from scp.index.dialect import BEGUN, begin_writing, data_version, translated
 from scp.index.places import Places
-from scp.index.prepared import InstanceRows, insert_if_new
+from scp.index.prepared import InstanceRows, change_held, held_instance, insert_if_new
 from scp.index.rows import row
 from scp.model import Instance
 
@@ -32,6 +32,7 @@ class Writer:
         self._places = Places(engine.dialect)
         self._rows = InstanceRows(engine.dialect)
         self._insert = insert_if_new(engine.dialect)
+        self._change = change_held(engine.dialect)
         self._connection: Connection | None = None
         self._cursor: Any = None
         self._version: object = None
@@ -66,9 +67,10 @@ class Writer:
         self._places.doubt()  # the series that it leaves may go
         return entities.replace(connection, instance, own)
 
-    def change(self, connection: Connection, before: Instance, after: Instance) -> bool:
-        """Put how ``after`` is stored in the place of ``before``, if that is still what is held."""
-        return entities.change(connection, before, after)
+    def change(self, before: Instance, after: Instance) -> bool:
+        """Put how ``after`` is stored in the place of ``before``, if that is held; inside a transaction."""
+        held = {"held_uid": before.sop_instance_uid, "held_key": before.key}
+        return bool(self._change.run(self._cursor, self._rows.bound(after) | held).rowcount == 1)
 
     def remove(self, connection: Connection, sop_instance_uid: str) -> None:
         """See :meth:`scp.index.index.Index.remove`; inside a :meth:`transaction`."""
