@@ -16,7 +16,7 @@ from typing import Literal
 
 from scp.backlog import Backlog
 from scp.config import PolicyRule
-from scp.encoding.facts import survey
+from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
@@ -29,6 +29,7 @@ from scp.errors import (
     UidMismatch,
     UnidentifiedDataset,
 )
+from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
@@ -111,12 +112,10 @@ class Archive:
         _check_uids(received, facts)
         rule = choose(self.policy, facts)
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
-            held = self.index.held(received.sop_instance_uid)
-            if held is not None and (settled := self._duplicate(received, held)):
-                return settled
             if self._may_wait(received, rule):
-                return self._land(received, facts, rule, held.key if held else "")
-            return self._keep(received, facts, rule)
+                return self._land(received, facts, rule)
+            held = self.index.held(received.sop_instance_uid)
+            return (held and self._duplicate(received, held)) or self._keep(received, facts, rule)
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
@@ -147,25 +146,41 @@ class Archive:
     def _lands(self, received: Received) -> bool:
         return self.landing is not None and len(received.dataset) <= LARGEST
 
-    def _land(self, received: Received, facts: Facts, rule: PolicyRule | None, old: str) -> Kept:
-        """Durable as received, then visible; what it becomes is seen to behind the response.
-
-        ``old`` is the key of what it replaces, or empty.
-        """
+    def _land(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
+        """Durable as received, then visible; what it becomes is seen to behind the response."""
         file = as_received(received, facts, rule)
         head = part10.head(file)
-        size = len(head) + len(received.dataset)
-        if self.landing is None or not self._lands(received):
-            key = _key_of(received, facts, "received", wrapped=False)
-            self.store.put(key, head, received.dataset)
-            return self._commit(replace(instance_of(key, size, "", file, facts), pending=True), facts)
-        key = self.landing.append(head, received.dataset)
+        instance = instance_of("", len(head) + len(received.dataset), "", file, facts)
+        if self.landing is not None and self._lands(received):
+            key = self.landing.write(head, received.dataset)
+            return self._land_in_log(self.landing, received, facts, replace(instance, key=key, pending=True))
+        held = self.index.held(received.sop_instance_uid)
+        if held is not None and (settled := self._duplicate(received, held)):
+            return settled
+        key = _key_of(received, facts, "received", wrapped=False)
+        self.store.put(key, head, received.dataset)
+        return self._commit(replace(instance, key=key, pending=True), facts)
+
+    def _land_in_log(self, landing: LandingLog, received: Received, facts: Facts, instance: Instance) -> Kept:
+        """What is prepared for the index is prepared while the disk writes."""
+        attributes = chosen(facts.attributes, KEYWORDS)
         try:
-            return self._record_landed(
-                replace(instance_of(key, size, "", file, facts), pending=True), facts, old
-            )
+            landing.sync(instance.key)
+            held = self.index.add(instance, attributes)
+            if held is None:
+                return self._recorded(instance, None)
+            settled = self._duplicate(received, held)
+            if settled is None:
+                return self._record_landed(instance, facts, held.key)
+            landing.withdraw(instance.key)
+            return settled
+        except Exception:
+            current = self.index.held(instance.sop_instance_uid)  # while that is unsure, the record stays
+            if current is None or current.key != instance.key:
+                landing.withdraw(instance.key)
+            raise
         finally:
-            self.landing.recorded(key)
+            landing.recorded(instance.key)
 
     def _record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
         """Should the process die before the file of ``old`` is removed, the journal knows of that one."""

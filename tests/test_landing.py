@@ -34,6 +34,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LandingLog]
     one.close()
 
 
+def append(log: LandingLog, head: bytes, content: bytes) -> str:
+    key = log.write(head, content)
+    log.sync(key)
+    return key
+
+
 def segments(root: Path, pattern: str = "*.log") -> list[str]:
     return sorted(path.name for path in (root / landing.FOLDER).glob(f"*/{pattern}"))
 
@@ -43,7 +49,7 @@ def nothing() -> None:
 
 
 def test_what_is_appended_is_there(log: LandingLog) -> None:
-    keys = [log.append(HEAD, dataset(n)) for n in range(10)]
+    keys = [append(log, HEAD, dataset(n)) for n in range(10)]
     assert len(set(keys)) == 10
     for number, key in enumerate(keys):
         assert is_landed(key)
@@ -56,14 +62,14 @@ def test_records_share_no_block(log: LandingLog) -> None:
     """A block of what is acknowledged is never written again: a torn write would take it along."""
     ends = [0]
     for size in (1, 4096, 5000, 4095, 1):
-        key = log.append(HEAD, dataset(1, size))
+        key = append(log, HEAD, dataset(1, size))
         at, length = map(int, key.rpartition("/")[2].removesuffix(".dcm").split("-"))
         assert (at - landing._HEADER) // 4096 > ends[-1] // 4096
         ends.append(at + length - 1)
 
 
 def test_another_process_reads_it(log: LandingLog, tmp_path: Path) -> None:
-    key = log.append(HEAD, dataset(3))
+    key = append(log, HEAD, dataset(3))
     assert LandingLog(tmp_path).get(key) == HEAD + dataset(3)
 
 
@@ -78,7 +84,7 @@ def test_what_is_not_there_is_missing(log: LandingLog, key: str) -> None:
 def test_full_segments_are_freed_and_used_again(log: LandingLog, tmp_path: Path) -> None:
     keys = []
     for number in range(80):
-        keys.append(log.append(HEAD, dataset(number)))
+        keys.append(append(log, HEAD, dataset(number)))
         log.recorded(keys[-1])
     used = {segment_of(key) for key in keys}
     assert len(used) == len(segments(tmp_path)) == 3
@@ -90,14 +96,14 @@ def test_full_segments_are_freed_and_used_again(log: LandingLog, tmp_path: Path)
     assert log.get(keys[-1]) == HEAD + dataset(79), "it is being filled"
     assert len(segments(tmp_path, "*.spare")) == 1
     before = set(log.keys())
-    again = [log.append(HEAD, dataset(number, 100)) for number in range(200)]
+    again = [append(log, HEAD, dataset(number, 100)) for number in range(200)]
     assert segments(tmp_path, "*.spare") == []
     assert set(log.keys()) == before | set(again), "nothing of a segment's former use is a record"
 
 
 def test_a_segment_with_a_record_that_is_not_in_the_index_yet_is_not_freed(log: LandingLog) -> None:
-    first = log.append(HEAD, dataset(1))
-    while segment_of(log.append(HEAD, dataset(2))) == segment_of(first):
+    first = append(log, HEAD, dataset(1))
+    while segment_of(append(log, HEAD, dataset(2))) == segment_of(first):
         pass
     log.free(set())
     assert log.get(first) == HEAD + dataset(1)
@@ -115,7 +121,7 @@ def test_threads_append_at_once(log: LandingLog) -> None:
     def work(number: int) -> None:
         for turn in range(20):
             content = os.urandom(3000 + number * turn)
-            key = log.append(HEAD, content)
+            key = append(log, HEAD, content)
             log.recorded(key)
             with lock:
                 keys[key] = HEAD + content
@@ -140,11 +146,18 @@ def test_a_spare_is_made_ready_and_taken(tmp_path: Path) -> None:
 
     log.prepare()
     spares(1)
-    log.append(HEAD, dataset(1))
+    append(log, HEAD, dataset(1))
     assert len(segments(tmp_path)) == 1
     spares(1)
     assert len(list(log.keys())) == 1
     log.close()
+
+
+def test_what_is_withdrawn_is_no_record(log: LandingLog) -> None:
+    kept, refused = append(log, HEAD, dataset(1)), append(log, HEAD, dataset(2))
+    log.withdraw(refused)
+    log.recorded(refused)
+    assert list(log.keys()) == [kept]
 
 
 # -- sync ------------------------------------------------------------------------------------------------
@@ -192,7 +205,7 @@ def test_a_sync_that_failed_is_never_taken_for_done(monkeypatch: pytest.MonkeyPa
 def test_a_disk_that_fails_takes_no_object_and_recovers(
     log: LandingLog, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    kept = log.append(HEAD, dataset(1)) if name != "posix_fallocate" else ""
+    kept = append(log, HEAD, dataset(1)) if name != "posix_fallocate" else ""
 
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -200,8 +213,8 @@ def test_a_disk_that_fails_takes_no_object_and_recovers(
     with monkeypatch.context() as patch:
         patch.setattr(os, name, fails)
         with pytest.raises(OutOfResources, match="No space"):
-            log.append(HEAD, dataset(2))
-    key = log.append(HEAD, dataset(3))
+            append(log, HEAD, dataset(2))
+    key = append(log, HEAD, dataset(3))
     assert log.get(key) == HEAD + dataset(3)
     if kept:
         assert segment_of(key) != segment_of(kept), "a segment whose sync failed is not written to"
@@ -211,13 +224,13 @@ def test_a_disk_that_fails_takes_no_object_and_recovers(
 def test_a_write_that_is_cut_short_goes_on(log: LandingLog, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwritev
     monkeypatch.setattr(os, "pwritev", lambda fd, parts, at: real(fd, [b"".join(parts)[:1000]], at))
-    assert log.get(log.append(HEAD, dataset(7))) == HEAD + dataset(7)
+    assert log.get(append(log, HEAD, dataset(7))) == HEAD + dataset(7)
 
 
 def test_a_reserve_is_left_free(tmp_path: Path) -> None:
     log = LandingLog(tmp_path, reserve=1 << 60, segment=SIZE)
     with pytest.raises(OutOfResources, match=r"storage\.reserve keeps"):
-        log.append(HEAD, b"x")
+        append(log, HEAD, b"x")
 
 
 # -- recovery --------------------------------------------------------------------------------------------
@@ -229,7 +242,8 @@ def died(root: Path, script: str) -> None:
         from pathlib import Path
         from scp.objects.landing import LandingLog
         log = LandingLog(Path({str(root)!r}), segment={SIZE})
-        keys = [log.append(b"head", bytes([n]) * 30_000) for n in range(5)]
+        keys = [log.write(b"head", bytes([n]) * 30_000) for n in range(5)]
+        log.sync(keys[-1])
     """
     code = textwrap.dedent(head) + textwrap.dedent(script) + "\nos._exit(9)"
     done = subprocess.run(
@@ -263,7 +277,7 @@ def test_recovery_that_breaks_off_begins_anew(tmp_path: Path) -> None:
 
 
 def test_a_living_process_is_left_alone(log: LandingLog, tmp_path: Path) -> None:
-    key = log.append(HEAD, dataset(1))
+    key = append(log, HEAD, dataset(1))
     log.recorded(key)
     other = LandingLog(tmp_path)
     assert list(other.recover(nothing)) == []
@@ -289,7 +303,7 @@ def test_a_torn_record_hides_none_behind_it(tmp_path: Path, at: int) -> None:
 
 def test_closed_it_needs_no_recovery(tmp_path: Path) -> None:
     log = LandingLog(tmp_path, segment=SIZE)
-    log.recorded(log.append(HEAD, dataset(1)))
+    log.recorded(append(log, HEAD, dataset(1)))
     log.close()
     later = LandingLog(tmp_path)
     assert list(later.recover(nothing)) == []

@@ -165,6 +165,7 @@ COMPUTED: tuple[Computed, ...] = (
     Computed("SERIES", "NumberOfSeriesRelatedInstances", counts="IMAGE"),
 )
 
+KEYWORDS = tuple(row.keyword for row in HELD)
 HELD_BY_KEYWORD: Mapping[str, Attribute] = {row.keyword: row for row in HELD}
 COMPUTED_BY_KEYWORD: Mapping[str, Computed] = {row.keyword: row for row in COMPUTED}
 HELD_BY_LEVEL: Mapping[str, tuple[Attribute, ...]] = {

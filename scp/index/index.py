@@ -56,6 +56,9 @@ class Index(Protocol):
         study is another series.
         """
 
+    def add(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+        """As :meth:`record`, unless its SOP Instance UID is held: then that one is returned, and stays."""
+
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """Record all ``items`` in their order and in one transaction: all of them or none.
 

@@ -7,14 +7,13 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_LEVEL
+from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_LEVEL, KEYWORDS
 from scp.index.keys import clean, keys
 from scp.index.schema import INSTANCE_COLUMNS
 from scp.model import UNIQUE_KEYS, Instance
 
 Values = dict[str, Any]
 UNIQUE: Mapping[str, str] = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}
-_KEYWORDS = tuple(row.keyword for row in HELD)
 _EMPTY: Mapping[str, Values] = {
     level: {name: "" for row in rows for name in (row.column, *row.key_columns)}
     for level, rows in HELD_BY_LEVEL.items()
@@ -37,7 +36,7 @@ def texts(instance: Instance, attributes: Mapping[str, str]) -> dict[str, str]:
     :func:`above` picks those of patient, study and series, of all instances in the same order.
     """
     get = attributes.get  # not all of them: an object has hundreds, which are read when asked for
-    found = {keyword: get(keyword) or "" for keyword in _KEYWORDS}
+    found = {keyword: get(keyword) or "" for keyword in KEYWORDS}
     found["StudyInstanceUID"] = instance.study_instance_uid
     found["SeriesInstanceUID"] = instance.series_instance_uid
     return found

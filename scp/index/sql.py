@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Self
 
@@ -23,6 +23,8 @@ from scp.model import Instance, Query
 
 _MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
 
+Write = Callable[[Connection, Item], Instance | None]
+
 
 class SqlIndex:
     """:class:`scp.index.index.Index` on SQLite; threads may share it, processes open their own.
@@ -34,8 +36,8 @@ class SqlIndex:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = Writer(engine)
-        self._recording: GroupCommit[Connection, Item, Instance | None] = GroupCommit(
-            self._writer.transaction, self._writer.record
+        self._recording: GroupCommit[Connection, tuple[Write, Item], Instance | None] = GroupCommit(
+            self._writer.transaction, lambda connection, work: work[0](connection, work[1])
         )
         self._rows = InstanceRows(engine.dialect)
         self._held = held_instance(engine.dialect)
@@ -56,7 +58,11 @@ class SqlIndex:
     def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
         # The texts are read here, as others cannot write while a group is written.
-        return self._recording.submit((instance, texts(instance, attributes)))
+        return self._recording.submit((self._writer.record, (instance, texts(instance, attributes))))
+
+    def add(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+        """See :meth:`scp.index.index.Index.add`."""
+        return self._recording.submit((self._writer.add, (instance, texts(instance, attributes))))
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """See :meth:`scp.index.index.Index.record_many`."""

@@ -33,6 +33,7 @@ class Writer:
         self._rows = InstanceRows(engine.dialect)
         self._insert = insert_if_new(engine.dialect)
         self._change = change_held(engine.dialect)
+        self._held = held_instance(engine.dialect)
         self._connection: Connection | None = None
         self._cursor: Any = None
         self._version: object = None
@@ -66,6 +67,11 @@ class Writer:
             return None
         self._places.doubt()  # the series that it leaves may go
         return entities.replace(connection, instance, own)
+
+    def add(self, connection: Connection, item: Item) -> Instance | None:
+        """See :meth:`scp.index.index.Index.add`; inside a :meth:`transaction`."""
+        held = self._held.run(self._cursor, {"uid": item[0].sop_instance_uid}).fetchone()
+        return self._rows.instance(held) if held is not None else self.record(connection, item)
 
     def change(self, before: Instance, after: Instance) -> bool:
         """Put how ``after`` is stored in the place of ``before``, if that is held; inside a transaction."""

@@ -96,10 +96,11 @@ class LandingLog:
         """Have a spare segment ready, in a thread of its own, if there is none."""
         threading.Thread(target=self._prepare, name="landing", daemon=True).start()
 
-    def append(self, head: bytes, dataset: Buffer) -> str:
-        """Make a Part 10 file durable, given as what stands before its dataset and the dataset.
+    def write(self, head: bytes, dataset: Buffer) -> str:
+        """Write a Part 10 file, given as what stands before its dataset and the dataset; returns its key.
 
-        Returns its key; :meth:`recorded` is to be called once the index names it. Raises OutOfResources.
+        It is on its way to the disk when this returns, and there after :meth:`sync`. Then, or when it is
+        given up, :meth:`recorded` is to be called. Raises OutOfResources.
         """
         size = len(head) + len(dataset)
         with self._lock, _no_room():
@@ -110,14 +111,29 @@ class LandingLog:
         record = _RECORD.pack(_MAGIC, segment.use, size, len(head), zlib.crc32(head))
         key = f"{_name(segment.path)}/{at + _HEADER}-{size}.dcm"
         try:
-            with _no_room():
+            with self._given_up_if_it_fails(segment):
                 _write_at(segment.descriptor, at, [record + _CRC.pack(zlib.crc32(record)) + head, dataset])
-                segment.sync.wait()
+                # Linux begins to write what it is advised to forget, and has most of it done when the sync
+                # comes 0.2 ms later: that takes 0.06 ms instead of 0.13 (25 KB) or 0.3 (530 KB).
+                os.posix_fadvise(segment.descriptor, at, segment.end - at, os.POSIX_FADV_DONTNEED)
         except BaseException:
-            self._give_up(segment)
             self.recorded(key)
             raise
         return key
+
+    def sync(self, key: str) -> None:
+        """Return when a record is durable; others share the sync. Raises OutOfResources."""
+        segment = self._open[segment_of(key)]
+        with self._given_up_if_it_fails(segment):
+            segment.sync.wait()
+
+    def withdraw(self, key: str) -> None:
+        """Take a record back for good, which the index does not name; before :meth:`recorded`."""
+        segment = self._open[segment_of(key)]
+        _, _, at, _ = _parsed(key)
+        with self._given_up_if_it_fails(segment):
+            os.pwrite(segment.descriptor, bytes(_HEADER), at - _HEADER)
+            segment.sync.wait()
 
     def recorded(self, key: str) -> None:
         """The index names ``key``, or never will."""
@@ -241,12 +257,18 @@ class LandingLog:
         finally:
             self._preparing.release()
 
-    def _give_up(self, segment: _Segment) -> None:
-        """Write no more to it: what could not be synced once may seem synced the next time."""
-        with self._lock:
-            segment.full = True
-            if self._current is segment:
-                self._current = None
+    @contextmanager
+    def _given_up_if_it_fails(self, segment: _Segment) -> Iterator[None]:
+        """Write no more to a segment that failed: what could not be synced once may seem synced later."""
+        try:
+            with _no_room():
+                yield
+        except OutOfResources:
+            with self._lock:
+                segment.full = True
+                if self._current is segment:
+                    self._current = None
+            raise
 
     def _check_room(self) -> None:
         room = os.statvfs(self.root)

@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from pydicom.uid import UID
 
@@ -50,6 +51,7 @@ def _values(key: str, facts: Facts) -> list[str]:
     return values + [UID(value).keyword for value in values] if key.endswith("UID") else values
 
 
+@lru_cache(maxsize=4096)
 def _holds(wanted: str, has: str) -> bool:
     comparison = _COMPARISON.fullmatch(wanted)
     if comparison is None:
