@@ -63,6 +63,15 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """An object's stored form, and the one that takes its place; no ``data`` where the file stays."""
+
+    before: Instance
+    after: Instance
+    data: Buffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """What a start found of a process that died.
 
@@ -194,7 +203,9 @@ class Archive:
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
         form = keep(received, facts, rule)
-        kept = self._commit(self._put(received, facts, form), facts)
+        instance = _instance_of(received, facts, form)
+        self.store.put(instance.key, form.data)
+        kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
 
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
@@ -208,15 +219,6 @@ class Archive:
         self.index.sync()
         self.store.settle(instance.key)
         return kept
-
-    def _put(self, received: Received, facts: Facts, form: StoredForm) -> Instance:
-        """Make a stored form durable; it is settled once the index names it for good."""
-        known = form.provenance
-        key = _key_of(received, facts, known.form, form.wrapped)
-        uids = (received.sop_class_uid, received.sop_instance_uid)
-        file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
-        self.store.put(key, form.data)
-        return instance_of(key, len(form.data), form.sha256, file, facts)
 
     def _recorded(self, instance: Instance, replaced: Instance | None) -> Kept:
         """What an object replaces goes, once it is in the index; what waits is announced."""
@@ -240,36 +242,44 @@ class Archive:
 
     # -- behind the response ---------------------------------------------------------------------------
 
-    def encode(self, instance: Instance) -> Instance:
-        """Make the form that a pending object's rule asks for, durable beside the one that it has.
+    def encode(self, instance: Instance) -> Change:
+        """The form that a pending object's rule asks for, proven, for :meth:`swap`.
 
-        Returns its row, for :meth:`swap`. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        Raises ObjectMissing, ObjectDamaged.
         """
         instance, file = self._read(instance)
         received = received_from(file, "")
         facts = survey(received)
-        rule = choose(self.policy, facts)
-        form = keep(received, facts, rule)
+        form = keep(received, facts, choose(self.policy, facts))
         if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
-            return replace(instance, pending=False)  # no gain: it stays as it is
-        return self._put(received, facts, form)
+            return Change(instance, replace(instance, pending=False))  # no gain: it stays as it is
+        return Change(instance, _instance_of(received, facts, form), form.data)
 
-    def swap(self, changes: list[tuple[Instance, Instance]]) -> None:
-        """Put new stored forms in the place of old ones: (before, after), after :meth:`encode`.
+    def swap(self, changes: list[Change]) -> None:
+        """Put new stored forms in the place of old ones.
 
-        Durable and proven → the index names it → that is durable → the old one goes. A reader in between
-        sees one of the two.
+        They are made durable → the index names them → that is durable → the old ones go. A reader in between
+        sees one of the two. Raises OutOfResources; then nothing has changed.
         """
-        done = self.index.change_many(changes)
+        self.store.put_many(
+            [(change.after.key, change.data) for change in changes if change.data is not None]
+        )
+        try:
+            done = self.index.change_many([(change.before, change.after) for change in changes])
+        except Exception:
+            for change in changes:
+                if change.data is not None:
+                    self._withdraw(change.after)
+            raise
         self.index.sync()
-        for (before, after), changed in zip(changes, done, strict=True):
-            if before.key == after.key:
+        for change, changed in zip(changes, done, strict=True):
+            if change.data is None:
                 continue
             if changed:
-                self._discard(before.key)
-                self.store.settle(after.key)
+                self._discard(change.before.key)
+                self.store.settle(change.after.key)
             else:  # another object has come in its place
-                self._withdraw(after)
+                self._withdraw(change.after)
 
     def recover(self) -> Recovered:
         """Record what a process that died had made durable but maybe not recorded."""
@@ -426,6 +436,14 @@ class Archive:
     def facts(self, instance: Instance) -> Facts:
         """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
         return facts_of_stored(self._read(instance)[1])
+
+
+def _instance_of(received: Received, facts: Facts, form: StoredForm) -> Instance:
+    """The index row of a form that is about to be stored."""
+    key = _key_of(received, facts, form.provenance.form, form.wrapped)
+    uids = (received.sop_class_uid, received.sop_instance_uid)
+    file = Part10(*uids, form.encoded.transfer_syntax, b"", form.provenance)
+    return instance_of(key, len(form.data), form.sha256, file, facts)
 
 
 def _key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:

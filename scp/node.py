@@ -28,6 +28,8 @@ from scp.processes import Processes, Role
 from scp.seats import Seats
 
 _BACKLOG_OF_CONNECTIONS = 128
+# From this part of a full backlog on, encoding does not wait for a quiet moment.
+_EAGER = 4
 
 
 def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
@@ -57,6 +59,10 @@ def recover(archive: Archive) -> None:
         )
 
 
+def _encoder(archive: Archive, bell: Doorbell, settings: Settings) -> Encoder:
+    return Encoder(archive, bell, eager=settings.storage.backlog // _EAGER)
+
+
 class Node:
     """An archive, its DIMSE server and, unless another process does it, its encoder."""
 
@@ -70,7 +76,7 @@ class Node:
         self._bell = bell or Doorbell()
         self.archive = open_archive(settings, self._bell)
         self.server = DimseServer(self.archive, lambda: self.settings, seats)
-        self.encoder = Encoder(self.archive, self._bell) if bell is None else None
+        self.encoder = _encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
         self._seats = seats
 
@@ -181,7 +187,7 @@ class _Encoder:
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell) -> None:
         self._reread = reread
         self._archive = open_archive(settings, bell)
-        self._encoder = Encoder(self._archive, bell)
+        self._encoder = _encoder(self._archive, bell, settings)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
 
     def start(self) -> None:

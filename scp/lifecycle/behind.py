@@ -15,9 +15,9 @@ from contextlib import suppress
 
 import structlog
 
-from scp.archive import Archive
+from scp.archive import Archive, Change
 from scp.doorbell import Doorbell
-from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
+from scp.errors import ObjectDamaged, ObjectMissing
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
 
@@ -25,18 +25,22 @@ from scp.objects.landing import is_landed, segment_of
 _BATCH, _BATCH_BYTES = 64, 64 << 20
 _ROUNDS_BEFORE_FREEING = 8
 _RETRY_SECONDS = 5.0
+# Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
+_QUIET_SECONDS = 0.05
 _ALL = 10**9
 
 
 class Encoder:
     """Encodes what is pending until it is told to stop; one for an archive, in a process of its own.
 
-    It yields to receiving: its threads run when nobody else wants the core, and the bound on the backlog
-    sees to it that they are not starved for ever.
+    It yields to receiving: it waits for a moment in which nothing comes, unless more than ``eager`` bytes
+    wait already, and its threads run when nobody else wants the core. That they are not starved for ever is
+    seen to by the bound on the backlog: where that is reached, objects are encoded before their response.
     """
 
-    def __init__(self, archive: Archive, bell: Doorbell) -> None:
+    def __init__(self, archive: Archive, bell: Doorbell, eager: int = 0) -> None:
         self._archive = archive
+        self._eager = eager
         self._bell = bell
         self._stopped = threading.Event()
         self._given_up: set[str] = set()  # what cannot be read: told once, and left to verify
@@ -49,20 +53,33 @@ class Encoder:
 
     def run(self) -> None:
         """Work, and wait for work, until stopped."""
-        rounds = 0
         while not self._stopped.is_set():
             try:
-                busy = self._round()
-                rounds += 1
-                if not busy or rounds % _ROUNDS_BEFORE_FREEING == 0:
-                    self.free()
+                self._work()
             except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
                 structlog.get_logger("zscp").error("encoding waits", exc_info=error)
                 self._bell.wait(_RETRY_SECONDS)
-                continue
-            if not busy:
+            else:
                 self._bell.wait()
         self._pool.shutdown()
+
+    def _work(self) -> None:
+        """Encode until nothing is pending, or it is to stop. Raises OutOfResources."""
+        rounds = 0
+        while not self._stopped.is_set():
+            self._wait_for_quiet()
+            if not self._round():
+                break
+            rounds += 1
+            if rounds % _ROUNDS_BEFORE_FREEING == 0:
+                self.free()
+        self.free()
+
+    def _wait_for_quiet(self) -> None:
+        """Let a sender finish that sends one object after another."""
+        while not self._stopped.wait(_QUIET_SECONDS) and self._bell.wait(0):
+            if self._archive.index.backlog().size > self._eager:
+                return
 
     def _round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
@@ -76,11 +93,9 @@ class Encoder:
         found = self._archive.index.pending(_BATCH + len(self._given_up))
         return list(_first_bytes(one for one in found if one.key not in self._given_up))
 
-    def _encoded(self, instance: Instance) -> tuple[Instance, Instance] | None:
+    def _encoded(self, instance: Instance) -> Change | None:
         try:
-            return instance, self._archive.encode(instance)
-        except OutOfResources:
-            raise
+            return self._archive.encode(instance)
         except ObjectMissing:
             pass  # deleted or replaced since it was found: then it is pending no more
         except ObjectDamaged as error:

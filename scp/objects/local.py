@@ -7,12 +7,13 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from scp.errors import ObjectMissing, OutOfResources
-from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_folder
+from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
 from scp.spool import Buffer, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
@@ -42,24 +43,34 @@ class LocalStore:
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
-        place = self.root / key
-        entry: Path | None = None
-        replaces = False
+        self._put([_Put(key, self.root / key, parts)])
+
+    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
+        """See ObjectStore. The first sync commits the file system's journal for all of them."""
+        self._put([_Put(key, self.root / key, (data,)) for key, data in objects])
+
+    def _put(self, puts: list[_Put]) -> None:
         try:
-            entry = self._entry(key)
-            replaces = place.exists()
-            self._check_room(sum(map(len, parts)))
-            entry.unlink(missing_ok=True)  # of an unsettled put, and as a hard link what lies in its place
-            _write(entry, parts)
-            self._place(entry, place)
-            sync_folder(place.parent)
+            for put in puts:
+                put.entry = self._entry(put.key)
+            self._check_room(sum(len(part) for put in puts for part in put.parts))
+            for put in puts:
+                put.replaces = put.place.exists()
+                put.written().unlink(missing_ok=True)  # of an unsettled put, a hard link to what is there
+                _write(put.written(), put.parts)
+            for put in puts:
+                sync_file(put.written())
+            for put in puts:
+                self._place(put.written(), put.place)
+            for folder in dict.fromkeys(put.place.parent for put in puts):
+                sync_folder(folder)
         except OSError as error:
-            self._withdraw(entry, place, replaces)
+            self._withdraw(puts)
             if error.errno in NO_ROOM:
-                raise OutOfResources(f"cannot store {key}: {error.strerror}") from error
+                raise OutOfResources(f"cannot store {puts[0].key}: {error.strerror}") from error
             raise
         except BaseException:
-            self._withdraw(entry, place, replaces)
+            self._withdraw(puts)
             raise
 
     def settle(self, key: str) -> None:
@@ -169,29 +180,47 @@ class LocalStore:
             make_folder(place.parent)
             link.replace(place)
 
-    def _withdraw(self, entry: Path | None, place: Path, replaces: bool) -> None:
-        """Undo a put that failed; what cannot be undone is left to the next start's recovery.
+    def _withdraw(self, puts: list[_Put]) -> None:
+        """Undo puts that failed; what cannot be undone is left to the next start's recovery.
 
         An object that was put over another stays: it is whole, and the other one is gone.
         """
-        if entry is None:
-            return
-        with contextlib.suppress(OSError):
-            placed = _same_file(entry, place)
-            if placed and replaces:
-                return
-            if placed:
-                place.unlink()
-            links = [link for link in entry.parent.glob("*~") if _same_file(link, entry)]
-            for left in (*links, entry):
-                left.unlink(missing_ok=True)
+        for put in puts:
+            if put.entry is None:
+                continue
+            with contextlib.suppress(OSError):
+                placed = _same_file(put.entry, put.place)
+                if placed and put.replaces:
+                    continue
+                if placed:
+                    put.place.unlink()
+                links = [link for link in put.entry.parent.glob("*~") if _same_file(link, put.entry)]
+                for left in (*links, put.entry):
+                    left.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class _Put:
+    """One object on its way: ``entry`` in the journal, and whether another lies in its place."""
+
+    key: str
+    place: Path
+    parts: Sequence[Buffer]
+    entry: Path | None = None
+    replaces: bool = False
+
+    def written(self) -> Path:
+        if self.entry is None:
+            raise ValueError(f"{self.key} has not been written")
+        return self.entry
 
 
 def _write(path: Path, parts: Sequence[Buffer]) -> None:
     with path.open("wb", buffering=0) as file:
         for part in chain.from_iterable(map(slices, parts)):
             write_all(file.fileno(), part)
-        os.fsync(file.fileno())
+        # On its way to the disk from here on: see scp.objects.landing.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _same_file(one: Path, other: Path) -> bool:

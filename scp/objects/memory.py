@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scp.errors import ObjectMissing
 from scp.spool import Buffer
@@ -20,6 +20,11 @@ class MemoryStore:
         """See ObjectStore."""
         with self._lock:
             self._objects[key] = b"".join(parts)
+
+    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
+        """See ObjectStore."""
+        for key, data in objects:
+            self.put(key, data)
 
     def settle(self, key: str) -> None:
         """Nothing to settle: nothing outlives the process."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from scp.spool import Buffer
@@ -23,6 +23,9 @@ class ObjectStore(Protocol):
 
         It is remembered as unsettled until :meth:`settle`. Raises OutOfResources.
         """
+
+    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
+        """As :meth:`put` for each, sharing what waits for the disk; where one fails none is there."""
 
     def settle(self, key: str) -> None:
         """Forget that ``key`` was put: whatever depends on it is durable too."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from scp.archive import Change
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.errors import CannotEncode
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.reindex import reindex
-from scp.model import Instance
 from scp.objects import landing
 from scp.objects.landing import is_landed
 
@@ -141,7 +141,7 @@ def test_replaced_while_it_is_encoded(held: Held, node: RunningNode, monkeypatch
     node.keep(old)
     swap = node.archive.swap
 
-    def late(changes: list[tuple[Instance, Instance]]) -> None:
+    def late(changes: list[Change]) -> None:
         monkeypatch.setattr(node.archive, "swap", swap)
         node.keep(new)
         swap(changes)

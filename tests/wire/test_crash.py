@@ -158,7 +158,7 @@ _STEPS = """
 
     base, replacing, behind, power = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
     landing.SEGMENT = 1 << 16
-    SYSTEM = ("fsync", "fdatasync", "pwritev", "pwrite", "posix_fallocate", "link", "replace", "rename",
+    SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link", "replace", "rename",
               "unlink", "mkdir", "rmdir")
 
     def dying(work, stop_at, moment, count):
@@ -196,7 +196,7 @@ _STEPS = """
         count = []
         for name in SYSTEM:
             setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
-        for name in ("record", "change_many", "sync"):
+        for name in ("record", "add", "change_many", "sync"):
             setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
@@ -207,7 +207,7 @@ _STEPS = """
                 pass
             # Others fill the segment, so that it can be freed.
             while any(segment.unrecorded == 0 for segment in archive.landing._open.values()):
-                archive.landing.recorded(archive.landing.append(b"head", bytes(20_000)))
+                archive.landing.recorded(archive.landing.write(b"head", bytes(20_000)))
                 if len(archive.landing._open) == 1 and archive.landing._current.end > 1 << 15:
                     break
             encoder.free()
@@ -282,7 +282,7 @@ def _after_restart(root: Path) -> list[bytes]:
     try:
         archive.recover()
         waiting = archive.index.pending(10)
-        archive.swap([(one, archive.encode(one)) for one in waiting])
+        archive.swap([archive.encode(one) for one in waiting])
         held = list(archive.index.all())
         assert journal(data / "objects") == []
         assert len(stored_files(data / "objects")) == len(held)
