@@ -117,14 +117,10 @@ class Archive:
         """
         if not received.dataset or not received.sop_instance_uid:
             raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
-        facts = survey(received)
-        _check_uids(received, facts)
-        rule = choose(self.policy, facts)
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
-            if self._may_wait(received, rule):
-                return self._land(received, facts, rule)
-            held = self.index.held(received.sop_instance_uid)
-            return (held and self._duplicate(received, held)) or self._keep(received, facts, rule)
+            if self.landing is not None and self._may_land(received):
+                return self._land(self.landing, received)
+            return self._settle(received, survey(received))
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
@@ -141,55 +137,49 @@ class Archive:
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
 
-    def _may_wait(self, received: Received, rule: PolicyRule | None) -> bool:
-        """Whether an object is to be acknowledged as received, and its form made behind the response.
+    def _may_land(self, received: Received) -> bool:
+        """Whether an object is first written to the landing log: one that is small, where some may wait."""
+        return (
+            self.backlog is not None
+            and len(received.dataset) <= LARGEST
+            and any(rule.waits for rule in self.policy)
+            and self.backlog.takes(len(received.dataset))
+        )
 
-        Where too much waits already, all is done before. A small one may wait only to be moved to a file
-        of its own: the log takes it at a third of the time.
+    def _land(self, landing: LandingLog, received: Received) -> Kept:
+        """Durable as received, then visible; what it becomes is seen to behind the response.
+
+        All that is to be known of it is found out while the disk writes.
         """
-        if self.backlog is None or (rule is not None and rule.on_receive.forms != ("received",)):
-            return False
-        worth_it = self._lands(received) or (rule is not None and rule.behind is not None)
-        return worth_it and self.backlog.takes(len(received.dataset))
-
-    def _lands(self, received: Received) -> bool:
-        return self.landing is not None and len(received.dataset) <= LARGEST
-
-    def _land(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
-        """Durable as received, then visible; what it becomes is seen to behind the response."""
-        file = as_received(received, facts, rule)
+        file = as_received(received)
         head = part10.head(file)
-        instance = instance_of("", len(head) + len(received.dataset), "", file, facts)
-        if self.landing is not None and self._lands(received):
-            key = self.landing.write(head, received.dataset)
-            return self._land_in_log(self.landing, received, facts, replace(instance, key=key, pending=True))
-        held = self.index.held(received.sop_instance_uid)
-        if held is not None and (settled := self._duplicate(received, held)):
-            return settled
-        key = _key_of(received, facts, "received", wrapped=False)
-        self.store.put(key, head, received.dataset)
-        return self._commit(replace(instance, key=key, pending=True), facts)
-
-    def _land_in_log(self, landing: LandingLog, received: Received, facts: Facts, instance: Instance) -> Kept:
-        """What is prepared for the index is prepared while the disk writes."""
-        attributes = chosen(facts.attributes, KEYWORDS)
+        key = landing.write(head, received.dataset)
+        size = len(head) + len(received.dataset)
         try:
-            landing.sync(instance.key)
+            facts = survey(received)
+            _check_uids(received, facts)
+            rule = choose(self.policy, facts)
+            if rule is not None and not rule.waits:
+                landing.withdraw(key)
+                return self._settle(received, facts)
+            instance = _waiting(instance_of(key, size, "", file, facts), rule)
+            attributes = chosen(facts.attributes, KEYWORDS)
+            landing.sync(key)
             held = self.index.add(instance, attributes)
             if held is None:
                 return self._recorded(instance, None)
             settled = self._duplicate(received, held)
             if settled is None:
                 return self._record_landed(instance, facts, held.key)
-            landing.withdraw(instance.key)
+            landing.withdraw(key)
             return settled
         except Exception:
-            current = self.index.held(instance.sop_instance_uid)  # while that is unsure, the record stays
-            if current is None or current.key != instance.key:
-                landing.withdraw(instance.key)
+            current = self.index.held(received.sop_instance_uid)  # while that is unsure, the record stays
+            if current is None or current.key != key:
+                landing.withdraw(key)
             raise
         finally:
-            landing.recorded(instance.key)
+            landing.recorded(key)
 
     def _record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
         """Should the process die before the file of ``old`` is removed, the journal knows of that one."""
@@ -199,6 +189,26 @@ class Archive:
         kept = self._recorded(instance, self.index.record(instance, facts.attributes))
         self.store.settle(old)
         return kept
+
+    def _settle(self, received: Received, facts: Facts) -> Kept:
+        """Durable in a file of its own: in its final form or, where that may wait, as received."""
+        _check_uids(received, facts)
+        rule = choose(self.policy, facts)
+        held = self.index.held(received.sop_instance_uid)
+        if held is not None and (settled := self._duplicate(received, held)):
+            return settled
+        waits = rule is not None and rule.waits and rule.behind is not None
+        if waits and self.backlog is not None and self.backlog.takes(len(received.dataset)):
+            return self._put_as_received(received, facts, rule)
+        return self._keep(received, facts, rule)
+
+    def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
+        file = as_received(received)
+        head = part10.head(file)
+        key = _key_of(received, facts, "received", wrapped=False)
+        self.store.put(key, head, received.dataset)
+        size = len(head) + len(received.dataset)
+        return self._commit(_waiting(instance_of(key, size, "", file, facts), rule), facts)
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
@@ -328,7 +338,7 @@ class Archive:
             return replace(instance, pending=self._waits(instance, facts)), facts
         if sha256(file.dataset) != provenance_of(file).sha256:
             raise ObjectDamaged(f"{key} is not what was received")
-        return replace(instance_of(key, len(data), "", file, facts), pending=True), facts
+        return _waiting(instance_of(key, len(data), "", file, facts), choose(self.policy, facts)), facts
 
     def _waits(self, instance: Instance, facts: Facts) -> bool:
         """Whether a stage that applies at once is still to be carried out for a stored form."""
@@ -436,6 +446,10 @@ class Archive:
     def facts(self, instance: Instance) -> Facts:
         """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
         return facts_of_stored(self._read(instance)[1])
+
+
+def _waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
+    return replace(instance, pending=True, rule=rule.name if rule else "")
 
 
 def _instance_of(received: Received, facts: Facts, form: StoredForm) -> Instance:

@@ -209,6 +209,11 @@ class PolicyRule(_Table):
         return self.stages[1:]
 
     @property
+    def waits(self) -> bool:
+        """Whether the response may be sent before anything is encoded."""
+        return self.on_receive.forms == ("received",)
+
+    @property
     def behind(self) -> Stage | None:
         """The stage that applies right behind the response, if there is one."""
         at_once = [stage for stage in self.later if stage.after == 0 and stage.after_access is None]

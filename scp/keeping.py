@@ -44,9 +44,21 @@ class StoredForm:
     sha256: str
 
 
-def as_received(received: Received, facts: Facts, rule: PolicyRule | None) -> Part10:
-    """The Part 10 file of a received object as it came, which needs no proof."""
-    known = replace(_provenance(received, facts, rule.name if rule else ""), form="received")
+def as_received(received: Received) -> Part10:
+    """The Part 10 file of a received object as it came, which needs no proof.
+
+    It is written before anything else is known of the object: neither the rule, nor whether it is readable.
+    """
+    known = Provenance(
+        transfer_syntax=received.transfer_syntax,
+        sha256=received.sha256,
+        size=len(received.dataset),
+        received_at=received.received_at,
+        calling_aet=received.calling_aet,
+        called_aet=received.called_aet,
+        rule="",
+        form="received",
+    )
     uids = (received.sop_class_uid, received.sop_instance_uid)
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
 

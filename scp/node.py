@@ -7,6 +7,7 @@ process, for who wants a node inside a program.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -171,6 +172,8 @@ class _Worker:
 
     def start(self) -> None:
         self._node.start(self._listening)
+        gc.collect()
+        gc.freeze()  # a million objects that stay: no collection need look at them again
 
     def reload(self) -> None:
         settings = self._reread()

@@ -13,6 +13,9 @@ from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.spool import sha256
 
+# Forms that hold the received stream: it says by itself whether it is readable.
+_AS_THEY_CAME = ("received", "zstd")
+
 
 def provenance_of(file: Part10) -> Provenance:
     """What zscp remembers of a stored file. Raises ObjectDamaged where it says nothing."""
@@ -24,8 +27,11 @@ def provenance_of(file: Part10) -> Provenance:
 def facts_of_stored(file: Part10) -> Facts:
     """The facts of the object as it came in, from its stored form."""
     known = provenance_of(file)
+    found = survey(_as_it_is(file, known))
+    if known.form in _AS_THEY_CAME:
+        return found
     return replace(
-        survey(_as_it_is(file, known)),
+        found,
         transfer_syntax=known.transfer_syntax,
         size=known.size,
         readable=known.readable,
@@ -91,5 +97,5 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         received_at=known.received_at,
         calling_aet=known.calling_aet,
         rule=known.rule,
-        readable=known.readable,
+        readable=facts.readable,
     )

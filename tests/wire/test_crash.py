@@ -158,8 +158,8 @@ _STEPS = """
 
     base, replacing, behind, power = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
     landing.SEGMENT = 1 << 16
-    SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link", "replace", "rename",
-              "unlink", "mkdir", "rmdir")
+    SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
+              "replace", "rename", "unlink", "mkdir", "rmdir")
 
     def dying(work, stop_at, moment, count):
         def step(*arguments, **named):
