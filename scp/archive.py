@@ -332,20 +332,16 @@ class Archive:
         data = self._get(key)
         file = part10.unpack(data)
         facts = facts_of_stored(file)
-        if not is_landed(key):
-            digest = sha256(data)
-            instance = instance_of(key, len(data), digest, file, facts)
-            return replace(instance, pending=self._waits(instance, facts)), facts
-        if sha256(file.dataset) != provenance_of(file).sha256:
-            raise ObjectDamaged(f"{key} is not what was received")
-        return _waiting(instance_of(key, len(data), "", file, facts), choose(self.policy, facts)), facts
-
-    def _waits(self, instance: Instance, facts: Facts) -> bool:
-        """Whether a stage that applies at once is still to be carried out for a stored form."""
         rule = choose(self.policy, facts)
-        if rule is None or rule.behind is None or instance.form not in rule.on_receive.forms:
-            return False
-        return instance.form not in rule.behind.forms
+        known = provenance_of(file)
+        if is_landed(key):
+            if sha256(file.dataset) != known.sha256:
+                raise ObjectDamaged(f"{key} is not what was received")
+            return _waiting(instance_of(key, len(data), "", file, facts), rule), facts
+        instance = instance_of(key, len(data), sha256(data), file, facts)
+        if known.rule:
+            return instance, facts
+        return _waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
 
     def keys(self) -> Iterator[str]:
         """The keys of all stored files; of an object that is about to move on, both."""
