@@ -151,7 +151,7 @@ class Zscp(Running):
         return int(self.statistics()["counts"]["instances"])
 
     def pending(self) -> int:
-        return int(self.statistics().get("pending", 0))
+        return int(self.statistics()["pending"]["instances"])
 
     def stored(self) -> list[Path]:
         return [path for path in super().stored() if ".incoming" not in path.parts]
