@@ -302,8 +302,6 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def warnings(settings: Settings) -> list[str]:
     """What is set but has no effect, a line each: ``zscp check`` shows them."""
     lines = []
-    if settings.node.workers not in ("auto", 1):
-        lines.append("node.workers: this version serves from one process")
     for number, rule in enumerate(settings.policy):
         lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
