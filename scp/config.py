@@ -301,7 +301,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 def warnings(settings: Settings) -> list[str]:
     """What is set but has no effect, a line each: ``zscp check`` shows them."""
-    lines = []
+    lines: list[str] = []
     for number, rule in enumerate(settings.policy):
         lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):

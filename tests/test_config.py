@@ -420,15 +420,14 @@ def test_warnings_name_what_has_no_effect(written: Any) -> None:
     settings = written(
         "[node]\nworkers = 4\n" + RULE + "stages = [\n"
         ' { form = ["jpeg-lossless", "jpegxl-recompression"], dictionary = true, store = "old" },\n'
-        ' { after_access = "1d", form = "zstd" },\n]\n'
+        ' { after = "0s", form = "rle" },\n { after_access = "1d", form = "zstd" },\n]\n'
         '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
     )
     assert [line.partition(":")[0] for line in warnings(settings)] == [
-        "node.workers",
         "policy[0].stages[0].form",
         "policy[0].stages[0].form",
         "policy[0].stages[0].dictionary",
         "policy[0].stages[0].store",
-        "policy[0].stages[1]",
+        "policy[0].stages[2]",
         "policy[0]",
     ]

@@ -194,6 +194,29 @@ class TestRecord:
         assert found(index, "PATIENT", "PatientID", PatientName="M?ller^'; drop--") == ["D1"]
 
 
+class TestAdd:
+    def test_what_is_new_is_inserted(self, index):
+        assert index.add(instance("1.1.1"), DOE) is None
+        assert index.held("1.1.1") == instance("1.1.1")
+        assert index.counts() == Counts(1, 1, 1, 1)
+
+    def test_what_is_held_stays_and_is_returned(self, index):
+        index.record(instance("1.1.1"), DOE)
+        other = replace(instance("1.1.1", "2", "2.1"), key="other")
+        assert index.add(other, DOE | {"PatientName": "Other"}) == instance("1.1.1")
+        assert index.held("1.1.1") == instance("1.1.1")
+        assert index.counts() == Counts(1, 1, 1, 1)
+
+    def test_threads_add_one_instance_once(self, index):
+        with ThreadPoolExecutor(8) as threads:
+            found = list(
+                threads.map(lambda n: index.add(replace(instance("1.1.1"), key=str(n)), DOE), range(40))
+            )
+        assert found.count(None) == 1
+        (held,) = {one for one in found if one is not None}
+        assert index.held("1.1.1") == held
+
+
 class TestChange:
     def test_another_stored_form_takes_the_place_and_nothing_else_changes(self, filled):
         before = filled.held("1.1.9")

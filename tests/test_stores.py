@@ -53,6 +53,19 @@ def test_what_is_put_is_there(store) -> None:
     assert store.get(KEY) == b"content"
 
 
+def test_many_are_put_at_once(store) -> None:
+    store.put("aa/bb/1.2/0_0.rle.dcm", b"old")
+    store.settle("aa/bb/1.2/0_0.rle.dcm")
+    many = {f"aa/bb/1.{n % 3}/{n}_0.rle.dcm": bytes([n]) * 1000 for n in range(20)} | {
+        "aa/bb/1.2/0_0.rle.dcm": b"new"
+    }
+    store.put_many(many.items())
+    assert {key: bytes(store.get(key)) for key in list(store.keys())} == many
+    store.put_many([])
+    store.put("aa/parts", b"one", memoryview(b"two"))
+    assert store.get("aa/parts") == b"onetwo"
+
+
 def test_what_is_not_there_is_missing(store) -> None:
     for look in (store.get, store.size):
         with pytest.raises(ObjectMissing, match="not in the object store"):
@@ -207,6 +220,22 @@ def test_what_fails_over_another_leaves_one_of_them_whole(local, monkeypatch, na
     assert local.get(KEY) in (b"old", b"new")
     assert list(local.keys()) == [KEY]
     assert not [file for file in files_below(local.root) if file.endswith("~")]
+
+
+@pytest.mark.parametrize(("name", "calls"), [("fsync", 2), ("link", 1), ("fsync", 3)])
+def test_of_many_all_or_none_are_there(local, monkeypatch, name: str, calls: int) -> None:
+    with monkeypatch.context() as patch:
+        failing(patch, os, name, errno.ENOSPC, calls)
+        with pytest.raises(OutOfResources):
+            local.put_many([(f"aa/bb/1.2/{n}.dcm", b"x") for n in range(3)])
+    assert files_below(local.root) == []
+
+
+def test_what_is_about_to_go_is_found_by_the_next(tmp_path: Path) -> None:
+    """An object that is being replaced elsewhere: its file is recovered, should the process die."""
+    script = "store.put(key, b'1'); store.settle(key); store.unsettle(key); os._exit(9)"
+    assert in_another_process(tmp_path, script).wait() == 9
+    assert list(LocalStore(tmp_path).recover()) == [KEY]
 
 
 def test_other_faults_are_not_called_a_lack_of_room(local, monkeypatch) -> None:

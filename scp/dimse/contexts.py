@@ -70,15 +70,22 @@ def supported(
     Storage is offered in both roles, so that C-GET may ask for its own (PS3.4 C.5.3). ``preferred``
     transfer syntaxes of a configured peer go before all others.
     """
+    offered: dict[str, set[str]] = {}
+    for context in proposed:
+        offered.setdefault(str(context.abstract_syntax), set()).update(map(str, context.transfer_syntax))
     contexts = []
-    for uid in dict.fromkeys(str(context.abstract_syntax) for context in proposed):
+    for uid, syntaxes_offered in offered.items():
         if uid == VERIFICATION or uid in FIND or uid in MOVE or uid in GET:
             contexts.append(build_context(uid, list(COMMAND_SYNTAXES)))
         elif is_storage(uid, unknown_too):
             order = _VIDEO_FIRST if uid in _VIDEO_CLASSES else STORAGE_SYNTAXES
             # A wish for a lossy syntax is one for what goes out; nobody is to send lossy because of it.
             wishes = [wish for wish in preferred if lookup(wish).content in _SURELY_LOSSLESS]
-            context = build_context(uid, list(dict.fromkeys([*wishes, *order])))
+            every = dict.fromkeys([*wishes, *order])
+            # Those that the peer does not offer are left out, as pynetdicom looks at each: 118 contexts of 43
+            # took 26 ms.
+            common = [syntax for syntax in every if syntax in syntaxes_offered]
+            context = build_context(uid, common or list(order[:1]))
             context.scu_role = context.scp_role = True
             contexts.append(context)
     return contexts
