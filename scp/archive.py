@@ -36,7 +36,7 @@ from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, object_key, siblings_prefix
+from scp.objects.store import ObjectStore, object_key
 from scp.policy.rules import choose
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, instance_of, provenance_of, received_from
@@ -69,19 +69,6 @@ class Change:
     before: Instance
     after: Instance
     data: Buffer | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a start found of a process that died.
-
-    Objects recorded; files that cannot be read; and how many landed records are not whole, which were
-    never acknowledged.
-    """
-
-    recorded: int = 0
-    damaged: tuple[str, ...] = ()
-    unfinished: int = 0
 
 
 class Archive:
@@ -157,7 +144,7 @@ class Archive:
         size = len(head) + len(received.dataset)
         try:
             facts = survey(received)
-            _check_uids(received, facts)
+            check_uids(received, facts)
             rule = choose(self.policy, facts)
             if rule is not None and not rule.waits:
                 landing.withdraw(key)
@@ -170,7 +157,7 @@ class Archive:
                 return self._recorded(instance, None)
             settled = self._duplicate(received, held)
             if settled is None:
-                return self._record_landed(instance, facts, held.key)
+                return self.record_landed(instance, facts, held.key)
             landing.withdraw(key)
             return settled
         except Exception:
@@ -181,8 +168,11 @@ class Archive:
         finally:
             landing.recorded(key)
 
-    def _record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
-        """Should the process die before the file of ``old`` is removed, the journal knows of that one."""
+    def record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
+        """Put an object that landed in the place of the one at ``old``, or of none.
+
+        Should the process die before the file of ``old`` is removed, the journal knows of that one.
+        """
         if not old or is_landed(old):
             return self._recorded(instance, self.index.record(instance, facts.attributes))
         self.store.unsettle(old)
@@ -192,7 +182,7 @@ class Archive:
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
-        _check_uids(received, facts)
+        check_uids(received, facts)
         rule = choose(self.policy, facts)
         held = self.index.held(received.sop_instance_uid)
         if held is not None and (settled := self._duplicate(received, held)):
@@ -290,42 +280,6 @@ class Archive:
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
-
-    def recover(self) -> Recovered:
-        """Record what a process that died had made durable but maybe not recorded."""
-        recorded, damaged, unfinished = 0, [], 0
-        for key in self.store.recover():
-            try:
-                instance, facts = self.read_back(key)
-            except ObjectDamaged as error:
-                damaged.append(f"{key}: {error}")
-                continue
-            held = self.index.held(instance.sop_instance_uid)
-            if held is None or held.received_at <= instance.received_at:
-                self.index.record(instance, facts.attributes)
-            self.index.sync()
-            self._discard_siblings(key, instance.sop_instance_uid)
-            recorded += 1
-        for key in self.landing.recover(self.index.sync) if self.landing is not None else ():
-            try:
-                instance, facts = self.read_back(key)
-            except ObjectDamaged:
-                unfinished += 1
-                continue
-            held = self.index.held(instance.sop_instance_uid)
-            if held is None or held.received_at < instance.received_at:  # else it has moved on already
-                self._record_landed(instance, facts, held.key if held else "")
-                recorded += 1
-        if self.backlog is not None:
-            self.backlog.announce()
-        return Recovered(recorded, tuple(damaged), unfinished)
-
-    def _discard_siblings(self, key: str, sop_instance_uid: str) -> None:
-        """Remove all stored forms of an instance but the one that the index names."""
-        held = self.index.held(sop_instance_uid)
-        for left in self.store.keys(siblings_prefix(key, sop_instance_uid)):
-            if held is None or left != held.key:
-                self.store.delete(left)
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
@@ -461,12 +415,15 @@ def _key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
     return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
 
 
-def _check_uids(received: Received, facts: Facts) -> None:
-    """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing."""
-    for keyword, commanded in (
-        ("SOPClassUID", received.sop_class_uid),
-        ("SOPInstanceUID", received.sop_instance_uid),
+def check_uids(commanded: Received | Instance, facts: Facts) -> None:
+    """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing.
+
+    Raises UidMismatch.
+    """
+    for keyword, uid in (
+        ("SOPClassUID", commanded.sop_class_uid),
+        ("SOPInstanceUID", commanded.sop_instance_uid),
     ):
         found = facts.attributes.get(keyword, "")
-        if found and found != commanded:
-            raise UidMismatch(f"{keyword} is {found} in the dataset and {commanded} in the command")
+        if found and found != uid:
+            raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")

@@ -23,6 +23,7 @@ from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
 from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
+from scp.lifecycle.recovery import recover
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.processes import Processes, Role
@@ -51,9 +52,9 @@ def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
     return Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
 
 
-def recover(archive: Archive) -> None:
-    """Take up what a process that died left, and tell."""
-    found = archive.recover()
+def take_up(archive: Archive) -> None:
+    """Recover what processes that died left, and tell."""
+    found = recover(archive)
     if found.recorded or found.damaged or found.unfinished:
         structlog.get_logger("zscp").warning(
             "recovered", objects=found.recorded, damaged=found.damaged, unfinished=found.unfinished
@@ -83,7 +84,7 @@ class Node:
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
-        recover(self.archive)
+        take_up(self.archive)
         self.archive.prepare()
         if self.encoder is not None:
             self._encoding.start()
@@ -130,7 +131,7 @@ class Service:
         address = (node.host, node.port)
         self._listening = socket.create_server(address, family=family, backlog=_BACKLOG_OF_CONNECTIONS)
         archive = open_archive(self.settings)
-        recover(archive)
+        take_up(archive)
         archive.close()
         for number in range(_workers(self.settings)):
             self._processes.fork(f"worker {number + 1}", self._worker)
@@ -194,7 +195,7 @@ class _Encoder:
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
 
     def start(self) -> None:
-        recover(self._archive)  # what this one's predecessor left, if it died
+        take_up(self._archive)  # what this one's predecessor left, if it died
         self._thread.start()
 
     def reload(self) -> None:

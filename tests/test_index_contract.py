@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from scp.errors import QueryError
-from scp.index.index import Counts, Index, Statistic
+from scp.index.index import Counts, Index, Statistic, Waiting
 from scp.index.sql import SqlIndex
 from scp.model import Instance, Query, QueryKey
 
@@ -277,6 +277,15 @@ class TestPending:
         assert self.uids(index, 9) == ["1.1.3"]
         index.record(instance("1.1.0", pending=True), DOE)
         assert self.uids(index, 9) == ["1.1.0", "1.1.3"]
+
+
+def test_how_much_is_pending(index):
+    assert index.backlog() == Waiting(0, 0)
+    sizes = {f"1.1.{number}": 1000 + number for number in range(4)}
+    for uid, size in sizes.items():
+        index.record(replace(instance(uid, pending=uid != "1.1.0"), key=f"at {uid}", stored_size=size), DOE)
+    assert index.backlog() == Waiting(3, 3006)
+    assert sorted(index.pending_keys()) == ["at 1.1.1", "at 1.1.2", "at 1.1.3"]
 
 
 def test_syncing_changes_nothing(index):

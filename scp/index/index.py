@@ -75,6 +75,9 @@ class Index(Protocol):
     def pending(self, most: int) -> list[Instance]:
         """At most ``most`` of the instances that are pending, those that came first before others."""
 
+    def pending_keys(self) -> list[str]:
+        """Where all instances that are pending are stored."""
+
     def backlog(self) -> Waiting:
         """How much is pending."""
 

@@ -16,7 +16,7 @@ from scp.index.index import Counts, Statistic, Waiting
 from scp.index.prepared import InstanceRows, held_instance
 from scp.index.record import as_instance
 from scp.index.rows import texts
-from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, STUDY
 from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
 from scp.model import Instance, Query
@@ -81,11 +81,16 @@ class SqlIndex:
         with self._read() as connection:
             return [as_instance(row) for row in connection.execute(reading.pending(most)).mappings()]
 
+    def pending_keys(self) -> list[str]:
+        """See :meth:`scp.index.index.Index.pending_keys`."""
+        with self._read() as connection:
+            return list(connection.execute(select(INSTANCE.c.key).where(PENDING)).scalars())
+
     def backlog(self) -> Waiting:
         """See :meth:`scp.index.index.Index.backlog`."""
         size = func.coalesce(func.sum(INSTANCE.c.stored_size), 0)
         with self._read() as connection:
-            row = connection.execute(select(func.count(), size).where(INSTANCE.c.pending)).one()
+            row = connection.execute(select(func.count(), size).where(PENDING)).one()
         return Waiting(int(row[0]), int(row[1]))
 
     def sync(self) -> None:

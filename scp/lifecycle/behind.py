@@ -27,7 +27,6 @@ _ROUNDS_BEFORE_FREEING = 8
 _RETRY_SECONDS = 5.0
 # Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
 _QUIET_SECONDS = 0.05
-_ALL = 10**9
 
 
 class Encoder:
@@ -113,9 +112,9 @@ class Encoder:
         """Free the segments of the landing log that hold nothing any more."""
         landing = self._archive.landing
         if landing is not None:
-            waiting = self._archive.index.pending(_ALL)
+            waiting = self._archive.index.pending_keys()
             self._archive.index.sync()
-            landing.free({segment_of(one.key) for one in waiting if is_landed(one.key)})
+            landing.free({segment_of(key) for key in waiting if is_landed(key)})
 
 
 def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scp.config import load
+from scp.lifecycle.recovery import recover
 from scp.node import open_archive
 
 from .conftest import NodeProcess, environment, journal, stored_files
@@ -280,7 +281,7 @@ def _after_restart(root: Path) -> list[bytes]:
     urls = {"ZSCP_STORAGE__URL": f"file://{data}/objects", "ZSCP_INDEX__URL": f"sqlite:///{data}/index.db"}
     archive = open_archive(load(None, urls))
     try:
-        archive.recover()
+        recover(archive)
         waiting = archive.index.pending(10)
         archive.swap([archive.encode(one) for one in waiting])
         held = list(archive.index.all())

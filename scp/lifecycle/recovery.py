@@ -1,0 +1,86 @@
+"""After a crash: what was made durable is found again, and recorded where the index lacks it.
+
+Nothing is scanned but what processes that died left in their own folders: the journal's entries, which are
+files in their places whose rows may be missing, and the records of the landing log, acknowledged or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scp.archive import Archive, check_uids
+from scp.errors import ObjectDamaged, ObjectMissing, UidMismatch
+from scp.model import Instance
+from scp.objects.store import siblings_prefix
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a start found of processes that died.
+
+    ``recorded`` objects; ``damaged`` files that cannot be read, as key and fault; and how many landed records
+    are ``unfinished``: not whole, or refused, so never acknowledged.
+    """
+
+    recorded: int = 0
+    damaged: tuple[str, ...] = ()
+    unfinished: int = 0
+
+
+def recover(archive: Archive) -> Recovered:
+    """Take up what processes that died left; safe beside those that live, and to stop and run again."""
+    found = Recovered()
+    for key in archive.store.recover():
+        _from_journal(archive, key, found)
+    for key in archive.landing.recover(archive.index.sync) if archive.landing is not None else ():
+        _from_log(archive, key, found)
+    if archive.backlog is not None:
+        archive.backlog.announce()
+    return found
+
+
+def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
+    """A file in its place: the newest of an instance is recorded, and all its others removed."""
+    try:
+        instance, facts = archive.read_back(key)
+    except ObjectDamaged as error:
+        found.damaged += (f"{key}: {error}",)
+        return
+    held = archive.index.held(instance.sop_instance_uid)
+    if held is None or held.received_at <= instance.received_at:
+        archive.index.record(instance, facts.attributes)
+        held = instance
+    archive.index.sync()
+    for left in archive.store.keys(siblings_prefix(key, instance.sop_instance_uid)):
+        if left != held.key:
+            archive.store.delete(left)
+    found.recorded += 1
+
+
+def _from_log(archive: Archive, key: str, found: Recovered) -> None:
+    """A record: recorded if it is whole and came after what is held; else it has moved on, or was refused."""
+    try:
+        instance, facts = archive.read_back(key)
+        check_uids(instance, facts)
+    except (ObjectDamaged, UidMismatch):
+        found.unfinished += 1
+        return
+    held = archive.index.held(instance.sop_instance_uid)
+    if held is not None and held.received_at >= instance.received_at:
+        return
+    if held is not None and not _gives_way(archive, held):
+        found.unfinished += 1
+        return
+    archive.record_landed(instance, facts, held.key if held else "")
+    found.recorded += 1
+
+
+def _gives_way(archive: Archive, held: Instance) -> bool:
+    """Whether another content would have been taken in the place of what is held."""
+    if archive.duplicates == "replace":
+        return True
+    try:
+        archive.verify(held)
+    except (ObjectMissing, ObjectDamaged):
+        return True
+    return False
