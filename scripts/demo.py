@@ -34,6 +34,7 @@ from scp.syntaxes import EXPLICIT
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
+STATS = [sys.executable, "-m", "scp", "stats"]
 # DCMTK waits 40 ms for nothing with every small object unless it is told not to (Nagle, delayed ACK).
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1", "PYTHONPATH": str(ROOT)}
 FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"  # Study Root
@@ -170,6 +171,16 @@ def get(port: int, uid: str, study: Study) -> Datasets:
     return received
 
 
+def settled(folder: Path) -> Any:
+    """What ``zscp stats`` counts once nothing waits to be encoded any more."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        counted = subprocess.check_output([*STATS, "--json"], cwd=folder, env=ENVIRONMENT)  # noqa: S603
+        total = json.loads(counted)
+        if not total["pending"]["instances"] or time.monotonic() > until:
+            return total
+
+
 def main() -> int:
     """Run the demonstration; the exit status."""
     studies = bundled()
@@ -185,10 +196,8 @@ def main() -> int:
         same = sum(back.get(instance) == dataset for instance, dataset in sent.items())
         console.print(f"C-GET of {uid}: {same} of {len(sent)} objects came back byte for byte.")
         sys.stdout.flush()
-        stats = [sys.executable, "-m", "scp", "stats"]
-        subprocess.run(stats, cwd=folder, env=ENVIRONMENT, check=True)  # noqa: S603
-        counted = subprocess.check_output([*stats, "--json"], cwd=folder, env=ENVIRONMENT)  # noqa: S603
-    total = json.loads(counted)
+        total = settled(folder)
+        subprocess.run(STATS, cwd=folder, env=ENVIRONMENT, check=True)  # noqa: S603
     received, stored = total["received_size"], total["stored_size"]
     saved = f"{100 - 100 * stored / received:.1f} % saved" if received else "nothing came"
     console.print(f"{received:,} bytes received, {stored:,} kept: {saved}.")
