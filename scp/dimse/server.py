@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count
 
 import structlog
+from pydicom import config as pydicom_config
 from pynetdicom import AE, _config, evt
 from pynetdicom.transport import AddressInformation
 
@@ -39,6 +40,9 @@ _ABORT_SECONDS = 5.0
 _numbers = count(1)
 # pynetdicom formats every message for its debug log even where nobody reads that.
 _config.LOG_HANDLER_LEVEL = "none"
+# pydicom checks each UID anew, and warns: of an association with 118 contexts that was 6 of 18 ms. What is
+# not sound is dealt with here, and warnings would be dropped, as they quote values (scp.telemetry).
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 
 
 class DimseServer:
