@@ -26,20 +26,28 @@ from scp.errors import (
     NotReproduced,
     ObjectDamaged,
     ObjectMissing,
-    UidMismatch,
     UnidentifiedDataset,
 )
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
-from scp.keeping import StoredForm, as_received, keep
+from scp.keeping import as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, object_key
+from scp.objects.store import ObjectStore
 from scp.policy.rules import choose
 from scp.spool import Buffer, sha256
-from scp.stored import facts_of_stored, instance_of, provenance_of, received_from
+from scp.stored import (
+    check_uids,
+    facts_of_stored,
+    instance_of,
+    instance_of_form,
+    key_of,
+    provenance_of,
+    received_from,
+    waiting,
+)
 from scp.syntaxes import lookup
 
 Duplicates = Literal["replace", "keep", "reject"]
@@ -149,7 +157,7 @@ class Archive:
             if rule is not None and not rule.waits:
                 landing.withdraw(key)
                 return self._settle(received, facts)
-            instance = _waiting(instance_of(key, size, "", file, facts), rule)
+            instance = waiting(instance_of(key, size, "", file, facts), rule)
             attributes = chosen(facts.attributes, KEYWORDS)
             landing.sync(key)
             held = self.index.add(instance, attributes)
@@ -195,15 +203,15 @@ class Archive:
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         file = as_received(received)
         head = part10.head(file)
-        key = _key_of(received, facts, "received", wrapped=False)
+        key = key_of(received, facts, "received", wrapped=False)
         self.store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
-        return self._commit(_waiting(instance_of(key, size, "", file, facts), rule), facts)
+        return self._commit(waiting(instance_of(key, size, "", file, facts), rule), facts)
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
         form = keep(received, facts, rule)
-        instance = _instance_of(received, facts, form)
+        instance = instance_of_form(received, facts, form)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
@@ -253,7 +261,7 @@ class Archive:
         form = keep(received, facts, choose(self.policy, facts))
         if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
             return Change(instance, replace(instance, pending=False))  # no gain: it stays as it is
-        return Change(instance, _instance_of(received, facts, form), form.data)
+        return Change(instance, instance_of_form(received, facts, form), form.data)
 
     def swap(self, changes: list[Change]) -> None:
         """Put new stored forms in the place of old ones.
@@ -291,11 +299,11 @@ class Archive:
         if is_landed(key):
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
-            return _waiting(instance_of(key, len(data), "", file, facts), rule), facts
+            return waiting(instance_of(key, len(data), "", file, facts), rule), facts
         instance = instance_of(key, len(data), sha256(data), file, facts)
         if known.rule:
             return instance, facts
-        return _waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
+        return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
 
     def keys(self) -> Iterator[str]:
         """The keys of all stored files; of an object that is about to move on, both."""
@@ -396,34 +404,3 @@ class Archive:
     def facts(self, instance: Instance) -> Facts:
         """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
         return facts_of_stored(self._read(instance)[1])
-
-
-def _waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
-    return replace(instance, pending=True, rule=rule.name if rule else "")
-
-
-def _instance_of(received: Received, facts: Facts, form: StoredForm) -> Instance:
-    """The index row of a form that is about to be stored."""
-    key = _key_of(received, facts, form.provenance.form, form.wrapped)
-    uids = (received.sop_class_uid, received.sop_instance_uid)
-    file = Part10(*uids, form.encoded.transfer_syntax, b"", form.provenance)
-    return instance_of(key, len(form.data), form.sha256, file, facts)
-
-
-def _key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
-    study = facts.attributes.get("StudyInstanceUID", "")
-    return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
-
-
-def check_uids(commanded: Received | Instance, facts: Facts) -> None:
-    """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing.
-
-    Raises UidMismatch.
-    """
-    for keyword, uid in (
-        ("SOPClassUID", commanded.sop_class_uid),
-        ("SOPInstanceUID", commanded.sop_instance_uid),
-    ):
-        found = facts.attributes.get(keyword, "")
-        if found and found != uid:
-            raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")

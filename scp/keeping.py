@@ -49,16 +49,7 @@ def as_received(received: Received) -> Part10:
 
     It is written before anything else is known of the object: neither the rule, nor whether it is readable.
     """
-    known = Provenance(
-        transfer_syntax=received.transfer_syntax,
-        sha256=received.sha256,
-        size=len(received.dataset),
-        received_at=received.received_at,
-        calling_aet=received.calling_aet,
-        called_aet=received.called_aet,
-        rule="",
-        form="received",
-    )
+    known = replace(_provenance(received), form="received")
     uids = (received.sop_class_uid, received.sop_instance_uid)
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
 
@@ -71,7 +62,8 @@ def keep(received: Received, facts: Facts, rule: PolicyRule | None) -> StoredFor
     """
     stage = rule.settled if rule else _AS_RECEIVED
     parts = _parts(received) if facts.readable else None
-    asked = _Candidates(received, parts, _provenance(received, facts, rule.name if rule else ""), stage)
+    known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
+    asked = _Candidates(received, parts, known, stage)
     best: StoredForm | None = None
     for found in asked.try_forms(stage.forms):
         best = found if best is None or len(found.data) < len(best.data) else best
@@ -92,7 +84,7 @@ def _parts(received: Received) -> SplitDataset | None:
         return None
 
 
-def _provenance(received: Received, facts: Facts, rule: str) -> Provenance:
+def _provenance(received: Received, rule: str = "", readable: bool = True, fault: str = "") -> Provenance:
     return Provenance(
         transfer_syntax=received.transfer_syntax,
         sha256=received.sha256,
@@ -102,8 +94,8 @@ def _provenance(received: Received, facts: Facts, rule: str) -> Provenance:
         called_aet=received.called_aet,
         rule=rule,
         form="",
-        readable=facts.readable,
-        fault=facts.fault,
+        readable=readable,
+        fault=fault,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from scp.config import PolicyRule
 from scp.encoding.facts import survey
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
-from scp.errors import CodecError, ObjectDamaged
+from scp.errors import CodecError, ObjectDamaged, UidMismatch
+from scp.keeping import StoredForm
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
+from scp.objects.store import object_key
 from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
@@ -99,3 +102,36 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         rule=known.rule,
         readable=facts.readable,
     )
+
+
+def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
+    """An instance whose form by ``rule`` is yet to be made."""
+    return replace(instance, pending=True, rule=rule.name if rule else "")
+
+
+def instance_of_form(received: Received, facts: Facts, form: StoredForm) -> Instance:
+    """The index row of a form that is about to be stored."""
+    key = key_of(received, facts, form.provenance.form, form.wrapped)
+    uids = (received.sop_class_uid, received.sop_instance_uid)
+    file = Part10(*uids, form.encoded.transfer_syntax, b"", form.provenance)
+    return instance_of(key, len(form.data), form.sha256, file, facts)
+
+
+def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
+    """Where a form of a received object is stored."""
+    study = facts.attributes.get("StudyInstanceUID", "")
+    return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
+
+
+def check_uids(commanded: Received | Instance, facts: Facts) -> None:
+    """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing.
+
+    Raises UidMismatch.
+    """
+    for keyword, uid in (
+        ("SOPClassUID", commanded.sop_class_uid),
+        ("SOPInstanceUID", commanded.sop_instance_uid),
+    ):
+        found = facts.attributes.get(keyword, "")
+        if found and found != uid:
+            raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")

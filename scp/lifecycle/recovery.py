@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scp.archive import Archive, check_uids
+from scp.archive import Archive
 from scp.errors import ObjectDamaged, ObjectMissing, UidMismatch
 from scp.model import Instance
 from scp.objects.store import siblings_prefix
+from scp.stored import check_uids
 
 
 @dataclass(slots=True)
