@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from bench.results import Key, Summary
 
-WIDTH, LABEL, BAR, GAP, HEAD = 900, 250, 18, 4, 30
+WIDTH, LABEL, BAR, GAP, HEAD = 960, 310, 18, 4, 30
 OWN, OTHER = "#0b6e99", "#b8bec4"
 PAGE = "background:#fff"  # viewers with a dark page would hide the text
 
