@@ -9,6 +9,7 @@ import json
 import subprocess
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ HTJ2K: Toml = {"name": "all", "stages": [{"form": "htj2k"}]}
 
 
 @dataclass(frozen=True)
-class Receiver:
+class Receiver(ABC):
     """A row of the table: which program, and with what configuration."""
 
     name: str
@@ -69,13 +70,13 @@ class Running:
     def data(self) -> Path:
         return self.folder / "data"
 
+    @abstractmethod
     def prepare(self) -> list[str]:
         """Write the configuration; returns the command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self) -> int:
         """How many objects it holds."""
-        raise NotImplementedError
 
     def pending(self) -> int:
         """How many objects wait for work in the background."""
