@@ -228,6 +228,22 @@ def test_poll_takes_what_is_there_and_waits_for_nothing(pair: tuple[UpperLayer, 
     assert [message.number("CommandField") for message in found] == [0x0FFF, 0x0030, 0x0001]
 
 
+@pytest.mark.parametrize(("end", "how"), [(ABORT, "aborted"), (RELEASE_RQ, "released"), (b"", "lost")])
+def test_poll_gives_what_came_before_the_end(
+    pair: tuple[UpperLayer, socket.socket], end: bytes, how: str
+) -> None:
+    layer, peer = pair
+    peer.sendall(whole(ECHO) * 3 + end)
+    hang_up(peer)
+    found = layer.poll()
+    while len(found) < 3:
+        found += layer.poll()
+    for ask in (layer.poll, layer.receive):
+        with pytest.raises(Ended) as ended:
+            ask()
+        assert ended.value.how == how
+
+
 def _answer(peer: socket.socket) -> bytes:
     data = b""
     with suppress(OSError):

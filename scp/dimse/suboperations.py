@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import structlog
 from pydicom.dataset import Dataset
@@ -70,6 +71,8 @@ class Suboperations:
                 self._settle(carrier, 0)
         except Ended as ended:
             carrier.ended = ended
+            with suppress(Ended):  # what was answered before it broke is no failure
+                self._settle(carrier, len(carrier.flying))
             self.fail_all(list(carrier.flying.values()), _ASSOCIATION_ENDED)
             carrier.flying.clear()
         finally:

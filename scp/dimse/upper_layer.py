@@ -70,10 +70,12 @@ class UpperLayer:
         self._assembly = Assembly(self._ready.append)
         self._sending = threading.Lock()
         self._release_asked = False
+        self._over: Ended | None = None
 
     def receive(self, seconds: float | None = None) -> Message:
         """The next message. Raises Ended."""
         seconds = self._idle if seconds is None else seconds
+        self._raise_if_over()
         mark, count = time.monotonic(), 0
         while not self._ready:
             count += self._take_pdu(seconds)
@@ -84,13 +86,25 @@ class UpperLayer:
         return self._ready.popleft()
 
     def poll(self) -> list[Message]:
-        """Messages that are there already, without waiting for one. Raises Ended."""
-        while len(self._ready) < _MOST_POLLED and (self._has_pdu() or self._read_now()):
-            if self._has_pdu():
-                self._take_pdu(self._idle)
+        """Messages that are there already, without waiting for one.
+
+        Raises Ended, after what came before the end was returned.
+        """
+        self._raise_if_over()
+        try:
+            while len(self._ready) < _MOST_POLLED and (self._has_pdu() or self._read_now()):
+                if self._has_pdu():
+                    self._take_pdu(self._idle)
+        except Ended as ended:
+            self._over = ended
+            self._raise_if_over()
         found = list(self._ready)
         self._ready.clear()
         return found
+
+    def _raise_if_over(self) -> None:
+        if self._over is not None and not self._ready:
+            raise self._over
 
     def more_waits(self) -> bool:
         """Whether something of another message has come already. Raises Ended."""

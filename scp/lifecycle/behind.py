@@ -57,10 +57,15 @@ class Encoder:
                 self._work()
             except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
                 structlog.get_logger("zscp").error("encoding waits", exc_info=error)
-                self._bell.wait(_RETRY_SECONDS)
+                self._wait_for_bell(_RETRY_SECONDS)
             else:
-                self._bell.wait()
+                self._wait_for_bell()
         self._pool.shutdown()
+
+    def _wait_for_bell(self, seconds: float | None = None) -> None:
+        """Wait, unless told to stop: the ring that said so may have been taken for an object's."""
+        if not self._stopped.is_set():
+            self._bell.wait(seconds)
 
     def _work(self) -> None:
         """Encode until nothing is pending, or it is to stop. Raises OutOfResources."""

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from scp.archive import Change
+from scp.doorbell import Doorbell
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.errors import CannotEncode
@@ -86,6 +87,25 @@ def _back(node: RunningNode, syntax: str = EXPLICIT) -> list[bytes]:
         done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
         assert done.final.status == 0
     return [one.data for one in done.objects]
+
+
+def test_told_to_stop_while_it_looks_for_quiet(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ring that says so may be taken for that of an object: it ends all the same."""
+    bell = Doorbell()
+    encoder = Encoder(node.archive, bell)
+    look, stopped = bell.wait, []
+
+    def told_meanwhile(seconds: float | None = None) -> bool:
+        if seconds == 0 and not stopped:
+            stopped.append(encoder.stop())
+        return look(5 if seconds is None else seconds)
+
+    monkeypatch.setattr(bell, "wait", told_meanwhile)
+    thread = threading.Thread(target=encoder.run)
+    thread.start()
+    thread.join(3)
+    assert stopped
+    assert not thread.is_alive()
 
 
 def test_acknowledged_as_it_came_it_is_there_at_once(held: Held, node: RunningNode) -> None:
