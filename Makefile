@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check demo bench clean
+.PHONY: help conformance setup run test check demo bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ check: setup ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+conformance: setup ## write the tables of docs/conformance.md from those of the code
+	$(BIN)/python scripts/conformance.py
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py

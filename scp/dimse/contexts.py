@@ -1,6 +1,6 @@
 """SOP classes and transfer syntaxes that are accepted, as tables, and the order of preference among them.
 
-README's conformance table says the same in words.
+docs/conformance.md shows them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pynetdicom.service_class import (
     ServiceClass,
     StorageServiceClass,
 )
-from pynetdicom.sop_class import uid_to_service_class
+from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES, uid_to_service_class
 
 from scp import syntaxes
 from scp.syntaxes import BY_UID, Content, lookup
@@ -60,6 +60,11 @@ def is_storage(sop_class: str, unknown_too: bool) -> bool:
         return True
     standard = sop_class.startswith(_STANDARD_ROOT) and not sop_class.startswith(_STORAGE_ROOT)
     return unknown_too and service is ServiceClass and not standard
+
+
+def storage_classes() -> list[str]:
+    """The SOP classes that count as storage without being unknown, in the order of PS3.4 B.5 and GG.3."""
+    return [*_STORAGE_CLASSES.values(), *_NON_PATIENT_OBJECT_CLASSES.values()]
 
 
 def supported(

@@ -20,7 +20,7 @@ UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNABLE_TO_PROCESS = 0xC000
 
-_TABLE: tuple[tuple[type[Exception], int], ...] = (
+TABLE: tuple[tuple[type[Exception], int], ...] = (
     (OutOfResources, 0xA700),
     (DestinationUnknown, 0xA801),
     (UidMismatch, 0xA900),
@@ -29,13 +29,22 @@ _TABLE: tuple[tuple[type[Exception], int], ...] = (
     (UnidentifiedDataset, 0xC001),
     (Exception, UNABLE_TO_PROCESS),
 )
+# Those that no error stands for, in words.
+MEANINGS: tuple[tuple[int, str], ...] = (
+    (SUCCESS, "Done."),
+    (PENDING, "A match, or sub-operations go on."),
+    (PENDING_UNSUPPORTED_KEYS, "A match; a key was asked for that is not held."),
+    (CANCELLED, "Ended by C-CANCEL."),
+    (WARNING_SUBOPERATIONS, "Sub-operations are complete, and some failed or warned."),
+    (UNABLE_SUBOPERATIONS, "No sub-operation succeeded."),
+)
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
 
 
 def status_of(error: Exception) -> int:
     """The status that answers an error."""
-    return next(status for kind, status in _TABLE if isinstance(error, kind))
+    return next(status for kind, status in TABLE if isinstance(error, kind))
 
 
 def comment_of(text: str) -> str:

@@ -34,6 +34,12 @@ class Encoded:
         return codec_named(self.form) is not None
 
 
+def target_of(form: str) -> str:
+    """The transfer syntax that a form writes; empty for one that keeps the received one, or is none."""
+    codec = codec_named(form)
+    return codec.writes if codec else {"native": EXPLICIT, "deflate": DEFLATED}.get(form, "")
+
+
 def encoded(form: str, received: Received, parts: SplitDataset | None, effort: int = 0) -> Encoded:
     """``received`` in the named form; ``parts`` is what it splits into, None if unreadable.
 
@@ -41,8 +47,7 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
     """
     if form in ("received", "zstd"):
         return _as_received(form, received, parts)
-    codec = codec_named(form)
-    target = codec.writes if codec else {"native": EXPLICIT, "deflate": DEFLATED}.get(form, "")
+    codec, target = codec_named(form), target_of(form)
     if not target:
         raise CannotEncode("not available in this version")
     if target == received.transfer_syntax:

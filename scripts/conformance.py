@@ -1,0 +1,183 @@
+"""The tables of docs/conformance.md, made from the tables that the code runs by.
+
+``python scripts/conformance.py`` writes them anew, ``--check`` only tells, by exit status 1, that one is not
+as the code says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.uid import UID
+
+from scp.config import Settings
+from scp.config_values import FORMS
+from scp.dimse import contexts, status
+from scp.encoding.codecs.table import decoder_of
+from scp.encoding.forms import target_of
+from scp.encoding.transcode import ways_out
+from scp.index.attributes import COMPUTED, HELD_BY_LEVEL, Attribute
+from scp.model import Wishes
+from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, Content
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "conformance.md"
+_SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_LEVELS = {"PATIENT": "Patient", "STUDY": "Study", "SERIES": "Series", "IMAGE": "Composite object instance"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Update the document, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if it is stale")
+    options = parser.parse_args(arguments)
+    before = DOCUMENT.read_text(encoding="utf-8")
+    after = renewed(before)
+    if options.check:
+        if before != after:
+            sys.stderr.write(f"{DOCUMENT.name} is not what the code says: run `make conformance`\n")
+        return int(before != after)
+    DOCUMENT.write_text(after, encoding="utf-8")
+    return 0
+
+
+def renewed(text: str) -> str:
+    """The document with all its tables as the code has them now. Raises KeyError for one that has none."""
+    return _SECTION.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+
+
+def _services() -> str:
+    rows = [("Verification", contexts.VERIFICATION, "yes, as `zscp echo`", "yes")]
+    for model, service in ((contexts.FIND, "FIND"), (contexts.MOVE, "MOVE"), (contexts.GET, "GET")):
+        rows += [
+            (f"{root.title()} Root Query/Retrieve Information Model – {service}", uid, "no", "yes")
+            for uid, root in model.items()
+        ]
+    return _table(("SOP class", "UID", "SCU", "SCP"), rows)
+
+
+def _storage() -> str:
+    rows = [(UID(uid).name, uid, "C-MOVE, C-GET", "yes") for uid in contexts.storage_classes()]
+    return _table(("SOP class", "UID", "SCU", "SCP"), rows)
+
+
+def _transfer_syntaxes() -> str:
+    rows = []
+    made = ways_out("", "", BY_UID, Wishes())
+    for place, uid in enumerate(contexts.STORAGE_SYNTAXES, 1):
+        row = BY_UID[uid]
+        decoded = row.content is Content.NATIVE or uid == ENCAPSULATED_UNCOMPRESSED or decoder_of(uid)
+        rows.append(
+            (
+                str(place),
+                UID(uid).name,
+                uid,
+                row.content.value,
+                "yes" if decoded else "no",
+                ", ".join(f"`{form}`" for form in FORMS if target_of(form) == uid) or "as received",
+                "yes" if uid in made else "as stored only",
+            )
+        )
+    head = (
+        "order",
+        "transfer syntax",
+        "UID",
+        "pixel data",
+        "decoded",
+        "at rest by form",
+        "made on the way out",
+    )
+    return _table(head, rows)
+
+
+def _identifiers() -> str:
+    return _table(
+        ("order", "transfer syntax", "UID"),
+        [(str(n), UID(uid).name, uid) for n, uid in enumerate(contexts.COMMAND_SYNTAXES, 1)],
+    )
+
+
+def _query_keys() -> str:
+    rows = []
+    for level, held in HELD_BY_LEVEL.items():
+        rows += [(*_named(row.keyword), row.vr, _LEVELS[level], _matching(row)) for row in held]
+        rows += [
+            (
+                *_named(row.keyword),
+                "",
+                _LEVELS[level],
+                "list, single value" if row.gathers else "none",
+            )
+            for row in COMPUTED
+            if row.level == level
+        ]
+    return _table(("attribute", "tag", "VR", "level", "matching"), rows)
+
+
+def _named(keyword: str) -> tuple[str, str]:
+    tag = tag_for_keyword(keyword) or 0
+    return dictionary_description(tag), f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def _matching(row: Attribute) -> str:
+    kinds = {"UI": "list of UID", "DA": "range", "TM": "range", "DT": "range"}
+    numeric = "single value" if row.vr in ("US", "IS", "DS") else "wildcard"
+    return kinds.get(row.vr, numeric) + (", each value by itself" if row.several else "")
+
+
+def _statuses() -> str:
+    rows = [(f"0x{code:04X}", when) for code, when in status.MEANINGS]
+    rows += [(f"0x{code:04X}", _first_line(kind)) for kind, code in status.TABLE]
+    return _table(("status", "when"), sorted(rows))
+
+
+def _first_line(kind: type[Exception]) -> str:
+    if kind is Exception:
+        return "Anything else; the log has it."
+    return (kind.__doc__ or "").split("\n")[0]
+
+
+def _limits() -> str:
+    settings = Settings()
+    limits = settings.limits
+    return _table(
+        ("what", "value", "configured by"),
+        [
+            ("AE title", settings.node.aet, "`node.aet`"),
+            ("TCP port", str(settings.node.port), "`node.port`"),
+            ("Implementation Class UID", IMPLEMENTATION_CLASS_UID, ""),
+            ("Implementation Version Name", IMPLEMENTATION_VERSION, ""),
+            ("Maximum PDU length announced", f"{limits.pdu_bytes} bytes", "`limits.pdu_bytes`"),
+            ("Simultaneous associations accepted", str(limits.associations), "`limits.associations`"),
+            ("Associations opened for one C-MOVE", "1", "`peer.associations`"),
+            ("Outstanding asynchronous operations", str(limits.operations), "`limits.operations`"),
+            ("Time for a negotiation (ARTIM)", f"{limits.acse_seconds:g} s", "`limits.acse_seconds`"),
+            ("Time for an answer", f"{limits.dimse_seconds:g} s", "`limits.dimse_seconds`"),
+            ("Idle time of an association", f"{limits.idle_seconds:g} s", "`limits.idle_seconds`"),
+            ("Time to connect to a peer", f"{limits.connect_seconds:g} s", "`limits.connect_seconds`"),
+        ],
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "services": _services,
+    "storage": _storage,
+    "transfer-syntaxes": _transfer_syntaxes,
+    "identifiers": _identifiers,
+    "query-keys": _query_keys,
+    "statuses": _statuses,
+    "limits": _limits,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
