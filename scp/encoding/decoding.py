@@ -11,7 +11,7 @@ from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import Fragments, frames_within
 from scp.encoding.headers import Header
-from scp.encoding.pixels import PixelFormat, native_bytes
+from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
 from scp.errors import CannotDecode, CannotEncode, CodecError
@@ -47,8 +47,8 @@ def decoding(
         raise CannotDecode(str(error)) from error
     value = parts.pixel.held()
     frames = frames_within(value, form.frames)
-    vr, planar = ("OB" if form.bits_allocated == 8 else "OW"), 0
-    tail = b"\0" * (form.frame_size * form.frames % 2)
+    vr, planar = ("OB" if form.bits_allocated <= 8 else "OW"), 0
+    tail = b"\0" * (form.size % 2)
     if restoration is not None:
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
         header = _restored_header(stored.data, restoration)
@@ -71,8 +71,8 @@ def native(
 
 
 def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
-    size = form.frame_size * form.frames + len(tail)
-    pieces: Iterator[Buffer] = chain(frames, [tail] if tail else [])
+    size = form.size + len(tail)
+    pieces: Iterator[Buffer] = chain(without_gaps(frames, form), [tail] if tail else [])
     return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
 
 
@@ -116,7 +116,7 @@ def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:
     JPEG 2000's colour transforms belong to the codestream and are undone with it; JPEG decoders here
     give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show.
     """
-    jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit")
+    jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGXLJPEGRecompression")
     if photometric in ("YBR_RCT", "YBR_ICT") or (jpeg and photometric.startswith("YBR_")):
         return "RGB"
     return photometric

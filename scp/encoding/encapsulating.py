@@ -46,7 +46,7 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
 def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Iterator[bytes]:
     def encode(each: int) -> bytes:
         frame = frame_of(value, each, form)
-        if not unused_bits_are_empty(frame, form):
+        if not codec.keeps_all_bits and not unused_bits_are_empty(frame, form):
             raise CannotEncode("bits above Bits Stored are in use")
         return codec.encode(frame, form, effort)
 

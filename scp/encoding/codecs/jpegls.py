@@ -12,7 +12,7 @@ from scp.syntaxes import JPEGLS
 
 
 def _refuses(form: PixelFormat) -> str:
-    return refuse_unless(form, bits=(8, 16))
+    return refuse_unless(form, bits=(8, 16), samples=(1, 3, 4))
 
 
 def _encode(frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
@@ -34,5 +34,5 @@ JPEGLS_CODEC = Codec(
     encode=_encode,
     decode=_decode,
     photometric=same_photometric,
-    rank=3,
+    rank=4,
 )

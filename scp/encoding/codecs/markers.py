@@ -13,6 +13,7 @@ from scp.errors import CannotDecode
 
 _START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
 _MOST_TILES = 65535  # A.4.2: Isot has 16 bits
+JPEG_LOSSLESS_FRAME = 0xC3  # SOF3 (ITU-T T.81 B.1.1.3)
 _JPEG_LS_FRAME = 0xF7  # SOF55 (ITU-T T.87 C.1.1)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC stand among the SOF markers (ITU-T T.81 B.1.1.3)
 
