@@ -9,7 +9,7 @@ from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import Fragments, frames_within
+from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
 from scp.encoding.headers import Header
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
@@ -20,7 +20,6 @@ from scp.spool import Buffer
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
-_EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002)  # of the fragments that were: they mean nothing to others
 # Up to here, all frames are decoded before the first is given out: what fails then fails cleanly, and
 # the next way can be tried. It holds single images; a mammogram has 26 MB.
 _AT_ONCE = 32 << 20
@@ -51,7 +50,7 @@ def decoding(
     tail = b"\0" * (form.size % 2)
     if restoration is not None:
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
-        header = _restored_header(stored.data, restoration)
+        header = restored_header(stored.data, restoration)
     else:
         header = _native_header(stored, form, syntax)
     native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
@@ -96,13 +95,14 @@ def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:
     return (b"".join(frame)[: form.frame_size] for frame in frames)
 
 
-def _restored_header(stored: bytes, restoration: Restoration) -> bytes:
+def restored_header(stored: bytes, restoration: Restoration) -> bytes:
+    """The received header, in explicit VR little endian."""
     suffix = stored[len(stored) - restoration.suffix :]
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
 def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) -> bytes:
-    edits: dict[int, bytes | None] = dict.fromkeys((*_EXTENDED_OFFSETS, PIXEL_DATA))
+    edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3 and decoded_photometric(form.photometric, syntax) != form.photometric:
         edits[_PHOTOMETRIC] = b"RGB "
     if form.samples > 1 and form.planar:

@@ -149,7 +149,9 @@ def native_bytes(frame: Frame, form: PixelFormat, planar: int) -> bytes:
     if frame.nbytes != size:
         raise CannotDecode(f"a frame of {frame.nbytes} bytes where {size} are described")
     ordered = np.moveaxis(frame, -1, 0) if planar and form.samples > 1 else frame
-    return (np.packbits(ordered, bitorder="little") if form.bits_allocated == 1 else ordered).tobytes()
+    if form.bits_allocated == 1:
+        return np.packbits(ordered.astype("u1", copy=False), bitorder="little").tobytes()
+    return ordered.tobytes()
 
 
 def without_gaps(frames: Iterator[bytes], form: PixelFormat) -> Iterator[bytes]:

@@ -83,9 +83,7 @@ def _lengths(content: bytes) -> tuple[int, ...]:
     step, data = index_size + length_size, content[2:]
     if len(data) % step:
         raise CannotDecode("a TLM segment does not hold whole entries")
-    return tuple(
-        int.from_bytes(data[at + index_size : at + step], "big") for at in range(0, len(data), step)
-    )
+    return tuple(int.from_bytes(data[at + index_size : at + step], "big") for at in range(0, len(data), step))
 
 
 def part_lengths(codestream: bytes, begin: int) -> tuple[int, ...]:
