@@ -140,8 +140,8 @@ FRAMES = jpegs(replace(COLOUR, frames=3))
         ),
         object_of(GREY, [[padded(jpegs(GREY)[0])]], syntax=JPEG_EXTENDED),
     ],
-    ids="grey|empty table|frames|frames, empty table|wrong table|fragments|fragments, empty table|odd fragments"
-    "|padding|padding apart|empty fragment|extended table and trailer|extended".split("|"),
+    ids="grey|empty table|frames|frames, empty table|wrong table|fragments|fragments, empty table"
+    "|odd fragments|padding|padding apart|empty fragment|extended table and trailer|extended".split("|"),
 )
 def test_it_is_restored_to_the_byte(object_: Received) -> None:
     check(object_)
@@ -169,6 +169,21 @@ def test_however_it_is_cut(cuts: list[int], table: bytes | None, padding: bytes)
 )
 def test_the_kinds_of_jpeg(options: dict) -> None:
     check(object_of(COLOUR, [[padded(jpegs(COLOUR, **options)[0])]]))
+
+
+@pytest.mark.parametrize("option", ["+eb", "+ee", "+ep"])
+def test_baseline_extended_and_progressive_of_dcmtk(option: str, tmp_path: Path) -> None:
+    """Progressive codestreams have no transfer syntax any more, but come under the extended one's name."""
+    native, jpeg = tmp_path / "native", tmp_path / "jpeg"
+    plain = phantom(replace(GREY, frames=2))
+    native.write_bytes(
+        part10.pack(part10.Part10(plain.sop_class_uid, "1.2.3", EXPLICIT, plain.dataset, None))
+    )
+    subprocess.run(["dcmcjpeg", option, str(native), str(jpeg)], check=True, capture_output=True)
+    dataset = part10.unpack(jpeg.read_bytes()).dataset
+    sof = {"+eb": 0xC0, "+ee": 0xC1, "+ep": 0xC2}[option]
+    assert bytes([0xFF, sof, 0, 11, 8]) in bytes(dataset)
+    check(as_received(bytes(dataset), JPEG_BASELINE if option == "+eb" else JPEG_EXTENDED))
 
 
 def test_real_jpegs_are_restored_and_smaller() -> None:
