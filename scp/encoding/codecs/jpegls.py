@@ -17,7 +17,13 @@ def _refuses(form: PixelFormat) -> str:
 
 def _encode(frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
     # JPEG-LS knows no sign: two's complement is coded as it stands (PS3.5 8.2.3).
-    return bytes(imagecodecs.jpegls_encode(as_unsigned(frame)))
+    samples = as_unsigned(frame)
+    try:
+        return bytes(imagecodecs.jpegls_encode(samples))
+    except imagecodecs.JpeglsError:
+        # Noise grows by 3 to 17 %, for which imagecodecs' own buffer is too small: one frame of noise would
+        # refuse a whole object.
+        return bytes(imagecodecs.jpegls_encode(samples, out=bytearray(2 * samples.nbytes + 4096)))
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
