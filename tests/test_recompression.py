@@ -54,6 +54,7 @@ from scp.syntaxes import (
 
 GREY = Shape(rows=160, columns=176, bits_allocated=8, bits_stored=8)
 COLOUR = replace(GREY, samples=3, photometric="YBR_FULL_422")
+JPEGLS_NEAR = "1.2.840.10008.1.2.4.81"
 STAGE = Stage(forms=("jpegxl-recompression",))
 RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
 
@@ -233,6 +234,13 @@ def test_ways_out() -> None:
     assert first == [JPEG_BASELINE, EXPLICIT, HTJ2K]
     assert ways_out(JPEG_BASELINE, JPEG_BASELINE, [JPEGXL_RECOMPRESSION], Wishes()) == [JPEGXL_RECOMPRESSION]
     assert ways_out(HTJ2K, JPEG_BASELINE, accepted, Wishes()) == [HTJ2K, EXPLICIT]
+    wished = Wishes((HTJ2K,))
+    assert ways_out(JPEGXL_RECOMPRESSION, JPEG_BASELINE, accepted, wished) == [JPEG_BASELINE, HTJ2K, EXPLICIT]
+    thin = Wishes((HTJ2K, EXPLICIT), before_stored=True)
+    every = [*accepted, JPEGXL_RECOMPRESSION]
+    assert ways_out(JPEG_BASELINE, JPEG_BASELINE, every, thin)[:2] == [JPEGXL_RECOMPRESSION, JPEG_BASELINE]
+    assert ways_out(JPEG_BASELINE, JPEG_BASELINE, every, wished)[:2] == [JPEG_BASELINE, JPEGXL_RECOMPRESSION]
+    assert ways_out(JPEGLS_NEAR, JPEGLS_NEAR, [HTJ2K, JPEGLS_NEAR], thin) == [JPEGLS_NEAR, HTJ2K]
     assert JPEGXL_RECOMPRESSION not in ways_out(HTJ2K, EXPLICIT, [JPEGXL_RECOMPRESSION], Wishes())
 
 

@@ -25,16 +25,27 @@ def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes
     The stored one costs nothing, then come the peer's wishes (before it, if they say so), the received
     one where it is native or a recompressed JPEG, other native ones, encoders by their cost. Whether an
     object fits one of them shows only when it is tried.
+
+    What is lossy goes out as it is, or as the JPEG that it was, before any wish: decoded and encoded without
+    loss it would be several times larger.
     """
     encoders = [codec.writes for codec in sorted(CODECS, key=lambda codec: codec.rank) if codec.writes]
-    if stored in RECOMPRESSIBLE:
-        encoders.append(JPEGXL_RECOMPRESSION)
-    restorable = stored == JPEGXL_RECOMPRESSION and received in RECOMPRESSIBLE
-    natives = [received] if received in _NATIVE_ORDER or restorable else []
+    natives = [received] if received in _NATIVE_ORDER else []
     first = [*wishes.preferred, stored] if wishes.before_stored else [stored, *wishes.preferred]
+    if lookup(stored).content is Content.EITHER:
+        first = [*_of_lossy(stored, received, wishes), *wishes.preferred]
     allowed = set(accepted)
     order = dict.fromkeys(chain(first, natives, _NATIVE_ORDER, encoders))
     return [syntax for syntax in order if syntax in allowed]
+
+
+def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
+    """What carries the very codestream of a lossy object; the smaller first where the line is thin."""
+    if stored in RECOMPRESSIBLE:
+        both = [stored, JPEGXL_RECOMPRESSION]
+        return both[::-1] if wishes.before_stored else both
+    restorable = stored == JPEGXL_RECOMPRESSION and received in RECOMPRESSIBLE
+    return [stored, received] if restorable else [stored]
 
 
 def transcoding(
