@@ -1,230 +1,157 @@
-"""How small and how fast each codec is on an admin's own objects.
-
-All candidates see the same objects: one that a codec does not take counts with what the zstd form makes of
-it, as zscp would keep it. A first version of the table that chose zscp's defaults gave a slow codec fewer
-frames, and was wrong by 6 points.
-
-Speeds are those of one core, by the thread's own CPU time: what else the machine does disturbs them little.
-"""
+"""Codecs compared on an admin's own objects: look, choose, measure, propose."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from pathlib import Path
 
-import numpy as np
+from scp.errors import ZscpError
+from scp.lifecycle.candidates import Candidate, candidates
+from scp.lifecycle.measuring import Measured, Row, measure, row
+from scp.lifecycle.progress import Progress
+from scp.lifecycle.proposal import Evidence, Proposal, propose
+from scp.lifecycle.sampling import Group, Seen, grouped, load, look
+from scp.lifecycle.trained import Trained, train
+from scp.lifecycle.transfer import files_below
 
-from scp.encoding.dataset import PixelElement, SplitDataset, join
-from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import encapsulate
-from scp.encoding.pixels import Frame, PixelFormat
-from scp.encoding.streams import gathered
-from scp.errors import CannotEncode
-from scp.lifecycle.candidates import ByteCandidate, Candidate, ImageCandidate
-from scp.lifecycle.sampling import Sample
-from scp.model import Restoration
-from scp.objects import part10
-from scp.objects.part10 import Part10
-from scp.spool import Buffer
-from scp.syntaxes import HTJ2K, lookup
+# A dictionary is for headers: it is tried where they are this part of a group's bytes, or more.
+_HEADERS = 0.05
 
-# As in scp.keeping: a zstd frame around a codestream has to save this part of the file, and from this
-# share of header on it is made thoroughly (a test compares the sizes with what is kept).
-_WORTHWHILE, _MOSTLY_HEADER, _LEVEL = 0.01, 0.1, 3
-# What is quick is done again, and the best time counts: the first pays for cold memory.
-_ENOUGH_SECONDS, _MOST_TIMES = 0.02, 3
-
-T = TypeVar("T")
+Told = Callable[[str, str], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One object in one candidate. Sizes in bytes, times in seconds of one core.
+class Wanted:
+    """What was asked: ``sample`` objects and about ``most`` bytes a group, ``link`` in Mbit/s."""
 
-    ``raw`` is the uncompressed dataset, ``line`` what a peer is sent, ``disk`` the file that is kept.
-    ``outcome`` is ``lossless``, ``lossy``, ``refused`` (sizes are the fallback's, times nothing) or
-    ``wrong`` (it did not come back), with the reason. ``max_error`` and ``square_error`` (the sum over
-    ``samples``) are in the samples' own unit, ``peak`` is the largest value of Bits Stored.
+    by: str = "modality"
+    sample: int = 32
+    most: int = 16_000_000
+    link: float = 5.0
+    lossy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One group compared: ``measured`` objects of ``raw`` bytes uncompressed, ``headers`` of them no pixels.
+
+    ``cut`` counts the multi-frame objects of which only some frames were measured.
     """
 
+    group: Group
+    rows: tuple[Row, ...]
+    measured: int
     raw: int
-    line: int
-    disk: int
-    outcome: str
-    reason: str = ""
-    encode: float = 0.0
-    decode: float = 0.0
-    max_error: int = 0
-    square_error: float = 0.0
-    samples: int = 0
-    peak: int = 0
+    headers: int
+    cut: int
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A candidate over all objects of a group: ``line`` and ``disk`` in % of raw, speeds in MB/s of raw.
+class Advice:
+    """All that ``zscp advise`` found. ``failed`` could not be read; ``skipped`` is no DICOM."""
 
-    ``taken`` of ``objects`` were coded by it, the others by zstd in its stead. ``verdict`` is ``lossless``,
-    ``lossy``, ``wrong``, or ``refused`` where it took none: then there are no figures. ``psnr`` is in dB.
-    ``study_seconds`` is how long a study takes on the line that was asked for.
+    wanted: Wanted
+    tables: tuple[Table, ...]
+    proposal: Proposal | None
+    files: int
+    failed: tuple[Seen, ...]
+    skipped: tuple[Seen, ...]
+    lossy: tuple[Seen, ...]
+
+
+def advise(paths: Sequence[Path], wanted: Wanted, told: Told) -> Advice:
+    """Compare all candidates on a sample of the files below ``paths``.
+
+    ``told`` opens a progress for what is done and its unit. Never raises for what a file holds.
     """
+    seen = _looked_at(list(files_below(paths)), told)
+    compared = candidates(wanted.lossy)
+    groups = grouped(seen, paths, wanted.by, wanted.sample, wanted.most)
+    failed = [one for one in seen if one.outcome == "failed"]
+    tables: list[Table] = []
+    evidence: list[Evidence] = []
+    with told("measuring", "objects") as progress:
+        progress.total(sum(len(group.chosen) for group in groups))
+        for group in groups:
+            objects = _measured(group, compared, progress, failed)
+            if objects:
+                tables.append(_table(group, compared, objects, wanted.link))
+                evidence += (Evidence(one.seen.modality, one.found) for one in objects)
+    return Advice(
+        wanted,
+        tuple(tables),
+        propose(compared, evidence) if evidence else None,
+        len(seen),
+        tuple(failed),
+        tuple(one for one in seen if one.outcome == "skipped"),
+        tuple(one for one in seen if one.outcome == "lossy"),
+    )
 
-    candidate: Candidate
-    objects: int
-    taken: int
-    verdict: str
-    reason: str
-    line: float = 0.0
-    disk: float = 0.0
-    encode: float = 0.0
-    decode: float = 0.0
-    study_seconds: float = 0.0
-    max_error: int = 0
-    psnr: float = 0.0
+
+def _looked_at(files: Sequence[Path], told: Told) -> list[Seen]:
+    seen = []
+    with told("looking", "files") as progress:
+        progress.total(len(files))
+        for one in look(files):
+            seen.append(one)
+            progress.advance()
+    return seen
 
 
-def measure(sample: Sample, compared: Sequence[Candidate]) -> Iterator[Measured]:
-    """One object in each candidate, in their order."""
-    fallback = Measured(sample.raw, sample.raw, len(part10.wrap(sample.file, _LEVEL)), "refused")
-    for candidate in compared:
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """One object that was measured; its pixels are gone by now."""
+
+    seen: Seen
+    raw: int
+    headers: int
+    cut: bool
+    found: tuple[Measured, ...]
+
+
+def _measured(
+    group: Group, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
+) -> list[_Object]:
+    """What can be read of those chosen; what cannot joins ``failed``."""
+    objects = []
+    dictionary = _trained(group)
+    for one in group.chosen:
         try:
-            yield _one(sample, candidate)
-        except CannotEncode as error:
-            yield replace(fallback, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - each library has its own kinds; one must not end the rest
-            yield replace(fallback, reason=f"{type(error).__name__}: {error}")
+            sample = load(one)
+        except (ZscpError, OSError) as error:
+            failed.append(replace(one, outcome="failed", reason=str(error)))
+        else:
+            found = tuple(measure(sample, compared, dictionary))
+            objects.append(_Object(one, sample.raw, sample.header_bytes, sample.cut, found))
+        progress.advance()
+    return objects
 
 
-def _one(sample: Sample, candidate: Candidate) -> Measured:
-    if isinstance(candidate, ImageCandidate):
-        return _image(sample, candidate)
-    assert isinstance(candidate, ByteCandidate)  # noqa: S101
-    return _bytes(sample, candidate)
+def _trained(group: Group) -> Trained | None:
+    """A dictionary of the headers of objects that are not measured, where headers matter."""
+    headers, size = [], 0
+    for one in group.others:
+        try:
+            sample = load(one)
+        except (ZscpError, OSError):
+            continue  # told of where it is chosen; a dictionary does without
+        headers.append(sample.header)
+        size += sample.raw
+    return train(headers) if sum(map(len, headers)) >= _HEADERS * size else None
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What ``work`` gives, and the seconds of CPU that this thread spent on it: the least of some times."""
-    best, spent, times = math.inf, 0.0, 0
-    while True:
-        begun = time.thread_time()
-        result = work()
-        took = time.thread_time() - begun
-        best, spent, times = min(best, took), spent + took, times + 1
-        if spent >= _ENOUGH_SECONDS or times >= _MOST_TIMES:
-            return result, best
-
-
-def _bytes(sample: Sample, candidate: ByteCandidate) -> Measured:
-    source = bytes(sample.dataset if candidate.dataset_only else sample.file)
-    coded, encode = _timed(lambda: candidate.encode(source))
-    back, decode = _timed(lambda: candidate.decode(coded))
-    head = len(sample.file) - len(source)
-    line = len(coded) if candidate.on_line else sample.raw
-    verdict = "lossless" if back == source else "wrong"
-    reason = "" if verdict == "lossless" else "other bytes came back"
-    return Measured(sample.raw, line, head + len(coded), verdict, reason, encode, decode)
-
-
-def _image(sample: Sample, candidate: ImageCandidate) -> Measured:
-    form = sample.form
-    if form is None or not sample.frames:
-        raise CannotEncode(sample.reason)
-    if reason := candidate.refuses(form):
-        raise CannotEncode(reason)
-    streams, encode = _timed(lambda: [candidate.encode(frame, form) for frame in sample.frames])
-    frames, decode = _timed(lambda: [candidate.decode(stream, form) for stream in streams])
-    line, disk, wrap, unwrap = _kept(sample, candidate, form, streams)
-    found = Measured(sample.raw, line, disk, "lossless", "", encode + wrap, decode + unwrap)
-    if candidate.lossy:
-        return _with_error(found, sample.frames, frames, form)
-    if all(map(_same, sample.frames, frames)):
-        return found
-    return replace(found, outcome="wrong", reason="other samples came back")
-
-
-def _same(one: Frame, other: Frame) -> bool:
-    return one.dtype == other.dtype and np.array_equal(one, other)
-
-
-def _with_error(
-    found: Measured, frames: Iterable[Frame], decoded: Iterable[Frame], form: PixelFormat
-) -> Measured:
-    most, square, samples = 0, 0.0, 0
-    for one, other in zip(frames, decoded, strict=True):
-        difference = one.astype("i8") - other.astype("i8")
-        most = max(most, int(np.abs(difference).max()))
-        square += float(np.square(difference.astype("f8")).sum())
-        samples += difference.size
-    peak = (1 << form.bits_stored) - 1
-    return replace(
-        found, outcome="lossy", max_error=most, square_error=square, samples=samples, peak=peak
+def _table(group: Group, compared: Sequence[Candidate], objects: Sequence[_Object], link: float) -> Table:
+    rows = tuple(
+        row(candidate, [one.found[at] for one in objects], group.study, link)
+        for at, candidate in enumerate(compared)
     )
-
-
-def _kept(
-    sample: Sample, candidate: ImageCandidate, form: PixelFormat, streams: list[bytes]
-) -> tuple[int, int, float, float]:
-    """Bytes on the line and on the disk, and the seconds that a zstd frame around it costs.
-
-    What no transfer syntax holds is put into the same file, as if there were one for it.
-    """
-    assert sample.parts.pixel is not None  # noqa: S101
-    items = encapsulate(streams, len(streams))
-    pixel = PixelElement(PIXEL_DATA, "OB", items, encapsulated=True)
-    syntax = candidate.transfer_syntax or HTJ2K
-    dataset = gathered(
-        join(SplitDataset(sample.parts.header, pixel, sample.parts.trailer), lookup(syntax))
+    return Table(
+        group,
+        rows,
+        len(objects),
+        sum(one.raw for one in objects),
+        sum(one.headers for one in objects),
+        sum(one.cut for one in objects),
     )
-    restoration = Restoration(len(sample.parts.header), 0, b"", sample.parts.pixel.vr, form.planar, b"")
-    known = replace(
-        sample.known, form=candidate.form, codec=candidate.library, restoration=restoration
-    )
-    plain = part10.pack(Part10(*sample.uids, syntax, dataset, known))
-    share = 1 - len(items) / len(plain)
-    if share < _WORTHWHILE:
-        return len(dataset), len(plain), 0.0, 0.0
-    wrapped, wrap = _timed(lambda: part10.wrap(plain, _LEVEL if share <= _MOSTLY_HEADER else None))
-    if len(wrapped) > len(plain) * (1 - _WORTHWHILE):
-        return len(dataset), len(plain), wrap, 0.0
-    _, unwrap = _timed(lambda: part10.unwrap(wrapped))
-    return len(dataset), len(wrapped), wrap, unwrap
-
-
-def row(candidate: Candidate, found: Sequence[Measured], study: int, link: float) -> Row:
-    """What a candidate comes to over some objects; ``study`` in bytes uncompressed, ``link`` in Mbit/s."""
-    taken = [one for one in found if one.outcome != "refused"]
-    reason = next((one.reason for one in found if one.outcome == "wrong"), "")
-    reason = reason or next((one.reason for one in found if one.reason), "")
-    if not taken:
-        return Row(candidate, len(found), 0, "refused", reason)
-    raw = sum(one.raw for one in found)
-    coded = sum(one.raw for one in taken) / 1e6
-    line = sum(one.line for one in found) / raw
-    return Row(
-        candidate,
-        len(found),
-        len(taken),
-        "wrong" if any(one.outcome == "wrong" for one in found) else taken[0].outcome,
-        reason,
-        line=100 * line,
-        disk=100 * sum(one.disk for one in found) / raw,
-        encode=_speed(coded, sum(one.encode for one in taken)),
-        decode=_speed(coded, sum(one.decode for one in taken)),
-        study_seconds=8 * study * line / (link * 1e6),
-        max_error=max(one.max_error for one in taken),
-        psnr=_psnr(taken),
-    )
-
-
-def _speed(megabytes: float, seconds: float) -> float:
-    return megabytes / max(seconds, 1e-9)
-
-
-def _psnr(taken: Sequence[Measured]) -> float:
-    """Peak signal to noise ratio over all samples, dB, each object by its own peak; 0 where nothing differs."""
-    samples = sum(one.samples for one in taken)
-    relative = sum(one.square_error / max(one.peak, 1) ** 2 for one in taken)
-    return 10 * math.log10(samples / relative) if samples and relative else 0.0

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gzip
 import lzma
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted
+from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import inflate
 from scp.encoding.pixels import Frame, PixelFormat
@@ -25,6 +26,8 @@ from scp.errors import CannotEncode
 from scp.objects import part10
 from scp.spool import Buffer
 from scp.syntaxes import Content, lookup
+
+WITH_DICTIONARY = "+dict"
 
 # JPEG XL's default, and the effort above which the time grows faster than the gain.
 _EFFORTS = {"jpegxl": (3, 7)}
@@ -37,7 +40,8 @@ class Candidate:
 
     ``form`` is the policy's form that keeps objects so, with ``effort`` and ``level`` as in a stage; it is
     empty for what no DICOM archive can store. ``lossy`` candidates are not compared with the frame, but
-    measured against it. ``on_line``: what it gives is what a peer is sent.
+    measured against it. ``on_line``: what it gives is what a peer is sent. ``dictionary``: its zstd frame
+    has one, trained on other objects of the group.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Candidate:
     level: int = 0
     lossy: bool = False
     on_line: bool = True
+    dictionary: bool = False
 
     @property
     def storable(self) -> bool:
@@ -78,13 +83,17 @@ def candidates(lossy: bool = False) -> tuple[Candidate, ...]:
     return (*_own_images(), *_BYTES, *_OTHER_IMAGES, *(_LOSSY if lossy else ()))
 
 
-def _own_images() -> tuple[Candidate, ...]:
-    rows = (codec for codec in CODECS if codec.writes)
-    lossless = (codec for codec in rows if lookup(codec.writes).content is Content.LOSSLESS)
-    return tuple(_own(codec, effort) for codec in lossless for effort in _EFFORTS.get(codec.name, (0,)))
+def _own_images() -> Iterator[Candidate]:
+    for codec in CODECS:
+        if not codec.writes or lookup(codec.writes).content is not Content.LOSSLESS:
+            continue
+        for effort in _EFFORTS.get(codec.name, (0,)):
+            yield _own(codec, effort)
+        if codec is HTJ2K_CODEC:  # one shows what a dictionary does: it codes no pixels
+            yield replace(_own(codec, 0), name=f"{codec.name} {WITH_DICTIONARY}", dictionary=True)
 
 
-def _own(codec: Codec, effort: int) -> Candidate:
+def _own(codec: Codec, effort: int) -> ImageCandidate:
     def encode(frame: Frame, form: PixelFormat) -> bytes:
         return codec.encode(frame, form, effort)
 
@@ -104,21 +113,28 @@ def _deflate(data: Buffer) -> Buffer:
     return b"".join(deflated([data]))
 
 
+def _unbrotli(data: Buffer) -> Buffer:
+    return imagecodecs.brotli_decode(bytes(data))
+
+
 def _zstd(level: int) -> Candidate:
     # The form keeps the received stream: a peer is sent that, as zstd is no transfer syntax.
     encode = partial(part10.wrap, level=level)
-    return ByteCandidate(f"zstd {level}", "zstd", level=level, on_line=False, encode=encode, decode=part10.unwrap)
+    return ByteCandidate(
+        f"zstd {level}", "zstd", level=level, on_line=False, encode=encode, decode=part10.unwrap
+    )
 
 
 _BYTES: tuple[Candidate, ...] = (
     _zstd(1),
     _zstd(3),
+    replace(_zstd(3), name=f"zstd 3 {WITH_DICTIONARY}", dictionary=True),
     _zstd(19),
     ByteCandidate("deflate", "deflate", dataset_only=True, encode=_deflate, decode=inflate),
-    ByteCandidate("native", "native", encode=bytearray, decode=bytearray),
+    ByteCandidate("native", "native", on_line=False, encode=bytearray, decode=bytearray),
     ByteCandidate("gzip 6", encode=partial(gzip.compress, compresslevel=6, mtime=0), decode=gzip.decompress),
     # Level 11 codes 0.3 MB of CT a second, and comes to xz's size.
-    ByteCandidate("brotli 9", encode=partial(imagecodecs.brotli_encode, level=9), decode=imagecodecs.brotli_decode),
+    ByteCandidate("brotli 9", encode=partial(imagecodecs.brotli_encode, level=9), decode=_unbrotli),
     ByteCandidate("xz 6", encode=partial(lzma.compress, preset=6), decode=lzma.decompress),
 )
 
@@ -162,7 +178,9 @@ def _decoder(decode: Callable[[bytes], Frame]) -> Callable[[bytes, PixelFormat],
 
 def _fitted(samples: Frame, form: PixelFormat) -> Frame:
     """A plain decoder's samples as the frame's: same bits, and the sign that they stood for."""
-    return samples.view(form.dtype) if samples.dtype.itemsize == form.dtype.itemsize else fitted(samples, form)
+    return (
+        samples.view(form.dtype) if samples.dtype.itemsize == form.dtype.itemsize else fitted(samples, form)
+    )
 
 
 _OTHER_IMAGES: tuple[Candidate, ...] = (
@@ -211,9 +229,15 @@ def _jpegxl(frame: Frame, form: PixelFormat) -> bytes:
 
 
 _LOSSY: tuple[Candidate, ...] = (
-    ImageCandidate("JPEG q90", lossy=True, refuses=_bits(8), encode=_jpeg, decode=_decoder(imagecodecs.jpeg8_decode)),
     ImageCandidate(
-        "JPEG-LS near 2", lossy=True, refuses=_bits(16), encode=_near, decode=_decoder(imagecodecs.jpegls_decode)
+        "JPEG q90", lossy=True, refuses=_bits(8), encode=_jpeg, decode=_decoder(imagecodecs.jpeg8_decode)
+    ),
+    ImageCandidate(
+        "JPEG-LS near 2",
+        lossy=True,
+        refuses=_bits(16),
+        encode=_near,
+        decode=_decoder(imagecodecs.jpegls_decode),
     ),
     ImageCandidate(
         "JPEG 2000 60 dB",

@@ -29,6 +29,7 @@ from scp.syntaxes import EXPLICIT, Content, lookup
 _DICOMDIR = "1.2.840.10008.1.3.10"
 # Of one object, frames are taken up to this many bytes, and one in any case.
 _MOST_OF_ONE = 8_000_000
+_MOST_OTHERS = 200
 # The same each time, so that sizes are.
 _WHEN = datetime(2000, 1, 1, tzinfo=UTC)
 _RULE = "everything else"
@@ -59,11 +60,13 @@ class Seen:
 class Group:
     """What is compared in one table: the files chosen of ``objects``, which have ``size`` bytes in all.
 
-    ``study`` is the uncompressed size of the median of ``studies``, in bytes.
+    ``others`` are files to train a dictionary on, none of them chosen. ``study`` is the uncompressed size of
+    the median of ``studies``, in bytes.
     """
 
     name: str
     chosen: tuple[Seen, ...]
+    others: tuple[Seen, ...]
     objects: int
     size: int
     studies: int
@@ -75,7 +78,8 @@ class Sample:
     """One object as all candidates see it, uncompressed: explicit VR little endian.
 
     ``file`` is its Part 10 file, ``dataset`` what stands behind the meta information. ``frames`` is empty,
-    with the reason, where image codecs have nothing to code; of long multi-frames it holds some, evenly spaced.
+    with the reason, where image codecs have nothing to code; of long multi-frames it holds some, evenly
+    spaced.
     """
 
     seen: Seen
@@ -94,9 +98,24 @@ class Sample:
         return len(self.dataset)
 
     @property
+    def vr(self) -> str:
+        """Of the pixel data."""
+        return self.parts.pixel.vr if self.parts.pixel else ""
+
+    @property
     def header_bytes(self) -> int:
         """Those that are no pixels."""
         return self.raw - (len(self.parts.pixel.value) if self.parts.pixel else 0)
+
+    @property
+    def header(self) -> bytes:
+        """What a dictionary is trained on: meta information and dataset, up to the pixels."""
+        return bytes(self.file[: len(self.file) - self.raw + len(self.parts.header)])
+
+    @property
+    def cut(self) -> bool:
+        """Whether frames were left out."""
+        return self.form is not None and len(self.frames) < self.form.frames
 
 
 def look(paths: Iterable[Path]) -> Iterator[Seen]:
@@ -159,9 +178,12 @@ def _group(name: str, members: list[Seen], sample: int, most: int) -> Group:
     studies: dict[str, int] = defaultdict(int)
     for one in members:
         studies[one.study] += one.size
+    chosen = spread(members, min(sample, fitting))
+    left = [one for one in members if one not in set(chosen)]
     return Group(
         name,
-        tuple(spread(members, min(sample, fitting))),
+        tuple(chosen),
+        tuple(spread(left, _MOST_OTHERS)),
         len(members),
         sum(one.size for one in members),
         len(studies),
