@@ -39,10 +39,10 @@ def show(advice: Advice, json_wanted: bool) -> None:
 
 
 _EXPLAINED = """\
-On disk: the whole object, in a zstd frame where that saves 1 %, in % of it uncompressed; where a codec does not
-take an object, zstd 3 counts in its stead. Speeds: MB/s uncompressed, CPU time of one thread. All codecs saw the
-same frames. What zstd keeps is sent uncompressed, as zstd is no transfer syntax. +dict: the frame has a
-dictionary, trained on other objects of the group. * is not storable as DICOM and stands here for comparison;
+On disk: the whole object, in a zstd frame where that saves 1 %, in % of it uncompressed; where a codec does
+not take an object, zstd 3 counts in its stead. Speeds: MB/s uncompressed, CPU time of one thread. All codecs
+saw the same frames. What zstd keeps is sent uncompressed, as zstd is no transfer syntax. +dict: the frame has
+a dictionary, trained on other objects of the group. * is not storable as DICOM and stands here to compare;
 image codecs among these are put into the same file as if they were."""
 
 

@@ -36,7 +36,13 @@ class _Column:
         return self.width * min(max(share, 0.004), 1.0)
 
 
-_SIZE = _Column("on disk, % of raw", _MARGIN + _NAME, 250, (0, 25, 50, 75, 100))
+def _sizes(most: float) -> _Column:
+    """The scale is one for all panels, so that these compare."""
+    marks = tuple(float(mark) for mark in range(0, 25 * max(math.ceil(most / 25), 1) + 1, 25))
+    return _Column("on disk, % of uncompressed", _MARGIN + _NAME, 250, marks)
+
+
+_SIZE = _sizes(100)
 _SPEEDS = (1, 10, 100, 1000)
 _ENCODE = _Column("encode, MB/s", _SIZE.x + _SIZE.width + _VALUE, 190, _SPEEDS, logarithmic=True)
 _DECODE = _Column("decode, MB/s", _ENCODE.x + _ENCODE.width + _VALUE, 190, _SPEEDS, logarithmic=True)
@@ -47,9 +53,10 @@ def chart(advice: Advice) -> Drawing:
     """All groups, one below the other; each codec stands where its size puts it, the smallest first."""
     shapes: list[Shape] = list(_legend(_MARGIN + 12, any(map(_has_lossy, advice.tables))))
     y = float(_MARGIN + 30)
-    for table in advice.tables:
-        rows = sorted(shown(table), key=lambda row: row.disk)
-        shapes += _panel(table, rows, y)
+    panels = [(table, sorted(shown(table), key=lambda row: row.disk)) for table in advice.tables]
+    columns = (_sizes(max((row.disk for _, rows in panels for row in rows), default=100)), _ENCODE, _DECODE)
+    for table, rows in panels:
+        shapes += _panel(table, rows, columns, y)
         y += _HEAD + len(rows) * (_BAR + _GAP) + 2 * _MARGIN
     return Drawing(_WIDTH, int(y), shapes)
 
@@ -77,9 +84,9 @@ def best(rows: Sequence[Row]) -> list[Row]:
 
 def _legend(y: float, lossy: bool) -> Iterator[Shape]:
     entries = [
-        (_BEST, "no other form is both smaller and faster to encode"),
-        (_STORABLE, "other forms"),
-        (_OTHER, "cannot be stored as DICOM"),
+        (_BEST, "form that no other beats in both size and encoding speed"),
+        (_STORABLE, "other form"),
+        (_OTHER, "not storable as DICOM"),
     ]
     x = float(_MARGIN)
     for colour, text in [*entries, *([(_LOSSY, "lossy")] if lossy else [])]:
@@ -88,12 +95,12 @@ def _legend(y: float, lossy: bool) -> Iterator[Shape]:
         x += 18 + 7.2 * len(text) + 24  # no font is wider than that on average
 
 
-def _panel(table: Table, rows: Sequence[Row], y: float) -> Iterator[Shape]:
+def _panel(table: Table, rows: Sequence[Row], columns: Sequence[_Column], y: float) -> Iterator[Shape]:
     yield Text(_MARGIN, y + 16, table.group.name, bold=True, size=16)
     yield Text(_WIDTH - _MARGIN, y + 16, _measured(table), "end", colour=_GREY)
     top = y + _HEAD
     bottom = top + len(rows) * (_BAR + _GAP)
-    for column in (_SIZE, _ENCODE, _DECODE):
+    for column in columns:
         yield Text(column.x, y + 38, column.heading, bold=True)
         for mark in column.marks:
             x = column.x + (0 if mark == column.marks[0] else column.length(mark))
@@ -101,21 +108,21 @@ def _panel(table: Table, rows: Sequence[Row], y: float) -> Iterator[Shape]:
             yield Text(x, top - 8, f"{mark:g}", "middle", colour=_GREY, size=11)
     leading = best(rows)
     for each, row in enumerate(rows):
-        yield from _bars(row, top + each * (_BAR + _GAP), row in leading)
+        yield from _bars(row, columns, top + each * (_BAR + _GAP), row in leading)
 
 
 def _measured(table: Table) -> str:
     share = 100 * table.headers / max(table.raw, 1)
-    return f"{table.measured} of {table.group.objects} objects measured; {share:.1f} % of them is header"
+    return f"{table.measured} of {table.group.objects} objects measured; {share:.1f} % header"
 
 
-def _bars(row: Row, y: float, leads: bool) -> Iterator[Shape]:
+def _bars(row: Row, columns: Sequence[_Column], y: float, leads: bool) -> Iterator[Shape]:
     base = y + _BAR - 3.5
-    yield Text(_SIZE.x - 8, base, row.candidate.name, "end", bold=leads)
-    for column, value in ((_SIZE, row.disk), (_ENCODE, row.encode), (_DECODE, row.decode)):
+    yield Text(columns[0].x - 8, base, row.candidate.name, "end", bold=leads)
+    for column, value in zip(columns, (row.disk, row.encode, row.decode), strict=True):
         length = column.length(value)
         yield Rectangle(column.x, y, length, _BAR, _colour(row, leads))
-        yield Text(column.x + length + 5, base, _number(value), bold=leads and column is _SIZE)
+        yield Text(column.x + length + 5, base, _number(value), bold=leads and column is columns[0])
 
 
 def _colour(row: Row, leads: bool) -> str:

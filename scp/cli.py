@@ -255,7 +255,7 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
         raise typer.BadParameter("--by is modality or folder")
     if unknown := [path.name for path in chart or () if path.suffix.lower() not in advice.SUFFIXES]:
         raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
-    _settings(None)  # for the log: nothing is configured, and no archive is opened
+    telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
     found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), report.progress)
     advice.show(found, json)
     advice.write_charts(found, chart or ())

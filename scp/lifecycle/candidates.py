@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +33,7 @@ WITH_DICTIONARY = "+dict"
 # JPEG XL's default, and the effort above which the time grows faster than the gain.
 _EFFORTS = {"jpegxl": (3, 7)}
 _AVIF_BITS = 12  # the most that AV1 codes
+_DECIBELS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +212,13 @@ def _near(frame: Frame, _form: PixelFormat) -> bytes:
 
 
 def _jpeg2000(frame: Frame, form: PixelFormat) -> bytes:
+    # The encoder's PSNR is of the largest sample there could be; CT uses a sixteenth of that.
+    span = max(int(frame.max()) - int(frame.min()), 1)
+    quality = round(_DECIBELS + 20 * math.log10((1 << form.bits_stored) / span))
     bits = form.bits_stored
     return bytes(
         imagecodecs.jpeg2k_encode(
-            _unsigned(frame), 60, codecformat="j2k", reversible=False, bitspersample=bits, numthreads=1
+            frame, quality, codecformat="j2k", reversible=False, bitspersample=bits, numthreads=1
         )
     )
 
@@ -240,7 +245,7 @@ _LOSSY: tuple[Candidate, ...] = (
         decode=_decoder(imagecodecs.jpegls_decode),
     ),
     ImageCandidate(
-        "JPEG 2000 60 dB",
+        f"JPEG 2000 {_DECIBELS} dB",
         lossy=True,
         refuses=_bits(16),
         encode=_jpeg2000,

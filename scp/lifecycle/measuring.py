@@ -37,7 +37,7 @@ from scp.syntaxes import HTJ2K, lookup
 # share of header on it is made thoroughly (a test compares the sizes with what is kept).
 _WORTHWHILE, _MOSTLY_HEADER, _LEVEL = 0.01, 0.1, 3
 # What is quick is done again, and the best time counts: the first pays for cold memory.
-_ENOUGH_SECONDS, _MOST_TIMES = 0.02, 3
+_ENOUGH_SECONDS, _MOST_TIMES = 0.03, 5
 _NO_DICTIONARY = "headers are too few, or too small a part, to train a dictionary for"
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Measured:
     ``raw`` is the uncompressed dataset, ``line`` what a peer is sent, ``disk`` the file that is kept.
     ``outcome`` is ``lossless``, ``lossy``, ``refused`` (sizes are the fallback's, times nothing) or
     ``wrong`` (it did not come back), with the reason. ``max_error`` and ``square_error`` (the sum over
-    ``samples``) are in the samples' own unit, ``peak`` is the largest value of Bits Stored.
+    ``samples``) are in the samples' own unit, ``span`` is from the smallest to the largest sample.
     """
 
     raw: int
@@ -63,7 +63,7 @@ class Measured:
     max_error: int = 0
     square_error: float = 0.0
     samples: int = 0
-    peak: int = 0
+    span: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _image(sample: Sample, candidate: ImageCandidate, dictionary: Trained | None
     disk, wrap, unwrap = _wrapped(plain, sum(map(len, streams)), dictionary if candidate.dictionary else None)
     found = Measured(sample.raw, line, disk, "lossless", "", encode + wrap, decode + unwrap)
     if candidate.lossy:
-        return _with_error(found, sample.frames, frames, form)
+        return _with_error(found, sample.frames, frames)
     if all(map(_same, sample.frames, frames)):
         return found
     return replace(found, outcome="wrong", reason="other samples came back")
@@ -160,17 +160,17 @@ def _same(one: Frame, other: Frame) -> bool:
     return one.dtype == other.dtype and np.array_equal(one, other)
 
 
-def _with_error(
-    found: Measured, frames: Iterable[Frame], decoded: Iterable[Frame], form: PixelFormat
-) -> Measured:
-    most, square, samples = 0, 0.0, 0
+def _with_error(found: Measured, frames: Iterable[Frame], decoded: Iterable[Frame]) -> Measured:
+    most, square, samples, low, high = 0, 0.0, 0, math.inf, -math.inf
     for one, other in zip(frames, decoded, strict=True):
         difference = one.astype("i8") - other.astype("i8")
         most = max(most, int(np.abs(difference).max()))
         square += float(np.square(difference.astype("f8")).sum())
         samples += difference.size
-    peak = (1 << form.bits_stored) - 1
-    return replace(found, outcome="lossy", max_error=most, square_error=square, samples=samples, peak=peak)
+        low, high = min(low, int(one.min())), max(high, int(one.max()))
+    return replace(
+        found, outcome="lossy", max_error=most, square_error=square, samples=samples, span=int(high - low)
+    )
 
 
 def _stored(
@@ -234,7 +234,7 @@ def _speed(megabytes: float, seconds: float) -> float:
 
 
 def _psnr(taken: Sequence[Measured]) -> float:
-    """Peak signal to noise ratio in dB, each object by its own peak; 0 where nothing differs."""
+    """Peak signal to noise ratio in dB, each object by its own span; 0 where nothing differs."""
     samples = sum(one.samples for one in taken)
-    relative = sum(one.square_error / max(one.peak, 1) ** 2 for one in taken)
+    relative = sum(one.square_error / max(one.span, 1) ** 2 for one in taken)
     return 10 * math.log10(samples / relative) if samples and relative else 0.0

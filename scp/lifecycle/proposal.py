@@ -6,6 +6,7 @@ nearly as small as the smallest. Old ones get what is smallest on disk, where th
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _SAME, _ANOTHER, _MOST_FORMS = 0.01, 0.02, 3
 # An object is encoded anew where that saves this part of it.
 _AGAIN = 0.05
 _OLD = "180d"
+_MODALITY = re.compile(r"[A-Z0-9][A-Z0-9_ ]*")  # as a Code String (PS3.5 6.2) is written
 _OTHERS = "everything else"
 
 
@@ -64,10 +66,11 @@ class Proposal:
 
 
 def propose(compared: Sequence[Candidate], evidence: Sequence[Evidence]) -> Proposal:
-    """Rules for the modalities that differ from the rest, and one for the rest."""
+    """Rules for the modalities that differ from the rest, and one for the rest; ``evidence`` is not empty."""
     by_modality: dict[str, list[Evidence]] = defaultdict(list)
     for one in evidence:
-        by_modality[one.modality].append(one)
+        if _MODALITY.fullmatch(one.modality):  # what is none goes into no rule, nor a comment of it
+            by_modality[one.modality].append(one)
     choices = {name: _choice(compared, by_modality[name]) for name in sorted(by_modality)}
     choices[_OTHERS] = _choice(compared, evidence)
     return Proposal(_toml(choices), choices)
@@ -104,16 +107,18 @@ Found = tuple[Row, tuple[Measured, ...]]
 
 def _smallest(usable: Sequence[Found]) -> list[Found]:
     """The forms whose smallest result, object by object, is small: one, and others where they add to it."""
-    least = min(each.disk for each, _ in usable)
-    near = [one for one in usable if one[0].disk <= least * (1 + _SAME)]
-    chosen = [max(near, key=lambda one: one[0].encode)]
+    chosen: list[Found] = []
+    least = 0
     while len(chosen) < _MOST_FORMS:
         fitting = [one for one in usable if _goes_with(one[0].candidate, [each for each, _ in chosen])]
         so_far = [found for _, found in chosen]
-        best = min(fitting, key=lambda one: _together([*so_far, one[1]]), default=None)
-        if best is None or _together([*so_far, best[1]]) > _together(so_far) * (1 - _ANOTHER):
+        sizes = [_together([*so_far, found]) for _, found in fitting]
+        if not sizes or (chosen and min(sizes) > least * (1 - _ANOTHER)):
             break
-        chosen.append(best)
+        near = [at for at, size in enumerate(sizes) if size <= min(sizes) * (1 + _SAME)]
+        quickest = max(near, key=lambda at: fitting[at][0].encode)
+        chosen.append(fitting[quickest])
+        least = sizes[quickest]
     return chosen
 
 
@@ -122,7 +127,7 @@ def _goes_with(candidate: Candidate, chosen: Sequence[Row]) -> bool:
 
     The zstd form is tried by itself where no other can be taken.
     """
-    return (
+    return not chosen or (
         isinstance(candidate, ImageCandidate)
         and all(isinstance(each.candidate, ImageCandidate) for each in chosen)
         and candidate.form not in {each.candidate.form for each in chosen}
@@ -153,7 +158,7 @@ def _toml(choices: dict[str, Choice]) -> str:
     others = choices[_OTHERS]
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, choice in choices.items():
-        if name not in (_OTHERS, "none") and choice.stages != others.stages:
+        if name != _OTHERS and choice.stages != others.stages:
             alike[choice.stages].append(name)
     rules = [_received_lossy()]
     for stages, names in alike.items():
