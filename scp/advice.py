@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from scp import chart as charts
 from scp import report
 from scp.drawing import png, svg
+from scp.errors import ConfigurationError
 from scp.lifecycle.advise import Advice, Table
 from scp.lifecycle.measuring import Row
 from scp.lifecycle.sampling import Seen
@@ -47,10 +48,16 @@ image codecs among these are put into the same file as if they were."""
 
 
 def write_charts(advice: Advice, files: Iterable[Path]) -> None:
-    """Draw the figures into each file, as SVG or PNG by its name."""
+    """Draw the figures into each file, as SVG or PNG by its name.
+
+    Raises ConfigurationError for a file that cannot be written.
+    """
     drawing = charts.chart(advice)
     for path in files:
-        path.write_bytes(png(drawing) if path.suffix.lower() == ".png" else svg(drawing).encode())
+        try:
+            path.write_bytes(png(drawing) if path.suffix.lower() == ".png" else svg(drawing).encode())
+        except OSError as error:
+            raise ConfigurationError(f"--chart {path} cannot be written: {error.strerror}") from error
 
 
 def _print(table: Table, advice: Advice) -> None:

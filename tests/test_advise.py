@@ -26,6 +26,7 @@ from scp.config import Stage, load
 from scp.drawing import Drawing, Line, Rectangle, Text, png, svg
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.encoding.elements import CANONICAL, element_header
+from scp.errors import ConfigurationError
 from scp.lifecycle import candidates as table
 from scp.lifecycle import sampling
 from scp.lifecycle.advise import Advice, Wanted, advise
@@ -468,6 +469,11 @@ def test_both_charts_show_all_figures(tmp_path: Path) -> None:
                 assert (f"{each.disk:.1f}" if each.disk < 100 else f"{each.disk:.0f}") in texts
     picture = Image.open(files[1])
     assert picture.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+
+
+def test_a_chart_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="gone/chart.svg cannot be written: No such file"):
+        write_charts(_advice(tmp_path), [tmp_path / "gone" / "chart.svg"])
 
 
 def test_a_drawing_is_the_same_in_both_formats() -> None:

@@ -183,7 +183,7 @@ def _group(name: str, members: list[Seen], sample: int, most: int) -> Group:
     return Group(
         name,
         tuple(chosen),
-        tuple(spread(left, _MOST_OTHERS)),
+        tuple(spread(left, min(fitting, _MOST_OTHERS))),
         len(members),
         sum(one.size for one in members),
         len(studies),
