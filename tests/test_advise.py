@@ -472,7 +472,7 @@ def test_both_charts_show_all_figures(tmp_path: Path) -> None:
 
 
 def test_a_chart_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="gone/chart.svg cannot be written: No such file"):
+    with pytest.raises(ConfigurationError, match=r"gone/chart\.svg cannot be written: No such file"):
         write_charts(_advice(tmp_path), [tmp_path / "gone" / "chart.svg"])
 
 
