@@ -28,6 +28,8 @@ _OLD = "180d"
 _MODALITY = re.compile(r"[A-Z0-9][A-Z0-9_ ]*")  # as a Code String (PS3.5 6.2) is written
 _OTHERS = "everything else"
 
+Found = tuple[Row, tuple[Measured, ...]]  # a candidate over all objects, and object by object
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -101,9 +103,6 @@ def _fast(rows: Sequence[Row]) -> Row:
         return max(rows, key=lambda each: each.encode)
     most = min(each.disk for each in able) * (1 + _FAST_ENOUGH)
     return max((each for each in able if each.disk <= most), key=lambda each: each.encode)
-
-
-Found = tuple[Row, tuple[Measured, ...]]
 
 
 def _smallest(usable: Sequence[Found]) -> list[Found]:
