@@ -15,12 +15,14 @@ from typing import Annotated
 import structlog
 import typer
 
-from scp import report, telemetry
+from scp import advice, report, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load, warnings
 from scp.dimse.client import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable, ZscpError
 from scp.lifecycle import transfer
+from scp.lifecycle.advise import Wanted
+from scp.lifecycle.advise import advise as compare
 from scp.lifecycle.explain import explain as explain_object
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import verify as check_objects
@@ -232,6 +234,33 @@ def explain(
     """
     with _archive(config) as (archive, settings):
         report.explanation(explain_object(archive, what, settings.node.aet), json)
+
+
+@app.command()
+def advise(  # noqa: PLR0913, PLR0917 - each is an option
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    by: Annotated[str, typer.Option(help="What a table is of: modality or folder.")] = "modality",
+    sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
+    megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
+    link: Annotated[float, typer.Option(min=0.001, help="A line's Mbit/s: how long would a study take?")] = 5,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Also some lossy codecs, and their errors.")] = False,
+    chart: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Draw the figures: a .svg or .png; again for both."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
+    if by not in ("modality", "folder"):
+        raise typer.BadParameter("--by is modality or folder")
+    if unknown := [path.name for path in chart or () if path.suffix.lower() not in advice.SUFFIXES]:
+        raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
+    telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
+    found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), report.progress)
+    advice.show(found, json)
+    advice.write_charts(found, chart or ())
+    if found.failed or not found.tables:
+        raise typer.Exit(DATA)
 
 
 @app.command()

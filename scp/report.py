@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _console() -> Console:
+def terminal() -> Console:
     """Standard output; a pipe gets whole lines, however wide."""
     return Console() if sys.stdout.isatty() else Console(width=10_000)
 
@@ -168,9 +168,9 @@ def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: boo
     table = Table(*columns)
     for row in shown:
         table.add_row(*(row.get(column, "") for column in columns))
-    _console().print(table)
+    terminal().print(table)
     if len(rows) > len(shown):
-        _console().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
+        terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
 
 
 def statistics(counts: Counts, rows: list[Statistic], waiting: Waiting, json_wanted: bool) -> None:
@@ -194,7 +194,7 @@ def statistics(counts: Counts, rows: list[Statistic], waiting: Waiting, json_wan
         share = percent(row.stored_size, row.received_size)
         figures = (str(row.instances), size(row.received_size), size(row.stored_size), share)
         table.add_row(row.modality or "-", row.form, syntax, *figures)
-    console = _console()
+    console = terminal()
     console.print(table)
     console.print(
         f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
@@ -215,7 +215,7 @@ def settings(chosen: Settings) -> None:
     for rule in chosen.policy:
         stages = " → ".join("/".join(stage.forms) for stage in rule.stages)
         table.add_row(f"rule: {rule.name}", stages)
-    _console().print(table)
+    terminal().print(table)
 
 
 class ImportSummary:
@@ -245,10 +245,10 @@ class ImportSummary:
             fields = {"outcomes": self.outcomes, "received_size": self.received, "stored_size": self.stored}
             as_json({**fields, "faults": self.faults})
             return
-        _faults(f"{fault.outcome}: {fault.path}: {fault.reason}" for fault in self.faults)
+        tell_faults(f"{fault.outcome}: {fault.path}: {fault.reason}" for fault in self.faults)
         counted = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         share = percent(self.stored, self.received)
-        _console().print(
+        terminal().print(
             f"{counted or 'nothing found'}; {size(self.received)} received, {size(self.stored)} kept"
             + (f" ({share})" if share else "")
         )
@@ -283,9 +283,9 @@ class ExportSummary:
             ]
             as_json({"target": str(self.target), "written": self.syntaxes, "faults": faults})
             return
-        _faults(f"failed: {fault.instance.sop_instance_uid}: {fault.reason}" for fault in self.faults)
+        tell_faults(f"failed: {fault.instance.sop_instance_uid}: {fault.reason}" for fault in self.faults)
         counted = ", ".join(f"{count} {syntax}" for syntax, count in self.syntaxes.items())
-        _console().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
+        terminal().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
 
 
 class VerifySummary:
@@ -320,8 +320,8 @@ class VerifySummary:
             ]
             as_json({"sound": self.sound, "damaged": self.damaged, "faults": faults})
             return
-        _faults(f"damaged: {fault.instance.sop_instance_uid}: {fault.fault}" for fault in self.faults)
-        _console().print(f"{self.sound} sound, {self.damaged} damaged or missing")
+        tell_faults(f"damaged: {fault.instance.sop_instance_uid}: {fault.fault}" for fault in self.faults)
+        terminal().print(f"{self.sound} sound, {self.damaged} damaged or missing")
 
 
 def reindexed(outcome: Outcome, json_wanted: bool) -> None:
@@ -329,17 +329,18 @@ def reindexed(outcome: Outcome, json_wanted: bool) -> None:
     if json_wanted:
         as_json(outcome)
         return
-    _faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
-    _faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
-    _console().print(
+    tell_faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
+    tell_faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
+    terminal().print(
         f"{outcome.recorded} recorded, {len(outcome.damaged)} damaged, "
         f"{len(outcome.gone)} rows without a file removed"
     )
 
 
-def _faults(lines: Iterable[str]) -> None:
+def tell_faults(lines: Iterable[str]) -> None:
+    """The first of many lines about what went wrong."""
     lines = list(lines)
-    console = _console()
+    console = terminal()
     for line in lines[:_MOST_FAULTS]:
         console.print(line, markup=False, highlight=False)
     if len(lines) > _MOST_FAULTS:
@@ -351,7 +352,7 @@ def explanation(found: Explanation, json_wanted: bool) -> None:
     if json_wanted:
         as_json(_explained(found))
         return
-    console, known = _console(), found.provenance
+    console, known = terminal(), found.provenance
     table = Table(show_header=False)
     table.add_row("SOP instance", found.sop_instance_uid)
     table.add_row("received", f"{lookup(known.transfer_syntax).keyword}, {size(known.size)}")
