@@ -268,8 +268,11 @@ class Archive:
         received = received_from(file, "")
         facts = survey(received)
         form = self._formed(received, facts, choose(self.policy, facts))
-        if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
-            return Change(instance, replace(instance, pending=False))  # no gain: it stays as it is
+        # A file that says why it has no other form may be put in its place only where no digest of the
+        # whole file is known, so that whoever reads it meanwhile finds either of the two sound.
+        told = len(form.provenance.attempts) > 1 and not instance.stored_sha256
+        if form.encoded.form == instance.form and not (told or form.wrapped or is_landed(instance.key)):
+            return Change(instance, replace(instance, pending=False))  # it stays as it is
         return Change(instance, instance_of_form(received, facts, form), form.data)
 
     def swap(self, changes: list[Change]) -> None:
@@ -293,7 +296,8 @@ class Archive:
             if change.data is None:
                 continue
             if changed:
-                self._discard(change.before.key)
+                if change.before.key != change.after.key:
+                    self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
@@ -410,6 +414,6 @@ class Archive:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
         return provenance_of(self._read(instance)[1])
 
-    def facts(self, instance: Instance) -> Facts:
-        """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
-        return facts_of_stored(self._read(instance)[1])
+    def stored(self, instance: Instance) -> tuple[Instance, Part10]:
+        """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
+        return self._read(instance)

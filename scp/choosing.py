@@ -97,9 +97,7 @@ def kind_of(facts: Facts, rule: PolicyRule | None) -> Kind | None:
     return Kind(rule.settled, facts.transfer_syntax, described)
 
 
-def plan(
-    stage: Stage, parts: SplitDataset | None, transfer_syntax: str, earlier: Earlier = NOTHING
-) -> Plan:
+def plan(stage: Stage, parts: SplitDataset | None, transfer_syntax: str, earlier: Earlier = NOTHING) -> Plan:
     """The forms of a stage to try for an object that was received in ``transfer_syntax``; pure.
 
     ``parts`` is what it splits into, None if unreadable.
@@ -118,32 +116,28 @@ def plan(
 def _by_sizes(forms: tuple[str, ...], sizes: Sizes, where: str) -> Plan:
     """Without the forms that are larger; what has no size has to be tried."""
     smallest = min(sizes.values(), default=0)
-    larger = {form: _larger(size, smallest, where) for form, size in sizes.items() if not _as_good(size, smallest)}
-    # The likely one first: it counts where the time is bounded.
-    order = sorted((form for form in forms if form not in larger), key=lambda form: sizes.get(form, inf))
-    return Plan(tuple(order), _skipped(larger))
+    larger = {form: size for form, size in sizes.items() if not _as_good(size, smallest)}
+    left = (form for form in forms if form not in larger)
+    # The likely one first: that counts where the time is bounded.
+    order = sorted(left, key=lambda form: sizes.get(form, inf))
+    return Plan(tuple(order), tuple(_skipped(form, larger[form], smallest, where) for form in larger))
 
 
 def _by_series(forms: tuple[str, ...], reliable: str, earlier: Earlier) -> Plan:
     least = earlier.size(reliable)
-    passed = {
-        form: _larger(earlier.size(form), least, "in its series") if earlier.size(form) else "not in its series"
-        for form in forms
-        if form != reliable
-    }
-    return Plan((reliable,), _skipped(passed))
+    others = (form for form in forms if form != reliable)
+    return Plan(
+        (reliable,), tuple(_skipped(form, earlier.size(form), least, "in its series") for form in others)
+    )
 
 
 def _as_good(size: int, smallest: int) -> bool:
     return size <= smallest * (1 + _TOLERANCE)
 
 
-def _larger(size: int, smallest: int, where: str) -> str:
-    return f"{100 * (size / smallest - 1):.1f} % larger {where}"
-
-
-def _skipped(reasons: Mapping[str, str]) -> tuple[Attempt, ...]:
-    return tuple(Attempt(form, "skipped", reason) for form, reason in reasons.items())
+def _skipped(form: str, size: int, smallest: int, where: str) -> Attempt:
+    larger = f"{100 * (size / smallest - 1):.1f} % larger {where}" if size else f"did not hold {where}"
+    return Attempt(form, "skipped", larger)
 
 
 class Memory:

@@ -45,7 +45,8 @@ def sample_of(parts: SplitDataset, syntax: TransferSyntax) -> SplitDataset | Non
         value = parts.pixel.held()
         tail_of(value, parts.pixel.tag, form)
         bands = [
-            frame_of(value, frame, form)[row : row + rows] for frame, row, rows in _bands(form.frames, form.rows)
+            frame_of(value, frame, form)[row : row + rows]
+            for frame, row, rows in _bands(form.frames, form.rows)
         ]
         image = np.concatenate(bands)
         pixels = native_bytes(image, replace(form, rows=len(image), frames=1), form.planar)
