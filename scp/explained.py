@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 from rich.table import Table
 
 from scp import report
 from scp.config import Stage
-from scp.lifecycle.explain import Cost, Explanation, PassedOver
+from scp.lifecycle.explain import NEVER, Cost, Explanation, PassedOver
 from scp.model import Attempt
 from scp.report import percent, size
 from scp.syntaxes import lookup
-
-_NEVER = "not encoded here"
 
 
 def show(found: Explanation, json_wanted: bool) -> None:
@@ -33,7 +30,7 @@ def show(found: Explanation, json_wanted: bool) -> None:
         console.print(_without_history(found), highlight=False)
     if found.costs:
         console.print(_served(found.costs, found.provenance.size))
-        others = sum(cost.reason == _NEVER for cost in found.costs)
+        others = sum(cost.reason == NEVER for cost in found.costs)
         console.print(f"{others} other transfer syntaxes are not encoded here; --json names them.")
     else:
         console.print("What it costs to serve is measured with --costs.")
@@ -107,7 +104,7 @@ def _served(costs: Iterable[Cost], received: int) -> Table:
     table.add_column("why not")
     for cost in costs:
         if cost.reason:
-            if cost.reason != _NEVER:
+            if cost.reason != NEVER:
                 table.add_row(cost.keyword, "", "", "", cost.reason)
             continue
         took = f"{cost.seconds * 1000:.1f}"

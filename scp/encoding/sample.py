@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -28,10 +29,11 @@ _LEAST_PIXELS = 1 << 16
 
 
 def sample_of(parts: SplitDataset, syntax: TransferSyntax) -> SplitDataset | None:
-    """One image of three bands of rows: from the top, the middle and the bottom, of three frames if there are.
+    """Three bands of rows as one image: of the top, the middle and the bottom, of three frames if there are.
 
-    They are a sixteenth of all rows, or 24 rows; native, as explicit VR little endian. None for what has too
-    few pixels, or none that an image codec may take: what came lossy, too (invariant 2).
+    They are a sixteenth of all rows, or 24 rows. Of small frames it is three whole ones: those code
+    differently in one piece. Native, as explicit VR little endian; None for what has too few pixels, or none
+    that an image codec may take: what came lossy, too (invariant 2).
     """
     if parts.pixel is None or syntax.content not in (Content.NATIVE, Content.LOSSLESS):
         return None
@@ -44,41 +46,39 @@ def sample_of(parts: SplitDataset, syntax: TransferSyntax) -> SplitDataset | Non
             return sample_of(native(parts, syntax), lookup(EXPLICIT))
         value = parts.pixel.held()
         tail_of(value, parts.pixel.tag, form)
-        bands = [
-            frame_of(value, frame, form)[row : row + rows]
-            for frame, row, rows in _bands(form.frames, form.rows)
-        ]
-        image = np.concatenate(bands)
-        pixels = native_bytes(image, replace(form, rows=len(image), frames=1), form.planar)
+        bands = _bands(form.frames, form.rows, whole=form.rows * form.columns < _LEAST_PIXELS)
+        images = [frame_of(value, frame, form)[rows] for frame, rows in bands]
+        if len(images[0]) < form.rows:
+            images = [np.concatenate(images)]
+        rows = len(images[0])
+        pixels = b"".join(native_bytes(image, replace(form, rows=rows), form.planar) for image in images)
     except (CodecError, ValueError):
         return None
     edits: dict[int, bytes | None] = {
-        _FRAMES: b"1 ",
-        _ROWS: len(image).to_bytes(2, "little"),
-        PIXEL_DATA: None,
+        _FRAMES: f"{len(images)} ".encode(),
+        _ROWS: rows.to_bytes(2, "little"),
+        PIXEL_DATA: None,  # for its group's length
     }
     pixel = PixelElement(PIXEL_DATA, parts.pixel.vr, pixels + b"\0" * (len(pixels) % 2), encapsulated=False)
     return SplitDataset(header.edited(edits), pixel)
 
 
 def sizes_of(sample: SplitDataset, forms: Iterable[str], effort: int) -> dict[str, int]:
-    """Bytes of a sample's codestream in those of ``forms`` that an image codec makes, and that can take it."""
+    """Bytes of a sample's codestream in those of ``forms`` that are an image codec's, and take it."""
     sizes = {}
     for form in forms:
         codec = codec_named(form)
         if codec is None:
             continue
-        try:
-            coded, _ = encapsulated(sample, codec, effort)
-        except Exception:  # noqa: BLE001 - what is wrong with a form shows, and is told, when it is tried
-            continue
-        sizes[form] = len(coded.pixel.value) if coded.pixel is not None else 0
+        with suppress(Exception):  # what is wrong with a form shows, and is told, when it is tried
+            coded = encapsulated(sample, codec, effort)[0].pixel
+            sizes[form] = len(coded.value) if coded is not None else 0
     return sizes
 
 
-def _bands(frames: int, rows: int) -> list[tuple[int, int, int]]:
-    """Frame, first row and number of rows of each band."""
-    height = min(max(frames * rows // _PART // _BANDS, _LEAST_ROWS), rows)
-    sixths = range(1, 2 * _BANDS, 2)  # the middles of three equal parts
-    places = ((frames * at // 6, rows * at // 6 - height // 2) for at in sixths)
-    return [(frame, min(max(row, 0), rows - height), height) for frame, row in places]
+def _bands(frames: int, rows: int, whole: bool) -> list[tuple[int, slice]]:
+    """Frame and rows of each band."""
+    height = rows if whole else min(max(frames * rows // _PART // _BANDS, _LEAST_ROWS), rows)
+    middles = ((frames * at // 6, rows * at // 6) for at in range(1, 2 * _BANDS, 2))  # of three equal parts
+    starts = ((frame, min(max(row - height // 2, 0), rows - height)) for frame, row in middles)
+    return [(frame, slice(start, start + height)) for frame, start in starts]

@@ -16,7 +16,6 @@ from scp.errors import CodecError, ObjectMissing
 from scp.keeping import keep
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
 from scp.objects import part10
-from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
 from scp.stored import facts_of_stored, provenance_of, received_from
@@ -24,11 +23,12 @@ from scp.syntaxes import BY_UID, lookup
 
 # Up to here, bytes as received, what it costs to serve is measured unasked: a second at most.
 _QUICK = 4 << 20
+NEVER = "not encoded here"
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A rule above the one that matches: the ``key`` that did not hold, what it wants, what the object has."""
+    """A rule above the one that matches: the ``key`` that failed, what it wants, what the object has."""
 
     rule: str
     key: str
@@ -184,6 +184,5 @@ def _cost(dataset: Buffer, stored: str, target: str, restoration: Restoration | 
 def _never(ways: Iterable[str]) -> Iterator[Cost]:
     """What no object is encoded in: it is served so only if it came so."""
     given = set(ways)
-    return (
-        Cost(uid, row.keyword, reason="not encoded here") for uid, row in BY_UID.items() if uid not in given
-    )
+    others = (row for uid, row in BY_UID.items() if uid not in given)
+    return (Cost(row.uid, row.keyword, reason=NEVER) for row in others)
