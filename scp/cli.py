@@ -15,7 +15,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from scp import advice, report, telemetry
+from scp import advice, explained, report, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load, warnings
 from scp.dimse.client import echo as send_echo
@@ -225,15 +225,19 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
 @app.command()
 def explain(
     what: Annotated[str, typer.Argument(metavar="OBJECT", help="A SOP Instance UID, or a DICOM file.")],
+    again: Annotated[bool, typer.Option("--try", help="Try the rule's forms now; keeps nothing.")] = False,
+    costs: Annotated[
+        bool | None, typer.Option(help="Serve it in each transfer syntax; by default up to 4 MB.")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say which rule applies to an object, which forms were tried and why, and what is stored.
+    """Say which rule applies to an object and why, which forms were tried, and what is stored.
 
-    For a file that is not in the archive: what would be done with it.
+    And what it costs to serve. For a file that is not in the archive: what would be done with it.
     """
     with _archive(config) as (archive, settings):
-        report.explanation(explain_object(archive, what, settings.node.aet), json)
+        explained.show(explain_object(archive, what, settings.node.aet, again, costs), json)
 
 
 @app.command()

@@ -23,7 +23,6 @@ from rich.table import Table
 
 from scp.config import Settings
 from scp.index.index import Counts, Statistic, Waiting
-from scp.lifecycle.explain import Explanation
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
 from scp.lifecycle.transfer import Exported, Imported
@@ -345,41 +344,3 @@ def tell_faults(lines: Iterable[str]) -> None:
         console.print(line, markup=False, highlight=False)
     if len(lines) > _MOST_FAULTS:
         console.print(f"… and {len(lines) - _MOST_FAULTS} more; --json lists all")
-
-
-def explanation(found: Explanation, json_wanted: bool) -> None:
-    """Why an object is kept as it is."""
-    if json_wanted:
-        as_json(_explained(found))
-        return
-    console, known = terminal(), found.provenance
-    table = Table(show_header=False)
-    table.add_row("SOP instance", found.sop_instance_uid)
-    table.add_row("received", f"{lookup(known.transfer_syntax).keyword}, {size(known.size)}")
-    table.add_row("", f"at {known.received_at:%Y-%m-%d %H:%M:%S %Z} from {known.calling_aet or 'a file'}")
-    table.add_row("readable", "yes" if known.readable else f"no: {known.fault}")
-    table.add_row("rule that kept it", known.rule or "none: kept as received")
-    rule = found.rule.name if found.rule else "none: would be kept as received"
-    matched = ", ".join(f"{key} = {value}" for key, value in found.matched.items())
-    table.add_row("rule that matches now", f"{rule} ({matched})" if matched else rule)
-    for stage in found.later:
-        table.add_row("later", f"{'/'.join(stage.forms)} after {stage.after or stage.after_access} s")
-    at_rest = f"{known.form}: {lookup(found.transfer_syntax).keyword}, {size(found.size)}"
-    table.add_row("kept as" if found.stored else "would be kept as", at_rest)
-    table.add_row("", f"{percent(found.size, known.size)} of what was received; {known.codec or 'no codec'}")
-    if found.stored:
-        table.add_row("file", found.stored.key)
-    best = [lookup(uid).keyword for uid in found.ways_out[:4]]
-    table.add_row("served as, best first", ", ".join([*best, "…"]))
-    console.print(table)
-    tried = Table("form tried", "outcome", "size", "ms", "reason")
-    for one in found.attempts:
-        took = f"{one.seconds * 1000:.1f}" if one.seconds else ""
-        tried.add_row(one.form, one.outcome, size(one.size) if one.size else "", took, one.reason)
-    console.print(tried)
-
-
-def _explained(found: Explanation) -> dict[str, Any]:
-    fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    fields["rule"] = found.rule.model_dump(mode="json") if found.rule else None
-    return fields
