@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import Literal
 
 from scp.backlog import Backlog
@@ -21,6 +22,7 @@ from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
     CodecError,
+    DictionaryMissing,
     DuplicateRejected,
     NoLosslessWay,
     NotReproduced,
@@ -33,6 +35,7 @@ from scp.index.index import Index
 from scp.keeping import as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore
@@ -96,6 +99,7 @@ class Archive:
         backlog: Backlog | None = None,
     ) -> None:
         self.store = store
+        self.dictionaries = Dictionaries(store)
         self.index = index
         self.policy = tuple(policy)
         self.duplicates = duplicates
@@ -119,11 +123,12 @@ class Archive:
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
+        same = received.sha256 == held.received_sha256
         try:
             self.verify(held)  # reads it: Success must not be said on a copy that has rotted
-        except (ObjectMissing, ObjectDamaged):
-            return None  # what is held is no copy: this one mends it
-        same = received.sha256 == held.received_sha256
+        except (ObjectMissing, ObjectDamaged) as error:
+            if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
+                return None  # what is held is no copy: this one mends it
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return Kept("duplicate", held)
         if self.duplicates == "keep":
@@ -210,7 +215,7 @@ class Archive:
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
-        form = keep(received, facts, rule)
+        form = keep(received, facts, rule, self.dictionaries)
         instance = instance_of_form(received, facts, form)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
@@ -258,7 +263,7 @@ class Archive:
         instance, file = self._read(instance)
         received = received_from(file, "")
         facts = survey(received)
-        form = keep(received, facts, choose(self.policy, facts))
+        form = keep(received, facts, choose(self.policy, facts), self.dictionaries)
         if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
             return Change(instance, replace(instance, pending=False))  # no gain: it stays as it is
         return Change(instance, instance_of_form(received, facts, form), form.data)
@@ -292,7 +297,7 @@ class Archive:
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
-        file = part10.unpack(data)
+        file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
         known = provenance_of(file)
@@ -309,7 +314,7 @@ class Archive:
         """The keys of all stored files; of an object that is about to move on, both."""
         if self.landing is not None:
             yield from self.landing.keys()
-        yield from self.store.keys()
+        yield from filterfalse(is_dictionary, self.store.keys())
 
     def has(self, key: str) -> bool:
         """Whether there is a stored file under a key."""
@@ -374,7 +379,7 @@ class Archive:
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key)
         whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
-        file = part10.unpack(data) if whole else None
+        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
@@ -396,6 +401,10 @@ class Archive:
             prove(file.dataset, file.transfer_syntax, provenance_of(file))
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
+
+    def stored(self, instance: Instance) -> Part10:
+        """The stored file, as it is within its frame. Raises ObjectMissing, ObjectDamaged."""
+        return self._read(instance)[1]
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""

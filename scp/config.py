@@ -320,7 +320,5 @@ def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
         for form in stage.forms:
             if form in _UNUSED_FORMS:
                 yield f"{place}.form: {form} is not in use in this version"
-        if stage.dictionary:
-            yield f"{place}.dictionary: not in use in this version"
         if stage.store is not None:
             yield f"{place}.store: not in use in this version"

@@ -76,10 +76,10 @@ def _stored(archive: Archive, instance: Instance) -> Explanation:
 
 
 def _would_be(archive: Archive, data: Buffer, aet: str) -> Explanation:
-    received = received_from(part10.unpack(data), aet)
+    received = received_from(part10.unpack(data, archive.dictionaries.by_id), aet)
     facts = survey(received)
     rule = choose(archive.policy, facts)
-    form = keep(received, facts, rule)
+    form = keep(received, facts, rule, archive.dictionaries)
     return Explanation(
         received.sop_instance_uid,
         form.provenance,
