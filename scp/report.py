@@ -77,6 +77,12 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=10_000)
 
 
+def show(*what: Any) -> None:
+    """Tables and lines on standard output."""
+    for one in what:
+        _console().print(one)
+
+
 def size(count: float) -> str:
     """Bytes as people read them, decimal: 1.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):

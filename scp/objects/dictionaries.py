@@ -3,8 +3,8 @@
 ``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it, named
 by its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
 3.1.1.1.3), and the beginning of its SHA-256. It is never changed and never deleted: objects need it for as
-long as they are there. ``dictionaries/<SOP Class UID>/newest`` holds the name of the one that is used for new objects; it
-is written when that one is durable, so no object can need one that a power cut takes away.
+long as they are there. ``dictionaries/<SOP Class UID>/newest`` holds the name of the one that is used for new
+objects; it is written when that one is durable, so no object can need one that a power cut takes away.
 """
 
 from __future__ import annotations
@@ -165,15 +165,15 @@ class Dictionaries:
         if not named:
             raise DictionaryMissing(
                 f"it needs the zstd dictionary {number}, and there is no {FOLDER}/*/*-{number}-*.zdict in the"
-                " object store; bring that file back from a copy of the store"
+                " object store; bring that file back from a copy"
             )
         for entry in named:
             content = bytes(self._store.get(entry.key))
             if sha256(content).startswith(entry.digest):
                 return dictionary_of(content)
         raise DictionaryMissing(
-            f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file back"
-            " from a copy of the store"
+            f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file"
+            " back from a copy"
         )
 
 
