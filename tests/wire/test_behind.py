@@ -379,6 +379,41 @@ def test_a_node_of_several_processes(process: Callable[..., NodeProcess], tmp_pa
     assert node.kill(signal.SIGTERM) == 0
 
 
+def test_a_dictionary_trained_by_one_process_is_read_by_all(
+    process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    """The encoder trains one from what comes; two workers, which did not, give out what it is needed for."""
+    rule = {
+        "name": "small",
+        "stages": [{"form": "received"}, {"after": "0s", "form": "htj2k", "dictionary": True}],
+    }
+    node = process(storage=_BACKLOG, node={"workers": 2}, policy=[rule])
+    node.start()
+    objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
+    _store(node, *objects[:70])
+    until(lambda: _stats(node)["pending"]["instances"] == 0, "the first are encoded")
+    until(lambda: json.loads(node.run("dictionary", "list", "--json").stdout), "one is trained")
+    _store(node, *objects[70:])
+    until(lambda: _stats(node)["pending"]["instances"] == 0, "all are encoded")
+    (entry,) = json.loads(node.run("dictionary", "list", "--json").stdout)
+    assert (entry["sop_class_uid"], entry["newest"]) == (MR_IMAGE, True)
+    stored = (node.root / "objects").rglob("*.dcm.zst")
+    needing = [path for path in stored if part10.dictionary_id(path.read_bytes()) == entry["id"]]
+    assert len(needing) >= 70
+    for _ in range(2):  # associations are taken by whichever worker is free
+        with (
+            Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as one,
+            Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as other,
+        ):
+            for scu in (one, other):
+                done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+                assert done.final.status == 0
+                assert sorted(found.data for found in done.objects) == sorted(sent.data for sent in objects)
+    node.run("verify", "--deep")
+    node.run("reindex")
+    assert node.kill(signal.SIGTERM) == 0
+
+
 @pytest.mark.parametrize("which", [0, -1], ids=["a worker", "the encoder"])
 def test_a_process_that_is_killed_is_started_again(process: Callable[..., NodeProcess], which: int) -> None:
     node = process(storage=_BACKLOG, node={"workers": 1})
