@@ -31,7 +31,7 @@ from test_stores import in_another_process
 from scp.archive import Archive, Change
 from scp.config import PolicyRule, Stage
 from scp.encoding.facts import survey
-from scp.errors import DictionaryMissing, ObjectDamaged
+from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
 from scp.index.sql import SqlIndex
 from scp.keeping import keep
 from scp.lifecycle import training
