@@ -463,8 +463,8 @@ def test_without_a_lookup_the_frame_is_refused(stored) -> None:
 def test_small_mr_objects_with_a_dictionary(archive, folder: str, most: float) -> None:
     """Trained on every other object, as the folder's share of an archive would be; measured on all."""
     files = corpus(folder)
-    for result in import_files(archive, files[::2], "X"):
-        assert result.outcome == "kept"
+    for path in files[::2]:
+        archive.ingest(received(path))
     assert train(archive, MR, _sample_of(archive, MR)).entry is not None
     sizes = []
     for path in files:
