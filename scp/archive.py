@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import Literal
 
 from scp.backlog import Backlog
@@ -22,6 +23,7 @@ from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
     CodecError,
+    DictionaryMissing,
     DuplicateRejected,
     NoLosslessWay,
     NotReproduced,
@@ -34,6 +36,7 @@ from scp.index.index import Index
 from scp.keeping import StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore
@@ -97,6 +100,7 @@ class Archive:
         backlog: Backlog | None = None,
     ) -> None:
         self.store = store
+        self.dictionaries = Dictionaries(store)
         self.index = index
         self.policy = tuple(policy)
         self.duplicates = duplicates
@@ -121,11 +125,12 @@ class Archive:
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
+        same = received.sha256 == held.received_sha256
         try:
             self.verify(held)  # reads it: Success must not be said on a copy that has rotted
-        except (ObjectMissing, ObjectDamaged):
-            return None  # what is held is no copy: this one mends it
-        same = received.sha256 == held.received_sha256
+        except (ObjectMissing, ObjectDamaged) as error:
+            if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
+                return None  # what is held is no copy: this one mends it
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return Kept("duplicate", held)
         if self.duplicates == "keep":
@@ -221,7 +226,7 @@ class Archive:
     def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
         """An object's form by its rule, and by what earlier ones of its series came to."""
         kind = kind_of(facts, rule)
-        form = keep(received, facts, rule, self._memory.recall(kind))
+        form = keep(received, facts, rule, self._memory.recall(kind), self.dictionaries)
         self._memory.learn(kind, form.provenance.attempts)
         return form
 
@@ -305,7 +310,7 @@ class Archive:
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
-        file = part10.unpack(data)
+        file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
         known = provenance_of(file)
@@ -322,7 +327,7 @@ class Archive:
         """The keys of all stored files; of an object that is about to move on, both."""
         if self.landing is not None:
             yield from self.landing.keys()
-        yield from self.store.keys()
+        yield from filterfalse(is_dictionary, self.store.keys())
 
     def has(self, key: str) -> bool:
         """Whether there is a stored file under a key."""
@@ -387,7 +392,7 @@ class Archive:
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key)
         whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
-        file = part10.unpack(data) if whole else None
+        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file

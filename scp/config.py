@@ -327,8 +327,6 @@ def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
         if number > 0 and stage is not rule.behind:
             yield f"{place}: later stages are not in use in this version"
         yield from (f"{place}.{line}" for line in _choice_warnings(stage))
-        if stage.dictionary:
-            yield f"{place}.dictionary: not in use in this version"
         if stage.store is not None:
             yield f"{place}.store: not in use in this version"
 

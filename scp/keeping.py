@@ -18,6 +18,7 @@ from scp.encoding.forms import Encoded, encoded, prove
 from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
@@ -28,6 +29,9 @@ _LEVEL = 3
 _WORTHWHILE = 0.01
 # From this share of header on, more is spent on compressing it (part10.wrap).
 _MOSTLY_HEADER = 0.1
+# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
+# dictionary saves more, trying without one costs four times as much and cannot win.
+_MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
@@ -60,18 +64,19 @@ def keep(
     facts: Facts,
     rule: PolicyRule | None,
     earlier: Earlier = NOTHING,
+    dictionaries: Dictionaries | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> StoredForm:
     """The stored form of a received object in the stage of its rule that it ends in at once.
 
     ``facts`` are those of a survey of it; without a rule it is as received. ``earlier`` is what is known of
-    objects of its kind, ``clock`` gives seconds.
+    objects of its kind, ``dictionaries`` are those of the store that it goes to, ``clock`` gives seconds.
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.settled if rule else _AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
-    asked = _Candidates(received, parts, known, stage, clock)
+    asked = _Candidates(received, parts, known, stage, dictionaries, clock)
     if stage.compares:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
     else:
@@ -138,9 +143,11 @@ class _Candidates:
         parts: SplitDataset | None,
         base: Provenance,
         stage: Stage,
+        dictionaries: Dictionaries | None,
         clock: Callable[[], float],
     ) -> None:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
+        self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
         self._clock, self._started = clock, clock()
 
@@ -196,7 +203,7 @@ class _Candidates:
         """The same file, but for what it remembers; read back, as all that is kept."""
         plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
         again = self._wrapped(best.encoded, plain) if best.wrapped else plain
-        if sha256(part10.unpack(again.data).dataset) != sha256(best.encoded.dataset):
+        if sha256(self._unpacked(again.data).dataset) != sha256(best.encoded.dataset):
             return best  # the proven file, without its history
         return replace(best, provenance=provenance, data=again.data, sha256=again.sha256)
 
@@ -206,7 +213,7 @@ class _Candidates:
     def _proven(self, form: str) -> StoredForm:
         """Encode, pack, and read back what was packed. Raises CannotEncode, NotReproduced."""
         found = self._packed(encoded(form, self.received, self.parts, self.stage.effort or 0))
-        file = part10.unpack(found.data)
+        file = self._unpacked(found.data)
         if file.provenance is None:
             raise NotReproduced("its private information is gone")
         prove(file.dataset, file.transfer_syntax, file.provenance)
@@ -233,10 +240,28 @@ class _Candidates:
     def _wrapped(self, result: Encoded, plain: _Written) -> _Written:
         codestream_with_header = 0 < result.pixel_bytes < len(plain.data) * (1 - _MOSTLY_HEADER)
         thorough = codestream_with_header and result.form != "zstd" and self.stage.level is None
+        level = None if thorough else self.stage.level or _LEVEL
+        small = self._with_dictionary(plain, level)
+        if small is not None and thorough:
+            usual = part10.wrap(plain.data, _LEVEL)
+            if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
+                return small
         spool = Spool(hashing=len(plain.data) > IN_MEMORY)
-        return _Written(
-            part10.wrap(plain.data, None if thorough else self.stage.level or _LEVEL, spool), spool.sha256
-        )
+        found = _Written(part10.wrap(plain.data, level, spool), spool.sha256)
+        return found if small is None or len(found.data) <= len(small.data) else small
+
+    def _with_dictionary(self, plain: _Written, level: int | None) -> _Written | None:
+        """The file in a frame with its SOP class's newest dictionary, where one is wanted and there."""
+        if not self.stage.dictionary or self.dictionaries is None or len(plain.data) > IN_MEMORY:
+            return None
+        dictionary = self.dictionaries.newest(self.received.sop_class_uid)
+        if dictionary is None:
+            return None
+        return _Written(part10.wrap(plain.data, level, dictionary=dictionary), "")
+
+    def _unpacked(self, data: Buffer) -> Part10:
+        """What was packed, read back; by way of the dictionary that a reader will find in the store."""
+        return part10.unpack(data, self.dictionaries.by_id if self.dictionaries is not None else None)
 
     def _wrap(self, result: Encoded) -> str:
         if result.form == "zstd":

@@ -76,6 +76,12 @@ def terminal() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=10_000)
 
 
+def show(*what: Any) -> None:
+    """Tables and lines on standard output."""
+    for one in what:
+        terminal().print(one)
+
+
 def size(count: float) -> str:
     """Bytes as people read them, decimal: 1.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -424,7 +424,6 @@ def test_warnings_name_what_has_no_effect(written: Any) -> None:
         '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
     )
     assert [line.partition(":")[0] for line in warnings(settings)] == [
-        "policy[0].stages[0].dictionary",
         "policy[0].stages[0].store",
         "policy[0].stages[2]",
         "policy[0]",

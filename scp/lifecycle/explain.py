@@ -108,7 +108,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
     now: tuple[Attempt, ...] = ()
     if again:
         received = received_from(file, "")
-        now = keep(received, survey(received), rule).provenance.attempts
+        now = keep(received, survey(received), rule, dictionaries=archive.dictionaries).provenance.attempts
     return Explanation(
         instance.sop_instance_uid,
         known,
@@ -126,10 +126,10 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
 
 
 def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> Explanation:
-    received = received_from(part10.unpack(data), aet)
+    received = received_from(part10.unpack(data, archive.dictionaries.by_id), aet)
     facts = survey(received)
     rule = choose(archive.policy, facts)
-    form = keep(received, facts, rule)
+    form = keep(received, facts, rule, dictionaries=archive.dictionaries)
     known, syntax = form.provenance, form.encoded.transfer_syntax
     return Explanation(
         received.sop_instance_uid,
