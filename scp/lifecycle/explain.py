@@ -11,8 +11,9 @@ from pathlib import Path
 from scp.archive import Archive
 from scp.config import PolicyRule, Stage
 from scp.encoding.facts import survey
+from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
-from scp.errors import CodecError, ObjectMissing
+from scp.errors import CannotEncode, CodecError, ObjectMissing
 from scp.keeping import keep
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
 from scp.objects import part10
@@ -21,7 +22,7 @@ from scp.spool import Buffer, copied
 from scp.stored import facts_of_stored, provenance_of, received_from
 from scp.syntaxes import BY_UID, lookup
 
-# Up to here, bytes as received, what it costs to serve is measured unasked: a second at most.
+# Up to here, bytes as received and of native pixels, what it costs to serve is measured unasked: a second.
 _QUICK = 4 << 20
 NEVER = "not encoded here"
 
@@ -119,7 +120,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
         instance.stored_size,
         known.attempts,
         _ways_out(file.transfer_syntax, known),
-        _costs(file.dataset, file.transfer_syntax, known, costs),
+        _costs(file.dataset, file.transfer_syntax, known, _is_quick(facts) if costs is None else costs),
         now,
         instance,
     )
@@ -141,7 +142,7 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         len(form.data),
         known.attempts,
         _ways_out(syntax, known),
-        _costs(form.encoded.dataset, syntax, known, costs),
+        _costs(form.encoded.dataset, syntax, known, _is_quick(facts) if costs is None else costs),
     )
 
 
@@ -164,8 +165,16 @@ def _ways_out(stored: str, known: Provenance) -> tuple[str, ...]:
     return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], Wishes()))
 
 
-def _costs(dataset: Buffer, stored: str, known: Provenance, wanted: bool | None) -> tuple[Cost, ...]:
-    if not (known.size <= _QUICK if wanted is None else wanted):
+def _is_quick(facts: Facts) -> bool:
+    try:
+        form = pixel_format(facts.attributes)
+    except CannotEncode:
+        return facts.size <= _QUICK
+    return max(facts.size, form.frame_size * form.frames) <= _QUICK
+
+
+def _costs(dataset: Buffer, stored: str, known: Provenance, wanted: bool) -> tuple[Cost, ...]:
+    if not wanted:
         return ()
     ways = _ways_out(stored, known)
     return (*(_cost(dataset, stored, target, known.restoration) for target in ways), *_never(ways))
