@@ -16,6 +16,7 @@ from itertools import filterfalse
 from typing import Literal
 
 from scp.backlog import Backlog
+from scp.choosing import Memory, kind_of
 from scp.config import PolicyRule
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
@@ -32,7 +33,7 @@ from scp.errors import (
 )
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
-from scp.keeping import as_received, keep
+from scp.keeping import StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
@@ -105,6 +106,7 @@ class Archive:
         self.duplicates = duplicates
         self.landing = landing
         self.backlog = backlog
+        self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
     # -- in ------------------------------------------------------------------------------------------
@@ -215,11 +217,18 @@ class Archive:
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
-        form = keep(received, facts, rule, self.dictionaries)
+        form = self._formed(received, facts, rule)
         instance = instance_of_form(received, facts, form)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
+
+    def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+        """An object's form by its rule, and by what earlier ones of its series came to."""
+        kind = kind_of(facts, rule)
+        form = keep(received, facts, rule, self._memory.recall(kind), self.dictionaries)
+        self._memory.learn(kind, form.provenance.attempts)
+        return form
 
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
         """Durable already, now visible, then rid of what it replaces."""
@@ -263,9 +272,12 @@ class Archive:
         instance, file = self._read(instance)
         received = received_from(file, "")
         facts = survey(received)
-        form = keep(received, facts, choose(self.policy, facts), self.dictionaries)
-        if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
-            return Change(instance, replace(instance, pending=False))  # no gain: it stays as it is
+        form = self._formed(received, facts, choose(self.policy, facts))
+        # A file that says why it has no other form may be put in its place only where no digest of the
+        # whole file is known, so that whoever reads it meanwhile finds either of the two sound.
+        told = len(form.provenance.attempts) > 1 and not instance.stored_sha256
+        if form.encoded.form == instance.form and not (told or form.wrapped or is_landed(instance.key)):
+            return Change(instance, replace(instance, pending=False))  # it stays as it is
         return Change(instance, instance_of_form(received, facts, form), form.data)
 
     def swap(self, changes: list[Change]) -> None:
@@ -289,7 +301,8 @@ class Archive:
             if change.data is None:
                 continue
             if changed:
-                self._discard(change.before.key)
+                if change.before.key != change.after.key:
+                    self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
@@ -402,14 +415,10 @@ class Archive:
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
 
-    def stored(self, instance: Instance) -> Part10:
-        """The stored file, as it is within its frame. Raises ObjectMissing, ObjectDamaged."""
-        return self._read(instance)[1]
-
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
         return provenance_of(self._read(instance)[1])
 
-    def facts(self, instance: Instance) -> Facts:
-        """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
-        return facts_of_stored(self._read(instance)[1])
+    def stored(self, instance: Instance) -> tuple[Instance, Part10]:
+        """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
+        return self._read(instance)

@@ -7,10 +7,11 @@ does not gain, gives way to the next, and the last ones are zstd and as received
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.forms import Encoded, encoded, prove
@@ -59,29 +60,49 @@ def as_received(received: Received) -> Part10:
 
 
 def keep(
-    received: Received, facts: Facts, rule: PolicyRule | None, dictionaries: Dictionaries | None = None
+    received: Received,
+    facts: Facts,
+    rule: PolicyRule | None,
+    earlier: Earlier = NOTHING,
+    dictionaries: Dictionaries | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> StoredForm:
     """The stored form of a received object in the stage of its rule that it ends in at once.
 
-    ``facts`` are those of a survey of it; without a rule it is as received. ``dictionaries`` are those of the
-    store that it goes to.
+    ``facts`` are those of a survey of it; without a rule it is as received. ``earlier`` is what is known of
+    objects of its kind, ``dictionaries`` are those of the store that it goes to, ``clock`` gives seconds.
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.settled if rule else _AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
-    asked = _Candidates(received, parts, known, stage, dictionaries)
-    best: StoredForm | None = None
-    for found in asked.try_forms(stage.forms):
-        best = found if best is None or len(found.data) < len(best.data) else best
-        if stage.keep == "first":
-            break
+    asked = _Candidates(received, parts, known, stage, dictionaries, clock)
+    if stage.compares:
+        best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
+    else:
+        best = next(asked.try_forms(stage.forms), None)
     if best is None:
         best = (
             next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
             or asked.as_received()
         )
     return asked.recorded(best)
+
+
+def _smallest(asked: _Candidates, chosen: Plan) -> StoredForm | None:
+    """The smallest that holds, within the time that the stage gives; that bounds no search for any at all."""
+    best: StoredForm | None = None
+    for form in chosen.forms:
+        if best is not None and asked.time_is_up():
+            asked.skip(Attempt(form, "skipped", "budget_ms used up"))
+            continue
+        for found in asked.try_forms((form,)):
+            best = found if best is None or len(found.data) < len(best.data) else best
+    if best is None and chosen.passed:
+        return _smallest(asked, Plan(tuple(one.form for one in chosen.passed)))
+    for one in chosen.passed:
+        asked.skip(one)
+    return best
 
 
 def _parts(received: Received) -> SplitDataset | None:
@@ -122,16 +143,28 @@ class _Candidates:
         parts: SplitDataset | None,
         base: Provenance,
         stage: Stage,
-        dictionaries: Dictionaries | None = None,
+        dictionaries: Dictionaries | None,
+        clock: Callable[[], float],
     ) -> None:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
         self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
+        self._clock, self._started = clock, clock()
+
+    def time_is_up(self) -> bool:
+        """Whether the stage's budget for an object of this size is used up."""
+        budget = self.stage.budget_ms
+        seconds = self._clock() - self._started
+        return budget is not None and seconds > budget / 1e3 * self.base.size / 1e6
+
+    def skip(self, attempt: Attempt) -> None:
+        """Note a form that is not tried, and why."""
+        self.attempts.append(attempt)
 
     def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:
         """The results that may be kept, in the order of ``forms``."""
         for form in forms:
-            started = time.perf_counter()
+            started = self._clock()
             try:
                 found = self._proven(form)
             except CannotEncode as error:
@@ -248,7 +281,7 @@ class _Candidates:
         return _Written(part10.pack(file, spool), spool.sha256)
 
     def _note(self, form: str, outcome: str, reason: str, started: float, size: int = 0) -> None:
-        self.attempts.append(Attempt(form, outcome, reason, size, time.perf_counter() - started))
+        self.attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
 
 
 def _worth_telling(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

@@ -164,7 +164,7 @@ class _File:
 
 def _read(archive: Archive, instance: Instance) -> _File | None:
     try:
-        file = archive.stored(instance)
+        _, file = archive.stored(instance)
     except (ObjectMissing, ObjectDamaged):
         return None  # replaced since, or damaged, which verify tells
     if len(file.dataset) > IN_MEMORY:

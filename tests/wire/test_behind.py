@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scp.archive import Change
@@ -227,6 +228,31 @@ def test_what_cannot_be_encoded_falls_back_and_is_not_tried_again(
     assert node.held(sent).form == "zstd"
     assert node.archive.provenance(node.held(sent)).attempts[0].reason == "not today"
     assert len(tried) == 1
+    assert _back(node) == [sent.data]
+
+
+def test_what_stays_as_it_came_says_why(
+    held: Held, node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of its own that no form makes smaller: one with its history is put in its place."""
+
+    def refuses(*_: Any) -> bytes:
+        raise CannotEncode("not today")
+
+    rows = tuple(replace(row, encode=refuses) if row is HTJ2K_CODEC else row for row in table.CODECS)
+    monkeypatch.setattr(table, "CODECS", rows)
+    noise = np.random.default_rng(0).bytes(2 * _LARGE_ROWS**2)
+    sent = image(rows=_LARGE_ROWS, PixelData=noise)
+    node.keep(sent)
+    key = node.held(sent).key
+    _let_go(held, node)
+    row = node.held(sent)
+    assert (row.form, row.key, row.pending) == ("received", key, False)
+    told = [(one.form, one.outcome) for one in node.archive.provenance(row).attempts]
+    assert told == [("htj2k", "refused"), ("zstd", "larger"), ("received", "kept")]
+    assert len(node.files()) == 1
+    assert journal(node.root / "objects") == []
+    node.archive.verify(row, deep=True)
     assert _back(node) == [sent.data]
 
 
