@@ -180,7 +180,7 @@ def test_every_form_in_a_frame_takes_one(forms: tuple[str, ...], wrap: str) -> N
     held, one = Dictionaries(MemoryStore()), small(5)
     held.add(KIND, dictionary())
     rule = PolicyRule(name="r", stages=(Stage(forms=forms, wrap=wrap, dictionary=True, keep="smallest"),))
-    found = keep(one, survey(one), rule, held)
+    found = keep(one, survey(one), rule, dictionaries=held)
     assert part10.dictionary_id(found.data) == held.newest(KIND).id
     file = part10.unpack(found.data, held.by_id)
     assert_restored(one, part10.pack(file))
@@ -191,14 +191,14 @@ def test_where_it_is_not_asked_for_or_not_smaller_there_is_none() -> None:
     held.add(KIND, dictionary())
     one = small(5)
     plain = PolicyRule(name="r", stages=(Stage(forms=("htj2k",)),))
-    assert part10.dictionary_id(keep(one, survey(one), plain, held).data) == 0
-    assert part10.dictionary_id(keep(one, survey(one), RULE, None).data) == 0
+    assert part10.dictionary_id(keep(one, survey(one), plain, dictionaries=held).data) == 0
+    assert part10.dictionary_id(keep(one, survey(one), RULE).data) == 0
     other = replace(one, sop_class_uid="1.2.840.10008.5.1.4.1.1.2")
-    assert part10.dictionary_id(keep(other, survey(other), RULE, held).data) == 0
+    assert part10.dictionary_id(keep(other, survey(other), RULE, dictionaries=held).data) == 0
     stranger = phantom(Shape(rows=16, columns=16, noise=0.05))
     held.add(stranger.sop_class_uid, dictionary())
     zeros = as_received(bytes(5000), EXPLICIT, stranger.sop_class_uid)
-    assert part10.dictionary_id(keep(zeros, survey(zeros), RULE, held).data) == 0
+    assert part10.dictionary_id(keep(zeros, survey(zeros), RULE, dictionaries=held).data) == 0
 
 
 def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch) -> None:
@@ -213,7 +213,7 @@ def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch) -> None:
         raise DictionaryMissing("gone")
 
     monkeypatch.setattr(held, "by_id", gone)
-    found = keep(one, survey(one), RULE, held)
+    found = keep(one, survey(one), RULE, dictionaries=held)
     assert asked
     assert [attempt.outcome for attempt in found.provenance.attempts] == ["wrong", "wrong", "kept"]
     assert (found.encoded.form, found.wrapped) == ("received", False)
@@ -469,7 +469,7 @@ def test_small_mr_objects_with_a_dictionary(archive, folder: str, most: float) -
     sizes = []
     for path in files:
         one = received(path)
-        found = keep(one, survey(one), RULE, archive.dictionaries)
+        found = keep(one, survey(one), RULE, dictionaries=archive.dictionaries)
         sizes.append((len(one.dataset), len(found.data)))
     of_received = sum(kept for _, kept in sizes) / sum(size for size, _ in sizes)
     assert of_received <= most

@@ -88,6 +88,8 @@ def _json(node: NodeProcess, *arguments: object, status: int = 0) -> Any:
         ["stats"],
         ["explain", "1.2.3.1.1"],
         ["verify", "--deep"],
+        ["dictionary", "list"],
+        ["dictionary", "train"],
         ["export", "out"],
         ["import", "out"],
         ["reindex"],
@@ -419,6 +421,37 @@ def _uid_of(name: str) -> str:
 
 
 # -- verify and reindex ----------------------------------------------------------------------------------
+
+
+def test_dictionaries_are_trained_listed_and_used(
+    process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    node = process(policy=[{"name": "all", "stages": [{"form": "htj2k", "dictionary": True}]}])
+    for folder in ("in0", "in1"):
+        (tmp_path / folder).mkdir()
+    for number in range(40):
+        sent = image(instance=f"1.2.3.1.{number}", seed=number, rows=16)
+        as_file(sent, tmp_path / f"in{number % 2}" / f"{number}.dcm")
+    node.run("import", tmp_path / "in0")
+    (trained,) = _json(node, "dictionary", "train", "--sop-class", "MRImageStorage", "--size", "16KiB")
+    assert (trained["sop_class_uid"], trained["objects"], trained["reason"]) == (MR_IMAGE, 20, "")
+    assert trained["then"] < 0.9 * trained["now"] == 0.9 * trained["without"]
+    assert trained["saves"] > 0
+    (listed,) = _json(node, "dictionary", "list")
+    assert listed.items() >= {**trained["entry"], "newest": True}.items()
+    assert listed["size"] <= 16 << 10
+    first, then = (_json(node, "import", tmp_path / folder) for folder in ("in0", "in1"))
+    assert first["outcomes"] == {"duplicate": 20}
+    assert then["stored_size"] < 0.9 * first["stored_size"]
+    assert "MRImageStorage" in node.run("dictionary", "list").stdout
+    _json(node, "dictionary", "train")  # a larger one, which may be better; the first one stays
+    assert listed["key"] in [one["key"] for one in _json(node, "dictionary", "list")]
+    (none,) = _json(node, "dictionary", "train", "--sop-class", CT_IMAGE)
+    assert (none["objects"], none["entry"]) == (0, None)
+    node.run("dictionary", "train", "--sop-class", "NoSuchStorage", status=2)
+    node.run("dictionary", "train", "--size", "large", status=2)
+    _json(node, "verify", "--deep")
+    assert _json(node, "reindex")["recorded"] == 40
 
 
 def test_verify_finds_a_flipped_bit(filled: NodeProcess) -> None:
