@@ -468,8 +468,9 @@ def test_both_charts_show_all_figures(tmp_path: Path) -> None:
             if each.taken and each.candidate.name != "native":
                 assert each.candidate.name in texts
                 assert (f"{each.disk:.1f}" if each.disk < 100 else f"{each.disk:.0f}") in texts
-    picture = Image.open(files[1])
-    assert picture.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+    with Image.open(files[1]) as picture:
+        size = picture.size
+    assert size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
 
 
 def test_a_chart_that_cannot_be_written_is_told(tmp_path: Path) -> None:
