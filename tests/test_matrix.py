@@ -1,0 +1,198 @@
+"""Each odd object in each form and each transfer syntax: it comes through exactly, or it is said why not.
+
+What it is to be is read by others from what was received (:mod:`decoders`), never by zscp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from decoders import attributes, is_known, pixels, raw_pixels, sent
+from generated import (
+    COMPRESSED_CASES,
+    LOSSLESS_CASES,
+    LOSSY_CASES,
+    MISLEADING_CASES,
+    NATIVE_CASES,
+    UNTOUCHED,
+    compressed_case,
+    native_case,
+    untouched,
+)
+from objects import NATIVE, as_received, assert_restored, kept, restored, transcoded
+
+from scp.config import Stage
+from scp.config_values import FORMS
+from scp.encoding.codecs.table import CODECS
+from scp.encoding.facts import survey
+from scp.errors import CodecError
+from scp.keeping import StoredForm
+from scp.model import Received
+from scp.objects import part10
+from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
+
+ENCODED = tuple(dict.fromkeys(codec.writes for codec in CODECS if codec.writes))
+FORM = pytest.mark.parametrize("form", FORMS)
+
+
+def assert_reasoned(found: StoredForm, form: str) -> None:
+    """It is in the form that was asked for, or that form's attempt says why not."""
+    if found.encoded.form != form:
+        (attempt,) = [each for each in found.provenance.attempts if each.form == form]
+        assert attempt.outcome in ("refused", "wrong", "larger")
+        assert attempt.reason
+
+
+def assert_same(object_: Received, stream: bytes, syntax: str, decodable: bool = True) -> None:
+    """Another transfer syntax, the same attributes and the same samples."""
+    before, after = sent(object_), sent(object_, stream, syntax)
+    recoded = lookup(syntax).encapsulated or lookup(object_.transfer_syntax).encapsulated
+    assert attributes(after, not recoded) == attributes(before, not recoded)
+    assert survey(as_received(stream, syntax)).readable
+    if decodable:
+        np.testing.assert_array_equal(pixels(after), pixels(before))
+    else:
+        assert raw_pixels(after) == raw_pixels(before)
+
+
+@FORM
+@pytest.mark.parametrize("name", NATIVE_CASES)
+def test_native_comes_back_to_the_byte(name: str, form: str) -> None:
+    for syntax in NATIVE:
+        object_ = native_case(name, syntax)
+        found = kept(object_, Stage(forms=(form,)))
+        assert_restored(object_, found.data)
+        assert_reasoned(found, form)
+
+
+@pytest.mark.parametrize("name", NATIVE_CASES)
+def test_native_in_every_native_transfer_syntax(name: str) -> None:
+    """From each that it may have come in, and from each form that it may be kept in."""
+    for syntax in NATIVE:
+        object_ = native_case(name, syntax)
+        outs = {target: transcoded(object_.dataset, syntax, target, None) for target in NATIVE}
+        for target, out in outs.items():
+            assert_same(object_, out, target, NATIVE_CASES[name].decodable)
+        for stored in stored_forms(object_) if syntax != DEFLATED else ():
+            for target, out in outs.items():
+                restoration = stored.provenance.restoration
+                again = transcoded(stored.dataset, stored.transfer_syntax, target, restoration)
+                assert again == out, (stored.provenance.form, target)
+
+
+def stored_forms(object_: Received) -> Iterator[part10.Part10]:
+    """The object in every form that takes it."""
+    for form in FORMS:
+        found = kept(object_, Stage(forms=(form,)))
+        if found.encoded.form == form:
+            yield part10.unpack(found.data)
+
+
+@pytest.mark.parametrize("target", ENCODED)
+@pytest.mark.parametrize("name", NATIVE_CASES)
+def test_native_encoded_on_the_way_out(name: str, target: str) -> None:
+    assert is_known(target), "a new transfer syntax wants an independent decoder"
+    for syntax in (IMPLICIT, BIG_ENDIAN):
+        object_ = native_case(name, syntax)
+        try:
+            out = transcoded(object_.dataset, syntax, target, None)
+        except CodecError as error:
+            assert str(error)
+            continue
+        assert_same(object_, out, target)
+
+
+@FORM
+@pytest.mark.parametrize("name", LOSSLESS_CASES)
+def test_received_lossless_keeps_attributes_and_samples(name: str, form: str) -> None:
+    object_ = compressed_case(name)
+    found = kept(object_, Stage(forms=(form,)))
+    assert_reasoned(found, form)
+    file = part10.unpack(found.data)
+    if file.transfer_syntax == object_.transfer_syntax:
+        assert file.dataset == object_.dataset
+    elif is_known(file.transfer_syntax):
+        assert_same(object_, bytes(file.dataset), file.transfer_syntax)
+    for target in (EXPLICIT, BIG_ENDIAN, DEFLATED):
+        out = transcoded(file.dataset, file.transfer_syntax, target, file.provenance.restoration)
+        assert_same(object_, out, target)
+
+
+@pytest.mark.parametrize("target", [*NATIVE, *ENCODED])
+@pytest.mark.parametrize("name", LOSSLESS_CASES)
+def test_received_lossless_in_every_transfer_syntax(name: str, target: str) -> None:
+    object_ = compressed_case(name)
+    try:
+        out = transcoded(object_.dataset, object_.transfer_syntax, target, None)
+    except CodecError as error:
+        assert lookup(target).encapsulated, "it can be decoded"
+        assert str(error)
+        return
+    assert_same(object_, out, target)
+
+
+@FORM
+@pytest.mark.parametrize("name", LOSSY_CASES)
+def test_received_lossy_keeps_its_codestream(name: str, form: str) -> None:
+    object_ = compressed_case(name)
+    found = kept(object_, Stage(forms=(form,)))
+    assert restored(part10.unpack(found.data)) == object_.dataset
+
+
+@pytest.mark.parametrize("target", [*NATIVE, *ENCODED])
+@pytest.mark.parametrize("name", LOSSY_CASES)
+def test_received_lossy_goes_out_decoded(name: str, target: str) -> None:
+    object_ = compressed_case(name)
+    try:
+        out = transcoded(object_.dataset, object_.transfer_syntax, target, None)
+    except CodecError as error:
+        assert lookup(target).encapsulated, "it can be decoded"
+        assert str(error)
+        return
+    before, after = sent(object_), sent(object_, out, target)
+    assert attributes(after, encoding_too=False) == attributes(before, encoding_too=False)
+    if "jpeg" not in name:  # of those, decoders make RGB, each by its own rounding
+        difference = np.abs(pixels(after).astype(int) - pixels(before).astype(int))
+        assert difference.max() <= 1
+
+
+@FORM
+@pytest.mark.parametrize("name", MISLEADING_CASES)
+def test_what_its_header_does_not_describe_stays_as_it_came(name: str, form: str) -> None:
+    """Decoded by its header, something that was received would be lost, and the proof would not see it."""
+    object_ = compressed_case(name)
+    found = kept(object_, Stage(forms=(form,)))
+    file = part10.unpack(found.data)
+    assert (file.transfer_syntax, bytes(file.dataset)) == (object_.transfer_syntax, object_.dataset)
+    assert_reasoned(found, form)
+
+
+@pytest.mark.parametrize("target", [*NATIVE, *ENCODED])
+@pytest.mark.parametrize("name", MISLEADING_CASES)
+def test_what_its_header_does_not_describe_goes_out_as_it_came_or_not(name: str, target: str) -> None:
+    object_ = compressed_case(name)
+    if target == object_.transfer_syntax:
+        assert transcoded(object_.dataset, target, target, None) == object_.dataset
+        return
+    with pytest.raises(CodecError, match=r"\w"):
+        transcoded(object_.dataset, object_.transfer_syntax, target, None)
+
+
+@FORM
+@pytest.mark.parametrize("syntax", UNTOUCHED)
+def test_untouched(syntax: str, form: str) -> None:
+    object_ = untouched(syntax)
+    found = kept(object_, Stage(forms=(form,)))
+    file = part10.unpack(found.data)
+    assert (file.transfer_syntax, bytes(file.dataset)) == (syntax, object_.dataset)
+    assert_reasoned(found, form)
+    for target in (*NATIVE, *ENCODED):
+        with pytest.raises(CodecError, match=r"\w"):
+            transcoded(object_.dataset, syntax, target, None)
+
+
+def test_every_case_is_another_object() -> None:
+    names = [*NATIVE_CASES, *COMPRESSED_CASES, *UNTOUCHED]
+    assert len(names) == len(set(names))
