@@ -202,10 +202,11 @@ def many_items(encoding: Encoding, count: int = 60) -> bytes:
 def _private(encoding: Encoding) -> bytes:
     """Private elements: UN of any length, one of undefined length, an implicit VR sequence within UN."""
     inner = item(element(0x00080060, "", b"MR", encoding=IMPLICIT_LITTLE), False, IMPLICIT_LITTLE)
-    unknown = element(0x00291002, "UN", inner, UNDEFINED, encoding) + element(0xFFFEE0DD, "", b"", encoding=encoding)
+    end = element(0xFFFEE0DD, "", b"", encoding=IMPLICIT_LITTLE)
+    unknown = element(0x00291002, "UN", inner, UNDEFINED, encoding) + end
     return (
         element(0x00290010, "LO", b"ODD CREATOR ", encoding=encoding)
-        + element(0x00291001, "UN", b"\1\2\3", encoding=encoding)
+        + element(0x00291001, "UN", b"\1\2\3\4", encoding=encoding)
         + unknown
         + element(0x00291003, "UN", inner, encoding=encoding)
         + element(0x00291004, "UN", b"", encoding=encoding)
@@ -313,8 +314,8 @@ def _float(bits: int, tag: int, vr: str) -> Native:
 
 NATIVE_CASES: dict[str, Native] = {
     **{name: Native(shape) for name, shape in SHAPES.items() if not shape.group_lengths},
-    "bits": _one_bit(1),
-    "bits-frames": _one_bit(5),
+    "single-bits": _one_bit(1),
+    "single-bits-frames": _one_bit(5),
     "float": _float(32, FLOAT, "OF"),
     "double": _float(64, DOUBLE, "OD"),
     "ybr-full-422": _subsampled("YBR_FULL_422"),
@@ -514,7 +515,7 @@ MISLEADING_CASES: dict[str, Compressed] = {
     "more-rows-than-told-uncompressed": Compressed(
         "1.2.840.10008.1.2.1.98", _GREY, items_of([frames_of(_GREY)[0].tobytes()])[0], {"Rows": 23}
     ),
-    "overlay-above-signed": Compressed(
+    "jpeg-overlay-above-signed": Compressed(
         JPEG_LOSSLESS_SV1, replace(_GREY, signed=True),
         items_of(_lossless_jpeg(replace(_GREY, bits_stored=16)))[0],
     ),
