@@ -9,17 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decoders import is_known, pixels, sent, tool
-from generated import LOSSLESS_CASES, NATIVE_CASES, compressed_case, native_case
+from generated import compressed_case, native_case
 from objects import corpus, kept, received
 from wire.peers import as_file, of_file
 
 from scp.config import Stage
 from scp.encoding.codecs.table import CODECS
 from scp.model import Received
-from scp.syntaxes import EXPLICIT, IMPLICIT, JPEG2000, JPEG_LOSSLESS_SV1, JPEGLS, RLE, lookup
+from scp.syntaxes import (
+    EXPLICIT,
+    HTJ2K,
+    HTJ2K_RPCL,
+    IMPLICIT,
+    JPEG2000,
+    JPEG_LOSSLESS_SV1,
+    JPEGLS,
+    JPEGXL,
+    RLE,
+)
 
 FORM = pytest.mark.parametrize("form", [codec.name for codec in CODECS if codec.writes])
 NAMES = ("u8", "u8-of-5", "u16-of-12", "u16", "s16", "frames", "odd", "rgb-planes", "palette", "many-items")
+# Newer than Debian 12's dciodvfy, which takes them for uncompressed.
+_LATER = (HTJ2K, HTJ2K_RPCL, JPEGXL, "1.2.840.10008.1.2.8.1")
 # HTJ2K is not here: GDCM's OpenJPEG in Debian 12 reads it, but GDCM does not know its transfer syntaxes.
 _GDCM = (JPEG2000, JPEGLS, JPEG_LOSSLESS_SV1, RLE)
 
@@ -69,22 +81,28 @@ def test_others_decode_real_images(name: str, form: str, tmp_path: Path) -> None
     assert_others_see(opened(object_, form, tmp_path), pixels(sent(object_)), tmp_path)
 
 
+CHECKED = ("u8", "u16-of-12", "rgb-planes", "palette", "icon", "stale-offsets", "group-lengths", "private")
+CHECKED += ("sequences", "oversized", "trailing-padding", "character-sets", "single-bits", "frames")
+
+
 # -- no new error ------------------------------------------------------------------------------------------
+
+
+def _says(name: str, *arguments: object) -> list[str]:
+    done = subprocess.run([tool(name), *map(str, arguments)], capture_output=True, check=False)
+    return done.stderr.decode(errors="replace").splitlines()
 
 
 def complaints(path: Path) -> set[str]:
     """What dcmdump and dciodvfy find wrong, without what depends on lengths and positions."""
-    dump = subprocess.run([tool("dcmdump"), "-q", path], capture_output=True, text=True, check=False)
-    checked = subprocess.run([tool("dciodvfy"), path], capture_output=True, text=True, check=False)
-    found = [line for line in dump.stderr.splitlines() if line.startswith(("E:", "F:"))]
-    found += [line for line in checked.stderr.splitlines() if line.startswith("Error")]
+    found = [line for line in _says("dcmdump", "-q", path) if line.startswith(("E:", "F:"))]
+    if of_file(path).syntax not in _LATER:
+        found += [line for line in _says("dciodvfy", path) if line.startswith("Error")]
     return {re.sub(r"0x[0-9a-f]+|\d+", "N", line) for line in found}
 
 
 @FORM
-@pytest.mark.parametrize(
-    "name", [name for name in NATIVE_CASES if NATIVE_CASES[name].decodable and name != "many-items"]
-)
+@pytest.mark.parametrize("name", CHECKED)
 def test_no_new_error_in_what_was_native(name: str, form: str, tmp_path: Path) -> None:
     object_ = native_case(name, EXPLICIT)
     before = complaints(as_file(sent(object_), tmp_path / "received.dcm"))
@@ -92,7 +110,7 @@ def test_no_new_error_in_what_was_native(name: str, form: str, tmp_path: Path) -
 
 
 @FORM
-@pytest.mark.parametrize("name", LOSSLESS_CASES)
+@pytest.mark.parametrize("name", ["ls-fragments", "j2k-extended-table", "j2k-rct", "ls-icon", "rle"])
 def test_no_new_error_in_what_was_compressed(name: str, form: str, tmp_path: Path) -> None:
     object_ = compressed_case(name)
     before = complaints(as_file(sent(object_), tmp_path / "received.dcm"))
@@ -100,11 +118,11 @@ def test_no_new_error_in_what_was_compressed(name: str, form: str, tmp_path: Pat
 
 
 @FORM
-@pytest.mark.parametrize("name", ["CT1", "MR1", "NM1", "US1", "XA1"])
+@pytest.mark.parametrize("name", ["CT1", "US1"])
 def test_no_new_error_in_real_images(name: str, form: str, tmp_path: Path) -> None:
     for kind in ("UNC", "JLSL", "RLE"):
         for path in corpus("wg04"):
-            if path.name == f"{name}_{kind}.dcm" and lookup(received(path).transfer_syntax).uid:
+            if path.name == f"{name}_{kind}.dcm":
                 object_ = received(path)
                 plain = opened(object_, form, tmp_path)
                 assert complaints(plain) - complaints(path) == set()
