@@ -1,6 +1,6 @@
-"""What others make of a stream that zscp wrote: attributes by pydicom, pixels by decoders that are not zscp's.
+"""What others make of a stream that zscp wrote: attributes by pydicom, pixels by other decoders than zscp's.
 
-Native and RLE: pydicom with numpy. JPEG-LS and JPEG: DCMTK. JPEG 2000 and HTJ2K: OpenJPEG by way of pylibjpeg.
+Native and RLE: pydicom with numpy. JPEG-LS and JPEG: DCMTK. JPEG 2000 and HTJ2K: OpenJPEG, by pylibjpeg.
 JPEG XL: libjxl's djxl. Deflated frames: zlib.
 """
 
@@ -111,7 +111,7 @@ def raw_pixels(one: Sent) -> bytes:
     return np.frombuffer(value[:whole], f"u{size}").byteswap().tobytes() + value[whole:]
 
 
-def pixels(one: Sent) -> np.ndarray:
+def pixels(one: Sent) -> np.ndarray:  # noqa: PLR0911 - one for each decoder
     """The samples as stored, by pixel: frames, rows, columns, samples, where there are more than one."""
     dataset = _dataset(one)
     if dataset.get("SamplesPerPixel", 1) == 4:
@@ -142,7 +142,7 @@ def pixels(one: Sent) -> np.ndarray:
 
 
 def _four(one: Sent, dataset: Dataset) -> np.ndarray:
-    """Four samples a pixel, which pydicom does not take, as bytes; of compressed ones only what OpenJPEG does."""
+    """Four samples a pixel, which pydicom does not take; of compressed ones only what OpenJPEG does."""
     shape = (dataset.Rows, dataset.Columns, 4)
     if one.syntax in _OPENJPEG:
         return np.asarray(openjpeg.decode(_frames(dataset)[0]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import imagecodecs
@@ -124,7 +125,7 @@ class Compressed:
 
 def instance_of(name: str) -> str:
     """A UID that a name always has (PS3.5 B.2: 2.25 and a number)."""
-    return f"2.25.{int.from_bytes(name.encode()[-16:].rjust(16, b'x'), 'big')}"
+    return f"2.25.{int.from_bytes(sha256(name.encode()).digest()[:16], 'big')}"
 
 
 def encapsulated_element(items: bytes) -> bytes:
@@ -192,9 +193,15 @@ def many_items(encoding: Encoding, count: int = 60) -> bytes:
     """Per-frame functional groups, of defined and undefined length in turn."""
     kinds = []
     for defined in (True, False):
-        content = element(0x00209157, "UL", b"\1\0\0\0" if encoding.little else b"\0\0\0\1", encoding=encoding)
+        content = element(
+            0x00209157, "UL", b"\1\0\0\0" if encoding.little else b"\0\0\0\1", encoding=encoding
+        )
         kinds.append(
-            item(sequence(0x00209111, [item(content, defined, encoding)], defined, encoding=encoding), defined, encoding)
+            item(
+                sequence(0x00209111, [item(content, defined, encoding)], defined, encoding=encoding),
+                defined,
+                encoding,
+            )
         )
     return sequence(FRAMES, kinds * (count // 2), defined=False, encoding=encoding)
 
@@ -250,14 +257,18 @@ def _icon(encoding: Encoding) -> bytes:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SpecificCharacterSet", "ReferencedImageSequence"):
         delattr(icon, keyword)
     pixels = np.arange(16, dtype="<u2" if encoding.little else ">u2").tobytes()[:16]
-    content = written(icon, encoding.explicit, encoding.little) + element(PIXEL_DATA, "OW", pixels, encoding=encoding)
+    content = written(icon, encoding.explicit, encoding.little) + element(
+        PIXEL_DATA, "OW", pixels, encoding=encoding
+    )
     return sequence(0x00880200, [item(content, True, encoding)], True, encoding=encoding)
 
 
 def _stale_offsets(encoding: Encoding) -> bytes:
     """An Extended Offset Table that a careless decoder left in place."""
     table = struct.pack("<Q" if encoding.little else ">Q", 0)
-    return element(0x7FE00001, "OV", table, encoding=encoding) + element(0x7FE00002, "OV", table, encoding=encoding)
+    return element(0x7FE00001, "OV", table, encoding=encoding) + element(
+        0x7FE00002, "OV", table, encoding=encoding
+    )
 
 
 def _group_lengths(encoding: Encoding) -> bytes:
@@ -289,7 +300,10 @@ _MIXED = {
     "SpecificCharacterSet": ["", "ISO 2022 IR 87", "ISO 2022 IR 100"],
     "PatientName": "Yamada^Tarou=山田^太郎",
     "ReferencedImageSequence": Sequence(
-        [_item_of(SpecificCharacterSet="ISO_IR 100", StudyDescription="Schädel"), _item_of(StudyDescription="x")]
+        [
+            _item_of(SpecificCharacterSet="ISO_IR 100", StudyDescription="Schädel"),
+            _item_of(StudyDescription="x"),
+        ]
     ),
 }
 _ONE_BIT = {"rows": 15, "columns": 15, "bits_allocated": 8, "bits_stored": 1}
@@ -382,8 +396,17 @@ def _jpegls(shape: Shape) -> list[bytes]:
 
 
 def _jpeg2000(shape: Shape, **how: Any) -> list[bytes]:
-    options = {"codecformat": "j2k", "reversible": True, "mct": False, "bitspersample": shape.bits_stored, **how}
-    return [bytes(imagecodecs.jpeg2k_encode(frame, options.pop("level", 0), **options)) for frame in frames_of(shape)]
+    options = {
+        "codecformat": "j2k",
+        "reversible": True,
+        "mct": False,
+        "bitspersample": shape.bits_stored,
+        **how,
+    }
+    return [
+        bytes(imagecodecs.jpeg2k_encode(frame, options.pop("level", 0), **options))
+        for frame in frames_of(shape)
+    ]
 
 
 def _lossless_jpeg(shape: Shape) -> list[bytes]:
@@ -438,7 +461,9 @@ _ONE_EACH, _ONE_EACH_OFFSETS = items_of(_J2KS, table="empty")
 
 def _colour_jpeg(subsampling: str) -> bytes:
     smooth = np.add.outer(np.arange(32), np.arange(32)).astype("u1") * 4
-    return bytes(imagecodecs.jpeg8_encode(np.dstack([smooth, smooth.T, 255 - smooth]), 90, subsampling=subsampling))
+    return bytes(
+        imagecodecs.jpeg8_encode(np.dstack([smooth, smooth.T, 255 - smooth]), 90, subsampling=subsampling)
+    )
 
 
 _JPEG = Shape(rows=32, columns=32, **_COLOUR, photometric="YBR_FULL_422")
@@ -468,7 +493,8 @@ LOSSLESS_CASES: dict[str, Compressed] = {
     ),
     "j2k-padding-behind": Compressed(JPEG2000, _GREYS, _ONE_EACH, behind=_padding(CANONICAL)),
     "jpeg-lossless": Compressed(
-        JPEG_LOSSLESS_SV1, replace(_GREY, bits_stored=16), items_of(_lossless_jpeg(replace(_GREY, bits_stored=16)))[0]
+        JPEG_LOSSLESS_SV1, replace(_GREY, bits_stored=16),
+        items_of(_lossless_jpeg(replace(_GREY, bits_stored=16)))[0],
     ),
     "rle": Compressed(RLE, _GREYS, items_of(_rle(_GREYS))[0]),
     "rle-rgb-called-planes": Compressed(RLE, _RGB, items_of(_rle(_RGB))[0], {"PlanarConfiguration": 1}),
@@ -519,7 +545,9 @@ MISLEADING_CASES: dict[str, Compressed] = {
         JPEG_LOSSLESS_SV1, replace(_GREY, signed=True),
         items_of(_lossless_jpeg(replace(_GREY, bits_stored=16)))[0],
     ),
-    "icon-of-another-kind": Compressed(JPEGLS, _GREY, items_of(_LS)[0], extra=icon_of(JPEG2000, defined=True)),
+    "icon-of-another-kind": Compressed(
+        JPEGLS, _GREY, items_of(_LS)[0], extra=icon_of(JPEG2000, defined=True)
+    ),
     "cut-off": Compressed(JPEGLS, _GREY, items_of([_LS[0][:60]])[0]),
     "no-codestream": Compressed(JPEGLS, _GREY, items_of([bytes(range(200))])[0]),
     "no-fragments": Compressed(JPEGLS, _GREY, item(b"", True)),
@@ -563,10 +591,7 @@ def compressed_case(name: str) -> Received:
 def all_cases() -> dict[str, Received]:
     """Every case once: native ones in one native transfer syntax after the other."""
     found = {
-        f"{name}": native_case(name, NATIVE[number % len(NATIVE)])
-        for number, name in enumerate(NATIVE_CASES)
+        f"{name}": native_case(name, NATIVE[number % len(NATIVE)]) for number, name in enumerate(NATIVE_CASES)
     }
     found |= {name: compressed_case(name) for name in COMPRESSED_CASES}
     return found | {syntax: untouched(syntax) for syntax in UNTOUCHED}
-
-

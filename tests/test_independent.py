@@ -1,4 +1,4 @@
-"""What zscp wrote, opened by others: each stored file, out of its zstd frame, by the stock tools for its form."""
+"""What zscp wrote, opened by others: each stored file, out of its zstd frame, by the tools for its form."""
 
 from __future__ import annotations
 

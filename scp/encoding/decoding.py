@@ -53,9 +53,7 @@ def decoding(
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
         header = restored_header(stored.data, restoration)
     else:
-        header = native_icons(
-            _native_header(stored, form, syntax), lambda icon: native_of_icon(icon, syntax)
-        )
+        header = native_icons(_native_header(stored, form, syntax), lambda icon: native_of_icon(icon, syntax))
     native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
     chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)

@@ -25,6 +25,7 @@ from scp.config_values import FORMS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import split
 from scp.encoding.decoding import native
+from scp.encoding.facts import survey
 from scp.errors import CodecError
 from scp.model import Received
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
@@ -33,11 +34,18 @@ from .conftest import RunningNode, Starter
 from .peers import STUDY_GET, Retrieved, Sent, identifier
 
 TARGETS = tuple(dict.fromkeys((*NATIVE, *(codec.writes for codec in CODECS if codec.writes))))
+STUDY = "1.2.826.0.1.62"  # of all that is generated
 FORM = pytest.mark.parametrize("form", FORMS)
 # One of a kind: each is decoded by others in some twelve transfer syntaxes, as often as there are forms.
 NATIVE_NAMES = ("u8", "s16", "rgb-planes", "ybr-full-422", "palette", "odd", "frames", "single-bits-frames")
 NATIVE_NAMES += ("float", "double", "overlay-above", "trailing-rubbish", "icon", "private", "stale-offsets")
-LOSSLESS_NAMES = ("ls-fragments-empty-table", "j2k-extended-table", "j2k-rct", "ls-icon", "rle-rgb-called-planes")
+LOSSLESS_NAMES = (
+    "ls-fragments-empty-table",
+    "j2k-extended-table",
+    "j2k-rct",
+    "ls-icon",
+    "rle-rgb-called-planes",
+)
 
 
 @cache
@@ -72,10 +80,11 @@ def of(object_: Received) -> Sent:
     return sent(object_)
 
 
-def get(node: RunningNode, sop_classes: set[str], target: str, instances: list[str]) -> Retrieved:
+def get(node: RunningNode, sop_classes: set[str], target: str, studies: list[str]) -> Retrieved:
+    """All that there is of these studies, which only one transfer syntax may carry."""
     contexts = [(sop_class, [target]) for sop_class in sorted(sop_classes)]
     with node.scu((STUDY_GET, [EXPLICIT]), *contexts, roles=sop_classes) as scu:
-        return scu.get(STUDY_GET, identifier("IMAGE", SOPInstanceUID=instances))
+        return scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID=studies))
 
 
 def failed(done: Retrieved) -> set[str]:
@@ -90,9 +99,9 @@ def test_generated(start: Starter, form: str) -> None:
     node.keep(*map(of, objects.values()))
     by_instance = {object_.sop_instance_uid: name for name, object_ in objects.items()}
     for target in TARGETS:
-        done = get(node, {of(each).sop_class for each in objects.values()}, target, list(by_instance))
+        done = get(node, {of(each).sop_class for each in objects.values()}, target, [STUDY])
         arrived = {by_instance[one.instance]: one for one in done.objects}
-        assert {by_instance[uid] for uid in failed(done)} == set(objects) - set(arrived)
+        assert {by_instance[uid] for uid in failed(done)} == set(objects) - set(arrived), done.final
         assert done.final.status == (0xB000 if len(arrived) < len(objects) else 0)
         for name, object_ in objects.items():
             if name not in arrived:
@@ -134,13 +143,16 @@ def test_real(start: Starter, form: str) -> None:
     node = start(policy=[{"name": "all", "stages": [{"form": form}]}])
     node.keep(*map(of, objects.values()))
     classes = {each.sop_class_uid for each in objects.values()}
+    studies = sorted({survey(each).attributes["StudyInstanceUID"] for each in objects.values()})
     for target in TARGETS:
-        done = get(node, classes, target, list(objects))
+        done = get(node, classes, target, studies)
         arrived = {one.instance: one for one in done.objects}
         assert failed(done) == set(objects) - set(arrived)
         for instance, object_ in objects.items():
             if instance in arrived:
-                assert plain(arrived[instance].data, target) == plain(object_.dataset, object_.transfer_syntax)
+                assert plain(arrived[instance].data, target) == plain(
+                    object_.dataset, object_.transfer_syntax
+                )
             else:
                 assert target not in (*NATIVE, object_.transfer_syntax)
                 with pytest.raises(CodecError):
