@@ -178,9 +178,9 @@ def _by_djxl(codestream: bytes, dataset: Dataset) -> np.ndarray:
         kind = "ppm" if dataset.SamplesPerPixel == 3 else "pgm"
         source, target = Path(folder) / "frame.jxl", Path(folder) / f"frame.{kind}"
         source.write_bytes(codestream)
-        # Of 12 bits, djxl 0.7 writes samples of 16 under a header that says 12.
+        # Of 12 bits, djxl 0.7 writes samples of 16 under a header that says 12; of 5 bits, of 8.
         command = [tool("djxl"), source, target, "--num_threads=0"]
-        command += ["--bits_per_sample=16"] if dataset.BitsStored != 8 else []
+        command.append(f"--bits_per_sample={8 if dataset.BitsStored <= 8 else 16}")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         samples = _pnm(target.read_bytes(), int(dataset.BitsStored))
