@@ -32,7 +32,7 @@ FORM = pytest.mark.parametrize("form", [codec.name for codec in CODECS if codec.
 NAMES = ("u8", "u8-of-5", "u16-of-12", "u16", "s16", "frames", "odd", "rgb-planes", "palette", "many-items")
 # Newer than Debian 12's dciodvfy, which takes them for uncompressed.
 _LATER = (HTJ2K, HTJ2K_RPCL, JPEGXL, "1.2.840.10008.1.2.8.1")
-# HTJ2K is not here: GDCM's OpenJPEG in Debian 12 reads it, but GDCM does not know its transfer syntaxes.
+# Debian 12's GDCM reads no HTJ2K and no JPEG XL.
 _GDCM = (JPEG2000, JPEGLS, JPEG_LOSSLESS_SV1, RLE)
 
 
@@ -55,7 +55,8 @@ def assert_others_see(path: Path, samples: np.ndarray, folder: Path) -> None:
     file = of_file(path)
     assert is_known(file.syntax)
     np.testing.assert_array_equal(pixels(file), samples)
-    if file.syntax in _GDCM:
+    fewer_bits = file.dataset.BitsAllocated == 8 > file.dataset.BitsStored  # an assertion of GDCM's fails
+    if file.syntax in _GDCM and not fewer_bits:
         raw = folder / "gdcm.dcm"
         done = subprocess.run(
             [tool("gdcmconv"), "--raw", path, raw], capture_output=True, text=True, check=False

@@ -6,6 +6,7 @@ What it is to be is read by others from what was received (:mod:`decoders`), nev
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from generated import (
     UNTOUCHED,
     compressed_case,
     frames_of,
+    many_items,
     native_case,
     untouched,
 )
@@ -96,10 +98,12 @@ def test_native_in_every_native_transfer_syntax(name: str) -> None:
 
 def stored_forms(object_: Received) -> Iterator[part10.Part10]:
     """The object in every form that takes it."""
-    for form in FORMS:
-        found = kept(object_, Stage(forms=(form,)))
-        if found.encoded.form == form:
-            yield part10.unpack(found.data)
+    return filter(None, (stored_as(object_, form) for form in FORMS))
+
+
+def stored_as(object_: Received, form: str) -> part10.Part10 | None:
+    found = kept(object_, Stage(forms=(form,)))
+    return part10.unpack(found.data) if found.encoded.form == form else None
 
 
 @pytest.mark.parametrize("target", ENCODED)
@@ -213,8 +217,30 @@ def test_every_case_is_another_object() -> None:
     assert len(names) == len(set(names))
 
 
+def test_forms_are_taken() -> None:
+    """Each by many of the cases, or falling back would be all that is tested."""
+    names = [*NATIVE_CASES, *LOSSLESS_CASES]
+    cases = [native_case(name, EXPLICIT) if name in NATIVE_CASES else compressed_case(name) for name in names]
+    for form in FORMS:
+        if form == "jpegxl-recompression":
+            continue  # of what came as JPEG alone
+        taken = [name for name, case in zip(names, cases, strict=True) if stored_as(case, form) is not None]
+        assert len(taken) > len(names) // 3, (form, taken)
+
+
 @pytest.mark.parametrize("syntax", NATIVE)
 def test_every_native_case_is_readable(syntax: str) -> None:
     """Or all would fall back, and nothing above would be tried."""
     unreadable = [name for name in NATIVE_CASES if not survey(native_case(name, syntax)).readable]
     assert unreadable == []
+
+
+@pytest.mark.parametrize("form", ["native", "zstd", "htj2k"])
+def test_tens_of_thousands_of_items(form: str) -> None:
+    """Per-frame functional groups, in the two encodings between which all of them are converted."""
+    case = replace(NATIVE_CASES["many-items"], extra=lambda encoding: many_items(encoding, 20_000))
+    for syntax in (IMPLICIT, BIG_ENDIAN):
+        object_ = case.received("tens-of-thousands", syntax)
+        found = kept(object_, Stage(forms=(form,)))
+        assert_restored(object_, found.data)
+        assert_reasoned(found, form)
