@@ -1,5 +1,5 @@
-# make help lists the targets. Everything is installed into .venv and nowhere else, but for DCMTK's
-# command-line tools, which the tests use as real peers.
+# make help lists the targets. Everything is installed into .venv and nowhere else, but for the
+# command-line tools (DCMTK, GDCM and others) that the tests use as real peers and decoders.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -22,9 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup ## serve with the defaults, data in ./zscp-data
 	$(BIN)/zscp serve
 
-test: setup ## run all tests; installs DCMTK where it is missing
-	scripts/install-dcmtk.sh
-	scripts/install-zstd.sh
+test: setup ## run all tests; installs DCMTK and other tools where they are missing
+	scripts/install-tools.sh
 	$(BIN)/python -m pytest
 
 check: setup ## lint, formatting, types, and which module may import which

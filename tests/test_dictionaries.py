@@ -412,7 +412,7 @@ def stored(archive) -> tuple[Path, Path, Received]:
 
 def test_zstd_itself_opens_it(stored, tmp_path: Path) -> None:
     if shutil.which("zstd") is None:
-        pytest.skip("there is no zstd command: scripts/install-zstd.sh installs it")
+        pytest.skip("there is no zstd command: scripts/install-tools.sh installs it")
     path, dictionary_path, one = stored
     out = tmp_path / "object.dcm"
     done = subprocess.run(["zstd", "-q", "-d", "-D", dictionary_path, path, "-o", out], check=False)

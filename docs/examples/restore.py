@@ -79,7 +79,7 @@ def converted(data, at, end, target, bits=0):
             if length == UNDEFINED:
                 content += written(ITEMS_END if vr else ITEM_END, b"", 0, target)
         elif target[1] == ">" and length != UNDEFINED:
-            size = bits // 8 if tag == PIXELS and vr == b"OW" and bits in (32, 64) else WORDS.get(vr, 1)
+            size = bits // 8 if tag == PIXELS and vr in (b"OB", b"OW") and bits > 8 else WORDS.get(vr, 1)
             whole = len(content) // size
             swapped = np.frombuffer(content, f"u{size}", whole).byteswap().tobytes()
             content = swapped + content[whole * size :]

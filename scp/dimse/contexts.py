@@ -28,6 +28,7 @@ GET = {_QUERY_RETRIEVE + "1.3": "PATIENT", _QUERY_RETRIEVE + "2.3": "STUDY"}
 
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _STANDARD_ROOT = "1.2.840.10008."
+_SYNTAX_ROOT = "1.2.840.10008.1.2."
 _VIDEO_CLASSES = {_STORAGE_ROOT + "77.1.1.1", _STORAGE_ROOT + "77.1.2.1", _STORAGE_ROOT + "77.1.4.1"}
 
 # Identifiers of C-FIND and the like hold no pixel data.
@@ -62,6 +63,11 @@ def is_storage(sop_class: str, unknown_too: bool) -> bool:
     return unknown_too and service is ServiceClass and not standard
 
 
+def _is_unknown_syntax(uid: str) -> bool:
+    """A private transfer syntax, or one of the standard's that came after this version."""
+    return uid not in BY_UID and (not uid.startswith(_STANDARD_ROOT) or uid.startswith(_SYNTAX_ROOT))
+
+
 def storage_classes() -> list[str]:
     """The SOP classes that count as storage without being unknown, in the order of PS3.4 B.5 and GG.3."""
     return [*_STORAGE_CLASSES.values(), *_NON_PATIENT_OBJECT_CLASSES.values()]
@@ -71,6 +77,8 @@ def supported(
     proposed: Iterable[PresentationContext], unknown_too: bool, preferred: Iterable[str] = ()
 ) -> list[PresentationContext]:
     """What this node supports of what a peer proposes; one context an abstract syntax.
+
+    With ``unknown_too``, objects of unknown SOP classes and in unknown transfer syntaxes are taken.
 
     Storage is offered in both roles, so that C-GET may ask for its own (PS3.4 C.5.3). ``preferred``
     transfer syntaxes of a configured peer go before all others.
@@ -90,6 +98,8 @@ def supported(
             # Those that the peer does not offer are left out, as pynetdicom looks at each: 118 contexts of 43
             # took 26 ms.
             common = [syntax for syntax in every if syntax in syntaxes_offered]
+            if unknown_too:  # last: nothing but the received stream can go out again
+                common += sorted(each for each in syntaxes_offered if _is_unknown_syntax(each))
             context = build_context(uid, common or list(order[:1]))
             context.scu_role = context.scp_role = True
             contexts.append(context)

@@ -13,6 +13,7 @@ from itertools import chain, takewhile
 from scp.encoding.conversion import convert, implied_vr, word_size
 from scp.encoding.elements import (
     CANONICAL,
+    PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
     Element,
@@ -20,7 +21,7 @@ from scp.encoding.elements import (
     element_header,
     walk,
 )
-from scp.encoding.scan import scan
+from scp.encoding.scan import Scan, scan
 from scp.encoding.streams import Chunks, deflated, gathered, inflated, swapped_words
 from scp.errors import UnreadableDataset
 from scp.spool import Buffer, slices
@@ -90,7 +91,7 @@ def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:
     if pixel is None:
         return SplitDataset(convert(plain, encoding, CANONICAL))
     check_kind(pixel, syntax)
-    vr = pixel.vr or implied_vr(pixel.tag, signed=False, length=pixel.end - pixel.value)
+    vr = pixel.vr or _implied_pixel_vr(pixel, found, plain)
     trailer = convert(plain[pixel.next :], encoding, CANONICAL)
     size = len(element_header(pixel.tag, vr, 0, CANONICAL)) + pixel.end - pixel.value
     header = convert(plain[: pixel.start], encoding, CANONICAL, _behind(pixel.tag, size, trailer, CANONICAL))
@@ -98,6 +99,18 @@ def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:
     if not encoding.little:
         value = gathered(_pixels_swapped(slices(value), vr, header, encoding))
     return SplitDataset(header, PixelElement(pixel.tag, vr.decode(), value, pixel.undefined), trailer)
+
+
+def _implied_pixel_vr(pixel: Element, found: Scan, stream: Buffer) -> bytes:
+    """The VR of pixel data that came in implicit VR.
+
+    OW by PS3.5 A.1; but explicit VR takes OB for samples of 8 bits and less, and in big endian toolkits do
+    not agree where two of them, or 16 single bits, in a word go.
+    """
+    _, at, end = found.elements.get(_BITS_ALLOCATED, (b"", 0, 0))
+    if pixel.tag == PIXEL_DATA and 0 < int.from_bytes(stream[at:end], "little") <= 8:
+        return b"OB"
+    return implied_vr(pixel.tag, signed=False, length=pixel.end - pixel.value)
 
 
 def check_kind(pixel: Element, syntax: TransferSyntax) -> None:
@@ -158,9 +171,10 @@ def _pixels_swapped(
     """Native samples between little and big endian.
 
     OW says words of 16 bits; samples of 32 and 64 bits in it are nevertheless written and read as one
-    word each (pydicom's big endian RT Dose, and what wrote it).
+    word each (pydicom's big endian RT Dose, and what wrote it). So are samples of more than 8 bits in OB,
+    which should be in OW (PS3.5 8.1.1).
     """
     if encoding.little:
         return pieces
     size = _bits_allocated(header) // 8
-    return swapped_words(pieces, size if vr == b"OW" and size in (4, 8) else word_size(vr))
+    return swapped_words(pieces, size if vr in (b"OB", b"OW") and size > 1 else word_size(vr))

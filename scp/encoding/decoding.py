@@ -11,6 +11,7 @@ from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
 from scp.encoding.headers import Header
+from scp.encoding.icons import native_icons
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
@@ -52,7 +53,7 @@ def decoding(
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
         header = restored_header(stored.data, restoration)
     else:
-        header = _native_header(stored, form, syntax)
+        header = native_icons(_native_header(stored, form, syntax), lambda icon: native_of_icon(icon, syntax))
     native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
     chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
@@ -67,6 +68,14 @@ def native(
         return plain
     pixel = PixelElement(plain.pixel.tag, plain.pixel.vr, plain.pixel.held(), encapsulated=False)
     return SplitDataset(plain.header, pixel, plain.trailer)
+
+
+def native_of_icon(icon: SplitDataset, syntax: TransferSyntax) -> SplitDataset:
+    """As :func:`native`, for pixel data within an item. Raises CannotDecode that says so."""
+    try:
+        return native(icon, syntax)
+    except CannotDecode as error:
+        raise CannotDecode(f"pixel data within a sequence: {error}") from error
 
 
 def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
@@ -90,7 +99,8 @@ def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: i
 def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:
     """Encapsulated Uncompressed (PS3.5 A.4.11): native frames in fragments. Raises CannotDecode, at once."""
     sizes = [sum(map(len, frame)) for frame in frames]
-    if len(sizes) != form.frames or min(sizes) < form.frame_size:
+    padded = form.frame_size + form.frame_size % 2
+    if len(sizes) != form.frames or not set(sizes) <= {form.frame_size, padded}:
         raise CannotDecode(f"{sum(sizes)} bytes of pixel data where {form.frames} frames are described")
     return (b"".join(frame)[: form.frame_size] for frame in frames)
 
@@ -103,8 +113,10 @@ def restored_header(stored: bytes, restoration: Restoration) -> bytes:
 
 def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) -> bytes:
     edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
-    if form.samples == 3 and decoded_photometric(form.photometric, syntax) != form.photometric:
-        edits[_PHOTOMETRIC] = b"RGB "
+    if form.samples == 3:
+        photometric = decoded_photometric(form.photometric, syntax)
+        if photometric != form.photometric:
+            edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
     if form.samples > 1 and form.planar:
         edits[_PLANAR] = b"\0\0"
     return header.edited(edits)
@@ -114,9 +126,14 @@ def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:
     """The Photometric Interpretation of what a decoder gives out (PS3.5 8.2).
 
     JPEG 2000's colour transforms belong to the codestream and are undone with it; JPEG decoders here
-    give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show.
+    give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show. Raises CannotDecode for
+    a subsampled one that has no other name once it is not.
     """
     jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGXLJPEGRecompression")
     if photometric in ("YBR_RCT", "YBR_ICT") or (jpeg and photometric.startswith("YBR_")):
         return "RGB"
+    if photometric == "YBR_FULL_422":  # in a codestream of whole components; native, it shares samples
+        return "YBR_FULL"
+    if photometric.endswith(("_422", "_420")):
+        raise CannotDecode(f"decoded {photometric} has no Photometric Interpretation")
     return photometric

@@ -9,7 +9,7 @@ import numpy as np
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import encapsulate
+from scp.encoding.fragments import EXTENDED_OFFSETS, encapsulate
 from scp.encoding.headers import Header
 from scp.encoding.pixels import PixelFormat, frame_of, tail_of, unused_bits_are_empty
 from scp.encoding.pool import in_order
@@ -60,7 +60,8 @@ def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Ite
 
 
 def _encapsulated_header(header: Header, form: PixelFormat, codec: Codec) -> bytes:
-    edits: dict[int, bytes | None] = {PIXEL_DATA: None}  # for its group's length, which is stale now
+    # Pixel Data's group length is stale now, and so is a table of offsets that another decoder left there.
+    edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
     if (photometric := codec.photometric(form)) != form.photometric:
         edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
     if form.samples > 1 and form.planar:

@@ -61,17 +61,19 @@ def frames_within(value: Buffer, count: int) -> list[Fragments]:
     """The codestreams of ``count`` frames, each in its fragments, of which nothing is copied.
 
     The Basic Offset Table is believed only where the fragments do not tell by themselves.
-    Raises CannotDecode when they cannot be told apart.
+    Raises CannotDecode when they cannot be told apart, or when there are more frames than ``count``: those
+    would be lost.
     """
     (_, table), *fragments = list(_items(value)) or [(0, memoryview(b""))]
     contents = [content for _, content in fragments]
     if len(contents) == count:
         return [[content] for content in contents]
-    if count == 1:
-        return [contents]
-    firsts = {at for at, content in fragments if bytes(content[:8]).startswith(_STARTS)}
+    begin = _beginning(contents[0]) if contents else None
+    firsts = {at for at, content in fragments if begin is not None and _beginning(content) == begin}
     if len(firsts) != count:
-        firsts = _offsets(table, fragments)
+        firsts = firsts if len(firsts) > count else _offsets(table, fragments)
+    if count == 1 and len(firsts) <= 1:
+        return [contents]
     if len(firsts) != count:
         raise CannotDecode(f"{len(contents)} fragments cannot be told apart into {count} frames")
     return _together(fragments, firsts)
@@ -80,6 +82,15 @@ def frames_within(value: Buffer, count: int) -> list[Fragments]:
 def offset_table(value: Buffer) -> memoryview:
     """The content of the Basic Offset Table, the first item. Raises CannotDecode."""
     return next((content for _, content in _items(value)), memoryview(b""))
+
+
+def _beginning(content: memoryview) -> bytes | None:
+    """What a fragment begins with, if that is what the first one of a frame begins with."""
+    head = bytes(content[:8])
+    # RLE (PS3.5 G.5): up to 15 segments, the first of them right behind the header of 64 bytes.
+    if head[4:] == b"\x40\0\0\0" and 1 <= head[0] <= 15 and not any(head[1:4]):
+        return head[4:]
+    return next((start for start in _STARTS if head.startswith(start)), None)
 
 
 def _items(value: Buffer) -> Iterator[tuple[int, memoryview]]:

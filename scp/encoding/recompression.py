@@ -27,6 +27,7 @@ from scp.encoding.fragments import (
     offset_table,
 )
 from scp.encoding.headers import Header
+from scp.encoding.icons import may_hold_fragments
 from scp.encoding.pixels import PixelFormat
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
@@ -52,6 +53,8 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         raise CannotEncode(f"received as {lookup(transfer_syntax).keyword}, not as lossy JPEG")
     if received.pixel is None or not received.pixel.encapsulated:
         raise CannotEncode("no encapsulated pixel data")
+    if may_hold_fragments(received.header):
+        raise CannotEncode("pixel data within a sequence is encapsulated too")
     header = Header(received.header)
     form = header.format
     value = received.pixel.held()

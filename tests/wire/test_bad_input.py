@@ -24,6 +24,7 @@ from scp.objects import local
 from .conftest import RunningNode, Starter, journal
 from .peers import (
     BIG_ENDIAN,
+    CT_IMAGE,
     DEFLATED,
     EXPLICIT,
     HTJ2K,
@@ -197,13 +198,22 @@ def test_contexts_that_are_not_supported(node: RunningNode) -> None:
     contexts = [
         ("1.2.840.10008.1.20.1", [IMPLICIT]),  # storage commitment
         ("1.2.840.10008.5.1.4.31", [IMPLICIT]),  # modality worklist
-        (MR_IMAGE, ["1.2.3.4.5"]),
+        (MR_IMAGE, ["1.2.840.10008.1.1"]),  # no transfer syntax
         (MR_IMAGE, [EXPLICIT]),
     ]
     with node.scu(*contexts) as scu:
         assert list(scu.accepted) == [(MR_IMAGE, EXPLICIT)]
         refused = {(c.abstract_syntax, c.result) for c in scu.association.rejected_contexts}
     assert refused == {("1.2.840.10008.1.20.1", 3), ("1.2.840.10008.5.1.4.31", 3), (MR_IMAGE, 4)}
+
+
+def test_unknown_transfer_syntaxes_are_taken_where_unknown_objects_are(start: Starter) -> None:
+    node = start()
+    with node.scu((MR_IMAGE, ["1.2.3.4.5"]), (CT_IMAGE, ["1.2.3.4.5", EXPLICIT])) as scu:
+        assert sorted(scu.accepted) == [(CT_IMAGE, EXPLICIT), (MR_IMAGE, "1.2.3.4.5")]
+    node.reload(access={"unknown_sop_classes": False})
+    with node.scu((MR_IMAGE, ["1.2.3.4.5"]), (MR_IMAGE, [EXPLICIT])) as scu:
+        assert list(scu.accepted) == [(MR_IMAGE, EXPLICIT)]
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,15 @@ def fitted(samples: Frame, form: PixelFormat) -> Frame:
 def _signed(wide: NDArray[np.signedinteger], span: int) -> NDArray[np.signedinteger]:
     """Two's complement read from unsigned samples.
 
-    An encoder may have left the sign extension in the bits above Bits Stored or cut it off; taking
-    only the stored ones and extending them anew is right for both.
+    An encoder may have left the sign extension in the bits above Bits Stored, all of them or some, or cut it
+    off; taking only the stored ones and extending them anew is right for all. Raises CannotDecode where they
+    hold something else, such as an overlay, which would be lost.
     """
     low = wide % span
-    return np.where(low >= span // 2, low - span, low)
+    negative, above = low >= span // 2, wide - low + span
+    if ((above != span) & ~(negative & (above & (above - 1) == 0))).any():
+        raise CannotDecode("bits above Bits Stored are in use")
+    return np.where(negative, low - span, low)
 
 
 def as_unsigned(frame: Frame) -> Frame:

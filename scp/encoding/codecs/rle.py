@@ -69,6 +69,9 @@ def _unpacked(segment: bytes, pixels: int) -> Frame:
     plane = np.frombuffer(imagecodecs.packbits_decode(segment, out=room), "u1")
     if len(plane) < pixels:
         raise CannotDecode(f"a byte plane of {len(plane)} bytes where {pixels} are described")
+    more = len(plane) - pixels
+    if more and any(segment[-2 * more :]):  # pairs of zeros, read as packets, are padding; other ones a row
+        raise CannotDecode(f"a byte plane of more than the {pixels} bytes that are described")
     return plane[:pixels]
 
 
