@@ -40,6 +40,7 @@ from scp.config_values import (
     unique,
 )
 from scp.errors import ConfigurationError
+from scp.syntaxes import JPEGLS_NEAR, LOSSY
 from scp.tls import check_authority, check_identity, readable
 
 
@@ -141,7 +142,8 @@ class LogSettings(_Table):
 class Peer(_Table):
     """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
 
-    ``associations`` are the most that zscp opens to it for one C-MOVE.
+    ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
+    copies, by ``quality`` or within ``max_error``.
     """
 
     aet: AeTitle
@@ -151,6 +153,9 @@ class Peer(_Table):
     prefer: TransferSyntaxes = ()
     associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
     tls: Switch = False
+    lossy: Switch = False
+    quality: Annotated[float, Field(strict=True, ge=1, le=100)] | None = None
+    max_error: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
 
 
 class Stage(_Table):
@@ -253,6 +258,26 @@ def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Pee
     return peers
 
 
+def _lossy_in_full(peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
+    for number, peer in enumerate(peers):
+        if fault := _lossy_fault(peer):
+            raise ValueError(f"[{number}].{fault}")
+    return peers
+
+
+def _lossy_fault(peer: Peer) -> str:
+    """Which key of a peer's lossy rule lacks another, or none."""
+    if not peer.lossy:
+        given = [key for key in ("quality", "max_error") if getattr(peer, key) is not None]
+        return f"{given[0]} is part of a lossy rule; write lossy = true, or leave it out" if given else ""
+    if peer.quality is None and peer.max_error is None:
+        return "lossy needs a quality (1 to 100) or a max_error (in sample values)"
+    wished = set(LOSSY).intersection(peer.prefer)
+    if wished == {JPEGLS_NEAR} and peer.max_error is None:
+        return "quality: JPEGLSNearLossless, the only lossy one in prefer, has none; give it a max_error"
+    return ""
+
+
 class Settings(_Table):
     """The whole configuration. ``peer`` and ``policy`` are named as their tables in the file."""
 
@@ -269,6 +294,7 @@ class Settings(_Table):
         BeforeValidator(list_of_tables),
         AfterValidator(unique(lambda peer: peer.aet, "AE title")),
         AfterValidator(_can_be_verified),
+        AfterValidator(_lossy_in_full),
     ] = ()
     policy: Annotated[
         tuple[PolicyRule, ...],

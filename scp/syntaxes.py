@@ -49,6 +49,15 @@ JPEG2000 = "1.2.840.10008.1.2.4.90"
 JPEGXL = "1.2.840.10008.1.2.4.110"
 HTJ2K = "1.2.840.10008.1.2.4.201"
 HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
+# What these hold may have lost something; the lossy ways out (scp.encoding.codecs.lossy_table).
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEGLS_NEAR = "1.2.840.10008.1.2.4.81"
+JPEG2000_EITHER = "1.2.840.10008.1.2.4.91"
+JPEGXL_EITHER = "1.2.840.10008.1.2.4.112"
+HTJ2K_EITHER = "1.2.840.10008.1.2.4.203"
+# In the order in which a peer's rule tries them, where its wishes name none.
+LOSSY = (JPEGLS_NEAR, JPEG2000_EITHER, HTJ2K_EITHER, JPEG_EXTENDED, JPEG_BASELINE, JPEGXL_EITHER)
 
 _JPEG = "1.2.840.10008.1.2.4."
 _NATIVE, _LOSSLESS, _EITHER = Content.NATIVE, Content.LOSSLESS, Content.EITHER
