@@ -30,17 +30,20 @@ from scp.config_values import (
     Forms,
     IndexUrl,
     Match,
+    Quality,
+    SampleError,
     Seconds,
     StorageUrl,
     Switch,
     TransferSyntaxes,
     Workers,
+    bounds_lossy,
     list_of_tables,
+    part_of_lossy,
     refuse_lossy,
     unique,
 )
 from scp.errors import ConfigurationError
-from scp.syntaxes import JPEGLS_NEAR, LOSSY
 from scp.tls import check_authority, check_identity, readable
 
 
@@ -154,8 +157,13 @@ class Peer(_Table):
     associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
     tls: Switch = False
     lossy: Switch = False
-    quality: Annotated[float, Field(strict=True, ge=1, le=100)] | None = None
-    max_error: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
+    quality: Annotated[Quality | None, AfterValidator(part_of_lossy)] = None
+    max_error: Annotated[
+        SampleError | None,
+        AfterValidator(part_of_lossy),
+        AfterValidator(bounds_lossy),
+        Field(validate_default=True),
+    ] = None
 
 
 class Stage(_Table):
@@ -258,26 +266,6 @@ def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Pee
     return peers
 
 
-def _lossy_in_full(peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    for number, peer in enumerate(peers):
-        if fault := _lossy_fault(peer):
-            raise ValueError(f"[{number}].{fault}")
-    return peers
-
-
-def _lossy_fault(peer: Peer) -> str:
-    """Which key of a peer's lossy rule lacks another, or none."""
-    if not peer.lossy:
-        given = [key for key in ("quality", "max_error") if getattr(peer, key) is not None]
-        return f"{given[0]} is part of a lossy rule; write lossy = true, or leave it out" if given else ""
-    if peer.quality is None and peer.max_error is None:
-        return "lossy needs a quality (1 to 100) or a max_error (in sample values)"
-    wished = set(LOSSY).intersection(peer.prefer)
-    if wished == {JPEGLS_NEAR} and peer.max_error is None:
-        return "quality: JPEGLSNearLossless, the only lossy one in prefer, has none; give it a max_error"
-    return ""
-
-
 class Settings(_Table):
     """The whole configuration. ``peer`` and ``policy`` are named as their tables in the file."""
 
@@ -294,7 +282,6 @@ class Settings(_Table):
         BeforeValidator(list_of_tables),
         AfterValidator(unique(lambda peer: peer.aet, "AE title")),
         AfterValidator(_can_be_verified),
-        AfterValidator(_lossy_in_full),
     ] = ()
     policy: Annotated[
         tuple[PolicyRule, ...],
