@@ -73,7 +73,7 @@ def test_the_shipped_file_names_every_key(model: type[BaseModel]) -> None:
 def test_the_shipped_file_loads_with_its_examples_uncommented(written: Any) -> None:
     text = (CONF / "zscp.toml").read_text(encoding="utf-8")
     settings = written(re.sub(r"^#(?=[^\s#])", "", text.replace("\n#  {", "\n {"), flags=re.MULTILINE))
-    assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD"]
+    assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD", "WARDTABLET"]
     assert [rule.name for rule in settings.policy] == ["mammography", "already compressed", "everything else"]
     assert settings.policy[0].stages[1].store == "old"
 
