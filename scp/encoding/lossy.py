@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from scp.encoding.codecs.lossy import LossyCodec, quality_of
 from scp.encoding.codecs.lossy_table import LOSSY_CODECS, lossy_encoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset, join, split
-from scp.encoding.decoding import native
 from scp.encoding.derived import Derivation, Source, derived_header, derived_trailer, uid_of_copy
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import encapsulate
@@ -26,7 +25,7 @@ from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotDecode, CannotEncode, CodecError, UnreadableDataset
 from scp.model import LossyRule, Restoration, Wishes
 from scp.spool import Buffer, slices
-from scp.syntaxes import Content, lookup
+from scp.syntaxes import EXPLICIT, Content, lookup
 
 _PHOTOMETRIC, _PLANAR, _BITS_STORED, _HIGH_BIT = 0x00280004, 0x00280006, 0x00280101, 0x00280102
 # How much smaller than the bound the root mean square error has to be, tried in turn: among 200 000 samples
@@ -81,10 +80,15 @@ def ways(stored: str, received: str, accepted: Iterable[str], wishes: Wishes) ->
     wished = [Way(syntax, lossy_encoder_of(syntax) is not None) for syntax in wishes.preferred]
     while wished and not wished[-1].lossy:
         wished.pop()
-    first = [Way(stored)] if lookup(stored).content is Content.EITHER else []
+    exact = [way for way in lossless if _is_exact(way, stored, received)]
+    first = [way for way in exact if _may_lose(way)] if _may_lose(Way(stored)) else []
     last = [] if wished else [Way(codec.writes, lossy=True) for codec in LOSSY_CODECS]
-    exact = [way for way in lossless if way.transfer_syntax == stored or not _may_lose(way)]
     return [way for way in dict.fromkeys((*first, *wished, *exact, *last)) if way.transfer_syntax in allowed]
+
+
+def _is_exact(way: Way, stored: str, received: str) -> bool:
+    """Not so a wish for a lossy syntax: only what came or lies in one goes out in it without a loss."""
+    return way.transfer_syntax in (stored, received) or lossy_encoder_of(way.transfer_syntax) is None
 
 
 def _may_lose(way: Way) -> bool:
@@ -103,11 +107,9 @@ def copied(stored: Stored, target: str, rule: LossyRule, lossless: Iterable[str]
         raise CannotEncode(f"{lookup(target).keyword} is not encoded here")
     if what := _NO_PICTURES.get(stored.source.sop_class_uid):
         raise CannotEncode(f"{what} is not coded with loss")
-    syntax = lookup(stored.transfer_syntax)
-    if syntax.content in (Content.REFERENCED, Content.VIDEO):
-        raise CannotDecode(f"{syntax.keyword} has no pixel data that could be coded anew")
     try:
-        plain = native(split(stored.dataset, syntax), syntax, stored.restoration)
+        chunks = transcoding(stored.dataset, stored.transfer_syntax, EXPLICIT, stored.restoration)
+        plain = split(gathered(chunks), lookup(EXPLICIT))
         uid = uid_of_copy(stored.source, codec.library, target, rule)
         stream = gathered(join(_coded(plain, codec, rule, stored.source, uid), lookup(target)))
     except (UnreadableDataset, ValueError) as error:
