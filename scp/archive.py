@@ -18,9 +18,11 @@ from typing import Literal
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
 from scp.config import PolicyRule
+from scp.encoding.derived import Source
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
-from scp.encoding.transcode import transcoding, ways_out
+from scp.encoding.lossy import Stored, Way, copied, ways
+from scp.encoding.transcode import transcoding
 from scp.errors import (
     CodecError,
     DictionaryMissing,
@@ -34,7 +36,7 @@ from scp.errors import (
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import StoredForm, as_received, keep
-from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
+from scp.model import Facts, Instance, Kept, LossyRule, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
@@ -66,12 +68,14 @@ class Outgoing:
     """A stored object on its way out: a dataset stream in a transfer syntax that the peer accepted.
 
     ``chunks`` are its bytes, piece by piece, and can be gone through once; a large object is decoded while
-    they are. Going through them raises CodecError where that shows only then.
+    they are. Going through them raises CodecError where that shows only then. ``copy_uid`` is the SOP
+    Instance UID of a lossy copy; empty where the object itself goes out.
     """
 
     instance: Instance
     transfer_syntax: str
     chunks: Iterator[Buffer]
+    copy_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,17 +367,20 @@ class Archive:
     def fetch(self, instance: Instance, accepted: Iterable[str], wishes: Wishes = _NO_WISHES) -> Outgoing:
         """An object in the best of the accepted transfer syntaxes (invariant 4).
 
-        Raises NoLosslessWay, ObjectMissing, ObjectDamaged.
+        A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay, ObjectMissing,
+        ObjectDamaged.
         """
         instance, file = self._read(instance)
-        provenance = provenance_of(file)
+        received = provenance_of(file).transfer_syntax
+        possible = ways(file.transfer_syntax, received, accepted, wishes)
         reasons = []
-        for target in ways_out(file.transfer_syntax, provenance.transfer_syntax, accepted, wishes):
+        for way in possible:
             try:
-                chunks = transcoding(file.dataset, file.transfer_syntax, target, provenance.restoration)
-                return Outgoing(instance, target, chunks)
+                if way.lossy and wishes.lossy is not None:
+                    return _copy(instance, file, way, wishes.lossy, possible)
+                return _exact(instance, file, way)
             except CodecError as error:
-                reasons.append(f"{lookup(target).keyword}: {error}")
+                reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
         raise NoLosslessWay(
             f"kept as {lookup(file.transfer_syntax).keyword}; "
             + ("; ".join(reasons) or "nothing accepted that it could be sent in")
@@ -422,3 +429,20 @@ class Archive:
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
+
+
+def _exact(instance: Instance, file: Part10, way: Way) -> Outgoing:
+    """The object itself. Raises CodecError."""
+    restoration = provenance_of(file).restoration
+    chunks = transcoding(file.dataset, file.transfer_syntax, way.transfer_syntax, restoration)
+    return Outgoing(instance, way.transfer_syntax, chunks)
+
+
+def _copy(instance: Instance, file: Part10, way: Way, rule: LossyRule, possible: list[Way]) -> Outgoing:
+    """A lossy copy of it, smaller than the object itself would be. Raises CodecError."""
+    known = provenance_of(file)
+    source = Source(instance.sop_class_uid, instance.sop_instance_uid, known.sha256)
+    stored = Stored(file.dataset, file.transfer_syntax, known.restoration, source)
+    lossless = [each.transfer_syntax for each in possible if not each.lossy]
+    copy = copied(stored, way.transfer_syntax, rule, lossless)
+    return Outgoing(instance, way.transfer_syntax, copy.chunks, copy.sop_instance_uid)

@@ -30,12 +30,16 @@ from scp.config_values import (
     Forms,
     IndexUrl,
     Match,
+    Quality,
+    SampleError,
     Seconds,
     StorageUrl,
     Switch,
     TransferSyntaxes,
     Workers,
+    bounds_lossy,
     list_of_tables,
+    part_of_lossy,
     refuse_lossy,
     unique,
 )
@@ -141,7 +145,8 @@ class LogSettings(_Table):
 class Peer(_Table):
     """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
 
-    ``associations`` are the most that zscp opens to it for one C-MOVE.
+    ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
+    copies, by ``quality`` or within ``max_error``.
     """
 
     aet: AeTitle
@@ -151,6 +156,14 @@ class Peer(_Table):
     prefer: TransferSyntaxes = ()
     associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
     tls: Switch = False
+    lossy: Switch = False
+    quality: Annotated[Quality | None, AfterValidator(part_of_lossy)] = None
+    max_error: Annotated[
+        SampleError | None,
+        AfterValidator(part_of_lossy),
+        AfterValidator(bounds_lossy),
+        Field(validate_default=True),
+    ] = None
 
 
 class Stage(_Table):

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
-from scp.syntaxes import BY_KEYWORD, BY_UID
+from scp.syntaxes import BY_KEYWORD, BY_UID, JPEGLS_NEAR, LOSSY
 
 FORMS = (
     "received",
@@ -249,6 +249,24 @@ def refuse_lossy(value: Any) -> Any:
     return value
 
 
+def part_of_lossy(value: T, info: ValidationInfo) -> T:
+    """Stops at a quality or a bound that no ``lossy`` of the same table makes use of."""
+    if value is not None and info.data.get("lossy") is False:
+        raise ValueError("is part of a lossy rule; write lossy = true beside it, or leave it out")
+    return value
+
+
+def bounds_lossy(value: T, info: ValidationInfo) -> T:
+    """Stops at a lossy rule that says neither how good nor how wrong its copies are."""
+    if value is not None or not info.data.get("lossy") or "quality" not in info.data:
+        return value
+    if info.data["quality"] is None:
+        raise ValueError("lossy = true needs this (in sample values), or a quality from 1 to 100")
+    if set(LOSSY).intersection(info.data.get("prefer", ())) == {JPEGLS_NEAR}:
+        raise ValueError("JPEGLSNearLossless, the one lossy syntax in prefer, needs this; it has no quality")
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bytes = Annotated[int, BeforeValidator(byte_count)]
 Duration = Annotated[int | None, BeforeValidator(duration)]
@@ -261,5 +279,7 @@ Workers = Annotated[int | Literal["auto"], BeforeValidator(worker_count)]
 
 # Strict: TOML has types, so `true` for a number or "no" for a switch is a slip to be told of.
 Switch = Annotated[bool, Field(strict=True)]
+Quality = Annotated[float, Field(strict=True, ge=1, le=100)]
+SampleError = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]

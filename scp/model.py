@@ -178,14 +178,28 @@ UNIQUE_KEYS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class LossyRule:
+    """A peer's explicit rule that it may be sent lossy copies (invariant 4); one of the two is given.
+
+    ``quality`` is from 1 to 100, on the scale of JPEG's; without it, codecs that have one take the least that
+    keeps ``max_error``. ``max_error`` is the most that any sample may be off; None: no bound.
+    """
+
+    quality: float | None = None
+    max_error: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wishes:
     """The transfer syntaxes that a peer would rather have, best first.
 
-    They go behind the stored one, which costs nothing, or ``before_stored``.
+    They go behind the stored one, which costs nothing, or ``before_stored``. Without a ``lossy`` rule
+    nothing is made lossy.
     """
 
     preferred: tuple[str, ...] = ()
     before_stored: bool = False
+    lossy: LossyRule | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,13 @@ JPEGXL_RECOMPRESSION = "1.2.840.10008.1.2.4.111"
 HTJ2K = "1.2.840.10008.1.2.4.201"
 HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+# What these hold may have lost something; the lossy ways out (scp.encoding.codecs.lossy_table).
+JPEGLS_NEAR = "1.2.840.10008.1.2.4.81"
+JPEG2000_EITHER = "1.2.840.10008.1.2.4.91"
+JPEGXL_EITHER = "1.2.840.10008.1.2.4.112"
+HTJ2K_EITHER = "1.2.840.10008.1.2.4.203"
+# In the order in which a peer's rule tries them, where its wishes name none.
+LOSSY = (JPEGLS_NEAR, JPEG2000_EITHER, HTJ2K_EITHER, JPEG_EXTENDED, JPEG_BASELINE, JPEGXL_EITHER)
 
 _JPEG = "1.2.840.10008.1.2.4."
 _NATIVE, _LOSSLESS, _EITHER = Content.NATIVE, Content.LOSSLESS, Content.EITHER

@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from scp.config import Settings
 from scp.config_values import FORMS
 from scp.dimse import contexts, status
+from scp.encoding.codecs.lossy_table import lossy_encoder_of
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.forms import target_of
 from scp.encoding.transcode import ways_out
@@ -85,7 +86,7 @@ def _transfer_syntaxes() -> str:
                 row.content.value,
                 "yes" if decoded else "no",
                 ", ".join(f"`{form}`" for form in FORMS if target_of(form) == uid) or "as received",
-                "yes" if uid in made else "as stored only",
+                _made(uid, made),
             )
         )
     head = (
@@ -98,6 +99,12 @@ def _transfer_syntaxes() -> str:
         "made on the way out",
     )
     return _table(head, rows)
+
+
+def _made(uid: str, made: Iterable[str]) -> str:
+    if uid in made:
+        return "yes"
+    return "lossy, by a peer's rule" if lossy_encoder_of(uid) else "as stored only"
 
 
 def _identifiers() -> str:

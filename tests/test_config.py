@@ -73,7 +73,7 @@ def test_the_shipped_file_names_every_key(model: type[BaseModel]) -> None:
 def test_the_shipped_file_loads_with_its_examples_uncommented(written: Any) -> None:
     text = (CONF / "zscp.toml").read_text(encoding="utf-8")
     settings = written(re.sub(r"^#(?=[^\s#])", "", text.replace("\n#  {", "\n {"), flags=re.MULTILINE))
-    assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD"]
+    assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD", "WARDTABLET"]
     assert [rule.name for rule in settings.policy] == ["mammography", "already compressed", "everything else"]
     assert settings.policy[0].stages[1].store == "old"
 
@@ -213,6 +213,41 @@ def test_preferred_transfer_syntaxes_are_kept_as_uids(written: Any, fault: Any) 
     assert settings.peer[0].prefer == (syntaxes.HTJ2K, syntaxes.JPEGLS)
     assert 'did you mean "HTJ2KLossless"' in fault(peer + 'prefer = "HTJ2KLosless"')
     assert "peer[0].prefer: 5 is not text" in fault(peer + "prefer = 5")
+
+
+def test_a_lossy_rule(written: Any) -> None:
+    peer = PEER.format("A")
+    assert not written(peer).peer[0].lossy
+    by_quality = written(peer + "lossy = true\nquality = 90").peer[0]
+    assert (by_quality.lossy, by_quality.quality, by_quality.max_error) == (True, 90, None)
+    near = 'lossy = true\nmax_error = 3\nprefer = ["JPEGLSNearLossless"]'
+    assert written(peer + near).peer[0].max_error == 3
+    both = 'lossy = true\nquality = 80.5\nprefer = ["JPEGLSNearLossless", "JPEGBaseline8Bit"]'
+    assert written(peer + both).peer[0].quality == 80.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lossy = true", "peer[0].max_error: lossy = true needs this (in sample values), or a quality"),
+        ("quality = 90", "peer[0].quality: is part of a lossy rule; write lossy = true beside it"),
+        ("max_error = 2", "peer[0].max_error: is part of a lossy rule; write lossy = true beside it"),
+        ("lossy = false\nquality = 90", "peer[0].quality: is part of a lossy rule"),
+        ("lossy = true\nquality = 0", "peer[0].quality: must be greater than or equal to 1"),
+        ("lossy = true\nquality = 101", "peer[0].quality: must be less than or equal to 100"),
+        ("lossy = true\nmax_error = 0", "peer[0].max_error: must be greater than or equal to 1"),
+        ("lossy = true\nmax_error = 1.5", "peer[0].max_error: must be"),
+        ('lossy = "yes"\nquality = 90', "peer[0].lossy: must be"),
+        (
+            'lossy = true\nquality = 90\nprefer = ["JPEGLSNearLossless", "HTJ2KLossless"]',
+            "peer[0].max_error: JPEGLSNearLossless, the one lossy syntax in prefer, needs this",
+        ),
+    ],
+)
+def test_lossy_rules_that_are_none(fault: Any, text: str, expected: str) -> None:
+    told = fault(PEER.format("A") + text)
+    assert expected in told
+    assert len(told.splitlines()) == 2
 
 
 # ---- Policy ----

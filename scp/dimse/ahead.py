@@ -25,12 +25,13 @@ Fetch = Callable[[Instance], Outgoing]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object that is ready to be sent, or why it is not."""
+    """An object that is ready to be sent, or why it is not; ``copy_uid`` names a lossy copy of it."""
 
     instance: Instance
     transfer_syntax: str = ""
     chunks: Iterable[Buffer] = ()
     error: Exception | None = None
+    copy_uid: str = ""
 
 
 class Work:
@@ -128,4 +129,5 @@ def _fetched(fetch: Fetch, instance: Instance) -> Fetched:
                 break
     except Exception as error:  # noqa: BLE001 - one that cannot be read or decoded fails alone
         return Fetched(instance, error=error)
-    return Fetched(instance, outgoing.transfer_syntax, chain(ready, outgoing.chunks))
+    chunks = chain(ready, outgoing.chunks)
+    return Fetched(instance, outgoing.transfer_syntax, chunks, copy_uid=outgoing.copy_uid)

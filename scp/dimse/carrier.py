@@ -52,15 +52,20 @@ class Carrier(ABC):
         """Transfer syntax → presentation context of those accepted for a SOP class."""
         return self._accepted.get(sop_class, {})
 
-    def begin(self, instance: Instance, transfer_syntax: str, chunks: Iterable[Buffer]) -> None:
-        """Send one object. Raises Ended, and what ``chunks`` raise before anything was sent."""
+    def begin(
+        self, instance: Instance, transfer_syntax: str, chunks: Iterable[Buffer], copy_uid: str = ""
+    ) -> None:
+        """Send one object, or a copy of it under a SOP Instance UID of its own.
+
+        Raises Ended, and what ``chunks`` raise before anything was sent.
+        """
         # Message ids are counted by who invokes (PS3.7 9.1): ours and the peer's do not meet.
         message_id = next(self._message_ids) % 65536
         command: dict[str, Value] = {
             "CommandField": messages.C_STORE_RQ,
             "MessageID": message_id,
             "AffectedSOPClassUID": instance.sop_class_uid,
-            "AffectedSOPInstanceUID": instance.sop_instance_uid,
+            "AffectedSOPInstanceUID": copy_uid or instance.sop_instance_uid,
             "Priority": _MEDIUM,
         }
         if self._origin is not None:

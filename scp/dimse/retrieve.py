@@ -18,8 +18,8 @@ from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import check_retrieve, query_of, read_identifier
 from scp.dimse.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown, DestinationUnreachable
-from scp.model import Instance, Wishes
-from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, RLE
+from scp.model import Instance, LossyRule, Wishes
+from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, LOSSY, RLE
 from scp.telemetry import RequestEvent
 
 # Smallest first, by the design's table; what a thin line gets when its peer states no preference.
@@ -31,7 +31,15 @@ def wishes_of(peer: Peer | None) -> Wishes:
     if peer is None:
         return Wishes()
     thin = peer.link_mbps is not None
-    return Wishes(peer.prefer or (_SMALLEST_FIRST if thin else ()), before_stored=thin)
+    rule = LossyRule(peer.quality, peer.max_error) if peer.lossy else None
+    return Wishes(peer.prefer or (_SMALLEST_FIRST if thin else ()), before_stored=thin, lossy=rule)
+
+
+def _proposed(wishes: Wishes) -> tuple[str, ...]:
+    """What to propose to a C-MOVE destination besides what is stored and what anybody takes."""
+    if wishes.lossy is None or not set(LOSSY).isdisjoint(wishes.preferred):
+        return wishes.preferred
+    return (*wishes.preferred, *LOSSY)
 
 
 def _asked_for(
@@ -82,7 +90,7 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
     operations = Suboperations(exchange, event, instances)
     origin = (exchange.calling_aet, exchange.message_id)
     wishes = wishes_of(peer)
-    for batch, contexts in batches(instances, wishes.preferred):
+    for batch, contexts in batches(instances, _proposed(wishes)):
         try:
             with ExitStack() as ends:
                 carriers = _associations(peer, contexts, settings, origin, len(batch))

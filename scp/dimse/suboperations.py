@@ -45,7 +45,7 @@ class Suboperations:
         self._counting = threading.Lock()
         self._watching = threading.Lock()  # one thread at a time reads what the requester sends
         self.remaining = len(instances)
-        self.completed = self.warning = self.bytes_sent = 0
+        self.completed = self.warning = self.bytes_sent = self.lossy = 0
         self.failed: list[str] = []
         self.reason = ""
         self.cancelled = False
@@ -106,7 +106,9 @@ class Suboperations:
         try:
             if fetched.error is not None:
                 raise fetched.error
-            carrier.begin(fetched.instance, fetched.transfer_syntax, fetched.chunks)
+            carrier.begin(fetched.instance, fetched.transfer_syntax, fetched.chunks, fetched.copy_uid)
+            if fetched.copy_uid:
+                self._note_copy(fetched)
         except Ended as ended:
             if ended.how == "failed":  # in the middle of the object: its association had to be aborted
                 self._failed(fetched.instance, ended.__cause__ or ended, "association aborted")
@@ -114,6 +116,17 @@ class Suboperations:
         except Exception as error:  # noqa: BLE001 - whatever it was, the other objects are sent
             self._failed(fetched.instance, error, "sub-operation failed")
             self._count(fetched.instance, UNABLE_SUBOPERATIONS)
+
+    def _note_copy(self, fetched: Fetched) -> None:
+        """Which instance went out as which copy, for who finds the copy somewhere."""
+        with self._counting:
+            self.lossy += 1
+        structlog.get_logger("zscp").info(
+            "lossy copy",
+            sop_instance=fetched.instance.sop_instance_uid,
+            copy=fetched.copy_uid,
+            transfer_syntax=fetched.transfer_syntax,
+        )
 
     def _failed(self, instance: Instance, error: BaseException, what: str) -> None:
         bug = {} if isinstance(error, ZscpError) else {"exc_info": error}
@@ -179,6 +192,7 @@ class Suboperations:
             failed=len(self.failed),
             warning=self.warning,
             bytes_sent=self.bytes_sent,
+            **({"lossy": self.lossy} if self.lossy else {}),
         )
 
     def _final_status(self) -> int:
