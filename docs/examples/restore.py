@@ -171,7 +171,7 @@ def unframed(stored, path):
     return zstandard.ZstdDecompressor(dict_data=found).decompress(stored)
 
 
-def restored(stored, path):
+def restored(stored, path="."):
     """A stored file's bytes: the dataset stream that was received, and what the file remembers of it."""
     if stored[:4] == b"\x28\xb5\x2f\xfd":
         stored = unframed(stored, path)
