@@ -18,6 +18,7 @@ from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDat
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
+from scp.policy.stages import fingerprint
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
 
@@ -30,7 +31,7 @@ _MOSTLY_HEADER = 0.1
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
-_AS_RECEIVED = Stage(forms=("received",))
+AS_RECEIVED = Stage(forms=("received",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,23 @@ def as_received(received: Received) -> Part10:
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
 
 
-def keep(received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
-    """The stored form of a received object in the stage of its rule that it ends in at once.
+def keep(
+    received: Received,
+    facts: Facts,
+    rule: PolicyRule | None,
+    stage: Stage | None = None,
+    base: Provenance | None = None,
+) -> StoredForm:
+    """The stored form of a received object in a ``stage``; else in that of its rule that it ends in at once.
 
-    ``facts`` are those of a survey of it; without a rule it is as received.
+    ``facts`` are those of a survey of it; without a rule it is as received. ``base`` is what is known of an
+    object whose received codestream is gone, so that what is stored counts as ``received``.
     Never fails because of compression: as received is always the last candidate.
     """
-    stage = rule.settled if rule else _AS_RECEIVED
+    stage = stage or (rule.settled if rule else AS_RECEIVED)
     parts = _parts(received) if facts.readable else None
-    known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
+    known = base or _provenance(received, facts.readable, facts.fault)
+    known = replace(known, rule=rule.name if rule else "", stage=fingerprint(stage), attempts=())
     asked = _Candidates(received, parts, known, stage)
     best: StoredForm | None = None
     for found in asked.try_forms(stage.forms):
@@ -84,7 +93,7 @@ def _parts(received: Received) -> SplitDataset | None:
         return None
 
 
-def _provenance(received: Received, rule: str = "", readable: bool = True, fault: str = "") -> Provenance:
+def _provenance(received: Received, readable: bool = True, fault: str = "") -> Provenance:
     return Provenance(
         transfer_syntax=received.transfer_syntax,
         sha256=received.sha256,
@@ -92,7 +101,7 @@ def _provenance(received: Received, rule: str = "", readable: bool = True, fault
         received_at=received.received_at,
         calling_aet=received.calling_aet,
         called_aet=received.called_aet,
-        rule=rule,
+        rule="",
         form="",
         readable=readable,
         fault=fault,

@@ -101,6 +101,7 @@ class Provenance:
     fault: str = ""
     restoration: Restoration | None = None
     native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
+    stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -109,6 +110,9 @@ class Instance:
     """One stored SOP instance as the index knows it.
 
     ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done.
+    ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
+    as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
+    a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`).
     """
 
     sop_class_uid: str
@@ -128,6 +132,10 @@ class Instance:
     rule: str
     readable: bool = True
     pending: bool = False
+    stage: str = ""
+    outcome: str = ""
+    planned: str = ""
+    due: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,378 @@
+"""Later stages carried out on what is stored: by a node, by several processes, while others read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from objects import bundled_file, received
+
+from scp.archive import Archive
+from scp.config import Settings, Stage
+from scp.doorbell import Doorbell
+from scp.encoding.codecs import table
+from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.errors import CannotEncode
+from scp.lifecycle.progress import Silent
+from scp.lifecycle.reindex import reindex
+from scp.lifecycle.stages import Stages
+from scp.node import open_archive
+from scp.policy.stages import NEVER, fingerprint
+
+from .conftest import RunningNode, Starter, journal, tables_of
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Sent, identifier, image, until
+
+DAY = 86_400
+FAST = {"form": "rle"}
+SMALL = {"after": "30d", "form": "jpegls", "wrap": "none"}
+AT_ONCE = {**SMALL, "after": "0s"}
+
+
+def policy(*stages: dict[str, Any], **match: Any) -> list[dict[str, Any]]:
+    return [{"name": "rule", "match": match, "stages": list(stages)}]
+
+
+def stage(written: dict[str, Any]) -> Stage:
+    return Stage.model_validate(written)
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[..., Stages]]:
+    """Makes workers that carry out the stages of an archive."""
+    pools: list[ThreadPoolExecutor] = []
+
+    def make(archive: Archive, owner: str = "test", **more: Any) -> Stages:
+        pools.append(ThreadPoolExecutor(2))
+        return Stages(archive, owner, pools[-1], **more)
+
+    yield make
+    for pool in pools:
+        pool.shutdown()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, start: Starter) -> Iterator[Archive]:
+    """An archive that nobody else works on, and what is put into it by a node before."""
+    node = start(policy=policy(FAST), lifecycle={"workers": 0})
+    node.keep(*OBJECTS)
+    node.node.stop()
+    again = tables_of(node.root, {"policy": policy(FAST)})
+    opened = open_archive(Settings.model_validate(again, by_alias=True, by_name=False))
+    yield opened
+    opened.close()
+
+
+OBJECTS = [image(instance=f"1.2.3.4.{n}", seed=n, rows=48, InstanceNumber=n) for n in range(20)]
+
+
+def use(archive: Archive, *stages: dict[str, Any]) -> None:
+    tables = {"policy": policy(*stages)}
+    archive.use_policy(Settings.model_validate(tables, by_alias=True, by_name=False).policy)
+
+
+def carry_out(stages: Stages) -> Counter[str]:
+    """Until nothing is to be planned or done; how often each instance was encoded."""
+    done: Counter[str] = Counter()
+    while True:
+        found = stages.round()
+        done.update(change.after.sop_instance_uid for change in found.changes if change.stage)
+        if not found.tried and not stages.plan():
+            return done
+
+
+def restored(archive: Archive) -> dict[str, bytes]:
+    return {
+        one.sop_instance_uid: b"".join(archive.fetch(one, [EXPLICIT]).chunks) for one in archive.index.all()
+    }
+
+
+def is_sound(archive: Archive, *objects: Sent) -> None:
+    for one in archive.index.all():
+        archive.verify(one, deep=True)
+    assert restored(archive) == {one.instance: one.data for one in objects}
+    assert sorted(archive.store.keys()) == sorted(one.key for one in archive.index.all())
+
+
+def forms(archive: Archive) -> Counter[tuple[str, str]]:
+    return Counter((one.form, one.outcome) for one in archive.index.all())
+
+
+# ---- in one process ----
+
+
+def test_a_stage_is_carried_out_when_its_time_has_come(archive: Archive, made: Callable[..., Stages]) -> None:
+    clock = [time.time()]
+    use(archive, FAST, SMALL)
+    stages = made(archive, now=lambda: clock[0])
+    assert carry_out(stages) == Counter()
+    due = {one.due - int(one.received_at.timestamp()) for one in archive.index.all()}
+    assert due == {30 * DAY}
+    assert 29 * DAY < stages.seconds_until_due() <= 30 * DAY
+    clock[0] += 31 * DAY
+    stages.carry_out(archive.index.all())
+    while done := stages.carry_out(one for one in archive.index.all() if one.form == "rle").tried:
+        assert done <= 16
+    assert forms(archive) == {("jpegls", ""): len(OBJECTS)}
+    is_sound(archive, *OBJECTS)
+
+
+def test_a_changed_policy_applies_to_what_is_stored(archive: Archive, made: Callable[..., Stages]) -> None:
+    """Each object is encoded once for each change; what is undone is what was received, each time."""
+    stages = made(archive)
+    assert carry_out(stages) == Counter()  # kept by this policy: nothing to do
+    for written, form in ((AT_ONCE, "jpegls"), ({**AT_ONCE, "form": "htj2k"}, "htj2k")):
+        use(archive, {"form": "received"}, written)
+        assert set(carry_out(stages).values()) == {1}
+        assert forms(archive) == {(form, ""): len(OBJECTS)}
+        is_sound(archive, *OBJECTS)
+        assert carry_out(stages) == Counter()
+    one = next(archive.index.all())
+    assert one.stage == fingerprint(stage({**AT_ONCE, "form": "htj2k"}))
+    assert (one.planned, one.due) == (archive.policy_print, NEVER)
+
+
+def test_the_same_form_with_more_effort_takes_another_key(
+    archive: Archive, made: Callable[..., Stages]
+) -> None:
+    """Under the old key the old file is read, until the index names the new one."""
+    use(archive, {"form": "received"}, {"after": "0s", "form": "zstd", "level": 1})
+    stages = made(archive)
+    carry_out(stages)
+    before = {one.sop_instance_uid: one for one in archive.index.all()}
+    use(archive, {"form": "received"}, {"after": "0s", "form": "zstd", "level": 19})
+    carry_out(stages)
+    for one in archive.index.all():
+        old = before[one.sop_instance_uid]
+        assert one.stored_size < old.stored_size
+        assert one.key != old.key
+    is_sound(archive, *OBJECTS)
+    archive.fetch(before["1.2.3.4.1"], [EXPLICIT])  # who looked it up before is led to the new one
+
+
+def test_no_gain_is_remembered(archive: Archive, made: Callable[..., Stages]) -> None:
+    """A later stage that would be larger changes nothing, and is not tried again until the policy changes."""
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    carry_out(stages)
+    use(archive, AT_ONCE | {"after": None}, {"after": "1s", "form": "rle", "wrap": "none"})
+    for one in archive.index.all():
+        archive.index.change_many([(one, replace(one, received_at=one.received_at.replace(year=2020)))])
+    assert set(carry_out(stages).values()) == {1}
+    assert forms(archive) == {("jpegls", "no gain"): len(OBJECTS)}
+    assert carry_out(stages) == Counter()
+    is_sound(archive, *OBJECTS)
+
+
+def double(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    codec: Codec = replace(JPEGLS_CODEC, **changes)
+    rows = tuple(codec if row is JPEGLS_CODEC else row for row in table.CODECS)
+    monkeypatch.setattr(table, "CODECS", rows)
+
+
+def test_what_cannot_be_done_is_remembered(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all forms of a stage refuse keeps the one that it has, which is smaller than the last resort."""
+    use(archive, FAST, {**AT_ONCE, "form": "htj2k"})
+    stages = made(archive)
+    carry_out(stages)
+    tried = []
+
+    def refuses(*_: Any) -> bytes:
+        tried.append(1)
+        raise CannotEncode("not today")
+
+    double(monkeypatch, encode=refuses)
+    use(archive, FAST, AT_ONCE)
+    assert set(carry_out(stages).values()) == {1}
+    assert forms(archive) == {("htj2k", "cannot"): len(OBJECTS)}
+    assert carry_out(stages) == Counter()
+    assert len(tried) == len(OBJECTS)
+    is_sound(archive, *OBJECTS)
+
+
+def test_wrong_pixels_replace_nothing(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_pixel_off(frame: Any, *others: Any) -> bytes:
+        other = frame.copy()
+        other[0, 0] ^= 1
+        return JPEGLS_CODEC.encode(other, *others)
+
+    double(monkeypatch, encode=one_pixel_off)
+    use(archive, FAST, AT_ONCE)
+    carry_out(made(archive))
+    assert "jpegls" not in {one.form for one in archive.index.all()}
+    is_sound(archive, *OBJECTS)
+
+
+def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stages]) -> None:
+    bad = archive.index.held(OBJECTS[3].instance)
+    path = archive.store.root / bad.key  # type: ignore[attr-defined]
+    path.write_bytes(path.read_bytes()[:-1])
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    assert len(carry_out(stages)) == len(OBJECTS) - 1
+    assert carry_out(stages) == Counter()
+    assert replace(archive.index.held(bad.sop_instance_uid), planned="", due=0) == replace(
+        bad, planned="", due=0
+    )
+    assert not path.read_bytes().endswith(b"\0" * 100)
+
+
+def test_the_files_say_what_was_carried_out(archive: Archive, made: Callable[..., Stages]) -> None:
+    """The index made anew asks for nothing to be done again."""
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    carry_out(stages)
+    before = sorted(archive.index.all(), key=lambda one: one.key)
+    for one in before:
+        archive.index.remove(one.sop_instance_uid)
+    assert reindex(archive, Silent()).recorded == len(OBJECTS)
+    assert sorted(archive.index.all(), key=lambda one: one.key) == before
+    assert carry_out(stages) == Counter()
+
+
+# ---- what came compressed ----
+
+
+def test_what_came_losslessly_compressed_keeps_its_pixels_through_several_stages(
+    archive: Archive, made: Callable[..., Stages]
+) -> None:
+    """Its received codestream goes with the first; from then on pixels and attributes are what is proven."""
+    for one in OBJECTS:
+        archive.index.remove(one.instance)
+    use(archive, {"form": "received"})
+    sent = received(bundled_file("MR_small_RLE.dcm"))
+    uid = sent.sop_instance_uid
+    came = archive.ingest(sent).instance
+    stages = made(archive)
+    proofs = set()
+    for form in ("htj2k", "jpegls", "jpeg2000"):
+        use(archive, {"form": "received"}, {"after": "0s", "form": form, "wrap": "none"})
+        assert carry_out(stages) == {uid: 1}
+        now = archive.index.held(uid)
+        assert (now.form, now.outcome) == (form, "")
+        for name in ("received_transfer_syntax", "received_sha256", "received_size", "received_at"):
+            assert getattr(now, name) == getattr(came, name)
+        archive.verify(now, deep=True)
+        proofs.add(archive.provenance(now).native_sha256)
+        assert archive.ingest(sent).outcome == "duplicate"
+    assert len(proofs) == 1
+    use(archive, {"form": "received"}, {"after": "0s", "form": "rle"})
+    carry_out(stages)
+    now = archive.index.held(uid)
+    assert (now.form, now.outcome) == ("jpeg2000", "cannot")  # its very codestream cannot be made again
+
+
+# ---- several at once ----
+
+
+def test_two_share_the_work_and_nothing_is_done_twice(
+    archive: Archive, made: Callable[..., Stages], tmp_path: Path
+) -> None:
+    use(archive, FAST, AT_ONCE)
+    workers = [made(archive, owner) for owner in ("one", "two")]
+    while workers[0].plan():
+        pass
+    together = threading.Barrier(2)
+    done: list[Counter[str]] = [Counter(), Counter()]
+
+    def work(which: int) -> None:
+        together.wait(10)
+        done[which] = carry_out(workers[which])
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done[0] + done[1] == Counter(one.instance for one in OBJECTS)
+    assert all(done)
+    is_sound(archive, *OBJECTS)
+
+
+def test_done_twice_after_all_one_of_them_wins(archive: Archive, made: Callable[..., Stages]) -> None:
+    """A process that slept through its claim comes too late: what it made goes, and harms nothing."""
+    use(archive, FAST, AT_ONCE)
+    late = [archive.encode(one) for one in archive.index.all()]
+    carry_out(made(archive))
+    keys = sorted(one.key for one in archive.index.all())
+    archive.swap(late)
+    assert sorted(one.key for one in archive.index.all()) == keys
+    is_sound(archive, *OBJECTS)
+
+
+def test_long_work_keeps_its_claim(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(archive, FAST, AT_ONCE)
+    slow, other = made(archive, "slow", claim_seconds=0.6), made(archive, "other")
+    while slow.plan():
+        pass
+    encode, begun, go = archive.encode, threading.Event(), threading.Event()
+
+    def waits(*arguments: Any) -> Any:
+        begun.set()
+        go.wait(20)
+        return encode(*arguments)
+
+    monkeypatch.setattr(archive, "encode", waits)
+    renewed = []
+    renew = archive.index.stages.renew
+    monkeypatch.setattr(
+        archive.index.stages, "renew", lambda *given: (renew(*given), renewed.append(given), go.set())
+    )
+    thread = threading.Thread(target=slow.round)
+    thread.start()
+    begun.wait(10)
+    thread.join()
+    assert renewed
+    assert len(carry_out(other)) == len(OBJECTS) - 16
+
+
+# ---- as a node ----
+
+
+def _back(node: RunningNode) -> list[bytes]:
+    with node.scu((STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT]), roles=[MR_IMAGE]) as scu:
+        done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+        assert done.final.status == 0
+    return sorted(one.data for one in done.objects)
+
+
+def test_readers_see_one_form_or_the_other(start: Starter) -> None:
+    """C-GETs run all the while, and a reload is all it takes."""
+    node = start(policy=policy(FAST), lifecycle={"max_cpu": 16.0})
+    objects = [image(instance=f"1.2.3.9.{n}", seed=n, rows=96) for n in range(60)]
+    node.keep(*objects)
+    expected = sorted(one.data for one in objects)
+    for form in ("jpegls", "htj2k", "jpegls"):
+        node.reload(policy=policy({"form": "received"}, {"after": "0s", "form": form, "wrap": "none"}))
+        while {node.held(one).form for one in objects} != {form}:
+            assert _back(node) == expected
+    until(lambda: len(node.files()) == len(objects), "the old files are gone")
+    until(lambda: journal(node.root / "objects") == [], "nothing is under way")
+    assert _back(node) == expected
+
+
+def test_outside_its_hours_a_node_rests(start: Starter) -> None:
+    now = time.localtime()
+    later = f"{(now.tm_hour + 2) % 24:02}:00-{(now.tm_hour + 3) % 24:02}:00"
+    node = start(policy=policy(FAST), lifecycle={"hours": later})
+    node.keep(*OBJECTS)
+    node.reload(policy=policy(FAST, AT_ONCE))
+    bell: Doorbell = node.node._bell
+    bell.ring()
+    node.keep(image(instance="1.2.3.5"))
+    assert {node.held(one).form for one in OBJECTS} == {"rle"}
+    node.reload(policy=policy(FAST, AT_ONCE), lifecycle={"hours": ""})
+    until(lambda: {node.held(one).form for one in OBJECTS} == {"jpegls"}, "the stage is carried out")
