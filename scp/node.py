@@ -75,6 +75,7 @@ def _encoder(archive: Archive, bell: Doorbell, settings: Settings, number: int =
 
 
 def _pace(settings: Settings) -> Pace | None:
+    """The pace of each process that carries out stages; None where there is none."""
     chosen = settings.lifecycle
     return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 

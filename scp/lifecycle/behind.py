@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -21,6 +20,7 @@ from scp.archive import Archive, Change
 from scp.doorbell import Doorbell
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.lifecycle.pace import Pace
+from scp.lifecycle.parallel import yield_to_others
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
@@ -63,7 +63,7 @@ class Encoder:
         self._bell = bell
         self._stopped = threading.Event()
         self._given_up: set[str] = set()  # what cannot be read: told once, and left to verify
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=_yield_to_others)
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
         self._stages = Stages(archive, owner, self._pool)
 
     def stop(self) -> None:
@@ -180,14 +180,3 @@ def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:
         size += instance.received_size
         if size >= _BATCH_BYTES:
             return
-
-
-def _yield_to_others() -> None:
-    """Run this thread when nobody else wants the core.
-
-    Only the threads that encode: the one that commits holds the index's lock, and whoever waits for that
-    must not wait for an idle core.
-    """
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

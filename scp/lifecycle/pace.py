@@ -8,7 +8,7 @@ _DAY = 24 * 60
 
 
 class Pace:
-    """``max_cpu`` cores at most, on average; within ``hours`` of local time, minutes of the day, or always."""
+    """``max_cpu`` cores at most, on average; in ``hours`` of local time, as minutes of the day, or always."""
 
     def __init__(self, max_cpu: float, hours: tuple[int, int] | None = None) -> None:
         self.max_cpu = max_cpu

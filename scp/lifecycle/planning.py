@@ -13,7 +13,7 @@ from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
-from scp.policy.stages import NEVER, Step, step
+from scp.policy.stages import Step, step
 
 _MOST_REMEMBERED = 10_000
 # What an instance itself has of the keys that a rule may ask for (scp.config_values.SPECIAL_KEYS).
@@ -65,16 +65,17 @@ class Planner:
                 return rule, True
         return None, True
 
-    def step(self, standing: Standing, read: ReadFacts, now: float) -> Step:
-        """What is to be done at ``now``; nothing, ever, for what cannot be read."""
+    def step(self, standing: Standing, read: ReadFacts, now: float) -> tuple[PolicyRule | None, Step]:
+        """The rule that applies, and what it asks at ``now``; nothing, ever, for what cannot be read."""
         try:
-            return step(self.rule(standing, read), standing.instance, now)
+            rule = self.rule(standing, read)
         except (ObjectMissing, ObjectDamaged):  # verify tells of it
-            return Step(None, NEVER)
+            rule = None
+        return rule, step(rule, standing.instance, now)
 
     def next_due(self, standing: Standing, read: ReadFacts) -> int:
         """When something is to be done next: in the past where it should have been done already."""
-        return self.step(standing, read, standing.instance.received_at.timestamp()).due
+        return self.step(standing, read, standing.instance.received_at.timestamp())[1].due
 
 
 def _facts(standing: Standing) -> Facts:
