@@ -58,6 +58,8 @@ Duplicates = Literal["replace", "keep", "reject"]
 # One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
 _STRIPES = 256
 _NO_WISHES = Wishes()
+# What a last resort must save to take the place of a stored form: less is in how its attempts are told.
+_WORTHWHILE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,11 +450,13 @@ def _gains(
 ) -> bool:
     """Whether a new form takes the place of a stored one.
 
-    A smaller one does. One that the rule asks for at once does also where it is larger; a later one is there
-    to save. Of an object whose received codestream is gone it must decode to the same as the stored one.
+    A smaller one does; a last resort, for which nobody asked, only where it saves something. One that the
+    rule asks for at once does also where it is larger; a later one is there to save. Of an object whose
+    received codestream is gone it must decode to the same as the stored one.
     """
     if base is not None and form.provenance.native_sha256 != base.native_sha256:
         return False
     settled = rule is not None and stage == rule.settled
-    asked = form.encoded.form in stage.forms and form.encoded.form != instance.form
-    return len(form.data) < instance.stored_size or (settled and asked)
+    asked = form.encoded.form in stage.forms
+    bound = instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
+    return len(form.data) < bound or (settled and asked and form.encoded.form != instance.form)

@@ -78,7 +78,8 @@ def _conclusion(found: Forecast, at: datetime, settings: Settings) -> str:
     if not chosen.workers:
         return f"{told}; with lifecycle.workers = 0 only `zscp recompress` does it."
     hours = "" if chosen.hours is None else ", in its hours"
-    return f"{told}; takes the node about {span(found.seconds)} at lifecycle.max_cpu = {chosen.max_cpu:g}{hours}."
+    pace = f"lifecycle.max_cpu = {chosen.max_cpu:g}{hours}"
+    return f"{told}; takes the node about {span(found.seconds)} at {pace}."
 
 
 def _size(count: int | None) -> str:
@@ -100,9 +101,9 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     if done.encoded:
         told[0] += f" ({percent(done.after, done.before)})"
     for count, meaning in (
-        (done.no_gain, "stay as they are, being no larger"),
+        (done.no_gain, "stay as they are: no gain"),
         (done.cannot, "cannot take the form"),
-        (done.left, "left: another process works on them, or they cannot be read (zscp verify tells)"),
+        (done.left, "left: they cannot be read (zscp verify tells), or another process works on them"),
     ):
         if count:
             told.append(f"{count} {meaning}")

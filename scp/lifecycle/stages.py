@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
@@ -31,11 +32,17 @@ _FAILED_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one batch came to: ``changes`` of the instances that were ``tried``, and core seconds used."""
+    """What one batch came to: ``changes`` of the instances that were ``tried``, and core seconds used.
 
-    tried: int
-    changes: tuple[Change, ...]
-    cpu: float
+    ``busy`` are those that others work on, ``failed`` how many could not be read, or not encoded for a reason
+    that is not theirs.
+    """
+
+    tried: int = 0
+    changes: tuple[Change, ...] = ()
+    cpu: float = 0.0
+    busy: tuple[str, ...] = ()
+    failed: int = 0
 
 
 class Stages:
@@ -58,7 +65,8 @@ class Stages:
         self._pool = pool
         self._now = now
         self._claim_seconds = claim_seconds
-        self._claiming = False
+        self._claiming = True  # for all that is known: one of the same name may have died
+        self._begun = False
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -82,22 +90,29 @@ class Stages:
 
     def round(self) -> Round:
         """Carry out what is due for one batch. Raises OutOfResources."""
+        if not self._begun:
+            self.release()
+            self._begun = True
         due = self._index.due(self._archive.policy_print, time.time(), _BATCH)
         return self.carry_out(due)
 
     def carry_out(self, instances: Iterable[Instance]) -> Round:
-        """Claim instances and carry out the stage that is due for each. Raises OutOfResources."""
-        wanted = [one.sop_instance_uid for one in _first_bytes(instances)]
+        """Claim the first of some instances and carry out the stage that is due for each.
+
+        Raises OutOfResources.
+        """
+        wanted = [one.sop_instance_uid for one in _first_bytes(islice(instances, _BATCH))]
         if not wanted:
             self.release()
-            return Round(0, (), 0.0)
+            return Round()
         self._claiming = True
         clock = time.time()
         claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
         futures = [self._pool.submit(self._encoded, one) for one in claimed]
         while wait(futures, self._claim_seconds / 3).not_done:
             self._index.renew(self._owner, time.time() + self._claim_seconds)
-        return self._swapped(len(wanted), futures)
+        got = {one.sop_instance_uid for one in claimed}
+        return self._swapped(Round(len(wanted), busy=tuple(uid for uid in wanted if uid not in got)), futures)
 
     def release(self) -> None:
         """Give up what is claimed."""
@@ -105,14 +120,14 @@ class Stages:
             self._index.release(self._owner)
             self._claiming = False
 
-    def _swapped(self, tried: int, futures: list[Future[_Encoded]]) -> Round:
+    def _swapped(self, begun: Round, futures: list[Future[_Encoded]]) -> Round:
         done = [future.result() for future in futures]
         changes = tuple(one.change for one in done if one.change is not None)
         if changes:
             self._archive.swap(list(changes))
         if failed := [one.failed for one in done if one.failed]:
             self._index.hold(failed, time.time() + _FAILED_SECONDS)
-        return Round(tried, changes, sum(one.cpu for one in done))
+        return replace(begun, changes=changes, cpu=sum(one.cpu for one in done), failed=len(failed))
 
     def _encoded(self, instance: Instance) -> _Encoded:
         if self._stopped.is_set() or instance.pending:

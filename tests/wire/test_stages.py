@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -21,18 +28,31 @@ from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
+from scp.index.sql import SqlIndex
 from scp.lifecycle.progress import Silent
+from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
 from scp.node import open_archive
 from scp.policy.stages import NEVER, fingerprint
 
-from .conftest import RunningNode, Starter, journal, tables_of
-from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Sent, identifier, image, until
+from .conftest import (
+    NodeProcess,
+    RunningNode,
+    Starter,
+    as_toml,
+    command,
+    environment,
+    journal,
+    stored_files,
+    tables_of,
+)
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, Sent, as_file, identifier, image, until
 
 DAY = 86_400
 FAST = {"form": "rle"}
 SMALL = {"after": "30d", "form": "jpegls", "wrap": "none"}
+SLOW = {"after": "30d", "form": "jpegxl", "effort": 9, "wrap": "none"}
 AT_ONCE = {**SMALL, "after": "0s"}
 
 
@@ -376,3 +396,272 @@ def test_outside_its_hours_a_node_rests(start: Starter) -> None:
     assert {node.held(one).form for one in OBJECTS} == {"rle"}
     node.reload(policy=policy(FAST, AT_ONCE), lifecycle={"hours": ""})
     until(lambda: {node.held(one).form for one in OBJECTS} == {"jpegls"}, "the stage is carried out")
+
+
+# ---- as processes, killed ----
+
+_KILLS = 5
+_RANDOM = random.Random(20260728)
+
+
+def _settled(process: NodeProcess) -> Counter[str]:
+    index = SqlIndex.open(f"sqlite:///{process.root}/index.db")
+    try:
+        return Counter({row.form: row.instances for row in index.statistics()})
+    finally:
+        index.close()
+
+
+def _clean(process: NodeProcess, count: int) -> None:
+    verdict = json.loads(process.run("verify", "--deep", "--json").stdout)
+    assert (verdict["sound"], verdict["damaged"]) == (count, 0)
+    assert len(stored_files(process.root / "objects")) == count
+    assert journal(process.root / "objects") == []
+
+
+def _filled(process: Callable[..., NodeProcess], count: int, **tables: Any) -> NodeProcess:
+    node = process(policy=policy(FAST), **tables)
+    folder = node.root / "in"
+    folder.mkdir()
+    for n in range(count):
+        as_file(image(instance=f"1.2.3.6.{n}", seed=n, rows=160), folder / f"{n}.dcm")
+    node.run("import", folder)
+    return node
+
+
+def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
+    """What was done stays done, and the next run goes on from there."""
+    count, done = 160, 0
+    node = _filled(process, count)
+    node.write_config(policy=policy(FAST, SLOW))
+    for _ in range(_KILLS):
+        running = subprocess.Popen(
+            command("recompress", "--now", "--json", "-c", node.config),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=node.root,
+            env=environment(),
+        )
+        until(lambda: running.poll() is not None or _settled(node)["jpegxl"] > done, "it goes on", 60)  # noqa: B023
+        time.sleep(_RANDOM.uniform(0, 0.1))
+        assert running.poll() is None
+        running.kill()
+        running.wait(60)
+        now = _settled(node)
+        assert now["jpegxl"] + now["rle"] == count
+        assert now["jpegxl"] > done  # nothing is undone
+        done = now["jpegxl"]
+    _free_claims(node)
+    result = json.loads(node.run("recompress", "--now", "--json").stdout)
+    # But for one batch that was durable, and not indexed yet: that was recovered.
+    assert done <= count - result["encoded"] <= done + 16
+    assert _settled(node) == {"jpegxl": count}
+    _clean(node, count)
+    assert json.loads(node.run("recompress", "--now", "--json").stdout)["encoded"] == 0
+
+
+def _free_claims(node: NodeProcess) -> None:
+    """As if the time had passed that the claims of the dead last."""
+    index = SqlIndex.open(f"sqlite:///{node.root}/index.db")
+    index.stages.claim("test", [], time.time() + 3600, 0)
+    index.close()
+
+
+def _lifecycle_processes(node: NodeProcess) -> list[int]:
+    """The encoder, which carries out stages too, and others that only do that: forked after the workers."""
+    assert node.process is not None
+    found = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
+    return [int(pid) for pid in found[1:]]
+
+
+def test_processes_of_a_node_are_killed_while_others_read(process: Callable[..., NodeProcess]) -> None:
+    count = 150
+    node = _filled(process, count, node={"workers": 1}, lifecycle={"workers": 2, "max_cpu": 16.0})
+    node.write_config(policy=policy({"form": "received"}, AT_ONCE))
+    node.start()
+    first = _lifecycle_processes(node)
+    assert len(first) == 2
+    expected = sorted(image(instance=f"1.2.3.6.{n}", seed=n, rows=160).data for n in range(count))
+    killed: set[int] = set()
+    while len(killed) < 3:
+        until(lambda: len(_lifecycle_processes(node)) == 2, "both are there")
+        pid = _RANDOM.choice([pid for pid in _lifecycle_processes(node) if pid not in killed])
+        time.sleep(_RANDOM.uniform(0.05, 0.5))
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+        with Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as scu:
+            done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+        assert done.final.status == 0
+        assert sorted(one.data for one in done.objects) == expected
+    until(lambda: _settled(node) == {"jpegls": count}, "all is done", 90)
+    assert node.kill(signal.SIGTERM) == 0
+    _clean(node, count)
+
+
+# Each step dies in a child of its own, forked from one process that has imported everything.
+_STEPS = """
+    import os, shutil, sys, time
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from scp.config import load
+    from scp.index.sql import SqlIndex
+    from scp.index.stages import SqlStages
+    from scp.lifecycle.stages import Stages
+    from scp.node import open_archive
+
+    base, power = Path(sys.argv[1]), sys.argv[2] == "True"
+    SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")
+
+    def dying(work, stop_at, moment, count):
+        def step(*arguments, **named):
+            count.append(1)
+            mine = len(count) == stop_at
+            if mine and moment == "before":
+                os._exit(9)
+            result = work(*arguments, **named)
+            if mine:
+                os._exit(9)
+            return result
+        return step
+
+    def remembering(sync):
+        # What the disk holds of the index for sure: the rest of its log is gone with the power.
+        def step(index):
+            sync(index)
+            for file in Path("data").glob("index.db*"):
+                shutil.copy(file, "synced")
+        return step
+
+    def stage(folder, stop_at, moment):
+        if child := os.fork():
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.chdir(folder)
+        Path("synced").mkdir()
+        if power:
+            SqlIndex.sync = remembering(SqlIndex.sync)
+        archive = open_archive(load(Path("zscp.toml"), {}))
+        archive.store.reserve = 0
+        archive.index.sync()
+        count = []
+        for name in SYSTEM:
+            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
+        for name in ("change_many", "sync"):
+            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
+        for name in ("plan", "claim", "release"):
+            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, moment, count))
+        with ThreadPoolExecutor(1) as pool:
+            stages = Stages(archive, "killed", pool)
+            while stages.round().tried or stages.plan():
+                pass
+        os._exit(0)
+
+    step, ended = 0, False
+    while not ended:
+        step += 1
+        for moment in ("before", "after"):
+            folder = base / f"{step}-{moment}"
+            shutil.copytree(base / "filled", folder)
+            status = stage(folder, step, moment)
+            assert status in (0, 9), status
+            ended = ended or (moment == "before" and status == 0)
+            print(folder.name, status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
+def test_dies_at_each_step_of_a_stage(
+    tmp_path: Path, start: Starter, made: Callable[..., Stages], power: bool
+) -> None:
+    """The object is there, whole, in one of its forms; the next one goes on, and leaves nothing behind."""
+    sent = OBJECTS[0]
+    filled = start(policy=policy(FAST), lifecycle={"workers": 0})
+    filled.keep(sent)
+    filled.node.stop()
+    (tmp_path / "filled").mkdir()
+    filled.root.rename(tmp_path / "filled" / "data")
+    changed = policy({"form": "received"}, AT_ONCE)
+    tables = {
+        "storage": {"url": "file://data/objects", "reserve": 0},
+        "index": {"url": "sqlite:///data/index.db"},
+    }
+    (tmp_path / "filled" / "zscp.toml").write_text(as_toml({**tables, "policy": changed}))
+    script = tmp_path / "steps.py"
+    script.write_text(textwrap.dedent(_STEPS))
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, str(power)],
+        capture_output=True,
+        timeout=250,
+        check=False,
+        env=environment(),
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    seen: Counter[tuple[str, int]] = Counter()
+    for line in done.stdout.splitlines():
+        folder, status = line.split()
+        if power and status == "9":
+            for file in (tmp_path / folder / "data").glob("index.db*"):
+                file.unlink()
+            for file in (tmp_path / folder / "synced").iterdir():
+                file.rename(tmp_path / folder / "data" / file.name)
+        seen[_after_death(tmp_path / folder / "data", changed, sent, made)] += 1
+    assert sum(seen.values()) > 30
+    # Not begun, done but for what cleans up, and never both.
+    assert set(seen) == {("rle", 1), ("jpegls", 0)}
+
+
+def _after_death(
+    root: Path, changed: list[dict[str, Any]], sent: Sent, made: Callable[..., Stages]
+) -> tuple[str, int]:
+    """The form after a recovery as the next start does it, and how often the object is encoded then."""
+    settings = Settings.model_validate(tables_of(root, {"policy": changed}), by_alias=True, by_name=False)
+    archive = open_archive(settings)
+    try:
+        (held,) = archive.index.all()
+        archive.verify(held, deep=True)  # at once, as a reader that was there all the while
+        recover(archive)
+        is_sound(archive, sent)
+        (held,) = archive.index.all()
+        encoded = carry_out(made(archive, "killed"))[sent.instance]
+        assert forms(archive) == {("jpegls", ""): 1}
+        is_sound(archive, sent)
+        assert journal(root / "objects") == []
+        return held.form, encoded
+    finally:
+        archive.close()
+
+
+# ---- what the commands tell ----
+
+
+def test_plan_tells_beforehand_what_recompress_then_does(process: Callable[..., NodeProcess]) -> None:
+    node = _filled(process, 30)
+    node.write_config(policy=policy(FAST, SMALL))
+    nothing = json.loads(node.run("plan", "--json").stdout)
+    assert (nothing["looked_at"], nothing["objects"], nothing["groups"]) == (30, 0, [])
+    assert "Nothing is due" in node.run("plan").stdout
+    told = json.loads(node.run("plan", "--at", "30d", "--json").stdout)
+    (group,) = told["groups"]
+    assert (group["rule"], group["modality"], group["form"], group["objects"]) == ("rule", "MR", "rle", 30)
+    assert group["stage"]["form"] == ["jpegls"]
+    assert group["measured"]["objects"] == 8
+    assert told["seconds"] == pytest.approx(group["seconds"])
+    assert "jpegls" in node.run("plan", "--at", "30d").stdout
+    assert _settled(node) == {"rle": 30}  # it only looks
+    done = json.loads(node.run("recompress", "--json").stdout)
+    assert done["encoded"] == 0  # too young
+    done = json.loads(node.run("recompress", "--now", "-m", "InstanceNumber=1", "--json").stdout)
+    assert done["encoded"] == 30  # that is the number of all of them
+    assert done["before"] == group["stored_size"]
+    assert done["before"] - done["after"] == pytest.approx(group["saved"], rel=0.1)
+    assert json.loads(node.run("plan", "--at", "52w", "--json").stdout)["objects"] == 0
+    node.run("plan", "--at", "soon", status=2)
+
+
+def test_recompress_takes_what_is_named(process: Callable[..., NodeProcess]) -> None:
+    node = _filled(process, 4)
+    node.write_config(policy=policy(FAST, SMALL))
+    done = node.run("recompress", "--now", "-m", "SOPInstanceUID=1.2.3.6.2")
+    assert "1 encoded" in done.stdout
+    assert _settled(node) == {"rle": 3, "jpegls": 1}
