@@ -14,15 +14,18 @@ import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import Literal
 
 from scp.backlog import Backlog
+from scp.choosing import Memory, kind_of
 from scp.config import PolicyRule, Stage
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
     CodecError,
+    DictionaryMissing,
     DuplicateRejected,
     NoLosslessWay,
     NotReproduced,
@@ -35,6 +38,7 @@ from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore
@@ -105,11 +109,13 @@ class Archive:
         backlog: Backlog | None = None,
     ) -> None:
         self.store = store
+        self.dictionaries = Dictionaries(store)
         self.index = index
         self.use_policy(policy)
         self.duplicates = duplicates
         self.landing = landing
         self.backlog = backlog
+        self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
     def use_policy(self, policy: Iterable[PolicyRule]) -> None:
@@ -133,11 +139,12 @@ class Archive:
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
+        same = received.sha256 == held.received_sha256
         try:
             self.verify(held)  # reads it: Success must not be said on a copy that has rotted
-        except (ObjectMissing, ObjectDamaged):
-            return None  # what is held is no copy: this one mends it
-        same = received.sha256 == held.received_sha256
+        except (ObjectMissing, ObjectDamaged) as error:
+            if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
+                return None  # what is held is no copy: this one mends it
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return Kept("duplicate", held)
         if self.duplicates == "keep":
@@ -224,11 +231,18 @@ class Archive:
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
-        form = keep(received, facts, rule)
+        form = self._formed(received, facts, rule)
         instance = self._planned(instance_of_form(received, facts, form), rule)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
+
+    def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+        """An object's form by its rule, and by what earlier ones of its series came to."""
+        kind = kind_of(facts, rule)
+        form = keep(received, facts, rule, self._memory.recall(kind), self.dictionaries)
+        self._memory.learn(kind, form.provenance.attempts)
+        return form
 
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
         """Durable already, now visible, then rid of what it replaces."""
@@ -271,25 +285,21 @@ class Archive:
         come, if one has. Encoding starts from what is stored. Raises ObjectMissing, ObjectDamaged.
         """
         instance, file = self._read(instance)
-        received, base = restored_from(file)
-        facts = survey(received) if base is None else facts_of_stored(file)
+        received = restored_from(file)
+        facts = survey(received) if received.origin is None else facts_of_stored(file)
         rule = choose(self.policy, facts)
         found = self._due(instance, rule, time.time() if now is None else now)
         if found.stage is None:
             return Change(instance, replace(instance, planned=self.policy_print, due=found.due))
-        form = keep(received, facts, rule, found.stage, base)
-        if is_landed(instance.key) or _gains(instance, form, found.stage, rule, base):
+        form = self._formed(received, facts, rule.at(found.stage) if rule else None)
+        if _moves(instance, form) or _gains(instance, form, found.stage, rule, received.origin):
             # The key is a new one: what is read under the old one is the old form for as long as it is there.
             token = "" if instance.pending else secrets.token_hex(4)
             after = instance_of_form(received, facts, form, token)
             return Change(instance, self._planned(after, rule), form.data, found.stage)
         outcome = "no gain" if form.encoded.form in found.stage.forms else "cannot"
-        return Change(instance, self.gave_up(instance, rule, found.stage, outcome), None, found.stage)
-
-    def gave_up(self, instance: Instance, rule: PolicyRule | None, stage: Stage, outcome: str) -> Instance:
-        """An instance that stays in its form, for which a stage is not tried again."""
-        told = replace(instance, pending=False, stage=fingerprint(stage), outcome=outcome)
-        return self._planned(told, rule)
+        told = replace(instance, pending=False, stage=fingerprint(found.stage), outcome=outcome)
+        return Change(instance, self._planned(told, rule), None, found.stage)
 
     def _due(self, instance: Instance, rule: PolicyRule | None, now: float) -> Step:
         if instance.pending:
@@ -322,7 +332,8 @@ class Archive:
             if change.data is None:
                 continue
             if changed:
-                self._discard(change.before.key)
+                if change.before.key != change.after.key:
+                    self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
@@ -330,7 +341,7 @@ class Archive:
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
-        file = part10.unpack(data)
+        file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
         known = provenance_of(file)
@@ -347,7 +358,7 @@ class Archive:
         """The keys of all stored files; of an object that is about to move on, both."""
         if self.landing is not None:
             yield from self.landing.keys()
-        yield from self.store.keys()
+        yield from filterfalse(is_dictionary, self.store.keys())
 
     def has(self, key: str) -> bool:
         """Whether there is a stored file under a key."""
@@ -413,7 +424,7 @@ class Archive:
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key)
         whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
-        file = part10.unpack(data) if whole else None
+        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
@@ -444,9 +455,23 @@ class Archive:
         """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
         return facts_of_stored(self._read(instance)[1])
 
+    def stored(self, instance: Instance) -> tuple[Instance, Part10]:
+        """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
+        return self._read(instance)
+
+
+def _moves(instance: Instance, form: StoredForm) -> bool:
+    """Whether an object gets a file in any case: what landed has none of its own.
+
+    One that says why it has no other form may be put in its place only where no digest of the whole file is
+    known, so that whoever reads it meanwhile finds either of the two sound.
+    """
+    told = instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256
+    return told or is_landed(instance.key)
+
 
 def _gains(
-    instance: Instance, form: StoredForm, stage: Stage, rule: PolicyRule | None, base: Provenance | None
+    instance: Instance, form: StoredForm, stage: Stage, rule: PolicyRule | None, origin: Provenance | None
 ) -> bool:
     """Whether a new form takes the place of a stored one.
 
@@ -454,7 +479,7 @@ def _gains(
     rule asks for at once does also where it is larger; a later one is there to save. Of an object whose
     received codestream is gone it must decode to the same as the stored one.
     """
-    if base is not None and form.provenance.native_sha256 != base.native_sha256:
+    if origin is not None and form.provenance.native_sha256 != origin.native_sha256:
         return False
     settled = rule is not None and stage == rule.settled
     asked = form.encoded.form in stage.forms

@@ -169,7 +169,7 @@ class Stage(_Table):
     """One form, or several to choose from, and when it applies: ``after`` in seconds.
 
     ``forms`` is written ``form`` in the file. ``wrap``, ``level`` and ``effort`` None are the form's
-    own defaults.
+    own defaults. ``budget_ms`` are milliseconds for each megabyte of the received object.
     """
 
     forms: Annotated[Forms, Field(alias="form")]
@@ -180,10 +180,22 @@ class Stage(_Table):
     wrap: Literal["auto", "zstd", "none"] | None = None
     dictionary: Switch = False
     keep: Literal["first", "smallest"] = "first"
+    budget_ms: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    shortcut: Switch = True
     lossy: Annotated[Switch, AfterValidator(refuse_lossy)] = False
     quality: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
     max_error: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
     store: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether the smallest of several forms is wanted."""
+        return self.keep == "smallest" and len(self.forms) > 1
+
+    @property
+    def narrows(self) -> bool:
+        """Whether forms may be ruled out that were not tried."""
+        return self.compares and self.shortcut
 
 
 def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -219,6 +231,10 @@ class PolicyRule(_Table):
     def later(self) -> tuple[Stage, ...]:
         """The stages that apply afterwards, by time."""
         return self.stages[1:]
+
+    def at(self, stage: Stage) -> PolicyRule:
+        """This rule where ``stage`` is the one that applies."""
+        return self.model_copy(update={"stages": (stage,)})
 
     @property
     def carried_out(self) -> tuple[Stage, ...]:
@@ -327,18 +343,23 @@ def warnings(settings: Settings) -> list[str]:
     return lines
 
 
-_UNUSED_FORMS = ("jpeg-lossless", "jpegxl-recompression")
-
-
 def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
     for number, stage in enumerate(rule.stages):
         place = f"stages[{number}]"
         if stage.after_access is not None:
             yield f"{place}.after_access: not in use in this version, so that the stage is never carried out"
-        for form in stage.forms:
-            if form in _UNUSED_FORMS:
-                yield f"{place}.form: {form} is not in use in this version"
-        if stage.dictionary:
-            yield f"{place}.dictionary: not in use in this version"
+        yield from (f"{place}.{line}" for line in _choice_warnings(stage))
         if stage.store is not None:
             yield f"{place}.store: not in use in this version"
+
+
+def _choice_warnings(stage: Stage) -> Iterator[str]:
+    if stage.compares:
+        return
+    for key, is_set in (
+        ("keep", stage.keep == "smallest"),
+        ("budget_ms", stage.budget_ms is not None),
+        ("shortcut", not stage.shortcut),
+    ):
+        if is_set:
+            yield f'{key}: has an effect only with several forms and keep = "smallest"'

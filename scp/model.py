@@ -15,7 +15,8 @@ class Received:
 
     ``dataset`` is the stream of PS3.5, without preamble and File Meta Information, encoded in
     ``transfer_syntax``. ``received_at`` is UTC. ``sha256`` of the dataset, hexadecimal, is computed
-    where it is not given.
+    where it is not given. Where the received codestream is gone, what is stored stands in its place, and
+    ``origin`` is what is known of the received one.
     """
 
     sop_class_uid: str
@@ -26,6 +27,7 @@ class Received:
     called_aet: str
     received_at: datetime
     sha256: str = ""
+    origin: Provenance | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.sha256:
@@ -52,11 +54,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One form that was tried for an object, and how it went.
+    """One form that was asked for, and how it went.
 
     ``outcome`` is ``kept``, ``refused`` (cannot take it), ``wrong`` (did not reproduce it),
-    ``larger`` (no gain) or ``beaten`` (another form was smaller). ``size`` is the stored size in
-    bytes where one was reached; ``seconds`` includes the proof.
+    ``larger`` (no gain), ``beaten`` (another form was smaller) or ``skipped`` (not tried). ``size`` is
+    the stored size in bytes where one was reached; ``seconds`` includes the proof.
     """
 
     form: str
@@ -64,6 +66,19 @@ class Attempt:
     reason: str = ""
     size: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JpegLayout:
+    """How JPEG codestreams lay in their fragments before they were recompressed.
+
+    ``transfer_syntax`` is the received one, ``table`` the content of the Basic Offset Table (None: as the
+    standard asks, filled), ``sizes`` those of each frame's fragments (empty: one fragment a frame).
+    """
+
+    transfer_syntax: str
+    table: bytes | None = None
+    sizes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,7 @@ class Restoration:
     vr: str
     planar: int
     tail: bytes
+    jpeg: JpegLayout | None = None  # of a dataset whose JPEG codestreams were recompressed
 
 
 @dataclass(frozen=True, slots=True)

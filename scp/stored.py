@@ -66,19 +66,18 @@ def received_from(file: Part10, aet: str) -> Received:
     return _as_it_is(replace(file, transfer_syntax=known.transfer_syntax, dataset=dataset), known)
 
 
-def restored_from(file: Part10) -> tuple[Received, Provenance | None]:
-    """What was received, from its stored form; and where its codestream is gone, what is known of it.
+def restored_from(file: Part10) -> Received:
+    """What was received, from its stored form; with its ``origin`` where its codestream is gone.
 
-    In that case what is stored counts as received. Raises ObjectDamaged for what should give back the
-    received stream and does not.
+    Raises ObjectDamaged for what should give back the received stream and does not.
     """
     known = provenance_of(file)
     received = received_from(file, known.called_aet)
     if (received.transfer_syntax, received.sha256) == (known.transfer_syntax, known.sha256):
-        return received, None
+        return received
     if not known.native_sha256:
         raise ObjectDamaged("it does not give back what was received, so that nothing can be made from it")
-    return received, known
+    return replace(received, origin=known)
 
 
 def _as_it_is(file: Part10, known: Provenance) -> Received:

@@ -416,15 +416,37 @@ def test_settings_cannot_be_changed_and_can_be_handed_to_another_process() -> No
 def test_warnings_name_what_has_no_effect(written: Any) -> None:
     settings = written(
         "[node]\nworkers = 4\n" + RULE + "stages = [\n"
-        ' { form = ["jpeg-lossless", "jpegxl-recompression"], dictionary = true, store = "old" },\n'
+        ' { form = "htj2k", dictionary = true, store = "old" },\n'
         ' { after = "0s", form = "rle" },\n { after_access = "1d", form = "zstd" },\n]\n'
         '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
     )
     assert [line.partition(":")[0] for line in warnings(settings)] == [
-        "policy[0].stages[0].form",
-        "policy[0].stages[0].form",
-        "policy[0].stages[0].dictionary",
         "policy[0].stages[0].store",
         "policy[0].stages[2].after_access",
         "policy[0]",
     ]
+
+
+def test_choosing_among_one_form_has_no_effect(written: Any) -> None:
+    several = (
+        RULE
+        + 'stages = [{ form = ["htj2k", "jpegls"], keep = "smallest", budget_ms = 500, shortcut = false }]'
+    )
+    assert warnings(written(several)) == []
+    assert written(several).policy[0].stages[0].budget_ms == 500
+    for stage in (
+        '{ form = "htj2k", keep = "smallest", budget_ms = 1.5, shortcut = false }',
+        '{ form = ["htj2k", "jpegls"], budget_ms = 1.5, shortcut = false }',
+    ):
+        lines = warnings(written(RULE + f"stages = [{stage}]"))
+        keys = ["budget_ms", "shortcut"] if "jpegls" in stage else ["keep", "budget_ms", "shortcut"]
+        assert lines == [
+            f'policy[0].stages[0].{key}: has an effect only with several forms and keep = "smallest"'
+            for key in keys
+        ]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", '"500"', "true", "inf", "nan"])
+def test_a_faulty_budget(fault: Any, value: str) -> None:
+    told = fault(RULE + f'stages = [{{ form = ["rle", "zstd"], keep = "smallest", budget_ms = {value} }}]')
+    assert "policy[0].stages[0].budget_ms: must be " in told
