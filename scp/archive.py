@@ -8,7 +8,9 @@ checked, and given out in a transfer syntax that the peer accepts.
 
 from __future__ import annotations
 
+import secrets
 import threading
+import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from typing import Literal
 
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
-from scp.config import PolicyRule
+from scp.config import PolicyRule, Stage
 from scp.encoding.derived import Source
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
@@ -35,7 +37,7 @@ from scp.errors import (
 )
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
-from scp.keeping import StoredForm, as_received, keep
+from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, LossyRule, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
@@ -43,6 +45,7 @@ from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore
 from scp.policy.rules import choose
+from scp.policy.stages import NEVER, Step, fingerprint, fingerprint_of, step
 from scp.spool import Buffer, sha256
 from scp.stored import (
     check_uids,
@@ -51,7 +54,7 @@ from scp.stored import (
     instance_of_form,
     key_of,
     provenance_of,
-    received_from,
+    restored_from,
     waiting,
 )
 from scp.syntaxes import lookup
@@ -61,6 +64,8 @@ Duplicates = Literal["replace", "keep", "reject"]
 # One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
 _STRIPES = 256
 _NO_WISHES = Wishes()
+# What a last resort must save to take the place of a stored form: less is in how its attempts are told.
+_WORTHWHILE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object's stored form, and the one that takes its place; no ``data`` where the file stays."""
+    """An object's stored form, and the one that takes its place; no ``data`` where the file stays.
+
+    ``stage`` is the one that was carried out for it, None where none was due.
+    """
 
     before: Instance
     after: Instance
     data: Buffer | None = None
+    stage: Stage | None = None
 
 
 class Archive:
@@ -106,12 +115,17 @@ class Archive:
         self.store = store
         self.dictionaries = Dictionaries(store)
         self.index = index
-        self.policy = tuple(policy)
+        self.use_policy(policy)
         self.duplicates = duplicates
         self.landing = landing
         self.backlog = backlog
         self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
+
+    def use_policy(self, policy: Iterable[PolicyRule]) -> None:
+        """From now on these rules count, also for what is stored."""
+        self.policy = tuple(policy)
+        self.policy_print = fingerprint_of(self.policy)
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -222,7 +236,7 @@ class Archive:
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
         form = self._formed(received, facts, rule)
-        instance = instance_of_form(received, facts, form)
+        instance = self._planned(instance_of_form(received, facts, form), rule)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
@@ -268,21 +282,38 @@ class Archive:
 
     # -- behind the response ---------------------------------------------------------------------------
 
-    def encode(self, instance: Instance) -> Change:
-        """The form that a pending object's rule asks for, proven, for :meth:`swap`.
+    def encode(self, instance: Instance, now: float | None = None) -> Change:
+        """The form that an object's rule asks for at ``now``, proven, for :meth:`swap`.
 
-        Raises ObjectMissing, ObjectDamaged.
+        What is pending gets the form that it is to have at once; all else that of the stage whose time has
+        come, if one has. Encoding starts from what is stored. Raises ObjectMissing, ObjectDamaged.
         """
         instance, file = self._read(instance)
-        received = received_from(file, "")
-        facts = survey(received)
-        form = self._formed(received, facts, choose(self.policy, facts))
-        # A file that says why it has no other form may be put in its place only where no digest of the
-        # whole file is known, so that whoever reads it meanwhile finds either of the two sound.
-        told = len(form.provenance.attempts) > 1 and not instance.stored_sha256
-        if form.encoded.form == instance.form and not (told or form.wrapped or is_landed(instance.key)):
-            return Change(instance, replace(instance, pending=False))  # it stays as it is
-        return Change(instance, instance_of_form(received, facts, form), form.data)
+        received = restored_from(file)
+        facts = survey(received) if received.origin is None else facts_of_stored(file)
+        rule = choose(self.policy, facts)
+        found = self._due(instance, rule, time.time() if now is None else now)
+        if found.stage is None:
+            return Change(instance, replace(instance, planned=self.policy_print, due=found.due))
+        form = self._formed(received, facts, rule.at(found.stage) if rule else None)
+        if _moves(instance, form) or _gains(instance, form, found.stage, rule, received.origin):
+            # The key is a new one: what is read under the old one is the old form for as long as it is there.
+            token = "" if instance.pending else secrets.token_hex(4)
+            after = instance_of_form(received, facts, form, token)
+            return Change(instance, self._planned(after, rule), form.data, found.stage)
+        outcome = "no gain" if form.encoded.form in found.stage.forms else "cannot"
+        told = replace(instance, pending=False, stage=fingerprint(found.stage), outcome=outcome)
+        return Change(instance, self._planned(told, rule), None, found.stage)
+
+    def _due(self, instance: Instance, rule: PolicyRule | None, now: float) -> Step:
+        if instance.pending:
+            return Step(rule.settled if rule else AS_RECEIVED, NEVER)
+        return step(rule, instance, now)
+
+    def _planned(self, instance: Instance, rule: PolicyRule | None) -> Instance:
+        """An instance whose stage was carried out, with when the next one is due."""
+        due = step(rule, instance, instance.received_at.timestamp()).due
+        return replace(instance, planned=self.policy_print, due=due)
 
     def swap(self, changes: list[Change]) -> None:
         """Put new stored forms in the place of old ones.
@@ -324,7 +355,7 @@ class Archive:
             return waiting(instance_of(key, len(data), "", file, facts), rule), facts
         instance = instance_of(key, len(data), sha256(data), file, facts)
         if known.rule:
-            return instance, facts
+            return self._planned(instance, rule), facts
         return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
 
     def keys(self) -> Iterator[str]:
@@ -388,13 +419,14 @@ class Archive:
 
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""
-        try:
-            return instance, self._sound(instance)
-        except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
-            current = self.index.held(instance.sop_instance_uid)
-            if current is None or current.key == instance.key:
-                raise
-            return current, self._sound(current)
+        while True:
+            try:
+                return instance, self._sound(instance)
+            except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
+                current = self.index.held(instance.sop_instance_uid)
+                if current is None or current.key == instance.key:
+                    raise
+                instance = current
 
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key)
@@ -426,6 +458,10 @@ class Archive:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
         return provenance_of(self._read(instance)[1])
 
+    def facts(self, instance: Instance) -> Facts:
+        """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
+        return facts_of_stored(self._read(instance)[1])
+
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
@@ -446,3 +482,30 @@ def _copy(instance: Instance, file: Part10, way: Way, rule: LossyRule, possible:
     lossless = [each.transfer_syntax for each in possible if not each.lossy]
     copy = copied(stored, way.transfer_syntax, rule, lossless)
     return Outgoing(instance, way.transfer_syntax, copy.chunks, copy.sop_instance_uid)
+
+
+def _moves(instance: Instance, form: StoredForm) -> bool:
+    """Whether an object gets a file in any case: what landed has none of its own.
+
+    One that says why it has no other form may be put in its place only where no digest of the whole file is
+    known, so that whoever reads it meanwhile finds either of the two sound.
+    """
+    told = instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256
+    return told or is_landed(instance.key)
+
+
+def _gains(
+    instance: Instance, form: StoredForm, stage: Stage, rule: PolicyRule | None, origin: Provenance | None
+) -> bool:
+    """Whether a new form takes the place of a stored one.
+
+    A smaller one does; a last resort, for which nobody asked, only where it saves something. One that the
+    rule asks for at once does also where it is larger; a later one is there to save. Of an object whose
+    received codestream is gone it must decode to the same as the stored one.
+    """
+    if origin is not None and form.provenance.native_sha256 != origin.native_sha256:
+        return False
+    settled = rule is not None and stage == rule.settled
+    asked = form.encoded.form in stage.forms
+    bound = instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
+    return len(form.data) < bound or (settled and asked and form.encoded.form != instance.form)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -17,20 +20,22 @@ import typer
 from pydicom import uid as registered
 from pydicom.uid import UID
 
-from scp import advice, explained, report, report_dictionaries, telemetry
+from scp import advice, explained, report, report_dictionaries, report_stages, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load, warnings
-from scp.config_values import byte_count
+from scp.config_values import byte_count, duration
 from scp.dimse.client import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable, ZscpError
 from scp.lifecycle import training, transfer
 from scp.lifecycle.advise import Wanted
 from scp.lifecycle.advise import advise as compare
 from scp.lifecycle.explain import explain as explain_object
+from scp.lifecycle.forecast import forecast
+from scp.lifecycle.recompress import recompress as carry_out
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import verify as check_objects
 from scp.model import LEVELS, Instance, Query, QueryKey
-from scp.node import Service, open_archive
+from scp.node import Service, open_archive, take_up
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
@@ -288,6 +293,42 @@ def verify(
             progress.advance()
     verdicts.show(json)
     if verdicts.damaged:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def plan(
+    at: Annotated[str, typer.Option(help="What will be due in so long: 12h, 30d, 6w.")] = "0s",
+    seconds: Annotated[float, typer.Option(help="How long to measure, about.")] = 20.0,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what the policy would do to what is stored, how long it would take and what it would save."""
+    try:
+        ahead = duration(at) or 0
+    except ValueError as error:
+        raise typer.BadParameter(f"--at: {error}") from error
+    now = time.time() + ahead
+    with _archive(config) as (archive, settings), report.progress("looking", "objects") as progress:
+        progress.total(archive.index.counts().instances)
+        found = forecast(archive, settings.lifecycle, now, seconds, progress)
+    report_stages.forecast(found, datetime.fromtimestamp(now).astimezone(), settings, json)
+
+
+@app.command()
+def recompress(
+    match: MatchOption = None,
+    now: Annotated[bool, typer.Option("--now", help="Whatever the age: go on to the last stage.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Carry out the stages that are due, at once and with all cores; may be stopped and run again."""
+    with _archive(config) as (archive, _), report.progress("recompressing", "objects") as progress:
+        take_up(archive)  # what an earlier run left that was killed
+        uids = [one.sop_instance_uid for one in _selected(archive, match)] if match else None
+        done = carry_out(archive, uids, lambda: inf if now else time.time(), progress)
+    report_stages.recompressed(done, json)
+    if done.left:
         raise typer.Exit(DATA)
 
 

@@ -28,6 +28,7 @@ from scp.config_values import (
     Count,
     Duration,
     Forms,
+    Hours,
     IndexUrl,
     Match,
     Quality,
@@ -88,6 +89,17 @@ class IndexSettings(_Table):
     def path(self) -> Path:
         """The database's file; a relative one counts from the working directory."""
         return Path(self.url.removeprefix("sqlite:///"))
+
+
+class LifecycleSettings(_Table):
+    """How later stages are carried out, by how many processes; ``max_cpu`` is in cores, for all of them.
+
+    ``hours`` are kept as minutes of the day, None for all day. Without ``workers`` nobody carries them out.
+    """
+
+    workers: Annotated[int, Field(strict=True, ge=0, le=64)] = 1
+    max_cpu: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
+    hours: Hours = None
 
 
 class AccessSettings(_Table):
@@ -233,6 +245,15 @@ class PolicyRule(_Table):
         """The stages that apply afterwards, by time."""
         return self.stages[1:]
 
+    def at(self, stage: Stage) -> PolicyRule:
+        """This rule where ``stage`` is the one that applies."""
+        return self.model_copy(update={"stages": (stage,)})
+
+    @property
+    def carried_out(self) -> tuple[Stage, ...]:
+        """The stages that apply by age; those by ``after_access`` are not in use in this version."""
+        return tuple(stage for stage in self.stages if stage.after_access is None)
+
     @property
     def waits(self) -> bool:
         """Whether the response may be sent before anything is encoded."""
@@ -284,6 +305,7 @@ class Settings(_Table):
     node: NodeSettings = NodeSettings()
     storage: StorageSettings = StorageSettings()
     index: IndexSettings = IndexSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
     access: AccessSettings = AccessSettings()
     query: QuerySettings = QuerySettings()
     limits: LimitSettings = LimitSettings()
@@ -337,8 +359,8 @@ def warnings(settings: Settings) -> list[str]:
 def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
     for number, stage in enumerate(rule.stages):
         place = f"stages[{number}]"
-        if number > 0 and stage is not rule.behind:
-            yield f"{place}: later stages are not in use in this version"
+        if stage.after_access is not None:
+            yield f"{place}.after_access: not in use in this version, so that the stage is never carried out"
         yield from (f"{place}.{line}" for line in _choice_warnings(stage))
         if stage.store is not None:
             yield f"{place}.store: not in use in this version"

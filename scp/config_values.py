@@ -78,6 +78,20 @@ def duration(value: object) -> int | None:
     return int(parts[1]) * _SECONDS[parts[2]]
 
 
+def hours(value: object) -> tuple[int, int] | None:
+    """Hours of a day as minutes from midnight, from text such as ``"19:00-06:00"``; None for all day."""
+    if value == "":
+        return None
+    parts = (
+        re.fullmatch(r"\s*(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)\s*", value) if isinstance(value, str) else None
+    )
+    numbers = [int(part) for part in parts.groups()] if parts else [24, 60, 24, 60]
+    begin, end = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
+    if max(numbers[0::2]) > 23 or max(numbers[1::2]) > 59 or begin == end:
+        raise ValueError(f'"{value}" is no time of day; write, say, "19:00-06:00", or "" for all day')
+    return begin, end
+
+
 def ae_title(text: str) -> str:
     """An AE title without the padding that PS3.5 6.2 calls insignificant."""
     title = text.strip(" ")
@@ -270,6 +284,7 @@ def bounds_lossy(value: T, info: ValidationInfo) -> T:
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bytes = Annotated[int, BeforeValidator(byte_count)]
 Duration = Annotated[int | None, BeforeValidator(duration)]
+Hours = Annotated[tuple[int, int] | None, BeforeValidator(hours)]
 Forms = Annotated[tuple[str, ...], BeforeValidator(form_names)]
 IndexUrl = Annotated[str, AfterValidator(index_url)]
 Match = Annotated[dict[str, tuple[str, ...]], BeforeValidator(match_table)]

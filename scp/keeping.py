@@ -20,6 +20,7 @@ from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
+from scp.policy.stages import fingerprint
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
 
@@ -35,7 +36,7 @@ _MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
-_AS_RECEIVED = Stage(forms=("received",))
+AS_RECEIVED = Stage(forms=("received",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,10 @@ def keep(
     objects of its kind, ``dictionaries`` are those of the store that it goes to, ``clock`` gives seconds.
     Never fails because of compression: as received is always the last candidate.
     """
-    stage = rule.settled if rule else _AS_RECEIVED
+    stage = rule.settled if rule else AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
+    known = replace(known, stage=fingerprint(stage))
     asked = _Candidates(received, parts, known, stage, dictionaries, clock)
     if stage.compares:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
@@ -113,6 +115,8 @@ def _parts(received: Received) -> SplitDataset | None:
 
 
 def _provenance(received: Received, rule: str = "", readable: bool = True, fault: str = "") -> Provenance:
+    if received.origin is not None:
+        return replace(received.origin, rule=rule, attempts=())
     return Provenance(
         transfer_syntax=received.transfer_syntax,
         sha256=received.sha256,

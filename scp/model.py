@@ -15,7 +15,8 @@ class Received:
 
     ``dataset`` is the stream of PS3.5, without preamble and File Meta Information, encoded in
     ``transfer_syntax``. ``received_at`` is UTC. ``sha256`` of the dataset, hexadecimal, is computed
-    where it is not given.
+    where it is not given. Where the received codestream is gone, what is stored stands in its place, and
+    ``origin`` is what is known of the received one.
     """
 
     sop_class_uid: str
@@ -26,6 +27,7 @@ class Received:
     called_aet: str
     received_at: datetime
     sha256: str = ""
+    origin: Provenance | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.sha256:
@@ -115,6 +117,7 @@ class Provenance:
     fault: str = ""
     restoration: Restoration | None = None
     native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
+    stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -123,6 +126,9 @@ class Instance:
     """One stored SOP instance as the index knows it.
 
     ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done.
+    ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
+    as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
+    a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`).
     """
 
     sop_class_uid: str
@@ -142,6 +148,10 @@ class Instance:
     rule: str
     readable: bool = True
     pending: bool = False
+    stage: str = ""
+    outcome: str = ""
+    planned: str = ""
+    due: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -23,6 +24,7 @@ from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
 from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
+from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import recover
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -61,8 +63,21 @@ def take_up(archive: Archive) -> None:
         )
 
 
-def _encoder(archive: Archive, bell: Doorbell, settings: Settings) -> Encoder:
-    return Encoder(archive, bell, eager=settings.storage.backlog // _EAGER)
+def _encoder(archive: Archive, bell: Doorbell, settings: Settings, number: int = 1) -> Encoder:
+    """One of the processes that carry out stages; the first also encodes what is pending.
+
+    Each has the name that its predecessor had, so that it takes over what that one had claimed.
+    """
+    node = settings.node
+    owner = f"{node.aet}@{node.host}:{node.port}/{number}"
+    eager = settings.storage.backlog // _EAGER
+    return Encoder(archive, bell, eager, _pace(settings), owner, first=number == 1)
+
+
+def _pace(settings: Settings) -> Pace | None:
+    """The pace of each process that carries out stages; None where there is none."""
+    chosen = settings.lifecycle
+    return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 
 
 class Node:
@@ -98,7 +113,10 @@ class Node:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
         kept = {"node": self.settings.node, "storage": self.settings.storage, "index": self.settings.index}
         self.settings = settings.model_copy(update=kept)
-        self.archive.policy = tuple(self.settings.policy)
+        self.archive.use_policy(self.settings.policy)
+        if self.encoder is not None:
+            self.encoder.pace = _pace(settings)
+            self._bell.ring()
         if self._seats is not None:
             self._seats.limit = settings.limits.associations
         self.server.apply_settings()
@@ -136,6 +154,8 @@ class Service:
         for number in range(_workers(self.settings)):
             self._processes.fork(f"worker {number + 1}", self._worker)
         self._processes.fork("encoder", self._encoder)
+        for number in range(2, self.settings.lifecycle.workers + 1):
+            self._processes.fork(f"lifecycle {number}", partial(self._lifecycle, number))
         host, port = self._listening.getsockname()[:2]
         return host, port
 
@@ -155,6 +175,9 @@ class Service:
 
     def _encoder(self) -> Role:
         return _Encoder(self.settings, self._reread, self._bell)
+
+    def _lifecycle(self, number: int) -> Role:
+        return _Encoder(self.settings, self._reread, Doorbell(), number)
 
 
 class _Worker:
@@ -186,12 +209,14 @@ class _Worker:
 
 
 class _Encoder:
-    """Encodes behind the workers."""
+    """Encodes behind the workers, and carries out later stages."""
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell) -> None:
-        self._reread = reread
+    def __init__(
+        self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, number: int = 1
+    ) -> None:
+        self._reread, self._bell = reread, bell
         self._archive = open_archive(settings, bell)
-        self._encoder = _encoder(self._archive, bell, settings)
+        self._encoder = _encoder(self._archive, bell, settings, number)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
 
     def start(self) -> None:
@@ -201,7 +226,9 @@ class _Encoder:
     def reload(self) -> None:
         settings = self._reread()
         if settings is not None:
-            self._archive.policy = tuple(settings.policy)
+            self._archive.use_policy(settings.policy)
+            self._encoder.pace = _pace(settings)
+            self._bell.ring()
 
     def stop(self) -> None:
         self._encoder.stop()

@@ -66,6 +66,20 @@ def received_from(file: Part10, aet: str) -> Received:
     return _as_it_is(replace(file, transfer_syntax=known.transfer_syntax, dataset=dataset), known)
 
 
+def restored_from(file: Part10) -> Received:
+    """What was received, from its stored form; with its ``origin`` where its codestream is gone.
+
+    Raises ObjectDamaged for what should give back the received stream and does not.
+    """
+    known = provenance_of(file)
+    received = received_from(file, known.called_aet)
+    if (received.transfer_syntax, received.sha256) == (known.transfer_syntax, known.sha256):
+        return received
+    if not known.native_sha256:
+        raise ObjectDamaged("it does not give back what was received, so that nothing can be made from it")
+    return replace(received, origin=known)
+
+
 def _as_it_is(file: Part10, known: Provenance) -> Received:
     return Received(
         file.sop_class_uid,
@@ -101,6 +115,7 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         calling_aet=known.calling_aet,
         rule=known.rule,
         readable=facts.readable,
+        stage=known.stage,
     )
 
 
@@ -109,11 +124,14 @@ def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
     return replace(instance, pending=True, rule=rule.name if rule else "")
 
 
-def instance_of_form(received: Received, facts: Facts, form: StoredForm) -> Instance:
-    """The index row of a form that is about to be stored."""
-    key = key_of(received, facts, form.provenance.form, form.wrapped)
+def instance_of_form(received: Received, facts: Facts, form: StoredForm, token: str = "") -> Instance:
+    """The index row of a form that is about to be stored; a ``token`` makes its key another one."""
+    known = form.provenance
+    study = facts.attributes.get("StudyInstanceUID", "")
+    name = f"{known.form}-{token}" if token else known.form
+    key = object_key(study, received.sop_instance_uid, known.sha256, name, form.wrapped)
     uids = (received.sop_class_uid, received.sop_instance_uid)
-    file = Part10(*uids, form.encoded.transfer_syntax, b"", form.provenance)
+    file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
     return instance_of(key, len(form.data), form.sha256, file, facts)
 
 

@@ -98,7 +98,7 @@ class TestSync:
         index.sync()
         assert database.stat().st_size > small + 100_000
         longest = Path(f"{database}-wal").stat().st_size
-        for number in range(20):  # the log begins anew
+        for number in range(10):  # the log begins anew
             index.record(instance(f"1.2.{number}"), DOE)
         assert Path(f"{database}-wal").stat().st_size == longest
 

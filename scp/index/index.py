@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,12 +39,65 @@ class Waiting:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An instance, and those of its attributes that a policy asks for."""
+
+    instance: Instance
+    attributes: Mapping[str, str]
+
+
+class Stages(Protocol):
+    """What is due by the stages of a policy, which is named by its fingerprint, and who works on it.
+
+    Instances that are pending are left out. Times are seconds since 1970. Every method raises
+    :class:`scp.errors.OutOfResources` as an index does.
+    """
+
+    def due(self, policy: str, now: float, most: int) -> list[Instance]:
+        """At most ``most`` of those for which a stage is due, and that nobody works on."""
+
+    def next_due(self, policy: str) -> int | None:
+        """When a stage is next due for anything; None where nothing was planned."""
+
+    def claim(self, owner: str, uids: Iterable[str], now: float, until: float) -> list[Instance]:
+        """Claim instances until then, but for those that others have; returns them as they are now.
+
+        What ``owner`` had claimed before is given up.
+        """
+
+    def renew(self, owner: str, until: float) -> None:
+        """Let all claims of ``owner`` last until then."""
+
+    def release(self, owner: str) -> None:
+        """Give up all claims of ``owner``."""
+
+    def hold(self, uids: Iterable[str], until: float) -> None:
+        """Let claimed instances be nobody's until then: something was wrong with them."""
+
+    def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[Standing]:
+        """At most ``most`` of those that were last planned under another policy."""
+
+    def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
+        """Say when a stage is next due for instances that are still stored under their ``key``."""
+
+    def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
+        """Every instance once, ``batch`` at a time; others may write in between."""
+
+    def standings_of(self, keywords: Sequence[str], uids: Iterable[str]) -> list[Standing]:
+        """Those of some SOP Instance UIDs, which are not too many for one query."""
+
+
 class Index(Protocol):
     """What is held, and how it is found (PS3.4 C.4).
 
     An index may be shared by threads. Every method raises
     :class:`scp.errors.OutOfResources` when there is no room or the index does not answer.
     """
+
+    @property
+    def stages(self) -> Stages:
+        """What is due by the stages of a policy."""
 
     def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
         """Insert ``instance``, or replace the one of its SOP Instance UID, which is returned.

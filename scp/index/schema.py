@@ -66,7 +66,14 @@ _TYPES: Mapping[Any, Any] = {
     "bool": Boolean,
     "datetime": Moment,
 }
-_DEFAULTS: Mapping[str, Any] = {"readable": true(), "pending": false()}
+_DEFAULTS: Mapping[str, Any] = {
+    "readable": true(),
+    "pending": false(),
+    "stage": "",
+    "outcome": "",
+    "planned": "",
+    "due": "0",
+}
 _NAMES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 
 
@@ -124,3 +131,23 @@ Index("ix_series_parent_modality", SERIES.c.parent, SERIES.c.modality)
 PENDING: ColumnElement[bool] = literal_column("instance.pending")
 _PENDING = text("pending")
 Index("ix_instance_pending", INSTANCE.c.id, sqlite_where=_PENDING, postgresql_where=_PENDING)
+
+# All others, by what is due: planned is the same in nearly all of them, and due says what is asked of few.
+SETTLED: ColumnElement[bool] = literal_column("NOT instance.pending")
+_SETTLED = text("NOT pending")
+Index(
+    "ix_instance_due",
+    INSTANCE.c.planned,
+    INSTANCE.c.due,
+    sqlite_where=_SETTLED,
+    postgresql_where=_SETTLED,
+)
+
+# Who works on a stage of an instance, and until when: seconds since 1970.
+CLAIM = Table(
+    "claim",
+    METADATA,
+    Column("sop_instance_uid", TEXT, primary_key=True),
+    Column("owner", TEXT, nullable=False),
+    Column("until", BigInteger, nullable=False),
+)

@@ -17,6 +17,7 @@ from scp.index.prepared import InstanceRows, held_instance
 from scp.index.record import as_instance
 from scp.index.rows import texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, STUDY
+from scp.index.stages import SqlStages
 from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
 from scp.model import Instance, Query
@@ -41,6 +42,7 @@ class SqlIndex:
         )
         self._rows = InstanceRows(engine.dialect)
         self._held = held_instance(engine.dialect)
+        self.stages = SqlStages(engine, self._writer)
 
     @classmethod
     def open(cls, url: str) -> Self:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from datetime import datetime
 
 import structlog
 
 from scp.archive import Archive, Change
 from scp.doorbell import Doorbell
 from scp.errors import ObjectDamaged, ObjectMissing
+from scp.lifecycle.pace import Pace
+from scp.lifecycle.parallel import yield_to_others
+from scp.lifecycle.stages import Stages
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
@@ -28,28 +32,46 @@ _ROUNDS_BEFORE_FREEING = 8
 _RETRY_SECONDS = 5.0
 # Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
 _QUIET_SECONDS = 0.05
+# Nobody rings when a stage becomes due, or when the claims of a process end that has died.
+_LOOK_SECONDS = 60.0
 
 
 class Encoder:
     """Encodes what is pending until it is told to stop; one for an archive, in a process of its own.
+
+    With a ``pace`` it then carries out later stages, in the name of ``owner`` (:mod:`scp.lifecycle.stages`).
+    Others may do that beside it, each with an owner of its own: those are not ``first``, and leave what is
+    pending to the one that is.
 
     It yields to receiving: it waits for a moment in which nothing comes, unless more than ``eager`` bytes
     wait already, and its threads run when nobody else wants the core. That they are not starved for ever is
     seen to by the bound on the backlog: where that is reached, objects are encoded before their response.
     """
 
-    def __init__(self, archive: Archive, bell: Doorbell, eager: int = 0) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        bell: Doorbell,
+        eager: int = 0,
+        pace: Pace | None = None,
+        owner: str = "encoder",
+        first: bool = True,
+    ) -> None:
+        self.pace = pace
         self._archive = archive
+        self._first = first
         self._eager = eager
         self._bell = bell
         self._stopped = threading.Event()
         self._training = Automatic(archive)
         self._given_up: set[str] = set()  # what cannot be read: told once, and left to verify
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=_yield_to_others)
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
+        self._stages = Stages(archive, owner, self._pool)
 
     def stop(self) -> None:
         """Make :meth:`run` return once its batch is done."""
         self._stopped.set()
+        self._stages.stop()
         self._bell.ring()
 
     def run(self) -> None:
@@ -61,8 +83,15 @@ class Encoder:
                 structlog.get_logger("zscp").error("encoding waits", exc_info=error)
                 self._wait_for_bell(_RETRY_SECONDS)
             else:
-                self._wait_for_bell()
+                self._wait_for_bell(self._rest())
         self._pool.shutdown()
+
+    def _rest(self) -> float | None:
+        """How long there is nothing to do, if nobody rings."""
+        if self.pace is None:
+            return None
+        closed = self.pace.closed_for(datetime.now())
+        return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
 
     def _wait_for_bell(self, seconds: float | None = None) -> None:
         """Wait, unless told to stop: the ring that said so may have been taken for an object's."""
@@ -70,7 +99,14 @@ class Encoder:
             self._bell.wait(seconds)
 
     def _work(self) -> None:
-        """Encode until nothing is pending, or it is to stop. Raises OutOfResources."""
+        """Encode until nothing is pending or due, or it is to stop. Raises OutOfResources."""
+        while not self._stopped.is_set():
+            if self._first:
+                self._work_on_pending()
+            if not self._work_on_stages():
+                break
+
+    def _work_on_pending(self) -> None:
         rounds = 0
         while not self._stopped.is_set():
             self._wait_for_quiet()
@@ -80,6 +116,21 @@ class Encoder:
             if rounds % _ROUNDS_BEFORE_FREEING == 0:
                 self.free()
         self.free()
+
+    def _work_on_stages(self) -> bool:
+        """Carry out stages until something came, then True; False when no more is to be done now."""
+        while not self._stopped.is_set() and (pace := self.pace) is not None:
+            if pace.closed_for(datetime.now()):
+                break
+            started = time.monotonic()
+            done = self._stages.round()
+            if not done.tried and not self._stages.plan():
+                return False
+            pause = pace.pause(done.cpu, time.monotonic() - started)
+            if self._bell.wait(pause):
+                return True
+        self._stages.release()
+        return False
 
     def _wait_for_quiet(self) -> None:
         """Let a sender finish that sends one object after another."""
@@ -133,14 +184,3 @@ def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:
         size += instance.received_size
         if size >= _BATCH_BYTES:
             return
-
-
-def _yield_to_others() -> None:
-    """Run this thread when nobody else wants the core.
-
-    Only the threads that encode: the one that commits holds the index's lock, and whoever waits for that
-    must not wait for an idle core.
-    """
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

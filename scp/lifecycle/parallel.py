@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -23,3 +24,14 @@ def each(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         while waiting:
             yield waiting.pop(0).result()
             waiting += [pool.submit(work, item) for item in islice(source, 1)]
+
+
+def yield_to_others() -> None:
+    """Run this thread when nobody else wants the core.
+
+    Only the threads that encode: the one that commits holds the index's lock, and whoever waits for that
+    must not wait for an idle core.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

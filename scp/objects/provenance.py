@@ -27,6 +27,7 @@ def encoded(provenance: Provenance) -> bytes:
         "from": provenance.calling_aet,
         "to": provenance.called_aet,
         "rule": provenance.rule,
+        "stage": provenance.stage,
         "form": provenance.form,
         "codec": provenance.codec,
         "native": provenance.native_sha256,
@@ -59,6 +60,7 @@ def decoded(data: bytes) -> Provenance:
             fault=fields.get("fault", ""),
             restoration=_read_restoration(fields.get("restore"), fields["syntax"]),
             native_sha256=fields.get("native", ""),
+            stage=fields.get("stage", ""),
             attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

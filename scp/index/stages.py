@@ -1,0 +1,180 @@
+"""What the stages of a policy ask of the index: what is due, who works on it, and what is yet to be planned.
+
+There is no queue: what is due is a query, and whoever works on something has a row that says so until a given
+time. Each method is one short transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.dialect import translated
+from scp.index.index import Standing
+from scp.index.record import as_instance
+from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, STUDY
+from scp.index.writer import Writer
+from scp.model import Instance
+
+_JOINED = INSTANCE.join(SERIES).join(STUDY, SERIES.c.parent == STUDY.c.id).join(PATIENT)
+_TABLES = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": INSTANCE}
+_PLAN = (
+    update(INSTANCE)
+    .where(INSTANCE.c.sop_instance_uid == bindparam("uid"), INSTANCE.c.key == bindparam("at"))
+    .values(planned=bindparam("policy"), due=bindparam("when"))
+)
+
+
+def due(policy: str, now: float, most: int) -> Select[Any]:
+    """Instances for which a stage is due and that nobody works on, the longest due before others."""
+    return (
+        select(*INSTANCE_COLUMNS)
+        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), ~_claimed(now))
+        .order_by(INSTANCE.c.due)
+        .limit(most)
+    )
+
+
+def next_due(policy: str) -> Select[Any]:
+    """When a stage is next due, for anything."""
+    return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy)
+
+
+def unplanned(policy: str, keywords: Sequence[str], most: int) -> list[Select[Any]]:
+    """Instances that were last planned under another policy: two ranges of one index."""
+    planned = INSTANCE.c.planned
+    rows = select(*_columns(keywords)).select_from(_JOINED).limit(most)
+    return [rows.where(SETTLED, where) for where in (planned < policy, planned > policy)]
+
+
+def standings(keywords: Sequence[str], after: int, most: int) -> Select[Any]:
+    """All instances that are settled in a form, in the order of their coming, those behind row ``after``."""
+    rows = select(INSTANCE.c.id.label("row"), *_columns(keywords)).select_from(_JOINED)
+    return rows.where(INSTANCE.c.id > after, ~INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
+
+
+def _claimed(now: float) -> ColumnElement[bool]:
+    claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
+    return exists().where(claimed, CLAIM.c.until > int(now))
+
+
+def _columns(keywords: Sequence[str]) -> Iterator[ColumnElement[Any]]:
+    yield from INSTANCE_COLUMNS
+    for keyword in keywords:
+        attribute = HELD_BY_KEYWORD[keyword]
+        yield _TABLES[attribute.level].c[attribute.column].label(f"@{keyword}")
+
+
+class SqlStages:
+    """:class:`scp.index.index.Stages` on the tables and the writer of a SQL index."""
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        self._engine = engine
+        self._writer = writer
+
+    def due(self, policy: str, now: float, most: int) -> list[Instance]:
+        """See :class:`scp.index.index.Stages`."""
+        with self._read() as connection:
+            return [as_instance(row) for row in connection.execute(due(policy, now, most)).mappings()]
+
+    def next_due(self, policy: str) -> int | None:
+        """See :class:`scp.index.index.Stages`."""
+        with self._read() as connection:
+            found = connection.execute(next_due(policy)).scalar_one()
+        return None if found is None else int(found)
+
+    def claim(self, owner: str, uids: Iterable[str], now: float, until: float) -> list[Instance]:
+        """See :class:`scp.index.index.Stages`."""
+        wanted = list(uids)
+        with self._writer.transaction() as connection:
+            connection.execute(delete(CLAIM).where((CLAIM.c.owner == owner) | (CLAIM.c.until <= int(now))))
+            taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
+            others = set(connection.execute(taken).scalars())
+            free = [uid for uid in dict.fromkeys(wanted) if uid not in others]
+            if not free:
+                return []
+            rows = [{"sop_instance_uid": uid, "owner": owner, "until": int(until)} for uid in free]
+            connection.execute(insert(CLAIM), rows)
+            held = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid.in_(free))
+            # As they are now: another may have finished one, and let go of it, since it was found due.
+            return [as_instance(row) for row in connection.execute(held).mappings()]
+
+    def renew(self, owner: str, until: float) -> None:
+        """See :class:`scp.index.index.Stages`."""
+        self._write(update(CLAIM).where(CLAIM.c.owner == owner).values(until=int(until)))
+
+    def release(self, owner: str) -> None:
+        """See :class:`scp.index.index.Stages`."""
+        self._write(delete(CLAIM).where(CLAIM.c.owner == owner))
+
+    def hold(self, uids: Iterable[str], until: float) -> None:
+        """See :class:`scp.index.index.Stages`."""
+        held = CLAIM.c.sop_instance_uid.in_(list(uids))
+        self._write(update(CLAIM).where(held).values(owner="", until=int(until)))
+
+    def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[Standing]:
+        """See :class:`scp.index.index.Stages`."""
+        found: list[Standing] = []
+        with self._read() as connection:
+            for statement in unplanned(policy, keywords, most):
+                if len(found) < most:
+                    rows = connection.execute(statement).mappings()
+                    found += [_standing(row, keywords) for row in rows]
+        return found
+
+    def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
+        """See :class:`scp.index.index.Stages`."""
+        rows = [
+            {"uid": one.sop_instance_uid, "at": one.key, "policy": policy, "when": when}
+            for one, when in planned
+        ]
+        if rows:
+            with self._writer.transaction() as connection:
+                connection.execute(_PLAN, rows)
+
+    def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
+        """See :class:`scp.index.index.Stages`."""
+        last = 0
+        while True:
+            with self._read() as connection:
+                rows = connection.execute(standings(keywords, last, batch)).mappings().all()
+            if not rows:
+                return
+            yield from (_standing(row, keywords) for row in rows)
+            last = rows[-1]["row"]
+
+    def standings_of(self, keywords: Sequence[str], uids: Iterable[str]) -> list[Standing]:
+        """See :class:`scp.index.index.Stages`."""
+        named = INSTANCE.c.sop_instance_uid.in_(list(uids))
+        rows = select(*_columns(keywords)).select_from(_JOINED).where(named, ~INSTANCE.c.pending)
+        with self._read() as connection:
+            return [_standing(row, keywords) for row in connection.execute(rows).mappings()]
+
+    def _write(self, statement: Any) -> None:
+        with self._writer.transaction() as connection:
+            connection.execute(statement)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with translated(self._engine), self._engine.connect() as connection:
+            yield connection
+
+
+def _standing(row: Any, keywords: Sequence[str]) -> Standing:
+    return Standing(as_instance(row), {keyword: row[f"@{keyword}"] or "" for keyword in keywords})

@@ -1,0 +1,156 @@
+"""What the policy would do to what is stored, how long that would take and what it would save.
+
+Counted from the index, measured on a few objects of each group: they are read and encoded as the stage would,
+and what comes out is thrown away.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from scp.archive import Archive
+from scp.config import LifecycleSettings, Stage
+from scp.errors import ObjectDamaged, ObjectMissing
+from scp.lifecycle.pace import Pace
+from scp.lifecycle.planning import Planner
+from scp.lifecycle.progress import Progress
+from scp.model import Instance
+from scp.policy.stages import fingerprint
+
+# Objects of one group that are measured at most: more change an estimate by less than groups differ.
+_SAMPLES = 8
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a few objects took and came to: bytes, and seconds of one core."""
+
+    objects: int = 0
+    received_size: int = 0
+    stored_size: int = 0
+    saved: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: Measured) -> None:
+        """Take another's figures in."""
+        self.objects += other.objects
+        self.received_size += other.received_size
+        self.stored_size += other.stored_size
+        self.saved += other.saved
+        self.seconds += other.seconds
+
+
+@dataclass(slots=True)
+class Group:
+    """Objects of one modality in one ``form``, for which one stage of one rule is due.
+
+    ``seconds`` of one core and bytes ``saved`` are what all of them would come to by what was ``measured``,
+    of this group or else of others of the same stage; None where nothing could be measured.
+    """
+
+    rule: str
+    modality: str
+    form: str
+    stage: Stage
+    objects: int = 0
+    received_size: int = 0
+    stored_size: int = 0
+    measured: Measured = field(default_factory=Measured)
+    seconds: float | None = None
+    saved: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """All groups, those with most bytes first; ``looked_at`` counts the objects that the index has.
+
+    ``seconds`` is how long it would take at the pace that is configured; None where that never comes, or
+    a group could not be measured.
+    """
+
+    groups: tuple[Group, ...]
+    looked_at: int
+    seconds: float | None
+
+
+def forecast(
+    archive: Archive, chosen: LifecycleSettings, now: float, bound: float, progress: Progress
+) -> Forecast:
+    """What is due at ``now``; about ``bound`` seconds are spent on measuring."""
+    groups, samples, looked_at = _grouped(archive, now, progress)
+    ordered = sorted(groups, key=lambda group: -group.stored_size)
+    _measure(archive, [(group, samples[id(group)]) for group in ordered], now, bound)
+    _estimate(ordered)
+    return Forecast(tuple(ordered), looked_at, _seconds(ordered, chosen))
+
+
+def _grouped(
+    archive: Archive, now: float, progress: Progress
+) -> tuple[list[Group], dict[int, list[Instance]], int]:
+    planner = Planner(archive.policy, ("Modality",))
+    pick = random.Random(0)  # noqa: S311 - the same objects each time it is asked
+    groups: dict[tuple[str, str, str, str], Group] = {}
+    samples: dict[int, list[Instance]] = {}
+    looked_at = 0
+    for standing in archive.index.stages.standings(planner.keywords):
+        looked_at += 1
+        progress.advance()
+        rule, step = planner.step(standing, archive.facts, now)
+        if rule is None or step.stage is None:
+            continue
+        one, modality = standing.instance, standing.attributes["Modality"]
+        key = (rule.name, modality, one.form, fingerprint(step.stage))
+        group = groups.setdefault(key, Group(rule.name, modality, one.form, step.stage))
+        group.objects += 1
+        group.received_size += one.received_size
+        group.stored_size += one.stored_size
+        kept = samples.setdefault(id(group), [])
+        place = pick.randrange(group.objects)
+        if len(kept) < _SAMPLES:
+            kept.append(one)
+        elif place < _SAMPLES:
+            kept[place] = one
+    return list(groups.values()), samples, looked_at
+
+
+def _measure(
+    archive: Archive, groups: Sequence[tuple[Group, list[Instance]]], now: float, bound: float
+) -> None:
+    """One object of each group, then another of each, until the time is up."""
+    until = time.monotonic() + bound
+    for turn in range(_SAMPLES):
+        for group, samples in groups:
+            if turn < len(samples) and time.monotonic() < until:
+                group.measured.add(_measured(archive, samples[turn], now))
+
+
+def _measured(archive: Archive, one: Instance, now: float) -> Measured:
+    started = time.thread_time()
+    try:
+        change = archive.encode(one, now)
+    except (ObjectMissing, ObjectDamaged):  # verify tells of it
+        return Measured()
+    saved = one.stored_size - change.after.stored_size
+    return Measured(1, one.received_size, one.stored_size, saved, time.thread_time() - started)
+
+
+def _estimate(groups: Sequence[Group]) -> None:
+    of_stage: dict[str, Measured] = {}
+    for group in groups:
+        of_stage.setdefault(fingerprint(group.stage), Measured()).add(group.measured)
+    for group in groups:
+        by = group.measured if group.measured.objects else of_stage[fingerprint(group.stage)]
+        if by.objects:
+            group.seconds = by.seconds / max(by.received_size, 1) * group.received_size
+            group.saved = round(by.saved / max(by.stored_size, 1) * group.stored_size)
+
+
+def _seconds(groups: Sequence[Group], chosen: LifecycleSettings) -> float | None:
+    needed = [group.seconds for group in groups]
+    if not chosen.workers or None in needed:
+        return None
+    pace = Pace(chosen.max_cpu, chosen.hours)
+    return sum(each for each in needed if each is not None) / pace.max_cpu / pace.share_of_day

@@ -1,0 +1,89 @@
+"""What is due for an instance, and when: from the facts that the index has, the policy and the clock. Pure.
+
+Only where a rule asks for an attribute that the index does not hold is the stored file looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from scp.config import PolicyRule
+from scp.errors import ObjectDamaged, ObjectMissing
+from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.index import Standing
+from scp.model import Facts, Instance
+from scp.policy.rules import choose, matches
+from scp.policy.stages import Step, step
+
+_MOST_REMEMBERED = 10_000
+# What an instance itself has of the keys that a rule may ask for (scp.config_values.SPECIAL_KEYS).
+_OWN: Mapping[str, Callable[[Instance], str]] = {
+    "calling_aet": lambda one: one.calling_aet,
+    "transfer_syntax": lambda one: one.received_transfer_syntax,
+    "size": lambda one: str(one.received_size),
+}
+
+ReadFacts = Callable[[Instance], Facts]
+
+
+class Planner:
+    """Plans by one policy. ``keywords`` are the attributes to ask the index for, besides ``more``."""
+
+    def __init__(self, policy: Sequence[PolicyRule], more: Sequence[str] = ()) -> None:
+        self._policy = tuple(policy)
+        asked = dict.fromkeys(key for rule in self._policy for key in rule.match)
+        self._keys = tuple(asked)
+        self.keywords = tuple(dict.fromkeys((*more, *(key for key in asked if key in HELD_BY_KEYWORD))))
+        self._remembered: dict[tuple[str, ...], PolicyRule | None] = {}
+        self._known = {
+            rule.name: all(key in _OWN or key in HELD_BY_KEYWORD for key in rule.match) for rule in policy
+        }
+
+    def rule(self, standing: Standing, read: ReadFacts) -> PolicyRule | None:
+        """The rule that applies; ``read`` gives the facts of a stored file, and is rarely needed.
+
+        Raises what ``read`` does.
+        """
+        one, attributes = standing.instance, standing.attributes
+        asked = tuple(_OWN[key](one) if key in _OWN else attributes.get(key, "") for key in self._keys)
+        if asked not in self._remembered:
+            found, sure = self._first(_facts(standing))
+            if not sure:
+                return choose(self._policy, read(one))
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[asked] = found
+        return self._remembered[asked]
+
+    def _first(self, facts: Facts) -> tuple[PolicyRule | None, bool]:
+        """The first rule that matches, unless one before it could for what the index does not know."""
+        for rule in self._policy:
+            if not self._known[rule.name]:
+                if matches(_what_is_known(rule), facts):
+                    return None, False
+            elif matches(rule, facts):
+                return rule, True
+        return None, True
+
+    def step(self, standing: Standing, read: ReadFacts, now: float) -> tuple[PolicyRule | None, Step]:
+        """The rule that applies, and what it asks at ``now``; nothing, ever, for what cannot be read."""
+        try:
+            rule = self.rule(standing, read)
+        except (ObjectMissing, ObjectDamaged):  # verify tells of it
+            rule = None
+        return rule, step(rule, standing.instance, now)
+
+    def next_due(self, standing: Standing, read: ReadFacts) -> int:
+        """When something is to be done next: in the past where it should have been done already."""
+        return self.step(standing, read, standing.instance.received_at.timestamp())[1].due
+
+
+def _facts(standing: Standing) -> Facts:
+    one = standing.instance
+    return Facts(standing.attributes, one.received_transfer_syntax, one.received_size, one.calling_aet)
+
+
+def _what_is_known(rule: PolicyRule) -> PolicyRule:
+    """The part of a rule that the index can answer."""
+    match = {key: wanted for key, wanted in rule.match.items() if key in _OWN or key in HELD_BY_KEYWORD}
+    return rule.model_copy(update={"match": match})

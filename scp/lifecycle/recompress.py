@@ -1,0 +1,105 @@
+"""The stages that are due, carried out now. What was done stays done: it may be stopped and run again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from scp.archive import Archive
+from scp.index.index import Standing
+from scp.lifecycle.parallel import yield_to_others
+from scp.lifecycle.planning import Planner
+from scp.lifecycle.progress import Progress
+from scp.lifecycle.stages import CLAIM_SECONDS, Stages
+from scp.model import Instance
+
+_AT_ONCE = 64
+_NAMED_AT_ONCE = 500
+# What others work on is waited for: a claim that outlasts this is renewed, so its owner lives and will do it.
+_PATIENCE_SECONDS, _LOOK_SECONDS = CLAIM_SECONDS + 5, 1.0
+
+
+@dataclass(slots=True)
+class Recompressed:
+    """How many objects got a new form, and how many stay in theirs; bytes of the former, and core seconds.
+
+    ``left`` are those that could not be read, and those that another process still works on.
+    """
+
+    encoded: int = 0
+    no_gain: int = 0
+    cannot: int = 0
+    left: int = 0
+    before: int = 0
+    after: int = 0
+    seconds: float = 0.0
+
+
+def recompress(
+    archive: Archive, uids: Iterable[str] | None, now: Callable[[], float], progress: Progress
+) -> Recompressed:
+    """Carry out what is due at ``now``, of the instances of these UIDs or, without any, of all.
+
+    Raises OutOfResources; what was done until then stays.
+    """
+    named = None if uids is None else list(uids)
+    done = Recompressed()
+    progress.total(sum(1 for _ in _due(archive, named, now)))
+    busy: list[str] = []
+    owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
+    with ThreadPoolExecutor(os.cpu_count() or 1, "recompress", initializer=yield_to_others) as pool:
+        stages = Stages(archive, owner, pool, now)
+        try:
+            _carry_out(stages, _due(archive, named, now), done, busy, progress)
+            until = time.monotonic() + _PATIENCE_SECONDS
+            while busy and time.monotonic() < until:
+                stages.release()
+                time.sleep(_LOOK_SECONDS)
+                again, busy = busy, []
+                _carry_out(stages, _due(archive, again, now), done, busy, progress)
+            done.left += len(busy)
+        finally:
+            stages.stop()
+            stages.release()
+    return done
+
+
+def _carry_out(
+    stages: Stages, due: Iterator[Instance], done: Recompressed, busy: list[str], progress: Progress
+) -> None:
+    waiting: list[Instance] = []
+    while waiting := waiting + list(islice(due, _AT_ONCE - len(waiting))):
+        found = stages.carry_out(waiting)
+        waiting = waiting[found.tried :]
+        done.seconds += found.cpu
+        done.left += found.failed
+        busy += found.busy
+        for change in found.changes:
+            if change.data is not None:
+                done.encoded += 1
+                done.before += change.before.stored_size
+                done.after += change.after.stored_size
+            elif change.stage is not None:
+                done.no_gain += change.after.outcome == "no gain"
+                done.cannot += change.after.outcome == "cannot"
+        progress.advance(found.tried - len(found.busy))
+
+
+def _due(archive: Archive, named: list[str] | None, now: Callable[[], float]) -> Iterator[Instance]:
+    planner = Planner(archive.policy)
+    for standing in _standings(archive, planner.keywords, named):
+        if planner.step(standing, archive.facts, now())[1].stage is not None:
+            yield standing.instance
+
+
+def _standings(archive: Archive, keywords: tuple[str, ...], named: list[str] | None) -> Iterator[Standing]:
+    if named is None:
+        yield from archive.index.stages.standings(keywords)
+        return
+    for first in range(0, len(named), _NAMED_AT_ONCE):
+        yield from archive.index.stages.standings_of(keywords, named[first : first + _NAMED_AT_ONCE])

@@ -1,0 +1,161 @@
+"""The stages of the policy, carried out on what is stored: what is due is found, claimed, encoded, swapped.
+
+All of it is in the index, and nothing beside it: any number of processes may do this at once, each be killed
+at any moment, and the next one goes on. Order, for each batch: claimed → new forms made and proven → durable
+→ the index names them → that is durable → old files removed (:meth:`scp.archive.Archive.swap`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import structlog
+
+from scp.archive import Archive, Change
+from scp.errors import ObjectDamaged, ObjectMissing
+from scp.lifecycle.planning import Planner
+from scp.model import Instance
+
+# Few, as receiving waits for no more than a batch; many enough to share a commit and its syncs.
+_BATCH, _BATCH_BYTES = 16, 16 << 20
+_PLANNED_AT_ONCE = 500
+# A claim lasts so long unless it is renewed: what a dead process had is taken up by others after that.
+CLAIM_SECONDS = 60.0
+# What failed for a reason that is not the object's is left alone for so long.
+_FAILED_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one batch came to: ``changes`` of the instances that were ``tried``, and core seconds used.
+
+    ``busy`` are those that others work on, ``failed`` how many could not be read, or not encoded for a reason
+    that is not theirs.
+    """
+
+    tried: int = 0
+    changes: tuple[Change, ...] = ()
+    cpu: float = 0.0
+    busy: tuple[str, ...] = ()
+    failed: int = 0
+
+
+class Stages:
+    """Carries out stages in the name of ``owner``, which nobody else has.
+
+    ``now`` gives the time by which stages are due, where that is not the clock's.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        owner: str,
+        pool: Executor,
+        now: Callable[[], float] = time.time,
+        claim_seconds: float = CLAIM_SECONDS,
+    ) -> None:
+        self._archive = archive
+        self._index = archive.index.stages
+        self._owner = owner
+        self._pool = pool
+        self._now = now
+        self._claim_seconds = claim_seconds
+        self._claiming = True  # for all that is known: one of the same name may have died
+        self._begun = False
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Begin no other object: what is being encoded is finished."""
+        self._stopped.set()
+
+    def plan(self) -> bool:
+        """Plan some of what was last planned under another policy; False when there is none."""
+        archive = self._archive
+        planner = Planner(archive.policy)
+        found = self._index.unplanned(archive.policy_print, planner.keywords, _PLANNED_AT_ONCE)
+        self._index.plan(
+            archive.policy_print, [(one.instance, planner.next_due(one, archive.facts)) for one in found]
+        )
+        return bool(found)
+
+    def seconds_until_due(self) -> float | None:
+        """How long until a stage is due for anything; None where none will be."""
+        due = self._index.next_due(self._archive.policy_print)
+        return None if due is None else max(0.0, due - time.time())
+
+    def round(self) -> Round:
+        """Carry out what is due for one batch. Raises OutOfResources."""
+        if not self._begun:
+            self.release()
+            self._begun = True
+        due = self._index.due(self._archive.policy_print, time.time(), _BATCH)
+        return self.carry_out(due)
+
+    def carry_out(self, instances: Iterable[Instance]) -> Round:
+        """Claim the first of some instances and carry out the stage that is due for each.
+
+        Raises OutOfResources.
+        """
+        wanted = [one.sop_instance_uid for one in _first_bytes(islice(instances, _BATCH))]
+        if not wanted:
+            self.release()
+            return Round()
+        self._claiming = True
+        clock = time.time()
+        claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
+        futures = [self._pool.submit(self._encoded, one) for one in claimed]
+        while wait(futures, self._claim_seconds / 3).not_done:
+            self._index.renew(self._owner, time.time() + self._claim_seconds)
+        got = {one.sop_instance_uid for one in claimed}
+        return self._swapped(Round(len(wanted), busy=tuple(uid for uid in wanted if uid not in got)), futures)
+
+    def release(self) -> None:
+        """Give up what is claimed."""
+        if self._claiming:
+            self._index.release(self._owner)
+            self._claiming = False
+
+    def _swapped(self, begun: Round, futures: list[Future[_Encoded]]) -> Round:
+        done = [future.result() for future in futures]
+        changes = tuple(one.change for one in done if one.change is not None)
+        if changes:
+            self._archive.swap(list(changes))
+        if failed := [one.failed for one in done if one.failed]:
+            self._index.hold(failed, time.time() + _FAILED_SECONDS)
+        return replace(begun, changes=changes, cpu=sum(one.cpu for one in done), failed=len(failed))
+
+    def _encoded(self, instance: Instance) -> _Encoded:
+        if self._stopped.is_set() or instance.pending:
+            return _Encoded(None)
+        started = time.thread_time()
+        log = structlog.get_logger("zscp")
+        try:
+            return _Encoded(self._archive.encode(instance, self._now()), time.thread_time() - started)
+        except ObjectMissing:
+            return _Encoded(None, failed=instance.sop_instance_uid)
+        except ObjectDamaged as error:
+            log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
+        except Exception as error:
+            log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
+        return _Encoded(None, time.thread_time() - started, instance.sop_instance_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    change: Change | None
+    cpu: float = 0.0
+    failed: str = ""
+
+
+def _first_bytes(instances: Iterable[Instance]) -> Iterable[Instance]:
+    size = 0
+    for instance in instances:
+        yield instance
+        size += instance.received_size
+        if size >= _BATCH_BYTES:
+            return

@@ -1,0 +1,172 @@
+"""What is due, and when: pure functions of rule, instance and clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from math import inf
+from typing import Any
+
+import pytest
+from objects import SECONDARY_CAPTURE, WHEN
+
+from scp.config import PolicyRule, Stage
+from scp.index.index import Standing
+from scp.lifecycle.pace import Pace
+from scp.lifecycle.planning import Planner
+from scp.model import Facts, Instance
+from scp.policy.stages import NEVER, Step, fingerprint, fingerprint_of, step
+
+DAY = 86_400
+RECEIVED = int(WHEN.timestamp())
+
+
+def rule(*stages: dict[str, Any], name: str = "rule", **match: str) -> PolicyRule:
+    table = {"name": name, "stages": list(stages), "match": match}
+    return PolicyRule.model_validate(table, by_alias=True, by_name=False)
+
+
+def held(**others: Any) -> Instance:
+    empty = "study_instance_uid series_instance_uid key form transfer_syntax stored_sha256 received_sha256"
+    fields: dict[str, Any] = dict.fromkeys(empty.split(), "")
+    fields |= {"sop_class_uid": SECONDARY_CAPTURE, "sop_instance_uid": "1.2.3", "received_at": WHEN}
+    fields |= {"received_transfer_syntax": "1.2.840.10008.1.2.1", "stored_size": 40, "received_size": 100}
+    return Instance(**{**fields, "calling_aet": "CT1", "rule": "rule", **others})
+
+
+AGED = rule({"form": "htj2k"}, {"after": "30d", "form": "jpegxl"}, {"after": "60d", "form": "jpeg2000"})
+FAST, SMALL, SMALLER = AGED.stages
+
+
+@pytest.mark.parametrize(
+    ("done", "days", "expected"),
+    [
+        (FAST, 0, Step(None, RECEIVED + 30 * DAY)),
+        (FAST, 29.9, Step(None, RECEIVED + 30 * DAY)),
+        (FAST, 30.1, Step(SMALL, RECEIVED + 30 * DAY)),
+        (FAST, 90, Step(SMALLER, RECEIVED + 60 * DAY)),  # of two the last: no work is done in vain
+        (SMALL, 40, Step(None, RECEIVED + 60 * DAY)),
+        (SMALL, 61, Step(SMALLER, RECEIVED + 60 * DAY)),
+        (SMALLER, 90, Step(None, NEVER)),
+        (SMALLER, 1, Step(None, NEVER)),  # done before its time, it is not undone
+        (Stage(forms=("rle",)), 1, Step(FAST, RECEIVED)),  # kept by another policy
+        (Stage(forms=("rle",)), 40, Step(SMALL, RECEIVED + 30 * DAY)),
+        (FAST, inf, Step(SMALLER, RECEIVED + 60 * DAY)),
+    ],
+)
+def test_the_last_stage_whose_time_has_come(done: Stage, days: float, expected: Step) -> None:
+    assert step(AGED, held(stage=fingerprint(done)), RECEIVED + days * DAY) == expected
+
+
+def test_a_clock_that_is_behind_asks_for_what_applies_at_once() -> None:
+    assert step(AGED, held(stage="other"), RECEIVED - DAY) == Step(FAST, RECEIVED)
+
+
+def test_nothing_is_brought_back_to_where_it_would_wait() -> None:
+    waits = rule({"form": "received"}, {"after": "30d", "form": "jpegxl"})
+    assert step(waits, held(stage="other"), RECEIVED) == Step(None, RECEIVED + 30 * DAY)
+    for_good = rule({"form": "received"})
+    assert step(for_good, held(stage="other"), RECEIVED) == Step(for_good.stages[0], RECEIVED)
+
+
+def test_without_a_rule_it_stays() -> None:
+    assert step(None, held()) == Step(None, NEVER)
+
+
+def test_what_an_earlier_version_kept_is_settled_where_the_rule_still_applies() -> None:
+    behind = rule({"form": "received"}, {"after": "0s", "form": "htj2k"})
+    assert step(behind, held(), RECEIVED) == Step(None, NEVER)
+    assert step(behind, held(rule="another"), RECEIVED).stage == behind.stages[1]
+    assert step(AGED, held(), RECEIVED + 31 * DAY).stage == SMALL
+
+
+def test_a_stage_by_access_is_left_out() -> None:
+    by_access = rule({"form": "htj2k"}, {"after_access": "1d", "form": "jpegxl"})
+    assert step(by_access, held(stage=fingerprint(by_access.stages[0])), inf) == Step(None, NEVER)
+
+
+def test_fingerprints_tell_results_apart_and_nothing_else() -> None:
+    stage = Stage(forms=("jpegxl",), effort=3)
+    assert fingerprint(stage) == fingerprint(Stage(forms=("jpegxl",), effort=3, after="60s", wrap=None))
+    for other in (
+        {"effort": 4},
+        {"forms": ("jpegls",)},
+        {"keep": "smallest"},
+        {"wrap": "none"},
+        {"level": 3},
+    ):
+        assert fingerprint(stage) != fingerprint(stage.model_copy(update=other))
+    one, another = rule({"form": "htj2k"}), rule({"form": "htj2k"}, name="another")
+    assert fingerprint_of([one]) == fingerprint_of([another])
+    assert fingerprint_of([AGED, one]) != fingerprint_of([one, AGED])
+    assert fingerprint_of([one]) != fingerprint_of([rule({"form": "htj2k"}, Modality="CT")])
+
+
+# ---- which rule, from what the index knows ----
+
+
+def unread(_: Instance) -> Facts:
+    raise AssertionError("the index knows enough")
+
+
+def standing(instance: Instance, **attributes: str) -> Standing:
+    return Standing(instance, attributes)
+
+
+def test_the_index_tells_which_rule_applies() -> None:
+    ct, large = (
+        rule({"form": "rle"}, name="ct", Modality="CT"),
+        rule({"form": "rle"}, name="large", size=">50"),
+    )
+    named = rule({"form": "rle"}, name="named", calling_aet="MR*", transfer_syntax="Explicit*")
+    planner = Planner([ct, large, named])
+    assert planner.keywords == ("Modality",)
+    small = held(received_size=10)
+    assert planner.rule(standing(held(), Modality="CT"), unread) is ct
+    assert planner.rule(standing(held(), Modality="MR"), unread) is large
+    assert planner.rule(standing(small, Modality="MR"), unread) is None
+    assert planner.rule(standing(held(received_size=10, calling_aet="MR7"), Modality="MR"), unread) is named
+
+
+def test_a_file_is_read_only_for_what_the_index_does_not_hold() -> None:
+    contrast = rule({"form": "rle"}, name="contrast", Modality="CT", ContrastBolusAgent="I*")
+    planner = Planner([contrast, rule({"form": "rle"}, name="else")])
+    assert planner.keywords == ("Modality",)
+    assert planner.rule(standing(held(), Modality="MR"), unread).name == "else"
+    read: list[Instance] = []
+
+    def facts(one: Instance) -> Facts:
+        read.append(one)
+        return Facts({"Modality": "CT", "ContrastBolusAgent": one.calling_aet}, "", 0)
+
+    assert planner.rule(standing(held(calling_aet="IOPAMIDOL"), Modality="CT"), facts) is contrast
+    assert planner.rule(standing(held(), Modality="CT"), facts).name == "else"
+    assert len(read) == 2
+
+
+# ---- pace ----
+
+
+@pytest.mark.parametrize(
+    ("hours", "clock", "seconds"),
+    [
+        (None, "12:00", 0),
+        ((19 * 60, 6 * 60), "19:00", 0),
+        ((19 * 60, 6 * 60), "23:59", 0),
+        ((19 * 60, 6 * 60), "05:59", 0),
+        ((19 * 60, 6 * 60), "06:00", 13 * 3600),
+        ((19 * 60, 6 * 60), "18:59", 60),
+        ((60, 120), "01:30", 0),
+        ((60, 120), "02:00", 23 * 3600),
+    ],
+)
+def test_hours(hours: tuple[int, int] | None, clock: str, seconds: float) -> None:
+    now = datetime.strptime(clock, "%H:%M")
+    assert Pace(1.0, hours).closed_for(now) == seconds
+    assert Pace(1.0, hours).closed_for(now + timedelta(seconds=30)) == max(0, seconds - 30)
+
+
+def test_rest_makes_up_for_work() -> None:
+    assert Pace(0.5).pause(cpu=2, wall=2) == 2
+    assert Pace(1.0).pause(cpu=2, wall=2) == 0
+    assert Pace(4.0).pause(cpu=2, wall=1) == 0
+    assert Pace(1.0, (19 * 60, 7 * 60)).share_of_day == 0.5

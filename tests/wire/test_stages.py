@@ -1,0 +1,667 @@
+"""Later stages carried out on what is stored: by a node, by several processes, while others read."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from objects import bundled_file, received
+
+from scp.archive import Archive
+from scp.config import Settings, Stage
+from scp.doorbell import Doorbell
+from scp.encoding.codecs import table
+from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.errors import CannotEncode
+from scp.index.sql import SqlIndex
+from scp.lifecycle.progress import Silent
+from scp.lifecycle.recovery import recover
+from scp.lifecycle.reindex import reindex
+from scp.lifecycle.stages import Stages
+from scp.node import open_archive
+from scp.policy.stages import NEVER, fingerprint
+
+from .conftest import (
+    NodeProcess,
+    RunningNode,
+    Starter,
+    as_toml,
+    command,
+    environment,
+    journal,
+    stored_files,
+    tables_of,
+)
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, Sent, as_file, identifier, image, until
+
+DAY = 86_400
+FAST = {"form": "rle"}
+SMALL = {"after": "30d", "form": "jpegls", "wrap": "none"}
+SLOW = {"after": "30d", "form": "jpegxl", "effort": 9, "wrap": "none"}
+AT_ONCE = {**SMALL, "after": "0s"}
+
+
+def policy(*stages: dict[str, Any], **match: Any) -> list[dict[str, Any]]:
+    return [{"name": "rule", "match": match, "stages": list(stages)}]
+
+
+def stage(written: dict[str, Any]) -> Stage:
+    return Stage.model_validate(written)
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[..., Stages]]:
+    """Makes workers that carry out the stages of an archive."""
+    pools: list[ThreadPoolExecutor] = []
+
+    def make(archive: Archive, owner: str = "test", **more: Any) -> Stages:
+        pools.append(ThreadPoolExecutor(2))
+        return Stages(archive, owner, pools[-1], **more)
+
+    yield make
+    for pool in pools:
+        pool.shutdown()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, start: Starter) -> Iterator[Archive]:
+    """An archive that nobody else works on, and what is put into it by a node before."""
+    node = start(policy=policy(FAST), lifecycle={"workers": 0})
+    node.keep(*OBJECTS)
+    node.node.stop()
+    again = tables_of(node.root, {"policy": policy(FAST)})
+    opened = open_archive(Settings.model_validate(again, by_alias=True, by_name=False))
+    yield opened
+    opened.close()
+
+
+OBJECTS = [image(instance=f"1.2.3.4.{n}", seed=n, rows=48, InstanceNumber=n) for n in range(20)]
+
+
+def use(archive: Archive, *stages: dict[str, Any]) -> None:
+    tables = {"policy": policy(*stages)}
+    archive.use_policy(Settings.model_validate(tables, by_alias=True, by_name=False).policy)
+
+
+def carry_out(stages: Stages) -> Counter[str]:
+    """Until nothing is to be planned or done; how often each instance was encoded."""
+    done: Counter[str] = Counter()
+    while True:
+        found = stages.round()
+        done.update(change.after.sop_instance_uid for change in found.changes if change.stage)
+        if not found.tried and not stages.plan():
+            return done
+
+
+def restored(archive: Archive) -> dict[str, bytes]:
+    return {
+        one.sop_instance_uid: b"".join(archive.fetch(one, [EXPLICIT]).chunks) for one in archive.index.all()
+    }
+
+
+def is_sound(archive: Archive, *objects: Sent) -> None:
+    for one in archive.index.all():
+        archive.verify(one, deep=True)
+    assert restored(archive) == {one.instance: one.data for one in objects}
+    assert sorted(archive.store.keys()) == sorted(one.key for one in archive.index.all())
+
+
+def forms(archive: Archive) -> Counter[tuple[str, str]]:
+    return Counter((one.form, one.outcome) for one in archive.index.all())
+
+
+# ---- in one process ----
+
+
+def test_a_stage_is_carried_out_when_its_time_has_come(archive: Archive, made: Callable[..., Stages]) -> None:
+    clock = [time.time()]
+    use(archive, FAST, SMALL)
+    stages = made(archive, now=lambda: clock[0])
+    assert carry_out(stages) == Counter()
+    due = {one.due - int(one.received_at.timestamp()) for one in archive.index.all()}
+    assert due == {30 * DAY}
+    assert 29 * DAY < stages.seconds_until_due() <= 30 * DAY
+    clock[0] += 31 * DAY
+    stages.carry_out(archive.index.all())
+    while done := stages.carry_out(one for one in archive.index.all() if one.form == "rle").tried:
+        assert done <= 16
+    assert forms(archive) == {("jpegls", ""): len(OBJECTS)}
+    is_sound(archive, *OBJECTS)
+
+
+def test_a_changed_policy_applies_to_what_is_stored(archive: Archive, made: Callable[..., Stages]) -> None:
+    """Each object is encoded once for each change; what is undone is what was received, each time."""
+    stages = made(archive)
+    assert carry_out(stages) == Counter()  # kept by this policy: nothing to do
+    for written, form in ((AT_ONCE, "jpegls"), ({**AT_ONCE, "form": "htj2k"}, "htj2k")):
+        use(archive, {"form": "received"}, written)
+        assert set(carry_out(stages).values()) == {1}
+        assert forms(archive) == {(form, ""): len(OBJECTS)}
+        is_sound(archive, *OBJECTS)
+        assert carry_out(stages) == Counter()
+    one = next(archive.index.all())
+    assert one.stage == fingerprint(stage({**AT_ONCE, "form": "htj2k"}))
+    assert (one.planned, one.due) == (archive.policy_print, NEVER)
+
+
+def test_the_same_form_with_more_effort_takes_another_key(
+    archive: Archive, made: Callable[..., Stages]
+) -> None:
+    """Under the old key the old file is read, until the index names the new one."""
+    use(archive, {"form": "received"}, {"after": "0s", "form": "zstd", "level": 1})
+    stages = made(archive)
+    carry_out(stages)
+    before = {one.sop_instance_uid: one for one in archive.index.all()}
+    use(archive, {"form": "received"}, {"after": "0s", "form": "zstd", "level": 19})
+    carry_out(stages)
+    for one in archive.index.all():
+        old = before[one.sop_instance_uid]
+        assert one.stored_size < old.stored_size
+        assert one.key != old.key
+    is_sound(archive, *OBJECTS)
+    archive.fetch(before["1.2.3.4.1"], [EXPLICIT])  # who looked it up before is led to the new one
+
+
+def test_no_gain_is_remembered(archive: Archive, made: Callable[..., Stages]) -> None:
+    """A later stage that would be larger changes nothing, and is not tried again until the policy changes."""
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    carry_out(stages)
+    use(archive, AT_ONCE | {"after": None}, {"after": "1s", "form": "rle", "wrap": "none"})
+    for one in archive.index.all():
+        archive.index.change_many([(one, replace(one, received_at=one.received_at.replace(year=2020)))])
+    assert set(carry_out(stages).values()) == {1}
+    assert forms(archive) == {("jpegls", "no gain"): len(OBJECTS)}
+    assert carry_out(stages) == Counter()
+    is_sound(archive, *OBJECTS)
+
+
+def double(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    codec: Codec = replace(JPEGLS_CODEC, **changes)
+    rows = tuple(codec if row is JPEGLS_CODEC else row for row in table.CODECS)
+    monkeypatch.setattr(table, "CODECS", rows)
+
+
+def test_what_cannot_be_done_is_remembered(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all forms of a stage refuse keeps the one that it has, which is smaller than the last resort."""
+    use(archive, FAST, {**AT_ONCE, "form": "htj2k"})
+    stages = made(archive)
+    carry_out(stages)
+    tried = []
+
+    def refuses(*_: Any) -> bytes:
+        tried.append(1)
+        raise CannotEncode("not today")
+
+    double(monkeypatch, encode=refuses)
+    use(archive, FAST, AT_ONCE)
+    assert set(carry_out(stages).values()) == {1}
+    assert forms(archive) == {("htj2k", "cannot"): len(OBJECTS)}
+    assert carry_out(stages) == Counter()
+    assert len(tried) == len(OBJECTS)
+    is_sound(archive, *OBJECTS)
+
+
+def test_wrong_pixels_replace_nothing(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_pixel_off(frame: Any, *others: Any) -> bytes:
+        other = frame.copy()
+        other[0, 0] ^= 1
+        return JPEGLS_CODEC.encode(other, *others)
+
+    double(monkeypatch, encode=one_pixel_off)
+    use(archive, FAST, AT_ONCE)
+    carry_out(made(archive))
+    assert "jpegls" not in {one.form for one in archive.index.all()}
+    is_sound(archive, *OBJECTS)
+
+
+def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stages]) -> None:
+    bad = archive.index.held(OBJECTS[3].instance)
+    path = archive.store.root / bad.key  # type: ignore[attr-defined]
+    path.write_bytes(path.read_bytes()[:-1])
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    assert len(carry_out(stages)) == len(OBJECTS) - 1
+    assert carry_out(stages) == Counter()
+    assert replace(archive.index.held(bad.sop_instance_uid), planned="", due=0) == replace(
+        bad, planned="", due=0
+    )
+    assert not path.read_bytes().endswith(b"\0" * 100)
+
+
+def test_the_files_say_what_was_carried_out(archive: Archive, made: Callable[..., Stages]) -> None:
+    """The index made anew asks for nothing to be done again."""
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    carry_out(stages)
+    before = sorted(archive.index.all(), key=lambda one: one.key)
+    for one in before:
+        archive.index.remove(one.sop_instance_uid)
+    assert reindex(archive, Silent()).recorded == len(OBJECTS)
+    assert sorted(archive.index.all(), key=lambda one: one.key) == before
+    assert carry_out(stages) == Counter()
+
+
+# ---- what came compressed ----
+
+
+def test_what_came_losslessly_compressed_keeps_its_pixels_through_several_stages(
+    archive: Archive, made: Callable[..., Stages]
+) -> None:
+    """Its received codestream goes with the first; from then on pixels and attributes are what is proven."""
+    for one in OBJECTS:
+        archive.index.remove(one.instance)
+    use(archive, {"form": "received"})
+    sent = received(bundled_file("MR_small_RLE.dcm"))
+    uid = sent.sop_instance_uid
+    came = archive.ingest(sent).instance
+    stages = made(archive)
+    proofs = set()
+    for form in ("htj2k", "jpegls", "jpeg2000"):
+        use(archive, {"form": "received"}, {"after": "0s", "form": form, "wrap": "none"})
+        assert carry_out(stages) == {uid: 1}
+        now = archive.index.held(uid)
+        assert (now.form, now.outcome) == (form, "")
+        for name in ("received_transfer_syntax", "received_sha256", "received_size", "received_at"):
+            assert getattr(now, name) == getattr(came, name)
+        archive.verify(now, deep=True)
+        proofs.add(archive.provenance(now).native_sha256)
+        assert archive.ingest(sent).outcome == "duplicate"
+    assert len(proofs) == 1
+    use(archive, {"form": "received"}, {"after": "0s", "form": "rle"})
+    carry_out(stages)
+    now = archive.index.held(uid)
+    assert (now.form, now.outcome) == ("jpeg2000", "cannot")  # its very codestream cannot be made again
+
+
+# ---- several at once ----
+
+
+def test_two_share_the_work_and_nothing_is_done_twice(
+    archive: Archive, made: Callable[..., Stages], tmp_path: Path
+) -> None:
+    use(archive, FAST, AT_ONCE)
+    workers = [made(archive, owner) for owner in ("one", "two")]
+    while workers[0].plan():
+        pass
+    together = threading.Barrier(2)
+    done: list[Counter[str]] = [Counter(), Counter()]
+
+    def work(which: int) -> None:
+        together.wait(10)
+        done[which] = carry_out(workers[which])
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done[0] + done[1] == Counter(one.instance for one in OBJECTS)
+    assert all(done)
+    is_sound(archive, *OBJECTS)
+
+
+def test_done_twice_after_all_one_of_them_wins(archive: Archive, made: Callable[..., Stages]) -> None:
+    """A process that slept through its claim comes too late: what it made goes, and harms nothing."""
+    use(archive, FAST, AT_ONCE)
+    late = [archive.encode(one) for one in archive.index.all()]
+    carry_out(made(archive))
+    keys = sorted(one.key for one in archive.index.all())
+    archive.swap(late)
+    assert sorted(one.key for one in archive.index.all()) == keys
+    is_sound(archive, *OBJECTS)
+
+
+def test_long_work_keeps_its_claim(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(archive, FAST, AT_ONCE)
+    slow, other = made(archive, "slow", claim_seconds=0.6), made(archive, "other")
+    while slow.plan():
+        pass
+    encode, begun, go = archive.encode, threading.Event(), threading.Event()
+
+    def waits(*arguments: Any) -> Any:
+        begun.set()
+        go.wait(20)
+        return encode(*arguments)
+
+    monkeypatch.setattr(archive, "encode", waits)
+    renewed = []
+    renew = archive.index.stages.renew
+    monkeypatch.setattr(
+        archive.index.stages, "renew", lambda *given: (renew(*given), renewed.append(given), go.set())
+    )
+    thread = threading.Thread(target=slow.round)
+    thread.start()
+    begun.wait(10)
+    thread.join()
+    assert renewed
+    assert len(carry_out(other)) == len(OBJECTS) - 16
+
+
+# ---- as a node ----
+
+
+def _back(node: RunningNode) -> list[bytes]:
+    with node.scu((STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT]), roles=[MR_IMAGE]) as scu:
+        done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+        assert done.final.status == 0
+    return sorted(one.data for one in done.objects)
+
+
+def test_readers_see_one_form_or_the_other(start: Starter) -> None:
+    """C-GETs run all the while, and a reload is all it takes."""
+    node = start(policy=policy(FAST), lifecycle={"max_cpu": 16.0})
+    objects = [image(instance=f"1.2.3.9.{n}", seed=n, rows=96) for n in range(60)]
+    node.keep(*objects)
+    expected = sorted(one.data for one in objects)
+    for form in ("jpegls", "htj2k", "jpegls"):
+        node.reload(policy=policy({"form": "received"}, {"after": "0s", "form": form, "wrap": "none"}))
+        while {node.held(one).form for one in objects} != {form}:
+            assert _back(node) == expected
+    until(lambda: len(node.files()) == len(objects), "the old files are gone")
+    until(lambda: journal(node.root / "objects") == [], "nothing is under way")
+    assert _back(node) == expected
+
+
+def test_outside_its_hours_a_node_rests(start: Starter) -> None:
+    now = time.localtime()
+    later = f"{(now.tm_hour + 2) % 24:02}:00-{(now.tm_hour + 3) % 24:02}:00"
+    node = start(policy=policy(FAST), lifecycle={"hours": later})
+    node.keep(*OBJECTS)
+    node.reload(policy=policy(FAST, AT_ONCE))
+    bell: Doorbell = node.node._bell
+    bell.ring()
+    node.keep(image(instance="1.2.3.5"))
+    assert {node.held(one).form for one in OBJECTS} == {"rle"}
+    node.reload(policy=policy(FAST, AT_ONCE), lifecycle={"hours": ""})
+    until(lambda: {node.held(one).form for one in OBJECTS} == {"jpegls"}, "the stage is carried out")
+
+
+# ---- as processes, killed ----
+
+_KILLS = 5
+_RANDOM = random.Random(20260728)
+
+
+def _settled(process: NodeProcess) -> Counter[str]:
+    index = SqlIndex.open(f"sqlite:///{process.root}/index.db")
+    try:
+        return Counter({row.form: row.instances for row in index.statistics()})
+    finally:
+        index.close()
+
+
+def _clean(process: NodeProcess, count: int) -> None:
+    verdict = json.loads(process.run("verify", "--deep", "--json").stdout)
+    assert (verdict["sound"], verdict["damaged"]) == (count, 0)
+    assert len(stored_files(process.root / "objects")) == count
+    assert journal(process.root / "objects") == []
+
+
+def _filled(process: Callable[..., NodeProcess], count: int, **tables: Any) -> NodeProcess:
+    node = process(policy=policy(FAST), **tables)
+    folder = node.root / "in"
+    folder.mkdir()
+    for n in range(count):
+        as_file(image(instance=f"1.2.3.6.{n}", seed=n, rows=160), folder / f"{n}.dcm")
+    node.run("import", folder)
+    return node
+
+
+def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
+    """What was done stays done, and the next run goes on from there."""
+    count, done = 160, 0
+    node = _filled(process, count)
+    node.write_config(policy=policy(FAST, SLOW))
+    for _ in range(_KILLS):
+        running = subprocess.Popen(
+            command("recompress", "--now", "--json", "-c", node.config),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=node.root,
+            env=environment(),
+        )
+        until(lambda: running.poll() is not None or _settled(node)["jpegxl"] > done, "it goes on", 60)  # noqa: B023
+        time.sleep(_RANDOM.uniform(0, 0.1))
+        assert running.poll() is None
+        running.kill()
+        running.wait(60)
+        now = _settled(node)
+        assert now["jpegxl"] + now["rle"] == count
+        assert now["jpegxl"] > done  # nothing is undone
+        done = now["jpegxl"]
+    _free_claims(node)
+    result = json.loads(node.run("recompress", "--now", "--json").stdout)
+    # But for one batch that was durable, and not indexed yet: that was recovered.
+    assert done <= count - result["encoded"] <= done + 16
+    assert _settled(node) == {"jpegxl": count}
+    _clean(node, count)
+    assert json.loads(node.run("recompress", "--now", "--json").stdout)["encoded"] == 0
+
+
+def _free_claims(node: NodeProcess) -> None:
+    """As if the time had passed that the claims of the dead last."""
+    index = SqlIndex.open(f"sqlite:///{node.root}/index.db")
+    index.stages.claim("test", [], time.time() + 3600, 0)
+    index.close()
+
+
+def _lifecycle_processes(node: NodeProcess) -> list[int]:
+    """The encoder, which carries out stages too, and others that only do that: forked after the workers."""
+    assert node.process is not None
+    found = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
+    return [int(pid) for pid in found[1:]]
+
+
+def test_processes_of_a_node_are_killed_while_others_read(process: Callable[..., NodeProcess]) -> None:
+    count = 150
+    node = _filled(process, count, node={"workers": 1}, lifecycle={"workers": 2, "max_cpu": 16.0})
+    node.write_config(policy=policy({"form": "received"}, AT_ONCE))
+    node.start()
+    first = _lifecycle_processes(node)
+    assert len(first) == 2
+    expected = sorted(image(instance=f"1.2.3.6.{n}", seed=n, rows=160).data for n in range(count))
+    killed: set[int] = set()
+    while len(killed) < 3:
+        until(lambda: len(_lifecycle_processes(node)) == 2, "both are there")
+        pid = _RANDOM.choice([pid for pid in _lifecycle_processes(node) if pid not in killed])
+        time.sleep(_RANDOM.uniform(0.05, 0.5))
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+        with Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as scu:
+            done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+        assert done.final.status == 0
+        assert sorted(one.data for one in done.objects) == expected
+    until(lambda: _settled(node) == {"jpegls": count}, "all is done", 90)
+    assert node.kill(signal.SIGTERM) == 0
+    _clean(node, count)
+
+
+# Each step dies in a child of its own, forked from one process that has imported everything.
+_STEPS = """
+    import os, shutil, sys, time
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from scp.config import load
+    from scp.index.sql import SqlIndex
+    from scp.index.stages import SqlStages
+    from scp.lifecycle.stages import Stages
+    from scp.node import open_archive
+
+    base, power = Path(sys.argv[1]), sys.argv[2] == "True"
+    SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")
+
+    def dying(work, stop_at, moment, count):
+        def step(*arguments, **named):
+            count.append(1)
+            mine = len(count) == stop_at
+            if mine and moment == "before":
+                os._exit(9)
+            result = work(*arguments, **named)
+            if mine:
+                os._exit(9)
+            return result
+        return step
+
+    def remembering(sync):
+        # What the disk holds of the index for sure: the rest of its log is gone with the power.
+        def step(index):
+            sync(index)
+            for file in Path("data").glob("index.db*"):
+                shutil.copy(file, "synced")
+        return step
+
+    def stage(folder, stop_at, moment):
+        if child := os.fork():
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.chdir(folder)
+        Path("synced").mkdir()
+        if power:
+            SqlIndex.sync = remembering(SqlIndex.sync)
+        archive = open_archive(load(Path("zscp.toml"), {}))
+        archive.store.reserve = 0
+        archive.index.sync()
+        count = []
+        for name in SYSTEM:
+            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
+        for name in ("change_many", "sync"):
+            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
+        for name in ("plan", "claim", "release"):
+            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, moment, count))
+        with ThreadPoolExecutor(1) as pool:
+            stages = Stages(archive, "killed", pool)
+            while stages.round().tried or stages.plan():
+                pass
+        os._exit(0)
+
+    step, ended = 0, False
+    while not ended:
+        step += 1
+        for moment in ("before", "after"):
+            folder = base / f"{step}-{moment}"
+            shutil.copytree(base / "filled", folder)
+            status = stage(folder, step, moment)
+            assert status in (0, 9), status
+            ended = ended or (moment == "before" and status == 0)
+            print(folder.name, status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
+def test_dies_at_each_step_of_a_stage(
+    tmp_path: Path, start: Starter, made: Callable[..., Stages], power: bool
+) -> None:
+    """The object is there, whole, in one of its forms; the next one goes on, and leaves nothing behind."""
+    sent = OBJECTS[0]
+    filled = start(policy=policy(FAST), lifecycle={"workers": 0})
+    filled.keep(sent)
+    filled.node.stop()
+    (tmp_path / "filled").mkdir()
+    filled.root.rename(tmp_path / "filled" / "data")
+    changed = policy({"form": "received"}, AT_ONCE)
+    tables = {
+        "storage": {"url": "file://data/objects", "reserve": 0},
+        "index": {"url": "sqlite:///data/index.db"},
+    }
+    (tmp_path / "filled" / "zscp.toml").write_text(as_toml({**tables, "policy": changed}))
+    script = tmp_path / "steps.py"
+    script.write_text(textwrap.dedent(_STEPS))
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, str(power)],
+        capture_output=True,
+        timeout=250,
+        check=False,
+        env=environment(),
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    seen: Counter[tuple[str, int]] = Counter()
+    for line in done.stdout.splitlines():
+        folder, status = line.split()
+        if power and status == "9":
+            for file in (tmp_path / folder / "data").glob("index.db*"):
+                file.unlink()
+            for file in (tmp_path / folder / "synced").iterdir():
+                file.rename(tmp_path / folder / "data" / file.name)
+        seen[_after_death(tmp_path / folder / "data", changed, sent, made)] += 1
+    assert sum(seen.values()) > 30
+    # Not begun, done but for what cleans up, and never both.
+    assert set(seen) == {("rle", 1), ("jpegls", 0)}
+
+
+def _after_death(
+    root: Path, changed: list[dict[str, Any]], sent: Sent, made: Callable[..., Stages]
+) -> tuple[str, int]:
+    """The form after a recovery as the next start does it, and how often the object is encoded then."""
+    settings = Settings.model_validate(tables_of(root, {"policy": changed}), by_alias=True, by_name=False)
+    archive = open_archive(settings)
+    try:
+        (held,) = archive.index.all()
+        archive.verify(held, deep=True)  # at once, as a reader that was there all the while
+        recover(archive)
+        is_sound(archive, sent)
+        (held,) = archive.index.all()
+        encoded = carry_out(made(archive, "killed"))[sent.instance]
+        assert forms(archive) == {("jpegls", ""): 1}
+        is_sound(archive, sent)
+        assert journal(root / "objects") == []
+        return held.form, encoded
+    finally:
+        archive.close()
+
+
+# ---- what the commands tell ----
+
+
+def test_plan_tells_beforehand_what_recompress_then_does(process: Callable[..., NodeProcess]) -> None:
+    node = _filled(process, 30)
+    node.write_config(policy=policy(FAST, SMALL))
+    nothing = json.loads(node.run("plan", "--json").stdout)
+    assert (nothing["looked_at"], nothing["objects"], nothing["groups"]) == (30, 0, [])
+    assert "Nothing is due" in node.run("plan").stdout
+    told = json.loads(node.run("plan", "--at", "30d", "--json").stdout)
+    (group,) = told["groups"]
+    assert (group["rule"], group["modality"], group["form"], group["objects"]) == ("rule", "MR", "rle", 30)
+    assert group["stage"]["form"] == ["jpegls"]
+    assert group["measured"]["objects"] == 8
+    assert told["seconds"] == pytest.approx(group["seconds"])
+    assert "jpegls" in node.run("plan", "--at", "30d").stdout
+    assert _settled(node) == {"rle": 30}  # it only looks
+    done = json.loads(node.run("recompress", "--json").stdout)
+    assert done["encoded"] == 0  # too young
+    done = json.loads(node.run("recompress", "--now", "-m", "InstanceNumber=1", "--json").stdout)
+    assert done["encoded"] == 30  # that is the number of all of them
+    assert done["before"] == group["stored_size"]
+    assert done["before"] - done["after"] == pytest.approx(group["saved"], rel=0.1)
+    assert json.loads(node.run("plan", "--at", "52w", "--json").stdout)["objects"] == 0
+    node.run("plan", "--at", "soon", status=2)
+
+
+def test_recompress_takes_what_is_named(process: Callable[..., NodeProcess]) -> None:
+    node = _filled(process, 4)
+    node.write_config(policy=policy(FAST, SMALL))
+    done = node.run("recompress", "--now", "-m", "SOPInstanceUID=1.2.3.6.2")
+    assert "1 encoded" in done.stdout
+    assert _settled(node) == {"rle": 3, "jpegls": 1}
