@@ -19,6 +19,7 @@ from scp import spool
 from scp.archive import Archive
 from scp.backlog import Backlog
 from scp.config import Settings
+from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
 from scp.index.sql import SqlIndex
@@ -30,6 +31,8 @@ from scp.processes import Processes, Role
 from scp.seats import Seats
 
 _BACKLOG_OF_CONNECTIONS = 128
+# How long an ending process waits for a report that is under way; another one is tried at the next start.
+_REPORTER_SECONDS = 10.0
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
 
@@ -65,21 +68,45 @@ def _encoder(archive: Archive, bell: Doorbell, settings: Settings) -> Encoder:
     return Encoder(archive, bell, eager=settings.storage.backlog // _EAGER)
 
 
+class _Reporting:
+    """Reports results of storage commitment behind those who serve, in a thread of its own."""
+
+    def __init__(self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell) -> None:
+        self.reporter = Reporter(archive, settings, bell)
+        self._thread = threading.Thread(target=self.reporter.run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.reporter.stop()
+        if self._thread.is_alive():
+            self._thread.join(_REPORTER_SECONDS)
+
+
 class Node:
-    """An archive, its DIMSE server and, unless another process does it, its encoder."""
+    """An archive, its DIMSE server and, unless another process does their work, its encoder and reporter.
+
+    ``bell`` and ``reports_bell`` wake those.
+    """
 
     def __init__(
         self,
         settings: Settings,
         bell: Doorbell | None = None,
         seats: Seats | None = None,
+        reports_bell: Doorbell | None = None,
     ) -> None:
         self.settings = settings
         self._bell = bell or Doorbell()
+        reports_bell = reports_bell or Doorbell()
         self.archive = open_archive(settings, self._bell)
-        self.server = DimseServer(self.archive, lambda: self.settings, seats)
+        self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = _encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
+        self._reporting = (
+            _Reporting(self.archive, lambda: self.settings, reports_bell) if bell is None else None
+        )
         self._seats = seats
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
@@ -88,6 +115,8 @@ class Node:
         self.archive.prepare()
         if self.encoder is not None:
             self._encoding.start()
+        if self._reporting is not None:
+            self._reporting.start()
         return self.server.start(listening)
 
     def _encode(self) -> None:
@@ -102,11 +131,15 @@ class Node:
         if self._seats is not None:
             self._seats.limit = settings.limits.associations
         self.server.apply_settings()
+        if self._reporting is not None:
+            self._reporting.reporter.hasten()
         structlog.get_logger("zscp").info("configuration reloaded", peers=len(settings.peer))
 
     def stop(self) -> None:
         """Stop serving and let go of everything."""
         self.server.stop()
+        if self._reporting is not None:
+            self._reporting.stop()
         if self.encoder is not None and self._encoding.is_alive():
             self.encoder.stop()
             self._encoding.join()
@@ -120,7 +153,7 @@ class Service:
         self.settings = settings
         self._reread = reread
         self._processes = Processes()
-        self._bell = Doorbell()
+        self._bell, self._reports_bell = Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
         self._listening: socket.socket | None = None
 
@@ -151,25 +184,21 @@ class Service:
         return True
 
     def _worker(self) -> Role:
-        return _Worker(self.settings, self._reread, self._listening, self._bell, self._seats)
+        node = Node(self.settings, self._bell, self._seats, self._reports_bell)
+        self._reports_bell.ring()  # a worker that died may have left something to report
+        return _Worker(node, self._reread, self._listening)
 
     def _encoder(self) -> Role:
-        return _Encoder(self.settings, self._reread, self._bell)
+        return _Encoder(self.settings, self._reread, self._bell, self._reports_bell)
 
 
 class _Worker:
     """Serves associations from the socket that all workers share."""
 
     def __init__(
-        self,
-        settings: Settings,
-        reread: Callable[[], Settings | None],
-        listening: socket.socket | None,
-        bell: Doorbell,
-        seats: Seats,
+        self, node: Node, reread: Callable[[], Settings | None], listening: socket.socket | None
     ) -> None:
-        self._reread, self._listening = reread, listening
-        self._node = Node(settings, bell, seats)
+        self._node, self._reread, self._listening = node, reread, listening
 
     def start(self) -> None:
         self._node.start(self._listening)
@@ -186,24 +215,35 @@ class _Worker:
 
 
 class _Encoder:
-    """Encodes behind the workers."""
+    """Encodes behind the workers, and reports what they could not."""
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell) -> None:
-        self._reread = reread
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings | None],
+        bell: Doorbell,
+        reports_bell: Doorbell,
+    ) -> None:
+        self._settings, self._reread = settings, reread
         self._archive = open_archive(settings, bell)
         self._encoder = _encoder(self._archive, bell, settings)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
+        self._reporting = _Reporting(self._archive, lambda: self._settings, reports_bell)
 
     def start(self) -> None:
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._thread.start()
+        self._reporting.start()
 
     def reload(self) -> None:
         settings = self._reread()
         if settings is not None:
+            self._settings = settings
             self._archive.policy = tuple(settings.policy)
+            self._reporting.reporter.hasten()
 
     def stop(self) -> None:
+        self._reporting.stop()
         self._encoder.stop()
         self._thread.join()
         self._archive.close()

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from scp.dimse.association import ServedAssociation
 
 
+# What a response says again of its request, and by which field (PS3.7 9.3, 10.3).
+_ECHOED = {
+    "AffectedSOPClassUID": "AffectedSOPClassUID",
+    "AffectedSOPInstanceUID": "AffectedSOPInstanceUID",
+    "RequestedSOPClassUID": "AffectedSOPClassUID",
+    "RequestedSOPInstanceUID": "AffectedSOPInstanceUID",
+    "ActionTypeID": "ActionTypeID",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Sub-operations of a C-MOVE or C-GET (PS3.4 C.4.2.1.6 to 9).
@@ -89,9 +99,9 @@ class Exchange:
             "MessageIDBeingRespondedTo": self.message_id,
             "Status": status,
         }
-        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+        for keyword, answered in _ECHOED.items():
             if keyword in asked:
-                command[keyword] = asked[keyword]
+                command[answered] = asked[keyword]
         if comment:
             command["ErrorComment"] = comment
         if counts is not None:

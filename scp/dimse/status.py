@@ -5,6 +5,9 @@ from __future__ import annotations
 from scp.errors import (
     DestinationUnknown,
     DuplicateRejected,
+    InvalidArgument,
+    NoSuchAction,
+    NoSuchInstance,
     OutOfResources,
     QueryError,
     UidMismatch,
@@ -18,6 +21,7 @@ CANCELLED = 0xFE00
 WARNING_SUBOPERATIONS = 0xB000  # complete, one or more failures
 UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
 SOP_CLASS_NOT_SUPPORTED = 0x0122
+RESOURCE_LIMITATION = 0x0213  # what OutOfResources is to the N-services
 UNABLE_TO_PROCESS = 0xC000
 
 TABLE: tuple[tuple[type[Exception], int], ...] = (
@@ -27,6 +31,9 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (QueryError, 0xA900),
     (DuplicateRejected, 0x0111),
     (UnidentifiedDataset, 0xC001),
+    (NoSuchInstance, 0x0112),
+    (InvalidArgument, 0x0115),
+    (NoSuchAction, 0x0123),
     (Exception, UNABLE_TO_PROCESS),
 )
 # Those that no error stands for, in words.
@@ -51,6 +58,11 @@ def comment_of(text: str) -> str:
     """The Error Comment that goes with it, cut to what fits."""
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
     return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
+
+
+def is_success(status: int) -> bool:
+    """Whether a peer took what an N-service told it: Success, or a warning (PS3.7 C.1, C.2, C.4)."""
+    return status == SUCCESS or is_warning(status)
 
 
 def is_warning(status: int) -> bool:

@@ -1,0 +1,89 @@
+"""Storage Commitment Push Model, as SCP: the request (PS3.4 J.3.2).
+
+A request is recorded, durably, before it is answered with Success. Its result follows as an N-EVENT-REPORT
+(:mod:`scp.dimse.reporting`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydicom.dataset import Dataset
+
+from scp.dimse.claims import LEASE, new_holder
+from scp.dimse.contexts import STORAGE_COMMITMENT
+from scp.dimse.exchange import Exchange
+from scp.dimse.identifier import read_identifier
+from scp.dimse.reporting import Reports
+from scp.dimse.status import RESOURCE_LIMITATION, SUCCESS, comment_of
+from scp.dimse.verdict import PUSH_INSTANCE
+from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, OutOfResources, QueryError
+from scp.index.index import Commitments
+from scp.model import Commitment, Reference
+from scp.telemetry import RequestEvent
+
+_REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
+# A quarter of a million references.
+_LARGEST = 32 << 20
+_LONGEST_UID = 64
+
+
+def serve(exchange: Exchange, event: RequestEvent, outstanding: Commitments, reports: Reports) -> None:
+    """Take a request; what comes of it is reported later.
+
+    Raises ActionRefused where it cannot be processed.
+    """
+    transaction, references = requested(exchange)
+    event.add(transaction=transaction, instances=len(references))
+    now, holder = datetime.now(UTC), new_holder() if reports.has_room() else ""
+    wanted = Commitment(transaction, exchange.calling_aet, references, now, now + LEASE, holder)
+    try:
+        recorded = outstanding.add(wanted)
+        reports.sync()
+    except OutOfResources as error:
+        event.fail(error)
+        event.add(status=RESOURCE_LIMITATION)
+        exchange.respond(RESOURCE_LIMITATION, comment=comment_of(str(error)))
+        return
+    exchange.respond(SUCCESS)
+    event.add(status=SUCCESS)
+    if recorded is None:
+        event.add(outcome="under way")  # the same request once more: it has one result
+    elif holder:
+        reports.begin(exchange, recorded)
+    else:
+        reports.leave(recorded)
+
+
+def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
+    """Transaction UID and references of a request. Raises ActionRefused."""
+    request = exchange.request
+    if (
+        exchange.abstract_syntax != STORAGE_COMMITMENT
+        or request.number("ActionTypeID") != _REQUEST_COMMITMENT
+    ):
+        raise NoSuchAction(f"action {request.number('ActionTypeID')} of {exchange.abstract_syntax}")
+    if request.text("RequestedSOPInstanceUID") != PUSH_INSTANCE:
+        raise NoSuchInstance(f"{request.text('RequestedSOPInstanceUID')} is not {PUSH_INSTANCE}")
+    if request.dataset is not None and len(request.dataset) > _LARGEST:
+        raise InvalidArgument(f"more than {_LARGEST} bytes of references; ask in several transactions")
+    try:
+        information = read_identifier(request.dataset, exchange.transfer_syntax)
+    except QueryError as error:
+        raise InvalidArgument(str(error)) from error
+    references = tuple(_reference(item) for item in information.get("ReferencedSOPSequence", None) or ())
+    if not references:
+        raise InvalidArgument("Referenced SOP Sequence names no instance")
+    return _uid(information, "TransactionUID"), references
+
+
+def _reference(item: Dataset) -> Reference:
+    return Reference(_uid(item, "ReferencedSOPClassUID"), _uid(item, "ReferencedSOPInstanceUID"))
+
+
+def _uid(dataset: Dataset, keyword: str) -> str:
+    """A UID that has to be there, and can be said again in the report. Raises InvalidArgument."""
+    value = str(dataset.get(keyword, None) or "").strip()
+    if not value or len(value) > _LONGEST_UID or not value.isascii() or "\\" in value:
+        raise InvalidArgument(f"{keyword} {value[:_LONGEST_UID]!r} is no UID")
+    return value
