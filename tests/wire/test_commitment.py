@@ -5,7 +5,12 @@ DCMTK has no SCU for it: none of its tools sends an N-ACTION of this class, or t
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import signal
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
@@ -17,8 +22,23 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
-from .conftest import RunningNode, Starter
-from .peers import CT_IMAGE, EXPLICIT, IMPLICIT, MR_IMAGE, SECONDS, Sent, free_port, image, until
+from scp.index.sql import SqlIndex
+from scp.model import Commitment, Reference
+
+from .conftest import NodeProcess, RunningNode, Starter
+from .peers import (
+    CT_IMAGE,
+    EXPLICIT,
+    IMPLICIT,
+    MR_IMAGE,
+    SECONDS,
+    VERIFICATION,
+    Scu,
+    Sent,
+    free_port,
+    image,
+    until,
+)
 
 PUSH_MODEL, PUSH_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 NO_SUCH_INSTANCE, CONFLICT, NO_SUCH_CLASS, FAILURE, DUPLICATE = 0x0112, 0x0119, 0x0122, 0x0110, 0x0131
@@ -74,7 +94,7 @@ class Modality:
     def __init__(self, aet: str = "CTROOM1", port: int = 0) -> None:
         self.aet, self.port = aet, port
         self.ae = AE(aet)
-        self.ae.acse_timeout = self.ae.dimse_timeout = self.ae.network_timeout = SECONDS
+        self.ae.acse_timeout = self.ae.dimse_timeout = self.ae.network_timeout = 60
         self.reports: list[Report] = []
         self.proposed: list[dict[str, tuple[bool, bool]]] = []  # roles, of associations that came
         self.status = 0x0000
@@ -361,7 +381,7 @@ def test_aborted_meanwhile(node: RunningNode, modality: Modality) -> None:
 
 
 def test_the_report_waits_until_the_association_is_quiet(start: Starter, modality: Modality) -> None:
-    """Objects that come behind the request are served as ever, and committed if they came before its report."""
+    """Objects that come behind the request are served as ever, and committed where they came in time."""
     node = start(commitment={**SOON, "wait_seconds": 1.0})
     objects = [image(seed=n) for n in range(30)]
     association = modality.associate(node, contexts=[MR_IMAGE])
@@ -484,3 +504,126 @@ def test_information_that_is_no_dataset(node: RunningNode) -> None:
             assert (answer.Status, answer.MessageIDBeingRespondedTo) == (0x0115, 7)
     node.answers_echo()
     assert outstanding(node) == []
+
+
+# -- restarts ------------------------------------------------------------------------------------------
+
+
+def peer_of(modality: Modality) -> list[dict[str, Any]]:
+    return [{"aet": modality.aet, "host": "127.0.0.1", "port": modality.port}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_restarted_between_request_and_report(
+    process: Callable[..., NodeProcess], modality: Modality, number: int
+) -> None:
+    modality.port = free_port()
+    slow = {**SOON, "retry_seconds": 0.5}
+    node = process(commitment=slow, peer=peer_of(modality))
+    node.start()
+    sent = image()
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert scu.store(sent).status == 0
+    modality.ask_and_go(node, named(sent), "1.2.3.4")
+    node.kill(number)
+    (kept,) = recorded(node)
+    assert (kept.transaction_uid, kept.references) == ("1.2.3.4", (Reference(MR_IMAGE, sent.instance),))
+    modality.listen()
+    assert not modality.reports
+    node.start()
+    report = modality.report(seconds=60)
+    assert (report.transaction, report.committed) == ("1.2.3.4", named(sent))
+    until(lambda: recorded(node) == [], "the request is done with")
+    assert len(modality.reports) == 1
+
+
+def recorded(node: NodeProcess) -> list[Commitment]:
+    """What is outstanding, whether the node runs or not."""
+    index = SqlIndex.open(node.tables["index"]["url"])
+    try:
+        return index.commitments.all()
+    finally:
+        index.close()
+
+
+def test_killed_while_the_association_is_open(
+    process: Callable[..., NodeProcess], modality: Modality
+) -> None:
+    """Its worker has the claim: that ends with it."""
+    modality.listen()
+    node = process(commitment={"wait_seconds": 60.0, "retry_seconds": 0.5}, peer=peer_of(modality))
+    node.start()
+    association = modality.associate(node)
+    assert modality.ask(association, [(MR_IMAGE, "1.2.3")], "1.2.3.4") == 0
+    assert [bool(one.holder) for one in recorded(node)] == [True]
+    node.kill()
+    node.start()
+    report = modality.report(seconds=60)
+    assert (report.transaction, report.from_aet) == ("1.2.3.4", "ZSCP")
+
+
+def test_a_worker_that_dies_with_a_request(process: Callable[..., NodeProcess], modality: Modality) -> None:
+    """The node goes on without it, and so does what it had begun."""
+    modality.listen()
+    node = process(
+        node={"workers": 1}, commitment={"wait_seconds": 60.0, "retry_seconds": 0.5}, peer=peer_of(modality)
+    )
+    node.start()
+    association = modality.associate(node)
+    assert modality.ask(association, [(MR_IMAGE, "1.2.3")], "1.2.3.4") == 0
+    with Scu(node.address, [(VERIFICATION, [IMPLICIT])]) as scu:
+        assert scu.echo() == 0
+    os.kill(_worker(node), signal.SIGKILL)
+    assert modality.report(seconds=60).transaction == "1.2.3.4"
+
+
+def _worker(node: NodeProcess) -> int:
+    """The process that serves: associations are named after it."""
+    (echo,) = [one for one in node.events() if one["event"] == "c-echo"]
+    return int(echo["association"].partition("-")[0])
+
+
+def test_killed_again_and_again(process: Callable[..., NodeProcess], modality: Modality) -> None:
+    """Each request that was answered with Success has its report, whenever the node was killed."""
+    modality.listen()
+    node = process(commitment={"wait_seconds": 0.05, "retry_seconds": 0.1}, peer=peer_of(modality))
+    rounds = random.Random(1126)
+    taken: set[str] = set()
+    for round_ in range(4):
+        node.start()
+        for number in range(rounds.randrange(1, 12)):
+            modality.ask_and_go(node, [(MR_IMAGE, "1.2.3")], f"1.2.{round_}.{number}")
+            taken.add(f"1.2.{round_}.{number}")
+        node.kill()
+    node.start()
+    until(lambda: {report.transaction for report in modality.reports} >= taken, "all are reported", 60)
+    until(lambda: recorded(node) == [], "nothing is left")
+    assert {report.transaction for report in modality.reports} == taken
+
+
+# -- what an administrator sees ------------------------------------------------------------------------
+
+
+def test_what_is_outstanding_is_listed(process: Callable[..., NodeProcess]) -> None:
+    node = process()
+    at = datetime(2026, 7, 27, 12, 30, tzinfo=UTC)
+    index = SqlIndex.open(node.tables["index"]["url"])
+    for number in (1, 2):
+        references = tuple(Reference(MR_IMAGE, f"1.2.{n}") for n in range(number))
+        index.commitments.add(Commitment(f"1.2.3.{number}", "CTROOM1", references, at, at, "me"[number:]))
+    index.close()
+    listed = json.loads(node.run("ls", "--commitments", "--json").stdout)
+    first = {
+        "transaction_uid": "1.2.3.1",
+        "calling_aet": "CTROOM1",
+        "instances": 1,
+        "attempts": 0,
+        "fault": "",
+    }
+    assert listed[0] == {**first, "received_at": at.isoformat(), "next_attempt": None}
+    assert (listed[1]["instances"], listed[1]["next_attempt"]) == (2, at.isoformat())
+    table = node.run("ls", "--commitments").stdout
+    assert "under way" in table
+    assert "2026-07-27 12:30:00 UTC" in table
+    assert json.loads(node.run("stats", "--json").stdout)["commitments"] == 2
+    assert "2 results of storage commitment are yet to be reported" in node.run("stats").stdout
