@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -194,7 +195,7 @@ def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
     for one in outstanding:
         following = "under way" if one.holder else _moment(one.due)
         figures = (str(len(one.references)), _moment(one.received_at), str(one.attempts), following)
-        table.add_row(one.calling_aet, *figures, one.fault, one.transaction_uid)
+        table.add_row(escape(one.calling_aet), *figures, escape(one.fault), escape(one.transaction_uid))
     _console().print(table)
 
 

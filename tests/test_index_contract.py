@@ -698,7 +698,7 @@ class TestCommitments:
         assert index.commitments.all()[0].references == references
         assert index.commitments.claim("me", NOON, LATER, 1)[0].references == references
 
-    def test_two_processes_never_claim_the_same(self, opener, index):
+    def test_several_never_claim_the_same(self, opener, index):
         outstanding = index.commitments
         wanted = [f"1.{n}" for n in range(40)]
         for transaction in wanted:

@@ -23,8 +23,8 @@ from scp.model import Commitment, Reference
 from scp.telemetry import RequestEvent
 
 _REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
-# A quarter of a million references.
-_LARGEST = 32 << 20
+# Some 90,000 references, which take 16 s to read.
+_LARGEST = 8 << 20
 _LONGEST_UID = 64
 
 

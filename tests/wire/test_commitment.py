@@ -610,7 +610,10 @@ def test_what_is_outstanding_is_listed(process: Callable[..., NodeProcess]) -> N
     index = SqlIndex.open(node.tables["index"]["url"])
     for number in (1, 2):
         references = tuple(Reference(MR_IMAGE, f"1.2.{n}") for n in range(number))
-        index.commitments.add(Commitment(f"1.2.3.{number}", "CTROOM1", references, at, at, "me"[number:]))
+        index.commitments.add(
+            Commitment(f"1.2.3.{number}", "CTROOM1", references, at, at, f"holder {number}")
+        )
+    index.commitments.postpone(index.commitments.all()[1], at, "no [[peer]] is CTROOM1")
     index.close()
     listed = json.loads(node.run("ls", "--commitments", "--json").stdout)
     first = {
@@ -621,9 +624,11 @@ def test_what_is_outstanding_is_listed(process: Callable[..., NodeProcess]) -> N
         "fault": "",
     }
     assert listed[0] == {**first, "received_at": at.isoformat(), "next_attempt": None}
-    assert (listed[1]["instances"], listed[1]["next_attempt"]) == (2, at.isoformat())
+    assert (listed[1]["instances"], listed[1]["attempts"]) == (2, 1)
+    assert (listed[1]["next_attempt"], listed[1]["fault"]) == (at.isoformat(), "no [[peer]] is CTROOM1")
     table = node.run("ls", "--commitments").stdout
     assert "under way" in table
+    assert "no [[peer]] is CTROOM1" in table
     assert "2026-07-27 12:30:00 UTC" in table
     assert json.loads(node.run("stats", "--json").stdout)["commitments"] == 2
     assert "2 results of storage commitment are yet to be reported" in node.run("stats").stdout
