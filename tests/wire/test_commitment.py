@@ -151,7 +151,7 @@ class Modality:
     def close(self) -> None:
         for association in self.associations:
             if association.is_established:
-                association.release()
+                association.abort()  # its reactor may be about to answer: that does not go with a release
         if self._server is not None:
             self._server.shutdown()
 
