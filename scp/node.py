@@ -64,6 +64,12 @@ def take_up(archive: Archive) -> None:
         )
 
 
+def _reloaded(before: Settings, after: Settings) -> Settings:
+    """What is taken over while running: all but where the node listens, and where it keeps things."""
+    kept = {"node": before.node, "storage": before.storage, "index": before.index}
+    return after.model_copy(update=kept)
+
+
 def _encoder(archive: Archive, bell: Doorbell, settings: Settings) -> Encoder:
     return Encoder(archive, bell, eager=settings.storage.backlog // _EAGER)
 
@@ -125,8 +131,7 @@ class Node:
 
     def reload(self, settings: Settings) -> None:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
-        kept = {"node": self.settings.node, "storage": self.settings.storage, "index": self.settings.index}
-        self.settings = settings.model_copy(update=kept)
+        self.settings = _reloaded(self.settings, settings)
         self.archive.policy = tuple(self.settings.policy)
         if self._seats is not None:
             self._seats.limit = settings.limits.associations
@@ -238,7 +243,7 @@ class _Encoder:
     def reload(self) -> None:
         settings = self._reread()
         if settings is not None:
-            self._settings = settings
+            self._settings = _reloaded(self._settings, settings)
             self._archive.policy = tuple(settings.policy)
             self._reporting.reporter.hasten()
 

@@ -15,9 +15,9 @@ from scp.dimse.contexts import STORAGE_COMMITMENT
 from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import read_identifier
 from scp.dimse.reporting import Reports
-from scp.dimse.status import RESOURCE_LIMITATION, SUCCESS, comment_of
+from scp.dimse.status import SUCCESS
 from scp.dimse.verdict import PUSH_INSTANCE
-from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, OutOfResources, QueryError
+from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
 from scp.index.index import Commitments
 from scp.model import Commitment, Reference
 from scp.telemetry import RequestEvent
@@ -31,20 +31,14 @@ _LONGEST_UID = 64
 def serve(exchange: Exchange, event: RequestEvent, outstanding: Commitments, reports: Reports) -> None:
     """Take a request; what comes of it is reported later.
 
-    Raises ActionRefused where it cannot be processed.
+    Raises ActionRefused where it cannot be processed, OutOfResources where it cannot be recorded.
     """
     transaction, references = requested(exchange)
     event.add(transaction=transaction, instances=len(references))
     now, holder = datetime.now(UTC), new_holder() if reports.has_room() else ""
     wanted = Commitment(transaction, exchange.calling_aet, references, now, now + LEASE, holder)
-    try:
-        recorded = outstanding.add(wanted)
-        reports.sync()
-    except OutOfResources as error:
-        event.fail(error)
-        event.add(status=RESOURCE_LIMITATION)
-        exchange.respond(RESOURCE_LIMITATION, comment=comment_of(str(error)))
-        return
+    recorded = outstanding.add(wanted)
+    reports.sync()
     exchange.respond(SUCCESS)
     event.add(status=SUCCESS)
     if recorded is None:

@@ -11,7 +11,7 @@ from pynetdicom.presentation import PresentationContext
 from scp import telemetry
 from scp.dimse import messages
 from scp.dimse.messages import Message, Value
-from scp.dimse.status import comment_of, status_of
+from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 
 if TYPE_CHECKING:
     from scp.dimse.association import ServedAssociation
@@ -114,6 +114,8 @@ class Exchange:
     def fail(self, error: Exception) -> int:
         """Answer with the status of an error; returns it. Raises Ended."""
         status = status_of(error)
+        if self.request.number("CommandField") & messages.N_SERVICE:
+            status = OF_N_SERVICES.get(status, status)
         self.respond(status, comment=comment_of(str(error) or type(error).__name__))
         return status
 

@@ -21,6 +21,7 @@ C_ECHO_RQ, C_ECHO_RSP = 0x0030, 0x8030
 N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
 N_ACTION_RQ, N_ACTION_RSP = 0x0130, 0x8130
 C_CANCEL_RQ = 0x0FFF
+N_SERVICE = 0x0100  # the bit that an N-service has, and C-STORE to C-ECHO have not
 RESPONSE = 0x8000  # the bit of Command Field that makes a response
 NO_DATASET = 0x0101
 

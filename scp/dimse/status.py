@@ -21,7 +21,8 @@ CANCELLED = 0xFE00
 WARNING_SUBOPERATIONS = 0xB000  # complete, one or more failures
 UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
 SOP_CLASS_NOT_SUPPORTED = 0x0122
-RESOURCE_LIMITATION = 0x0213  # what OutOfResources is to the N-services
+PROCESSING_FAILURE = 0x0110
+RESOURCE_LIMITATION = 0x0213
 UNABLE_TO_PROCESS = 0xC000
 
 TABLE: tuple[tuple[type[Exception], int], ...] = (
@@ -36,6 +37,8 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (NoSuchAction, 0x0123),
     (Exception, UNABLE_TO_PROCESS),
 )
+# The N-services have general statuses only (PS3.7 10.1.4.1.10), and other names for these.
+OF_N_SERVICES = {0xA700: RESOURCE_LIMITATION, UNABLE_TO_PROCESS: PROCESSING_FAILURE}
 # Those that no error stands for, in words.
 MEANINGS: tuple[tuple[int, str], ...] = (
     (SUCCESS, "Done."),
@@ -44,6 +47,8 @@ MEANINGS: tuple[tuple[int, str], ...] = (
     (CANCELLED, "Ended by C-CANCEL."),
     (WARNING_SUBOPERATIONS, "Sub-operations are complete, and some failed or warned."),
     (UNABLE_SUBOPERATIONS, "No sub-operation succeeded."),
+    (PROCESSING_FAILURE, "What is 0xC000 elsewhere, as answer to an N-ACTION."),
+    (RESOURCE_LIMITATION, "What is 0xA700 elsewhere, as answer to an N-ACTION."),
 )
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64

@@ -1,6 +1,7 @@
 """Storage commitment with pynetdicom as SCU: what is promised, and that it is said whatever happens.
 
-DCMTK has no SCU for it: none of its tools sends an N-ACTION of this class, or takes its N-EVENT-REPORT.
+DCMTK has no SCU for it: none of its tools sends an N-ACTION of this class, or takes its N-EVENT-REPORT. Orthanc,
+which is built on DCMTK, is asked in test_orthanc.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
+from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
 from scp.model import Commitment, Reference
 
@@ -489,6 +491,21 @@ def test_malformed_requests(
     assert answer.get("ErrorComment")
     assert outstanding(node) == []
     assert modality.ask(association, [(MR_IMAGE, "1.2.3")]) == 0  # the association goes on
+
+
+def test_a_request_that_cannot_be_recorded(
+    node: RunningNode, modality: Modality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No Success, and no claim to it."""
+
+    def full(_: Commitment) -> None:
+        raise OutOfResources("the index does not answer: database or disk is full")
+
+    association = modality.associate(node)
+    with monkeypatch.context() as patch:
+        patch.setattr(node.archive.index.commitments, "add", full)
+        assert modality.ask(association, [(MR_IMAGE, "1.2.3")]) == 0x0213
+    assert modality.ask(association, [(MR_IMAGE, "1.2.3")]) == 0
 
 
 def test_information_that_is_no_dataset(node: RunningNode) -> None:
