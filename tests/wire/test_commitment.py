@@ -1,7 +1,7 @@
 """Storage commitment with pynetdicom as SCU: what is promised, and that it is said whatever happens.
 
-DCMTK has no SCU for it: none of its tools sends an N-ACTION of this class, or takes its N-EVENT-REPORT. Orthanc,
-which is built on DCMTK, is asked in test_orthanc.py.
+DCMTK has no SCU for it: none of its tools sends an N-ACTION of this class, or takes its N-EVENT-REPORT.
+Orthanc, which is built on DCMTK, is asked in test_orthanc.py.
 """
 
 from __future__ import annotations
