@@ -6,9 +6,11 @@ A request is recorded, durably, before it is answered with Success. Its result f
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from scp.dimse.claims import LEASE, new_holder
 from scp.dimse.contexts import STORAGE_COMMITMENT
@@ -25,7 +27,8 @@ from scp.telemetry import RequestEvent
 _REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
 # Some 90,000 references, which take 16 s to read.
 _LARGEST = 8 << 20
-_LONGEST_UID = 64
+# Odd objects have letters in theirs; whatever is held under its UID can be asked for.
+_UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 def serve(exchange: Exchange, event: RequestEvent, outstanding: Commitments, reports: Reports) -> None:
@@ -65,7 +68,8 @@ def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
         information = read_identifier(request.dataset, exchange.transfer_syntax)
     except QueryError as error:
         raise InvalidArgument(str(error)) from error
-    references = tuple(_reference(item) for item in information.get("ReferencedSOPSequence", None) or ())
+    named = information.get("ReferencedSOPSequence", None)
+    references = tuple(map(_reference, named)) if isinstance(named, Sequence) else ()
     if not references:
         raise InvalidArgument("Referenced SOP Sequence names no instance")
     return _uid(information, "TransactionUID"), references
@@ -78,6 +82,6 @@ def _reference(item: Dataset) -> Reference:
 def _uid(dataset: Dataset, keyword: str) -> str:
     """A UID that has to be there, and can be said again in the report. Raises InvalidArgument."""
     value = str(dataset.get(keyword, None) or "").strip()
-    if not value or len(value) > _LONGEST_UID or not value.isascii() or "\\" in value:
-        raise InvalidArgument(f"{keyword} {value[:_LONGEST_UID]!r} is no UID")
+    if not _UID.fullmatch(value):
+        raise InvalidArgument(f"{keyword} {value[:80]!r} is no UID")
     return value

@@ -463,6 +463,13 @@ def _without(keyword: str) -> Dataset:
     return asked
 
 
+def _otherwise(keyword: str, vr: str, value: object) -> Dataset:
+    asked = request([(MR_IMAGE, "1.2.3")])
+    delattr(asked, keyword)
+    asked.add_new(keyword, vr, value)
+    return asked
+
+
 def _item_without(keyword: str) -> Dataset:
     asked = request([(MR_IMAGE, "1.2.3"), (MR_IMAGE, "1.2.4")])
     delattr(asked.ReferencedSOPSequence[1], keyword)
@@ -479,6 +486,10 @@ def _item_without(keyword: str) -> Dataset:
         (request([]), 1, PUSH_INSTANCE, 0x0115),
         (_item_without("ReferencedSOPInstanceUID"), 1, PUSH_INSTANCE, 0x0115),
         (_item_without("ReferencedSOPClassUID"), 1, PUSH_INSTANCE, 0x0115),
+        (_otherwise("ReferencedSOPSequence", "LO", "1.2.3"), 1, PUSH_INSTANCE, 0x0115),
+        (_otherwise("TransactionUID", "SQ", [Dataset()]), 1, PUSH_INSTANCE, 0x0115),
+        (_otherwise("TransactionUID", "UI", ["1.2", "1.3"]), 1, PUSH_INSTANCE, 0x0115),
+        (_otherwise("TransactionUID", "LO", "1" * 65), 1, PUSH_INSTANCE, 0x0115),
         (None, 1, PUSH_INSTANCE, 0x0115),
     ],
 )
