@@ -318,17 +318,11 @@ def warnings(settings: Settings) -> list[str]:
     return lines
 
 
-_UNUSED_FORMS = ("jpeg-lossless", "jpegxl-recompression")
-
-
 def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
     for number, stage in enumerate(rule.stages):
         place = f"stages[{number}]"
         if number > 0 and stage is not rule.behind:
             yield f"{place}: later stages are not in use in this version"
-        for form in stage.forms:
-            if form in _UNUSED_FORMS:
-                yield f"{place}.form: {form} is not in use in this version"
         if stage.dictionary:
             yield f"{place}.dictionary: not in use in this version"
         if stage.store is not None:

@@ -22,11 +22,13 @@ FORMS = (
     "native",
     "deflate",
     "zstd",
+    "deflated-frames",
     "rle",
     "jpeg-lossless",
     "jpegls",
     "jpeg2000",
     "htj2k",
+    "htj2k-rpcl",
     "jpegxl",
     "jpegxl-recompression",
 )

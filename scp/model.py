@@ -67,6 +67,19 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class JpegLayout:
+    """How JPEG codestreams lay in their fragments before they were recompressed.
+
+    ``transfer_syntax`` is the received one, ``table`` the content of the Basic Offset Table (None: as the
+    standard asks, filled), ``sizes`` those of each frame's fragments (empty: one fragment a frame).
+    """
+
+    transfer_syntax: str
+    table: bytes | None = None
+    sizes: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Restoration:
     """What a stored dataset lacks to become the received one again, byte for byte.
 
@@ -82,6 +95,7 @@ class Restoration:
     vr: str
     planar: int
     tail: bytes
+    jpeg: JpegLayout | None = None  # of a dataset whose JPEG codestreams were recompressed
 
 
 @dataclass(frozen=True, slots=True)

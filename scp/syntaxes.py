@@ -43,12 +43,17 @@ ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 RLE = "1.2.840.10008.1.2.5"
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.57"
 JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
 JPEGLS = "1.2.840.10008.1.2.4.80"
 JPEG2000 = "1.2.840.10008.1.2.4.90"
 JPEGXL = "1.2.840.10008.1.2.4.110"
+JPEGXL_RECOMPRESSION = "1.2.840.10008.1.2.4.111"
 HTJ2K = "1.2.840.10008.1.2.4.201"
 HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 
 _JPEG = "1.2.840.10008.1.2.4."
 _NATIVE, _LOSSLESS, _EITHER = Content.NATIVE, Content.LOSSLESS, Content.EITHER
@@ -66,18 +71,18 @@ TABLE: tuple[TransferSyntax, ...] = (
     TransferSyntax(JPEGLS, "JPEGLSLossless", _LOSSLESS),
     TransferSyntax(JPEG2000, "JPEG2000Lossless", _LOSSLESS),
     TransferSyntax(JPEG_LOSSLESS_SV1, "JPEGLosslessSV1", _LOSSLESS),
-    TransferSyntax(_JPEG + "57", "JPEGLossless", _LOSSLESS),
+    TransferSyntax(JPEG_LOSSLESS, "JPEGLossless", _LOSSLESS),
     TransferSyntax(_JPEG + "92", "JPEG2000MCLossless", _LOSSLESS),
     TransferSyntax(RLE, "RLELossless", _LOSSLESS),
-    TransferSyntax("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", _LOSSLESS),
+    TransferSyntax(DEFLATED_FRAMES, "DeflatedImageFrameCompression", _LOSSLESS),
     TransferSyntax(_JPEG + "203", "HTJ2K", _EITHER),
     TransferSyntax(_JPEG + "112", "JPEGXL", _EITHER),
-    TransferSyntax(_JPEG + "111", "JPEGXLJPEGRecompression", _EITHER),
+    TransferSyntax(JPEGXL_RECOMPRESSION, "JPEGXLJPEGRecompression", _EITHER),
     TransferSyntax(_JPEG + "91", "JPEG2000", _EITHER),
     TransferSyntax(_JPEG + "93", "JPEG2000MC", _EITHER),
     TransferSyntax(_JPEG + "81", "JPEGLSNearLossless", _EITHER),
-    TransferSyntax(_JPEG + "51", "JPEGExtended12Bit", _EITHER),
-    TransferSyntax(_JPEG + "50", "JPEGBaseline8Bit", _EITHER),
+    TransferSyntax(JPEG_EXTENDED, "JPEGExtended12Bit", _EITHER),
+    TransferSyntax(JPEG_BASELINE, "JPEGBaseline8Bit", _EITHER),
     TransferSyntax(_JPEG + "100", "MPEG2MPML", _VIDEO),
     TransferSyntax(_JPEG + "100.1", "MPEG2MPMLF", _VIDEO),
     TransferSyntax(_JPEG + "101", "MPEG2MPHL", _VIDEO),

@@ -138,7 +138,7 @@ def samples_of(shape: Shape) -> np.ndarray:
     if shape.rubbish and shape.bits_stored < shape.bits_allocated:
         values ^= random.integers(0, 1 << 32, size, dtype="u8") << np.uint64(shape.bits_stored)
     mask = np.uint64((1 << shape.bits_allocated) - 1)
-    return (values & mask).astype(f"<u{shape.bits_allocated // 8}")
+    return (values & mask).astype(f"<u{max(shape.bits_allocated // 8, 1)}")
 
 
 def phantom(shape: Shape, transfer_syntax: str = EXPLICIT) -> Received:
@@ -148,12 +148,14 @@ def phantom(shape: Shape, transfer_syntax: str = EXPLICIT) -> Received:
     if shape.samples > 1 and shape.planar:
         values = np.moveaxis(values, -1, 1)
     order = ">" if not syntax.little_endian else "<"
+    if shape.bits_allocated == 1:  # eight of them a byte, on and on from frame to frame (PS3.5 D.2)
+        values = np.packbits(values.reshape(-1), bitorder="little")
     pixels = values.astype(values.dtype.newbyteorder(order)).tobytes() + shape.tail
     pixels += b"\0" * (shape.padded and len(pixels) % 2)
     instance = f"1.2.826.0.1.{shape.seed}.{shape.rows}.{shape.columns}"
     dataset = described(shape, instance)
     # A word is 16 bits to OW, whatever is in it: 8-bit samples would change places in big endian.
-    vr = b"OB" if shape.bits_allocated == 8 else b"OW"
+    vr = b"OB" if shape.bits_allocated <= 8 else b"OW"
     stream = written(dataset, syntax.explicit_vr, syntax.little_endian)
     stream += element_header(0x7FE00010, vr, len(pixels), encoding_of(syntax)) + pixels
     if shape.group_lengths:

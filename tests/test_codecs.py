@@ -17,6 +17,7 @@ from pydicom.uid import UID
 
 from scp.encoding.codecs import jpeg2000
 from scp.encoding.codecs.codec import Codec, fitted
+from scp.encoding.codecs.markers import jpeg_precision
 from scp.encoding.codecs.table import CODECS, codec_named, decoder_of, encoder_of
 from scp.encoding.dataset import split
 from scp.encoding.decoding import native
@@ -25,7 +26,7 @@ from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10
 from scp.objects.part10 import Part10
-from scp.syntaxes import BY_UID, EXPLICIT, JPEGLS, RLE, Content, lookup
+from scp.syntaxes import BY_UID, EXPLICIT, JPEG_LOSSLESS_SV1, JPEGLS, RLE, Content, lookup
 
 ENCODERS = [codec for codec in CODECS if codec.writes]
 BY_NAME = pytest.mark.parametrize("codec", ENCODERS, ids=lambda codec: codec.name)
@@ -33,7 +34,7 @@ BY_NAME = pytest.mark.parametrize("codec", ENCODERS, ids=lambda codec: codec.nam
 
 @st.composite
 def formats(draw) -> PixelFormat:
-    allocated = draw(st.sampled_from((8, 16, 32)))
+    allocated = draw(st.sampled_from((1, 8, 16, 32, 64)))
     stored = draw(st.integers(1, allocated))
     samples = draw(st.sampled_from((1, 1, 1, 2, 3, 3, 4)))
     colour = (
@@ -54,25 +55,22 @@ def formats(draw) -> PixelFormat:
 
 
 def frame_of(form: PixelFormat, content: str, seed: int = 0) -> Frame:
-    low, high = (
-        (-(1 << form.bits_stored - 1), (1 << form.bits_stored - 1) - 1)
-        if form.signed
-        else (0, (1 << form.bits_stored) - 1)
-    )
+    low = -(1 << form.bits_stored - 1) if form.signed and form.bits_allocated > 1 else 0
+    most = (1 << form.bits_stored) - 1  # above ``low``
     count = int(np.prod(form.shape))
     random = np.random.default_rng(seed)
     match content:
         case "random":
-            values = random.integers(low, high, count, endpoint=True, dtype="i8")
+            values = random.integers(0, most, count, endpoint=True, dtype="u8")
         case "smooth":
-            values = np.linspace(low, high, count).astype("i8")
+            values = np.array([most * each // max(count - 1, 1) for each in range(count)], "u8")
         case "low":
-            values = np.full(count, low, "i8")
+            values = np.full(count, 0, "u8")
         case "high":
-            values = np.full(count, high, "i8")
+            values = np.full(count, most, "u8")
         case _:  # both extremes side by side: what predictors overflow on
-            values = np.where(np.arange(count) % 2, high, low)
-    return values.astype(form.dtype).reshape(form.shape)
+            values = np.where(np.arange(count) % 2, np.uint64(most), np.uint64(0))
+    return (values + np.uint64(low % (1 << 64))).astype(form.dtype).reshape(form.shape)
 
 
 @BY_NAME
@@ -144,6 +142,40 @@ def test_damaged_codestreams_cannot_be_decoded(codec: Codec, garbage: bytes, at:
     assert len(plain.pixel.value) == 8 * 9 * 2
 
 
+@BY_NAME
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_noise_comes_back_although_it_grows(codec: Codec, bits: int, samples: int) -> None:
+    """JPEG-LS failed on it: a buffer too small. Small images do not show it."""
+    photometric = "RGB" if samples == 3 else "MONOCHROME2"
+    form = PixelFormat(300, 400, samples, bits, bits, bits - 1, False, photometric, 0, 1)
+    frame = frame_of(form, "random")
+    assert np.array_equal(codec.decode(codec.encode(frame, form, 0), form), frame)
+
+
+@pytest.mark.parametrize("name", ["htj2k", "htj2k-rpcl", "jpeg2000", "jpegls", "rle", "deflated-frames"])
+def test_four_samples_a_pixel(name: str) -> None:
+    form = PixelFormat(30, 40, 4, 8, 8, 7, False, "ARGB", 0, 1)
+    frame, codec = frame_of(form, "random"), codec_named(name)
+    assert codec.refuses(form) == ""
+    assert np.array_equal(codec.decode(codec.encode(frame, form, 0), form), frame)
+
+
+@pytest.mark.parametrize(
+    ("stored", "signed", "taken"), [(23, False, True), (23, True, True), (24, True, False)]
+)
+@pytest.mark.parametrize("content", ["random", "smooth", "low", "high", "both"])
+def test_jpeg_2000_of_32_bits_as_far_as_it_is_exact(
+    stored: int, signed: bool, taken: bool, content: str
+) -> None:
+    codec = codec_named("jpeg2000")
+    form = PixelFormat(130, 131, 1, 32, stored, stored - 1, signed, "MONOCHROME2", 0, 1)
+    assert (codec.refuses(form) == "") is taken
+    if taken:
+        frame = frame_of(form, content)
+        assert np.array_equal(codec.decode(codec.encode(frame, form, 0), form), frame)
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 def test_another_shape_than_described_cannot_be_decoded(codec: Codec) -> None:
     if not codec.writes:
@@ -163,6 +195,7 @@ def test_every_row_of_the_table_is_found() -> None:
         assert decoder_of(codec.writes) is codec
         assert BY_UID[codec.writes].content is Content.LOSSLESS
     assert codec_named("jpeg") is None
+    assert codec_named("jpegxl-recompression") is None
     read = [uid for codec in CODECS for uid in codec.reads]
     assert len(set(read)) == len(read)
     assert set(read) <= set(BY_UID)
@@ -188,7 +221,7 @@ def part10_file(path: Path, dataset: bytes, syntax: str) -> Path:
 
 def dcmtk_decodes(tool: str, source: Path, target: Path) -> bytes:
     """The native pixel data that one of DCMTK's decoders makes of a file, in explicit VR little endian."""
-    options = {"dcmdjpeg": ["+cn"], "dcmdjpls": [], "dcmdrle": []}[tool]
+    options = {"dcmdjpeg": ["+cn"], "dcmdjpls": [], "dcmdrle": []}[tool]  # +cn: colour as it is
     subprocess.run([tool, *options, "+te", str(source), str(target)], check=True, capture_output=True)
     parts = split(part10.unpack(target.read_bytes()).dataset, lookup(EXPLICIT))
     return bytes(parts.pixel.value)
@@ -214,6 +247,66 @@ def test_dcmtk_decodes_what_is_encoded_here(shape: Shape, tool: str, syntax: str
     planar_0 = samples_of(shape).tobytes()
     planar_1 = np.moveaxis(samples_of(shape), -1, 1).tobytes()
     assert theirs in (planar_0, planar_1)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *(Shape(bits_allocated=8, bits_stored=stored) for stored in (1, 2, 7, 8)),
+        *(Shape(bits_stored=stored) for stored in (1, 8, 9, 10, 12, 13, 16)),
+        *(Shape(bits_allocated=8, bits_stored=stored, signed=True) for stored in (1, 5, 8)),
+        *(Shape(bits_stored=stored, signed=True, frames=2) for stored in (1, 8, 10, 12, 16)),
+        Shape(rows=1, columns=9),
+        Shape(rows=9, columns=1),
+        Shape(rows=7, columns=9, bits_stored=10, samples=3, photometric="RGB"),
+        Shape(rows=7, columns=9, bits_stored=16, samples=3, photometric="RGB", planar=1, frames=2),
+        Shape(rows=7, columns=9, bits_allocated=8, bits_stored=8, samples=3, photometric="RGB", frames=2),
+        Shape(rows=7, columns=9, bits_allocated=8, bits_stored=8, samples=3, photometric="YBR_FULL"),
+    ],
+    ids=str,
+)
+def test_dcmtk_decodes_lossless_jpeg_to_the_same_words(shape: Shape, tmp_path: Path) -> None:
+    """Signed samples and small ones above all, of which decoders without a sign might keep too little."""
+    stored = transcoded(phantom(shape).dataset, EXPLICIT, JPEG_LOSSLESS_SV1, None)
+    file = part10_file(tmp_path / "stored", stored, JPEG_LOSSLESS_SV1)
+    theirs = dcmtk_decodes("dcmdjpeg", file, tmp_path / "native")
+    frames = samples_of(shape)
+    assert theirs[: frames.nbytes] in (frames.tobytes(), np.moveaxis(frames, -1, 1).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("allocated", "stored", "signed", "samples", "precision"),
+    [
+        (16, 12, False, 1, 12),
+        (16, 10, False, 1, 10),
+        (16, 16, False, 1, 16),
+        (8, 8, False, 1, 8),
+        (8, 8, False, 3, 8),
+        (16, 12, True, 1, 16),  # two's complement of Bits Allocated
+        (16, 8, False, 1, 16),  # of 8, decoders would make bytes
+        (8, 1, False, 1, 8),  # there is no precision of 1 (T.81 table B.2)
+    ],
+)
+def test_lossless_jpeg_is_process_14_selection_value_1(
+    allocated: int, stored: int, signed: bool, samples: int, precision: int
+) -> None:
+    """PS3.5 10.2 and A.4.1; the library's other encoder writes predictor 6, and nobody would notice."""
+    photometric = "RGB" if samples == 3 else "MONOCHROME2"
+    form = PixelFormat(20, 21, samples, allocated, stored, stored - 1, signed, photometric, 0, 1)
+    codestream = codec_named("jpeg-lossless").encode(frame_of(form, "random"), form, 0)
+    segments, at = {}, 2
+    while 0xDA not in segments:
+        length = int.from_bytes(codestream[at + 2 : at + 4], "big")
+        segments[codestream[at + 1]] = codestream[at + 4 : at + 2 + length]
+        at += 2 + length
+    assert segments[0xC3][0] == precision == jpeg_precision(codestream)  # SOF3
+    assert [marker for marker in segments if 0xC0 <= marker <= 0xCF] == [0xC3, 0xC4]
+    sampling = segments[0xC3][7::3]
+    assert sampling == b"\x11" * samples  # nothing is subsampled
+    scan = segments[0xDA]
+    assert scan[0] == samples  # all components in one scan
+    predictor, end, transform = scan[1 + 2 * samples :]
+    assert (predictor, end, transform) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from objects import (
     phantom,
     received,
     restored,
+    samples_of,
     transcoded,
 )
 
@@ -35,6 +38,7 @@ from scp.encoding.decoding import native
 from scp.encoding.elements import CANONICAL, walk
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.facts import survey
+from scp.encoding.fragments import frames_within
 from scp.encoding.transcode import ways_out
 from scp.errors import CannotDecode, CannotEncode, NotReproduced
 from scp.model import Received, Wishes
@@ -42,10 +46,14 @@ from scp.objects import part10
 from scp.syntaxes import (
     BIG_ENDIAN,
     DEFLATED,
+    DEFLATED_FRAMES,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT,
     HTJ2K,
+    HTJ2K_RPCL,
     IMPLICIT,
+    JPEG2000,
+    JPEG_LOSSLESS_SV1,
     JPEGLS,
     JPEGXL,
     RLE,
@@ -58,7 +66,7 @@ IMAGE_FORMS = tuple(codec.name for codec in CODECS if codec.writes)
 
 @st.composite
 def shapes(draw) -> Shape:
-    allocated = draw(st.sampled_from((8, 8, 16, 16, 16, 32)))
+    allocated = draw(st.sampled_from((1, 8, 8, 16, 16, 16, 32)))
     stored = draw(st.one_of(st.just(allocated), st.integers(1, allocated)))
     samples = draw(st.sampled_from((1, 1, 3)))
     colour = ("RGB", "YBR_FULL") if samples == 3 else ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
@@ -86,6 +94,7 @@ def shapes(draw) -> Shape:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(shape=shapes(), syntax=st.sampled_from(NATIVE))
 @example(shape=Shape(rubbish=True), syntax=EXPLICIT)
+@example(shape=Shape(rows=7, columns=9, bits_allocated=1, bits_stored=1, frames=5), syntax=IMPLICIT)
 @example(shape=Shape(rows=3, columns=3, bits_allocated=8, bits_stored=8, padded=False), syntax=IMPLICIT)
 @example(
     shape=Shape(samples=3, planar=1, bits_allocated=8, bits_stored=8, photometric="RGB"), syntax=BIG_ENDIAN
@@ -95,6 +104,86 @@ def test_native_objects_come_back_to_the_byte(form: str, shape: Shape, syntax: s
     found = kept(object_, Stage(forms=(form,)))
     assert_restored(object_, found.data)
     assert part10.unpack(found.data).provenance.form == found.encoded.form
+
+
+BINARY = Shape(rows=7, columns=9, bits_allocated=1, bits_stored=1)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(bits_allocated=1, bits_stored=1),
+        BINARY,
+        replace(BINARY, frames=5),
+        replace(BINARY, frames=8),
+        replace(BINARY, frames=3, samples=3, planar=1, photometric="RGB"),
+        Shape(bits_allocated=32, bits_stored=32, frames=2),
+        Shape(bits_allocated=64, bits_stored=52, signed=True, frames=2),
+        Shape(bits_stored=12, rubbish=True, frames=2),
+        Shape(bits_stored=12, high_bit=15, rubbish=True),
+        Shape(bits_allocated=8, bits_stored=8, samples=4, photometric="ARGB"),
+        Shape(bits_allocated=8, bits_stored=8, samples=3, planar=1, photometric="RGB", frames=2),
+    ],
+    ids=str,
+)
+def test_deflated_frames_take_whatever_pixel_data_holds(shape: Shape) -> None:
+    for syntax in NATIVE:
+        object_ = phantom(shape, syntax)
+        encoded = forms.encoded("deflated-frames", object_, parts_of(object_))
+        assert encoded.transfer_syntax == DEFLATED_FRAMES
+        assert_restored(object_, kept(object_, Stage(forms=("deflated-frames",))).data)
+
+
+def test_frames_of_single_bits_are_deflated_each_from_a_byte_of_its_own() -> None:
+    """PS3.5 8.2.16 and A.4.13: raw RFC 1951, one fragment a frame, one zero byte behind an odd one."""
+    shape = replace(BINARY, frames=3)
+    object_ = phantom(shape)
+    stream = transcoded(object_.dataset, EXPLICIT, DEFLATED_FRAMES, None)
+    value = split(stream, lookup(DEFLATED_FRAMES)).pixel.value
+    frames = [bytes(fragment) for (fragment,) in frames_within(value, 3)]
+    assert all(len(frame) % 2 == 0 for frame in frames)
+    for frame, expected in zip(frames, samples_of(shape), strict=True):
+        inflater = zlib.decompressobj(-15)
+        assert inflater.decompress(frame) == np.packbits(expected.reshape(-1), bitorder="little").tobytes()
+        assert inflater.eof
+        assert inflater.unused_data in (b"", b"\0")
+    assert transcoded(stream, DEFLATED_FRAMES, EXPLICIT, None) == object_.dataset
+
+
+@pytest.mark.parametrize("form", ["rle", "deflated-frames"])
+def test_overlays_in_unused_bits_are_no_reason_to_refuse(form: str) -> None:
+    """Codecs of bytes keep them; those of Bits Stored would lose them, and refuse."""
+    object_ = phantom(Shape(rubbish=True, noise=0.01))
+    assert forms.encoded(form, object_, parts_of(object_)).form == form
+    assert_restored(object_, kept(object_, Stage(forms=(form,))).data)
+    with pytest.raises(CannotEncode, match="above Bits Stored"):
+        forms.encoded("jpegls", object_, parts_of(object_))
+
+
+RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(signed=True),
+        Shape(bits_stored=16, frames=2),
+        Shape(rubbish=True),
+        Shape(rows=7, columns=9, bits_allocated=8, bits_stored=8, samples=3, planar=1, photometric="RGB"),
+        replace(BINARY, frames=5),
+        replace(BINARY, frames=2, samples=3, planar=1, photometric="RGB"),
+        Shape(bits_allocated=64, bits_stored=60, frames=2),
+    ],
+    ids=str,
+)
+def test_the_reader_without_zscp_restores_it(form: str, shape: Shape) -> None:
+    """docs/examples/restore.py, which docs/format.md promises to be enough."""
+    for syntax in NATIVE[:3]:
+        object_ = phantom(shape, syntax)
+        dataset, memory = RESTORE(bytes(kept(object_, Stage(forms=(form,))).data))
+        assert dataset == object_.dataset
+        assert memory["sha256"] == object_.sha256
 
 
 @pytest.mark.parametrize("form", IMAGE_FORMS)
@@ -221,8 +310,12 @@ def test_proof_of_a_damaged_dataset_fails_or_it_does_no_harm(at: int, value: int
 # Ways out
 
 
-@pytest.mark.parametrize("stored", [EXPLICIT, HTJ2K, JPEGLS, RLE, DEFLATED])
-@pytest.mark.parametrize("target", [*NATIVE, HTJ2K, JPEGLS, RLE, JPEGXL])
+@pytest.mark.parametrize(
+    "stored", [EXPLICIT, HTJ2K, HTJ2K_RPCL, JPEGLS, JPEG_LOSSLESS_SV1, RLE, DEFLATED, DEFLATED_FRAMES]
+)
+@pytest.mark.parametrize(
+    "target", [*NATIVE, HTJ2K, HTJ2K_RPCL, JPEGLS, JPEG_LOSSLESS_SV1, RLE, JPEGXL, JPEG2000, DEFLATED_FRAMES]
+)
 def test_any_lossless_syntax_to_any_other(stored: str, target: str) -> None:
     plain = phantom(Shape(frames=2))
     there = transcoded(plain.dataset, EXPLICIT, stored, None)

@@ -98,6 +98,34 @@ def test_what_a_codec_gets_wrong_is_never_kept(double, changes: dict, outcome: s
     assert outcomes(kept(object_, Stage(forms=("jpegls",))))["zstd"][0] == "kept"
 
 
+ENCODERS = tuple(codec.name for codec in table.CODECS if codec.writes)
+
+
+@pytest.mark.parametrize("lie", ["decode", "encode"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_no_row_of_the_table_is_believed(monkeypatch, name: str, lie: str) -> None:
+    """One pixel off, on the way in or back: never on disk, and the object is kept in the next form."""
+    sound = next(codec for codec in table.CODECS if codec.name == name)
+
+    def wrong(frame: np.ndarray) -> np.ndarray:
+        other = frame.copy()
+        other[-1, -1] ^= 1
+        return other
+
+    lying = {
+        "decode": replace(sound, decode=lambda *given: wrong(sound.decode(*given))),
+        "encode": replace(sound, encode=lambda frame, *more: sound.encode(wrong(frame), *more)),
+    }[lie]
+    rows = tuple(lying if codec is sound else codec for codec in table.CODECS)
+    monkeypatch.setattr(table, "CODECS", rows)
+    following = "jpegls" if name != "jpegls" else "rle"
+    object_ = phantom(IMAGE)
+    found = kept(object_, Stage(forms=(name, following)))
+    assert outcomes(found)[name] == ("wrong", "decoded, it is not what was received")
+    assert found.encoded.form == following
+    assert_restored(object_, found.data)
+
+
 def test_a_sound_double_is_kept(double) -> None:
     """Or the tests above would pass for a table that nobody reads."""
     double(library="double")

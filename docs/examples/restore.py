@@ -20,7 +20,7 @@ from pydicom.encaps import generate_frames
 ROOT = "1.2.840.10008.1.2"
 EXPLICIT, IMPLICIT = (True, "<"), (False, "<")  # VR written?, byte order
 ENCODINGS = {ROOT: IMPLICIT, f"{ROOT}.2": (True, ">")}
-DEFLATED = f"{ROOT}.1.99"
+DEFLATED, DEFLATED_FRAMES = f"{ROOT}.1.99", f"{ROOT}.8.1"
 ITEM, ITEM_END, ITEMS_END, PIXELS, UNDEFINED = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0x7FE00010, 0xFFFFFFFF
 LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 WORDS = {b"US": 2, b"SS": 2, b"OW": 2, b"AT": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"OF": 4, b"OL": 4}
@@ -96,8 +96,11 @@ def converted(data, at, end, target, bits=0):
 
 def decoded(stream, syntax, shape, kind):
     """One frame's codestream as samples."""
-    if syntax == f"{ROOT}.4.201":
+    if syntax in (f"{ROOT}.4.201", f"{ROOT}.4.202"):
         return imagecodecs.htj2k_decode(stream, planar=False if len(shape) > 2 else None)
+    if syntax == f"{ROOT}.4.70":
+        colour = "RGB" if len(shape) > 2 else None  # samples as they are: no transform
+        return imagecodecs.jpeg8_decode(stream, colorspace=colour, outcolorspace=colour)
     if syntax == f"{ROOT}.5":  # one plane a sample
         planes = np.frombuffer(imagecodecs.dicomrle_decode(stream, kind), kind)
         return np.moveaxis(planes.reshape(*shape[2:], *shape[:2]), 0, -1) if len(shape) > 2 else planes
@@ -116,11 +119,46 @@ def frames(dataset, syntax, planar):
     kind = np.dtype(f"<{'i' if signed else 'u'}{dataset.BitsAllocated // 8}")
     count, bits = int(dataset.get("NumberOfFrames") or 1), dataset.get("BitsStored") or dataset.BitsAllocated
     for stream in generate_frames(dataset.PixelData, number_of_frames=count):
-        samples = np.asarray(decoded(stream, syntax, shape, kind)).reshape(shape).astype("i8")
-        samples &= (1 << bits) - 1  # what was encoded had nothing above Bits Stored but a sign
-        if signed:
-            samples -= (samples >> bits - 1) << bits
+        if syntax == DEFLATED_FRAMES:
+            samples = np.frombuffer(zlib.decompressobj(-15).decompress(stream), kind).reshape(shape)
+        else:
+            samples = np.asarray(decoded(stream, syntax, shape, kind)).reshape(shape)
+        if syntax not in (DEFLATED_FRAMES, f"{ROOT}.5"):  # these keep all bits as they were
+            samples = samples.astype("i8") & (1 << bits) - 1  # else there is nothing up there but a sign
+            if signed:
+                samples -= (samples >> bits - 1) << bits
         yield (np.moveaxis(samples, -1, 0) if planar and several else samples).astype(kind).tobytes()
+
+
+def single_bits(dataset, planar):
+    """Native frames of single bits, the lowest first, without a gap between the frames."""
+    samples = dataset.SamplesPerPixel
+    shape = (dataset.Rows, dataset.Columns, samples)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    bits = []
+    for stream in generate_frames(dataset.PixelData, number_of_frames=count):
+        packed = np.frombuffer(zlib.decompressobj(-15).decompress(stream), "u1")
+        frame = np.unpackbits(packed, bitorder="little")[: np.prod(shape)].reshape(shape)
+        bits.append((np.moveaxis(frame, -1, 0) if planar else frame).reshape(-1))
+    yield np.packbits(np.concatenate(bits), bitorder="little").tobytes()
+
+
+def item(content):
+    """An item of encapsulated pixel data."""
+    return written(ITEM, b"", len(content), EXPLICIT) + content
+
+
+def jpegs(dataset, layout):
+    """The items that JPEG codestreams lay in before they were recompressed."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    items, offsets = b"", []
+    for number, stream in enumerate(generate_frames(dataset.PixelData, number_of_frames=count)):
+        jpeg = bytes(imagecodecs.jpegxl_decode_jpeg(stream))
+        offsets.append(len(items))
+        for size in layout["sizes"][number] if "sizes" in layout else [len(jpeg)]:
+            items, jpeg = items + item(jpeg[:size]), jpeg[size:]
+    table = bytes.fromhex(layout["table"]) if "table" in layout else struct.pack(f"<{count}L", *offsets)
+    return item(table) + items
 
 
 def restored(stored):
@@ -141,8 +179,14 @@ def restored(stored):
         header, trailer = data[:at], data[behind(data, element[2], element[3], element[1], EXPLICIT) :]
         suffix = header[len(header) - restore.get("suffix", 0) :]
         header = header[: restore.get("prefix", 0)] + bytes.fromhex(restore.get("middle", "")) + suffix
-        value = b"".join(frames(file, syntax, restore.get("planar"))) + bytes.fromhex(restore.get("tail", ""))
-        data = header + written(PIXELS, restore["vr"].encode(), len(value), EXPLICIT) + value + trailer
+        vr = restore["vr"].encode()
+        if "jpeg" in restore:
+            start, end = written(PIXELS, vr, UNDEFINED, EXPLICIT), written(ITEMS_END, b"", 0, EXPLICIT)
+            return header + start + jpegs(file, restore["jpeg"]) + end + trailer, memory
+        planar = restore.get("planar")
+        pixels = single_bits(file, planar) if file.BitsAllocated == 1 else frames(file, syntax, planar)
+        value = b"".join(pixels) + bytes.fromhex(restore.get("tail", ""))
+        data = header + written(PIXELS, vr, len(value), EXPLICIT) + value + trailer
     if memory.get("native") or memory["syntax"] not in ENCODINGS:
         return data, memory
     return converted(data, 0, len(data), ENCODINGS[memory["syntax"]]), memory

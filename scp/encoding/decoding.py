@@ -9,9 +9,9 @@ from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import Fragments, frames_within
+from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
 from scp.encoding.headers import Header
-from scp.encoding.pixels import PixelFormat, native_bytes
+from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
 from scp.errors import CannotDecode, CannotEncode, CodecError
@@ -20,7 +20,6 @@ from scp.spool import Buffer
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
-_EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002)  # of the fragments that were: they mean nothing to others
 # Up to here, all frames are decoded before the first is given out: what fails then fails cleanly, and
 # the next way can be tried. It holds single images; a mammogram has 26 MB.
 _AT_ONCE = 32 << 20
@@ -47,11 +46,11 @@ def decoding(
         raise CannotDecode(str(error)) from error
     value = parts.pixel.held()
     frames = frames_within(value, form.frames)
-    vr, planar = ("OB" if form.bits_allocated == 8 else "OW"), 0
-    tail = b"\0" * (form.frame_size * form.frames % 2)
+    vr, planar = ("OB" if form.bits_allocated <= 8 else "OW"), 0
+    tail = b"\0" * (form.size % 2)
     if restoration is not None:
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
-        header = _restored_header(stored.data, restoration)
+        header = restored_header(stored.data, restoration)
     else:
         header = _native_header(stored, form, syntax)
     native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
@@ -71,8 +70,8 @@ def native(
 
 
 def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
-    size = form.frame_size * form.frames + len(tail)
-    pieces: Iterator[Buffer] = chain(frames, [tail] if tail else [])
+    size = form.size + len(tail)
+    pieces: Iterator[Buffer] = chain(without_gaps(frames, form), [tail] if tail else [])
     return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
 
 
@@ -96,13 +95,14 @@ def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:
     return (b"".join(frame)[: form.frame_size] for frame in frames)
 
 
-def _restored_header(stored: bytes, restoration: Restoration) -> bytes:
+def restored_header(stored: bytes, restoration: Restoration) -> bytes:
+    """The received header, in explicit VR little endian."""
     suffix = stored[len(stored) - restoration.suffix :]
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
 def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) -> bytes:
-    edits: dict[int, bytes | None] = dict.fromkeys((*_EXTENDED_OFFSETS, PIXEL_DATA))
+    edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3 and decoded_photometric(form.photometric, syntax) != form.photometric:
         edits[_PHOTOMETRIC] = b"RGB "
     if form.samples > 1 and form.planar:
@@ -116,7 +116,7 @@ def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:
     JPEG 2000's colour transforms belong to the codestream and are undone with it; JPEG decoders here
     give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show.
     """
-    jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit")
+    jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGXLJPEGRecompression")
     if photometric in ("YBR_RCT", "YBR_ICT") or (jpeg and photometric.startswith("YBR_")):
         return "RGB"
     return photometric

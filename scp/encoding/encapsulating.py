@@ -38,7 +38,7 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
     tail = tail_of(value, native.pixel.tag, form)
     items = encapsulate(_encoded(codec, value, form, effort), form.frames)
     header = _encapsulated_header(received, form, codec)
-    restoration = _restoration(received.data, header, native.pixel.vr, form.planar, tail)
+    restoration = restoration_of(received.data, header, native.pixel.vr, form.planar, tail)
     pixel = PixelElement(PIXEL_DATA, "OB", items, encapsulated=True)
     return SplitDataset(header, pixel, native.trailer), restoration
 
@@ -46,7 +46,7 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
 def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Iterator[bytes]:
     def encode(each: int) -> bytes:
         frame = frame_of(value, each, form)
-        if not unused_bits_are_empty(frame, form):
+        if not codec.keeps_all_bits and not unused_bits_are_empty(frame, form):
             raise CannotEncode("bits above Bits Stored are in use")
         return codec.encode(frame, form, effort)
 
@@ -68,7 +68,11 @@ def _encapsulated_header(header: Header, form: PixelFormat, codec: Codec) -> byt
     return header.edited(edits)
 
 
-def _restoration(received: bytes, stored: bytes, vr: str, planar: int, tail: bytes) -> Restoration:
+def restoration_of(received: bytes, stored: bytes, vr: str, planar: int, tail: bytes) -> Restoration:
+    """What it takes to make the received header of the stored one, and what came of its pixel data.
+
+    Raises CannotEncode where that would be too much.
+    """
     if received == stored:
         return Restoration(len(received), 0, b"", vr, planar, tail)
     prefix = _common(received, stored)

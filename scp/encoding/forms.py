@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scp.encoding import recompression
 from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named
 from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding, native
@@ -13,7 +15,9 @@ from scp.encoding.streams import digest, gathered
 from scp.errors import CannotDecode, CannotEncode, CodecError, NotReproduced, UnreadableDataset
 from scp.model import Provenance, Received, Restoration
 from scp.spool import Buffer, sha256
-from scp.syntaxes import DEFLATED, EXPLICIT, Content, lookup
+from scp.syntaxes import DEFLATED, EXPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
+
+_WITHOUT_CODEC = {"native": EXPLICIT, "deflate": DEFLATED, recompression.FORM: JPEGXL_RECOMPRESSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,13 @@ class Encoded:
     @property
     def is_image_form(self) -> bool:
         """Whether an image codec made it."""
-        return codec_named(self.form) is not None
+        return codec_named(self.form) is not None or self.form == recompression.FORM
 
 
 def target_of(form: str) -> str:
     """The transfer syntax that a form writes; empty for one that keeps the received one, or is none."""
     codec = codec_named(form)
-    return codec.writes if codec else {"native": EXPLICIT, "deflate": DEFLATED}.get(form, "")
+    return codec.writes if codec else _WITHOUT_CODEC.get(form, "")
 
 
 def encoded(form: str, received: Received, parts: SplitDataset | None, effort: int = 0) -> Encoded:
@@ -54,6 +58,8 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         return _as_received(form, received, parts)
     if parts is None:
         raise CannotEncode("the dataset is unreadable")
+    if form == recompression.FORM:
+        return _recompressed(received, parts)
     try:
         plain = _native_of(received, parts)
         reference = _native_digest(received, plain)
@@ -62,6 +68,18 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         return _coded(codec, plain, reference, effort)
     except (CannotDecode, UnreadableDataset, ValueError) as error:
         raise CannotEncode(str(error)) from error
+
+
+def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
+    stored, restoration = recompression.recompressed(parts, received.transfer_syntax)
+    return Encoded(
+        form=recompression.FORM,
+        transfer_syntax=JPEGXL_RECOMPRESSION,
+        dataset=gathered(join(stored, lookup(JPEGXL_RECOMPRESSION))),
+        pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
+        codec=RECOMPRESSED_CODEC.library,
+        restoration=restoration,
+    )
 
 
 def _as_received(form: str, received: Received, parts: SplitDataset | None) -> Encoded:
@@ -117,7 +135,11 @@ def _reproduces(dataset: Buffer, transfer_syntax: str, provenance: Provenance) -
     if transfer_syntax == received:
         return sha256(dataset) == provenance.sha256
     syntax = lookup(transfer_syntax)
-    plain = decoding(split(dataset, syntax), syntax, provenance.restoration)
+    restoration = provenance.restoration
+    if restoration is not None and restoration.jpeg is not None:
+        jpeg = recompression.restored(split(dataset, syntax), restoration)
+        return digest(join(jpeg, lookup(received))) == provenance.sha256
+    plain = decoding(split(dataset, syntax), syntax, restoration)
     if provenance.native_sha256:
         return digest(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
     return digest(join(plain, lookup(received))) == provenance.sha256

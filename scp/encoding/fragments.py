@@ -10,6 +10,9 @@ from scp.errors import CannotDecode
 from scp.spool import Buffer, Spool, let_go, slices
 
 _ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
+ITEM_HEADER = 8  # bytes
+# Extended Offset Table and its lengths, in the header: of other fragments they mean nothing.
+EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002)
 _LARGEST_OFFSET = 0xFFFFFFFE
 _LET_GO = 8 << 20
 # How the first fragment of a frame begins: JPEG and JPEG-LS, JPEG 2000 and HTJ2K, JPEG XL bare and boxed.
@@ -37,9 +40,13 @@ def encapsulate(frames: Iterable[bytes], count: int) -> Buffer:
     return spool.view()
 
 
+def exact_item(content: Buffer) -> bytes:
+    """An item as long as its content, which should be even (PS3.5 A.4)."""
+    return b"".join((_ITEM, struct.pack("<L", len(content)), content))
+
+
 def _item(content: bytes) -> bytes:
-    odd = len(content) % 2
-    return b"".join((_ITEM, struct.pack("<L", len(content) + odd), content, b"\0" * odd))
+    return exact_item(content + b"\0" if len(content) % 2 else content)
 
 
 def _without_table(value: Buffer, count: int) -> Buffer:
@@ -68,6 +75,11 @@ def frames_within(value: Buffer, count: int) -> list[Fragments]:
     if len(firsts) != count:
         raise CannotDecode(f"{len(contents)} fragments cannot be told apart into {count} frames")
     return _together(fragments, firsts)
+
+
+def offset_table(value: Buffer) -> memoryview:
+    """The content of the Basic Offset Table, the first item. Raises CannotDecode."""
+    return next((content for _, content in _items(value)), memoryview(b""))
 
 
 def _items(value: Buffer) -> Iterator[tuple[int, memoryview]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +39,9 @@ class PixelFormat:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Little endian integers of Bits Allocated."""
-        return np.dtype(f"<{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+        """Little endian integers of Bits Allocated; a single bit is a byte of 0 or 1."""
+        signed = self.signed and self.bits_allocated > 1
+        return np.dtype(f"<{'i' if signed else 'u'}{max(self.bits_allocated // 8, 1)}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,15 +49,25 @@ class PixelFormat:
         return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
     @property
+    def frame_bits(self) -> int:
+        """Bits of one native frame."""
+        return self.rows * self.columns * self.samples * self.bits_allocated
+
+    @property
     def frame_size(self) -> int:
-        """Bytes of one native frame."""
-        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+        """Bytes of one native frame that stands by itself."""
+        return -(-self.frame_bits // 8)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all native frames; single bits go on without a gap from frame to frame (PS3.5 8.1.1)."""
+        return -(-self.frame_bits * self.frames // 8)
 
 
 def pixel_format(attributes: Mapping[str, str]) -> PixelFormat:
     """Read the Image Pixel module.
 
-    Raises CannotEncode for one that is incomplete or that whole-byte samples cannot follow.
+    Raises CannotEncode for one that is incomplete or whose samples are no numbers of their own.
     """
 
     def number(keyword: str, default: int | None = None) -> int:
@@ -85,9 +96,9 @@ def pixel_format(attributes: Mapping[str, str]) -> PixelFormat:
 
 
 def _check(form: PixelFormat) -> None:
-    if form.bits_allocated not in (8, 16, 32):
+    if form.bits_allocated not in (1, 8, 16, 32, 64):
         raise CannotEncode(
-            f"Bits Allocated is {form.bits_allocated}; whole samples of 8, 16 or 32 are needed"
+            f"Bits Allocated is {form.bits_allocated}; samples of 1, 8, 16, 32 or 64 are needed"
         )
     if min(form.rows, form.columns, form.samples, form.frames) < 1 or form.planar not in (0, 1):
         raise CannotEncode("the Image Pixel module describes no image")
@@ -106,7 +117,7 @@ def tail_of(value: Buffer, tag: int, form: PixelFormat) -> bytes:
         raise CannotEncode("floating point pixel data")
     if form.photometric.endswith("_422") or form.photometric.endswith("_420"):
         raise CannotEncode(f"native {form.photometric} shares samples between pixels")
-    total = form.frame_size * form.frames
+    total = form.size
     if not total <= len(value) <= total + _LONGEST_TAIL:
         raise CannotEncode(f"{len(value)} bytes of pixel data where {total} are described")
     return bytes(value[total:])
@@ -114,20 +125,47 @@ def tail_of(value: Buffer, tag: int, form: PixelFormat) -> bytes:
 
 def frame_of(value: Buffer, each: int, form: PixelFormat) -> Frame:
     """One frame of native pixel data, numbered from 0; by pixel, whatever its Planar Configuration."""
-    samples = np.frombuffer(
-        value, form.dtype, form.rows * form.columns * form.samples, offset=each * form.frame_size
-    )
+    if form.bits_allocated == 1:
+        samples = _bits_of(value, each * form.frame_bits, form.frame_bits)
+    else:
+        samples = np.frombuffer(
+            value, form.dtype, form.rows * form.columns * form.samples, offset=each * form.frame_size
+        )
     if form.samples == 1 or form.planar == 0:
         return samples.reshape(form.shape)
     planes = samples.reshape(form.samples, form.rows, form.columns)
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
+def _bits_of(value: Buffer, at: int, count: int) -> Frame:
+    """Single bits from bit ``at`` on, a byte each; the first bit is the lowest (PS3.5 D.2)."""
+    held = np.frombuffer(value, "u1", -(-(at + count) // 8) - at // 8, offset=at // 8)
+    return np.unpackbits(held, bitorder="little")[at % 8 : at % 8 + count]
+
+
 def native_bytes(frame: Frame, form: PixelFormat, planar: int) -> bytes:
     """A frame as native pixel data, in the given Planar Configuration. Raises CannotDecode."""
-    if frame.nbytes != form.frame_size:
-        raise CannotDecode(f"a frame of {frame.nbytes} bytes where {form.frame_size} are described")
-    return (np.moveaxis(frame, -1, 0) if planar and form.samples > 1 else frame).tobytes()
+    size = form.frame_bits if form.bits_allocated == 1 else form.frame_size
+    if frame.nbytes != size:
+        raise CannotDecode(f"a frame of {frame.nbytes} bytes where {size} are described")
+    ordered = np.moveaxis(frame, -1, 0) if planar and form.samples > 1 else frame
+    if form.bits_allocated == 1:
+        return np.packbits(ordered.astype("u1", copy=False), bitorder="little").tobytes()
+    return ordered.tobytes()
+
+
+def without_gaps(frames: Iterator[bytes], form: PixelFormat) -> Iterator[bytes]:
+    """Native frames one after another: of single bits, the next begins within the last one's byte."""
+    if form.frame_bits % 8 == 0:
+        yield from frames
+        return
+    carried = np.empty(0, "u1")
+    for frame in frames:
+        bits = np.concatenate([carried, _bits_of(frame, 0, form.frame_bits)])
+        whole = len(bits) // 8 * 8
+        yield np.packbits(bits[:whole], bitorder="little").tobytes()
+        carried = bits[whole:]
+    yield np.packbits(carried, bitorder="little").tobytes()
 
 
 def unused_bits_are_empty(frame: Frame, form: PixelFormat) -> bool:

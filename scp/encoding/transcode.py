@@ -9,10 +9,11 @@ from scp.encoding.codecs.table import CODECS, encoder_of
 from scp.encoding.dataset import join, split
 from scp.encoding.decoding import decoding
 from scp.encoding.encapsulating import encapsulated
+from scp.encoding.recompression import RECOMPRESSIBLE, recompressed, restored
 from scp.errors import CannotDecode, CannotEncode, UnreadableDataset
 from scp.model import Restoration, Wishes
 from scp.spool import Buffer, slices
-from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Content, lookup
+from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
 
 # Native ways out, cheapest first: a header to convert at most, then the deflating.
 _NATIVE_ORDER = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
@@ -22,15 +23,29 @@ def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes
     """The accepted transfer syntaxes that may carry an object, best first.
 
     The stored one costs nothing, then come the peer's wishes (before it, if they say so), the received
-    one where it is native, other native ones, encoders by their cost. Whether an object fits one of
-    them shows only when it is tried.
+    one where it is native or a recompressed JPEG, other native ones, encoders by their cost. Whether an
+    object fits one of them shows only when it is tried.
+
+    What is lossy goes out as it is, or as the JPEG that it was, before any wish: decoded and encoded without
+    loss it would be several times larger.
     """
     encoders = [codec.writes for codec in sorted(CODECS, key=lambda codec: codec.rank) if codec.writes]
     natives = [received] if received in _NATIVE_ORDER else []
     first = [*wishes.preferred, stored] if wishes.before_stored else [stored, *wishes.preferred]
+    if lookup(stored).content is Content.EITHER:
+        first = [*_of_lossy(stored, received, wishes), *wishes.preferred]
     allowed = set(accepted)
     order = dict.fromkeys(chain(first, natives, _NATIVE_ORDER, encoders))
     return [syntax for syntax in order if syntax in allowed]
+
+
+def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
+    """What carries the very codestream of a lossy object; the smaller first where the line is thin."""
+    if stored in RECOMPRESSIBLE:
+        both = [stored, JPEGXL_RECOMPRESSION]
+        return both[::-1] if wishes.before_stored else both
+    restorable = stored == JPEGXL_RECOMPRESSION and received in RECOMPRESSIBLE
+    return [stored, received] if restorable else [stored]
 
 
 def transcoding(
@@ -38,7 +53,8 @@ def transcoding(
 ) -> Iterator[Buffer]:
     """A stored dataset stream in another transfer syntax, without loss, piece by piece.
 
-    In the received native transfer syntax it is the received stream to the byte. Raises CannotDecode
+    In the received transfer syntax it is the received stream to the byte, if that one is native or a JPEG
+    that was recompressed. Raises CannotDecode
     or CannotEncode, with the reason, when there is no way: when it is called, if pixels are to be
     encoded or there are no more than 32 MB of them; else going through the pieces may raise it.
     """
@@ -48,7 +64,15 @@ def transcoding(
     if Content.REFERENCED in (source.content, wanted.content):
         raise CannotDecode(f"{source.keyword} has no pixel data that {wanted.keyword} could carry")
     try:
-        plain = decoding(split(dataset, source), source, restoration)
+        parts = split(dataset, source)
+        if restoration is not None and restoration.jpeg is not None:
+            parts, source = restored(parts, restoration), lookup(restoration.jpeg.transfer_syntax)
+            restoration = None
+        if target == source.uid:
+            return join(parts, wanted)
+        if target == JPEGXL_RECOMPRESSION:
+            return join(recompressed(parts, source.uid)[0], wanted)
+        plain = decoding(parts, source, restoration)
         if not wanted.encapsulated:
             return join(plain, wanted)
         codec = encoder_of(target)

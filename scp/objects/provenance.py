@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from scp.errors import ObjectDamaged
-from scp.model import Attempt, Provenance, Restoration
+from scp.model import Attempt, JpegLayout, Provenance, Restoration
 
 VERSION = 1
 _ALWAYS = ("version", "syntax", "sha256", "size", "at")
@@ -57,7 +57,7 @@ def decoded(data: bytes) -> Provenance:
             codec=fields.get("codec", ""),
             readable=not fields.get("fault"),
             fault=fields.get("fault", ""),
-            restoration=_read_restoration(fields.get("restore")),
+            restoration=_read_restoration(fields.get("restore"), fields["syntax"]),
             native_sha256=fields.get("native", ""),
             attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
         )
@@ -75,10 +75,25 @@ def _restoration(restoration: Restoration | None) -> dict[str, Any]:
         "planar": restoration.planar,
         "tail": restoration.tail.hex(),
     }
-    return {"vr": restoration.vr, **{name: value for name, value in fields.items() if value}}
+    found = {"vr": restoration.vr, **{name: value for name, value in fields.items() if value}}
+    return found | {"jpeg": _layout(restoration.jpeg)} if restoration.jpeg is not None else found
 
 
-def _read_restoration(fields: dict[str, Any] | None) -> Restoration | None:
+def _layout(layout: JpegLayout) -> dict[str, Any]:
+    table = {} if layout.table is None else {"table": layout.table.hex()}
+    return table | ({"sizes": layout.sizes} if layout.sizes else {})
+
+
+def _read_layout(fields: dict[str, Any] | None, transfer_syntax: str) -> JpegLayout | None:
+    if fields is None:
+        return None
+    table = bytes.fromhex(fields["table"]) if "table" in fields else None
+    return JpegLayout(
+        transfer_syntax, table, tuple(tuple(map(int, frame)) for frame in fields.get("sizes", ()))
+    )
+
+
+def _read_restoration(fields: dict[str, Any] | None, transfer_syntax: str) -> Restoration | None:
     if not fields:
         return None
     return Restoration(
@@ -88,6 +103,7 @@ def _read_restoration(fields: dict[str, Any] | None) -> Restoration | None:
         vr=fields["vr"],
         planar=fields.get("planar", 0),
         tail=bytes.fromhex(fields.get("tail", "")),
+        jpeg=_read_layout(fields.get("jpeg"), transfer_syntax),
     )
 
 

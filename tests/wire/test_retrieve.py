@@ -19,6 +19,7 @@ from .peers import (
     JPEG_BASELINE,
     JPEGLS,
     JPEGXL,
+    JPEGXL_RECOMPRESSION,
     MPEG4,
     MR_IMAGE,
     PATIENT_GET,
@@ -338,6 +339,27 @@ def test_lossy_jpeg_goes_out_decoded(node: RunningNode) -> None:
     with Sink(accepts=lambda _, syntax: syntax == JPEGLS) as sink:
         node.peer("SINK", sink.port, prefer=["JPEGLSLossless"])
         assert _move(node, query=study).final.status == 0
+
+
+def test_recompressed_jpeg_goes_out_as_it_came(start: Starter) -> None:
+    """To a peer with JPEG to the byte; to one that takes JPEG XL as stored; to any other decoded as JPEG."""
+    node = start(policy=[{"name": "jpeg", "stages": [{"form": "jpegxl-recompression"}]}])
+    lossy = of_file(bundled_file("SC_rgb_jpeg_dcmtk.dcm"))
+    node.keep(lossy)
+    assert node.held(lossy).form == "jpegxl-recompression"
+    study = identifier("STUDY", StudyInstanceUID=lossy.dataset.StudyInstanceUID)
+    arrived = {}
+    for accepted in (EXPLICIT, JPEG_BASELINE, JPEGXL_RECOMPRESSION):
+        with Sink(accepts=lambda _, syntax, only=accepted: syntax == only) as sink:  # type: ignore[misc]
+            node.peer("SINK", sink.port)
+            assert _move(node, query=study).final.status == 0
+        (arrived[accepted],) = sink.objects.values()
+        assert arrived[accepted].syntax == accepted
+    assert arrived[JPEG_BASELINE].data == lossy.data
+    assert len(arrived[JPEGXL_RECOMPRESSION].data) < len(lossy.data)
+    assert arrived[EXPLICIT].dataset.PhotometricInterpretation == "RGB"
+    difference = pixels(arrived[EXPLICIT]).astype(int) - pixels(lossy).astype(int)
+    assert np.abs(difference).max() <= 2  # JPEG decoders round as they like
 
 
 def test_video_fails_alone(node: RunningNode) -> None:

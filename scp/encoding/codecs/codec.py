@@ -22,6 +22,7 @@ class Codec:
     CannotEncode for what only the samples show; ``decode`` raises CannotDecode. Either may raise
     whatever its library raises; :mod:`scp.encoding.transcode` translates. ``photometric`` is what the
     encoded frame's Photometric Interpretation is, ``restored`` what a decoded one's is.
+    ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever they hold.
     ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is cheaper.
     """
 
@@ -34,6 +35,7 @@ class Codec:
     decode: Callable[[bytes, PixelFormat], Frame]
     photometric: Callable[[PixelFormat], str]
     rank: int = 0
+    keeps_all_bits: bool = False
 
 
 def same_photometric(form: PixelFormat) -> str:

@@ -1,34 +1,72 @@
-"""JPEG (libjpeg-turbo): baseline, extended 12 bit, progressive and lossless; only read."""
+"""JPEG (libjpeg-turbo): lossless; baseline, extended 12 bit and progressive are only read."""
 
 from __future__ import annotations
 
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, fitted, same_photometric
-from scp.encoding.codecs.markers import check_jpeg
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.markers import JPEG_LOSSLESS_FRAME, check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode
-from scp.syntaxes import JPEG_LOSSLESS_SV1
-
-_LOSSLESS = 0xC3  # SOF3
+from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
 
 
 def _refuses(_form: PixelFormat) -> str:
-    return "no JPEG encoder in this version"
+    return "no lossy JPEG encoder in this version"
 
 
 def _encode(_frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
-    raise CannotEncode("no JPEG encoder in this version")
+    raise CannotEncode("no lossy JPEG encoder in this version")
 
 
-def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+def _refuses_lossless(form: PixelFormat) -> str:
+    return refuse_unless(form, bits=(8, 16))
+
+
+def _precision(form: PixelFormat) -> int:
+    """Sample precision P of the frame header (T.81 B.2.2), 2 to 16 bits.
+
+    It is Bits Stored, but for two kinds. Signed samples are two's complement of Bits Allocated, their
+    signs extended: differences are modulo 2^16 (T.81 H.1.2.2), so -1 lies next to 0 there; cut off at
+    Bits Stored, CT would jump across the whole range at 0. Decoders that know no sign (DCMTK's) then
+    give the received words, too. And samples of 8 bits and fewer in 16 would come out of such decoders
+    in bytes. WG04's own lossless images are of the same kinds: P is 16 for signed, Bits Stored else.
+    """
+    if form.signed or form.bits_stored < 2 or form.bits_stored <= 8 < form.bits_allocated:
+        return form.bits_allocated
+    return form.bits_stored
+
+
+def _encode_lossless(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
+    """Process 14 with predictor 1, the sample to the left (selection value 1: PS3.5 10.2).
+
+    Not imagecodecs' ljpeg: that writes predictor 6, and takes neither colour nor images of one row.
+    """
+    colour = "RGB" if form.samples == 3 else None  # as they are: no transform
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(as_unsigned(frame)),
+            colorspace=colour,
+            outcolorspace=colour,
+            lossless=True,
+            predictor=1,
+            bitspersample=_precision(form),
+        )
+    )
+
+
+def decode_jpeg(codestream: bytes, form: PixelFormat) -> Frame:
+    """A frame of any JPEG process that is read here; colour of a lossy one becomes RGB.
+
+    Raises CannotDecode, and what the library raises.
+    """
     frame = check_jpeg(codestream, form)
     if form.samples == 1:
         return fitted(np.asarray(imagecodecs.jpeg8_decode(codestream)), form)
     # Lossless samples are as they were given, YBR_FULL too: DCMTK marks that as JFIF, from which libjpeg
     # would have to make RGB, and refuses.
-    source = "RGB" if frame == _LOSSLESS or _is_rgb(codestream, form) else None
+    source = "RGB" if frame == JPEG_LOSSLESS_FRAME or _is_rgb(codestream, form) else None
     samples = imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")
     return fitted(np.asarray(samples), form)
 
@@ -47,9 +85,21 @@ JPEG_CODEC = Codec(
     name="jpeg",
     library=imagecodecs.jpeg8_version(),
     writes="",
-    reads=("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", JPEG_LOSSLESS_SV1),
+    reads=(JPEG_BASELINE, JPEG_EXTENDED),
     refuses=_refuses,
     encode=_encode,
-    decode=_decode,
+    decode=decode_jpeg,
     photometric=same_photometric,
+)
+
+JPEG_LOSSLESS_CODEC = Codec(
+    name="jpeg-lossless",
+    library=imagecodecs.jpeg8_version(),
+    writes=JPEG_LOSSLESS_SV1,
+    reads=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
+    refuses=_refuses_lossless,
+    encode=_encode_lossless,
+    decode=decode_jpeg,
+    photometric=same_photometric,
+    rank=5,
 )

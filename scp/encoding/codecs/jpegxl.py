@@ -1,4 +1,4 @@
-"""JPEG XL (libjxl), lossless."""
+"""JPEG XL (libjxl), lossless; and what holds a JPEG codestream, which is only read here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.jpeg import decode_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotEncode
-from scp.syntaxes import JPEGXL
+from scp.errors import CannotDecode, CannotEncode
+from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
 
 # On CT and MR effort 3 has nearly all of effort 7's gain at a tenth of its time.
 _DEFAULT_EFFORT = 3
@@ -42,14 +43,58 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(np.asarray(imagecodecs.jpegxl_decode(codestream, numthreads=1)), form)
 
 
+def recompress_jpeg(codestream: bytes) -> bytes:
+    """A JPEG codestream as JPEG XL with what restores it to the byte, what follows its end included.
+
+    Raises what the library raises: it takes 8-bit baseline, extended and progressive ones.
+    """
+    return bytes(imagecodecs.jpegxl_encode_jpeg(codestream, usecontainer=True, numthreads=1))
+
+
+def restore_jpeg(codestream: bytes) -> bytes:
+    """The JPEG codestream that :func:`recompress_jpeg` took. Raises CannotDecode."""
+    try:
+        return bytes(imagecodecs.jpegxl_decode_jpeg(codestream, numthreads=1))
+    except Exception as error:  # the library has its own kinds
+        raise CannotDecode(f"no JPEG codestream can be restored from it: {error}") from error
+
+
+def _refuses_recompressed(_form: PixelFormat) -> str:
+    return "it holds JPEG codestreams, not frames"
+
+
+def _encode_recompressed(_frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
+    raise CannotEncode("it holds JPEG codestreams, not frames")
+
+
+def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
+    """As the JPEG codestream in it decodes: libjxl's own rounding differs from libjpeg's."""
+    try:
+        jpeg = restore_jpeg(codestream)
+    except CannotDecode:  # recompressed without what restores it
+        return _decode(codestream, form)
+    return decode_jpeg(jpeg, form)
+
+
 JPEGXL_CODEC = Codec(
     name="jpegxl",
     library=imagecodecs.jpegxl_version(),
     writes=JPEGXL,
-    reads=(JPEGXL, "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112"),
+    reads=(JPEGXL, "1.2.840.10008.1.2.4.112"),
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
     photometric=same_photometric,
-    rank=4,
+    rank=6,
+)
+
+RECOMPRESSED_CODEC = Codec(
+    name="jpegxl-recompression",
+    library=imagecodecs.jpegxl_version(),
+    writes="",
+    reads=(JPEGXL_RECOMPRESSION,),
+    refuses=_refuses_recompressed,
+    encode=_encode_recompressed,
+    decode=_decode_recompressed,
+    photometric=same_photometric,
 )

@@ -13,6 +13,7 @@ from scp.errors import CannotDecode
 
 _START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
 _MOST_TILES = 65535  # A.4.2: Isot has 16 bits
+JPEG_LOSSLESS_FRAME = 0xC3  # SOF3 (ITU-T T.81 B.1.1.3)
 _JPEG_LS_FRAME = 0xF7  # SOF55 (ITU-T T.87 C.1.1)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC stand among the SOF markers (ITU-T T.81 B.1.1.3)
 
@@ -22,18 +23,29 @@ def check_jpeg(codestream: bytes, form: PixelFormat) -> int:
 
     Raises CannotDecode for any other.
     """
+    at = _frame_header(codestream)
+    rows, columns, samples = struct.unpack_from(">HHB", codestream, at + 5)
+    _check(rows, columns, samples, form)
+    return codestream[at + 1]
+
+
+def _frame_header(codestream: bytes) -> int:
+    """Where the SOF marker is."""
     at = 2
     while at + 10 <= len(codestream) and codestream[at] == 0xFF:
         marker = codestream[at + 1]
         if marker == 0xFF:  # fill (T.81 B.1.1.2)
             at += 1
         elif marker == _JPEG_LS_FRAME or (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES):
-            rows, columns, samples = struct.unpack_from(">HHB", codestream, at + 5)
-            _check(rows, columns, samples, form)
-            return marker
+            return at
         else:
             at += 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")
     raise CannotDecode("the codestream has no frame header")
+
+
+def jpeg_precision(codestream: bytes) -> int:
+    """Bits of a sample, from the frame header (T.81 B.2.2). Raises CannotDecode where there is none."""
+    return codestream[_frame_header(codestream) + 4]
 
 
 def check_jpeg2000(codestream: bytes, form: PixelFormat) -> None:

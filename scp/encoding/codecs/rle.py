@@ -18,6 +18,8 @@ _HEADER = struct.Struct("<16L")
 
 
 def _refuses(form: PixelFormat) -> str:
+    if form.bits_allocated % 8:
+        return f"Bits Allocated is {form.bits_allocated}"
     segments = form.samples * form.bits_allocated // 8
     return f"{segments} byte planes, RLE has room for 15" if segments > _MOST_SEGMENTS else ""
 
@@ -79,5 +81,6 @@ RLE_CODEC = Codec(
     encode=_encode,
     decode=_decode,
     photometric=same_photometric,
-    rank=2,
+    rank=3,
+    keeps_all_bits=True,
 )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpeg import JPEG_CODEC
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, JPEG2000_CODEC
+from scp.encoding.codecs.deflate import DEFLATE_CODEC
+from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
+from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, HTJ2K_RPCL_CODEC, JPEG2000_CODEC
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
-from scp.encoding.codecs.jpegxl import JPEGXL_CODEC
+from scp.encoding.codecs.jpegxl import JPEGXL_CODEC, RECOMPRESSED_CODEC
 from scp.encoding.codecs.rle import RLE_CODEC
 
-CODECS: tuple[Codec, ...] = (HTJ2K_CODEC, RLE_CODEC, JPEGLS_CODEC, JPEGXL_CODEC, JPEG2000_CODEC, JPEG_CODEC)
+CODECS: tuple[Codec, ...] = (
+    HTJ2K_CODEC,
+    HTJ2K_RPCL_CODEC,
+    RLE_CODEC,
+    JPEGLS_CODEC,
+    JPEG_LOSSLESS_CODEC,
+    JPEGXL_CODEC,
+    JPEG2000_CODEC,
+    DEFLATE_CODEC,
+    JPEG_CODEC,
+    RECOMPRESSED_CODEC,
+)
 
 
 def codec_named(name: str) -> Codec | None:

@@ -1,0 +1,55 @@
+"""Deflated Image Frame Compression (PS3.5 8.2.16, A.4.13): native frames, each deflated by itself.
+
+It codes bytes, so it takes whatever Pixel Data holds: single bits, 32 and 64 bits, bits above Bits Stored.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from scp.encoding.codecs.codec import Codec, same_photometric
+from scp.encoding.pixels import Frame, PixelFormat, frame_of, native_bytes
+from scp.errors import CannotDecode
+from scp.syntaxes import DEFLATED_FRAMES
+
+_DEFAULT_LEVEL = 6
+
+
+def _refuses(_form: PixelFormat) -> str:
+    return ""
+
+
+def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
+    """Raw RFC 1951; ``effort`` is zlib's level. Single bits of each frame begin in a byte of their own."""
+    deflater = zlib.compressobj(effort or _DEFAULT_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflater.compress(native_bytes(frame, form, planar=0)) + deflater.flush()
+
+
+def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+    """What follows the deflated stream is padding; so may be one byte behind the frame in it."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = form.frame_size
+    try:
+        plain = inflater.decompress(codestream, size + 2)
+    except zlib.error as error:
+        raise CannotDecode(f"a deflated frame does not inflate: {error}") from None
+    if not inflater.eof or len(plain) not in (size, size + size % 2):
+        raise CannotDecode(f"a deflated frame of {len(plain)} bytes or more, {size} are described")
+    # The header says in which order the samples lie: nothing rearranges them on their way.
+    return np.asarray(frame_of(plain, 0, form))
+
+
+DEFLATE_CODEC = Codec(
+    name="deflated-frames",
+    library=f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
+    writes=DEFLATED_FRAMES,
+    reads=(DEFLATED_FRAMES,),
+    refuses=_refuses,
+    encode=_encode,
+    decode=_decode,
+    photometric=same_photometric,
+    rank=8,
+    keeps_all_bits=True,
+)

@@ -1,0 +1,144 @@
+"""JPEG codestreams as JPEG XL ones and back, to the byte (PS3.5 8.2.15, JPEG XL JPEG Recompression).
+
+Nothing is decoded to pixels: libjxl codes the JPEG's own coefficients anew and keeps what else it takes to
+write the same JPEG again. So this is open to what came lossy, too (invariant 2).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import accumulate
+
+from scp.encoding.codecs.jpegxl import recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
+from scp.encoding.dataset import PixelElement, SplitDataset
+from scp.encoding.decoding import restored_header
+from scp.encoding.elements import PIXEL_DATA
+from scp.encoding.encapsulating import restoration_of
+from scp.encoding.fragments import (
+    EXTENDED_OFFSETS,
+    ITEM_HEADER,
+    Fragments,
+    encapsulate,
+    exact_item,
+    frames_within,
+    offset_table,
+)
+from scp.encoding.headers import Header
+from scp.encoding.pixels import PixelFormat
+from scp.encoding.pool import in_order
+from scp.encoding.streams import letting_go
+from scp.errors import CannotDecode, CannotEncode, CodecError
+from scp.model import JpegLayout, Restoration
+from scp.spool import Buffer, Spool
+from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, lookup
+
+FORM = "jpegxl-recompression"
+RECOMPRESSIBLE = (JPEG_BASELINE, JPEG_EXTENDED)
+# What must be remembered of each lies in the File Meta Information; of fragments of 64 KB, this is 500 MB.
+_MOST_FRAGMENTS = 8192
+
+Sizes = tuple[tuple[int, ...], ...]  # bytes of each fragment of each frame
+
+
+def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDataset, Restoration]:
+    """A dataset of JPEG codestreams as one of JPEG XL codestreams, and what it takes to undo that.
+
+    Raises CannotEncode, with the reason, for what could not be restored to the byte.
+    """
+    if transfer_syntax not in RECOMPRESSIBLE:
+        raise CannotEncode(f"received as {lookup(transfer_syntax).keyword}, not as lossy JPEG")
+    if received.pixel is None or not received.pixel.encapsulated:
+        raise CannotEncode("no encapsulated pixel data")
+    header = Header(received.header)
+    form = header.format
+    value = received.pixel.held()
+    try:
+        frames = frames_within(value, form.frames)
+        sizes = tuple(tuple(map(len, frame)) for frame in frames)
+        layout = _layout(transfer_syntax, bytes(offset_table(value)), sizes)
+        size = len(value) // form.frames
+        coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
+        items = encapsulate(_translated(coded), form.frames)
+    except CannotDecode as error:
+        raise CannotEncode(str(error)) from error
+    edited = header.edited(dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA)))
+    restoration = restoration_of(header.data, edited, received.pixel.vr, 0, b"")
+    pixel = PixelElement(PIXEL_DATA, "OB", items, encapsulated=True)
+    return SplitDataset(edited, pixel, received.trailer), replace(restoration, jpeg=layout)
+
+
+def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
+    """The dataset that :func:`recompressed` took: codestreams, fragments, offset table and header.
+
+    Raises CannotDecode.
+    """
+    layout = restoration.jpeg
+    if layout is None or stored.pixel is None or not stored.pixel.encapsulated:
+        raise CannotDecode("nothing says which JPEG codestreams it was made of")
+    header = restored_header(bytes(stored.header), restoration)
+    try:
+        count = Header(header).format.frames
+    except CannotEncode as error:
+        raise CannotDecode(str(error)) from error
+    frames = frames_within(stored.pixel.held(), count)
+    size = len(stored.pixel.value) // count
+    jpegs = in_order(lambda frame: restore_jpeg(b"".join(frame)), frames, count, size)
+    value = _reassembled(jpegs, count, layout)
+    pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)
+    return SplitDataset(header, pixel, stored.trailer)
+
+
+def _layout(transfer_syntax: str, table: bytes, sizes: Sizes) -> JpegLayout:
+    fragments = sum(map(len, sizes))
+    uneven = fragments != len(sizes)
+    known = table == _table(sizes)
+    if (uneven and fragments > _MOST_FRAGMENTS) or (not known and len(table) > 4 * _MOST_FRAGMENTS):
+        raise CannotEncode(f"{fragments} fragments are too many to remember")
+    return JpegLayout(transfer_syntax, None if known else table, sizes if uneven else ())
+
+
+def _table(sizes: Sizes) -> bytes | None:
+    """The Basic Offset Table of fragments of these sizes (PS3.5 A.4); none where an offset is too large."""
+    frames = [sum(size + ITEM_HEADER for size in frame) for frame in sizes]
+    offsets = list(accumulate(frames[:-1], initial=0))
+    return struct.pack(f"<{len(offsets)}L", *offsets) if offsets[-1] < 1 << 32 else None
+
+
+def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
+    def code(frame: Fragments) -> bytes:
+        jpeg = b"".join(frame)
+        check_jpeg(jpeg, form)
+        if (precision := jpeg_precision(jpeg)) != 8:
+            raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
+        return recompress_jpeg(jpeg)
+
+    return code
+
+
+def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from coded
+    except CodecError:
+        raise
+    except Exception as error:  # the library has its own kinds
+        raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error
+
+
+def _reassembled(jpegs: Iterable[bytes], count: int, layout: JpegLayout) -> Buffer:
+    """The items that were received. Raises CannotDecode where their sizes are not the codestreams'."""
+    spool, offsets = Spool(), []
+    spool.write(exact_item(bytes(4 * count) if layout.table is None else layout.table))
+    begun = spool.size
+    for each, jpeg in enumerate(jpegs):
+        offsets.append(spool.size - begun)
+        sizes = layout.sizes[each] if each < len(layout.sizes) else (len(jpeg),)
+        if sum(sizes) != len(jpeg):
+            raise CannotDecode(f"fragments of {sum(sizes)} bytes for a JPEG codestream of {len(jpeg)}")
+        for end, size in zip(accumulate(sizes), sizes, strict=True):
+            spool.write(exact_item(jpeg[end - size : end]))
+    if layout.table is None:
+        spool.rewrite(ITEM_HEADER, struct.pack(f"<{count}L", *offsets))
+    return spool.view()
