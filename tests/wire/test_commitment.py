@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from io import BytesIO
@@ -23,6 +24,8 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
+from scp.dimse.reporter import Reporter
+from scp.doorbell import Doorbell
 from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
 from scp.model import Commitment, Reference
@@ -100,6 +103,8 @@ class Modality:
         self.reports: list[Report] = []
         self.proposed: list[dict[str, tuple[bool, bool]]] = []  # roles, of associations that came
         self.status = 0x0000
+        self.gate = threading.Event()  # a report is answered only while it is set
+        self.gate.set()
         self.associations: list[Association] = []
         self._server: Any = None
 
@@ -123,6 +128,7 @@ class Modality:
 
     def _report(self, event: evt.Event) -> tuple[int, None]:
         self.reports.append(Report(event))
+        self.gate.wait(SECONDS)
         return self.status, None
 
     def associate(self, node: Any, syntax: str = EXPLICIT, contexts: Iterable[str] = ()) -> Association:
@@ -326,6 +332,35 @@ def test_who_does_not_answer_on_the_same_association(node: RunningNode, modality
     assert modality.report(0).from_aet == ""
     assert modality.report(1).from_aet == "ZSCP"
     assert association.is_established
+
+
+def test_a_peer_that_does_not_answer_is_told_again(start: Starter, modality: Modality) -> None:
+    node = start(commitment=SOON, limits={"dimse_seconds": 0.3})
+    node.peer(modality.aet, modality.listen())
+    modality.gate.clear()
+    modality.ask_and_go(node, [(MR_IMAGE, "1.2.3")])
+    (kept,) = until(lambda: [one for one in outstanding(node) if one.attempts], "it was tried")
+    assert kept.fault.startswith("CTROOM1 ended the association")
+    modality.gate.set()
+    until(lambda: not outstanding(node), "it is done with")
+
+
+def test_several_reporters_share_what_is_due(node: RunningNode, modality: Modality) -> None:
+    modality.port = free_port()
+    node.peer(modality.aet, modality.port)
+    wanted = [f"1.2.3.{number}" for number in range(40)]
+    for transaction in wanted:
+        modality.ask_and_go(node, [(MR_IMAGE, "1.2.3")], transaction)
+    others = [Reporter(node.archive, lambda: node.node.settings, Doorbell()) for _ in range(2)]
+    threads = [threading.Thread(target=one.run) for one in others]
+    for thread in threads:
+        thread.start()
+    modality.listen()
+    until(lambda: not outstanding(node), "all are done with", 60)
+    for one, thread in zip(others, threads, strict=True):
+        one.stop()
+        thread.join()
+    assert sorted(report.transaction for report in modality.reports) == sorted(wanted)
 
 
 def test_damaged_meanwhile_is_not_committed(node: RunningNode, modality: Modality) -> None:
