@@ -24,6 +24,7 @@ run: setup ## serve with the defaults, data in ./zscp-data
 
 test: setup ## run all tests; installs DCMTK where it is missing
 	scripts/install-dcmtk.sh
+	scripts/install-zstd.sh
 	$(BIN)/python -m pytest
 
 check: setup ## lint, formatting, types, and which module may import which

@@ -12,15 +12,18 @@ import threading
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import Literal
 
 from scp.backlog import Backlog
+from scp.choosing import Memory, kind_of
 from scp.config import PolicyRule
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import (
     CodecError,
+    DictionaryMissing,
     DuplicateRejected,
     NoLosslessWay,
     NotReproduced,
@@ -30,9 +33,10 @@ from scp.errors import (
 )
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
-from scp.keeping import as_received, keep
+from scp.keeping import StoredForm, as_received, keep
 from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore
@@ -96,11 +100,13 @@ class Archive:
         backlog: Backlog | None = None,
     ) -> None:
         self.store = store
+        self.dictionaries = Dictionaries(store)
         self.index = index
         self.policy = tuple(policy)
         self.duplicates = duplicates
         self.landing = landing
         self.backlog = backlog
+        self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
     # -- in ------------------------------------------------------------------------------------------
@@ -119,11 +125,12 @@ class Archive:
 
     def _duplicate(self, received: Received, held: Instance) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
+        same = received.sha256 == held.received_sha256
         try:
             self.verify(held)  # reads it: Success must not be said on a copy that has rotted
-        except (ObjectMissing, ObjectDamaged):
-            return None  # what is held is no copy: this one mends it
-        same = received.sha256 == held.received_sha256
+        except (ObjectMissing, ObjectDamaged) as error:
+            if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
+                return None  # what is held is no copy: this one mends it
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return Kept("duplicate", held)
         if self.duplicates == "keep":
@@ -210,11 +217,18 @@ class Archive:
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
-        form = keep(received, facts, rule)
+        form = self._formed(received, facts, rule)
         instance = instance_of_form(received, facts, form)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
+
+    def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+        """An object's form by its rule, and by what earlier ones of its series came to."""
+        kind = kind_of(facts, rule)
+        form = keep(received, facts, rule, self._memory.recall(kind), self.dictionaries)
+        self._memory.learn(kind, form.provenance.attempts)
+        return form
 
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
         """Durable already, now visible, then rid of what it replaces."""
@@ -258,9 +272,12 @@ class Archive:
         instance, file = self._read(instance)
         received = received_from(file, "")
         facts = survey(received)
-        form = keep(received, facts, choose(self.policy, facts))
-        if form.encoded.form == instance.form and not form.wrapped and not is_landed(instance.key):
-            return Change(instance, replace(instance, pending=False))  # no gain: it stays as it is
+        form = self._formed(received, facts, choose(self.policy, facts))
+        # A file that says why it has no other form may be put in its place only where no digest of the
+        # whole file is known, so that whoever reads it meanwhile finds either of the two sound.
+        told = len(form.provenance.attempts) > 1 and not instance.stored_sha256
+        if form.encoded.form == instance.form and not (told or form.wrapped or is_landed(instance.key)):
+            return Change(instance, replace(instance, pending=False))  # it stays as it is
         return Change(instance, instance_of_form(received, facts, form), form.data)
 
     def swap(self, changes: list[Change]) -> None:
@@ -284,7 +301,8 @@ class Archive:
             if change.data is None:
                 continue
             if changed:
-                self._discard(change.before.key)
+                if change.before.key != change.after.key:
+                    self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
@@ -292,7 +310,7 @@ class Archive:
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
-        file = part10.unpack(data)
+        file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
         known = provenance_of(file)
@@ -309,7 +327,7 @@ class Archive:
         """The keys of all stored files; of an object that is about to move on, both."""
         if self.landing is not None:
             yield from self.landing.keys()
-        yield from self.store.keys()
+        yield from filterfalse(is_dictionary, self.store.keys())
 
     def has(self, key: str) -> bool:
         """Whether there is a stored file under a key."""
@@ -374,7 +392,7 @@ class Archive:
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key)
         whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
-        file = part10.unpack(data) if whole else None
+        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
@@ -401,6 +419,6 @@ class Archive:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
         return provenance_of(self._read(instance)[1])
 
-    def facts(self, instance: Instance) -> Facts:
-        """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
-        return facts_of_stored(self._read(instance)[1])
+    def stored(self, instance: Instance) -> tuple[Instance, Part10]:
+        """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
+        return self._read(instance)

@@ -14,13 +14,18 @@ from typing import Annotated
 
 import structlog
 import typer
+from pydicom import uid as registered
+from pydicom.uid import UID
 
-from scp import report, telemetry
+from scp import advice, explained, report, report_dictionaries, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load, warnings
+from scp.config_values import byte_count
 from scp.dimse.client import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable, ZscpError
-from scp.lifecycle import transfer
+from scp.lifecycle import training, transfer
+from scp.lifecycle.advise import Wanted
+from scp.lifecycle.advise import advise as compare
 from scp.lifecycle.explain import explain as explain_object
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import verify as check_objects
@@ -29,6 +34,8 @@ from scp.node import Service, open_archive
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
+dictionary_app = typer.Typer(no_args_is_help=True, help="zstd dictionaries, for small objects of one kind.")
+app.add_typer(dictionary_app, name="dictionary")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file; without one, defaults.")
@@ -231,15 +238,46 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
 @app.command()
 def explain(
     what: Annotated[str, typer.Argument(metavar="OBJECT", help="A SOP Instance UID, or a DICOM file.")],
+    again: Annotated[bool, typer.Option("--try", help="Try the rule's forms now; keeps nothing.")] = False,
+    costs: Annotated[
+        bool | None, typer.Option(help="Serve it in each transfer syntax; by default up to 4 MB.")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say which rule applies to an object, which forms were tried and why, and what is stored.
+    """Say which rule applies to an object and why, which forms were tried, and what is stored.
 
-    For a file that is not in the archive: what would be done with it.
+    And what it costs to serve. For a file that is not in the archive: what would be done with it.
     """
     with _archive(config) as (archive, settings):
-        report.explanation(explain_object(archive, what, settings.node.aet), json)
+        explained.show(explain_object(archive, what, settings.node.aet, again, costs), json)
+
+
+@app.command()
+def advise(  # noqa: PLR0913, PLR0917 - each is an option
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    by: Annotated[str, typer.Option(help="What a table is of: modality or folder.")] = "modality",
+    sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
+    megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
+    link: Annotated[float, typer.Option(min=0.001, help="A line's Mbit/s: how long would a study take?")] = 5,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Also some lossy codecs, and their errors.")] = False,
+    chart: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Draw the figures: a .svg or .png; again for both."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
+    if by not in ("modality", "folder"):
+        raise typer.BadParameter("--by is modality or folder")
+    if unknown := [path.name for path in chart or () if path.suffix.lower() not in advice.SUFFIXES]:
+        raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
+    telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
+    found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), report.progress)
+    advice.show(found, json)
+    advice.write_charts(found, chart or ())
+    if found.failed or not found.tables:
+        raise typer.Exit(DATA)
 
 
 @app.command()
@@ -269,6 +307,53 @@ def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     report.reindexed(outcome, json)
     if outcome.damaged:
         raise typer.Exit(DATA)
+
+
+@dictionary_app.command("train")
+def train_dictionaries(
+    sop_class: Annotated[
+        str, typer.Option(help="Of this SOP class, by UID or keyword; all by default.")
+    ] = "",
+    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{training.SIZE >> 10}KiB",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train dictionaries from stored objects; those that make such objects smaller are stored, and used."""
+    wanted, most = _sop_class(sop_class), _bytes(size)
+    results = []
+    with _archive(config) as (archive, _):
+        with report.progress("looking for objects", "objects") as progress:
+            progress.total(archive.index.counts().instances)
+            found = training.samples(archive.index.all(), progress, wanted)
+        with report.progress("training", "objects") as progress:
+            progress.total(sum(len(sample.kept) for sample in found.values()))
+            results = [training.train(archive, uid, one, most, progress) for uid, one in found.items()]
+    report_dictionaries.trained(results, json)
+
+
+@dictionary_app.command("list")
+def list_dictionaries(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List the dictionaries that are stored; none is ever deleted, as objects need it."""
+    with _archive(config) as (archive, _):
+        held = archive.dictionaries
+        rows = [(one, held.size(one), held.marked(one.sop_class_uid) == one.key) for one in held.entries()]
+    report_dictionaries.listing(rows, json)
+
+
+def _sop_class(name: str) -> str:
+    """The UID of a SOP class, given as such or by keyword; empty for none. Raises BadParameter."""
+    known = getattr(registered, name, None) if name else ""
+    uid = known if isinstance(known, UID) else UID(name)
+    if name and not uid.is_valid:
+        raise typer.BadParameter(f"--sop-class {name} is no UID, and no keyword of PS3.6")
+    return uid
+
+
+def _bytes(text: str) -> int:
+    try:
+        return byte_count(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--size: {error}") from None
 
 
 def _syntax(name: str) -> str:

@@ -165,7 +165,7 @@ class Stage(_Table):
     """One form, or several to choose from, and when it applies: ``after`` in seconds.
 
     ``forms`` is written ``form`` in the file. ``wrap``, ``level`` and ``effort`` None are the form's
-    own defaults.
+    own defaults. ``budget_ms`` are milliseconds for each megabyte of the received object.
     """
 
     forms: Annotated[Forms, Field(alias="form")]
@@ -176,10 +176,22 @@ class Stage(_Table):
     wrap: Literal["auto", "zstd", "none"] | None = None
     dictionary: Switch = False
     keep: Literal["first", "smallest"] = "first"
+    budget_ms: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    shortcut: Switch = True
     lossy: Annotated[Switch, AfterValidator(refuse_lossy)] = False
     quality: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
     max_error: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
     store: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether the smallest of several forms is wanted."""
+        return self.keep == "smallest" and len(self.forms) > 1
+
+    @property
+    def narrows(self) -> bool:
+        """Whether forms may be ruled out that were not tried."""
+        return self.compares and self.shortcut
 
 
 def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -323,7 +335,18 @@ def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
         place = f"stages[{number}]"
         if number > 0 and stage is not rule.behind:
             yield f"{place}: later stages are not in use in this version"
-        if stage.dictionary:
-            yield f"{place}.dictionary: not in use in this version"
+        yield from (f"{place}.{line}" for line in _choice_warnings(stage))
         if stage.store is not None:
             yield f"{place}.store: not in use in this version"
+
+
+def _choice_warnings(stage: Stage) -> Iterator[str]:
+    if stage.compares:
+        return
+    for key, is_set in (
+        ("keep", stage.keep == "smallest"),
+        ("budget_ms", stage.budget_ms is not None),
+        ("shortcut", not stage.shortcut),
+    ):
+        if is_set:
+            yield f'{key}: has an effect only with several forms and keep = "smallest"'

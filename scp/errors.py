@@ -24,6 +24,7 @@
     ├── OutOfResources            no room, or the store or index does not answer
     ├── ObjectMissing             the index names a file that is not there
     └── ObjectDamaged             a stored file is not what was written
+        └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
 Errors of libraries are translated into these where the library is called. How each is answered on
 the wire is one table: :mod:`scp.dimse.status`.
@@ -118,3 +119,7 @@ class ObjectMissing(ZscpError):
 
 class ObjectDamaged(ZscpError):
     """A stored object is not what was written: it must not be served."""
+
+
+class DictionaryMissing(ObjectDamaged):
+    """A stored object cannot be read without a zstd dictionary that is not there: it is whole with it."""

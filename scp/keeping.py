@@ -7,16 +7,18 @@ does not gain, gives way to the next, and the last ones are zstd and as received
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.forms import Encoded, encoded, prove
 from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
@@ -27,6 +29,9 @@ _LEVEL = 3
 _WORTHWHILE = 0.01
 # From this share of header on, more is spent on compressing it (part10.wrap).
 _MOSTLY_HEADER = 0.1
+# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
+# dictionary saves more, trying without one costs four times as much and cannot win.
+_MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
@@ -54,27 +59,50 @@ def as_received(received: Received) -> Part10:
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
 
 
-def keep(received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+def keep(
+    received: Received,
+    facts: Facts,
+    rule: PolicyRule | None,
+    earlier: Earlier = NOTHING,
+    dictionaries: Dictionaries | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> StoredForm:
     """The stored form of a received object in the stage of its rule that it ends in at once.
 
-    ``facts`` are those of a survey of it; without a rule it is as received.
+    ``facts`` are those of a survey of it; without a rule it is as received. ``earlier`` is what is known of
+    objects of its kind, ``dictionaries`` are those of the store that it goes to, ``clock`` gives seconds.
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.settled if rule else _AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
-    asked = _Candidates(received, parts, known, stage)
-    best: StoredForm | None = None
-    for found in asked.try_forms(stage.forms):
-        best = found if best is None or len(found.data) < len(best.data) else best
-        if stage.keep == "first":
-            break
+    asked = _Candidates(received, parts, known, stage, dictionaries, clock)
+    if stage.compares:
+        best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
+    else:
+        best = next(asked.try_forms(stage.forms), None)
     if best is None:
         best = (
             next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
             or asked.as_received()
         )
     return asked.recorded(best)
+
+
+def _smallest(asked: _Candidates, chosen: Plan) -> StoredForm | None:
+    """The smallest that holds, within the time that the stage gives; that bounds no search for any at all."""
+    best: StoredForm | None = None
+    for form in chosen.forms:
+        if best is not None and asked.time_is_up():
+            asked.skip(Attempt(form, "skipped", "budget_ms used up"))
+            continue
+        for found in asked.try_forms((form,)):
+            best = found if best is None or len(found.data) < len(best.data) else best
+    if best is None and chosen.passed:
+        return _smallest(asked, Plan(tuple(one.form for one in chosen.passed)))
+    for one in chosen.passed:
+        asked.skip(one)
+    return best
 
 
 def _parts(received: Received) -> SplitDataset | None:
@@ -110,15 +138,33 @@ class _Candidates:
     """The attempts at one object, and what came of them."""
 
     def __init__(
-        self, received: Received, parts: SplitDataset | None, base: Provenance, stage: Stage
+        self,
+        received: Received,
+        parts: SplitDataset | None,
+        base: Provenance,
+        stage: Stage,
+        dictionaries: Dictionaries | None,
+        clock: Callable[[], float],
     ) -> None:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
+        self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
+        self._clock, self._started = clock, clock()
+
+    def time_is_up(self) -> bool:
+        """Whether the stage's budget for an object of this size is used up."""
+        budget = self.stage.budget_ms
+        seconds = self._clock() - self._started
+        return budget is not None and seconds > budget / 1e3 * self.base.size / 1e6
+
+    def skip(self, attempt: Attempt) -> None:
+        """Note a form that is not tried, and why."""
+        self.attempts.append(attempt)
 
     def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:
         """The results that may be kept, in the order of ``forms``."""
         for form in forms:
-            started = time.perf_counter()
+            started = self._clock()
             try:
                 found = self._proven(form)
             except CannotEncode as error:
@@ -157,7 +203,7 @@ class _Candidates:
         """The same file, but for what it remembers; read back, as all that is kept."""
         plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
         again = self._wrapped(best.encoded, plain) if best.wrapped else plain
-        if sha256(part10.unpack(again.data).dataset) != sha256(best.encoded.dataset):
+        if sha256(self._unpacked(again.data).dataset) != sha256(best.encoded.dataset):
             return best  # the proven file, without its history
         return replace(best, provenance=provenance, data=again.data, sha256=again.sha256)
 
@@ -167,7 +213,7 @@ class _Candidates:
     def _proven(self, form: str) -> StoredForm:
         """Encode, pack, and read back what was packed. Raises CannotEncode, NotReproduced."""
         found = self._packed(encoded(form, self.received, self.parts, self.stage.effort or 0))
-        file = part10.unpack(found.data)
+        file = self._unpacked(found.data)
         if file.provenance is None:
             raise NotReproduced("its private information is gone")
         prove(file.dataset, file.transfer_syntax, file.provenance)
@@ -194,10 +240,28 @@ class _Candidates:
     def _wrapped(self, result: Encoded, plain: _Written) -> _Written:
         codestream_with_header = 0 < result.pixel_bytes < len(plain.data) * (1 - _MOSTLY_HEADER)
         thorough = codestream_with_header and result.form != "zstd" and self.stage.level is None
+        level = None if thorough else self.stage.level or _LEVEL
+        small = self._with_dictionary(plain, level)
+        if small is not None and thorough:
+            usual = part10.wrap(plain.data, _LEVEL)
+            if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
+                return small
         spool = Spool(hashing=len(plain.data) > IN_MEMORY)
-        return _Written(
-            part10.wrap(plain.data, None if thorough else self.stage.level or _LEVEL, spool), spool.sha256
-        )
+        found = _Written(part10.wrap(plain.data, level, spool), spool.sha256)
+        return found if small is None or len(found.data) <= len(small.data) else small
+
+    def _with_dictionary(self, plain: _Written, level: int | None) -> _Written | None:
+        """The file in a frame with its SOP class's newest dictionary, where one is wanted and there."""
+        if not self.stage.dictionary or self.dictionaries is None or len(plain.data) > IN_MEMORY:
+            return None
+        dictionary = self.dictionaries.newest(self.received.sop_class_uid)
+        if dictionary is None:
+            return None
+        return _Written(part10.wrap(plain.data, level, dictionary=dictionary), "")
+
+    def _unpacked(self, data: Buffer) -> Part10:
+        """What was packed, read back; by way of the dictionary that a reader will find in the store."""
+        return part10.unpack(data, self.dictionaries.by_id if self.dictionaries is not None else None)
 
     def _wrap(self, result: Encoded) -> str:
         if result.form == "zstd":
@@ -217,7 +281,7 @@ class _Candidates:
         return _Written(part10.pack(file, spool), spool.sha256)
 
     def _note(self, form: str, outcome: str, reason: str, started: float, size: int = 0) -> None:
-        self.attempts.append(Attempt(form, outcome, reason, size, time.perf_counter() - started))
+        self.attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
 
 
 def _worth_telling(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

@@ -52,11 +52,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One form that was tried for an object, and how it went.
+    """One form that was asked for, and how it went.
 
     ``outcome`` is ``kept``, ``refused`` (cannot take it), ``wrong`` (did not reproduce it),
-    ``larger`` (no gain) or ``beaten`` (another form was smaller). ``size`` is the stored size in
-    bytes where one was reached; ``seconds`` includes the proof.
+    ``larger`` (no gain), ``beaten`` (another form was smaller) or ``skipped`` (not tried). ``size`` is
+    the stored size in bytes where one was reached; ``seconds`` includes the proof.
     """
 
     form: str

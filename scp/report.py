@@ -24,7 +24,6 @@ from rich.table import Table
 
 from scp.config import Settings
 from scp.index.index import Counts, Statistic, Waiting
-from scp.lifecycle.explain import Explanation
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
 from scp.lifecycle.transfer import Exported, Imported
@@ -73,9 +72,15 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _console() -> Console:
+def terminal() -> Console:
     """Standard output; a pipe gets whole lines, however wide."""
     return Console() if sys.stdout.isatty() else Console(width=10_000)
+
+
+def show(*what: Any) -> None:
+    """Tables and lines on standard output."""
+    for one in what:
+        terminal().print(one)
 
 
 def size(count: float) -> str:
@@ -169,9 +174,9 @@ def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: boo
     table = Table(*columns)
     for row in shown:
         table.add_row(*(row.get(column, "") for column in columns))
-    _console().print(table)
+    terminal().print(table)
     if len(rows) > len(shown):
-        _console().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
+        terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
 
 
 def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
@@ -196,7 +201,7 @@ def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
         following = "under way" if one.holder else _moment(one.due)
         figures = (str(len(one.references)), _moment(one.received_at), str(one.attempts), following)
         table.add_row(escape(one.calling_aet), *figures, escape(one.fault), escape(one.transaction_uid))
-    _console().print(table)
+    terminal().print(table)
 
 
 def _moment(moment: datetime) -> str:
@@ -226,7 +231,7 @@ def statistics(
         share = percent(row.stored_size, row.received_size)
         figures = (str(row.instances), size(row.received_size), size(row.stored_size), share)
         table.add_row(row.modality or "-", row.form, syntax, *figures)
-    console = _console()
+    console = terminal()
     console.print(table)
     console.print(
         f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
@@ -251,7 +256,7 @@ def settings(chosen: Settings) -> None:
     for rule in chosen.policy:
         stages = " → ".join("/".join(stage.forms) for stage in rule.stages)
         table.add_row(f"rule: {rule.name}", stages)
-    _console().print(table)
+    terminal().print(table)
 
 
 class ImportSummary:
@@ -281,10 +286,10 @@ class ImportSummary:
             fields = {"outcomes": self.outcomes, "received_size": self.received, "stored_size": self.stored}
             as_json({**fields, "faults": self.faults})
             return
-        _faults(f"{fault.outcome}: {fault.path}: {fault.reason}" for fault in self.faults)
+        tell_faults(f"{fault.outcome}: {fault.path}: {fault.reason}" for fault in self.faults)
         counted = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         share = percent(self.stored, self.received)
-        _console().print(
+        terminal().print(
             f"{counted or 'nothing found'}; {size(self.received)} received, {size(self.stored)} kept"
             + (f" ({share})" if share else "")
         )
@@ -319,9 +324,9 @@ class ExportSummary:
             ]
             as_json({"target": str(self.target), "written": self.syntaxes, "faults": faults})
             return
-        _faults(f"failed: {fault.instance.sop_instance_uid}: {fault.reason}" for fault in self.faults)
+        tell_faults(f"failed: {fault.instance.sop_instance_uid}: {fault.reason}" for fault in self.faults)
         counted = ", ".join(f"{count} {syntax}" for syntax, count in self.syntaxes.items())
-        _console().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
+        terminal().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
 
 
 class VerifySummary:
@@ -356,8 +361,8 @@ class VerifySummary:
             ]
             as_json({"sound": self.sound, "damaged": self.damaged, "faults": faults})
             return
-        _faults(f"damaged: {fault.instance.sop_instance_uid}: {fault.fault}" for fault in self.faults)
-        _console().print(f"{self.sound} sound, {self.damaged} damaged or missing")
+        tell_faults(f"damaged: {fault.instance.sop_instance_uid}: {fault.fault}" for fault in self.faults)
+        terminal().print(f"{self.sound} sound, {self.damaged} damaged or missing")
 
 
 def reindexed(outcome: Outcome, json_wanted: bool) -> None:
@@ -365,56 +370,19 @@ def reindexed(outcome: Outcome, json_wanted: bool) -> None:
     if json_wanted:
         as_json(outcome)
         return
-    _faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
-    _faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
-    _console().print(
+    tell_faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
+    tell_faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
+    terminal().print(
         f"{outcome.recorded} recorded, {len(outcome.damaged)} damaged, "
         f"{len(outcome.gone)} rows without a file removed"
     )
 
 
-def _faults(lines: Iterable[str]) -> None:
+def tell_faults(lines: Iterable[str]) -> None:
+    """The first of many lines about what went wrong."""
     lines = list(lines)
-    console = _console()
+    console = terminal()
     for line in lines[:_MOST_FAULTS]:
         console.print(line, markup=False, highlight=False)
     if len(lines) > _MOST_FAULTS:
         console.print(f"… and {len(lines) - _MOST_FAULTS} more; --json lists all")
-
-
-def explanation(found: Explanation, json_wanted: bool) -> None:
-    """Why an object is kept as it is."""
-    if json_wanted:
-        as_json(_explained(found))
-        return
-    console, known = _console(), found.provenance
-    table = Table(show_header=False)
-    table.add_row("SOP instance", found.sop_instance_uid)
-    table.add_row("received", f"{lookup(known.transfer_syntax).keyword}, {size(known.size)}")
-    table.add_row("", f"at {known.received_at:%Y-%m-%d %H:%M:%S %Z} from {known.calling_aet or 'a file'}")
-    table.add_row("readable", "yes" if known.readable else f"no: {known.fault}")
-    table.add_row("rule that kept it", known.rule or "none: kept as received")
-    rule = found.rule.name if found.rule else "none: would be kept as received"
-    matched = ", ".join(f"{key} = {value}" for key, value in found.matched.items())
-    table.add_row("rule that matches now", f"{rule} ({matched})" if matched else rule)
-    for stage in found.later:
-        table.add_row("later", f"{'/'.join(stage.forms)} after {stage.after or stage.after_access} s")
-    at_rest = f"{known.form}: {lookup(found.transfer_syntax).keyword}, {size(found.size)}"
-    table.add_row("kept as" if found.stored else "would be kept as", at_rest)
-    table.add_row("", f"{percent(found.size, known.size)} of what was received; {known.codec or 'no codec'}")
-    if found.stored:
-        table.add_row("file", found.stored.key)
-    best = [lookup(uid).keyword for uid in found.ways_out[:4]]
-    table.add_row("served as, best first", ", ".join([*best, "…"]))
-    console.print(table)
-    tried = Table("form tried", "outcome", "size", "ms", "reason")
-    for one in found.attempts:
-        took = f"{one.seconds * 1000:.1f}" if one.seconds else ""
-        tried.add_row(one.form, one.outcome, size(one.size) if one.size else "", took, one.reason)
-    console.print(tried)
-
-
-def _explained(found: Explanation) -> dict[str, Any]:
-    fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    fields["rule"] = found.rule.model_dump(mode="json") if found.rule else None
-    return fields

@@ -424,8 +424,32 @@ def test_warnings_name_what_has_no_effect(written: Any) -> None:
         '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
     )
     assert [line.partition(":")[0] for line in warnings(settings)] == [
-        "policy[0].stages[0].dictionary",
         "policy[0].stages[0].store",
         "policy[0].stages[2]",
         "policy[0]",
     ]
+
+
+def test_choosing_among_one_form_has_no_effect(written: Any) -> None:
+    several = (
+        RULE
+        + 'stages = [{ form = ["htj2k", "jpegls"], keep = "smallest", budget_ms = 500, shortcut = false }]'
+    )
+    assert warnings(written(several)) == []
+    assert written(several).policy[0].stages[0].budget_ms == 500
+    for stage in (
+        '{ form = "htj2k", keep = "smallest", budget_ms = 1.5, shortcut = false }',
+        '{ form = ["htj2k", "jpegls"], budget_ms = 1.5, shortcut = false }',
+    ):
+        lines = warnings(written(RULE + f"stages = [{stage}]"))
+        keys = ["budget_ms", "shortcut"] if "jpegls" in stage else ["keep", "budget_ms", "shortcut"]
+        assert lines == [
+            f'policy[0].stages[0].{key}: has an effect only with several forms and keep = "smallest"'
+            for key in keys
+        ]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", '"500"', "true", "inf", "nan"])
+def test_a_faulty_budget(fault: Any, value: str) -> None:
+    told = fault(RULE + f'stages = [{{ form = ["rle", "zstd"], keep = "smallest", budget_ms = {value} }}]')
+    assert "policy[0].stages[0].budget_ms: must be " in told

@@ -132,6 +132,6 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("script", [".ci/run", "scripts/install-dcmtk.sh"])
+@pytest.mark.parametrize("script", [".ci/run", "scripts/install-dcmtk.sh", "scripts/install-zstd.sh"])
 def test_scripts_can_be_run(script: str) -> None:
     assert (ROOT / script).stat().st_mode & 0o111

@@ -124,6 +124,20 @@ def test_keys_by_prefix(store) -> None:
         assert sorted(store.keys(prefix)) == [key for key in keys if key.startswith(prefix)], prefix
 
 
+def test_dictionaries_lie_beside_the_objects(store) -> None:
+    """Their keys are found below a prefix, and the mark of the newest is put over and over."""
+    store.put(KEY, b"object")
+    for number in (1, 2):
+        store.put(f"dictionaries/1.2.3/000{number}-4000{number}-0123456789abcdef.zdict", b"content")
+        store.put("dictionaries/1.2.3/newest", b"%d" % number)
+        store.settle("dictionaries/1.2.3/newest")
+    store.put("dictionaries/1.2.33/newest", b"")
+    assert len([*store.keys("dictionaries/")]) == 4
+    assert sorted(store.keys("dictionaries/1.2.3/"))[-1] == "dictionaries/1.2.3/newest"
+    assert len([*store.keys("dictionaries/1.2.3/")]) == 3
+    assert bytes(store.get("dictionaries/1.2.3/newest")) == b"2"
+
+
 def test_an_empty_object_is_one(store) -> None:
     store.put(KEY, b"")
     assert (store.get(KEY), store.size(KEY)) == (b"", 0)

@@ -161,10 +161,20 @@ def jpegs(dataset, layout):
     return item(table) + items
 
 
-def restored(stored):
+def unframed(stored, path):
+    """The file in a zstd frame; a dictionary that it needs lies beside the objects."""
+    number, found = zstandard.get_frame_parameters(stored).dict_id, None
+    if number:
+        name = f"dictionaries/*/*-{number}-*.zdict"
+        file = next(file for folder in Path(path).absolute().parents for file in folder.glob(name))
+        found = zstandard.ZstdCompressionDict(file.read_bytes())
+    return zstandard.ZstdDecompressor(dict_data=found).decompress(stored)
+
+
+def restored(stored, path):
     """A stored file's bytes: the dataset stream that was received, and what the file remembers of it."""
     if stored[:4] == b"\x28\xb5\x2f\xfd":
-        stored = zstandard.ZstdDecompressor().decompress(stored)
+        stored = unframed(stored, path)
     file = pydicom.dcmread(io.BytesIO(stored))
     memory, syntax = json.loads(file.file_meta[0x00020102].value), file.file_meta.TransferSyntaxUID
     data = stored[144 + struct.unpack_from("<L", stored, 140)[0] :]
@@ -194,7 +204,7 @@ def restored(stored):
 
 def main(stored, out=""):
     """Restore a file; the exit status."""
-    dataset, memory = restored(Path(stored).read_bytes())
+    dataset, memory = restored(Path(stored).read_bytes(), stored)
     digest = hashlib.sha256(dataset).hexdigest()
     verdict = {memory.get("native"): "same pixels", memory["sha256"]: "as received"}.get(digest, "DAMAGED")
     sys.stdout.write(f"{verdict}: {len(dataset)} bytes, {memory['form']}, received as {memory['syntax']}\n")

@@ -18,6 +18,7 @@ import structlog
 from scp.archive import Archive, Change
 from scp.doorbell import Doorbell
 from scp.errors import ObjectDamaged, ObjectMissing
+from scp.lifecycle.training import Automatic
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
 
@@ -42,6 +43,7 @@ class Encoder:
         self._eager = eager
         self._bell = bell
         self._stopped = threading.Event()
+        self._training = Automatic(archive)
         self._given_up: set[str] = set()  # what cannot be read: told once, and left to verify
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=_yield_to_others)
 
@@ -91,6 +93,8 @@ class Encoder:
         changes = [change for change in self._pool.map(self._encoded, batch) if change is not None]
         if changes:
             self._archive.swap(changes)
+            self._training.saw(changes)
+            self._training.work(lambda task: self._pool.submit(task).result())
         return bool(batch)
 
     def _batch(self) -> list[Instance]:

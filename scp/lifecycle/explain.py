@@ -1,22 +1,54 @@
-"""Why an object is kept as it is, or would be."""
+"""Why an object is kept as it is, or would be, and what it costs to give it out."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from scp.archive import Archive
 from scp.config import PolicyRule, Stage
 from scp.encoding.facts import survey
-from scp.encoding.transcode import ways_out
-from scp.errors import ObjectMissing
+from scp.encoding.transcode import transcoding, ways_out
+from scp.errors import CodecError, ObjectMissing
 from scp.keeping import keep
-from scp.model import Attempt, Facts, Instance, Provenance, Wishes
+from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
 from scp.objects import part10
-from scp.policy.rules import choose
+from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
-from scp.stored import received_from
-from scp.syntaxes import BY_UID
+from scp.stored import facts_of_stored, provenance_of, received_from
+from scp.syntaxes import BY_UID, lookup
+
+# Up to here, bytes as received, what it costs to serve is measured unasked: a second at most.
+_QUICK = 4 << 20
+NEVER = "not encoded here"
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A rule above the one that matches: the ``key`` that failed, what it wants, what the object has."""
+
+    rule: str
+    key: str
+    wanted: tuple[str, ...]
+    has: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it takes to give an object out in a transfer syntax, measured now, from its stored dataset.
+
+    ``size`` of the dataset stream in bytes; ``seconds`` to decode and encode it, on all cores. With a
+    ``reason`` it cannot be given out so.
+    """
+
+    transfer_syntax: str
+    keyword: str
+    size: int = 0
+    seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +56,24 @@ class Explanation:
     """One object: what came, which rule applies now, and what is or would be stored.
 
     ``stored`` is None for a file that is not in the archive. ``matched`` holds the facts that the
-    rule asked for, ``ways_out`` the transfer syntaxes to try for a peer that accepts all, best first.
+    rule asked for, ``passed_over`` the rules above it, ``ways_out`` the transfer syntaxes to try for a peer
+    that accepts all, best first. ``attempts`` are what its file remembers; none where the first form that was
+    asked for was taken, or where they were not written down. Of a file that is not in the archive they are
+    made now. ``tried_now`` are the forms of the rule that matches now, tried again, where that was asked for.
+    ``costs`` is empty where it was not measured.
     """
 
     sop_instance_uid: str
     provenance: Provenance
     rule: PolicyRule | None
     matched: dict[str, str]
+    passed_over: tuple[PassedOver, ...]
     transfer_syntax: str
     size: int
     attempts: tuple[Attempt, ...]
     ways_out: tuple[str, ...]
+    costs: tuple[Cost, ...] = ()
+    tried_now: tuple[Attempt, ...] = ()
     stored: Instance | None = None
 
     @property
@@ -43,60 +82,107 @@ class Explanation:
         return self.rule.later if self.rule else ()
 
 
-def explain(archive: Archive, what: str, aet: str) -> Explanation:
+def explain(
+    archive: Archive, what: str, aet: str, again: bool = False, costs: bool | None = None
+) -> Explanation:
     """Explain a stored SOP instance by its UID, or a DICOM file by its path.
 
-    Raises ObjectMissing when it is neither, ObjectDamaged when it cannot be read.
+    ``again`` tries the forms of a stored object anew, ``costs`` measures what it takes to serve it (None:
+    where that is quick). Nothing is kept. Raises ObjectMissing when it is neither, ObjectDamaged when it
+    cannot be read.
     """
     instance = archive.index.held(what)
     if instance is not None:
-        return _stored(archive, instance)
+        return _stored(archive, instance, again, costs)
     path = Path(what)
     if not path.is_file():
         raise ObjectMissing(f"{what} is no SOP Instance UID that is held, and no file")
-    return _would_be(archive, copied(path), aet)
+    return _would_be(archive, copied(path), aet, costs)
 
 
-def _stored(archive: Archive, instance: Instance) -> Explanation:
-    known = archive.provenance(instance)
-    facts = archive.facts(instance)
+def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:
+    instance, file = archive.stored(instance)
+    known = provenance_of(file)
+    facts = facts_of_stored(file)
     rule = choose(archive.policy, facts)
-    attempts = known.attempts or (Attempt(known.form, "kept", size=instance.stored_size),)
+    now: tuple[Attempt, ...] = ()
+    if again:
+        received = received_from(file, "")
+        now = keep(received, survey(received), rule, dictionaries=archive.dictionaries).provenance.attempts
     return Explanation(
         instance.sop_instance_uid,
         known,
         rule,
         _matched(rule, facts),
+        _passed_over(archive.policy, rule, facts),
         instance.transfer_syntax,
         instance.stored_size,
-        attempts,
-        tuple(ways_out(instance.transfer_syntax, known.transfer_syntax, BY_UID, Wishes())),
+        known.attempts,
+        _ways_out(file.transfer_syntax, known),
+        _costs(file.dataset, file.transfer_syntax, known, costs),
+        now,
         instance,
     )
 
 
-def _would_be(archive: Archive, data: Buffer, aet: str) -> Explanation:
-    received = received_from(part10.unpack(data), aet)
+def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> Explanation:
+    received = received_from(part10.unpack(data, archive.dictionaries.by_id), aet)
     facts = survey(received)
     rule = choose(archive.policy, facts)
-    form = keep(received, facts, rule)
+    form = keep(received, facts, rule, dictionaries=archive.dictionaries)
+    known, syntax = form.provenance, form.encoded.transfer_syntax
     return Explanation(
         received.sop_instance_uid,
-        form.provenance,
+        known,
         rule,
         _matched(rule, facts),
-        form.encoded.transfer_syntax,
+        _passed_over(archive.policy, rule, facts),
+        syntax,
         len(form.data),
-        form.provenance.attempts,
-        tuple(ways_out(form.encoded.transfer_syntax, received.transfer_syntax, BY_UID, Wishes())),
+        known.attempts,
+        _ways_out(syntax, known),
+        _costs(form.encoded.dataset, syntax, known, costs),
     )
 
 
 def _matched(rule: PolicyRule | None, facts: Facts) -> dict[str, str]:
-    own = {
-        "calling_aet": facts.calling_aet,
-        "called_aet": facts.called_aet,
-        "size": str(facts.size),
-        "transfer_syntax": facts.transfer_syntax,
-    }
-    return {key: own.get(key, facts.attributes.get(key, "")) for key in (rule.match if rule else ())}
+    return {key: "\\".join(values(key, facts)) for key in (rule.match if rule else ())}
+
+
+def _passed_over(
+    rules: Iterable[PolicyRule], taken: PolicyRule | None, facts: Facts
+) -> tuple[PassedOver, ...]:
+    above = takewhile(lambda rule: rule is not taken, rules)
+    return tuple(_why_not(rule, failing(rule, facts), facts) for rule in above)
+
+
+def _why_not(rule: PolicyRule, key: str, facts: Facts) -> PassedOver:
+    return PassedOver(rule.name, key, tuple(rule.match[key]), tuple(values(key, facts)))
+
+
+def _ways_out(stored: str, known: Provenance) -> tuple[str, ...]:
+    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], Wishes()))
+
+
+def _costs(dataset: Buffer, stored: str, known: Provenance, wanted: bool | None) -> tuple[Cost, ...]:
+    if not (known.size <= _QUICK if wanted is None else wanted):
+        return ()
+    ways = _ways_out(stored, known)
+    return (*(_cost(dataset, stored, target, known.restoration) for target in ways), *_never(ways))
+
+
+def _cost(dataset: Buffer, stored: str, target: str, restoration: Restoration | None) -> Cost:
+    keyword = lookup(target).keyword
+    started = time.perf_counter()
+    try:
+        size = sum(map(len, transcoding(dataset, stored, target, restoration)))
+    except CodecError as error:
+        return Cost(target, keyword, reason=str(error))
+    return Cost(target, keyword, size, time.perf_counter() - started)
+
+
+def _never(ways: Iterable[str]) -> Iterator[Cost]:
+    """What no object is encoded in: it is served so only if it came so."""
+    given = set(ways)
+    others = (row for uid, row in BY_UID.items() if uid not in given)
+    return (Cost(row.uid, row.keyword, reason=NEVER) for row in others)

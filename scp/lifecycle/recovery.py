@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, UidMismatch
+from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing, UidMismatch
 from scp.model import Instance
+from scp.objects.dictionaries import is_dictionary
 from scp.objects.store import siblings_prefix
 from scp.stored import check_uids
 
@@ -32,7 +33,8 @@ def recover(archive: Archive) -> Recovered:
     """Take up what processes that died left; safe beside those that live, and to stop and run again."""
     found = Recovered()
     for key in archive.store.recover():
-        _from_journal(archive, key, found)
+        if not is_dictionary(key):  # nothing depends on one that is there and not in use
+            _from_journal(archive, key, found)
     for key in archive.landing.recover(archive.index.sync) if archive.landing is not None else ():
         _from_log(archive, key, found)
     if archive.backlog is not None:
@@ -82,6 +84,6 @@ def _gives_way(archive: Archive, held: Instance) -> bool:
         return True
     try:
         archive.verify(held)
-    except (ObjectMissing, ObjectDamaged):
-        return True
+    except (ObjectMissing, ObjectDamaged) as error:
+        return not isinstance(error, DictionaryMissing)  # one that can be brought back is no rot
     return False

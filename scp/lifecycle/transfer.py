@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from scp.archive import Archive, Outgoing
 from scp.encoding.facts import survey
-from scp.errors import NoLosslessWay, ObjectDamaged, ZscpError
+from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
 from scp.objects import part10
+from scp.objects.dictionaries import FOLDER, Dictionaries, Dictionary
+from scp.objects.local import LocalStore
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
 from scp.spool import copied
@@ -55,7 +59,9 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
 def _import(archive: Archive, path: Path, aet: str) -> Imported:
     try:
-        file = part10.unpack(copied(path))
+        file = part10.unpack(copied(path), _lookup(archive, path))
+    except DictionaryMissing:
+        raise
     except ObjectDamaged as error:
         return Imported(path, "skipped", str(error))
     if file.sop_class_uid == _DICOMDIR:
@@ -63,6 +69,24 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
     received = _by_its_own_uids(received_from(file, aet))
     kept = archive.ingest(received)
     return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size)
+
+
+def _lookup(archive: Archive, path: Path) -> Callable[[int], Dictionary]:
+    """Finds dictionaries beside a stored file, in whosever store it lies, and then in this one."""
+
+    def find(number: int) -> Dictionary:
+        for folder in path.absolute().parents:
+            if (folder / FOLDER).is_dir():
+                with suppress(DictionaryMissing):
+                    return _beside(folder).by_id(number)
+        return archive.dictionaries.by_id(number)
+
+    return find
+
+
+@lru_cache(maxsize=8)
+def _beside(folder: Path) -> Dictionaries:
+    return Dictionaries(LocalStore(folder))
 
 
 def _by_its_own_uids(received: Received) -> Received:

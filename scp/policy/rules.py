@@ -30,13 +30,22 @@ def choose(rules: Iterable[PolicyRule], facts: Facts) -> PolicyRule | None:
 
 def matches(rule: PolicyRule, facts: Facts) -> bool:
     """Whether every key of a rule's match holds: any of its values for any of the object's."""
-    return all(
-        any(_holds(wanted, has) for wanted in values for has in _values(key, facts))
-        for key, values in rule.match.items()
+    return not failing(rule, facts)
+
+
+def failing(rule: PolicyRule, facts: Facts) -> str:
+    """The first key of a rule's match that does not hold; empty where all do."""
+    return next(
+        (
+            key
+            for key, wanted in rule.match.items()
+            if not any(_holds(each, has) for each in wanted for has in values(key, facts))
+        ),
+        "",
     )
 
 
-def _values(key: str, facts: Facts) -> list[str]:
+def values(key: str, facts: Facts) -> list[str]:
     """What the object has under a match key; UIDs also by the name that PS3.6 gives them."""
     match key:
         case "calling_aet":
@@ -47,8 +56,8 @@ def _values(key: str, facts: Facts) -> list[str]:
             return [str(facts.size)]
         case "transfer_syntax":
             return [facts.transfer_syntax, lookup(facts.transfer_syntax).keyword]
-    values = facts.attributes.get(key, "").split("\\")
-    return values + [UID(value).keyword for value in values] if key.endswith("UID") else values
+    found = facts.attributes.get(key, "").split("\\")
+    return found + [UID(value).keyword for value in found] if key.endswith("UID") else found
 
 
 @lru_cache(maxsize=4096)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scp.archive import Change
@@ -48,6 +49,7 @@ from .peers import (
 )
 
 _BACKLOG = {"backlog": "1GB"}
+_PATIENCE = 120.0  # who encodes and trains yields to whatever else this machine does
 _LARGE_ROWS = 2100  # 8.8 MB: more than what lands
 
 
@@ -229,6 +231,31 @@ def test_what_cannot_be_encoded_falls_back_and_is_not_tried_again(
     assert _back(node) == [sent.data]
 
 
+def test_what_stays_as_it_came_says_why(
+    held: Held, node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of its own that no form makes smaller: one with its history is put in its place."""
+
+    def refuses(*_: Any) -> bytes:
+        raise CannotEncode("not today")
+
+    rows = tuple(replace(row, encode=refuses) if row is HTJ2K_CODEC else row for row in table.CODECS)
+    monkeypatch.setattr(table, "CODECS", rows)
+    noise = np.random.default_rng(0).bytes(2 * _LARGE_ROWS**2)
+    sent = image(rows=_LARGE_ROWS, PixelData=noise)
+    node.keep(sent)
+    key = node.held(sent).key
+    _let_go(held, node)
+    row = node.held(sent)
+    assert (row.form, row.key, row.pending) == ("received", key, False)
+    told = [(one.form, one.outcome) for one in node.archive.provenance(row).attempts]
+    assert told == [("htj2k", "refused"), ("zstd", "larger"), ("received", "kept")]
+    assert len(node.files()) == 1
+    assert journal(node.root / "objects") == []
+    node.archive.verify(row, deep=True)
+    assert _back(node) == [sent.data]
+
+
 def test_a_damaged_one_stops_no_other_and_is_never_served(held: Held, node: RunningNode) -> None:
     bad, good = image(rows=48), image(rows=48)
     node.keep(bad, good)
@@ -376,6 +403,41 @@ def test_a_node_of_several_processes(process: Callable[..., NodeProcess], tmp_pa
     found = _stats(node)
     assert [(row["form"], row["instances"]) for row in found["by_form"]] == [("htj2k", 40)]
     node.run("verify", "--deep")
+    assert node.kill(signal.SIGTERM) == 0
+
+
+def test_a_dictionary_trained_by_one_process_is_read_by_all(
+    process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    """The encoder trains one from what comes; two workers, which did not, give out what it is needed for."""
+    rule = {
+        "name": "small",
+        "stages": [{"form": "received"}, {"after": "0s", "form": "htj2k", "dictionary": True}],
+    }
+    node = process(storage=_BACKLOG, node={"workers": 2}, policy=[rule])
+    node.start()
+    objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
+    _store(node, *objects[:70])
+    until(lambda: _stats(node)["pending"]["instances"] == 0, "the first are encoded", _PATIENCE)
+    until(lambda: json.loads(node.run("dictionary", "list", "--json").stdout), "one is trained", _PATIENCE)
+    _store(node, *objects[70:])
+    until(lambda: _stats(node)["pending"]["instances"] == 0, "all are encoded", _PATIENCE)
+    (entry,) = json.loads(node.run("dictionary", "list", "--json").stdout)
+    assert (entry["sop_class_uid"], entry["newest"]) == (MR_IMAGE, True)
+    stored = (node.root / "objects").rglob("*.dcm.zst")
+    needing = [path for path in stored if part10.dictionary_id(path.read_bytes()) == entry["id"]]
+    assert len(needing) >= 70
+    for _ in range(2):  # associations are taken by whichever worker is free
+        with (
+            Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as one,
+            Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as other,
+        ):
+            for scu in (one, other):
+                done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+                assert done.final.status == 0
+                assert sorted(found.data for found in done.objects) == sorted(sent.data for sent in objects)
+    node.run("verify", "--deep")
+    node.run("reindex")
     assert node.kill(signal.SIGTERM) == 0
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from scp.cli import app
 from scp.index.sql import SqlIndex
+from scp.syntaxes import BY_KEYWORD, BY_UID
 
 from .conftest import NodeProcess, RunningNode, command, environment, stored_files, zscp
 from .peers import (
@@ -317,6 +318,7 @@ def test_explain(held: NodeProcess, tmp_path: Path) -> None:
     assert stored["rule"]["name"] == "everything else"
     assert stored["provenance"]["transfer_syntax"] == IMPLICIT
     assert stored["stored"]["key"]
+    assert (stored["attempts"], stored["tried_now"]) == ([], [])  # htj2k was asked for first, and taken
     other = as_file(image(instance="1.2.3.1.77"), tmp_path / "other.dcm")
     would = _json(held, "explain", other)
     assert would["stored"] is None
@@ -329,6 +331,91 @@ def test_explain(held: NodeProcess, tmp_path: Path) -> None:
     junk = tmp_path / "junk"
     junk.write_bytes(b"junk" * 100)
     held.run("explain", junk, status=1)
+
+
+def test_explain_says_that_it_was_not_recorded_or_tries_now(held: NodeProcess) -> None:
+    shown = held.run("explain", "1.2.3.1.1").stdout
+    assert "Its file records no attempts" in shown
+    assert "--try tries the forms now" in shown
+    before = _index(held, "stored_sha256", "key")
+    now = _json(held, "explain", "1.2.3.1.1", "--try")
+    assert now["attempts"] == []
+    assert [(one["form"], one["outcome"]) for one in now["tried_now"]] == [("htj2k", "kept")]
+    assert now["tried_now"][0]["size"] == now["size"]
+    assert "form tried now" in held.run("explain", "1.2.3.1.1", "--try").stdout
+    assert _index(held, "stored_sha256", "key") == before
+
+
+def test_explain_tells_what_each_transfer_syntax_costs(held: NodeProcess) -> None:
+    found = _json(held, "explain", "1.2.3.1.1")
+    costs = {cost["transfer_syntax"]: cost for cost in found["costs"]}
+    assert list(costs)[: len(found["ways_out"])] == found["ways_out"]
+    assert set(costs) == set(BY_UID)
+    assert costs[IMPLICIT]["size"] == found["provenance"]["size"]
+    assert 0 < costs[JPEGLS]["size"] < costs[IMPLICIT]["size"]
+    assert costs[JPEGLS]["seconds"] > 0
+    assert costs[BY_KEYWORD["MPEG2MPML"].uid] == {
+        "transfer_syntax": BY_KEYWORD["MPEG2MPML"].uid,
+        "keyword": "MPEG2MPML",
+        "size": 0,
+        "seconds": 0,
+        "reason": "not encoded here",
+    }
+    assert _json(held, "explain", "1.2.3.1.1", "--no-costs")["costs"] == []
+    shown = held.run("explain", "1.2.3.1.1").stdout
+    assert "JPEGLSLossless" in shown
+    assert "other transfer syntaxes are not encoded here" in shown
+    assert "--costs" in held.run("explain", "1.2.3.1.1", "--no-costs").stdout
+
+
+def test_explain_says_why_a_rule_was_passed_over(held: NodeProcess) -> None:
+    found = _json(held, "explain", "1.2.3.1.1")
+    over = found["passed_over"]
+    assert [(one["rule"], one["key"]) for one in over] == [("already compressed", "transfer_syntax")]
+    assert over[0]["has"] == [IMPLICIT, "ImplicitVRLittleEndian"]
+    assert "JPEG*" in over[0]["wanted"]
+    compressed = _json(held, "explain", _uid_of("JPEG2000.dcm"))
+    assert compressed["passed_over"] == []
+    assert compressed["matched"] == {"transfer_syntax": "1.2.840.10008.1.2.4.91\\JPEG2000"}
+    shown = held.run("explain", "1.2.3.1.1").stdout
+    assert "already compressed (transfer_syntax is" in shown
+    assert "it takes every object" in shown
+
+
+def test_explain_tells_the_fall_backs_of_odd_objects(
+    process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    """Each form that was asked for and not taken has a reason, in the file and at hand."""
+    stages = [{"form": ["jpegxl", "jpegls"], "keep": "smallest"}]
+    node = process(policy=[{"name": "all", "stages": stages}])
+    signed = {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1}
+    negative = image(instance="1.2.5.1", PixelData=b"\xff" * 2048, **signed)
+    odd = {
+        "1.2.5.1": negative,
+        "1.2.5.2": image(instance="1.2.5.2", Rows=None),
+        "1.2.5.3": image(instance="1.2.5.3", BitsStored=8, HighBit=7),
+        "1.2.5.4": image(instance="1.2.5.4", PixelData=b"\0\0"),
+        "1.2.5.5": of_file(bundled_file("chrGreek.dcm")),
+        "1.2.5.6": of_file(bundled_file("JPEG2000.dcm")),
+        "1.2.5.7": of_file(bundled_file("SC_rgb_jpeg_dcmtk.dcm")),
+    }
+    for name, sent in odd.items():
+        as_file(sent, tmp_path / f"{name}.dcm")
+    node.run("import", tmp_path)
+    for sent in odd.values():
+        found = _json(node, "explain", sent.instance, "--no-costs")
+        asked = {one["form"]: one for one in found["attempts"]}
+        assert {"jpegxl", "jpegls"} <= set(asked), found
+        for one in asked.values():
+            assert one["outcome"] in ("kept", "beaten") or one["reason"], one
+        assert asked[found["provenance"]["form"]]["outcome"] == "kept"
+    costs = {cost["keyword"]: cost["reason"] for cost in _json(node, "explain", "1.2.5.1")["costs"]}
+    assert costs["JPEGXLLossless"] == "JPEG XL codes no negative samples"
+    assert costs["JPEGLSLossless"] == costs["ExplicitVRLittleEndian"] == ""
+
+
+def _uid_of(name: str) -> str:
+    return of_file(bundled_file(name)).instance
 
 
 # -- verify and reindex ----------------------------------------------------------------------------------

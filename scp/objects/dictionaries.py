@@ -1,0 +1,194 @@
+"""zstd dictionaries beside the objects: what small objects of one SOP class have in common, kept once.
+
+``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it, named
+by its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
+3.1.1.1.3), and the beginning of its SHA-256. It is never changed and never deleted: objects need it for as
+long as they are there. ``dictionaries/<SOP Class UID>/newest`` holds the name of the one that is used for new
+objects; it is written when that one is durable, so no object can need one that a power cut takes away.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import zstandard
+
+from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing
+from scp.objects.store import ObjectStore, path_component
+from scp.spool import sha256
+
+FOLDER = "dictionaries"
+_NEWEST = "newest"
+_KEY = re.compile(rf"{FOLDER}/([\w.]+)/(\d+)-(\d+)-([0-9a-f]{{16}})\.zdict")
+# How soon a process uses what another one trained. Looking costs a read of a few bytes.
+_FRESH_SECONDS = 5.0
+# IDs that RFC 8878 5 leaves to anybody; zstd derives one from the content.
+_FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
+
+
+def is_dictionary(key: str) -> bool:
+    """Whether a key of the object store names a dictionary, or the mark of the newest: no object."""
+    return key.startswith(FOLDER + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A dictionary by its key. ``sop_class_uid`` is the folder's name, ``version`` counts from 1."""
+
+    key: str
+    sop_class_uid: str
+    version: int
+    id: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dictionary:
+    """One that has been read; threads share it, and what zstd makes of it for each level."""
+
+    id: int
+    content: bytes = field(repr=False)
+    decompressing: zstandard.ZstdCompressionDict = field(repr=False)
+    _compressing: dict[int, zstandard.ZstdCompressionDict] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def compressing(self, level: int) -> zstandard.ZstdCompressionDict:
+        """The same, made ready for compressing at ``level``."""
+        with self._lock:
+            found = self._compressing.get(level)
+            if found is None:
+                found = self._compressing[level] = zstandard.ZstdCompressionDict(self.content)
+                found.precompute_compress(level=level)
+        return found
+
+
+def dictionary_of(content: bytes) -> Dictionary:
+    """A dictionary from the bytes of its file. Raises ObjectDamaged where they are none."""
+    try:
+        made = zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_FULLDICT)
+        zstandard.ZstdDecompressor(dict_data=made)
+    except zstandard.ZstdError as error:
+        raise ObjectDamaged(f"it is no zstd dictionary: {error}") from None
+    return Dictionary(made.dict_id(), content, made)
+
+
+class Dictionaries:
+    """The dictionaries of an object store; threads may share it, and other processes write beside it."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._read: dict[int, Dictionary] = {}
+        self._newest: dict[str, tuple[float, Dictionary | None]] = {}
+
+    def entries(self, sop_class_uid: str = "") -> list[Entry]:
+        """All that are stored, or those of a SOP class; older ones first."""
+        within = f"{FOLDER}/{path_component(sop_class_uid)}/" if sop_class_uid else f"{FOLDER}/"
+        return sorted(_entries(self._store.keys(within)), key=lambda one: (one.sop_class_uid, one.version))
+
+    def size(self, entry: Entry) -> int:
+        """Bytes of a dictionary's file. Raises ObjectMissing."""
+        return self._store.size(entry.key)
+
+    def by_id(self, number: int) -> Dictionary:
+        """The dictionary that a frame's header names. Raises DictionaryMissing, ObjectDamaged."""
+        found = self._read.get(number)
+        if found is None:
+            found = self._load(number)
+            with self._lock:
+                found = self._read.setdefault(number, found)
+        return found
+
+    def newest(self, sop_class_uid: str) -> Dictionary | None:
+        """The one to compress new objects of a class with; None where there is none that can be read.
+
+        What another process stores is found within seconds.
+        """
+        now = time.monotonic()
+        until, found = self._newest.get(sop_class_uid, (0.0, None))
+        if now < until:
+            return found
+        found = self._look(sop_class_uid)
+        self._newest[sop_class_uid] = (now + _FRESH_SECONDS, found)
+        return found
+
+    def marked(self, sop_class_uid: str) -> str:
+        """The key of the one that is to be used for new objects of a class, empty where there is none."""
+        folder = f"{FOLDER}/{path_component(sop_class_uid)}"
+        try:
+            name = bytes(self._store.get(f"{folder}/{_NEWEST}")).decode("ascii", "replace").strip()
+        except ObjectMissing:
+            return ""
+        return f"{folder}/{name}"
+
+    def add(self, sop_class_uid: str, content: bytes) -> Entry:
+        """Store a new version for a class: it is durable first, and then the newest. Raises OutOfResources.
+
+        Its ID becomes another one where a dictionary with other content has it already.
+        """
+        folder = f"{FOLDER}/{path_component(sop_class_uid)}"
+        content = _with_an_id_of_its_own(content, {one.id: one.digest for one in self.entries()})
+        number, digest = dictionary_of(content).id, sha256(content)[:16]
+        former = self.entries(sop_class_uid)
+        version = 1 + max((one.version for one in former), default=0)
+        key = f"{folder}/{version:04}-{number}-{digest}.zdict"
+        if same := [one.key for one in former if one.digest == digest]:
+            key = same[-1]
+        else:
+            self._put(key, content)
+        self._put(f"{folder}/{_NEWEST}", key.rpartition("/")[2].encode())
+        self._newest.pop(sop_class_uid, None)
+        return next(_entries([key]))
+
+    def _put(self, key: str, content: bytes) -> None:
+        self._store.put(key, content)
+        self._store.settle(key)
+
+    def _look(self, sop_class_uid: str) -> Dictionary | None:
+        """Read the mark, and what it names; that this is still there is seen each time."""
+        try:
+            key = self.marked(sop_class_uid)
+            entry = next(_entries([key]), None)
+            if entry is None:
+                return None
+            self._store.size(key)
+            return self.by_id(entry.id)
+        except (ObjectMissing, ObjectDamaged):
+            return None  # objects do without it, and those that need it tell when they are read
+
+    def _load(self, number: int) -> Dictionary:
+        named = [one for one in self.entries() if one.id == number]
+        if not named:
+            raise DictionaryMissing(
+                f"it needs the zstd dictionary {number}, and there is no {FOLDER}/*/*-{number}-*.zdict in the"
+                " object store; bring that file back from a copy"
+            )
+        for entry in named:
+            content = bytes(self._store.get(entry.key))
+            if sha256(content).startswith(entry.digest):
+                return dictionary_of(content)
+        raise DictionaryMissing(
+            f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file"
+            " back from a copy"
+        )
+
+
+def _entries(keys: Iterator[str] | list[str]) -> Iterator[Entry]:
+    for key in keys:
+        found = _KEY.fullmatch(key)
+        if found is not None:
+            yield Entry(key, found[1], int(found[2]), int(found[3]), found[4])
+
+
+def _with_an_id_of_its_own(content: bytes, taken: dict[int, str]) -> bytes:
+    """The ID lies in bytes 4 to 7 (RFC 8878 5), and nothing else depends on it."""
+    while True:
+        number = int.from_bytes(content[4:8], "little")
+        if taken.get(number, sha256(content)[:16]) == sha256(content)[:16]:
+            return content
+        number = number + 1 if number < _LAST_ID else _FIRST_ID
+        content = content[:4] + number.to_bytes(4, "little") + content[8:]
