@@ -210,10 +210,17 @@ def ls(
     match: MatchOption = None,
     level: Annotated[str, typer.Option(help="patient, study, series or image.")] = "study",
     limit: Annotated[int, typer.Option(help="0: all.")] = 100,
+    commitments: Annotated[
+        bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    if commitments:
+        with _archive(config) as (archive, _):
+            report.commitments(archive.index.commitments.all(), json)
+        return
     columns = report.COLUMNS.get(level.upper())
     if columns is None:
         raise typer.BadParameter("--level is patient, study, series or image")
@@ -229,7 +236,8 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show how much is held, and what keeping it compressed saves."""
     with _archive(config) as (archive, _):
         index = archive.index
-        report.statistics(index.counts(), index.statistics(), index.backlog(), json)
+        outstanding = len(index.commitments.all())
+        report.statistics(index.counts(), index.statistics(), index.backlog(), outstanding, json)
 
 
 @app.command()

@@ -131,6 +131,14 @@ class LimitSettings(_Table):
     connect_seconds: Seconds = 10.0
 
 
+class CommitmentSettings(_Table):
+    """How results of storage commitment are reported; ``give_up`` in seconds."""
+
+    wait_seconds: Seconds = 1.0
+    retry_seconds: Seconds = 60.0
+    give_up: Duration = 7 * 86_400
+
+
 class TlsSettings(_Table):
     """PEM files; an empty text is none. With ``certificate`` and ``key`` the node's port speaks TLS."""
 
@@ -309,6 +317,7 @@ class Settings(_Table):
     access: AccessSettings = AccessSettings()
     query: QuerySettings = QuerySettings()
     limits: LimitSettings = LimitSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
     peer: Annotated[

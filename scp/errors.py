@@ -10,6 +10,10 @@
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     the instance is held with other content, and policy says reject
     ├── QueryError                an identifier that the standard does not allow
+    ├── ActionRefused             an N-ACTION that cannot be acted upon
+    │   ├── NoSuchAction          not one that its SOP class has
+    │   ├── NoSuchInstance        not on the SOP instance that its SOP class is about
+    │   └── InvalidArgument       its information is not what the standard asks for
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
     ├── DestinationUnreachable    a peer that does not answer, or refuses the association
     ├── CodecError                pixel data could not be taken from one form to another
@@ -59,6 +63,22 @@ class DuplicateRejected(DatasetError):
 
 class QueryError(ZscpError):
     """A query's identifier is not one that PS3.4 C.4 allows."""
+
+
+class ActionRefused(ZscpError):
+    """An N-ACTION that cannot be acted upon."""
+
+
+class NoSuchAction(ActionRefused):
+    """An N-ACTION of another type than its SOP class has."""
+
+
+class NoSuchInstance(ActionRefused):
+    """An N-ACTION on another SOP instance than the well-known one of its SOP class."""
+
+
+class InvalidArgument(ActionRefused):
+    """The information of an N-ACTION is not what PS3.4 asks for."""
 
 
 class DestinationUnknown(ZscpError):

@@ -155,6 +155,35 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """One SOP instance that a request for storage commitment names."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """A request for storage commitment whose result is yet to be reported (PS3.4 J.3).
+
+    ``due`` is when it is tried next or, while a ``holder`` works on it, when that one's claim ends. Of
+    ``attempts`` that failed, ``fault`` says why the last one did. ``duplicate`` is true where its
+    transaction UID is in use by another request of the same AE. ``number`` is the index's.
+    """
+
+    transaction_uid: str
+    calling_aet: str
+    references: tuple[Reference, ...] = field(repr=False)
+    received_at: datetime
+    due: datetime
+    holder: str = ""
+    duplicate: bool = False
+    attempts: int = 0
+    fault: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class QueryKey:
     """One attribute of a query's identifier; an empty ``value`` is universal matching."""
 

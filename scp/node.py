@@ -20,6 +20,7 @@ from scp import spool
 from scp.archive import Archive
 from scp.backlog import Backlog
 from scp.config import Settings
+from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
 from scp.index.sql import SqlIndex
@@ -32,6 +33,8 @@ from scp.processes import Processes, Role
 from scp.seats import Seats
 
 _BACKLOG_OF_CONNECTIONS = 128
+# How long an ending process waits for a report that is under way; another one is tried at the next start.
+_REPORTER_SECONDS = 10.0
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
 
@@ -63,6 +66,12 @@ def take_up(archive: Archive) -> None:
         )
 
 
+def _reloaded(before: Settings, after: Settings) -> Settings:
+    """What is taken over while running: all but where the node listens, and where it keeps things."""
+    kept = {"node": before.node, "storage": before.storage, "index": before.index}
+    return after.model_copy(update=kept)
+
+
 def _encoder(archive: Archive, bell: Doorbell, settings: Settings, number: int = 1) -> Encoder:
     """One of the processes that carry out stages; the first also encodes what is pending.
 
@@ -80,21 +89,45 @@ def _pace(settings: Settings) -> Pace | None:
     return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 
 
+class _Reporting:
+    """Reports results of storage commitment behind those who serve, in a thread of its own."""
+
+    def __init__(self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell) -> None:
+        self.reporter = Reporter(archive, settings, bell)
+        self._thread = threading.Thread(target=self.reporter.run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.reporter.stop()
+        if self._thread.is_alive():
+            self._thread.join(_REPORTER_SECONDS)
+
+
 class Node:
-    """An archive, its DIMSE server and, unless another process does it, its encoder."""
+    """An archive, its DIMSE server and, unless another process does their work, its encoder and reporter.
+
+    ``bell`` and ``reports_bell`` wake those.
+    """
 
     def __init__(
         self,
         settings: Settings,
         bell: Doorbell | None = None,
         seats: Seats | None = None,
+        reports_bell: Doorbell | None = None,
     ) -> None:
         self.settings = settings
         self._bell = bell or Doorbell()
+        reports_bell = reports_bell or Doorbell()
         self.archive = open_archive(settings, self._bell)
-        self.server = DimseServer(self.archive, lambda: self.settings, seats)
+        self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = _encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
+        self._reporting = (
+            _Reporting(self.archive, lambda: self.settings, reports_bell) if bell is None else None
+        )
         self._seats = seats
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
@@ -103,6 +136,8 @@ class Node:
         self.archive.prepare()
         if self.encoder is not None:
             self._encoding.start()
+        if self._reporting is not None:
+            self._reporting.start()
         return self.server.start(listening)
 
     def _encode(self) -> None:
@@ -111,8 +146,7 @@ class Node:
 
     def reload(self, settings: Settings) -> None:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
-        kept = {"node": self.settings.node, "storage": self.settings.storage, "index": self.settings.index}
-        self.settings = settings.model_copy(update=kept)
+        self.settings = _reloaded(self.settings, settings)
         self.archive.use_policy(self.settings.policy)
         if self.encoder is not None:
             self.encoder.pace = _pace(settings)
@@ -120,11 +154,15 @@ class Node:
         if self._seats is not None:
             self._seats.limit = settings.limits.associations
         self.server.apply_settings()
+        if self._reporting is not None:
+            self._reporting.reporter.hasten()
         structlog.get_logger("zscp").info("configuration reloaded", peers=len(settings.peer))
 
     def stop(self) -> None:
         """Stop serving and let go of everything."""
         self.server.stop()
+        if self._reporting is not None:
+            self._reporting.stop()
         if self.encoder is not None and self._encoding.is_alive():
             self.encoder.stop()
             self._encoding.join()
@@ -138,7 +176,7 @@ class Service:
         self.settings = settings
         self._reread = reread
         self._processes = Processes()
-        self._bell = Doorbell()
+        self._bell, self._reports_bell = Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
         self._listening: socket.socket | None = None
 
@@ -171,28 +209,24 @@ class Service:
         return True
 
     def _worker(self) -> Role:
-        return _Worker(self.settings, self._reread, self._listening, self._bell, self._seats)
+        node = Node(self.settings, self._bell, self._seats, self._reports_bell)
+        self._reports_bell.ring()  # a worker that died may have left something to report
+        return _Worker(node, self._reread, self._listening)
 
     def _encoder(self) -> Role:
-        return _Encoder(self.settings, self._reread, self._bell)
+        return _Encoder(self.settings, self._reread, self._bell, self._reports_bell)
 
     def _lifecycle(self, number: int) -> Role:
-        return _Encoder(self.settings, self._reread, Doorbell(), number)
+        return _Encoder(self.settings, self._reread, Doorbell(), number=number)
 
 
 class _Worker:
     """Serves associations from the socket that all workers share."""
 
     def __init__(
-        self,
-        settings: Settings,
-        reread: Callable[[], Settings | None],
-        listening: socket.socket | None,
-        bell: Doorbell,
-        seats: Seats,
+        self, node: Node, reread: Callable[[], Settings | None], listening: socket.socket | None
     ) -> None:
-        self._reread, self._listening = reread, listening
-        self._node = Node(settings, bell, seats)
+        self._node, self._reread, self._listening = node, reread, listening
 
     def start(self) -> None:
         self._node.start(self._listening)
@@ -209,28 +243,43 @@ class _Worker:
 
 
 class _Encoder:
-    """Encodes behind the workers, and carries out later stages."""
+    """Encodes behind the workers, and carries out later stages; one also reports what they could not."""
 
     def __init__(
-        self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, number: int = 1
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings | None],
+        bell: Doorbell,
+        reports_bell: Doorbell | None = None,
+        number: int = 1,
     ) -> None:
-        self._reread, self._bell = reread, bell
+        self._settings, self._reread, self._bell = settings, reread, bell
         self._archive = open_archive(settings, bell)
         self._encoder = _encoder(self._archive, bell, settings, number)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
+        self._reporting = (
+            _Reporting(self._archive, lambda: self._settings, reports_bell) if reports_bell else None
+        )
 
     def start(self) -> None:
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._thread.start()
+        if self._reporting is not None:
+            self._reporting.start()
 
     def reload(self) -> None:
         settings = self._reread()
         if settings is not None:
+            self._settings = _reloaded(self._settings, settings)
             self._archive.use_policy(settings.policy)
             self._encoder.pace = _pace(settings)
             self._bell.ring()
+            if self._reporting is not None:
+                self._reporting.reporter.hasten()
 
     def stop(self) -> None:
+        if self._reporting is not None:
+            self._reporting.stop()
         self._encoder.stop()
         self._thread.join()
         self._archive.close()

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -27,7 +28,7 @@ from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
 from scp.lifecycle.transfer import Exported, Imported
 from scp.lifecycle.verify import Verdict
-from scp.model import Instance
+from scp.model import Commitment, Instance
 from scp.syntaxes import lookup
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -178,12 +179,43 @@ def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: boo
         terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
 
 
-def statistics(counts: Counts, rows: list[Statistic], waiting: Waiting, json_wanted: bool) -> None:
+def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
+    """What ``zscp ls --commitments`` found."""
+    rows = [
+        {
+            "transaction_uid": one.transaction_uid,
+            "calling_aet": one.calling_aet,
+            "instances": len(one.references),
+            "received_at": one.received_at,
+            "attempts": one.attempts,
+            "next_attempt": None if one.holder else one.due,
+            "fault": one.fault,
+        }
+        for one in outstanding
+    ]
+    if json_wanted:
+        as_json(rows)
+        return
+    table = Table("asked by", "instances", "received", "attempts", "next", "last fault", "transaction UID")
+    for one in outstanding:
+        following = "under way" if one.holder else _moment(one.due)
+        figures = (str(len(one.references)), _moment(one.received_at), str(one.attempts), following)
+        table.add_row(escape(one.calling_aet), *figures, escape(one.fault), escape(one.transaction_uid))
+    terminal().print(table)
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def statistics(
+    counts: Counts, rows: list[Statistic], waiting: Waiting, outstanding: int, json_wanted: bool
+) -> None:
     """What ``zscp stats`` counted."""
     received, stored = sum(row.received_size for row in rows), sum(row.stored_size for row in rows)
     if json_wanted:
         sizes = {"received_size": received, "stored_size": stored}
-        as_json({"counts": counts, **sizes, "pending": waiting, "by_form": rows})
+        as_json({"counts": counts, **sizes, "pending": waiting, "commitments": outstanding, "by_form": rows})
         return
     table = Table("modality", "form", "transfer syntax at rest", show_footer=True)
     table.columns[0].footer = "all"
@@ -207,6 +239,10 @@ def statistics(counts: Counts, rows: list[Statistic], waiting: Waiting, json_wan
     )
     if waiting.instances:
         console.print(f"{waiting.instances} objects ({size(waiting.size)}) wait to be encoded.")
+    if outstanding:
+        console.print(
+            f"{outstanding} results of storage commitment are yet to be reported: ls --commitments."
+        )
 
 
 def settings(chosen: Settings) -> None:

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 
 from scp.config import Settings
 from scp.config_values import FORMS
-from scp.dimse import contexts, status
+from scp.dimse import contexts, status, verdict
 from scp.encoding.codecs.lossy_table import lossy_encoder_of
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.forms import target_of
@@ -58,7 +58,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _services() -> str:
-    rows = [("Verification", contexts.VERIFICATION, "yes, as `zscp echo`", "yes")]
+    rows = [
+        ("Verification", contexts.VERIFICATION, "yes, as `zscp echo`", "yes"),
+        ("Storage Commitment Push Model", contexts.STORAGE_COMMITMENT, "no", "yes"),
+    ]
     for model, service in ((contexts.FIND, "FIND"), (contexts.MOVE, "MOVE"), (contexts.GET, "GET")):
         rows += [
             (f"{root.title()} Root Query/Retrieve Information Model – {service}", uid, "no", "yes")
@@ -148,6 +151,10 @@ def _statuses() -> str:
     return _table(("status", "when"), sorted(rows))
 
 
+def _failure_reasons() -> str:
+    return _table(("reason", "when"), [(f"{code:04X}H", when) for code, when in verdict.MEANINGS])
+
+
 def _first_line(kind: type[Exception]) -> str:
     if kind is Exception:
         return "Anything else; the log has it."
@@ -172,6 +179,21 @@ def _limits() -> str:
             ("Time for an answer", f"{limits.dimse_seconds:g} s", "`limits.dimse_seconds`"),
             ("Idle time of an association", f"{limits.idle_seconds:g} s", "`limits.idle_seconds`"),
             ("Time to connect to a peer", f"{limits.connect_seconds:g} s", "`limits.connect_seconds`"),
+            (
+                "Quiet before a commitment's result on the same association",
+                f"{settings.commitment.wait_seconds:g} s",
+                "`commitment.wait_seconds`",
+            ),
+            (
+                "First time between two tries to report it",
+                f"{settings.commitment.retry_seconds:g} s",
+                "`commitment.retry_seconds`",
+            ),
+            (
+                "Given up after",
+                f"{(settings.commitment.give_up or 0) / 86_400:g} days",
+                "`commitment.give_up`",
+            ),
         ],
     )
 
@@ -183,6 +205,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "identifiers": _identifiers,
     "query-keys": _query_keys,
     "statuses": _statuses,
+    "failure-reasons": _failure_reasons,
     "limits": _limits,
 }
 

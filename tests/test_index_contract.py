@@ -19,7 +19,7 @@ import pytest
 from scp.errors import QueryError
 from scp.index.index import Counts, Index, Statistic, Waiting
 from scp.index.sql import SqlIndex
-from scp.model import Instance, Query, QueryKey
+from scp.model import Commitment, Instance, Query, QueryKey, Reference
 
 CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.4.201"
 OPENERS: dict[str, Callable[[Path], Index]] = {
@@ -584,3 +584,135 @@ def test_processes_that_make_the_index_at_once(name, tmp_path):
     index = OPENERS[name](tmp_path)
     assert index.counts() == Counts(1, 1, 1, 40)
     index.close()
+
+
+NOON = datetime(2026, 7, 27, 12, 0, 0, 250_000, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+
+
+def asked(transaction: str, aet: str = "CTROOM1", due: datetime = NOON, **others) -> Commitment:
+    references = others.pop("references", (Reference(CT, "1.1.1"), Reference(MR_CLASS, "1.1.2")))
+    return Commitment(transaction, aet, references, NOON, due, **others)
+
+
+def uids(found: list[Commitment]) -> list[str]:
+    return [one.transaction_uid for one in found]
+
+
+class TestCommitments:
+    def test_what_was_added_is_held_by_all(self, opener, index):
+        added = index.commitments.add(asked("1.2"))
+        assert replace(added, number=0) == asked("1.2")
+        other = opener()
+        assert other.commitments.all() == [added]
+        other.close()
+
+    def test_the_same_again_is_one(self, index):
+        first = index.commitments.add(asked("1.2"))
+        again = index.commitments.add(asked("1.2", holder="me", due=LATER))
+        assert again == replace(first, holder="me", due=LATER)
+        assert index.commitments.add(asked("1.2", holder="you", due=LATER)) is None
+        assert index.commitments.all() == [again]
+
+    def test_the_same_again_takes_over_what_nobody_holds_any_more(self, index):
+        index.commitments.add(asked("1.2", holder="dead", due=NOON))
+        assert index.commitments.add(asked("1.2", holder="me", due=LATER)).holder == "me"
+
+    def test_another_of_the_same_transaction_is_a_duplicate(self, index):
+        others = (Reference(CT, "1.1.1"),)
+        made = [
+            index.commitments.add(one)
+            for one in (asked("1.2"), asked("1.2", references=others), asked("1.2", "CTROOM2"), asked("1.3"))
+        ]
+        assert [one.duplicate for one in made] == [False, True, False, False]
+        assert len({one.number for one in made}) == 4
+
+    def test_what_is_due_is_claimed_once(self, index):
+        outstanding = index.commitments
+        for transaction in ("1.1", "1.2", "1.3"):
+            outstanding.add(asked(transaction))
+        outstanding.add(asked("1.4", due=LATER))
+        claimed = outstanding.claim("me", NOON, LATER, 2)
+        assert uids(claimed) == ["1.1", "1.2"]
+        assert {(one.holder, one.due) for one in claimed} == {("me", LATER)}
+        assert uids(outstanding.claim("you", NOON, LATER, 2)) == ["1.3"]
+        assert outstanding.claim("they", NOON, LATER, 2) == []
+
+    def test_one_ae_at_a_time_the_longest_due_first(self, index):
+        outstanding = index.commitments
+        outstanding.add(asked("1.1", "B", due=NOON))
+        outstanding.add(asked("1.2", "A", due=NOON - timedelta(seconds=1)))
+        outstanding.add(asked("1.3", "B", due=NOON))
+        assert uids(outstanding.claim("me", NOON, LATER, 9)) == ["1.2"]
+        assert uids(outstanding.claim("me", NOON, LATER, 9)) == ["1.1", "1.3"]
+
+    def test_a_claim_ends_unless_it_is_renewed(self, index):
+        outstanding = index.commitments
+        outstanding.add(asked("1.1"))
+        outstanding.add(asked("1.2"))
+        outstanding.claim("me", NOON, LATER, 1)
+        outstanding.claim("you", NOON, LATER, 1)
+        outstanding.renew("you", LATER + timedelta(seconds=1))
+        assert uids(outstanding.claim("they", LATER, LATER + timedelta(minutes=1), 9)) == ["1.1"]
+
+    def test_who_lost_a_claim_changes_nothing(self, index):
+        outstanding = index.commitments
+        outstanding.add(asked("1.1"))
+        (lost,) = outstanding.claim("me", NOON, NOON, 1)
+        (taken,) = outstanding.claim("you", NOON, LATER, 1)
+        assert not outstanding.postpone(lost, NOON, "late")
+        assert not outstanding.remove(lost)
+        assert outstanding.all() == [taken]
+        assert outstanding.remove(taken)
+        assert outstanding.all() == []
+
+    def test_what_is_put_off_is_due_again(self, index):
+        outstanding = index.commitments
+        outstanding.add(asked("1.1"))
+        (mine,) = outstanding.claim("me", NOON, LATER, 1)
+        assert outstanding.postpone(mine, LATER)
+        (mine,) = outstanding.claim("me", LATER, LATER, 1)
+        assert (mine.attempts, mine.fault) == (0, "")
+        assert outstanding.postpone(mine, LATER, "is down")
+        (mine,) = outstanding.claim("me", LATER, LATER, 1)
+        assert (mine.attempts, mine.fault) == (1, "is down")
+
+    def test_all_that_waits_may_be_hastened(self, index):
+        outstanding = index.commitments
+        outstanding.add(asked("1.1", due=LATER))
+        outstanding.add(asked("1.2", due=LATER, holder="me"))
+        outstanding.hasten(NOON)
+        assert [one.due for one in outstanding.all()] == [NOON, LATER]
+
+    def test_when_the_next_is_due(self, index):
+        outstanding = index.commitments
+        assert outstanding.next_due() is None
+        outstanding.add(asked("1.1", due=LATER))
+        assert outstanding.next_due() == LATER
+        outstanding.add(asked("1.2", due=NOON))
+        assert outstanding.next_due() == NOON
+
+    def test_thousands_of_references(self, index):
+        references = tuple(Reference(CT, f"1.2.3.{n}") for n in range(20_000))
+        index.commitments.add(asked("1.1", references=references))
+        assert index.commitments.all()[0].references == references
+        assert index.commitments.claim("me", NOON, LATER, 1)[0].references == references
+
+    def test_several_never_claim_the_same(self, opener, index):
+        outstanding = index.commitments
+        wanted = [f"1.{n}" for n in range(40)]
+        for transaction in wanted:
+            outstanding.add(asked(transaction))
+        others = [opener() for _ in range(3)]
+
+        def claim_all(one: Index) -> list[str]:
+            found: list[str] = []
+            while claimed := one.commitments.claim(f"{id(one)}", NOON, LATER, 1):
+                found += uids(claimed)
+            return found
+
+        with ThreadPoolExecutor(3) as pool:
+            found = [uid for part in pool.map(claim_all, others) for uid in part]
+        assert sorted(found) == sorted(wanted)
+        for one in others:
+            one.close()

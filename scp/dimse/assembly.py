@@ -28,6 +28,11 @@ class Assembly:
         self._fault = ""
         self._context = 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a message has come, and its rest has not."""
+        return self._in_dataset or bool(self._command)
+
     def take(self, body: memoryview) -> bool:
         """The presentation data values of one P-DATA-TF; whether a command came to its end.
 

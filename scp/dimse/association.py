@@ -20,6 +20,7 @@ from scp.dimse import messages
 from scp.dimse.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.exchange import Exchange, Extended, Service
 from scp.dimse.messages import Message
+from scp.dimse.own_requests import OwnRequests
 from scp.dimse.seats import Seats
 from scp.dimse.upper_layer import Ended
 from scp.dimse.window import SYNCHRONOUS, Window
@@ -52,8 +53,10 @@ class ServedAssociation(DirectAssociation):
         self.seats = seats
         self.requests = 0
         self.window = self.suboperations = SYNCHRONOUS
+        self.own = OwnRequests()
         self._windowed: Window | None = None
         self._serving = self._ending = self._seated = False
+        self._last_request = time.monotonic()
         self._cancelled: set[int] = set()
         self._waiting: deque[Message] = deque()
         self._responses: deque[Message] = deque()
@@ -96,6 +99,7 @@ class ServedAssociation(DirectAssociation):
     def _leave(self) -> None:
         """Let go of everything: connection, threads, and then the seat."""
         self.is_established = False
+        self.own.end()
         try:
             if self.layer is not None:
                 self.layer.close()  # before the window: what its threads would still send ends at once
@@ -145,6 +149,13 @@ class ServedAssociation(DirectAssociation):
     def busy(self) -> bool:
         """Whether a request is being served."""
         return self._serving or (self._windowed is not None and self._windowed.outstanding > 0)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long the peer has asked for nothing; 0 while it does. From another thread."""
+        if self.busy or self._waiting or self.upper_layer.begun:
+            return 0.0
+        return time.monotonic() - self._last_request
 
     def finish(self) -> None:
         """End the association when its requests are answered; from another thread."""
@@ -213,6 +224,8 @@ class ServedAssociation(DirectAssociation):
             self._cancelled.add(message.number("MessageIDBeingRespondedTo"))
         elif field == messages.C_STORE_RSP:
             self._responses.append(message)
+        elif field & messages.RESPONSE:
+            self.own.take(message)
         elif len(self._waiting) < max(_MOST_WAITING, self.window):
             self._waiting.append(message)
         else:
@@ -228,7 +241,8 @@ class ServedAssociation(DirectAssociation):
         """
         field = request.number("CommandField")
         if field & messages.RESPONSE or field == messages.C_CANCEL_RQ:
-            return  # late: there is nothing left that it could be about
+            self.own.take(request)  # or else it is late: there is nothing left that it could be about
+            return
         context, served = self._accepted_cx.get(request.context_id), self.services.get(field)
         if context is None or served is None:
             what = "no accepted presentation context" if context is None else f"no service for {field:04X}H"
@@ -286,3 +300,5 @@ class ServedAssociation(DirectAssociation):
             except Exception as error:  # noqa: BLE001 - whatever it was, the peer gets an answer
                 event.fail(error)
                 event.add(status=exchange.fail(error))
+            finally:
+                self._last_request = time.monotonic()

@@ -20,6 +20,7 @@ from scp import syntaxes
 from scp.syntaxes import BY_UID, Content, lookup
 
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # its Push Model (PS3.4 J.3)
 _QUERY_RETRIEVE = "1.2.840.10008.5.1.4.1.2."
 # SOP class → its information model's root (PS3.4 C.6).
 FIND = {_QUERY_RETRIEVE + "1.1": "PATIENT", _QUERY_RETRIEVE + "2.1": "STUDY"}
@@ -31,6 +32,7 @@ _STANDARD_ROOT = "1.2.840.10008."
 _SYNTAX_ROOT = "1.2.840.10008.1.2."
 _VIDEO_CLASSES = {_STORAGE_ROOT + "77.1.1.1", _STORAGE_ROOT + "77.1.2.1", _STORAGE_ROOT + "77.1.4.1"}
 
+_WITHOUT_PIXELS = frozenset((VERIFICATION, STORAGE_COMMITMENT, *FIND, *MOVE, *GET))
 # Identifiers of C-FIND and the like hold no pixel data.
 COMMAND_SYNTAXES = (syntaxes.EXPLICIT, syntaxes.IMPLICIT, syntaxes.DEFLATED, syntaxes.BIG_ENDIAN)
 
@@ -88,7 +90,7 @@ def supported(
         offered.setdefault(str(context.abstract_syntax), set()).update(map(str, context.transfer_syntax))
     contexts = []
     for uid, syntaxes_offered in offered.items():
-        if uid == VERIFICATION or uid in FIND or uid in MOVE or uid in GET:
+        if uid in _WITHOUT_PIXELS:
             contexts.append(build_context(uid, list(COMMAND_SYNTAXES)))
         elif is_storage(uid, unknown_too):
             order = _VIDEO_FIRST if uid in _VIDEO_CLASSES else STORAGE_SYNTAXES

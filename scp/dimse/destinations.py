@@ -1,20 +1,26 @@
-"""Associations that zscp opens: where C-MOVE sends to."""
+"""Associations that zscp opens: where C-MOVE sends to, and storage commitment reports to."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pydicom.uid import UID
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, build_role
+from pynetdicom.pdu_primitives import (
+    AsynchronousOperationsWindowNegotiation,
+    SCP_SCU_RoleSelectionNegotiation,
+)
 from pynetdicom.transport import AddressInformation
 
 from scp import syntaxes
 from scp.config import LimitSettings, Peer, Settings
 from scp.dimse.carrier import Carrier, by_sop_class
-from scp.dimse.direct import DirectAssociation
+from scp.dimse.contexts import STORAGE_COMMITMENT
+from scp.dimse.direct import DirectAssociation, context_id
 from scp.dimse.messages import C_STORE_RSP, Message
 from scp.dimse.upper_layer import UpperLayer
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
@@ -24,6 +30,9 @@ from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID
 from scp.tls import client_context
 
+# SOP class and transfer syntaxes of each presentation context.
+Contexts = Sequence[tuple[str, str | Sequence[str]]]
+Negotiated = AsynchronousOperationsWindowNegotiation | SCP_SCU_RoleSelectionNegotiation
 # PS3.8 9.3.2.2: context ids are the odd numbers of one byte.
 MOST_CONTEXTS = 128
 
@@ -97,20 +106,63 @@ def associated(
     ``origin`` are AE title and Message ID of the C-MOVE that it is opened for.
     """
     limits = settings.limits
+    window = [window_item(limits.operations, SYNCHRONOUS)] if limits.operations > SYNCHRONOUS else []
+    association = _associated(peer, contexts, settings, window)
+    return Destination(association, association.upper_layer, limits, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLine:
+    """An association that results of storage commitment go out over, in one presentation context."""
+
+    layer: UpperLayer
+    context_id: int
+    transfer_syntax: str
+
+
+def report_line(peer: Peer, settings: Settings) -> ReportLine:
+    """A new association to ``peer``, on which this node is the SCP (PS3.4 J.3.3).
+
+    Raises DestinationUnreachable. A peer that answers nothing to the roles that are proposed keeps the SCU's
+    for who opened the association (PS3.7 D.3.3.4). Many that take reports do so, and are asked all the same;
+    one that refuses the role accepts no context.
+    """
+    wanted = [(STORAGE_COMMITMENT, (syntaxes.EXPLICIT, syntaxes.IMPLICIT))]
+    association = _associated(peer, wanted, settings, [build_role(STORAGE_COMMITMENT, scp_role=True)])
+    context = association.accepted_contexts[0]
+    return ReportLine(association.upper_layer, context_id(context), str(context.transfer_syntax[0]))
+
+
+def _where(peer: Peer) -> str:
+    return f"{peer.aet} at {peer.host}:{peer.port}"
+
+
+def _associated(
+    peer: Peer, contexts: Contexts, settings: Settings, items: Sequence[Negotiated]
+) -> DirectAssociation:
+    """An established association. Raises DestinationUnreachable."""
+    limits = settings.limits
     ae = AE(settings.node.aet)
     ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.idle_seconds
-    where = f"{peer.aet} at {peer.host}:{peer.port}"
+    where = _where(peer)
     sock = _connected(peer, settings, where)
     with contextlib.ExitStack() as undo:
         undo.callback(sock.close)
         association = _requested(ae, sock, peer, contexts, limits)
+        for item in items:
+            association.requestor.add_negotiation_item(item)
         association.acse.negotiate_association()
         if not association.is_established:
-            why = "refused the association" if association.is_rejected else "does not answer"
-            raise DestinationUnreachable(f"{where} {why}")
-        layer = association.establish(association.acceptor.maximum_length)
+            raise DestinationUnreachable(f"{where} {_why_not(association)}")
+        association.establish(association.acceptor.maximum_length)
         undo.pop_all()
-        return Destination(association, layer, limits, origin)
+        return association
+
+
+def _why_not(association: DirectAssociation) -> str:
+    if association.is_rejected:
+        return "refused the association"
+    return "accepts nothing of what was proposed" if association.rejected_contexts else "does not answer"
 
 
 def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:
@@ -130,7 +182,7 @@ def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:
 
 
 def _requested(
-    ae: AE, sock: socket.socket, peer: Peer, contexts: list[tuple[str, str]], limits: LimitSettings
+    ae: AE, sock: socket.socket, peer: Peer, contexts: Contexts, limits: LimitSettings
 ) -> DirectAssociation:
     """As pynetdicom's ``AE.associate`` makes one, but for its class."""
     association = DirectAssociation(ae, "requestor", sock)
@@ -142,10 +194,12 @@ def _requested(
     requestor.implementation_version_name = IMPLEMENTATION_VERSION
     requestor.address_info = AddressInformation.from_tuple(sock.getsockname())
     association.acceptor.address_info = AddressInformation.from_tuple(sock.getpeername())
-    proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    proposed = [build_context(sop_class, _listed(syntax)) for sop_class, syntax in contexts]
     for number, context in enumerate(proposed):
         context.context_id = 2 * number + 1
     requestor.requested_contexts = proposed
-    if limits.operations > SYNCHRONOUS:
-        requestor.add_negotiation_item(window_item(limits.operations, SYNCHRONOUS))
     return association
+
+
+def _listed(syntax: str | Sequence[str]) -> list[str]:
+    return [syntax] if isinstance(syntax, str) else list(syntax)

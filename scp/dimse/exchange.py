@@ -11,10 +11,20 @@ from pynetdicom.presentation import PresentationContext
 from scp import telemetry
 from scp.dimse import messages
 from scp.dimse.messages import Message, Value
-from scp.dimse.status import comment_of, status_of
+from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 
 if TYPE_CHECKING:
     from scp.dimse.association import ServedAssociation
+
+
+# What a response says again of its request, and by which field (PS3.7 9.3, 10.3).
+_ECHOED = {
+    "AffectedSOPClassUID": "AffectedSOPClassUID",
+    "AffectedSOPInstanceUID": "AffectedSOPInstanceUID",
+    "RequestedSOPClassUID": "AffectedSOPClassUID",
+    "RequestedSOPInstanceUID": "AffectedSOPInstanceUID",
+    "ActionTypeID": "ActionTypeID",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +99,9 @@ class Exchange:
             "MessageIDBeingRespondedTo": self.message_id,
             "Status": status,
         }
-        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+        for keyword, answered in _ECHOED.items():
             if keyword in asked:
-                command[keyword] = asked[keyword]
+                command[answered] = asked[keyword]
         if comment:
             command["ErrorComment"] = comment
         if counts is not None:
@@ -104,6 +114,8 @@ class Exchange:
     def fail(self, error: Exception) -> int:
         """Answer with the status of an error; returns it. Raises Ended."""
         status = status_of(error)
+        if self.request.number("CommandField") & messages.N_SERVICE:
+            status = OF_N_SERVICES.get(status, status)
         self.respond(status, comment=comment_of(str(error) or type(error).__name__))
         return status
 

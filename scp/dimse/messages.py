@@ -18,7 +18,10 @@ C_GET_RQ, C_GET_RSP = 0x0010, 0x8010
 C_FIND_RQ, C_FIND_RSP = 0x0020, 0x8020
 C_MOVE_RQ, C_MOVE_RSP = 0x0021, 0x8021
 C_ECHO_RQ, C_ECHO_RSP = 0x0030, 0x8030
+N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
+N_ACTION_RQ, N_ACTION_RSP = 0x0130, 0x8130
 C_CANCEL_RQ = 0x0FFF
+N_SERVICE = 0x0100  # the bit that an N-service has, and C-STORE to C-ECHO have not
 RESPONSE = 0x8000  # the bit of Command Field that makes a response
 NO_DATASET = 0x0101
 
@@ -38,6 +41,8 @@ _FIELDS: Mapping[int, tuple[str, str]] = {
     0x0902: ("ErrorComment", "LO"),
     0x1000: ("AffectedSOPInstanceUID", "UI"),
     0x1001: ("RequestedSOPInstanceUID", "UI"),
+    0x1002: ("EventTypeID", "US"),
+    0x1008: ("ActionTypeID", "US"),
     0x1020: ("NumberOfRemainingSuboperations", "US"),
     0x1021: ("NumberOfCompletedSuboperations", "US"),
     0x1022: ("NumberOfFailedSuboperations", "US"),

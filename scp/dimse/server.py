@@ -16,14 +16,16 @@ from pynetdicom.transport import AddressInformation
 
 from scp.archive import Archive
 from scp.config import Settings
-from scp.dimse import echo, find, messages, retrieve, store
+from scp.dimse import commitment, echo, find, messages, retrieve, store
 from scp.dimse.association import ServedAssociation
 from scp.dimse.associations import Associations
 from scp.dimse.contexts import FIND, GET, MOVE, supported
 from scp.dimse.exchange import Exchange, Service
 from scp.dimse.listener import MOST_UNASSOCIATED, Listener, listen
+from scp.dimse.reporting import Reports
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
+from scp.doorbell import Doorbell
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
 from scp.tls import server_context
@@ -49,10 +51,15 @@ class DimseServer:
     """Serves one archive under one AE title; settings may change while it runs.
 
     ``seats`` count associations where several processes serve; without, this one counts its own.
+    ``reports_bell`` wakes who reports results of storage commitment on associations of their own.
     """
 
     def __init__(
-        self, archive: Archive, settings: Callable[[], Settings], seats: Seats | None = None
+        self,
+        archive: Archive,
+        settings: Callable[[], Settings],
+        seats: Seats | None = None,
+        reports_bell: Doorbell | None = None,
     ) -> None:
         self._archive = archive
         self._settings = settings
@@ -63,6 +70,7 @@ class DimseServer:
         self._tls: ssl.SSLContext | None = None
         self._listener: Listener | None = None
         self._address = ("", 0)
+        self._reports = Reports(archive, settings, reports_bell or Doorbell())
         self._served = self._services()
         self.associations = Associations()
 
@@ -92,6 +100,7 @@ class DimseServer:
             for association in self.associations.all():
                 association.abort()
             self.associations.wait_for_none(_ABORT_SECONDS)
+        self._reports.stop()
 
     def apply_settings(self) -> None:
         """Take over access, limits and certificates from the settings; running associations keep theirs.
@@ -167,6 +176,7 @@ class DimseServer:
             messages.C_FIND_RQ: ("c-find", self._find),
             messages.C_MOVE_RQ: ("c-move", self._move),
             messages.C_GET_RQ: ("c-get", self._get),
+            messages.N_ACTION_RQ: ("n-action", self._action),
         }
 
     def _find(self, exchange: Exchange, event: RequestEvent) -> None:
@@ -174,6 +184,9 @@ class DimseServer:
 
     def _move(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_move(exchange, event, self._archive, self._settings())
+
+    def _action(self, exchange: Exchange, event: RequestEvent) -> None:
+        commitment.serve(exchange, event, self._archive.index.commitments, self._reports)
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from scp.errors import (
     DestinationUnknown,
     DuplicateRejected,
+    InvalidArgument,
+    NoSuchAction,
+    NoSuchInstance,
     OutOfResources,
     QueryError,
     UidMismatch,
@@ -18,6 +21,8 @@ CANCELLED = 0xFE00
 WARNING_SUBOPERATIONS = 0xB000  # complete, one or more failures
 UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
 SOP_CLASS_NOT_SUPPORTED = 0x0122
+PROCESSING_FAILURE = 0x0110
+RESOURCE_LIMITATION = 0x0213
 UNABLE_TO_PROCESS = 0xC000
 
 TABLE: tuple[tuple[type[Exception], int], ...] = (
@@ -27,8 +32,13 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (QueryError, 0xA900),
     (DuplicateRejected, 0x0111),
     (UnidentifiedDataset, 0xC001),
+    (NoSuchInstance, 0x0112),
+    (InvalidArgument, 0x0115),
+    (NoSuchAction, 0x0123),
     (Exception, UNABLE_TO_PROCESS),
 )
+# The N-services have general statuses only (PS3.7 10.1.4.1.10), and other names for these.
+OF_N_SERVICES = {0xA700: RESOURCE_LIMITATION, UNABLE_TO_PROCESS: PROCESSING_FAILURE}
 # Those that no error stands for, in words.
 MEANINGS: tuple[tuple[int, str], ...] = (
     (SUCCESS, "Done."),
@@ -37,6 +47,8 @@ MEANINGS: tuple[tuple[int, str], ...] = (
     (CANCELLED, "Ended by C-CANCEL."),
     (WARNING_SUBOPERATIONS, "Sub-operations are complete, and some failed or warned."),
     (UNABLE_SUBOPERATIONS, "No sub-operation succeeded."),
+    (PROCESSING_FAILURE, "What is 0xC000 elsewhere, as answer to an N-ACTION."),
+    (RESOURCE_LIMITATION, "What is 0xA700 elsewhere, as answer to an N-ACTION."),
 )
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
@@ -51,6 +63,11 @@ def comment_of(text: str) -> str:
     """The Error Comment that goes with it, cut to what fits."""
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
     return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
+
+
+def is_success(status: int) -> bool:
+    """Whether a peer took what an N-service told it: Success, or a warning (PS3.7 C.1, C.2, C.4)."""
+    return status == SUCCESS or is_warning(status)
 
 
 def is_warning(status: int) -> bool:

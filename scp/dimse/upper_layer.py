@@ -140,6 +140,11 @@ class UpperLayer:
                 raise Ended("failed", f"{type(error).__name__}: {error}") from error
         self._transport.quickack()
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a message has come, and its rest has not; also from another thread."""
+        return self._end > self._start or self._assembly.begun
+
     def takes_more(self) -> bool:
         """Whether the peer reads what it is sent: a short message would not have to wait."""
         return self._transport.takes_more()

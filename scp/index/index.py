@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from scp.model import Instance, Query
+from scp.model import Commitment, Instance, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,47 @@ class Stages(Protocol):
         """Those of some SOP Instance UIDs, which are not too many for one query."""
 
 
+class Commitments(Protocol):
+    """Requests for storage commitment whose result is not reported yet (PS3.4 J.3).
+
+    Who works on one has a claim on it, under a name that nobody else uses. It ends by itself unless it is
+    renewed, so that what a process leaves that dies is taken up by another. Every method raises
+    :class:`scp.errors.OutOfResources` as an index does.
+    """
+
+    def add(self, commitment: Commitment) -> Commitment | None:
+        """Record a request, claimed by its ``holder`` until ``due`` if it has one.
+
+        Returns it with its ``number``, and with ``duplicate`` set where another request of its AE is
+        recorded under its transaction UID. One that is the same in all its references is not recorded
+        again: its ``holder`` takes over the claim on that one or, where another has that, None is returned.
+        """
+
+    def claim(self, holder: str, now: datetime, until: datetime, most: int) -> list[Commitment]:
+        """Claim at most ``most`` of those that are due ``now``, all of one AE: that of the longest due."""
+
+    def renew(self, holder: str, until: datetime) -> None:
+        """Let all claims of ``holder`` last until then."""
+
+    def postpone(self, commitment: Commitment, due: datetime, fault: str = "") -> bool:
+        """Give a claim back, for another try when ``due``; a ``fault`` counts as an attempt.
+
+        False where the claim has ended and was taken by another: then nothing is changed.
+        """
+
+    def remove(self, commitment: Commitment) -> bool:
+        """Forget one that is done; False as for :meth:`postpone`."""
+
+    def hasten(self, due: datetime) -> None:
+        """Let all that nobody has claimed be due by then."""
+
+    def next_due(self) -> datetime | None:
+        """When the first is due, or the first claim ends; None where there is none."""
+
+    def all(self) -> list[Commitment]:
+        """All of them, in the order of their coming."""
+
+
 class Index(Protocol):
     """What is held, and how it is found (PS3.4 C.4).
 
@@ -98,6 +140,10 @@ class Index(Protocol):
     @property
     def stages(self) -> Stages:
         """What is due by the stages of a policy."""
+
+    @property
+    def commitments(self) -> Commitments:
+        """What is yet to be reported; not remade from the objects."""
 
     def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
         """Insert ``instance``, or replace the one of its SOP Instance UID, which is returned.

@@ -1,8 +1,10 @@
-"""The four tables, generated from :mod:`scp.index.attributes` and :class:`scp.model.Instance`.
+"""The tables: four generated from :mod:`scp.index.attributes` and :class:`scp.model.Instance`.
 
 Each row of study, series and instance names the row above it as ``parent``. The unique keys of
 patient, study and series are NULL where an object has none: databases hold any number of rows that
 are NULL in a unique index, so objects without a UID are kept apart and equal nothing that is asked.
+
+Beside them stands what is outstanding of storage commitment, which is in no object.
 """
 
 from __future__ import annotations
@@ -151,3 +153,19 @@ CLAIM = Table(
     Column("owner", TEXT, nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+COMMITMENT = Table(
+    "commitment",
+    METADATA,
+    Column("id", ROW_ID, primary_key=True),
+    Column("transaction_uid", TEXT, nullable=False),
+    Column("calling_aet", TEXT, nullable=False),
+    Column("body", TEXT, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("due", Moment, nullable=False),
+    Column("holder", TEXT, nullable=False, server_default=""),
+    Column("duplicate", Boolean, nullable=False, server_default=false()),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("fault", TEXT, nullable=False, server_default=""),
+)
+Index("ix_commitment_due", COMMITMENT.c.due)
+Index("ix_commitment_transaction", COMMITMENT.c.calling_aet, COMMITMENT.c.transaction_uid)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
 
 from scp.index import query as reading
+from scp.index.commitments import SqlCommitments
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
@@ -43,6 +44,7 @@ class SqlIndex:
         self._rows = InstanceRows(engine.dialect)
         self._held = held_instance(engine.dialect)
         self.stages = SqlStages(engine, self._writer)
+        self.commitments = SqlCommitments(engine, self._writer)
 
     @classmethod
     def open(cls, url: str) -> Self:

@@ -146,7 +146,7 @@ def test_a_pdu_that_never_ends(start: Starter) -> None:
 
 def test_message_over_a_context_that_was_refused(node: RunningNode) -> None:
     with socket.create_connection(node.address, timeout=10) as connection:
-        connection.sendall(_associate_rq(abstract=b"1.2.840.10008.1.20.1"))
+        connection.sendall(_associate_rq(abstract=b"1.2.840.10008.5.1.1.9"))
         head = connection.recv(6)
         assert head[:1] == b"\2"
         connection.recv(struct.unpack(">I", head[2:])[0])
@@ -196,7 +196,7 @@ def test_broken_off_in_an_object(node: RunningNode, how: str) -> None:
 
 def test_contexts_that_are_not_supported(node: RunningNode) -> None:
     contexts = [
-        ("1.2.840.10008.1.20.1", [IMPLICIT]),  # storage commitment
+        ("1.2.840.10008.5.1.1.9", [IMPLICIT]),  # basic greyscale print
         ("1.2.840.10008.5.1.4.31", [IMPLICIT]),  # modality worklist
         (MR_IMAGE, ["1.2.840.10008.1.1"]),  # no transfer syntax
         (MR_IMAGE, [EXPLICIT]),
@@ -204,7 +204,7 @@ def test_contexts_that_are_not_supported(node: RunningNode) -> None:
     with node.scu(*contexts) as scu:
         assert list(scu.accepted) == [(MR_IMAGE, EXPLICIT)]
         refused = {(c.abstract_syntax, c.result) for c in scu.association.rejected_contexts}
-    assert refused == {("1.2.840.10008.1.20.1", 3), ("1.2.840.10008.5.1.4.31", 3), (MR_IMAGE, 4)}
+    assert refused == {("1.2.840.10008.5.1.1.9", 3), ("1.2.840.10008.5.1.4.31", 3), (MR_IMAGE, 4)}
 
 
 def test_unknown_transfer_syntaxes_are_taken_where_unknown_objects_are(start: Starter) -> None:

@@ -1,0 +1,40 @@
+"""Claims on what is to be reported: who has one renews it, who dies lets it end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from scp.errors import OutOfResources
+from scp.index.index import Commitments
+
+# After so long another process takes up what one has left that died; a claim in use is renewed thrice in it.
+LEASE = timedelta(seconds=9)
+_RENEWED = LEASE.total_seconds() / 3
+
+
+def new_holder() -> str:
+    """A name for claims that nobody else has."""
+    return uuid4().hex
+
+
+@contextmanager
+def kept(outstanding: Commitments, holder: str) -> Iterator[None]:
+    """Renew the claims of ``holder`` as long as the block takes."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(_RENEWED):
+            with suppress(OutOfResources):  # the next time it may go; else another tries too
+                outstanding.renew(holder, datetime.now(UTC) + LEASE)
+
+    thread = threading.Thread(target=renew, name="claims", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

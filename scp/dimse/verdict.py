@@ -1,0 +1,118 @@
+"""What may be said of a request for storage commitment, and how it is said (PS3.4 J.3.3, PS3.3 C.14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from pydicom.dataset import Dataset
+
+from scp.archive import Archive
+from scp.dimse.contexts import STORAGE_COMMITMENT, is_storage
+from scp.dimse.messages import N_EVENT_REPORT_RQ, Value
+from scp.errors import OutOfResources
+from scp.model import Commitment, Reference
+
+PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"  # the well-known SOP instance (PS3.4 J.3.5)
+# Failure Reasons (PS3.3 C.14.1.1).
+PROCESSING_FAILURE = 0x0110
+NO_SUCH_INSTANCE = 0x0112
+CLASS_CONFLICT = 0x0119
+CLASS_NOT_SUPPORTED = 0x0122
+DUPLICATE_TRANSACTION = 0x0131
+RESOURCE_LIMITATION = 0x0213
+MEANINGS: tuple[tuple[int, str], ...] = (
+    (PROCESSING_FAILURE, "The stored file is not what was written, is missing, or cannot be read."),
+    (NO_SUCH_INSTANCE, "The instance is not held."),
+    (CLASS_CONFLICT, "The instance is held under another SOP class."),
+    (CLASS_NOT_SUPPORTED, "The instance is not held, and of no class that is stored."),
+    (DUPLICATE_TRANSACTION, "An earlier request of this AE with other references has this transaction UID."),
+    (RESOURCE_LIMITATION, "The index or the store did not answer."),
+)
+# Event Types (PS3.4 table J.3-2).
+_ALL_COMMITTED, _WITH_FAILURES = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The references of a request, as committed or failed with a Failure Reason; all of them."""
+
+    transaction_uid: str
+    committed: tuple[Reference, ...]
+    failed: tuple[tuple[Reference, int], ...]
+
+    @property
+    def command(self) -> dict[str, Value]:
+        """The command set of the N-EVENT-REPORT request, but for its Message ID."""
+        return {
+            "CommandField": N_EVENT_REPORT_RQ,
+            "AffectedSOPClassUID": STORAGE_COMMITMENT,
+            "AffectedSOPInstanceUID": PUSH_INSTANCE,
+            "EventTypeID": _WITH_FAILURES if self.failed else _ALL_COMMITTED,
+        }
+
+    def information(self, aet: str) -> Dataset:
+        """The Event Information; ``aet`` is whom to retrieve from."""
+        told = Dataset()
+        told.TransactionUID = self.transaction_uid
+        if self.committed:
+            told.RetrieveAETitle = aet
+            told.ReferencedSOPSequence = [_item(reference) for reference in self.committed]
+        if self.failed:
+            told.FailedSOPSequence = [_item(reference, reason) for reference, reason in self.failed]
+        return told
+
+
+def _item(reference: Reference, reason: int | None = None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = reference.sop_class_uid
+    item.ReferencedSOPInstanceUID = reference.sop_instance_uid
+    if reason is not None:
+        item.FailureReason = reason
+    return item
+
+
+def judge(
+    archive: Archive, commitment: Commitment, unknown_too: bool, stopped: Callable[[], bool]
+) -> Verdict | None:
+    """Read and check all that a request names, now; None when it was stopped.
+
+    Committed is what is held under this SOP class, and whose stored form is what was written: whatever the
+    index holds was durable before (invariant 1), and a form that takes its place later is proven first
+    (invariant 2). ``unknown_too`` says whether objects of unknown SOP classes are stored.
+    """
+    committed, failed = [], []
+    for reference in commitment.references:
+        if stopped():
+            return None
+        reason = DUPLICATE_TRANSACTION if commitment.duplicate else _fault(archive, reference, unknown_too)
+        if reason:
+            failed.append((reference, reason))
+        else:
+            committed.append(reference)
+    return Verdict(commitment.transaction_uid, tuple(committed), tuple(failed))
+
+
+def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
+    """The Failure Reason of an instance that cannot be committed; 0 for one that can."""
+    try:
+        held = archive.index.held(reference.sop_instance_uid)
+        if held is None:
+            known = is_storage(reference.sop_class_uid, unknown_too)
+            return NO_SUCH_INSTANCE if known else CLASS_NOT_SUPPORTED
+        if held.sop_class_uid != reference.sop_class_uid:
+            return CLASS_CONFLICT
+        archive.verify(held)
+    except OutOfResources as error:
+        _tell(reference, error)
+        return RESOURCE_LIMITATION
+    except Exception as error:  # noqa: BLE001 - damaged, gone, or a disk that fails: no promise on any of them
+        _tell(reference, error)
+        return PROCESSING_FAILURE
+    return 0
+
+
+def _tell(reference: Reference, error: Exception) -> None:
+    log = structlog.get_logger("zscp")
+    log.error("not committed", sop_instance=reference.sop_instance_uid, reason=str(error) or repr(error))

@@ -1,0 +1,111 @@
+"""What is committed, and with which reason not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scp.dimse.verdict import judge
+from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
+from scp.model import Commitment, Reference
+
+CT, PRIVATE, STANDARD = "1.2.840.10008.5.1.4.1.1.2", "1.3.6.1.4.1.99999.7.1", "1.2.840.10008.5.1.4.31"
+NOON = datetime(2026, 7, 27, 12, tzinfo=UTC)
+
+
+class Archive:
+    """Holds what is given, by UID; verifying raises what stands there."""
+
+    def __init__(self, **held: Exception | None) -> None:
+        self._held = held
+        self.index = SimpleNamespace(held=self._find)
+        self.read: list[str] = []
+
+    def _find(self, uid: str) -> Any:
+        if uid == "unanswered":
+            raise OutOfResources("the index does not answer")
+        return SimpleNamespace(sop_class_uid=CT, sop_instance_uid=uid) if uid in self._held else None
+
+    def verify(self, held: Any) -> None:
+        self.read.append(held.sop_instance_uid)
+        fault = self._held[held.sop_instance_uid]
+        if fault is not None:
+            raise fault
+
+
+def asked(*references: tuple[str, str], duplicate: bool = False) -> Commitment:
+    named = tuple(Reference(*one) for one in references)
+    return Commitment("1.2", "CTROOM1", named, NOON, NOON, duplicate=duplicate)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "instance", "reason"),
+    [
+        (CT, "sound", 0),
+        (CT, "damaged", 0x0110),
+        (CT, "gone", 0x0110),
+        (CT, "unreadable", 0x0110),
+        (CT, "other", 0x0112),
+        (PRIVATE, "other", 0x0112),
+        (STANDARD, "other", 0x0122),
+        (PRIVATE, "sound", 0x0119),
+        (STANDARD, "sound", 0x0119),
+        (CT, "unanswered", 0x0213),
+        (CT, "busy", 0x0213),
+    ],
+)
+def test_reasons(sop_class: str, instance: str, reason: int) -> None:
+    archive: Any = Archive(
+        sound=None,
+        damaged=ObjectDamaged("changed"),
+        gone=ObjectMissing("no file"),
+        unreadable=OSError(5, "Input/output error"),
+        busy=OutOfResources("no room"),
+    )
+    verdict = judge(archive, asked((sop_class, instance)), True, lambda: False)
+    assert verdict is not None
+    told = verdict.information("ZSCP")
+    if reason:
+        assert [(one.sop_instance_uid, why) for one, why in verdict.failed] == [(instance, reason)]
+        assert (verdict.command["EventTypeID"], verdict.committed) == (2, ())
+        assert "ReferencedSOPSequence" not in told
+        assert "RetrieveAETitle" not in told
+        assert told.FailedSOPSequence[0].FailureReason == reason
+    else:
+        assert [one.sop_instance_uid for one in verdict.committed] == [instance]
+        assert (verdict.command["EventTypeID"], verdict.failed) == (1, ())
+        assert "FailedSOPSequence" not in told
+        assert told.RetrieveAETitle == "ZSCP"
+
+
+def test_private_classes_where_they_are_not_stored() -> None:
+    archive: Any = Archive()
+    verdict = judge(archive, asked((PRIVATE, "other")), False, lambda: False)
+    assert verdict is not None
+    assert verdict.failed == ((Reference(PRIVATE, "other"), 0x0122),)
+
+
+def test_a_duplicate_transaction_commits_nothing() -> None:
+    archive: Any = Archive(sound=None)
+    verdict = judge(archive, asked((CT, "sound"), duplicate=True), True, lambda: False)
+    assert verdict is not None
+    assert verdict.failed == ((Reference(CT, "sound"), 0x0131),)
+    assert archive.read == []
+
+
+def test_every_reference_stands_in_the_report_in_order() -> None:
+    archive: Any = Archive(a=None, b=None)
+    wanted = [(CT, "b"), (CT, "x"), (CT, "a"), (CT, "b")]
+    verdict = judge(archive, asked(*wanted), True, lambda: False)
+    assert verdict is not None
+    assert [one.sop_instance_uid for one in verdict.committed] == ["b", "a", "b"]
+    assert [one.sop_instance_uid for one, _ in verdict.failed] == ["x"]
+
+
+def test_it_stops_where_nobody_is_to_be_told() -> None:
+    archive: Any = Archive(a=None)
+    assert judge(archive, asked((CT, "a"), (CT, "a")), True, lambda: len(archive.read) == 1) is None
+    assert archive.read == ["a"]
