@@ -73,7 +73,7 @@ def reason(found: StoredForm, form: str) -> str:
 
 
 def timed(object_: Received, stage: Stage, clock: Clock) -> StoredForm:
-    return keep(object_, survey(object_), PolicyRule(name="test", stages=(stage,)), NOTHING, clock)
+    return keep(object_, survey(object_), PolicyRule(name="test", stages=(stage,)), NOTHING, clock=clock)
 
 
 # -- budget ----------------------------------------------------------------------------------------------
