@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objects import Shape, bundled, corpus, item, joined, phantom, received, samples_of, transcoded
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from scp.encoding.codecs import jpeg2000
 from scp.encoding.codecs.codec import Codec, fitted
+from scp.encoding.codecs.lossy_jpeg2000 import LOSSY_HTJ2K
 from scp.encoding.codecs.markers import jpeg_precision
 from scp.encoding.codecs.table import CODECS, codec_named, decoder_of, encoder_of
 from scp.encoding.dataset import split
@@ -26,7 +28,7 @@ from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10
 from scp.objects.part10 import Part10
-from scp.syntaxes import BY_UID, EXPLICIT, JPEG_LOSSLESS_SV1, JPEGLS, RLE, Content, lookup
+from scp.syntaxes import BY_UID, EXPLICIT, HTJ2K_EITHER, JPEG_LOSSLESS_SV1, JPEGLS, RLE, Content, lookup
 
 ENCODERS = [codec for codec in CODECS if codec.writes]
 BY_NAME = pytest.mark.parametrize("codec", ENCODERS, ids=lambda codec: codec.name)
@@ -267,7 +269,7 @@ def test_dcmtk_decodes_what_is_encoded_here(shape: Shape, tool: str, syntax: str
 )
 def test_dcmtk_decodes_lossless_jpeg_to_the_same_words(shape: Shape, tmp_path: Path) -> None:
     """Signed samples and small ones above all, of which decoders without a sign might keep too little."""
-    stored = transcoded(phantom(shape).dataset, EXPLICIT, JPEG_LOSSLESS_SV1, None)
+    stored = transcoded(phantom(shape).dataset, EXPLICIT, HTJ2K_EITHER, JPEG_LOSSLESS_SV1, None)
     file = part10_file(tmp_path / "stored", stored, JPEG_LOSSLESS_SV1)
     theirs = dcmtk_decodes("dcmdjpeg", file, tmp_path / "native")
     frames = samples_of(shape)
@@ -484,3 +486,44 @@ def test_the_beginning_of_a_codestream_is_none(codec: Codec, size: int) -> None:
     codestream = codec.encode(frame_of(BRICK, "random"), BRICK, 0)
     with pytest.raises(CannotDecode):
         decoded_brick(codec, codestream[:size])
+
+
+def _colour(bits: int = 8, samples: int = 3) -> PixelFormat:
+    photometric = "RGB" if samples == 3 else "MONOCHROME2"
+    return PixelFormat(40, 56, samples, 8 * -(-bits // 8), bits, bits - 1, False, photometric, 0, 1)
+
+
+def test_lossy_htj2k_in_bright_and_dark_colours_is_clipped() -> None:
+    """What is coded a little beyond black or white must not come back as its opposite."""
+    form, codec = _colour(), decoder_of(HTJ2K_EITHER)
+    frame = np.random.default_rng(5).choice(np.array([0, 8, 247, 255], "u1"), form.shape)
+    codestream = LOSSY_HTJ2K.encode(frame, form, 90)
+    assert codec is not None
+    back = codec.decode(codestream, form).astype(int)
+    errors = np.abs(back - frame.astype(int))
+    assert 0 < errors.max() < 100
+    theirs = get_decoder(UID(HTJ2K_EITHER)).as_array(
+        encapsulate([codestream]),
+        rows=form.rows,
+        columns=form.columns,
+        samples_per_pixel=3,
+        bits_allocated=8,
+        bits_stored=8,
+        pixel_representation=0,
+        number_of_frames=1,
+        photometric_interpretation="RGB",
+        planar_configuration=0,
+        raw=True,
+    )[0]
+    assert np.abs(back - theirs.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 31])
+def test_lossless_htj2k_under_the_general_name_is_exact(bits: int) -> None:
+    form = _colour(32 if bits > 16 else bits, samples=1)
+    form = replace(form, bits_stored=bits, high_bit=bits - 1)
+    codec, htj2k = decoder_of(HTJ2K_EITHER), codec_named("htj2k")
+    assert codec is not None
+    assert htj2k is not None
+    frame = frame_of(form, "random")
+    assert np.array_equal(codec.decode(htj2k.encode(frame, form, 0), form), frame)

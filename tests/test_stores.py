@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,13 +25,17 @@ STORES: dict[str, Callable[[Path], ObjectStore]] = {"memory": lambda _: MemorySt
 
 
 @pytest.fixture(params=STORES)
-def store(request, tmp_path: Path) -> ObjectStore:
-    return STORES[request.param](tmp_path / "made" / "when" / "needed")
+def store(request, tmp_path: Path) -> Iterator[ObjectStore]:
+    made = STORES[request.param](tmp_path / "made" / "when" / "needed")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
+def local(tmp_path: Path) -> Iterator[LocalStore]:
+    made = LocalStore(tmp_path)
+    yield made
+    made.close()
 
 
 def files_below(root: Path) -> list[str]:

@@ -10,11 +10,11 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, refuse_unless
-from scp.encoding.codecs.markers import check_jpeg2000
-from scp.encoding.codecs.progressive import levels_for, why_not_progressive
+from scp.encoding.codecs.markers import START_OF_J2K, check_jpeg2000
+from scp.encoding.codecs.progressive import is_reversible, levels_for, why_not_progressive
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode
-from scp.syntaxes import HTJ2K, HTJ2K_RPCL, JPEG2000
+from scp.syntaxes import HTJ2K, HTJ2K_EITHER, HTJ2K_RPCL, JPEG2000
 
 _MOST_BITS = 23
 _unraised = threading.local()
@@ -93,6 +93,16 @@ def _decode_htj2k(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(np.asarray(samples), form)
 
 
+def _decode_either(codestream: bytes, form: PixelFormat) -> Frame:
+    """HTJ2K that may be lossy. What is goes by OpenJPEG: imagecodecs 2026.3.6 hands out OpenJPH's samples
+    without clipping, so that a bright colour that is coded a little brighter comes back as black (an error
+    of 254 where OpenJPEG has 9).
+    """
+    check_jpeg2000(codestream, form)
+    bare = codestream[codestream.find(START_OF_J2K) :]
+    return (_decode_htj2k if is_reversible(bare) else _decode_jpeg2000)(bare, form)
+
+
 def _encode_jpeg2000(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
     if form.bits_allocated == 32 and form.bits_stored <= 16:  # as 32 bits, half of such came back wrong
         frame = frame.astype("<i2" if form.signed else "<u2")
@@ -118,7 +128,7 @@ HTJ2K_CODEC = Codec(
     name="htj2k",
     library=imagecodecs.htj2k_version(),
     writes=HTJ2K,
-    reads=(HTJ2K, "1.2.840.10008.1.2.4.203"),
+    reads=(HTJ2K,),
     refuses=_refuses_htj2k,
     encode=_encode_htj2k,
     decode=_decode_htj2k,
@@ -133,6 +143,10 @@ HTJ2K_RPCL_CODEC = replace(
     reads=(HTJ2K_RPCL,),
     encode=_encode_progressive,
     rank=2,
+)
+
+HTJ2K_EITHER_CODEC = replace(
+    HTJ2K_CODEC, name="htj2k-either", writes="", reads=(HTJ2K_EITHER,), decode=_decode_either
 )
 
 JPEG2000_CODEC = Codec(

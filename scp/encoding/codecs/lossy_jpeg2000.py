@@ -6,12 +6,9 @@ import math
 from dataclasses import replace
 
 import imagecodecs
-import numpy as np
 
-from scp.encoding.codecs.codec import fitted
-from scp.encoding.codecs.jpeg2000 import JPEG2000_CODEC
+from scp.encoding.codecs.jpeg2000 import HTJ2K_EITHER_CODEC, JPEG2000_CODEC
 from scp.encoding.codecs.lossy import LossyCodec, error_of, refuse_picture
-from scp.encoding.codecs.markers import check_jpeg2000
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import HTJ2K_EITHER, JPEG2000_EITHER
 
@@ -65,14 +62,6 @@ def _encode_htj2k(frame: Frame, form: PixelFormat, quality: float) -> bytes:
     )
 
 
-def _decode_htj2k(codestream: bytes, form: PixelFormat) -> Frame:
-    """By OpenJPEG: imagecodecs 2026.3.6 hands out OpenJPH's samples without clipping, so that a bright
-    colour that is coded a little brighter comes back as black (an error of 254 where OpenJPEG has 9).
-    """
-    check_jpeg2000(codestream, form)
-    return fitted(np.asarray(imagecodecs.jpeg2k_decode(codestream, numthreads=1)), form)
-
-
 LOSSY_JPEG2000 = LossyCodec(
     name="JPEG 2000",
     library=imagecodecs.jpeg2k_version(),
@@ -94,5 +83,5 @@ LOSSY_HTJ2K = LossyCodec(
     refuses=_refuses,
     described=_described_htj2k,
     encode=_encode_htj2k,
-    decode=_decode_htj2k,
+    decode=HTJ2K_EITHER_CODEC.decode,
 )

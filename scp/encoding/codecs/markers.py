@@ -11,7 +11,7 @@ import struct
 from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode
 
-_START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
+START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
 _MOST_TILES = 65535  # A.4.2: Isot has 16 bits
 JPEG_LOSSLESS_FRAME = 0xC3  # SOF3 (ITU-T T.81 B.1.1.3)
 _JPEG_LS_FRAME = 0xF7  # SOF55 (ITU-T T.87 C.1.1)
@@ -53,7 +53,7 @@ def check_jpeg2000(codestream: bytes, form: PixelFormat) -> None:
 
     Neither may its tiles be other than ISO/IEC 15444-1 B.3 allows: OpenJPH never returns from some.
     """
-    at = codestream.find(_START_OF_J2K)
+    at = codestream.find(START_OF_J2K)
     if at < 0 or at + 42 > len(codestream):
         raise CannotDecode("the codestream has no image size")
     right, bottom, left, top, *tiles = struct.unpack_from(">8L", codestream, at + 8)

@@ -64,6 +64,14 @@ def progression_of(codestream: bytes) -> Progression:
     return Progression(order, levels, rows, columns, lengths, begin)
 
 
+def is_reversible(codestream: bytes) -> bool:
+    """Whether the wavelet is the reversible 5-3 (COD, table A.20). Raises CannotDecode."""
+    try:
+        return any(content[9] == 1 for marker, _, content in _segments(codestream) if marker == _COD)
+    except (struct.error, IndexError):
+        raise CannotDecode("a marker segment of the main header is too short") from None
+
+
 def _segments(codestream: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Each marker segment of the main header: marker, position, content; the last is the first SOT."""
     if codestream[:2] != _SOC.to_bytes(2, "big"):

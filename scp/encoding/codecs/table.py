@@ -5,7 +5,7 @@ from __future__ import annotations
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.deflate import DEFLATE_CODEC
 from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, HTJ2K_RPCL_CODEC, JPEG2000_CODEC
+from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, HTJ2K_EITHER_CODEC, HTJ2K_RPCL_CODEC, JPEG2000_CODEC
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.encoding.codecs.jpegxl import JPEGXL_CODEC, RECOMPRESSED_CODEC
 from scp.encoding.codecs.rle import RLE_CODEC
@@ -19,6 +19,7 @@ CODECS: tuple[Codec, ...] = (
     JPEGXL_CODEC,
     JPEG2000_CODEC,
     DEFLATE_CODEC,
+    HTJ2K_EITHER_CODEC,
     JPEG_CODEC,
     RECOMPRESSED_CODEC,
 )
