@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import weakref
 
 
 class Doorbell:
-    """Rung by any thread of this process, or of one that was forked from it; waited for by one."""
+    """Rung by any thread of this process, or of one that was forked from it; waited for by one.
+
+    Its descriptors are closed when nobody can ring it any more: a thread may do so late.
+    """
 
     def __init__(self) -> None:
         self._listens, self._rings = os.pipe()
         os.set_blocking(self._listens, False)
         os.set_blocking(self._rings, False)
+        weakref.finalize(self, _close, self._listens, self._rings).atexit = False
         self._poll = select.poll()  # not select: that one knows no descriptor above 1023
         self._poll.register(self._listens, select.POLLIN)
 
@@ -30,7 +35,7 @@ class Doorbell:
                 pass
         return bool(ready)
 
-    def close(self) -> None:
-        """Let go of its descriptors."""
-        os.close(self._listens)
-        os.close(self._rings)
+
+def _close(*descriptors: int) -> None:
+    for each in descriptors:
+        os.close(each)

@@ -178,4 +178,3 @@ def test_a_bell_rung_before_and_often_wakes_once() -> None:
     assert not bell.wait(0)
     bell.ring()
     assert bell.wait()
-    bell.close()
