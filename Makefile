@@ -24,7 +24,7 @@ run: setup ## serve with the defaults, data in ./zscp-data
 
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
 	scripts/install-tools.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff check .
