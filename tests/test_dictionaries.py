@@ -38,6 +38,7 @@ from scp.lifecycle import training
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
+from scp.lifecycle.sampling import load, look
 from scp.lifecycle.training import Automatic, Sample, samples, train
 from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
@@ -447,6 +448,18 @@ def test_a_stored_file_is_imported_elsewhere_with_the_dictionary_beside_it(store
     (result,) = import_files(other, [alone], "X")
     assert (result.outcome, "zstd dictionary" in result.reason) == ("failed", True)
     other.close()
+
+
+def test_stored_files_are_measured_with_the_dictionary_beside_them(stored, tmp_path: Path) -> None:
+    path, _, one = stored
+    (seen,) = look([path])
+    assert seen.outcome == "sound"
+    assert load(seen).uids == (one.sop_class_uid, one.sop_instance_uid)
+    alone = tmp_path / path.name
+    shutil.copy(path, alone)
+    (seen,) = look([alone])
+    assert seen.outcome == "failed"
+    assert "none lies beside it" in seen.reason
 
 
 def test_without_a_lookup_the_frame_is_refused(stored) -> None:

@@ -17,7 +17,8 @@ from scp.encoding.facts import survey
 from scp.encoding.headers import Header
 from scp.encoding.pixels import Frame, PixelFormat, frame_of, pixel_format, tail_of, unused_bits_are_empty
 from scp.encoding.streams import gathered
-from scp.errors import CannotEncode, ObjectDamaged, UnreadableDataset
+from scp.errors import CannotEncode, DictionaryMissing, ObjectDamaged, UnreadableDataset
+from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
 from scp.model import Provenance, Received
 from scp.objects import part10
@@ -126,7 +127,9 @@ def look(paths: Iterable[Path]) -> Iterator[Seen]:
 
 def _seen(path: Path) -> Seen:
     try:
-        file = part10.unpack(mapped(path))
+        file = part10.unpack(mapped(path), dictionaries_beside(path))
+    except DictionaryMissing as error:
+        return Seen(path, "failed", str(error))
     except ObjectDamaged as error:
         return Seen(path, "skipped", str(error))
     except OSError as error:
@@ -227,7 +230,7 @@ def load(seen: Seen) -> Sample:
 
     Raises ZscpError or OSError where it cannot be read.
     """
-    received = received_from(part10.unpack(copied(seen.path)), "")
+    received = received_from(part10.unpack(copied(seen.path), dictionaries_beside(seen.path)), "")
     syntax = lookup(received.transfer_syntax)
     try:
         plain = native(split(received.dataset, syntax), syntax)

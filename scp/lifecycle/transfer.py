@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from scp.archive import Archive, Outgoing
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, ZscpError
+from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
 from scp.objects import part10
-from scp.objects.dictionaries import FOLDER, Dictionaries, Dictionary
-from scp.objects.local import LocalStore
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
 from scp.spool import copied
@@ -59,7 +56,7 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
 def _import(archive: Archive, path: Path, aet: str) -> Imported:
     try:
-        file = part10.unpack(copied(path), _lookup(archive, path))
+        file = part10.unpack(copied(path), dictionaries_beside(path, archive.dictionaries.by_id))
     except DictionaryMissing:
         raise
     except ObjectDamaged as error:
@@ -69,24 +66,6 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
     received = _by_its_own_uids(received_from(file, aet))
     kept = archive.ingest(received)
     return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size)
-
-
-def _lookup(archive: Archive, path: Path) -> Callable[[int], Dictionary]:
-    """Finds dictionaries beside a stored file, in whosever store it lies, and then in this one."""
-
-    def find(number: int) -> Dictionary:
-        for folder in path.absolute().parents:
-            if (folder / FOLDER).is_dir():
-                with suppress(DictionaryMissing):
-                    return _beside(folder).by_id(number)
-        return archive.dictionaries.by_id(number)
-
-    return find
-
-
-@lru_cache(maxsize=8)
-def _beside(folder: Path) -> Dictionaries:
-    return Dictionaries(LocalStore(folder))
 
 
 def _by_its_own_uids(received: Received) -> Received:

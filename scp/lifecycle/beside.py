@@ -1,0 +1,37 @@
+"""The dictionaries of stored files that are read where they lie, by path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from scp.errors import DictionaryMissing
+from scp.objects.dictionaries import FOLDER, Dictionaries, Dictionary
+from scp.objects.local import LocalStore
+
+Lookup = Callable[[int], Dictionary]
+
+
+def dictionaries_beside(path: Path, otherwise: Lookup | None = None) -> Lookup:
+    """Finds dictionaries beside a stored file, in whosever store it lies, and then by ``otherwise``.
+
+    What it gives raises DictionaryMissing.
+    """
+
+    def find(number: int) -> Dictionary:
+        for folder in path.absolute().parents:
+            if (folder / FOLDER).is_dir():
+                with suppress(DictionaryMissing):
+                    return _beside(folder).by_id(number)
+        if otherwise is None:
+            raise DictionaryMissing(f"it needs the zstd dictionary {number}, and none lies beside it")
+        return otherwise(number)
+
+    return find
+
+
+@lru_cache(maxsize=8)
+def _beside(folder: Path) -> Dictionaries:
+    return Dictionaries(LocalStore(folder))
