@@ -13,23 +13,18 @@ import threading
 import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import filterfalse
 from typing import Literal
 
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
-from scp.config import PolicyRule, Stage
-from scp.encoding.derived import Source
+from scp.config import PolicyRule
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
-from scp.encoding.lossy import Stored, Way, copied, ways
-from scp.encoding.transcode import transcoding
 from scp.errors import (
-    CodecError,
     DictionaryMissing,
     DuplicateRejected,
-    NoLosslessWay,
     NotReproduced,
     ObjectDamaged,
     ObjectMissing,
@@ -38,12 +33,13 @@ from scp.errors import (
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
-from scp.model import Facts, Instance, Kept, LossyRule, Provenance, Query, Received, Wishes
+from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore
+from scp.outgoing import Outgoing, outgoing
 from scp.policy.rules import choose
 from scp.policy.stages import NEVER, Step, fingerprint, fingerprint_of, step
 from scp.spool import Buffer, sha256
@@ -57,43 +53,13 @@ from scp.stored import (
     restored_from,
     waiting,
 )
-from scp.syntaxes import lookup
+from scp.succession import Change, gains, must_move
 
 Duplicates = Literal["replace", "keep", "reject"]
 
 # One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
 _STRIPES = 256
 _NO_WISHES = Wishes()
-# What a last resort must save to take the place of a stored form: less is in how its attempts are told.
-_WORTHWHILE = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A stored object on its way out: a dataset stream in a transfer syntax that the peer accepted.
-
-    ``chunks`` are its bytes, piece by piece, and can be gone through once; a large object is decoded while
-    they are. Going through them raises CodecError where that shows only then. ``copy_uid`` is the SOP
-    Instance UID of a lossy copy; empty where the object itself goes out.
-    """
-
-    instance: Instance
-    transfer_syntax: str
-    chunks: Iterator[Buffer]
-    copy_uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An object's stored form, and the one that takes its place; no ``data`` where the file stays.
-
-    ``stage`` is the one that was carried out for it, None where none was due.
-    """
-
-    before: Instance
-    after: Instance
-    data: Buffer | None = None
-    stage: Stage | None = None
 
 
 class Archive:
@@ -296,7 +262,7 @@ class Archive:
         if found.stage is None:
             return Change(instance, replace(instance, planned=self.policy_print, due=found.due))
         form = self._formed(received, facts, rule.at(found.stage) if rule else None)
-        if _moves(instance, form) or _gains(instance, form, found.stage, rule, received.origin):
+        if must_move(instance, form) or gains(instance, form, found.stage, rule, received.origin):
             # The key is a new one: what is read under the old one is the old form for as long as it is there.
             token = "" if instance.pending else secrets.token_hex(4)
             after = instance_of_form(received, facts, form, token)
@@ -401,21 +367,7 @@ class Archive:
         A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay, ObjectMissing,
         ObjectDamaged.
         """
-        instance, file = self._read(instance)
-        received = provenance_of(file).transfer_syntax
-        possible = ways(file.transfer_syntax, received, accepted, wishes)
-        reasons = []
-        for way in possible:
-            try:
-                if way.lossy and wishes.lossy is not None:
-                    return _copy(instance, file, way, wishes.lossy, possible)
-                return _exact(instance, file, way)
-            except CodecError as error:
-                reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
-        raise NoLosslessWay(
-            f"kept as {lookup(file.transfer_syntax).keyword}; "
-            + ("; ".join(reasons) or "nothing accepted that it could be sent in")
-        )
+        return outgoing(*self._read(instance), accepted, wishes)
 
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""
@@ -465,47 +417,3 @@ class Archive:
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
-
-
-def _exact(instance: Instance, file: Part10, way: Way) -> Outgoing:
-    """The object itself. Raises CodecError."""
-    restoration = provenance_of(file).restoration
-    chunks = transcoding(file.dataset, file.transfer_syntax, way.transfer_syntax, restoration)
-    return Outgoing(instance, way.transfer_syntax, chunks)
-
-
-def _copy(instance: Instance, file: Part10, way: Way, rule: LossyRule, possible: list[Way]) -> Outgoing:
-    """A lossy copy of it, smaller than the object itself would be. Raises CodecError."""
-    known = provenance_of(file)
-    source = Source(instance.sop_class_uid, instance.sop_instance_uid, known.sha256)
-    stored = Stored(file.dataset, file.transfer_syntax, known.restoration, source)
-    lossless = [each.transfer_syntax for each in possible if not each.lossy]
-    copy = copied(stored, way.transfer_syntax, rule, lossless)
-    return Outgoing(instance, way.transfer_syntax, copy.chunks, copy.sop_instance_uid)
-
-
-def _moves(instance: Instance, form: StoredForm) -> bool:
-    """Whether an object gets a file in any case: what landed has none of its own.
-
-    One that says why it has no other form may be put in its place only where no digest of the whole file is
-    known, so that whoever reads it meanwhile finds either of the two sound.
-    """
-    told = instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256
-    return told or is_landed(instance.key)
-
-
-def _gains(
-    instance: Instance, form: StoredForm, stage: Stage, rule: PolicyRule | None, origin: Provenance | None
-) -> bool:
-    """Whether a new form takes the place of a stored one.
-
-    A smaller one does; a last resort, for which nobody asked, only where it saves something. One that the
-    rule asks for at once does also where it is larger; a later one is there to save. Of an object whose
-    received codestream is gone it must decode to the same as the stored one.
-    """
-    if origin is not None and form.provenance.native_sha256 != origin.native_sha256:
-        return False
-    settled = rule is not None and stage == rule.settled
-    asked = form.encoded.form in stage.forms
-    bound = instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
-    return len(form.data) < bound or (settled and asked and form.encoded.form != instance.form)

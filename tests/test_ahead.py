@@ -9,11 +9,11 @@ from itertools import islice
 
 import pytest
 
-from scp.archive import Outgoing
 from scp.dimse import ahead
 from scp.dimse.ahead import Ahead, Fetched, Work
 from scp.errors import CannotDecode, ObjectMissing
 from scp.model import Instance
+from scp.outgoing import Outgoing
 
 
 def instances(count: int, size: int = 1) -> list[Instance]:

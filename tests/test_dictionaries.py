@@ -28,7 +28,7 @@ from objects import (
 )
 from test_stores import in_another_process
 
-from scp.archive import Archive, Change
+from scp.archive import Archive
 from scp.config import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
@@ -47,6 +47,7 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
+from scp.succession import Change
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
 KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"

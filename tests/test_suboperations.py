@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from scp.archive import Outgoing
 from scp.dimse.ahead import Work
 from scp.dimse.carrier import Carrier
 from scp.dimse.messages import Message
 from scp.dimse.suboperations import Suboperations
 from scp.dimse.upper_layer import Ended
 from scp.model import Instance
+from scp.outgoing import Outgoing
 from scp.telemetry import RequestEvent
 
 

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
-from scp.archive import Outgoing
 from scp.model import Instance
+from scp.outgoing import Outgoing
 from scp.spool import Buffer
 
 # Decoding fills the cores while one thread sends; twice as many wait for the disk meanwhile.

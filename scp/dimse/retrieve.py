@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import structlog
 
-from scp.archive import Archive, Outgoing
+from scp.archive import Archive
 from scp.config import Peer, QuerySettings, Settings
 from scp.dimse.ahead import Work
 from scp.dimse.carrier import Carrier, SameAssociation
@@ -19,6 +19,7 @@ from scp.dimse.identifier import check_retrieve, query_of, read_identifier
 from scp.dimse.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown, DestinationUnreachable
 from scp.model import Instance, LossyRule, Wishes
+from scp.outgoing import Outgoing
 from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, LOSSY, RLE
 from scp.telemetry import RequestEvent
 

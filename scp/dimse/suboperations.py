@@ -9,7 +9,6 @@ from contextlib import suppress
 import structlog
 from pydicom.dataset import Dataset
 
-from scp.archive import Outgoing
 from scp.dimse.ahead import Ahead, Fetched, Work
 from scp.dimse.carrier import Carrier
 from scp.dimse.exchange import Counts, Exchange
@@ -26,6 +25,7 @@ from scp.dimse.status import (
 from scp.dimse.upper_layer import Ended
 from scp.errors import ZscpError
 from scp.model import Instance
+from scp.outgoing import Outgoing
 from scp.telemetry import RequestEvent
 
 # Finds an object, and gives it out in the best of what the carrier's peer accepted.

@@ -16,7 +16,7 @@ from datetime import datetime
 
 import structlog
 
-from scp.archive import Archive, Change
+from scp.archive import Archive
 from scp.doorbell import Doorbell
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.lifecycle.pace import Pace
@@ -25,6 +25,7 @@ from scp.lifecycle.stages import Stages
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
+from scp.succession import Change
 
 # One commit and one sync for so many objects, or so many bytes of them.
 _BATCH, _BATCH_BYTES = 64, 64 << 20

@@ -16,10 +16,11 @@ from itertools import islice
 
 import structlog
 
-from scp.archive import Archive, Change
+from scp.archive import Archive
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
+from scp.succession import Change
 
 # Few, as receiving waits for no more than a batch; many enough to share a commit and its syncs.
 _BATCH, _BATCH_BYTES = 16, 16 << 20

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 import zstandard
 
-from scp.archive import Archive, Change
+from scp.archive import Archive
 from scp.encoding.dataset import encoding_of
 from scp.encoding.scan import scan
 from scp.errors import ObjectDamaged, ObjectMissing
@@ -25,6 +25,7 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionary, Entry, dictionary_of
 from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer
+from scp.succession import Change
 from scp.syntaxes import lookup
 
 # Where 300 small MR objects and 19 with headers of 89 KB are one class, those are kept at 40.6 % with 64 KB,

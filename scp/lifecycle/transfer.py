@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scp.archive import Archive, Outgoing
+from scp.archive import Archive
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, ZscpError
 from scp.lifecycle.beside import dictionaries_beside
@@ -15,6 +15,7 @@ from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
+from scp.outgoing import Outgoing
 from scp.spool import copied
 from scp.stored import received_from
 from scp.syntaxes import EXPLICIT, IMPLICIT

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scp.archive import Change
 from scp.doorbell import Doorbell
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
@@ -29,6 +28,7 @@ from scp.lifecycle.reindex import reindex
 from scp.model import Received
 from scp.objects import landing, part10
 from scp.objects.landing import is_landed
+from scp.succession import Change
 
 from .conftest import NodeProcess, RunningNode, Starter, journal
 from .peers import (
