@@ -18,6 +18,7 @@ import structlog
 
 from scp import spool
 from scp.archive import Archive
+from scp.background import Background
 from scp.backlog import Backlog
 from scp.config import Settings
 from scp.dimse.reporter import Reporter
@@ -33,8 +34,6 @@ from scp.processes import Processes, Role
 from scp.seats import Seats
 
 _BACKLOG_OF_CONNECTIONS = 128
-# How long an ending process waits for a report that is under way; another one is tried at the next start.
-_REPORTER_SECONDS = 10.0
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
 
@@ -89,26 +88,15 @@ def _pace(settings: Settings) -> Pace | None:
     return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 
 
-class _Reporting:
-    """Reports results of storage commitment behind those who serve, in a thread of its own."""
-
-    def __init__(self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell) -> None:
-        self.reporter = Reporter(archive, settings, bell)
-        self._thread = threading.Thread(target=self.reporter.run, name="reporter", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.reporter.stop()
-        if self._thread.is_alive():
-            self._thread.join(_REPORTER_SECONDS)
+def _background(archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell) -> Background:
+    """What one process of a node does behind those who serve."""
+    return Background([Reporter(archive, settings, reports_bell)])
 
 
 class Node:
-    """An archive, its DIMSE server and, unless another process does their work, its encoder and reporter.
+    """An archive, its DIMSE server and, unless another process does it, what is done behind that.
 
-    ``bell`` and ``reports_bell`` wake those.
+    ``bell`` wakes the encoder, ``reports_bell`` the reporter.
     """
 
     def __init__(
@@ -125,8 +113,8 @@ class Node:
         self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = _encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
-        self._reporting = (
-            _Reporting(self.archive, lambda: self.settings, reports_bell) if bell is None else None
+        self._background = (
+            _background(self.archive, lambda: self.settings, reports_bell) if bell is None else Background(())
         )
         self._seats = seats
 
@@ -136,8 +124,7 @@ class Node:
         self.archive.prepare()
         if self.encoder is not None:
             self._encoding.start()
-        if self._reporting is not None:
-            self._reporting.start()
+        self._background.start()
         return self.server.start(listening)
 
     def _encode(self) -> None:
@@ -154,15 +141,13 @@ class Node:
         if self._seats is not None:
             self._seats.limit = settings.limits.associations
         self.server.apply_settings()
-        if self._reporting is not None:
-            self._reporting.reporter.hasten()
+        self._background.hasten()
         structlog.get_logger("zscp").info("configuration reloaded", peers=len(settings.peer))
 
     def stop(self) -> None:
         """Stop serving and let go of everything."""
         self.server.stop()
-        if self._reporting is not None:
-            self._reporting.stop()
+        self._background.stop()
         if self.encoder is not None and self._encoding.is_alive():
             self.encoder.stop()
             self._encoding.join()
@@ -257,15 +242,16 @@ class _Encoder:
         self._archive = open_archive(settings, bell)
         self._encoder = _encoder(self._archive, bell, settings, number)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
-        self._reporting = (
-            _Reporting(self._archive, lambda: self._settings, reports_bell) if reports_bell else None
+        self._background = (
+            _background(self._archive, lambda: self._settings, reports_bell)
+            if reports_bell
+            else Background(())
         )
 
     def start(self) -> None:
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._thread.start()
-        if self._reporting is not None:
-            self._reporting.start()
+        self._background.start()
 
     def reload(self) -> None:
         settings = self._reread()
@@ -274,12 +260,10 @@ class _Encoder:
             self._archive.use_policy(settings.policy)
             self._encoder.pace = _pace(settings)
             self._bell.ring()
-            if self._reporting is not None:
-                self._reporting.reporter.hasten()
+            self._background.hasten()
 
     def stop(self) -> None:
-        if self._reporting is not None:
-            self._reporting.stop()
+        self._background.stop()
         self._encoder.stop()
         self._thread.join()
         self._archive.close()

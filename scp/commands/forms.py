@@ -1,0 +1,105 @@
+"""Commands about stored forms: what the policy does, would do, and what suits one's objects."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scp import advice, explained, report, report_stages, telemetry
+from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
+from scp.config import Settings
+from scp.config_values import duration
+from scp.lifecycle.advise import Wanted
+from scp.lifecycle.advise import advise as compare
+from scp.lifecycle.explain import explain as explain_object
+from scp.lifecycle.forecast import forecast
+from scp.lifecycle.recompress import recompress as carry_out
+from scp.node import take_up
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(metavar="OBJECT", help="A SOP Instance UID, or a DICOM file.")],
+    again: Annotated[bool, typer.Option("--try", help="Try the rule's forms now; keeps nothing.")] = False,
+    costs: Annotated[
+        bool | None, typer.Option(help="Serve it in each transfer syntax; by default up to 4 MB.")
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say which rule applies to an object and why, which forms were tried, and what is stored.
+
+    And what it costs to serve. For a file that is not in the archive: what would be done with it.
+    """
+    with opened(config) as (archive, settings):
+        explained.show(explain_object(archive, what, settings.node.aet, again, costs), json)
+
+
+@app.command()
+def advise(  # noqa: PLR0913, PLR0917 - each is an option
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    by: Annotated[str, typer.Option(help="What a table is of: modality or folder.")] = "modality",
+    sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
+    megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
+    link: Annotated[float, typer.Option(min=0.001, help="A line's Mbit/s: how long would a study take?")] = 5,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Also some lossy codecs, and their errors.")] = False,
+    chart: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Draw the figures: a .svg or .png; again for both."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
+    if by not in ("modality", "folder"):
+        raise typer.BadParameter("--by is modality or folder")
+    if unknown := [path.name for path in chart or () if path.suffix.lower() not in advice.SUFFIXES]:
+        raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
+    telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
+    found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), report.progress)
+    advice.show(found, json)
+    advice.write_charts(found, chart or ())
+    if found.failed or not found.tables:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def plan(
+    at: Annotated[str, typer.Option(help="What will be due in so long: 12h, 30d, 6w.")] = "0s",
+    seconds: Annotated[float, typer.Option(help="How long to measure, about.")] = 20.0,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what the policy would do to what is stored, how long it would take and what it would save."""
+    try:
+        ahead = duration(at) or 0
+    except ValueError as error:
+        raise typer.BadParameter(f"--at: {error}") from error
+    now = time.time() + ahead
+    with opened(config) as (archive, settings), report.progress("looking", "objects") as progress:
+        progress.total(archive.index.counts().instances)
+        found = forecast(archive, settings.lifecycle, now, seconds, progress)
+    report_stages.forecast(found, datetime.fromtimestamp(now).astimezone(), settings, json)
+
+
+@app.command()
+def recompress(
+    match: MatchOption = None,
+    now: Annotated[bool, typer.Option("--now", help="Whatever the age: go on to the last stage.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Carry out the stages that are due, at once and with all cores; may be stopped and run again."""
+    with opened(config) as (archive, _), report.progress("recompressing", "objects") as progress:
+        take_up(archive)  # what an earlier run left that was killed
+        uids = [one.sop_instance_uid for one in selected(archive, match)] if match else None
+        done = carry_out(archive, uids, lambda: inf if now else time.time(), progress)
+    report_stages.recompressed(done, json)
+    if done.left:
+        raise typer.Exit(DATA)
