@@ -8,15 +8,16 @@ checked, and given out in a transfer syntax that the peer accepts.
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
 from typing import Literal
 
+from scp.availability import slowness, with_availability
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
 from scp.config import PolicyRule
@@ -28,6 +29,7 @@ from scp.errors import (
     NotReproduced,
     ObjectDamaged,
     ObjectMissing,
+    ObjectUnavailable,
     UnidentifiedDataset,
 )
 from scp.index.attributes import KEYWORDS
@@ -38,10 +40,10 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore
+from scp.objects.store import ObjectStore, beside, siblings_prefix, store_of
 from scp.outgoing import Outgoing, outgoing
 from scp.policy.rules import choose
-from scp.policy.stages import NEVER, Step, fingerprint, fingerprint_of, step
+from scp.policy.stages import NEVER, Step, fingerprint_of, only_moves, stage_within, step
 from scp.spool import Buffer, sha256
 from scp.stored import (
     check_uids,
@@ -53,7 +55,7 @@ from scp.stored import (
     restored_from,
     waiting,
 )
-from scp.succession import Change, gains, must_move
+from scp.succession import Before, Change, moved, succession
 
 Duplicates = Literal["replace", "keep", "reject"]
 
@@ -112,6 +114,9 @@ class Archive:
         same = received.sha256 == held.received_sha256
         try:
             self.verify(held)  # reads it: Success must not be said on a copy that has rotted
+        except ObjectUnavailable:
+            if same:
+                return None  # a copy that nobody can look at is worth less than the one that is here
         except (ObjectMissing, ObjectDamaged) as error:
             if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
                 return None  # what is held is no copy: this one mends it
@@ -255,21 +260,18 @@ class Archive:
         come, if one has. Encoding starts from what is stored. Raises ObjectMissing, ObjectDamaged.
         """
         instance, file = self._read(instance)
-        received = restored_from(file)
-        facts = survey(received) if received.origin is None else facts_of_stored(file)
+        facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
         found = self._due(instance, rule, time.time() if now is None else now)
         if found.stage is None:
             return Change(instance, replace(instance, planned=self.policy_print, due=found.due))
-        form = self._formed(received, facts, rule.at(found.stage) if rule else None)
-        if must_move(instance, form) or gains(instance, form, found.stage, rule, received.origin):
-            # The key is a new one: what is read under the old one is the old form for as long as it is there.
-            token = "" if instance.pending else secrets.token_hex(4)
-            after = instance_of_form(received, facts, form, token)
-            return Change(instance, self._planned(after, rule), form.data, found.stage)
-        outcome = "no gain" if form.encoded.form in found.stage.forms else "cannot"
-        told = replace(instance, pending=False, stage=fingerprint(found.stage), outcome=outcome)
-        return Change(instance, self._planned(told, rule), None, found.stage)
+        if rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
+            change = moved(instance, self._get(instance.key), found.stage)
+        else:
+            received = restored_from(file)
+            form = self._formed(received, facts, rule.at(found.stage) if rule else None)
+            change = succession(Before(instance, received, facts, rule), form, found.stage, self._get)
+        return replace(change, after=self._planned(change.after, rule))
 
     def _due(self, instance: Instance, rule: PolicyRule | None, now: float) -> Step:
         if instance.pending:
@@ -284,13 +286,15 @@ class Archive:
     def swap(self, changes: list[Change]) -> None:
         """Put new stored forms in the place of old ones.
 
-        They are made durable → the index names them → that is durable → the old ones go. A reader in between
-        sees one of the two. Raises OutOfResources; then nothing has changed.
+        They are made durable → read back, where they are in another store → the index names them → that is
+        durable → the old ones go. A reader in between sees one of the two. Raises OutOfResources and, of
+        another store, ObjectDamaged and ObjectUnavailable; then nothing has changed.
         """
         self.store.put_many(
             [(change.after.key, change.data) for change in changes if change.data is not None]
         )
         try:
+            self._check_arrived(changes)
             done = self.index.change_many([(change.before, change.after) for change in changes])
         except Exception:
             for change in changes:
@@ -308,6 +312,16 @@ class Archive:
             else:  # another object has come in its place
                 self._withdraw(change.after)
 
+    def _check_arrived(self, changes: list[Change]) -> None:
+        for change in changes:
+            moved = store_of(change.after.key) != store_of(change.before.key)
+            if (
+                change.data is not None
+                and moved
+                and sha256(self._get(change.after.key)) != change.after.stored_sha256
+            ):
+                raise ObjectDamaged(f"{change.after.key} is not what was written; look after that store")
+
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
@@ -320,6 +334,7 @@ class Archive:
                 raise ObjectDamaged(f"{key} is not what was received")
             return waiting(instance_of(key, len(data), "", file, facts), rule), facts
         instance = instance_of(key, len(data), sha256(data), file, facts)
+        instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
             return self._planned(instance, rule), facts
         return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
@@ -330,8 +345,14 @@ class Archive:
             yield from self.landing.keys()
         yield from filterfalse(is_dictionary, self.store.keys())
 
+    def siblings(self, key: str, instance: str) -> Iterator[str]:
+        """The keys of all stored forms of an instance in its study, in all stores that are there."""
+        for store in ("", *self.store.tiers):
+            with suppress(ObjectUnavailable):
+                yield from self.store.keys(siblings_prefix(beside(store, key), instance))
+
     def has(self, key: str) -> bool:
-        """Whether there is a stored file under a key."""
+        """Whether there is a stored file under a key. Raises ObjectUnavailable."""
         try:
             self._get(key) if is_landed(key) else self.store.size(key)
         except ObjectMissing:
@@ -354,8 +375,14 @@ class Archive:
     # -- out -------------------------------------------------------------------------------------------
 
     def find(self, query: Query) -> Generator[dict[str, str], None, None]:
-        """Matches of a C-FIND, each as keyword to text. Raises QueryError."""
-        return self.index.find(query)
+        """Matches of a C-FIND, each as keyword to text. Raises QueryError.
+
+        Where there are stores that are slower than the first, Instance Availability is that of the slowest
+        that a match has anything in: what a retrieve of it has to wait for.
+        """
+        ranks = slowness(self.store.tiers)
+        found = self.index.find(query, ranks)
+        return with_availability(found) if ranks else found
 
     def instances(self, query: Query) -> list[Instance]:
         """All instances that a C-MOVE or C-GET names. Raises QueryError."""

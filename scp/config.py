@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,9 +19,10 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
-from scp.config_sources import override, read_file, tell
+from scp.config_sources import OTHER_STORES, first_and_others, override, read_file, tell
 from scp.config_values import (
     AeTitle,
     Bytes,
@@ -35,11 +36,13 @@ from scp.config_values import (
     SampleError,
     Seconds,
     StorageUrl,
+    StoreName,
     Switch,
     TransferSyntaxes,
     Workers,
     bounds_lossy,
     list_of_tables,
+    nearest,
     part_of_lossy,
     refuse_lossy,
     unique,
@@ -64,15 +67,36 @@ class NodeSettings(_Table):
 
 
 class StorageSettings(_Table):
-    """Where objects lie; ``reserve`` is the disk space in bytes that stays free.
+    """Where objects come in; ``reserve`` is the disk space in bytes that stays free.
 
-    ``backlog`` is how many bytes may wait to be encoded behind their response; 0: none.
+    ``backlog`` is how many bytes may wait to be encoded behind their response; 0: none. ``name`` is what
+    stages call this store, where there are several.
     """
 
+    name: StoreName = "first"
     url: StorageUrl = "file://zscp-data/objects"
     reserve: Bytes = 10**9
     duplicates: Literal["replace", "keep", "reject"] = "replace"
     backlog: Bytes = 2 * 10**9
+
+    @property
+    def path(self) -> Path:
+        """The folder of the objects; a relative one counts from the working directory."""
+        return Path(self.url.removeprefix("file://"))
+
+
+class TierSettings(_Table):
+    """Another store, which stages name: every [[storage]] but the first.
+
+    ``availability`` is Instance Availability (PS3.3 C.4.23.1.1). Whoever waits for an object gives up when
+    a store that is not online has given none for ``fetch_seconds``.
+    """
+
+    name: StoreName
+    url: StorageUrl
+    reserve: Bytes = 10**9
+    availability: Literal["online", "nearline", "offline"] = "online"
+    fetch_seconds: Seconds = 60.0
 
     @property
     def path(self) -> Path:
@@ -189,11 +213,12 @@ class Peer(_Table):
 class Stage(_Table):
     """One form, or several to choose from, and when it applies: ``after`` in seconds.
 
-    ``forms`` is written ``form`` in the file. ``wrap``, ``level`` and ``effort`` None are the form's
-    own defaults. ``budget_ms`` are milliseconds for each megabyte of the received object.
+    ``forms`` is written ``form`` in the file; a stage without any is read with those of the one before it.
+    ``wrap``, ``level`` and ``effort`` None are the form's own defaults. ``budget_ms`` are milliseconds for
+    each megabyte of the received object. ``store`` None is the first store.
     """
 
-    forms: Annotated[Forms, Field(alias="form")]
+    forms: Annotated[Forms, Field(alias="form")] = ()
     after: Duration = None
     after_access: Duration = None
     level: Annotated[int, Field(strict=True, ge=1, le=22)] | None = None
@@ -206,7 +231,13 @@ class Stage(_Table):
     lossy: Annotated[Switch, AfterValidator(refuse_lossy)] = False
     quality: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
     max_error: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
-    store: Annotated[str, Field(min_length=1)] | None = None
+    store: StoreName | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not self.forms and not self.store:
+            raise ValueError('names neither a form nor a store; give it, say, form = "htj2k"')
+        return self
 
     @property
     def compares(self) -> bool:
@@ -233,7 +264,22 @@ def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     times = [stage.after for stage in stages if stage.after is not None]
     if times != sorted(times):
         raise ValueError("must stand in ascending order of `after`")
-    return stages
+    return _in_stores(stages)
+
+
+def _in_stores(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Each stage with what it takes over from the one before it: a store, and a form where it has none."""
+    placed: list[Stage] = []
+    for number, stage in enumerate(stages):
+        if stage.store and not (stage.after or stage.after_access):
+            raise ValueError(
+                f"[{number}].store: objects come in to the first store; name another in a later stage"
+            )
+        times = {"after": stage.after, "after_access": stage.after_access}
+        before = placed[-1] if placed else stage
+        form = stage if stage.forms else before.model_copy(update=times)
+        placed.append(form.model_copy(update={"store": stage.store or before.store}))
+    return tuple(placed)
 
 
 class PolicyRule(_Table):
@@ -299,6 +345,35 @@ def _some_rules(rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:
     return rules
 
 
+def _in_known_stores(rules: tuple[PolicyRule, ...], info: ValidationInfo) -> tuple[PolicyRule, ...]:
+    """The first store is where objects are without one: its name becomes None."""
+    first, tiers = info.data.get("storage"), info.data.get("tiers")
+    if first is None or tiers is None:  # these are at fault, and that is told
+        return rules
+    names = (first.name, *(tier.name for tier in tiers))
+    for number, rule in enumerate(rules):
+        for place, stage in enumerate(rule.stages):
+            if stage.store and stage.store not in names:
+                where, remedy = f"[{number}].stages[{place}].store", nearest(stage.store, names)
+                raise ValueError(f'{where}: "{stage.store}" is no [[storage]]; {remedy}')
+    return tuple(_without_name(rule, first.name) for rule in rules)
+
+
+def _without_name(rule: PolicyRule, first: str) -> PolicyRule:
+    stages = (s.model_copy(update={"store": None}) if s.store == first else s for s in rule.stages)
+    return rule.model_copy(update={"stages": tuple(stages)})
+
+
+def _beside_the_first(tiers: tuple[TierSettings, ...], info: ValidationInfo) -> tuple[TierSettings, ...]:
+    first = info.data.get("storage")
+    for number, tier in enumerate(tiers, 1):
+        if first is not None and tier.name == first.name:
+            raise ValueError(f'[{number}].name: the first store is called "{first.name}"; give it another')
+        if first is not None and tier.path.absolute() == first.path.absolute():
+            raise ValueError(f"[{number}].url: is the folder of the first store; give it another")
+    return tiers
+
+
 def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Peer, ...]:
     tls = info.data.get("tls")
     for number, peer in enumerate(peers):
@@ -312,6 +387,13 @@ class Settings(_Table):
 
     node: NodeSettings = NodeSettings()
     storage: StorageSettings = StorageSettings()
+    tiers: Annotated[
+        tuple[TierSettings, ...],
+        Field(alias=OTHER_STORES),
+        AfterValidator(unique(lambda tier: tier.name, "store", 1)),
+        AfterValidator(unique(lambda tier: tier.url, "folder", 1)),
+        AfterValidator(_beside_the_first),
+    ] = ()
     index: IndexSettings = IndexSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     access: AccessSettings = AccessSettings()
@@ -331,6 +413,7 @@ class Settings(_Table):
         BeforeValidator(list_of_tables),
         AfterValidator(_some_rules),
         AfterValidator(unique(lambda rule: rule.name, "rule")),
+        AfterValidator(_in_known_stores),
     ] = DEFAULT_POLICY
 
     def peer_named(self, aet: str) -> Peer | None:
@@ -343,7 +426,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
     ConfigurationError names every fault at once: the file, the key, what is wrong, what would be right.
     """
-    tables = read_file(path) if path else {}
+    tables = first_and_others(read_file(path)) if path else {}
     origins, faults = override(tables, environ, Settings)
     try:
         settings = Settings.model_validate(tables, by_alias=True, by_name=False)
@@ -371,8 +454,6 @@ def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
         if stage.after_access is not None:
             yield f"{place}.after_access: not in use in this version, so that the stage is never carried out"
         yield from (f"{place}.{line}" for line in _choice_warnings(stage))
-        if stage.store is not None:
-            yield f"{place}.store: not in use in this version"
 
 
 def _choice_warnings(stage: Stage) -> Iterator[str]:

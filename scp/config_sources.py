@@ -18,6 +18,8 @@ from scp.errors import ConfigurationError
 
 Tables = dict[str, Any]
 PREFIX = "ZSCP_"
+# What the [[storage]] behind the first one are called once read: no key of a file.
+OTHER_STORES = "storage[1:]"
 
 # Kubernetes and Docker describe a service that is called "zscp" in variables of these names.
 _SERVICE_LINK = re.compile(r"ZSCP_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))\w*")
@@ -46,6 +48,14 @@ def read_file(path: Path) -> Tables:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}{_line(text, str(error))}") from error
+
+
+def first_and_others(tables: Tables) -> Tables:
+    """``tables`` where several [[storage]] are one that objects come in to, and others."""
+    stores = tables.get("storage")
+    if not isinstance(stores, list) or not stores:
+        return tables
+    return {**tables, "storage": stores[0], OTHER_STORES: tuple(stores[1:])}
 
 
 def _line(text: str, message: str) -> str:
@@ -120,6 +130,8 @@ def tell(error: ValidationError, root: type[BaseModel], origins: Mapping[str, st
 
 
 def _path(location: tuple[int | str, ...]) -> str:
+    if location[0] == OTHER_STORES:
+        location = ("storage", *(int(step) + 1 for step in location[1:2]), *location[2:])
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return "".join(steps).removeprefix(".")
 

@@ -118,6 +118,15 @@ def storage_url(text: str) -> str:
     return text
 
 
+def store_name(text: str) -> str:
+    """What stages call a store: it begins the keys of what lies in it."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
+        raise ValueError(
+            f'"{text}" is no name of a store; write small letters, digits and dashes, say "cold"'
+        )
+    return text
+
+
 def index_url(text: str) -> str:
     """The index's database: ``sqlite:///relative`` or ``sqlite:////absolute``."""
     if text.startswith(("postgresql", "postgres:")):
@@ -239,12 +248,14 @@ def list_of_tables(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def unique(key: Callable[[T], Hashable], named: str) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
+def unique(
+    key: Callable[[T], Hashable], named: str, first_number: int = 0
+) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
     """A validator that refuses two entries with the same ``key``, which it calls ``named``."""
 
     def check(entries: tuple[T, ...]) -> tuple[T, ...]:
         first: dict[Hashable, int] = {}
-        for number, entry in enumerate(entries):
+        for number, entry in enumerate(entries, first_number):
             if key(entry) in first:
                 earlier = first[key(entry)]
                 raise ValueError(
@@ -289,6 +300,7 @@ Forms = Annotated[tuple[str, ...], BeforeValidator(form_names)]
 IndexUrl = Annotated[str, AfterValidator(index_url)]
 Match = Annotated[dict[str, tuple[str, ...]], BeforeValidator(match_table)]
 StorageUrl = Annotated[str, AfterValidator(storage_url)]
+StoreName = Annotated[str, AfterValidator(store_name)]
 TransferSyntaxes = Annotated[tuple[str, ...], BeforeValidator(transfer_syntaxes)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(worker_count)]
 

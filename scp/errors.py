@@ -23,6 +23,7 @@
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
     ├── ObjectMissing             the index names a file that is not there
+    ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
@@ -115,6 +116,10 @@ class OutOfResources(ZscpError):
 
 class ObjectMissing(ZscpError):
     """The index names a stored object that is not in the object store."""
+
+
+class ObjectUnavailable(ZscpError):
+    """A stored object's medium is not there, or gives nothing: ask again later."""
 
 
 class ObjectDamaged(ZscpError):

@@ -71,8 +71,8 @@ def _why_not(passed: PassedOver) -> str:
 
 def _stage(stage: Stage) -> str:
     if stage.after_access is not None:
-        return f"{'/'.join(stage.forms)} {stage.after_access} s after the last retrieve"
-    return f"{'/'.join(stage.forms)} after {stage.after} s"
+        return f"{report.form_then(stage)} {stage.after_access} s after the last retrieve"
+    return f"{report.form_then(stage)} after {stage.after} s"
 
 
 def _without_history(found: Explanation) -> str:

@@ -20,16 +20,19 @@ from scp import spool
 from scp.archive import Archive
 from scp.background import Background
 from scp.backlog import Backlog
-from scp.config import Settings
+from scp.config import Settings, TierSettings
 from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
+from scp.index.index import Index
 from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import recover
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
+from scp.objects.store import AVAILABILITIES, ObjectStore, beside
+from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.processes import Processes, Role
 from scp.seats import Seats
 
@@ -47,13 +50,25 @@ def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
     spool.keep_in(storage.path)
-    store = LocalStore(storage.path, storage.reserve)
-    landing = LandingLog(storage.path, storage.reserve)
     index = SqlIndex.open(settings.index.url)
+    store: ObjectStore = LocalStore(storage.path, storage.reserve)
+    if settings.tiers:
+        store = TieredStore(store, [_tier(chosen, index) for chosen in settings.tiers])
+    landing = LandingLog(storage.path, storage.reserve)
     backlog = None
     if bell is not None and storage.backlog:
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
     return Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
+
+
+def _tier(chosen: TierSettings, index: Index) -> Tier:
+    """A store beside the first. It is new, and marked as such, where no object lies in it yet."""
+    mark = MediumMark(chosen.path, chosen.name)
+    if not index.has_keys(beside(chosen.name, "")):
+        mark.make()
+    store = LocalStore(chosen.path, chosen.reserve, maps=False)
+    availability = AVAILABILITIES[chosen.availability]
+    return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
 
 
 def take_up(archive: Archive) -> None:
@@ -67,7 +82,7 @@ def take_up(archive: Archive) -> None:
 
 def _reloaded(before: Settings, after: Settings) -> Settings:
     """What is taken over while running: all but where the node listens, and where it keeps things."""
-    kept = {"node": before.node, "storage": before.storage, "index": before.index}
+    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "index")}
     return after.model_copy(update=kept)
 
 

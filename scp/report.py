@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from scp.config import Settings
+from scp.config import Settings, Stage
 from scp.index.index import Counts, Statistic, Waiting
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
@@ -217,7 +217,8 @@ def statistics(
         sizes = {"received_size": received, "stored_size": stored}
         as_json({"counts": counts, **sizes, "pending": waiting, "commitments": outstanding, "by_form": rows})
         return
-    table = Table("modality", "form", "transfer syntax at rest", show_footer=True)
+    stores = any(row.store for row in rows)
+    table = Table("modality", "form", "transfer syntax at rest", *["store"] * stores, show_footer=True)
     table.columns[0].footer = "all"
     for heading, footer in (
         ("objects", str(counts.instances)),
@@ -230,7 +231,7 @@ def statistics(
         syntax = lookup(row.transfer_syntax).keyword
         share = percent(row.stored_size, row.received_size)
         figures = (str(row.instances), size(row.received_size), size(row.stored_size), share)
-        table.add_row(row.modality or "-", row.form, syntax, *figures)
+        table.add_row(row.modality or "-", row.form, syntax, *[row.store or "-"] * stores, *figures)
     console = terminal()
     console.print(table)
     console.print(
@@ -245,16 +246,24 @@ def statistics(
         )
 
 
+def form_then(stage: Stage) -> str:
+    """The forms that a stage asks for, and in which store, if it is not the first."""
+    forms = "/".join(stage.forms)
+    return f"{forms} in {stage.store}" if stage.store else forms
+
+
 def settings(chosen: Settings) -> None:
     """What a configuration comes to, in short."""
     table = Table("what", "value", show_header=False)
     table.add_row("AE title", chosen.node.aet)
     table.add_row("listens on", f"{chosen.node.host}:{chosen.node.port}")
     table.add_row("objects", str(chosen.storage.path.absolute()))
+    for tier in chosen.tiers:
+        table.add_row(f"store: {tier.name}", f"{tier.path.absolute()}, {tier.availability}")
     table.add_row("index", str(chosen.index.path.absolute()))
     table.add_row("peers", ", ".join(peer.aet for peer in chosen.peer) or "none")
     for rule in chosen.policy:
-        stages = " → ".join("/".join(stage.forms) for stage in rule.stages)
+        stages = " → ".join(map(form_then, rule.stages))
         table.add_row(f"rule: {rule.name}", stages)
     terminal().print(table)
 

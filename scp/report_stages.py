@@ -12,7 +12,7 @@ from rich.table import Table
 from scp.config import Settings
 from scp.lifecycle.forecast import Forecast, Group
 from scp.lifecycle.recompress import Recompressed
-from scp.report import as_json, percent, size
+from scp.report import as_json, form_then, percent, size
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -61,7 +61,7 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
             share,
             span(group.seconds),
         )
-        names = (group.rule, group.modality or "-", group.form, "/".join(group.stage.forms))
+        names = (group.rule, group.modality or "-", group.form, form_then(group.stage))
         table.add_row(*names, *figures, str(group.measured.objects))
     if groups:
         _console().print(table)
@@ -101,6 +101,7 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     if done.encoded:
         told[0] += f" ({percent(done.after, done.before)})"
     for count, meaning in (
+        (done.moved, "moved to another store"),
         (done.no_gain, "stay as they are: no gain"),
         (done.cannot, "cannot take the form"),
         (done.left, "left: they cannot be read (zscp verify tells), or another process works on them"),

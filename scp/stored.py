@@ -13,7 +13,7 @@ from scp.errors import CodecError, ObjectDamaged, UidMismatch
 from scp.keeping import StoredForm
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
-from scp.objects.store import object_key
+from scp.objects.store import beside, object_key
 from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
@@ -124,15 +124,17 @@ def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
     return replace(instance, pending=True, rule=rule.name if rule else "")
 
 
-def instance_of_form(received: Received, facts: Facts, form: StoredForm, token: str = "") -> Instance:
-    """The index row of a form that is about to be stored; a ``token`` makes its key another one."""
+def instance_of_form(
+    received: Received, facts: Facts, form: StoredForm, token: str = "", store: str = ""
+) -> Instance:
+    """The index row of a form that is about to be put into a store; a ``token`` makes its key another one."""
     known = form.provenance
     study = facts.attributes.get("StudyInstanceUID", "")
     name = f"{known.form}-{token}" if token else known.form
     key = object_key(study, received.sop_instance_uid, known.sha256, name, form.wrapped)
     uids = (received.sop_class_uid, received.sop_instance_uid)
     file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
-    return instance_of(key, len(form.data), form.sha256, file, facts)
+    return instance_of(beside(store, key), len(form.data), form.sha256, file, facts)
 
 
 def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:

@@ -1,14 +1,20 @@
-"""Which stored form may take another one's place (docs/decisions/0071)."""
+"""Which stored form may take another one's place (docs/decisions/0071), and where it goes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from scp.config import PolicyRule, Stage
+from scp.errors import ObjectDamaged
 from scp.keeping import StoredForm
-from scp.model import Instance, Provenance
+from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.landing import is_landed
-from scp.spool import Buffer
+from scp.objects.store import beside, store_of
+from scp.policy.stages import fingerprint
+from scp.spool import Buffer, sha256
+from scp.stored import instance_of_form
 
 # What a last resort must save to take the place of a stored form: less is in how its attempts are told.
 _WORTHWHILE = 0.01
@@ -26,8 +32,53 @@ class Change:
     data: Buffer | None = None
     stage: Stage | None = None
 
+    @property
+    def moves(self) -> bool:
+        """Whether the file goes to another store as it is."""
+        return self.data is not None and beside("", self.before.key) == beside("", self.after.key)
 
-def must_move(instance: Instance, form: StoredForm) -> bool:
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A stored object, and what it says of itself; ``rule`` is the one that applies to it."""
+
+    instance: Instance
+    received: Received
+    facts: Facts
+    rule: PolicyRule | None
+
+
+def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
+    """What ``stage`` comes to: the new form in the place of the stored one, or the stored one as it is.
+
+    ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does.
+    """
+    instance, received = before.instance, before.received
+    if _must_move(instance, form) or _gains(instance, form, stage, before.rule, received.origin):
+        # The key is a new one: under the old one is the old form for as long as it is there.
+        token = "" if instance.pending else secrets.token_hex(4)
+        after = instance_of_form(received, before.facts, form, token, stage.store or "")
+        return Change(instance, after, form.data, stage)
+    outcome = "no gain" if form.encoded.form in stage.forms else "cannot"
+    change = moved(instance, read(instance.key), stage)
+    return replace(change, after=replace(change.after, pending=False, outcome=outcome))
+
+
+def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
+    """An object that keeps its form, and goes to the store of ``stage`` with its file, if it is not there.
+
+    Raises ObjectDamaged where ``data``, its file, is not what was written.
+    """
+    if store_of(before.key) == (stage.store or ""):
+        return Change(before, replace(before, stage=fingerprint(stage), outcome=""), None, stage)
+    key, digest = beside(stage.store or "", before.key), sha256(data)
+    if before.stored_sha256 not in ("", digest):
+        raise ObjectDamaged(f"{before.key} is not what was written; restore it from a copy")
+    after = replace(before, key=key, stored_sha256=digest, stage=fingerprint(stage), outcome="")
+    return Change(before, after, data, stage)
+
+
+def _must_move(instance: Instance, form: StoredForm) -> bool:
     """Whether an object gets a file in any case: what landed has none of its own.
 
     One that says why it has no other form may be put in its place only where no digest of the whole file is
@@ -37,7 +88,7 @@ def must_move(instance: Instance, form: StoredForm) -> bool:
     return told or is_landed(instance.key)
 
 
-def gains(
+def _gains(
     instance: Instance, form: StoredForm, stage: Stage, rule: PolicyRule | None, origin: Provenance | None
 ) -> bool:
     """Whether a new form takes the place of a stored one.

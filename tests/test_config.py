@@ -66,7 +66,7 @@ def test_the_shipped_file_holds_the_defaults() -> None:
 @pytest.mark.parametrize("model", list(models()), ids=lambda model: model.__name__)
 def test_the_shipped_file_names_every_key(model: type[BaseModel]) -> None:
     text = (CONF / "zscp.toml").read_text(encoding="utf-8")
-    keys = [field.alias or name for name, field in model.model_fields.items()]
+    keys = [field.alias or name for name, field in model.model_fields.items() if name != "tiers"]
     assert [key for key in keys if not re.search(rf"\b{key}\b", text)] == []
 
 
@@ -75,7 +75,7 @@ def test_the_shipped_file_loads_with_its_examples_uncommented(written: Any) -> N
     settings = written(re.sub(r"^#(?=[^\s#])", "", text.replace("\n#  {", "\n {"), flags=re.MULTILINE))
     assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD", "WARDTABLET"]
     assert [rule.name for rule in settings.policy] == ["mammography", "already compressed", "everything else"]
-    assert settings.policy[0].stages[1].store == "old"
+    assert settings.policy[0].stages[1].store == settings.tiers[0].name == "cold"
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "examples").glob("*.toml")), ids=lambda path: path.stem)
@@ -315,7 +315,7 @@ def test_a_private_transfer_syntax_can_be_matched(written: Any) -> None:
     ("stages", "expected"),
     [
         ("[]", "policy[0].stages: names no stage"),
-        ("[{}]", "policy[0].stages[0].form: is required"),
+        ("[{}]", "policy[0].stages[0]: names neither a form nor a store"),
         ('[{ form = "htj3k" }]', 'policy[0].stages[0].form: "htj3k" is not a form; did you mean "htj2k"?'),
         ("[{ form = [] }]", "policy[0].stages[0].form: names no form; known: received, native"),
         ("[{ form = 1 }]", "policy[0].stages[0].form: 1 is not text"),
@@ -451,15 +451,74 @@ def test_settings_cannot_be_changed_and_can_be_handed_to_another_process() -> No
 def test_warnings_name_what_has_no_effect(written: Any) -> None:
     settings = written(
         "[node]\nworkers = 4\n" + RULE + "stages = [\n"
-        ' { form = "htj2k", dictionary = true, store = "old" },\n'
+        ' { form = "htj2k", dictionary = true },\n'
         ' { after = "0s", form = "rle" },\n { after_access = "1d", form = "zstd" },\n]\n'
         '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
     )
     assert [line.partition(":")[0] for line in warnings(settings)] == [
-        "policy[0].stages[0].store",
         "policy[0].stages[2].after_access",
         "policy[0]",
     ]
+
+
+STORES = '[[storage]]\nname = "fast"\nurl = "/srv/fast"\n[[storage]]\nname = "cold"\nurl = "/srv/cold"\n'
+
+
+def test_several_stores(written: Any) -> None:
+    """The first is where objects come in; a stage stays where the one before it moved to."""
+    stages = '{ form = "htj2k" }, { after = "1d", store = "cold" }, { after = "2d", form = "jpegxl" }'
+    settings = written(STORES + RULE + f'stages = [{stages}, {{ after = "3d", store = "fast" }}]')
+    assert (settings.storage.name, settings.storage.path) == ("fast", Path("/srv/fast"))
+    assert [(tier.name, tier.path, tier.availability) for tier in settings.tiers] == [
+        ("cold", Path("/srv/cold"), "online")
+    ]
+    placed = [(stage.forms, stage.store) for stage in settings.policy[0].stages]
+    assert placed == [
+        (("htj2k",), None),
+        (("htj2k",), "cold"),
+        (("jpegxl",), "cold"),
+        (("jpegxl",), None),
+    ]
+    assert [stage.after for stage in settings.policy[0].stages] == [None, 86_400, 172_800, 259_200]
+    assert warnings(settings) == []
+    alone = written('[[storage]]\nurl = "/srv/a"', ZSCP_STORAGE__RESERVE="2GB")
+    assert (alone.storage.path, alone.storage.reserve, alone.tiers) == (Path("/srv/a"), 2 * 10**9, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[[storage]]\n[[storage]]\nname = "cold"', "storage[1].url: is required"),
+        ('[[storage]]\n[[storage]]\nurl = "/x"', "storage[1].name: is required"),
+        (STORES.replace("cold", "fast"), 'storage: [1].name: the first store is called "fast"'),
+        (STORES.replace("/srv/cold", "/srv/fast"), "storage: [1].url: is the folder of the first store"),
+        (STORES.replace('"cold"', '"Cold!"'), 'storage[1].name: "Cold!" is no name of a store'),
+        (
+            STORES + 'availability = "tape"',
+            'storage[1].availability: must be "online", "nearline" or "offline"',
+        ),
+        (STORES + "fetch_seconds = 0", "storage[1].fetch_seconds: must be greater than 0"),
+        (STORES + "backlog = 1", "storage[1].backlog: unknown key"),
+        (
+            STORES + RULE + 'stages = [{ form = "rle" }, { after = "1d", store = "col" }]',
+            'policy: [0].stages[1].store: "col" is no [[storage]]; did you mean "cold"?',
+        ),
+        (
+            STORES + RULE + 'stages = [{ form = "rle", store = "cold" }]',
+            "policy[0].stages: [0].store: objects come in to the first store",
+        ),
+        (
+            STORES + RULE + 'stages = [{ form = "rle" }, { form = "zstd", after = "0s", store = "cold" }]',
+            "policy[0].stages: [1].store: objects come in to the first store",
+        ),
+        (
+            RULE + 'stages = [{ form = "rle" }, { after = "1d" }]',
+            "policy[0].stages[1]: names neither a form nor a store",
+        ),
+    ],
+)
+def test_faulty_stores(fault: Any, text: str, expected: str) -> None:
+    assert expected in fault(text)
 
 
 def test_choosing_among_one_form_has_no_effect(written: Any) -> None:

@@ -18,10 +18,15 @@ from scp.errors import ObjectMissing, OutOfResources
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.store import ObjectStore, object_key, siblings_prefix
+from scp.objects.tiers import Tier, TieredStore
 
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 ROOT = Path(__file__).parents[1]
-STORES: dict[str, Callable[[Path], ObjectStore]] = {"memory": lambda _: MemoryStore(), "local": LocalStore}
+STORES: dict[str, Callable[[Path], ObjectStore]] = {
+    "memory": lambda _: MemoryStore(),
+    "local": LocalStore,
+    "tiered": lambda root: TieredStore(LocalStore(root), [Tier("cold", MemoryStore(), lambda: True)]),
+}
 
 
 @pytest.fixture(params=STORES)

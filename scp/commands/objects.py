@@ -93,7 +93,8 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     with opened(config) as (archive, _):
         index = archive.index
         outstanding = len(index.commitments.all())
-        report.statistics(index.counts(), index.statistics(), index.backlog(), outstanding, json)
+        rows = index.statistics(tuple(archive.store.tiers))
+        report.statistics(index.counts(), rows, index.backlog(), outstanding, json)
 
 
 def _syntax(name: str) -> str:

@@ -25,11 +25,7 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
         combined_datetime=negotiated.combined_datetime,
     )
     event.add(root=query.root, query_level=query.level, keys=[key.keyword for key in query.keys if key.value])
-    service = {
-        "QueryRetrieveLevel": query.level,
-        "RetrieveAETitle": settings.node.aet,
-        "InstanceAvailability": "ONLINE",
-    }
+    service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": settings.node.aet}
     matches, status = 0, SUCCESS
     with closing(archive.find(query)) as found:
         for match in found:
@@ -39,7 +35,8 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
             if matches == settings.query.max_matches > 0:
                 event.add(limited=True)
                 break
-            result = write_identifier(answer(identifier, match, service), exchange.transfer_syntax)
+            told = service | {"InstanceAvailability": match.get("InstanceAvailability", "ONLINE")}
+            result = write_identifier(answer(identifier, match, told), exchange.transfer_syntax)
             held = all(key.keyword in match for key in query.keys)
             exchange.respond(PENDING if held else PENDING_UNSUPPORTED_KEYS, dataset=result)
             matches += 1

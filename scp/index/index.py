@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from scp.model import Commitment, Instance, Query
+
+# What the keys of some instances begin with, and a number from 1; all others have 0.
+Ranks = Mapping[str, int]
+NO_RANKS: Ranks = MappingProxyType({})
+RANK = "@rank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,7 @@ class Statistic:
     instances: int
     received_size: int
     stored_size: int
+    store: str = ""  # empty for the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +194,19 @@ class Index(Protocol):
         be gone after a power cut; whoever needs to know must be able to record them again.
         """
 
+    def has_keys(self, prefix: str) -> bool:
+        """Whether any instance is stored under a key that begins so."""
+
     def held(self, sop_instance_uid: str) -> Instance | None:
         """The instance of that UID, or None."""
 
-    def find(self, query: Query) -> Generator[dict[str, str], None, None]:
+    def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
         """The matches of a C-FIND identifier (PS3.4 C.2.2.2), as keyword → text.
 
         A match has the keywords that were asked for and are held, at the query's level or above,
-        and the unique keys of these levels; empty text where there is no value. Closing the
-        iterator frees what it holds.
+        and the unique keys of these levels; empty text where there is no value. With ``ranks`` each has
+        the highest among the instances below it under :data:`RANK`. Closing the iterator frees what it
+        holds.
 
         Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR
         does not allow.
@@ -216,8 +227,8 @@ class Index(Protocol):
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """Every instance once, ``batch`` at a time; others may write in between."""
 
-    def statistics(self) -> list[Statistic]:
-        """What is held, by modality, form and transfer syntax at rest."""
+    def statistics(self, stores: Sequence[str] = ()) -> list[Statistic]:
+        """What is held, by modality, form, transfer syntax at rest, and which of ``stores`` it lies in."""
 
     def counts(self) -> Counts:
         """How many patients, studies, series and instances are held."""

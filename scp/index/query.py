@@ -15,6 +15,7 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Select,
+    case,
     exists,
     func,
     literal_column,
@@ -24,6 +25,7 @@ from sqlalchemy.sql import visitors
 
 from scp.errors import QueryError
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
+from scp.index.index import NO_RANKS, RANK, Ranks
 from scp.index.keys import VALUES
 from scp.index.matching import Condition, combined, condition, universal, values
 from scp.index.schema import INSTANCE_COLUMNS, PENDING, TABLES
@@ -39,7 +41,7 @@ _BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID"
 _RANGED = {"PATIENT": "PatientName", "STUDY": "StudyDate"}
 
 
-def find(query: Query, later: str = "") -> Select[Any]:
+def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
     """The matches of a C-FIND identifier, a column for each keyword that is answered.
 
     Keys of levels below the query's match in relational queries only, and are never answered: there
@@ -53,7 +55,8 @@ def find(query: Query, later: str = "") -> Select[Any]:
     conditions = [*_named(query.level, above), *_matching(query, above, later)]
     if query.relational:
         conditions += _matching_below(query, above)
-    return select(*_answers(query, above)).select_from(_joined(above)).where(*conditions)
+    asked = [*_answers(query, above), *(_rank(query.level, above, ranks) if ranks else ())]
+    return select(*asked).select_from(_joined(above)).where(*conditions)
 
 
 def ranges(query: Query) -> dict[str, Select[Any]]:
@@ -232,6 +235,22 @@ def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
             yield tables[held.level].c[held.column].label(keyword)
         elif computed is not None and computed.level in tables:
             yield _computed(computed, tables).label(keyword)
+
+
+def _rank(level: str, tables: Tables, ranks: Ranks) -> Iterator[ColumnElement[Any]]:
+    """The highest rank of the instances below a match."""
+    if level == "IMAGE":
+        yield _ranked(tables["IMAGE"], ranks).label(RANK)
+        return
+    aliases, tie = _below(level, "IMAGE", tables)
+    highest = select(func.max(_ranked(aliases["IMAGE"], ranks))).select_from(_joined(aliases))
+    yield highest.where(tie).scalar_subquery().label(RANK)
+
+
+def _ranked(table: FromClause, ranks: Ranks) -> ColumnElement[int]:
+    return case(
+        *((table.c.key.startswith(prefix, autoescape=True), rank) for prefix, rank in ranks.items()), else_=0
+    )
 
 
 def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
 
 from scp.index import query as reading
 from scp.index.commitments import SqlCommitments
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
-from scp.index.index import Counts, Statistic, Waiting
+from scp.index.index import NO_RANKS, Counts, Ranks, Statistic, Waiting
 from scp.index.prepared import InstanceRows, held_instance
 from scp.index.record import as_instance
 from scp.index.rows import texts
@@ -107,6 +107,12 @@ class SqlIndex:
         with self._writer.transaction() as connection:
             self._writer.remove(connection, sop_instance_uid)
 
+    def has_keys(self, prefix: str) -> bool:
+        """See :meth:`scp.index.index.Index.has_keys`."""
+        begun = select(INSTANCE.c.id).where(INSTANCE.c.key.startswith(prefix, autoescape=True)).limit(1)
+        with self._read() as connection:
+            return connection.execute(begun).first() is not None
+
     def held(self, sop_instance_uid: str) -> Instance | None:
         """See :meth:`scp.index.index.Index.held`."""
         with (
@@ -117,9 +123,11 @@ class SqlIndex:
             row = self._held.run(cursor, {"uid": sop_instance_uid}).fetchone()
         return None if row is None else self._rows.instance(row)
 
-    def find(self, query: Query) -> Generator[dict[str, str], None, None]:
+    def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
         """See :meth:`scp.index.index.Index.find`."""
-        statement = reading.find(query, self._later(query))  # here: a faulty identifier is refused at once
+        statement = reading.find(
+            query, self._later(query), ranks
+        )  # here: a faulty identifier is refused at once
         return self._stream(statement)
 
     def instances(self, query: Query) -> list[Instance]:
@@ -141,14 +149,19 @@ class SqlIndex:
             yield from map(as_instance, rows)
             last = rows[-1]["id"]
 
-    def statistics(self) -> list[Statistic]:
+    def statistics(self, stores: Sequence[str] = ()) -> list[Statistic]:
         """See :meth:`scp.index.index.Index.statistics`."""
-        groups = (SERIES.c.modality, INSTANCE.c.form, INSTANCE.c.transfer_syntax)
+        within = [(INSTANCE.c.key.startswith(f"@{name}/", autoescape=True), name) for name in stores]
+        store = case(*within, else_="") if within else literal("")
+        groups = (SERIES.c.modality, INSTANCE.c.form, INSTANCE.c.transfer_syntax, store.label("store"))
         sums = (func.count(), func.sum(INSTANCE.c.received_size), func.sum(INSTANCE.c.stored_size))
         statement = select(*groups, *sums).select_from(INSTANCE.join(SERIES))
         with self._read() as connection:
             rows = connection.execute(statement.group_by(*groups).order_by(*groups)).all()
-        return [Statistic(*row[:3], *map(int, row[3:])) for row in rows]
+        return [
+            Statistic(modality, form, syntax, count, int(received), int(stored), store)
+            for modality, form, syntax, store, count, received, stored in rows
+        ]
 
     def counts(self) -> Counts:
         """See :meth:`scp.index.index.Index.counts`."""

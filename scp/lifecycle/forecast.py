@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from scp.archive import Archive
 from scp.config import LifecycleSettings, Stage
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
 from scp.lifecycle.progress import Progress
@@ -131,7 +131,7 @@ def _measured(archive: Archive, one: Instance, now: float) -> Measured:
     started = time.thread_time()
     try:
         change = archive.encode(one, now)
-    except (ObjectMissing, ObjectDamaged):  # verify tells of it
+    except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
         return Measured()
     saved = one.stored_size - change.after.stored_size
     return Measured(1, one.received_size, one.stored_size, saved, time.thread_time() - started)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from scp.config import PolicyRule
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
 from scp.model import Facts, Instance
@@ -69,7 +69,7 @@ class Planner:
         """The rule that applies, and what it asks at ``now``; nothing, ever, for what cannot be read."""
         try:
             rule = self.rule(standing, read)
-        except (ObjectMissing, ObjectDamaged):  # verify tells of it
+        except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
             rule = None
         return rule, step(rule, standing.instance, now)
 

@@ -26,12 +26,15 @@ _PATIENCE_SECONDS, _LOOK_SECONDS = CLAIM_SECONDS + 5, 1.0
 
 @dataclass(slots=True)
 class Recompressed:
-    """How many objects got a new form, and how many stay in theirs; bytes of the former, and core seconds.
+    """How many objects got a new form, how many were moved as they are, and how many stay.
+
+    Bytes are those of the first, ``seconds`` those of cores.
 
     ``left`` are those that could not be read, and those that another process still works on.
     """
 
     encoded: int = 0
+    moved: int = 0
     no_gain: int = 0
     cannot: int = 0
     left: int = 0
@@ -80,7 +83,9 @@ def _carry_out(
         done.left += found.failed
         busy += found.busy
         for change in found.changes:
-            if change.data is not None:
+            if change.moves:
+                done.moved += 1
+            elif change.data is not None:
                 done.encoded += 1
                 done.before += change.before.stored_size
                 done.after += change.after.stored_size

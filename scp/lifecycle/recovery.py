@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing, UidMismatch
+from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
 from scp.model import Instance
 from scp.objects.dictionaries import is_dictionary
-from scp.objects.store import siblings_prefix
+from scp.objects.store import store_of
 from scp.stored import check_uids
 
 
@@ -50,14 +50,24 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
         found.damaged += (f"{key}: {error}",)
         return
     held = archive.index.held(instance.sop_instance_uid)
-    if held is None or held.received_at <= instance.received_at:
+    if held is None or (held.received_at <= instance.received_at and not _was_on_its_way(archive, key, held)):
         archive.index.record(instance, facts.attributes)
         held = instance
     archive.index.sync()
-    for left in archive.store.keys(siblings_prefix(key, instance.sop_instance_uid)):
+    for left in archive.siblings(key, instance.sop_instance_uid):
         if left != held.key:
             archive.store.delete(left)
     found.recorded += 1
+
+
+def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
+    """Whether a file had not been read back yet from another store, so that the one that is held counts."""
+    if not store_of(key) or held.key == key:
+        return False
+    try:
+        return archive.has(held.key)
+    except ObjectUnavailable:
+        return True
 
 
 def _from_log(archive: Archive, key: str, found: Recovered) -> None:
@@ -84,6 +94,8 @@ def _gives_way(archive: Archive, held: Instance) -> bool:
         return True
     try:
         archive.verify(held)
+    except ObjectUnavailable:
+        return False  # it may be as good as ever
     except (ObjectMissing, ObjectDamaged) as error:
         return not isinstance(error, DictionaryMissing)  # one that can be brought back is no rot
     return False

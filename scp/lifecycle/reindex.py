@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.index.attributes import HELD
 from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress
@@ -50,7 +50,11 @@ def reindex(archive: Archive, progress: Progress) -> Outcome:
             runs[-1].writelines(f"{line}\n" for line in run)
         _record(archive, heapq.merge(*map(_lines, runs)), outcome)
     for instance in archive.index.all():
-        if not archive.has(instance.key):
+        try:
+            is_there = archive.has(instance.key)
+        except ObjectUnavailable:  # its store is no longer configured: the object may still be in it
+            continue
+        if not is_there:
             archive.index.remove(instance.sop_instance_uid)
             outcome.gone.append(instance.key)
     return outcome

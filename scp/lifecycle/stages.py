@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 
 import structlog
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
+from scp.objects.store import store_of
 from scp.succession import Change
 
 # Few, as receiving waits for no more than a batch; many enough to share a commit and its syncs.
@@ -123,12 +124,31 @@ class Stages:
 
     def _swapped(self, begun: Round, futures: list[Future[_Encoded]]) -> Round:
         done = [future.result() for future in futures]
-        changes = tuple(one.change for one in done if one.change is not None)
-        if changes:
-            self._archive.swap(list(changes))
-        if failed := [one.failed for one in done if one.failed]:
+        failed = [one.failed for one in done if one.failed]
+        swapped: list[Change] = []
+        for store, changes in _by_store(one.change for one in done if one.change is not None):
+            if self._swaps(store, changes):
+                swapped += changes
+            else:
+                failed += [change.before.sop_instance_uid for change in changes]
+        if failed:
             self._index.hold(failed, time.time() + _FAILED_SECONDS)
-        return replace(begun, changes=changes, cpu=sum(one.cpu for one in done), failed=len(failed))
+        return replace(begun, changes=tuple(swapped), cpu=sum(one.cpu for one in done), failed=len(failed))
+
+    def _swaps(self, store: str, changes: list[Change]) -> bool:
+        """Put new forms in their places; False where another store than the first cannot take them.
+
+        Raises OutOfResources of the first store: nothing goes on without it.
+        """
+        try:
+            self._archive.swap(changes)
+        except (ObjectDamaged, ObjectUnavailable, OSError, OutOfResources) as error:
+            if not store:
+                raise
+            log = structlog.get_logger("zscp")
+            log.error("store takes nothing", store=store, objects=len(changes), reason=str(error))
+            return False
+        return True
 
     def _encoded(self, instance: Instance) -> _Encoded:
         if self._stopped.is_set() or instance.pending:
@@ -139,7 +159,7 @@ class Stages:
             return _Encoded(self._archive.encode(instance, self._now()), time.thread_time() - started)
         except ObjectMissing:
             return _Encoded(None, failed=instance.sop_instance_uid)
-        except ObjectDamaged as error:
+        except (ObjectDamaged, ObjectUnavailable) as error:
             log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
         except Exception as error:
             log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
@@ -151,6 +171,14 @@ class _Encoded:
     change: Change | None
     cpu: float = 0.0
     failed: str = ""
+
+
+def _by_store(changes: Iterable[Change]) -> Iterator[tuple[str, list[Change]]]:
+    def store(change: Change) -> str:
+        return store_of(change.after.key) if change.data is not None else ""
+
+    for name, group in groupby(sorted(changes, key=store), key=store):
+        yield name, list(group)
 
 
 def _first_bytes(instances: Iterable[Instance]) -> Iterable[Instance]:

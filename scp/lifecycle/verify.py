@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.parallel import each
 from scp.model import Instance
 
@@ -25,7 +25,7 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
     def check(instance: Instance) -> Verdict:
         try:
             archive.verify(instance, deep)
-        except (ObjectMissing, ObjectDamaged) as error:
+        except (ObjectMissing, ObjectDamaged, ObjectUnavailable) as error:
             return Verdict(instance, str(error))
         return Verdict(instance)
 

@@ -7,14 +7,16 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 from scp.errors import ObjectMissing, OutOfResources
 from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
-from scp.spool import Buffer, mapped, slices, write_all
+from scp.objects.store import Availability
+from scp.spool import Buffer, copied, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
@@ -29,12 +31,16 @@ class LocalStore:
     the next start which objects may lack their index row, without a walk over the whole store.
     Entries without a link in their place are unfinished and of no one.
 
-    ``reserve`` bytes of the file system are left free.
+    ``reserve`` bytes of the file system are left free. Large files are mapped, unless the medium may go
+    away meanwhile: reading a map of one that has ends the process, where reading a file raises OSError.
     """
 
-    def __init__(self, root: Path, reserve: int = 0) -> None:
+    tiers: Mapping[str, Availability] = MappingProxyType({})
+
+    def __init__(self, root: Path, reserve: int = 0, maps: bool = True) -> None:
         self.root = root
         self.reserve = reserve
+        self._open = mapped if maps else copied
         self._lock = threading.Lock()
         self._folders = threading.Lock()
         self._own: Path | None = None
@@ -105,7 +111,7 @@ class LocalStore:
     def get(self, key: str) -> Buffer:
         """See ObjectStore."""
         try:
-            return mapped(self.root / key)
+            return self._open(self.root / key)
         except FileNotFoundError:
             raise ObjectMissing(f"{key} is not in the object store") from None
 

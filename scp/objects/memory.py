@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from scp.errors import ObjectMissing
+from scp.objects.store import Availability
 from scp.spool import Buffer
 
 
 class MemoryStore:
     """Objects in a dictionary (:class:`scp.objects.store.ObjectStore`)."""
+
+    tiers: Mapping[str, Availability] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, Protocol
 
 from scp.spool import Buffer
+
+# PS3.3 C.4.23.1.1: at once; from a slow medium; after somebody has brought the medium.
+Availability = Literal["ONLINE", "NEARLINE", "OFFLINE"]
+AVAILABILITIES: Mapping[str, Availability] = {
+    "online": "ONLINE",
+    "nearline": "NEARLINE",
+    "offline": "OFFLINE",
+}
 
 _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -15,8 +23,13 @@ _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 class ObjectStore(Protocol):
     """The plug point; tests/test_stores.py is its contract.
 
-    Keys are relative paths of ASCII letters, digits, dots, dashes and slashes.
+    Keys are relative paths of ASCII letters, digits, dots, dashes and slashes. What asks about an object may
+    raise ObjectUnavailable where it lies on a medium that is not there (:mod:`scp.objects.tiers`).
     """
+
+    @property
+    def tiers(self) -> Mapping[str, Availability]:
+        """The stores beside the first one, by name, and how readily they give what they hold."""
 
     def put(self, key: str, *parts: Buffer) -> None:
         """Make ``parts``, one after another, durable and visible under ``key``, all of it or nothing of it.
@@ -66,6 +79,17 @@ def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool)
     fan = hashlib.sha256(study.encode()).hexdigest()
     name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
     return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
+
+
+def store_of(key: str) -> str:
+    """The name of the store that an object lies in; empty for the first."""
+    return key[1:].partition("/")[0] if key.startswith("@") else ""
+
+
+def beside(store: str, key: str) -> str:
+    """The key of the same object in another store; ``store`` is empty for the first."""
+    own = key.partition("/")[2] if key.startswith("@") else key
+    return f"@{store}/{own}" if store else own
 
 
 def siblings_prefix(key: str, instance: str) -> str:

@@ -17,7 +17,7 @@ from scp.config import PolicyRule, Stage
 from scp.model import Instance
 
 NEVER = 253_402_300_800  # the year 10000
-_TIMES = {"after", "after_access", "store"}
+_TIMES = {"after", "after_access"}
 _DIGITS = 12
 
 
@@ -65,6 +65,26 @@ def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
         return Step(stages[current][1], stages[current][0])
     coming = max(current, done) + 1
     return Step(None, stages[coming][0] if coming < len(stages) else NEVER)
+
+
+def only_moves(rule: PolicyRule, stage: Stage, instance: Instance) -> bool:
+    """Whether ``stage`` asks for the form that an object has had made, in another store."""
+    wanted = _form(stage)
+    return any(_form(other) == wanted for other in rule.stages if _is_done(rule, other, instance))
+
+
+def stage_within(rule: PolicyRule | None, store: str, instance: Instance) -> str:
+    """The fingerprint of the stage that brought an object to where it lies; ``store`` is empty for the first.
+
+    Its file says what made it, and nothing of a move after that.
+    """
+    there = [stage for stage in rule.stages if (stage.store or "") == store] if rule else []
+    moved = [stage for stage in there if rule and only_moves(rule, stage, instance)]
+    return fingerprint(moved[-1]) if moved and instance.stage else instance.stage
+
+
+def _form(stage: Stage) -> str:
+    return fingerprint(stage.model_copy(update={"store": None}))
 
 
 def _is_done(rule: PolicyRule, stage: Stage, instance: Instance) -> bool:

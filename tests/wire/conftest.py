@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from scp.config import Settings
+from scp.archive import Archive
+from scp.lifecycle.stages import Stages
 from scp.model import Instance
-from scp.node import Node
+from scp.node import Node, open_archive
 
+from .aging import FAST, OBJECTS, policy
+from .configured import as_toml, environment, settings_of, stored_files, tables_of
 from .peers import SECONDS, VERIFICATION, Answer, Scu, Sent, until
 
 _PROJECT = Path(__file__).parents[2]
@@ -30,7 +33,7 @@ class RunningNode:
     def __init__(self, root: Path, tables: dict[str, Any]) -> None:
         self.root = root
         self._tables = tables_of(root, tables)
-        self.node = Node(_settings(self._tables))
+        self.node = Node(settings_of(self._tables))
         self.address = self.node.start()
 
     @property
@@ -40,7 +43,7 @@ class RunningNode:
     def reload(self, **tables: Any) -> None:
         """Change the configuration as SIGHUP does."""
         self._tables |= tables
-        self.node.reload(_settings(self._tables))
+        self.node.reload(settings_of(self._tables))
 
     def peer(self, aet: str, port: int, **more: Any) -> None:
         """Make a peer known, in place of those before."""
@@ -75,32 +78,6 @@ class RunningNode:
     def answers_echo(self) -> None:
         with self.scu((VERIFICATION, ["1.2.840.10008.1.2"])) as scu:
             assert scu.echo() == 0
-
-
-def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
-    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it."""
-    plain: dict[str, Any] = {
-        "node": {"host": "127.0.0.1", "port": 0},
-        # Encoded before the response: what is stored is there at once, in its form. tests/wire/test_behind.py
-        # is about the other way.
-        "storage": {"url": f"file://{root}/objects", "reserve": 0, "backlog": 0},
-        "index": {"url": f"sqlite:///{root}/index.db"},
-    }
-    merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}
-    return {**tables, **merged}
-
-
-def _settings(tables: dict[str, Any]) -> Settings:
-    return Settings.model_validate(tables, by_alias=True, by_name=False)
-
-
-def stored_files(objects: Path) -> list[Path]:
-    return sorted(p for p in objects.rglob("*") if p.is_file() and not {".incoming", ".landing"} & {*p.parts})
-
-
-def journal(objects: Path) -> list[Path]:
-    """What lies in the journal besides the locks."""
-    return sorted(p for p in (objects / ".incoming").rglob("*") if p.is_file() and p.name != "lock")
 
 
 @pytest.fixture(autouse=True)
@@ -209,11 +186,6 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "scp", *map(str, arguments)]
 
 
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZSCP_")}
-    return {**kept, "PYTHONPATH": str(_PROJECT)}
-
-
 def zscp(*arguments: object, status: int | None = 0, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     done = subprocess.run(
@@ -231,24 +203,6 @@ def zscp(*arguments: object, status: int | None = 0, cwd: Path) -> subprocess.Co
     return done
 
 
-def as_toml(tables: dict[str, Any]) -> str:
-    """The few shapes of TOML that the tests need."""
-    lines = []
-    for name, table in tables.items():
-        for one in table if isinstance(table, list) else [table]:
-            lines.append(f"[[{name}]]" if isinstance(table, list) else f"[{name}]")
-            lines += [f"{key} = {_toml(value)}" for key, value in one.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
-
-
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     """Makes node processes, not started yet, each in a folder of its own."""
@@ -264,3 +218,29 @@ def process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     for one in made:
         if one.process is not None:
             one.kill()
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[..., Stages]]:
+    """Makes workers that carry out the stages of an archive."""
+    pools: list[ThreadPoolExecutor] = []
+
+    def make(archive: Archive, owner: str = "test", **more: Any) -> Stages:
+        pools.append(ThreadPoolExecutor(2))
+        return Stages(archive, owner, pools[-1], **more)
+
+    yield make
+    for pool in pools:
+        pool.shutdown()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, start: Starter) -> Iterator[Archive]:
+    """An archive that nobody else works on, and what is put into it by a node before."""
+    node = start(policy=policy(FAST), lifecycle={"workers": 0})
+    node.keep(*OBJECTS)
+    node.node.stop()
+    again = tables_of(node.root, {"policy": policy(FAST)})
+    opened = open_archive(settings_of(again))
+    yield opened
+    opened.close()

@@ -21,7 +21,8 @@ from scp import spool
 from scp.errors import OutOfResources
 from scp.objects import local
 
-from .conftest import RunningNode, Starter, journal
+from .configured import journal
+from .conftest import RunningNode, Starter
 from .peers import (
     BIG_ENDIAN,
     CT_IMAGE,

@@ -30,7 +30,8 @@ from scp.objects import landing, part10
 from scp.objects.landing import is_landed
 from scp.succession import Change
 
-from .conftest import NodeProcess, RunningNode, Starter, journal
+from .configured import journal
+from .conftest import NodeProcess, RunningNode, Starter
 from .peers import (
     EXPLICIT,
     IMPLICIT,

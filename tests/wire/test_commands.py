@@ -20,7 +20,8 @@ from scp.cli import app
 from scp.index.sql import SqlIndex
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
-from .conftest import NodeProcess, RunningNode, command, environment, stored_files, zscp
+from .configured import environment, stored_files
+from .conftest import NodeProcess, RunningNode, command, zscp
 from .peers import (
     CT_IMAGE,
     EXPLICIT,

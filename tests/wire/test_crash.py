@@ -18,7 +18,8 @@ from scp.config import load
 from scp.lifecycle.recovery import recover
 from scp.node import open_archive
 
-from .conftest import NodeProcess, environment, journal, stored_files
+from .configured import environment, journal, stored_files
+from .conftest import NodeProcess
 from .peers import (
     EXPLICIT,
     MR_IMAGE,

@@ -10,7 +10,8 @@ import pytest
 
 from scp.objects.local import LocalStore
 
-from .conftest import RunningNode, Starter, journal
+from .configured import journal
+from .conftest import RunningNode, Starter
 from .peers import EXPLICIT, IMPLICIT, MR_IMAGE, STUDY_GET, Sent, identifier, image
 
 _UID = "1.2.3.1.1"

@@ -7,13 +7,10 @@ import os
 import random
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ import pytest
 from objects import bundled_file, received
 
 from scp.archive import Archive
-from scp.config import Settings, Stage
 from scp.doorbell import Doorbell
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
@@ -30,100 +26,28 @@ from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.lifecycle.progress import Silent
-from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
-from scp.node import open_archive
 from scp.policy.stages import NEVER, fingerprint
 
-from .conftest import (
-    NodeProcess,
-    RunningNode,
-    Starter,
-    as_toml,
-    command,
-    environment,
-    journal,
-    stored_files,
-    tables_of,
+from .aging import (
+    AT_ONCE,
+    DAY,
+    FAST,
+    OBJECTS,
+    SLOW,
+    SMALL,
+    carry_out,
+    die_at_each_step,
+    forms,
+    is_sound,
+    policy,
+    stage,
+    use,
 )
-from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, Sent, as_file, identifier, image, until
-
-DAY = 86_400
-FAST = {"form": "rle"}
-SMALL = {"after": "30d", "form": "jpegls", "wrap": "none"}
-SLOW = {"after": "30d", "form": "jpegxl", "effort": 9, "wrap": "none"}
-AT_ONCE = {**SMALL, "after": "0s"}
-
-
-def policy(*stages: dict[str, Any], **match: Any) -> list[dict[str, Any]]:
-    return [{"name": "rule", "match": match, "stages": list(stages)}]
-
-
-def stage(written: dict[str, Any]) -> Stage:
-    return Stage.model_validate(written)
-
-
-@pytest.fixture
-def made() -> Iterator[Callable[..., Stages]]:
-    """Makes workers that carry out the stages of an archive."""
-    pools: list[ThreadPoolExecutor] = []
-
-    def make(archive: Archive, owner: str = "test", **more: Any) -> Stages:
-        pools.append(ThreadPoolExecutor(2))
-        return Stages(archive, owner, pools[-1], **more)
-
-    yield make
-    for pool in pools:
-        pool.shutdown()
-
-
-@pytest.fixture
-def archive(tmp_path: Path, start: Starter) -> Iterator[Archive]:
-    """An archive that nobody else works on, and what is put into it by a node before."""
-    node = start(policy=policy(FAST), lifecycle={"workers": 0})
-    node.keep(*OBJECTS)
-    node.node.stop()
-    again = tables_of(node.root, {"policy": policy(FAST)})
-    opened = open_archive(Settings.model_validate(again, by_alias=True, by_name=False))
-    yield opened
-    opened.close()
-
-
-OBJECTS = [image(instance=f"1.2.3.4.{n}", seed=n, rows=48, InstanceNumber=n) for n in range(20)]
-
-
-def use(archive: Archive, *stages: dict[str, Any]) -> None:
-    tables = {"policy": policy(*stages)}
-    archive.use_policy(Settings.model_validate(tables, by_alias=True, by_name=False).policy)
-
-
-def carry_out(stages: Stages) -> Counter[str]:
-    """Until nothing is to be planned or done; how often each instance was encoded."""
-    done: Counter[str] = Counter()
-    while True:
-        found = stages.round()
-        done.update(change.after.sop_instance_uid for change in found.changes if change.stage)
-        if not found.tried and not stages.plan():
-            return done
-
-
-def restored(archive: Archive) -> dict[str, bytes]:
-    return {
-        one.sop_instance_uid: b"".join(archive.fetch(one, [EXPLICIT]).chunks) for one in archive.index.all()
-    }
-
-
-def is_sound(archive: Archive, *objects: Sent) -> None:
-    for one in archive.index.all():
-        archive.verify(one, deep=True)
-    assert restored(archive) == {one.instance: one.data for one in objects}
-    assert sorted(archive.store.keys()) == sorted(one.key for one in archive.index.all())
-
-
-def forms(archive: Archive) -> Counter[tuple[str, str]]:
-    return Counter((one.form, one.outcome) for one in archive.index.all())
-
+from .configured import environment, journal, stored_files
+from .conftest import NodeProcess, RunningNode, Starter, command
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, as_file, identifier, image, until
 
 # ---- in one process ----
 
@@ -498,138 +422,16 @@ def test_processes_of_a_node_are_killed_while_others_read(process: Callable[...,
     _clean(node, count)
 
 
-# Each step dies in a child of its own, forked from one process that has imported everything.
-_STEPS = """
-    import os, shutil, sys, time
-    from concurrent.futures import ThreadPoolExecutor
-    from pathlib import Path
-
-    from scp.config import load
-    from scp.index.sql import SqlIndex
-    from scp.index.stages import SqlStages
-    from scp.lifecycle.stages import Stages
-    from scp.node import open_archive
-
-    base, power = Path(sys.argv[1]), sys.argv[2] == "True"
-    SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")
-
-    def dying(work, stop_at, moment, count):
-        def step(*arguments, **named):
-            count.append(1)
-            mine = len(count) == stop_at
-            if mine and moment == "before":
-                os._exit(9)
-            result = work(*arguments, **named)
-            if mine:
-                os._exit(9)
-            return result
-        return step
-
-    def remembering(sync):
-        # What the disk holds of the index for sure: the rest of its log is gone with the power.
-        def step(index):
-            sync(index)
-            for file in Path("data").glob("index.db*"):
-                shutil.copy(file, "synced")
-        return step
-
-    def stage(folder, stop_at, moment):
-        if child := os.fork():
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.chdir(folder)
-        Path("synced").mkdir()
-        if power:
-            SqlIndex.sync = remembering(SqlIndex.sync)
-        archive = open_archive(load(Path("zscp.toml"), {}))
-        archive.store.reserve = 0
-        archive.index.sync()
-        count = []
-        for name in SYSTEM:
-            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
-        for name in ("change_many", "sync"):
-            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
-        for name in ("plan", "claim", "release"):
-            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, moment, count))
-        with ThreadPoolExecutor(1) as pool:
-            stages = Stages(archive, "killed", pool)
-            while stages.round().tried or stages.plan():
-                pass
-        os._exit(0)
-
-    step, ended = 0, False
-    while not ended:
-        step += 1
-        for moment in ("before", "after"):
-            folder = base / f"{step}-{moment}"
-            shutil.copytree(base / "filled", folder)
-            status = stage(folder, step, moment)
-            assert status in (0, 9), status
-            ended = ended or (moment == "before" and status == 0)
-            print(folder.name, status, flush=True)
-"""
-
-
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
 def test_dies_at_each_step_of_a_stage(
     tmp_path: Path, start: Starter, made: Callable[..., Stages], power: bool
 ) -> None:
     """The object is there, whole, in one of its forms; the next one goes on, and leaves nothing behind."""
-    sent = OBJECTS[0]
-    filled = start(policy=policy(FAST), lifecycle={"workers": 0})
-    filled.keep(sent)
-    filled.node.stop()
-    (tmp_path / "filled").mkdir()
-    filled.root.rename(tmp_path / "filled" / "data")
-    changed = policy({"form": "received"}, AT_ONCE)
-    tables = {
-        "storage": {"url": "file://data/objects", "reserve": 0},
-        "index": {"url": "sqlite:///data/index.db"},
-    }
-    (tmp_path / "filled" / "zscp.toml").write_text(as_toml({**tables, "policy": changed}))
-    script = tmp_path / "steps.py"
-    script.write_text(textwrap.dedent(_STEPS))
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, str(power)],
-        capture_output=True,
-        timeout=250,
-        check=False,
-        env=environment(),
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stderr
-    seen: Counter[tuple[str, int]] = Counter()
-    for line in done.stdout.splitlines():
-        folder, status = line.split()
-        if power and status == "9":
-            for file in (tmp_path / folder / "data").glob("index.db*"):
-                file.unlink()
-            for file in (tmp_path / folder / "synced").iterdir():
-                file.rename(tmp_path / folder / "data" / file.name)
-        seen[_after_death(tmp_path / folder / "data", changed, sent, made)] += 1
+    changed = {"policy": policy({"form": "received"}, AT_ONCE)}
+    seen = die_at_each_step(tmp_path, start, made, power, changed)
     assert sum(seen.values()) > 30
     # Not begun, done but for what cleans up, and never both.
-    assert set(seen) == {("rle", 1), ("jpegls", 0)}
-
-
-def _after_death(
-    root: Path, changed: list[dict[str, Any]], sent: Sent, made: Callable[..., Stages]
-) -> tuple[str, int]:
-    """The form after a recovery as the next start does it, and how often the object is encoded then."""
-    settings = Settings.model_validate(tables_of(root, {"policy": changed}), by_alias=True, by_name=False)
-    archive = open_archive(settings)
-    try:
-        (held,) = archive.index.all()
-        archive.verify(held, deep=True)  # at once, as a reader that was there all the while
-        recover(archive)
-        is_sound(archive, sent)
-        (held,) = archive.index.all()
-        encoded = carry_out(made(archive, "killed"))[sent.instance]
-        assert forms(archive) == {("jpegls", ""): 1}
-        is_sound(archive, sent)
-        assert journal(root / "objects") == []
-        return held.form, encoded
-    finally:
-        archive.close()
+    assert set(seen) == {("", "rle", 1), ("", "jpegls", 0)}
 
 
 # ---- what the commands tell ----

@@ -1,0 +1,247 @@
+"""Several object stores as one: the first, where objects come in, and others that stages name.
+
+A key of another store is that of the object with ``@<name>/`` before it, so that whatever has a key knows
+where the object lies, and an object keeps the rest of its key when it moves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from scp.errors import ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.objects.folders import make_folder, sync_file, sync_folder
+from scp.objects.store import Availability, ObjectStore, beside, store_of
+from scp.spool import Buffer
+
+_MARK = ".zscp/store"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A store beside the first. ``is_there`` says whether its medium is: an empty mount point is none.
+
+    ``fetch_seconds`` bounds how long it may give nothing to those who wait, where it is not online.
+    """
+
+    name: str
+    store: ObjectStore
+    is_there: Callable[[], bool]
+    availability: Availability = "ONLINE"
+    fetch_seconds: float = 60.0
+
+
+class MediumMark:
+    """A file that tells a store's folder from the empty mount point of a medium that is not there."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self._path = root / _MARK
+        self._name = name
+
+    def is_there(self) -> bool:
+        """Whether the folder is the store's, now."""
+        return self._path.is_file()
+
+    def make(self) -> None:
+        """Mark the folder, which is made where it is missing. Raises OutOfResources."""
+        try:
+            make_folder(self._path.parent)
+            if not self.is_there():
+                self._path.write_text(f"{self._name}\n")
+                sync_file(self._path)
+                sync_folder(self._path.parent)
+        except OSError as error:
+            raise OutOfResources(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+class TieredStore:
+    """The first store and some tiers (:class:`scp.objects.store.ObjectStore`).
+
+    What asks for an object of a tier whose medium is not there raises ObjectUnavailable, and what would
+    write to it OutOfResources: nothing that is away counts as gone, nothing is written to where it was.
+    """
+
+    def __init__(self, first: ObjectStore, tiers: Sequence[Tier]) -> None:
+        self._first = first
+        self._tiers = {tier.name: tier for tier in tiers}
+        self._queues = {tier.name: _Queue(tier) for tier in tiers if tier.availability != "ONLINE"}
+
+    @property
+    def tiers(self) -> Mapping[str, Availability]:
+        """See ObjectStore."""
+        return {name: tier.availability for name, tier in self._tiers.items()}
+
+    def put(self, key: str, *parts: Buffer) -> None:
+        """See ObjectStore."""
+        store, own = self._writable(key)
+        store.put(own, *parts)
+
+    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
+        """See ObjectStore. Those of one store share what waits for the disk."""
+        done: list[str] = []
+        try:
+            for name, group in groupby(sorted(objects, key=_store_of_put), key=_store_of_put):
+                own = [(beside("", key), data) for key, data in group]
+                store, _ = self._writable(beside(name, ""))
+                store.put_many(own)
+                done += [beside(name, key) for key, _ in own]
+        except BaseException:
+            for key in done:
+                self.delete(key)
+                self.settle(key)
+            raise
+
+    def settle(self, key: str) -> None:
+        """See ObjectStore. Where the medium is not there, its next recovery does."""
+        store, own = self._named(key)
+        if self._is_there(key):
+            store.settle(own)
+
+    def unsettle(self, key: str) -> None:
+        """See ObjectStore."""
+        store, own = self._named(key)
+        if self._is_there(key):
+            store.unsettle(own)
+
+    def recover(self) -> Iterator[str]:
+        """See ObjectStore; of tiers whose medium is there."""
+        yield from self._first.recover()
+        for name, tier in self._tiers.items():
+            if tier.is_there():
+                yield from (beside(name, key) for key in tier.store.recover())
+
+    def get(self, key: str) -> Buffer:
+        """See ObjectStore. Raises ObjectUnavailable."""
+        store, own = self._readable(key)
+        name = store_of(key)
+        try:
+            return self._queues[name].get(own) if name in self._queues else store.get(own)
+        except ObjectMissing:
+            self._away_if_offline(key)
+            raise
+        except OSError as error:
+            if not name:
+                raise
+            raise ObjectUnavailable(f"{key} cannot be read from store {name}: {error.strerror}") from error
+
+    def size(self, key: str) -> int:
+        """See ObjectStore. Raises ObjectUnavailable."""
+        store, own = self._readable(key)
+        try:
+            return store.size(own)
+        except ObjectMissing:
+            self._away_if_offline(key)
+            raise
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore. What lies where the medium is not there stays; fsck finds it."""
+        store, own = self._named(key)
+        if self._is_there(key):
+            store.delete(own)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """See ObjectStore. Raises ObjectUnavailable when it comes to a tier that is not there."""
+        name = store_of(prefix)
+        if not name:
+            yield from self._first.keys(prefix)
+        for tier in (name,) if name else self._tiers if not prefix else ():
+            store, own = self._readable(beside(tier, beside("", prefix)))
+            yield from (beside(tier, key) for key in store.keys(own))
+
+    def close(self) -> None:
+        """See ObjectStore."""
+        self._first.close()
+        for tier in self._tiers.values():
+            tier.store.close()
+
+    def _named(self, key: str) -> tuple[ObjectStore, str]:
+        name = store_of(key)
+        if not name:
+            return self._first, key
+        if name not in self._tiers:
+            raise ObjectUnavailable(f"{key} lies in store {name}, and no [[storage]] is called so")
+        return self._tiers[name].store, beside("", key)
+
+    def _is_there(self, key: str) -> bool:
+        name = store_of(key)
+        return not name or self._tiers[name].is_there()
+
+    def _readable(self, key: str) -> tuple[ObjectStore, str]:
+        found = self._named(key)
+        if not self._is_there(key):
+            raise ObjectUnavailable(f"{key}: the medium of store {store_of(key)} is not there; mount it")
+        return found
+
+    def _writable(self, key: str) -> tuple[ObjectStore, str]:
+        try:
+            return self._readable(key)
+        except ObjectUnavailable as error:
+            raise OutOfResources(str(error)) from error
+
+    def _away_if_offline(self, key: str) -> None:
+        name = store_of(key)
+        if name and self._tiers[name].availability == "OFFLINE":
+            raise ObjectUnavailable(
+                f"{key} is not on the medium of store {name} that is there; bring the other"
+            )
+
+
+def _store_of_put(put: tuple[str, Buffer]) -> str:
+    return store_of(put[0])
+
+
+class _Queue:
+    """Reads of a store that may take long, each in a thread: one that hangs must hold up nobody for ever.
+
+    The limit counts from when the store last gave anything, so that many may wait for one that gives them
+    one after another. Where it has been silent for longer, who comes later does not wait at all.
+    """
+
+    def __init__(self, tier: Tier) -> None:
+        self._tier = tier
+        self._changed = threading.Condition()
+        self._reading = 0
+        self._since = 0.0
+
+    def get(self, key: str) -> Buffer:
+        """The object. Raises ObjectMissing, ObjectUnavailable, OSError."""
+        found: list[Buffer | Exception] = []
+        with self._changed:
+            if not self._reading:
+                self._since = time.monotonic()
+            elif self._left() <= 0:
+                raise self._silent(key)
+            try:
+                threading.Thread(target=self._read, args=(key, found), name="fetch", daemon=True).start()
+            except RuntimeError as error:  # the machine gives no more threads
+                raise OutOfResources(f"{key} cannot be fetched: {error}") from error
+            self._reading += 1
+            while not found and (left := self._left()) > 0:
+                self._changed.wait(left)
+            if not found:
+                raise self._silent(key)
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    def _left(self) -> float:
+        return self._since + self._tier.fetch_seconds - time.monotonic()
+
+    def _read(self, key: str, found: list[Buffer | Exception]) -> None:
+        try:
+            result: Buffer | Exception = self._tier.store.get(key)
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            result = error
+        with self._changed:
+            found.append(result)
+            self._reading -= 1
+            self._since = time.monotonic()
+            self._changed.notify_all()
+
+    def _silent(self, key: str) -> ObjectUnavailable:
+        silent = f"store {self._tier.name} has given nothing for {self._tier.fetch_seconds:g} s"
+        return ObjectUnavailable(f"{silent}; ask again later for {key}")

@@ -1,0 +1,201 @@
+"""What tests of the lifecycle share: objects, policies, and processes that die at each step."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scp.archive import Archive
+from scp.config import Settings, Stage
+from scp.lifecycle.recovery import recover
+from scp.lifecycle.stages import Stages
+from scp.node import open_archive
+from scp.objects.store import store_of
+
+from .configured import as_toml, environment, journal, settings_of, tables_of
+from .peers import EXPLICIT, Sent, image
+
+DAY = 86_400
+FAST = {"form": "rle"}
+SMALL = {"after": "30d", "form": "jpegls", "wrap": "none"}
+SLOW = {"after": "30d", "form": "jpegxl", "effort": 9, "wrap": "none"}
+AT_ONCE = {**SMALL, "after": "0s"}
+
+
+def policy(*stages: dict[str, Any], **match: Any) -> list[dict[str, Any]]:
+    return [{"name": "rule", "match": match, "stages": list(stages)}]
+
+
+def stage(written: dict[str, Any]) -> Stage:
+    return Stage.model_validate(written)
+
+
+OBJECTS = [image(instance=f"1.2.3.4.{n}", seed=n, rows=48, InstanceNumber=n) for n in range(20)]
+
+
+def use(archive: Archive, *stages: dict[str, Any]) -> None:
+    archive.use_policy(settings_of({"policy": policy(*stages)}).policy)
+
+
+def carry_out(stages: Stages) -> Counter[str]:
+    """Until nothing is to be planned or done; how often each instance was encoded."""
+    done: Counter[str] = Counter()
+    while True:
+        found = stages.round()
+        done.update(change.after.sop_instance_uid for change in found.changes if change.stage)
+        if not found.tried and not stages.plan():
+            return done
+
+
+def restored(archive: Archive) -> dict[str, bytes]:
+    return {
+        one.sop_instance_uid: b"".join(archive.fetch(one, [EXPLICIT]).chunks) for one in archive.index.all()
+    }
+
+
+def is_sound(archive: Archive, *objects: Sent) -> None:
+    for one in archive.index.all():
+        archive.verify(one, deep=True)
+    assert restored(archive) == {one.instance: one.data for one in objects}
+    assert sorted(archive.store.keys()) == sorted(one.key for one in archive.index.all())
+
+
+def forms(archive: Archive) -> Counter[tuple[str, str]]:
+    return Counter((one.form, one.outcome) for one in archive.index.all())
+
+
+# Each step dies in a child of its own, forked from one process that has imported everything.
+_STEPS = """
+    import os, shutil, sys, time
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from scp.config import load
+    from scp.index.sql import SqlIndex
+    from scp.index.stages import SqlStages
+    from scp.lifecycle.stages import Stages
+    from scp.node import open_archive
+
+    base, power = Path(sys.argv[1]), sys.argv[2] == "True"
+    SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")
+
+    def dying(work, stop_at, moment, count):
+        def step(*arguments, **named):
+            count.append(1)
+            mine = len(count) == stop_at
+            if mine and moment == "before":
+                os._exit(9)
+            result = work(*arguments, **named)
+            if mine:
+                os._exit(9)
+            return result
+        return step
+
+    def remembering(sync):
+        # What the disk holds of the index for sure: the rest of its log is gone with the power.
+        def step(index):
+            sync(index)
+            for file in Path("data").glob("index.db*"):
+                shutil.copy(file, "synced")
+        return step
+
+    def stage(folder, stop_at, moment):
+        if child := os.fork():
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.chdir(folder)
+        Path("synced").mkdir()
+        if power:
+            SqlIndex.sync = remembering(SqlIndex.sync)
+        archive = open_archive(load(Path("zscp.toml"), {}))
+        archive.index.sync()
+        count = []
+        for name in SYSTEM:
+            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
+        for name in ("change_many", "sync"):
+            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
+        for name in ("plan", "claim", "release"):
+            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, moment, count))
+        with ThreadPoolExecutor(1) as pool:
+            stages = Stages(archive, "killed", pool)
+            while stages.round().tried or stages.plan():
+                pass
+        os._exit(0)
+
+    step, ended = 0, False
+    while not ended:
+        step += 1
+        for moment in ("before", "after"):
+            folder = base / f"{step}-{moment}"
+            shutil.copytree(base / "filled", folder)
+            status = stage(folder, step, moment)
+            assert status in (0, 9), status
+            ended = ended or (moment == "before" and status == 0)
+            print(folder.name, status, flush=True)
+"""
+
+
+def die_at_each_step(
+    tmp_path: Path,
+    start: Callable[..., Any],
+    made: Callable[..., Stages],
+    power: bool,
+    changed: dict[str, Any],
+) -> Counter[tuple[str, str, int]]:
+    """Have ``changed`` carried out on one object, by processes that die at each step, or lose power then.
+
+    Returns how often it was found in which store and form after a recovery, and then encoded how often.
+    """
+    sent = OBJECTS[0]
+    filled = start(policy=policy(FAST), lifecycle={"workers": 0})
+    filled.keep(sent)
+    filled.node.stop()
+    time.sleep(1.1)  # what is due after a second is due
+    (tmp_path / "filled").mkdir()
+    filled.root.rename(tmp_path / "filled" / "data")
+    (tmp_path / "filled" / "zscp.toml").write_text(as_toml(tables_of(Path("data"), changed)))
+    script = tmp_path / "steps.py"
+    script.write_text(textwrap.dedent(_STEPS))
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, str(power)],
+        capture_output=True,
+        timeout=250,
+        check=False,
+        env=environment(),
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    seen: Counter[tuple[str, str, int]] = Counter()
+    for line in done.stdout.splitlines():
+        folder, status = line.split()
+        if power and status == "9":
+            for file in (tmp_path / folder / "data").glob("index.db*"):
+                file.unlink()
+            for file in (tmp_path / folder / "synced").iterdir():
+                file.rename(tmp_path / folder / "data" / file.name)
+        with contextlib.chdir(tmp_path / folder):
+            seen[_after_death(settings_of(tables_of(Path("data"), changed)), sent, made)] += 1
+    return seen
+
+
+def _after_death(settings: Settings, sent: Sent, made: Callable[..., Stages]) -> tuple[str, str, int]:
+    archive = open_archive(settings)
+    try:
+        (held,) = archive.index.all()
+        archive.verify(held, deep=True)  # at once, as a reader that was there all the while
+        recover(archive)
+        is_sound(archive, sent)
+        (held,) = archive.index.all()
+        encoded = carry_out(made(archive, "killed"))[sent.instance]
+        is_sound(archive, sent)
+        for store in (settings.storage, *settings.tiers):
+            assert journal(store.path) == []
+        return store_of(held.key), held.form, encoded
+    finally:
+        archive.close()

@@ -1,0 +1,70 @@
+"""Configurations for tests, and what lies in their folders."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from scp.config import Settings
+from scp.config_sources import OTHER_STORES
+
+_PROJECT = Path(__file__).parents[2]
+
+
+def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
+    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it."""
+    plain: dict[str, Any] = {
+        "node": {"host": "127.0.0.1", "port": 0},
+        # Encoded before the response: what is stored is there at once, in its form. tests/wire/test_behind.py
+        # is about the other way.
+        "storage": {"url": f"file://{root}/objects", "reserve": 0, "backlog": 0},
+        "index": {"url": f"sqlite:///{root}/index.db"},
+    }
+    merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}
+    others = {key: table for key, table in tables.items() if key != "tiers"}
+    if "tiers" in tables:
+        others[OTHER_STORES] = tables["tiers"]
+    return {**others, **merged}
+
+
+def settings_of(tables: dict[str, Any]) -> Settings:
+    return Settings.model_validate(tables, by_alias=True, by_name=False)
+
+
+def stored_files(objects: Path) -> list[Path]:
+    return sorted(p for p in objects.rglob("*") if p.is_file() and not {".incoming", ".landing"} & {*p.parts})
+
+
+def journal(objects: Path) -> list[Path]:
+    """What lies in the journal besides the locks."""
+    return sorted(p for p in (objects / ".incoming").rglob("*") if p.is_file() and p.name != "lock")
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZSCP_")}
+    return {**kept, "PYTHONPATH": str(_PROJECT)}
+
+
+def as_toml(tables: dict[str, Any]) -> str:
+    """The few shapes of TOML that the tests need."""
+    lines = []
+    several = (
+        {"storage": [tables["storage"], *tables.get(OTHER_STORES, [])]} if OTHER_STORES in tables else {}
+    )
+    for name, table in (tables | several).items():
+        if name == OTHER_STORES:
+            continue
+        for one in table if isinstance(table, list) else [table]:
+            lines.append(f"[[{name}]]" if isinstance(table, list) else f"[{name}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in one.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
