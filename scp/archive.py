@@ -43,7 +43,15 @@ from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, beside, siblings_prefix, store_of
 from scp.outgoing import Outgoing, outgoing
 from scp.policy.rules import choose
-from scp.policy.stages import NEVER, Step, fingerprint_of, only_moves, stage_within, step
+from scp.policy.stages import (
+    NEVER,
+    Step,
+    asks_for_access,
+    fingerprint_of,
+    only_moves,
+    stage_within,
+    step,
+)
 from scp.spool import Buffer, sha256
 from scp.stored import (
     check_uids,
@@ -94,6 +102,7 @@ class Archive:
         """From now on these rules count, also for what is stored."""
         self.policy = tuple(policy)
         self.policy_print = fingerprint_of(self.policy)
+        self._exactness = asks_for_access(self.policy)
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -262,7 +271,8 @@ class Archive:
         instance, file = self._read(instance)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
-        found = self._due(instance, rule, time.time() if now is None else now)
+        now = time.time() if now is None else now
+        found = self._due(instance, rule, now)
         if found.stage is None:
             return Change(instance, replace(instance, planned=self.policy_print, due=found.due))
         if rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
@@ -271,16 +281,16 @@ class Archive:
             received = restored_from(file)
             form = self._formed(received, facts, rule.at(found.stage) if rule else None)
             change = succession(Before(instance, received, facts, rule), form, found.stage, self._get)
-        return replace(change, after=self._planned(change.after, rule))
+        return replace(change, after=self._planned(change.after, rule, now))
 
     def _due(self, instance: Instance, rule: PolicyRule | None, now: float) -> Step:
         if instance.pending:
             return Step(rule.settled if rule else AS_RECEIVED, NEVER)
         return step(rule, instance, now)
 
-    def _planned(self, instance: Instance, rule: PolicyRule | None) -> Instance:
-        """An instance whose stage was carried out, with when the next one is due."""
-        due = step(rule, instance, instance.received_at.timestamp()).due
+    def _planned(self, instance: Instance, rule: PolicyRule | None, now: float | None = None) -> Instance:
+        """An instance whose stage was carried out, with when the next one is due; None: on receive."""
+        due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
         return replace(instance, planned=self.policy_print, due=due)
 
     def swap(self, changes: list[Change]) -> None:
@@ -387,6 +397,14 @@ class Archive:
     def instances(self, query: Query) -> list[Instance]:
         """All instances that a C-MOVE or C-GET names. Raises QueryError."""
         return self.index.instances(query)
+
+    def accessed(self, instances: Iterable[Instance]) -> None:
+        """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""
+        if not self._exactness:
+            return
+        self.index.stages.touch((one.sop_instance_uid for one in instances), time.time(), self._exactness)
+        if self.backlog is not None and any(rule.on_access for rule in self.policy):
+            self.backlog.announce()
 
     def fetch(self, instance: Instance, accepted: Iterable[str], wishes: Wishes = _NO_WISHES) -> Outgoing:
         """An object in the best of the accepted transfer syntaxes (invariant 4).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +41,7 @@ from scp.config_values import (
     TransferSyntaxes,
     Workers,
     bounds_lossy,
+    duration,
     list_of_tables,
     nearest,
     part_of_lossy,
@@ -250,6 +251,21 @@ class Stage(_Table):
         return self.compares and self.shortcut
 
 
+class Promotion(Stage):
+    """What a retrieve brings an object back to that is in a later stage, for ``keep_for`` seconds.
+
+    Without ``forms`` it keeps its form; ``store`` None is the first store.
+    """
+
+    keep_for: Annotated[int, BeforeValidator(duration)] = 7 * 86_400
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.after is not None or self.after_access is not None:
+            raise ValueError("applies at once; leave out `after` and `after_access`")
+        return self
+
+
 def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Stages as they will apply: one on receive, the others by time."""
     if not stages:
@@ -288,6 +304,7 @@ class PolicyRule(_Table):
     name: Annotated[str, Field(min_length=1)]
     match: Match = Field(default_factory=dict)
     stages: Annotated[tuple[Stage, ...], BeforeValidator(list_of_tables), AfterValidator(_in_order)]
+    on_access: Promotion | None = None
 
     @property
     def on_receive(self) -> Stage:
@@ -302,11 +319,6 @@ class PolicyRule(_Table):
     def at(self, stage: Stage) -> PolicyRule:
         """This rule where ``stage`` is the one that applies."""
         return self.model_copy(update={"stages": (stage,)})
-
-    @property
-    def carried_out(self) -> tuple[Stage, ...]:
-        """The stages that apply by age; those by ``after_access`` are not in use in this version."""
-        return tuple(stage for stage in self.stages if stage.after_access is None)
 
     @property
     def waits(self) -> bool:
@@ -352,16 +364,25 @@ def _in_known_stores(rules: tuple[PolicyRule, ...], info: ValidationInfo) -> tup
         return rules
     names = (first.name, *(tier.name for tier in tiers))
     for number, rule in enumerate(rules):
-        for place, stage in enumerate(rule.stages):
+        placed = {f"stages[{place}]": stage for place, stage in enumerate(rule.stages)}
+        for place, stage in {**placed, **({"on_access": rule.on_access} if rule.on_access else {})}.items():
             if stage.store and stage.store not in names:
-                where, remedy = f"[{number}].stages[{place}].store", nearest(stage.store, names)
+                where, remedy = f"[{number}].{place}.store", nearest(stage.store, names)
                 raise ValueError(f'{where}: "{stage.store}" is no [[storage]]; {remedy}')
     return tuple(_without_name(rule, first.name) for rule in rules)
 
 
 def _without_name(rule: PolicyRule, first: str) -> PolicyRule:
-    stages = (s.model_copy(update={"store": None}) if s.store == first else s for s in rule.stages)
-    return rule.model_copy(update={"stages": tuple(stages)})
+    stages = tuple(_unless_first(stage, first) for stage in rule.stages)
+    promotion = rule.on_access and _unless_first(rule.on_access, first)
+    return rule.model_copy(update={"stages": stages, "on_access": promotion})
+
+
+_AnyStage = TypeVar("_AnyStage", bound=Stage)
+
+
+def _unless_first(stage: _AnyStage, first: str) -> _AnyStage:
+    return stage.model_copy(update={"store": None}) if stage.store == first else stage
 
 
 def _beside_the_first(tiers: tuple[TierSettings, ...], info: ValidationInfo) -> tuple[TierSettings, ...]:
@@ -449,11 +470,15 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
+    yield from _access_warnings(rule)
     for number, stage in enumerate(rule.stages):
         place = f"stages[{number}]"
-        if stage.after_access is not None:
-            yield f"{place}.after_access: not in use in this version, so that the stage is never carried out"
         yield from (f"{place}.{line}" for line in _choice_warnings(stage))
+
+
+def _access_warnings(rule: PolicyRule) -> Iterator[str]:
+    if rule.on_access is not None and rule.settled is rule.stages[-1]:
+        yield "on_access: has no effect, as no later stage is there to come back from"
 
 
 def _choice_warnings(stage: Stage) -> Iterator[str]:

@@ -128,7 +128,8 @@ class Instance:
     ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done.
     ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
     as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
-    a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`).
+    a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
+    was last retrieved, about, in such seconds, or 0; nothing but the index knows that.
     """
 
     sop_class_uid: str
@@ -152,6 +153,7 @@ class Instance:
     outcome: str = ""
     planned: str = ""
     due: int = 0
+    accessed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

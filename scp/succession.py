@@ -99,7 +99,7 @@ def _gains(
     """
     if origin is not None and form.provenance.native_sha256 != origin.native_sha256:
         return False
-    settled = rule is not None and stage == rule.settled
+    settled = rule is not None and stage in (rule.settled, rule.on_access)
     asked = form.encoded.form in stage.forms
     bound = instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
     return len(form.data) < bound or (settled and asked and form.encoded.form != instance.form)

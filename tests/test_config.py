@@ -452,13 +452,33 @@ def test_warnings_name_what_has_no_effect(written: Any) -> None:
     settings = written(
         "[node]\nworkers = 4\n" + RULE + "stages = [\n"
         ' { form = "htj2k", dictionary = true },\n'
-        ' { after = "0s", form = "rle" },\n { after_access = "1d", form = "zstd" },\n]\n'
+        ' { after = "0s", form = "rle" },\n]\non_access = { form = "zstd" }\n'
         '[[policy]]\nname = "next"\nstages = [{ form = "zstd" }]'
     )
     assert [line.partition(":")[0] for line in warnings(settings)] == [
-        "policy[0].stages[2].after_access",
+        "policy[0].on_access",
         "policy[0]",
     ]
+
+
+def test_what_a_retrieve_brings_back(written: Any, fault: Any) -> None:
+    stages = 'stages = [{ form = "rle" }, { after_access = "30d", store = "cold" }]'
+    rule = STORES + RULE + stages + "\non_access = "
+    settings = written(rule + '{ form = "htj2k", store = "fast", keep_for = "1d" }')
+    promotion = settings.policy[0].on_access
+    assert promotion is not None
+    assert (promotion.forms, promotion.store, promotion.keep_for) == (("htj2k",), None, 86_400)
+    assert warnings(settings) == []
+    plain = written(rule + "{}").policy[0].on_access
+    assert plain is not None
+    assert (plain.forms, plain.store, plain.keep_for) == ((), None, 7 * 86_400)
+    for table, expected in (
+        ('{ after = "1d" }', "policy[0].on_access: applies at once; leave out `after`"),
+        ('{ store = "x" }', 'policy: [0].on_access.store: "x" is no [[storage]]'),
+        ("{ keep_for = 1 }", 'policy[0].on_access.keep_for: "1" is not a duration'),
+        ('{ form = "x" }', 'policy[0].on_access.form: "x" is not a form'),
+    ):
+        assert expected in fault(rule + table)
 
 
 STORES = '[[storage]]\nname = "fast"\nurl = "/srv/fast"\n[[storage]]\nname = "cold"\nurl = "/srv/cold"\n'

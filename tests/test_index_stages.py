@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,34 @@ def test_standings_are_all_that_is_settled(index) -> None:
     assert {one.attributes["StudyDate"] for one in found} == {"20240131"}
     (one,) = index.stages.standings_of(["Modality"], ["1.1.3", "9.9"])
     assert (one.instance.sop_instance_uid, one.attributes) == ("1.1.3", {"Modality": "CT"})
+
+
+def test_a_retrieve_is_written_down_and_planned_anew(index) -> None:
+    fill(index, NOW + 5, NOW + 5)
+    index.stages.touch(["1.1.1", "9.9"], NOW, 60)
+    assert [(one.sop_instance_uid, one.accessed, one.planned) for one in index.all()] == [
+        ("1.1.0", 0, "p"),
+        ("1.1.1", NOW, ""),
+    ]
+    (found,) = index.stages.unplanned("p", [], 10)
+    index.stages.plan("p", [(found.instance, NOW + 9)])
+    index.stages.touch(["1.1.1"], NOW + 60, 60)  # so little later it is not worth writing
+    assert index.stages.unplanned("p", [], 10) == []
+    index.stages.touch(["1.1.1"], NOW + 61, 60)
+    assert [one.instance.accessed for one in index.stages.unplanned("p", [], 10)] == [NOW + 61]
+
+
+def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
+    """The new form takes the place, and when a stage is next due is asked again."""
+    fill(index, NOW, NOW)
+    before = list(index.all())
+    index.stages.touch(["1.1.1"], NOW, 60)
+    after = [replace(one, key=f"{one.key}.new", planned="p", due=NOW + 100) for one in before]
+    assert index.change_many(zip(before, after, strict=True)) == [True, True]
+    assert [(one.key, one.accessed, one.planned) for one in index.all()] == [
+        (after[0].key, 0, "p"),
+        (after[1].key, NOW, ""),
+    ]
 
 
 @pytest.mark.parametrize(

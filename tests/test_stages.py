@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any
@@ -14,7 +15,7 @@ from scp.index.index import Standing
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
 from scp.model import Facts, Instance
-from scp.policy.stages import NEVER, Step, fingerprint, fingerprint_of, step
+from scp.policy.stages import NEVER, Step, asks_for_access, fingerprint, fingerprint_of, step
 
 DAY = 86_400
 RECEIVED = int(WHEN.timestamp())
@@ -79,9 +80,80 @@ def test_what_an_earlier_version_kept_is_settled_where_the_rule_still_applies() 
     assert step(AGED, held(), RECEIVED + 31 * DAY).stage == SMALL
 
 
-def test_a_stage_by_access_is_left_out() -> None:
-    by_access = rule({"form": "htj2k"}, {"after_access": "1d", "form": "jpegxl"})
-    assert step(by_access, held(stage=fingerprint(by_access.stages[0])), inf) == Step(None, NEVER)
+def days(count: float) -> int:
+    return RECEIVED + int(count * DAY)
+
+
+BY_ACCESS = rule({"form": "htj2k"}, {"after": "10d", "after_access": "5d", "form": "jpegxl"})
+
+
+@pytest.mark.parametrize(
+    ("accessed", "due"),
+    [(0, days(10)), (days(4), days(10)), (days(9), days(14)), (days(40), days(45))],
+)
+def test_a_stage_by_access_waits_for_both(accessed: int, due: int) -> None:
+    """Since the last retrieve, and since the receive: one that was never retrieved counts from that."""
+    fresh = held(stage=fingerprint(BY_ACCESS.stages[0]), accessed=accessed)
+    assert step(BY_ACCESS, fresh, due - 1) == Step(None, due)
+    assert step(BY_ACCESS, fresh, due) == Step(BY_ACCESS.stages[1], due)
+    only = rule({"form": "htj2k"}, {"after_access": "5d", "form": "jpegxl"})
+    assert step(only, fresh, RECEIVED).due == max(accessed, RECEIVED) + 5 * DAY
+    done = held(stage=fingerprint(BY_ACCESS.stages[1]), accessed=accessed)
+    assert step(BY_ACCESS, done, inf) == Step(None, NEVER)  # it is not undone
+
+
+def test_the_next_one_due_may_be_a_later_one() -> None:
+    by_access, by_age = {"after_access": "30d", "form": "jpegxl"}, {"after": "40d", "form": "jpeg2000"}
+    late = rule({"form": "htj2k"}, by_access, by_age)
+    fresh = held(stage=fingerprint(late.stages[0]), accessed=days(20))
+    assert step(late, fresh, days(30)) == Step(None, days(40))
+    assert step(late, fresh, days(41)).stage == late.stages[2]
+
+
+def returning(form: dict[str, Any], *stages: dict[str, Any]) -> PolicyRule:
+    later = {"after": "30d", "form": "jpegxl"}
+    table = {"name": "rule", "stages": [{"form": "htj2k"}, *(stages or (later,))], "on_access": form}
+    return PolicyRule.model_validate(table, by_alias=True, by_name=False)
+
+
+@pytest.mark.parametrize("form", [{}, {"form": "htj2k"}, {"form": "rle"}])
+def test_a_retrieve_brings_back_for_a_while(form: dict[str, Any]) -> None:
+    """Once; then it stays for as long as it is retrieved, and goes the same way again."""
+    comes_back = returning(form | {"keep_for": "7d"})
+    small, back = comes_back.stages[1], comes_back.on_access
+    assert back is not None
+    old = held(stage=fingerprint(small))
+    assert step(comes_back, old, days(40)) == Step(None, NEVER)
+    retrieved = replace(old, accessed=days(40))
+    assert step(comes_back, retrieved, days(41)) == Step(back, 0)  # before all else that is due
+    assert step(comes_back, retrieved, days(47)) == Step(None, NEVER)  # too late: nobody waits for it
+    brought = replace(retrieved, stage=fingerprint(back))
+    assert step(comes_back, brought, days(46)) == Step(None, days(47))
+    assert step(comes_back, replace(brought, accessed=days(45)), days(47)) == Step(None, days(52))
+    assert step(comes_back, brought, days(47)) == Step(small, days(47))
+    again = replace(brought, stage=fingerprint(small))
+    assert step(comes_back, again, days(47)) == Step(None, NEVER)
+
+
+def test_what_is_in_no_later_stage_has_nowhere_to_come_back_from() -> None:
+    comes_back = returning({"form": "rle"})
+    fresh = held(stage=fingerprint(comes_back.stages[0]), accessed=days(3))
+    assert step(comes_back, fresh, days(3)) == Step(None, days(30))
+    assert step(comes_back, fresh, days(31)).stage == comes_back.stages[1]
+
+
+@pytest.mark.parametrize(
+    ("stages", "exactness"),
+    [
+        ([{"after": "1d", "form": "rle"}], 0),
+        ([{"after_access": "30d", "form": "rle"}], 3600),
+        ([{"after_access": "1h", "form": "rle"}], 360),
+        ([{"after_access": "1s", "form": "rle"}], 1),
+    ],
+)
+def test_how_exactly_retrieves_are_written_down(stages: list[dict[str, Any]], exactness: int) -> None:
+    assert asks_for_access([AGED, rule({"form": "htj2k"}, *stages)]) == exactness
+    assert asks_for_access([returning({"keep_for": "50s"})]) == 5
 
 
 def test_fingerprints_tell_results_apart_and_nothing_else() -> None:

@@ -78,6 +78,7 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
     if carrier.ended is not None:  # there is nobody left to answer
         raise carrier.ended
     operations.finish()
+    archive.accessed(instances)
 
 
 def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
@@ -104,6 +105,7 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
         if operations.stopped:
             break
     operations.finish()
+    archive.accessed(instances)
 
 
 def _associations(

@@ -89,6 +89,12 @@ class Stages(Protocol):
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
         """Say when a stage is next due for instances that are still stored under their ``key``."""
 
+    def touch(self, uids: Iterable[str], now: float, exactness: float) -> None:
+        """Write down that instances were retrieved, where the last time is more than so many seconds ago.
+
+        They are to be planned again: a stage may wait longer, or be undone.
+        """
+
     def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
         """Every instance once, ``batch`` at a time; others may write in between."""
 

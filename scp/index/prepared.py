@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Dialect, Insert, Select, Update, bindparam, select, update
+from sqlalchemy import Dialect, Insert, Select, Update, bindparam, case, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS
@@ -78,6 +78,16 @@ def held_instance(dialect: Dialect) -> Prepared:
 
 
 def change_held(dialect: Dialect) -> Prepared:
-    """Put an instance's columns in the place of those of ``held_uid``, if that is kept at ``held_key``."""
+    """Put an instance's columns in the place of those of ``held_uid``, if that is kept at ``held_key``.
+
+    When it was last retrieved stays; where that is another time than the one that it was planned by, it is
+    to be planned again.
+    """
     held = (INSTANCE.c.sop_instance_uid == bindparam("held_uid")) & (INSTANCE.c.key == bindparam("held_key"))
-    return Prepared(update(INSTANCE).where(held).values(dict.fromkeys(_OWN)), dialect)
+    changed: Values = dict.fromkeys(_OWN)
+    changed["accessed"] = INSTANCE.c.accessed
+    same = INSTANCE.c.accessed == bindparam("accessed", type_=INSTANCE.c.accessed.type)
+    changed["planned"] = case(
+        (same, bindparam("planned", type_=INSTANCE.c.planned.type)), else_=literal_column("''")
+    )
+    return Prepared(update(INSTANCE).where(held).values(changed), dialect)

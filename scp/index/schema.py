@@ -75,6 +75,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "outcome": "",
     "planned": "",
     "due": "0",
+    "accessed": "0",
 }
 _NAMES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 

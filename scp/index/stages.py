@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -32,6 +33,7 @@ from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES,
 from scp.index.writer import Writer
 from scp.model import Instance
 
+_TOUCHED_AT_ONCE = 500  # others write in between
 _JOINED = INSTANCE.join(SERIES).join(STUDY, SERIES.c.parent == STUDY.c.id).join(PATIENT)
 _TABLES = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": INSTANCE}
 _PLAN = (
@@ -147,6 +149,13 @@ class SqlStages:
         if rows:
             with self._writer.transaction() as connection:
                 connection.execute(_PLAN, rows)
+
+    def touch(self, uids: Iterable[str], now: float, exactness: float) -> None:
+        """See :class:`scp.index.index.Stages`."""
+        wanted = iter(uids)
+        while some := list(islice(wanted, _TOUCHED_AT_ONCE)):
+            named = INSTANCE.c.sop_instance_uid.in_(some) & (INSTANCE.c.accessed < int(now - exactness))
+            self._write(update(INSTANCE).where(named).values(accessed=int(now), planned=""))
 
     def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
         """See :class:`scp.index.index.Stages`."""

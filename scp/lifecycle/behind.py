@@ -124,8 +124,9 @@ class Encoder:
             if pace.closed_for(datetime.now()):
                 break
             started = time.monotonic()
+            planned = self._stages.plan()  # what was retrieved may be due before all else
             done = self._stages.round()
-            if not done.tried and not self._stages.plan():
+            if not done.tried and not planned:
                 return False
             pause = pace.pause(done.cpu, time.monotonic() - started)
             if self._bell.wait(pause):

@@ -17,7 +17,10 @@ from scp.config import PolicyRule, Stage
 from scp.model import Instance
 
 NEVER = 253_402_300_800  # the year 10000
-_TIMES = {"after", "after_access"}
+AT_ONCE = 0  # before all that is due: somebody waits for it
+_TIMES = {"after", "after_access", "keep_for"}
+# The time of a retrieve is written down where it changes by a tenth of what a rule asks for, or an hour.
+_EXACTNESS, _MOST_EXACTNESS = 10, 3600
 _DIGITS = 12
 
 
@@ -51,26 +54,53 @@ def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
     """What ``rule`` asks of ``instance`` at ``now``; without a time, whatever its age.
 
     Of several stages whose time has come the last one counts. A stage that was carried out is not undone by
-    an earlier one. A first stage of ``received`` with others behind it is where objects wait for those: it is
-    nothing that a stored one could be brought to.
+    an earlier one, but by a retrieve, where the rule has ``on_access``. A first stage of ``received`` with
+    others behind it is where objects wait for those: it is nothing that a stored one could be brought to.
     """
     if rule is None:
         return Step(None, NEVER)
-    received = int(instance.received_at.timestamp())
-    stages = [(received + (stage.after or 0), stage) for stage in rule.carried_out]
-    current = max([n for n, (at, _) in enumerate(stages) if at <= now], default=0)
-    done = max([n for n, (_, stage) in enumerate(stages) if _is_done(rule, stage, instance)], default=-1)
-    waits = current == 0 and rule.waits and len(stages) > 1
+    settled = rule.stages.index(rule.settled)
+    times = [_due(rule, stage, instance, number > settled) for number, stage in enumerate(rule.stages)]
+    current = max([number for number, at in enumerate(times) if at <= now], default=0)
+    done = _done(rule, instance, settled)
+    if rule.on_access is not None and done > settled and now < instance.accessed + rule.on_access.keep_for:
+        return Step(rule.on_access, AT_ONCE)
+    waits = current == 0 and rule.waits and len(times) > 1
     if current > done and not waits:
-        return Step(stages[current][1], stages[current][0])
-    coming = max(current, done) + 1
-    return Step(None, stages[coming][0] if coming < len(stages) else NEVER)
+        return Step(rule.stages[current], times[current])
+    return Step(None, min(times[max(current, done) + 1 :], default=NEVER))
+
+
+def _due(rule: PolicyRule, stage: Stage, instance: Instance, later: bool) -> int:
+    """When the time of a stage comes; what was brought back by a retrieve stays so for a while."""
+    received = int(instance.received_at.timestamp())
+    at = received + (stage.after or 0)
+    if stage.after_access is not None:
+        return max(at, max(received, instance.accessed) + stage.after_access)
+    if later and rule.on_access is not None and instance.accessed:
+        return max(at, instance.accessed + rule.on_access.keep_for)
+    return at
+
+
+def _done(rule: PolicyRule, instance: Instance, settled: int) -> int:
+    """The number of the last stage that was carried out; -1 for one of another policy."""
+    if rule.on_access is not None and instance.stage == fingerprint(rule.on_access):
+        return settled
+    numbers = [number for number, stage in enumerate(rule.stages) if _is_done(rule, stage, instance)]
+    return max(numbers, default=-1)
+
+
+def asks_for_access(rules: Iterable[PolicyRule]) -> int:
+    """How exactly, in seconds, the time of a retrieve has to be known; 0 where no rule asks for it."""
+    spans = [stage.after_access for rule in rules for stage in rule.stages if stage.after_access is not None]
+    spans += [rule.on_access.keep_for for rule in rules if rule.on_access is not None]
+    return max(1, min(min(spans) // _EXACTNESS, _MOST_EXACTNESS)) if spans else 0
 
 
 def only_moves(rule: PolicyRule, stage: Stage, instance: Instance) -> bool:
-    """Whether ``stage`` asks for the form that an object has had made, in another store."""
-    wanted = _form(stage)
-    return any(_form(other) == wanted for other in rule.stages if _is_done(rule, other, instance))
+    """Whether ``stage`` asks for the form that an object has had made, in another store, or for any."""
+    done = (other for other in rule.stages if _is_done(rule, other, instance))
+    return not stage.forms or any(_form(other) == _form(stage) for other in done)
 
 
 def stage_within(rule: PolicyRule | None, store: str, instance: Instance) -> str:
