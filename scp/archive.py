@@ -21,6 +21,7 @@ from scp.availability import slowness, with_availability
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
 from scp.config import PolicyRule
+from scp.decoded import Decoded
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
 from scp.errors import (
@@ -76,7 +77,8 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
-    encoded before. ``landing`` is where small objects are durable until then.
+    encoded before. ``landing`` is where small objects are durable until then. A ``decoded``, if it is given
+    one, remembers what was slow to decode.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Archive:
         self.duplicates = duplicates
         self.landing = landing
         self.backlog = backlog
+        self.decoded: Decoded | None = None
         self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
@@ -412,7 +415,11 @@ class Archive:
         A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay, ObjectMissing,
         ObjectDamaged.
         """
-        return outgoing(*self._read(instance), accepted, wishes)
+        accepted = tuple(accepted)
+        if self.decoded is not None and (found := self.decoded.find(instance, accepted, wishes)):
+            return found
+        found = outgoing(*self._read(instance), accepted, wishes)
+        return found if self.decoded is None else self.decoded.kept(found)
 
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""

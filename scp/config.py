@@ -105,6 +105,12 @@ class TierSettings(_Table):
         return Path(self.url.removeprefix("file://"))
 
 
+class CacheSettings(_Table):
+    """How many bytes of decoded objects are kept, for who asks for them again; 0: none."""
+
+    bytes: Bytes = 10**9
+
+
 class IndexSettings(_Table):
     """The database that answers queries."""
 
@@ -415,6 +421,7 @@ class Settings(_Table):
         AfterValidator(unique(lambda tier: tier.url, "folder", 1)),
         AfterValidator(_beside_the_first),
     ] = ()
+    cache: CacheSettings = CacheSettings()
     index: IndexSettings = IndexSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     access: AccessSettings = AccessSettings()

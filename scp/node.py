@@ -21,6 +21,7 @@ from scp.archive import Archive
 from scp.background import Background
 from scp.backlog import Backlog
 from scp.config import Settings, TierSettings
+from scp.decoded import Decoded
 from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
@@ -29,6 +30,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import recover
+from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.store import AVAILABILITIES, ObjectStore, beside
@@ -58,7 +60,11 @@ def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
     backlog = None
     if bell is not None and storage.backlog:
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
-    return Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
+    archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
+    if settings.cache.bytes:
+        cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
+        archive.decoded = Decoded(cache)
+    return archive
 
 
 def _tier(chosen: TierSettings, index: Index) -> Tier:
@@ -82,7 +88,7 @@ def take_up(archive: Archive) -> None:
 
 def _reloaded(before: Settings, after: Settings) -> Settings:
     """What is taken over while running: all but where the node listens, and where it keeps things."""
-    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "index")}
+    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
     return after.model_copy(update=kept)
 
 

@@ -1,0 +1,131 @@
+"""Decoded objects kept for a while: what is read today is often read again, and decoding is what it costs.
+
+Files in one folder, shared by all processes, bounded in bytes; what was not asked for the longest goes first.
+Each ends in the SHA-256 of what is before it, as nothing here waits for the disk: a file that a crash cut
+off, or that has rotted, is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from scp.spool import Buffer, mapped, sha256, write_all
+
+FOLDER = ".decoded"
+_DIGEST = 32
+_UNFINISHED = ".part"
+_FORGOTTEN_SECONDS = 3600.0  # after so long nobody is still writing a file
+# A single object may take this part of the room, and so much is freed at a time.
+_PART = 8
+
+
+class DecodedCache:
+    """At most ``most`` bytes below ``folder``, about; threads and processes may share it.
+
+    ``reserve`` bytes of the file system are left free. Nothing here fails: what cannot be kept is not.
+    """
+
+    def __init__(self, folder: Path, most: int, reserve: int = 0) -> None:
+        self._folder = folder
+        self._most = most
+        self._reserve = reserve
+        self._counter = itertools.count()
+        self._lock = threading.Lock()
+        self._written = most  # so that the first to write looks at what is there
+
+    def get(self, name: str) -> Buffer | None:
+        """What was kept under a name, if it is still there and whole."""
+        path = self._folder / name
+        try:
+            data = memoryview(mapped(path))
+            os.utime(path)
+        except OSError:
+            return None
+        content, digest = data[:-_DIGEST], data[-_DIGEST:]
+        if len(data) >= _DIGEST and sha256(content) == bytes(digest).hex():
+            return content
+        self.forget([name])
+        return None
+
+    def takes(self, size: int) -> bool:
+        """Whether an object of this size is worth keeping here."""
+        return size <= self._most // _PART
+
+    def keep(self, name: str, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
+        """The same chunks, kept on the way if all of them are gone through."""
+        unfinished = self._folder / f"{name}.{os.getpid()}-{next(self._counter)}{_UNFINISHED}"
+        with contextlib.ExitStack() as undo:
+            descriptor = self._begun(unfinished, undo)
+            digest = hashlib.sha256()
+            for chunk in chunks:
+                digest.update(chunk)
+                descriptor = _written(descriptor, chunk)
+                yield chunk
+            if _written(descriptor, digest.digest()) is not None:
+                with contextlib.suppress(OSError):
+                    size = unfinished.stat().st_size
+                    unfinished.replace(self._folder / name)
+                    self._make_room(size)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove what is kept under these names."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                (self._folder / name).unlink()
+
+    def _begun(self, unfinished: Path, undo: contextlib.ExitStack) -> int | None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            room = os.statvfs(self._folder)
+            if room.f_bavail * room.f_frsize < self._reserve + self._most // _PART:
+                return None
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        except OSError:
+            return None
+        undo.callback(unfinished.unlink, missing_ok=True)
+        undo.callback(os.close, descriptor)
+        return descriptor
+
+    def _make_room(self, size: int) -> None:
+        """Look at the folder when this process has written a part of the room, as others write too."""
+        with self._lock:
+            self._written += size
+            if self._written < self._most // _PART:
+                return
+            self._written = 0
+        entries = sorted(_entries(self._folder))
+        total = sum(held for _, held, _ in entries)
+        for at, held, path in entries:
+            forgotten = path.suffix == _UNFINISHED and time.time() - at > _FORGOTTEN_SECONDS
+            if not forgotten and total <= self._most - self._most // _PART:
+                continue
+            with contextlib.suppress(OSError):
+                path.unlink()
+                total -= held
+
+
+def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When it was last asked for, size, and path, of each file."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                found = entry.stat()
+                yield found.st_mtime, found.st_size, Path(entry.path)
+
+
+def _written(descriptor: int | None, data: Buffer) -> int | None:
+    """The descriptor, if all could be written to it."""
+    if descriptor is None:
+        return None
+    try:
+        write_all(descriptor, data)
+    except OSError:
+        return None
+    return descriptor
