@@ -284,7 +284,10 @@ class Archive:
             received = restored_from(file)
             form = self._formed(received, facts, rule.at(found.stage) if rule else None)
             change = succession(Before(instance, received, facts, rule), form, found.stage, self._get)
-        return replace(change, after=self._planned(change.after, rule, now))
+        after = self._planned(change.after, rule, now)
+        if change.data is not None:
+            after = replace(after, checked=int(time.time()), fault="")
+        return replace(change, after=after)
 
     def _due(self, instance: Instance, rule: PolicyRule | None, now: float) -> Step:
         if instance.pending:
@@ -324,6 +327,15 @@ class Archive:
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
+
+    def point_to(self, before: Instance, after: Instance) -> bool:
+        """Have the index name another file of an object, stored and proven, and set the old one aside."""
+        changed = self.index.change_many([(before, replace(after, checked=int(time.time())))])[0]
+        self.index.sync()
+        if changed and not is_landed(before.key):
+            self.store.set_aside(before.key)
+            self.store.delete(before.key)
+        return changed
 
     def _check_arrived(self, changes: list[Change]) -> None:
         for change in changes:

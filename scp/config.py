@@ -111,6 +111,20 @@ class CacheSettings(_Table):
     bytes: Bytes = 10**9
 
 
+class ScrubSettings(_Table):
+    """How often each stored file is read and checked, in seconds, and how fast; 0: not by itself."""
+
+    interval: Duration = 90 * 86_400
+    bytes_per_second: Bytes = 20 * 10**6
+
+    @field_validator("bytes_per_second")
+    @classmethod
+    def _reads(cls, value: int) -> int:
+        if value < 1:
+            raise ValueError('0 would read nothing; write interval = "0s" not to scrub')
+        return value
+
+
 class IndexSettings(_Table):
     """The database that answers queries."""
 
@@ -424,6 +438,7 @@ class Settings(_Table):
     cache: CacheSettings = CacheSettings()
     index: IndexSettings = IndexSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
+    scrub: ScrubSettings = ScrubSettings()
     access: AccessSettings = AccessSettings()
     query: QuerySettings = QuerySettings()
     limits: LimitSettings = LimitSettings()

@@ -129,7 +129,8 @@ class Instance:
     ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
     as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
     a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
-    was last retrieved, about, in such seconds, or 0; nothing but the index knows that.
+    was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
+    its file was last written or read, and ``fault`` what was wrong with it then.
     """
 
     sop_class_uid: str
@@ -154,6 +155,8 @@ class Instance:
     planned: str = ""
     due: int = 0
     accessed: int = 0
+    checked: int = 0
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

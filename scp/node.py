@@ -30,6 +30,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import recover
+from scp.lifecycle.scrub import Scrubber
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -97,8 +98,7 @@ def _encoder(archive: Archive, bell: Doorbell, settings: Settings, number: int =
 
     Each has the name that its predecessor had, so that it takes over what that one had claimed.
     """
-    node = settings.node
-    owner = f"{node.aet}@{node.host}:{node.port}/{number}"
+    owner = _owner(settings, number)
     eager = settings.storage.backlog // _EAGER
     return Encoder(archive, bell, eager, _pace(settings), owner, first=number == 1)
 
@@ -111,7 +111,16 @@ def _pace(settings: Settings) -> Pace | None:
 
 def _background(archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell) -> Background:
     """What one process of a node does behind those who serve."""
-    return Background([Reporter(archive, settings, reports_bell)])
+    owner = _owner(settings(), 1)
+    return Background(
+        [Reporter(archive, settings, reports_bell), Scrubber(archive, settings, owner)],
+    )
+
+
+def _owner(settings: Settings, number: int) -> str:
+    """In whose name a process claims what it works on."""
+    node = settings.node
+    return f"{node.aet}@{node.host}:{node.port}/{number}"
 
 
 class Node:

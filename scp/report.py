@@ -27,7 +27,6 @@ from scp.index.index import Counts, Statistic, Waiting
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
 from scp.lifecycle.transfer import Exported, Imported
-from scp.lifecycle.verify import Verdict
 from scp.model import Commitment, Instance
 from scp.syntaxes import lookup
 
@@ -208,14 +207,21 @@ def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
 
-def statistics(
-    counts: Counts, rows: list[Statistic], waiting: Waiting, outstanding: int, json_wanted: bool
-) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What is still to be done, or not as it should be."""
+
+    pending: Waiting
+    commitments: int
+    damaged: int
+
+
+def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wanted: bool) -> None:
     """What ``zscp stats`` counted."""
     received, stored = sum(row.received_size for row in rows), sum(row.stored_size for row in rows)
     if json_wanted:
         sizes = {"received_size": received, "stored_size": stored}
-        as_json({"counts": counts, **sizes, "pending": waiting, "commitments": outstanding, "by_form": rows})
+        as_json({"counts": counts, **sizes, **dataclasses.asdict(more), "by_form": rows})
         return
     stores = any(row.store for row in rows)
     table = Table("modality", "form", "transfer syntax at rest", *["store"] * stores, show_footer=True)
@@ -238,11 +244,13 @@ def statistics(
         f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
         f"{counts.instances} objects; {size(received - stored)} saved."
     )
-    if waiting.instances:
-        console.print(f"{waiting.instances} objects ({size(waiting.size)}) wait to be encoded.")
-    if outstanding:
+    if more.damaged:
+        console.print(f"{more.damaged} objects are damaged or missing: verify --damaged.")
+    if more.pending.instances:
+        console.print(f"{more.pending.instances} objects ({size(more.pending.size)}) wait to be encoded.")
+    if more.commitments:
         console.print(
-            f"{outstanding} results of storage commitment are yet to be reported: ls --commitments."
+            f"{more.commitments} results of storage commitment are yet to be reported: ls --commitments."
         )
 
 
@@ -336,42 +344,6 @@ class ExportSummary:
         tell_faults(f"failed: {fault.instance.sop_instance_uid}: {fault.reason}" for fault in self.faults)
         counted = ", ".join(f"{count} {syntax}" for syntax, count in self.syntaxes.items())
         terminal().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
-
-
-class VerifySummary:
-    """What a verification came to."""
-
-    def __init__(self) -> None:
-        self.sound = 0
-        self.faults: list[Verdict] = []
-
-    def add(self, verdict: Verdict) -> None:
-        """Count one object."""
-        if verdict.fault:
-            self.faults.append(verdict)
-        else:
-            self.sound += 1
-
-    @property
-    def damaged(self) -> int:
-        """Objects that are not what was written, or not there."""
-        return len(self.faults)
-
-    def show(self, json_wanted: bool) -> None:
-        """Print it."""
-        if json_wanted:
-            faults = [
-                {
-                    "sop_instance_uid": fault.instance.sop_instance_uid,
-                    "key": fault.instance.key,
-                    "fault": fault.fault,
-                }
-                for fault in self.faults
-            ]
-            as_json({"sound": self.sound, "damaged": self.damaged, "faults": faults})
-            return
-        tell_faults(f"damaged: {fault.instance.sop_instance_uid}: {fault.fault}" for fault in self.faults)
-        terminal().print(f"{self.sound} sound, {self.damaged} damaged or missing")
 
 
 def reindexed(outcome: Outcome, json_wanted: bool) -> None:

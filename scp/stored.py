@@ -116,6 +116,7 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         rule=known.rule,
         readable=facts.readable,
         stage=known.stage,
+        checked=int(known.received_at.timestamp()),
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scp import report
+from scp import report, report_care
+from scp.archive import Archive
 from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
+from scp.lifecycle import transfer
+from scp.lifecycle.fsck import fsck as look
 from scp.lifecycle.reindex import reindex as rebuild
+from scp.lifecycle.verify import mend
 from scp.lifecycle.verify import verify as check_objects
 
 app = typer.Typer()
@@ -17,19 +22,59 @@ app = typer.Typer()
 @app.command()
 def verify(
     match: MatchOption = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also restore what was received.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode, and compare with what was received.")
+    ] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Only those that were damaged before.")] = False,
+    restore_from: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, metavar="PATH", help="First mend from these files, or folders of them."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read stored objects and check them against the digests of what was written."""
-    with opened(config) as (archive, _), report.progress("verifying", "objects") as progress:
-        progress.total(archive.index.counts().instances)
-        verdicts = report.VerifySummary()
-        for verdict in check_objects(archive, selected(archive, match), deep):
-            verdicts.add(verdict)
-            progress.advance()
+    """Read stored objects and check them against the digests of what was written; mend what can be."""
+    verdicts = report_care.VerifySummary()
+    with opened(config) as (archive, settings):
+        _mend(archive, restore_from or [], settings.node.aet, verdicts)
+        with report.progress("verifying", "objects") as progress:
+            progress.total(archive.index.counts().instances)
+            known = archive.index.checks.damaged() if damaged else selected(archive, match)
+            for verdict in check_objects(archive, known, deep):
+                verdicts.add(verdict)
+                progress.advance()
     verdicts.show(json)
     if verdicts.damaged:
+        raise typer.Exit(DATA)
+
+
+def _mend(archive: Archive, paths: list[Path], aet: str, verdicts: report_care.VerifySummary) -> None:
+    files = list(transfer.files_below(paths))
+    if not files:
+        return
+    with report.progress("mending", "files") as progress:
+        progress.total(len(files))
+        for path, mended in mend(archive, files, aet):
+            if mended:
+                verdicts.mended.append(path)
+            progress.advance()
+
+
+@app.command()
+def fsck(
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what needs no guessing.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Give up objects whose files are gone: remove their rows.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find files without rows, rows without files, and what interrupted work has left."""
+    with opened(config) as (archive, _), report.progress("looking", "files") as progress:
+        progress.total(archive.index.counts().instances)
+        found = list(look(archive, progress, repair, forget))
+    report_care.findings(found, json)
+    if any(not one.repaired for one in found):
         raise typer.Exit(DATA)
 
 

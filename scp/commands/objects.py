@@ -94,7 +94,8 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
         index = archive.index
         outstanding = len(index.commitments.all())
         rows = index.statistics(tuple(archive.store.tiers))
-        report.statistics(index.counts(), rows, index.backlog(), outstanding, json)
+        more = report.Outstanding(index.backlog(), outstanding, len(index.checks.damaged()))
+        report.statistics(index.counts(), rows, more, json)
 
 
 def _syntax(name: str) -> str:

@@ -102,6 +102,25 @@ class Stages(Protocol):
         """Those of some SOP Instance UIDs, which are not too many for one query."""
 
 
+class Checks(Protocol):
+    """Which stored files were read when, and what was wrong with them. Times are seconds since 1970.
+
+    Every method raises :class:`scp.errors.OutOfResources` as an index does.
+    """
+
+    def due(self, since: float, now: float, most: int) -> list[Instance]:
+        """At most ``most`` of those whose file was not read ``since``, and that nobody works on."""
+
+    def oldest(self) -> int | None:
+        """When the one was read that was not read for the longest; None where nothing is held."""
+
+    def note(self, results: Iterable[tuple[Instance, str]], now: float) -> None:
+        """Write down what was wrong with files, or nothing, where they are still those of their instances."""
+
+    def damaged(self) -> list[Instance]:
+        """Those whose file was damaged, or missing, when it was last read."""
+
+
 class Commitments(Protocol):
     """Requests for storage commitment whose result is not reported yet (PS3.4 J.3).
 
@@ -153,6 +172,10 @@ class Index(Protocol):
     @property
     def stages(self) -> Stages:
         """What is due by the stages of a policy."""
+
+    @property
+    def checks(self) -> Checks:
+        """What is known of the state of the files."""
 
     @property
     def commitments(self) -> Commitments:

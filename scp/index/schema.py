@@ -76,6 +76,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "planned": "",
     "due": "0",
     "accessed": "0",
+    "checked": "0",
+    "fault": "",
 }
 _NAMES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 
@@ -145,6 +147,12 @@ Index(
     sqlite_where=_SETTLED,
     postgresql_where=_SETTLED,
 )
+
+# Which files were not read for the longest, and the few that are known to be damaged.
+Index("ix_instance_checked", INSTANCE.c.checked)
+_DAMAGED = text("fault <> ''")
+Index("ix_instance_damaged", INSTANCE.c.id, sqlite_where=_DAMAGED, postgresql_where=_DAMAGED)
+DAMAGED: ColumnElement[bool] = literal_column("instance.fault <> ''")
 
 # Who works on a stage of an instance, and until when: seconds since 1970.
 CLAIM = Table(

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
 
 from scp.index import query as reading
+from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
@@ -44,6 +45,7 @@ class SqlIndex:
         self._rows = InstanceRows(engine.dialect)
         self._held = held_instance(engine.dialect)
         self.stages = SqlStages(engine, self._writer)
+        self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
 
     @classmethod

@@ -47,7 +47,7 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
     """Instances for which a stage is due and that nobody works on, the longest due before others."""
     return (
         select(*INSTANCE_COLUMNS)
-        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), ~_claimed(now))
+        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), unclaimed(now))
         .order_by(INSTANCE.c.due)
         .limit(most)
     )
@@ -71,9 +71,10 @@ def standings(keywords: Sequence[str], after: int, most: int) -> Select[Any]:
     return rows.where(INSTANCE.c.id > after, ~INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
 
 
-def _claimed(now: float) -> ColumnElement[bool]:
+def unclaimed(now: float) -> ColumnElement[bool]:
+    """That nobody works on an instance."""
     claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
-    return exists().where(claimed, CLAIM.c.until > int(now))
+    return ~exists().where(claimed, CLAIM.c.until > int(now))
 
 
 def _columns(keywords: Sequence[str]) -> Iterator[ColumnElement[Any]]:

@@ -69,6 +69,12 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
     return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size)
 
 
+def received_file(archive: Archive, path: Path, aet: str) -> Received:
+    """A DICOM Part 10 file as if it was received. Raises ObjectDamaged for what is none, OSError."""
+    file = part10.unpack(copied(path), dictionaries_beside(path, archive.dictionaries.by_id))
+    return _by_its_own_uids(received_from(file, aet))
+
+
 def _by_its_own_uids(received: Received) -> Received:
     """A file's meta information may be wrong or poor; what counts is what the dataset says it is."""
     attributes = survey(received).attributes

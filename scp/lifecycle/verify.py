@@ -1,32 +1,54 @@
-"""Check stored objects against what was written and, deep, against what was received."""
+"""Check stored objects against what was written and, deep, against what was received; mend what can be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import ObjectDamaged, ObjectUnavailable
 from scp.lifecycle.parallel import each
+from scp.lifecycle.scrub import check, note
+from scp.lifecycle.transfer import received_file
+from scp.mending import mend_from
 from scp.model import Instance
+
+_NOTED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One checked object; an empty ``fault`` means that it is sound."""
+    """One checked object; an empty ``fault`` means that it is sound. ``away``: it could not be looked at."""
 
     instance: Instance
     fault: str = ""
+    away: bool = False
 
 
 def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) -> Iterator[Verdict]:
-    """Check each instance (invariants 1 and 2)."""
+    """Check each instance (invariants 1 and 2), and write down what that came to."""
 
-    def check(instance: Instance) -> Verdict:
+    def one(instance: Instance) -> Verdict:
         try:
-            archive.verify(instance, deep)
-        except (ObjectMissing, ObjectDamaged, ObjectUnavailable) as error:
-            return Verdict(instance, str(error))
-        return Verdict(instance)
+            return Verdict(instance, check(archive, instance, deep))
+        except ObjectUnavailable as error:
+            return Verdict(instance, str(error), away=True)
 
-    return each(check, instances)
+    verdicts = each(one, instances)
+    while some := list(islice(verdicts, _NOTED_AT_ONCE)):
+        note(archive, [(verdict.instance, verdict.fault) for verdict in some if not verdict.away])
+        yield from some
+
+
+def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Path, bool]]:
+    """Bring damaged objects back from files that hold what was received; others are left as they are."""
+
+    def one(path: Path) -> tuple[Path, bool]:
+        try:
+            return path, mend_from(archive, received_file(archive, path, aet))
+        except (ObjectDamaged, OSError):  # no DICOM file, or none that can be read
+            return path, False
+
+    return each(one, files)

@@ -19,6 +19,7 @@ from scp.objects.store import Availability
 from scp.spool import Buffer, copied, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
+_ASIDE = ".damaged"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
 _FOLDER_TRIES = 5
 
@@ -107,6 +108,28 @@ class LocalStore:
                 yield key
             entry.unlink()
         shutil.rmtree(folder)
+
+    def unsettled(self) -> Mapping[str, bool]:
+        """See ObjectStore."""
+        found: dict[str, bool] = {}
+        for folder in (self.root / _JOURNAL).glob("*/"):
+            with contextlib.suppress(FileNotFoundError), locked(folder, wait=False) as gone:
+                for path in folder.iterdir():
+                    if path.name != LOCK and not path.name.endswith("~"):
+                        found[path.name.replace(_SEPARATOR, "/")] = not gone
+        return found
+
+    def set_aside(self, key: str) -> None:
+        """See ObjectStore: in ``.damaged``, under its key, and a number where there is one already."""
+        aside = self.root / _ASIDE
+        make_folder(aside)
+        name = key.replace("/", _SEPARATOR)
+        with contextlib.suppress(FileNotFoundError):
+            for number in itertools.count():
+                with contextlib.suppress(FileExistsError):
+                    os.link(self.root / key, aside / (f"{name}.{number}" if number else name))
+                    break
+        sync_folder(aside)
 
     def get(self, key: str) -> Buffer:
         """See ObjectStore."""

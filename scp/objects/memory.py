@@ -40,6 +40,13 @@ class MemoryStore:
         """Nothing to recover."""
         return iter(())
 
+    def unsettled(self) -> Mapping[str, bool]:
+        """Nothing outlives the process."""
+        return {}
+
+    def set_aside(self, key: str) -> None:
+        """Nothing to keep it in."""
+
     def get(self, key: str) -> Buffer:
         """See ObjectStore."""
         try:

@@ -53,6 +53,12 @@ class ObjectStore(Protocol):
         removed.
         """
 
+    def unsettled(self) -> Mapping[str, bool]:
+        """What was put and not settled: key → whether the process that did is still there."""
+
+    def set_aside(self, key: str) -> None:
+        """Keep what is under ``key`` also where no key leads to: it is about to go, and not sound."""
+
     def get(self, key: str) -> Buffer:
         """The object. Raises ObjectMissing."""
 
@@ -95,6 +101,12 @@ def beside(store: str, key: str) -> str:
 def siblings_prefix(key: str, instance: str) -> str:
     """What the keys of all stored forms of an instance in this study begin with."""
     return f"{key.rsplit('/', 1)[0]}/{path_component(instance)}_"
+
+
+def instance_in(key: str) -> str:
+    """The SOP Instance UID that a key is of; empty where that does not stand in it."""
+    name = key.rpartition("/")[2].partition("_")[0]
+    return name if _PLAIN_UID.fullmatch(name) else ""
 
 
 def path_component(uid: str) -> str:

@@ -114,6 +114,20 @@ class TieredStore:
             if tier.is_there():
                 yield from (beside(name, key) for key in tier.store.recover())
 
+    def unsettled(self) -> Mapping[str, bool]:
+        """See ObjectStore; of tiers whose medium is there."""
+        found = dict(self._first.unsettled())
+        for name, tier in self._tiers.items():
+            if tier.is_there():
+                found |= {beside(name, key): lives for key, lives in tier.store.unsettled().items()}
+        return found
+
+    def set_aside(self, key: str) -> None:
+        """See ObjectStore."""
+        store, own = self._named(key)
+        if self._is_there(key):
+            store.set_aside(own)
+
     def get(self, key: str) -> Buffer:
         """See ObjectStore. Raises ObjectUnavailable."""
         store, own = self._readable(key)

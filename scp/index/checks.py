@@ -1,0 +1,72 @@
+"""Which stored files were read when, and what was wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, bindparam, func, select, update
+
+from scp.index.dialect import translated
+from scp.index.record import as_instance
+from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS
+from scp.index.stages import unclaimed
+from scp.index.writer import Writer
+from scp.model import Instance
+
+_NOTE = (
+    update(INSTANCE)
+    .where(INSTANCE.c.sop_instance_uid == bindparam("uid"), INSTANCE.c.key == bindparam("at"))
+    .values(checked=bindparam("when"), fault=bindparam("told"))
+)
+
+
+def unchecked(since: float, now: float, most: int) -> Select[Any]:
+    """Instances whose files were last read before ``since``, and that nobody works on."""
+    return (
+        select(*INSTANCE_COLUMNS)
+        .where(INSTANCE.c.checked < int(since), unclaimed(now))
+        .order_by(INSTANCE.c.checked)
+        .limit(most)
+    )
+
+
+class SqlChecks:
+    """:class:`scp.index.index.Checks` on the tables and the writer of a SQL index."""
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        self._engine = engine
+        self._writer = writer
+
+    def due(self, since: float, now: float, most: int) -> list[Instance]:
+        """See :class:`scp.index.index.Checks`."""
+        with self._read() as connection:
+            return [as_instance(row) for row in connection.execute(unchecked(since, now, most)).mappings()]
+
+    def oldest(self) -> int | None:
+        """See :class:`scp.index.index.Checks`."""
+        with self._read() as connection:
+            found = connection.execute(select(func.min(INSTANCE.c.checked))).scalar_one()
+        return None if found is None else int(found)
+
+    def note(self, results: Iterable[tuple[Instance, str]], now: float) -> None:
+        """See :class:`scp.index.index.Checks`."""
+        rows = [
+            {"uid": one.sop_instance_uid, "at": one.key, "when": int(now), "told": fault}
+            for one, fault in results
+        ]
+        if rows:
+            with self._writer.transaction() as connection:
+                connection.execute(_NOTE, rows)
+
+    def damaged(self) -> list[Instance]:
+        """See :class:`scp.index.index.Checks`."""
+        known = select(*INSTANCE_COLUMNS).where(DAMAGED).order_by(INSTANCE.c.id)
+        with self._read() as connection:
+            return [as_instance(row) for row in connection.execute(known).mappings()]
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with translated(self._engine), self._engine.connect() as connection:
+            yield connection

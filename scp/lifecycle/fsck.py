@@ -1,0 +1,145 @@
+"""Do files and rows agree, and what has interrupted work left? Repairs what can be repaired without guessing.
+
+Safe beside a running node: what a living process has put and not settled is under way, and each finding is
+looked at once more before it counts. A repair is one of these, and may be interrupted and run again:
+
+- a file without a row is recorded, if nothing else is held of its instance (as ``zscp reindex`` does);
+- a file beside another one of its instance goes, if that one is sound; else it is taken in its place, if it
+  is proven to hold the same;
+- a row without a file is pointed to another proven file of the same object, if there is one. Else it stays:
+  who has a copy brings it back by ``zscp verify --restore-from``, and ``forget`` gives the object up;
+- what processes that are gone had put, and not settled, is taken up as the next start would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scp.archive import Archive
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.lifecycle.progress import Progress
+from scp.lifecycle.recovery import recover
+from scp.mending import mend_from_siblings
+from scp.model import Instance
+from scp.objects.landing import is_landed
+from scp.objects.store import instance_in
+
+MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED = (
+    "row without a file",
+    "file without a row",
+    "left over",
+    "unreadable file",
+    "interrupted",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be, and what was done about it; nothing where that is not known."""
+
+    kind: str
+    key: str
+    sop_instance_uid: str = ""
+    told: str = ""
+    repaired: str = ""
+
+
+def fsck(
+    archive: Archive, progress: Progress, repair: bool = False, forget: bool = False
+) -> Iterator[Finding]:
+    """Look at all files and all rows. Raises ObjectUnavailable where a store is not there."""
+    yield from _interrupted(archive, repair)
+    for key in iter(archive.keys()):
+        progress.advance()
+        if not is_landed(key):
+            yield from _file(archive, key, repair)
+    for instance in archive.index.all():
+        yield from _row(archive, instance, repair, forget)
+
+
+def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
+    """What the journal has of processes that are gone; recovery sees to it, and to the landing log."""
+    left = [key for key, lives in archive.store.unsettled().items() if not lives]
+    done = recover(archive) if repair else None
+    for key in left:
+        yield Finding(UNSETTLED, key, repaired="taken up" if repair else "")
+    if done is not None:
+        yield from (Finding(UNREADABLE, "", told=fault) for fault in done.damaged)
+
+
+def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
+    found = _stray(archive, key)
+    if found is None:
+        return
+    uid, held = found
+    if archive.store.unsettled().get(key) or _stray(archive, key) is None or not archive.has(key):
+        return  # under way, or it was when it was listed
+    if not uid:
+        yield Finding(UNREADABLE, key, told="it does not say which object it is; look at it, and remove it")
+    elif held is None:
+        yield _unrecorded(archive, key, uid, repair)
+    else:
+        yield _left_over(archive, key, held, repair)
+
+
+def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
+    """The instance that a file is of, and its row, which names another file or is not there; else None."""
+    uid = instance_in(key) or _uid_within(archive, key)
+    held = archive.index.held(uid) if uid else None
+    return None if held is not None and held.key == key else (uid, held)
+
+
+def _uid_within(archive: Archive, key: str) -> str:
+    try:
+        return archive.read_back(key)[0].sop_instance_uid
+    except (ObjectDamaged, ObjectMissing):
+        return ""
+
+
+def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
+    try:
+        instance, facts = archive.read_back(key)
+        archive.verify(instance, deep=True)
+    except (ObjectDamaged, ObjectMissing) as error:
+        return Finding(UNREADABLE, key, uid, f"{error}; look at it, and remove it")
+    if not repair:
+        return Finding(UNRECORDED, key, uid)
+    archive.index.add(instance, facts.attributes)
+    archive.index.sync()
+    return Finding(UNRECORDED, key, uid, repaired="recorded")
+
+
+def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Finding:
+    told = f"the index names {held.key}"
+    if not repair:
+        return Finding(LEFT_OVER, key, held.sop_instance_uid, told)
+    try:
+        archive.verify(held, deep=True)
+    except (ObjectDamaged, ObjectMissing) as error:
+        taken = mend_from_siblings(archive, held)
+        told, repaired = f"{told}: {error}", "taken in its place" if taken == key else ""
+        return Finding(LEFT_OVER, key, held.sop_instance_uid, told, repaired)
+    except ObjectUnavailable as error:
+        return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
+    archive.store.delete(key)
+    return Finding(LEFT_OVER, key, held.sop_instance_uid, told, "removed")
+
+
+def _row(archive: Archive, instance: Instance, repair: bool, forget: bool) -> Iterator[Finding]:
+    try:
+        if archive.has(instance.key):
+            return
+        current = archive.index.held(instance.sop_instance_uid)
+        if current is None or current.key != instance.key:
+            return  # it has moved on since
+    except ObjectUnavailable:  # its store is not configured any more, or not there: it may be in it
+        return
+    uid, repaired = instance.sop_instance_uid, ""
+    if repair and (key := mend_from_siblings(archive, instance)):
+        repaired = f"points to {key}"
+    elif forget:
+        archive.index.remove(uid)
+        repaired = "forgotten"
+    told = "" if repaired else "bring it back from a copy: zscp verify --restore-from"
+    yield Finding(MISSING, instance.key, uid, told, repaired)

@@ -1,0 +1,138 @@
+"""Scrubbing: every stored file is read and checked once in an interval, and mended where there is a copy.
+
+Which are due is a query, who reads one has a claim on it that ends by itself, as for stages. So any number of
+processes may do it, and be killed. What is being received comes first: this reads at a bounded rate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from scp.archive import Archive
+from scp.config import Settings
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.lifecycle.pace import Pace
+from scp.mending import mend_from_siblings
+from scp.model import Instance
+
+_BATCH = 16
+_CLAIM_SECONDS = 60.0
+_AWAY_SECONDS = 3600.0  # what cannot be read now is left alone for so long
+_LOOK_SECONDS = 300.0
+_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one batch came to; ``size`` in bytes that were read."""
+
+    read: int = 0
+    damaged: int = 0
+    mended: int = 0
+    size: int = 0
+
+
+def check(archive: Archive, instance: Instance, deep: bool = False) -> str:
+    """What is wrong with an object; empty where nothing is. Raises ObjectUnavailable."""
+    try:
+        archive.verify(instance, deep)
+    except (ObjectMissing, ObjectDamaged) as error:
+        return str(error)
+    return ""
+
+
+def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
+    """Write down what checking came to, and mend what can be; returns how many were mended."""
+    mended, told = 0, []
+    for instance, fault in results:
+        if not fault:
+            told.append((instance, ""))
+            continue
+        log = structlog.get_logger("zscp")
+        bound = {"sop_instance": instance.sop_instance_uid, "key": instance.key, "reason": fault}
+        if key := mend_from_siblings(archive, instance):
+            mended += 1
+            log.warning("object mended", **bound, copy=key)
+        else:
+            log.error("object damaged", **bound)
+            told.append((instance, fault))
+    archive.index.checks.note(told, time.time())
+    return mended
+
+
+class Scrubber:
+    """Checks what was not read for the longest, until it is told to stop; in a thread of its own."""
+
+    def __init__(self, archive: Archive, settings: Callable[[], Settings], owner: str) -> None:
+        self._archive = archive
+        self._settings = settings
+        self._owner = f"scrub/{owner}"
+        self._awake = threading.Event()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return once its object is read."""
+        self._stopped.set()
+        self._awake.set()
+
+    def hasten(self) -> None:
+        """Look again: the configuration has changed."""
+        self._awake.set()
+
+    def run(self) -> None:
+        """Work, and wait for work, until stopped."""
+        while not self._stopped.is_set():
+            try:
+                pause = self._turn()
+            except Exception as error:  # noqa: BLE001 - the index does not answer, or a bug: ending cures neither
+                structlog.get_logger("zscp").error("scrubbing waits", exc_info=error)
+                pause = _RETRY_SECONDS
+            self._awake.wait(pause)
+            self._awake.clear()
+
+    def _turn(self) -> float:
+        """One batch, if there is one to do now; how many seconds to rest."""
+        settings = self._settings()
+        interval = settings.scrub.interval
+        if not interval:
+            return _LOOK_SECONDS
+        if closed := Pace(1.0, settings.lifecycle.hours).closed_for(datetime.now()):
+            return min(closed, _LOOK_SECONDS)
+        started = time.monotonic()
+        done = self.round(time.time() - interval)
+        if not done.read:
+            return _LOOK_SECONDS
+        return max(0.0, done.size / settings.scrub.bytes_per_second - (time.monotonic() - started))
+
+    def round(self, since: float) -> Checked:
+        """Check one batch of what was not read ``since``. Raises OutOfResources."""
+        now = time.time()
+        due = self._archive.index.checks.due(since, now, _BATCH)
+        if not due:
+            return Checked()
+        stages = self._archive.index.stages
+        uids = (one.sop_instance_uid for one in due)
+        claimed = stages.claim(self._owner, uids, now, now + _CLAIM_SECONDS)
+        results: list[tuple[Instance, str]] = []
+        away: list[str] = []
+        for one in claimed:
+            if self._stopped.is_set():
+                break
+            try:
+                results.append((one, check(self._archive, one)))
+            except ObjectUnavailable:
+                away.append(one.sop_instance_uid)
+            stages.renew(self._owner, time.time() + _CLAIM_SECONDS)
+        mended = note(self._archive, results)
+        if away:
+            stages.hold(away, now + _AWAY_SECONDS)
+        stages.release(self._owner)
+        damaged = sum(bool(fault) for _, fault in results)
+        size = sum(one.stored_size for one, _ in results)
+        return Checked(len(results) + len(away), damaged, mended, size)

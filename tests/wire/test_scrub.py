@@ -1,0 +1,63 @@
+"""A node that reads what it stores, and what its commands tell of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from .aging import FAST, OBJECTS, policy
+from .conftest import NodeProcess, Starter
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, until
+
+
+def test_a_node_finds_what_is_damaged_and_serves_the_rest(start: Starter) -> None:
+    node = start(policy=policy(FAST), scrub={"interval": "1s"})
+    node.keep(*OBJECTS[:5])
+    path = node.path(OBJECTS[2])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    node.reload(scrub={"interval": "1s"})
+    scrubber = node.node._background._loops[1]
+
+    def found() -> list[str]:
+        scrubber.hasten()
+        return [one.sop_instance_uid for one in node.archive.index.checks.damaged()]
+
+    until(lambda: found() == [OBJECTS[2].instance], "it is found")
+    with node.scu((STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT]), roles=[MR_IMAGE]) as scu:
+        done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+    assert done.final.status == 0xB000
+    assert "is not what was written" in done.final.comment
+    assert {one.instance for one in done.objects} == {one.instance for one in OBJECTS[:5]} - {
+        OBJECTS[2].instance
+    }
+    node.keep(OBJECTS[2])  # who sends it again mends it
+    until(lambda: found() == [], "it is sound")
+
+
+def test_commands_find_mend_and_tell(process: Callable[..., NodeProcess]) -> None:
+    node = process(policy=policy(FAST), lifecycle={"workers": 0}, scrub={"interval": "0s"})
+    node.start()
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert [scu.store(one).status for one in OBJECTS[:3]] == [0] * 3
+    assert node.kill(15) == 0
+    node.run("export", node.root / "backup", "--syntax", "received")
+    assert "agree" in node.run("fsck").stdout
+    paths = sorted((node.root / "objects").glob("*/*/*/*"))
+    damaged, missing = paths[0], paths[1]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    missing.unlink()
+    told = json.loads(node.run("verify", "--json", status=1).stdout)
+    assert (told["sound"], told["damaged"]) == (1, 2)
+    assert json.loads(node.run("stats", "--json").stdout)["damaged"] == 2
+    assert "2 objects are damaged or missing: verify --damaged" in node.run("stats").stdout
+    assert json.loads(node.run("verify", "--damaged", "--json", status=1).stdout)["damaged"] == 2
+    found = json.loads(node.run("fsck", "--repair", "--json", status=1).stdout)["findings"]
+    assert [(one["kind"], one["repaired"]) for one in found] == [("row without a file", "")]
+    assert "not repaired" in node.run("fsck", status=1).stdout
+    told = json.loads(node.run("verify", "--restore-from", node.root / "backup", "--json").stdout)
+    assert (told["sound"], told["damaged"], told["mended"]) == (3, 0, 2)
+    node.run("verify", "--deep")
+    assert "agree" in node.run("fsck").stdout
+    assert len(list((node.root / "objects" / ".damaged").iterdir())) == 1
