@@ -382,6 +382,8 @@ class Archive:
             self._get(key) if is_landed(key) else self.store.size(key)
         except ObjectMissing:
             return False
+        except ObjectDamaged:
+            pass
         return True
 
     def prepare(self) -> None:

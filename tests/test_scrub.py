@@ -129,10 +129,11 @@ def test_damage_in_the_landing_log_is_found(made: Callable[..., Archive], tmp_pa
     landing = LandingLog(tmp_path / "objects", segment=1 << 20)
     archive = made(landing=landing)
     file = landed_in(archive, landing)
-    for place in (200, len(SENT[0].dataset) // 2, len(SENT[0].dataset) - 1):
+    start = int(held(archive, SENT[0]).key.rpartition("/")[2].partition("-")[0])
+    dataset = file.read_bytes().find(bytes(SENT[0].dataset), start)
+    size = len(SENT[0].dataset)
+    for at in (start - 20, start, start + 140, dataset - 1, dataset, dataset + size // 2, dataset + size - 1):
         data = bytearray(file.read_bytes())
-        start = int(held(archive, SENT[0]).key.rpartition("/")[2].partition("-")[0])
-        at = data.find(bytes(SENT[0].dataset), start) + place
         data[at] ^= 4
         file.write_bytes(data)
         with pytest.raises((ObjectDamaged, ObjectMissing)):
@@ -338,6 +339,20 @@ def test_a_row_without_a_file(archive: Archive) -> None:
     assert held(archive, SENT[1]).key == left.key
     assert kinds(list(fsck(archive, Silent(), forget=True))) == {checking.MISSING: "forgotten"}
     assert archive.index.held(SENT[0].sop_instance_uid) is None
+    assert list(fsck(archive, Silent())) == []
+
+
+def test_an_old_index_learns_what_came_since(archive: Archive, made: Callable[..., Archive]) -> None:
+    """As after a restore of the index alone: the newer content is there, and the old one's file is not."""
+    old = held(archive, SENT[0])
+    newer = replace(
+        phantom(Shape(rows=40, columns=48, seed=1, bits_stored=9)),
+        received_at=old.received_at.replace(year=2040),
+    )
+    kept = archive.ingest(newer)
+    archive.index.change_many([(kept.instance, old)])
+    assert kinds(list(fsck(archive, Silent(), repair=True)))[checking.UNRECORDED] == "recorded"
+    assert held(archive, SENT[0]).key == kept.instance.key
     assert list(fsck(archive, Silent())) == []
 
 

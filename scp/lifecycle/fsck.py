@@ -3,7 +3,7 @@
 Safe beside a running node: what a living process has put and not settled is under way, and each finding is
 looked at once more before it counts. A repair is one of these, and may be interrupted and run again:
 
-- a file without a row is recorded, if nothing else is held of its instance (as ``zscp reindex`` does);
+- a file without a row is recorded, if nothing or something older is held of its instance;
 - a file beside another one of its instance goes, if that one is sound; else it is taken in its place, if it
   is proven to hold the same;
 - a row without a file is pointed to another proven file of the same object, if there is one. Else it stays:
@@ -61,6 +61,7 @@ def fsck(
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
     """What the journal has of processes that are gone; recovery sees to it, and to the landing log."""
     left = [key for key, lives in archive.store.unsettled().items() if not lives]
+    left += archive.landing.left_over() if archive.landing is not None else ()
     done = recover(archive) if repair else None
     for key in left:
         yield Finding(UNSETTLED, key, repaired="taken up" if repair else "")
@@ -77,7 +78,7 @@ def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
         return  # under way, or it was when it was listed
     if not uid:
         yield Finding(UNREADABLE, key, told="it does not say which object it is; look at it, and remove it")
-    elif held is None:
+    elif held is None or _is_newer(archive, key, held):
         yield _unrecorded(archive, key, uid, repair)
     else:
         yield _left_over(archive, key, held, repair)
@@ -97,6 +98,14 @@ def _uid_within(archive: Archive, key: str) -> str:
         return ""
 
 
+def _is_newer(archive: Archive, key: str, held: Instance) -> bool:
+    """Whether a file came after what the index has, which must be an old one that was restored."""
+    try:
+        return archive.read_back(key)[0].received_at > held.received_at
+    except (ObjectDamaged, ObjectMissing):
+        return False
+
+
 def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
     try:
         instance, facts = archive.read_back(key)
@@ -105,7 +114,7 @@ def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
         return Finding(UNREADABLE, key, uid, f"{error}; look at it, and remove it")
     if not repair:
         return Finding(UNRECORDED, key, uid)
-    archive.index.add(instance, facts.attributes)
+    archive.index.record(instance, facts.attributes)
     archive.index.sync()
     return Finding(UNRECORDED, key, uid, repaired="recorded")
 

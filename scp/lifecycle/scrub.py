@@ -17,6 +17,7 @@ import structlog
 from scp.archive import Archive
 from scp.config import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.index.index import Waiting
 from scp.lifecycle.pace import Pace
 from scp.mending import mend_from_siblings
 from scp.model import Instance
@@ -25,7 +26,7 @@ _BATCH = 16
 _CLAIM_SECONDS = 60.0
 _AWAY_SECONDS = 3600.0  # what cannot be read now is left alone for so long
 _LOOK_SECONDS = 300.0
-_RETRY_SECONDS = 30.0
+_RETRY_SECONDS, _YIELD_SECONDS = 30.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Scrubber:
         self._owner = f"scrub/{owner}"
         self._awake = threading.Event()
         self._stopped = threading.Event()
+        self._waiting = Waiting(0, 0)
 
     def stop(self) -> None:
         """Make :meth:`run` return once its object is read."""
@@ -104,6 +106,9 @@ class Scrubber:
             return _LOOK_SECONDS
         if closed := Pace(1.0, settings.lifecycle.hours).closed_for(datetime.now()):
             return min(closed, _LOOK_SECONDS)
+        waiting, self._waiting = self._waiting, self._archive.index.backlog()
+        if self._waiting.instances and self._waiting != waiting:
+            return _YIELD_SECONDS  # objects are coming
         started = time.monotonic()
         done = self.round(time.time() - interval)
         if not done.read:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scp.errors import ObjectMissing, OutOfResources
+from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
 from scp.objects.folders import claim, folders_of_the_dead, make_folder, sync_folder
 from scp.objects.sync import GroupSync
 from scp.spool import Buffer, mapped
@@ -144,16 +144,22 @@ class LandingLog:
                 self._seal(segment)
 
     def get(self, key: str) -> bytes:
-        """The Part 10 file under a key. Raises ObjectMissing."""
+        """The Part 10 file under a key; what stands before its dataset is what was written.
+
+        Raises ObjectMissing, ObjectDamaged.
+        """
         process, serial, at, size = _parsed(key)
         try:
             descriptor = os.open(self.root / FOLDER / process / f"{serial}.log", os.O_RDONLY)
         except FileNotFoundError:
             raise ObjectMissing(f"{key} is not in the landing log") from None
         try:
-            return os.pread(descriptor, size, at)
+            header, file = os.pread(descriptor, _HEADER, at - _HEADER), os.pread(descriptor, size, at)
         finally:
             os.close(descriptor)
+        if not _is_whole(header, file):
+            raise ObjectDamaged(f"{key} is not what was written; restore it from a copy")
+        return file
 
     def keys(self) -> Iterator[str]:
         """The keys of all records of all processes, in no order; some may have moved on."""
@@ -175,6 +181,11 @@ class LandingLog:
             synced()
             (folder / _RECOVERED).touch()
             sync_folder(folder)
+
+    def left_over(self) -> list[str]:
+        """The folders of processes that are gone whose records :meth:`recover` has not looked at."""
+        dead = folders_of_the_dead(self.root / FOLDER)
+        return [f"{FOLDER}/{folder.name}" for folder in dead if not (folder / _RECOVERED).exists()]
 
     def free(self, named: set[str]) -> None:
         """Let go of full segments that the index does not name; ``named`` are those that it does.
@@ -335,6 +346,16 @@ def _size_of_record(data: memoryview, at: int, use: bytes) -> int:
         return 0
     sound = _CRC.unpack_from(data, at + _RECORD.size)[0] == zlib.crc32(data[at : at + _RECORD.size])
     return size if sound and zlib.crc32(data[start : start + head]) == crc else 0
+
+
+def _is_whole(header: bytes, file: bytes) -> bool:
+    """Whether a record's header is what was written, and by it the file's size and head."""
+    if len(header) < _HEADER or _CRC.unpack_from(header, _RECORD.size)[0] != zlib.crc32(
+        header[: _RECORD.size]
+    ):
+        return False
+    _, _, size, head, crc = _RECORD.unpack_from(header)
+    return bool(size == len(file) and zlib.crc32(file[:head]) == crc)
 
 
 def _write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
