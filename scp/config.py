@@ -34,6 +34,7 @@ from scp.config_values import (
     Quality,
     SampleError,
     Seconds,
+    Span,
     StorageUrl,
     Switch,
     TransferSyntaxes,
@@ -73,6 +74,7 @@ class StorageSettings(_Table):
     reserve: Bytes = 10**9
     duplicates: Literal["replace", "keep", "reject"] = "replace"
     backlog: Bytes = 2 * 10**9
+    trash: Span = 30 * 86_400
 
     @property
     def path(self) -> Path:
@@ -279,6 +281,14 @@ class PolicyRule(_Table):
         return self.behind or self.on_receive
 
 
+class RetentionRule(_Table):
+    """Objects that ``match`` may go ``after`` so many seconds since they were received."""
+
+    name: Annotated[str, Field(min_length=1)]
+    match: Match = Field(default_factory=dict)
+    after: Span
+
+
 _COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
 DEFAULT_POLICY: tuple[PolicyRule, ...] = (
     PolicyRule(
@@ -332,6 +342,11 @@ class Settings(_Table):
         AfterValidator(_some_rules),
         AfterValidator(unique(lambda rule: rule.name, "rule")),
     ] = DEFAULT_POLICY
+    retention: Annotated[
+        tuple[RetentionRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = ()
 
     def peer_named(self, aet: str) -> Peer | None:
         """The peer with this AE title, padded or not, or None."""
@@ -362,6 +377,9 @@ def warnings(settings: Settings) -> list[str]:
         lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
             lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    for number, kept in enumerate(settings.retention[:-1]):
+        if not kept.match:
+            lines.append(f"retention[{number}]: matches every object, so the rules below it are never reached")
     return lines
 
 
