@@ -31,6 +31,7 @@ from scp.config_values import (
     Hours,
     IndexUrl,
     Match,
+    Part,
     Quality,
     SampleError,
     Seconds,
@@ -75,6 +76,8 @@ class StorageSettings(_Table):
     duplicates: Literal["replace", "keep", "reject"] = "replace"
     backlog: Bytes = 2 * 10**9
     trash: Span = 30 * 86_400
+    high_watermark: Part = None
+    low_watermark: Part = None
 
     @property
     def path(self) -> Path:
@@ -287,6 +290,7 @@ class RetentionRule(_Table):
     name: Annotated[str, Field(min_length=1)]
     match: Match = Field(default_factory=dict)
     after: Span
+    delete: Literal["always", "when full"] = "always"
 
 
 _COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
@@ -377,9 +381,14 @@ def warnings(settings: Settings) -> list[str]:
         lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
             lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    for number, kept in enumerate(settings.retention):
+        if kept.delete == "when full" and settings.storage.high_watermark is None:
+            lines.append(f"retention[{number}].delete: has no effect without storage.high_watermark")
     for number, kept in enumerate(settings.retention[:-1]):
         if not kept.match:
-            lines.append(f"retention[{number}]: matches every object, so the rules below it are never reached")
+            lines.append(
+                f"retention[{number}]: matches every object, so the rules below it are never reached"
+            )
     return lines
 
 

@@ -78,6 +78,16 @@ def duration(value: object) -> int | None:
     return int(parts[1]) * _SECONDS[parts[2]]
 
 
+def part(value: object) -> float | None:
+    """A part of 1 from text such as ``"90%"``; None where it is empty."""
+    if value == "":
+        return None
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
+    if parts is None or not 0 < float(parts[1]) <= 100:
+        raise ValueError(f'"{value}" is no part; write, say, "90%", or "" for none')
+    return float(parts[1]) / 100
+
+
 def hours(value: object) -> tuple[int, int] | None:
     """Hours of a day as minutes from midnight, from text such as ``"19:00-06:00"``; None for all day."""
     if value == "":
@@ -283,6 +293,7 @@ def bounds_lossy(value: T, info: ValidationInfo) -> T:
 
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bytes = Annotated[int, BeforeValidator(byte_count)]
+Part = Annotated[float | None, BeforeValidator(part)]
 Span = Annotated[int, BeforeValidator(duration)]
 Duration = Annotated[int | None, BeforeValidator(duration)]
 Hours = Annotated[tuple[int, int] | None, BeforeValidator(hours)]

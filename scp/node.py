@@ -28,6 +28,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import recover
+from scp.lifecycle.retention import Retention
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.processes import Processes, Role
@@ -90,7 +91,7 @@ def _pace(settings: Settings) -> Pace | None:
 
 def _background(archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell) -> Background:
     """What one process of a node does behind those who serve."""
-    return Background([Reporter(archive, settings, reports_bell)])
+    return Background([Reporter(archive, settings, reports_bell), Retention(archive, settings)])
 
 
 class Node:

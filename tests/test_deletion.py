@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,16 @@ import pytest
 from objects import bundled_file, received
 
 from scp.archive import Archive
-from scp.config import DEFAULT_POLICY
+from scp.config import DEFAULT_POLICY, Settings
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.reindex import reindex
+from scp.lifecycle.retention import Retention
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 from scp.objects.trash import Trash
+from scp.policy.retention import Leaving, excess_of, going
 
 
 class Killed(BaseException):
@@ -130,3 +130,46 @@ def test_purged_is_gone(archive, deletion, one) -> None:
     assert deletion.purge(entry.at - 1) == []
     assert deletion.purge(entry.at) == [entry]
     assert deletion.trash.entries() == []
+
+
+def settings(tmp_path: Path, **storage: Any) -> Settings:
+    rule = {"name": "old", "after": "10y", "match": {"Modality": "CT"}, **storage.pop("rule", {})}
+    url = f"file://{tmp_path}/objects"
+    return Settings.model_validate({"storage": {"url": url, **storage}, "retention": [rule]})
+
+
+def years(one: Instance, count: float) -> float:
+    return one.received_at.timestamp() + count * 365 * 86_400
+
+
+def test_a_rule_lets_go_by_age_and_purges_later(archive, one, tmp_path) -> None:
+    chosen = settings(tmp_path)
+    loop = Retention(archive, lambda: chosen)
+    assert loop.plan(years(one, 9.9)).studies == ()
+    loop.round(years(one, 10.1))
+    assert archive.index.held(one.sop_instance_uid) is None
+
+
+def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, one, tmp_path) -> None:
+    chosen = settings(tmp_path)
+    deletion.holds.add(Hold("IMAGE", one.sop_instance_uid, "court", 1.0))
+    plan = Retention(archive, lambda: chosen).plan(years(one, 11))
+    assert (plan.studies, plan.held) == ((), 1)
+
+
+def test_when_full_goes_only_above_the_high_mark(archive, one, tmp_path) -> None:
+    chosen = settings(tmp_path, high_watermark="90%", low_watermark="80%", rule={"delete": "when full"})
+    assert Retention(archive, lambda: chosen, lambda _: (90, 100)).plan(years(one, 11)).studies == ()
+    (leaving,) = Retention(archive, lambda: chosen, lambda _: (91, 100)).plan(years(one, 11)).studies
+    assert leaving.study == one.study_instance_uid
+
+
+def test_the_oldest_go_until_the_low_mark() -> None:
+    old, newer, always = (
+        Leaving(name, "rule", 1, 10, at, full)
+        for name, at, full in (("1", 1.0, True), ("2", 2.0, True), ("3", 3.0, False))
+    )
+    assert going([newer, old, always], 0) == [always]
+    assert going([newer, old, always], 15) == [always, old]
+    assert going([newer, old, always], 25) == [always, old, newer]
+    assert excess_of(91, 100, 0.9, 0.8) == 11

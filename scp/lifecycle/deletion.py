@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -81,7 +82,9 @@ class Deletion:
         now = time.time()
         stages = self._archive.index.stages
         try:  # claimed: no stage puts another file in the place of what goes
-            mine = {one.sop_instance_uid for one in stages.claim(self._owner, wanted, now, now + CLAIM_SECONDS)}
+            mine = {
+                one.sop_instance_uid for one in stages.claim(self._owner, wanted, now, now + CLAIM_SECONDS)
+            }
             standings = stages.standings_of(("PatientID",), mine)
             holds = self.holds.all()
             held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
@@ -120,6 +123,8 @@ class Deletion:
 
     def resume(self) -> int:
         """Finish what a process that died had begun; returns how many objects that were."""
+        if not self.trash.exists():
+            return 0
         with self.trash.lock():
             self.trash.tidy()
             entries = self.trash.entries()
@@ -158,9 +163,13 @@ class Deletion:
 
     def purge(self, before: float) -> list[Trashed]:
         """Remove for good what went to the trash before then, in seconds since 1970."""
+        return self.purge_entries(one for one in self.trash.entries() if one.at <= before)
+
+    def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
+        """Remove some for good, but for those that are yet on their way."""
         log = structlog.get_logger("zscp")
-        with self.trash.lock():
-            old = [one for one in self.trash.entries() if one.state == "gone" and one.at <= before]
+        old = [one for one in entries if one.state == "gone"]
+        with self.trash.lock() if old else nullcontext():
             for one in old:
                 self.trash.drop(one)
                 log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)

@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,10 @@ class Trash:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folder = root / FOLDER
+
+    def exists(self) -> bool:
+        """Whether anything was ever deleted here."""
+        return self._folder.is_dir()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -91,8 +95,9 @@ class Trash:
             os.link(moved, place)
             sync_folder(place.parent)
         moved.unlink()
-        if place.parent.is_dir():
+        with suppress(OSError):  # a study's folder goes with its last object
             sync_folder(place.parent)
+            place.parent.rmdir()
 
     def put_back(self, one: Trashed) -> None:
         """Link an object to its place again, durably. Raises ObjectMissing."""
