@@ -30,7 +30,7 @@ LevelOption = Annotated[str, typer.Option(help="patient, study, series or image.
 
 
 @app.command()
-def delete(
+def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     reason: ReasonOption,
     uid: UidArgument = None,
     match: MatchOption = None,
