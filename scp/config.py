@@ -386,9 +386,7 @@ def warnings(settings: Settings) -> list[str]:
             lines.append(f"retention[{number}].delete: has no effect without storage.high_watermark")
     for number, kept in enumerate(settings.retention[:-1]):
         if not kept.match:
-            lines.append(
-                f"retention[{number}]: matches every object, so the rules below it are never reached"
-            )
+            lines.append(f"retention[{number}]: matches every object, so those below it are never reached")
     return lines
 
 

@@ -90,9 +90,10 @@ def test_killed_at_each_step(archive, deletion, one, monkeypatch, part: Any, ste
             whole(*given)
         raise Killed
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(part, step, dies)
-        deletion.delete([one], "test")
+        with pytest.raises(Killed):
+            deletion.delete([one], "test")
     held = archive.index.held(one.sop_instance_uid)
     if held is not None:
         archive.verify(held)
@@ -107,9 +108,10 @@ def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypa
     def dies(*_: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(Trash, "take", dies)
-        deletion.delete([one], "test")
+        with pytest.raises(Killed):
+            deletion.delete([one], "test")
     archive.ingest(received(bundled_file("CT_small.dcm")))
     deletion.resume()
     archive.verify(archive.index.held(one.sop_instance_uid))

@@ -1,7 +1,8 @@
 """Deleting: into the trash, out of the index, out of its place; back again; and for good.
 
 Order: claimed → linked into the trash with a note → the row goes → that is durable → the file's place is
-cleared → noted as gone. Killed in between, :meth:`Deletion.resume` finishes it. No row is ever without a file.
+cleared → noted as gone. Killed in between, :meth:`Deletion.resume` finishes it. No row is ever without a
+file.
 """
 
 from __future__ import annotations

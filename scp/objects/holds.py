@@ -1,4 +1,4 @@
-"""Legal holds: what must not be deleted, a file each in ``.holds`` below the objects, so no index is needed."""
+"""Legal holds: what must not be deleted. A file each in ``.holds`` below the objects, no index."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where deleted objects lie until they are purged: ``.trash`` below the objects, two files each.
 
 ``<id>.dcm`` is the stored file itself, by a hard link; ``<id>.<state>`` says in JSON what it is, and when and
-why it went. States: ``going`` (its row and its place are yet to be cleared), ``gone``, ``back`` (being restored).
+why it went. States: ``going`` (row and place are yet to be cleared), ``gone``, ``back`` (being restored).
 Whoever writes holds the lock of the folder, which ends with its process.
 """
 

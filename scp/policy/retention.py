@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A study that its rules let go. ``size`` in stored bytes; ``received`` the newest, seconds since 1970."""
+    """A study that its rules let go. ``size`` in stored bytes; ``received``: the newest, since 1970."""
 
     study: str
     rule: str
