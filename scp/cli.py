@@ -10,12 +10,12 @@ import sys
 
 import typer
 
-from scp.commands import care, dictionary, forms, objects, serving
+from scp.commands import care, dictionary, forms, objects, retention, serving
 from scp.commands.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
-for group in (serving, objects, forms, care):
+for group in (serving, objects, forms, care, retention):
     app.add_typer(group.app)
 app.add_typer(dictionary.app, name="dictionary")
 

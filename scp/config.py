@@ -32,9 +32,11 @@ from scp.config_values import (
     Hours,
     IndexUrl,
     Match,
+    Part,
     Quality,
     SampleError,
     Seconds,
+    Span,
     StorageUrl,
     StoreName,
     Switch,
@@ -79,6 +81,9 @@ class StorageSettings(_Table):
     reserve: Bytes = 10**9
     duplicates: Literal["replace", "keep", "reject"] = "replace"
     backlog: Bytes = 2 * 10**9
+    trash: Span = 30 * 86_400
+    high_watermark: Part = None
+    low_watermark: Part = None
 
     @property
     def path(self) -> Path:
@@ -357,6 +362,15 @@ class PolicyRule(_Table):
         return self.behind or self.on_receive
 
 
+class RetentionRule(_Table):
+    """Objects that ``match`` may go ``after`` so many seconds since they were received."""
+
+    name: Annotated[str, Field(min_length=1)]
+    match: Match = Field(default_factory=dict)
+    after: Span
+    delete: Literal["always", "when full"] = "always"
+
+
 _COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
 DEFAULT_POLICY: tuple[PolicyRule, ...] = (
     PolicyRule(
@@ -458,6 +472,16 @@ class Settings(_Table):
         AfterValidator(unique(lambda rule: rule.name, "rule")),
         AfterValidator(_in_known_stores),
     ] = DEFAULT_POLICY
+    retention: Annotated[
+        tuple[RetentionRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = ()
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where the objects of each store lie, by its name; that of the first is empty."""
+        return {"": self.storage.path, **{tier.name: tier.path for tier in self.tiers}}
 
     def peer_named(self, aet: str) -> Peer | None:
         """The peer with this AE title, padded or not, or None."""
@@ -488,6 +512,12 @@ def warnings(settings: Settings) -> list[str]:
         lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
             lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    for number, kept in enumerate(settings.retention):
+        if kept.delete == "when full" and settings.storage.high_watermark is None:
+            lines.append(f"retention[{number}].delete: has no effect without storage.high_watermark")
+    for number, kept in enumerate(settings.retention[:-1]):
+        if not kept.match:
+            lines.append(f"retention[{number}]: matches every object, so those below it are never reached")
     return lines
 
 

@@ -37,7 +37,7 @@ SPECIAL_KEYS = ("calling_aet", "called_aet", "transfer_syntax", "size")
 
 _BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UID_GLOB = re.compile(r"[\d.*?\[\]!-]+")
@@ -72,10 +72,20 @@ def duration(value: object) -> int | None:
     """Seconds from text such as ``"0s"``, ``"12h"``, ``"30d"``, ``"6w"``."""
     if value is None:
         return None
-    parts = re.fullmatch(r"(\d+)\s*([smhdw])", value.strip()) if isinstance(value, str) else None
+    parts = re.fullmatch(r"(\d+)\s*([smhdwy])", value.strip()) if isinstance(value, str) else None
     if parts is None:
         raise ValueError(f'"{value}" is not a duration; write "0s", "15m", "12h", "30d" or "6w"')
     return int(parts[1]) * _SECONDS[parts[2]]
+
+
+def part(value: object) -> float | None:
+    """A part of 1 from text such as ``"90%"``; None where it is empty."""
+    if value == "":
+        return None
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
+    if parts is None or not 0 < float(parts[1]) <= 100:
+        raise ValueError(f'"{value}" is no part; write, say, "90%", or "" for none')
+    return float(parts[1]) / 100
 
 
 def hours(value: object) -> tuple[int, int] | None:
@@ -294,6 +304,8 @@ def bounds_lossy(value: T, info: ValidationInfo) -> T:
 
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bytes = Annotated[int, BeforeValidator(byte_count)]
+Part = Annotated[float | None, BeforeValidator(part)]
+Span = Annotated[int, BeforeValidator(duration)]
 Duration = Annotated[int | None, BeforeValidator(duration)]
 Hours = Annotated[tuple[int, int] | None, BeforeValidator(hours)]
 Forms = Annotated[tuple[str, ...], BeforeValidator(form_names)]

@@ -30,6 +30,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import recover
+from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
@@ -113,7 +114,11 @@ def _background(archive: Archive, settings: Callable[[], Settings], reports_bell
     """What one process of a node does behind those who serve."""
     owner = _owner(settings(), 1)
     return Background(
-        [Reporter(archive, settings, reports_bell), Scrubber(archive, settings, owner)],
+        [
+            Reporter(archive, settings, reports_bell),
+            Scrubber(archive, settings, owner),
+            Retention(archive, settings),
+        ]
     )
 
 

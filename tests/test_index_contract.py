@@ -114,6 +114,15 @@ class TestRecord:
         assert index.counts() == Counts(1, 1, 1, 1)
         assert found(index, "IMAGE", "InstanceNumber") == ["2"]
 
+    def test_forgotten_only_where_it_is_stored(self, index):
+        recorded = instance("1.1.1")
+        index.record(recorded, DOE)
+        assert not index.forget("1.1.1", "another")
+        assert index.held("1.1.1") == recorded
+        assert index.forget("1.1.1", recorded.key)
+        assert not index.forget("1.1.1", recorded.key)
+        assert index.counts() == Counts(0, 0, 0, 0)
+
     def test_a_replaced_instance_leaves_its_former_series(self, index):
         index.record(instance("1.1.1"), DOE)
         index.record(instance("1.1.1", study="2", series="2.1"), ROE)

@@ -11,6 +11,7 @@ from scp import report, report_care
 from scp.archive import Archive
 from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
 from scp.lifecycle import transfer
+from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck as look
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import mend
@@ -70,9 +71,9 @@ def fsck(
     json: JsonOption = False,
 ) -> None:
     """Find files without rows, rows without files, and what interrupted work has left."""
-    with opened(config) as (archive, _), report.progress("looking", "files") as progress:
+    with opened(config) as (archive, settings), report.progress("looking", "files") as progress:
         progress.total(archive.index.counts().instances)
-        found = list(look(archive, progress, repair, forget))
+        found = list(look(archive, progress, repair, forget, Deletion(archive, settings.folders)))
     report_care.findings(found, json)
     if any(not one.repaired for one in found):
         raise typer.Exit(DATA)

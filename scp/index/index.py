@@ -253,6 +253,9 @@ class Index(Protocol):
     def remove(self, sop_instance_uid: str) -> None:
         """Forget the instance, if held, and the series, study and patient that this leaves empty."""
 
+    def forget(self, sop_instance_uid: str, key: str) -> bool:
+        """As :meth:`remove`, where the instance is stored under ``key``; False where it is not."""
+
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """Every instance once, ``batch`` at a time; others may write in between."""
 

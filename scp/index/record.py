@@ -35,12 +35,17 @@ def replace(connection: Connection, instance: Instance, others: Values) -> Insta
     return as_instance(before)
 
 
-def remove(connection: Connection, sop_instance_uid: str) -> None:
-    """Delete the instance, if there is one, and the entities above that this leaves empty."""
+def remove(connection: Connection, sop_instance_uid: str, key: str = "") -> bool:
+    """Delete the instance, if there is one, and the entities above that this leaves empty.
+
+    With a ``key`` only where it is stored under that. Returns whether it was deleted.
+    """
     held = _by(connection, "IMAGE", sop_instance_uid=sop_instance_uid)
-    if held is not None:
-        connection.execute(delete(INSTANCE).where(INSTANCE.c.id == held["id"]))
-        _prune(connection, "SERIES", held["parent"])
+    if held is None or (key and held["key"] != key):
+        return False
+    connection.execute(delete(INSTANCE).where(INSTANCE.c.id == held["id"]))
+    _prune(connection, "SERIES", held["parent"])
+    return True
 
 
 def as_instance(row: RowMapping) -> Instance:

@@ -115,6 +115,11 @@ class SqlIndex:
         with self._read() as connection:
             return connection.execute(begun).first() is not None
 
+    def forget(self, sop_instance_uid: str, key: str) -> bool:
+        """See :meth:`scp.index.index.Index.forget`."""
+        with self._writer.transaction() as connection:
+            return self._writer.remove(connection, sop_instance_uid, key)
+
     def held(self, sop_instance_uid: str) -> Instance | None:
         """See :meth:`scp.index.index.Index.held`."""
         with (

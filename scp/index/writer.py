@@ -78,10 +78,10 @@ class Writer:
         held = {"held_uid": before.sop_instance_uid, "held_key": before.key}
         return bool(self._change.run(self._cursor, self._rows.bound(after) | held).rowcount == 1)
 
-    def remove(self, connection: Connection, sop_instance_uid: str) -> None:
-        """See :meth:`scp.index.index.Index.remove`; inside a :meth:`transaction`."""
+    def remove(self, connection: Connection, sop_instance_uid: str, key: str = "") -> bool:
+        """See :meth:`scp.index.index.Index.remove` and ``forget``; inside a :meth:`transaction`."""
         self._places.doubt()
-        entities.remove(connection, sop_instance_uid)
+        return entities.remove(connection, sop_instance_uid, key)
 
     def close(self) -> None:
         """Let go of the connection; the next transaction would open another one."""

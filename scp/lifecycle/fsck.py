@@ -8,7 +8,8 @@ looked at once more before it counts. A repair is one of these, and may be inter
   is proven to hold the same;
 - a row without a file is pointed to another proven file of the same object, if there is one. Else it stays:
   who has a copy brings it back by ``zscp verify --restore-from``, and ``forget`` gives the object up;
-- what processes that are gone had put, and not settled, is taken up as the next start would.
+- what processes that are gone had put, and not settled, is taken up as the next start would; what they had
+  begun to delete, or to bring back, is finished.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from scp.archive import Archive
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.recovery import recover
 from scp.mending import mend_from_siblings
@@ -46,9 +48,19 @@ class Finding:
 
 
 def fsck(
-    archive: Archive, progress: Progress, repair: bool = False, forget: bool = False
+    archive: Archive,
+    progress: Progress,
+    repair: bool = False,
+    forget: bool = False,
+    deletion: Deletion | None = None,
 ) -> Iterator[Finding]:
     """Look at all files and all rows. Raises ObjectUnavailable where a store is not there."""
+    if deletion is not None:
+        begun = deletion.interrupted()
+        if begun and repair:
+            deletion.resume()
+        for one in begun:
+            yield Finding(UNSETTLED, one.key, one.sop_instance_uid, one.reason, "finished" if repair else "")
     yield from _interrupted(archive, repair)
     for key in iter(archive.keys()):
         progress.advance()

@@ -1,0 +1,158 @@
+"""Commands about what goes: delete, hold, trash, retention."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from scp import report_retention as report
+from scp.archive import Archive
+from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
+from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.retention import Retention
+from scp.model import LEVELS, UNIQUE_KEYS, Instance
+from scp.objects.holds import Hold
+from scp.objects.trash import Trashed
+
+app = typer.Typer()
+hold = typer.Typer(no_args_is_help=True, help="Legal holds: what must not be deleted.")
+trash = typer.Typer(no_args_is_help=True, help="What was deleted, until it is purged.")
+app.add_typer(hold, name="hold")
+app.add_typer(trash, name="trash")
+
+UidArgument = Annotated[str | None, typer.Argument(help="UID of a study, series or instance.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
+NowOption = Annotated[bool, typer.Option("--now", help="Not through the trash: gone for good.")]
+LevelOption = Annotated[str, typer.Option(help="patient, study, series or image.")]
+
+
+@app.command()
+def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
+    reason: ReasonOption,
+    uid: UidArgument = None,
+    match: MatchOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    now: NowOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
+    with opened(config) as (archive, settings):
+        wanted = _wanted(archive, uid, match)
+        if not json:
+            report.doomed(wanted)
+        if dry_run:
+            return
+        if sys.stdin.isatty() and not yes:
+            typer.confirm(f"Delete {len(wanted)} objects?", abort=True)
+        deletion = Deletion(archive, settings.folders)
+        deletion.resume()
+        removal = deletion.delete(wanted, f"by hand: {reason}")
+        if now:
+            gone = set(removal.deleted)
+            deletion.purge_entries(one for one in deletion.trash.entries() if one.sop_instance_uid in gone)
+    report.removed(removal, json)
+    if removal.held or removal.left or not wanted:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show what the rules of retention would delete now; nothing is deleted."""
+    with opened(config) as (archive, settings):
+        report.plan(Retention(archive, lambda: settings).plan(time.time()), json)
+
+
+@hold.command("add")
+def add(
+    uid: Annotated[str, typer.Argument(help="The UID, or the Patient ID; it need not be held yet.")],
+    reason: ReasonOption,
+    level: LevelOption = "study",
+    config: ConfigOption = None,
+) -> None:
+    """Hold a patient, study, series or instance, and what comes to it later."""
+    if level.upper() not in LEVELS:
+        raise typer.BadParameter("--level is patient, study, series or image")
+    with opened(config) as (archive, settings):
+        deletion = Deletion(archive, settings.folders)
+        with deletion.trash.lock():
+            deletion.holds.add(Hold(level.upper(), uid, reason, time.time()))
+
+
+@hold.command("remove")
+def remove(uid: Annotated[str, typer.Argument(help="As given to add.")], config: ConfigOption = None) -> None:
+    """Let go of all holds on it."""
+    with opened(config) as (archive, settings):
+        holds = Deletion(archive, settings.folders).holds
+        found = [one for one in holds.all() if one.uid == uid]
+        holds.remove(found)
+    if not found:
+        raise typer.Exit(DATA)
+
+
+@hold.command("list")
+def list_holds(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List all holds."""
+    with opened(config) as (archive, settings):
+        report.holds(Deletion(archive, settings.folders).holds.all(), json)
+
+
+@trash.command("list")
+def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List what was deleted, when and why."""
+    with opened(config) as (archive, settings):
+        report.trash(Deletion(archive, settings.folders).trash.entries(), json)
+
+
+@trash.command()
+def restore(
+    uid: Annotated[str, typer.Argument(help="Of a study or instance.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring a study or instance back as it was."""
+    with opened(config) as (archive, settings):
+        deletion = Deletion(archive, settings.folders)
+        deletion.resume()
+        back = list(deletion.restore(_latest(deletion.trash.entries(), uid)))
+    report.trash(back, json)
+    if not back:
+        raise typer.Exit(DATA)
+
+
+@trash.command()
+def purge(
+    now: Annotated[bool, typer.Option("--now", help="All of it, whatever its age.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove for good what has lain in the trash for storage.trash."""
+    with opened(config) as (archive, settings):
+        deletion = Deletion(archive, settings.folders)
+        deletion.resume()
+        gone = deletion.purge(time.time() - (0 if now else settings.storage.trash))
+    report.trash(gone, json)
+
+
+def _wanted(archive: Archive, uid: str | None, match: list[str] | None) -> list[Instance]:
+    """What a UID or match names. Raises BadParameter for neither or both: everything is never meant."""
+    if bool(uid) == bool(match):
+        raise typer.BadParameter("give a UID, or --match")
+    if match:
+        return list(selected(archive, match))
+    for level in LEVELS[1:]:
+        query = query_for("IMAGE", [f"{UNIQUE_KEYS[level]}={uid}"], ("SOPInstanceUID",))
+        uids = [found["SOPInstanceUID"] for found in archive.find(query)]
+        if uids:
+            return [one for each in uids if (one := archive.index.held(each)) is not None]
+    return []
+
+
+def _latest(entries: list[Trashed], uid: str) -> list[Trashed]:
+    """Of each instance the one that was deleted last."""
+    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid}]
+    return list({one.sop_instance_uid: one for one in named if one.state == "gone"}.values())

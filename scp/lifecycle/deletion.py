@@ -1,0 +1,191 @@
+"""Deleting: into the trash, out of the index, out of its place; back again; and for good.
+
+Order: claimed → linked into the trash with a note → the row goes → that is durable → the file's place is
+cleared → noted as gone. Killed in between, :meth:`Deletion.resume` finishes it. No row is ever without a
+file.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from scp.archive import Archive
+from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing
+from scp.index.index import Standing
+from scp.lifecycle.stages import CLAIM_SECONDS
+from scp.model import Instance
+from scp.objects.holds import Hold, Holds
+from scp.objects.trash import Trash, Trashed
+
+_BATCH = 100  # what a batch does is over well before its claim ends
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """UIDs of what was ``deleted``, what is ``held``, and what is ``left``: worked on, or unreadable."""
+
+    deleted: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def keys_of(standing: Standing) -> dict[str, str]:
+    """The unique keys of an object by level; its ``PatientID`` must have been asked for."""
+    one = standing.instance
+    return {
+        "PATIENT": standing.attributes.get("PatientID", ""),
+        "STUDY": one.study_instance_uid,
+        "SERIES": one.series_instance_uid,
+        "IMAGE": one.sop_instance_uid,
+    }
+
+
+def is_held(holds: Iterable[Hold], standing: Standing) -> bool:
+    """Whether any hold is on an object."""
+    keys = keys_of(standing)
+    return any(hold.covers(keys) for hold in holds)
+
+
+class Deletion:
+    """Deletes from an archive whose objects lie below ``roots``, by the names of its stores."""
+
+    def __init__(self, archive: Archive, roots: Mapping[str, Path]) -> None:
+        self._archive = archive
+        self.trash = Trash(roots)
+        self.holds = Holds(roots[""])
+        self._owner = f"deletion/{uuid.uuid4().hex}"
+
+    def delete(self, instances: Iterable[Instance], reason: str) -> Removal:
+        """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
+        removals = []
+        rest = iter(instances)
+        while batch := list(islice(rest, _BATCH)):
+            with self.trash.lock():
+                removals.append(self._delete(batch, reason))
+        return Removal(
+            tuple(uid for one in removals for uid in one.deleted),
+            tuple(uid for one in removals for uid in one.held),
+            tuple(uid for one in removals for uid in one.left),
+        )
+
+    def _delete(self, batch: list[Instance], reason: str) -> Removal:
+        wanted = [one.sop_instance_uid for one in batch]
+        for instance in batch:
+            self._settle(instance)
+        now = time.time()
+        stages = self._archive.index.stages
+        try:  # claimed: no stage puts another file in the place of what goes
+            mine = {
+                one.sop_instance_uid for one in stages.claim(self._owner, wanted, now, now + CLAIM_SECONDS)
+            }
+            standings = stages.standings_of(("PatientID",), mine)
+            holds = self.holds.all()
+            held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
+            going = [one.instance for one in standings if one.instance.sop_instance_uid not in held]
+            begun = self.trash.begin(_trashed(one, reason, now) for one in going)
+            self._finish(begun)
+            if (decoded := self._archive.decoded) is not None:
+                for one in going:
+                    decoded.forget(one)
+        finally:
+            stages.release(self._owner)
+        deleted = {one.sop_instance_uid for one in begun}
+        return Removal(tuple(deleted), tuple(held), tuple(set(wanted) - deleted - held))
+
+    def _settle(self, instance: Instance) -> None:
+        """Give what is pending a file in its form: what landed has none of its own."""
+        current = self._archive.index.held(instance.sop_instance_uid)
+        if current is not None and current.pending:
+            try:
+                self._archive.swap([self._archive.encode(current)])
+            except (ObjectMissing, ObjectDamaged):
+                return  # it stays pending, and is left
+
+    def _finish(self, begun: list[Trashed]) -> None:
+        for one in begun:
+            self._archive.index.forget(one.sop_instance_uid, one.key)
+        self._archive.index.sync()
+        log = structlog.get_logger("zscp")
+        for one in begun:
+            self.trash.take(one)
+            self.trash.mark(one, "gone")
+            log.info(
+                "deleted",
+                sop_instance=one.sop_instance_uid,
+                study=one.study_instance_uid,
+                reason=one.reason,
+                bytes=one.size,
+            )
+
+    def interrupted(self) -> list[Trashed]:
+        """What a process that died had begun."""
+        if not self.trash.exists():
+            return []
+        with self.trash.lock():  # nobody that lives is about it
+            return [one for one in self.trash.entries() if one.state != "gone"]
+
+    def resume(self) -> int:
+        """Finish what a process that died had begun; returns how many objects that were."""
+        if not self.trash.exists():
+            return 0
+        with self.trash.lock():
+            self.trash.tidy()
+            entries = self.trash.entries()
+            going = [one for one in entries if one.state == "going"]
+            for one in going:
+                if self.trash.in_place(one):  # one that was sent again since then stays
+                    self._archive.index.forget(one.sop_instance_uid, one.key)
+            self._archive.index.sync()
+            for one in going:
+                self.trash.take(one)
+                self.trash.mark(one, "gone")
+            back = [one for one in entries if one.state == "back"]
+            for one in back:
+                self._return(one)
+        return len(going) + len(back)
+
+    def restore(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
+        """Bring objects back, each given when it is there. Raises ObjectMissing, DuplicateRejected."""
+        for one in entries:
+            with self.trash.lock():
+                held = self._archive.index.held(one.sop_instance_uid)
+                if held is not None and held.key != one.key:
+                    raise DuplicateRejected(
+                        f"{one.sop_instance_uid} was sent again since it was deleted; delete that one first"
+                    )
+                self._return(self.trash.mark(one, "back"))
+            yield one
+
+    def _return(self, one: Trashed) -> None:
+        self.trash.put_back(one)
+        if self._archive.index.held(one.sop_instance_uid) is None:
+            instance, facts = self._archive.read_back(one.key)
+            self._archive.index.record(instance, facts.attributes)
+            self._archive.index.sync()
+        self.trash.drop(one)
+
+    def purge(self, before: float) -> list[Trashed]:
+        """Remove for good what went to the trash before then, in seconds since 1970."""
+        return self.purge_entries(one for one in self.trash.entries() if one.at <= before)
+
+    def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
+        """Remove some for good, but for those that are yet on their way."""
+        log = structlog.get_logger("zscp")
+        old = [one for one in entries if one.state == "gone"]
+        with self.trash.lock() if old else nullcontext():
+            for one in old:
+                self.trash.drop(one)
+                log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)
+        return old
+
+
+def _trashed(one: Instance, reason: str, at: float) -> Trashed:
+    return Trashed(one.key, one.sop_instance_uid, one.study_instance_uid, one.stored_size, reason, at)

@@ -1,0 +1,154 @@
+"""Retention: what its rules let go is deleted, study by study, and the trash is purged in its time."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from scp.archive import Archive
+from scp.config import RetentionRule, Settings
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.index import Standing
+from scp.lifecycle.deletion import Deletion, is_held
+from scp.model import Facts, Query, QueryKey
+from scp.objects.store import store_of
+from scp.policy.retention import Leaving, excess_of, going, joined
+from scp.policy.rules import choose
+
+# The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
+_LOOK_SECONDS, _DAY = 3600.0, 86_400.0
+_OF_THE_INSTANCE = ("calling_aet", "transfer_syntax", "size")
+
+Usage = Callable[[Path], tuple[int, int]]
+
+
+def disk_usage(path: Path) -> tuple[int, int]:
+    """Bytes used and in all of the file system that a path is on."""
+    found = shutil.disk_usage(path)
+    return found.total - found.free, found.total
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What goes now, study by study, and how many instances only holds keep back."""
+
+    studies: tuple[Leaving, ...]
+    held: int = 0
+
+
+class Retention:
+    """Carries out ``settings().retention``, and purges the trash (:class:`scp.background.Loop`)."""
+
+    def __init__(self, archive: Archive, settings: Callable[[], Settings], usage: Usage = disk_usage) -> None:
+        self._archive = archive
+        self._settings = settings
+        self._usage = usage
+        self._deletion = Deletion(archive, settings().folders)
+        self._stopped = threading.Event()
+        self._wake = threading.Event()
+        self._looked = 0.0
+
+    def run(self) -> None:
+        """See :class:`scp.background.Loop`."""
+        while not self._stopped.is_set():
+            self._wake.clear()
+            try:
+                self.round(time.time())
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                structlog.get_logger("zscp").error("retention failed", exc_info=error)
+            self._wake.wait(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """See :class:`scp.background.Loop`."""
+        self._stopped.set()
+        self._wake.set()
+
+    def hasten(self) -> None:
+        """See :class:`scp.background.Loop`."""
+        self._looked = 0.0
+        self._wake.set()
+
+    def round(self, now: float) -> None:
+        """Finish what was begun, purge what is old, and delete what may go. Raises OutOfResources."""
+        self._deletion.resume()
+        if now >= self._looked + _DAY or self._excess() > 0:
+            for study in self.plan(now).studies:
+                if self._stopped.is_set():
+                    return
+                self._delete(study)
+            self._looked = now
+        self._deletion.purge(now - self._settings().storage.trash)
+
+    def plan(self, now: float) -> Plan:
+        """What the rules let go at ``now``. Raises OutOfResources."""
+        if not self._settings().retention:
+            return Plan(())
+        found: dict[str, Leaving | None] = {}  # None: the study stays
+        held, holds = 0, self._deletion.holds.all()
+        keywords = ("PatientID", *self._keywords())
+        for standing in self._archive.index.stages.standings(keywords):
+            one = standing.instance
+            leaving = self._leaving(standing, now)
+            if leaving is not None and is_held(holds, standing):
+                held, leaving = held + 1, None
+            known = found.get(one.study_instance_uid, leaving)
+            first = one.study_instance_uid not in found
+            stays = leaving is None or known is None or not one.study_instance_uid
+            found[one.study_instance_uid] = (
+                None if stays or leaving is None else leaving if first else joined(known, leaving)
+            )
+        studies = [one for one in found.values() if one is not None]
+        return Plan(tuple(going(studies, self._excess())), held)
+
+    def _excess(self) -> int:
+        """What is in the trash already counts as free: it will be, when it is purged."""
+        storage = self._settings().storage
+        used, total = self._usage(storage.path)
+        trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))
+        return excess_of(used - trashed, total, storage.high_watermark, storage.low_watermark)
+
+    def _leaving(self, standing: Standing, now: float) -> Leaving | None:
+        one = standing.instance
+        rule = self._rule(standing)
+        received = one.received_at.timestamp()
+        if rule is None or received + rule.after > now:
+            return None
+        full = rule.delete == "when full"
+        room = 0 if store_of(one.key) else one.stored_size
+        return Leaving(one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full)
+
+    def _rule(self, standing: Standing) -> RetentionRule | None:
+        one, rules = standing.instance, self._settings().retention
+        facts = Facts(standing.attributes, one.received_transfer_syntax, one.received_size, one.calling_aet)
+        if self._unknown():
+            try:
+                facts = self._archive.facts(one)
+            except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # it cannot be judged
+                return None
+        return choose(rules, facts)
+
+    def _keywords(self) -> tuple[str, ...]:
+        asked = dict.fromkeys(key for rule in self._settings().retention for key in rule.match)
+        return tuple(key for key in asked if key in HELD_BY_KEYWORD and key != "PatientID")
+
+    def _unknown(self) -> bool:
+        """Whether a rule asks what the index does not know."""
+        keys = {key for rule in self._settings().retention for key in rule.match}
+        return any(key not in HELD_BY_KEYWORD and key not in _OF_THE_INSTANCE for key in keys)
+
+    def _delete(self, study: Leaving) -> None:
+        """Delete a study, unless something has come to it since it was planned."""
+        key = QueryKey("StudyInstanceUID", "UI", study.study)
+        instances = self._archive.instances(Query("STUDY", "STUDY", (key,)))
+        if len(instances) == study.instances and not any(one.pending for one in instances):
+            try:
+                self._deletion.delete(instances, study.rule)
+            except OutOfResources as error:
+                structlog.get_logger("zscp").error("retention waits", reason=str(error))

@@ -1,0 +1,169 @@
+"""Where deleted objects lie until they are purged: ``.trash`` in the store that they lay in, two files each.
+
+``<id>.dcm`` is the stored file itself, by a hard link; ``<id>.<state>`` says in JSON what it is, and when and
+why it went. States: ``going`` (row and place are yet to be cleared), ``gone``, ``back`` (being restored).
+Whoever writes holds the lock of the folder, which ends with its process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from scp.errors import ObjectMissing
+from scp.objects.folders import locked, make_folder, sync_file, sync_folder
+from scp.objects.store import beside, store_of
+
+FOLDER = ".trash"
+STATES = ("going", "gone", "back")
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """One deleted object: ``key`` is where it lay, ``size`` in bytes, ``at`` in seconds since 1970."""
+
+    key: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    size: int
+    reason: str
+    at: float
+    id: str = ""
+    state: str = "going"
+
+
+class Trash:
+    """The trash of the objects in some stores: their names, empty for the first, and folders.
+
+    What lies in a store that is not there is left alone until it is.
+    """
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = roots
+
+    def exists(self) -> bool:
+        """Whether anything was ever deleted here."""
+        return any((root / FOLDER).is_dir() for root in self._roots.values())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Nobody else deletes, restores, purges or changes holds meanwhile."""
+        folder = self._roots[""] / FOLDER
+        make_folder(folder)
+        with locked(folder):
+            yield
+
+    def entries(self) -> list[Trashed]:
+        """All of it, what went first before others."""
+        found = (_read(path) for path in self._files() if path.suffix[1:] in STATES)
+        return sorted((one for one in found if one is not None), key=lambda one: (one.at, one.id))
+
+    def begin(self, wanted: Iterable[Trashed]) -> list[Trashed]:
+        """Make the way of some objects into the trash durable; those without a file are left out."""
+        begun = []
+        for one in wanted:
+            named = replace(one, id=uuid.uuid4().hex)
+            if not self._place(one).is_file():
+                continue
+            make_folder(self._folder(one))
+            with suppress(FileNotFoundError):
+                os.link(self._place(one), self._file(named))
+                begun.append(named)
+        self._sync(begun)  # a file without a note is nothing; a note without a file would be a loss
+        for named in begun:
+            self._note(named)
+        self._sync(begun)
+        return begun
+
+    def in_place(self, one: Trashed) -> bool:
+        """Whether the very file of an entry lies where it lay: one that was sent again is another."""
+        try:
+            return self._file(one).samefile(self._place(one))
+        except FileNotFoundError:
+            return False
+
+    def take(self, one: Trashed) -> None:
+        """Clear the place of an object, unless another file has come there."""
+        moved, place = self._folder(one) / f"{one.id}.moved", self._place(one)
+        if not moved.exists():
+            if not self.in_place(one):
+                return
+            place.rename(moved)  # looked at where nobody can put another in its place
+        if not moved.samefile(self._file(one)) and not place.exists():
+            make_folder(place.parent)
+            os.link(moved, place)
+            sync_folder(place.parent)
+        moved.unlink()
+        with suppress(OSError):  # a study's folder goes with its last object
+            sync_folder(place.parent)
+            place.parent.rmdir()
+
+    def put_back(self, one: Trashed) -> None:
+        """Link an object to its place again, durably. Raises ObjectMissing."""
+        place = self._place(one)
+        make_folder(place.parent)
+        try:
+            os.link(self._file(one), place)
+        except FileExistsError:
+            pass  # put back before, or sent again: the same key is the same object
+        except FileNotFoundError:
+            raise ObjectMissing(f"{one.key} was purged from the trash; restore it from a copy") from None
+        sync_folder(place.parent)
+
+    def mark(self, one: Trashed, state: str) -> Trashed:
+        """Another state of an entry, durably."""
+        marked = replace(one, state=state)
+        self._sidecar(one).rename(self._sidecar(marked))
+        sync_folder(self._folder(one))
+        return marked
+
+    def drop(self, one: Trashed) -> None:
+        """Forget an entry and its file; the note goes last, so that nothing is left without one."""
+        self._file(one).unlink(missing_ok=True)
+        self._sidecar(one).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove links whose note was never written: the objects lie in their places."""
+        known = {path.stem for path in self._files() if path.suffix[1:] in STATES}
+        for path in self._files():
+            if path.suffix in {".dcm", ".new"} and path.stem not in known:
+                path.unlink(missing_ok=True)
+
+    def _note(self, one: Trashed) -> None:
+        fresh = self._folder(one) / f"{one.id}.new"
+        fresh.write_text(json.dumps(asdict(one)), encoding="utf-8")
+        sync_file(fresh)
+        fresh.rename(self._sidecar(one))
+
+    def _file(self, one: Trashed) -> Path:
+        return self._folder(one) / f"{one.id}.dcm"
+
+    def _sidecar(self, one: Trashed) -> Path:
+        return self._folder(one) / f"{one.id}.{one.state}"
+
+    def _folder(self, one: Trashed) -> Path:
+        return self._roots[store_of(one.key)] / FOLDER
+
+    def _place(self, one: Trashed) -> Path:
+        return self._roots[store_of(one.key)] / beside("", one.key)
+
+    def _files(self) -> list[Path]:
+        folders = (root / FOLDER for root in self._roots.values())
+        return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+
+    def _sync(self, entries: list[Trashed]) -> None:
+        for folder in dict.fromkeys(map(self._folder, entries)):
+            sync_folder(folder)
+
+
+def _read(path: Path) -> Trashed | None:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # another process has moved it on
+        return None
+    return Trashed(**{**fields, "state": path.suffix[1:]})

@@ -1,0 +1,78 @@
+"""What ``zscp delete``, ``hold``, ``trash`` and ``retention`` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from scp.lifecycle.deletion import Removal
+from scp.lifecycle.retention import Plan
+from scp.model import Instance
+from scp.objects.holds import Hold
+from scp.objects.trash import Trashed
+from scp.report import as_json, show, size
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
+
+
+def doomed(instances: Sequence[Instance]) -> None:
+    """What is about to be deleted, a row for each study."""
+    table = Table("study", "objects", "stored")
+    for study in dict.fromkeys(one.study_instance_uid for one in instances):
+        own = [one.stored_size for one in instances if one.study_instance_uid == study]
+        table.add_row(study, str(len(own)), size(sum(own)))
+    show(table)
+
+
+def removed(removal: Removal, json_wanted: bool) -> None:
+    """What a deletion came to."""
+    if json_wanted:
+        as_json(asdict(removal))
+        return
+    show(f"{len(removal.deleted)} objects are in the trash")
+    if removal.held:
+        show(f"{len(removal.held)} are under a hold and stay; see zscp hold list")
+    if removal.left:
+        show(f"{len(removal.left)} were left, being worked on or unreadable; try again, or zscp verify")
+
+
+def holds(found: Sequence[Hold], json_wanted: bool) -> None:
+    """All holds."""
+    if json_wanted:
+        as_json([asdict(one) for one in found])
+        return
+    table = Table("level", "UID or Patient ID", "since", "reason")
+    for one in found:
+        table.add_row(one.level.lower(), one.uid, _moment(one.since), one.reason)
+    show(table)
+
+
+def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
+    """What lies in the trash."""
+    if json_wanted:
+        as_json([asdict(one) for one in found])
+        return
+    table = Table("deleted", "study", "instance", "stored", "reason")
+    for one in found:
+        table.add_row(
+            _moment(one.at), one.study_instance_uid, one.sop_instance_uid, size(one.size), one.reason
+        )
+    show(table)
+
+
+def plan(found: Plan, json_wanted: bool) -> None:
+    """What the rules of retention let go now, rule by rule."""
+    if json_wanted:
+        as_json(asdict(found))
+        return
+    table = Table("rule", "studies", "objects", "stored")
+    for rule in dict.fromkeys(one.rule for one in found.studies):
+        own = [one for one in found.studies if one.rule == rule]
+        objects, stored = sum(one.instances for one in own), sum(one.size for one in own)
+        table.add_row(rule, str(len(own)), str(objects), size(stored))
+    show(table, f"Holds keep back {found.held} objects.")

@@ -1,0 +1,223 @@
+"""Deleting, and being killed while at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from objects import bundled_file, received
+
+from scp.archive import Archive
+from scp.config import DEFAULT_POLICY, Settings, Stage
+from scp.index.sql import SqlIndex
+from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.fsck import fsck
+from scp.lifecycle.progress import Silent
+from scp.lifecycle.reindex import reindex
+from scp.lifecycle.retention import Retention
+from scp.model import Instance
+from scp.objects.holds import Hold
+from scp.objects.local import LocalStore
+from scp.objects.tiers import MediumMark, Tier, TieredStore
+from scp.objects.trash import Trash
+from scp.policy.retention import Leaving, excess_of, going
+from scp.succession import moved
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    archive = Archive(
+        LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), DEFAULT_POLICY
+    )
+    yield archive
+    archive.close()
+
+
+@pytest.fixture
+def deletion(archive: Archive, tmp_path: Path) -> Deletion:
+    return Deletion(archive, {"": tmp_path / "objects"})
+
+
+@pytest.fixture
+def one(archive: Archive) -> Instance:
+    return archive.ingest(received(bundled_file("CT_small.dcm"))).instance
+
+
+def content(archive: Archive, instance: Instance) -> bytes:
+    return bytes(archive.store.get(instance.key))
+
+
+def test_deleted_and_restored_it_is_the_same_to_the_byte(archive, deletion, one) -> None:
+    before = content(archive, one)
+    assert deletion.delete([one], "by hand: test").deleted == (one.sop_instance_uid,)
+    assert archive.index.held(one.sop_instance_uid) is None
+    assert list(archive.keys()) == []
+    (entry,) = deletion.trash.entries()
+    assert (entry.state, entry.reason) == ("gone", "by hand: test")
+    list(deletion.restore([entry]))
+    assert content(archive, one) == before
+    archive.verify(archive.index.held(one.sop_instance_uid), deep=True)
+    assert deletion.trash.entries() == []
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])
+def test_what_is_held_stays(archive, deletion, one, level: str) -> None:
+    uid = {
+        "PATIENT": archive.facts(one).attributes["PatientID"],
+        "STUDY": one.study_instance_uid,
+        "SERIES": one.series_instance_uid,
+        "IMAGE": one.sop_instance_uid,
+    }[level]
+    deletion.holds.add(Hold(level, uid, "court", 1.0))
+    assert deletion.delete([one], "test").held == (one.sop_instance_uid,)
+    archive.verify(one)
+    deletion.holds.remove(deletion.holds.all())
+    assert deletion.delete([one], "test").deleted == (one.sop_instance_uid,)
+
+
+STEPS = [(Trash, "_note"), (SqlIndex, "forget"), (SqlIndex, "sync"), (Trash, "take"), (Trash, "mark")]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("part", "step"), STEPS, ids=[step for _, step in STEPS])
+def test_killed_at_each_step(archive, deletion, one, monkeypatch, part: Any, step: str, after: bool) -> None:
+    whole = getattr(part, step)
+
+    def dies(*given: Any) -> None:
+        if after:
+            whole(*given)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(part, step, dies)
+        with pytest.raises(Killed):
+            deletion.delete([one], "test")
+    held = archive.index.held(one.sop_instance_uid)
+    if held is not None:
+        archive.verify(held)
+    deletion.resume()
+    assert deletion.resume() == 0
+    held = archive.index.held(one.sop_instance_uid)
+    assert [entry.state for entry in deletion.trash.entries()] == ([] if held else ["gone"])
+    assert list(archive.keys()) == ([held.key] if held else [])
+
+
+def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypatch) -> None:
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trash, "take", dies)
+        with pytest.raises(Killed):
+            deletion.delete([one], "test")
+    archive.ingest(received(bundled_file("CT_small.dcm")))
+    deletion.resume()
+    archive.verify(archive.index.held(one.sop_instance_uid))
+
+
+def test_a_new_index_does_not_bring_back_what_was_deleted(archive, deletion, one) -> None:
+    class Still:
+        def advance(self, steps: int = 1) -> None: ...
+        def total(self, steps: int) -> None: ...
+
+    deletion.delete([one], "test")
+    assert reindex(archive, Still()).recorded == 0
+
+
+def test_purged_is_gone(archive, deletion, one) -> None:
+    deletion.delete([one], "test")
+    (entry,) = deletion.trash.entries()
+    assert deletion.purge(entry.at - 1) == []
+    assert deletion.purge(entry.at) == [entry]
+    assert deletion.trash.entries() == []
+
+
+def settings(tmp_path: Path, **storage: Any) -> Settings:
+    rule = {"name": "old", "after": "10y", "match": {"Modality": "CT"}, **storage.pop("rule", {})}
+    url = f"file://{tmp_path}/objects"
+    return Settings.model_validate({"storage": {"url": url, **storage}, "retention": [rule]})
+
+
+def years(one: Instance, count: float) -> float:
+    return one.received_at.timestamp() + count * 365 * 86_400
+
+
+def test_a_rule_lets_go_by_age_and_purges_later(archive, one, tmp_path) -> None:
+    chosen = settings(tmp_path)
+    loop = Retention(archive, lambda: chosen)
+    assert loop.plan(years(one, 9.9)).studies == ()
+    loop.round(years(one, 10.1))
+    assert archive.index.held(one.sop_instance_uid) is None
+
+
+def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, one, tmp_path) -> None:
+    chosen = settings(tmp_path)
+    deletion.holds.add(Hold("IMAGE", one.sop_instance_uid, "court", 1.0))
+    plan = Retention(archive, lambda: chosen).plan(years(one, 11))
+    assert (plan.studies, plan.held) == ((), 1)
+
+
+def test_when_full_goes_only_above_the_high_mark(archive, one, tmp_path) -> None:
+    chosen = settings(tmp_path, high_watermark="90%", low_watermark="80%", rule={"delete": "when full"})
+    assert Retention(archive, lambda: chosen, lambda _: (90, 100)).plan(years(one, 11)).studies == ()
+    (leaving,) = Retention(archive, lambda: chosen, lambda _: (91, 100)).plan(years(one, 11)).studies
+    assert leaving.study == one.study_instance_uid
+
+
+def test_the_oldest_go_until_the_low_mark() -> None:
+    old, newer, always = (
+        Leaving(name, "rule", 1, 10, at, 10, full)
+        for name, at, full in (("1", 1.0, True), ("2", 2.0, True), ("3", 3.0, False))
+    )
+    assert going([newer, old, always], 0) == [always]
+    assert going([newer, old, always], 15) == [always, old]
+    assert going([newer, old, always], 25) == [always, old, newer]
+    assert excess_of(91, 100, 0.9, 0.8) == 11
+
+
+def test_fsck_finishes_what_a_dead_process_had_begun(archive, deletion, one, monkeypatch) -> None:
+    """Without it, the file whose row is gone already would come back."""
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trash, "take", dies)
+        with pytest.raises(Killed):
+            deletion.delete([one], "test")
+    found = list(fsck(archive, Silent(), deletion=deletion))
+    assert [finding.kind for finding in found] == ["interrupted", "file without a row"]
+    (finding,) = fsck(archive, Silent(), repair=True, deletion=deletion)
+    assert finding.repaired == "finished"
+    assert archive.index.held(one.sop_instance_uid) is None
+    assert list(fsck(archive, Silent(), deletion=deletion)) == []
+
+
+def test_what_lies_in_another_store_goes_to_the_trash_there(tmp_path: Path) -> None:
+    roots = {"": tmp_path / "objects", "cold": tmp_path / "cold"}
+    mark = MediumMark(roots["cold"], "cold")
+    mark.make()
+    store = TieredStore(LocalStore(roots[""]), [Tier("cold", LocalStore(roots["cold"]), mark.is_there)])
+    archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), DEFAULT_POLICY)
+    deletion = Deletion(archive, roots)
+    instance = archive.ingest(received(bundled_file("CT_small.dcm"))).instance
+    archive.swap([moved(instance, archive.store.get(instance.key), Stage(forms=("htj2k",), store="cold"))])
+    instance = archive.index.held(instance.sop_instance_uid) or instance
+    before = content(archive, instance)
+    assert deletion.delete([instance], "test").deleted == (instance.sop_instance_uid,)
+    assert not list((roots[""] / ".trash").glob("*.gone"))
+    (entry,) = deletion.trash.entries()
+    assert entry.key == instance.key
+    assert list(archive.keys()) == []
+    roots["cold"].rename(tmp_path / "away")  # the medium is not there: what lies in its trash stays
+    assert deletion.purge(entry.at) == []
+    (tmp_path / "away").rename(roots["cold"])
+    list(deletion.restore(deletion.trash.entries()))
+    assert content(archive, instance) == before
+    archive.close()

@@ -1,0 +1,76 @@
+"""Deleting, holding and restoring as an admin does it, and what peers see of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from .aging import FAST, OBJECTS, policy
+from .conftest import NodeProcess, RunningNode, Starter
+from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, Scu, identifier, until
+
+
+def studies(node: RunningNode) -> int:
+    with node.scu((STUDY_FIND, [EXPLICIT])) as scu:
+        return len(scu.find(STUDY_FIND, identifier("STUDY", StudyInstanceUID="1.2.3"))) - 1
+
+
+def test_a_rule_deletes_by_itself(start: Starter) -> None:
+    node = start(policy=policy(FAST), storage={"trash": "0s"})
+    node.keep(*OBJECTS[:4])
+    node.reload(retention=[{"name": "at once", "after": "0s"}])
+    until(lambda: studies(node) == 0, "the study is deleted")
+    until(lambda: not list((node.root / "objects" / ".trash").glob("*.dcm")), "it is purged")
+
+
+def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodeProcess]) -> None:
+    node = process(policy=policy(FAST), lifecycle={"workers": 0})
+    node.start()
+
+    def get() -> list[bytes]:
+        with Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as scu:
+            done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+        assert done.final.status == 0
+        return sorted(one.data for one in done.objects)
+
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert [scu.store(one).status for one in OBJECTS[:4]] == [0] * 4
+    everything = sorted(one.data for one in OBJECTS[:4])
+    node.run("delete", "1.2.3", status=2)  # without a reason
+    node.run("delete", "--reason", "no name", status=2)
+    shown = node.run("delete", "1.2.3", "--reason", "test", "--dry-run").stdout
+    assert "1.2.3" in shown
+    assert get() == everything
+    node.run("hold", "add", "1.2.3", "--reason", "court")
+    assert "court" in node.run("hold", "list").stdout
+    told = json.loads(node.run("delete", "1.2.3", "--reason", "test", "--yes", "--json", status=1).stdout)
+    assert (len(told["deleted"]), len(told["held"])) == (0, 4)
+    assert get() == everything
+    node.run("hold", "remove", "1.2.3")
+    one = OBJECTS[0].instance
+    told = json.loads(node.run("delete", one, "--reason", "wrong patient", "--yes", "--json").stdout)
+    assert told["deleted"] == [one]
+    assert get() == sorted(sent.data for sent in OBJECTS[1:4])
+    assert "wrong patient" in node.run("trash", "list").stdout
+    node.run("trash", "restore", one)
+    assert get() == everything
+    node.run("delete", "1.2.3", "--reason", "done with", "--yes")
+    assert get() == []
+    assert json.loads(node.run("stats", "--json").stdout)["counts"]["instances"] == 0
+    assert len(json.loads(node.run("trash", "list", "--json").stdout)) == 4
+    node.run("fsck")
+    assert node.run("reindex").stdout.startswith("0 recorded")
+    node.run("trash", "purge")
+    assert len(json.loads(node.run("trash", "list", "--json").stdout)) == 4  # not old enough
+    node.run("trash", "purge", "--now")
+    assert json.loads(node.run("trash", "list", "--json").stdout) == []
+    node.run("trash", "restore", "1.2.3", status=1)
+    assert node.kill(15) == 0
+
+
+def test_retention_shows_what_would_go(process: Callable[..., NodeProcess]) -> None:
+    rules = [{"name": "old", "after": "10y", "match": {"Modality": "MR"}}]
+    node = process(policy=policy(FAST), lifecycle={"workers": 0}, retention=rules)
+    assert json.loads(node.run("retention", "--json").stdout) == {"studies": [], "held": 0}
+    node.write_config(retention=[{"name": "always", "after": "0s", "delete": "when full"}])
+    assert "has no effect without storage.high_watermark" in node.run("check").stdout
