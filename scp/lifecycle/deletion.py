@@ -149,7 +149,10 @@ class Deletion:
                 self.trash.mark(one, "gone")
             back = [one for one in entries if one.state == "back"]
             for one in back:
-                self._return(one)
+                try:
+                    self._return(one)
+                except (ObjectMissing, ObjectDamaged) as error:
+                    structlog.get_logger("zscp").error("cannot be restored", key=one.key, reason=str(error))
         return len(going) + len(back)
 
     def restore(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
