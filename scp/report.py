@@ -209,13 +209,19 @@ def _moment(moment: datetime) -> str:
 
 
 def statistics(
-    counts: Counts, rows: list[Statistic], waiting: Waiting, outstanding: int, json_wanted: bool
+    counts: Counts,
+    rows: list[Statistic],
+    waiting: Waiting,
+    outstanding: int,
+    to_send: int,
+    json_wanted: bool,
 ) -> None:
     """What ``zscp stats`` counted."""
     received, stored = sum(row.received_size for row in rows), sum(row.stored_size for row in rows)
     if json_wanted:
         sizes = {"received_size": received, "stored_size": stored}
-        as_json({"counts": counts, **sizes, "pending": waiting, "commitments": outstanding, "by_form": rows})
+        due = {"commitments": outstanding, "outgoing": to_send}
+        as_json({"counts": counts, **sizes, "pending": waiting, **due, "by_form": rows})
         return
     table = Table("modality", "form", "transfer syntax at rest", show_footer=True)
     table.columns[0].footer = "all"
@@ -243,6 +249,8 @@ def statistics(
         console.print(
             f"{outstanding} results of storage commitment are yet to be reported: ls --commitments."
         )
+    if to_send:
+        console.print(f"{to_send} objects are yet to be sent to peers: ls --outgoing.")
 
 
 def settings(chosen: Settings) -> None:

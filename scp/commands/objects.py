@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scp import report
+from scp import report, report_outgoing
 from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
 from scp.lifecycle import transfer
 from scp.syntaxes import BY_KEYWORD, BY_UID
@@ -69,10 +69,17 @@ def ls(
     commitments: Annotated[
         bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
     ] = False,
+    outgoing: Annotated[
+        bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    if outgoing:
+        with opened(config) as (archive, _):
+            report_outgoing.outgoing(archive.index.deliveries.all(), archive.index.held, json)
+        return
     if commitments:
         with opened(config) as (archive, _):
             report.commitments(archive.index.commitments.all(), json)
@@ -93,7 +100,8 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     with opened(config) as (archive, _):
         index = archive.index
         outstanding = len(index.commitments.all())
-        report.statistics(index.counts(), index.statistics(), index.backlog(), outstanding, json)
+        to_send = index.deliveries.outstanding()
+        report.statistics(index.counts(), index.statistics(), index.backlog(), outstanding, to_send, json)
 
 
 def _syntax(name: str) -> str:
