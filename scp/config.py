@@ -279,6 +279,35 @@ class PolicyRule(_Table):
         return self.behind or self.on_receive
 
 
+class ForwardRule(_Table):
+    """Where what arrives and matches is sent to: AE titles of peers. ``after`` and ``give_up`` in seconds."""
+
+    name: Annotated[str, Field(min_length=1)]
+    match: Match = Field(default_factory=dict)
+    to: Annotated[tuple[AeTitle, ...], Field(min_length=1)]
+    after: Duration = 0
+    give_up: Duration = 7 * 86_400
+
+
+class PrefetchRule(_Table):
+    """Which earlier studies of a patient are sent ahead of being asked for, and when.
+
+    ``modality`` and ``body_part`` select series, empty: all; studies with such a series are sent whole, at most
+    ``count`` of them, the newest first, none older than ``within`` seconds.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    on: Annotated[tuple[Literal["store", "query"], ...], Field(min_length=1)] = ("store",)
+    match: Match = Field(default_factory=dict)
+    to: AeTitle
+    modality: tuple[str, ...] = ()
+    body_part: tuple[str, ...] = ()
+    same_body_part: Switch = False
+    within: Duration = None
+    count: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    give_up: Duration = 86_400
+
+
 _COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
 DEFAULT_POLICY: tuple[PolicyRule, ...] = (
     PolicyRule(
@@ -307,6 +336,19 @@ def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Pee
     return peers
 
 
+def _destinations_are_peers(
+    rules: tuple[ForwardRule | PrefetchRule, ...], info: ValidationInfo
+) -> tuple[ForwardRule | PrefetchRule, ...]:
+    known = {peer.aet for peer in info.data.get("peer", ())}
+    for number, rule in enumerate(rules):
+        for aet in (rule.to,) if isinstance(rule.to, str) else rule.to:
+            if "peer" in info.data and aet not in known:
+                raise ValueError(
+                    f'[{number}].to names "{aet}", which is no [[peer]]; add one with its address'
+                )
+    return rules
+
+
 class Settings(_Table):
     """The whole configuration. ``peer`` and ``policy`` are named as their tables in the file."""
 
@@ -332,6 +374,19 @@ class Settings(_Table):
         AfterValidator(_some_rules),
         AfterValidator(unique(lambda rule: rule.name, "rule")),
     ] = DEFAULT_POLICY
+
+    forward: Annotated[
+        tuple[ForwardRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(_destinations_are_peers),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = ()
+    prefetch: Annotated[
+        tuple[PrefetchRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(_destinations_are_peers),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = ()
 
     def peer_named(self, aet: str) -> Peer | None:
         """The peer with this AE title, padded or not, or None."""

@@ -37,7 +37,7 @@ SPECIAL_KEYS = ("calling_aet", "called_aet", "transfer_syntax", "size")
 
 _BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UID_GLOB = re.compile(r"[\d.*?\[\]!-]+")
@@ -69,12 +69,12 @@ def byte_count(value: object) -> int:
 
 
 def duration(value: object) -> int | None:
-    """Seconds from text such as ``"0s"``, ``"12h"``, ``"30d"``, ``"6w"``."""
+    """Seconds from text such as ``"0s"``, ``"12h"``, ``"30d"``, ``"6w"``, ``"5y"`` (of 365 days)."""
     if value is None:
         return None
-    parts = re.fullmatch(r"(\d+)\s*([smhdw])", value.strip()) if isinstance(value, str) else None
+    parts = re.fullmatch(r"(\d+)\s*([smhdwy])", value.strip()) if isinstance(value, str) else None
     if parts is None:
-        raise ValueError(f'"{value}" is not a duration; write "0s", "15m", "12h", "30d" or "6w"')
+        raise ValueError(f'"{value}" is not a duration; write "0s", "15m", "12h", "30d", "6w" or "5y"')
     return int(parts[1]) * _SECONDS[parts[2]]
 
 

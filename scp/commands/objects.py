@@ -62,7 +62,7 @@ def export(
 
 
 @app.command()
-def ls(
+def ls(  # noqa: PLR0913, PLR0917 - typer's options
     match: MatchOption = None,
     level: Annotated[str, typer.Option(help="patient, study, series or image.")] = "study",
     limit: Annotated[int, typer.Option(help="0: all.")] = 100,

@@ -10,10 +10,11 @@ from functools import lru_cache
 
 from pydicom.uid import UID
 
-from scp.config import PolicyRule
+from scp.config import ForwardRule, PolicyRule, PrefetchRule
 from scp.model import Facts
 from scp.syntaxes import lookup
 
+Rule = PolicyRule | ForwardRule | PrefetchRule
 _COMPARISON = re.compile(r"(<=|>=|<|>)(.+)")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -28,12 +29,12 @@ def choose(rules: Iterable[PolicyRule], facts: Facts) -> PolicyRule | None:
     return next((rule for rule in rules if matches(rule, facts)), None)
 
 
-def matches(rule: PolicyRule, facts: Facts) -> bool:
+def matches(rule: Rule, facts: Facts) -> bool:
     """Whether every key of a rule's match holds: any of its values for any of the object's."""
     return not failing(rule, facts)
 
 
-def failing(rule: PolicyRule, facts: Facts) -> str:
+def failing(rule: Rule, facts: Facts) -> str:
     """The first key of a rule's match that does not hold; empty where all do."""
     return next(
         (
