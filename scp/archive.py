@@ -67,10 +67,11 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
-    encoded before. ``landing`` is where small objects are durable until then. ``departures`` says what is sent on.
+    encoded before. ``landing`` is where small objects are durable until then.
+    ``departures`` says what is sent on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
         store: ObjectStore,
         index: Index,
