@@ -292,8 +292,8 @@ class ForwardRule(_Table):
 class PrefetchRule(_Table):
     """Which earlier studies of a patient are sent ahead of being asked for, and when.
 
-    ``modality`` and ``body_part`` select series, empty: all; studies with such a series are sent whole, at most
-    ``count`` of them, the newest first, none older than ``within`` seconds.
+    ``modality`` and ``body_part`` select series, empty: all; studies with such a series are sent whole, at
+    most ``count`` of them, the newest first, none older than ``within`` seconds.
     """
 
     name: Annotated[str, Field(min_length=1)]

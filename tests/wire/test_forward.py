@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,14 @@ from scp.dimse import forwarder
 
 from .conftest import NodeProcess, Starter
 from .peers import (
+    EXPLICIT,
+    PATIENT_FIND,
+    Scu,
+    Sent,
     Sink,
     files_in,
     free_port,
+    identifier,
     image,
     storescp,
     until,
@@ -23,9 +29,8 @@ HTJ2K = "1.2.840.10008.1.2.4.201"
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwarder.Forwarder.__init__, "__defaults__", (0.2,))
-    yield
 
 
 def peer(aet: str, port: int) -> dict[str, object]:
@@ -114,7 +119,7 @@ def test_killed_while_the_peer_is_away_it_arrives_once_it_is_back(
     node.start()
     sent = [image(seed=n) for n in range(3)]
     _store(node, sent)
-    until(lambda: _listed(node) and _listed(node)[0]["attempts"] > 0, "one try failed")
+    until(lambda: (rows := _listed(node)) and rows[0]["attempts"], "one try failed")
     node.kill()
     (row,) = _listed(node)
     assert (row["destination"], row["rule"], row["objects"]) == ("SINK", "on", 3)
@@ -122,4 +127,59 @@ def test_killed_while_the_peer_is_away_it_arrives_once_it_is_back(
     with Sink() as sink:
         node.write_config(peer=[peer("SINK", sink.port)])
         node.start()
-        node.kill(1)  # SIGHUP would be tried at once; here only its due counts
+        node.process.send_signal(signal.SIGHUP)
+        until(lambda: not _listed(node), "all is sent")
+        assert sorted(one.sent.instance for one in sink.arrived) == sorted(one.instance for one in sent)
+
+
+def _store(node: NodeProcess, sent: list[Sent]) -> None:
+    with Scu(node.address, [(sent[0].sop_class, [EXPLICIT])]) as scu:
+        assert [scu.store(one).status for one in sent] == [0] * len(sent)
+
+
+def _listed(node: NodeProcess) -> list[dict[str, Any]]:
+    return json.loads(node.run("ls", "--outgoing", "--json").stdout)
+
+
+PRIORS = {"name": "priors", "to": "SINK", "modality": ["CT"], "within": "5y", "count": 2}
+
+
+def _history() -> dict[str, Sent]:
+    """Studies of one patient, and one of another; study → object."""
+    studies = {
+        "1.1": {"StudyDate": "20230105", "Modality": "CT"},
+        "1.2": {"StudyDate": "20220105", "Modality": "CT"},
+        "1.3": {"StudyDate": "20210105", "Modality": "CT"},  # the third of two
+        "1.4": {"StudyDate": "20230601", "Modality": "US"},
+        "1.5": {"StudyDate": "20100105", "Modality": "CT"},  # too old
+        "1.6": {"StudyDate": "20230105", "Modality": "CT", "PatientID": "OTHER"},
+    }
+    return {study: image(study=study, **more) for study, more in studies.items()}
+
+
+def test_priors_go_ahead_when_a_study_arrives(start: Starter) -> None:
+    with Sink() as sink:
+        held = _history()
+        node = start(peer=[peer("SINK", sink.port)])
+        node.keep(*held.values())
+        node.reload(prefetch=[PRIORS])
+        node.keep(*(image(study="1.9", StudyDate="20240101", Modality="CT", seed=n) for n in range(3)))
+        until(lambda: len(sink.arrived) == 2, "both priors are sent")
+        until(lambda: not node.archive.index.deliveries.outstanding(), "nothing is left")
+        assert set(sink.objects) == {held["1.1"].instance, held["1.2"].instance}
+
+
+def test_priors_go_ahead_when_a_patient_is_asked_for(start: Starter) -> None:
+    with Sink() as sink:
+        held = _history()
+        node = start(
+            peer=[peer("SINK", sink.port)],
+            prefetch=[{**PRIORS, "on": ["query"], "count": 1, "match": {"calling_aet": "READER"}}],
+        )
+        node.keep(*held.values())
+        for calling in ("ELSE", "READER"):
+            with node.scu((PATIENT_FIND, [EXPLICIT]), calling=calling) as scu:
+                asked = identifier("STUDY", PatientID="WIRE1", StudyDate="20240101", StudyInstanceUID="")
+                scu.find(PATIENT_FIND, asked)
+        until(lambda: not node.archive.index.deliveries.outstanding() and sink.arrived, "it is sent")
+        assert list(sink.objects) == [held["1.1"].instance]
