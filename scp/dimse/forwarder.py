@@ -84,10 +84,11 @@ class Forwarder:
                 break
             self._start(holder, claimed)
         due = outstanding.next_due(self._busy())
-        waits = [until - time.monotonic() for _, until in self._away.copy().values()]
+        now = time.monotonic()
+        waits = [until - now for _, until in self._away.copy().values() if until > now]
         if due is not None:
             waits.append((due - datetime.now(UTC)).total_seconds())
-        return max(min((wait for wait in waits if wait > 0 or due), default=_LOOK_SECONDS), 0.05)
+        return max(min([*waits, _LOOK_SECONDS]), 0.05)
 
     def _busy(self) -> list[str]:
         """The destinations that nothing is to be begun for now."""
