@@ -20,8 +20,9 @@ from typing import Literal
 from scp.availability import slowness, with_availability
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
-from scp.config import PolicyRule
+from scp.config_rules import PolicyRule
 from scp.decoded import Decoded
+from scp.departures import Departures
 from scp.encoding.facts import chosen, survey
 from scp.encoding.forms import prove
 from scp.errors import (
@@ -36,7 +37,7 @@ from scp.errors import (
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
-from scp.model import Facts, Instance, Kept, Provenance, Query, Received, Wishes
+from scp.model import Delivery, Facts, Instance, Kept, Provenance, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
@@ -77,11 +78,11 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
-    encoded before. ``landing`` is where small objects are durable until then. A ``decoded``, if it is given
-    one, remembers what was slow to decode.
+    encoded before. ``landing`` is where small objects are durable until then. ``departures`` says what is
+    sent on. A ``decoded``, if it is given one, remembers what was slow to decode.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
         store: ObjectStore,
         index: Index,
@@ -89,6 +90,7 @@ class Archive:
         duplicates: Duplicates = "replace",
         landing: LandingLog | None = None,
         backlog: Backlog | None = None,
+        departures: Departures | None = None,
     ) -> None:
         self.store = store
         self.dictionaries = Dictionaries(store)
@@ -98,6 +100,7 @@ class Archive:
         self.landing = landing
         self.backlog = backlog
         self.decoded: Decoded | None = None
+        self.departures = departures
         self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
@@ -168,9 +171,10 @@ class Archive:
             instance = waiting(instance_of(key, size, "", file, facts), rule)
             attributes = chosen(facts.attributes, KEYWORDS)
             landing.sync(key)
-            held = self.index.add(instance, attributes)
+            leaving = self.leaving(facts)
+            held = self.index.add(instance, attributes, leaving)
             if held is None:
-                return self._recorded(instance, None)
+                return self._recorded(instance, None, facts, leaving)
             settled = self._duplicate(received, held)
             if settled is None:
                 return self.record_landed(instance, facts, held.key)
@@ -189,10 +193,13 @@ class Archive:
 
         Should the process die before the file of ``old`` is removed, the journal knows of that one.
         """
+        leaving = self.leaving(facts)
         if not old or is_landed(old):
-            return self._recorded(instance, self.index.record(instance, facts.attributes))
+            replaced = self.index.record(instance, facts.attributes, leaving)
+            return self._recorded(instance, replaced, facts, leaving)
         self.store.unsettle(old)
-        kept = self._recorded(instance, self.index.record(instance, facts.attributes))
+        replaced = self.index.record(instance, facts.attributes, leaving)
+        kept = self._recorded(instance, replaced, facts, leaving)
         self.store.settle(old)
         return kept
 
@@ -234,17 +241,26 @@ class Archive:
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
         """Durable already, now visible, then rid of what it replaces."""
         try:
-            replaced = self.index.record(instance, facts.attributes)
+            leaving = self.leaving(facts)
+            replaced = self.index.record(instance, facts.attributes, leaving)
         except BaseException:
             self._withdraw(instance)
             raise
-        kept = self._recorded(instance, replaced)
+        kept = self._recorded(instance, replaced, facts, leaving)
         self.index.sync()
         self.store.settle(instance.key)
         return kept
 
-    def _recorded(self, instance: Instance, replaced: Instance | None) -> Kept:
-        """What an object replaces goes, once it is in the index; what waits is announced."""
+    def leaving(self, facts: Facts) -> tuple[Delivery, ...]:
+        """Where an object that arrives is sent on to, to be recorded together with it."""
+        return self.departures.of(facts) if self.departures is not None else ()
+
+    def _recorded(
+        self, instance: Instance, replaced: Instance | None, facts: Facts, leaving: tuple[Delivery, ...]
+    ) -> Kept:
+        """What an object replaces goes, once it is in the index; what waits, or leaves, is announced."""
+        if self.departures is not None:
+            self.departures.recorded(leaving, facts)
         if replaced is not None and replaced.key != instance.key:
             self._discard(replaced.key)
         if instance.pending and self.backlog is not None:

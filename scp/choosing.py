@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple
 
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset
 from scp.encoding.sample import sample_of, sizes_of
 from scp.model import Attempt, Facts

@@ -6,32 +6,36 @@ is explained to its reader in conf/zscp.toml, which a test keeps equal to the de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
+from scp.config_rules import (
+    DEFAULT_POLICY,
+    ForwardRule,
+    PolicyRule,
+    PrefetchRule,
+    RetentionRule,
+    Stage,
+    rule_warnings,
+)
 from scp.config_sources import OTHER_STORES, first_and_others, override, read_file, tell
 from scp.config_values import (
     AeTitle,
     Bytes,
     Count,
     Duration,
-    Forms,
     Hours,
     IndexUrl,
-    Match,
     Part,
     Quality,
     SampleError,
@@ -40,27 +44,20 @@ from scp.config_values import (
     StorageUrl,
     StoreName,
     Switch,
+    Table,
     TransferSyntaxes,
     Workers,
     bounds_lossy,
-    duration,
     list_of_tables,
     nearest,
     part_of_lossy,
-    refuse_lossy,
     unique,
 )
 from scp.errors import ConfigurationError
 from scp.tls import check_authority, check_identity, readable
 
 
-class _Table(BaseModel):
-    """A table of the file: never changed once read, and without keys that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
-
-
-class NodeSettings(_Table):
+class NodeSettings(Table):
     """Who this node is, and where it listens. Port 0 takes any that is free."""
 
     aet: AeTitle = "ZSCP"
@@ -69,7 +66,7 @@ class NodeSettings(_Table):
     workers: Workers = "auto"
 
 
-class StorageSettings(_Table):
+class StorageSettings(Table):
     """Where objects come in; ``reserve`` is the disk space in bytes that stays free.
 
     ``backlog`` is how many bytes may wait to be encoded behind their response; 0: none. ``name`` is what
@@ -91,7 +88,7 @@ class StorageSettings(_Table):
         return Path(self.url.removeprefix("file://"))
 
 
-class TierSettings(_Table):
+class TierSettings(Table):
     """Another store, which stages name: every [[storage]] but the first.
 
     ``availability`` is Instance Availability (PS3.3 C.4.23.1.1). Whoever waits for an object gives up when
@@ -110,13 +107,13 @@ class TierSettings(_Table):
         return Path(self.url.removeprefix("file://"))
 
 
-class CacheSettings(_Table):
+class CacheSettings(Table):
     """How many bytes of decoded objects are kept, for who asks for them again; 0: none."""
 
     bytes: Bytes = 10**9
 
 
-class ScrubSettings(_Table):
+class ScrubSettings(Table):
     """How often each stored file is read and checked, in seconds, and how fast; 0: not by itself."""
 
     interval: Duration = 90 * 86_400
@@ -130,7 +127,7 @@ class ScrubSettings(_Table):
         return value
 
 
-class IndexSettings(_Table):
+class IndexSettings(Table):
     """The database that answers queries."""
 
     url: IndexUrl = "sqlite:///zscp-data/index.db"
@@ -141,7 +138,7 @@ class IndexSettings(_Table):
         return Path(self.url.removeprefix("sqlite:///"))
 
 
-class LifecycleSettings(_Table):
+class LifecycleSettings(Table):
     """How later stages are carried out, by how many processes; ``max_cpu`` is in cores, for all of them.
 
     ``hours`` are kept as minutes of the day, None for all day. Without ``workers`` nobody carries them out.
@@ -152,7 +149,7 @@ class LifecycleSettings(_Table):
     hours: Hours = None
 
 
-class AccessSettings(_Table):
+class AccessSettings(Table):
     """Who may associate, and what may be stored."""
 
     allow: Literal["any", "known"] = "any"
@@ -160,14 +157,14 @@ class AccessSettings(_Table):
     unknown_sop_classes: Switch = True
 
 
-class QuerySettings(_Table):
+class QuerySettings(Table):
     """How C-FIND, C-MOVE and C-GET take identifiers; ``max_matches`` 0 is no limit."""
 
     hierarchy: Literal["strict", "lenient"] = "strict"
     max_matches: Count = 0
 
 
-class LimitSettings(_Table):
+class LimitSettings(Table):
     """What one peer, or all together, may take."""
 
     associations: Annotated[int, Field(strict=True, ge=1)] = 100
@@ -181,7 +178,7 @@ class LimitSettings(_Table):
     connect_seconds: Seconds = 10.0
 
 
-class CommitmentSettings(_Table):
+class CommitmentSettings(Table):
     """How results of storage commitment are reported; ``give_up`` in seconds."""
 
     wait_seconds: Seconds = 1.0
@@ -189,7 +186,7 @@ class CommitmentSettings(_Table):
     give_up: Duration = 7 * 86_400
 
 
-class TlsSettings(_Table):
+class TlsSettings(Table):
     """PEM files; an empty text is none. With ``certificate`` and ``key`` the node's port speaks TLS."""
 
     certificate: Annotated[str, AfterValidator(readable)] = ""
@@ -204,7 +201,7 @@ class TlsSettings(_Table):
         return key
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     """What is logged, and in which shape; ``patients`` lets names and ids through."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -212,7 +209,7 @@ class LogSettings(_Table):
     patients: Switch = False
 
 
-class Peer(_Table):
+class Peer(Table):
     """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
 
     ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
@@ -234,155 +231,6 @@ class Peer(_Table):
         AfterValidator(bounds_lossy),
         Field(validate_default=True),
     ] = None
-
-
-class Stage(_Table):
-    """One form, or several to choose from, and when it applies: ``after`` in seconds.
-
-    ``forms`` is written ``form`` in the file; a stage without any is read with those of the one before it.
-    ``wrap``, ``level`` and ``effort`` None are the form's own defaults. ``budget_ms`` are milliseconds for
-    each megabyte of the received object. ``store`` None is the first store.
-    """
-
-    forms: Annotated[Forms, Field(alias="form")] = ()
-    after: Duration = None
-    after_access: Duration = None
-    level: Annotated[int, Field(strict=True, ge=1, le=22)] | None = None
-    effort: Annotated[int, Field(strict=True, ge=1, le=9)] | None = None
-    wrap: Literal["auto", "zstd", "none"] | None = None
-    dictionary: Switch = False
-    keep: Literal["first", "smallest"] = "first"
-    budget_ms: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    shortcut: Switch = True
-    lossy: Annotated[Switch, AfterValidator(refuse_lossy)] = False
-    quality: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
-    max_error: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
-    store: StoreName | None = None
-
-    @model_validator(mode="after")
-    def _does_something(self) -> Self:
-        if not self.forms and not self.store:
-            raise ValueError('names neither a form nor a store; give it, say, form = "htj2k"')
-        return self
-
-    @property
-    def compares(self) -> bool:
-        """Whether the smallest of several forms is wanted."""
-        return self.keep == "smallest" and len(self.forms) > 1
-
-    @property
-    def narrows(self) -> bool:
-        """Whether forms may be ruled out that were not tried."""
-        return self.compares and self.shortcut
-
-
-class Promotion(Stage):
-    """What a retrieve brings an object back to that is in a later stage, for ``keep_for`` seconds.
-
-    Without ``forms`` it keeps its form; ``store`` None is the first store.
-    """
-
-    keep_for: Annotated[int, BeforeValidator(duration)] = 7 * 86_400
-
-    @model_validator(mode="after")
-    def _does_something(self) -> Self:
-        if self.after is not None or self.after_access is not None:
-            raise ValueError("applies at once; leave out `after` and `after_access`")
-        return self
-
-
-def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Stages as they will apply: one on receive, the others by time."""
-    if not stages:
-        raise ValueError('names no stage; write, say, [ { form = "htj2k" } ]')
-    if stages[0].after or stages[0].after_access is not None:
-        raise ValueError(
-            '[0] must apply on receive; leave out its times, or put { form = "received" } before it'
-        )
-    for number, stage in enumerate(stages[1:], 1):
-        if stage.after is None and stage.after_access is None:
-            raise ValueError(f"[{number}] has no time, but only [0] applies on receive; give it an `after`")
-    times = [stage.after for stage in stages if stage.after is not None]
-    if times != sorted(times):
-        raise ValueError("must stand in ascending order of `after`")
-    return _in_stores(stages)
-
-
-def _in_stores(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Each stage with what it takes over from the one before it: a store, and a form where it has none."""
-    placed: list[Stage] = []
-    for number, stage in enumerate(stages):
-        if stage.store and not (stage.after or stage.after_access):
-            raise ValueError(
-                f"[{number}].store: objects come in to the first store; name another in a later stage"
-            )
-        times = {"after": stage.after, "after_access": stage.after_access}
-        before = placed[-1] if placed else stage
-        form = stage if stage.forms else before.model_copy(update=times)
-        placed.append(form.model_copy(update={"store": stage.store or before.store}))
-    return tuple(placed)
-
-
-class PolicyRule(_Table):
-    """What becomes of the objects that ``match``; an empty one matches every object."""
-
-    name: Annotated[str, Field(min_length=1)]
-    match: Match = Field(default_factory=dict)
-    stages: Annotated[tuple[Stage, ...], BeforeValidator(list_of_tables), AfterValidator(_in_order)]
-    on_access: Promotion | None = None
-
-    @property
-    def on_receive(self) -> Stage:
-        """The stage that applies before a C-STORE is answered: always the first."""
-        return self.stages[0]
-
-    @property
-    def later(self) -> tuple[Stage, ...]:
-        """The stages that apply afterwards, by time."""
-        return self.stages[1:]
-
-    def at(self, stage: Stage) -> PolicyRule:
-        """This rule where ``stage`` is the one that applies."""
-        return self.model_copy(update={"stages": (stage,)})
-
-    @property
-    def waits(self) -> bool:
-        """Whether the response may be sent before anything is encoded."""
-        return self.on_receive.forms == ("received",)
-
-    @property
-    def behind(self) -> Stage | None:
-        """The stage that applies right behind the response, if there is one."""
-        at_once = [stage for stage in self.later if stage.after == 0 and stage.after_access is None]
-        return at_once[-1] if at_once else None
-
-    @property
-    def settled(self) -> Stage:
-        """The stage that an object ends in without waiting: the one behind, or the first."""
-        return self.behind or self.on_receive
-
-
-class RetentionRule(_Table):
-    """Objects that ``match`` may go ``after`` so many seconds since they were received."""
-
-    name: Annotated[str, Field(min_length=1)]
-    match: Match = Field(default_factory=dict)
-    after: Span
-    delete: Literal["always", "when full"] = "always"
-
-
-_COMPRESSED = ("JPEG*", "HTJ2K*", "RLE*", "MPEG*", "HEVC*", "Deflated*", "JPIP*", "Encapsulated*")
-DEFAULT_POLICY: tuple[PolicyRule, ...] = (
-    PolicyRule(
-        name="already compressed",
-        match={"transfer_syntax": _COMPRESSED},
-        stages=(Stage(forms=("received",), wrap="auto"),),
-    ),
-    PolicyRule(
-        name="everything else",
-        stages=(Stage(forms=("received",)), Stage.model_validate({"form": "htj2k", "after": "0s"})),
-    ),
-)
 
 
 def _some_rules(rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:
@@ -437,7 +285,20 @@ def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Pee
     return peers
 
 
-class Settings(_Table):
+def _destinations_are_peers(
+    rules: tuple[ForwardRule | PrefetchRule, ...], info: ValidationInfo
+) -> tuple[ForwardRule | PrefetchRule, ...]:
+    known = {peer.aet for peer in info.data.get("peer", ())}
+    for number, rule in enumerate(rules):
+        for aet in rule.destinations:
+            if "peer" in info.data and aet not in known:
+                raise ValueError(
+                    f'[{number}].to names "{aet}", which is no [[peer]]; add one with its address'
+                )
+    return rules
+
+
+class Settings(Table):
     """The whole configuration. ``peer`` and ``policy`` are named as their tables in the file."""
 
     node: NodeSettings = NodeSettings()
@@ -478,6 +339,19 @@ class Settings(_Table):
         AfterValidator(unique(lambda rule: rule.name, "rule")),
     ] = ()
 
+    forward: Annotated[
+        tuple[ForwardRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(_destinations_are_peers),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = ()
+    prefetch: Annotated[
+        tuple[PrefetchRule, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(_destinations_are_peers),
+        AfterValidator(unique(lambda rule: rule.name, "rule")),
+    ] = ()
+
     @property
     def folders(self) -> dict[str, Path]:
         """Where the objects of each store lie, by its name; that of the first is empty."""
@@ -509,7 +383,7 @@ def warnings(settings: Settings) -> list[str]:
     """What is set but has no effect, a line each: ``zscp check`` shows them."""
     lines: list[str] = []
     for number, rule in enumerate(settings.policy):
-        lines += (f"policy[{number}].{line}" for line in _rule_warnings(rule))
+        lines += (f"policy[{number}].{line}" for line in rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
             lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
     for number, kept in enumerate(settings.retention):
@@ -519,27 +393,3 @@ def warnings(settings: Settings) -> list[str]:
         if not kept.match:
             lines.append(f"retention[{number}]: matches every object, so those below it are never reached")
     return lines
-
-
-def _rule_warnings(rule: PolicyRule) -> Iterator[str]:
-    yield from _access_warnings(rule)
-    for number, stage in enumerate(rule.stages):
-        place = f"stages[{number}]"
-        yield from (f"{place}.{line}" for line in _choice_warnings(stage))
-
-
-def _access_warnings(rule: PolicyRule) -> Iterator[str]:
-    if rule.on_access is not None and rule.settled is rule.stages[-1]:
-        yield "on_access: has no effect, as no later stage is there to come back from"
-
-
-def _choice_warnings(stage: Stage) -> Iterator[str]:
-    if stage.compares:
-        return
-    for key, is_set in (
-        ("keep", stage.keep == "smallest"),
-        ("budget_ms", stage.budget_ms is not None),
-        ("shortcut", not stage.shortcut),
-    ):
-        if is_set:
-            yield f'{key}: has an effect only with several forms and keep = "smallest"'

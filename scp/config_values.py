@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
 from scp.syntaxes import BY_KEYWORD, BY_UID, JPEGLS_NEAR, LOSSY
@@ -47,6 +47,12 @@ _UNMATCHABLE_VRS = {"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "OB or OW", "UN"}
 T = TypeVar("T")
 
 
+class Table(BaseModel):
+    """A table of the file: never changed once read, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
 def nearest(word: str, known: Collection[str], otherwise: str = "") -> str:
     """What ``word`` was meant to be: the close names among ``known``, else all of them.
 
@@ -69,12 +75,12 @@ def byte_count(value: object) -> int:
 
 
 def duration(value: object) -> int | None:
-    """Seconds from text such as ``"0s"``, ``"12h"``, ``"30d"``, ``"6w"``."""
+    """Seconds from text such as ``"0s"``, ``"12h"``, ``"30d"``, ``"6w"``, ``"5y"`` (of 365 days)."""
     if value is None:
         return None
     parts = re.fullmatch(r"(\d+)\s*([smhdwy])", value.strip()) if isinstance(value, str) else None
     if parts is None:
-        raise ValueError(f'"{value}" is not a duration; write "0s", "15m", "12h", "30d" or "6w"')
+        raise ValueError(f'"{value}" is not a duration; write "0s", "15m", "12h", "30d", "6w" or "5y"')
     return int(parts[1]) * _SECONDS[parts[2]]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from scp import report
-from scp.config import Stage
+from scp.config_rules import Stage
 from scp.lifecycle.explain import NEVER, Cost, Explanation, PassedOver
 from scp.model import Attempt
 from scp.report import percent, size

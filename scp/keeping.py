@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from scp.choosing import NOTHING, Earlier, Plan, plan
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.forms import Encoded, encoded, prove
 from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset

@@ -188,6 +188,31 @@ class Commitment:
     number: int = 0
 
 
+FORWARD, PREFETCH = 0, 1  # priorities: what has just arrived goes before what may be wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object that is to be sent to a peer, on its own or with others of that ``destination``.
+
+    ``rule`` is the name of the rule that asks for it, ``priority`` FORWARD or PREFETCH. ``due`` is when it is
+    tried next or, while a ``holder`` works on it, when that one's claim ends. ``state`` is ``waiting``,
+    ``given up``, or ``sent``: then it is only remembered until ``due``. ``number`` is the index's.
+    """
+
+    sop_instance_uid: str
+    destination: str
+    rule: str
+    queued_at: datetime
+    due: datetime
+    priority: int = FORWARD
+    state: str = "waiting"
+    holder: str = ""
+    attempts: int = 0
+    fault: str = ""
+    number: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class QueryKey:
     """One attribute of a query's identifier; an empty ``value`` is universal matching."""

@@ -18,10 +18,13 @@ import structlog
 
 from scp import spool
 from scp.archive import Archive
-from scp.background import Background
+from scp.background import Background, Loop
 from scp.backlog import Backlog
 from scp.config import Settings, TierSettings
 from scp.decoded import Decoded
+from scp.departures import Departures
+from scp.dimse.forwarder import Forwarder
+from scp.dimse.prefetcher import Prefetcher
 from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
@@ -45,10 +48,13 @@ _BACKLOG_OF_CONNECTIONS = 128
 _EAGER = 4
 
 
-def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
+def open_archive(
+    settings: Settings, bell: Doorbell | None = None, departures: Departures | None = None
+) -> Archive:
     """The archive that the settings describe, its folders and index made where missing.
 
-    With a ``bell`` objects may wait for their encoding, and it wakes who does that.
+    With a ``bell`` objects may wait for their encoding, and it wakes who does that. ``departures`` knows who
+    is woken for what is sent on; without, it is found by the next look.
     Raises OutOfResources when the index cannot be opened.
     """
     storage = settings.storage
@@ -62,7 +68,8 @@ def open_archive(settings: Settings, bell: Doorbell | None = None) -> Archive:
     backlog = None
     if bell is not None and storage.backlog:
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
-    archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog)
+    departures = departures or Departures(settings)
+    archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
     if settings.cache.bytes:
         cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
         archive.decoded = Decoded(cache)
@@ -110,16 +117,16 @@ def _pace(settings: Settings) -> Pace | None:
     return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 
 
-def _background(archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell) -> Background:
+def _background(
+    archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell, departures_bell: Doorbell
+) -> list[Loop]:
     """What one process of a node does behind those who serve."""
-    owner = _owner(settings(), 1)
-    return Background(
-        [
-            Reporter(archive, settings, reports_bell),
-            Scrubber(archive, settings, owner),
-            Retention(archive, settings),
-        ]
-    )
+    return [
+        Reporter(archive, settings, reports_bell),
+        Forwarder(archive, settings, departures_bell),
+        Scrubber(archive, settings, _owner(settings(), 1)),
+        Retention(archive, settings),
+    ]
 
 
 def _owner(settings: Settings, number: int) -> str:
@@ -131,7 +138,7 @@ def _owner(settings: Settings, number: int) -> str:
 class Node:
     """An archive, its DIMSE server and, unless another process does it, what is done behind that.
 
-    ``bell`` wakes the encoder, ``reports_bell`` the reporter.
+    ``bell`` wakes the encoder, ``reports_bell`` the reporter, ``departures_bell`` the forwarder.
     """
 
     def __init__(
@@ -140,17 +147,21 @@ class Node:
         bell: Doorbell | None = None,
         seats: Seats | None = None,
         reports_bell: Doorbell | None = None,
+        departures_bell: Doorbell | None = None,
     ) -> None:
         self.settings = settings
         self._bell = bell or Doorbell()
         reports_bell = reports_bell or Doorbell()
-        self.archive = open_archive(settings, self._bell)
+        departures_bell = departures_bell or Doorbell()
+        self._departures = Departures(settings, departures_bell, prefetches=True)
+        self.archive = open_archive(settings, self._bell, self._departures)
         self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = _encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
-        self._background = (
-            _background(self.archive, lambda: self.settings, reports_bell) if bell is None else Background(())
-        )
+        loops: list[Loop] = [Prefetcher(self.archive, self._departures)]
+        if bell is None:
+            loops += _background(self.archive, lambda: self.settings, reports_bell, departures_bell)
+        self._background = Background(loops)
         self._seats = seats
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
@@ -170,6 +181,7 @@ class Node:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
         self.settings = _reloaded(self.settings, settings)
         self.archive.use_policy(self.settings.policy)
+        self._departures.use(self.settings)
         if self.encoder is not None:
             self.encoder.pace = _pace(settings)
             self._bell.ring()
@@ -196,7 +208,7 @@ class Service:
         self.settings = settings
         self._reread = reread
         self._processes = Processes()
-        self._bell, self._reports_bell = Doorbell(), Doorbell()
+        self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
         self._listening: socket.socket | None = None
 
@@ -229,12 +241,12 @@ class Service:
         return True
 
     def _worker(self) -> Role:
-        node = Node(self.settings, self._bell, self._seats, self._reports_bell)
+        node = Node(self.settings, self._bell, self._seats, self._reports_bell, self._departures_bell)
         self._reports_bell.ring()  # a worker that died may have left something to report
         return _Worker(node, self._reread, self._listening)
 
     def _encoder(self) -> Role:
-        return _Encoder(self.settings, self._reread, self._bell, self._reports_bell)
+        return _Encoder(self.settings, self._reread, self._bell, (self._reports_bell, self._departures_bell))
 
     def _lifecycle(self, number: int) -> Role:
         return _Encoder(self.settings, self._reread, Doorbell(), number=number)
@@ -270,7 +282,7 @@ class _Encoder:
         settings: Settings,
         reread: Callable[[], Settings | None],
         bell: Doorbell,
-        reports_bell: Doorbell | None = None,
+        bells: tuple[Doorbell, Doorbell] | None = None,
         number: int = 1,
     ) -> None:
         self._settings, self._reread, self._bell = settings, reread, bell
@@ -278,8 +290,8 @@ class _Encoder:
         self._encoder = _encoder(self._archive, bell, settings, number)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
         self._background = (
-            _background(self._archive, lambda: self._settings, reports_bell)
-            if reports_bell
+            Background(_background(self._archive, lambda: self._settings, *bells))
+            if bells
             else Background(())
         )
 

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from scp.config import Settings, Stage
+from scp.config import Settings
+from scp.config_rules import Stage
 from scp.index.index import Counts, Statistic, Waiting
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome
@@ -213,6 +214,7 @@ class Outstanding:
 
     pending: Waiting
     commitments: int
+    outgoing: int
     damaged: int
 
 
@@ -252,6 +254,8 @@ def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wa
         console.print(
             f"{more.commitments} results of storage commitment are yet to be reported: ls --commitments."
         )
+    if more.outgoing:
+        console.print(f"{more.outgoing} objects are yet to be sent to peers: ls --outgoing.")
 
 
 def form_then(stage: Stage) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from scp.config import PolicyRule
+from scp.config_rules import PolicyRule
 from scp.encoding.facts import survey
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.errors import ObjectDamaged
 from scp.keeping import StoredForm
 from scp.model import Facts, Instance, Provenance, Received

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from objects import Shape, described, written
 
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding import pool
 from scp.encoding.dataset import encoding_of
 from scp.encoding.elements import element_header

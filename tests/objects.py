@@ -16,7 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, encoding_of, inflate, join, split
 from scp.encoding.elements import CANONICAL, UNDEFINED, Encoding, element_header
 from scp.encoding.facts import survey

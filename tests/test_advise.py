@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from scp.advice import write_charts
 from scp.chart import best, chart
 from scp.cli import app
-from scp.config import Stage, load
+from scp.config import load
+from scp.config_rules import Stage
 from scp.drawing import Drawing, Line, Rectangle, Text, png, svg
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.encoding.elements import CANONICAL, element_header

@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from scp import syntaxes
-from scp.config import DEFAULT_POLICY, Settings, Stage, load, warnings
+from scp.config import Settings, load, warnings
+from scp.config_rules import DEFAULT_POLICY, Stage
 from scp.config_values import FORMS, byte_count, duration
 from scp.errors import ConfigurationError
 

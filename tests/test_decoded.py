@@ -11,7 +11,7 @@ from objects import Shape, phantom
 
 from scp import archive as archives
 from scp.archive import Archive
-from scp.config import PolicyRule
+from scp.config_rules import PolicyRule
 from scp.decoded import Decoded
 from scp.errors import ObjectDamaged
 from scp.index.sql import SqlIndex

@@ -10,7 +10,8 @@ import pytest
 from objects import bundled_file, received
 
 from scp.archive import Archive
-from scp.config import DEFAULT_POLICY, Settings, Stage
+from scp.config import Settings
+from scp.config_rules import DEFAULT_POLICY, Stage
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck

@@ -29,7 +29,7 @@ from objects import (
 from test_stores import in_another_process
 
 from scp.archive import Archive
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
 from scp.index.sql import SqlIndex

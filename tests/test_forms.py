@@ -29,7 +29,7 @@ from objects import (
     transcoded,
 )
 
-from scp.config import Stage
+from scp.config_rules import Stage
 from scp.config_values import FORMS
 from scp.encoding import forms
 from scp.encoding.codecs.table import CODECS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from objects import Shape, as_received, assert_restored, corpus, kept, phantom, received
 
-from scp.config import DEFAULT_POLICY, PolicyRule, Stage
+from scp.config_rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC

@@ -26,7 +26,7 @@ from generated import (
 )
 from objects import NATIVE, as_received, assert_restored, kept, restored, transcoded
 
-from scp.config import Stage
+from scp.config_rules import Stage
 from scp.config_values import FORMS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.facts import survey

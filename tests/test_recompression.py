@@ -32,7 +32,7 @@ from objects import (
     written,
 )
 
-from scp.config import Stage
+from scp.config_rules import Stage
 from scp.encoding import forms, recompression
 from scp.encoding.dataset import split
 from scp.encoding.elements import UNDEFINED

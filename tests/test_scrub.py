@@ -13,7 +13,8 @@ import pytest
 from objects import Shape, phantom
 
 from scp.archive import Archive
-from scp.config import PolicyRule, Settings
+from scp.config import Settings
+from scp.config_rules import PolicyRule
 from scp.encoding.facts import survey
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.index.sql import SqlIndex

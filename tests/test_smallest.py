@@ -11,7 +11,7 @@ from objects import Shape, assert_restored, corpus, kept, parts_of, phantom, rec
 
 from scp.archive import Archive
 from scp.choosing import NOTHING, Earlier, Kind, Memory, kind_of, plan
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpeg2000 import JPEG2000_CODEC

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from objects import SECONDARY_CAPTURE, WHEN
 
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.index.index import Standing
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objects import Shape, as_received, deflate, kept, parts_of, phantom, transcoded
 
-from scp.config import Stage
+from scp.config_rules import Stage
 from scp.encoding import decoding, fragments, pool
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC

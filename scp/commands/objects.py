@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scp import report
+from scp import report, report_outgoing
 from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
 from scp.lifecycle import transfer
 from scp.syntaxes import BY_KEYWORD, BY_UID
@@ -62,17 +62,24 @@ def export(
 
 
 @app.command()
-def ls(
+def ls(  # noqa: PLR0913, PLR0917 - typer's options
     match: MatchOption = None,
     level: Annotated[str, typer.Option(help="patient, study, series or image.")] = "study",
     limit: Annotated[int, typer.Option(help="0: all.")] = 100,
     commitments: Annotated[
         bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
     ] = False,
+    outgoing: Annotated[
+        bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    if outgoing:
+        with opened(config) as (archive, _):
+            report_outgoing.outgoing(archive.index.deliveries.all(), archive.index.held, json)
+        return
     if commitments:
         with opened(config) as (archive, _):
             report.commitments(archive.index.commitments.all(), json)
@@ -94,7 +101,9 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
         index = archive.index
         outstanding = len(index.commitments.all())
         rows = index.statistics(tuple(archive.store.tiers))
-        more = report.Outstanding(index.backlog(), outstanding, len(index.checks.damaged()))
+        more = report.Outstanding(
+            index.backlog(), outstanding, index.deliveries.outstanding(), len(index.checks.damaged())
+        )
         report.statistics(index.counts(), rows, more, json)
 
 

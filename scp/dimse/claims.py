@@ -1,4 +1,4 @@
-"""Claims on what is to be reported: who has one renews it, who dies lets it end."""
+"""Claims on what is to be reported or sent: who has one renews it, who dies lets it end."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 from uuid import uuid4
 
 from scp.errors import OutOfResources
-from scp.index.index import Commitments
 
 # After so long another process takes up what one has left that died; a claim in use is renewed thrice in it.
 LEASE = timedelta(seconds=9)
 _RENEWED = LEASE.total_seconds() / 3
+
+
+class Claims(Protocol):
+    """Rows that a holder may have a claim on."""
+
+    def renew(self, holder: str, until: datetime) -> None:
+        """Let all claims of ``holder`` last until then."""
 
 
 def new_holder() -> str:
@@ -22,7 +29,7 @@ def new_holder() -> str:
 
 
 @contextmanager
-def kept(outstanding: Commitments, holder: str) -> Iterator[None]:
+def kept(outstanding: Claims, holder: str) -> Iterator[None]:
     """Renew the claims of ``holder`` as long as the block takes."""
     over = threading.Event()
 

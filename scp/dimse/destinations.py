@@ -45,7 +45,7 @@ class Destination(Carrier):
         association: DirectAssociation,
         layer: UpperLayer,
         limits: LimitSettings,
-        origin: tuple[str, int],
+        origin: tuple[str, int] | None,
     ) -> None:
         window = granted(association.acceptor.asynchronous_operations[0], limits.operations)
         super().__init__(by_sop_class(association.accepted_contexts), window, origin)
@@ -99,11 +99,11 @@ def batches(
 
 
 def associated(
-    peer: Peer, contexts: list[tuple[str, str]], settings: Settings, origin: tuple[str, int]
+    peer: Peer, contexts: list[tuple[str, str]], settings: Settings, origin: tuple[str, int] | None = None
 ) -> Destination:
     """A new association to ``peer``. Raises DestinationUnreachable.
 
-    ``origin`` are AE title and Message ID of the C-MOVE that it is opened for.
+    ``origin`` are AE title and Message ID of the C-MOVE that it is opened for, if it is.
     """
     limits = settings.limits
     window = [window_item(limits.operations, SYNCHRONOUS)] if limits.operations > SYNCHRONOUS else []

@@ -10,6 +10,7 @@ from scp.dimse.contexts import FIND
 from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import answer, query_of, read_identifier, write_identifier
 from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
+from scp.model import Facts
 from scp.telemetry import RequestEvent
 
 
@@ -26,6 +27,9 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
     )
     event.add(root=query.root, query_level=query.level, keys=[key.keyword for key in query.keys if key.value])
     service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": settings.node.aet}
+    if archive.departures is not None:
+        asked = {key.keyword: key.value for key in query.keys if key.value}
+        archive.departures.notice("query", Facts(asked, "", 0, exchange.calling_aet, exchange.called_aet))
     matches, status = 0, SUCCESS
     with closing(archive.find(query)) as found:
         for match in found:

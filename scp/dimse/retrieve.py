@@ -36,7 +36,7 @@ def wishes_of(peer: Peer | None) -> Wishes:
     return Wishes(peer.prefer or (_SMALLEST_FIRST if thin else ()), before_stored=thin, lossy=rule)
 
 
-def _proposed(wishes: Wishes) -> tuple[str, ...]:
+def proposed(wishes: Wishes) -> tuple[str, ...]:
     """What to propose to a C-MOVE destination besides what is stored and what anybody takes."""
     if wishes.lossy is None or not set(LOSSY).isdisjoint(wishes.preferred):
         return wishes.preferred
@@ -92,7 +92,7 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
     operations = Suboperations(exchange, event, instances)
     origin = (exchange.calling_aet, exchange.message_id)
     wishes = wishes_of(peer)
-    for batch, contexts in batches(instances, _proposed(wishes)):
+    for batch, contexts in batches(instances, proposed(wishes)):
         try:
             with ExitStack() as ends:
                 carriers = _associations(peer, contexts, settings, origin, len(batch))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
-from scp.model import Commitment, Instance, Query
+from scp.model import Commitment, Delivery, Instance, Query
 
 # What the keys of some instances begin with, and a number from 1; all others have 0.
 Ranks = Mapping[str, int]
@@ -162,6 +162,53 @@ class Commitments(Protocol):
         """All of them, in the order of their coming."""
 
 
+class Deliveries(Protocol):
+    """Objects that are to be sent to peers; claims on them are as those of :class:`Commitments`.
+
+    Every method raises :class:`scp.errors.OutOfResources` as an index does.
+    """
+
+    def add(self, deliveries: Sequence[Delivery]) -> int:
+        """Record those whose object and destination are not recorded together yet; how many that were."""
+
+    def claim(
+        self, holder: str, now: datetime, until: datetime, most: int, busy: Collection[str] = ()
+    ) -> list[Delivery]:
+        """Claim at most ``most`` of those that are due ``now``, all to one destination that is not ``busy``.
+
+        It is that of the most urgent; of its own, those of a lower priority number and that came first go
+        before others.
+        """
+
+    def renew(self, holder: str, until: datetime) -> None:
+        """Let all claims of ``holder`` last until then."""
+
+    def postpone(self, delivery: Delivery, due: datetime, fault: str = "") -> bool:
+        """Give a claim back, for another try when ``due``; a ``fault`` counts as an attempt.
+
+        False where the claim has ended and was taken by another, or where the object was recorded to be sent
+        once more: then nothing is changed.
+        """
+
+    def give_up(self, delivery: Delivery, fault: str) -> bool:
+        """Let one wait for :meth:`hasten`; False as for :meth:`postpone`."""
+
+    def done(self, deliveries: Sequence[Delivery], now: datetime, remember: datetime | None = None) -> None:
+        """Forget those that were sent, or only from ``remember`` on; but for those whose claim has ended."""
+
+    def hasten(self, due: datetime) -> None:
+        """Let all that failed, or was given up, be due by then."""
+
+    def next_due(self, busy: Collection[str] = ()) -> datetime | None:
+        """When the first is due, or its claim ends, of destinations that are not ``busy``."""
+
+    def outstanding(self) -> int:
+        """How many are not sent."""
+
+    def all(self) -> list[Delivery]:
+        """All that are not sent, in the order of their coming."""
+
+
 class Index(Protocol):
     """What is held, and how it is found (PS3.4 C.4).
 
@@ -181,7 +228,13 @@ class Index(Protocol):
     def commitments(self) -> Commitments:
         """What is yet to be reported; not remade from the objects."""
 
-    def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+    @property
+    def deliveries(self) -> Deliveries:
+        """What is yet to be sent; not remade from the objects."""
+
+    def record(
+        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+    ) -> Instance | None:
         """Insert ``instance``, or replace the one of its SOP Instance UID, which is returned.
 
         ``attributes`` maps keywords to text as :class:`scp.model.Facts` does. What is recorded is
@@ -189,9 +242,14 @@ class Index(Protocol):
         one and an empty one replaces nothing. A study that arrives under another patient moves
         there, with all that is below it; a series belongs to its study, so that its UID in another
         study is another series.
+
+        ``deliveries`` are recorded in the same transaction, each in the place of one of the same object and
+        destination.
         """
 
-    def add(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+    def add(
+        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+    ) -> Instance | None:
         """As :meth:`record`, unless its SOP Instance UID is held: then that one is returned, and stays."""
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:

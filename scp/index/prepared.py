@@ -18,7 +18,7 @@ from scp.model import Instance
 
 Values = dict[str, Any]
 _OWN = tuple(column.name for column in INSTANCE_COLUMNS)
-_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Prepared:
@@ -66,7 +66,7 @@ class InstanceRows:
 def insert_if_new(dialect: Dialect) -> Prepared:
     """Insert an instance with all its columns, unless its SOP Instance UID is there already."""
     columns = [column for column in INSTANCE.columns if column is not INSTANCE.c.id]
-    statement = _INSERTS[dialect.name](INSTANCE).values({column.name: None for column in columns})
+    statement = INSERTS[dialect.name](INSTANCE).values({column.name: None for column in columns})
     unless_held = statement.on_conflict_do_nothing(index_elements=[INSTANCE.c.sop_instance_uid])
     return Prepared(unless_held.inline(), dialect)
 

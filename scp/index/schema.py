@@ -4,7 +4,7 @@ Each row of study, series and instance names the row above it as ``parent``. The
 patient, study and series are NULL where an object has none: databases hold any number of rows that
 are NULL in a unique index, so objects without a UID are kept apart and equal nothing that is asked.
 
-Beside them stands what is outstanding of storage commitment, which is in no object.
+Beside them stands what is outstanding of storage commitment, and what is to be sent, which are in no object.
 """
 
 from __future__ import annotations
@@ -176,5 +176,22 @@ COMMITMENT = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("fault", TEXT, nullable=False, server_default=""),
 )
+OUTGOING = Table(
+    "outgoing",
+    METADATA,
+    Column("id", ROW_ID, primary_key=True),
+    Column("sop_instance_uid", TEXT, nullable=False),
+    Column("destination", TEXT, nullable=False),
+    Column("rule", TEXT, nullable=False),
+    Column("queued_at", Moment, nullable=False),
+    Column("due", Moment, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", TEXT, nullable=False),
+    Column("holder", TEXT, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("fault", TEXT, nullable=False, server_default=""),
+)
+Index("ux_outgoing", OUTGOING.c.sop_instance_uid, OUTGOING.c.destination, unique=True)
+Index("ix_outgoing_due", OUTGOING.c.state, OUTGOING.c.due)
 Index("ix_commitment_due", COMMITMENT.c.due)
 Index("ix_commitment_transaction", COMMITMENT.c.calling_aet, COMMITMENT.c.transaction_uid)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, liter
 from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
+from scp.index.deliveries import SqlDeliveries, queue
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
@@ -22,7 +23,7 @@ from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIE
 from scp.index.stages import SqlStages
 from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
-from scp.model import Instance, Query
+from scp.model import Delivery, Instance, Query
 
 _MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
 
@@ -47,6 +48,7 @@ class SqlIndex:
         self.stages = SqlStages(engine, self._writer)
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
+        self.deliveries = SqlDeliveries(engine, self._writer)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -61,14 +63,22 @@ class SqlIndex:
             upgrade(engine)
         return cls(engine)
 
-    def record(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+    def record(
+        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+    ) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
         # The texts are read here, as others cannot write while a group is written.
-        return self._recording.submit((self._writer.record, (instance, texts(instance, attributes))))
+        return self._recording.submit(
+            (_queueing(self._writer.record, deliveries, always=True), (instance, texts(instance, attributes)))
+        )
 
-    def add(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+    def add(
+        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+    ) -> Instance | None:
         """See :meth:`scp.index.index.Index.add`."""
-        return self._recording.submit((self._writer.add, (instance, texts(instance, attributes))))
+        return self._recording.submit(
+            (_queueing(self._writer.add, deliveries, always=False), (instance, texts(instance, attributes)))
+        )
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """See :meth:`scp.index.index.Index.record_many`."""
@@ -209,6 +219,20 @@ class SqlIndex:
                 while rows := matches.fetchmany(fetched):
                     yield from map(reading.answer, rows)
                     fetched = min(fetched * 2, _MOST_MATCHES)
+
+
+def _queueing(write: Write, deliveries: Sequence[Delivery], always: bool) -> Write:
+    """``write``, and in its transaction the deliveries; unless ``always``, only of what was not held."""
+    if not deliveries:
+        return write
+
+    def both(connection: Connection, item: Item) -> Instance | None:
+        held = write(connection, item)
+        if always or held is None:
+            queue(connection, deliveries)
+        return held
+
+    return both
 
 
 def _reading_order(row: RowMapping) -> tuple[str, int, str, int, str]:

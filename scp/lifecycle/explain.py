@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from scp.archive import Archive
-from scp.config import PolicyRule, Stage
+from scp.config_rules import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out

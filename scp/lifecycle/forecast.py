@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scp.archive import Archive
-from scp.config import LifecycleSettings, Stage
+from scp.config import LifecycleSettings
+from scp.config_rules import Stage
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from scp.config import PolicyRule
+from scp.config_rules import PolicyRule
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing

@@ -51,7 +51,9 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
         return
     held = archive.index.held(instance.sop_instance_uid)
     if held is None or (held.received_at <= instance.received_at and not _was_on_its_way(archive, key, held)):
-        archive.index.record(instance, facts.attributes)
+        # One that is held as it came had its deliveries recorded with it: it must not be sent twice.
+        arrived = held is None or held.received_at < instance.received_at
+        archive.index.record(instance, facts.attributes, archive.leaving(facts) if arrived else ())
         held = instance
     archive.index.sync()
     for left in archive.siblings(key, instance.sop_instance_uid):

@@ -12,7 +12,8 @@ from pathlib import Path
 import structlog
 
 from scp.archive import Archive
-from scp.config import RetentionRule, Settings
+from scp.config import Settings
+from scp.config_rules import RetentionRule
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from pydicom.uid import UID
 
-from scp.config import PolicyRule, RetentionRule
+from scp.config_rules import ForwardRule, PolicyRule, PrefetchRule, RetentionRule
 from scp.model import Facts
 from scp.syntaxes import lookup
 
-Rule = TypeVar("Rule", PolicyRule, RetentionRule)
+Rule = PolicyRule | ForwardRule | PrefetchRule | RetentionRule
+_Chosen = TypeVar("_Chosen", PolicyRule, RetentionRule)
 
 _COMPARISON = re.compile(r"(<=|>=|<|>)(.+)")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -26,17 +27,17 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-def choose(rules: Iterable[Rule], facts: Facts) -> Rule | None:
+def choose(rules: Iterable[_Chosen], facts: Facts) -> _Chosen | None:
     """The first rule that matches; None when none does, which keeps the object as received."""
     return next((rule for rule in rules if matches(rule, facts)), None)
 
 
-def matches(rule: PolicyRule | RetentionRule, facts: Facts) -> bool:
+def matches(rule: Rule, facts: Facts) -> bool:
     """Whether every key of a rule's match holds: any of its values for any of the object's."""
     return not failing(rule, facts)
 
 
-def failing(rule: PolicyRule | RetentionRule, facts: Facts) -> str:
+def failing(rule: Rule, facts: Facts) -> str:
     """The first key of a rule's match that does not hold; empty where all do."""
     return next(
         (

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from scp.archive import Archive
-from scp.config import Settings, Stage
+from scp.config import Settings
+from scp.config_rules import Stage
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.node import open_archive

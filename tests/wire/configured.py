@@ -20,6 +20,7 @@ def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
         # Encoded before the response: what is stored is there at once, in its form. tests/wire/test_behind.py
         # is about the other way.
         "storage": {"url": f"file://{root}/objects", "reserve": 0, "backlog": 0},
+        "cache": {"bytes": 0},  # what is served is decoded each time
         "index": {"url": f"sqlite:///{root}/index.db"},
     }
     merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}

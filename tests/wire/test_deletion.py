@@ -11,12 +11,13 @@ from pathlib import Path
 from objects import Shape, phantom
 
 from scp.archive import Archive
-from scp.config import DEFAULT_POLICY
+from scp.config_rules import DEFAULT_POLICY
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.objects.local import LocalStore
 
-from .conftest import RunningNode, environment
+from .configured import environment
+from .conftest import RunningNode
 from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, Retrieved, identifier, image
 
 _OBJECTS = 60
@@ -24,13 +25,13 @@ _DELETES = """
 import sys
 from pathlib import Path
 from scp.archive import Archive
-from scp.config import DEFAULT_POLICY
+from scp.config_rules import DEFAULT_POLICY
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.objects.local import LocalStore
 root = Path(sys.argv[1])
 archive = Archive(LocalStore(root / "objects"), SqlIndex.open(f"sqlite:///{root}/index.db"), DEFAULT_POLICY)
-deletion = Deletion(archive, root / "objects")
+deletion = Deletion(archive, {"": root / "objects"})
 print("begins", flush=True)
 deletion.resume()
 for instance in list(archive.index.all()):
@@ -53,7 +54,7 @@ def _fetched(node: RunningNode, instance: str, series: str) -> Retrieved:
 def test_a_deleted_study_is_not_found_and_comes_back_to_the_byte(node: RunningNode) -> None:
     sent = image(series="1.2.3.4")
     node.keep(sent)
-    deletion = Deletion(node.archive, node.root / "objects")
+    deletion = Deletion(node.archive, {"": node.root / "objects"})
     before = _found(node), _fetched(node, sent.instance, "1.2.3.4")
     assert before[0] == 1
     assert [one.data for one in before[1].objects] == [sent.data]
@@ -77,7 +78,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_deleted_twice(tmp_path: Path) -
         for seed in range(_OBJECTS)
     }
     assert len(uids) == _OBJECTS
-    deletion = Deletion(archive, tmp_path / "objects")
+    deletion = Deletion(archive, {"": tmp_path / "objects"})
     for _ in range(6):
         arguments = [sys.executable, "-c", _DELETES, str(tmp_path)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment()) as process:
