@@ -20,8 +20,13 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
 
 
-def doomed(instances: Sequence[Instance]) -> None:
+def doomed(instances: Sequence[Instance], json_wanted: bool) -> None:
     """What is about to be deleted, a row for each study."""
+    if json_wanted:
+        as_json(
+            [{"sop_instance_uid": one.sop_instance_uid, "study": one.study_instance_uid} for one in instances]
+        )
+        return
     table = Table("study", "objects", "stored")
     for study in dict.fromkeys(one.study_instance_uid for one in instances):
         own = [one.stored_size for one in instances if one.study_instance_uid == study]

@@ -131,6 +131,29 @@ def test_a_new_index_does_not_bring_back_what_was_deleted(archive, deletion, one
     assert reindex(archive, Still()).recorded == 0
 
 
+def test_a_hold_that_comes_after_a_crash_still_counts(archive, deletion, one, monkeypatch) -> None:
+    """What is visible still stays; what is in the trash already is not purged."""
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    for step in ("forget", "take"):
+        with monkeypatch.context() as patched:
+            patched.setattr(SqlIndex if step == "forget" else Trash, step, dies)
+            with pytest.raises(Killed):
+                deletion.delete([one], "test")
+        deletion.holds.add(Hold("STUDY", one.study_instance_uid, "court", 1.0))
+        deletion.resume()
+        if step == "forget":
+            archive.verify(archive.index.held(one.sop_instance_uid))
+            assert deletion.trash.entries() == []
+        else:
+            assert archive.index.held(one.sop_instance_uid) is None
+            assert deletion.purge(float("inf")) == []
+        deletion.holds.remove(deletion.holds.all())
+    assert len(deletion.purge(float("inf"))) == 1
+
+
 def test_purged_is_gone(archive, deletion, one) -> None:
     deletion.delete([one], "test")
     (entry,) = deletion.trash.entries()

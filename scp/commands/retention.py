@@ -23,7 +23,9 @@ trash = typer.Typer(no_args_is_help=True, help="What was deleted, until it is pu
 app.add_typer(hold, name="hold")
 app.add_typer(trash, name="trash")
 
-UidArgument = Annotated[str | None, typer.Argument(help="UID of a study, series or instance.")]
+UidArgument = Annotated[
+    str | None, typer.Argument(help="UID of a study, series or instance, or with --level patient its ID.")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
 NowOption = Annotated[bool, typer.Option("--now", help="Not through the trash: gone for good.")]
 LevelOption = Annotated[str, typer.Option(help="patient, study, series or image.")]
@@ -34,6 +36,7 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     reason: ReasonOption,
     uid: UidArgument = None,
     match: MatchOption = None,
+    level: Annotated[str, typer.Option(help="What UID is: study, series, image, or patient.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     now: NowOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -42,9 +45,9 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
 ) -> None:
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
     with opened(config) as (archive, settings):
-        wanted = _wanted(archive, uid, match)
-        if not json:
-            report.doomed(wanted)
+        wanted = _wanted(archive, uid, match, level)
+        if dry_run or not json:
+            report.doomed(wanted, json)
         if dry_run:
             return
         if sys.stdin.isatty() and not yes:
@@ -138,14 +141,16 @@ def purge(
     report.trash(gone, json)
 
 
-def _wanted(archive: Archive, uid: str | None, match: list[str] | None) -> list[Instance]:
+def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: str) -> list[Instance]:
     """What a UID or match names. Raises BadParameter for neither or both: everything is never meant."""
+    if level.upper() not in ("", *LEVELS):
+        raise typer.BadParameter("--level is patient, study, series or image")
     if bool(uid) == bool(match):
         raise typer.BadParameter("give a UID, or --match")
     if match:
         return list(selected(archive, match))
-    for level in LEVELS[1:]:
-        query = query_for("IMAGE", [f"{UNIQUE_KEYS[level]}={uid}"], ("SOPInstanceUID",))
+    for named in [level.upper()] if level else LEVELS[1:]:
+        query = query_for("IMAGE", [f"{UNIQUE_KEYS[named]}={uid}"], ("SOPInstanceUID",))
         uids = [found["SOPInstanceUID"] for found in archive.find(query)]
         if uids:
             return [one for each in uids if (one := archive.index.held(each)) is not None]

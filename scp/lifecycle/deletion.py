@@ -89,8 +89,9 @@ class Deletion:
             standings = stages.standings_of(("PatientID",), mine)
             holds = self.holds.all()
             held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
-            going = [one.instance for one in standings if one.instance.sop_instance_uid not in held]
-            begun = self.trash.begin(_trashed(one, reason, now) for one in going)
+            leaving = [one for one in standings if one.instance.sop_instance_uid not in held]
+            going = [one.instance for one in leaving]
+            begun = self.trash.begin(_trashed(one, reason, now) for one in leaving)
             self._finish(begun)
             if (decoded := self._archive.decoded) is not None:
                 for one in going:
@@ -139,7 +140,12 @@ class Deletion:
         with self.trash.lock():
             self.trash.tidy()
             entries = self.trash.entries()
+            holds = self.holds.all()
             going = [one for one in entries if one.state == "going"]
+            for one in [one for one in going if any(hold.covers(one.uids) for hold in holds)]:
+                if self._is_held_as(one):  # held since it was begun: it stays
+                    self.trash.drop(one)
+                    going.remove(one)
             for one in going:
                 if self.trash.in_place(one):  # one that was sent again since then stays
                     self._archive.index.forget(one.sop_instance_uid, one.key)
@@ -154,6 +160,10 @@ class Deletion:
                 except (ObjectMissing, ObjectDamaged) as error:
                     structlog.get_logger("zscp").error("cannot be restored", key=one.key, reason=str(error))
         return len(going) + len(back)
+
+    def _is_held_as(self, one: Trashed) -> bool:
+        held = self._archive.index.held(one.sop_instance_uid)
+        return held is not None and held.key == one.key
 
     def restore(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
         """Bring objects back, each given when it is there. Raises ObjectMissing, DuplicateRejected."""
@@ -180,9 +190,10 @@ class Deletion:
         return self.purge_entries(one for one in self.trash.entries() if one.at <= before)
 
     def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
-        """Remove some for good, but for those that are yet on their way."""
-        log = structlog.get_logger("zscp")
-        old = [one for one in entries if one.state == "gone"]
+        """Remove some for good, but for those that are yet on their way, or under a hold by now."""
+        log, holds = structlog.get_logger("zscp"), self.holds.all()
+        gone = (one for one in entries if one.state == "gone")
+        old = [one for one in gone if not any(hold.covers(one.uids) for hold in holds)]
         with self.trash.lock() if old else nullcontext():
             for one in old:
                 self.trash.drop(one)
@@ -190,5 +201,7 @@ class Deletion:
         return old
 
 
-def _trashed(one: Instance, reason: str, at: float) -> Trashed:
-    return Trashed(one.key, one.sop_instance_uid, one.study_instance_uid, one.stored_size, reason, at)
+def _trashed(standing: Standing, reason: str, at: float) -> Trashed:
+    one = standing.instance
+    uids = keys_of(standing)
+    return Trashed(one.key, one.sop_instance_uid, one.study_instance_uid, one.stored_size, reason, at, uids)

@@ -85,7 +85,7 @@ class Retention:
                     return
                 self._delete(study)
             self._looked = now
-        self._deletion.purge(now - self._settings().storage.trash)
+        self._deletion.purge(max(now, time.time()) - self._settings().storage.trash)
 
     def plan(self, now: float) -> Plan:
         """What the rules let go at ``now``. Raises OutOfResources."""

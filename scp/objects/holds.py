@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Hold:
     since: float  # seconds since 1970
     id: str = ""
 
-    def covers(self, uids: dict[str, str]) -> bool:
+    def covers(self, uids: Mapping[str, str]) -> bool:
         """Whether an object with these unique keys, by level, is held; also one that came later."""
         return uids.get(self.level) == self.uid
 

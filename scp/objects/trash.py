@@ -12,7 +12,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from scp.errors import ObjectMissing
@@ -25,7 +25,10 @@ STATES = ("going", "gone", "back")
 
 @dataclass(frozen=True, slots=True)
 class Trashed:
-    """One deleted object: ``key`` is where it lay, ``size`` in bytes, ``at`` in seconds since 1970."""
+    """One deleted object: ``key`` is where it lay, ``size`` in bytes, ``at`` in seconds since 1970.
+
+    ``uids`` are its unique keys by level, which a hold may name.
+    """
 
     key: str
     sop_instance_uid: str
@@ -33,6 +36,7 @@ class Trashed:
     size: int
     reason: str
     at: float
+    uids: Mapping[str, str] = field(default_factory=dict)
     id: str = ""
     state: str = "going"
 

@@ -40,6 +40,10 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
     node.run("delete", "--reason", "no name", status=2)
     shown = node.run("delete", "1.2.3", "--reason", "test", "--dry-run").stdout
     assert "1.2.3" in shown
+    listed = json.loads(
+        node.run("delete", "1.2.3", "--level", "study", "--reason", "x", "--dry-run", "--json").stdout
+    )
+    assert {one["sop_instance_uid"] for one in listed} == {one.instance for one in OBJECTS[:4]}
     assert get() == everything
     node.run("hold", "add", "1.2.3", "--reason", "court")
     assert "court" in node.run("hold", "list").stdout
