@@ -11,10 +11,8 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable
 from dataclasses import replace
-from itertools import filterfalse
 from typing import Literal
 
 from scp.availability import slowness, with_availability
@@ -24,25 +22,22 @@ from scp.config_rules import PolicyRule
 from scp.decoded import Decoded
 from scp.departures import Departures
 from scp.encoding.facts import chosen, survey
-from scp.encoding.forms import prove
 from scp.errors import (
     DictionaryMissing,
     DuplicateRejected,
-    NotReproduced,
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
     UnidentifiedDataset,
 )
+from scp.holdings import Holdings
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
-from scp.model import Delivery, Facts, Instance, Kept, Provenance, Query, Received, Wishes
+from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LARGEST, LandingLog, is_landed
-from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, beside, siblings_prefix, store_of
+from scp.objects.store import ObjectStore, store_of
 from scp.outgoing import Outgoing, outgoing
 from scp.policy.rules import choose
 from scp.policy.stages import (
@@ -54,7 +49,7 @@ from scp.policy.stages import (
     stage_within,
     step,
 )
-from scp.spool import Buffer, sha256
+from scp.spool import sha256
 from scp.stored import (
     check_uids,
     facts_of_stored,
@@ -74,7 +69,7 @@ _STRIPES = 256
 _NO_WISHES = Wishes()
 
 
-class Archive:
+class Archive(Holdings):
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
@@ -92,12 +87,9 @@ class Archive:
         backlog: Backlog | None = None,
         departures: Departures | None = None,
     ) -> None:
-        self.store = store
-        self.dictionaries = Dictionaries(store)
-        self.index = index
+        super().__init__(store, index, landing)
         self.use_policy(policy)
         self.duplicates = duplicates
-        self.landing = landing
         self.backlog = backlog
         self.decoded: Decoded | None = None
         self.departures = departures
@@ -267,18 +259,6 @@ class Archive:
             self.backlog.add(instance.stored_size)
         return Kept("replaced" if replaced else "kept", instance)
 
-    def _withdraw(self, instance: Instance) -> None:
-        """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
-        held = self.index.held(instance.sop_instance_uid)
-        if held is None or held.key != instance.key:
-            self.store.delete(instance.key)
-            self.store.settle(instance.key)
-
-    def _discard(self, key: str) -> None:
-        """Remove a stored form; what landed is freed with its segment."""
-        if not is_landed(key):
-            self.store.delete(key)
-
     # -- behind the response ---------------------------------------------------------------------------
 
     def encode(self, instance: Instance, now: float | None = None) -> Change:
@@ -315,54 +295,6 @@ class Archive:
         due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
         return replace(instance, planned=self.policy_print, due=due)
 
-    def swap(self, changes: list[Change]) -> None:
-        """Put new stored forms in the place of old ones.
-
-        They are made durable → read back, where they are in another store → the index names them → that is
-        durable → the old ones go. A reader in between sees one of the two. Raises OutOfResources and, of
-        another store, ObjectDamaged and ObjectUnavailable; then nothing has changed.
-        """
-        self.store.put_many(
-            [(change.after.key, change.data) for change in changes if change.data is not None]
-        )
-        try:
-            self._check_arrived(changes)
-            done = self.index.change_many([(change.before, change.after) for change in changes])
-        except Exception:
-            for change in changes:
-                if change.data is not None:
-                    self._withdraw(change.after)
-            raise
-        self.index.sync()
-        for change, changed in zip(changes, done, strict=True):
-            if change.data is None:
-                continue
-            if changed:
-                if change.before.key != change.after.key:
-                    self._discard(change.before.key)
-                self.store.settle(change.after.key)
-            else:  # another object has come in its place
-                self._withdraw(change.after)
-
-    def point_to(self, before: Instance, after: Instance) -> bool:
-        """Have the index name another file of an object, stored and proven, and set the old one aside."""
-        changed = self.index.change_many([(before, replace(after, checked=int(time.time())))])[0]
-        self.index.sync()
-        if changed and not is_landed(before.key):
-            self.store.set_aside(before.key)
-            self.store.delete(before.key)
-        return changed
-
-    def _check_arrived(self, changes: list[Change]) -> None:
-        for change in changes:
-            moved = store_of(change.after.key) != store_of(change.before.key)
-            if (
-                change.data is not None
-                and moved
-                and sha256(self._get(change.after.key)) != change.after.stored_sha256
-            ):
-                raise ObjectDamaged(f"{change.after.key} is not what was written; look after that store")
-
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
@@ -380,40 +312,10 @@ class Archive:
             return self._planned(instance, rule), facts
         return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
 
-    def keys(self) -> Iterator[str]:
-        """The keys of all stored files; of an object that is about to move on, both."""
-        if self.landing is not None:
-            yield from self.landing.keys()
-        yield from filterfalse(is_dictionary, self.store.keys())
-
-    def siblings(self, key: str, instance: str) -> Iterator[str]:
-        """The keys of all stored forms of an instance in its study, in all stores that are there."""
-        for store in ("", *self.store.tiers):
-            with suppress(ObjectUnavailable):
-                yield from self.store.keys(siblings_prefix(beside(store, key), instance))
-
-    def has(self, key: str) -> bool:
-        """Whether there is a stored file under a key. Raises ObjectUnavailable."""
-        try:
-            self._get(key) if is_landed(key) else self.store.size(key)
-        except ObjectMissing:
-            return False
-        except ObjectDamaged:
-            pass
-        return True
-
     def prepare(self) -> None:
         """Make ready what the first object would else wait for."""
         if self.landing is not None and self.backlog is not None:
             self.landing.prepare()
-
-    def close(self) -> None:
-        """Let go of store and index."""
-        self.index.sync()
-        if self.landing is not None:
-            self.landing.close()
-        self.store.close()
-        self.index.close()
 
     # -- out -------------------------------------------------------------------------------------------
 
@@ -450,52 +352,3 @@ class Archive:
             return found
         found = outgoing(*self._read(instance), accepted, wishes)
         return found if self.decoded is None else self.decoded.kept(found)
-
-    def _read(self, instance: Instance) -> tuple[Instance, Part10]:
-        """A stored file, checked against the digest of what was written."""
-        while True:
-            try:
-                return instance, self._sound(instance)
-            except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
-                current = self.index.held(instance.sop_instance_uid)
-                if current is None or current.key == instance.key:
-                    raise
-                instance = current
-
-    def _sound(self, instance: Instance) -> Part10:
-        data = self._get(instance.key)
-        whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
-        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
-        if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
-            raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
-        return file
-
-    def _get(self, key: str) -> Buffer:
-        if is_landed(key) and self.landing is not None:
-            return self.landing.get(key)
-        return self.store.get(key)
-
-    def verify(self, instance: Instance, deep: bool = False) -> None:
-        """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
-
-        Raises ObjectMissing, ObjectDamaged.
-        """
-        _, file = self._read(instance)
-        if not deep:
-            return
-        try:
-            prove(file.dataset, file.transfer_syntax, provenance_of(file))
-        except NotReproduced as error:
-            raise ObjectDamaged(f"{instance.key}: {error}") from error
-
-    def provenance(self, instance: Instance) -> Provenance:
-        """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
-        return provenance_of(self._read(instance)[1])
-
-    def facts(self, instance: Instance) -> Facts:
-        """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
-        return facts_of_stored(self._read(instance)[1])
-
-    def stored(self, instance: Instance) -> tuple[Instance, Part10]:
-        """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
-        return self._read(instance)

@@ -7,12 +7,9 @@ process, for who wants a node inside a program.
 
 from __future__ import annotations
 
-import gc
-import os
 import socket
 import threading
 from collections.abc import Callable
-from functools import partial
 
 import structlog
 
@@ -40,10 +37,8 @@ from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.store import AVAILABILITIES, ObjectStore, beside
 from scp.objects.tiers import MediumMark, Tier, TieredStore
-from scp.processes import Processes, Role
 from scp.seats import Seats
 
-_BACKLOG_OF_CONNECTIONS = 128
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
 
@@ -95,29 +90,29 @@ def take_up(archive: Archive) -> None:
         )
 
 
-def _reloaded(before: Settings, after: Settings) -> Settings:
+def reloaded(before: Settings, after: Settings) -> Settings:
     """What is taken over while running: all but where the node listens, and where it keeps things."""
     kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
     return after.model_copy(update=kept)
 
 
-def _encoder(archive: Archive, bell: Doorbell, settings: Settings, number: int = 1) -> Encoder:
+def encoder(archive: Archive, bell: Doorbell, settings: Settings, number: int = 1) -> Encoder:
     """One of the processes that carry out stages; the first also encodes what is pending.
 
     Each has the name that its predecessor had, so that it takes over what that one had claimed.
     """
     owner = _owner(settings, number)
     eager = settings.storage.backlog // _EAGER
-    return Encoder(archive, bell, eager, _pace(settings), owner, first=number == 1)
+    return Encoder(archive, bell, eager, pace(settings), owner, first=number == 1)
 
 
-def _pace(settings: Settings) -> Pace | None:
+def pace(settings: Settings) -> Pace | None:
     """The pace of each process that carries out stages; None where there is none."""
     chosen = settings.lifecycle
     return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 
 
-def _background(
+def background(
     archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell, departures_bell: Doorbell
 ) -> list[Loop]:
     """What one process of a node does behind those who serve."""
@@ -156,11 +151,11 @@ class Node:
         self._departures = Departures(settings, departures_bell, prefetches=True)
         self.archive = open_archive(settings, self._bell, self._departures)
         self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
-        self.encoder = _encoder(self.archive, self._bell, settings) if bell is None else None
+        self.encoder = encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
         loops: list[Loop] = [Prefetcher(self.archive, self._departures)]
         if bell is None:
-            loops += _background(self.archive, lambda: self.settings, reports_bell, departures_bell)
+            loops += background(self.archive, lambda: self.settings, reports_bell, departures_bell)
         self._background = Background(loops)
         self._seats = seats
 
@@ -179,11 +174,11 @@ class Node:
 
     def reload(self, settings: Settings) -> None:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
-        self.settings = _reloaded(self.settings, settings)
+        self.settings = reloaded(self.settings, settings)
         self.archive.use_policy(self.settings.policy)
         self._departures.use(self.settings)
         if self.encoder is not None:
-            self.encoder.pace = _pace(settings)
+            self.encoder.pace = pace(settings)
             self._bell.ring()
         if self._seats is not None:
             self._seats.limit = settings.limits.associations
@@ -199,122 +194,3 @@ class Node:
             self.encoder.stop()
             self._encoding.join()
         self.archive.close()
-
-
-class Service:
-    """A node as processes. ``reread`` gives the configuration anew, or None where it cannot be used."""
-
-    def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
-        self.settings = settings
-        self._reread = reread
-        self._processes = Processes()
-        self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
-        self._seats = Seats(settings.limits.associations)
-        self._listening: socket.socket | None = None
-
-    def start(self) -> tuple[str, int]:
-        """Listen and start all processes; returns host and port. Raises OSError, OutOfResources."""
-        node = self.settings.node
-        family = socket.AF_INET6 if ":" in node.host else socket.AF_INET
-        address = (node.host, node.port)
-        self._listening = socket.create_server(address, family=family, backlog=_BACKLOG_OF_CONNECTIONS)
-        archive = open_archive(self.settings)
-        take_up(archive)
-        archive.close()
-        for number in range(_workers(self.settings)):
-            self._processes.fork(f"worker {number + 1}", self._worker)
-        self._processes.fork("encoder", self._encoder)
-        for number in range(2, self.settings.lifecycle.workers + 1):
-            self._processes.fork(f"lifecycle {number}", partial(self._lifecycle, number))
-        host, port = self._listening.getsockname()[:2]
-        return host, port
-
-    def run(self) -> bool:
-        """Serve until a signal says to stop; False when a process could not be kept running."""
-        return self._processes.run(self._reload)
-
-    def _reload(self) -> bool:
-        settings = self._reread()
-        if settings is None:
-            return False
-        self.settings = settings
-        return True
-
-    def _worker(self) -> Role:
-        node = Node(self.settings, self._bell, self._seats, self._reports_bell, self._departures_bell)
-        self._reports_bell.ring()  # a worker that died may have left something to report
-        return _Worker(node, self._reread, self._listening)
-
-    def _encoder(self) -> Role:
-        return _Encoder(self.settings, self._reread, self._bell, (self._reports_bell, self._departures_bell))
-
-    def _lifecycle(self, number: int) -> Role:
-        return _Encoder(self.settings, self._reread, Doorbell(), number=number)
-
-
-class _Worker:
-    """Serves associations from the socket that all workers share."""
-
-    def __init__(
-        self, node: Node, reread: Callable[[], Settings | None], listening: socket.socket | None
-    ) -> None:
-        self._node, self._reread, self._listening = node, reread, listening
-
-    def start(self) -> None:
-        self._node.start(self._listening)
-        gc.collect()
-        gc.freeze()  # a million objects that stay: no collection need look at them again
-
-    def reload(self) -> None:
-        settings = self._reread()
-        if settings is not None:
-            self._node.reload(settings)
-
-    def stop(self) -> None:
-        self._node.stop()
-
-
-class _Encoder:
-    """Encodes behind the workers, and carries out later stages; one also reports what they could not."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        reread: Callable[[], Settings | None],
-        bell: Doorbell,
-        bells: tuple[Doorbell, Doorbell] | None = None,
-        number: int = 1,
-    ) -> None:
-        self._settings, self._reread, self._bell = settings, reread, bell
-        self._archive = open_archive(settings, bell)
-        self._encoder = _encoder(self._archive, bell, settings, number)
-        self._thread = threading.Thread(target=self._encoder.run, name="encoder")
-        self._background = (
-            Background(_background(self._archive, lambda: self._settings, *bells))
-            if bells
-            else Background(())
-        )
-
-    def start(self) -> None:
-        take_up(self._archive)  # what this one's predecessor left, if it died
-        self._thread.start()
-        self._background.start()
-
-    def reload(self) -> None:
-        settings = self._reread()
-        if settings is not None:
-            self._settings = _reloaded(self._settings, settings)
-            self._archive.use_policy(settings.policy)
-            self._encoder.pace = _pace(settings)
-            self._bell.ring()
-            self._background.hasten()
-
-    def stop(self) -> None:
-        self._background.stop()
-        self._encoder.stop()
-        self._thread.join()
-        self._archive.close()
-
-
-def _workers(settings: Settings) -> int:
-    return (os.cpu_count() or 1) if settings.node.workers == "auto" else int(settings.node.workers)

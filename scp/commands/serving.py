@@ -13,7 +13,7 @@ from scp.commands.common import DATA, ConfigOption, JsonOption, settings_of
 from scp.config import Settings, load, warnings
 from scp.dimse.client import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable
-from scp.node import Service
+from scp.service import Service
 
 app = typer.Typer()
 

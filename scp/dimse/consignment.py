@@ -18,7 +18,6 @@ from scp.model import Delivery, Instance
 
 # Those that were taken, and those that failed alone, with the reasons.
 Told = Callable[[list[Delivery], list[tuple[Delivery, str]]], None]
-_UNTIL_STOPPED = 1.0  # seconds; how long a paced piece waits at most before it looks whether to stop
 
 
 class Consignment:
