@@ -17,7 +17,7 @@ import zstandard
 from scp.archive import Archive
 from scp.encoding.dataset import encoding_of
 from scp.encoding.scan import scan
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress, Silent
 from scp.model import Instance
@@ -166,7 +166,7 @@ class _File:
 def _read(archive: Archive, instance: Instance) -> _File | None:
     try:
         _, file = archive.stored(instance)
-    except (ObjectMissing, ObjectDamaged):
+    except (ObjectMissing, ObjectDamaged, ObjectUnavailable):
         return None  # replaced since, or damaged, which verify tells
     if len(file.dataset) > IN_MEMORY:
         return None

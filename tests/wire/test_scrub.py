@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from scp.lifecycle.scrub import Scrubber
+
 from .aging import FAST, OBJECTS, policy
 from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, until
@@ -18,7 +20,7 @@ def test_a_node_finds_what_is_damaged_and_serves_the_rest(start: Starter) -> Non
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     node.reload(scrub={"interval": "1s"})
-    scrubber = node.node._background._loops[1]
+    (scrubber,) = (loop for loop in node.node._background._loops if isinstance(loop, Scrubber))
 
     def found() -> list[str]:
         scrubber.hasten()
