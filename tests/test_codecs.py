@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -527,3 +528,42 @@ def test_lossless_htj2k_under_the_general_name_is_exact(bits: int) -> None:
     assert htj2k is not None
     frame = frame_of(form, "random")
     assert np.array_equal(codec.decode(htj2k.encode(frame, form, 0), form), frame)
+
+
+_AT_ONCE = """
+import os, threading
+import numpy as np
+import imagecodecs
+frame = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+
+def first_use():
+    from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
+    together, wrong = threading.Barrier(4), []
+
+    def use():
+        together.wait()
+        try:
+            codestream = imagecodecs.htj2k_encode(frame, reversible=True)
+            assert np.array_equal(imagecodecs.htj2k_decode(codestream), frame)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(len(wrong))
+
+import pydicom, scp.encoding.pixels, scp.syntaxes
+for _ in range(40):
+    if not (child := os.fork()):
+        first_use()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_many_threads_may_be_the_first() -> None:
+    """OpenJPH sets itself up at first use, without a lock: in one process of five a thread would fail."""
+    done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, check=True, timeout=120)
+    assert done.stdout.split() == [b"0"] * 40

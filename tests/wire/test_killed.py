@@ -91,7 +91,7 @@ _KILLED = """
         os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         killed += status == -9
-        print("ended", status if begun else "before it began", flush=True)
+        print("\\nended", status if begun else "before it began", flush=True)
 """
 
 
