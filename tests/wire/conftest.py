@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import structlog
+from typer.testing import CliRunner
 
 from scp.archive import Archive
+from scp.cli import app
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.node import Node, open_archive
@@ -180,6 +182,12 @@ class NodeProcess:
     def run(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """A command on the same configuration."""
         return zscp(*arguments, "-c", self.config, status=status, cwd=self.root)
+
+    def here(self, *arguments: object, status: int = 0) -> str:
+        """A command on the same configuration inside this process, as a process each takes a second."""
+        done = CliRunner().invoke(app, [*map(str, arguments), "-c", str(self.config)])
+        assert done.exit_code == status, done.output
+        return done.stdout
 
 
 def command(*arguments: object) -> list[str]:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from typer.testing import CliRunner
-
-from scp.cli import app
-
 from .aging import FAST, OBJECTS, policy
 from .conftest import NodeProcess, RunningNode, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, Scu, identifier, until
@@ -31,12 +27,6 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
     node = process(policy=policy(FAST), lifecycle={"workers": 0})
     node.start()
 
-    def run(*arguments: object, status: int = 0) -> str:
-        """A command inside this process: a process each would take a minute."""
-        done = CliRunner().invoke(app, [*map(str, arguments), "-c", str(node.config)])
-        assert done.exit_code == status, done.output
-        return done.stdout
-
     def get() -> list[bytes]:
         with Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as scu:
             done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
@@ -46,37 +36,39 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
     with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
         assert [scu.store(one).status for one in OBJECTS[:4]] == [0] * 4
     everything = sorted(one.data for one in OBJECTS[:4])
-    run("delete", "1.2.3", status=2)  # without a reason
-    run("delete", "--reason", "no name", status=2)
-    shown = run("delete", "1.2.3", "--reason", "test", "--dry-run")
+    node.here("delete", "1.2.3", status=2)  # without a reason
+    node.here("delete", "--reason", "no name", status=2)
+    shown = node.here("delete", "1.2.3", "--reason", "test", "--dry-run")
     assert "1.2.3" in shown
-    listed = json.loads(run("delete", "1.2.3", "--level", "study", "--reason", "x", "--dry-run", "--json"))
+    listed = json.loads(
+        node.here("delete", "1.2.3", "--level", "study", "--reason", "x", "--dry-run", "--json")
+    )
     assert {one["sop_instance_uid"] for one in listed} == {one.instance for one in OBJECTS[:4]}
     assert get() == everything
-    run("hold", "add", "1.2.3", "--reason", "court")
-    assert "court" in run("hold", "list")
-    told = json.loads(run("delete", "1.2.3", "--reason", "test", "--yes", "--json", status=1))
+    node.here("hold", "add", "1.2.3", "--reason", "court")
+    assert "court" in node.here("hold", "list")
+    told = json.loads(node.here("delete", "1.2.3", "--reason", "test", "--yes", "--json", status=1))
     assert (len(told["deleted"]), len(told["held"])) == (0, 4)
     assert get() == everything
-    run("hold", "remove", "1.2.3")
+    node.here("hold", "remove", "1.2.3")
     one = OBJECTS[0].instance
-    told = json.loads(run("delete", one, "--reason", "wrong patient", "--yes", "--json"))
+    told = json.loads(node.here("delete", one, "--reason", "wrong patient", "--yes", "--json"))
     assert told["deleted"] == [one]
     assert get() == sorted(sent.data for sent in OBJECTS[1:4])
-    assert "wrong patient" in run("trash", "list")
-    run("trash", "restore", one)
+    assert "wrong patient" in node.here("trash", "list")
+    node.here("trash", "restore", one)
     assert get() == everything
-    run("delete", "1.2.3", "--reason", "done with", "--yes")
+    node.here("delete", "1.2.3", "--reason", "done with", "--yes")
     assert get() == []
-    assert json.loads(run("stats", "--json"))["counts"]["instances"] == 0
-    assert len(json.loads(run("trash", "list", "--json"))) == 4
-    run("fsck")
-    assert run("reindex").startswith("0 recorded")
-    run("trash", "purge")
-    assert len(json.loads(run("trash", "list", "--json"))) == 4  # not old enough
-    run("trash", "purge", "--now")
-    assert json.loads(run("trash", "list", "--json")) == []
-    run("trash", "restore", "1.2.3", status=1)
+    assert json.loads(node.here("stats", "--json"))["counts"]["instances"] == 0
+    assert len(json.loads(node.here("trash", "list", "--json"))) == 4
+    node.here("fsck")
+    assert node.here("reindex").startswith("0 recorded")
+    node.here("trash", "purge")
+    assert len(json.loads(node.here("trash", "list", "--json"))) == 4  # not old enough
+    node.here("trash", "purge", "--now")
+    assert json.loads(node.here("trash", "list", "--json")) == []
+    node.here("trash", "restore", "1.2.3", status=1)
     assert node.kill(15) == 0
 
 

@@ -43,22 +43,22 @@ def test_commands_find_mend_and_tell(process: Callable[..., NodeProcess]) -> Non
     with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
         assert [scu.store(one).status for one in OBJECTS[:3]] == [0] * 3
     assert node.kill(15) == 0
-    node.run("export", node.root / "backup", "--syntax", "received")
-    assert "agree" in node.run("fsck").stdout
+    node.here("export", node.root / "backup", "--syntax", "received")
+    assert "agree" in node.here("fsck")
     paths = sorted((node.root / "objects").glob("*/*/*/*"))
     damaged, missing = paths[0], paths[1]
     damaged.write_bytes(damaged.read_bytes()[:-1])
     missing.unlink()
-    told = json.loads(node.run("verify", "--json", status=1).stdout)
+    told = json.loads(node.here("verify", "--json", status=1))
     assert (told["sound"], told["damaged"]) == (1, 2)
-    assert json.loads(node.run("stats", "--json").stdout)["damaged"] == 2
-    assert "2 objects are damaged or missing: verify --damaged" in node.run("stats").stdout
-    assert json.loads(node.run("verify", "--damaged", "--json", status=1).stdout)["damaged"] == 2
-    found = json.loads(node.run("fsck", "--repair", "--json", status=1).stdout)["findings"]
+    assert json.loads(node.here("stats", "--json"))["damaged"] == 2
+    assert "2 objects are damaged or missing: verify --damaged" in node.here("stats")
+    assert json.loads(node.here("verify", "--damaged", "--json", status=1))["damaged"] == 2
+    found = json.loads(node.here("fsck", "--repair", "--json", status=1))["findings"]
     assert [(one["kind"], one["repaired"]) for one in found] == [("row without a file", "")]
-    assert "not repaired" in node.run("fsck", status=1).stdout
-    told = json.loads(node.run("verify", "--restore-from", node.root / "backup", "--json").stdout)
+    assert "not repaired" in node.here("fsck", status=1)
+    told = json.loads(node.here("verify", "--restore-from", node.root / "backup", "--json"))
     assert (told["sound"], told["damaged"], told["mended"]) == (3, 0, 2)
-    node.run("verify", "--deep")
-    assert "agree" in node.run("fsck").stdout
+    node.here("verify", "--deep")
+    assert "agree" in node.here("fsck")
     assert len(list((node.root / "objects" / ".damaged").iterdir())) == 1

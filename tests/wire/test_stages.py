@@ -445,30 +445,29 @@ def test_dies_at_each_step_of_a_stage(
 def test_plan_tells_beforehand_what_recompress_then_does(process: Callable[..., NodeProcess]) -> None:
     node = _filled(process, 30)
     node.write_config(policy=policy(FAST, SMALL))
-    nothing = json.loads(node.run("plan", "--json").stdout)
+    nothing = json.loads(node.here("plan", "--json"))
     assert (nothing["looked_at"], nothing["objects"], nothing["groups"]) == (30, 0, [])
-    assert "Nothing is due" in node.run("plan").stdout
-    told = json.loads(node.run("plan", "--at", "30d", "--json").stdout)
+    assert "Nothing is due" in node.here("plan")
+    told = json.loads(node.here("plan", "--at", "30d", "--json"))
     (group,) = told["groups"]
     assert (group["rule"], group["modality"], group["form"], group["objects"]) == ("rule", "MR", "rle", 30)
     assert group["stage"]["form"] == ["jpegls"]
     assert group["measured"]["objects"] == 8
     assert told["seconds"] == pytest.approx(group["seconds"])
-    assert "jpegls" in node.run("plan", "--at", "30d").stdout
+    assert "jpegls" in node.here("plan", "--at", "30d")
     assert _settled(node) == {"rle": 30}  # it only looks
-    done = json.loads(node.run("recompress", "--json").stdout)
+    done = json.loads(node.here("recompress", "--json"))
     assert done["encoded"] == 0  # too young
-    done = json.loads(node.run("recompress", "--now", "-m", "InstanceNumber=1", "--json").stdout)
+    done = json.loads(node.here("recompress", "--now", "-m", "InstanceNumber=1", "--json"))
     assert done["encoded"] == 30  # that is the number of all of them
     assert done["before"] == group["stored_size"]
     assert done["before"] - done["after"] == pytest.approx(group["saved"], rel=0.1)
-    assert json.loads(node.run("plan", "--at", "52w", "--json").stdout)["objects"] == 0
-    node.run("plan", "--at", "soon", status=2)
+    assert json.loads(node.here("plan", "--at", "52w", "--json"))["objects"] == 0
+    node.here("plan", "--at", "soon", status=2)
 
 
 def test_recompress_takes_what_is_named(process: Callable[..., NodeProcess]) -> None:
     node = _filled(process, 4)
     node.write_config(policy=policy(FAST, SMALL))
-    done = node.run("recompress", "--now", "-m", "SOPInstanceUID=1.2.3.6.2")
-    assert "1 encoded" in done.stdout
+    assert "1 encoded" in node.here("recompress", "--now", "-m", "SOPInstanceUID=1.2.3.6.2")
     assert _settled(node) == {"rle": 3, "jpegls": 1}

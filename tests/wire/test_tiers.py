@@ -234,16 +234,16 @@ def test_commands_tell_of_stores(process: Callable[..., NodeProcess], tmp_path: 
     with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
         assert [scu.store(one).status for one in OBJECTS[:3]] == [0] * 3
     node.kill(15)
-    assert "store: cold" in (told := node.run("check").stdout)
+    assert "store: cold" in (told := node.here("check"))
     assert "rle → rle in cold" in told
-    (group,) = json.loads(node.run("plan", "--at", "30d", "--json").stdout)["groups"]
+    (group,) = json.loads(node.here("plan", "--at", "30d", "--json"))["groups"]
     assert (group["stage"]["store"], group["objects"], group["saved"]) == ("cold", 3, 0)
-    assert json.loads(node.run("recompress", "--now", "--json").stdout)["moved"] == 3
-    assert {row["store"] for row in json.loads(node.run("stats", "--json").stdout)["by_form"]} == {"cold"}
-    assert "cold" in node.run("stats").stdout
-    node.run("verify", "--deep")
+    assert json.loads(node.here("recompress", "--now", "--json"))["moved"] == 3
+    assert {row["store"] for row in json.loads(node.here("stats", "--json"))["by_form"]} == {"cold"}
+    assert "cold" in node.here("stats")
+    node.here("verify", "--deep")
     (tmp_path / "process0" / "cold").rename(tmp_path / "away")
-    assert "medium of store cold is not there" in node.run("verify", status=1).stdout
+    assert "medium of store cold is not there" in node.here("verify", status=1)
     assert "mount it" in node.run("reindex", status=1).stderr
     (tmp_path / "away").rename(tmp_path / "process0" / "cold")
-    node.run("verify")
+    node.here("verify")
