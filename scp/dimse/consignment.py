@@ -15,6 +15,7 @@ from scp.dimse.retrieve import proposed, wishes_of
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.upper_layer import Ended
 from scp.model import Delivery, Instance
+from scp.outgoing import Outgoing
 
 # Those that were taken, and those that failed alone, with the reasons.
 Told = Callable[[list[Delivery], list[tuple[Delivery, str]]], None]
@@ -61,10 +62,10 @@ class Consignment:
         return ""
 
     def _carry(self, carrier: Destination, work: Work) -> None:
-        def fetch(instance: Instance) -> object:
+        def fetch(instance: Instance) -> Outgoing:
             return self._archive.fetch(instance, carrier.accepted(instance.sop_class_uid), self._wishes)
 
-        with Ahead(work, fetch) as ahead:  # type: ignore[arg-type]
+        with Ahead(work, fetch) as ahead:
             for fetched in ahead:
                 if self._stopped.is_set():
                     work.put_back([fetched.instance])

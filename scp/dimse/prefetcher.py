@@ -55,7 +55,7 @@ class Prefetcher:
         log = structlog.get_logger("zscp")
         try:
             queued = prefetch(self._archive, found)
-        except Exception as error:
+        except Exception as error:  # whatever it was: what is not sent ahead is sent when it is asked for
             log.warning("prefetch failed", rule=found.rule.name, exc_info=error)
             return
         if queued:
