@@ -11,7 +11,7 @@ from objects import bundled_file, received
 
 from scp.archive import Archive
 from scp.config import Settings
-from scp.config_rules import DEFAULT_POLICY, Stage
+from scp.config_rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
@@ -120,6 +120,35 @@ def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypa
     archive.ingest(received(bundled_file("CT_small.dcm")))
     deletion.resume()
     archive.verify(archive.index.held(one.sop_instance_uid))
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed"])
+def test_what_gets_another_form_while_it_goes_stays(
+    archive, deletion, one, monkeypatch, killed: bool
+) -> None:
+    """Of a stage whose claim has run out: an object is never both held and in the trash."""
+    forget = SqlIndex.forget
+    archive.use_policy([PolicyRule(name="small", stages=(Stage(forms=("zstd",)),))])
+
+    def after_a_swap(index: SqlIndex, *given: Any) -> bool:
+        archive.swap([archive.encode(archive.index.held(one.sop_instance_uid))])
+        if killed:
+            raise Killed
+        return forget(index, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlIndex, "forget", after_a_swap)
+        if killed:
+            with pytest.raises(Killed):
+                deletion.delete([one], "test")
+        else:
+            assert deletion.delete([one], "test").left == (one.sop_instance_uid,)
+    deletion.resume()
+    held = archive.index.held(one.sop_instance_uid)
+    assert held.key != one.key
+    archive.verify(held, deep=True)
+    assert deletion.trash.entries() == []
+    assert list(archive.keys()) == [held.key]
 
 
 def test_a_new_index_does_not_bring_back_what_was_deleted(archive, deletion, one) -> None:

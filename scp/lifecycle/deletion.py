@@ -91,14 +91,13 @@ class Deletion:
             held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
             leaving = [one for one in standings if one.instance.sop_instance_uid not in held]
             going = [one.instance for one in leaving]
-            begun = self.trash.begin(_trashed(one, reason, now) for one in leaving)
-            self._finish(begun)
+            gone = self._finish(self.trash.begin(_trashed(one, reason, now) for one in leaving))
             if (decoded := self._archive.decoded) is not None:
                 for one in going:
                     decoded.forget(one)
         finally:
             stages.release(self._owner)
-        deleted = {one.sop_instance_uid for one in begun}
+        deleted = {one.sop_instance_uid for one in gone}
         return Removal(tuple(deleted), tuple(held), tuple(set(wanted) - deleted - held))
 
     def _settle(self, instance: Instance) -> None:
@@ -110,12 +109,14 @@ class Deletion:
             except (ObjectMissing, ObjectDamaged):
                 return  # it stays pending, and is left
 
-    def _finish(self, begun: list[Trashed]) -> None:
+    def _finish(self, begun: list[Trashed]) -> list[Trashed]:
+        """Those that went; see :meth:`_stays` for those that did not."""
         for one in begun:
             self._archive.index.forget(one.sop_instance_uid, one.key)
         self._archive.index.sync()
+        gone = [one for one in begun if not self._stays(one)]
         log = structlog.get_logger("zscp")
-        for one in begun:
+        for one in gone:
             self.trash.take(one)
             self.trash.mark(one, "gone")
             log.info(
@@ -125,6 +126,16 @@ class Deletion:
                 reason=one.reason,
                 bytes=one.size,
             )
+        return gone
+
+    def _stays(self, one: Trashed) -> bool:
+        """Whether an object got another form while it went, from a stage whose claim had run out."""
+        held = self._archive.index.held(one.sop_instance_uid)
+        if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
+            return False
+        self.trash.take(one)
+        self.trash.drop(one)
+        return True
 
     def interrupted(self) -> list[Trashed]:
         """What a process that died had begun."""
@@ -150,6 +161,7 @@ class Deletion:
                 if self.trash.in_place(one):  # one that was sent again since then stays
                     self._archive.index.forget(one.sop_instance_uid, one.key)
             self._archive.index.sync()
+            going = [one for one in going if not self._stays(one)]
             for one in going:
                 self.trash.take(one)
                 self.trash.mark(one, "gone")
@@ -203,5 +215,13 @@ class Deletion:
 
 def _trashed(standing: Standing, reason: str, at: float) -> Trashed:
     one = standing.instance
-    uids = keys_of(standing)
-    return Trashed(one.key, one.sop_instance_uid, one.study_instance_uid, one.stored_size, reason, at, uids)
+    return Trashed(
+        one.key,
+        one.sop_instance_uid,
+        one.study_instance_uid,
+        one.stored_size,
+        reason,
+        at,
+        keys_of(standing),
+        one.received_sha256,
+    )

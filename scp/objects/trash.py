@@ -37,6 +37,7 @@ class Trashed:
     reason: str
     at: float
     uids: Mapping[str, str] = field(default_factory=dict)
+    received_sha256: str = ""
     id: str = ""
     state: str = "going"
 
@@ -97,7 +98,10 @@ class Trash:
         if not moved.exists():
             if not self.in_place(one):
                 return
-            place.rename(moved)  # looked at where nobody can put another in its place
+            try:
+                place.rename(moved)  # looked at where nobody can put another in its place
+            except FileNotFoundError:  # a stage has removed what it replaced
+                return
         if not moved.samefile(self._file(one)) and not place.exists():
             make_folder(place.parent)
             os.link(moved, place)
