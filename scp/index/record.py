@@ -8,24 +8,26 @@ names the one above it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from contextlib import closing
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Dialect, RowMapping, bindparam, delete, insert, select, update
 
 from scp.index.attributes import HELD_BY_LEVEL
+from scp.index.prepared import Prepared
 from scp.index.rows import UNIQUE, Values, row
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
 from scp.model import LEVELS, Instance
 
-Row = RowMapping | None
+Row = Mapping[str, Any] | None
 _ISSUER = "issuer_of_patient_id"
 _IDENTIFYING = frozenset({*UNIQUE.values(), _ISSUER})
 
 
 def replace(connection: Connection, instance: Instance, others: Values) -> Instance:
     """Put ``instance`` and its ``others`` columns in the place of the one of its UID, which is returned."""
-    before = _by(connection, "IMAGE", sop_instance_uid=instance.sop_instance_uid)
+    before = _instance(connection, instance.sop_instance_uid)
     if before is None:
         raise LookupError(f"there is no instance {instance.sop_instance_uid} to replace")
     own = {column.name: getattr(instance, column.name) for column in INSTANCE_COLUMNS}
@@ -40,7 +42,7 @@ def remove(connection: Connection, sop_instance_uid: str, key: str = "") -> bool
 
     With a ``key`` only where it is stored under that. Returns whether it was deleted.
     """
-    held = _by(connection, "IMAGE", sop_instance_uid=sop_instance_uid)
+    held = _instance(connection, sop_instance_uid)
     if held is None or (key and held["key"] != key):
         return False
     connection.execute(delete(INSTANCE).where(INSTANCE.c.id == held["id"]))
@@ -99,18 +101,41 @@ def _named(connection: Connection, level: str, rows: Mapping[str, Values]) -> Ro
     return _by(connection, level, **{UNIQUE[level]: value}) if value else None
 
 
+def _instance(connection: Connection, sop_instance_uid: str) -> RowMapping | None:
+    sought = select(INSTANCE).where(INSTANCE.c.sop_instance_uid == sop_instance_uid)
+    return connection.execute(sought).mappings().first()
+
+
 def _by(connection: Connection, level: str, **sought: Any) -> Row:
-    """A row of the level's table whose columns have these values."""
+    """A row of the level's table, above the instances, whose columns have these values."""
     missing = frozenset(name for name, value in sought.items() if value is None)
-    return connection.execute(_seek(level, tuple(sought), missing), sought).mappings().first()
+    names, statement = _seek(connection.dialect, level, tuple(sought), missing)
+    with closing(connection.connection.cursor()) as cursor:
+        row = statement.run(cursor, sought).fetchone()
+    return None if row is None else dict(zip(names, row, strict=True))
 
 
-@cache
-def _seek(level: str, names: tuple[str, ...], missing: frozenset[str]) -> Select[Any]:
-    """The statement of :func:`_by`; building it each time would cost as much as running it."""
+@lru_cache(maxsize=256)
+def _seek(
+    dialect: Dialect, level: str, names: tuple[str, ...], missing: frozenset[str]
+) -> tuple[tuple[str, ...], Prepared]:
+    """The columns and the statement of :func:`_by`; all of them are texts, or ids.
+
+    An object that tells its series, study or patient otherwise than the one before takes five of these:
+    by way of Core they were 0.7 of its 1.5 ms.
+    """
     columns = [TABLES[level].c[name] for name in names]
     conditions = [c.is_(None) if c.name in missing else c == bindparam(c.name) for c in columns]
-    return select(TABLES[level]).where(*conditions)
+    statement = select(TABLES[level]).where(*conditions)
+    return tuple(TABLES[level].columns.keys()), Prepared(statement, dialect)
+
+
+@lru_cache(maxsize=256)
+def _change(dialect: Dialect, level: str, names: tuple[str, ...]) -> Prepared:
+    """Sets these columns of the level's row with the id ``row``."""
+    table = TABLES[level]
+    values: Values = {name: bindparam(f"new_{name}") for name in names}
+    return Prepared(update(table).where(table.c.id == bindparam("row")).values(values), dialect)
 
 
 def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
@@ -120,11 +145,14 @@ def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
         return int(connection.execute(insert(table).values(new).returning(table.c.id)).scalar_one())
     changes = dict(_changes(level, held, new))
     if changes:
-        connection.execute(update(table).where(table.c.id == held["id"]).values(changes))
+        statement = _change(connection.dialect, level, tuple(sorted(changes)))
+        bound = {f"new_{name}": value for name, value in changes.items()}
+        with closing(connection.connection.cursor()) as cursor:
+            statement.run(cursor, bound | {"row": held["id"]})
     return int(held["id"])
 
 
-def _changes(level: str, held: RowMapping, new: Values) -> Iterator[tuple[str, Any]]:
+def _changes(level: str, held: Mapping[str, Any], new: Values) -> Iterator[tuple[str, Any]]:
     """The columns to write: never an empty value, and never what the row was found by."""
     if "parent" in new and new["parent"] != held["parent"]:
         yield "parent", new["parent"]
