@@ -21,6 +21,7 @@ from scp.dimse.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.exchange import Exchange, Extended, Service
 from scp.dimse.messages import Message
 from scp.dimse.own_requests import OwnRequests
+from scp.dimse.proposals import Answers
 from scp.dimse.seats import Seats
 from scp.dimse.upper_layer import Ended
 from scp.dimse.window import SYNCHRONOUS, Window
@@ -47,8 +48,9 @@ class ServedAssociation(DirectAssociation):
         sock: socket.socket,
         services: Mapping[int, tuple[str, Service]],
         seats: Seats,
+        answers: Answers | None = None,
     ) -> None:
-        super().__init__(ae, "acceptor", sock)
+        super().__init__(ae, "acceptor", sock, answers)
         self.services = services
         self.seats = seats
         self.requests = 0
@@ -127,6 +129,10 @@ class ServedAssociation(DirectAssociation):
         self.acse.negotiate_association()
         if not self.is_established:
             return "rejected"
+        if (answer := self.negotiator.answer) is not None:
+            self._accepted_cx, self._rejected_cx = dict(answer.accepted), list(answer.refused)
+        else:
+            self.negotiator.learn(self._accepted_cx, self._rejected_cx)
         self.establish(self.requestor.maximum_length)
         if self.window > SYNCHRONOUS:
             self._windowed = Window(self.window, self.name)

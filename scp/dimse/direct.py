@@ -10,6 +10,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from scp.dimse.negotiation import Negotiator
+from scp.dimse.proposals import Answers
 from scp.dimse.upper_layer import Ended, UpperLayer
 
 # Where the configuration sets no time-out: pynetdicom's None.
@@ -26,12 +27,15 @@ def context_id(context: PresentationContext) -> int:
 class DirectAssociation(Association):
     """pynetdicom's association up to its negotiation; then messages go straight to and from the socket.
 
-    ``layer`` is None until it is established.
+    ``layer`` is None until it is established. ``answers`` are those to what peers proposed before.
     """
 
-    def __init__(self, ae: ApplicationEntity, mode: str, sock: socket.socket) -> None:
+    def __init__(
+        self, ae: ApplicationEntity, mode: str, sock: socket.socket, answers: Answers | None = None
+    ) -> None:
         super().__init__(ae, mode)
-        self.dul = Negotiator(sock, ae.acse_timeout or NO_TIMEOUT)  # type: ignore[assignment]
+        self.negotiator = Negotiator(sock, ae.acse_timeout or NO_TIMEOUT, answers)
+        self.dul = self.negotiator  # type: ignore[assignment]
         self.layer: UpperLayer | None = None
         self._socket = sock
 

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,9 +25,13 @@ from pynetdicom.pdu import (
     A_RELEASE_RQ,
 )
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
+from pynetdicom.presentation import PresentationContext
 
+from scp.dimse.proposals import Answer, Answers, Apart, apart, proposal_of, together
+
+_REQUEST = 1
 _KINDS: dict[int, type[Any]] = {
-    1: A_ASSOCIATE_RQ,
+    _REQUEST: A_ASSOCIATE_RQ,
     2: A_ASSOCIATE_AC,
     3: A_ASSOCIATE_RJ,
     5: A_RELEASE_RQ,
@@ -40,13 +45,18 @@ _LONGEST = 1 << 20
 class Negotiator:
     """Stands where pynetdicom has its DULServiceProvider, while an association is negotiated.
 
-    ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5).
+    ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5). Where a request proposes
+    what is in ``answers``, ``answer`` is that, and pynetdicom sees neither contexts nor roles of it.
     """
 
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
+    def __init__(self, sock: socket.socket, seconds: float, answers: Answers | None = None) -> None:
         self.connection = sock
         self.socket = _Connected(sock)
         self._seconds = seconds
+        self._answers = answers
+        self._proposal = b""
+        self._sent: Apart | None = None
+        self.answer: Answer | None = None
         # Where pynetdicom's time-out setters put their values; nothing runs by them here.
         self.artim_timer = self._idle_timer = SimpleNamespace(timeout=seconds)
 
@@ -54,9 +64,21 @@ class Negotiator:
         """Encode and send an association primitive; a peer that is gone shows when it is read."""
         pdu = _pdu_for(primitive)
         pdu.from_primitive(primitive)
+        encoded = pdu.encode()
+        if isinstance(pdu, A_ASSOCIATE_AC) and self._proposal:
+            encoded = encoded if self.answer is None else together(encoded, self.answer)
+            self._sent = apart(encoded[6:])
         with contextlib.suppress(OSError):
             self.connection.settimeout(self._seconds)
-            self.connection.sendall(pdu.encode())
+            self.connection.sendall(encoded)
+
+    def learn(
+        self, accepted: Mapping[int, PresentationContext], refused: Sequence[PresentationContext]
+    ) -> None:
+        """Remember what a proposal was answered, which was sent."""
+        if self._answers is not None and self._sent is not None:
+            answer = Answer(dict(accepted), tuple(refused), self._sent.contexts, self._sent.roles)
+            self._answers.remember(self._proposal, answer)
 
     def receive_pdu(self, wait: bool = True, timeout: float | None = None) -> Any:  # noqa: ARG002
         """The next PDU as a primitive, or None when none comes in time, or the peer is gone."""
@@ -67,12 +89,23 @@ class Negotiator:
             if kind not in _KINDS or length > _LONGEST:
                 return self._refused()
             pdu = _KINDS[kind]()
-            pdu.decode(header + self._exactly(length, until))
+            body = self._exactly(length, until)
+            pdu.decode(self._shortened(body) if kind == _REQUEST else header + body)
             return pdu.to_primitive()
         except (OSError, EOFError):
             return None
         except Exception:  # noqa: BLE001 - pynetdicom raises whatever a malformed PDU makes it raise
             return self._refused()
+
+    def _shortened(self, body: bytes) -> bytes:
+        """A request, without what was answered before."""
+        found = apart(body) if self._answers is not None else None
+        if self._answers is not None and found is not None:
+            self._proposal = proposal_of(body, found)
+            self.answer = self._answers.find(self._proposal)
+            if self.answer is not None:
+                body = found.rest
+        return struct.pack(">BxL", _REQUEST, len(body)) + body
 
     def _refused(self) -> None:
         """A PDU that is none ends the connection with A-ABORT (PS3.8 table 9-10, Evt19)."""

@@ -22,6 +22,7 @@ from scp.dimse.associations import Associations
 from scp.dimse.contexts import FIND, GET, MOVE, supported
 from scp.dimse.exchange import Exchange, Service
 from scp.dimse.listener import MOST_UNASSOCIATED, Listener, listen
+from scp.dimse.proposals import Answers
 from scp.dimse.reporting import Reports
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
@@ -72,6 +73,7 @@ class DimseServer:
         self._address = ("", 0)
         self._reports = Reports(archive, settings, reports_bell or Doorbell())
         self._served = self._services()
+        self._answers = Answers()
         self.associations = Associations()
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
@@ -118,6 +120,7 @@ class DimseServer:
         ae.require_called_aet = access.check_called_aet
         known = [settings.node.aet, *(peer.aet for peer in settings.peer)]
         ae.require_calling_aet = known if access.allow == "known" else []
+        self._answers = Answers()  # an association that has the former ones may remember what no longer holds
 
     def _connected(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve one connection, in a thread of its own, to its end."""
@@ -141,7 +144,7 @@ class DimseServer:
     def _association(self, sock: socket.socket, address: tuple[str, int]) -> ServedAssociation:
         """As pynetdicom's own request handler makes one, but for its class and a copy of every context."""
         ae = self._ae
-        association = ServedAssociation(ae, sock, self._served, self._seats)
+        association = ServedAssociation(ae, sock, self._served, self._seats, self._answers)
         association.name = f"{os.getpid()}-{next(_numbers)}"  # unique among worker processes
         acceptor = association.acceptor
         acceptor.maximum_length = ae.maximum_pdu_size
@@ -160,12 +163,13 @@ class DimseServer:
         asked = association.requestor.primitive
         if asked is None or not isinstance(association, ServedAssociation):
             return
-        wishes = retrieve.wishes_of(settings.peer_named(asked.calling_ae_title or ""))
-        association.acceptor.supported_contexts = supported(
-            asked.presentation_context_definition_list,
-            settings.access.unknown_sop_classes,
-            wishes.preferred,
-        )
+        if association.negotiator.answer is None:
+            wishes = retrieve.wishes_of(settings.peer_named(asked.calling_ae_title or ""))
+            association.acceptor.supported_contexts = supported(
+                asked.presentation_context_definition_list,
+                settings.access.unknown_sop_classes,
+                wishes.preferred,
+            )
         _agree_window(association, settings.limits.operations)
 
     def _services(self) -> dict[int, tuple[str, Service]]:

@@ -38,8 +38,8 @@ SEGMENT = 32 << 20
 LARGEST = 8 << 20  # a record; what is larger is better written to its own file
 _BLOCK = 4096
 _SPARE = 4  # empty segments that a process keeps for itself
-# A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync on
-# average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
+# A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync
+# on average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
 _ZEROS = bytes(1 << 18)
 _MAGIC = b"zscp-log"
 _SEGMENT_HEADER = struct.Struct("<8s16s")
