@@ -39,6 +39,7 @@ from scp.encoding.elements import CANONICAL, walk
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.facts import survey
 from scp.encoding.fragments import frames_within
+from scp.encoding.streams import equal
 from scp.encoding.transcode import ways_out
 from scp.errors import CannotDecode, CannotEncode, NotReproduced
 from scp.model import Received, Wishes
@@ -272,20 +273,35 @@ def test_what_may_be_lossy_keeps_its_codestream(form: str, lossy: str) -> None:
         forms.encoded("htj2k", object_, parts_of(object_))
 
 
-def test_proof_fails_for_anything_else() -> None:
+@pytest.mark.parametrize("at_hand", [False, True], ids=["by digest", "byte by byte"])
+def test_proof_fails_for_anything_else(at_hand: bool) -> None:
     """The proof is what all else leans on."""
     object_ = phantom(Shape())
+    came = object_.dataset if at_hand else b""
     other = phantom(Shape(seed=1))
     for form in ("received", "native", "deflate", *IMAGE_FORMS):
         file = part10.unpack(kept(object_, Stage(forms=(form,))).data)
         wrong = part10.unpack(kept(other, Stage(forms=(form,))).data)
-        forms.prove(file.dataset, file.transfer_syntax, file.provenance)
+        forms.prove(file.dataset, file.transfer_syntax, file.provenance, came)
         with pytest.raises(NotReproduced):
-            forms.prove(wrong.dataset, wrong.transfer_syntax, file.provenance)
+            forms.prove(wrong.dataset, wrong.transfer_syntax, file.provenance, came)
         with pytest.raises(NotReproduced):
-            forms.prove(file.dataset[:-40], file.transfer_syntax, file.provenance)
+            forms.prove(file.dataset[:-40], file.transfer_syntax, file.provenance, came)
         with pytest.raises(NotReproduced):
-            forms.prove(file.dataset, RLE if form != "rle" else JPEGXL, file.provenance)
+            forms.prove(file.dataset, RLE if form != "rle" else JPEGXL, file.provenance, came)
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60)), st.binary(max_size=3))
+def test_equal_is_what_joining_and_comparing_is(data: bytes, cuts: list[int], more: bytes) -> None:
+    ends = sorted(min(cut, len(data)) for cut in cuts)
+    pieces = [data[begin:end] for begin, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+    assert equal(pieces, memoryview(data))
+    assert equal([*pieces, more], data) is (more == b"")
+    assert equal(pieces, data + more) is (more == b"")
+    for at in range(len(data)):
+        other = bytearray(data)
+        other[at] ^= 1
+        assert not equal(pieces, other)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
