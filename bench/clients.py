@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pydicom
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from bench import processes
+from bench.line import line_to
 from bench.objects import ObjectSet
 from bench.processes import LOOPBACK, ROOT, BenchError
 from bench.receivers import CLIENT_AET, PDU_BYTES, Running
@@ -128,18 +130,21 @@ def _retrieve(running: Running, sent: ObjectSet, into: Sequence[Path], commands:
     return seconds
 
 
-def send_windowed(running: Running, sent: ObjectSet, window: int) -> float:
+def send_windowed(running: Running, sent: ObjectSet, window: int, line: float = 0.0) -> float:
     """C-STORE a set over one association of bench/window.py; seconds, by its own clock.
+
+    ``line`` is the delay of a line in between, in seconds each way.
 
     Its interface: ``python -m bench.window FOLDER --host H --port P --aet CALLED --window N`` sends the files
     below the folder, and prints "N objects, … window GRANTED: S s, … M refused", or an object of JSON with
     ``objects``, ``seconds`` and ``window``.
     """
     folder = sent.folders[0].parent
-    command = processes.python("-m", "bench.window", folder, "--host", LOOPBACK, "--port", running.port)
-    command += ["--aet", running.aet, "--window", str(window)]
     log = running.folder / f"window{window}.log"
-    processes.run_together([command], log, processes.environment(running.nodelay), limit(sent.count))
+    with line_to(running.port, line) if line else nullcontext(running.port) as port:
+        command = processes.python("-m", "bench.window", folder, "--host", LOOPBACK, "--port", port)
+        command += ["--aet", running.aet, "--window", str(window)]
+        processes.run_together([command], log, processes.environment(running.nodelay), limit(sent.count))
     objects, granted, seconds = window_result(log.read_text())
     if objects != sent.count or granted != window:
         raise BenchError(f"bench.window sent {objects} of {sent.count}, window {granted} of {window}")

@@ -23,7 +23,16 @@ from bench.objects import Objects, ObjectSet, batch
 from bench.processes import BenchError
 from bench.receivers import RECEIVERS, Running, installed, started
 from bench.results import Sample
-from bench.scenarios import BESIDE, CODEC, WINDOW, Scenario
+from bench.scenarios import (
+    BESIDE,
+    CODEC,
+    LINE_SECONDS,
+    NO_WINDOW,
+    OVER_LINE,
+    WINDOW,
+    WITH_WINDOW,
+    Scenario,
+)
 
 
 @dataclass
@@ -143,17 +152,22 @@ def _retrieves(bench: Bench, scenario: Scenario, rounds: int, retrieve: Retrieve
 
 
 def window(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
-    """The same sender with and without an Asynchronous Operations Window."""
+    """The same sender with and without an Asynchronous Operations Window, on loopback and over a line."""
     if not clients.WINDOW.exists():
         print("  left out: there is no bench/window.py")
         return
     sent = bench.objects[scenario.objects]
+    ways = [
+        (number, line, suffix + over)
+        for line, over in ((0.0, ""), (LINE_SECONDS, OVER_LINE))
+        for number, suffix in ((1, NO_WINDOW), (WINDOW, WITH_WINDOW))
+    ]
     for _ in range(rounds):
-        for number, suffix in ((1, ", no window"), (WINDOW, f", window {WINDOW}")):
+        for number, line, suffix in ways:
             for name in bench.there(scenario):
                 with bench.receiver(name, scenario) as running:
                     before = warm_up(bench, running, 1)
-                    seconds = clients.send_windowed(running, sent, number)
+                    seconds = clients.send_windowed(running, sent, number, line)
                     running.drain()
                     running.check_count(before + sent.count)
                     yield result(scenario, name + suffix, sent, seconds, running)
