@@ -35,7 +35,7 @@ class DirectAssociation(Association):
     ) -> None:
         super().__init__(ae, mode)
         self.negotiator = Negotiator(sock, ae.acse_timeout or NO_TIMEOUT, answers)
-        self.dul = self.negotiator  # type: ignore[assignment]
+        self.dul = self.negotiator  # type: ignore[assignment]  # pynetdicom expects its own, with threads
         self.layer: UpperLayer | None = None
         self._socket = sock
 

@@ -65,8 +65,9 @@ class Negotiator:
         pdu = _pdu_for(primitive)
         pdu.from_primitive(primitive)
         encoded = pdu.encode()
-        if isinstance(pdu, A_ASSOCIATE_AC) and self._proposal:
-            encoded = encoded if self.answer is None else together(encoded, self.answer)
+        if isinstance(pdu, A_ASSOCIATE_AC) and self.answer is not None:
+            encoded = together(encoded, self.answer)
+        elif isinstance(pdu, A_ASSOCIATE_AC) and self._proposal:
             self._sent = apart(encoded[6:])
         with contextlib.suppress(OSError):
             self.connection.settimeout(self._seconds)
@@ -99,8 +100,7 @@ class Negotiator:
 
     def _shortened(self, body: bytes) -> bytes:
         """A request, without what was answered before."""
-        found = apart(body) if self._answers is not None else None
-        if self._answers is not None and found is not None:
+        if self._answers is not None and (found := apart(body)) is not None:
             self._proposal = proposal_of(body, found)
             self.answer = self._answers.find(self._proposal)
             if self.answer is not None:
