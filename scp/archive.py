@@ -32,7 +32,7 @@ from scp.errors import (
 )
 from scp.holdings import Holdings
 from scp.index.attributes import KEYWORDS
-from scp.index.index import Index
+from scp.index.index import Index, Standing
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
 from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
@@ -49,6 +49,7 @@ from scp.policy.stages import (
     stage_within,
     step,
 )
+from scp.safekeeping import Safekeeping
 from scp.spool import sha256
 from scp.stored import (
     check_uids,
@@ -74,7 +75,8 @@ class Archive(Holdings):
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
     encoded before. ``landing`` is where small objects are durable until then. ``departures`` says what is
-    sent on. A ``decoded``, if it is given one, remembers what was slow to decode.
+    sent on. A ``decoded``, if it is given one, remembers what was slow to decode. With a ``safekeeping``
+    what is replaced goes to the trash, and what is under a hold is not replaced.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts
@@ -93,6 +95,7 @@ class Archive(Holdings):
         self.backlog = backlog
         self.decoded: Decoded | None = None
         self.departures = departures
+        self.safekeeping: Safekeeping | None = None
         self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
@@ -169,7 +172,7 @@ class Archive(Holdings):
                 return self._recorded(instance, None, facts, leaving)
             settled = self._duplicate(received, held)
             if settled is None:
-                return self.record_landed(instance, facts, held.key)
+                return self.record(instance, facts)
             landing.withdraw(key)
             return settled
         except Exception:
@@ -180,20 +183,66 @@ class Archive(Holdings):
         finally:
             landing.recorded(key)
 
-    def record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
-        """Put an object that landed in the place of the one at ``old``, or of none.
+    def record(self, instance: Instance, facts: Facts) -> Kept:
+        """Record a durable object, in the place of what is held of its SOP Instance UID, if anything is.
 
-        Should the process die before the file of ``old`` is removed, the journal knows of that one.
+        What it replaces goes to the trash, unless it has the same content. Should the process die before
+        that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold.
         """
         leaving = self.leaving(facts)
-        if not old or is_landed(old):
-            replaced = self.index.record(instance, facts.attributes, leaving)
-            return self._recorded(instance, replaced, facts, leaving)
-        self.store.unsettle(old)
+        held = self.index.add(instance, facts.attributes, leaving)
+        replaced = None if held is None else self._replace(held, instance, facts, leaving)
+        return self._recorded(instance, replaced, facts, leaving)
+
+    def _replace(
+        self, held: Instance, instance: Instance, facts: Facts, leaving: tuple[Delivery, ...]
+    ) -> Instance | None:
+        if self.safekeeping is None or held.received_sha256 == instance.received_sha256:
+            return self._put_in_place(held, instance, facts, leaving)
+        with self.safekeeping.replacing(held) as standing:
+            return self._put_in_place(self.own_file(held), instance, facts, leaving, standing)
+
+    def _put_in_place(
+        self,
+        held: Instance,
+        instance: Instance,
+        facts: Facts,
+        leaving: tuple[Delivery, ...],
+        standing: Standing | None = None,
+    ) -> Instance | None:
+        """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
+        journaled = held.key != instance.key and not is_landed(held.key)
+        if journaled:
+            self.store.unsettle(held.key)
         replaced = self.index.record(instance, facts.attributes, leaving)
-        kept = self._recorded(instance, replaced, facts, leaving)
-        self.store.settle(old)
-        return kept
+        if replaced is not None and replaced.key != instance.key:
+            if standing is not None and not self._to_trash(standing, replaced, instance.calling_aet):
+                return replaced
+            self._discard(replaced.key)
+        if journaled:
+            self.store.settle(held.key)
+        return replaced
+
+    def put_away(self, key: str, held: Instance) -> None:
+        """Remove a stored file of an instance whose row names another file.
+
+        A file of other content goes to the trash; one that cannot be read is set aside. Where neither works
+        it stays. Raises ObjectMissing.
+        """
+        try:
+            instance, facts = self.read_back(key)
+        except ObjectDamaged:
+            self.store.set_aside(key)
+        else:
+            if self.safekeeping is not None and instance.received_sha256 != held.received_sha256:
+                standing = Standing(instance, facts.attributes)
+                with self.safekeeping.trash.lock():
+                    if not self._to_trash(standing, instance, held.calling_aet):
+                        return
+        self.store.delete(key)
+
+    def _to_trash(self, standing: Standing, replaced: Instance, by: str) -> bool:
+        return self.safekeeping is None or self.safekeeping.keep(standing, replaced, by)
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
@@ -233,12 +282,10 @@ class Archive(Holdings):
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
         """Durable already, now visible, then rid of what it replaces."""
         try:
-            leaving = self.leaving(facts)
-            replaced = self.index.record(instance, facts.attributes, leaving)
+            kept = self.record(instance, facts)
         except BaseException:
             self._withdraw(instance)
             raise
-        kept = self._recorded(instance, replaced, facts, leaving)
         self.index.sync()
         self.store.settle(instance.key)
         return kept
@@ -250,11 +297,9 @@ class Archive(Holdings):
     def _recorded(
         self, instance: Instance, replaced: Instance | None, facts: Facts, leaving: tuple[Delivery, ...]
     ) -> Kept:
-        """What an object replaces goes, once it is in the index; what waits, or leaves, is announced."""
+        """What waits, or is sent on, is announced."""
         if self.departures is not None:
             self.departures.recorded(leaving, facts)
-        if replaced is not None and replaced.key != instance.key:
-            self._discard(replaced.key)
         if instance.pending and self.backlog is not None:
             self.backlog.add(instance.stored_size)
         return Kept("replaced" if replaced else "kept", instance)

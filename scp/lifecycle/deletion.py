@@ -19,11 +19,10 @@ import structlog
 
 from scp.archive import Archive
 from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing
-from scp.index.index import Standing
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
-from scp.objects.holds import Hold, Holds
-from scp.objects.trash import Trash, Trashed
+from scp.objects.trash import Trashed
+from scp.safekeeping import Safekeeping, is_held, trashed
 
 _BATCH = 100  # what a batch does is over well before its claim ends
 
@@ -37,30 +36,14 @@ class Removal:
     left: tuple[str, ...] = ()
 
 
-def keys_of(standing: Standing) -> dict[str, str]:
-    """The unique keys of an object by level; its ``PatientID`` must have been asked for."""
-    one = standing.instance
-    return {
-        "PATIENT": standing.attributes.get("PatientID", ""),
-        "STUDY": one.study_instance_uid,
-        "SERIES": one.series_instance_uid,
-        "IMAGE": one.sop_instance_uid,
-    }
-
-
-def is_held(holds: Iterable[Hold], standing: Standing) -> bool:
-    """Whether any hold is on an object."""
-    keys = keys_of(standing)
-    return any(hold.covers(keys) for hold in holds)
-
-
 class Deletion:
     """Deletes from an archive whose objects lie below ``roots``, by the names of its stores."""
 
     def __init__(self, archive: Archive, roots: Mapping[str, Path]) -> None:
         self._archive = archive
-        self.trash = Trash(roots)
-        self.holds = Holds(roots[""])
+        self._safekeeping = Safekeeping(archive.index, roots)
+        self.trash = self._safekeeping.trash
+        self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"
 
     def delete(self, instances: Iterable[Instance], reason: str) -> Removal:
@@ -91,7 +74,7 @@ class Deletion:
             held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
             leaving = [one for one in standings if one.instance.sop_instance_uid not in held]
             going = [one.instance for one in leaving]
-            gone = self._finish(self.trash.begin(_trashed(one, reason, now) for one in leaving))
+            gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in leaving))
             if (decoded := self._archive.decoded) is not None:
                 for one in going:
                     decoded.forget(one)
@@ -211,17 +194,3 @@ class Deletion:
                 self.trash.drop(one)
                 log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)
         return old
-
-
-def _trashed(standing: Standing, reason: str, at: float) -> Trashed:
-    one = standing.instance
-    return Trashed(
-        one.key,
-        one.sop_instance_uid,
-        one.study_instance_uid,
-        one.stored_size,
-        reason,
-        at,
-        keys_of(standing),
-        one.received_sha256,
-    )

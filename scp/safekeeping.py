@@ -1,0 +1,94 @@
+"""What keeps objects from being lost when others replace them or an admin deletes them: holds, and the trash."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from scp.errors import DuplicateRejected
+from scp.index.index import Index, Standing
+from scp.model import Instance
+from scp.objects.holds import Hold, Holds
+from scp.objects.trash import Trash, Trashed
+
+
+def keys_of(standing: Standing) -> dict[str, str]:
+    """The unique keys of an object by level; its ``PatientID`` must have been asked for."""
+    one = standing.instance
+    return {
+        "PATIENT": standing.attributes.get("PatientID", ""),
+        "STUDY": one.study_instance_uid,
+        "SERIES": one.series_instance_uid,
+        "IMAGE": one.sop_instance_uid,
+    }
+
+
+def is_held(holds: Iterable[Hold], standing: Standing) -> bool:
+    """Whether any hold is on an object."""
+    keys = keys_of(standing)
+    return any(hold.covers(keys) for hold in holds)
+
+
+def trashed(standing: Standing, reason: str, at: float) -> Trashed:
+    """An object as the trash lists it; ``at`` is in seconds since 1970."""
+    one = standing.instance
+    return Trashed(
+        one.key,
+        one.sop_instance_uid,
+        one.study_instance_uid,
+        one.stored_size,
+        reason,
+        at,
+        keys_of(standing),
+        one.received_sha256,
+    )
+
+
+class Safekeeping:
+    """The holds and the trash of the objects below ``roots``, by the names of their stores."""
+
+    def __init__(self, index: Index, roots: Mapping[str, Path]) -> None:
+        self._index = index
+        self.trash = Trash(roots)
+        self.holds = Holds(roots[""])
+
+    @contextmanager
+    def replacing(self, held: Instance) -> Iterator[Standing | None]:
+        """Around the replacing of ``held`` by other content: nobody adds a hold or empties the trash meanwhile.
+
+        Yields what :meth:`keep` needs; None where the index does not know ``held`` any more.
+        Raises DuplicateRejected where it is under a hold.
+        """
+        with self.trash.lock():
+            found = self._index.stages.standings_of(("PatientID",), [held.sop_instance_uid])
+            standing = next(iter(found), None)
+            if standing is not None and is_held(self.holds.all(), standing):
+                raise DuplicateRejected("the SOP instance is under a legal hold; the other content is refused")
+            yield standing
+
+    def keep(self, standing: Standing, replaced: Instance, by: str) -> bool:
+        """Put the file of what was replaced into the trash, inside :meth:`replacing`.
+
+        ``by`` is the AE title that sent the newer object. False where the trash could not take it: then the
+        file must stay where it is.
+        """
+        entry = trashed(standing, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
+        entry = replace(entry, key=replaced.key, size=replaced.stored_size)
+        log = structlog.get_logger("zscp")
+        try:
+            for one in self.trash.begin([entry]):
+                self.trash.mark(one, "gone")
+        except OSError as error:
+            log.error(
+                "the trash cannot take a replaced object; its file stays until the next start",
+                key=replaced.key,
+                reason=str(error),
+            )
+            return False
+        log.info("replaced", sop_instance=replaced.sop_instance_uid, calling_aet=by, bytes=replaced.stored_size)
+        return True
