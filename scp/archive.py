@@ -200,7 +200,11 @@ class Archive(Holdings):
         if self.safekeeping is None or held.received_sha256 == instance.received_sha256:
             return self._put_in_place(held, instance, facts, leaving)
         with self.safekeeping.replacing(held) as standing:
-            return self._put_in_place(self.own_file(held), instance, facts, leaving, standing)
+            try:
+                held = self.own_file(held)
+            except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
+                return self._put_in_place(held, instance, facts, leaving)
+            return self._put_in_place(held, instance, facts, leaving, standing)
 
     def _put_in_place(
         self,

@@ -1,10 +1,10 @@
-"""What keeps objects from being lost when others replace them or an admin deletes them: holds, and the trash."""
+"""What keeps replaced and deleted objects from being lost: the holds, and the trash."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import structlog
 
 from scp.errors import DuplicateRejected
 from scp.index.index import Index, Standing
-from scp.model import Instance
+from scp.model import Instance, Query, QueryKey
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash, Trashed
 
@@ -58,18 +58,28 @@ class Safekeeping:
         self.holds = Holds(roots[""])
 
     @contextmanager
-    def replacing(self, held: Instance) -> Iterator[Standing | None]:
-        """Around the replacing of ``held`` by other content: nobody adds a hold or empties the trash meanwhile.
+    def replacing(self, held: Instance) -> Iterator[Standing]:
+        """Around the replacing of ``held`` by other content, so that nobody adds a hold meanwhile.
 
-        Yields what :meth:`keep` needs; None where the index does not know ``held`` any more.
-        Raises DuplicateRejected where it is under a hold.
+        Yields what :meth:`keep` needs. Raises DuplicateRejected where it is under a hold.
         """
         with self.trash.lock():
-            found = self._index.stages.standings_of(("PatientID",), [held.sop_instance_uid])
-            standing = next(iter(found), None)
-            if standing is not None and is_held(self.holds.all(), standing):
-                raise DuplicateRejected("the SOP instance is under a legal hold; the other content is refused")
+            standing = self._standing(held)
+            if is_held(self.holds.all(), standing):
+                raise DuplicateRejected(
+                    "the SOP instance is under a legal hold; the other content is refused"
+                )
             yield standing
+
+    def _standing(self, held: Instance) -> Standing:
+        """What is held, with its Patient ID."""
+        keys = (
+            QueryKey("SOPInstanceUID", "UI", held.sop_instance_uid),
+            QueryKey("StudyInstanceUID", "UI", held.study_instance_uid),
+            QueryKey("PatientID", "LO", ""),
+        )
+        with closing(self._index.find(Query("STUDY", "IMAGE", keys, relational=True))) as found:
+            return Standing(held, next(found, {}))
 
     def keep(self, standing: Standing, replaced: Instance, by: str) -> bool:
         """Put the file of what was replaced into the trash, inside :meth:`replacing`.
@@ -90,5 +100,7 @@ class Safekeeping:
                 reason=str(error),
             )
             return False
-        log.info("replaced", sop_instance=replaced.sop_instance_uid, calling_aet=by, bytes=replaced.stored_size)
+        log.info(
+            "replaced", sop_instance=replaced.sop_instance_uid, calling_aet=by, bytes=replaced.stored_size
+        )
         return True

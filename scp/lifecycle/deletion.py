@@ -160,14 +160,22 @@ class Deletion:
         held = self._archive.index.held(one.sop_instance_uid)
         return held is not None and held.key == one.key
 
-    def restore(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
-        """Bring objects back, each given when it is there. Raises ObjectMissing, DuplicateRejected."""
+    def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
+        """Bring objects back, each given when it is there.
+
+        With ``replace`` other content that was sent since then goes to the trash in its place.
+        Raises ObjectMissing, and DuplicateRejected where other content is held and stays.
+        """
         for one in entries:
+            held = self._archive.index.held(one.sop_instance_uid)
+            if replace and held is not None and held.received_sha256 != one.received_sha256:
+                self.delete([held], "replaced by what was restored from the trash")
             with self.trash.lock():
                 held = self._archive.index.held(one.sop_instance_uid)
                 if held is not None and held.key != one.key:
                     raise DuplicateRejected(
-                        f"{one.sop_instance_uid} was sent again since it was deleted; delete that one first"
+                        f"{one.sop_instance_uid} is held with other content, which was sent since then; "
+                        "restore it with --replace, unless the other is under a hold"
                     )
                 self._return(self.trash.mark(one, "back"))
             yield one
