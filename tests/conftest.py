@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import objects
@@ -21,8 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _only_marked_tests_use_the_corpus(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+) -> None:
     """Or ``pytest -m corpus`` would not run all that the corpus adds."""
     if request.node.get_closest_marker("corpus") is None:
         monkeypatch.setattr(objects, "CORPUS", None)
-    yield

@@ -1,8 +1,8 @@
 """Processes that carry out the lifecycle, killed at random moments, again and again.
 
 Each child is forked from one process that has imported everything, so that fifty of them take seconds. It
-encodes anew, moves to another store or back, and deletes, all at once, and is killed in the midst of it: after
-so many writes to the disk, not after a time, so that as much gets done on a busy machine.
+encodes anew, moves to another store or back, and deletes, all at once, and is killed in the midst of it. It
+is killed after some writes to the disk, not after a time, so that as much gets done on a busy machine.
 """
 
 from __future__ import annotations
