@@ -16,6 +16,7 @@ from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
 from scp.index.index import NO_RANKS, Counts, Ranks, Statistic, Waiting
+from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, held_instance
 from scp.index.record import as_instance
 from scp.index.rows import texts
@@ -49,6 +50,7 @@ class SqlIndex:
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
         self.deliveries = SqlDeliveries(engine, self._writer)
+        self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
     def open(cls, url: str) -> Self:
