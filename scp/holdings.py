@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
@@ -124,11 +124,17 @@ class Holdings:
                     self._withdraw(change.after)
             raise
         self.index.sync()
+        moved = [
+            one.before.key
+            for one, changed in zip(changes, done, strict=True)
+            if changed and one.data is not None
+        ]
+        self._over(filter(is_landed, moved))
         for change, changed in zip(changes, done, strict=True):
             if change.data is None:
                 continue
             if changed:
-                if change.before.key != change.after.key:
+                if change.before.key != change.after.key and not is_landed(change.before.key):
                     self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
@@ -150,7 +156,8 @@ class Holdings:
         self.index.sync()
         if changed and not is_landed(before.key):
             self.store.set_aside(before.key)
-            self.store.delete(before.key)
+        if changed:
+            self._discard(before.key)
         return changed
 
     def _withdraw(self, instance: Instance) -> None:
@@ -161,9 +168,16 @@ class Holdings:
             self.store.settle(instance.key)
 
     def _discard(self, key: str) -> None:
-        """Remove a stored form; what landed is freed with its segment."""
-        if not is_landed(key):
+        """Remove a stored form that another durable one has taken the place of."""
+        if is_landed(key):
+            self._over([key])
+        else:
             self.store.delete(key)
+
+    def _over(self, keys: Iterable[str]) -> None:
+        """Note of records of the landing log that their objects are durable elsewhere, or replaced."""
+        if self.landing is not None:
+            self.landing.settle(keys)
 
     def close(self) -> None:
         """Let go of store and index."""

@@ -15,8 +15,8 @@ Ranks = Mapping[str, int]
 NO_RANKS: Ranks = MappingProxyType({})
 RANK = "@rank"
 
-# Names in Meta. The archive that an index belongs to, which its stores name as well; which making of the index
-# this is; a number that grows in index and store together; and why it is to be made anew, where it is.
+# Names in Meta: the archive that an index belongs to, which its stores name as well; which making of the
+# index this is; a number that grows in index and store together; and why it is to be made anew, if it is.
 ARCHIVE, INCARNATION, SEQUENCE, REBUILD = "archive", "incarnation", "sequence", "rebuild"
 
 

@@ -25,7 +25,7 @@ from scp.lifecycle.recovery import recover
 from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed
-from scp.objects.store import instance_in
+from scp.objects.store import instance_in, is_object
 
 MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED = (
     "row without a file",
@@ -72,8 +72,9 @@ def fsck(
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
     """What the journal has of processes that are gone; recovery sees to it, and to the landing log."""
-    left = [key for key, lives in archive.store.unsettled().items() if not lives]
-    left += archive.landing.left_over() if archive.landing is not None else ()
+    left = [key for key, lives in archive.store.unsettled().items() if not lives and is_object(key)]
+    if archive.landing is not None:
+        left += archive.landing.strays(set(filter(is_landed, archive.index.pending_keys())))
     done = recover(archive) if repair else None
     for key in left:
         yield Finding(UNSETTLED, key, repaired="taken up" if repair else "")

@@ -14,12 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scp.errors import ObjectMissing, OutOfResources
-from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
+from scp.objects.folders import ASIDE, LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.store import Availability
 from scp.spool import Buffer, copied, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
-_ASIDE = ".damaged"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
 _FOLDER_TRIES = 5
 
@@ -121,7 +120,7 @@ class LocalStore:
 
     def set_aside(self, key: str) -> None:
         """See ObjectStore: in ``.damaged``, under its key, and a number where there is one already."""
-        aside = self.root / _ASIDE
+        aside = self.root / ASIDE
         make_folder(aside)
         name = key.replace("/", _SEPARATOR)
         with contextlib.suppress(FileNotFoundError):

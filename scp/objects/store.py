@@ -87,6 +87,11 @@ def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool)
     return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
 
 
+def is_object(key: str) -> bool:
+    """Whether a key is that of a stored object: neither of a dictionary, nor of what begins with a dot."""
+    return not beside("", key).startswith(("dictionaries/", "."))
+
+
 def store_of(key: str) -> str:
     """The name of the store that an object lies in; empty for the first."""
     return key[1:].partition("/")[0] if key.startswith("@") else ""

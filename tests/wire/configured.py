@@ -35,7 +35,9 @@ def settings_of(tables: dict[str, Any]) -> Settings:
 
 
 def stored_files(objects: Path) -> list[Path]:
-    return sorted(p for p in objects.rglob("*") if p.is_file() and not {".incoming", ".landing"} & {*p.parts})
+    """All files but those of the journal and the landing log, and the mark of the archive."""
+    beside = {".incoming", ".landing", ".zscp"}
+    return sorted(p for p in objects.rglob("*") if p.is_file() and not beside & {*p.parts})
 
 
 def journal(objects: Path) -> list[Path]:
