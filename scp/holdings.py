@@ -17,6 +17,7 @@ from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, beside, siblings_prefix, store_of
+from scp.pairing import Pairing
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
@@ -33,6 +34,7 @@ class Holdings:
         self.dictionaries = Dictionaries(store)
         self.index = index
         self.landing = landing
+        self.pairing: Pairing | None = None
 
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
@@ -88,6 +90,22 @@ class Holdings:
         if self.landing is not None:
             yield from self.landing.keys()
         yield from filterfalse(is_dictionary, self.store.keys())
+
+    def holds_files(self) -> bool:
+        """Whether any store that is there, or the landing log, holds an object."""
+        for name in ("", *self.store.tiers):
+            with suppress(ObjectUnavailable):
+                if next(self.keys_within([name]), None) is not None:
+                    return True
+        return False
+
+    def keys_within(self, stores: Iterable[str]) -> Iterator[str]:
+        """As :meth:`keys`, of some stores: the first, which the landing log is part of, has no name."""
+        for name in stores:
+            if not name and self.landing is not None:
+                yield from self.landing.keys()
+            found = self.store.keys(beside(name, ""))
+            yield from (key for key in found if not is_dictionary(key) and store_of(key) == name)
 
     def siblings(self, key: str, instance: str) -> Iterator[str]:
         """The keys of all stored forms of an instance in its study, in all stores that are there."""

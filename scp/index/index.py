@@ -225,6 +225,12 @@ class Meta(Protocol):
     def put(self, values: Mapping[str, str | None]) -> None:
         """Set some, or remove those that are None, in one transaction."""
 
+    def stamp(self) -> object:
+        """What changes when anything is written to the index; None where nothing tells."""
+
+    def is_in_place(self) -> bool:
+        """Whether who opens the index now opens the same one: a file may be removed while it is open."""
+
 
 class Index(Protocol):
     """What is held, and how it is found (PS3.4 C.4).

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine, delete, select
 
+from scp.index import files
 from scp.index.dialect import translated
 from scp.index.schema import META
 from scp.index.writer import Writer
@@ -17,6 +18,7 @@ class SqlMeta:
     def __init__(self, engine: Engine, writer: Writer) -> None:
         self._engine = engine
         self._writer = writer
+        self._opened = files.identity(engine)
 
     def all(self) -> dict[str, str]:
         """See :meth:`scp.index.index.Meta.all`."""
@@ -30,3 +32,11 @@ class SqlMeta:
             rows = [{"name": name, "value": value} for name, value in values.items() if value is not None]
             if rows:
                 connection.execute(META.insert(), rows)
+
+    def stamp(self) -> object:
+        """See :meth:`scp.index.index.Meta.stamp`."""
+        return files.stamp(self._engine)
+
+    def is_in_place(self) -> bool:
+        """See :meth:`scp.index.index.Meta.is_in_place`."""
+        return files.identity(self._engine) == self._opened

@@ -178,7 +178,8 @@ class Encoder:
         encoded it died before that was noted.
         """
         landing = self._archive.landing
-        if landing is not None:
+        pairing = self._archive.pairing
+        if landing is not None and not (pairing is not None and pairing.fault()):
             take_up_landed(self._archive, Recovered())
             waiting = self._archive.index.pending_keys()
             landing.free({segment_of(key) for key in waiting if is_landed(key)})

@@ -21,18 +21,21 @@ from scp.archive import Archive
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
+from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed
 from scp.objects.store import instance_in, is_object
+from scp.pairing import State
 
-MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED = (
+MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
     "row without a file",
     "file without a row",
     "left over",
     "unreadable file",
     "interrupted",
+    "unfit index",
 )
 
 
@@ -45,6 +48,17 @@ class Finding:
     sop_instance_uid: str = ""
     told: str = ""
     repaired: str = ""
+
+
+def unfitness(archive: Archive, progress: Progress, repair: bool) -> list[Finding]:
+    """Whether the index knows what is stored at all; repairing makes it anew. Raises ConfigurationError."""
+    pairing = archive.pairing
+    if pairing is None or pairing.state() in (State.FITS, State.NEW):
+        return []
+    told = pairing.told(pairing.state())
+    if repair:
+        make_fit(archive, progress)
+    return [Finding(UNFIT, "index", told=told, repaired="made anew from the files" if repair else "")]
 
 
 def fsck(
