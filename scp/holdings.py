@@ -182,8 +182,7 @@ class Holdings:
         """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
         held = self.index.held(instance.sop_instance_uid)
         if held is None or held.key != instance.key:
-            self.store.delete(instance.key)
-            self.store.settle(instance.key)
+            self.store.withdraw(instance.key)
 
     def _discard(self, key: str) -> None:
         """Remove a stored form that another durable one has taken the place of."""

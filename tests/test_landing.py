@@ -319,7 +319,7 @@ def test_what_waits_when_it_is_closed_is_never_freed(tmp_path: Path) -> None:
 
 
 def test_a_segment_with_something_unclear_in_it_is_kept_aside(tmp_path: Path) -> None:
-    """A record whose header has rotted cannot be told from one that was torn: the segment is not used again."""
+    """A record whose header has rotted cannot be told from one that was torn: nothing is written over it."""
     log = LandingLog(tmp_path, segment=SIZE)
     keys = [append(log, HEAD, dataset(n)) for n in range(3)]
     log.close()

@@ -46,6 +46,7 @@ class LocalStore:
         self._own: Path | None = None
         self._own_lock = -1
         self._counter = itertools.count()
+        self._put_over: set[str] = set()  # unsettled keys under which something lay before
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
@@ -70,6 +71,7 @@ class LocalStore:
                 self._place(put.written(), put.place)
             for folder in dict.fromkeys(put.place.parent for put in puts):
                 sync_folder(folder)
+            self._put_over.update(put.key for put in puts if put.replaces)
         except OSError as error:
             self._withdraw(puts)
             if error.errno in NO_ROOM:
@@ -81,7 +83,14 @@ class LocalStore:
 
     def settle(self, key: str) -> None:
         """See ObjectStore."""
+        self._put_over.discard(key)
         self._entry(key).unlink(missing_ok=True)
+
+    def withdraw(self, key: str) -> None:
+        """See ObjectStore."""
+        if key not in self._put_over and _same_file(self._entry(key), self.root / key):
+            self.delete(key)
+        self.settle(key)
 
     def unsettle(self, key: str) -> None:
         """See ObjectStore."""

@@ -43,6 +43,13 @@ class ObjectStore(Protocol):
     def settle(self, key: str) -> None:
         """Forget that ``key`` was put: whatever depends on it is durable too."""
 
+    def withdraw(self, key: str) -> None:
+        """Take back what this process put and has not settled, which then counts as settled.
+
+        What lay under ``key`` before, or was put there by another process since, stays: an object that is put
+        twice has one key.
+        """
+
     def unsettle(self, key: str) -> None:
         """Remember that ``key``, which is there, is about to go: as if it had been put and not settled."""
 

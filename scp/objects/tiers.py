@@ -100,8 +100,7 @@ class TieredStore:
                 done += [beside(name, key) for key, _ in own]
         except BaseException:
             for key in done:
-                self.delete(key)
-                self.settle(key)
+                self.withdraw(key)
             raise
 
     def settle(self, key: str) -> None:
@@ -109,6 +108,12 @@ class TieredStore:
         store, own = self._named(key)
         if self._is_there(key):
             store.settle(own)
+
+    def withdraw(self, key: str) -> None:
+        """See ObjectStore. Where the medium is not there, its next recovery sees to it."""
+        store, own = self._named(key)
+        if self._is_there(key):
+            store.withdraw(own)
 
     def unsettle(self, key: str) -> None:
         """See ObjectStore."""
