@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -203,8 +204,15 @@ class Archive(Holdings):
             try:
                 held = self.own_file(held)
             except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
+                self._set_aside_landed(held.key)
                 return self._put_in_place(held, instance, facts, leaving)
             return self._put_in_place(held, instance, facts, leaving, standing)
+
+    def _set_aside_landed(self, key: str) -> None:
+        """Keep a copy of a record of the landing log that is not sound."""
+        if self.landing is not None and is_landed(key):
+            with suppress(ObjectMissing):
+                self.landing.set_aside(key)
 
     def _put_in_place(
         self,

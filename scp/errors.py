@@ -22,6 +22,8 @@
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
+    │   └── IndexDamaged          the index's own file is not what was written
+    ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
     └── ObjectDamaged             a stored file is not what was written
@@ -112,6 +114,14 @@ class NoLosslessWay(ZscpError):
 
 class OutOfResources(ZscpError):
     """There is no room for an object, or the store or the index does not answer."""
+
+
+class IndexDamaged(OutOfResources):
+    """The index cannot be read: its file is damaged. It can be made anew from the objects."""
+
+
+class IndexUnfit(ZscpError):
+    """The index does not know what the stores hold; the message says why, and what makes it anew."""
 
 
 class ObjectMissing(ZscpError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
@@ -17,6 +17,7 @@ from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, beside, object_key, siblings_prefix, store_of
+from scp.pairing import Pairing
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
@@ -33,6 +34,7 @@ class Holdings:
         self.dictionaries = Dictionaries(store)
         self.index = index
         self.landing = landing
+        self.pairing: Pairing | None = None
 
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
@@ -89,6 +91,22 @@ class Holdings:
             yield from self.landing.keys()
         yield from filterfalse(is_dictionary, self.store.keys())
 
+    def holds_files(self) -> bool:
+        """Whether any store that is there, or the landing log, holds an object."""
+        for name in ("", *self.store.tiers):
+            with suppress(ObjectUnavailable):
+                if next(self.keys_within([name]), None) is not None:
+                    return True
+        return False
+
+    def keys_within(self, stores: Iterable[str]) -> Iterator[str]:
+        """As :meth:`keys`, of some stores: the first, which the landing log is part of, has no name."""
+        for name in stores:
+            if not name and self.landing is not None:
+                yield from self.landing.keys()
+            found = self.store.keys(beside(name, ""))
+            yield from (key for key in found if not is_dictionary(key) and store_of(key) == name)
+
     def siblings(self, key: str, instance: str) -> Iterator[str]:
         """The keys of all stored forms of an instance in its study, in all stores that are there."""
         for store in ("", *self.store.tiers):
@@ -124,11 +142,17 @@ class Holdings:
                     self._withdraw(change.after)
             raise
         self.index.sync()
+        moved = [
+            one.before.key
+            for one, changed in zip(changes, done, strict=True)
+            if changed and one.data is not None
+        ]
+        self._over(filter(is_landed, moved))
         for change, changed in zip(changes, done, strict=True):
             if change.data is None:
                 continue
             if changed:
-                if change.before.key != change.after.key:
+                if change.before.key != change.after.key and not is_landed(change.before.key):
                     self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
@@ -170,20 +194,27 @@ class Holdings:
         self.index.sync()
         if changed and not is_landed(before.key):
             self.store.set_aside(before.key)
-            self.store.delete(before.key)
+        if changed:
+            self._discard(before.key)
         return changed
 
     def _withdraw(self, instance: Instance) -> None:
         """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
         held = self.index.held(instance.sop_instance_uid)
         if held is None or held.key != instance.key:
-            self.store.delete(instance.key)
-            self.store.settle(instance.key)
+            self.store.withdraw(instance.key)
 
     def _discard(self, key: str) -> None:
-        """Remove a stored form; what landed is freed with its segment."""
-        if not is_landed(key):
+        """Remove a stored form that another durable one has taken the place of."""
+        if is_landed(key):
+            self._over([key])
+        else:
             self.store.delete(key)
+
+    def _over(self, keys: Iterable[str]) -> None:
+        """Note of records of the landing log that their objects are durable elsewhere, or replaced."""
+        if self.landing is not None:
+            self.landing.settle(keys)
 
     def close(self) -> None:
         """Let go of store and index."""

@@ -350,11 +350,12 @@ class ExportSummary:
         terminal().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
 
 
-def reindexed(outcome: Outcome, json_wanted: bool) -> None:
-    """What reindexing found."""
+def reindexed(outcome: Outcome, json_wanted: bool, unfit: str = "") -> None:
+    """What reindexing found; ``unfit`` is what was wrong with the index, if anything was."""
     if json_wanted:
-        as_json(outcome)
+        as_json({**dataclasses.asdict(outcome), "index": unfit})
         return
+    tell_faults([f"index: {unfit}"] if unfit else [])
     tell_faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
     tell_faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
     terminal().print(

@@ -22,7 +22,7 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Keep DICOM files as if they had been received; what is no DICOM file is skipped."""
-    with opened(config) as (archive, settings):
+    with opened(config, works=True) as (archive, settings):
         files = list(transfer.files_below(paths))
         with report.progress("importing", "files") as progress:
             progress.total(len(files))

@@ -191,6 +191,13 @@ OUTGOING = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("fault", TEXT, nullable=False, server_default=""),
 )
+# What the index says of itself (scp.index.index.Meta).
+META = Table(
+    "meta",
+    METADATA,
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
+)
 Index("ux_outgoing", OUTGOING.c.sop_instance_uid, OUTGOING.c.destination, unique=True)
 Index("ix_outgoing_due", OUTGOING.c.state, OUTGOING.c.due)
 Index("ix_commitment_due", COMMITMENT.c.due)

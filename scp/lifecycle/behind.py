@@ -21,6 +21,7 @@ from scp.doorbell import Doorbell
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.parallel import yield_to_others
+from scp.lifecycle.recovery import Recovered, take_up_landed
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
@@ -171,11 +172,16 @@ class Encoder:
         return None
 
     def free(self) -> None:
-        """Free the segments of the landing log that hold nothing any more."""
+        """Free the segments of the landing log in which every record is over.
+
+        What is neither over nor named by the index is taken up first: the index has lost its row, or whoever
+        encoded it died before that was noted.
+        """
         landing = self._archive.landing
-        if landing is not None:
+        pairing = self._archive.pairing
+        if landing is not None and not (pairing is not None and pairing.fault()):
+            take_up_landed(self._archive, Recovered())
             waiting = self._archive.index.pending_keys()
-            self._archive.index.sync()
             landing.free({segment_of(key) for key in waiting if is_landed(key)})
 
 
