@@ -240,7 +240,8 @@ class Archive(Holdings):
             raise
         kept = self._recorded(instance, replaced, facts, leaving)
         self.index.sync()
-        self.store.settle(instance.key)
+        if not self.index_fault():  # else the next process finds in the journal what its index lacks
+            self.store.settle(instance.key)
         return kept
 
     def leaving(self, facts: Facts) -> tuple[Delivery, ...]:
