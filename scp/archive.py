@@ -299,7 +299,8 @@ class Archive(Holdings):
             self._withdraw(instance)
             raise
         self.index.sync()
-        self.store.settle(instance.key)
+        if not self.index_fault():  # else the next process finds in the journal what its index lacks
+            self.store.settle(instance.key)
         return kept
 
     def leaving(self, facts: Facts) -> tuple[Delivery, ...]:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import filterfalse
+from itertools import filterfalse, takewhile
 
 from scp.encoding.forms import prove
-from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
 from scp.objects import part10
@@ -104,8 +104,13 @@ class Holdings:
         for name in stores:
             if not name and self.landing is not None:
                 yield from self.landing.keys()
-            found = self.store.keys(beside(name, ""))
-            yield from (key for key in found if not is_dictionary(key) and store_of(key) == name)
+            found = self.store.keys(beside(name, "")) if name else self._keys_of_the_first()
+            yield from filterfalse(is_dictionary, found)
+
+    def _keys_of_the_first(self) -> Iterator[str]:
+        """Those of the first store, which come before those of others: one of these may not be there."""
+        with suppress(ObjectUnavailable):
+            yield from takewhile(lambda key: not store_of(key), self.store.keys())
 
     def siblings(self, key: str, instance: str) -> Iterator[str]:
         """The keys of all stored forms of an instance in its study, in all stores that are there."""
@@ -127,8 +132,9 @@ class Holdings:
         """Put new stored forms in the place of old ones.
 
         They are made durable → read back, where they are in another store → the index names them → that is
-        durable → the old ones go. A reader in between sees one of the two. Raises OutOfResources and, of
-        another store, ObjectDamaged and ObjectUnavailable; then nothing has changed.
+        durable, and it is still the right index → the old ones go. A reader in between sees one of the two.
+        Raises OutOfResources and, of another store, ObjectDamaged and ObjectUnavailable; then nothing has
+        changed, or the journal knows of what has.
         """
         self.store.put_many(
             [(change.after.key, change.data) for change in changes if change.data is not None]
@@ -142,6 +148,10 @@ class Holdings:
                     self._withdraw(change.after)
             raise
         self.index.sync()
+        if (
+            fault := self.index_fault()
+        ):  # what replaced the index still names the old ones: recovery sees to it
+            raise OutOfResources(f"nothing is removed: {fault}")
         moved = [
             one.before.key
             for one, changed in zip(changes, done, strict=True)
@@ -158,6 +168,7 @@ class Holdings:
             else:  # another object has come in its place
                 self._withdraw(change.after)
 
+<<<<<<< HEAD
     def own_file(self, instance: Instance) -> Instance:
         """Give an object that lies in the landing log a file of its own, as received.
 
@@ -177,6 +188,14 @@ class Holdings:
         )
         self.swap([Change(instance, replace(instance, key=key), self._get(instance.key))])
         return self.index.held(instance.sop_instance_uid) or instance
+=======
+    def index_fault(self) -> str:
+        """Why what was just recorded may not be found by others; empty where it will be.
+
+        Raises OutOfResources.
+        """
+        return self.pairing.fault() if self.pairing is not None else ""
+>>>>>>> landing
 
     def _check_arrived(self, changes: list[Change]) -> None:
         for change in changes:

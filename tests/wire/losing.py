@@ -55,7 +55,7 @@ def _act(archive: Any, step: str) -> None:
 def _live(config: str, steps: list[str]) -> None:
     settings = load(Path(config), {})
     archive = open_archive(settings, Doorbell(), mends=True)
-    archive.landing._size = 1 << 20
+    archive.landing._size = 1 << 19
     archive.landing.prepare = lambda: None
     take_up(archive)
     for step in steps:
