@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
 
 from scp.spool import Buffer, sha256
 
@@ -121,6 +123,19 @@ class Provenance:
     attempts: tuple[Attempt, ...] = ()
 
 
+class Identity(NamedTuple):
+    """Which object one is: its SOP Instance UID, in its study, of its patient.
+
+    A SOP Instance UID alone is not enough: two studies, or two patients, may each have an object of it
+    (docs/decisions/0105). An attribute that an object lacks is empty.
+    """
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
+    issuer_of_patient_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One stored SOP instance as the index knows it.
@@ -131,6 +146,9 @@ class Instance:
     a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
     was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
     its file was last written or read, and ``fault`` what was wrong with it then.
+
+    ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
+    attributes that come with an instance, so they do not count where two instances are compared.
     """
 
     sop_class_uid: str
@@ -157,6 +175,15 @@ class Instance:
     accessed: int = 0
     checked: int = 0
     fault: str = ""
+    patient_id: str = field(default="", compare=False, repr=False)
+    issuer_of_patient_id: str = field(default="", compare=False, repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Which object it is, whatever is stored of it."""
+        return Identity(
+            self.sop_instance_uid, self.study_instance_uid, self.patient_id, self.issuer_of_patient_id
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +225,9 @@ class Delivery:
     ``rule`` is the name of the rule that asks for it, ``priority`` FORWARD or PREFETCH. ``due`` is when it is
     tried next or, while a ``holder`` works on it, when that one's claim ends. ``state`` is ``waiting``,
     ``given up``, or ``sent``: then it is only remembered until ``due``. ``number`` is the index's.
+
+    Study and patient are those of the object. One without any, recorded before they were, is of the newest
+    object of its SOP Instance UID.
     """
 
     sop_instance_uid: str
@@ -211,6 +241,47 @@ class Delivery:
     attempts: int = 0
     fault: str = ""
     number: int = 0
+    study_instance_uid: str = ""
+    patient_id: str = field(default="", repr=False)
+    issuer_of_patient_id: str = field(default="", repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Which object it is of."""
+        return Identity(
+            self.sop_instance_uid, self.study_instance_uid, self.patient_id, self.issuer_of_patient_id
+        )
+
+
+class ConflictKind(StrEnum):
+    """How objects contradict each other in whose they are."""
+
+    STUDY = "one study, several patients"
+    PATIENT = "one patient, different data"
+    INSTANCE = "one instance, several studies or patients"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A study of a patient that has a part in a conflict, with what its own objects say."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    patient_sex: str
+    study_instance_uid: str
+    instances: int
+    differs_within: bool = False  # its own objects differ in the patient's name, birth date or sex
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Objects that contradict each other; ``uid`` is the Study or SOP Instance UID, or the Patient ID."""
+
+    kind: ConflictKind
+    uid: str
+    claimants: tuple[Claimant, ...]
 
 
 @dataclass(frozen=True, slots=True)
