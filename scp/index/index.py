@@ -330,11 +330,11 @@ class Index(Protocol):
         or malformed.
         """
 
-    def forget(self, sop_instance_uid: str, key: str) -> bool:
-        """Forget the instance that is stored under ``key``; False where there is none.
+    def remove(self, sop_instance_uid: str) -> None:
+        """Forget all that is held of a SOP Instance UID, and the entities above that this leaves empty."""
 
-        The series, study and patient that this leaves empty go too.
-        """
+    def forget(self, sop_instance_uid: str, key: str) -> bool:
+        """As :meth:`remove`, of the instance that is stored under ``key`` alone; False where there is none."""
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """Every instance once, ``batch`` at a time; others may write in between."""

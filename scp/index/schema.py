@@ -200,6 +200,13 @@ OUTGOING = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("fault", TEXT, nullable=False, server_default=""),
 )
+# What the index says of itself (scp.index.index.Meta).
+META = Table(
+    "meta",
+    METADATA,
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
+)
 OUTGOING_KEY = (*(OUTGOING.c[name] for name in Identity._fields), OUTGOING.c.destination)
 Index("ux_outgoing", *OUTGOING_KEY, unique=True)
 Index("ix_outgoing_due", OUTGOING.c.state, OUTGOING.c.due)

@@ -115,6 +115,11 @@ class SqlIndex:
         with translated(self._engine):
             sync(self._engine)
 
+    def remove(self, sop_instance_uid: str) -> None:
+        """See :meth:`scp.index.index.Index.remove`."""
+        with self._writer.transaction() as connection:
+            self._writer.remove(connection, sop_instance_uid)
+
     def has_keys(self, prefix: str) -> bool:
         """See :meth:`scp.index.index.Index.has_keys`."""
         begun = select(INSTANCE.c.id).where(INSTANCE.c.key.startswith(prefix, autoescape=True)).limit(1)

@@ -103,10 +103,11 @@ class Writer:
         held = {"held_uid": before.sop_instance_uid, "held_key": before.key}
         return bool(self._change.run(self._cursor, self._rows.bound(after) | held).rowcount == 1)
 
-    def remove(self, connection: Connection, sop_instance_uid: str, key: str) -> bool:
-        """See :meth:`scp.index.index.Index.forget`; inside a :meth:`transaction`."""
+    def remove(self, connection: Connection, sop_instance_uid: str, key: str = "") -> bool:
+        """See :meth:`scp.index.index.Index.remove` and ``forget``; inside a :meth:`transaction`."""
         self._places.doubt()
-        return entities.remove(connection, sop_instance_uid, key)
+        keys = [key] if key else [one.key for one in self._of_uid(sop_instance_uid)]
+        return any([entities.remove(connection, sop_instance_uid, each) for each in keys])
 
     def close(self) -> None:
         """Let go of the connection; the next transaction would open another one."""

@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -63,9 +63,10 @@ def upgrade() -> None:
     for name in _IDENTITY:
         op.add_column("outgoing", _text(name))
     _index_outgoing(("sop_instance_uid", *_IDENTITY, "destination"))
-    op.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
     op.execute("DELETE FROM meta WHERE name = 'rebuild'")
-    op.execute("INSERT INTO meta VALUES ('rebuild', 'studies are told apart by patient since 0010')")
+    op.execute(
+        "INSERT INTO meta (name, value) VALUES ('rebuild', 'studies are told apart by their patients now')"
+    )
 
 
 def downgrade() -> None:
