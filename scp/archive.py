@@ -15,6 +15,8 @@ from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import Literal
 
+import structlog
+
 from scp.availability import slowness, with_availability
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
@@ -34,7 +36,7 @@ from scp.holdings import Holdings
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
-from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
+from scp.model import Delivery, Facts, Identity, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.store import ObjectStore, store_of
@@ -53,11 +55,13 @@ from scp.spool import sha256
 from scp.stored import (
     check_uids,
     facts_of_stored,
+    identity_of,
     instance_of,
     instance_of_form,
     key_of,
     provenance_of,
     restored_from,
+    shared_studies,
     waiting,
 )
 from scp.succession import Before, Change, moved, succession
@@ -135,6 +139,21 @@ class Archive(Holdings):
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
 
+    def _check_elsewhere(self, identity: Identity) -> None:
+        """Whether an object's SOP Instance UID may be that of another study's, or patient's, object too.
+
+        They are two objects, of which neither replaces the other. Raises DuplicateRejected.
+        """
+        if self.refuses(identity):
+            raise DuplicateRejected("held in another study or of another patient, and storage.duplicates is reject")
+
+    def refuses(self, identity: Identity) -> bool:
+        """Whether an object is refused because its SOP Instance UID is that of another object."""
+        if self.duplicates != "reject":
+            return False
+        named = self.index.named(identity.sop_instance_uid)
+        return bool(named) and all(one.identity != identity for one in named)
+
     def _may_land(self, received: Received) -> bool:
         """Whether an object is first written to the landing log: one that is small, where some may wait."""
         return (
@@ -162,6 +181,7 @@ class Archive(Holdings):
                 return self._settle(received, facts)
             instance = waiting(instance_of(key, size, "", file, facts), rule)
             attributes = chosen(facts.attributes, KEYWORDS)
+            self._check_elsewhere(instance.identity)
             landing.sync(key)
             leaving = self.leaving(facts)
             held = self.index.add(instance, attributes, leaving)
@@ -173,8 +193,8 @@ class Archive(Holdings):
             landing.withdraw(key)
             return settled
         except Exception:
-            current = self.index.held(received.sop_instance_uid)  # while that is unsure, the record stays
-            if current is None or current.key != key:
+            named = self.index.named(received.sop_instance_uid)  # while that is unsure, the record stays
+            if all(one.key != key for one in named):
                 landing.withdraw(key)
             raise
         finally:
@@ -199,9 +219,11 @@ class Archive(Holdings):
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
         check_uids(received, facts)
         rule = choose(self.policy, facts)
-        held = self.index.held(received.sop_instance_uid)
+        identity = identity_of(received.sop_instance_uid, facts)
+        held = self.index.current(identity)
         if held is not None and (settled := self._duplicate(received, held)):
             return settled
+        self._check_elsewhere(identity)
         waits = rule is not None and rule.waits and rule.behind is not None
         if waits and self.backlog is not None and self.backlog.takes(len(received.dataset)):
             return self._put_as_received(received, facts, rule)
@@ -331,13 +353,18 @@ class Archive(Holdings):
 
     def instances(self, query: Query) -> list[Instance]:
         """All instances that a C-MOVE or C-GET names. Raises QueryError."""
-        return self.index.instances(query)
+        found = self.index.instances(query)
+        if any(key.keyword == "PatientID" and key.value for key in query.keys):
+            return found
+        for study in shared_studies(found):  # PS3.4 has no answer to it: all that the UID names
+            structlog.get_logger("zscp").warning("study of several patients retrieved", study=study)
+        return found
 
     def accessed(self, instances: Iterable[Instance]) -> None:
         """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""
         if not self._exactness:
             return
-        self.index.stages.touch((one.sop_instance_uid for one in instances), time.time(), self._exactness)
+        self.index.stages.touch(instances, time.time(), self._exactness)
         if self.backlog is not None and any(rule.on_access for rule in self.policy):
             self.backlog.announce()
 

@@ -11,7 +11,7 @@ from itertools import filterfalse
 from scp.encoding.forms import prove
 from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.index.index import Index
-from scp.model import Facts, Instance, Provenance
+from scp.model import Delivery, Facts, Instance, Provenance
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LandingLog, is_landed
@@ -37,6 +37,12 @@ class Holdings:
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
+
+    def delivered(self, delivery: Delivery) -> Instance | None:
+        """The object that is to be sent, as it is held now; None where it is not any more."""
+        if delivery.study_instance_uid or delivery.patient_id:
+            return self.index.current(delivery.identity)
+        return self.index.held(delivery.sop_instance_uid)  # recorded before it named its study and patient
 
     def verify(self, instance: Instance, deep: bool = False) -> None:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
@@ -65,7 +71,7 @@ class Holdings:
             try:
                 return instance, self._sound(instance)
             except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
-                current = self.index.held(instance.sop_instance_uid)
+                current = self.index.current(instance.identity)
                 if current is None or current.key == instance.key:
                     raise
                 instance = current
@@ -90,7 +96,10 @@ class Holdings:
         yield from filterfalse(is_dictionary, self.store.keys())
 
     def siblings(self, key: str, instance: str) -> Iterator[str]:
-        """The keys of all stored forms of an instance in its study, in all stores that are there."""
+        """The keys of all stored forms of an instance in its study, in all stores that are there.
+
+        Where patients share the study and the SOP Instance UID, those of all their objects.
+        """
         for store in ("", *self.store.tiers):
             with suppress(ObjectUnavailable):
                 yield from self.store.keys(siblings_prefix(beside(store, key), instance))
@@ -155,7 +164,7 @@ class Holdings:
 
     def _withdraw(self, instance: Instance) -> None:
         """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
-        held = self.index.held(instance.sop_instance_uid)
+        held = self.index.current(instance.identity)
         if held is None or held.key != instance.key:
             self.store.delete(instance.key)
             self.store.settle(instance.key)

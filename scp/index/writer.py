@@ -78,8 +78,9 @@ class Writer:
         instance, given = item
         own = identity(*item)
         if instance.identity != own:
-            patient = {"patient_id": own.patient_id, "issuer_of_patient_id": own.issuer_of_patient_id}
-            instance = replace(instance, **patient)
+            instance = replace(
+                instance, patient_id=own.patient_id, issuer_of_patient_id=own.issuer_of_patient_id
+            )
         held = _of(named, own) or next((one for one in named if one.key == instance.key), None)
         parent = self._places.find(self._cursor, given)
         if parent is None:

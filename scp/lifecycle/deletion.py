@@ -19,9 +19,8 @@ import structlog
 
 from scp.archive import Archive
 from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing
-from scp.index.index import Standing
 from scp.lifecycle.stages import CLAIM_SECONDS
-from scp.model import Instance
+from scp.model import Identity, Instance
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash, Trashed
 
@@ -30,27 +29,37 @@ _BATCH = 100  # what a batch does is over well before its claim ends
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """UIDs of what was ``deleted``, what is ``held``, and what is ``left``: worked on, or unreadable."""
+    """UIDs of what was ``deleted``, what is ``held``, and what is ``left``: worked on, or unreadable.
+
+    ``keys`` are where what was deleted lay.
+    """
 
     deleted: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
-def keys_of(standing: Standing) -> dict[str, str]:
-    """The unique keys of an object by level; its ``PatientID`` must have been asked for."""
-    one = standing.instance
+def keys_of(one: Instance) -> dict[str, str]:
+    """The unique keys of an object by level, and the issuer of its Patient ID."""
     return {
-        "PATIENT": standing.attributes.get("PatientID", ""),
+        "ISSUER": one.issuer_of_patient_id,
+        "PATIENT": one.patient_id,
         "STUDY": one.study_instance_uid,
         "SERIES": one.series_instance_uid,
         "IMAGE": one.sop_instance_uid,
     }
 
 
-def is_held(holds: Iterable[Hold], standing: Standing) -> bool:
+def identity_of(one: Trashed) -> Identity:
+    """Which object lies in the trash."""
+    uids = (one.sop_instance_uid, one.study_instance_uid)
+    return Identity(*uids, one.uids.get("PATIENT", ""), one.uids.get("ISSUER", ""))
+
+
+def is_held(holds: Iterable[Hold], one: Instance) -> bool:
     """Whether any hold is on an object."""
-    keys = keys_of(standing)
+    keys = keys_of(one)
     return any(hold.covers(keys) for hold in holds)
 
 
@@ -74,35 +83,34 @@ class Deletion:
             tuple(uid for one in removals for uid in one.deleted),
             tuple(uid for one in removals for uid in one.held),
             tuple(uid for one in removals for uid in one.left),
+            tuple(key for one in removals for key in one.keys),
         )
 
     def _delete(self, batch: list[Instance], reason: str) -> Removal:
-        wanted = [one.sop_instance_uid for one in batch]
+        wanted = {one.identity for one in batch}
         for instance in batch:
             self._settle(instance)
         now = time.time()
         stages = self._archive.index.stages
         try:  # claimed: no stage puts another file in the place of what goes
-            mine = {
-                one.sop_instance_uid for one in stages.claim(self._owner, wanted, now, now + CLAIM_SECONDS)
-            }
-            standings = stages.standings_of(("PatientID",), mine)
+            mine = stages.claim(self._owner, batch, now, now + CLAIM_SECONDS)
+            found = [one.instance for one in stages.standings_of((), mine)]
             holds = self.holds.all()
-            held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
-            leaving = [one for one in standings if one.instance.sop_instance_uid not in held]
-            going = [one.instance for one in leaving]
-            gone = self._finish(self.trash.begin(_trashed(one, reason, now) for one in leaving))
+            held = {one.identity for one in found if is_held(holds, one)}
+            going = [one for one in found if one.identity not in held]
+            gone = self._finish(self.trash.begin(_trashed(one, reason, now) for one in going))
             if (decoded := self._archive.decoded) is not None:
                 for one in going:
                     decoded.forget(one)
         finally:
             stages.release(self._owner)
-        deleted = {one.sop_instance_uid for one in gone}
-        return Removal(tuple(deleted), tuple(held), tuple(set(wanted) - deleted - held))
+        deleted = {identity_of(one) for one in gone}
+        left = wanted - deleted - held
+        return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))
 
     def _settle(self, instance: Instance) -> None:
         """Give what is pending a file in its form: what landed has none of its own."""
-        current = self._archive.index.held(instance.sop_instance_uid)
+        current = self._archive.index.current(instance.identity)
         if current is not None and current.pending:
             try:
                 self._archive.swap([self._archive.encode(current)])
@@ -130,7 +138,7 @@ class Deletion:
 
     def _stays(self, one: Trashed) -> bool:
         """Whether an object got another form while it went, from a stage whose claim had run out."""
-        held = self._archive.index.held(one.sop_instance_uid)
+        held = self._archive.index.current(identity_of(one))
         if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
             return False
         self.trash.take(one)
@@ -169,19 +177,19 @@ class Deletion:
             for one in back:
                 try:
                     self._return(one)
-                except (ObjectMissing, ObjectDamaged) as error:
+                except (DuplicateRejected, ObjectMissing, ObjectDamaged) as error:
                     structlog.get_logger("zscp").error("cannot be restored", key=one.key, reason=str(error))
         return len(going) + len(back)
 
     def _is_held_as(self, one: Trashed) -> bool:
-        held = self._archive.index.held(one.sop_instance_uid)
-        return held is not None and held.key == one.key
+        named = self._archive.index.named(one.sop_instance_uid)
+        return any(held.key == one.key for held in named)
 
     def restore(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
         """Bring objects back, each given when it is there. Raises ObjectMissing, DuplicateRejected."""
         for one in entries:
             with self.trash.lock():
-                held = self._archive.index.held(one.sop_instance_uid)
+                held = self._archive.index.current(identity_of(one))
                 if held is not None and held.key != one.key:
                     raise DuplicateRejected(
                         f"{one.sop_instance_uid} was sent again since it was deleted; delete that one first"
@@ -191,8 +199,10 @@ class Deletion:
 
     def _return(self, one: Trashed) -> None:
         self.trash.put_back(one)
-        if self._archive.index.held(one.sop_instance_uid) is None:
+        if not self._is_held_as(one):
             instance, facts = self._archive.read_back(one.key)
+            if self._archive.index.current(instance.identity) is not None:
+                raise DuplicateRejected(f"{one.sop_instance_uid} is held; delete that one first")
             self._archive.index.record(instance, facts.attributes)
             self._archive.index.sync()
         self.trash.drop(one)
@@ -213,8 +223,11 @@ class Deletion:
         return old
 
 
-def _trashed(standing: Standing, reason: str, at: float) -> Trashed:
-    one = standing.instance
+def _uids(identities: Iterable[Identity]) -> tuple[str, ...]:
+    return tuple(one.sop_instance_uid for one in identities)
+
+
+def _trashed(one: Instance, reason: str, at: float) -> Trashed:
     return Trashed(
         one.key,
         one.sop_instance_uid,
@@ -222,6 +235,6 @@ def _trashed(standing: Standing, reason: str, at: float) -> Trashed:
         one.stored_size,
         reason,
         at,
-        keys_of(standing),
+        keys_of(one),
         one.received_sha256,
     )

@@ -12,7 +12,7 @@ from scp.archive import Archive
 from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
 from scp.model import Instance
 from scp.objects.dictionaries import is_dictionary
-from scp.objects.store import store_of
+from scp.objects.store import digest_in, store_of
 from scp.stored import check_uids
 
 
@@ -43,23 +43,40 @@ def recover(archive: Archive) -> Recovered:
 
 
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
-    """A file in its place: the newest of an instance is recorded, and all its others removed."""
+    """A file in its place: the newest of an object is recorded, and all its others removed."""
     try:
         instance, facts = archive.read_back(key)
     except ObjectDamaged as error:
         found.damaged += (f"{key}: {error}",)
         return
-    held = archive.index.held(instance.sop_instance_uid)
+    held = archive.index.current(instance.identity)
     if held is None or (held.received_at <= instance.received_at and not _was_on_its_way(archive, key, held)):
         # One that is held as it came had its deliveries recorded with it: it must not be sent twice.
         arrived = held is None or held.received_at < instance.received_at
         archive.index.record(instance, facts.attributes, archive.leaving(facts) if arrived else ())
         held = instance
     archive.index.sync()
-    for left in archive.siblings(key, instance.sop_instance_uid):
-        if left != held.key:
+    for left in list(archive.siblings(key, instance.sop_instance_uid)):
+        if left != held.key and _is_superseded(archive, left, held):
             archive.store.delete(left)
     found.recorded += 1
+
+
+def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
+    """Whether a file holds an older content, or another form, of what is held.
+
+    Two patients may have an object of this SOP Instance UID in one study: the other one's is left alone.
+    """
+    if any(one.key == key for one in archive.index.named(held.sop_instance_uid)):
+        return False
+    digest = digest_in(key)
+    if digest and held.received_sha256.startswith(digest):
+        return True
+    try:
+        left, _ = archive.read_back(key)
+    except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
+        return False  # whose it was is not known
+    return left.identity == held.identity and left.received_at <= held.received_at
 
 
 def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
@@ -80,10 +97,10 @@ def _from_log(archive: Archive, key: str, found: Recovered) -> None:
     except (ObjectDamaged, UidMismatch):
         found.unfinished += 1
         return
-    held = archive.index.held(instance.sop_instance_uid)
+    held = archive.index.current(instance.identity)
     if held is not None and held.received_at >= instance.received_at:
         return
-    if held is not None and not _gives_way(archive, held):
+    if archive.refuses(instance.identity) or (held is not None and not _gives_way(archive, held)):
         found.unfinished += 1
         return
     archive.record_landed(instance, facts, held.key if held else "")

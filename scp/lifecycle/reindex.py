@@ -55,7 +55,7 @@ def reindex(archive: Archive, progress: Progress) -> Outcome:
         except ObjectUnavailable:  # its store is no longer configured: the object may still be in it
             continue
         if not is_there:
-            archive.index.remove(instance.sop_instance_uid)
+            archive.index.forget(instance.sop_instance_uid, instance.key)
             outcome.gone.append(instance.key)
     return outcome
 
@@ -88,7 +88,7 @@ def _lines(file: IO[str]) -> Iterator[str]:
 def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
         for instance, _ in batch:
-            held = archive.index.held(instance.sop_instance_uid)
+            held = archive.index.current(instance.identity)
             if held is not None and held.key != instance.key and held.received_at < instance.received_at:
                 outcome.superseded.append(held.key)
         archive.index.record_many(batch)

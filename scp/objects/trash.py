@@ -27,7 +27,7 @@ STATES = ("going", "gone", "back")
 class Trashed:
     """One deleted object: ``key`` is where it lay, ``size`` in bytes, ``at`` in seconds since 1970.
 
-    ``uids`` are its unique keys by level, which a hold may name.
+    ``uids`` are its unique keys by level and the ``ISSUER`` of its Patient ID, which a hold may name.
     """
 
     key: str
