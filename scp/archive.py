@@ -145,7 +145,9 @@ class Archive(Holdings):
         They are two objects, of which neither replaces the other. Raises DuplicateRejected.
         """
         if self.refuses(identity):
-            raise DuplicateRejected("held in another study or of another patient, and storage.duplicates is reject")
+            raise DuplicateRejected(
+                "held in another study or of another patient, and storage.duplicates is reject"
+            )
 
     def refuses(self, identity: Identity) -> bool:
         """Whether an object is refused because its SOP Instance UID is that of another object."""

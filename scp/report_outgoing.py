@@ -13,7 +13,9 @@ from scp.model import Delivery, Instance
 from scp.report import as_json, size, terminal
 
 
-def outgoing(deliveries: list[Delivery], held: Callable[[Delivery], Instance | None], json_wanted: bool) -> None:
+def outgoing(
+    deliveries: list[Delivery], held: Callable[[Delivery], Instance | None], json_wanted: bool
+) -> None:
     """What is yet to be sent, by destination, rule and state; sizes as stored."""
     groups: dict[tuple[str, str, str], list[Delivery]] = {}
     for one in deliveries:

@@ -174,7 +174,8 @@ class TestRecord:
         assert index.counts().patients == 3
         asked = query("STUDY", StudyInstanceUID="1", IssuerOfPatientID="", NumberOfStudyRelatedInstances="")
         assert sorted(
-            (match["IssuerOfPatientID"], match["NumberOfStudyRelatedInstances"]) for match in index.find(asked)
+            (match["IssuerOfPatientID"], match["NumberOfStudyRelatedInstances"])
+            for match in index.find(asked)
         ) == [("", "1"), ("NORTH", "1")]
 
     def test_studies_without_a_patient_id_do_not_share_a_patient(self, index):

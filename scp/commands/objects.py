@@ -90,7 +90,8 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
     ] = False,
     conflicts: Annotated[
-        bool, typer.Option("--conflicts", help="Instead: objects that contradict each other in whose they are.")
+        bool,
+        typer.Option("--conflicts", help="Instead: objects that contradict each other in whose they are."),
     ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,

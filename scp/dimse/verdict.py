@@ -80,8 +80,9 @@ def judge(
 
     Committed is what is held under this SOP class, and whose stored form is what was written: whatever the
     index holds was durable before (invariant 1), and a form that takes its place later is proven first
-    (invariant 2). A reference has no more than the SOP Instance UID: where objects of several studies or patients
-    have it, all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are stored.
+    (invariant 2). A reference has no more than the SOP Instance UID: where objects of several studies or
+    patients have it, all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are
+    stored.
     """
     committed, failed = [], []
     for reference in commitment.references:

@@ -34,7 +34,7 @@ from scp.index.schema import INSTANCE, PATIENT, SERIES, STUDY, TEXT
 from scp.model import Claimant, Conflict, ConflictKind
 
 Row = Mapping[str, Any]
-# Two that differ in one of these may be two persons. Keys are compared, so that case and padding do not count.
+# Two that differ in one of these may be two persons. Keys are compared: case and padding do not count.
 _PERSON = tuple(
     name
     for keyword in ("PatientName", "PatientBirthDate", "PatientSex")
@@ -46,7 +46,7 @@ _EMPTY: ColumnElement[str] = literal_column("''")
 
 
 class Warnings:
-    """Logs conflicts once for each study, when what began them is committed. Used inside the writer's turn."""
+    """Logs conflicts once for each study, when what began them is committed; used in the writer's turn."""
 
     def __init__(self) -> None:
         self._noticed: list[tuple[ConflictKind, str]] = []
@@ -85,11 +85,10 @@ def begun(connection: Connection, before: Row | None, study: int, new: Row) -> I
     values = {**new, "study": study}
     if before is None and new["study_instance_uid"] and _finds(connection, _sharing, values):
         yield ConflictKind.STUDY
-    if new.get("differs_within") and before is not None and not before["differs_within"]:
+    within = new.get("differs_within") and before is not None and not before["differs_within"]
+    told_anew = before is None or any(new[name] and new[name] != before[name] for name in _PERSON)
+    if within or (told_anew and _finds(connection, _contradicting, values)):
         yield ConflictKind.PATIENT
-    elif before is None or any(new[name] and new[name] != before[name] for name in _PERSON):
-        if _finds(connection, _contradicting, values):
-            yield ConflictKind.PATIENT
 
 
 def listed(connection: Connection) -> Iterator[Conflict]:
@@ -116,7 +115,8 @@ def _shared_study() -> ColumnElement[bool]:
 def _contradicted_patient() -> ColumnElement[bool]:
     """Patients whose studies name two persons, or one of whose studies does."""
     differs = [
-        func.min(func.nullif(STUDY.c[name], "")) != func.max(func.nullif(STUDY.c[name], "")) for name in _PERSON
+        func.min(func.nullif(STUDY.c[name], "")) != func.max(func.nullif(STUDY.c[name], ""))
+        for name in _PERSON
     ]
     within = func.sum(case((STUDY.c.differs_within, 1), else_=0)) > 0
     return PATIENT.c.id.in_(select(STUDY.c.parent).group_by(STUDY.c.parent).having(or_(within, *differs)))
@@ -139,7 +139,9 @@ def _claimants(uid: ColumnElement[Any], counted: bool = True) -> Select[Any]:
     return select(*columns, *labelled).select_from(PATIENT.join(STUDY))
 
 
-def _grouped(connection: Connection, kind: ConflictKind, statement: Select[Any], by: Any) -> Iterator[Conflict]:
+def _grouped(
+    connection: Connection, kind: ConflictKind, statement: Select[Any], by: Any
+) -> Iterator[Conflict]:
     rows = connection.execute(statement).mappings()
     for _, of in groupby(rows, by):
         claimants = list(of)

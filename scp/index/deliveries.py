@@ -43,7 +43,9 @@ class SqlDeliveries:
             return 0
         added = 0
         with self._writer.transaction() as connection:
-            statement = INSERTS[connection.dialect.name](OUTGOING).on_conflict_do_nothing(index_elements=OUTGOING_KEY)
+            statement = INSERTS[connection.dialect.name](OUTGOING).on_conflict_do_nothing(
+                index_elements=OUTGOING_KEY
+            )
             for each in deliveries:
                 added += connection.execute(statement, _row(each)).rowcount
         return added

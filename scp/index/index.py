@@ -68,9 +68,7 @@ class Stages(Protocol):
     def next_due(self, policy: str) -> int | None:
         """When a stage is next due for anything; None where nothing was planned."""
 
-    def claim(
-        self, owner: str, instances: Iterable[Instance], now: float, until: float
-    ) -> list[Instance]:
+    def claim(self, owner: str, instances: Iterable[Instance], now: float, until: float) -> list[Instance]:
         """Claim instances until then, but for those that others have; returns them as they are now.
 
         What ``owner`` had claimed before is given up. Who claims an instance keeps others from all that are
@@ -334,7 +332,7 @@ class Index(Protocol):
         """Forget all that is held of a SOP Instance UID, and the entities above that this leaves empty."""
 
     def forget(self, sop_instance_uid: str, key: str) -> bool:
-        """As :meth:`remove`, of the instance that is stored under ``key`` alone; False where there is none."""
+        """As :meth:`remove`, of that alone which is stored under ``key``; False where there is none."""
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """Every instance once, ``batch`` at a time; others may write in between."""

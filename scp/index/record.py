@@ -22,7 +22,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
-    literal_column,
     select,
     update,
 )
@@ -117,9 +116,7 @@ def _study(connection: Connection, rows: Mapping[str, Values]) -> Row:
     }
     if sought["study"] is None and sought["series"] is None:
         return None
-    statement = _seek_study(
-        connection.dialect, sought["study"] is not None, sought["patient"] is not None
-    )
+    statement = _seek_study(connection.dialect, sought["study"] is not None, sought["patient"] is not None)
     with closing(connection.connection.cursor()) as cursor:
         found = statement.run(cursor, sought).fetchone()
     return None if found is None else dict(zip(STUDY.columns.keys(), found, strict=True))
@@ -128,7 +125,9 @@ def _study(connection: Connection, rows: Mapping[str, Values]) -> Row:
 @lru_cache(maxsize=16)
 def _seek_study(dialect: Dialect, has_uid: bool, has_patient: bool) -> Prepared:
     statement: Select[Any] = select(STUDY).join(PATIENT).where(PATIENT.c[_ISSUER] == bindparam("issuer"))
-    of_patient = PATIENT.c.patient_id == bindparam("patient") if has_patient else PATIENT.c.patient_id.is_(None)
+    of_patient = (
+        PATIENT.c.patient_id == bindparam("patient") if has_patient else PATIENT.c.patient_id.is_(None)
+    )
     if has_uid:
         named = STUDY.c.study_instance_uid == bindparam("study")
     else:
@@ -143,7 +142,9 @@ def _patient(connection: Connection, new: Values) -> int:
     """The id of the patient of a new study."""
     held = None
     if new[UNIQUE["PATIENT"]]:
-        held = _by(connection, "PATIENT", patient_id=new[UNIQUE["PATIENT"]], issuer_of_patient_id=new[_ISSUER])
+        held = _by(
+            connection, "PATIENT", patient_id=new[UNIQUE["PATIENT"]], issuer_of_patient_id=new[_ISSUER]
+        )
     return _merge(connection, "PATIENT", held, new)
 
 

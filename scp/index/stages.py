@@ -103,9 +103,7 @@ class SqlStages:
             found = connection.execute(next_due(policy)).scalar_one()
         return None if found is None else int(found)
 
-    def claim(
-        self, owner: str, instances: Iterable[Instance], now: float, until: float
-    ) -> list[Instance]:
+    def claim(self, owner: str, instances: Iterable[Instance], now: float, until: float) -> list[Instance]:
         """See :class:`scp.index.index.Stages`."""
         identities = {one.identity for one in instances}
         wanted = sorted({one.sop_instance_uid for one in identities})

@@ -108,7 +108,8 @@ class Writer:
         """See :meth:`scp.index.index.Index.remove` and ``forget``; inside a :meth:`transaction`."""
         self._places.doubt()
         keys = [key] if key else [one.key for one in self._of_uid(sop_instance_uid)]
-        return any([entities.remove(connection, sop_instance_uid, each) for each in keys])
+        removed = [entities.remove(connection, sop_instance_uid, each) for each in keys]
+        return any(removed)
 
     def close(self) -> None:
         """Let go of the connection; the next transaction would open another one."""

@@ -102,7 +102,9 @@ def _due(archive: Archive, named: list[Instance] | None, now: Callable[[], float
             yield standing.instance
 
 
-def _standings(archive: Archive, keywords: tuple[str, ...], named: list[Instance] | None) -> Iterator[Standing]:
+def _standings(
+    archive: Archive, keywords: tuple[str, ...], named: list[Instance] | None
+) -> Iterator[Standing]:
     if named is None:
         yield from archive.index.stages.standings(keywords)
         return

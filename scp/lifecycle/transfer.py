@@ -98,8 +98,9 @@ class Exported:
 def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax: str) -> Iterator[Exported]:
     """Write objects as plain Part 10 files, ``<study>/<series>/<instance>.dcm`` below ``target``.
 
-    Where two of them are of these UIDs, which several patients' may be, ``<instance>_<digest>.dcm`` is the later
-    one, by the first digits of the SHA-256 of what was received.
+    Where objects of several patients have the same UIDs, the later one is ``<instance>_<digest>.dcm``, with
+    the first digits of the SHA-256 of what was received.
+
     ``syntax`` is ``received`` (what came in; where that cannot be made again, as stored), ``stored``,
     or a transfer syntax UID.
     """

@@ -44,9 +44,7 @@ def upgrade() -> None:
     for group in _GROUPS:
         op.drop_index(f"ix_patient_name_{group}", "patient")
     _move(_DESCRIBING, "patient", "study", "study.parent = patient.id")
-    op.add_column(
-        "study", sa.Column("differs_within", sa.Boolean, nullable=False, server_default=sa.false())
-    )
+    op.add_column("study", sa.Column("differs_within", sa.Boolean, nullable=False, server_default=sa.false()))
     for group in _GROUPS:
         op.create_index(f"ix_patient_name_{group}", "study", [f"patient_name_{group}"])
     op.drop_index("ux_study_instance_uid", "study")
