@@ -80,8 +80,8 @@ def judge(
 
     Committed is what is held under this SOP class, and whose stored form is what was written: whatever the
     index holds was durable before (invariant 1), and a form that takes its place later is proven first
-    (invariant 2). A reference has no more than the SOP Instance UID: where objects of several studies or
-    patients have it, all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are
+    (invariant 2). A reference does not say of which study or patient: where several have an object of its UIDs,
+    all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are
     stored.
     """
     committed, failed = [], []
@@ -103,9 +103,10 @@ def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
         if not named:
             known = is_storage(reference.sop_class_uid, unknown_too)
             return NO_SUCH_INSTANCE if known else CLASS_NOT_SUPPORTED
-        if any(held.sop_class_uid != reference.sop_class_uid for held in named):
+        meant = [held for held in named if held.sop_class_uid == reference.sop_class_uid]
+        if not meant:
             return CLASS_CONFLICT
-        for held in named:
+        for held in meant:
             archive.verify(held)
     except OutOfResources as error:
         _tell(reference, error)

@@ -50,9 +50,10 @@ def identity(instance: Instance, given: Mapping[str, str]) -> Identity:
     return Identity(*uids, *(given[keyword] for keyword in IDENTIFYING))
 
 
+@lru_cache(maxsize=8192)
 def cleaned(keyword: str, text: str) -> str:
-    """A value as the index keeps and compares it."""
-    return clean(HELD_BY_KEYWORD[keyword], text) if text else ""
+    """A value of an attribute that identifies, as the index keeps and compares it; most repeat."""
+    return clean(HELD_BY_KEYWORD[keyword], text)
 
 
 def row(level: str, given: Mapping[str, str]) -> Values:

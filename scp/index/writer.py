@@ -75,13 +75,9 @@ class Writer:
 
         One that is held under its very key is the same file, which was recorded as another object.
         """
-        instance, given = item
-        own = identity(*item)
-        if instance.identity != own:
-            instance = replace(
-                instance, patient_id=own.patient_id, issuer_of_patient_id=own.issuer_of_patient_id
-            )
-        held = _of(named, own) or next((one for one in named if one.key == instance.key), None)
+        instance, given = _as_given(*item)
+        held = _of(named, instance.identity) if named else None
+        held = held or next((one for one in named if one.key == instance.key), None)
         parent = self._places.find(self._cursor, given)
         if parent is None:
             parent = self._place(connection, given, corrects=held is not None)
@@ -153,6 +149,14 @@ class Writer:
         if connection is not None:
             with suppress(Exception):
                 connection.close()
+
+
+def _as_given(instance: Instance, given: Mapping[str, str]) -> Item:
+    """An instance with the patient that its attributes tell, who is nearly always in it already."""
+    patient = {"patient_id": given["PatientID"], "issuer_of_patient_id": given["IssuerOfPatientID"]}
+    if (instance.patient_id, instance.issuer_of_patient_id) == (*patient.values(),):
+        return instance, given
+    return replace(instance, **patient), given  # type: ignore[arg-type]
 
 
 def _of(named: list[Instance], wanted: Identity) -> Instance | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 class Leaving:
     """A patient's study that its rules let go.
 
-    ``size`` in stored bytes, of which ``room`` are in the first store. ``received`` is when its newest instance
-    was, in seconds since 1970.
+    ``size`` in stored bytes, of which ``room`` are in the first store. ``received`` is when its newest
+    instance was, in seconds since 1970.
     """
 
     study: str
