@@ -200,7 +200,8 @@ SELECT series.id, series.series_instance_uid || '.' || number.n,
     '.' || number.n || '_' || lower(hex(randomblob(8))) || '.htj2k.dcm.zst', 'htj2k',
     '1.2.840.10008.1.2.4.201', 150000, lower(hex(randomblob(32))), '1.2.840.10008.1.2.1', 525312,
     lower(hex(randomblob(32))), '2024-01-31 10:15:30.123456', 'CTROOM1', 'everything else', patient.patient_id
-FROM series JOIN study ON study.id = series.parent JOIN patient ON patient.id = study.parent JOIN kind ON kind.n = hash(study.id + 3) % 100
+FROM series JOIN study ON study.id = series.parent JOIN patient ON patient.id = study.parent
+JOIN kind ON kind.n = hash(study.id + 3) % 100
 JOIN number ON number.n <= CASE WHEN series.id % 3 = 0 THEN 1 + series.id % 2 * 4
                                 ELSE 1 + hash(series.id) % 17 END
 WHERE series.id BETWEEN ? AND ?

@@ -80,9 +80,8 @@ def judge(
 
     Committed is what is held under this SOP class, and whose stored form is what was written: whatever the
     index holds was durable before (invariant 1), and a form that takes its place later is proven first
-    (invariant 2). A reference does not say of which study or patient: where several have an object of its UIDs,
-    all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are
-    stored.
+    (invariant 2). A reference does not say of which study or patient: where several have an object of its
+    UIDs, all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are stored.
     """
     committed, failed = [], []
     for reference in commitment.references:

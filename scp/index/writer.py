@@ -80,7 +80,8 @@ class Writer:
         held = held or next((one for one in named if one.key == instance.key), None)
         parent = self._places.find(self._cursor, given)
         if parent is None:
-            parent = self._place(connection, given, corrects=held is not None)
+            corrects = held is not None and held.received_sha256 != instance.received_sha256
+            parent = self._place(connection, given, corrects)
         others = {**row("IMAGE", given), "parent": parent}
         if held is None:
             self._insert.run(self._cursor, others | self._rows.bound(instance))

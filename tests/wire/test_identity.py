@@ -64,6 +64,14 @@ def test_each_patient_gets_their_own(start: Starter, tmp_path: Path, backlog: in
     assert _patients_in(tmp_path) == ["B2"]
 
 
+@pytest.mark.parametrize("backlog", [0, 10**9], ids=["in files", "landed first"])
+def test_reject_refuses_what_is_held_of_another_patient(start: Starter, backlog: int) -> None:
+    node = start(storage={"backlog": backlog, "duplicates": "reject"})
+    node.keep(ANNA)
+    assert [one.status for one in node.store(BRUNO)] == [0x0111]
+    assert _got(node, STUDY_GET, "STUDY", StudyInstanceUID=_STUDY) == [ANNA.data]
+
+
 @pytest.fixture
 def shared(process: Callable[..., NodeProcess], tmp_path: Path) -> NodeProcess:
     """A folder with two patients' objects of one SOP Instance UID, imported."""
@@ -124,5 +132,3 @@ def test_export_asks_for_the_patient_too(shared: NodeProcess, tmp_path: Path) ->
     assert _patients_in(tmp_path / "one") == ["A1"]
     _run(shared, "export", tmp_path / "all", *named, "--all-patients")
     assert _patients_in(tmp_path / "all") == ["A1", "B2", "B2"]
-
-
