@@ -15,8 +15,6 @@ from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import Literal
 
-import structlog
-
 from scp.availability import slowness, with_availability
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
@@ -33,10 +31,11 @@ from scp.errors import (
     UnidentifiedDataset,
 )
 from scp.holdings import Holdings
+from scp.identity import Identity
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
-from scp.model import Delivery, Facts, Identity, Instance, Kept, Query, Received, Wishes
+from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.store import ObjectStore, store_of
@@ -61,7 +60,6 @@ from scp.stored import (
     key_of,
     provenance_of,
     restored_from,
-    shared_studies,
     waiting,
 )
 from scp.succession import Before, Change, moved, succession
@@ -355,12 +353,7 @@ class Archive(Holdings):
 
     def instances(self, query: Query) -> list[Instance]:
         """All instances that a C-MOVE or C-GET names. Raises QueryError."""
-        found = self.index.instances(query)
-        if any(key.keyword == "PatientID" and key.value for key in query.keys):
-            return found
-        for study in shared_studies(found):  # PS3.4 has no answer to it: all that the UID names
-            structlog.get_logger("zscp").warning("study of several patients retrieved", study=study)
-        return found
+        return self.index.instances(query)
 
     def accessed(self, instances: Iterable[Instance]) -> None:
         """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""

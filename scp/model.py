@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import NamedTuple
 
+from scp.identity import Identity
 from scp.spool import Buffer, sha256
 
 
@@ -121,19 +120,6 @@ class Provenance:
     native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
     stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
-
-
-class Identity(NamedTuple):
-    """Which object one is: its SOP Instance UID, in its study, of its patient.
-
-    A SOP Instance UID alone is not enough: two studies, or two patients, may each have an object of it
-    (docs/decisions/0105). An attribute that an object lacks is empty.
-    """
-
-    sop_instance_uid: str
-    study_instance_uid: str
-    patient_id: str
-    issuer_of_patient_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,37 +237,6 @@ class Delivery:
         return Identity(
             self.sop_instance_uid, self.study_instance_uid, self.patient_id, self.issuer_of_patient_id
         )
-
-
-class ConflictKind(StrEnum):
-    """How objects contradict each other in whose they are."""
-
-    STUDY = "one study, several patients"
-    PATIENT = "one patient, different data"
-    INSTANCE = "one instance, several studies or patients"
-
-
-@dataclass(frozen=True, slots=True)
-class Claimant:
-    """A study of a patient that has a part in a conflict, with what its own objects say."""
-
-    patient_id: str
-    issuer_of_patient_id: str
-    patient_name: str
-    patient_birth_date: str
-    patient_sex: str
-    study_instance_uid: str
-    instances: int
-    differs_within: bool = False  # its own objects differ in the patient's name, birth date or sex
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Objects that contradict each other; ``uid`` is the Study or SOP Instance UID, or the Patient ID."""
-
-    kind: ConflictKind
-    uid: str
-    claimants: tuple[Claimant, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.markup import escape
 from rich.table import Table
 
-from scp.model import Claimant, Conflict
+from scp.identity import Claimant, Conflict
 from scp.report import as_json, show
 
 

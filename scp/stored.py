@@ -11,10 +11,11 @@ from scp.encoding.facts import survey
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
 from scp.errors import CodecError, ObjectDamaged, UidMismatch
+from scp.identity import Identity
 from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
 from scp.keeping import StoredForm
-from scp.model import Facts, Identity, Instance, Provenance, Received
+from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.objects.store import beside, object_key
 from scp.spool import sha256

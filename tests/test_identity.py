@@ -23,6 +23,7 @@ from scp.archive import Archive, Duplicates
 from scp.config import Settings
 from scp.config_rules import DEFAULT_POLICY
 from scp.errors import DuplicateRejected
+from scp.identity import ConflictKind
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
@@ -31,7 +32,7 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.transfer import export
-from scp.model import ConflictKind, Delivery, Instance, Query, QueryKey, Received
+from scp.model import Delivery, Instance, Query, QueryKey, Received
 from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 

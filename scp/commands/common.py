@@ -14,7 +14,8 @@ import typer
 from scp import report, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load
-from scp.model import LEVELS, Identity, Instance, Query, QueryKey
+from scp.identity import Identity
+from scp.model import LEVELS, Instance, Query, QueryKey
 from scp.node import open_archive
 from scp.stored import shared_studies
 

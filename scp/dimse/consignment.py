@@ -14,7 +14,8 @@ from scp.dimse.pacing import Throttle
 from scp.dimse.retrieve import proposed, wishes_of
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.upper_layer import Ended
-from scp.model import Delivery, Identity, Instance
+from scp.identity import Identity
+from scp.model import Delivery, Instance
 from scp.outgoing import Outgoing
 
 # Those that were taken, and those that failed alone, with the reasons.

@@ -23,7 +23,8 @@ from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.consignment import Consignment
 from scp.doorbell import Doorbell
 from scp.errors import DestinationUnreachable, OutOfResources
-from scp.model import PREFETCH, Delivery, Identity, Instance
+from scp.identity import Identity
+from scp.model import PREFETCH, Delivery, Instance
 
 # For one claim: a series, and no more than is sent again after a crash at worst.
 _MOST = 128

@@ -28,10 +28,10 @@ from sqlalchemy import (
     select,
 )
 
+from scp.identity import Claimant, Conflict, ConflictKind
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.prepared import Prepared
 from scp.index.schema import INSTANCE, PATIENT, SERIES, STUDY, TEXT
-from scp.model import Claimant, Conflict, ConflictKind
 
 Row = Mapping[str, Any]
 # Two that differ in one of these may be two persons. Keys are compared: case and padding do not count.

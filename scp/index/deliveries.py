@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, func, select, update
 
+from scp.identity import Identity
 from scp.index.dialect import translated
 from scp.index.prepared import INSERTS
 from scp.index.schema import OUTGOING, OUTGOING_KEY
 from scp.index.writer import Writer
-from scp.model import Delivery, Identity
+from scp.model import Delivery
 
 _GIVEN = tuple(field.name for field in fields(Delivery) if field.name != "number")
 _WAITING: ColumnElement[bool] = OUTGOING.c.state == "waiting"

@@ -8,7 +8,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
-from scp.model import Commitment, Conflict, Delivery, Identity, Instance, Query
+from scp.identity import Conflict, Identity
+from scp.model import Commitment, Delivery, Instance, Query
 
 # What the keys of some instances begin with, and a number from 1; all others have 0.
 Ranks = Mapping[str, int]

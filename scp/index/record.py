@@ -26,12 +26,13 @@ from sqlalchemy import (
     update,
 )
 
+from scp.identity import ConflictKind
 from scp.index.attributes import HELD_BY_KEYWORD, HELD_BY_TABLE, IDENTIFYING
 from scp.index.conflicts import begun, differ
 from scp.index.prepared import Prepared
 from scp.index.rows import UNIQUE, Values, row
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY, TABLES
-from scp.model import LEVELS, ConflictKind, Instance
+from scp.model import LEVELS, Instance
 
 Row = Mapping[str, Any] | None
 _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"].column

@@ -7,10 +7,11 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+from scp.identity import Identity
 from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_TABLE, IDENTIFYING, KEYWORDS
 from scp.index.keys import clean, keys
 from scp.index.schema import INSTANCE_COLUMNS
-from scp.model import UNIQUE_KEYS, Identity, Instance
+from scp.model import UNIQUE_KEYS, Instance
 
 Values = dict[str, Any]
 UNIQUE: Mapping[str, str] = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}

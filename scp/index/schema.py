@@ -36,8 +36,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from scp.identity import Identity
 from scp.index.attributes import HELD_BY_TABLE, Attribute
-from scp.model import LEVELS, UNIQUE_KEYS, Identity, Instance
+from scp.model import LEVELS, UNIQUE_KEYS, Instance
 
 
 class Moment(TypeDecorator[datetime]):

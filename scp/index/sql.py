@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
 
+from scp.identity import Conflict, Identity
 from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
@@ -24,7 +25,7 @@ from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIE
 from scp.index.stages import SqlStages
 from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
-from scp.model import Conflict, Delivery, Identity, Instance, Query
+from scp.model import Delivery, Instance, Query
 
 _MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
 

@@ -26,13 +26,14 @@ from sqlalchemy import (
     update,
 )
 
+from scp.identity import Identity
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.dialect import translated
 from scp.index.index import Standing
 from scp.index.record import as_instance
 from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, STUDY
 from scp.index.writer import Writer
-from scp.model import Identity, Instance
+from scp.model import Instance
 
 _TOUCHED_AT_ONCE = 500  # others write in between
 _JOINED = INSTANCE.join(SERIES).join(STUDY, SERIES.c.parent == STUDY.c.id).join(PATIENT)

@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from scp.identity import ConflictKind, Identity
 from scp.index import record as entities
 from scp.index.conflicts import Warnings
 from scp.index.dialect import BEGUN, begin_writing, data_version, translated
 from scp.index.places import Places
 from scp.index.prepared import InstanceRows, change_held, insert_instance, named_instances
 from scp.index.rows import identity, row
-from scp.model import ConflictKind, Identity, Instance
+from scp.model import Instance
 
 Item = tuple[Instance, Mapping[str, str]]  # with all texts that count, as rows.texts gives them
 

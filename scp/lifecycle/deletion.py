@@ -19,8 +19,9 @@ import structlog
 
 from scp.archive import Archive
 from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing
+from scp.identity import Identity
 from scp.lifecycle.stages import CLAIM_SECONDS
-from scp.model import Identity, Instance
+from scp.model import Instance
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash, Trashed
 
