@@ -22,9 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup ## serve with the defaults, data in ./zscp-data
 	$(BIN)/zscp serve
 
+# Arguments for pytest: make test TESTS="-k landing".
+TESTS ?=
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
 	scripts/install-tools.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: setup ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff check .

@@ -50,6 +50,7 @@ from scp.policy.stages import (
     stage_within,
     step,
 )
+from scp.safekeeping import Safekeeping
 from scp.spool import sha256
 from scp.stored import (
     check_uids,
@@ -76,7 +77,8 @@ class Archive(Holdings):
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
     encoded before. ``landing`` is where small objects are durable until then. ``departures`` says what is
-    sent on. A ``decoded``, if it is given one, remembers what was slow to decode.
+    sent on. A ``decoded``, if it is given one, remembers what was slow to decode. With a ``safekeeping``
+    what is replaced goes to the trash, and what is under a hold is not replaced.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts
@@ -95,6 +97,7 @@ class Archive(Holdings):
         self.backlog = backlog
         self.decoded: Decoded | None = None
         self.departures = departures
+        self.safekeeping: Safekeeping | None = None
         self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
@@ -189,7 +192,7 @@ class Archive(Holdings):
                 return self._recorded(instance, None, facts, leaving)
             settled = self._duplicate(received, held)
             if settled is None:
-                return self.record_landed(instance, facts, held.key)
+                return self.record(instance, facts)
             landing.withdraw(key)
             return settled
         except Exception:
@@ -200,20 +203,69 @@ class Archive(Holdings):
         finally:
             landing.recorded(key)
 
-    def record_landed(self, instance: Instance, facts: Facts, old: str) -> Kept:
-        """Put an object that landed in the place of the one at ``old``, or of none.
+    def record(self, instance: Instance, facts: Facts) -> Kept:
+        """Record a durable object, in the place of what is held of its identity, if anything is.
 
-        Should the process die before the file of ``old`` is removed, the journal knows of that one.
+        What it replaces goes to the trash, unless it has the same content. Should the process die before
+        that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold.
         """
         leaving = self.leaving(facts)
-        if not old or is_landed(old):
-            replaced = self.index.record(instance, facts.attributes, leaving)
-            return self._recorded(instance, replaced, facts, leaving)
-        self.store.unsettle(old)
+        held = self.index.add(instance, facts.attributes, leaving)
+        replaced = None if held is None else self._replace(held, instance, facts, leaving)
+        return self._recorded(instance, replaced, facts, leaving)
+
+    def _replace(
+        self, held: Instance, instance: Instance, facts: Facts, leaving: tuple[Delivery, ...]
+    ) -> Instance | None:
+        if self.safekeeping is None or held.received_sha256 == instance.received_sha256:
+            return self._put_in_place(held, instance, facts, leaving)
+        with self.safekeeping.replacing(held):
+            try:
+                held = self.own_file(held)
+            except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
+                return self._put_in_place(held, instance, facts, leaving)
+            return self._put_in_place(held, instance, facts, leaving, trashes=True)
+
+    def _put_in_place(
+        self,
+        held: Instance,
+        instance: Instance,
+        facts: Facts,
+        leaving: tuple[Delivery, ...],
+        trashes: bool = False,
+    ) -> Instance | None:
+        """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
+        journaled = held.key != instance.key and not is_landed(held.key)
+        if journaled:
+            self.store.unsettle(held.key)
         replaced = self.index.record(instance, facts.attributes, leaving)
-        kept = self._recorded(instance, replaced, facts, leaving)
-        self.store.settle(old)
-        return kept
+        if replaced is not None and replaced.key != instance.key:
+            if trashes and not self._to_trash(replaced, instance.calling_aet):
+                return replaced
+            self._discard(replaced.key)
+        if journaled:
+            self.store.settle(held.key)
+        return replaced
+
+    def put_away(self, key: str, held: Instance) -> None:
+        """Remove a stored file of an instance whose row names another file.
+
+        A file of other content goes to the trash; one that cannot be read is set aside. Where neither works
+        it stays. Raises ObjectMissing.
+        """
+        try:
+            instance, _ = self.read_back(key)
+        except ObjectDamaged:
+            self.store.set_aside(key)
+        else:
+            if self.safekeeping is not None and instance.received_sha256 != held.received_sha256:
+                with self.safekeeping.trash.lock():
+                    if not self._to_trash(instance, held.calling_aet):
+                        return
+        self.store.delete(key)
+
+    def _to_trash(self, replaced: Instance, by: str) -> bool:
+        return self.safekeeping is None or self.safekeeping.keep(replaced, by)
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
@@ -255,12 +307,10 @@ class Archive(Holdings):
     def _commit(self, instance: Instance, facts: Facts) -> Kept:
         """Durable already, now visible, then rid of what it replaces."""
         try:
-            leaving = self.leaving(facts)
-            replaced = self.index.record(instance, facts.attributes, leaving)
+            kept = self.record(instance, facts)
         except BaseException:
             self._withdraw(instance)
             raise
-        kept = self._recorded(instance, replaced, facts, leaving)
         self.index.sync()
         self.store.settle(instance.key)
         return kept
@@ -272,11 +322,9 @@ class Archive(Holdings):
     def _recorded(
         self, instance: Instance, replaced: Instance | None, facts: Facts, leaving: tuple[Delivery, ...]
     ) -> Kept:
-        """What an object replaces goes, once it is in the index; what waits, or leaves, is announced."""
+        """What waits, or is sent on, is announced."""
         if self.departures is not None:
             self.departures.recorded(leaving, facts)
-        if replaced is not None and replaced.key != instance.key:
-            self._discard(replaced.key)
         if instance.pending and self.backlog is not None:
             self.backlog.add(instance.stored_size)
         return Kept("replaced" if replaced else "kept", instance)

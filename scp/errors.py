@@ -8,7 +8,7 @@
     │   ├── UnreadableDataset     its encoding cannot be followed
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
-    │   └── DuplicateRejected     the instance is held with other content, and policy says reject
+    │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
     ├── QueryError                an identifier that the standard does not allow
     ├── ActionRefused             an N-ACTION that cannot be acted upon
     │   ├── NoSuchAction          not one that its SOP class has
@@ -59,7 +59,7 @@ class UidMismatch(DatasetError):
 
 
 class DuplicateRejected(DatasetError):
-    """The SOP instance is held already, with other content, and is to be rejected."""
+    """The SOP instance is held already with other content, which a hold or the configuration keeps."""
 
 
 class QueryError(ZscpError):

@@ -16,7 +16,7 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, beside, siblings_prefix, store_of
+from scp.objects.store import ObjectStore, beside, object_key, siblings_prefix, store_of
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
@@ -142,6 +142,26 @@ class Holdings:
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
                 self._withdraw(change.after)
+
+    def own_file(self, instance: Instance) -> Instance:
+        """Give an object that lies in the landing log a file of its own, as received.
+
+        Returns it as it is stored now. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        """
+        if not is_landed(instance.key):
+            return instance
+        instance, _ = self._read(instance)  # it may have moved on
+        if not is_landed(instance.key):
+            return instance
+        key = object_key(
+            instance.study_instance_uid,
+            instance.sop_instance_uid,
+            instance.received_sha256,
+            "received",
+            wrapped=False,
+        )
+        self.swap([Change(instance, replace(instance, key=key), self._get(instance.key))])
+        return self.index.current(instance.identity) or instance
 
     def _check_arrived(self, changes: list[Change]) -> None:
         for change in changes:

@@ -37,6 +37,7 @@ from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.store import AVAILABILITIES, ObjectStore, beside
 from scp.objects.tiers import MediumMark, Tier, TieredStore
+from scp.safekeeping import Safekeeping
 from scp.seats import Seats
 
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
@@ -65,6 +66,7 @@ def open_archive(
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
     departures = departures or Departures(settings)
     archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
+    archive.safekeeping = Safekeeping(settings.folders)
     if settings.cache.bytes:
         cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
         archive.decoded = Decoded(cache)

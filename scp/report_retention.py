@@ -75,11 +75,10 @@ def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
     if json_wanted:
         as_json([asdict(one) for one in found])
         return
-    table = Table("deleted", "study", "instance", "stored", "reason")
+    table = Table("since", "study", "instance", "stored", "reason", "id")
     for one in found:
-        table.add_row(
-            _moment(one.at), one.study_instance_uid, one.sop_instance_uid, size(one.size), one.reason
-        )
+        uids = (one.study_instance_uid, one.sop_instance_uid)
+        table.add_row(_moment(one.at), *uids, size(one.size), one.reason, one.id)
     show(table)
 
 

@@ -1,1 +1,26 @@
-"""Fixtures that more than one test module uses."""
+"""Hooks and fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import objects
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        values = given.params.values() if given is not None else ()
+        if any(isinstance(value, Path) and value.is_relative_to(objects.CORPUS) for value in values):
+            item.add_marker(pytest.mark.corpus)
+
+
+@pytest.fixture(autouse=True)
+def _only_marked_tests_use_the_corpus(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or ``pytest -m corpus`` would not run all that the corpus adds."""
+    if request.node.get_closest_marker("corpus") is None:
+        monkeypatch.setattr(objects, "CORPUS", None)

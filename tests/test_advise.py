@@ -562,6 +562,7 @@ def test_bad_usage_is_status_2(tmp_path: Path, arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["advise", str(tmp_path / "gone")]).exit_code == 2
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize("folder", ["ct-ge", "ct-philips", "mr-siemens", "sr"])
 def test_zstd_3_is_smaller_than_gzip_6_on_real_objects(folder: str) -> None:
     """Where headers are most of small objects (mr-small) it is not: docs/decisions/0059."""

@@ -312,6 +312,7 @@ def test_lossless_jpeg_is_process_14_selection_value_1(
     assert (predictor, end, transform) == (1, 0, 0)
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize(
     ("kind", "tool"), [("JPLL", "dcmdjpeg"), ("JLSL", "dcmdjpls"), ("JLSN", "dcmdjpls"), ("RLE", "dcmdrle")]
 )
@@ -335,6 +336,7 @@ def interleaved(planes: bytes, path: Path) -> bytes:
     return np.moveaxis(np.frombuffer(planes, "u1").reshape(shape), 1, -1).tobytes()
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize("kind", ["JPLL", "JLSL", "RLE", "J2KR"])
 def test_real_lossless_images_are_the_uncompressed_ones(kind: str) -> None:
     compared = 0

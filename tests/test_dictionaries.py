@@ -473,6 +473,7 @@ def test_without_a_lookup_the_frame_is_refused(stored) -> None:
 # -- real objects ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize(("folder", "most"), [("mr-small", 0.21), ("mr-siemens", 0.40)])
 def test_small_mr_objects_with_a_dictionary(archive, folder: str, most: float) -> None:
     """Trained on every other object, as the folder's share of an archive would be; measured on all."""

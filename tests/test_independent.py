@@ -74,6 +74,7 @@ def test_others_decode_what_was_stored(name: str, form: str, tmp_path: Path) -> 
     assert_others_see(opened(object_, form, tmp_path), pixels(sent(object_)), tmp_path)
 
 
+@pytest.mark.corpus
 @FORM
 @pytest.mark.parametrize("name", ["CT1", "CT2", "MR1", "NM1", "US1", "XA1"])
 def test_others_decode_real_images(name: str, form: str, tmp_path: Path) -> None:
@@ -118,6 +119,7 @@ def test_no_new_error_in_what_was_compressed(name: str, form: str, tmp_path: Pat
     assert complaints(opened(object_, form, tmp_path)) - before == set()
 
 
+@pytest.mark.corpus
 @FORM
 @pytest.mark.parametrize("name", ["CT1", "US1"])
 def test_no_new_error_in_real_images(name: str, form: str, tmp_path: Path) -> None:

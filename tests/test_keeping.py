@@ -230,6 +230,7 @@ def kept_by_default(path: Path) -> tuple[int, int, StoredForm]:
     return len(object_.dataset), len(found.data), found
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize(
     ("folder", "at_most"), [("ct-ge", 0.24), ("ct-philips", 0.24), ("mr-siemens", 0.44), ("mr-small", 0.41)]
 )

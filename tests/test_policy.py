@@ -145,6 +145,7 @@ def test_facts_of_a_received_object_are_matched() -> None:
     assert "ReferencedImageSequence" not in facts.attributes
 
 
+@pytest.mark.corpus
 def test_the_default_policy_has_a_rule_for_everything() -> None:
     for path in corpus("sr")[:2] + corpus("wg04")[:7]:
         object_ = received(path)

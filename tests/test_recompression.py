@@ -198,6 +198,7 @@ def test_real_jpegs_are_restored_and_smaller() -> None:
     assert taken >= 13  # one of them is no sound dataset
 
 
+@pytest.mark.corpus
 def test_jpegs_of_12_bits_are_left_alone() -> None:
     """All of WG04's JPEG images are: JPEG XL has no way to restore these."""
     for path in (path for path in corpus("wg04") if path.stem.endswith("JPLY")):

@@ -342,6 +342,7 @@ def test_an_archive_remembers_the_series(tmp_path) -> None:
 # -- what it costs ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize(
     ("folder", "each"), [("ct-ge", 2), ("ct-philips", 2), ("mr-siemens", 3), ("mr-small", 8), ("wg04", 3)]
 )

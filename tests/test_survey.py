@@ -80,6 +80,7 @@ def assert_same_text(object_: Received) -> None:
         assert list(found) == [k for k in map(keyword_for_tag, dataset.keys()) if expected.get(k) is not None]
 
 
+@pytest.mark.corpus
 def test_the_text_is_pydicoms() -> None:
     """For every keyword of every object of the corpus and of pydicom's own files, in each native encoding."""
     compared = 0
@@ -95,7 +96,7 @@ def test_the_text_is_pydicoms() -> None:
         for syntax, encoding in ENCODINGS.items():
             assert_same_text(as_received(convert(header, CANONICAL, encoding), syntax))
             compared += 1
-    assert compared > 300
+    assert compared > len(bundled())  # three each, but for those that cannot be read
 
 
 VRS = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST SV TM UC UI UL UN UR US UT UV OB OW SQ".split()

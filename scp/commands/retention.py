@@ -22,7 +22,7 @@ from scp.commands.common import (
     opened,
     selected,
 )
-from scp.lifecycle.deletion import Deletion, identity_of
+from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.retention import Retention
 from scp.model import LEVELS, UNIQUE_KEYS, Instance
 from scp.objects.holds import Hold
@@ -123,22 +123,25 @@ def list_holds(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @trash.command("list")
 def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """List what was deleted, when and why."""
+    """List what was deleted or replaced, when and why."""
     with opened(config) as (archive, settings):
         report.trash(Deletion(archive, settings.folders).trash.entries(), json)
 
 
 @trash.command()
 def restore(
-    uid: Annotated[str, typer.Argument(help="Of a study or instance.")],
+    uid: Annotated[str, typer.Argument(help="UID of a study or instance, or the id that trash list shows.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put what is held with other content into the trash.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Bring a study or instance back as it was."""
+    """Bring a study or instance back as it was when it was deleted or replaced."""
     with opened(config) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
-        back = list(deletion.restore(_latest(deletion.trash.entries(), uid)))
+        back = list(deletion.restore(_latest(deletion.trash.entries(), uid), replace))
     report.trash(back, json)
     if not back:
         raise typer.Exit(DATA)
@@ -174,6 +177,6 @@ def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: s
 
 
 def _latest(entries: list[Trashed], uid: str) -> list[Trashed]:
-    """Of each object the one that was deleted last."""
-    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid}]
-    return list({identity_of(one): one for one in named if one.state == "gone"}.values())
+    """Of each object the one that went to the trash last."""
+    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid, one.id}]
+    return list({one.identity: one for one in named if one.state == "gone"}.values())

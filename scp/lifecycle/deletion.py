@@ -22,8 +22,8 @@ from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing
 from scp.identity import Identity
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
-from scp.objects.holds import Hold, Holds
-from scp.objects.trash import Trash, Trashed
+from scp.objects.trash import Trashed
+from scp.safekeeping import Safekeeping, is_held, trashed
 
 _BATCH = 100  # what a batch does is over well before its claim ends
 
@@ -41,36 +41,14 @@ class Removal:
     keys: tuple[str, ...] = ()
 
 
-def keys_of(one: Instance) -> dict[str, str]:
-    """The unique keys of an object by level, and the issuer of its Patient ID."""
-    return {
-        "ISSUER": one.issuer_of_patient_id,
-        "PATIENT": one.patient_id,
-        "STUDY": one.study_instance_uid,
-        "SERIES": one.series_instance_uid,
-        "IMAGE": one.sop_instance_uid,
-    }
-
-
-def identity_of(one: Trashed) -> Identity:
-    """Which object lies in the trash."""
-    uids = (one.sop_instance_uid, one.study_instance_uid)
-    return Identity(*uids, one.uids.get("PATIENT", ""), one.uids.get("ISSUER", ""))
-
-
-def is_held(holds: Iterable[Hold], one: Instance) -> bool:
-    """Whether any hold is on an object."""
-    keys = keys_of(one)
-    return any(hold.covers(keys) for hold in holds)
-
-
 class Deletion:
     """Deletes from an archive whose objects lie below ``roots``, by the names of its stores."""
 
     def __init__(self, archive: Archive, roots: Mapping[str, Path]) -> None:
         self._archive = archive
-        self.trash = Trash(roots)
-        self.holds = Holds(roots[""])
+        self._safekeeping = Safekeeping(roots)
+        self.trash = self._safekeeping.trash
+        self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"
 
     def delete(self, instances: Iterable[Instance], reason: str) -> Removal:
@@ -99,13 +77,13 @@ class Deletion:
             holds = self.holds.all()
             held = {one.identity for one in found if is_held(holds, one)}
             going = [one for one in found if one.identity not in held]
-            gone = self._finish(self.trash.begin(_trashed(one, reason, now) for one in going))
+            gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in going))
             if (decoded := self._archive.decoded) is not None:
                 for one in going:
                     decoded.forget(one)
         finally:
             stages.release(self._owner)
-        deleted = {identity_of(one) for one in gone}
+        deleted = {one.identity for one in gone}
         left = wanted - deleted - held
         return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))
 
@@ -139,7 +117,7 @@ class Deletion:
 
     def _stays(self, one: Trashed) -> bool:
         """Whether an object got another form while it went, from a stage whose claim had run out."""
-        held = self._archive.index.current(identity_of(one))
+        held = self._archive.index.current(one.identity)
         if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
             return False
         self.trash.take(one)
@@ -186,14 +164,22 @@ class Deletion:
         named = self._archive.index.named(one.sop_instance_uid)
         return any(held.key == one.key for held in named)
 
-    def restore(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
-        """Bring objects back, each given when it is there. Raises ObjectMissing, DuplicateRejected."""
+    def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
+        """Bring objects back, each given when it is there.
+
+        With ``replace`` other content that was sent since then goes to the trash in its place.
+        Raises ObjectMissing, and DuplicateRejected where other content is held and stays.
+        """
         for one in entries:
+            held = self._archive.index.current(one.identity)
+            if replace and held is not None and held.received_sha256 != one.received_sha256:
+                self.delete([held], "replaced by what was restored from the trash")
             with self.trash.lock():
-                held = self._archive.index.current(identity_of(one))
+                held = self._archive.index.current(one.identity)
                 if held is not None and held.key != one.key:
                     raise DuplicateRejected(
-                        f"{one.sop_instance_uid} was sent again since it was deleted; delete that one first"
+                        f"{one.sop_instance_uid} is held with other content, which was sent since then; "
+                        "restore it with --replace, unless the other is under a hold"
                     )
                 self._return(self.trash.mark(one, "back"))
             yield one
@@ -226,16 +212,3 @@ class Deletion:
 
 def _uids(identities: Iterable[Identity]) -> tuple[str, ...]:
     return tuple(one.sop_instance_uid for one in identities)
-
-
-def _trashed(one: Instance, reason: str, at: float) -> Trashed:
-    return Trashed(
-        one.key,
-        one.sop_instance_uid,
-        one.study_instance_uid,
-        one.stored_size,
-        reason,
-        at,
-        keys_of(one),
-        one.received_sha256,
-    )

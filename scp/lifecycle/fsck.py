@@ -147,7 +147,7 @@ def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Find
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told, repaired)
     except ObjectUnavailable as error:
         return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
-    archive.store.delete(key)
+    archive.put_away(key, held)
     return Finding(LEFT_OVER, key, held.sop_instance_uid, told, "removed")
 
 

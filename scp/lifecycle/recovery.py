@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
+from scp.errors import (
+    DictionaryMissing,
+    DuplicateRejected,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnavailable,
+    UidMismatch,
+)
 from scp.model import Instance
 from scp.objects.dictionaries import is_dictionary
 from scp.objects.store import digest_in, store_of
@@ -50,15 +57,22 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
         found.damaged += (f"{key}: {error}",)
         return
     held = archive.index.current(instance.identity)
-    if held is None or (held.received_at <= instance.received_at and not _was_on_its_way(archive, key, held)):
-        # One that is held as it came had its deliveries recorded with it: it must not be sent twice.
-        arrived = held is None or held.received_at < instance.received_at
-        archive.index.record(instance, facts.attributes, archive.leaving(facts) if arrived else ())
+    if held is None or held.received_at < instance.received_at:
+        try:
+            archive.record(instance, facts)
+            held = instance
+        except DuplicateRejected as error:  # so it was never acknowledged; it goes to the trash below
+            found.damaged += (f"{key}: {error}",)
+    elif held.received_at == instance.received_at and not _was_on_its_way(archive, key, held):
+        # Its deliveries were recorded with it: it must not be sent twice.
+        archive.index.record(instance, facts.attributes)
         held = instance
+    if held is None:
+        return
     archive.index.sync()
     for left in list(archive.siblings(key, instance.sop_instance_uid)):
-        if left != held.key and _is_superseded(archive, left, held):
-            archive.store.delete(left)
+        if left != held.key and (left == key or _is_superseded(archive, left, held)):
+            archive.put_away(left, held)
     found.recorded += 1
 
 
@@ -103,7 +117,11 @@ def _from_log(archive: Archive, key: str, found: Recovered) -> None:
     if archive.refuses(instance.identity) or (held is not None and not _gives_way(archive, held)):
         found.unfinished += 1
         return
-    archive.record_landed(instance, facts, held.key if held else "")
+    try:
+        archive.record(instance, facts)
+    except DuplicateRejected:  # what is held is under a hold
+        found.unfinished += 1
+        return
     found.recorded += 1
 
 

@@ -17,11 +17,12 @@ from scp.config_rules import RetentionRule
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
-from scp.lifecycle.deletion import Deletion, is_held
+from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.store import store_of
 from scp.policy.retention import Leaving, excess_of, going, joined
 from scp.policy.rules import choose
+from scp.safekeeping import is_held
 
 # The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
 _LOOK_SECONDS, _DAY = 3600.0, 86_400.0

@@ -9,6 +9,7 @@ from typing import Any
 
 from scp.config import Settings
 from scp.config_sources import OTHER_STORES
+from scp.objects.trash import Trash
 
 _PROJECT = Path(__file__).parents[2]
 
@@ -35,7 +36,14 @@ def settings_of(tables: dict[str, Any]) -> Settings:
 
 
 def stored_files(objects: Path) -> list[Path]:
-    return sorted(p for p in objects.rglob("*") if p.is_file() and not {".incoming", ".landing"} & {*p.parts})
+    """All but what lies in folders of another use: what is on its way, and the trash."""
+    others = {".incoming", ".landing", ".trash"}
+    return sorted(p for p in objects.rglob("*") if p.is_file() and not others & {*p.parts})
+
+
+def trashed_contents(objects: Path) -> list[str]:
+    """The SHA-256 of what was received, of each object in the trash."""
+    return sorted(one.received_sha256 for one in Trash({"": objects}).entries() if one.state == "gone")
 
 
 def journal(objects: Path) -> list[Path]:

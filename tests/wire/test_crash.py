@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from scp.config import load
+from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
 from scp.node import open_archive
 
-from .configured import environment, journal, stored_files
+from .configured import environment, journal, stored_files, trashed_contents
 from .conftest import NodeProcess
 from .peers import (
     EXPLICIT,
@@ -150,6 +152,8 @@ _STEPS = """
     from datetime import UTC, datetime
     from pathlib import Path
 
+    import structlog
+
     from scp.config import load
     from scp.doorbell import Doorbell
     from scp.index.sql import SqlIndex
@@ -158,6 +162,7 @@ _STEPS = """
     from scp.node import open_archive
     from scp.objects import landing
 
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     base, replacing, behind, power = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
     landing.SEGMENT = 1 << 16
     SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
@@ -256,7 +261,9 @@ def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool, behind: b
         folder, status = line.split()
         if power and status == "9":
             _cut_power(tmp_path / folder)
-        held = _after_restart(tmp_path / folder)
+        held, trashed = _after_restart(tmp_path / folder)
+        replaced = [hashlib.sha256(old.data).hexdigest()] if replacing and held == [new.data] else []
+        assert sorted(set(trashed)) == replaced, folder
         assert held in ([], [old.data], [new.data]), folder
         assert held or not replacing, folder
         assert status == "9" or held == [new.data], folder
@@ -276,13 +283,14 @@ def _cut_power(folder: Path) -> None:
         file.rename(folder / "zscp-data" / file.name)
 
 
-def _after_restart(root: Path) -> list[bytes]:
-    """What is held after a recovery as the next start does it, each restored and proven."""
+def _after_restart(root: Path) -> tuple[list[bytes], list[str]]:
+    """What is held after a recovery as the next start does it, each proven; and what is in the trash."""
     data = root / "zscp-data"
     urls = {"ZSCP_STORAGE__URL": f"file://{data}/objects", "ZSCP_INDEX__URL": f"sqlite:///{data}/index.db"}
     archive = open_archive(load(None, urls))
     try:
         recover(archive)
+        Deletion(archive, {"": data / "objects"}).resume()
         waiting = archive.index.pending(10)
         archive.swap([archive.encode(one) for one in waiting])
         held = list(archive.index.all())
@@ -290,6 +298,7 @@ def _after_restart(root: Path) -> list[bytes]:
         assert len(stored_files(data / "objects")) == len(held)
         for instance in held:
             archive.verify(instance, deep=True)
-        return [b"".join(archive.fetch(instance, [EXPLICIT]).chunks) for instance in held]
+        contents = [b"".join(archive.fetch(instance, [EXPLICIT]).chunks) for instance in held]
+        return contents, trashed_contents(data / "objects")
     finally:
         archive.close()

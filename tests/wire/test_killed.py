@@ -1,7 +1,8 @@
 """Processes that carry out the lifecycle, killed at random moments, again and again.
 
 Each child is forked from one process that has imported everything, so that fifty of them take seconds. It
-encodes anew, moves to another store or back, and deletes, all at once, and is killed in the midst of it.
+encodes anew, moves to another store or back, and deletes, all at once, and is killed in the midst of it. It
+is killed after some writes to the disk, not after a time, so that as much gets done on a busy machine.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ _KILLED = """
     kills, doomed = int(sys.argv[1]), sys.argv[2].split(",")
     chance = random.Random(20)
 
+    def counted(work, written):
+        def sync(descriptor):
+            work(descriptor)
+            os.write(written, b".")
+        return sync
+
     def work(number, written):
         settings = load(Path(f"{number % 3}.toml"), {})
         archive = open_archive(settings)
@@ -67,8 +74,8 @@ _KILLED = """
         with ThreadPoolExecutor(2) as pool:
             stages = Stages(archive, f"worker {number}", pool)
             thread = Thread(target=delete)
+            os.fsync, os.fdatasync = counted(os.fsync, written), counted(os.fdatasync, written)
             thread.start()
-            os.write(written, b"!")
             while True:
                 found = stages.round()
                 if not found.tried and not stages.plan() and not thread.is_alive():
@@ -86,13 +93,15 @@ _KILLED = """
             finally:
                 os._exit(1)
         os.close(written)
-        begun = os.read(reads, 1)
-        os.close(reads)
-        time.sleep(chance.uniform(0, 0.12))
+        syncs = chance.randint(1, 60)
+        while syncs > 0 and (more := os.read(reads, syncs)):
+            syncs -= len(more)
+        time.sleep(chance.uniform(0, 0.005))
         os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(reads)
         killed += status == -9
-        print("\\nended", status if begun else "before it began", flush=True)
+        print("\\nended", status, flush=True)
 """
 
 
@@ -150,7 +159,7 @@ def _all_is_well(
     for one in archive.index.all():
         assert b"".join(archive.fetch(one, [EXPLICIT]).chunks) == sent[one.sop_instance_uid].data
     assert {one.study_instance_uid for one in deletion.trash.entries()} <= doomed
-    assert 20 < len(trashed) <= COUNT / 2
+    assert 0 < len(trashed) <= COUNT / 2
     assert set(carry_out(made(archive)).values()) <= {1}
     assert {store_of(one.key) for one in archive.index.all()} == {"cold"}
     assert list(fsck(archive, Silent(), deletion=deletion)) == []

@@ -19,7 +19,7 @@ from generated import (
     native_case,
     untouched,
 )
-from objects import CORPUS, NATIVE, joined, received, transcoded
+from objects import NATIVE, corpus, joined, received, transcoded
 
 from scp.config_values import FORMS
 from scp.encoding.codecs.table import CODECS
@@ -130,12 +130,11 @@ def assert_arrived(name: str, object_: Received, one: Sent, form: str) -> None:
 
 def real_objects(form: str) -> list[Path]:
     """Of WG04, where each image is there in up to eight forms; all but the largest, spread over the forms."""
-    files = [path for path in sorted((CORPUS / "wg04").glob("*.dcm")) if path.stat().st_size < 600_000]
-    if not files:
-        pytest.skip("no corpus of real objects: ZSCP_CORPUS names none with wg04")
+    files = [path for path in corpus("wg04") if path.stat().st_size < 600_000]
     return files[FORMS.index(form) :: len(FORMS)]
 
 
+@pytest.mark.corpus
 @FORM
 def test_real(start: Starter, form: str) -> None:
     objects = {(object_ := received(path)).sop_instance_uid: object_ for path in real_objects(form)}

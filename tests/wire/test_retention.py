@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .aging import FAST, OBJECTS, policy
 from .conftest import NodeProcess, RunningNode, Starter
-from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, Scu, identifier, until
+from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, Scu, identifier, image, until
 
 
 def studies(node: RunningNode) -> int:
@@ -69,6 +69,14 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
     node.here("trash", "purge", "--now")
     assert json.loads(node.here("trash", "list", "--json")) == []
     node.here("trash", "restore", "1.2.3", status=1)
+    newer = image(instance=one, seed=9)
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert [scu.store(sent).status for sent in (OBJECTS[0], newer)] == [0, 0]
+    (entry,) = json.loads(node.here("trash", "list", "--json"))
+    assert entry["reason"] == "replaced by an object from TESTER"
+    node.here("trash", "restore", entry["id"], status=1)  # only with --replace
+    node.here("trash", "restore", entry["id"], "--replace")
+    assert get() == [OBJECTS[0].data]
     assert node.kill(15) == 0
 
 

@@ -36,6 +36,8 @@ from .peers import (
 )
 
 NATIVE = (IMPLICIT, EXPLICIT)
+pytestmark = pytest.mark.corpus  # it serves where it is found, else what pydicom brings
+
 _BUNDLED = (
     "CT_small.dcm",
     "JPEG2000.dcm",

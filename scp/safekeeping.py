@@ -1,0 +1,90 @@
+"""What keeps replaced and deleted objects from being lost: the holds, and the trash."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from scp.errors import DuplicateRejected
+from scp.model import Instance
+from scp.objects.holds import Hold, Holds
+from scp.objects.trash import Trash, Trashed
+
+
+def keys_of(one: Instance) -> dict[str, str]:
+    """The unique keys of an object by level, and the issuer of its Patient ID."""
+    return {
+        "ISSUER": one.issuer_of_patient_id,
+        "PATIENT": one.patient_id,
+        "STUDY": one.study_instance_uid,
+        "SERIES": one.series_instance_uid,
+        "IMAGE": one.sop_instance_uid,
+    }
+
+
+def is_held(holds: Iterable[Hold], one: Instance) -> bool:
+    """Whether any hold is on an object."""
+    keys = keys_of(one)
+    return any(hold.covers(keys) for hold in holds)
+
+
+def trashed(one: Instance, reason: str, at: float) -> Trashed:
+    """An object as the trash lists it; ``at`` is in seconds since 1970."""
+    return Trashed(
+        one.key,
+        one.sop_instance_uid,
+        one.study_instance_uid,
+        one.stored_size,
+        reason,
+        at,
+        keys_of(one),
+        one.received_sha256,
+    )
+
+
+class Safekeeping:
+    """The holds and the trash of the objects below ``roots``, by the names of their stores."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self.trash = Trash(roots)
+        self.holds = Holds(roots[""])
+
+    @contextmanager
+    def replacing(self, held: Instance) -> Iterator[None]:
+        """Around the replacing of ``held`` by other content, so that nobody adds a hold meanwhile.
+
+        Raises DuplicateRejected where it is under a hold.
+        """
+        with self.trash.lock():
+            if is_held(self.holds.all(), held):
+                raise DuplicateRejected(
+                    "the SOP instance is under a legal hold; the other content is refused"
+                )
+            yield
+
+    def keep(self, replaced: Instance, by: str) -> bool:
+        """Put the file of what was replaced into the trash, inside :meth:`replacing`.
+
+        ``by`` is the AE title that sent the newer object. False where the trash could not take it: then the
+        file must stay where it is.
+        """
+        entry = trashed(replaced, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
+        log = structlog.get_logger("zscp")
+        try:
+            for one in self.trash.begin([entry]):
+                self.trash.mark(one, "gone")
+        except OSError as error:
+            log.error(
+                "the trash cannot take a replaced object; its file stays until the next start",
+                key=replaced.key,
+                reason=str(error),
+            )
+            return False
+        log.info(
+            "replaced", sop_instance=replaced.sop_instance_uid, calling_aet=by, bytes=replaced.stored_size
+        )
+        return True

@@ -1,0 +1,182 @@
+"""Other content for a SOP instance that is held: the older one goes to the trash, and a hold keeps it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scp.errors import DuplicateRejected
+from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.fsck import fsck
+from scp.lifecycle.progress import Silent
+from scp.lifecycle.recovery import recover
+from scp.objects.holds import Hold
+from scp.objects.trash import Trash, Trashed
+
+from .aging import FAST, policy
+from .configured import journal, trashed_contents
+from .conftest import RunningNode, Starter
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Sent, identifier, image
+
+_UID = "1.2.3.1.1"
+_OLD, _NEW = (image(instance=_UID, seed=seed) for seed in range(2))
+# Encoded before the response, in a file of its own; or behind it, in the landing log until then.
+_WAYS: dict[str, dict[str, Any]] = {"before": {"backlog": 0}, "behind": {"backlog": "1GB"}}
+
+
+@pytest.fixture(params=sorted(_WAYS))
+def node(request: Any, start: Starter, monkeypatch: pytest.MonkeyPatch) -> RunningNode:
+    if request.param == "behind":
+        monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    return start(storage=_WAYS[request.param])
+
+
+def _back(node: RunningNode) -> list[bytes]:
+    with node.scu((STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT]), roles=[MR_IMAGE]) as scu:
+        done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+    assert done.final.status == 0
+    return [one.data for one in done.objects]
+
+
+def _objects(node: RunningNode) -> Path:
+    return node.root / "objects"
+
+
+def _trash(node: RunningNode) -> list[Trashed]:
+    return Trash({"": _objects(node)}).entries()
+
+
+def _deletion(node: RunningNode) -> Deletion:
+    return Deletion(node.archive, {"": _objects(node)})
+
+
+def test_the_older_one_is_in_the_trash_with_who_and_when(node: RunningNode) -> None:
+    old = node.store(_OLD, calling="CT1")
+    new = node.store(_NEW, calling="OTHER")
+    assert [one.status for one in old + new] == [0, 0]
+    assert _back(node) == [_NEW.data]
+    (entry,) = _trash(node)
+    assert (entry.sop_instance_uid, entry.state) == (_UID, "gone")
+    assert entry.reason == "replaced by an object from OTHER"
+    assert entry.at >= node.held(_NEW).received_at.timestamp() - 1
+    assert journal(_objects(node)) == []
+
+
+def test_it_comes_back_to_the_byte_and_the_newer_one_goes_to_the_trash(node: RunningNode) -> None:
+    node.keep(_OLD)
+    node.keep(_NEW)
+    (entry,) = _trash(node)
+    with pytest.raises(DuplicateRejected, match="--replace"):
+        list(_deletion(node).restore([entry]))
+    assert _back(node) == [_NEW.data]
+    list(_deletion(node).restore([entry], replace=True))
+    assert _back(node) == [_OLD.data]
+    (other,) = _trash(node)
+    list(_deletion(node).restore([other], replace=True))
+    assert _back(node) == [_NEW.data]
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])
+def test_what_is_under_a_hold_is_not_replaced(node: RunningNode, level: str) -> None:
+    node.keep(_OLD)
+    held = node.held(_OLD)
+    patient = node.archive.facts(held).attributes["PatientID"]
+    uids = {"PATIENT": patient, "STUDY": "1.2.3", "SERIES": held.series_instance_uid, "IMAGE": _UID}
+    deletion = _deletion(node)
+    deletion.holds.add(Hold(level, uids[level], "court", 1.0))
+    for calling in ("TESTER", "OTHER"):
+        (answer,) = node.store(_NEW, calling=calling)
+        assert answer.status == 0x0111
+        assert "hold" in answer.comment
+    assert _back(node) == [_OLD.data]
+    assert trashed_contents(_objects(node)) == []
+    node.keep(_OLD)  # the same content is no other
+    deletion.holds.remove(deletion.holds.all())
+    node.keep(_NEW)
+    assert _back(node) == [_NEW.data]
+
+
+def test_a_hold_counts_also_for_what_is_damaged(node: RunningNode) -> None:
+    """A damaged file is evidence too; the same content may heal it."""
+    node.keep(_OLD)
+    _deletion(node).holds.add(Hold("IMAGE", _UID, "court", 1.0))
+    _damage(node, _OLD)
+    (answer,) = node.store(_NEW)
+    assert answer.status == 0x0111
+    node.keep(_OLD)
+    assert _back(node) == [_OLD.data]
+
+
+def test_damage_does_not_keep_newer_content_out(node: RunningNode) -> None:
+    node.keep(_OLD)
+    _damage(node, _OLD)
+    node.keep(_NEW)
+    assert _back(node) == [_NEW.data]
+
+
+def _damage(node: RunningNode, sent: Sent) -> None:
+    key = node.held(sent).key
+    if not key.startswith("."):
+        path, at = node.path(sent), node.path(sent).stat().st_size // 2
+    else:  # .landing/<process>/<serial>/<offset>-<size>.dcm
+        segment, _, record = key.rpartition("/")
+        path, at = _objects(node) / f"{segment}.log", int(record.partition("-")[0]) + 2000
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_each_of_many_versions_can_be_restored(node: RunningNode) -> None:
+    versions = [image(instance=_UID, seed=seed) for seed in range(4)]
+    for version in versions:
+        node.keep(version)
+    for entry, version in zip(_trash(node), versions, strict=False):
+        list(_deletion(node).restore([entry], replace=True))
+        assert _back(node) == [version.data]
+    assert len(set(trashed_contents(_objects(node)))) == 3
+
+
+def test_a_trash_that_cannot_take_it_leaves_it_where_it_is(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, say: the newer object was acknowledged, and the next start finishes."""
+    node = start(storage=_WAYS["before"])
+    node.keep(_OLD)
+    old = node.path(_OLD)
+
+    def fails(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trash, "begin", fails)
+        node.keep(_NEW)
+    assert old.exists()
+    assert _back(node) == [_NEW.data]
+    digest = node.archive.index.held(_UID).received_sha256
+    node.node.stop()
+    again = RunningNode(node.root, {"storage": _WAYS["before"]})
+    try:
+        assert not old.exists()
+        assert _back(again) == [_NEW.data]
+        assert len(trashed_contents(_objects(again))) == 1
+        assert digest not in trashed_contents(_objects(again))
+    finally:
+        again.node.stop()
+
+
+def test_fsck_puts_what_an_index_does_not_name_into_the_trash(start: Starter) -> None:
+    """Files of an older content that a process left which died."""
+    node = start(storage=_WAYS["before"], policy=policy(FAST))
+    node.keep(_OLD)
+    key, data = node.held(_OLD).key, node.path(_OLD).read_bytes()
+    node.keep(_NEW)
+    list(_deletion(node).purge(float("inf")))
+    node.archive.store.put(key, data)
+    node.archive.store.settle(key)
+    assert recover(node.archive).recorded == 0
+    findings = list(fsck(node.archive, Silent(), repair=True))
+    assert [finding.repaired for finding in findings] == ["removed"]
+    assert len(trashed_contents(_objects(node))) == 1
+    assert _back(node) == [_NEW.data]
