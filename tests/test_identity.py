@@ -389,6 +389,12 @@ class TestOneInstanceOfTwo:
         assert [one.patient_id for one in queued] == ["A1", "B2"]
 
 
+def test_a_new_index_needs_none_to_be_made_anew(opener: Opener, tmp_path: Path) -> None:
+    opener()
+    with closing(sqlite3.connect(tmp_path / "index.db")) as database:
+        assert database.execute("SELECT * FROM meta WHERE name = 'rebuild'").fetchall() == []
+
+
 def test_a_folder_of_the_version_before_is_migrated_and_told_rightly(tmp_path: Path, opener: Opener) -> None:
     """Written by zscp as of 0008: a study of two patients, moved to the second; one ID of two persons."""
     copytree(BEFORE / "objects", tmp_path / "objects")

@@ -61,9 +61,10 @@ def upgrade() -> None:
     for name in _IDENTITY:
         op.add_column("outgoing", _text(name))
     _index_outgoing(("sop_instance_uid", *_IDENTITY, "destination"))
-    op.execute("DELETE FROM meta WHERE name = 'rebuild'")
+    op.execute("DELETE FROM meta WHERE name = 'rebuild' AND EXISTS (SELECT 1 FROM instance)")
     op.execute(
-        "INSERT INTO meta (name, value) VALUES ('rebuild', 'studies are told apart by their patients now')"
+        "INSERT INTO meta (name, value) SELECT 'rebuild', 'studies are told apart by their patients now' "
+        "WHERE EXISTS (SELECT 1 FROM instance)"
     )
 
 
