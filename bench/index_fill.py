@@ -148,23 +148,22 @@ _MODALITY = tuple(_kinds())
 
 _PATIENTS = """
 WITH RECURSIVE made(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM made LIMIT ?)
-INSERT INTO patient (id, patient_id, patient_name, patient_name_alphabetic, patient_birth_date,
-                     patient_birth_date_key, patient_sex)
-SELECT made.n, 'PID' || (made.n + 10000000), surname(made.n) || '^' || given.name,
-       folded(surname(made.n) || '^' || given.name), '19600704', '19600704', 'F'
-FROM made JOIN given ON given.n = hash(made.n + 5) % 20
+INSERT INTO patient (id, patient_id) SELECT made.n, 'PID' || (made.n + 10000000) FROM made
 """
 
 _STUDIES = """
 WITH RECURSIVE made(n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM made WHERE n < ?2)
 INSERT INTO study (id, parent, study_instance_uid, study_date, study_date_key, study_time, study_time_key,
                    accession_number, study_id, study_description, referring_physician_name,
-                   referring_physician_name_alphabetic, patient_age)
-SELECT n, hash(n) % ?3 + 1,
-       '1.2.840.113619.2.' || (hash(n) % 60) || '.' || hash(n + 7) || '.' || (n + 1000000000),
-       day(n), day(n), '101530', '101530.000000', 'ACC' || (n + 1000000000), 'S' || n,
-       'Thorax with contrast', 'Referrer^Henry', 'referrer^henry', '064Y'
-FROM made
+                   referring_physician_name_alphabetic, patient_age, patient_name, patient_name_alphabetic,
+                   patient_birth_date, patient_birth_date_key, patient_sex)
+SELECT made.n, patient.id,
+       '1.2.840.113619.2.' || (hash(made.n) % 60) || '.' || hash(made.n + 7) || '.' || (made.n + 1000000000),
+       day(made.n), day(made.n), '101530', '101530.000000', 'ACC' || (made.n + 1000000000), 'S' || made.n,
+       'Thorax with contrast', 'Referrer^Henry', 'referrer^henry', '064Y',
+       surname(patient.id) || '^' || given.name, folded(surname(patient.id) || '^' || given.name),
+       '19600704', '19600704', 'F'
+FROM made JOIN patient ON patient.id = hash(made.n) % ?3 + 1 JOIN given ON given.n = hash(patient.id + 5) % 20
 """
 
 # Two series of images, and every third study has a structured report.
@@ -190,7 +189,7 @@ INSERT INTO instance (parent, sop_instance_uid, sop_class_uid, instance_number, 
     columns, samples_per_pixel, photometric_interpretation, bits_allocated, bits_stored,
     pixel_representation, window_center, window_width, slice_thickness, slice_location, study_instance_uid,
     series_instance_uid, key, form, transfer_syntax, stored_size, stored_sha256, received_transfer_syntax,
-    received_size, received_sha256, received_at, calling_aet, rule)
+    received_size, received_sha256, received_at, calling_aet, rule, patient_id)
 SELECT series.id, series.series_instance_uid || '.' || number.n,
     CASE series.modality WHEN 'SR' THEN '1.2.840.10008.5.1.4.1.1.88.11' ELSE kind.class END,
     number.n, number.n,
@@ -200,8 +199,9 @@ SELECT series.id, series.series_instance_uid || '.' || number.n,
     series.series_instance_uid, '3f/a7/' || study.study_instance_uid || '/' || series.series_instance_uid ||
     '.' || number.n || '_' || lower(hex(randomblob(8))) || '.htj2k.dcm.zst', 'htj2k',
     '1.2.840.10008.1.2.4.201', 150000, lower(hex(randomblob(32))), '1.2.840.10008.1.2.1', 525312,
-    lower(hex(randomblob(32))), '2024-01-31 10:15:30.123456', 'CTROOM1', 'everything else'
-FROM series JOIN study ON study.id = series.parent JOIN kind ON kind.n = hash(study.id + 3) % 100
+    lower(hex(randomblob(32))), '2024-01-31 10:15:30.123456', 'CTROOM1', 'everything else', patient.patient_id
+FROM series JOIN study ON study.id = series.parent JOIN patient ON patient.id = study.parent
+JOIN kind ON kind.n = hash(study.id + 3) % 100
 JOIN number ON number.n <= CASE WHEN series.id % 3 = 0 THEN 1 + series.id % 2 * 4
                                 ELSE 1 + hash(series.id) % 17 END
 WHERE series.id BETWEEN ? AND ?

@@ -179,6 +179,7 @@ def _new(number: int) -> tuple[Instance, dict[str, str]]:
         received_at=datetime.now(UTC),
         calling_aet="CTROOM1",
         rule="everything else",
+        patient_id=f"NEW{number // 100}",
     )
     attributes = {"InstanceNumber": str(number), "Rows": "512", "Columns": "512", "BitsStored": "12"}
     attributes |= {"PatientID": f"NEW{number // 100}", "PatientName": f"{SURNAMES[number // 100 % 500]}^New"}

@@ -32,8 +32,9 @@ from scp.errors import (
     UnidentifiedDataset,
 )
 from scp.holdings import Holdings
+from scp.identity import Identity
 from scp.index.attributes import KEYWORDS
-from scp.index.index import Index, Standing
+from scp.index.index import Index
 from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
 from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
@@ -55,6 +56,7 @@ from scp.spool import sha256
 from scp.stored import (
     check_uids,
     facts_of_stored,
+    identity_of,
     instance_of,
     instance_of_form,
     key_of,
@@ -139,6 +141,23 @@ class Archive(Holdings):
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
 
+    def _check_elsewhere(self, identity: Identity) -> None:
+        """Whether an object's SOP Instance UID may be that of another study's, or patient's, object too.
+
+        They are two objects, of which neither replaces the other. Raises DuplicateRejected.
+        """
+        if self.refuses(identity):
+            raise DuplicateRejected(
+                "held in another study or of another patient, and storage.duplicates is reject"
+            )
+
+    def refuses(self, identity: Identity) -> bool:
+        """Whether an object is refused because its SOP Instance UID is that of another object."""
+        if self.duplicates != "reject":
+            return False
+        named = self.index.named(identity.sop_instance_uid)
+        return bool(named) and all(one.identity != identity for one in named)
+
     def _may_land(self, received: Received) -> bool:
         """Whether an object is first written to the landing log: one that is small, where some may wait."""
         return (
@@ -166,6 +185,7 @@ class Archive(Holdings):
                 return self._settle(received, facts)
             instance = waiting(instance_of(key, size, "", file, facts), rule)
             attributes = chosen(facts.attributes, KEYWORDS)
+            self._check_elsewhere(instance.identity)
             landing.sync(key)
             leaving = self.leaving(facts)
             held = self.index.add(instance, attributes, leaving)
@@ -177,15 +197,15 @@ class Archive(Holdings):
             landing.withdraw(key)
             return settled
         except Exception:
-            current = self.index.held(received.sop_instance_uid)  # while that is unsure, the record stays
-            if current is None or current.key != key:
+            named = self.index.named(received.sop_instance_uid)  # while that is unsure, the record stays
+            if all(one.key != key for one in named):
                 landing.withdraw(key)
             raise
         finally:
             landing.recorded(key)
 
     def record(self, instance: Instance, facts: Facts) -> Kept:
-        """Record a durable object, in the place of what is held of its SOP Instance UID, if anything is.
+        """Record a durable object, in the place of what is held of its identity, if anything is.
 
         What it replaces goes to the trash, unless it has the same content. Should the process die before
         that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold.
@@ -200,13 +220,13 @@ class Archive(Holdings):
     ) -> Instance | None:
         if self.safekeeping is None or held.received_sha256 == instance.received_sha256:
             return self._put_in_place(held, instance, facts, leaving)
-        with self.safekeeping.replacing(held) as standing:
+        with self.safekeeping.replacing(held):
             try:
                 held = self.own_file(held)
             except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
                 self._set_aside_landed(held.key)
                 return self._put_in_place(held, instance, facts, leaving)
-            return self._put_in_place(held, instance, facts, leaving, standing)
+            return self._put_in_place(held, instance, facts, leaving, trashes=True)
 
     def _set_aside_landed(self, key: str) -> None:
         """Keep a copy of a record of the landing log that is not sound."""
@@ -220,7 +240,7 @@ class Archive(Holdings):
         instance: Instance,
         facts: Facts,
         leaving: tuple[Delivery, ...],
-        standing: Standing | None = None,
+        trashes: bool = False,
     ) -> Instance | None:
         """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
         journaled = held.key != instance.key and not is_landed(held.key)
@@ -228,7 +248,7 @@ class Archive(Holdings):
             self.store.unsettle(held.key)
         replaced = self.index.record(instance, facts.attributes, leaving)
         if replaced is not None and replaced.key != instance.key:
-            if standing is not None and not self._to_trash(standing, replaced, instance.calling_aet):
+            if trashes and not self._to_trash(replaced, instance.calling_aet):
                 return replaced
             self._discard(replaced.key)
         if journaled:
@@ -242,27 +262,28 @@ class Archive(Holdings):
         it stays. Raises ObjectMissing.
         """
         try:
-            instance, facts = self.read_back(key)
+            instance, _ = self.read_back(key)
         except ObjectDamaged:
             self.store.set_aside(key)
         else:
             if self.safekeeping is not None and instance.received_sha256 != held.received_sha256:
-                standing = Standing(instance, facts.attributes)
                 with self.safekeeping.trash.lock():
-                    if not self._to_trash(standing, instance, held.calling_aet):
+                    if not self._to_trash(instance, held.calling_aet):
                         return
         self.store.delete(key)
 
-    def _to_trash(self, standing: Standing, replaced: Instance, by: str) -> bool:
-        return self.safekeeping is None or self.safekeeping.keep(standing, replaced, by)
+    def _to_trash(self, replaced: Instance, by: str) -> bool:
+        return self.safekeeping is None or self.safekeeping.keep(replaced, by)
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
         check_uids(received, facts)
         rule = choose(self.policy, facts)
-        held = self.index.held(received.sop_instance_uid)
+        identity = identity_of(received.sop_instance_uid, facts)
+        held = self.index.current(identity)
         if held is not None and (settled := self._duplicate(received, held)):
             return settled
+        self._check_elsewhere(identity)
         waits = rule is not None and rule.waits and rule.behind is not None
         if waits and self.backlog is not None and self.backlog.takes(len(received.dataset)):
             return self._put_as_received(received, facts, rule)
@@ -395,7 +416,7 @@ class Archive(Holdings):
         """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""
         if not self._exactness:
             return
-        self.index.stages.touch((one.sop_instance_uid for one in instances), time.time(), self._exactness)
+        self.index.stages.touch(instances, time.time(), self._exactness)
         if self.backlog is not None and any(rule.on_access for rule in self.policy):
             self.backlog.announce()
 

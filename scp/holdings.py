@@ -11,7 +11,7 @@ from itertools import filterfalse, takewhile
 from scp.encoding.forms import prove
 from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.index import Index
-from scp.model import Facts, Instance, Provenance
+from scp.model import Delivery, Facts, Instance, Provenance
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LandingLog, is_landed
@@ -40,6 +40,12 @@ class Holdings:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
 
+    def delivered(self, delivery: Delivery) -> Instance | None:
+        """The object that is to be sent, as it is held now; None where it is not any more."""
+        if delivery.study_instance_uid or delivery.patient_id:
+            return self.index.current(delivery.identity)
+        return self.index.held(delivery.sop_instance_uid)  # recorded before it named its study and patient
+
     def verify(self, instance: Instance, deep: bool = False) -> None:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
@@ -67,7 +73,7 @@ class Holdings:
             try:
                 return instance, self._sound(instance)
             except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
-                current = self.index.held(instance.sop_instance_uid)
+                current = self.index.current(instance.identity)
                 if current is None or current.key == instance.key:
                     raise
                 instance = current
@@ -113,7 +119,10 @@ class Holdings:
             yield from takewhile(lambda key: not store_of(key), self.store.keys())
 
     def siblings(self, key: str, instance: str) -> Iterator[str]:
-        """The keys of all stored forms of an instance in its study, in all stores that are there."""
+        """The keys of all stored forms of an instance in its study, in all stores that are there.
+
+        Where patients share the study and the SOP Instance UID, those of all their objects.
+        """
         for store in ("", *self.store.tiers):
             with suppress(ObjectUnavailable):
                 yield from self.store.keys(siblings_prefix(beside(store, key), instance))
@@ -148,9 +157,7 @@ class Holdings:
                     self._withdraw(change.after)
             raise
         self.index.sync()
-        if (
-            fault := self.index_fault()
-        ):  # what replaced the index still names the old ones: recovery sees to it
+        if fault := self.index_fault():  # another index names the old ones: recovery sees to it
             raise OutOfResources(f"nothing is removed: {fault}")
         moved = [
             one.before.key
@@ -168,7 +175,6 @@ class Holdings:
             else:  # another object has come in its place
                 self._withdraw(change.after)
 
-<<<<<<< HEAD
     def own_file(self, instance: Instance) -> Instance:
         """Give an object that lies in the landing log a file of its own, as received.
 
@@ -187,15 +193,14 @@ class Holdings:
             wrapped=False,
         )
         self.swap([Change(instance, replace(instance, key=key), self._get(instance.key))])
-        return self.index.held(instance.sop_instance_uid) or instance
-=======
+        return self.index.current(instance.identity) or instance
+
     def index_fault(self) -> str:
         """Why what was just recorded may not be found by others; empty where it will be.
 
         Raises OutOfResources.
         """
         return self.pairing.fault() if self.pairing is not None else ""
->>>>>>> landing
 
     def _check_arrived(self, changes: list[Change]) -> None:
         for change in changes:
@@ -219,7 +224,7 @@ class Holdings:
 
     def _withdraw(self, instance: Instance) -> None:
         """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
-        held = self.index.held(instance.sop_instance_uid)
+        held = self.index.current(instance.identity)
         if held is None or held.key != instance.key:
             self.store.withdraw(instance.key)
 

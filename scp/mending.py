@@ -53,11 +53,10 @@ def mend_from(archive: Archive, received: Received) -> bool:
 
     Raises OutOfResources.
     """
-    held = archive.index.held(received.sop_instance_uid)
-    if held is None or (received.sha256, received.transfer_syntax) != (
-        held.received_sha256,
-        held.received_transfer_syntax,
-    ):
+    copied = (received.sha256, received.transfer_syntax)
+    named = archive.index.named(received.sop_instance_uid)
+    held = next((one for one in named if (one.received_sha256, one.received_transfer_syntax) == copied), None)
+    if held is None:
         return False
     try:
         archive.verify(held)

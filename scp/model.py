@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from scp.identity import Identity
 from scp.spool import Buffer, sha256
 
 
@@ -131,6 +132,9 @@ class Instance:
     a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
     was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
     its file was last written or read, and ``fault`` what was wrong with it then.
+
+    ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
+    attributes that come with an instance, so they do not count where two instances are compared.
     """
 
     sop_class_uid: str
@@ -157,6 +161,15 @@ class Instance:
     accessed: int = 0
     checked: int = 0
     fault: str = ""
+    patient_id: str = field(default="", compare=False, repr=False)
+    issuer_of_patient_id: str = field(default="", compare=False, repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Which object it is, whatever is stored of it."""
+        return Identity(
+            self.sop_instance_uid, self.study_instance_uid, self.patient_id, self.issuer_of_patient_id
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +211,9 @@ class Delivery:
     ``rule`` is the name of the rule that asks for it, ``priority`` FORWARD or PREFETCH. ``due`` is when it is
     tried next or, while a ``holder`` works on it, when that one's claim ends. ``state`` is ``waiting``,
     ``given up``, or ``sent``: then it is only remembered until ``due``. ``number`` is the index's.
+
+    Study and patient are those of the object. One without any, recorded before they were, is of the newest
+    object of its SOP Instance UID.
     """
 
     sop_instance_uid: str
@@ -211,6 +227,16 @@ class Delivery:
     attempts: int = 0
     fault: str = ""
     number: int = 0
+    study_instance_uid: str = ""
+    patient_id: str = field(default="", repr=False)
+    issuer_of_patient_id: str = field(default="", repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Which object it is of."""
+        return Identity(
+            self.sop_instance_uid, self.study_instance_uid, self.patient_id, self.issuer_of_patient_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

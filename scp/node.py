@@ -84,7 +84,7 @@ def open_archive(
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
     departures = departures or Departures(settings)
     archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
-    archive.safekeeping = Safekeeping(index, settings.folders)
+    archive.safekeeping = Safekeeping(settings.folders)
     archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
     archive.pairing.begin()
     if settings.cache.bytes:

@@ -13,7 +13,9 @@ from scp.model import Delivery, Instance
 from scp.report import as_json, size, terminal
 
 
-def outgoing(deliveries: list[Delivery], held: Callable[[str], Instance | None], json_wanted: bool) -> None:
+def outgoing(
+    deliveries: list[Delivery], held: Callable[[Delivery], Instance | None], json_wanted: bool
+) -> None:
     """What is yet to be sent, by destination, rule and state; sizes as stored."""
     groups: dict[tuple[str, str, str], list[Delivery]] = {}
     for one in deliveries:
@@ -34,11 +36,11 @@ def outgoing(deliveries: list[Delivery], held: Callable[[str], Instance | None],
 
 
 def _row(
-    key: tuple[str, str, str], of: list[Delivery], held: Callable[[str], Instance | None]
+    key: tuple[str, str, str], of: list[Delivery], held: Callable[[Delivery], Instance | None]
 ) -> dict[str, Any]:
     destination, rule, state = key
     waiting = [one.due for one in of if not one.holder and state == "waiting"]
-    found = [instance for one in of if (instance := held(one.sop_instance_uid)) is not None]
+    found = [instance for one in of if (instance := held(one)) is not None]
     return {
         "destination": destination,
         "rule": rule,

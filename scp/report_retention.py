@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from scp.lifecycle.deletion import Removal
@@ -24,13 +25,22 @@ def doomed(instances: Sequence[Instance], json_wanted: bool) -> None:
     """What is about to be deleted, a row for each study."""
     if json_wanted:
         as_json(
-            [{"sop_instance_uid": one.sop_instance_uid, "study": one.study_instance_uid} for one in instances]
+            [
+                {
+                    "sop_instance_uid": one.sop_instance_uid,
+                    "study": one.study_instance_uid,
+                    "patient_id": one.patient_id,
+                }
+                for one in instances
+            ]
         )
         return
-    table = Table("study", "objects", "stored")
-    for study in dict.fromkeys(one.study_instance_uid for one in instances):
-        own = [one.stored_size for one in instances if one.study_instance_uid == study]
-        table.add_row(study, str(len(own)), size(sum(own)))
+    studies: dict[tuple[str, str], list[int]] = {}
+    for one in instances:
+        studies.setdefault((one.study_instance_uid, one.patient_id), []).append(one.stored_size)
+    table = Table("study", "patient", "objects", "stored")
+    for (study, patient), own in studies.items():
+        table.add_row(study, escape(patient), str(len(own)), size(sum(own)))
     show(table)
 
 
@@ -51,9 +61,12 @@ def holds(found: Sequence[Hold], json_wanted: bool) -> None:
     if json_wanted:
         as_json([asdict(one) for one in found])
         return
-    table = Table("level", "UID or Patient ID", "since", "reason")
+    table = Table("level", "UID or Patient ID", "of patient", "since", "reason")
     for one in found:
-        table.add_row(one.level.lower(), one.uid, _moment(one.since), one.reason)
+        patient = "all" if one.patient_id is None else one.patient_id or "without an ID"
+        if one.issuer:
+            patient += f" ({one.issuer})"
+        table.add_row(one.level.lower(), one.uid, patient, _moment(one.since), one.reason)
     show(table)
 
 

@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from scp.errors import DuplicateRejected
-from scp.index.index import Index, Standing
-from scp.model import Instance, Query, QueryKey
+from scp.model import Instance
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash, Trashed
 
 
-def keys_of(standing: Standing) -> dict[str, str]:
-    """The unique keys of an object by level; its ``PatientID`` must have been asked for."""
-    one = standing.instance
+def keys_of(one: Instance) -> dict[str, str]:
+    """The unique keys of an object by level, and the issuer of its Patient ID."""
     return {
-        "PATIENT": standing.attributes.get("PatientID", ""),
+        "ISSUER": one.issuer_of_patient_id,
+        "PATIENT": one.patient_id,
         "STUDY": one.study_instance_uid,
         "SERIES": one.series_instance_uid,
         "IMAGE": one.sop_instance_uid,
     }
 
 
-def is_held(holds: Iterable[Hold], standing: Standing) -> bool:
+def is_held(holds: Iterable[Hold], one: Instance) -> bool:
     """Whether any hold is on an object."""
-    keys = keys_of(standing)
+    keys = keys_of(one)
     return any(hold.covers(keys) for hold in holds)
 
 
-def trashed(standing: Standing, reason: str, at: float) -> Trashed:
+def trashed(one: Instance, reason: str, at: float) -> Trashed:
     """An object as the trash lists it; ``at`` is in seconds since 1970."""
-    one = standing.instance
     return Trashed(
         one.key,
         one.sop_instance_uid,
@@ -44,7 +41,7 @@ def trashed(standing: Standing, reason: str, at: float) -> Trashed:
         one.stored_size,
         reason,
         at,
-        keys_of(standing),
+        keys_of(one),
         one.received_sha256,
     )
 
@@ -52,43 +49,30 @@ def trashed(standing: Standing, reason: str, at: float) -> Trashed:
 class Safekeeping:
     """The holds and the trash of the objects below ``roots``, by the names of their stores."""
 
-    def __init__(self, index: Index, roots: Mapping[str, Path]) -> None:
-        self._index = index
+    def __init__(self, roots: Mapping[str, Path]) -> None:
         self.trash = Trash(roots)
         self.holds = Holds(roots[""])
 
     @contextmanager
-    def replacing(self, held: Instance) -> Iterator[Standing]:
+    def replacing(self, held: Instance) -> Iterator[None]:
         """Around the replacing of ``held`` by other content, so that nobody adds a hold meanwhile.
 
-        Yields what :meth:`keep` needs. Raises DuplicateRejected where it is under a hold.
+        Raises DuplicateRejected where it is under a hold.
         """
         with self.trash.lock():
-            standing = self._standing(held)
-            if is_held(self.holds.all(), standing):
+            if is_held(self.holds.all(), held):
                 raise DuplicateRejected(
                     "the SOP instance is under a legal hold; the other content is refused"
                 )
-            yield standing
+            yield
 
-    def _standing(self, held: Instance) -> Standing:
-        """What is held, with its Patient ID."""
-        keys = (
-            QueryKey("SOPInstanceUID", "UI", held.sop_instance_uid),
-            QueryKey("StudyInstanceUID", "UI", held.study_instance_uid),
-            QueryKey("PatientID", "LO", ""),
-        )
-        with closing(self._index.find(Query("STUDY", "IMAGE", keys, relational=True))) as found:
-            return Standing(held, next(found, {}))
-
-    def keep(self, standing: Standing, replaced: Instance, by: str) -> bool:
+    def keep(self, replaced: Instance, by: str) -> bool:
         """Put the file of what was replaced into the trash, inside :meth:`replacing`.
 
         ``by`` is the AE title that sent the newer object. False where the trash could not take it: then the
         file must stay where it is.
         """
-        entry = trashed(standing, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
-        entry = replace(entry, key=replaced.key, size=replaced.stored_size)
+        entry = trashed(replaced, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
         log = structlog.get_logger("zscp")
         try:
             for one in self.trash.begin([entry]):

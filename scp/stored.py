@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,6 +11,9 @@ from scp.encoding.facts import survey
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
 from scp.errors import CodecError, ObjectDamaged, UidMismatch
+from scp.identity import Identity
+from scp.index.attributes import IDENTIFYING
+from scp.index.rows import cleaned
 from scp.keeping import StoredForm
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
@@ -92,6 +96,13 @@ def _as_it_is(file: Part10, known: Provenance) -> Received:
     )
 
 
+def identity_of(sop_instance_uid: str, facts: Facts) -> Identity:
+    """Which object has these facts."""
+    has = facts.attributes
+    patient = (cleaned(keyword, has.get(keyword, "")) for keyword in IDENTIFYING)
+    return Identity(sop_instance_uid, has.get("StudyInstanceUID", ""), *patient)
+
+
 def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) -> Instance:
     """The index row of a stored file of ``size`` bytes with this SHA-256.
 
@@ -100,8 +111,7 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     known = provenance_of(file)
     return Instance(
         sop_class_uid=file.sop_class_uid,
-        sop_instance_uid=file.sop_instance_uid,
-        study_instance_uid=facts.attributes.get("StudyInstanceUID", ""),
+        **identity_of(file.sop_instance_uid, facts)._asdict(),
         series_instance_uid=facts.attributes.get("SeriesInstanceUID", ""),
         key=key,
         form=known.form,
@@ -156,3 +166,11 @@ def check_uids(commanded: Received | Instance, facts: Facts) -> None:
         found = facts.attributes.get(keyword, "")
         if found and found != uid:
             raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")
+
+
+def shared_studies(instances: Iterable[Instance]) -> list[str]:
+    """The Study Instance UIDs among some instances that several patients have."""
+    patients: dict[str, set[tuple[str, str]]] = {}
+    for one in instances:
+        patients.setdefault(one.study_instance_uid, set()).add((one.patient_id, one.issuer_of_patient_id))
+    return [study for study, of in patients.items() if study and len(of) > 1]

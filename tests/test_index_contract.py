@@ -125,6 +125,13 @@ class TestRecord:
 
     def test_a_replaced_instance_leaves_its_former_series(self, index):
         index.record(instance("1.1.1"), DOE)
+        index.record(instance("1.1.1", series="1.2", key="other"), DOE)
+        assert index.counts() == Counts(1, 1, 1, 1)
+        assert found(index, "SERIES", "SeriesInstanceUID") == ["1.2"]
+
+    def test_a_file_that_was_recorded_wrongly_moves_to_where_it_belongs(self, index):
+        """As a migration left it, which knows no files."""
+        index.record(instance("1.1.1"), DOE)
         index.record(instance("1.1.1", study="2", series="2.1"), ROE)
         assert index.counts() == Counts(1, 1, 1, 1)
         assert studies(index) == ["2"]
@@ -139,10 +146,17 @@ class TestRecord:
         assert match["StudyTime"] == "10"
         assert studies(index, StudyDescription="old") == []
 
-    def test_a_study_moves_to_the_newer_patient(self, filled):
+    def test_a_study_of_another_patient_is_another_study(self, filled):
         filled.record(instance("1.1.11"), ROE | {"Modality": "CT"})
         assert studies(filled, PatientID="R1") == ["1", "2"]
-        assert found(filled, "PATIENT", "PatientID") == ["R1"]
+        assert studies(filled, PatientID="D1") == ["1"]
+        assert found(filled, "STUDY", "PatientName", StudyInstanceUID="1") == [
+            DOE["PatientName"],
+            ROE["PatientName"],
+        ]
+        images = {"StudyInstanceUID": "1", "PatientName": "Roe*"}
+        assert found(filled, "IMAGE", "SOPInstanceUID", **images) == ["1.1.11"]
+        assert filled.counts() == Counts(2, 3, 4, 6)
 
     def test_a_series_uid_used_again_takes_nothing_from_the_first_study(self, filled):
         filled.record(instance("1.2.2", "2", "1.2"), ROE | {"Modality": "SR"})
@@ -156,17 +170,24 @@ class TestRecord:
         index.record(instance("2.1.1", "2", "2.1"), ROE | {"PatientID": "D1", "IssuerOfPatientID": "SOUTH"})
         assert index.counts().patients == 2
         assert studies(index, PatientName="ROE*") == ["2"]
-        index.record(instance("1.1.2"), DOE)  # no issuer: the patient of its study
-        assert index.counts().patients == 2
+        index.record(instance("1.1.2"), DOE)  # no issuer: another one, as nothing says which
+        assert index.counts().patients == 3
+        asked = query("STUDY", StudyInstanceUID="1", IssuerOfPatientID="", NumberOfStudyRelatedInstances="")
+        assert sorted(
+            (match["IssuerOfPatientID"], match["NumberOfStudyRelatedInstances"])
+            for match in index.find(asked)
+        ) == [("", "1"), ("NORTH", "1")]
 
     def test_studies_without_a_patient_id_do_not_share_a_patient(self, index):
         index.record(instance("1.1.1"), {"PatientName": "Doe^John"})
         index.record(instance("2.1.1", "2", "2.1"), {"PatientName": "Roe^Jane", "IssuerOfPatientID": "X"})
         assert studies(index, PatientName="Doe*") == ["1"]
         assert found(index, "PATIENT", "PatientName") == ["Doe^John", "Roe^Jane"]
-        index.record(instance("1.1.2"), DOE)
+        index.record(instance("1.1.2"), DOE)  # of the same study, but it says who the patient is
         assert studies(index, PatientID="D1") == ["1"]
-        assert index.counts().patients == 2
+        assert index.counts().patients == 3
+        index.record(instance("1.1.3"), {"PatientName": "Doe^John"})
+        assert index.counts() == Counts(3, 3, 3, 4)
 
     def test_instances_without_uids_above_are_found_by_their_own_only(self, index):
         index.record(instance("7", study="", series=""), {"PatientID": "D1"})
@@ -183,13 +204,14 @@ class TestRecord:
             index.remove(uid)
         assert index.counts() == Counts(0, 0, 0, 0)
 
-    def test_series_without_a_study_do_not_move_together(self, index):
+    def test_series_without_a_study_are_told_apart_by_patient_too(self, index):
         index.record(instance("1", study="", series="1.1"), DOE)
         index.record(instance("2", study="", series="1.2"), DOE)
         index.record(instance("3", study="", series="1.1"), ROE)
-        assert found(index, "IMAGE", "SOPInstanceUID", PatientID="R1") == ["1", "3"]
-        index.record(instance("1", study="5", series="1.1"), ROE)
-        assert found(index, "IMAGE", "SOPInstanceUID", StudyInstanceUID="5") == ["1"]
+        index.record(instance("4", study="", series="1.1"), DOE)
+        assert found(index, "IMAGE", "SOPInstanceUID", PatientID="R1") == ["3"]
+        assert found(index, "IMAGE", "SOPInstanceUID", PatientID="D1") == ["1", "2", "4"]
+        assert index.counts() == Counts(2, 0, 3, 4)
 
     def test_record_many_is_all_or_nothing(self, index):
         with pytest.raises(TypeError):
@@ -211,7 +233,7 @@ class TestAdd:
 
     def test_what_is_held_stays_and_is_returned(self, index):
         index.record(instance("1.1.1"), DOE)
-        other = replace(instance("1.1.1", "2", "2.1"), key="other")
+        other = replace(instance("1.1.1", "1", "1.2"), key="other")
         assert index.add(other, DOE | {"PatientName": "Other"}) == instance("1.1.1")
         assert index.held("1.1.1") == instance("1.1.1")
         assert index.counts() == Counts(1, 1, 1, 1)

@@ -13,6 +13,7 @@ from test_index_sql import plan
 
 from scp.index import stages
 from scp.index.sql import SqlIndex
+from scp.model import Instance
 
 NOW = 1_000_000
 
@@ -26,6 +27,11 @@ def index(tmp_path: Path) -> Iterator[SqlIndex]:
 
 def due(index: SqlIndex, now: float = NOW, policy: str = "p") -> list[str]:
     return [one.sop_instance_uid for one in index.stages.due(policy, now, 10)]
+
+
+def held(index: SqlIndex, *uids: str) -> list[Instance]:
+    """What is held of these; of one that is not, an instance that was."""
+    return [index.held(uid) or instance(uid) for uid in uids]
 
 
 def fill(index: SqlIndex, *dues: int, policy: str = "p") -> None:
@@ -51,21 +57,21 @@ def test_what_is_pending_is_nobody_elses(index) -> None:
 
 def test_what_is_claimed_is_left_to_its_owner_until_the_claim_ends(index) -> None:
     fill(index, 1, 2, 3)
-    claimed = index.stages.claim("a", ["1.1.0", "1.1.1"], NOW, NOW + 60)
+    claimed = index.stages.claim("a", held(index, "1.1.0", "1.1.1"), NOW, NOW + 60)
     assert sorted(one.sop_instance_uid for one in claimed) == ["1.1.0", "1.1.1"]
     assert due(index) == ["1.1.2"]
-    got = index.stages.claim("b", ["1.1.0", "1.1.2"], NOW, NOW + 60)
+    got = index.stages.claim("b", held(index, "1.1.0", "1.1.2"), NOW, NOW + 60)
     assert [one.sop_instance_uid for one in got] == ["1.1.2"]
     index.stages.renew("a", NOW + 120)
     assert due(index, NOW + 60) == ["1.1.2"]
     assert due(index, NOW + 120) == ["1.1.0", "1.1.1", "1.1.2"]
-    assert len(index.stages.claim("b", ["1.1.0"], NOW + 120, NOW + 180)) == 1
+    assert len(index.stages.claim("b", held(index, "1.1.0"), NOW + 120, NOW + 180)) == 1
 
 
 def test_the_next_claim_gives_up_the_one_before(index) -> None:
     fill(index, 1, 2)
-    index.stages.claim("a", ["1.1.0"], NOW, NOW + 60)
-    index.stages.claim("a", ["1.1.1"], NOW, NOW + 60)
+    index.stages.claim("a", held(index, "1.1.0"), NOW, NOW + 60)
+    index.stages.claim("a", held(index, "1.1.1"), NOW, NOW + 60)
     assert due(index) == ["1.1.0"]
     index.stages.release("a")
     assert due(index) == ["1.1.0", "1.1.1"]
@@ -73,11 +79,11 @@ def test_the_next_claim_gives_up_the_one_before(index) -> None:
 
 def test_what_failed_is_nobodys_for_a_while(index) -> None:
     fill(index, 1, 2)
-    index.stages.claim("a", ["1.1.0", "1.1.1"], NOW, NOW + 60)
+    index.stages.claim("a", held(index, "1.1.0", "1.1.1"), NOW, NOW + 60)
     index.stages.hold(["1.1.0"], NOW + 600)
     index.stages.release("a")
     assert due(index) == ["1.1.1"]
-    assert index.stages.claim("a", ["1.1.0"], NOW, NOW + 60) == []
+    assert index.stages.claim("a", held(index, "1.1.0"), NOW, NOW + 60) == []
     assert due(index, NOW + 600) == ["1.1.0", "1.1.1"]
 
 
@@ -86,7 +92,7 @@ def test_a_claim_tells_how_the_instance_is_now(index) -> None:
     fill(index, 1)
     (found,) = index.stages.due("p", NOW, 10)
     index.change_many([(found, instance("1.1.0", planned="p", due=NOW * 2, form="jpegxl", key="new"))])
-    (claimed,) = index.stages.claim("a", ["1.1.0"], NOW, NOW + 60)
+    (claimed,) = index.stages.claim("a", held(index, "1.1.0"), NOW, NOW + 60)
     assert (claimed.form, claimed.due) == ("jpegxl", NOW * 2)
 
 
@@ -109,22 +115,22 @@ def test_standings_are_all_that_is_settled(index) -> None:
     found = list(index.stages.standings(["StudyDate"], batch=2))
     assert [one.instance.sop_instance_uid for one in found] == [f"1.1.{n}" for n in range(5)]
     assert {one.attributes["StudyDate"] for one in found} == {"20240131"}
-    (one,) = index.stages.standings_of(["Modality"], ["1.1.3", "9.9"])
+    (one,) = index.stages.standings_of(["Modality"], held(index, "1.1.3", "9.9"))
     assert (one.instance.sop_instance_uid, one.attributes) == ("1.1.3", {"Modality": "CT"})
 
 
 def test_a_retrieve_is_written_down_and_planned_anew(index) -> None:
     fill(index, NOW + 5, NOW + 5)
-    index.stages.touch(["1.1.1", "9.9"], NOW, 60)
+    index.stages.touch(held(index, "1.1.1", "9.9"), NOW, 60)
     assert [(one.sop_instance_uid, one.accessed, one.planned) for one in index.all()] == [
         ("1.1.0", 0, "p"),
         ("1.1.1", NOW, ""),
     ]
     (found,) = index.stages.unplanned("p", [], 10)
     index.stages.plan("p", [(found.instance, NOW + 9)])
-    index.stages.touch(["1.1.1"], NOW + 60, 60)  # so little later it is not worth writing
+    index.stages.touch(held(index, "1.1.1"), NOW + 60, 60)  # so little later it is not worth writing
     assert index.stages.unplanned("p", [], 10) == []
-    index.stages.touch(["1.1.1"], NOW + 61, 60)
+    index.stages.touch(held(index, "1.1.1"), NOW + 61, 60)
     assert [one.instance.accessed for one in index.stages.unplanned("p", [], 10)] == [NOW + 61]
 
 
@@ -132,7 +138,7 @@ def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
     """The new form takes the place, and when a stage is next due is asked again."""
     fill(index, NOW, NOW)
     before = list(index.all())
-    index.stages.touch(["1.1.1"], NOW, 60)
+    index.stages.touch(held(index, "1.1.1"), NOW, 60)
     after = [replace(one, key=f"{one.key}.new", planned="p", due=NOW + 100) for one in before]
     assert index.change_many(zip(before, after, strict=True)) == [True, True]
     assert [(one.key, one.accessed, one.planned) for one in index.all()] == [

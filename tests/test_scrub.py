@@ -173,12 +173,12 @@ def test_what_was_not_read_for_the_longest_is_read_first(archive: Archive) -> No
 
 
 def test_what_others_work_on_is_left_to_them(archive: Archive) -> None:
-    uids = [sent.sop_instance_uid for sent in SENT[:3]]
-    archive.index.stages.claim("other", uids, time.time(), time.time() + 60)
+    some = [held(archive, sent) for sent in SENT[:3]]
+    archive.index.stages.claim("other", some, time.time(), time.time() + 60)
     assert scrubber(archive).round(time.time() + 1).read == 1
     archive.index.stages.release("other")
     assert scrubber(archive).round(time.time() + 1).read == 4
-    assert archive.index.stages.claim("x", uids, time.time(), 0) != []  # nothing is claimed any more
+    assert archive.index.stages.claim("x", some, time.time(), 0) != []  # nothing is claimed any more
 
 
 def test_the_rate_and_the_interval_bound_it(archive: Archive) -> None:

@@ -21,13 +21,15 @@ class Archive:
 
     def __init__(self, **held: Exception | None) -> None:
         self._held = held
-        self.index = SimpleNamespace(held=self._find)
+        self.index = SimpleNamespace(named=self._find)
         self.read: list[str] = []
 
     def _find(self, uid: str) -> Any:
         if uid == "unanswered":
             raise OutOfResources("the index does not answer")
-        return SimpleNamespace(sop_class_uid=CT, sop_instance_uid=uid) if uid in self._held else None
+        if uid == "shared":  # of two patients
+            return [SimpleNamespace(sop_class_uid=CT, sop_instance_uid=one) for one in ("sound", "damaged")]
+        return [SimpleNamespace(sop_class_uid=CT, sop_instance_uid=uid)] if uid in self._held else []
 
     def verify(self, held: Any) -> None:
         self.read.append(held.sop_instance_uid)
@@ -47,6 +49,7 @@ def asked(*references: tuple[str, str], duplicate: bool = False) -> Commitment:
         (CT, "sound", 0),
         (CT, "damaged", 0x0110),
         (CT, "gone", 0x0110),
+        (CT, "shared", 0x0110),
         (CT, "unreadable", 0x0110),
         (CT, "other", 0x0112),
         (PRIVATE, "other", 0x0112),

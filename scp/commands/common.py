@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,12 @@ from scp import report, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load
 from scp.errors import IndexUnfit, OutOfResources
+from scp.identity import Identity
 from scp.index.files import exists
 from scp.lifecycle.rebuild import make_fit
 from scp.model import LEVELS, Instance, Query, QueryKey
 from scp.node import open_archive, require_index
+from scp.stored import shared_studies
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file; without one, defaults.")
@@ -26,6 +29,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON on 
 MatchOption = Annotated[
     list[str] | None,
     typer.Option("--match", "-m", metavar="KEY=VALUE", help="As in C-FIND; may be given several times."),
+]
+
+PatientOption = Annotated[
+    str | None,
+    typer.Option(
+        "--patient-id", help="Only objects of this Patient ID; an empty one: only those without an ID."
+    ),
+]
+IssuerOption = Annotated[
+    str | None, typer.Option("--issuer", help="Only objects whose Patient ID is of this issuer.")
+]
+AllPatientsOption = Annotated[
+    bool, typer.Option("--all-patients", help="Where several patients have the study: those of all of them.")
 ]
 
 DATA, USAGE = 1, 2  # exit statuses
@@ -119,7 +135,40 @@ def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
     if not match:
         yield from archive.index.all()
         return
-    for found in archive.find(query_for(LEVELS[-1], match, ("SOPInstanceUID",))):
-        instance = archive.index.held(found["SOPInstanceUID"])
+    for found in archive.find(query_for(LEVELS[-1], match, ("IssuerOfPatientID",))):
+        instance = archive.index.current(identity_in(found))
         if instance is not None:
             yield instance
+
+
+def identity_in(found: Mapping[str, str]) -> Identity:
+    """Which object a match at IMAGE level is; the Issuer of Patient ID must have been asked for."""
+    uids = (found["SOPInstanceUID"], found["StudyInstanceUID"])
+    return Identity(*uids, found["PatientID"], found["IssuerOfPatientID"])
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Whose objects a command is about, where a UID may be that of several patients' studies."""
+
+    patient_id: str | None = None
+    issuer: str | None = None
+    all_patients: bool = False
+
+    def of(self, instances: Iterable[Instance], match: list[str] | None = None) -> list[Instance]:
+        """Those of the patient.
+
+        Raises BadParameter where none was named, neither here nor by ``match``, and several share a study:
+        whoever names a study may not know of the other patient.
+        """
+        wanted = [one for one in instances if self._has(one)]
+        named = self.patient_id is not None or any(key.startswith("PatientID=") for key in match or ())
+        if not named and not self.all_patients and (shared := shared_studies(wanted)):
+            raise typer.BadParameter(
+                f"study {shared[0]} is of several patients, see zscp ls --conflicts; give --patient-id, or "
+                "--all-patients to mean all of them"
+            )
+        return wanted
+
+    def _has(self, one: Instance) -> bool:
+        return self.patient_id in (None, one.patient_id) and self.issuer in (None, one.issuer_of_patient_id)

@@ -98,8 +98,8 @@ def recompress(
     """Carry out the stages that are due, at once and with all cores; may be stopped and run again."""
     with opened(config, works=True) as (archive, _), report.progress("recompressing", "objects") as progress:
         take_up(archive)  # what an earlier run left that was killed
-        uids = [one.sop_instance_uid for one in selected(archive, match)] if match else None
-        done = carry_out(archive, uids, lambda: inf if now else time.time(), progress)
+        some = list(selected(archive, match)) if match else None
+        done = carry_out(archive, some, lambda: inf if now else time.time(), progress)
     report_stages.recompressed(done, json)
     if done.left:
         raise typer.Exit(DATA)

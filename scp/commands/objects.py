@@ -7,8 +7,21 @@ from typing import Annotated
 
 import typer
 
-from scp import report, report_outgoing
-from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
+from scp import report, report_conflicts, report_outgoing
+from scp.commands.common import (
+    DATA,
+    AllPatientsOption,
+    ConfigOption,
+    IssuerOption,
+    JsonOption,
+    MatchOption,
+    Patient,
+    PatientOption,
+    identity_in,
+    opened,
+    query_for,
+    selected,
+)
 from scp.lifecycle import transfer
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
@@ -36,20 +49,24 @@ def import_(
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917 - typer's options
     target: Annotated[Path, typer.Argument(help="Folder to write to.")],
     match: MatchOption = None,
     syntax: Annotated[
         str,
         typer.Option(help="received, stored, or a transfer syntax by keyword or UID."),
     ] = "received",
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write objects as plain DICOM files, <study>/<series>/<instance>.dcm."""
     wanted = _syntax(syntax)
     with opened(config) as (archive, _):
-        instances = list(selected(archive, match))
+        patient = Patient(patient_id, issuer, all_patients or not match)
+        instances = patient.of(selected(archive, match), match)
         with report.progress("exporting", "objects") as progress:
             progress.total(len(instances))
             summary = report.ExportSummary(target)
@@ -72,13 +89,21 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     outgoing: Annotated[
         bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
     ] = False,
+    conflicts: Annotated[
+        bool,
+        typer.Option("--conflicts", help="Instead: objects that contradict each other in whose they are."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    if conflicts:
+        with opened(config) as (archive, _):
+            report_conflicts.conflicts(archive.index.conflicts(), json)
+        return
     if outgoing:
         with opened(config) as (archive, _):
-            report_outgoing.outgoing(archive.index.deliveries.all(), archive.index.held, json)
+            report_outgoing.outgoing(archive.index.deliveries.all(), archive.delivered, json)
         return
     if commitments:
         with opened(config) as (archive, _):
@@ -88,9 +113,14 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     if columns is None:
         raise typer.BadParameter("--level is patient, study, series or image")
     with opened(config) as (archive, _):
-        rows = report.first(archive.find(query_for(level.upper(), match, columns)), limit)
         if level.upper() == "IMAGE":
-            rows = [report.with_storage(row, archive.index.held(row["SOPInstanceUID"])) for row in rows]
+            found = archive.find(query_for("IMAGE", match, (*columns, "IssuerOfPatientID")))
+            rows = [
+                report.with_storage(row, archive.index.current(identity_in(row)))
+                for row in report.first(found, limit)
+            ]
+        else:
+            rows = report.first(archive.find(query_for(level.upper(), match, columns)), limit)
     report.listing(level.upper(), rows, limit, json)
 
 

@@ -10,7 +10,18 @@ import typer
 
 from scp import report_retention as report
 from scp.archive import Archive
-from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
+from scp.commands.common import (
+    DATA,
+    AllPatientsOption,
+    ConfigOption,
+    IssuerOption,
+    JsonOption,
+    MatchOption,
+    Patient,
+    PatientOption,
+    opened,
+    selected,
+)
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.retention import Retention
 from scp.model import LEVELS, UNIQUE_KEYS, Instance
@@ -40,12 +51,16 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     now: NowOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
     with opened(config, works=not dry_run) as (archive, settings):
-        wanted = _wanted(archive, uid, match, level)
+        patient = Patient(patient_id, issuer, all_patients or level.upper() == "PATIENT")
+        wanted = patient.of(_wanted(archive, uid, match, level), match)
         if dry_run or not json:
             report.doomed(wanted, json)
         if dry_run:
@@ -56,8 +71,8 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
         deletion.resume()
         removal = deletion.delete(wanted, f"by hand: {reason}")
         if now:
-            gone = set(removal.deleted)
-            deletion.purge_entries(one for one in deletion.trash.entries() if one.sop_instance_uid in gone)
+            gone = set(removal.keys)
+            deletion.purge_entries(one for one in deletion.trash.entries() if one.key in gone)
     report.removed(removal, json)
     if removal.held or removal.left or not wanted:
         raise typer.Exit(DATA)
@@ -75,15 +90,17 @@ def add(
     uid: Annotated[str, typer.Argument(help="The UID, or the Patient ID; it need not be held yet.")],
     reason: ReasonOption,
     level: LevelOption = "study",
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Hold a patient, study, series or instance, and what comes to it later."""
+    """Hold a patient, study, series or instance, and what comes to it later; of all patients who have it."""
     if level.upper() not in LEVELS:
         raise typer.BadParameter("--level is patient, study, series or image")
     with opened(config) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         with deletion.trash.lock():
-            deletion.holds.add(Hold(level.upper(), uid, reason, time.time()))
+            deletion.holds.add(Hold(level.upper(), uid, reason, time.time(), "", patient_id, issuer))
 
 
 @hold.command("remove")
@@ -153,14 +170,13 @@ def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: s
     if match:
         return list(selected(archive, match))
     for named in [level.upper()] if level else LEVELS[1:]:
-        query = query_for("IMAGE", [f"{UNIQUE_KEYS[named]}={uid}"], ("SOPInstanceUID",))
-        uids = [found["SOPInstanceUID"] for found in archive.find(query)]
-        if uids:
-            return [one for each in uids if (one := archive.index.held(each)) is not None]
+        found = list(selected(archive, [f"{UNIQUE_KEYS[named]}={uid}"]))
+        if found:
+            return found
     return []
 
 
 def _latest(entries: list[Trashed], uid: str) -> list[Trashed]:
-    """Of each instance the one that went to the trash last."""
+    """Of each object the one that went to the trash last."""
     named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid, one.id}]
-    return list({one.sop_instance_uid: one for one in named if one.state == "gone"}.values())
+    return list({one.identity: one for one in named if one.state == "gone"}.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from scp.archive import Archive
 from scp.config import Peer, Settings
@@ -14,6 +14,7 @@ from scp.dimse.pacing import Throttle
 from scp.dimse.retrieve import proposed, wishes_of
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.upper_layer import Ended
+from scp.identity import Identity
 from scp.model import Delivery, Instance
 from scp.outgoing import Outgoing
 
@@ -30,7 +31,7 @@ class Consignment:
         self._stopped = threading.Event()
         self._carrier: Destination | None = None
         self._throttle = Throttle(peer.link_mbps, time.monotonic, self._stopped.wait)
-        self._left: dict[str, Delivery] = {}
+        self._left: dict[Identity, Delivery] = {}
 
     def stop(self) -> None:
         """Make :meth:`send` return soon."""
@@ -38,13 +39,13 @@ class Consignment:
         if (carrier := self._carrier) is not None:
             carrier.layer.break_off()
 
-    def send(self, objects: Mapping[str, tuple[Delivery, Instance]]) -> str:
-        """Send objects, given by SOP Instance UID; why an association ended early, if one did.
+    def send(self, objects: Sequence[tuple[Delivery, Instance]]) -> str:
+        """Send objects; why an association ended early, if one did.
 
         Raises DestinationUnreachable. Of what was not sent then, ``told`` has heard nothing.
         """
-        self._left = {uid: delivery for uid, (delivery, _) in objects.items()}
-        instances = [instance for _, instance in objects.values()]
+        self._left = {instance.identity: delivery for delivery, instance in objects}
+        instances = [instance for _, instance in objects]
         for batch, contexts in batches(instances, proposed(self._wishes)):
             if self._stopped.is_set():
                 return ""
@@ -111,4 +112,4 @@ class Consignment:
         return reason
 
     def _take(self, instance: Instance) -> Delivery:
-        return self._left.pop(instance.sop_instance_uid)
+        return self._left.pop(instance.identity)

@@ -23,6 +23,7 @@ from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.consignment import Consignment
 from scp.doorbell import Doorbell
 from scp.errors import DestinationUnreachable, OutOfResources
+from scp.identity import Identity
 from scp.model import PREFETCH, Delivery, Instance
 
 # For one claim: a series, and no more than is sent again after a crash at worst.
@@ -148,15 +149,17 @@ class Forwarder:
             event.add(sent=len(claimed) - len(left))
         self._give_back(aet, left, reason)
 
-    def _objects(self, left: dict[int, Delivery]) -> dict[str, tuple[Delivery, Instance]]:
+    def _objects(self, left: dict[int, Delivery]) -> list[tuple[Delivery, Instance]]:
         """What is held of them; what is not any more is forgotten."""
-        found = {}
+        found: list[tuple[Delivery, Instance]] = []
+        known: set[Identity] = set()
         for one in list(left.values()):
-            instance = self._archive.index.held(one.sop_instance_uid)
-            if instance is None:
+            instance = self._archive.delivered(one)
+            if instance is None or instance.identity in known:
                 self._archive.index.deliveries.done([left.pop(one.number)], datetime.now(UTC))
             else:
-                found[one.sop_instance_uid] = (one, instance)
+                known.add(instance.identity)
+                found.append((one, instance))
         return found
 
     def _settled(self, taken: list[Delivery]) -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from scp.archive import Archive
 from scp.departures import Departures
-from scp.model import PREFETCH, Delivery, Query, QueryKey
+from scp.model import PREFETCH, Delivery, Instance, Query, QueryKey
 from scp.policy.forwarding import Occasion, priors
 
 _ASKED = {
@@ -72,12 +72,16 @@ def prefetch(archive: Archive, found: Occasion) -> int:
     now, rule = datetime.now(UTC), found.rule
     deliveries: list[Delivery] = []
     for study in studies:
-        key = QueryKey("StudyInstanceUID", "UI", study)
-        instances = archive.instances(Query("STUDY", "STUDY", (key,)))
+        named = {"StudyInstanceUID": study, "PatientID": found.patient_id, "IssuerOfPatientID": found.issuer}
+        own = tuple(QueryKey(keyword, _ASKED[keyword], value) for keyword, value in named.items())
+        instances = archive.instances(Query("STUDY", "STUDY", own))
         if rule.promote:
             archive.accessed(instances)
         for aet in rule.destinations:
-            deliveries += [
-                Delivery(one.sop_instance_uid, aet, rule.name, now, now, PREFETCH) for one in instances
-            ]
+            deliveries += [_ahead(one, aet, rule.name, now) for one in instances]
     return archive.index.deliveries.add(deliveries)
+
+
+def _ahead(instance: Instance, aet: str, rule: str, now: datetime) -> Delivery:
+    of = instance.identity._asdict()
+    return Delivery(**of, destination=aet, rule=rule, queued_at=now, due=now, priority=PREFETCH)

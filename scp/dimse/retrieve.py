@@ -20,6 +20,7 @@ from scp.dimse.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown, DestinationUnreachable
 from scp.model import Instance, LossyRule, Wishes
 from scp.outgoing import Outgoing
+from scp.stored import shared_studies
 from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, LOSSY, RLE
 from scp.telemetry import RequestEvent
 
@@ -58,6 +59,9 @@ def _asked_for(
     check_retrieve(query)
     instances = archive.instances(query)
     event.add(root=query.root, query_level=query.level, instances=len(instances))
+    if not any(key.keyword == "PatientID" and key.value for key in query.keys):
+        for study in shared_studies(instances):  # PS3.4 C.4 has no answer to it: all that the UID names
+            structlog.get_logger("zscp").warning("study of several patients retrieved", study=study)
     return instances
 
 

@@ -80,7 +80,8 @@ def judge(
 
     Committed is what is held under this SOP class, and whose stored form is what was written: whatever the
     index holds was durable before (invariant 1), and a form that takes its place later is proven first
-    (invariant 2). ``unknown_too`` says whether objects of unknown SOP classes are stored.
+    (invariant 2). A reference does not say of which study or patient: where several have an object of its
+    UIDs, all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are stored.
     """
     committed, failed = [], []
     for reference in commitment.references:
@@ -97,13 +98,15 @@ def judge(
 def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
     """The Failure Reason of an instance that cannot be committed; 0 for one that can."""
     try:
-        held = archive.index.held(reference.sop_instance_uid)
-        if held is None:
+        named = archive.index.named(reference.sop_instance_uid)
+        if not named:
             known = is_storage(reference.sop_class_uid, unknown_too)
             return NO_SUCH_INSTANCE if known else CLASS_NOT_SUPPORTED
-        if held.sop_class_uid != reference.sop_class_uid:
+        meant = [held for held in named if held.sop_class_uid == reference.sop_class_uid]
+        if not meant:
             return CLASS_CONFLICT
-        archive.verify(held)
+        for held in meant:
+            archive.verify(held)
     except OutOfResources as error:
         _tell(reference, error)
         return RESOURCE_LIMITATION

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+
+from scp.model import LEVELS
 
 # The columns beside an attribute's own text that hold what is compared, where text does not compare
 # (scp.index.keys makes them). A person name has one for each of its component groups.
@@ -20,6 +21,10 @@ KEY_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "PN": ("alphabetic", "ideographic", "phonetic"),
     "TM": ("key",),
 }
+
+
+# What tells patients apart. All else that objects say of a patient describes it.
+IDENTIFYING = ("PatientID", "IssuerOfPatientID")
 
 
 def column_name(keyword: str) -> str:
@@ -34,7 +39,9 @@ class Attribute:
 
     ``several`` says that several values are usual, so that each of them is matched alone. ``column``
     holds the text that is returned, ``key_columns`` what is compared; they are the same where text
-    compares as it is.
+    compares as it is. ``table`` is the level whose table has the columns. It is ``level``, except for what
+    says no more of a patient than who it is: each study holds that as its own objects say it
+    (docs/decisions/0105).
     """
 
     level: str
@@ -43,12 +50,15 @@ class Attribute:
     several: bool = False
     column: str = field(init=False)
     key_columns: tuple[str, ...] = field(init=False)
+    table: str = field(init=False)
 
     def __post_init__(self) -> None:
         column = column_name(self.keyword)
         suffixes = KEY_SUFFIXES.get(self.vr, ())
         object.__setattr__(self, "column", column)
         object.__setattr__(self, "key_columns", tuple(f"{column}_{s}" for s in suffixes) or (column,))
+        described = self.level == "PATIENT" and self.keyword not in IDENTIFYING
+        object.__setattr__(self, "table", "STUDY" if described else self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,5 +179,8 @@ KEYWORDS = tuple(row.keyword for row in HELD)
 HELD_BY_KEYWORD: Mapping[str, Attribute] = {row.keyword: row for row in HELD}
 COMPUTED_BY_KEYWORD: Mapping[str, Computed] = {row.keyword: row for row in COMPUTED}
 HELD_BY_LEVEL: Mapping[str, tuple[Attribute, ...]] = {
-    level: tuple(rows) for level, rows in groupby(HELD, key=lambda row: row.level)
+    level: tuple(row for row in HELD if row.level == level) for level in LEVELS
+}
+HELD_BY_TABLE: Mapping[str, tuple[Attribute, ...]] = {
+    level: tuple(row for row in HELD if row.table == level) for level in LEVELS
 }

@@ -10,23 +10,24 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, func, select, update
 
+from scp.identity import Identity
 from scp.index.dialect import translated
 from scp.index.prepared import INSERTS
-from scp.index.schema import OUTGOING
+from scp.index.schema import OUTGOING, OUTGOING_KEY
 from scp.index.writer import Writer
 from scp.model import Delivery
 
 _GIVEN = tuple(field.name for field in fields(Delivery) if field.name != "number")
-_KEY = [OUTGOING.c.sop_instance_uid, OUTGOING.c.destination]
 _WAITING: ColumnElement[bool] = OUTGOING.c.state == "waiting"
 
 
-def queue(connection: Connection, deliveries: Sequence[Delivery]) -> None:
-    """Record some inside a transaction: each in the place of the one of its object and destination."""
+def queue(connection: Connection, deliveries: Sequence[Delivery], of: Identity) -> None:
+    """Record some of one object inside a transaction: each in the place of the one of its destination."""
     statement = INSERTS[connection.dialect.name](OUTGOING)
     changed = {name: statement.excluded[name] for name in _GIVEN}
     connection.execute(
-        statement.on_conflict_do_update(index_elements=_KEY, set_=changed), list(map(_row, deliveries))
+        statement.on_conflict_do_update(index_elements=OUTGOING_KEY, set_=changed),
+        [_row(one) | of._asdict() for one in deliveries],
     )
 
 
@@ -43,7 +44,9 @@ class SqlDeliveries:
             return 0
         added = 0
         with self._writer.transaction() as connection:
-            statement = INSERTS[connection.dialect.name](OUTGOING).on_conflict_do_nothing(index_elements=_KEY)
+            statement = INSERTS[connection.dialect.name](OUTGOING).on_conflict_do_nothing(
+                index_elements=OUTGOING_KEY
+            )
             for each in deliveries:
                 added += connection.execute(statement, _row(each)).rowcount
         return added

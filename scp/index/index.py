@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
+from scp.identity import Conflict, Identity
 from scp.model import Commitment, Delivery, Instance, Query
 
 # What the keys of some instances begin with, and a number from 1; all others have 0.
@@ -72,10 +73,11 @@ class Stages(Protocol):
     def next_due(self, policy: str) -> int | None:
         """When a stage is next due for anything; None where nothing was planned."""
 
-    def claim(self, owner: str, uids: Iterable[str], now: float, until: float) -> list[Instance]:
+    def claim(self, owner: str, instances: Iterable[Instance], now: float, until: float) -> list[Instance]:
         """Claim instances until then, but for those that others have; returns them as they are now.
 
-        What ``owner`` had claimed before is given up.
+        What ``owner`` had claimed before is given up. Who claims an instance keeps others from all that are
+        held of its SOP Instance UID.
         """
 
     def renew(self, owner: str, until: float) -> None:
@@ -93,7 +95,7 @@ class Stages(Protocol):
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
         """Say when a stage is next due for instances that are still stored under their ``key``."""
 
-    def touch(self, uids: Iterable[str], now: float, exactness: float) -> None:
+    def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """Write down that instances were retrieved, where the last time is more than so many seconds ago.
 
         They are to be planned again: a stage may wait longer, or be undone.
@@ -102,8 +104,8 @@ class Stages(Protocol):
     def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
         """Every instance once, ``batch`` at a time; others may write in between."""
 
-    def standings_of(self, keywords: Sequence[str], uids: Iterable[str]) -> list[Standing]:
-        """Those of some SOP Instance UIDs, which are not too many for one query."""
+    def standings_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[Standing]:
+        """Those of some instances, as they are now, which are not too many for one query."""
 
 
 class Checks(Protocol):
@@ -262,13 +264,17 @@ class Index(Protocol):
     def record(
         self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
     ) -> Instance | None:
-        """Insert ``instance``, or replace the one of its SOP Instance UID, which is returned.
+        """Insert ``instance``, or replace the one of its identity, which is returned.
 
         ``attributes`` maps keywords to text as :class:`scp.model.Facts` does. What is recorded is
-        committed when this returns. For patient, study and series a newer value replaces an older
-        one and an empty one replaces nothing. A study that arrives under another patient moves
-        there, with all that is below it; a series belongs to its study, so that its UID in another
-        study is another series.
+        committed when this returns. A study is one of its Study Instance UID and its patient, who is one of
+        a Patient ID and its issuer or, without an ID, of a study. A series belongs to its study, so that its
+        UID in another study is another series. So an instance of another study or patient replaces nothing,
+        whatever its SOP Instance UID; a contradiction is logged once for each study, see :meth:`conflicts`.
+
+        Of a study, with what describes its patient, and of a series a newer value replaces an older one, and
+        an empty one replaces nothing. An instance that is held under its very key in another place was
+        recorded wrongly, and moves to where it belongs.
 
         ``deliveries`` are recorded in the same transaction, each in the place of one of the same object and
         destination.
@@ -277,7 +283,7 @@ class Index(Protocol):
     def add(
         self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
     ) -> Instance | None:
-        """As :meth:`record`, unless its SOP Instance UID is held: then that one is returned, and stays."""
+        """As :meth:`record`, unless one of its identity is held: then that one is returned, and stays."""
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """Record all ``items`` in their order and in one transaction: all of them or none.
@@ -311,8 +317,23 @@ class Index(Protocol):
     def has_keys(self, prefix: str) -> bool:
         """Whether any instance is stored under a key that begins so."""
 
+    def current(self, identity: Identity) -> Instance | None:
+        """What is held now of an object, or None."""
+
+    def named(self, sop_instance_uid: str) -> list[Instance]:
+        """All instances of that UID, the newest first.
+
+        There are several where its objects are of several studies or patients.
+        """
+
     def held(self, sop_instance_uid: str) -> Instance | None:
-        """The instance of that UID, or None."""
+        """The newest instance of that UID, or None: for who knows no more than that.
+
+        Whatever acts on an object uses :meth:`current`.
+        """
+
+    def conflicts(self) -> list[Conflict]:
+        """What objects contradict each other in: whose they are. Reads much."""
 
     def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
         """The matches of a C-FIND identifier (PS3.4 C.2.2.2), as keyword → text.
@@ -336,10 +357,10 @@ class Index(Protocol):
         """
 
     def remove(self, sop_instance_uid: str) -> None:
-        """Forget the instance, if held, and the series, study and patient that this leaves empty."""
+        """Forget all that is held of a SOP Instance UID, and the entities above that this leaves empty."""
 
     def forget(self, sop_instance_uid: str, key: str) -> bool:
-        """As :meth:`remove`, where the instance is stored under ``key``; False where it is not."""
+        """As :meth:`remove`, of that alone which is stored under ``key``; False where there is none."""
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """Every instance once, ``batch`` at a time; others may write in between."""

@@ -40,12 +40,14 @@ class Places:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        columns = [TABLES[row.level].c[row.column] for row in HELD if row.level != "IMAGE"]
+        columns = [TABLES[row.table].c[row.column] for row in HELD if row.level != "IMAGE"]
         joined = SERIES.join(STUDY).join(PATIENT)
         self._look = Prepared(
             select(SERIES.c.id, STUDY.c.id, PATIENT.c.id, *columns)
             .select_from(joined)
             .where(STUDY.c.study_instance_uid == bindparam("study"))
+            .where(PATIENT.c.patient_id == bindparam("patient"))
+            .where(PATIENT.c.issuer_of_patient_id == bindparam("issuer"))
             .where(SERIES.c.series_instance_uid == bindparam("series")),
             dialect,
         )
@@ -73,8 +75,7 @@ class Places:
     def remember(self, cursor: Any, texts: Mapping[str, str]) -> None:
         """Keep the place of an instance with ``texts``, which was just written.
 
-        Where one of the three has no unique key, others tell which it is (docs/decisions/0006), and
-        more than these rows counts: that is not kept.
+        Where one of the three has no unique key, it is found in other ways than by one: that is not kept.
         """
         if not all(texts[keyword] for keyword in _NEEDED):
             return
@@ -85,6 +86,11 @@ class Places:
                 self._places.popitem(last=False)
 
     def _read(self, cursor: Any, texts: Mapping[str, str]) -> tuple[Any, ...] | None:
-        named = {"study": texts["StudyInstanceUID"], "series": texts["SeriesInstanceUID"]}
+        named = {
+            "patient": texts["PatientID"],
+            "issuer": texts["IssuerOfPatientID"],
+            "study": texts["StudyInstanceUID"],
+            "series": texts["SeriesInstanceUID"],
+        }
         found = self._look.run(cursor, named).fetchall()
         return tuple(found[0]) if found else None

@@ -63,16 +63,15 @@ class InstanceRows:
         return Instance(*values)
 
 
-def insert_if_new(dialect: Dialect) -> Prepared:
-    """Insert an instance with all its columns, unless its SOP Instance UID is there already."""
+def insert_instance(dialect: Dialect) -> Prepared:
+    """Insert an instance with all its columns."""
     columns = [column for column in INSTANCE.columns if column is not INSTANCE.c.id]
     statement = INSERTS[dialect.name](INSTANCE).values({column.name: None for column in columns})
-    unless_held = statement.on_conflict_do_nothing(index_elements=[INSTANCE.c.sop_instance_uid])
-    return Prepared(unless_held.inline(), dialect)
+    return Prepared(statement.inline(), dialect)
 
 
-def held_instance(dialect: Dialect) -> Prepared:
-    """The columns of the instance of one SOP Instance UID, the parameter ``uid``."""
+def named_instances(dialect: Dialect) -> Prepared:
+    """The columns of the instances of one SOP Instance UID, the parameter ``uid``: nearly always one."""
     sought = INSTANCE.c.sop_instance_uid == bindparam("uid")
     return Prepared(select(*INSTANCE_COLUMNS).where(sought), dialect)
 

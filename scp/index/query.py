@@ -2,6 +2,9 @@
 
 All levels from the query's up to the patient are joined; entities below are asked only in
 subqueries, on aliases, so that no statement is sent for each match.
+
+What describes a patient is in each study. At patient level it is that of the newest study: of the latest
+Study Date, then the one that came last.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Select,
+    and_,
     case,
     exists,
     func,
@@ -37,16 +41,17 @@ _ROW: ColumnElement[Any] = literal_column(
     "1"
 )  # EXISTS of all columns would read the row behind an index that suffices
 MOST_COUNTED = 5000  # rows of an index in half a millisecond; above it the order matters little
+_NEWEST = TABLES["STUDY"].alias("newest")
 _BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID")
-_RANGED = {"PATIENT": "PatientName", "STUDY": "StudyDate"}
+_RANGED = ("PatientName", "StudyDate")
 
 
 def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
     """The matches of a C-FIND identifier, a column for each keyword that is answered.
 
     Keys of levels below the query's match in relational queries only, and are never answered: there
-    may be many values (PS3.4 C.4.1.2.2.2). ``later`` is a level whose keys are to be looked at when
-    its row was found by those of other levels; see :func:`ranges`.
+    may be many values (PS3.4 C.4.1.2.2.2). ``later`` is a keyword that is to be looked at when a row was
+    found by others; see :func:`ranges`.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
@@ -56,16 +61,15 @@ def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
     if query.relational:
         conditions += _matching_below(query, above)
     asked = [*_answers(query, above), *(_rank(query.level, above, ranks) if ranks else ())]
-    return select(*asked).select_from(_joined(above)).where(*conditions)
+    return select(*asked).select_from(_found_in(above)).where(*conditions)
 
 
 def ranges(query: Query) -> dict[str, Select[Any]]:
-    """Level → how many of its rows, up to :data:`MOST_COUNTED`, the keys match that an index serves.
+    """Keyword → how many studies, up to :data:`MOST_COUNTED`, its key matches that an index serves.
 
-    Empty unless patients and studies can both be found by a range: a name as it begins, a date. Which
-    of them is the shorter a database cannot know from statistics when the values are parameters, and
-    going through the longer takes up to 20 times as long. It is empty for a unique key too, which is
-    the best way in.
+    Empty unless studies can be found by two ranges: a name as it begins, a date. Which of them is the
+    shorter a database cannot know from statistics when the values are parameters, and going through the
+    longer takes up to 20 times as long. It is empty for a unique key too, which is the best way in.
 
     Raises :class:`scp.errors.QueryError` as :func:`find` does.
     """
@@ -73,15 +77,15 @@ def ranges(query: Query) -> dict[str, Select[Any]]:
     if "STUDY" not in _levels(query) or any(keyword in given for keyword in _BEST):
         return {}
     found = {}
-    for level, keyword in _RANGED.items():
+    for keyword in _RANGED:
         key = given.get(keyword)
         if key is None or key.value.startswith(("*", "?")):
             return {}
-        matching = condition(key, HELD_BY_KEYWORD[keyword], TABLES[level])
+        matching = condition(key, HELD_BY_KEYWORD[keyword], TABLES["STUDY"])
         if matching is None:
             return {}
-        rows = select(TABLES[level].c.id).where(matching).limit(MOST_COUNTED).subquery()
-        found[level] = select(func.count()).select_from(rows)
+        rows = select(TABLES["STUDY"].c.id).where(matching).limit(MOST_COUNTED).subquery()
+        found[keyword] = select(func.count()).select_from(rows)
     return found
 
 
@@ -138,6 +142,23 @@ def _joined(tables: Tables) -> FromClause:
     return joined
 
 
+def _found_in(above: Tables) -> FromClause:
+    """The tables of a query's levels, and at patient level the study that describes the patient."""
+    joined = _joined(above)
+    if "STUDY" in above:
+        return joined
+    patient, study = above["PATIENT"], TABLES["STUDY"].alias()
+    order = (study.c.study_date_key.desc(), study.c.id.desc())
+    named = (study.c.parent == patient.c.id, study.c.study_instance_uid.is_not(None))
+    newest = select(study.c.id).where(*named).order_by(*order).limit(1).correlate(patient).scalar_subquery()
+    return joined.join(_NEWEST, and_(_NEWEST.c.parent == patient.c.id, _NEWEST.c.id == newest))
+
+
+def _holding(attribute: Attribute, tables: Tables) -> FromClause:
+    """Which of ``tables``, in which there is the attribute's level, has its columns."""
+    return tables.get(attribute.table, _NEWEST)
+
+
 def _below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause], Condition]:
     """Aliases of the tables below ``level`` down to ``lowest``, and what ties them to its table."""
     between = LEVELS[LEVELS.index(level) + 1 : LEVELS.index(lowest) + 1]
@@ -146,10 +167,10 @@ def _below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause
 
 
 def _named(level: str, tables: Tables) -> Iterator[Condition]:
-    """Studies and series without a UID cannot be asked for, so they are not offered."""
-    if level == "PATIENT":
-        aliases, tie = _below("PATIENT", "STUDY", tables)
-        yield exists(_ROW).where(tie, aliases["STUDY"].c.study_instance_uid.is_not(None))
+    """Studies and series without a UID cannot be asked for, so they are not offered.
+
+    Nor are patients who have no others: see :func:`_found_in`.
+    """
     if level in {"STUDY", "SERIES"}:
         yield tables["STUDY"].c.study_instance_uid.is_not(None)
     if level == "SERIES":
@@ -165,10 +186,10 @@ def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
         if held is not None and held.level in tables:
             time = paired.get(key.keyword)
             if time is not None:
-                matching: Condition | None = _combined(key, time, tables[held.level])
+                matching: Condition | None = _combined(key, time, _holding(held, tables))
             else:
-                matching = None if key in paired.values() else condition(key, held, tables[held.level])
-            found.append(_without_index(matching) if held.level == later else matching)
+                matching = None if key in paired.values() else condition(key, held, _holding(held, tables))
+            found.append(_without_index(matching) if key.keyword == later else matching)
         elif computed is not None and computed.level in tables:
             found.append(_gathered(key, computed, tables))
     return [each for each in found if each is not None]
@@ -232,7 +253,7 @@ def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
     for keyword in dict.fromkeys(keywords):
         held, computed = HELD_BY_KEYWORD.get(keyword), COMPUTED_BY_KEYWORD.get(keyword)
         if held is not None and held.level in tables:
-            yield tables[held.level].c[held.column].label(keyword)
+            yield _holding(held, tables).c[held.column].label(keyword)
         elif computed is not None and computed.level in tables:
             yield _computed(computed, tables).label(keyword)
 

@@ -1,49 +1,70 @@
 """Writing: where an instance belongs, and what its arrival changes of the entities above it.
 
-Who the patient, study and series are is found from below, as the series may tell the study and the
-study the patient where their own unique keys are missing. They are written from above, as each row
-names the one above it.
+It belongs to the study of its Study Instance UID and of its patient, whatever else is held: no object
+changes what other studies' objects say. The entities above it are written from above, as each row names the
+one above it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, RowMapping, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
-from scp.index.attributes import HELD_BY_LEVEL
+from scp.identity import ConflictKind
+from scp.index.attributes import HELD_BY_KEYWORD, HELD_BY_TABLE, IDENTIFYING
+from scp.index.conflicts import begun, differ
 from scp.index.prepared import Prepared
 from scp.index.rows import UNIQUE, Values, row
-from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY, TABLES
 from scp.model import LEVELS, Instance
 
 Row = Mapping[str, Any] | None
-_ISSUER = "issuer_of_patient_id"
-_IDENTIFYING = frozenset({*UNIQUE.values(), _ISSUER})
+_ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"].column
+_FOUND_BY = frozenset({*UNIQUE.values(), *(HELD_BY_KEYWORD[keyword].column for keyword in IDENTIFYING)})
 
 
-def replace(connection: Connection, instance: Instance, others: Values) -> Instance:
-    """Put ``instance`` and its ``others`` columns in the place of the one of its UID, which is returned."""
-    before = _instance(connection, instance.sop_instance_uid)
-    if before is None:
-        raise LookupError(f"there is no instance {instance.sop_instance_uid} to replace")
-    own = {column.name: getattr(instance, column.name) for column in INSTANCE_COLUMNS}
-    connection.execute(update(INSTANCE).where(INSTANCE.c.id == before["id"]), others | own)
-    if before["parent"] != others["parent"]:
-        _prune(connection, "SERIES", before["parent"])
-    return as_instance(before)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an instance belongs: the id of its series, and the conflicts that its arrival began."""
+
+    series: int
+    conflicts: tuple[ConflictKind, ...] = ()
 
 
-def remove(connection: Connection, sop_instance_uid: str, key: str = "") -> bool:
-    """Delete the instance, if there is one, and the entities above that this leaves empty.
+def replace(connection: Connection, before: Instance, after: Instance, others: Values) -> None:
+    """Put ``after`` and its ``others`` columns in the place of ``before``, which is held."""
+    held = _row_of(connection, before.sop_instance_uid, before.key)
+    if held is None:
+        raise LookupError(f"there is no instance {before.sop_instance_uid} to replace at {before.key}")
+    own = {column.name: getattr(after, column.name) for column in INSTANCE_COLUMNS}
+    connection.execute(update(INSTANCE).where(INSTANCE.c.id == held["id"]), others | own)
+    if held["parent"] != others["parent"]:
+        _prune(connection, "SERIES", held["parent"])
 
-    With a ``key`` only where it is stored under that. Returns whether it was deleted.
+
+def remove(connection: Connection, sop_instance_uid: str, key: str) -> bool:
+    """Delete the instance that is stored under ``key``, and the entities above that this leaves empty.
+
+    Returns whether there was one.
     """
-    held = _instance(connection, sop_instance_uid)
-    if held is None or (key and held["key"] != key):
+    held = _row_of(connection, sop_instance_uid, key)
+    if held is None:
         return False
     connection.execute(delete(INSTANCE).where(INSTANCE.c.id == held["id"]))
     _prune(connection, "SERIES", held["parent"])
@@ -55,54 +76,83 @@ def as_instance(row: RowMapping) -> Instance:
     return Instance(**{column.name: row[column.name] for column in INSTANCE_COLUMNS})
 
 
-def place(connection: Connection, texts: Mapping[str, str]) -> int:
-    """The id of the instance's series, after what is newer of patient, study and series was written."""
+def place(connection: Connection, texts: Mapping[str, str], corrects: bool) -> Place:
+    """Where an instance belongs, after what is newer of its study and series was written.
+
+    ``corrects`` says that it takes the place of an older one of the same study: then other data of the
+    patient are a correction, not a contradiction.
+    """
     rows = {level: row(level, texts) for level in LEVELS if level != "IMAGE"}
-    held = _held(connection, rows)
-    patient = _merge(connection, "PATIENT", held["PATIENT"], rows["PATIENT"])
-    study = _merge(connection, "STUDY", held["STUDY"], rows["STUDY"] | {"parent": patient})
-    series = _merge(connection, "SERIES", held["SERIES"], rows["SERIES"] | {"parent": study})
-    moved = held["STUDY"]
-    if moved is not None and moved["parent"] != patient:
-        _prune(connection, "PATIENT", moved["parent"])
-    return series
+    study, series = _held(connection, rows)
+    patient = _patient(connection, rows["PATIENT"]) if study is None else int(study["parent"])
+    new = rows["STUDY"] | {"parent": patient}
+    if study is not None and not corrects and differ(study, new):
+        new["differs_within"] = True
+    study_id = _merge(connection, "STUDY", study, new)
+    series_id = _merge(connection, "SERIES", series, rows["SERIES"] | {"parent": study_id})
+    return Place(series_id, tuple(begun(connection, study, study_id, new)))
 
 
-def _held(connection: Connection, rows: Mapping[str, Values]) -> dict[str, Row]:
-    """Level → the row that the instance belongs under, where there is one already.
+def _held(connection: Connection, rows: Mapping[str, Values]) -> tuple[Row, Row]:
+    """Study and series that the instance belongs to, where there are such already.
 
     A series is one of its study: equipment that uses a Series Instance UID again in another study
     must not take the first one's images there. Objects without a Study Instance UID share a study
     only if they share a series, those without a Series Instance UID share one in each study.
     """
+    study = _study(connection, rows)
+    if study is None:
+        return None, None
     uid = rows["SERIES"][UNIQUE["SERIES"]]
-    if rows["STUDY"][UNIQUE["STUDY"]]:
-        study = _named(connection, "STUDY", rows)
-        series = study and _by(connection, "SERIES", series_instance_uid=uid, parent=study["id"])
+    return study, _by(connection, "SERIES", series_instance_uid=uid, parent=study["id"])
+
+
+def _study(connection: Connection, rows: Mapping[str, Values]) -> Row:
+    """The study of these UIDs and this patient; who has no Patient ID is told apart by the study alone."""
+    sought = {
+        "study": rows["STUDY"][UNIQUE["STUDY"]],
+        "series": rows["SERIES"][UNIQUE["SERIES"]],
+        "patient": rows["PATIENT"][UNIQUE["PATIENT"]],
+        "issuer": rows["PATIENT"][_ISSUER],
+    }
+    if sought["study"] is None and sought["series"] is None:
+        return None
+    statement = _seek_study(connection.dialect, sought["study"] is not None, sought["patient"] is not None)
+    with closing(connection.connection.cursor()) as cursor:
+        found = statement.run(cursor, sought).fetchone()
+    return None if found is None else dict(zip(STUDY.columns.keys(), found, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _seek_study(dialect: Dialect, has_uid: bool, has_patient: bool) -> Prepared:
+    statement: Select[Any] = select(STUDY).join(PATIENT).where(PATIENT.c[_ISSUER] == bindparam("issuer"))
+    of_patient = (
+        PATIENT.c.patient_id == bindparam("patient") if has_patient else PATIENT.c.patient_id.is_(None)
+    )
+    if has_uid:
+        named = STUDY.c.study_instance_uid == bindparam("study")
     else:
-        series = _named(connection, "SERIES", rows)
-        study = series and _by(connection, "STUDY", id=series["parent"])
-    return {"PATIENT": _patient(connection, rows, study), "STUDY": study, "SERIES": series}
+        statement = statement.join(SERIES, SERIES.c.parent == STUDY.c.id)
+        named = and_(
+            STUDY.c.study_instance_uid.is_(None), SERIES.c.series_instance_uid == bindparam("series")
+        )
+    return Prepared(statement.where(of_patient, named), dialect)
 
 
-def _patient(connection: Connection, rows: Mapping[str, Values], study: Row) -> Row:
-    """The patient row of (Patient ID, Issuer); where either is missing, the study's own tells it."""
-    patient_id, issuer = rows["PATIENT"][UNIQUE["PATIENT"]], rows["PATIENT"][_ISSUER]
-    own = None if study is None else _by(connection, "PATIENT", id=study["parent"])
-    if not patient_id:
-        return own
-    if own is not None and own[UNIQUE["PATIENT"]] == patient_id and issuer in {"", own[_ISSUER]}:
-        return own
-    return _by(connection, "PATIENT", patient_id=patient_id, issuer_of_patient_id=issuer)
+def _patient(connection: Connection, new: Values) -> int:
+    """The id of the patient of a new study."""
+    held = None
+    if new[UNIQUE["PATIENT"]]:
+        held = _by(
+            connection, "PATIENT", patient_id=new[UNIQUE["PATIENT"]], issuer_of_patient_id=new[_ISSUER]
+        )
+    return _merge(connection, "PATIENT", held, new)
 
 
-def _named(connection: Connection, level: str, rows: Mapping[str, Values]) -> Row:
-    value = rows[level][UNIQUE[level]]
-    return _by(connection, level, **{UNIQUE[level]: value}) if value else None
-
-
-def _instance(connection: Connection, sop_instance_uid: str) -> RowMapping | None:
-    sought = select(INSTANCE).where(INSTANCE.c.sop_instance_uid == sop_instance_uid)
+def _row_of(connection: Connection, sop_instance_uid: str, key: str) -> RowMapping | None:
+    sought = select(INSTANCE.c.id, INSTANCE.c.parent).where(
+        INSTANCE.c.sop_instance_uid == sop_instance_uid, INSTANCE.c.key == key
+    )
     return connection.execute(sought).mappings().first()
 
 
@@ -154,11 +204,11 @@ def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
 
 def _changes(level: str, held: Mapping[str, Any], new: Values) -> Iterator[tuple[str, Any]]:
     """The columns to write: never an empty value, and never what the row was found by."""
-    if "parent" in new and new["parent"] != held["parent"]:
-        yield "parent", new["parent"]
-    for attribute in HELD_BY_LEVEL[level]:
+    if new.get("differs_within") and not held["differs_within"]:
+        yield "differs_within", True
+    for attribute in HELD_BY_TABLE[level]:
         column = attribute.column
-        if column not in _IDENTIFYING and new[column] and new[column] != held[column]:
+        if column not in _FOUND_BY and new[column] and new[column] != held[column]:
             for name in {column, *attribute.key_columns}:
                 yield name, new[name]
 

@@ -7,7 +7,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_LEVEL, KEYWORDS
+from scp.identity import Identity
+from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_TABLE, IDENTIFYING, KEYWORDS
 from scp.index.keys import clean, keys
 from scp.index.schema import INSTANCE_COLUMNS
 from scp.model import UNIQUE_KEYS, Instance
@@ -16,12 +17,12 @@ Values = dict[str, Any]
 UNIQUE: Mapping[str, str] = {level: HELD_BY_KEYWORD[keyword].column for level, keyword in UNIQUE_KEYS.items()}
 _EMPTY: Mapping[str, Values] = {
     level: {name: "" for row in rows for name in (row.column, *row.key_columns)}
-    for level, rows in HELD_BY_LEVEL.items()
+    for level, rows in HELD_BY_TABLE.items()
 }
 _OWN = frozenset(column.name for column in INSTANCE_COLUMNS)
 _ROW_KEYWORDS: Mapping[str, tuple[str, ...]] = {
     level: tuple(row.keyword for row in rows if level != "IMAGE" or row.column not in _OWN)
-    for level, rows in HELD_BY_LEVEL.items()
+    for level, rows in HELD_BY_TABLE.items()
 }
 _SHORT = 64  # characters of texts that are remembered; most repeat from instance to instance
 
@@ -39,11 +40,25 @@ def texts(instance: Instance, attributes: Mapping[str, str]) -> dict[str, str]:
     found = {keyword: get(keyword) or "" for keyword in KEYWORDS}
     found["StudyInstanceUID"] = instance.study_instance_uid
     found["SeriesInstanceUID"] = instance.series_instance_uid
+    for keyword in IDENTIFYING:  # as instances hold them, so that they compare
+        found[keyword] = cleaned(keyword, found[keyword])
     return found
 
 
+def identity(instance: Instance, given: Mapping[str, str]) -> Identity:
+    """Which object an instance is, by the texts that :func:`texts` made."""
+    uids = (instance.sop_instance_uid, instance.study_instance_uid)
+    return Identity(*uids, *(given[keyword] for keyword in IDENTIFYING))
+
+
+@lru_cache(maxsize=8192)
+def cleaned(keyword: str, text: str) -> str:
+    """A value of an attribute that identifies, as the index keeps and compares it; most repeat."""
+    return clean(HELD_BY_KEYWORD[keyword], text)
+
+
 def row(level: str, given: Mapping[str, str]) -> Values:
-    """The columns of all attributes of ``level``; a missing value is '', a missing unique key NULL.
+    """The columns of the table of ``level``; a missing value is '', a missing unique key NULL.
 
     The row of an instance lacks what :class:`scp.model.Instance` has.
     """

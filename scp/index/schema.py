@@ -1,8 +1,9 @@
 """The tables: four generated from :mod:`scp.index.attributes` and :class:`scp.model.Instance`.
 
-Each row of study, series and instance names the row above it as ``parent``. The unique keys of
-patient, study and series are NULL where an object has none: databases hold any number of rows that
-are NULL in a unique index, so objects without a UID are kept apart and equal nothing that is asked.
+Each row of study, series and instance names the row above it as ``parent``. A patient's row says only who
+it is; what describes a patient is in each of its studies. The unique keys of patient, study and series are
+NULL where an object has none: databases hold any number of rows that are NULL in a unique index, so objects
+without a UID are kept apart and equal nothing that is asked. Who has no Patient ID has a row for each study.
 
 Beside them stands what is outstanding of storage commitment, and what is to be sent, which are in no object.
 """
@@ -35,7 +36,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from scp.index.attributes import HELD_BY_LEVEL, Attribute
+from scp.identity import Identity
+from scp.index.attributes import HELD_BY_TABLE, Attribute
 from scp.model import LEVELS, UNIQUE_KEYS, Instance
 
 
@@ -78,6 +80,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "accessed": "0",
     "checked": "0",
     "fault": "",
+    "patient_id": "",
+    "issuer_of_patient_id": "",
 }
 _NAMES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 
@@ -90,7 +94,7 @@ def _attribute_columns(attribute: Attribute) -> list[Column[Any]]:
 
 
 def _instance_columns() -> list[Column[Any]]:
-    held = {attribute.column for attribute in HELD_BY_LEVEL["IMAGE"]}
+    held = {attribute.column for attribute in HELD_BY_TABLE["IMAGE"]}
     return [
         Column(
             field.name,
@@ -104,7 +108,9 @@ def _instance_columns() -> list[Column[Any]]:
 
 
 def _table(level: str) -> Table:
-    columns = [column for attribute in HELD_BY_LEVEL[level] for column in _attribute_columns(attribute)]
+    columns = [column for attribute in HELD_BY_TABLE[level] for column in _attribute_columns(attribute)]
+    if level == "STUDY":
+        columns.append(Column("differs_within", Boolean, nullable=False, server_default=false()))
     if level == "IMAGE":
         columns += _instance_columns()
     above = LEVELS.index(level) - 1
@@ -119,12 +125,13 @@ PATIENT, STUDY, SERIES, INSTANCE = TABLES.values()
 INSTANCE_COLUMNS = [INSTANCE.c[field.name] for field in fields(Instance)]
 
 Index("ux_patient_id", PATIENT.c.patient_id, PATIENT.c.issuer_of_patient_id, unique=True)
-Index("ux_study_instance_uid", STUDY.c.study_instance_uid, unique=True)
+Index("ux_study_instance_uid", STUDY.c.study_instance_uid, STUDY.c.parent, unique=True)
 Index("ux_series_instance_uid", SERIES.c.series_instance_uid, SERIES.c.parent, unique=True)
-Index("ux_sop_instance_uid", INSTANCE.c.sop_instance_uid, unique=True)
-Index("ix_patient_name_alphabetic", PATIENT.c.patient_name_alphabetic)
-Index("ix_patient_name_ideographic", PATIENT.c.patient_name_ideographic)
-Index("ix_patient_name_phonetic", PATIENT.c.patient_name_phonetic)
+# Unique within its study: the writer sees to that, as a series may change where an object is sent again.
+Index("ux_sop_instance_uid", INSTANCE.c.sop_instance_uid, INSTANCE.c.parent, unique=True)
+Index("ix_patient_name_alphabetic", STUDY.c.patient_name_alphabetic)
+Index("ix_patient_name_ideographic", STUDY.c.patient_name_ideographic)
+Index("ix_patient_name_phonetic", STUDY.c.patient_name_phonetic)
 Index("ix_study_date", STUDY.c.study_date_key)
 Index("ix_study_accession_number", STUDY.c.accession_number)
 # With what is asked of the rows below an entity, so that those that do not match are not read. There
@@ -181,6 +188,9 @@ OUTGOING = Table(
     METADATA,
     Column("id", ROW_ID, primary_key=True),
     Column("sop_instance_uid", TEXT, nullable=False),
+    Column("study_instance_uid", TEXT, nullable=False, server_default=""),
+    Column("patient_id", TEXT, nullable=False, server_default=""),
+    Column("issuer_of_patient_id", TEXT, nullable=False, server_default=""),
     Column("destination", TEXT, nullable=False),
     Column("rule", TEXT, nullable=False),
     Column("queued_at", Moment, nullable=False),
@@ -198,7 +208,8 @@ META = Table(
     Column("name", TEXT, primary_key=True),
     Column("value", TEXT, nullable=False),
 )
-Index("ux_outgoing", OUTGOING.c.sop_instance_uid, OUTGOING.c.destination, unique=True)
+OUTGOING_KEY = (*(OUTGOING.c[name] for name in Identity._fields), OUTGOING.c.destination)
+Index("ux_outgoing", *OUTGOING_KEY, unique=True)
 Index("ix_outgoing_due", OUTGOING.c.state, OUTGOING.c.due)
 Index("ix_commitment_due", COMMITMENT.c.due)
 Index("ix_commitment_transaction", COMMITMENT.c.calling_aet, COMMITMENT.c.transaction_uid)

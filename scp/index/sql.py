@@ -8,19 +8,21 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
 
+from scp.identity import Conflict, Identity
 from scp.index import files
 from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
+from scp.index.conflicts import listed
 from scp.index.deliveries import SqlDeliveries, queue
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
 from scp.index.index import NO_RANKS, Counts, Ranks, Statistic, Waiting
 from scp.index.meta import SqlMeta
-from scp.index.prepared import InstanceRows, held_instance
+from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
-from scp.index.rows import texts
+from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, STUDY
 from scp.index.stages import SqlStages
 from scp.index.upgrade import upgrade
@@ -46,7 +48,7 @@ class SqlIndex:
             self._writer.transaction, lambda connection, work: work[0](connection, work[1])
         )
         self._rows = InstanceRows(engine.dialect)
-        self._held = held_instance(engine.dialect)
+        self._named = named_instances(engine.dialect)
         self.stages = SqlStages(engine, self._writer)
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
@@ -142,13 +144,28 @@ class SqlIndex:
 
     def held(self, sop_instance_uid: str) -> Instance | None:
         """See :meth:`scp.index.index.Index.held`."""
+        return next(iter(self.named(sop_instance_uid)), None)
+
+    def named(self, sop_instance_uid: str) -> list[Instance]:
+        """See :meth:`scp.index.index.Index.named`."""
         with (
             translated(self._engine),
             closing(self._engine.raw_connection()) as connection,
             closing(connection.cursor()) as cursor,
         ):
-            row = self._held.run(cursor, {"uid": sop_instance_uid}).fetchone()
-        return None if row is None else self._rows.instance(row)
+            rows = self._named.run(cursor, {"uid": sop_instance_uid}).fetchall()
+        instances = [self._rows.instance(row) for row in rows]
+        return sorted(instances, key=lambda one: one.received_at, reverse=True)
+
+    def current(self, identity: Identity) -> Instance | None:
+        """See :meth:`scp.index.index.Index.current`."""
+        named = self.named(identity.sop_instance_uid)
+        return next((one for one in named if one.identity == identity), None)
+
+    def conflicts(self) -> list[Conflict]:
+        """See :meth:`scp.index.index.Index.conflicts`."""
+        with self._read() as connection:
+            return list(listed(connection))
 
     def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
         """See :meth:`scp.index.index.Index.find`."""
@@ -213,13 +230,13 @@ class SqlIndex:
             yield connection
 
     def _later(self, query: Query) -> str:
-        """The level that more rows match of than of the other, so that it is better not begun with."""
+        """The keyword that more studies match than the other, so that it is better not begun with."""
         ranges = reading.ranges(query)
         if not ranges:
             return ""
         with self._read() as connection:
-            matched = {level: connection.execute(counting).scalar_one() for level, counting in ranges.items()}
-        return "STUDY" if matched["STUDY"] >= matched["PATIENT"] else "PATIENT"
+            matched = {key: connection.execute(counting).scalar_one() for key, counting in ranges.items()}
+        return "StudyDate" if matched["StudyDate"] >= matched["PatientName"] else "PatientName"
 
     def _stream(self, statement: Select[Any]) -> Generator[dict[str, str], None, None]:
         with self._read() as connection:
@@ -239,15 +256,17 @@ def _queueing(write: Write, deliveries: Sequence[Delivery], always: bool) -> Wri
     def both(connection: Connection, item: Item) -> Instance | None:
         held = write(connection, item)
         if always or held is None:
-            queue(connection, deliveries)
+            queue(connection, deliveries, identity(*item))
         return held
 
     return both
 
 
-def _reading_order(row: RowMapping) -> tuple[str, int, str, int, str]:
+def _reading_order(row: RowMapping) -> tuple[str, str, str, int, str, int, str]:
     return (
         row["study_instance_uid"],
+        row["patient_id"],
+        row["issuer_of_patient_id"],
         _number(row["series_number_key"]),
         row["series_instance_uid"],
         _number(row["instance_number_key"]),

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
+    and_,
     bindparam,
     delete,
     exists,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from scp.identity import Identity
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.dialect import translated
 from scp.index.index import Standing
@@ -81,7 +83,7 @@ def _columns(keywords: Sequence[str]) -> Iterator[ColumnElement[Any]]:
     yield from INSTANCE_COLUMNS
     for keyword in keywords:
         attribute = HELD_BY_KEYWORD[keyword]
-        yield _TABLES[attribute.level].c[attribute.column].label(f"@{keyword}")
+        yield _TABLES[attribute.table].c[attribute.column].label(f"@{keyword}")
 
 
 class SqlStages:
@@ -102,21 +104,23 @@ class SqlStages:
             found = connection.execute(next_due(policy)).scalar_one()
         return None if found is None else int(found)
 
-    def claim(self, owner: str, uids: Iterable[str], now: float, until: float) -> list[Instance]:
+    def claim(self, owner: str, instances: Iterable[Instance], now: float, until: float) -> list[Instance]:
         """See :class:`scp.index.index.Stages`."""
-        wanted = list(uids)
+        identities = {one.identity for one in instances}
+        wanted = sorted({one.sop_instance_uid for one in identities})
         with self._writer.transaction() as connection:
             connection.execute(delete(CLAIM).where((CLAIM.c.owner == owner) | (CLAIM.c.until <= int(now))))
             taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
             others = set(connection.execute(taken).scalars())
-            free = [uid for uid in dict.fromkeys(wanted) if uid not in others]
+            free = [uid for uid in wanted if uid not in others]
             if not free:
                 return []
             rows = [{"sop_instance_uid": uid, "owner": owner, "until": int(until)} for uid in free]
             connection.execute(insert(CLAIM), rows)
             held = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid.in_(free))
             # As they are now: another may have finished one, and let go of it, since it was found due.
-            return [as_instance(row) for row in connection.execute(held).mappings()]
+            found = [as_instance(row) for row in connection.execute(held).mappings()]
+            return [one for one in found if one.identity in identities]
 
     def renew(self, owner: str, until: float) -> None:
         """See :class:`scp.index.index.Stages`."""
@@ -151,12 +155,14 @@ class SqlStages:
             with self._writer.transaction() as connection:
                 connection.execute(_PLAN, rows)
 
-    def touch(self, uids: Iterable[str], now: float, exactness: float) -> None:
+    def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """See :class:`scp.index.index.Stages`."""
-        wanted = iter(uids)
+        wanted = iter(instances)
         while some := list(islice(wanted, _TOUCHED_AT_ONCE)):
-            named = INSTANCE.c.sop_instance_uid.in_(some) & (INSTANCE.c.accessed < int(now - exactness))
-            self._write(update(INSTANCE).where(named).values(accessed=int(now), planned=""))
+            values = zip(Identity._fields, zip(*(one.identity for one in some), strict=True), strict=True)
+            named = and_(*(INSTANCE.c[name].in_(set(of)) for name, of in values))
+            earlier = INSTANCE.c.accessed < int(now - exactness)
+            self._write(update(INSTANCE).where(named, earlier).values(accessed=int(now), planned=""))
 
     def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
         """See :class:`scp.index.index.Stages`."""
@@ -169,12 +175,14 @@ class SqlStages:
             yield from (_standing(row, keywords) for row in rows)
             last = rows[-1]["row"]
 
-    def standings_of(self, keywords: Sequence[str], uids: Iterable[str]) -> list[Standing]:
+    def standings_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[Standing]:
         """See :class:`scp.index.index.Stages`."""
-        named = INSTANCE.c.sop_instance_uid.in_(list(uids))
+        identities = {one.identity for one in instances}
+        named = INSTANCE.c.sop_instance_uid.in_({one.sop_instance_uid for one in identities})
         rows = select(*_columns(keywords)).select_from(_JOINED).where(named, ~INSTANCE.c.pending)
         with self._read() as connection:
-            return [_standing(row, keywords) for row in connection.execute(rows).mappings()]
+            found = [_standing(row, keywords) for row in connection.execute(rows).mappings()]
+        return [one for one in found if one.instance.identity in identities]
 
     def _write(self, statement: Any) -> None:
         with self._writer.transaction() as connection:

@@ -160,7 +160,7 @@ class Encoder:
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
-            held = self._archive.index.held(instance.sop_instance_uid)
+            held = self._archive.index.current(instance.identity)
             if held is None or held.key != instance.key:
                 return None  # deleted or replaced since it was found
             if mend_from_siblings(self._archive, held):  # encoded by a process with an index that is gone

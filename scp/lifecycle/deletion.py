@@ -19,6 +19,7 @@ import structlog
 
 from scp.archive import Archive
 from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.identity import Identity
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
 from scp.objects.trash import Trashed
@@ -29,11 +30,15 @@ _BATCH = 100  # what a batch does is over well before its claim ends
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """UIDs of what was ``deleted``, what is ``held``, and what is ``left``: worked on, or unreadable."""
+    """UIDs of what was ``deleted``, what is ``held``, and what is ``left``: worked on, or unreadable.
+
+    ``keys`` are where what was deleted lay.
+    """
 
     deleted: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 class Deletion:
@@ -41,7 +46,7 @@ class Deletion:
 
     def __init__(self, archive: Archive, roots: Mapping[str, Path]) -> None:
         self._archive = archive
-        self._safekeeping = Safekeeping(archive.index, roots)
+        self._safekeeping = Safekeeping(roots)
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"
@@ -57,35 +62,34 @@ class Deletion:
             tuple(uid for one in removals for uid in one.deleted),
             tuple(uid for one in removals for uid in one.held),
             tuple(uid for one in removals for uid in one.left),
+            tuple(key for one in removals for key in one.keys),
         )
 
     def _delete(self, batch: list[Instance], reason: str) -> Removal:
-        wanted = [one.sop_instance_uid for one in batch]
+        wanted = {one.identity for one in batch}
         for instance in batch:
             self._settle(instance)
         now = time.time()
         stages = self._archive.index.stages
         try:  # claimed: no stage puts another file in the place of what goes
-            mine = {
-                one.sop_instance_uid for one in stages.claim(self._owner, wanted, now, now + CLAIM_SECONDS)
-            }
-            standings = stages.standings_of(("PatientID",), mine)
+            mine = stages.claim(self._owner, batch, now, now + CLAIM_SECONDS)
+            found = [one.instance for one in stages.standings_of((), mine)]
             holds = self.holds.all()
-            held = {one.instance.sop_instance_uid for one in standings if is_held(holds, one)}
-            leaving = [one for one in standings if one.instance.sop_instance_uid not in held]
-            going = [one.instance for one in leaving]
-            gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in leaving))
+            held = {one.identity for one in found if is_held(holds, one)}
+            going = [one for one in found if one.identity not in held]
+            gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in going))
             if (decoded := self._archive.decoded) is not None:
                 for one in going:
                     decoded.forget(one)
         finally:
             stages.release(self._owner)
-        deleted = {one.sop_instance_uid for one in gone}
-        return Removal(tuple(deleted), tuple(held), tuple(set(wanted) - deleted - held))
+        deleted = {one.identity for one in gone}
+        left = wanted - deleted - held
+        return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))
 
     def _settle(self, instance: Instance) -> None:
         """Give what is pending a file in its form: what landed has none of its own."""
-        current = self._archive.index.held(instance.sop_instance_uid)
+        current = self._archive.index.current(instance.identity)
         if current is not None and current.pending:
             try:
                 self._archive.swap([self._archive.encode(current)])
@@ -113,7 +117,7 @@ class Deletion:
 
     def _stays(self, one: Trashed) -> bool:
         """Whether an object got another form while it went, from a stage whose claim had run out."""
-        held = self._archive.index.held(one.sop_instance_uid)
+        held = self._archive.index.current(one.identity)
         if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
             return False
         if not self._is_there(held):
@@ -162,13 +166,13 @@ class Deletion:
             for one in back:
                 try:
                     self._return(one)
-                except (ObjectMissing, ObjectDamaged) as error:
+                except (DuplicateRejected, ObjectMissing, ObjectDamaged) as error:
                     structlog.get_logger("zscp").error("cannot be restored", key=one.key, reason=str(error))
         return len(going) + len(back)
 
     def _is_held_as(self, one: Trashed) -> bool:
-        held = self._archive.index.held(one.sop_instance_uid)
-        return held is not None and held.key == one.key
+        named = self._archive.index.named(one.sop_instance_uid)
+        return any(held.key == one.key for held in named)
 
     def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
         """Bring objects back, each given when it is there.
@@ -177,11 +181,11 @@ class Deletion:
         Raises ObjectMissing, and DuplicateRejected where other content is held and stays.
         """
         for one in entries:
-            held = self._archive.index.held(one.sop_instance_uid)
+            held = self._archive.index.current(one.identity)
             if replace and held is not None and held.received_sha256 != one.received_sha256:
                 self.delete([held], "replaced by what was restored from the trash")
             with self.trash.lock():
-                held = self._archive.index.held(one.sop_instance_uid)
+                held = self._archive.index.current(one.identity)
                 if held is not None and held.key != one.key:
                     raise DuplicateRejected(
                         f"{one.sop_instance_uid} is held with other content, which was sent since then; "
@@ -192,8 +196,10 @@ class Deletion:
 
     def _return(self, one: Trashed) -> None:
         self.trash.put_back(one)
-        if self._archive.index.held(one.sop_instance_uid) is None:
+        if not self._is_held_as(one):
             instance, facts = self._archive.read_back(one.key)
+            if self._archive.index.current(instance.identity) is not None:
+                raise DuplicateRejected(f"{one.sop_instance_uid} is held; delete that one first")
             self._archive.index.record(instance, facts.attributes)
             self._archive.index.sync()
         self.trash.drop(one)
@@ -212,3 +218,7 @@ class Deletion:
                 self.trash.drop(one)
                 log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)
         return old
+
+
+def _uids(identities: Iterable[Identity]) -> tuple[str, ...]:
+    return tuple(one.sop_instance_uid for one in identities)

@@ -26,7 +26,7 @@ from scp.lifecycle.recovery import recover
 from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed
-from scp.objects.store import instance_in, is_object
+from scp.objects.store import digest_in, instance_in, is_object
 from scp.pairing import State
 
 MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
@@ -112,17 +112,21 @@ def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
 
 
 def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
-    """The instance that a file is of, and its row, which names another file or is not there; else None."""
-    uid = instance_in(key) or _uid_within(archive, key)
-    held = archive.index.held(uid) if uid else None
-    return None if held is not None and held.key == key else (uid, held)
+    """The instance that a file is of, and its row, which names another file or is not there; else None.
 
-
-def _uid_within(archive: Archive, key: str) -> str:
+    A file that cannot be read is of the row whose object has the digest in its key.
+    """
+    uid = instance_in(key)
+    named = archive.index.named(uid) if uid else []
+    if any(one.key == key for one in named):
+        return None
     try:
-        return archive.read_back(key)[0].sop_instance_uid
+        identity = archive.read_back(key)[0].identity
     except (ObjectDamaged, ObjectMissing):
-        return ""
+        digest = digest_in(key)
+        return uid, next((one for one in named if digest and one.received_sha256.startswith(digest)), None)
+    held = archive.index.current(identity)
+    return None if held is not None and held.key == key else (identity.sop_instance_uid, held)
 
 
 def _is_newer(archive: Archive, key: str, held: Instance) -> bool:
@@ -166,7 +170,7 @@ def _row(archive: Archive, instance: Instance, repair: bool, forget: bool) -> It
     try:
         if archive.has(instance.key):
             return
-        current = archive.index.held(instance.sop_instance_uid)
+        current = archive.index.current(instance.identity)
         if current is None or current.key != instance.key:
             return  # it has moved on since
     except ObjectUnavailable:  # its store is not configured any more, or not there: it may be in it
@@ -175,7 +179,7 @@ def _row(archive: Archive, instance: Instance, repair: bool, forget: bool) -> It
     if repair and (key := mend_from_siblings(archive, instance)):
         repaired = f"points to {key}"
     elif forget:
-        archive.index.remove(uid)
+        archive.index.forget(uid, instance.key)
         repaired = "forgotten"
     told = "" if repaired else "bring it back from a copy: zscp verify --restore-from"
     yield Finding(MISSING, instance.key, uid, told, repaired)

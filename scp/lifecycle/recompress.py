@@ -44,16 +44,16 @@ class Recompressed:
 
 
 def recompress(
-    archive: Archive, uids: Iterable[str] | None, now: Callable[[], float], progress: Progress
+    archive: Archive, instances: Iterable[Instance] | None, now: Callable[[], float], progress: Progress
 ) -> Recompressed:
-    """Carry out what is due at ``now``, of the instances of these UIDs or, without any, of all.
+    """Carry out what is due at ``now``, of some instances or, without any, of all.
 
     Raises OutOfResources; what was done until then stays.
     """
-    named = None if uids is None else list(uids)
+    named = None if instances is None else list(instances)
     done = Recompressed()
     progress.total(sum(1 for _ in _due(archive, named, now)))
-    busy: list[str] = []
+    busy: list[Instance] = []
     owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
     with ThreadPoolExecutor(os.cpu_count() or 1, "recompress", initializer=yield_to_others) as pool:
         stages = Stages(archive, owner, pool, now)
@@ -73,7 +73,7 @@ def recompress(
 
 
 def _carry_out(
-    stages: Stages, due: Iterator[Instance], done: Recompressed, busy: list[str], progress: Progress
+    stages: Stages, due: Iterator[Instance], done: Recompressed, busy: list[Instance], progress: Progress
 ) -> None:
     waiting: list[Instance] = []
     while waiting := waiting + list(islice(due, _AT_ONCE - len(waiting))):
@@ -95,14 +95,16 @@ def _carry_out(
         progress.advance(found.tried - len(found.busy))
 
 
-def _due(archive: Archive, named: list[str] | None, now: Callable[[], float]) -> Iterator[Instance]:
+def _due(archive: Archive, named: list[Instance] | None, now: Callable[[], float]) -> Iterator[Instance]:
     planner = Planner(archive.policy)
     for standing in _standings(archive, planner.keywords, named):
         if planner.step(standing, archive.facts, now())[1].stage is not None:
             yield standing.instance
 
 
-def _standings(archive: Archive, keywords: tuple[str, ...], named: list[str] | None) -> Iterator[Standing]:
+def _standings(
+    archive: Archive, keywords: tuple[str, ...], named: list[Instance] | None
+) -> Iterator[Standing]:
     if named is None:
         yield from archive.index.stages.standings(keywords)
         return

@@ -6,7 +6,6 @@ files in their places whose rows may be missing, and the records of the landing 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from scp.archive import Archive
@@ -62,13 +61,13 @@ def take_up_landed(archive: Archive, found: Recovered) -> None:
 
 
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
-    """A file in its place: the newest of an instance is recorded, and all that it replaces removed."""
+    """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
         instance, facts = archive.read_back(key)
     except ObjectDamaged as error:
         found.damaged += (f"{key}: {error}",)
         return
-    held = archive.index.held(instance.sop_instance_uid)
+    held = archive.index.current(instance.identity)
     if held is None or held.received_at < instance.received_at:
         try:
             archive.record(instance, facts)
@@ -86,7 +85,7 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
 
 
 def _remove_replaced(archive: Archive, key: str, held: Instance) -> None:
-    """Remove other files of an instance: not because the index does not name them, but by what they are.
+    """Remove other files of an object: not because the index does not name them, but by what they are.
 
     They go where they are older than what is held, or the same, and that is proven to be sound. All others
     stay, and fsck lists them.
@@ -95,9 +94,8 @@ def _remove_replaced(archive: Archive, key: str, held: Instance) -> None:
     if not others or not _is_sound(archive, held):
         return
     for left in others:
-        with suppress(ObjectDamaged, ObjectMissing, ObjectUnavailable):
-            if archive.read_back(left)[0].received_at <= held.received_at:
-                archive.put_away(left, held)
+        if _is_superseded(archive, left, held):
+            archive.put_away(left, held)
 
 
 def _is_sound(archive: Archive, held: Instance) -> bool:
@@ -106,6 +104,20 @@ def _is_sound(archive: Archive, held: Instance) -> bool:
     except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
         return False
     return True
+
+
+def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
+    """Whether a file holds an older content, or another form, of what is held.
+
+    Two patients may have an object of this SOP Instance UID in one study: the other one's is left alone.
+    """
+    if any(one.key == key for one in archive.index.named(held.sop_instance_uid)):
+        return False
+    try:
+        left, _ = archive.read_back(key)
+    except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
+        return False  # whose it was is not known
+    return left.identity == held.identity and left.received_at <= held.received_at
 
 
 def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
@@ -131,12 +143,12 @@ def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered)
     except (ObjectDamaged, UidMismatch):
         _set_aside(landing, key, found)
         return
-    held = archive.index.held(instance.sop_instance_uid)
+    held = archive.index.current(instance.identity)
     if held is not None and held.key == key:
         return
     if held is not None and held.received_at >= instance.received_at:
         _settle_by(archive, landing, key, held, found)
-    elif held is not None and not _gives_way(archive, held):
+    elif archive.refuses(instance.identity) or (held is not None and not _gives_way(archive, held)):
         _set_aside(landing, key, found)
     elif landing.counts(key):  # or it went through encoding and deletion since it was listed
         _record(archive, landing, key, found)

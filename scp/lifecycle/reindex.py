@@ -58,7 +58,7 @@ def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = N
         except ObjectUnavailable:  # its store is no longer configured: the object may still be in it
             continue
         if not is_there:
-            archive.index.remove(instance.sop_instance_uid)
+            archive.index.forget(instance.sop_instance_uid, instance.key)
             outcome.gone.append(instance.key)
     return outcome
 
@@ -96,7 +96,7 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
         kept = []
         for instance, attributes in batch:
-            held = archive.index.held(instance.sop_instance_uid)
+            held = archive.index.current(instance.identity)
             if held is not None and held.key != instance.key and held.received_at < instance.received_at:
                 outcome.superseded.append(held.key)
             kept.append((_with_what_is_known(instance, held), attributes))

@@ -92,20 +92,18 @@ class Retention:
         """What the rules let go at ``now``. Raises OutOfResources."""
         if not self._settings().retention:
             return Plan(())
-        found: dict[str, Leaving | None] = {}  # None: the study stays
+        found: dict[tuple[str, ...], Leaving | None] = {}  # None: the study stays
         held, holds = 0, self._deletion.holds.all()
-        keywords = ("PatientID", *self._keywords())
-        for standing in self._archive.index.stages.standings(keywords):
+        for standing in self._archive.index.stages.standings(self._keywords()):
             one = standing.instance
             leaving = self._leaving(standing, now)
-            if leaving is not None and is_held(holds, standing):
+            if leaving is not None and is_held(holds, one):
                 held, leaving = held + 1, None
-            known = found.get(one.study_instance_uid, leaving)
-            first = one.study_instance_uid not in found
+            study = one.identity[1:]  # of its patient
+            known = found.get(study, leaving)
+            first = study not in found
             stays = leaving is None or known is None or not one.study_instance_uid
-            found[one.study_instance_uid] = (
-                None if stays or leaving is None else leaving if first else joined(known, leaving)
-            )
+            found[study] = None if stays or leaving is None else leaving if first else joined(known, leaving)
         studies = [one for one in found.values() if one is not None]
         return Plan(tuple(going(studies, self._excess())), held)
 
@@ -124,7 +122,8 @@ class Retention:
             return None
         full = rule.delete == "when full"
         room = 0 if store_of(one.key) else one.stored_size
-        return Leaving(one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full)
+        patient = (one.patient_id, one.issuer_of_patient_id)
+        return Leaving(one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full, *patient)
 
     def _rule(self, standing: Standing) -> RetentionRule | None:
         one, rules = standing.instance, self._settings().retention
@@ -138,7 +137,7 @@ class Retention:
 
     def _keywords(self) -> tuple[str, ...]:
         asked = dict.fromkeys(key for rule in self._settings().retention for key in rule.match)
-        return tuple(key for key in asked if key in HELD_BY_KEYWORD and key != "PatientID")
+        return tuple(key for key in asked if key in HELD_BY_KEYWORD)
 
     def _unknown(self) -> bool:
         """Whether a rule asks what the index does not know."""
@@ -148,7 +147,9 @@ class Retention:
     def _delete(self, study: Leaving) -> None:
         """Delete a study, unless something has come to it since it was planned."""
         key = QueryKey("StudyInstanceUID", "UI", study.study)
-        instances = self._archive.instances(Query("STUDY", "STUDY", (key,)))
+        patient = (study.patient_id, study.issuer)
+        shared = self._archive.index.instances(Query("STUDY", "STUDY", (key,)))
+        instances = [one for one in shared if (one.patient_id, one.issuer_of_patient_id) == patient]
         if len(instances) == study.instances and not any(one.pending for one in instances):
             try:
                 self._deletion.delete(instances, study.rule)

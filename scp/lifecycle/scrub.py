@@ -122,8 +122,7 @@ class Scrubber:
         if not due:
             return Checked()
         stages = self._archive.index.stages
-        uids = (one.sop_instance_uid for one in due)
-        claimed = stages.claim(self._owner, uids, now, now + _CLAIM_SECONDS)
+        claimed = stages.claim(self._owner, due, now, now + _CLAIM_SECONDS)
         results: list[tuple[Instance, str]] = []
         away: list[str] = []
         for one in claimed:

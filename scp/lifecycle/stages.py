@@ -43,7 +43,7 @@ class Round:
     tried: int = 0
     changes: tuple[Change, ...] = ()
     cpu: float = 0.0
-    busy: tuple[str, ...] = ()
+    busy: tuple[Instance, ...] = ()
     failed: int = 0
 
 
@@ -103,7 +103,7 @@ class Stages:
 
         Raises OutOfResources.
         """
-        wanted = [one.sop_instance_uid for one in _first_bytes(islice(instances, _BATCH))]
+        wanted = list(_first_bytes(islice(instances, _BATCH)))
         if not wanted:
             self.release()
             return Round()
@@ -113,8 +113,9 @@ class Stages:
         futures = [self._pool.submit(self._encoded, one) for one in claimed]
         while wait(futures, self._claim_seconds / 3).not_done:
             self._index.renew(self._owner, time.time() + self._claim_seconds)
-        got = {one.sop_instance_uid for one in claimed}
-        return self._swapped(Round(len(wanted), busy=tuple(uid for uid in wanted if uid not in got)), futures)
+        got = {one.identity for one in claimed}
+        busy = tuple(one for one in wanted if one.identity not in got)
+        return self._swapped(Round(len(wanted), busy=busy), futures)
 
     def release(self) -> None:
         """Give up what is claimed."""

@@ -98,16 +98,15 @@ class Exported:
 def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax: str) -> Iterator[Exported]:
     """Write objects as plain Part 10 files, ``<study>/<series>/<instance>.dcm`` below ``target``.
 
+    Where objects of several patients have the same UIDs, the later one is ``<instance>_<digest>.dcm``, with
+    the first digits of the SHA-256 of what was received.
+
     ``syntax`` is ``received`` (what came in; where that cannot be made again, as stored), ``stored``,
     or a transfer syntax UID.
     """
 
-    def one(instance: Instance) -> Exported:
-        study, series, name = map(
-            path_component,
-            (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid),
-        )
-        path = target / study / series / f"{name}.dcm"
+    def one(named: tuple[Path, Instance]) -> Exported:
+        path, instance = named
         try:
             outgoing = _outgoing(archive, instance, syntax)
             _write(path, outgoing)
@@ -115,7 +114,19 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
             return Exported(instance, path, reason=str(error))
         return Exported(instance, path, outgoing.transfer_syntax)
 
-    return each(one, instances)
+    return each(one, _paths(instances, target))
+
+
+def _paths(instances: Iterable[Instance], target: Path) -> Iterator[tuple[Path, Instance]]:
+    taken: set[Path] = set()
+    for one in instances:
+        uids = (one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid)
+        study, series, name = map(path_component, uids)
+        path = target / study / series / f"{name}.dcm"
+        if path in taken:
+            path = path.with_name(f"{name}_{one.received_sha256[:16]}.dcm")
+        taken.add(path)
+        yield path, one
 
 
 def _outgoing(archive: Archive, instance: Instance, syntax: str) -> Outgoing:

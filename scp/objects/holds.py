@@ -15,17 +15,25 @@ FOLDER = ".holds"
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A patient, study, series or instance (``level`` as in C-FIND) that stays, by its unique key."""
+    """A patient, study, series or instance (``level`` as in C-FIND) that stays, by its unique key.
+
+    Without ``patient_id`` it is on what every patient has of that UID, without ``issuer`` on the patients of
+    all issuers.
+    """
 
     level: str
     uid: str
     reason: str
     since: float  # seconds since 1970
     id: str = ""
+    patient_id: str | None = None
+    issuer: str | None = None
 
     def covers(self, uids: Mapping[str, str]) -> bool:
         """Whether an object with these unique keys, by level, is held; also one that came later."""
-        return uids.get(self.level) == self.uid
+        of_patient = self.patient_id is None or uids.get("PATIENT") == self.patient_id
+        of_issuer = self.issuer is None or uids.get("ISSUER") == self.issuer
+        return uids.get(self.level) == self.uid and of_patient and of_issuer
 
 
 class Holds:

@@ -121,6 +121,11 @@ def instance_in(key: str) -> str:
     return name if _PLAIN_UID.fullmatch(name) else ""
 
 
+def digest_in(key: str) -> str:
+    """The first hexadecimal digits of the SHA-256 of what was received, as a key has them."""
+    return key.rpartition("/")[2].partition("_")[2].partition(".")[0]
+
+
 def path_component(uid: str) -> str:
     """A UID as the name of a file or folder; whatever else stands there becomes its SHA-256."""
     if _PLAIN_UID.fullmatch(uid) and len(uid) <= 64:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from scp.errors import ObjectMissing
+from scp.identity import Identity
 from scp.objects.folders import locked, make_folder, sync_file, sync_folder
 from scp.objects.store import beside, store_of
 
@@ -27,7 +28,7 @@ STATES = ("going", "gone", "back")
 class Trashed:
     """One deleted object: ``key`` is where it lay, ``size`` in bytes, ``at`` in seconds since 1970.
 
-    ``uids`` are its unique keys by level, which a hold may name.
+    ``uids`` are its unique keys by level and the ``ISSUER`` of its Patient ID, which a hold may name.
     """
 
     key: str
@@ -40,6 +41,12 @@ class Trashed:
     received_sha256: str = ""
     id: str = ""
     state: str = "going"
+
+    @property
+    def identity(self) -> Identity:
+        """Which object it is."""
+        patient = (self.uids.get("PATIENT", ""), self.uids.get("ISSUER", ""))
+        return Identity(self.sop_instance_uid, self.study_instance_uid, *patient)
 
 
 class Trash:

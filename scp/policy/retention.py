@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A study that its rules let go. ``size`` in stored bytes, of which ``room`` are in the first store.
+    """A patient's study that its rules let go.
 
-    ``received`` is when its newest instance was, in seconds since 1970.
+    ``size`` in stored bytes, of which ``room`` are in the first store. ``received`` is when its newest
+    instance was, in seconds since 1970.
     """
 
     study: str
@@ -20,6 +21,8 @@ class Leaving:
     received: float
     room: int = 0
     when_full: bool = False  # only where there is need for room
+    patient_id: str = field(default="", repr=False)
+    issuer: str = field(default="", repr=False)
 
 
 def joined(one: Leaving | None, other: Leaving) -> Leaving:

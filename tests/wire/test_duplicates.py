@@ -61,13 +61,13 @@ def test_other_content(start: Starter, mode: str, status: int, stays: str) -> No
     node.archive.verify(node.held(old), deep=True)
 
 
-def test_other_study_moves_the_instance(node: RunningNode) -> None:
-    """A corrected Study Instance UID: the object is in the new study, and in no other."""
+def test_of_another_study_it_is_another_object(node: RunningNode) -> None:
+    """A Study Instance UID is not corrected by sending again: both are kept, each in its study."""
     node.keep(_one(study="1.2.9"))
     node.keep(_one())
-    assert len(_back(node)) == 1
-    assert len(node.files()) == 1
-    assert node.archive.index.counts().studies == 1
+    assert _back(node) == [_one().data]
+    assert len(node.files()) == 2
+    assert node.archive.index.counts().studies == 2
 
 
 def test_another_transfer_syntax_is_other_content(node: RunningNode) -> None:
