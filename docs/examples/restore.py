@@ -195,11 +195,13 @@ def restored(stored, path="."):
     if syntax == DEFLATED:
         data = zlib.decompressobj(-15).decompress(data)
     if restore := memory.get("restore"):
-        file = read_dataset(io.BytesIO(data), is_implicit_VR=False, is_little_endian=True)
-        at = 0
+        at, image = 0, b""  # what describes the pixels; pydicom need not follow all the rest
         while (element := read(data, at))[0] != PIXELS:
-            at = behind(data, element[2], element[3], element[1], EXPLICIT)
-        header, trailer = data[:at], data[behind(data, element[2], element[3], element[1], EXPLICIT) :]
+            start, at = at, behind(data, element[2], element[3], element[1], EXPLICIT)
+            image += data[start:at] if element[0] >> 16 == 0x0028 else b""
+        end = behind(data, element[2], element[3], element[1], EXPLICIT)
+        header, trailer = data[:at], data[end:]
+        file = read_dataset(io.BytesIO(image + data[at:end]), is_implicit_VR=False, is_little_endian=True)
         suffix = header[len(header) - restore.get("suffix", 0) :]
         header = header[: restore.get("prefix", 0)] + bytes.fromhex(restore.get("middle", "")) + suffix
         vr = restore["vr"].encode()

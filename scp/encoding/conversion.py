@@ -16,10 +16,10 @@ from scp.encoding.elements import (
     IMPLICIT_LITTLE,
     ITEM,
     ITEM_END,
-    LONG,
     PIXEL_DATA,
     PIXEL_REPRESENTATION,
     SEQUENCE_END,
+    SHORT,
     UNDEFINED,
     Encoding,
     Reader,
@@ -120,7 +120,7 @@ class _Converter:
             return self._sequence(element, level)
         if length == UNDEFINED:
             return self._unconverted(element, level)
-        if length > 0xFFFF and vr not in LONG:
+        if length > 0xFFFF and vr in SHORT:
             vr = b"UN"  # PS3.5 6.2.2 note: too long for the VR's length field
         content = self.data[value : value + length]
         if self.source.little != self.target.little:
