@@ -34,10 +34,7 @@ class FileMeta(NamedTuple):
 
 def read(file: Buffer, at: int) -> FileMeta:
     """The File Meta Information that begins at ``at``. Raises ObjectDamaged where it is cut off."""
-    try:
-        return _counted(file, at) or _uncounted(file, at)
-    except struct.error:
-        raise ObjectDamaged("its File Meta Information ends too early") from None
+    return _counted(file, at) or uncounted(file, at)
 
 
 def _counted(file: Buffer, at: int) -> FileMeta | None:
@@ -57,14 +54,18 @@ def _counted(file: Buffer, at: int) -> FileMeta | None:
     return FileMeta(values, at, counted=True) if at == end else None
 
 
-def _uncounted(file: Buffer, at: int) -> FileMeta:
+def uncounted(file: Buffer, at: int) -> FileMeta:
+    """As :func:`read`, whatever its group length is."""
     values: dict[int, bytes] = {}
     last = -1
-    while _is_meta(file, at):
-        number, value, following = _element(file, at)
-        if number <= last:  # the dataset's own
-            break
-        values[number], last, at = value, number, following
+    try:
+        while _is_meta(file, at):
+            number, value, following = _element(file, at)
+            if number <= last:  # the dataset's own
+                break
+            values[number], last, at = value, number, following
+    except struct.error:
+        raise ObjectDamaged("its File Meta Information ends too early") from None
     return FileMeta(values, at, counted=False)
 
 
