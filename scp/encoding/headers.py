@@ -30,6 +30,11 @@ class Header:
         """Its Image Pixel module. Raises CannotEncode."""
         return pixel_format(Attributes(self.data, CANONICAL, self._found))
 
+    def value(self, tag: int) -> bytes:
+        """The value of an element of defined length; empty where it is not there."""
+        _, at, end = self._found.elements.get(tag, (b"", 0, 0))
+        return self.data[at:end]
+
     def edited(self, edits: dict[int, bytes | None]) -> bytes:
         """The header with some elements replaced or, for None, removed.
 

@@ -32,6 +32,7 @@ def encoded(provenance: Provenance) -> bytes:
         "form": provenance.form,
         "codec": provenance.codec,
         "native": provenance.native_sha256,
+        "even": provenance.even,
         "fault": "" if provenance.readable else provenance.fault or "unreadable",
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
@@ -70,6 +71,7 @@ def _read(fields: dict[str, Any]) -> Provenance:
         native_sha256=text("native"),
         stage=text("stage"),
         attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
+        even=fields.get("even") is True,
     )
 
 
