@@ -30,7 +30,7 @@ from pydicom import dcmread
 from scp.archive import Archive
 from scp.config_rules import PolicyRule, Stage
 from scp.dimse.pdus import pdus
-from scp.encoding import transcode
+from scp.encoding import evenness, transcode
 from scp.encoding.conversion import padding_of
 from scp.encoding.dataset import encoding_of
 from scp.encoding.elements import IMPLICIT_LITTLE, UNDEFINED, VRS, Encoding
@@ -394,6 +394,24 @@ def test_what_was_seen_to_be_even_is_not_looked_at_again(archive, syntax: str, m
     monkeypatch.setattr(transcode, "evened", fails)
     for target in (*NATIVE, RLE):
         assert is_even(b"".join(archive.fetch(instance, [target], WIRE).chunks), target)
+
+
+@pytest.mark.parametrize("syntax", NATIVE[:3])
+def test_what_is_even_goes_out_to_the_byte_however_odd_else(syntax: str, monkeypatch) -> None:
+    """A wrong group length stays wrong: nothing of it has to change."""
+    encoding = encoding_of(lookup(syntax))
+    within = sequence(0x00081140, [item(b"", False, IMPLICIT_LITTLE)] * 2, False, encoding=IMPLICIT_LITTLE)
+    end = element(0xFFFEE0DD, "", b"", encoding=encoding)
+    unknown = element(0x00411001, "UN", item(within, True, IMPLICIT_LITTLE), UNDEFINED, encoding)
+    stream = element(0x00080000, "UL", b"\1\2\3\4", encoding=encoding)
+    if syntax != BIG_ENDIAN:  # what ends it is little endian everywhere, which the reader of this test is not
+        stream += unknown + end + element(0x00411002, "LO", b"even", encoding=encoding)
+    if encoding.explicit:
+        stream += element(0x00411003, "XY", b"even", encoding=encoding)
+    monkeypatch.setattr(evenness, "join", lambda *_: pytest.fail("taken apart"))
+    assert b"".join(even_stream(stream, lookup(syntax))) == stream
+    with pytest.raises(pytest.fail.Exception):
+        even_stream(stream + element(0x00411004, "LO", b"odd", encoding=encoding), lookup(syntax))
 
 
 def test_an_odd_deflated_stream_gets_one_byte() -> None:

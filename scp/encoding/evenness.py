@@ -17,12 +17,13 @@ from scp.encoding.dataset import PixelElement, SplitDataset, behind_header, enco
 from scp.encoding.elements import (
     CANONICAL,
     ITEM,
+    ITEM_END,
     LONG,
-    PIXEL_DATA,
     SEQUENCE_END,
     SHORT,
     UNDEFINED,
     Encoding,
+    Reader,
 )
 from scp.encoding.fragments import EXTENDED_OFFSETS, evened_items, moved_offsets
 from scp.encoding.headers import Header
@@ -32,6 +33,7 @@ from scp.spool import Buffer, let_go, slices
 from scp.syntaxes import TransferSyntax
 
 _LET_GO = 8 << 20
+_DELIMITERS = (ITEM_END, SEQUENCE_END)
 _OFFSETS = EXTENDED_OFFSETS[0]
 # As fragments begin, which are little endian in every transfer syntax.
 _ITEM, _SEQUENCE_END = (tag >> 16 | (tag & 0xFFFF) << 16 for tag in (ITEM, SEQUENCE_END))
@@ -52,12 +54,15 @@ def is_even(parts: SplitDataset) -> bool:
 
 def _has_even_lengths(data: Buffer, encoding: Encoding) -> bool:
     try:
-        return (_explicit if encoding.explicit else _implicit)(data, "<" if encoding.little else ">")
-    except struct.error:  # it ends within a header
+        if encoding.explicit:
+            return _explicit(data, encoding)
+        return _implicit_end(data, 0, within=0) == len(data)
+    except (struct.error, UnreadableDataset):
         return False
 
 
-def _explicit(data: Buffer, order: str) -> bool:
+def _explicit(data: Buffer, encoding: Encoding) -> bool:
+    order = "<" if encoding.little else ">"
     header, long_length = struct.Struct(order + "HH2sH").unpack_from, struct.Struct(order + "L").unpack_from
     at, end = 0, len(data)
     while at < end:
@@ -77,35 +82,44 @@ def _explicit(data: Buffer, order: str) -> bool:
                 continue
             at += length if vr != b"SQ" else 0
         else:
-            return False
+            _, _, value, length = Reader(data, encoding).header(at, end)
+            at = value + length
         if length & 1:
             return False
     return at == end
 
 
 def _behind_undefined(data: Buffer, at: int, vr: bytes) -> int:
-    """Where to go on within or behind a value of undefined length; behind the end where that is not seen."""
+    """Where to go on within or behind a value of undefined length; behind the end where that is not even."""
     if vr == b"SQ":
         return at
-    # What is in UN is in implicit VR; what is in others are fragments.
-    return len(data) + 1 if vr == b"UN" else _fragments_end(data, at, len(data)) + 8
+    if vr == b"UN":
+        return _implicit_end(data, at, within=1)
+    return _fragments_end(data, at, len(data)) + 8
 
 
-def _implicit(data: Buffer, order: str) -> bool:
-    header = struct.Struct(order + "HHL").unpack_from
-    at, end = 0, len(data)
+def _implicit_end(data: Buffer, at: int, within: int) -> int:
+    """The end of elements in implicit VR: of all, or ``within`` so many that are ended by a delimiter.
+
+    Behind the end of the data where they are not even. Raises struct.error.
+    """
+    header, end = struct.Struct("<HHL").unpack_from, len(data)
+    depth = within
     while at < end:
         group, number, length = header(data, at)
         tag = group << 16 | number
         at += 8
-        if length == UNDEFINED:
-            if tag == PIXEL_DATA:
-                return False
+        if tag in _DELIMITERS:
+            depth -= 1
+            if within and not depth:
+                return at
+        elif length == UNDEFINED:
+            depth += 1
         elif length & 1:
-            return False
-        elif group != 0xFFFE and tag not in SEQUENCE_TAGS:
+            return end + 1
+        elif tag != ITEM and tag not in SEQUENCE_TAGS:
             at += length
-    return at == end
+    return at
 
 
 def _fragments_end(data: Buffer, at: int, end: int) -> int:
