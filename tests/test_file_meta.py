@@ -20,13 +20,14 @@ from scp.backlog import Backlog
 from scp.config_rules import DEFAULT_POLICY, Stage
 from scp.doorbell import Doorbell
 from scp.encoding.dataset import encoding_of
+from scp.encoding.elements import CANONICAL, walk
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
-from scp.lifecycle.transfer import export
-from scp.model import Provenance, Received
+from scp.lifecycle.transfer import export, import_files
+from scp.model import Provenance, Received, Wishes
 from scp.objects import part10, provenance
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.local import LocalStore
@@ -103,6 +104,25 @@ def test_the_case_is_kept_and_given_back_in_every_form(name: str, form: str) -> 
     assert_restored(sent, data)
     dataset, memory = RESTORE(bytes(data))
     assert (dataset, memory["sha256"]) == (sent.dataset, sent.sha256)
+
+
+@pytest.mark.parametrize("name", ["group2-first", "two-file-metas"])
+def test_the_case_is_imported_and_goes_out_as_what_is_announced(name: str, tmp_path: Path) -> None:
+    archive = opened(tmp_path, "index")
+    (found,) = import_files(archive, [CASES / f"{name}.dcm"], "ZSCP")
+    assert (found.outcome, found.note) == ("kept", "")
+    instance = archive.index.held(case(name).sop_instance_uid)
+    assert instance.received_transfer_syntax == EXPLICIT
+    archive.verify(instance, deep=True)
+    wire = Wishes(even=True)
+    assert b"".join(archive.fetch(instance, [EXPLICIT], wire).chunks) == case(name).dataset
+    for syntax in (IMPLICIT, BIG_ENDIAN):
+        out = archive.fetch(instance, [syntax], wire)
+        encoding = encoding_of(lookup(out.transfer_syntax))
+        elements = list(walk(b"".join(out.chunks), encoding))
+        assert out.transfer_syntax == syntax
+        assert [each.tag for each in elements] == [each.tag for each in walk(case(name).dataset, CANONICAL)]
+    archive.close()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -118,10 +118,10 @@ def _guessed(file: Part10) -> tuple[Part10, str]:
     facts = survey(Received("", "", syntax, file.dataset, "", "", datetime.now(UTC), sha256="-"))
     if not facts.readable:
         raise ObjectDamaged(f"nothing says its transfer syntax, and {keyword} is not it: {facts.fault}")
-    uids = [facts.attributes.get(keyword, "") for keyword in ("SOPClassUID", "SOPInstanceUID")]
-    if not all(uids):
+    sop_class, sop_instance = map(facts.attributes.get, ("SOPClassUID", "SOPInstanceUID"))
+    if not (sop_class and sop_instance):
         raise ObjectDamaged(
             f"nothing says its transfer syntax; as {keyword} it has no SOP Class or Instance UID"
         )
-    found = replace(file, sop_class_uid=uids[0], sop_instance_uid=uids[1], transfer_syntax=syntax)
+    found = replace(file, sop_class_uid=sop_class, sop_instance_uid=sop_instance, transfer_syntax=syntax)
     return found, f"nothing says its transfer syntax; {keyword} was guessed"

@@ -75,6 +75,8 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
             return _import(archive, path, aet)
         except (ZscpError, OSError) as error:
             return Imported(path, "failed", str(error))
+        except Exception as error:  # noqa: BLE001 - a bug; the other files are imported all the same
+            return Imported(path, "failed", f"{type(error).__name__}: {error}")
 
     return each(one, paths)
 
