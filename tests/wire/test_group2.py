@@ -8,7 +8,6 @@ import pytest
 
 from .conftest import Starter
 from .peers import (
-    BIG_ENDIAN,
     EXPLICIT,
     IMPLICIT,
     SECONDARY_CAPTURE,
