@@ -39,13 +39,11 @@ def read(file: Buffer, at: int) -> FileMeta:
 
 def _counted(file: Buffer, at: int) -> FileMeta | None:
     """By its group length; None where that is not there, or does not end where an element does."""
-    if bytes(file[at : at + 8]) != b"\x02\0\0\0UL\x04\0":
-        return None
-    end = at + 12 + struct.unpack_from("<L", file, at + 8)[0]
     values: dict[int, bytes] = {}
-    if end > len(file):
-        return None
     try:
+        if bytes(file[at : at + 8]) != b"\x02\0\0\0UL\x04\0":
+            return None
+        end = at + 12 + struct.unpack_from("<L", file, at + 8)[0]
         while at < end and _is_meta(file, at):
             number, value, at = _element(file, at)
             values[number] = value
