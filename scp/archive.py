@@ -430,4 +430,4 @@ class Archive(Holdings):
         if self.decoded is not None and (found := self.decoded.find(instance, accepted, wishes)):
             return found
         found = outgoing(*self._read(instance), accepted, wishes)
-        return found if self.decoded is None else self.decoded.kept(found)
+        return found if self.decoded is None else self.decoded.kept(found, wishes)

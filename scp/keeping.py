@@ -14,6 +14,7 @@ from typing import NamedTuple
 from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
+from scp.encoding.evenness import is_even
 from scp.encoding.forms import Encoded, encoded, prove
 from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
@@ -77,7 +78,8 @@ def keep(
     stage = rule.settled if rule else AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
-    known = replace(known, stage=fingerprint(stage))
+    even = parts is not None and len(received.dataset) % 2 == 0 and is_even(parts)
+    known = replace(known, stage=fingerprint(stage), even=even)
     asked = _Candidates(received, parts, known, stage, dictionaries, clock)
     if stage.compares:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))

@@ -28,9 +28,9 @@ def pdus(context_id: int, kind: int, chunks: Iterable[Buffer], longest: int) -> 
     """P-DATA-TF PDUs of at most ``longest`` bytes after their header, one PDV each, as header and slices.
 
     A PDU is given out only when it is known whether it is the last: where it is full and another byte
-    comes, or at the end.
+    comes, or at the end. What it holds has an even length (PS3.8 E.1), also where ``longest`` is odd.
     """
-    size = longest - PDV.size
+    size = max(longest - PDV.size & ~1, 2)
     parts: list[Buffer] = []
     held = 0
     for view in _views(chunks):

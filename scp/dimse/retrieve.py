@@ -31,10 +31,11 @@ _SMALLEST_FIRST = (JPEGXL, JPEG2000, JPEGLS, HTJ2K, RLE, DEFLATED, EXPLICIT, IMP
 def wishes_of(peer: Peer | None) -> Wishes:
     """What a configured peer would rather have; on a thin line, above all little of it."""
     if peer is None:
-        return Wishes()
+        return Wishes(even=True)
     thin = peer.link_mbps is not None
     rule = LossyRule(peer.quality, peer.max_error) if peer.lossy else None
-    return Wishes(peer.prefer or (_SMALLEST_FIRST if thin else ()), before_stored=thin, lossy=rule)
+    preferred = peer.prefer or (_SMALLEST_FIRST if thin else ())
+    return Wishes(preferred, before_stored=thin, lossy=rule, even=True)
 
 
 def proposed(wishes: Wishes) -> tuple[str, ...]:

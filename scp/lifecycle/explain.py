@@ -15,11 +15,11 @@ from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotEncode, CodecError, ObjectMissing
 from scp.keeping import keep
+from scp.lifecycle import foreign
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
-from scp.objects import part10
 from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
-from scp.stored import facts_of_stored, provenance_of, received_from
+from scp.stored import facts_of_stored, imported_from, provenance_of, received_from
 from scp.syntaxes import BY_UID, lookup
 
 # Up to here, bytes as received and of native pixels, what it costs to serve is measured unasked: a second.
@@ -127,7 +127,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
 
 
 def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> Explanation:
-    received = received_from(part10.unpack(data, archive.dictionaries.by_id), aet)
+    received, _ = imported_from(foreign.read(data, archive.dictionaries.by_id)[0], aet)
     facts = survey(received)
     rule = choose(archive.policy, facts)
     form = keep(received, facts, rule, dictionaries=archive.dictionaries)

@@ -23,6 +23,11 @@ _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
 _FOLDER_TRIES = 5
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder is that of a store that was ever written to."""
+    return (folder / _JOURNAL / LOCK).exists()
+
+
 class LocalStore:
     """Files below ``root`` (:class:`scp.objects.store.ObjectStore`).
 
