@@ -9,6 +9,8 @@
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     the instance is held with other content, and policy says reject
+    ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be followed, or cannot be worked with
+    ├── UnrecognizedOperation     a request that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
     ├── ActionRefused             an N-ACTION that cannot be acted upon
     │   ├── NoSuchAction          not one that its SOP class has
@@ -60,6 +62,14 @@ class UidMismatch(DatasetError):
 
 class DuplicateRejected(DatasetError):
     """The SOP instance is held already, with other content, and is to be rejected."""
+
+
+class MalformedAssociation(ZscpError):
+    """A peer's A-ASSOCIATE PDU cannot be followed, or announces what nothing can be sent in."""
+
+
+class UnrecognizedOperation(ZscpError):
+    """A request for an operation that the SOP class of its presentation context does not have."""
 
 
 class QueryError(ZscpError):
