@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import UID
@@ -22,7 +23,7 @@ from scp.dimse.carrier import Carrier, by_sop_class
 from scp.dimse.contexts import STORAGE_COMMITMENT
 from scp.dimse.direct import DirectAssociation, context_id
 from scp.dimse.messages import C_STORE_RSP, Message
-from scp.dimse.upper_layer import UpperLayer
+from scp.dimse.upper_layer import Ended, UpperLayer
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
 from scp.errors import DestinationUnreachable
 from scp.model import Instance
@@ -35,10 +36,12 @@ Contexts = Sequence[tuple[str, str | Sequence[str]]]
 Negotiated = AsynchronousOperationsWindowNegotiation | SCP_SCU_RoleSelectionNegotiation
 # PS3.8 9.3.2.2: context ids are the odd numbers of one byte.
 MOST_CONTEXTS = 128
+# How often a wait for an answer looks whether it is still wanted, and how long it lasts where it is not.
+_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 5.0
 
 
 class Destination(Carrier):
-    """An association to a peer, and what it accepted."""
+    """An association to a peer, and what it accepted; ``abandoned`` says whether nobody wants its answers."""
 
     def __init__(
         self,
@@ -50,13 +53,25 @@ class Destination(Carrier):
         window = granted(association.acceptor.asynchronous_operations[0], limits.operations)
         super().__init__(by_sop_class(association.accepted_contexts), window, origin)
         self.layer = layer
+        self.abandoned: Callable[[], bool] = lambda: False
         self._limits = limits
 
     def responses(self, wait: bool) -> list[Message]:
-        """What the peer answered; at least one message where ``wait``. Raises Ended."""
+        """What the peer answered; at least one message where ``wait``. Raises Ended.
+
+        A peer that does not answer is waited for as long as it may take, but not long after nobody wants it.
+        """
         found = self.layer.poll()
+        until = time.monotonic() + self._limits.dimse_seconds
         while wait and not found:
-            found.append(self.layer.receive(self._limits.dimse_seconds))
+            left = until - time.monotonic()
+            try:
+                found.append(self.layer.receive(min(left, _LOOK_SECONDS)))
+            except Ended as ended:
+                if ended.how != "idle" or left <= _LOOK_SECONDS:
+                    raise
+                if self.abandoned():
+                    until = min(until, time.monotonic() + _GRACE_SECONDS)
         return [message for message in found if message.number("CommandField") == C_STORE_RSP]
 
     def close(self) -> None:
@@ -160,8 +175,11 @@ def _associated(
 
 
 def _why_not(association: DirectAssociation) -> str:
+    if association.negotiator.fault:
+        return f"is not understood: {association.negotiator.fault}"
     if association.is_rejected:
-        return "refused the association"
+        answer = association.acceptor.primitive
+        return "refused the association" + (f": {answer.reason_str}" if answer is not None else "")
     return "accepts nothing of what was proposed" if association.rejected_contexts else "does not answer"
 
 

@@ -20,6 +20,7 @@ from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.destinations import ReportLine, report_line
 from scp.dimse.identifier import write_identifier
 from scp.dimse.messages import N_EVENT_REPORT_RSP
+from scp.dimse.patience import pause_after
 from scp.dimse.reporting import describe
 from scp.dimse.status import is_success
 from scp.dimse.upper_layer import Ended
@@ -189,7 +190,6 @@ class Reporter:
             log.error("commitment given up", **told, attempts=commitment.attempts + 1)
             outstanding.remove(commitment)
             return
-        longest = max(choices.retry_seconds, _LONGEST_PAUSE)
-        pause = min(choices.retry_seconds * 2 ** min(commitment.attempts, 32), longest)
+        pause = pause_after(commitment.attempts, choices.retry_seconds, _LONGEST_PAUSE)
         log.warning("commitment not reported", **told, attempts=commitment.attempts + 1, retry_seconds=pause)
         outstanding.postpone(commitment, now + timedelta(seconds=pause), fault)
