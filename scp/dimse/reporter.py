@@ -162,6 +162,10 @@ class Reporter:
                         continue
                     event.fail(ended)
                     return f"{peer.aet} ended the association: {ended}"
+                except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                    # A report that cannot be written is put off alone: the others must not wait for it.
+                    event.fail(error)
+                    return f"the report cannot be written: {error}"
                 event.add(status=status)
                 return "" if is_success(status) else f"{peer.aet} answered with status {status:04X}H"
         return ""
