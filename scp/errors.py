@@ -18,6 +18,7 @@
     │   └── InvalidArgument       its information is not what the standard asks for
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
     ├── DestinationUnreachable    a peer that does not answer, or refuses the association
+    │   └── NothingAccepted       it accepts none of the presentation contexts
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
@@ -98,6 +99,10 @@ class DestinationUnknown(ZscpError):
 
 class DestinationUnreachable(ZscpError):
     """A peer that zscp opens an association to does not answer, or refuses it."""
+
+
+class NothingAccepted(DestinationUnreachable):
+    """A peer accepts none of the presentation contexts: it would answer another try the same."""
 
 
 class CodecError(ZscpError):

@@ -25,7 +25,7 @@ from scp.dimse.direct import DirectAssociation, context_id
 from scp.dimse.messages import C_STORE_RSP, Message
 from scp.dimse.upper_layer import Ended, UpperLayer
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
-from scp.errors import DestinationUnreachable
+from scp.errors import DestinationUnreachable, NothingAccepted
 from scp.model import Instance
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID
@@ -158,7 +158,8 @@ def _associated(
     """An established association. Raises DestinationUnreachable."""
     limits = settings.limits
     ae = AE(settings.node.aet)
-    ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.idle_seconds
+    # A peer that takes nothing of a message has as long as for its answer.
+    ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.dimse_seconds
     where = _where(peer)
     sock = _connected(peer, settings, where)
     with contextlib.ExitStack() as undo:
@@ -168,19 +169,23 @@ def _associated(
             association.requestor.add_negotiation_item(item)
         association.acse.negotiate_association()
         if not association.is_established:
-            raise DestinationUnreachable(f"{where} {_why_not(association)}")
+            raise _refusal(association, where)
         association.establish(association.acceptor.maximum_length)
         undo.pop_all()
         return association
 
 
-def _why_not(association: DirectAssociation) -> str:
+def _refusal(association: DirectAssociation, where: str) -> DestinationUnreachable:
+    """Why an association was not established."""
     if association.negotiator.fault:
-        return f"is not understood: {association.negotiator.fault}"
+        return DestinationUnreachable(f"{where} is not understood: {association.negotiator.fault}")
     if association.is_rejected:
         answer = association.acceptor.primitive
-        return "refused the association" + (f": {answer.reason_str}" if answer is not None else "")
-    return "accepts nothing of what was proposed" if association.rejected_contexts else "does not answer"
+        reason = f": {answer.reason_str}" if answer is not None else ""
+        return DestinationUnreachable(f"{where} refused the association{reason}")
+    if association.rejected_contexts:
+        return NothingAccepted(f"{where} accepts nothing of what was proposed")
+    return DestinationUnreachable(f"{where} does not answer")
 
 
 def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:

@@ -21,7 +21,7 @@ from scp.dimse.ahead import Work
 from scp.dimse.destinations import Destination, associated
 from scp.dimse.patience import Patience
 from scp.dimse.suboperations import FetchFor, Suboperations
-from scp.errors import DestinationUnreachable
+from scp.errors import DestinationUnreachable, NothingAccepted
 from scp.model import Instance
 
 # How often it is looked for C-CANCEL while nothing can be sent.
@@ -82,7 +82,8 @@ class Move:
             return self._associated(contexts)
         except DestinationUnreachable as error:
             self.reason = str(error)
-            return self._again(contexts, work) if self._reached else None
+            hopeless = isinstance(error, NothingAccepted) or not self._reached
+            return None if hopeless else self._again(contexts, work)
 
     def _associated(self, contexts: Contexts) -> Destination:
         """A new association; the requester is heard meanwhile. Raises DestinationUnreachable."""
@@ -106,6 +107,8 @@ class Move:
                 return self._associated(contexts)
             except DestinationUnreachable as error:
                 self.reason, attempt = str(error), attempt + 1
+                if isinstance(error, NothingAccepted):
+                    break
         self._log("destination given up", objects=len(work.left()), reason=self.reason)
         return None
 

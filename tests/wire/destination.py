@@ -32,7 +32,7 @@ class Destination:
         self.seen: Counter[str] = Counter()
         self.taken: set[str] = set()
         self.associations = self.rejected = self._established = 0
-        self.longest = 16_384
+        self.longest, self.accepts = 16_384, True
         self.user = b""
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
@@ -133,7 +133,8 @@ class Destination:
         for kind, value in window._items(asked[68:]):
             if kind == 0x20:
                 syntax = window.item(0x40, EXPLICIT.encode())
-                body += window.item(0x21, bytes((value[0], 0, 0 if syntax in value else 4, 0)) + syntax)
+                result = 0 if self.accepts and syntax in value else 4
+                body += window.item(0x21, bytes((value[0], 0, result, 0)) + syntax)
         user = window.item(0x51, struct.pack(">L", self.longest)) + window.item(0x52, b"1.2.3") + self.user
         user += window.item(0x53, struct.pack(">HH", self.most, 1)) if self.most > 1 else b""
         body += window.item(0x50, user)

@@ -183,6 +183,21 @@ def test_rejected_after_it_broke(node: RunningNode) -> None:
     assert (done.final.status, failed(done)) == (0xB000, UIDS[3:])
 
 
+def test_it_accepts_nothing_afterwards(node: RunningNode) -> None:
+    """No other answer would come later: what is left fails at once."""
+    with Destination(lambda *_: 0) as there:
+
+        def leave(uid: str, _: int) -> int | str:
+            there.accepts = uid != BAD
+            return "abort" if uid == BAD else 0
+
+        there.behave = leave
+        done, _ = move(node, there.port, move_retry_seconds=60)
+        assert there.associations <= 3
+    assert (done.final.status, failed(done)) == (0xB000, UIDS[3:])
+    assert "accepts nothing" in done.final.comment
+
+
 def test_it_takes_fewer_associations_afterwards(node: RunningNode) -> None:
     """The one that it takes does the work, and the others do not hammer at it."""
     with Destination(lambda *_: 0) as there:
