@@ -208,15 +208,20 @@ class ServedAssociation(DirectAssociation):
 
     def _described(self) -> dict[str, Any]:
         address = self.requestor.address_info
-        described = {
+        odd = self.negotiator.request
+        described: dict[str, Any] = {
             "association": self.name,
             "calling_aet": self.calling_aet,
             "called_aet": self.called_aet,
             "peer": address.address if address else "",
             "accepted": len(self._accepted_cx),
-            "refused": len(self._rejected_cx),
+            "refused": len(self._rejected_cx) + (len(odd.refused) if odd else 0),
         }
-        return described | ({"window": self.window} if self.window > SYNCHRONOUS else {})
+        if self.window > SYNCHRONOUS:
+            described["window"] = self.window
+        if odd is not None and odd.ignored:
+            described["ignored"] = odd.ignored
+        return described
 
     # ---- messages beside the request that is served ----
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from pynetdicom.pdu_items import PDU_ITEM_TYPES
 
+from scp.dimse.pdus import ASSOCIATE_AC, ASSOCIATE_RJ, HEADER
 from scp.errors import MalformedAssociation
 from scp.syntaxes import IMPLICIT
 
 ITEM = struct.Struct(">BxH")
-HEADER = struct.Struct(">BxL")
 # Version, AE titles and what is reserved (PS3.8 9.3.2, 9.3.3); then items.
 FIXED = 68
 _CALLED, _CALLING = slice(4, 20), slice(20, 36)
@@ -48,7 +48,7 @@ class Rejection(NamedTuple):
     @property
     def pdu(self) -> bytes:
         """The A-ASSOCIATE-RJ."""
-        return HEADER.pack(3, 4) + bytes((0, self.result, self.source, self.reason))
+        return HEADER.pack(ASSOCIATE_RJ, 4) + bytes((0, self.result, self.source, self.reason))
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Request:
                 parts += [_refusal(number, result) for number, result in self.refused.items()]
             parts.append(one)
         whole = b"".join(parts)
-        return HEADER.pack(2, len(whole)) + whole
+        return HEADER.pack(ASSOCIATE_AC, len(whole)) + whole
 
 
 def read_request(body: bytes) -> Request | Rejection:

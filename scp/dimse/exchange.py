@@ -131,5 +131,5 @@ def _unrecognized(exchange: Exchange, _: telemetry.RequestEvent) -> None:
     raise UnrecognizedOperation(f"{field:04X}H is no operation of SOP class {exchange.abstract_syntax}")
 
 
-# Name in the log, and service, of a request that its SOP class does not have (PS3.7 C.5.22).
+# Name in the log, and service, of a request that its SOP class does not have (PS3.7 Annex C.5: 0211H).
 UNRECOGNIZED: tuple[str, Service] = ("unrecognized operation", _unrecognized)

@@ -27,12 +27,13 @@ from pynetdicom.pdu import (
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 
-from scp.dimse.association_pdus import HEADER, Rejection, Request, read_accept, read_request
+from scp.dimse.association_pdus import Rejection, Request, read_accept, read_request
 from scp.dimse.pdus import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
     ASSOCIATE_RQ,
+    HEADER,
     INVALID_VALUE,
     PROVIDER,
     RELEASE_RP,

@@ -19,7 +19,6 @@ from pynetdicom.presentation import PresentationContext
 from scp.dimse.association_pdus import (
     ANSWERED_CONTEXT,
     FIXED,
-    HEADER,
     ITEM,
     REQUESTED_CONTEXT,
     ROLE,
@@ -27,6 +26,7 @@ from scp.dimse.association_pdus import (
     item,
     items,
 )
+from scp.dimse.pdus import HEADER
 
 _CALLING = slice(20, 36)
 _CONTEXTS = frozenset((REQUESTED_CONTEXT, ANSWERED_CONTEXT))

@@ -179,7 +179,7 @@ def test_what_is_accepted_all_the_same(node: RunningNode, odd: dict[str, object]
         {"user": item(0x54, b"\0\x40" + b"1.2.3")},
         {"user": item(0x54, b"\0\0\1\1")},
         {"user": item(0x54, b"")},
-        {"user": item(0x56, b"\0\xff1.2")},
+        {"user": item(0x56, b"\0\x50" + b"1" * 80)},
         {"user": item(0x57, b"\1")},
         {"user": item(0x58, b"\x09\1\0\1a\0\0")},
         {"contexts": context(1, VERIFICATION.encode(), IMPLICIT.encode(), more=item(0x99, b"?"))},
@@ -189,8 +189,11 @@ def test_what_is_accepted_all_the_same(node: RunningNode, odd: dict[str, object]
     ],
 )
 def test_what_is_ignored(node: RunningNode, odd: dict[str, bytes]) -> None:
-    """PS3.8 D.2: unknown items are ignored; so is what cannot be read of known ones."""
-    assert results(accepted(node, request(**odd))) == {1: 0}  # type: ignore[arg-type]
+    """PS3.8 D.2: unknown items are ignored; so is what cannot be read of known ones. The log names them."""
+    with logged(node, "association") as event:
+        assert results(accepted(node, request(**odd))) == {1: 0}  # type: ignore[arg-type]
+    item_left_out = "more" in odd or ("user" in odd and odd["user"][0] != 0x55)
+    assert bool(event.get("ignored")) == item_left_out
 
 
 @pytest.mark.parametrize(
@@ -418,7 +421,7 @@ OTHERS = {"N-GET": 0x110, "N-SET": 0x120, "N-CREATE": 0x140, "N-DELETE": 0x150, 
     ],
 )
 def test_operations_that_a_class_has_not(node: RunningNode, abstract: str, has: str) -> None:
-    """PS3.7 C.5.22: 0211H, and the association goes on."""
+    """Unrecognized operation, 0211H (PS3.7 Annex C.5), and the association goes on."""
     with window.Scu(node.address, [(abstract, EXPLICIT)]) as scu:
         for number, (name, field) in enumerate((FIELDS | OTHERS).items(), 1):
             if name == has:
