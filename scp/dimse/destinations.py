@@ -158,8 +158,7 @@ def _associated(
     """An established association. Raises DestinationUnreachable."""
     limits = settings.limits
     ae = AE(settings.node.aet)
-    # A peer that takes nothing of a message has as long as for its answer.
-    ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.dimse_seconds
+    ae.acse_timeout, ae.network_timeout = limits.acse_seconds, limits.idle_seconds
     where = _where(peer)
     sock = _connected(peer, settings, where)
     with contextlib.ExitStack() as undo:
