@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import UID
@@ -23,7 +22,7 @@ from scp.dimse.carrier import Carrier, by_sop_class
 from scp.dimse.contexts import STORAGE_COMMITMENT
 from scp.dimse.direct import DirectAssociation, context_id
 from scp.dimse.messages import C_STORE_RSP, Message
-from scp.dimse.upper_layer import Ended, UpperLayer
+from scp.dimse.upper_layer import UpperLayer
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
 from scp.errors import DestinationUnreachable, NothingAccepted
 from scp.model import Instance
@@ -36,12 +35,10 @@ Contexts = Sequence[tuple[str, str | Sequence[str]]]
 Negotiated = AsynchronousOperationsWindowNegotiation | SCP_SCU_RoleSelectionNegotiation
 # PS3.8 9.3.2.2: context ids are the odd numbers of one byte.
 MOST_CONTEXTS = 128
-# How often a wait for an answer looks whether it is still wanted, and how long it lasts where it is not.
-_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 5.0
 
 
 class Destination(Carrier):
-    """An association to a peer, and what it accepted; ``abandoned`` says whether nobody wants its answers."""
+    """An association to a peer, and what it accepted."""
 
     def __init__(
         self,
@@ -53,25 +50,13 @@ class Destination(Carrier):
         window = granted(association.acceptor.asynchronous_operations[0], limits.operations)
         super().__init__(by_sop_class(association.accepted_contexts), window, origin)
         self.layer = layer
-        self.abandoned: Callable[[], bool] = lambda: False
         self._limits = limits
 
     def responses(self, wait: bool) -> list[Message]:
-        """What the peer answered; at least one message where ``wait``. Raises Ended.
-
-        A peer that does not answer is waited for as long as it may take, but not long after nobody wants it.
-        """
+        """What the peer answered; at least one message where ``wait``. Raises Ended."""
         found = self.layer.poll()
-        until = time.monotonic() + self._limits.dimse_seconds
         while wait and not found:
-            left = until - time.monotonic()
-            try:
-                found.append(self.layer.receive(min(left, _LOOK_SECONDS)))
-            except Ended as ended:
-                if ended.how != "idle" or left <= _LOOK_SECONDS:
-                    raise
-                if self.abandoned():
-                    until = min(until, time.monotonic() + _GRACE_SECONDS)
+            found.append(self.layer.receive(self._limits.dimse_seconds))
         return [message for message in found if message.number("CommandField") == C_STORE_RSP]
 
     def close(self) -> None:

@@ -24,8 +24,8 @@ from scp.dimse.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnreachable, NothingAccepted
 from scp.model import Instance
 
-# How often it is looked for C-CANCEL while nothing can be sent.
-_LOOK_SECONDS = 0.2
+# How often C-CANCEL is looked for, and how long what is under way then still may take to be answered.
+_LOOK_SECONDS, _GRACE_SECONDS = 0.2, 5.0
 
 Contexts = list[tuple[str, str]]
 
@@ -47,6 +47,7 @@ class Move:
         self._reached = False  # a destination that was never there is not waited for
         self._lock = threading.Lock()
         self._broken: list[Instance] = []  # what was under way where an association broke
+        self._open: set[Destination] = set()
         self.reason = ""  # why the destination was given up
 
     def send(self, batch: list[Instance], contexts: Contexts) -> None:
@@ -55,7 +56,7 @@ class Move:
         self._spread(work, self._opened(contexts, work), contexts)
         if not self._operations.stopped:
             self._operations.fail_all(work.left(), self.reason)
-            self._send_again(contexts)
+            self._supervise([beside(partial(self._send_again, contexts))])
 
     # ---- associations ----
 
@@ -93,7 +94,6 @@ class Move:
                 opening.add_done_callback(_let_go)
                 raise DestinationUnreachable("the request was cancelled")
         carrier = opening.result()
-        carrier.abandoned = self._operations.watch
         self._reached = True
         return carrier
 
@@ -129,9 +129,23 @@ class Move:
     def _spread(self, work: Work, carriers: Sequence[Destination], contexts: Contexts) -> None:
         """Have associations take from the same work, each in a thread."""
         share = len(carriers)
-        parts = [beside(partial(self._carry, work, one, contexts, share)) for one in carriers[1:]]
-        if carriers:
-            self._carry(work, carriers[0], contexts, share)
+        self._supervise([beside(partial(self._carry, work, one, contexts, share)) for one in carriers])
+
+    def _supervise(self, parts: Sequence[Future[None]]) -> None:
+        """Wait for what is sent in threads, with an eye on the requester.
+
+        When it wants no more, what is under way has a while to be answered; then its associations are broken
+        off, whatever they wait for.
+        """
+        until: float | None = None
+        while wait(parts, _LOOK_SECONDS).not_done:
+            if not self._operations.watch():
+                continue
+            until = until or time.monotonic() + _GRACE_SECONDS
+            if time.monotonic() > until:
+                with self._lock:
+                    for carrier in self._open:
+                        carrier.layer.break_off()
         for part in parts:
             part.result()  # a bug in one of them is one of the request
 
@@ -159,9 +173,13 @@ class Move:
         self, work: Work, carrier: Destination, share: int = 1, alone: bool = False
     ) -> list[Instance]:
         """Send what there is over an association, and close it; what was under way when it broke."""
+        with self._lock:
+            self._open.add(carrier)
         try:
             broken = self._operations.carry(work, carrier, self._fetch, share, alone)
         finally:
+            with self._lock:
+                self._open.discard(carrier)
             carrier.close()
         if carrier.ended is not None and not self._operations.stopped:
             self.reason = f"{self._peer.aet} ended the association: {carrier.ended}"

@@ -32,7 +32,7 @@ class Destination:
         self.seen: Counter[str] = Counter()
         self.taken: set[str] = set()
         self.associations = self.rejected = self._established = 0
-        self.longest, self.accepts = 16_384, True
+        self.longest, self.accepts, self.reads = 16_384, True, True
         self.user = b""
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
@@ -86,6 +86,8 @@ class Destination:
 
     def _associated(self, connection: socket.socket) -> None:
         command = b""
+        if not self.reads:
+            self._over.wait(20)
         while True:
             kind, body = self._pdu(connection)
             if kind != 4:

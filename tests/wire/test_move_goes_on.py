@@ -56,7 +56,7 @@ LIMITS: dict[str, Any] = {"move_retry_seconds": 5, "dimse_seconds": 0.6, "acse_s
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scp.dimse.patience._FIRST_PAUSE", 0.1)
-    monkeypatch.setattr("scp.dimse.destinations._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("scp.dimse.move._GRACE_SECONDS", 0.5)
 
 
 def move(node: RunningNode, port: int, associations: int = 1, **limits: Any) -> tuple[Retrieved, list[Any]]:
@@ -237,6 +237,27 @@ def test_an_answer_that_is_odd(node: RunningNode, longest: int) -> None:
 
 
 # -- cancelled, or left, while nothing can be sent -----------------------------------------------------------
+
+
+def test_cancelled_while_the_destination_reads_nothing(start: Starter) -> None:
+    """Blocked in sending an object, not in waiting for its answer."""
+    as_it_came = [{"name": "all", "stages": [{"form": "received"}]}]
+    node = start(limits={"idle_seconds": 300, "dimse_seconds": 300}, policy=as_it_came)
+    large = image(study="1.2.3", rows=2000)
+    node.keep(large)
+    with Destination(lambda *_: 0) as there:
+        there.reads = False
+        node.peer("DEST", there.port)
+        with node.scu((STUDY_MOVE, [EXPLICIT])) as scu:
+            request = C_MOVE()
+            request.MoveDestination = "DEST"
+            context = scu.begin(request, STUDY_MOVE, STUDY)
+            until(lambda: there.associations, "the association is there")
+            time.sleep(0.3)
+            scu.cancel(context)
+            answer = scu._answer(scu.message()[1], EXPLICIT)
+    assert (answer.status, answer.counts) == (0xFE00, (1, 0, 0, 0))
+    until(lambda: not node.node.server.associations.all(), "the request is over")
 
 
 @pytest.mark.parametrize("how", ["hang", "die", "full"])
