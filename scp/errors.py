@@ -9,6 +9,8 @@
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
+    ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be followed, or cannot be worked with
+    ├── UnrecognizedOperation     a request that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
     ├── ActionRefused             an N-ACTION that cannot be acted upon
     │   ├── NoSuchAction          not one that its SOP class has
@@ -16,6 +18,7 @@
     │   └── InvalidArgument       its information is not what the standard asks for
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
     ├── DestinationUnreachable    a peer that does not answer, or refuses the association
+    │   └── NothingAccepted       it accepts none of the presentation contexts
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
@@ -64,6 +67,14 @@ class DuplicateRejected(DatasetError):
     """The SOP instance is held already with other content, which a hold or the configuration keeps."""
 
 
+class MalformedAssociation(ZscpError):
+    """A peer's A-ASSOCIATE PDU cannot be followed, or announces what nothing can be sent in."""
+
+
+class UnrecognizedOperation(ZscpError):
+    """A request for an operation that the SOP class of its presentation context does not have."""
+
+
 class QueryError(ZscpError):
     """A query's identifier is not one that PS3.4 C.4 allows."""
 
@@ -90,6 +101,10 @@ class DestinationUnknown(ZscpError):
 
 class DestinationUnreachable(ZscpError):
     """A peer that zscp opens an association to does not answer, or refuses it."""
+
+
+class NothingAccepted(DestinationUnreachable):
+    """A peer accepts none of the presentation contexts: it would answer another try the same."""
 
 
 class CodecError(ZscpError):

@@ -182,8 +182,8 @@ class Deliveries(Protocol):
     ) -> list[Delivery]:
         """Claim at most ``most`` of those that are due ``now``, all to one destination that is not ``busy``.
 
-        It is that of the most urgent; of its own, those of a lower priority number and that came first go
-        before others.
+        It is that of the most urgent; of its own, those of a lower priority number, that failed less often
+        and that came first go before others.
         """
 
     def renew(self, holder: str, until: datetime) -> None:
