@@ -19,6 +19,7 @@
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
+    │   │   └── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
@@ -100,6 +101,10 @@ class CannotEncode(CodecError):
 
 class CannotDecode(CodecError):
     """A codestream cannot be read."""
+
+
+class DamagedCodestream(CannotDecode):
+    """A codestream is cut off or damaged; what a forgiving decoder makes of it is no image of the object."""
 
 
 class NotReproduced(CodecError):

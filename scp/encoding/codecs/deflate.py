@@ -49,6 +49,7 @@ DEFLATE_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=8,
     keeps_all_bits=True,

@@ -150,6 +150,7 @@ HTJ2K_CODEC = Codec(
     refuses=_refuses_htj2k,
     encode=_encode_htj2k,
     decode=_decode_htj2k,
+    strictly=_decode_htj2k,
     photometric=_photometric,
     rank=1,
 )
@@ -164,7 +165,7 @@ HTJ2K_RPCL_CODEC = replace(
 )
 
 HTJ2K_EITHER_CODEC = replace(
-    HTJ2K_CODEC, name="htj2k-either", writes="", reads=(HTJ2K_EITHER,), decode=_decode_either
+    HTJ2K_CODEC, name="htj2k-either", writes="", reads=(HTJ2K_EITHER,), decode=_decode_either, strictly=_decode_either
 )
 
 JPEG2000_CODEC = Codec(
@@ -175,6 +176,7 @@ JPEG2000_CODEC = Codec(
     refuses=_refuses_jpeg2000,
     encode=_encode_jpeg2000,
     decode=_decode_jpeg2000,
+    strictly=_decode_jpeg2000,
     photometric=_photometric,
     rank=7,
 )

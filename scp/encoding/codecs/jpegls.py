@@ -39,6 +39,7 @@ JPEGLS_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=4,
 )

@@ -84,6 +84,7 @@ JPEGXL_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=6,
 )
@@ -96,5 +97,6 @@ RECOMPRESSED_CODEC = Codec(
     refuses=_refuses_recompressed,
     encode=_encode_recompressed,
     decode=_decode_recompressed,
+    strictly=_decode_recompressed,
     photometric=same_photometric,
 )

@@ -83,6 +83,7 @@ RLE_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=3,
     keeps_all_bits=True,

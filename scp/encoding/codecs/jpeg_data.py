@@ -1,0 +1,174 @@
+"""Whether the entropy-coded data of a JPEG codestream holds all its samples, and nothing more.
+
+libjpeg-turbo warns where data runs out or is left over, and makes up the rest; imagecodecs 2026.3.6 has no
+way to see the warnings. What a lossless scan's samples take in bits is counted exactly. Of a DCT process the
+coefficients are not at hand: there the decoder itself is asked, with more data than there is, which a
+complete image does not look at, and with another end of it, which it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scp.encoding.codecs.jpeg_structure import LOSSLESS, Scan, Structure
+from scp.encoding.pixels import Frame
+from scp.errors import DamagedCodestream
+
+Decode = Callable[[bytes], Frame]
+Span = tuple[int, int]
+
+_MORE = 96  # bytes that are put behind the data
+# Bytes at the end of an interval that are changed, in ways of which one at least is seen: a change may be too
+# small, lie beyond black or white, or be no code at all, which libjpeg reads as zeros.
+_TAIL = 4
+_OTHERS = tuple(bytes.fromhex(each) for each in ("a53c965a", "00", "5ac36996", "c7", "1db4e28b", "38", "6e93d1f2"))
+_NO_CODE = 1 << 14  # bits: more than any symbol has
+
+
+def check_data(codestream: bytes, structure: Structure, samples: Frame, decode: Decode) -> None:
+    """Raises DamagedCodestream where ``samples``, decoded, are not what the data holds from end to end.
+
+    ``decode`` makes such samples of a codestream.
+    """
+    if structure.frame == LOSSLESS and _is_countable(structure):
+        for scan in structure.scans:
+            _check_count(codestream, structure, scan, samples)
+        return
+    _check_enough(codestream, structure, samples, decode)
+    for scan in structure.scans:
+        _check_nothing_left(codestream, structure, scan, samples, decode)
+
+
+def _is_countable(structure: Structure) -> bool:
+    return all(each.across == each.down == 1 for each in structure.components) and all(
+        1 <= scan.first <= 7 and all(scan.tables.values()) for scan in structure.scans
+    )
+
+
+# -- lossless: counted --------------------------------------------------------------------------------
+
+
+def _check_count(codestream: bytes, structure: Structure, scan: Scan, samples: Frame) -> None:
+    """The bits of all differences (T.81 H.1.2) are those of the data, in each restart interval."""
+    if scan.restart % structure.columns:
+        raise DamagedCodestream("a restart interval of a lossless scan is no whole rows")  # H.1.1
+    step = scan.restart // structure.columns or structure.rows
+    bits = np.zeros(structure.rows, np.int64)
+    for component in scan.components:
+        plane = samples if samples.ndim == 2 else samples[:, :, structure.components.index(component)]
+        costs = _costs(scan.tables[component.identifier])
+        bits += costs[_differences(plane, structure, scan, step)].sum(axis=1, dtype=np.int64)
+    needed = -(-np.add.reduceat(bits, np.arange(0, structure.rows, step)) // 8)
+    for (begin, end), bytes_needed in zip(scan.intervals, needed.tolist(), strict=True):
+        there = end - begin - codestream.count(b"\xff\x00", begin, end)
+        if there != bytes_needed:
+            raise DamagedCodestream(
+                f"{there} bytes of entropy-coded data, where the decoded samples have {bytes_needed}"
+            )
+
+
+def _costs(table: dict[int, int]) -> NDArray[np.int16]:
+    """Bits of each difference modulo 2^16: its category's code, and the bits that follow it (table H.2)."""
+    costs = np.full(1 << 16, _NO_CODE, np.int16)
+    for category, length in table.items():
+        if category < 16:
+            low, high = (1 << category) >> 1, 1 << category
+            costs[low:high] = length + category
+            costs[(1 << 16) - high + 1 : (1 << 16) - low + 1] = length + category
+        elif category == 16:
+            costs[1 << 15] = length
+    if 0 in table:
+        costs[0] = table[0]
+    return costs
+
+
+def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> NDArray[np.uint16]:
+    """To what is predicted (table H.1), modulo 2^16; ``step`` rows have each a first one (H.1.2.1)."""
+    values = plane.astype(np.int32) >> scan.low
+    predicted = np.zeros_like(values)
+    left, above, corner = values[1:, :-1], values[:-1, 1:], values[:-1, :-1]
+    match scan.first:
+        case 1:
+            predicted[1:, 1:] = left
+        case 2:
+            predicted[1:, 1:] = above
+        case 3:
+            predicted[1:, 1:] = corner
+        case 4:
+            predicted[1:, 1:] = left + above - corner
+        case 5:
+            predicted[1:, 1:] = left + ((above - corner) >> 1)
+        case 6:
+            predicted[1:, 1:] = above + ((left - corner) >> 1)
+        case _:
+            predicted[1:, 1:] = (left + above) >> 1
+    predicted[1:, 0] = values[:-1, 0]
+    predicted[::step, 1:] = values[::step, :-1]
+    predicted[::step, 0] = 1 << structure.precision - scan.low - 1
+    return (values - predicted).astype(np.uint16)
+
+
+# -- DCT: seen by decoding ----------------------------------------------------------------------------
+
+
+def _check_enough(codestream: bytes, structure: Structure, samples: Frame, decode: Decode) -> None:
+    """Data that follows is not looked at: all there was came before it."""
+    ends = [(end, end) for scan in structure.scans for _, end in scan.intervals]
+    if not np.array_equal(decode(_changed(codestream, ends, _OTHERS[0], _MORE)), samples):
+        raise DamagedCodestream("the entropy-coded data ends before the image does")
+
+
+def _check_nothing_left(
+    codestream: bytes, structure: Structure, scan: Scan, samples: Frame, decode: Decode
+) -> None:
+    """Where the last bytes of an interval are others, so are its pixels: they belong to it.
+
+    Unless no data at all would change them, as in a blank image whose tables have no other codes.
+    """
+    seen = np.zeros(len(scan.intervals), bool)
+    for size in (_TAIL, len(codestream)):
+        tails, before = [_tail(codestream, span, size) for span in scan.intervals], seen
+        for other in _OTHERS:
+            seen = seen | _seen(decode(_changed(codestream, tails, other)) != samples, structure, scan)
+            if seen.all():
+                break
+        if size > _TAIL and (seen != before).any():
+            raise DamagedCodestream("entropy-coded data is left over behind the image")
+        if seen.all():
+            return
+
+
+def _tail(codestream: bytes, span: Span, size: int) -> Span:
+    begin, end = span
+    at = max(begin, end - size)
+    return (at - (at > begin and codestream[at - 1] == 0xFF), end)  # FF 00 is one byte of data
+
+
+def _seen(changed: NDArray[np.bool_], structure: Structure, scan: Scan) -> NDArray[np.bool_]:
+    """Whether a pixel changed in each restart interval of a scan."""
+    if len(scan.intervals) == 1:
+        return np.array([changed.any()])
+    (rows, columns), (down, across) = structure.grid(scan.components), structure.unit(scan.components)
+    pixels = changed if changed.ndim == 2 else changed.any(axis=2)
+    covered = np.zeros((rows * down, columns * across), bool)
+    covered[: structure.rows, : structure.columns] = pixels
+    units = covered.reshape(rows, down, columns, across).any(axis=(1, 3)).reshape(-1)
+    return np.logical_or.reduceat(units, np.arange(0, rows * columns, scan.restart))
+
+
+def _changed(codestream: bytes, spans: Iterable[Span], other: bytes, more: int = 0) -> bytes:
+    """The codestream with other bytes at the ``spans``, ``more`` of them than there were."""
+
+    def pieces() -> Iterator[bytes]:
+        at = 0
+        for begin, end in spans:
+            yield codestream[at:begin]
+            size = end - begin + more
+            yield (other * (size // len(other) + 1))[:size]
+            at = end
+        yield codestream[at:]
+
+    return b"".join(pieces())

@@ -1,0 +1,212 @@
+"""The marker segments of a JPEG codestream, and where its entropy-coded data lies (ITU-T T.81 annex B).
+
+Decoders read over much that is wrong here, and make up the pixels that they miss. This reads the structure
+alone, and says where it does not hold.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from scp.errors import DamagedCodestream
+
+LOSSLESS, PROGRESSIVE = 0xC3, 0xC2  # SOF3, SOF2 (table B.1)
+_FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS)  # what is Huffman coded and not hierarchical
+_OTHER_FRAMES = (0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+_DHT, _SOI, _EOI, _SOS, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
+_SKIPPED = (0xDB, 0xFE, *range(0xE0, 0xF0))  # DQT, COM and APPn: they tell nothing of the data's length
+# Entropy-coded data ends with a marker that is no RSTm; FF 00 is a byte of data, FF FF fill (B.1.1.5).
+_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A component of the frame: its identifier and sampling factors (B.2.2)."""
+
+    identifier: int
+    across: int
+    down: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan (B.2.3): its components, their tables, and ``intervals``, where its data begins and ends.
+
+    There are as many intervals as the restart interval asks for, one without. ``tables`` maps each
+    component's identifier to its DC table: the lengths of its codes in bits, by symbol.
+    """
+
+    components: tuple[Component, ...]
+    tables: dict[int, dict[int, int]]
+    first: int  # Ss: spectral selection, or the predictor of a lossless scan
+    last: int  # Se
+    high: int  # Ah
+    low: int  # Al: successive approximation, or the point transform
+    restart: int  # MCUs of an interval; 0: all
+    intervals: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class Structure:
+    """What the marker segments say: the frame header, and the scans in their order."""
+
+    frame: int = 0  # the SOF marker's second byte
+    precision: int = 0
+    rows: int = 0
+    columns: int = 0
+    components: tuple[Component, ...] = ()
+    scans: list[Scan] = field(default_factory=list)
+
+    def unit(self, components: tuple[Component, ...]) -> tuple[int, int]:
+        """Rows and columns of pixels that an MCU covers in a scan of these components (A.2)."""
+        size = 1 if self.frame == LOSSLESS else 8
+        down, across = max(each.down for each in self.components), max(each.across for each in self.components)
+        if len(components) == 1:  # one data unit
+            return size * down // components[0].down, size * across // components[0].across
+        return size * down, size * across
+
+    def grid(self, components: tuple[Component, ...]) -> tuple[int, int]:
+        """Rows and columns of MCUs in a scan of these components."""
+        down, across = self.unit(components)
+        return -(-self.rows // down), -(-self.columns // across)
+
+
+def structure_of(codestream: bytes) -> Structure:
+    """Follow a codestream from SOI to EOI. What follows EOI is not looked at.
+
+    Raises DamagedCodestream where the marker segments do not hold together, where data, restart markers or
+    a component's scan are missing, and where there is no EOI.
+    """
+    found, tables, restart, at = Structure(), dict[int, dict[int, int]](), 0, 2
+    if codestream[:2] != bytes((0xFF, _SOI)):
+        raise DamagedCodestream("the codestream does not begin with SOI")
+    while True:
+        marker, at = _marker(codestream, at)
+        if marker == _EOI:
+            break
+        content = _content(codestream, at)
+        try:
+            if marker in _FRAMES and not found.frame:
+                _read_frame(found, marker, content)
+            elif marker == _DHT:
+                tables |= dict(_huffman_tables(content))
+            elif marker == _DRI:
+                (restart,) = struct.unpack(">H", content)
+            elif marker == _SOS and found.frame:
+                scan, at = _scan(codestream, at + 2 + len(content), content, found, tables, restart)
+                found.scans.append(scan)
+                continue
+            elif marker in _OTHER_FRAMES:
+                raise DamagedCodestream(f"SOF{marker & 15} begins a frame of a process that DICOM does not use")
+            elif marker not in _SKIPPED:
+                raise DamagedCodestream(f"marker FF{marker:02X} at byte {at - 2} where none may stand")
+        except (struct.error, IndexError, KeyError):
+            raise DamagedCodestream(f"the segment of marker FF{marker:02X} at byte {at - 2} is broken") from None
+        at += 2 + len(content)
+    _check_complete(found)
+    return found
+
+
+def _marker(codestream: bytes, at: int) -> tuple[int, int]:
+    """The marker at ``at``, and where it ends; FF before it is fill (B.1.1.2)."""
+    begun = at
+    while codestream[at : at + 1] == b"\xff":
+        at += 1
+    if at == len(codestream):
+        raise DamagedCodestream("the codestream ends before EOI")
+    if at == begun:
+        raise DamagedCodestream(f"no marker at byte {at}")
+    return codestream[at], at + 1
+
+
+def _content(codestream: bytes, at: int) -> bytes:
+    size = int.from_bytes(codestream[at : at + 2], "big")
+    if size < 2 or at + size > len(codestream):
+        raise DamagedCodestream(f"a marker segment of {size} bytes at byte {at} goes beyond the codestream")
+    return codestream[at + 2 : at + size]
+
+
+def _read_frame(found: Structure, marker: int, content: bytes) -> None:
+    found.precision, found.rows, found.columns, count = struct.unpack_from(">BHHB", content)
+    found.components = tuple(
+        Component(content[at], content[at + 1] >> 4, content[at + 1] & 15) for at in range(6, 6 + 3 * count, 3)
+    )
+    if not count or not all(1 <= each.across <= 4 and 1 <= each.down <= 4 for each in found.components):
+        raise DamagedCodestream("the frame header's components are not as T.81 B.2.2 has them")
+    if not found.rows or not found.columns:
+        raise DamagedCodestream("the frame header describes no image")
+    found.frame = marker
+
+
+def _huffman_tables(content: bytes) -> Iterator[tuple[int, dict[int, int]]]:
+    """Class and destination of each table, and the lengths of its codes (B.2.4.2)."""
+    at = 0
+    while at < len(content):
+        counts = content[at + 1 : at + 17]
+        symbols = content[at + 17 : at + 17 + sum(counts)]
+        if len(counts) < 16 or len(symbols) < sum(counts):
+            raise DamagedCodestream("a Huffman table is cut off")
+        lengths = (length for length, count in enumerate(counts, 1) for _ in range(count))
+        yield content[at], dict(zip(symbols, lengths, strict=True))
+        at += 17 + len(symbols)
+
+
+def _scan(  # noqa: PLR0913, PLR0917 - what has been read so far
+    codestream: bytes,
+    begin: int,
+    content: bytes,
+    found: Structure,
+    tables: dict[int, dict[int, int]],
+    restart: int,
+) -> tuple[Scan, int]:
+    """The scan whose data begins at ``begin``, and where the marker is that ends it."""
+    known = {each.identifier: each for each in found.components}
+    count = content[0]
+    components = tuple(known[content[1 + 2 * each]] for each in range(count))
+    selected = {known[content[1 + 2 * each]].identifier: content[2 + 2 * each] >> 4 for each in range(count)}
+    first, last, approximation = content[1 + 2 * count : 4 + 2 * count]
+    if not components or len(selected) != count:
+        raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
+    ends = _END.search(codestream, begin)
+    if ends is None:
+        raise DamagedCodestream("the codestream ends before EOI")
+    rows, columns = found.grid(components)
+    intervals = _intervals(codestream, begin, ends.start(), -(-rows * columns // restart) if restart else 1)
+    used = {component: tables.get(table, {}) for component, table in selected.items()}
+    scan = Scan(
+        components, used, first, last, approximation >> 4, approximation & 15, restart, intervals
+    )
+    return scan, ends.start()
+
+
+def _intervals(codestream: bytes, begin: int, end: int, count: int) -> tuple[tuple[int, int], ...]:
+    """The restart intervals: RST0 to RST7 in turn between them (B.2.1)."""
+    if end - begin < count:
+        raise DamagedCodestream("a scan without data")
+    marks = list(_RESTART.finditer(codestream, begin, end))
+    if len(marks) != count - 1:
+        raise DamagedCodestream(f"{len(marks)} restart markers in a scan that has {count - 1}")
+    if any(mark[1][0] != 0xD0 + each % 8 for each, mark in enumerate(marks)):
+        raise DamagedCodestream("restart markers are not in their order")
+    begins = [begin, *(mark.end() for mark in marks)]
+    ends = [*(mark.start() for mark in marks), end]
+    if not all(one < other for one, other in zip(begins, ends, strict=True)):
+        raise DamagedCodestream("a restart interval without data")
+    return tuple(zip(begins, ends, strict=True))
+
+
+def _check_complete(found: Structure) -> None:
+    """Every coefficient of every component came, to its last bit; of other processes, every component."""
+    wanted = {each.identifier: set(range(64 if found.frame == PROGRESSIVE else 1)) for each in found.components}
+    for scan in found.scans:
+        for component in scan.components:
+            if found.frame != PROGRESSIVE:
+                wanted[component.identifier].clear()
+            elif scan.low == 0:
+                wanted[component.identifier] -= set(range(scan.first, scan.last + 1))
+    if not found.frame or any(wanted.values()):
+        raise DamagedCodestream("the codestream ends before the last of its scans")
