@@ -106,6 +106,14 @@ class CannotDecode(CodecError):
 class DamagedCodestream(CannotDecode):
     """A codestream is cut off or damaged; what a forgiving decoder makes of it is no image of the object."""
 
+    def __str__(self) -> str:
+        return f"the codestream is cut off or damaged: {super().__str__()}"
+
+    def of_frame(self, number: int, frames: int) -> DamagedCodestream:
+        """The same, naming the frame where there are several; the first is 1."""
+        told = super().__str__()
+        return DamagedCodestream(f"frame {number} of {frames}: {told}" if frames > 1 else told)
+
 
 class NotReproduced(CodecError):
     """What was encoded does not decode to what was received."""

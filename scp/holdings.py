@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
 
-from scp.encoding.forms import prove
+from scp.encoding.forms import damage_of, prove
 from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
@@ -38,18 +38,21 @@ class Holdings:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
 
-    def verify(self, instance: Instance, deep: bool = False) -> None:
+    def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
-        Raises ObjectMissing, ObjectDamaged.
+        Returns what is wrong with codestreams that came damaged and are kept so; mostly nothing, and only when
+        ``deep``. Raises ObjectMissing, ObjectDamaged.
         """
         _, file = self._read(instance)
         if not deep:
-            return
+            return ""
+        known = provenance_of(file)
         try:
-            prove(file.dataset, file.transfer_syntax, provenance_of(file))
+            prove(file.dataset, file.transfer_syntax, known)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
+        return "" if known.restoration else damage_of(file.dataset, file.transfer_syntax)
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import structlog
+
 from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.forms import Encoded, encoded, prove
-from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
+from scp.errors import CannotEncode, DamagedCodestream, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
@@ -88,6 +90,10 @@ def keep(
             next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
             or asked.as_received()
         )
+    if asked.damage:
+        structlog.get_logger("zscp").warning(
+            "codestream damaged", sop_instance=received.sop_instance_uid, reason=asked.damage
+        )
     return asked.recorded(best)
 
 
@@ -153,6 +159,7 @@ class _Candidates:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
         self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
+        self.damage = ""  # what is wrong with the received codestream
         self._clock, self._started = clock, clock()
 
     def time_is_up(self) -> bool:
@@ -170,7 +177,12 @@ class _Candidates:
         for form in forms:
             started = self._clock()
             try:
+                if self.damage and form not in _LAST:
+                    raise CannotEncode(self.damage)
                 found = self._proven(form)
+            except DamagedCodestream as error:
+                self.damage = str(error)
+                self._note(form, "refused", self.damage, started)
             except CannotEncode as error:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:

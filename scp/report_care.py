@@ -16,6 +16,7 @@ class VerifySummary:
     def __init__(self) -> None:
         self.sound = 0
         self.faults: list[Verdict] = []
+        self.came_damaged: list[Verdict] = []
         self.mended: list[Path] = []
 
     def add(self, verdict: Verdict) -> None:
@@ -24,6 +25,8 @@ class VerifySummary:
             self.faults.append(verdict)
         else:
             self.sound += 1
+            if verdict.remark:
+                self.came_damaged.append(verdict)
 
     @property
     def damaged(self) -> int:
@@ -42,14 +45,23 @@ class VerifySummary:
                 for fault in self.faults
             ]
             told = {"sound": self.sound, "damaged": self.damaged, "mended": len(self.mended)}
-            as_json({**told, "faults": faults})
+            as_json({**told, "faults": faults, "came_damaged": self._came_damaged()})
             return
         tell_faults(
             f"{'away' if fault.away else 'damaged'}: {fault.instance.sop_instance_uid}: {fault.fault}"
             for fault in self.faults
         )
+        tell_faults(f"came so: {one['sop_instance_uid']}: {one['reason']}" for one in self._came_damaged())
         mended = f", {len(self.mended)} mended" if self.mended else ""
-        terminal().print(f"{self.sound} sound, {self.damaged} damaged or missing{mended}")
+        count = len(self.came_damaged)
+        came = f", {count} of the sound with a codestream that came damaged" if count else ""
+        terminal().print(f"{self.sound} sound{came}, {self.damaged} damaged or missing{mended}")
+
+    def _came_damaged(self) -> list[dict[str, str]]:
+        return [
+            {"sop_instance_uid": one.instance.sop_instance_uid, "key": one.instance.key, "reason": one.remark}
+            for one in self.came_damaged
+        ]
 
 
 def findings(found: list[Finding], json_wanted: bool) -> None:

@@ -35,6 +35,8 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
         plain = inflater.decompress(codestream, size + 2)
     except zlib.error as error:
         raise CannotDecode(f"a deflated frame does not inflate: {error}") from None
+    if inflater.unused_data.strip(b"\0"):
+        raise CannotDecode("bytes that are no padding follow a deflated frame")
     if not inflater.eof or len(plain) not in (size, size + size % 2):
         raise CannotDecode(f"a deflated frame of {len(plain)} bytes or more, {size} are described")
     # The header says in which order the samples lie: nothing rearranges them on their way.

@@ -1,4 +1,4 @@
-"""The marker segments of a JPEG codestream, and where its entropy-coded data lies (ITU-T T.81 annex B).
+"""The marker segments of a JPEG or JPEG-LS codestream, and where its data lies (ITU-T T.81 B, T.87 C).
 
 Decoders read over much that is wrong here, and make up the pixels that they miss. This reads the structure
 alone, and says where it does not hold.
@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 from scp.errors import DamagedCodestream
 
-LOSSLESS, PROGRESSIVE = 0xC3, 0xC2  # SOF3, SOF2 (table B.1)
-_FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS)  # what is Huffman coded and not hierarchical
+LOSSLESS, PROGRESSIVE, JPEG_LS = 0xC3, 0xC2, 0xF7  # SOF3, SOF2 (table B.1), SOF55 (T.87 C.1.1)
+_FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS, JPEG_LS)  # what is Huffman coded and not hierarchical
 _OTHER_FRAMES = (0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _DHT, _SOI, _EOI, _SOS, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
-_SKIPPED = (0xDB, 0xFE, *range(0xE0, 0xF0))  # DQT, COM and APPn: they tell nothing of the data's length
+_SKIPPED = (0xDB, 0xFE, 0xF8, *range(0xE0, 0xF0))  # DQT, COM, LSE, APPn: nothing of the data's length
 # Entropy-coded data ends with a marker that is no RSTm; FF 00 is a byte of data, FF FF fill (B.1.1.5).
 _END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_JPEG_LS_END = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")  # FF and a bit of 0 is data (T.87 A.1)
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 
 
@@ -63,7 +64,7 @@ class Structure:
 
     def unit(self, components: tuple[Component, ...]) -> tuple[int, int]:
         """Rows and columns of pixels that an MCU covers in a scan of these components (A.2)."""
-        size = 1 if self.frame == LOSSLESS else 8
+        size = 1 if self.frame in (LOSSLESS, JPEG_LS) else 8
         down, across = max(each.down for each in self.components), max(each.across for each in self.components)
         if len(components) == 1:  # one data unit
             return size * down // components[0].down, size * across // components[0].across
@@ -165,17 +166,21 @@ def _scan(  # noqa: PLR0913, PLR0917 - what has been read so far
 ) -> tuple[Scan, int]:
     """The scan whose data begins at ``begin``, and where the marker is that ends it."""
     known = {each.identifier: each for each in found.components}
-    count = content[0]
-    components = tuple(known[content[1 + 2 * each]] for each in range(count))
-    selected = {known[content[1 + 2 * each]].identifier: content[2 + 2 * each] >> 4 for each in range(count)}
-    first, last, approximation = content[1 + 2 * count : 4 + 2 * count]
-    if not components or len(selected) != count:
+    parts = content[0]
+    components = tuple(known[content[1 + 2 * each]] for each in range(parts))
+    selected = {known[content[1 + 2 * each]].identifier: content[2 + 2 * each] >> 4 for each in range(parts)}
+    first, last, approximation = content[1 + 2 * parts : 4 + 2 * parts]
+    if not components or len(selected) != parts:
         raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
-    ends = _END.search(codestream, begin)
+    ends = (_JPEG_LS_END if found.frame == JPEG_LS else _END).search(codestream, begin)
     if ends is None:
         raise DamagedCodestream("the codestream ends before EOI")
-    rows, columns = found.grid(components)
-    intervals = _intervals(codestream, begin, ends.start(), -(-rows * columns // restart) if restart else 1)
+    if found.frame == JPEG_LS:  # CharLS looks after its restart markers
+        restart, intervals = 0, ((begin, ends.start()),)
+    else:
+        rows, columns = found.grid(components)
+        count = -(-rows * columns // restart) if restart else 1
+        intervals = _intervals(codestream, begin, ends.start(), count)
     used = {component: tables.get(table, {}) for component, table in selected.items()}
     scan = Scan(
         components, used, first, last, approximation >> 4, approximation & 15, restart, intervals
