@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from scp.encoding.codecs.jpeg_structure import LOSSLESS, Scan, Structure
+from scp.encoding.codecs.jpeg_structure import LOSSLESS, HuffmanTable, Scan, Structure, huffman_tables
 from scp.encoding.pixels import Frame
 from scp.errors import DamagedCodestream
 
 Decode = Callable[[bytes], Frame]
 Span = tuple[int, int]
 
-_MORE = 96  # bytes that are put behind the data
+# What is put behind the data: ones, as libjpeg itself makes up zeros where it ends, and those are common codes.
+_MORE = b"\xfe" * 96
 # Bytes at the end of an interval that are changed, in ways of which one at least is seen: a change may be too
 # small, lie beyond black or white, or be no code at all, which libjpeg reads as zeros.
 _TAIL = 4
 _OTHERS = tuple(bytes.fromhex(each) for each in ("a53c965a", "00", "5ac36996", "c7", "1db4e28b", "38", "6e93d1f2"))
+_SEEN = 0x0A  # a category of 10 bits, or a coefficient of as many: nothing that would not change the picture
 _NO_CODE = 1 << 14  # bits: more than any symbol has
 
 
@@ -115,10 +117,29 @@ def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> N
 
 
 def _check_enough(codestream: bytes, structure: Structure, samples: Frame, decode: Decode) -> None:
-    """Data that follows is not looked at: all there was came before it."""
-    ends = [(end, end) for scan in structure.scans for _, end in scan.intervals]
-    if not np.array_equal(decode(_changed(codestream, ends, _OTHERS[0], _MORE)), samples):
-        raise DamagedCodestream("the entropy-coded data ends before the image does")
+    """Data that follows is not looked at: all there was came before it. Nor are codes that are in no table."""
+    changes = [(end, end, _MORE) for scan in structure.scans for _, end in scan.intervals]
+    for begin, end in structure.huffman:
+        content = b"".join(map(_completed, huffman_tables(codestream[begin:end])))
+        changes.append((begin - 2, end, (len(content) + 2).to_bytes(2, "big") + content))
+    if not np.array_equal(decode(_changed(codestream, sorted(changes))), samples):
+        raise DamagedCodestream("the entropy-coded data ends before the image does, or holds codes of no symbol")
+
+
+def _completed(table: HuffmanTable) -> bytes:
+    """A Huffman table with its unused codes in use, for a symbol that is seen, behind those that it has.
+
+    libjpeg takes no code of ones alone (T.81 C), and 256 symbols at most.
+    """
+    counts, room = list(table.counts), 256 - len(table.symbols)
+    longest = max((length for length, count in enumerate(counts, 1) if count), default=1)
+    free = (1 << longest) - sum(count << longest - length for length, count in enumerate(counts[:longest], 1))
+    for length, more in ((longest, free - 1), *((each, 1) for each in range(longest + 1, 17))):
+        more = min(more, room, 255 - counts[length - 1])
+        counts[length - 1] += more
+        room -= more
+    added = sum(counts) - len(table.symbols)
+    return bytes((table.where, *counts)) + table.symbols + bytes((_SEEN,)) * added
 
 
 def _check_nothing_left(
@@ -132,7 +153,8 @@ def _check_nothing_left(
     for size in (_TAIL, len(codestream)):
         tails, before = [_tail(codestream, span, size) for span in scan.intervals], seen
         for other in _OTHERS:
-            seen = seen | _seen(decode(_changed(codestream, tails, other)) != samples, structure, scan)
+            others = [(begin, end, (other * (end - begin))[: end - begin]) for begin, end in tails]
+            seen = seen | _seen(decode(_changed(codestream, others)) != samples, structure, scan)
             if seen.all():
                 break
         if size > _TAIL and (seen != before).any():
@@ -159,15 +181,14 @@ def _seen(changed: NDArray[np.bool_], structure: Structure, scan: Scan) -> NDArr
     return np.logical_or.reduceat(units, np.arange(0, rows * columns, scan.restart))
 
 
-def _changed(codestream: bytes, spans: Iterable[Span], other: bytes, more: int = 0) -> bytes:
-    """The codestream with other bytes at the ``spans``, ``more`` of them than there were."""
+def _changed(codestream: bytes, changes: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """The codestream with other bytes from one place to another; in their order."""
 
     def pieces() -> Iterator[bytes]:
         at = 0
-        for begin, end in spans:
+        for begin, end, other in changes:
             yield codestream[at:begin]
-            size = end - begin + more
-            yield (other * (size // len(other) + 1))[:size]
+            yield other
             at = end
         yield codestream[at:]
 

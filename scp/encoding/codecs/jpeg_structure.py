@@ -16,8 +16,8 @@ from scp.errors import DamagedCodestream
 LOSSLESS, PROGRESSIVE, JPEG_LS = 0xC3, 0xC2, 0xF7  # SOF3, SOF2 (table B.1), SOF55 (T.87 C.1.1)
 _FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS, JPEG_LS)  # what is Huffman coded and not hierarchical
 _OTHER_FRAMES = (0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
-_DHT, _SOI, _EOI, _SOS, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
-_SKIPPED = (0xDB, 0xFE, 0xF8, *range(0xE0, 0xF0))  # DQT, COM, LSE, APPn: nothing of the data's length
+_DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
+_SKIPPED = (0xFE, 0xF8, *range(0xE0, 0xF0))  # COM, LSE, APPn
 # Entropy-coded data ends with a marker that is no RSTm; FF 00 is a byte of data, FF FF fill (B.1.1.5).
 _END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _JPEG_LS_END = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")  # FF and a bit of 0 is data (T.87 A.1)
@@ -53,7 +53,10 @@ class Scan:
 
 @dataclass(slots=True)
 class Structure:
-    """What the marker segments say: the frame header, and the scans in their order."""
+    """What the marker segments say: the frame header, and the scans in their order.
+
+    ``huffman`` is where the content of each DHT segment begins and ends.
+    """
 
     frame: int = 0  # the SOF marker's second byte
     precision: int = 0
@@ -61,6 +64,7 @@ class Structure:
     columns: int = 0
     components: tuple[Component, ...] = ()
     scans: list[Scan] = field(default_factory=list)
+    huffman: list[tuple[int, int]] = field(default_factory=list)
 
     def unit(self, components: tuple[Component, ...]) -> tuple[int, int]:
         """Rows and columns of pixels that an MCU covers in a scan of these components (A.2)."""
@@ -94,7 +98,10 @@ def structure_of(codestream: bytes) -> Structure:
             if marker in _FRAMES and not found.frame:
                 _read_frame(found, marker, content)
             elif marker == _DHT:
-                tables |= dict(_huffman_tables(content))
+                tables |= {table.where: table.lengths for table in huffman_tables(content)}
+                found.huffman.append((at + 2, at + 2 + len(content)))
+            elif marker == _DQT:
+                _check_quantization(content)
             elif marker == _DRI:
                 (restart,) = struct.unpack(">H", content)
             elif marker == _SOS and found.frame:
@@ -143,17 +150,43 @@ def _read_frame(found: Structure, marker: int, content: bytes) -> None:
     found.frame = marker
 
 
-def _huffman_tables(content: bytes) -> Iterator[tuple[int, dict[int, int]]]:
-    """Class and destination of each table, and the lengths of its codes (B.2.4.2)."""
+@dataclass(frozen=True, slots=True)
+class HuffmanTable:
+    """A table of a DHT segment (B.2.4.2): class and destination, codes of each length, and their symbols."""
+
+    where: int
+    counts: bytes
+    symbols: bytes
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Bits of each symbol's code."""
+        lengths = (length for length, count in enumerate(self.counts, 1) for _ in range(count))
+        return dict(zip(self.symbols, lengths, strict=True))
+
+
+def huffman_tables(content: bytes) -> Iterator[HuffmanTable]:
+    """The tables of a DHT segment. Raises DamagedCodestream where one cannot have been made by an encoder."""
     at = 0
     while at < len(content):
         counts = content[at + 1 : at + 17]
         symbols = content[at + 17 : at + 17 + sum(counts)]
-        if len(counts) < 16 or len(symbols) < sum(counts):
-            raise DamagedCodestream("a Huffman table is cut off")
-        lengths = (length for length, count in enumerate(counts, 1) for _ in range(count))
-        yield content[at], dict(zip(symbols, lengths, strict=True))
+        used = sum(count << 16 - length for length, count in enumerate(counts, 1))
+        if len(counts) < 16 or len(symbols) < sum(counts) or len(set(symbols)) < len(symbols) or used >= 1 << 16:
+            raise DamagedCodestream("a Huffman table is none")
+        yield HuffmanTable(content[at], counts, symbols)
         at += 17 + len(symbols)
+
+
+def _check_quantization(content: bytes) -> None:
+    """No step of a quantization table is zero (B.2.4.1)."""
+    at = 0
+    while at < len(content):
+        size = 128 if content[at] >> 4 else 64
+        steps = content[at + 1 : at + 1 + size]
+        if len(steps) < size or not all(map(any, zip(*[iter(steps)] * (size // 64), strict=True))):
+            raise DamagedCodestream("a quantization table is none")
+        at += 1 + size
 
 
 def _scan(  # noqa: PLR0913, PLR0917 - what has been read so far

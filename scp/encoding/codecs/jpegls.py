@@ -36,6 +36,7 @@ def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """CharLS itself refuses data that is too short or too long; but 2.4.3 looks for an end for seconds where
     there is no marker to stop it.
     """
+    check_jpeg(codestream, form)
     structure_of(codestream)
     return _decode(codestream, form)
 
