@@ -27,7 +27,7 @@ _MORE = b"\xfe" * 96
 _TAIL = 4
 _OTHERS = tuple(bytes.fromhex(each) for each in ("a53c965a", "00", "5ac36996", "c7", "1db4e28b", "38", "6e93d1f2"))
 _SEEN = 0x0A  # a category of 10 bits, or a coefficient of as many: nothing that would not change the picture
-_NO_CODE = 1 << 14  # bits: more than any symbol has
+_NO_CODE = 255  # bits: more than any difference has
 
 
 def check_data(codestream: bytes, structure: Structure, samples: Frame, decode: Decode) -> None:
@@ -62,7 +62,7 @@ def _check_count(codestream: bytes, structure: Structure, scan: Scan, samples: F
     for component in scan.components:
         plane = samples if samples.ndim == 2 else samples[:, :, structure.components.index(component)]
         costs = _costs(scan.tables[component.identifier])
-        bits += costs[_differences(plane, structure, scan, step)].sum(axis=1, dtype=np.int64)
+        bits += costs.take(_differences(plane, structure, scan, step)).sum(axis=1, dtype=np.int64)
     needed = -(-np.add.reduceat(bits, np.arange(0, structure.rows, step)) // 8)
     for (begin, end), bytes_needed in zip(scan.intervals, needed.tolist(), strict=True):
         there = end - begin - codestream.count(b"\xff\x00", begin, end)
@@ -72,24 +72,22 @@ def _check_count(codestream: bytes, structure: Structure, scan: Scan, samples: F
             )
 
 
-def _costs(table: dict[int, int]) -> NDArray[np.int16]:
+def _costs(table: dict[int, int]) -> NDArray[np.uint8]:
     """Bits of each difference modulo 2^16: its category's code, and the bits that follow it (table H.2)."""
-    costs = np.full(1 << 16, _NO_CODE, np.int16)
+    costs = np.full(1 << 16, _NO_CODE, np.uint8)
     for category, length in table.items():
-        if category < 16:
-            low, high = (1 << category) >> 1, 1 << category
-            costs[low:high] = length + category
-            costs[(1 << 16) - high + 1 : (1 << 16) - low + 1] = length + category
-        elif category == 16:
-            costs[1 << 15] = length
-    if 0 in table:
-        costs[0] = table[0]
+        low, high = (1 << category) >> 1, 1 << category
+        if category in range(1, 16):
+            costs[low:high] = costs[(1 << 16) - high + 1 : (1 << 16) - low + 1] = length + category
+        elif category in (0, 16):  # none, or 32768: without more bits
+            costs[low] = length
     return costs
 
 
 def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> NDArray[np.uint16]:
     """To what is predicted (table H.1), modulo 2^16; ``step`` rows have each a first one (H.1.2.1)."""
-    values = plane.astype(np.int32) >> scan.low
+    values = plane.astype(np.int32 if scan.first > 4 else np.uint16)  # those that halve need the sign
+    values >>= scan.low
     predicted = np.zeros_like(values)
     left, above, corner = values[1:, :-1], values[:-1, 1:], values[:-1, :-1]
     match scan.first:
@@ -110,7 +108,7 @@ def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> N
     predicted[1:, 0] = values[:-1, 0]
     predicted[::step, 1:] = values[::step, :-1]
     predicted[::step, 0] = 1 << structure.precision - scan.low - 1
-    return (values - predicted).astype(np.uint16)
+    return (values - predicted).astype(np.uint16, copy=False)
 
 
 # -- DCT: seen by decoding ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from scp.encoding.codecs.markers import behind_ff
 from scp.errors import DamagedCodestream
 
 LOSSLESS, PROGRESSIVE, JPEG_LS = 0xC3, 0xC2, 0xF7  # SOF3, SOF2 (table B.1), SOF55 (T.87 C.1.1)
@@ -18,9 +19,10 @@ _FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS, JPEG_LS)  # what is Huffman coded 
 _OTHER_FRAMES = (0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
 _SKIPPED = (0xFE, 0xF8, *range(0xE0, 0xF0))  # COM, LSE, APPn
-# Entropy-coded data ends with a marker that is no RSTm; FF 00 is a byte of data, FF FF fill (B.1.1.5).
-_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-_JPEG_LS_END = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")  # FF and a bit of 0 is data (T.87 A.1)
+# Behind FF: 00 is a byte of data, FF is fill, RSTm does not end a scan (B.1.1.5). Of JPEG-LS, FF and a bit of 0
+# is data (T.87 A.1).
+_OF_DATA = frozenset((0, 0xFF, *range(0xD0, 0xD8)))
+_OF_JPEG_LS_DATA = frozenset((*range(0x80), *_OF_DATA))
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 
 
@@ -205,20 +207,26 @@ def _scan(  # noqa: PLR0913, PLR0917 - what has been read so far
     first, last, approximation = content[1 + 2 * parts : 4 + 2 * parts]
     if not components or len(selected) != parts:
         raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
-    ends = (_JPEG_LS_END if found.frame == JPEG_LS else _END).search(codestream, begin)
-    if ends is None:
-        raise DamagedCodestream("the codestream ends before EOI")
+    end = _data_end(codestream, begin, _OF_JPEG_LS_DATA if found.frame == JPEG_LS else _OF_DATA)
     if found.frame == JPEG_LS:  # CharLS looks after its restart markers
-        restart, intervals = 0, ((begin, ends.start()),)
+        restart, intervals = 0, ((begin, end),)
     else:
         rows, columns = found.grid(components)
         count = -(-rows * columns // restart) if restart else 1
-        intervals = _intervals(codestream, begin, ends.start(), count)
+        intervals = _intervals(codestream, begin, end, count)
     used = {component: tables.get(table, {}) for component, table in selected.items()}
     scan = Scan(
         components, used, first, last, approximation >> 4, approximation & 15, restart, intervals
     )
-    return scan, ends.start()
+    return scan, end
+
+
+def _data_end(codestream: bytes, begin: int, of_data: frozenset[int]) -> int:
+    """Where the entropy-coded data ends, and the fill before the next marker begins."""
+    for at, behind in behind_ff(codestream, begin, len(codestream)):
+        if behind not in of_data:
+            return len(codestream[begin:at].rstrip(b"\xff")) + begin
+    raise DamagedCodestream("the codestream ends before EOI")
 
 
 def _intervals(codestream: bytes, begin: int, end: int, count: int) -> tuple[tuple[int, int], ...]:
