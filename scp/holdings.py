@@ -41,8 +41,8 @@ class Holdings:
     def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
-        Returns what is wrong with codestreams that came damaged and are kept so; mostly nothing, and only when
-        ``deep``. Raises ObjectMissing, ObjectDamaged.
+        Returns what is wrong with codestreams that came damaged and are kept so: mostly nothing, and only
+        when ``deep``. Raises ObjectMissing, ObjectDamaged.
         """
         _, file = self._read(instance)
         if not deep:

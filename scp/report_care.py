@@ -51,7 +51,9 @@ class VerifySummary:
             f"{'away' if fault.away else 'damaged'}: {fault.instance.sop_instance_uid}: {fault.fault}"
             for fault in self.faults
         )
-        tell_faults(f"came damaged: {one['sop_instance_uid']}: {one['reason']}" for one in self._came_damaged())
+        tell_faults(
+            f"came damaged: {one['sop_instance_uid']}: {one['reason']}" for one in self._came_damaged()
+        )
         mended = f", {len(self.mended)} mended" if self.mended else ""
         count = len(self.came_damaged)
         came = f", {count} of the sound with a codestream that came damaged" if count else ""

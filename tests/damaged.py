@@ -69,9 +69,7 @@ def format_of(frame: Frame, bits: int) -> PixelFormat:
     samples = 1 if frame.ndim == 2 else frame.shape[2]
     photometric = "RGB" if samples == 3 else "MONOCHROME2"
     rows, columns = frame.shape[:2]
-    return PixelFormat(
-        rows, columns, samples, frame.itemsize * 8, bits, bits - 1, False, photometric, 0, 1
-    )
+    return PixelFormat(rows, columns, samples, frame.itemsize * 8, bits, bits - 1, False, photometric, 0, 1)
 
 
 def saved(frame: Frame, kind: str, **how: object) -> bytes:
@@ -93,10 +91,23 @@ def _lossless_jpeg(bits: int, predictor: int = 1) -> Callable[[Frame], bytes]:
     def encode(frame: Frame) -> bytes:
         colour = "RGB" if frame.ndim == 3 else None
         return imagecodecs.jpeg8_encode(
-            frame, colorspace=colour, outcolorspace=colour, lossless=True, predictor=predictor, bitspersample=bits
+            frame,
+            colorspace=colour,
+            outcolorspace=colour,
+            lossless=True,
+            predictor=predictor,
+            bitspersample=bits,
         )
 
     return encode
+
+
+def _jpeg(**how: object) -> Callable[[Frame], bytes]:
+    return lambda frame: imagecodecs.jpeg8_encode(frame, 90, **how)
+
+
+def _pillow_jpeg(**how: object) -> Callable[[Frame], bytes]:
+    return lambda frame: saved(frame, "JPEG", quality=90, **how)
 
 
 def _by_codec(name: str, bits: int, samples: int) -> Callable[[Frame], bytes]:
@@ -110,12 +121,12 @@ def _recompressed(frame: Frame) -> bytes:
 
 
 STREAMS: dict[str, Callable[[], Stream]] = {
-    "jpeg": _made(JPEG_BASELINE, 8, 1, lambda frame: imagecodecs.jpeg8_encode(frame, 90)),
-    "jpeg-420": _made(JPEG_BASELINE, 8, 3, lambda frame: imagecodecs.jpeg8_encode(frame, 90, subsampling="420")),
-    "jpeg-own-tables": _made(JPEG_BASELINE, 8, 1, lambda frame: imagecodecs.jpeg8_encode(frame, 90, optimize=True)),
-    "jpeg-restarts": _made(JPEG_BASELINE, 8, 3, lambda frame: saved(frame, "JPEG", quality=90, restart_marker_rows=2)),
-    "jpeg-progressive": _made(JPEG_BASELINE, 8, 1, lambda frame: saved(frame, "JPEG", quality=90, progressive=True)),
-    "jpeg-12": _made(JPEG_EXTENDED, 12, 1, lambda frame: imagecodecs.jpeg8_encode(frame, 90, bitspersample=12)),
+    "jpeg": _made(JPEG_BASELINE, 8, 1, _jpeg()),
+    "jpeg-420": _made(JPEG_BASELINE, 8, 3, _jpeg(subsampling="420")),
+    "jpeg-own-tables": _made(JPEG_BASELINE, 8, 1, _jpeg(optimize=True)),
+    "jpeg-restarts": _made(JPEG_BASELINE, 8, 3, _pillow_jpeg(restart_marker_rows=2)),
+    "jpeg-progressive": _made(JPEG_BASELINE, 8, 1, _pillow_jpeg(progressive=True)),
+    "jpeg-12": _made(JPEG_EXTENDED, 12, 1, _jpeg(bitspersample=12)),
     "jpeg-lossless-8": _made(JPEG_LOSSLESS_SV1, 8, 1, _lossless_jpeg(8)),
     "jpeg-lossless-12": _made(JPEG_LOSSLESS_SV1, 12, 1, _lossless_jpeg(12)),
     "jpeg-lossless-16": _made(JPEG_LOSSLESS_SV1, 16, 1, _lossless_jpeg(16)),
@@ -131,7 +142,9 @@ STREAMS: dict[str, Callable[[], Stream]] = {
     "j2k-rgb": _made(JPEG2000, 8, 3, _by_codec("jpeg2000", 8, 3)),
     "j2k-lossy": _made(
         "1.2.840.10008.1.2.4.91", 12, 1,
-        lambda frame: imagecodecs.jpeg2k_encode(frame, 60, codecformat="j2k", reversible=False, bitspersample=12),
+        lambda frame: imagecodecs.jpeg2k_encode(
+            frame, 60, codecformat="j2k", reversible=False, bitspersample=12
+        ),
     ),
     "htj2k": _made(HTJ2K, 12, 1, _by_codec("htj2k", 12, 1)),
     "htj2k-rgb": _made(HTJ2K, 8, 3, _by_codec("htj2k", 8, 3)),
@@ -140,7 +153,9 @@ STREAMS: dict[str, Callable[[], Stream]] = {
         HTJ2K_EITHER, 12, 1, lambda frame: imagecodecs.htj2k_encode(frame, reversible=False, level=0.00001)
     ),
     "jpegxl": _made(JPEGXL, 12, 1, _by_codec("jpegxl", 12, 1)),
-    "jpegxl-lossy": _made("1.2.840.10008.1.2.4.112", 8, 3, lambda frame: imagecodecs.jpegxl_encode(frame, 80)),
+    "jpegxl-lossy": _made(
+        "1.2.840.10008.1.2.4.112", 8, 3, lambda frame: imagecodecs.jpegxl_encode(frame, 80)
+    ),
     "jpegxl-recompression": _made(JPEGXL_RECOMPRESSION, 8, 3, _recompressed),
     "rle": _made(RLE, 12, 1, _by_codec("rle", 12, 1)),
     "deflated-frames": _made(DEFLATED_FRAMES, 12, 1, _by_codec("deflated-frames", 12, 1)),

@@ -562,16 +562,21 @@ MISLEADING_CASES: dict[str, Compressed] = {
 }  # fmt: skip
 
 
-
 def _cut(name: str) -> Compressed:
     """One of the streams of tests/damaged.py, the second half of it gone."""
     stream = STREAMS[name]()
     form = stream.form
     shape = Shape(
-        rows=form.rows, columns=form.columns, bits_allocated=form.bits_allocated, bits_stored=form.bits_stored,
-        samples=form.samples, photometric=form.photometric,
-    )  # fmt: skip
-    _, _, data = next(one for one in damages(stream) if one[0] in ("cut, and an end", "zeros") and one[1] == 50)
+        rows=form.rows,
+        columns=form.columns,
+        bits_allocated=form.bits_allocated,
+        bits_stored=form.bits_stored,
+        samples=form.samples,
+        photometric=form.photometric,
+    )
+    _, _, data = next(
+        one for one in damages(stream) if one[0] in ("cut, and an end", "zeros") and one[1] == 50
+    )
     return Compressed(stream.syntax, shape, items_of([data])[0])
 
 

@@ -88,7 +88,7 @@ def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
 def _decoded(
     codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int, strictly: bool
 ) -> Iterator[bytes]:
-    """Native frames. What was encoded here was proven then, and its file's digest is checked by who reads it."""
+    """Native frames. What was encoded here was proven then, and its file is read by its digest."""
     decoder = codec.strictly if strictly else codec.decode
 
     def decode(numbered: tuple[int, Fragments]) -> bytes:

@@ -13,7 +13,14 @@ from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding, native
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.streams import digest, equal, gathered
-from scp.errors import CannotDecode, CannotEncode, CodecError, DamagedCodestream, NotReproduced, UnreadableDataset
+from scp.errors import (
+    CannotDecode,
+    CannotEncode,
+    CodecError,
+    DamagedCodestream,
+    NotReproduced,
+    UnreadableDataset,
+)
 from scp.model import Provenance, Received, Restoration
 from scp.spool import IN_MEMORY, Buffer, slices
 from scp.syntaxes import DEFLATED, EXPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
@@ -121,7 +128,7 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
 
 
 def damage_of(dataset: Buffer, transfer_syntax: str) -> str:
-    """What is wrong with codestreams that are kept as they came; empty where all are whole, or not read here."""
+    """What is wrong with codestreams as they came; empty where all are whole, or are not read here."""
     syntax = lookup(transfer_syntax)
     if decoder_of(syntax.uid) is None:
         return ""

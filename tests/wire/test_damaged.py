@@ -1,4 +1,4 @@
-"""Objects whose codestream came cut off or damaged: kept, given back as they came, and never as anything else."""
+"""Objects whose codestream came cut off or damaged: kept, given back as they came, and never otherwise."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def _case(name: str) -> Sent:
 
 @pytest.fixture(scope="module")
 def node(start_shared: Starter) -> RunningNode:
-    running = start_shared(policy=[{"name": "all", "stages": [{"form": "jpegls"}]}], query={"hierarchy": "lenient"})
+    running = start_shared(
+        policy=[{"name": "all", "stages": [{"form": "jpegls"}]}], query={"hierarchy": "lenient"}
+    )
     running.keep(*map(_case, (*DAMAGED, *WHOLE)))
     return running
 

@@ -21,8 +21,8 @@ class Codec:
     nothing. ``encode`` takes a frame and an effort (0: the codec's default), and may raise
     CannotEncode for what only the samples show; ``decode`` raises CannotDecode. ``strictly`` decodes what
     others encoded: it raises DamagedCodestream, too, where a forgiving library makes up what a codestream
-    does not hold. All may raise whatever their library raises; :mod:`scp.encoding.transcode` translates. ``photometric`` is what the
-    encoded frame's Photometric Interpretation is, ``restored`` what a decoded one's is.
+    does not hold. All may raise whatever their library raises; :mod:`scp.encoding.transcode` translates.
+    ``photometric`` is what the encoded frame's Photometric Interpretation is.
     ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever they hold.
     ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is cheaper.
     """

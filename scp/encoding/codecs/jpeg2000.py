@@ -141,7 +141,7 @@ def _whole(codestream: bytes, form: PixelFormat) -> bytes:
 
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
-    """What others encoded, HTJ2K too: OpenJPEG says what it does not like, and OpenJPH 0.26.3 crashes on some."""
+    """What others encoded, HTJ2K too: OpenJPEG says what it does not like, OpenJPH crashes on some."""
     bare = _whole(codestream, form)
     return fitted(decode_without_complaint(bare), form)
 

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from itertools import product
 from operator import itemgetter
 
-from scp.encoding.codecs.jpeg2000_structure import Coding, Codestream, Tile
+from scp.encoding.codecs.jpeg2000_structure import Codestream, Coding, Tile
 from scp.errors import DamagedCodestream
 
 _LAZY, _TERMINATED, _HT, _MIXED = 1, 4, 64, 128  # code-block style (table A.19; 15444-15 table A.4)
 # The arithmetic coder's bytes are as good as random. Bits that are coded raw may be zeros for long, where
 # samples have none but their high ones.
 _ZEROS, _MAY_HOLD_ZEROS = bytes(32), _LAZY | _HT | _MIXED
+_MOST_BLOCKS = 1 << 20  # 64 x 64 pixels each: the memory that this takes is bounded
 _MOST_PLANES = 74  # B.10.5: more zero bit-planes than any sample has bits
 _ALL_PASSES = 164
 
 Area = tuple[int, int, int, int]  # left, top, right, bottom
 
-# Component, resolution, y, x and number of a precinct, in the orders of table A.16. Layers go around the first
-# (LRCP), within the resolutions of the second (RLCP), and within the precincts of RPCL, PCRL and CPRL.
+# Component, resolution, y, x and number of a precinct, in the orders of table A.16. Layers go around the
+# first (LRCP), within the resolutions of the second (RLCP), and within the precincts of RPCL, PCRL and CPRL.
 _ORDERS = (
     itemgetter(1, 0, 4),
     itemgetter(1, 0, 4),
@@ -44,7 +45,9 @@ def check_packets(data: bytes, codestream: Codestream) -> None:
             except IndexError:
                 raise DamagedCodestream(f"a packet of tile {index} goes beyond its data") from None
             if at != len(body):
-                raise DamagedCodestream(f"{len(body) - at} bytes are left over behind the packets of tile {index}")
+                raise DamagedCodestream(
+                    f"{len(body) - at} bytes are left over behind the packets of tile {index}"
+                )
 
 
 def _unknown(tile: Tile) -> bool:
@@ -133,7 +136,9 @@ def _origin(coding: Coding, resolution: int, area: Area, column: int, row: int) 
 class Precinct:
     """The code-blocks of a precinct, and what its packets so far said of them."""
 
-    def __init__(self, coding: Coding, resolution: int, area: Area, grid: tuple[int, int, int, int], at: int) -> None:
+    def __init__(
+        self, coding: Coding, resolution: int, area: Area, grid: tuple[int, int, int, int], at: int
+    ) -> None:
         self.coding, self.resolution = coding, resolution
         row, column = divmod(at, grid[2])
         self._where = (area, grid[0] + column, grid[1] + row)
@@ -161,7 +166,12 @@ class Precinct:
         exponent = coding.levels - self.resolution + half
         for right, lower in ((1, 0), (0, 1), (1, 1)) if half else ((0, 0),):
             offset = 1 << exponent - 1 if half else 0
-            moved = (area[0] - offset * right, area[1] - offset * lower, area[2] - offset * right, area[3] - offset * lower)
+            moved = (
+                area[0] - offset * right,
+                area[1] - offset * lower,
+                area[2] - offset * right,
+                area[3] - offset * lower,
+            )
             band = _ceiled(moved, exponent)
             x0, x1 = max(band[0], column << across), min(band[2], (column + 1) << across)
             y0, y1 = max(band[1], row << down), min(band[3], (row + 1) << down)
@@ -190,24 +200,29 @@ class _Band:
         """The bytes that the code-blocks have in this packet (B.10.8)."""
         self._layer += 1
         length = 0
-        for each, block in enumerate(self._blocks):
-            if block is not None:
-                if not bits.read():
-                    continue
-            elif not self._inclusion.reaches(bits, each, self._layer):
+        for each in range(len(self._blocks)):
+            block = self._included(bits, each)
+            if block is None:
                 continue
-            else:
-                block = self._blocks[each] = _Block()
-                planes = 1
-                while not self._planes.reaches(bits, each, planes):
-                    planes += 1
-                    if planes > _MOST_PLANES:
-                        raise DamagedCodestream("a code-block has more zero bit-planes than there can be")
             passes = _passes(bits)
             while bits.read():
                 block.bits += 1
             length += _ht_length(bits, block, passes) if style & _HT else _length(bits, block, passes, style)
         return length
+
+    def _included(self, bits: _Bits, each: int) -> _Block | None:
+        """The code-block, where this packet holds some of it (B.10.4)."""
+        if (block := self._blocks[each]) is not None:
+            return block if bits.read() else None
+        if not self._inclusion.reaches(bits, each, self._layer):
+            return None
+        planes = 1
+        while not self._planes.reaches(bits, each, planes):
+            planes += 1
+            if planes > _MOST_PLANES:
+                raise DamagedCodestream("a code-block has more zero bit-planes than there can be")
+        block = self._blocks[each] = _Block()
+        return block
 
 
 def _passes(bits: _Bits) -> int:
@@ -282,11 +297,15 @@ class _TagTree:
     """A tag tree (B.10.2), read as far as it is asked for."""
 
     def __init__(self, across: int, down: int) -> None:
-        self._paths, parents, base = [], [], 0
-        count = across * down
+        parents: list[int] = []
+        base, count = 0, across * down
+        if count > _MOST_BLOCKS:
+            raise DamagedCodestream(f"a precinct of {count} code-blocks")
         while True:
             above = ((across + 1) // 2, (down + 1) // 2)
-            parents += [base + count + (at // across // 2) * above[0] + at % across // 2 for at in range(count)]
+            parents += [
+                base + count + (at // across // 2) * above[0] + at % across // 2 for at in range(count)
+            ]
             base += count
             if count <= 1:
                 break

@@ -1,7 +1,7 @@
 """The marker segments and tile-parts of a JPEG 2000 or HTJ2K codestream (ISO/IEC 15444-1 annex A).
 
-OpenJPEG reads over packets that are not there, and OpenJPH over tile-parts that are cut off; either crashes or
-makes up samples for some damage. This follows the structure from SOC to EOC before a decoder is let loose.
+OpenJPEG reads over packets that are not there, and OpenJPH over tile-parts that are cut off, and crashes on a
+QCD that is too short. This follows the structure from SOC to EOC before a decoder is let loose.
 """
 
 from __future__ import annotations
@@ -110,25 +110,31 @@ def _followed(data: bytes, begin: int) -> Codestream:
             _apply(whole, marker, content)
     if found is None or not whole.codings[0].precincts:
         raise DamagedCodestream("the codestream has no SIZ or no COD")
-    last = {}
+    _read_parts(data, at, found, whole)
+    return found
+
+
+def _read_parts(data: bytes, at: int, found: Codestream, whole: Tile) -> None:
+    """The tile-parts from the first SOT to EOC (A.4.2)."""
+    parts: dict[int, tuple[int, int]] = {}  # by tile: how many came, and how many there are to be at least
     while data[at : at + 2] != _EOC.to_bytes(2, "big"):
         if at + _SOT_SIZE > len(data):
             raise DamagedCodestream("the codestream ends before EOC")
-        marker, size, index, length, part, parts = struct.unpack_from(">HHHLBB", data, at)
+        marker, size, index, length, number, count = struct.unpack_from(">HHHLBB", data, at)
         end = at + length if length else _last_end(data, at)
         if marker != _SOT or size != _SOT_SIZE - 2 or not at + _SOT_SIZE < end <= len(data):
             raise DamagedCodestream(f"neither a whole tile-part nor EOC at byte {at}")
-        if index >= found.across * found.down or part != last.get(index, (-1, 0))[0] + 1:
-            raise DamagedCodestream(f"tile-part {part} of tile {index} is not the next one")
-        last[index] = (part, parts or last.get(index, (0, 0))[1])
-        _read_part(data, at, end, found.tiles.setdefault(index, replace(whole, codings=[*whole.codings], spans=[])))
+        came, least = parts.get(index, (0, 0))
+        if index >= found.across * found.down or number != came:
+            raise DamagedCodestream(f"tile-part {number} of tile {index} is not the next one")
+        parts[index] = (came + 1, count or least)
+        if not came:
+            found.tiles[index] = replace(whole, codings=[*whole.codings], spans=[])
+        _read_part(data, at, end, found.tiles[index])
         at = end
-    if len(found.tiles) != found.across * found.down or any(
-        part + 1 < parts  # more than TNsot says there may be: pydicom's GDCMJ2K_TextGBR has six of five
-        for part, parts in last.values()
-    ):
+    # More than TNsot says there may be: pydicom's GDCMJ2K_TextGBR has six of five.
+    if len(found.tiles) != found.across * found.down or any(came < least for came, least in parts.values()):
         raise DamagedCodestream("a tile or tile-part is missing")
-    return found
 
 
 def _segments(data: bytes, at: int, last: int) -> Iterator[tuple[int, int, bytes]]:

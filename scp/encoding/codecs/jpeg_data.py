@@ -20,12 +20,14 @@ from scp.errors import DamagedCodestream
 Decode = Callable[[bytes], Frame]
 Span = tuple[int, int]
 
-# What is put behind the data: ones, as libjpeg itself makes up zeros where it ends, and those are common codes.
+# What is put behind the data: ones, as libjpeg makes up zeros where it ends, and those are common codes.
 _MORE = b"\xfe" * 96
 # Bytes at the end of an interval that are changed, in ways of which one at least is seen: a change may be too
 # small, lie beyond black or white, or be no code at all, which libjpeg reads as zeros.
 _TAIL = 4
-_OTHERS = tuple(bytes.fromhex(each) for each in ("a53c965a", "00", "5ac36996", "c7", "1db4e28b", "38", "6e93d1f2"))
+_OTHERS = tuple(
+    bytes.fromhex(each) for each in ("a53c965a", "00", "5ac36996", "c7", "1db4e28b", "38", "6e93d1f2")
+)
 _SEEN = 0x0A  # a category of 10 bits, or a coefficient of as many: nothing that would not change the picture
 _NO_CODE = 255  # bits: more than any difference has
 
@@ -84,10 +86,11 @@ def _costs(table: dict[int, int]) -> NDArray[np.uint8]:
     return costs
 
 
-def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> NDArray[np.uint16]:
+def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> NDArray[np.integer]:
     """To what is predicted (table H.1), modulo 2^16; ``step`` rows have each a first one (H.1.2.1)."""
-    values = plane.astype(np.int32 if scan.first > 4 else np.uint16)  # those that halve need the sign
-    values >>= scan.low
+    # The predictors that halve need the sign.
+    wide = np.int32 if scan.first > 4 else np.uint16
+    values: NDArray[np.signedinteger | np.unsignedinteger] = np.right_shift(plane.astype(wide), scan.low)
     predicted = np.zeros_like(values)
     left, above, corner = values[1:, :-1], values[:-1, 1:], values[:-1, :-1]
     match scan.first:
@@ -115,13 +118,15 @@ def _differences(plane: Frame, structure: Structure, scan: Scan, step: int) -> N
 
 
 def _check_enough(codestream: bytes, structure: Structure, samples: Frame, decode: Decode) -> None:
-    """Data that follows is not looked at: all there was came before it. Nor are codes that are in no table."""
+    """Data that follows is not looked at: all there was came before it. Nor are codes that no table has."""
     changes = [(end, end, _MORE) for scan in structure.scans for _, end in scan.intervals]
     for begin, end in structure.huffman:
         content = b"".join(map(_completed, huffman_tables(codestream[begin:end])))
         changes.append((begin - 2, end, (len(content) + 2).to_bytes(2, "big") + content))
     if not np.array_equal(decode(_changed(codestream, sorted(changes))), samples):
-        raise DamagedCodestream("the entropy-coded data ends before the image does, or holds codes of no symbol")
+        raise DamagedCodestream(
+            "the entropy-coded data ends before the image does, or holds codes of no symbol"
+        )
 
 
 def _completed(table: HuffmanTable) -> bytes:
@@ -132,8 +137,8 @@ def _completed(table: HuffmanTable) -> bytes:
     counts, room = list(table.counts), 256 - len(table.symbols)
     longest = max((length for length, count in enumerate(counts, 1) if count), default=1)
     free = (1 << longest) - sum(count << longest - length for length, count in enumerate(counts[:longest], 1))
-    for length, more in ((longest, free - 1), *((each, 1) for each in range(longest + 1, 17))):
-        more = min(more, room, 255 - counts[length - 1])
+    for length, unused in ((longest, free - 1), *((each, 1) for each in range(longest + 1, 17))):
+        more = min(unused, room, 255 - counts[length - 1])
         counts[length - 1] += more
         room -= more
     added = sum(counts) - len(table.symbols)

@@ -15,12 +15,11 @@ from scp.encoding.codecs.markers import behind_ff
 from scp.errors import DamagedCodestream
 
 LOSSLESS, PROGRESSIVE, JPEG_LS = 0xC3, 0xC2, 0xF7  # SOF3, SOF2 (table B.1), SOF55 (T.87 C.1.1)
-_FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS, JPEG_LS)  # what is Huffman coded and not hierarchical
-_OTHER_FRAMES = (0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+_FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS, JPEG_LS)  # Huffman coded, not hierarchical
 _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
 _SKIPPED = (0xFE, 0xF8, *range(0xE0, 0xF0))  # COM, LSE, APPn
-# Behind FF: 00 is a byte of data, FF is fill, RSTm does not end a scan (B.1.1.5). Of JPEG-LS, FF and a bit of 0
-# is data (T.87 A.1).
+# Behind FF: 00 is a byte of data, FF is fill, RSTm does not end a scan (B.1.1.5). Of JPEG-LS, FF and a bit
+# of 0 is data (T.87 A.1).
 _OF_DATA = frozenset((0, 0xFF, *range(0xD0, 0xD8)))
 _OF_JPEG_LS_DATA = frozenset((*range(0x80), *_OF_DATA))
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
@@ -71,7 +70,10 @@ class Structure:
     def unit(self, components: tuple[Component, ...]) -> tuple[int, int]:
         """Rows and columns of pixels that an MCU covers in a scan of these components (A.2)."""
         size = 1 if self.frame in (LOSSLESS, JPEG_LS) else 8
-        down, across = max(each.down for each in self.components), max(each.across for each in self.components)
+        down, across = (
+            max(each.down for each in self.components),
+            max(each.across for each in self.components),
+        )
         if len(components) == 1:  # one data unit
             return size * down // components[0].down, size * across // components[0].across
         return size * down, size * across
@@ -88,37 +90,70 @@ def structure_of(codestream: bytes) -> Structure:
     Raises DamagedCodestream where the marker segments do not hold together, where data, restart markers or
     a component's scan are missing, and where there is no EOI.
     """
-    found, tables, restart, at = Structure(), dict[int, dict[int, int]](), 0, 2
     if codestream[:2] != bytes((0xFF, _SOI)):
         raise DamagedCodestream("the codestream does not begin with SOI")
+    walk, at = _Walk(codestream), 2
     while True:
         marker, at = _marker(codestream, at)
         if marker == _EOI:
             break
         content = _content(codestream, at)
         try:
-            if marker in _FRAMES and not found.frame:
-                _read_frame(found, marker, content)
-            elif marker == _DHT:
-                tables |= {table.where: table.lengths for table in huffman_tables(content)}
-                found.huffman.append((at + 2, at + 2 + len(content)))
-            elif marker == _DQT:
-                _check_quantization(content)
-            elif marker == _DRI:
-                (restart,) = struct.unpack(">H", content)
-            elif marker == _SOS and found.frame:
-                scan, at = _scan(codestream, at + 2 + len(content), content, found, tables, restart)
-                found.scans.append(scan)
-                continue
-            elif marker in _OTHER_FRAMES:
-                raise DamagedCodestream(f"SOF{marker & 15} begins a frame of a process that DICOM does not use")
-            elif marker not in _SKIPPED:
-                raise DamagedCodestream(f"marker FF{marker:02X} at byte {at - 2} where none may stand")
-        except (struct.error, IndexError, KeyError):
-            raise DamagedCodestream(f"the segment of marker FF{marker:02X} at byte {at - 2} is broken") from None
-        at += 2 + len(content)
-    _check_complete(found)
-    return found
+            at = walk.segment(marker, at, content)
+        except (struct.error, IndexError, KeyError, ValueError):
+            told = f"the segment of marker FF{marker:02X} at byte {at - 2} is broken"
+            raise DamagedCodestream(told) from None
+    _check_complete(walk.found)
+    return walk.found
+
+
+class _Walk:
+    """What was read so far, and what of it counts for the scans to come."""
+
+    def __init__(self, codestream: bytes) -> None:
+        self.found = Structure()
+        self._codestream = codestream
+        self._tables: dict[int, dict[int, int]] = {}
+        self._restart = 0
+
+    def segment(self, marker: int, at: int, content: bytes) -> int:
+        """Read a marker segment; where the next marker is."""
+        end = at + 2 + len(content)
+        if marker in _FRAMES and not self.found.frame:
+            _read_frame(self.found, marker, content)
+        elif marker == _DHT:
+            self._tables |= {table.where: table.lengths for table in huffman_tables(content)}
+            self.found.huffman.append((at + 2, end))
+        elif marker == _DQT:
+            _check_quantization(content)
+        elif marker == _DRI:
+            (self._restart,) = struct.unpack(">H", content)
+        elif marker == _SOS and self.found.frame:
+            return self._scan(content, end)
+        elif marker not in _SKIPPED:
+            raise DamagedCodestream(f"marker FF{marker:02X} at byte {at - 2} where none may stand")
+        return end
+
+    def _scan(self, content: bytes, begin: int) -> int:
+        """Read the scan whose data begins at ``begin``; where the marker is that ends it."""
+        found, count = self.found, content[0]
+        known = {each.identifier: each for each in found.components}
+        selected = {content[at]: content[at + 1] >> 4 for at in range(1, 1 + 2 * count, 2)}
+        components = tuple(known[identifier] for identifier in selected)
+        first, last, approximation = content[1 + 2 * count : 4 + 2 * count]
+        if not components or len(selected) != count:
+            raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
+        end = _data_end(self._codestream, begin, _OF_JPEG_LS_DATA if found.frame == JPEG_LS else _OF_DATA)
+        restart = 0 if found.frame == JPEG_LS else self._restart  # CharLS looks after its markers
+        intervals: tuple[tuple[int, int], ...] = ((begin, end),)
+        if found.frame != JPEG_LS:
+            rows, columns = found.grid(components)
+            units = -(-rows * columns // restart) if restart else 1
+            intervals = _intervals(self._codestream, begin, end, units)
+        tables = {component: self._tables.get(table, {}) for component, table in selected.items()}
+        high, low = approximation >> 4, approximation & 15
+        found.scans.append(Scan(components, tables, first, last, high, low, restart, intervals))
+        return end
 
 
 def _marker(codestream: bytes, at: int) -> tuple[int, int]:
@@ -143,7 +178,8 @@ def _content(codestream: bytes, at: int) -> bytes:
 def _read_frame(found: Structure, marker: int, content: bytes) -> None:
     found.precision, found.rows, found.columns, count = struct.unpack_from(">BHHB", content)
     found.components = tuple(
-        Component(content[at], content[at + 1] >> 4, content[at + 1] & 15) for at in range(6, 6 + 3 * count, 3)
+        Component(content[at], content[at + 1] >> 4, content[at + 1] & 15)
+        for at in range(6, 6 + 3 * count, 3)
     )
     if not count or not all(1 <= each.across <= 4 and 1 <= each.down <= 4 for each in found.components):
         raise DamagedCodestream("the frame header's components are not as T.81 B.2.2 has them")
@@ -174,7 +210,8 @@ def huffman_tables(content: bytes) -> Iterator[HuffmanTable]:
         counts = content[at + 1 : at + 17]
         symbols = content[at + 17 : at + 17 + sum(counts)]
         used = sum(count << 16 - length for length, count in enumerate(counts, 1))
-        if len(counts) < 16 or len(symbols) < sum(counts) or len(set(symbols)) < len(symbols) or used >= 1 << 16:
+        whole = len(counts) == 16 and len(symbols) == sum(counts)
+        if not whole or len(set(symbols)) < len(symbols) or used >= 1 << 16:
             raise DamagedCodestream("a Huffman table is none")
         yield HuffmanTable(content[at], counts, symbols)
         at += 17 + len(symbols)
@@ -189,36 +226,6 @@ def _check_quantization(content: bytes) -> None:
         if len(steps) < size or not all(map(any, zip(*[iter(steps)] * (size // 64), strict=True))):
             raise DamagedCodestream("a quantization table is none")
         at += 1 + size
-
-
-def _scan(  # noqa: PLR0913, PLR0917 - what has been read so far
-    codestream: bytes,
-    begin: int,
-    content: bytes,
-    found: Structure,
-    tables: dict[int, dict[int, int]],
-    restart: int,
-) -> tuple[Scan, int]:
-    """The scan whose data begins at ``begin``, and where the marker is that ends it."""
-    known = {each.identifier: each for each in found.components}
-    parts = content[0]
-    components = tuple(known[content[1 + 2 * each]] for each in range(parts))
-    selected = {known[content[1 + 2 * each]].identifier: content[2 + 2 * each] >> 4 for each in range(parts)}
-    first, last, approximation = content[1 + 2 * parts : 4 + 2 * parts]
-    if not components or len(selected) != parts:
-        raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
-    end = _data_end(codestream, begin, _OF_JPEG_LS_DATA if found.frame == JPEG_LS else _OF_DATA)
-    if found.frame == JPEG_LS:  # CharLS looks after its restart markers
-        restart, intervals = 0, ((begin, end),)
-    else:
-        rows, columns = found.grid(components)
-        count = -(-rows * columns // restart) if restart else 1
-        intervals = _intervals(codestream, begin, end, count)
-    used = {component: tables.get(table, {}) for component, table in selected.items()}
-    scan = Scan(
-        components, used, first, last, approximation >> 4, approximation & 15, restart, intervals
-    )
-    return scan, end
 
 
 def _data_end(codestream: bytes, begin: int, of_data: frozenset[int]) -> int:
@@ -247,7 +254,9 @@ def _intervals(codestream: bytes, begin: int, end: int, count: int) -> tuple[tup
 
 def _check_complete(found: Structure) -> None:
     """Every coefficient of every component came, to its last bit; of other processes, every component."""
-    wanted = {each.identifier: set(range(64 if found.frame == PROGRESSIVE else 1)) for each in found.components}
+    wanted = {
+        each.identifier: set(range(64 if found.frame == PROGRESSIVE else 1)) for each in found.components
+    }
     for scan in found.scans:
         for component in scan.components:
             if found.frame != PROGRESSIVE:

@@ -45,7 +45,7 @@ def _frame_header(codestream: bytes) -> int:
 
 
 def behind_ff(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Each FF from ``begin`` to ``end``, and the byte behind it: what tells a marker from data in all formats.
+    """Each FF from ``begin`` to ``end``, and the byte behind it, which tells a marker from data.
 
     Seven times as fast as a regular expression.
     """

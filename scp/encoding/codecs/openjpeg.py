@@ -13,8 +13,8 @@ import numpy as np
 from scp.encoding.pixels import Frame
 from scp.errors import DamagedCodestream
 
-# What it says of codestreams that hold all that they should: TNsot is too small in some (pydicom bundles one),
-# and SOP may be missing where COD says that it may be used (A.8.1).
+# What it says of codestreams that hold all that they should: TNsot is too small in some (pydicom bundles
+# one), and SOP may be missing where COD says that it may be used (A.8.1).
 _HARMLESS = ("warning: Non conformant codestream TPsot==TNsot", "warning: Expected SOP marker")
 _ERRORS_AND_WARNINGS = 2  # imagecodecs' verbose: 3 would be all that OpenJPEG says
 
@@ -29,7 +29,8 @@ class _Messages(logging.Filter):
     @contextmanager
     def heard(self) -> Iterator[list[str]]:
         """The messages of this thread, while the context lasts."""
-        self._here.messages = messages = []
+        messages: list[str] = []
+        self._here.messages = messages
         try:
             yield messages
         finally:
@@ -57,7 +58,9 @@ def decode_without_complaint(codestream: bytes) -> Frame:
     """
     with _MESSAGES.heard() as messages:
         try:
-            samples = np.asarray(imagecodecs.jpeg2k_decode(codestream, numthreads=1, verbose=_ERRORS_AND_WARNINGS))
+            samples = np.asarray(
+                imagecodecs.jpeg2k_decode(codestream, numthreads=1, verbose=_ERRORS_AND_WARNINGS)
+            )
         except imagecodecs.Jpeg2kError as error:
             raise DamagedCodestream(f"OpenJPEG: {messages[0] if messages else error}") from error
     if messages:
