@@ -261,6 +261,16 @@ def test_what_crashed_openjph_does_not_reach_it() -> None:
         HTJ2K_CODEC.strictly(data, format_of(np.zeros((1, 1), "u1"), 8))
 
 
+def test_htj2k_of_more_bits_than_openjpeg_counts() -> None:
+    """It goes by OpenJPH, behind the same checks of its structure."""
+    frame = np.random.default_rng(1).integers(0, 1 << 30, (40, 50), dtype="u4").astype("<u4")
+    form = format_of(frame, 30)
+    data = HTJ2K_CODEC.encode(frame, form, 0)
+    assert np.array_equal(HTJ2K_CODEC.strictly(data, form), frame)
+    with pytest.raises(DamagedCodestream):
+        HTJ2K_CODEC.strictly(data[: len(data) // 2] + b"\xff\xd9", form)
+
+
 @pytest.mark.parametrize("rest", [b"\x12\x34\x56\x78" * 3, bytes(12)])
 @pytest.mark.parametrize("name", ["jpeg", "jpeg-420", "jpeg-12", "jpeg-lossless-12"])
 def test_data_that_is_left_over_is_seen(name: str, rest: bytes) -> None:

@@ -76,7 +76,8 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax) -> SplitDataset:
     try:
         return native(icon, syntax)
     except CannotDecode as error:
-        raise CannotDecode(f"pixel data within a sequence: {error}") from error
+        kind = DamagedCodestream if isinstance(error, DamagedCodestream) else CannotDecode
+        raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
 def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:

@@ -20,6 +20,7 @@ from scp.errors import CannotDecode, CannotEncode
 from scp.syntaxes import HTJ2K, HTJ2K_EITHER, HTJ2K_RPCL, JPEG2000
 
 _MOST_BITS = 23
+_PRECISION = 42  # where Ssiz of the first component is (ISO/IEC 15444-1 A.5.1)
 _unraised = threading.local()
 _next_hook = sys.unraisablehook
 
@@ -148,10 +149,11 @@ def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _strictly_htj2k(codestream: bytes, form: PixelFormat) -> Frame:
     """OpenJPEG counts in 32 bits: what has too many for it goes by OpenJPH."""
-    if form.bits_stored <= _MOST_BITS - (form.samples > 1):
-        return _strictly(codestream, form)
     bare = _whole(codestream, form)
-    return _decode_htj2k(bare, form)
+    bits = (bare[_PRECISION] & 0x7F) + 1
+    if bits > _MOST_BITS - (form.samples > 1):
+        return _decode_htj2k(bare, form)
+    return fitted(decode_without_complaint(bare), form)
 
 
 def _first_use() -> None:
