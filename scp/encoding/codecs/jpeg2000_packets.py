@@ -20,7 +20,7 @@ _LAZY, _TERMINATED, _HT, _MIXED = 1, 4, 64, 128  # code-block style (table A.19;
 _ZEROS, _MAY_HOLD_ZEROS = bytes(32), _LAZY | _HT | _MIXED
 _MOST_BLOCKS = 1 << 20  # 64 x 64 pixels each: the memory that this takes is bounded
 _MOST_PLANES = 74  # B.10.5: more zero bit-planes than any sample has bits
-_ALL_PASSES = 164
+_ALL_PASSES, _MOST_LENGTH_BITS = 164, 32
 
 Area = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -207,6 +207,8 @@ class _Band:
             passes = _passes(bits)
             while bits.read():
                 block.bits += 1
+                if block.bits > _MOST_LENGTH_BITS:
+                    raise DamagedCodestream("a code-block has more bytes than there can be")
             length += _ht_length(bits, block, passes) if style & _HT else _length(bits, block, passes, style)
         return length
 
