@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
 
-from scp.encoding.forms import damage_of, prove
+from scp.encoding.forms import prove, why_undecodable
 from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
@@ -41,8 +41,8 @@ class Holdings:
     def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
-        Returns what is wrong with codestreams that came damaged and are kept so: mostly nothing, and only
-        when ``deep``. Raises ObjectMissing, ObjectDamaged.
+        Returns, only when ``deep``, why a codestream that is kept as it came is not decoded: mostly nothing.
+        Raises ObjectMissing, ObjectDamaged.
         """
         _, file = self._read(instance)
         if not deep:
@@ -52,7 +52,7 @@ class Holdings:
             prove(file.dataset, file.transfer_syntax, known)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
-        return "" if known.restoration else damage_of(file.dataset, file.transfer_syntax)
+        return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""

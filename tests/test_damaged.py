@@ -30,7 +30,7 @@ from scp.encoding.codecs.openjpeg import decode_without_complaint
 from scp.encoding.codecs.table import CODECS, decoder_of
 from scp.encoding.dataset import split
 from scp.encoding.decoding import native
-from scp.encoding.forms import damage_of
+from scp.encoding.forms import why_undecodable
 from scp.encoding.fragments import frames_within
 from scp.encoding.headers import Header
 from scp.encoding.transcode import transcoding
@@ -122,7 +122,7 @@ def test_a_damaged_object_stays_as_it_came(name: str) -> None:
 @BY_CASE
 def test_a_damaged_object_goes_out_only_as_it_came(name: str) -> None:
     object_ = received(CASES / f"{name}.dcm")
-    assert damage_of(object_.dataset, object_.transfer_syntax)
+    assert why_undecodable(object_.dataset, object_.transfer_syntax)
     for target in (EXPLICIT, "1.2.840.10008.1.2.4.80", JPEGXL_RECOMPRESSION):
         with pytest.raises(CodecError):
             b"".join(transcoding(object_.dataset, object_.transfer_syntax, target, None))
@@ -133,7 +133,7 @@ def test_a_damaged_object_goes_out_only_as_it_came(name: str) -> None:
 @pytest.mark.parametrize("name", ["jpeg-lossless-whole", "htj2k-whole"])
 def test_the_same_object_when_it_is_whole(name: str) -> None:
     object_ = received(CASES / f"{name}.dcm")
-    assert damage_of(object_.dataset, object_.transfer_syntax) == ""
+    assert why_undecodable(object_.dataset, object_.transfer_syntax) == ""
     assert kept(object_, Stage(forms=("jpegls",))).encoded.form == "jpegls"
 
 
@@ -314,5 +314,5 @@ def test_what_holds_a_jpeg_gives_it_back_or_nothing() -> None:
 def test_syntaxes_that_are_not_read_are_not_called_damaged() -> None:
     object_ = received(CASES / "jpeg-baseline-cut.dcm")
     assert object_.transfer_syntax == JPEG_BASELINE
-    assert damage_of(object_.dataset, "1.2.840.10008.1.2.4.100") == ""
-    assert damage_of(b"garbage", JPEG_BASELINE) == ""
+    assert why_undecodable(object_.dataset, "1.2.840.10008.1.2.4.100") == ""
+    assert why_undecodable(b"garbage", JPEG_BASELINE) == ""

@@ -104,7 +104,8 @@ def _decoded(
     except CodecError:
         raise
     except Exception as error:  # each library has its own kinds
-        raise CannotDecode(f"{codec.library}: {error}") from error
+        kind = DamagedCodestream if strictly else CannotDecode
+        raise kind(f"{codec.library}: {error}") from error
 
 
 def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:

@@ -127,18 +127,18 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
     return digest(join(plain, lookup(EXPLICIT)))
 
 
-def damage_of(dataset: Buffer, transfer_syntax: str) -> str:
-    """What is wrong with codestreams as they came; empty where all are whole, or are not read here."""
+def why_undecodable(dataset: Buffer, transfer_syntax: str) -> str:
+    """Why codestreams are not decoded, as they came; empty where they are, or where none is read here."""
     syntax = lookup(transfer_syntax)
     if decoder_of(syntax.uid) is None:
         return ""
     try:
         for _ in join(decoding(split(dataset, syntax), syntax), lookup(EXPLICIT)):
             pass
-    except DamagedCodestream as error:
+    except CodecError as error:
         return str(error)
-    except (CodecError, UnreadableDataset, ValueError):
-        return ""  # not as its header describes it: nothing is known of its codestreams
+    except (UnreadableDataset, ValueError):
+        return ""  # that is said of the dataset itself
     return ""
 
 

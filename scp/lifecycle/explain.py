@@ -11,7 +11,7 @@ from pathlib import Path
 from scp.archive import Archive
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.facts import survey
-from scp.encoding.forms import damage_of
+from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotEncode, CodecError, ObjectMissing
@@ -62,8 +62,8 @@ class Explanation:
     that accepts all, best first. ``attempts`` are what its file remembers; none where the first form that was
     asked for was taken, or where they were not written down. Of a file that is not in the archive they are
     made now. ``tried_now`` are the forms of the rule that matches now, tried again, where that was asked for.
-    ``costs`` is empty where it was not measured. ``damage`` says what is wrong with codestreams that are kept
-    as they came.
+    ``costs`` is empty where it was not measured. ``undecodable`` says why codestreams, as they came,
+    are not decoded.
     """
 
     sop_instance_uid: str
@@ -78,7 +78,7 @@ class Explanation:
     costs: tuple[Cost, ...] = ()
     tried_now: tuple[Attempt, ...] = ()
     stored: Instance | None = None
-    damage: str = ""
+    undecodable: str = ""
 
     @property
     def later(self) -> tuple[Stage, ...]:
@@ -126,7 +126,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
         _costs(file.dataset, file.transfer_syntax, known, _is_quick(facts) if costs is None else costs),
         now,
         instance,
-        _damage(file.dataset, file.transfer_syntax, known),
+        _undecodable(file.dataset, file.transfer_syntax, known),
     )
 
 
@@ -147,12 +147,12 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         known.attempts,
         _ways_out(syntax, known),
         _costs(form.encoded.dataset, syntax, known, _is_quick(facts) if costs is None else costs),
-        damage=_damage(form.encoded.dataset, syntax, known),
+        undecodable=_undecodable(form.encoded.dataset, syntax, known),
     )
 
 
-def _damage(dataset: Buffer, transfer_syntax: str, known: Provenance) -> str:
-    return "" if known.restoration else damage_of(dataset, transfer_syntax)
+def _undecodable(dataset: Buffer, transfer_syntax: str, known: Provenance) -> str:
+    return "" if known.restoration else why_undecodable(dataset, transfer_syntax)
 
 
 def _matched(rule: PolicyRule | None, facts: Facts) -> dict[str, str]:

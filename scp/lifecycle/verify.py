@@ -22,7 +22,7 @@ _NOTED_AT_ONCE = 500
 class Verdict:
     """One checked object; an empty ``fault`` means that it is sound. ``away``: it could not be looked at.
 
-    ``remark`` is what is wrong with its codestream, which is kept as it came.
+    ``remark`` is why its codestream, which is kept as it came, is not decoded.
     """
 
     instance: Instance

@@ -77,28 +77,31 @@ def test_nothing_replaces_it_and_all_say_why(held: NodeProcess) -> None:
     assert json.loads(held.here("recompress", "--now", "--json"))["encoded"] == 0
     for name in DAMAGED:
         found = json.loads(held.here("explain", _case(name).instance, "--no-costs", "--json"))
-        assert "cut off or damaged" in found["damage"]
+        assert "cut off or damaged" in found["undecodable"]
         asked = [one for one in found["attempts"] if one["form"] in ("jpegls", "jpeg2000")]
         assert all(one["outcome"] == "refused" for one in asked)
         assert _form(held, name) == before[name]
         assert before[name] in ("received", "zstd")
         shown = " ".join(held.here("explain", _case(name).instance, "--no-costs").split())
-        assert "codestream" in shown
+        assert "not decoded" in shown
     for name in WHOLE:
-        assert json.loads(held.here("explain", _case(name).instance, "--no-costs", "--json"))["damage"] == ""
+        assert (
+            json.loads(held.here("explain", _case(name).instance, "--no-costs", "--json"))["undecodable"]
+            == ""
+        )
 
 
 def test_verify_deep_says_what_it_is(held: NodeProcess) -> None:
     """The archive has not damaged it: the exit status is 0, but it is told apart from what is sound."""
     told = json.loads(held.here("verify", "--deep", "--json"))
     assert (told["sound"], told["damaged"]) == (len(DAMAGED) + len(WHOLE), 0)
-    named = {one["sop_instance_uid"]: one["reason"] for one in told["came_damaged"]}
+    named = {one["sop_instance_uid"]: one["reason"] for one in told["undecodable"]}
     assert set(named) == {_case(name).instance for name in DAMAGED}
     assert all("cut off or damaged" in reason for reason in named.values())
     shown = held.here("verify", "--deep")
-    assert "4 of the sound with a codestream that came damaged" in shown
-    assert shown.count("came damaged: ") == len(DAMAGED)
-    assert json.loads(held.here("verify", "--json"))["came_damaged"] == []
+    assert "6 sound (4 kept as received, as not decodable), 0 damaged" in shown
+    assert shown.count("not decoded: ") == len(DAMAGED)
+    assert json.loads(held.here("verify", "--json"))["undecodable"] == []
 
 
 def _form(node: NodeProcess, name: str) -> str:
