@@ -22,6 +22,7 @@
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
+    │   │   └── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
@@ -117,6 +118,18 @@ class CannotEncode(CodecError):
 
 class CannotDecode(CodecError):
     """A codestream cannot be read."""
+
+
+class DamagedCodestream(CannotDecode):
+    """A codestream is cut off or damaged; what a forgiving decoder makes of it is no image of the object."""
+
+    def __str__(self) -> str:
+        return f"the codestream is cut off or damaged: {super().__str__()}"
+
+    def of_frame(self, number: int, frames: int) -> DamagedCodestream:
+        """The same, naming the frame where there are several; the first is 1."""
+        told = super().__str__()
+        return DamagedCodestream(f"frame {number} of {frames}: {told}" if frames > 1 else told)
 
 
 class NotReproduced(CodecError):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse, takewhile
 
-from scp.encoding.forms import prove
+from scp.encoding.forms import prove, why_undecodable
 from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.index import Index
 from scp.model import Delivery, Facts, Instance, Provenance
@@ -46,18 +46,21 @@ class Holdings:
             return self.index.current(delivery.identity)
         return self.index.held(delivery.sop_instance_uid)  # recorded before it named its study and patient
 
-    def verify(self, instance: Instance, deep: bool = False) -> None:
+    def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
+        Returns, only when ``deep``, why a codestream that is kept as it came is not decoded: mostly nothing.
         Raises ObjectMissing, ObjectDamaged.
         """
         _, file = self._read(instance)
         if not deep:
-            return
+            return ""
+        known = provenance_of(file)
         try:
-            prove(file.dataset, file.transfer_syntax, provenance_of(file))
+            prove(file.dataset, file.transfer_syntax, known)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
+        return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""

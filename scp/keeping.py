@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import structlog
+
 from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.evenness import is_even
 from scp.encoding.forms import Encoded, encoded, prove
-from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
+from scp.errors import CannotEncode, DamagedCodestream, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
@@ -90,6 +92,10 @@ def keep(
             next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
             or asked.as_received()
         )
+    if asked.damage:
+        structlog.get_logger("zscp").warning(
+            "codestream damaged", sop_instance=received.sop_instance_uid, reason=asked.damage
+        )
     return asked.recorded(best)
 
 
@@ -155,6 +161,7 @@ class _Candidates:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
         self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
+        self.damage = ""  # what is wrong with the received codestream
         self._clock, self._started = clock, clock()
 
     def time_is_up(self) -> bool:
@@ -172,7 +179,12 @@ class _Candidates:
         for form in forms:
             started = self._clock()
             try:
+                if self.damage and form not in _LAST:
+                    raise CannotEncode(self.damage)
                 found = self._proven(form)
+            except DamagedCodestream as error:
+                self.damage = str(error)
+                self._note(form, "refused", self.damage, started)
             except CannotEncode as error:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from scp.archive import Archive
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.facts import survey
+from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotEncode, CodecError, ObjectMissing
@@ -61,7 +62,8 @@ class Explanation:
     that accepts all, best first. ``attempts`` are what its file remembers; none where the first form that was
     asked for was taken, or where they were not written down. Of a file that is not in the archive they are
     made now. ``tried_now`` are the forms of the rule that matches now, tried again, where that was asked for.
-    ``costs`` is empty where it was not measured.
+    ``costs`` is empty where it was not measured. ``undecodable`` says why codestreams, as they came,
+    are not decoded.
     """
 
     sop_instance_uid: str
@@ -76,6 +78,7 @@ class Explanation:
     costs: tuple[Cost, ...] = ()
     tried_now: tuple[Attempt, ...] = ()
     stored: Instance | None = None
+    undecodable: str = ""
 
     @property
     def later(self) -> tuple[Stage, ...]:
@@ -123,6 +126,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
         _costs(file.dataset, file.transfer_syntax, known, _is_quick(facts) if costs is None else costs),
         now,
         instance,
+        _undecodable(file.dataset, file.transfer_syntax, known),
     )
 
 
@@ -143,7 +147,12 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         known.attempts,
         _ways_out(syntax, known),
         _costs(form.encoded.dataset, syntax, known, _is_quick(facts) if costs is None else costs),
+        undecodable=_undecodable(form.encoded.dataset, syntax, known),
     )
+
+
+def _undecodable(dataset: Buffer, transfer_syntax: str, known: Provenance) -> str:
+    return "" if known.restoration else why_undecodable(dataset, transfer_syntax)
 
 
 def _matched(rule: PolicyRule | None, facts: Facts) -> dict[str, str]:
