@@ -72,7 +72,7 @@ class Consignment:
                     work.put_back([fetched.instance])
                     break
                 # One that failed before may be what the peer breaks off at: nothing else is in flight then.
-                alone = self._left[fetched.instance.sop_instance_uid].attempts > 0
+                alone = self._left[fetched.instance.identity].attempts > 0
                 if alone:
                     self._settle(carrier, 0)
                 self._begin(carrier, fetched)
