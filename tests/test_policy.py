@@ -142,7 +142,6 @@ def test_facts_of_a_received_object_are_matched() -> None:
     ):
         assert matches(rule(match), facts), match
     assert "PixelData" not in facts.attributes
-    assert "ReferencedImageSequence" not in facts.attributes
 
 
 def test_the_default_policy_has_a_rule_for_everything() -> None:

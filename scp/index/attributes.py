@@ -34,7 +34,7 @@ class Attribute:
 
     ``several`` says that several values are usual, so that each of them is matched alone. ``column``
     holds the text that is returned, ``key_columns`` what is compared; they are the same where text
-    compares as it is.
+    compares as it is. The text of a sequence is JSON (:mod:`scp.index.sequences`).
     """
 
     level: str
@@ -76,6 +76,8 @@ HELD: tuple[Attribute, ...] = (
     Attribute("PATIENT", "PatientComments", "LT"),
     Attribute("PATIENT", "PatientSpeciesDescription", "LO"),
     Attribute("PATIENT", "ResponsiblePerson", "PN"),
+    Attribute("PATIENT", "OtherPatientIDsSequence", "SQ"),
+    Attribute("PATIENT", "IssuerOfPatientIDQualifiersSequence", "SQ"),
     Attribute("STUDY", "StudyInstanceUID", "UI"),
     Attribute("STUDY", "StudyDate", "DA"),
     Attribute("STUDY", "StudyTime", "TM"),
@@ -94,6 +96,17 @@ HELD: tuple[Attribute, ...] = (
     Attribute("STUDY", "PatientWeight", "DS"),
     Attribute("STUDY", "Occupation", "SH"),
     Attribute("STUDY", "AdditionalPatientHistory", "LT"),
+    Attribute("STUDY", "StudyComments", "LT"),
+    Attribute("STUDY", "InterpretationStatusID", "CS"),
+    Attribute("STUDY", "RequestingService", "LO"),
+    Attribute("STUDY", "RequestedProcedureID", "SH"),
+    Attribute("STUDY", "ReasonForTheRequestedProcedure", "LO"),
+    Attribute("STUDY", "ProcedureCodeSequence", "SQ"),
+    Attribute("STUDY", "RequestedProcedureCodeSequence", "SQ"),
+    Attribute("STUDY", "IssuerOfAccessionNumberSequence", "SQ"),
+    Attribute("STUDY", "AdmittingDiagnosesCodeSequence", "SQ"),
+    Attribute("STUDY", "ReferencedStudySequence", "SQ"),
+    Attribute("STUDY", "SpecificCharacterSet", "CS", several=True),
     Attribute("SERIES", "SeriesInstanceUID", "UI"),
     Attribute("SERIES", "Modality", "CS"),
     Attribute("SERIES", "SeriesNumber", "IS"),
@@ -117,6 +130,12 @@ HELD: tuple[Attribute, ...] = (
     Attribute("SERIES", "PerformedProcedureStepStartDate", "DA"),
     Attribute("SERIES", "PerformedProcedureStepStartTime", "TM"),
     Attribute("SERIES", "PerformedProcedureStepDescription", "LO"),
+    Attribute("SERIES", "RequestAttributesSequence", "SQ"),
+    Attribute("SERIES", "PerformedProtocolCodeSequence", "SQ"),
+    Attribute("SERIES", "ReferencedPerformedProcedureStepSequence", "SQ"),
+    Attribute("SERIES", "SeriesDescriptionCodeSequence", "SQ"),
+    Attribute("SERIES", "InstitutionCodeSequence", "SQ"),
+    Attribute("SERIES", "AnatomicRegionSequence", "SQ"),
     Attribute("IMAGE", "SOPInstanceUID", "UI"),
     Attribute("IMAGE", "SOPClassUID", "UI"),
     Attribute("IMAGE", "InstanceNumber", "IS"),
@@ -152,6 +171,8 @@ HELD: tuple[Attribute, ...] = (
     Attribute("IMAGE", "CompletionFlag", "CS"),
     Attribute("IMAGE", "VerificationFlag", "CS"),
     Attribute("IMAGE", "DocumentTitle", "ST"),
+    Attribute("IMAGE", "ConceptNameCodeSequence", "SQ"),
+    Attribute("IMAGE", "ContentTemplateSequence", "SQ"),
 )
 
 COMPUTED: tuple[Computed, ...] = (
@@ -162,6 +183,7 @@ COMPUTED: tuple[Computed, ...] = (
     Computed("STUDY", "NumberOfStudyRelatedInstances", counts="IMAGE"),
     Computed("STUDY", "ModalitiesInStudy", gathers="Modality"),
     Computed("STUDY", "SOPClassesInStudy", gathers="SOPClassUID"),
+    Computed("STUDY", "AnatomicRegionsInStudyCodeSequence", gathers="AnatomicRegionSequence"),
     Computed("SERIES", "NumberOfSeriesRelatedInstances", counts="IMAGE"),
 )
 
