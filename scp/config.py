@@ -158,9 +158,9 @@ class AccessSettings(Table):
 
 
 class QuerySettings(Table):
-    """How C-FIND, C-MOVE and C-GET take identifiers; ``max_matches`` 0 is no limit."""
+    """How C-FIND, C-MOVE and C-GET take identifiers (docs/decisions/0101); ``max_matches`` 0 is no limit."""
 
-    hierarchy: Literal["strict", "lenient"] = "strict"
+    hierarchy: Literal["strict", "lenient"] = "lenient"
     max_matches: Count = 0
 
 

@@ -40,8 +40,9 @@ class Facts:
     """What policy and index may ask of an object.
 
     ``attributes`` maps the keywords of PS3.6 to text: the top level of the dataset without its
-    sequences and bulk values, several values joined by a backslash, person names with all their
-    component groups. ``readable`` is false when the dataset could not be followed to its end.
+    bulk values, several values joined by a backslash, person names with all their component groups, of
+    sequences JSON of their items (:mod:`scp.encoding.sequences`). ``readable`` is false when the dataset
+    could not be followed to its end.
     """
 
     attributes: Mapping[str, str]
@@ -244,7 +245,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class QueryKey:
-    """One attribute of a query's identifier; an empty ``value`` is universal matching."""
+    """One attribute of a query's identifier; an empty ``value`` is universal matching.
+
+    That of a sequence is JSON: an array of items, each an object of keyword → value, or such an array.
+    """
 
     keyword: str
     vr: str

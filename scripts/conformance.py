@@ -22,7 +22,7 @@ from scp.encoding.codecs.lossy_table import lossy_encoder_of
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.forms import target_of
 from scp.encoding.transcode import ways_out
-from scp.index.attributes import COMPUTED, HELD_BY_LEVEL, Attribute
+from scp.index.attributes import COMPUTED, HELD_BY_KEYWORD, HELD_BY_LEVEL, Attribute, Computed
 from scp.model import Wishes
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, Content
@@ -120,13 +120,17 @@ def _identifiers() -> str:
 def _query_keys() -> str:
     rows = []
     for level, held in HELD_BY_LEVEL.items():
-        rows += [(*_named(row.keyword), row.vr, _LEVELS[level], _matching(row)) for row in held]
+        rows += [
+            (*_named(row.keyword), row.vr, _LEVELS[level], _matching(row))
+            for row in held
+            if row.keyword != "SpecificCharacterSet"  # that of a query is its own
+        ]
         rows += [
             (
                 *_named(row.keyword),
                 "",
                 _LEVELS[level],
-                "list, single value" if row.gathers else "none",
+                _gathered(row),
             )
             for row in COMPUTED
             if row.level == level
@@ -140,9 +144,15 @@ def _named(keyword: str) -> tuple[str, str]:
 
 
 def _matching(row: Attribute) -> str:
-    kinds = {"UI": "list of UID", "DA": "range", "TM": "range", "DT": "range"}
+    kinds = {"SQ": "sequence", "UI": "list of UID", "DA": "range", "TM": "range", "DT": "range"}
     numeric = "single value" if row.vr in ("US", "IS", "DS") else "wildcard"
     return kinds.get(row.vr, numeric) + (", each value by itself" if row.several else "")
+
+
+def _gathered(row: Computed) -> str:
+    if not row.gathers:
+        return "none"
+    return "sequence" if HELD_BY_KEYWORD[row.gathers].vr == "SQ" else "list, single value"
 
 
 def _statuses() -> str:

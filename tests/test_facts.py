@@ -40,14 +40,14 @@ def test_values_are_text() -> None:
     assert "NoSuchKeyword" not in found
 
 
-def test_bulk_values_sequences_and_private_elements_have_no_text() -> None:
+def test_bulk_values_and_private_elements_have_no_text_and_sequences_have_json() -> None:
     found = facts(
         element(0x00081115, "SQ", item(element(0x00080060, "CS", b"MR"), True)),
         element(0x00091001, "LO", b"private "),
         element(0x00420011, "OB", b"%PDF"),
         element(0x7FE00010, "OW", b"1234"),
     ).attributes
-    assert list(found) == []
+    assert dict(found) == {"ReferencedSeriesSequence": '[{"Modality": "MR"}]'}
 
 
 def test_character_sets_are_heeded() -> None:

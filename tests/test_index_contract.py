@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -340,6 +341,120 @@ class TestRemove:
         assert filled.counts() == Counts(2, 2, 3, 5)
 
 
+REQUESTS = json.dumps(
+    [
+        {
+            "RequestedProcedureID": "RP1",
+            "ScheduledProcedureStepID": "S1",
+            "ScheduledProtocolCodeSequence": [
+                {"CodeValue": "C1", "CodingSchemeDesignator": "L"},
+                {"CodeValue": "C2", "CodingSchemeDesignator": "M"},
+            ],
+        },
+        {
+            "RequestedProcedureID": "RP2",
+            "ScheduledProcedureStepID": "S2",
+            "RequestedProcedureDescription": 'Schädel "nativ"',
+            "RequestingPhysician": "Doe^John=山田^太郎",
+        },
+    ],
+    ensure_ascii=False,
+)
+
+
+class TestSequences:
+    """PS3.4 C.2.2.2.6, at the level that holds the sequence and at the one above."""
+
+    @pytest.fixture
+    def requested(self, index: Index) -> Index:
+        index.record(instance("1.1.1"), DOE | {"RequestAttributesSequence": REQUESTS})
+        other = '[{"RequestedProcedureID": "RP3", "ScheduledProcedureStepID": "S1"}]'
+        index.record(instance("1.2.1", series="1.2"), DOE | {"RequestAttributesSequence": other})
+        index.record(instance("2.1.1", "2", "2.1"), ROE)
+        return index
+
+    @staticmethod
+    def items(index: Index, level: str, asked: object, **keys: str) -> dict[str, list[str]]:
+        """UID at the level → IDs of the requests that are answered."""
+        text = json.dumps(asked) if asked else ""
+        unique = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID"}[level]
+        matches = index.find(query(level, RequestAttributesSequence=text, **keys))
+        return {
+            match[unique]: [item["RequestedProcedureID"] for item in json.loads(said)]
+            for match in matches
+            if (said := match["RequestAttributesSequence"] or "[]")
+        }
+
+    @pytest.mark.parametrize(
+        ("asked", "series", "study"),
+        [
+            ([], {"1.1": ["RP1", "RP2"], "1.2": ["RP3"], "2.1": []}, {"1": ["RP1", "RP2", "RP3"], "2": []}),
+            ([{"RequestedProcedureID": "RP2"}], {"1.1": ["RP2"]}, {"1": ["RP2"]}),
+            ([{"RequestedProcedureID": "RP?"}], {"1.1": ["RP1", "RP2"], "1.2": ["RP3"]}, None),
+            ([{"ScheduledProcedureStepID": "S1"}], {"1.1": ["RP1"], "1.2": ["RP3"]}, {"1": ["RP1", "RP3"]}),
+            ([{"RequestedProcedureID": "RP2", "ScheduledProcedureStepID": "S1"}], {}, {}),  # of one item
+            ([{"RequestedProcedureID": "RP1\\RP3"}], {"1.1": ["RP1"], "1.2": ["RP3"]}, None),
+            (
+                [{"RequestedProcedureID": "RP1"}, {"RequestedProcedureID": "RP3"}],
+                {"1.1": ["RP1"], "1.2": ["RP3"]},
+                None,
+            ),
+            ([{"RequestedProcedureID": "rp1"}], {}, {}),
+            ([{"RequestedProcedureDescription": 'Sch?del "*'}], {"1.1": ["RP2"]}, {"1": ["RP2"]}),
+            ([{"RequestedProcedureDescription": "*%*"}], {}, {}),
+            ([{"RequestingPhysician": "doe*"}], {"1.1": ["RP2"]}, {"1": ["RP2"]}),
+            ([{"RequestingPhysician": "=山田*"}], {"1.1": ["RP2"]}, {"1": ["RP2"]}),
+            ([{"RequestingPhysician": "*"}], None, None),
+            ([{"ScheduledProtocolCodeSequence": [{"CodeValue": "C2"}]}], {"1.1": ["RP1"]}, {"1": ["RP1"]}),
+            (
+                [{"ScheduledProtocolCodeSequence": [{"CodeValue": "C2", "CodingSchemeDesignator": "L"}]}],
+                {},
+                {},
+            ),
+        ],
+    )
+    def test_matching_items_are_answered(self, requested, asked, series, study):
+        if series is not None:
+            assert self.items(requested, "SERIES", asked) == series
+        if study is not None:
+            assert self.items(requested, "STUDY", asked) == study
+
+    def test_together_with_other_keys(self, requested):
+        asked = [{"RequestedProcedureID": "RP*"}]
+        assert self.items(requested, "SERIES", asked, SeriesInstanceUID="1.2", PatientName="Doe*") == {
+            "1.2": ["RP3"]
+        }
+        assert self.items(requested, "SERIES", asked, PatientName="Roe*") == {}
+
+    def test_what_is_further_below_is_not_matched(self, index):
+        title = '[{"CodeValue": "113030", "CodingSchemeDesignator": "DCM"}]'
+        index.record(instance("1.1.1"), DOE | {"ConceptNameCodeSequence": title})
+        for level, expected in (("IMAGE", 0), ("SERIES", 0), ("STUDY", 1)):
+            key = {"ConceptNameCodeSequence": '[{"CodeValue": "other"}]'}
+            assert len(list(index.find(query(level, relational=True, **key)))) == expected
+        assert found(index, "SERIES", "ConceptNameCodeSequence") == [title]
+
+    def test_a_newer_sequence_replaces_the_older_and_none_replaces_nothing(self, requested):
+        requested.record(
+            instance("1.1.2"), DOE | {"RequestAttributesSequence": '[{"RequestedProcedureID": "N"}]'}
+        )
+        requested.record(instance("1.1.3"), DOE)
+        assert self.items(requested, "SERIES", [], SeriesInstanceUID="1.1") == {"1.1": ["N"]}
+
+    def test_regions_of_a_study_are_gathered(self, index):
+        for series, code in (("1.1", "T-1"), ("1.2", "T-2"), ("1.3", "T-1")):
+            text = f'[{{"CodeValue": "{code}"}}]'
+            index.record(instance(f"{series}.1", series=series), DOE | {"AnatomicRegionSequence": text})
+        (match,) = index.find(query("STUDY", AnatomicRegionsInStudyCodeSequence='[{"CodeValue": "T-2"}]'))
+        assert json.loads(match["AnatomicRegionsInStudyCodeSequence"]) == [{"CodeValue": "T-2"}]
+        (match,) = index.find(query("STUDY", AnatomicRegionsInStudyCodeSequence=""))
+        assert len(json.loads(match["AnatomicRegionsInStudyCodeSequence"])) == 2
+
+    def test_a_value_that_is_none_is_refused_at_once(self, index):
+        with pytest.raises(QueryError, match="ReferencedSOPInstanceUID"):
+            index.find(query("STUDY", ReferencedStudySequence='[{"ReferencedSOPInstanceUID": "1.*"}]'))
+
+
 class TestFind:
     def test_answers_what_was_asked_and_the_unique_keys(self, filled):
         asked = query("SERIES", Modality="MR", PatientName="", BodyPartExamined="", StationAET="x", Rows="")
@@ -351,8 +466,23 @@ class TestFind:
                 "Modality": "MR",
                 "PatientName": "Roe^Jane",
                 "BodyPartExamined": "",
+                "Rows": "",
             }
         ]
+
+    def test_what_is_held_a_level_below_is_answered_by_the_first_that_has_it(self, filled):
+        for number, (series, name) in enumerate([("3.1", ""), ("3.2", "City"), ("3.3", "Other")]):
+            uid = f"{series}.{number}"
+            filled.record(instance(uid, "3", series), ROE | {"InstitutionName": name, "OperatorsName": name})
+        asked = {"InstitutionName": "", "OperatorsName": "", "SeriesInstanceUID": "", "Rows": ""}
+        (match,) = filled.find(query("STUDY", StudyInstanceUID="3", **asked))
+        assert (match["InstitutionName"], match["OperatorsName"]) == ("City", "City")
+        assert not {"SeriesInstanceUID", "Rows"} & match.keys()  # unique keys, and what is further below
+        assert studies(filled, InstitutionName="Oth*") == ["3"]  # any of them matches
+        (match,) = filled.find(query("STUDY", StudyInstanceUID="1", InstitutionName=""))
+        assert match["InstitutionName"] == ""
+        assert found(filled, "SERIES", "SOPClassUID", StudyInstanceUID="2") == [MR_CLASS]
+        assert "StudyDate" not in next(filled.find(query("PATIENT", PatientID="R1", StudyDate="")))
 
     def test_raw_text_is_what_is_returned(self, index):
         index.record(instance("1.1.1"), DOE | {"StudyTime": "10:15", "SeriesNumber": "007"})
@@ -373,7 +503,11 @@ class TestFind:
             ({"ModalitiesInStudy": "M?"}, ["2"]),
             ({"ModalitiesInStudy": "US"}, []),
             ({"SOPClassesInStudy": MR_CLASS}, ["2"]),
-            ({"Modality": "MR"}, ["1", "2"]),  # below the level: left out, unless relational
+            ({"Modality": "MR"}, ["2"]),  # of the next level below
+            ({"Modality": "CT", "SeriesNumber": "20"}, ["1"]),
+            ({"Modality": "SR", "SeriesNumber": "20"}, []),  # not of one and the same series
+            ({"SeriesInstanceUID": "2.1"}, ["2"]),
+            ({"InstanceNumber": "9"}, ["1", "2"]),  # further below: left out, unless relational
             ({"NumberOfStudyRelatedInstances": "9"}, ["1", "2"]),  # counts are not matched
         ],
     )
@@ -417,8 +551,8 @@ class TestFind:
         assert matched(Modality="SR", InstanceNumber="9") == []  # not of one and the same series
         assert matched(SOPInstanceUID="2.1.1") == ["2"]
         assert matched(SOPInstanceUID="") == ["1", "2"]
-        asked = query("STUDY", relational=True, Modality="SR")
-        assert all("Modality" not in match for match in filled.find(asked))
+        asked = query("STUDY", relational=True, InstanceNumber="1")
+        assert all("InstanceNumber" not in match for match in filled.find(asked))
 
     def test_combined_date_and_time(self, index):
         index.record(instance("1.1.1"), DOE | {"StudyTime": "2300"})

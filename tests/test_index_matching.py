@@ -17,6 +17,7 @@ from scp.index.attributes import COMPUTED, HELD, HELD_BY_KEYWORD, column_name
 from scp.index.dialect import connect
 from scp.index.keys import clean, fold, keys, period
 from scp.index.matching import MOST_PATTERNS, MOST_VALUES, combined, condition, universal
+from scp.index.values import matcher_of
 from scp.model import LEVELS, UNIQUE_KEYS, QueryKey
 
 
@@ -43,11 +44,17 @@ def key(keyword: str, value: str) -> QueryKey:
 
 
 def matches(database: Connection, keyword: str, asked: str, stored: str) -> bool:
+    """As the database answers it, and as it is answered of items of sequences, which must be the same."""
     row = entity((keyword, stored))
     sought = condition(key(keyword, asked), HELD_BY_KEYWORD[keyword], row)
+    within = matcher_of(HELD_BY_KEYWORD[keyword], asked)
     if sought is None:
+        assert within is None
         return True
-    return database.scalar(select(func.count()).select_from(row).where(sought)) == 1
+    found = database.scalar(select(func.count()).select_from(row).where(sought)) == 1
+    assert within is not None
+    assert within(stored) is found
+    return found
 
 
 NAMES = [
@@ -333,6 +340,12 @@ def test_times_keep_their_order(moment):
     text = moment.strftime("%H%M%S.%f")
     assert period("TM", text) == (text, text)
     assert period("TM", text[:4]) == (text[:4] + "00.000000", text[:4] + "59.999999")
+
+
+def test_many_stars_take_no_time(database):
+    assert not matches(database, "DocumentTitle", "*a" * 40 + "b", "a" * 1000)
+    assert not matches(database, "OtherPatientIDs", "*a" * 40 + "b", "a" * 1000 + "\\b")
+    assert matches(database, "OtherPatientIDs", "*a" * 40 + "b", "a" * 1000 + "\\" + "ca" * 40 + "b")
 
 
 @pytest.mark.parametrize("attribute", HELD, ids=lambda attribute: attribute.keyword)

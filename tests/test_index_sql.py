@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from scp.index import dialect, durable, prepared
 from scp.index import query as reading
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
+
+migration_0011 = import_module("scp.index.migrations.versions.0011_what_study_lists_ask_for")
 
 
 @pytest.fixture
@@ -303,3 +306,31 @@ def test_prepared_statements_are_postgresql_too():
     assert "%(uid)s" in held
     assert "%(held_key)s" in changing
     assert "%(stored_size)s" in changing
+
+
+_REBUILD = "SELECT value FROM meta WHERE name = 'rebuild'"
+
+
+def test_an_older_index_asks_to_be_made_anew(tmp_path: Path) -> None:
+    """Its rows lack what only the files have; an empty one lacks nothing."""
+    for held in (True, False):
+        database = tmp_path / f"{held}.db"
+        index = SqlIndex.open(f"sqlite:///{database}")
+        if held:
+            index.record(instance("1.1.1"), DOE)
+        with index._writer.transaction() as connection:
+            if inspect(connection).has_table("meta"):
+                connection.exec_driver_sql("DELETE FROM meta WHERE name = 'rebuild'")
+            for table, columns in migration_0011._COLUMNS.items():
+                for column in columns:
+                    connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+            before = migration_0011.down_revision
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{before}'")
+        index.close()
+        index = SqlIndex.open(f"sqlite:///{database}")
+        assert index.counts().instances == int(held)
+        index.close()
+        with closing(sqlite3.connect(database)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchall()
+            asked = [row[0] for row in connection.execute(_REBUILD)] if tables else []
+        assert asked == (["attributes that study lists ask for"] if held else [])

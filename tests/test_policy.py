@@ -142,7 +142,6 @@ def test_facts_of_a_received_object_are_matched() -> None:
     ):
         assert matches(rule(match), facts), match
     assert "PixelData" not in facts.attributes
-    assert "ReferencedImageSequence" not in facts.attributes
 
 
 @pytest.mark.corpus

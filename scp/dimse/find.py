@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 from scp.archive import Archive
 from scp.config import Settings
+from scp.dimse.answers import answer
 from scp.dimse.contexts import FIND
 from scp.dimse.exchange import Exchange
-from scp.dimse.identifier import answer, query_of, read_identifier, write_identifier
+from scp.dimse.identifier import query_of, read_identifier, write_identifier
 from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
-from scp.model import Facts
+from scp.model import Facts, QueryKey
 from scp.telemetry import RequestEvent
+
+# Asked of the index with each query: the texts of an answer may be in no other that their reader knows.
+_CHARACTER_SET = QueryKey("SpecificCharacterSet", "CS", "")
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
@@ -31,7 +36,7 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
         asked = {key.keyword: key.value for key in query.keys if key.value}
         archive.departures.notice("query", Facts(asked, "", 0, exchange.calling_aet, exchange.called_aet))
     matches, status = 0, SUCCESS
-    with closing(archive.find(query)) as found:
+    with closing(archive.find(replace(query, keys=(*query.keys, _CHARACTER_SET)))) as found:
         for match in found:
             if exchange.cancelled:
                 status = CANCELLED

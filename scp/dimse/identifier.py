@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import json
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.valuerep import STR_VR
 from pynetdicom.dsutils import decode, encode
 
+from scp.encoding.characters import TEXT_VRS, decoded, terms_of
 from scp.errors import QueryError
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
 from scp.spool import Buffer
@@ -23,9 +22,10 @@ from scp.syntaxes import lookup
 _LEVEL, _CHARSET = 0x00080052, 0x00080005
 # Neither keys nor answers of the objects: the service's own.
 SERVICE_KEYS = frozenset((_LEVEL, _CHARSET, 0x00080053, 0x00080054, 0x00080056, 0x00080201))
-_UTF8 = "ISO_IR 192"
-_INTEGERS = frozenset("US SS UL SL UV SV".split())
-_FLOATS = frozenset("FL FD".split())
+# Groups that a dataset has none of, commands' and files' (PS3.5 7.1), and those of signatures and padding: a
+# key of them is ignored, and does not come back.
+_FIRST_GROUP, _LAST_GROUP = 0x0008, 0xFFF9
+_DEEPEST = 8  # sequences within sequences, in a key
 
 
 def read_identifier(data: Buffer | None, transfer_syntax: str) -> Dataset:
@@ -37,12 +37,32 @@ def read_identifier(data: Buffer | None, transfer_syntax: str) -> Dataset:
         identifier = decode(
             BytesIO(bytes(data)), not syntax.explicit_vr, syntax.little_endian, syntax.deflated
         )
-        identifier.decode()
-        for element in identifier:  # pydicom reads values when they are asked for: ask now
-            _ = element.value
+        _read_values(identifier, ())
     except Exception as error:  # pydicom raises whatever a malformed value makes it raise
         raise QueryError(f"the identifier cannot be read: {error}") from error
     return identifier
+
+
+def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> None:
+    """Read all values, as pydicom does it when they are asked for; texts are not its own to read.
+
+    See :mod:`scp.encoding.characters` for why. ``around`` is the character set of what the dataset is an
+    item of.
+    """
+    if depth > _DEEPEST:
+        raise QueryError(f"sequences nest deeper than {_DEEPEST}")
+    terms = terms_of(joined(dataset[_CHARSET].value)) if _CHARSET in dataset else around
+    for tag in list(dataset.keys()):
+        raw = dataset.get_item(tag)
+        vr = str(raw.VR or (dictionary_VR(tag) if keyword_for_tag(tag) else "UN"))
+        if isinstance(raw, RawDataElement) and vr in TEXT_VRS:
+            text = decoded(raw.value or b"", terms, name=vr == "PN").rstrip(" \0")
+            dataset[tag] = DataElement(tag, vr, text, already_converted=True)
+            continue
+        value = dataset[tag].value
+        if dataset[tag].VR == "SQ":
+            for item in value:
+                _read_values(item, terms, depth + 1)
 
 
 def query_of(
@@ -53,18 +73,41 @@ def query_of(
     Raises QueryError for a level that its root does not have and, where ``strict``, for a hierarchical
     query that does not pin the entities above its level (PS3.4 C.4.1.2.2.1).
     """
-    level = str(identifier.get("QueryRetrieveLevel", "") or "").strip()
+    level = level_of(identifier)
     levels = LEVELS if root == "PATIENT" else LEVELS[1:]
     if level not in levels:
         raise QueryError(f"Query/Retrieve Level {level!r} is none of {', '.join(levels)}")
-    keys = tuple(_key(element) for element in identifier if _is_key(element))
+    keys = tuple(_key(element) for element in keys_of(identifier))
     if strict and not relational:
         _check_hierarchy(keys, level, levels)
     return Query(root, level, keys, relational, combined_datetime)
 
 
-def _is_key(element: DataElement) -> bool:
-    return element.tag not in SERVICE_KEYS and element.tag.element != 0 and bool(keyword_for_tag(element.tag))
+def level_of(identifier: Dataset) -> str:
+    """The Query/Retrieve Level, empty where there is none."""
+    return str(identifier.get("QueryRetrieveLevel", "") or "").strip(" \0")
+
+
+def keys_of(identifier: Dataset) -> Iterator[DataElement]:
+    """The elements that ask for something: attributes of the standard that an object may have."""
+    for element in identifier:
+        asks = _FIRST_GROUP <= element.tag.group <= _LAST_GROUP and element.tag.element != 0
+        if asks and element.tag not in SERVICE_KEYS and keyword_for_tag(element.tag):
+            yield element
+
+
+def joined(value: Any) -> str:
+    """A value as text, several with backslashes between; bytes have no text."""
+    if value is None or isinstance(value, bytes):
+        return ""
+    values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
+    return "\\".join("" if one is None else str(one) for one in values).strip()
+
+
+def is_sequence(keyword: str) -> bool:
+    """Whether an attribute is a sequence, by the dictionary of PS3.6."""
+    tag = tag_for_keyword(keyword)  # an overlay's has none
+    return tag is not None and dictionary_VR(tag) == "SQ"
 
 
 def _key(element: DataElement) -> QueryKey:
@@ -72,13 +115,25 @@ def _key(element: DataElement) -> QueryKey:
 
 
 def _text(element: DataElement) -> str:
-    if element.VR == "SQ" or element.value is None:
-        return ""
-    value = element.value
-    values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-    if isinstance(value, bytes):
-        return ""
-    return "\\".join("" if one is None else str(one) for one in values).strip()
+    """A key's value; of a sequence the JSON of its items, as :class:`scp.model.QueryKey` has it."""
+    if element.VR != "SQ":
+        text = joined(element.value).strip(" \0" if element.VR == "UI" else None)
+    else:
+        items = [item for item in map(_item, element.value or ()) if item]
+        text = json.dumps(items, ensure_ascii=False) if items else ""
+    if text and is_sequence(element.keyword) != (element.VR == "SQ"):
+        raise QueryError(f"{element.keyword}: its VR is not {element.VR}")
+    return text
+
+
+def _item(item: Dataset) -> dict[str, Any]:
+    """What an item of a sequence asks of one: keyword → text or, of a sequence, the items."""
+    asked = {element.keyword: (element.VR, _text(element)) for element in keys_of(item)}
+    return {
+        keyword: json.loads(text) if vr == "SQ" else text
+        for keyword, (vr, text) in asked.items()
+        if text and tag_for_keyword(keyword) is not None  # not an overlay's, which no index holds
+    }
 
 
 def _check_hierarchy(keys: tuple[QueryKey, ...], level: str, levels: tuple[str, ...]) -> None:
@@ -103,63 +158,6 @@ def check_retrieve(query: Query) -> None:
     value = next((key.value for key in query.keys if key.keyword == wanted), "")
     if not value or any(c in value for c in "*?"):
         raise QueryError(f"{wanted} must name what is to be retrieved at {query.level} level")
-
-
-def answer(identifier: Dataset, match: Mapping[str, str], service: Mapping[str, str]) -> Dataset:
-    """A response's identifier: every key that was asked for, empty where it is not held.
-
-    ``service`` holds what the archive adds, such as RetrieveAETitle.
-    """
-    result = Dataset()
-    for element in identifier:
-        if _is_key(element):
-            _put(result, element.tag, element.VR, match.get(keyword_for_tag(element.tag), ""))
-    for keyword, text in {**match, **service}.items():
-        tag = tag_for_keyword(keyword)
-        if tag is not None and tag not in result:
-            _put(result, tag, dictionary_VR(tag), text)
-    texts = "".join(match.values())
-    if not texts.isascii():
-        result.SpecificCharacterSet = _charset_for(texts, identifier.get("SpecificCharacterSet", ""))
-    return result
-
-
-def _put(result: Dataset, tag: int, vr: str, text: str) -> None:
-    """Add an element; a value that its VR cannot hold is left empty rather than sent wrong."""
-    with suppress(ValueError, TypeError, OverflowError):
-        result.add_new(tag, vr, _value(vr, text))
-        return
-    result.add_new(tag, vr, _value(vr, ""))
-
-
-def _value(vr: str, text: str) -> Any:
-    if vr == "SQ":
-        return []
-    if not text:
-        return None
-    if vr in _INTEGERS:
-        return _several([int(part) for part in text.split("\\")])
-    if vr in _FLOATS:
-        return _several([float(part) for part in text.split("\\")])
-    if vr not in STR_VR:
-        return None
-    return text
-
-
-def _several(values: list[Any]) -> Any:
-    return values if len(values) > 1 else values[0]
-
-
-def _charset_for(texts: str, asked: Any) -> Any:
-    """The character set of the query where it can hold the answer, else UTF-8."""
-    if not asked:
-        return _UTF8
-    try:
-        encodings = convert_encodings(asked)
-        kept = decode_bytes(encode_string(texts, encodings), encodings, set()) == texts
-    except (LookupError, UnicodeError, ValueError):
-        return _UTF8
-    return asked if kept else _UTF8
 
 
 def write_identifier(identifier: Dataset, transfer_syntax: str) -> bytes:

@@ -11,8 +11,9 @@ from scp.dimse.carrier import Carrier, SameAssociation
 from scp.dimse.contexts import GET, MOVE
 from scp.dimse.destinations import batches
 from scp.dimse.exchange import Exchange
-from scp.dimse.identifier import check_retrieve, query_of, read_identifier
+from scp.dimse.identifier import read_identifier
 from scp.dimse.move import Move
+from scp.dimse.naming import named
 from scp.dimse.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown
 from scp.model import Instance, LossyRule, Wishes
@@ -48,13 +49,13 @@ def _asked_for(
     """The instances that a retrieve's identifier names. Raises QueryError."""
     identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
     root = (MOVE | GET)[exchange.abstract_syntax]
-    query = query_of(
+    query = named(
         identifier,
         root,
+        archive.find,
         strict=settings.hierarchy == "strict",
         relational=exchange.association.extended(exchange.abstract_syntax).relational,
     )
-    check_retrieve(query)
     instances = archive.instances(query)
     event.add(root=query.root, query_level=query.level, instances=len(instances))
     if not any(key.keyword == "PatientID" and key.value for key in query.keys):

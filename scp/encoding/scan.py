@@ -25,12 +25,14 @@ class Scan:
     """What stands at the top level of a stream.
 
     ``elements`` are those of defined length ahead of the pixel data: by tag (the last one of a tag that
-    comes twice) the VR (empty where implied), the position of the value, and of its end. ``pixel`` is
-    the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further, or why
-    what is nested cannot be: the stream is unreadable; it is empty of a sound one.
+    comes twice) the VR (empty where implied), the position of the value, and of its end. ``undefined`` has
+    the same of those of undefined length, which are sequences, and the end is where their delimiter begins.
+    ``pixel`` is the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further,
+    or why what is nested cannot be: the stream is unreadable; it is empty of a sound one.
     """
 
     elements: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
+    undefined: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
     pixel: Element | None = None
     end: int = 0
     fault: str = ""
@@ -73,6 +75,8 @@ def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None
             ahead.pop(element.tag, None)
             if not element.undefined:
                 ahead[element.tag] = element.vr, element.value, element.end
+            elif found.pixel is None:
+                found.undefined[element.tag] = element.vr, element.value, element.end
         found.end = element.next
 
 

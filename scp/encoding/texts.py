@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from pydicom.charset import python_encoding
 
+from scp.encoding.characters import TEXT_VRS
+
 _PADDING = " \0"
 
 
@@ -104,8 +106,7 @@ _BY_VR: dict[bytes, tuple[Reader, Reader]] = {
     b"FL": _binary("f"),
     b"FD": _binary("d"),
 }
-# VRs whose characters Specific Character Set says (PS3.5 6.1.2.3).
-_BY_CHARACTER_SET = frozenset(b"LO LT PN SH ST UC UT".split())
+_BY_CHARACTER_SET = frozenset(vr.encode() for vr in TEXT_VRS)
 # In each of pydicom's codecs for these, printable ASCII is itself.
 _CHARACTER_SETS = frozenset(python_encoding)
 

@@ -39,9 +39,9 @@ class Attribute:
 
     ``several`` says that several values are usual, so that each of them is matched alone. ``column``
     holds the text that is returned, ``key_columns`` what is compared; they are the same where text
-    compares as it is. ``table`` is the level whose table has the columns. It is ``level``, except for what
-    says no more of a patient than who it is: each study holds that as its own objects say it
-    (docs/decisions/0105).
+    compares as it is. The text of a sequence is JSON (:mod:`scp.index.sequences`). ``table`` is the level
+    whose table has the columns. It is ``level``, except for what says no more of a patient than who it is:
+    each study holds that as its own objects say it (docs/decisions/0105).
     """
 
     level: str
@@ -86,6 +86,8 @@ HELD: tuple[Attribute, ...] = (
     Attribute("PATIENT", "PatientComments", "LT"),
     Attribute("PATIENT", "PatientSpeciesDescription", "LO"),
     Attribute("PATIENT", "ResponsiblePerson", "PN"),
+    Attribute("PATIENT", "OtherPatientIDsSequence", "SQ"),
+    Attribute("PATIENT", "IssuerOfPatientIDQualifiersSequence", "SQ"),
     Attribute("STUDY", "StudyInstanceUID", "UI"),
     Attribute("STUDY", "StudyDate", "DA"),
     Attribute("STUDY", "StudyTime", "TM"),
@@ -104,6 +106,17 @@ HELD: tuple[Attribute, ...] = (
     Attribute("STUDY", "PatientWeight", "DS"),
     Attribute("STUDY", "Occupation", "SH"),
     Attribute("STUDY", "AdditionalPatientHistory", "LT"),
+    Attribute("STUDY", "StudyComments", "LT"),
+    Attribute("STUDY", "InterpretationStatusID", "CS"),
+    Attribute("STUDY", "RequestingService", "LO"),
+    Attribute("STUDY", "RequestedProcedureID", "SH"),
+    Attribute("STUDY", "ReasonForTheRequestedProcedure", "LO"),
+    Attribute("STUDY", "ProcedureCodeSequence", "SQ"),
+    Attribute("STUDY", "RequestedProcedureCodeSequence", "SQ"),
+    Attribute("STUDY", "IssuerOfAccessionNumberSequence", "SQ"),
+    Attribute("STUDY", "AdmittingDiagnosesCodeSequence", "SQ"),
+    Attribute("STUDY", "ReferencedStudySequence", "SQ"),
+    Attribute("STUDY", "SpecificCharacterSet", "CS", several=True),
     Attribute("SERIES", "SeriesInstanceUID", "UI"),
     Attribute("SERIES", "Modality", "CS"),
     Attribute("SERIES", "SeriesNumber", "IS"),
@@ -127,6 +140,12 @@ HELD: tuple[Attribute, ...] = (
     Attribute("SERIES", "PerformedProcedureStepStartDate", "DA"),
     Attribute("SERIES", "PerformedProcedureStepStartTime", "TM"),
     Attribute("SERIES", "PerformedProcedureStepDescription", "LO"),
+    Attribute("SERIES", "RequestAttributesSequence", "SQ"),
+    Attribute("SERIES", "PerformedProtocolCodeSequence", "SQ"),
+    Attribute("SERIES", "ReferencedPerformedProcedureStepSequence", "SQ"),
+    Attribute("SERIES", "SeriesDescriptionCodeSequence", "SQ"),
+    Attribute("SERIES", "InstitutionCodeSequence", "SQ"),
+    Attribute("SERIES", "AnatomicRegionSequence", "SQ"),
     Attribute("IMAGE", "SOPInstanceUID", "UI"),
     Attribute("IMAGE", "SOPClassUID", "UI"),
     Attribute("IMAGE", "InstanceNumber", "IS"),
@@ -162,6 +181,8 @@ HELD: tuple[Attribute, ...] = (
     Attribute("IMAGE", "CompletionFlag", "CS"),
     Attribute("IMAGE", "VerificationFlag", "CS"),
     Attribute("IMAGE", "DocumentTitle", "ST"),
+    Attribute("IMAGE", "ConceptNameCodeSequence", "SQ"),
+    Attribute("IMAGE", "ContentTemplateSequence", "SQ"),
 )
 
 COMPUTED: tuple[Computed, ...] = (
@@ -172,6 +193,7 @@ COMPUTED: tuple[Computed, ...] = (
     Computed("STUDY", "NumberOfStudyRelatedInstances", counts="IMAGE"),
     Computed("STUDY", "ModalitiesInStudy", gathers="Modality"),
     Computed("STUDY", "SOPClassesInStudy", gathers="SOPClassUID"),
+    Computed("STUDY", "AnatomicRegionsInStudyCodeSequence", gathers="AnatomicRegionSequence"),
     Computed("SERIES", "NumberOfSeriesRelatedInstances", counts="IMAGE"),
 )
 

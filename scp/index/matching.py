@@ -25,8 +25,8 @@ MOST_VALUES, MOST_PATTERNS = 10_000, 100
 _WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})  # C.2.2.2.4
 _ONE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is text there (PS3.5 6.4)
 _LISTED_VRS = frozenset({"IS", "UI"})
-_MOMENT_VRS = frozenset({"DA", "DT", "TM"})
-_COMPONENTS = 5  # of a person name (PS3.5 6.2.1.1)
+MOMENT_VRS = frozenset({"DA", "DT", "TM"})
+_COMPONENTS, _GROUPS = 5, 3  # of a person name (PS3.5 6.2.1.1)
 _ESCAPE = "/"
 _HIGHEST = "\U0010ffff"
 
@@ -69,10 +69,10 @@ def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Conditi
         return None
     columns: list[Text] = [table.c[name] for name in attribute.key_columns]
     if attribute.vr == "UI":
-        return columns[0].in_([_uid(key.keyword, value) for value in listed])
+        return columns[0].in_([uid_of(key.keyword, value) for value in listed])
     if attribute.vr == "IS":
-        return columns[0].in_([_integer(key.keyword, value) for value in listed])
-    if attribute.vr in _MOMENT_VRS:
+        return columns[0].in_([integer_of(key.keyword, value) for value in listed])
+    if attribute.vr in MOMENT_VRS:
         return or_(*(_within(columns[0], *moments(key.keyword, attribute.vr, value)) for value in listed))
     if attribute.vr == "PN":
         return or_(*(_name(key.keyword, columns, value, attribute.several) for value in listed))
@@ -118,47 +118,79 @@ def _within(column: Text, first: str, last: str) -> Condition:
     return and_(column >= first, column <= last)
 
 
-def _uid(keyword: str, value: str) -> str:
+def uid_of(keyword: str, value: str) -> str:
+    """``value``, if it is a UID. Raises :class:`scp.errors.QueryError`, naming ``keyword``."""
     if not re.fullmatch(r"[0-9.]+", value):
         raise QueryError(f"{keyword}: {value!r} is not a UID; wildcards do not apply to UIDs")
     return value
 
 
-def _integer(keyword: str, value: str) -> str:
+def integer_of(keyword: str, value: str) -> str:
+    """``value`` as an integer's key. Raises :class:`scp.errors.QueryError`, naming ``keyword``."""
     if not re.fullmatch(r"[+-]?[0-9]{1,12}", value):
         raise QueryError(f"{keyword}: {value!r} is not an integer; nothing else applies to IS")
     return integer(value)
 
 
+def takes_wildcards(attribute: Attribute) -> bool:
+    """Whether ``*`` and ``?`` are wildcards in its values (PS3.4 C.2.2.2.4)."""
+    return attribute.vr in _WILDCARD_VRS
+
+
+def literals(key: QueryKey, attribute: Attribute) -> list[str]:
+    """What a text that matches ``key`` has in it as it stands, where that is certain."""
+    if attribute.vr in {"PN", "IS", *MOMENT_VRS}:
+        return []  # they are compared in another form
+    listed = values(key, attribute)
+    if len(listed) != 1:
+        return []
+    return [part for part in (tokens_of(listed[0])[::2] if takes_wildcards(attribute) else listed) if part]
+
+
 def _text(column: Text, value: str, attribute: Attribute) -> Condition:
-    if attribute.vr in _WILDCARD_VRS:
-        return _alike(column, _tokens(value), attribute.several)
+    if takes_wildcards(attribute):
+        return _alike(column, tokens_of(value), attribute.several)
     return _alike(column, [value], attribute.several)
 
 
 def _name(keyword: str, columns: list[Text], value: str, several: bool) -> Condition:
     """A name with ``=`` matches group by group, one without it matches any component group."""
-    groups = value.split("=")
+    groups = component_groups(keyword, value)
     if len(groups) == 1:
         return or_(*(_group(column, value, several) for column in columns))
-    if len(groups) > len(columns):
-        raise QueryError(f"{keyword}: {len(groups)} component groups; a name has {len(columns)} at most")
     pairs = zip(columns, groups, strict=False)
     asked = [_group(column, group, several) for column, group in pairs if not universal(group)]
     return and_(true(), *asked)
 
 
-def _group(column: Text, pattern: str, several: bool) -> Condition:
-    """``Doe^*`` finds ``Doe`` too: delimiters at the end do not count, so ``Doe`` is also ``Doe^``."""
+def component_groups(keyword: str, value: str) -> list[str]:
+    """A name's groups. Raises :class:`scp.errors.QueryError`, naming ``keyword``, for more than it has."""
+    groups = value.split("=")
+    if len(groups) > _GROUPS:
+        raise QueryError(f"{keyword}: {len(groups)} component groups; a name has {_GROUPS} at most")
+    return groups
+
+
+def group_patterns(pattern: str) -> list[str]:
+    """The patterns for a component group, any of which may match; none for universal matching.
+
+    ``Doe^*`` finds ``Doe`` too: delimiters at the end do not count, so ``Doe`` is also ``Doe^``.
+    """
     patterns = [name_group(pattern)]
     while patterns[-1].endswith("^*") and len(patterns) <= _COMPONENTS:
         patterns.append(patterns[-1].removesuffix("*").rstrip("^"))
-    if not patterns[0]:
-        return true()  # delimiters only: no value, which is universal matching
-    return or_(*(_alike(column, _tokens(each, folded=True), several) for each in patterns if each))
+    # Delimiters only: no value, which is universal matching.
+    return [each for each in patterns if each] if patterns[0] else []
 
 
-def _tokens(pattern: str, *, folded: bool = False) -> list[str]:
+def _group(column: Text, pattern: str, several: bool) -> Condition:
+    patterns = group_patterns(pattern)
+    if not patterns:
+        return true()
+    return or_(*(_alike(column, tokens_of(each, folded=True), several) for each in patterns))
+
+
+def tokens_of(pattern: str, *, folded: bool = False) -> list[str]:
     """Literal text and the wildcards ``*`` and ``?`` in turn, literal text at the even places.
 
     Text is folded piece by piece, as folding would make wildcards of full-width forms.

@@ -10,6 +10,7 @@ Study Date, then the one that came last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import visitors
 
 from scp.errors import QueryError
+from scp.index import sequences
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
 from scp.index.index import NO_RANKS, RANK, Ranks
 from scp.index.keys import VALUES
@@ -36,6 +38,7 @@ from scp.index.schema import INSTANCE_COLUMNS, PENDING, TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
 
 Tables = Mapping[str, FromClause]
+_UNIQUE = frozenset(UNIQUE_KEYS.values())
 _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
 _ROW: ColumnElement[Any] = literal_column(
     "1"
@@ -49,17 +52,21 @@ _RANGED = ("PatientName", "StudyDate")
 def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
     """The matches of a C-FIND identifier, a column for each keyword that is answered.
 
-    Keys of levels below the query's match in relational queries only, and are never answered: there
-    may be many values (PS3.4 C.4.1.2.2.2). ``later`` is a keyword that is to be looked at when a row was
-    found by others; see :func:`ranges`.
+    Keys of the next level below match when one entity there matches all of them, and are answered too
+    (docs/decisions/0100); those of lower levels match in relational queries only, and are never answered:
+    there may be many values (PS3.4 C.4.1.2.2.2). Of keys that are sequences, matches are only narrowed down
+    (:mod:`scp.index.sequences`). ``later`` is a keyword that is to be looked at when a row was found by
+    others; see :func:`ranges`.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
     levels = _levels(query)
     above = {level: TABLES[level] for level in levels}
-    conditions = [*_named(query.level, above), *_matching(query, above, later)]
-    if query.relational:
-        conditions += _matching_below(query, above)
+    conditions = [
+        *_named(query.level, above),
+        *_matching(query, above, later),
+        *_matching_below(query, above),
+    ]
     asked = [*_answers(query, above), *(_rank(query.level, above, ranks) if ranks else ())]
     return select(*asked).select_from(_found_in(above)).where(*conditions)
 
@@ -188,11 +195,17 @@ def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
             if time is not None:
                 matching: Condition | None = _combined(key, time, _holding(held, tables))
             else:
-                matching = None if key in paired.values() else condition(key, held, _holding(held, tables))
+                matching = None if key in paired.values() else _condition(key, held, _holding(held, tables))
             found.append(_without_index(matching) if key.keyword == later else matching)
         elif computed is not None and computed.level in tables:
             found.append(_gathered(key, computed, tables))
     return [each for each in found if each is not None]
+
+
+def _condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Condition | None:
+    if attribute.vr == "SQ":
+        return sequences.narrowed(key.value, table.c[attribute.column])
+    return condition(key, attribute, table)
 
 
 def _without_index(matching: Condition | None) -> Condition | None:
@@ -209,16 +222,19 @@ def _without_index(matching: Condition | None) -> Condition | None:
 def _matching_below(query: Query, above: Tables) -> list[Condition]:
     """One entity of the lower levels has to match all keys of its level, and lie below the others."""
     lower = LEVELS[LEVELS.index(query.level) + 1 :]
-    asked = {
-        HELD_BY_KEYWORD[key.keyword].level
+    asked = [
+        key
         for key in query.keys
-        if key.keyword in HELD_BY_KEYWORD and not universal(key.value)
-    }
-    deepest = [level for level in lower if level in asked][-1:]
+        if (held := HELD_BY_KEYWORD.get(key.keyword))
+        and held.level in lower
+        and not universal(key.value)
+        and (lifted(held, query.level) or (query.relational and held.vr != "SQ"))
+    ]
+    deepest = max((LEVELS.index(HELD_BY_KEYWORD[key.keyword].level) for key in asked), default=0)
     if not deepest:
         return []
-    aliases, tie = _below(query.level, deepest[0], above)
-    matching = _matching(query, aliases)
+    aliases, tie = _below(query.level, LEVELS[deepest], above)
+    matching = _matching(replace(query, keys=tuple(asked)), aliases)
     return [exists(_ROW).select_from(_joined(aliases)).where(tie, *matching)]
 
 
@@ -244,7 +260,7 @@ def _gathered(key: QueryKey, computed: Computed, tables: Tables) -> Condition | 
         return None
     attribute = HELD_BY_KEYWORD[computed.gathers]
     aliases, tie = _below(computed.level, attribute.level, tables)
-    matching = condition(key, attribute, aliases[attribute.level])
+    matching = _condition(key, attribute, aliases[attribute.level])
     return None if matching is None else exists(_ROW).select_from(_joined(aliases)).where(tie, matching)
 
 
@@ -254,8 +270,26 @@ def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
         held, computed = HELD_BY_KEYWORD.get(keyword), COMPUTED_BY_KEYWORD.get(keyword)
         if held is not None and held.level in tables:
             yield _holding(held, tables).c[held.column].label(keyword)
+        elif held is not None and lifted(held, query.level) and keyword not in _UNIQUE:
+            yield _lifted(held, query.level, tables).label(keyword)
         elif computed is not None and computed.level in tables:
             yield _computed(computed, tables).label(keyword)
+
+
+def lifted(attribute: Attribute, level: str) -> bool:
+    """Whether what is held one level below is matched and answered at ``level``: studies' and series'."""
+    return attribute.level == {"STUDY": "SERIES", "SERIES": "IMAGE"}.get(level)
+
+
+def _lifted(attribute: Attribute, level: str, tables: Tables) -> ColumnElement[Any]:
+    """The value of the entity below that came first and has one; of sequences, all that there are."""
+    aliases, tie = _below(level, attribute.level, tables)
+    table = aliases[attribute.level]
+    column = table.c[attribute.column]
+    values_ = select(column.label("value")).where(tie, column != "")
+    if attribute.vr == "SQ":
+        return _gathering(values_, tables[level], sequences.BETWEEN)
+    return values_.order_by(table.c.id).limit(1).scalar_subquery()
 
 
 def _rank(level: str, tables: Tables, ranks: Ranks) -> Iterator[ColumnElement[Any]]:
@@ -284,16 +318,23 @@ def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
         # Instances are counted in the index of their series: all have a UID, which is not in there.
         counted = func.count() if computed.counts == "IMAGE" else func.count(column)
         return below.with_only_columns(counted).scalar_subquery()
+    between = sequences.BETWEEN if attribute.vr == "SQ" else VALUES
+    return _gathering(below.where(column != ""), tables[computed.level], between)
+
+
+def _gathering(values_: Select[Any], above: FromClause, between: str) -> ColumnElement[Any]:
     # DISTINCT in a subquery of its own: SQLite's group_concat(DISTINCT …) takes no separator.
-    distinct = below.where(column != "").distinct().correlate(tables[computed.level]).subquery()
-    return select(func.aggregate_strings(distinct.c.value, VALUES)).scalar_subquery()
+    distinct = values_.distinct().correlate(above).subquery()
+    return select(func.aggregate_strings(distinct.c.value, between)).scalar_subquery()
 
 
 def _answer(keyword: str, value: Any) -> str:
     if value is None:
         return ""
     computed = COMPUTED_BY_KEYWORD.get(keyword)
-    return VALUES.join(sorted(value.split(VALUES))) if computed and computed.gathers else str(value)
+    if computed is None or not computed.gathers or sequences.is_sequence(keyword):
+        return str(value)
+    return VALUES.join(sorted(value.split(VALUES)))
 
 
 def _exactly(key: QueryKey, attribute: Attribute) -> Condition | None:

@@ -24,6 +24,7 @@ from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, STUDY
+from scp.index.sequences import Selection, selection
 from scp.index.stages import SqlStages
 from scp.index.upgrade import upgrade
 from scp.index.writer import Item, Writer
@@ -172,7 +173,7 @@ class SqlIndex:
         statement = reading.find(
             query, self._later(query), ranks
         )  # here: a faulty identifier is refused at once
-        return self._stream(statement)
+        return self._stream(statement, selection(query))
 
     def instances(self, query: Query) -> list[Instance]:
         """See :meth:`scp.index.index.Index.instances`."""
@@ -238,13 +239,16 @@ class SqlIndex:
             matched = {key: connection.execute(counting).scalar_one() for key, counting in ranges.items()}
         return "StudyDate" if matched["StudyDate"] >= matched["PatientName"] else "PatientName"
 
-    def _stream(self, statement: Select[Any]) -> Generator[dict[str, str], None, None]:
+    def _stream(
+        self, statement: Select[Any], chosen: Selection | None
+    ) -> Generator[dict[str, str], None, None]:
         with self._read() as connection:
             streaming = connection.execution_options(stream_results=True)
             with streaming.execute(statement) as result:
                 matches, fetched = result.mappings(), 1
                 while rows := matches.fetchmany(fetched):
-                    yield from map(reading.answer, rows)
+                    matches_ = map(reading.answer, rows)
+                    yield from filter(None, map(chosen, matches_)) if chosen else matches_
                     fetched = min(fetched * 2, _MOST_MATCHES)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pydicom
@@ -25,6 +27,7 @@ from .peers import (
     identifier,
     image,
     of_file,
+    written,
 )
 
 _CHARSETS = (
@@ -155,28 +158,6 @@ def test_findscu_agrees(node: RunningNode, tmp_path: Any, keys: tuple[str, ...],
     assert len([uid for uid in found if uid.startswith("1.2.3.")]) == expected
 
 
-@pytest.mark.parametrize(
-    ("level", "missing"), [("SERIES", "StudyInstanceUID"), ("IMAGE", "SeriesInstanceUID")]
-)
-def test_hierarchy_is_strict_unless_negotiated(node: RunningNode, level: str, missing: str) -> None:
-    query = identifier(level, PatientID="P1", SeriesInstanceUID="")
-    if level == "IMAGE":
-        query.SOPInstanceUID = ""
-    refused = _find(node, query)[-1]
-    assert refused.status == 0xA900
-    assert missing in refused.comment
-    assert len(refused.comment) <= 64
-    relational = _find(node, query, extended={STUDY_FIND: b"\1"})
-    assert relational[-1].status == 0
-    assert len(relational) - 1 == {"SERIES": 2, "IMAGE": 4}[level]
-
-
-def test_lenient_hierarchy_needs_no_negotiation(start: Starter) -> None:
-    lenient = start(query={"hierarchy": "lenient"})
-    lenient.keep(image(rows=8))
-    assert len(_find(lenient, identifier("IMAGE", SOPInstanceUID=""))) == 2
-
-
 def test_what_is_not_supported_is_not_agreed_to(node: RunningNode) -> None:
     with node.scu((STUDY_FIND, [EXPLICIT]), extended={STUDY_FIND: b"\1\1\1\1\1"}) as scu:
         agreed = scu.association.acceptor.sop_class_extended[STUDY_FIND]
@@ -218,13 +199,39 @@ def test_what_is_not_held_comes_back_empty(node: RunningNode) -> None:
     query.add_new(0x00091001, "LO", "private")
     item = Dataset()
     item.CodeValue = "T-1"
-    query.ProcedureCodeSequence = Items([item])
+    query.PatientBreedCodeSequence = Items([item])
     (one, _) = _find(node, query)
+    assert one.status == 0xFF01
     assert one.identifier is not None
     assert "InstitutionAddress" in one.identifier
     assert not one.identifier.InstitutionAddress
     assert one.identifier["PregnancyStatus"].value is None
-    assert list(one.identifier.ProcedureCodeSequence) == []
+    assert list(one.identifier.PatientBreedCodeSequence) == []
+
+
+@pytest.mark.parametrize("tag", [0x00020010, 0x00020016, 0x00041130, 0xFFFCFFFC])
+def test_a_key_of_no_dataset_is_ignored_and_does_not_come_back(node: RunningNode, tag: int) -> None:
+    """File Meta Information, a directory's, trailing padding (PS3.5 7.1), in the query and in an item."""
+    query = identifier("STUDY", StudyInstanceUID="1.2.3.1", PatientName="")
+    element = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, b"CS", 4) + b"NONE"
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 12) + element
+    sequence = struct.pack("<HH2sHL", 0x0008, 0x1032, b"SQ", 0, len(item)) + item
+    elements = [element, *_elements(written(query, EXPLICIT)), sequence]
+    stream = b"".join(sorted(elements, key=lambda each: struct.unpack("<HH", each[:4])))
+    answers = _find(node, stream)
+    assert [one.status for one in answers] == [0xFF00, 0]
+    assert answers[0].identifier is not None
+    assert tag not in answers[0].identifier
+    assert answers[0].identifier.PatientName == "Doe^Jane"
+    assert list(answers[0].identifier.ProcedureCodeSequence) == []
+
+
+def _elements(stream: bytes) -> Iterator[bytes]:
+    """Of VRs with a length of 16 bits."""
+    while stream:
+        size = 8 + struct.unpack("<H", stream[6:8])[0]
+        yield stream[:size]
+        stream = stream[size:]
 
 
 def test_where_it_can_be_had(node: RunningNode) -> None:
@@ -262,10 +269,10 @@ def test_names_in_unicode(node: RunningNode, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answered"), [(None, "ISO_IR 192"), ("ISO_IR 100", "ISO_IR 192"), ("ISO_IR 126", "ISO_IR 126")]
+    ("asked", "answered"), [(None, "ISO_IR 126"), ("ISO_IR 100", "ISO_IR 126"), ("ISO_IR 192", "ISO_IR 192")]
 )
 def test_an_answer_says_its_character_set(node: RunningNode, asked: str | None, answered: str) -> None:
-    """A query in a character set that cannot hold the answer gets it in one that can."""
+    """A query in a character set that cannot hold the answer gets it in the object's."""
     came = pydicom.dcmread(bundled_file("chrGreek.dcm"))
     query = identifier("STUDY", StudyInstanceUID=came.StudyInstanceUID, PatientName="")
     if asked:
