@@ -23,6 +23,7 @@ from scp.objects.part10 import Part10
 from scp.policy.stages import fingerprint
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
+from scp.uids import Identity, identity_of
 
 # The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
 _LEVEL = 3
@@ -50,14 +51,21 @@ class StoredForm:
     sha256: str
 
 
-def as_received(received: Received) -> Part10:
+def as_received(received: Received, facts: Facts | None = None) -> Part10:
     """The Part 10 file of a received object as it came, which needs no proof.
 
-    It is written before anything else is known of the object: neither the rule, nor whether it is readable.
+    Without ``facts`` it is written before anything else is known of the object: neither the rule, nor
+    whether it is readable, nor which UIDs it lacks.
     """
-    known = replace(_provenance(received), form="received")
+    given = {} if facts is None else identity(received, facts).given
+    known = replace(_provenance(received), form="received", given=given)
     uids = (received.sop_class_uid, received.sop_instance_uid)
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
+
+
+def identity(received: Received, facts: Facts) -> Identity:
+    """The UIDs of a received object whose survey gave ``facts``."""
+    return identity_of(received.sop_class_uid, received.sop_instance_uid, facts.attributes, received.given)
 
 
 def keep(
@@ -77,7 +85,7 @@ def keep(
     stage = rule.settled if rule else AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
-    known = replace(known, stage=fingerprint(stage))
+    known = replace(known, stage=fingerprint(stage), given=identity(received, facts).given)
     asked = _Candidates(received, parts, known, stage, dictionaries, clock)
     if stage.compares:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))

@@ -16,7 +16,8 @@ class Received:
     ``dataset`` is the stream of PS3.5, without preamble and File Meta Information, encoded in
     ``transfer_syntax``. ``received_at`` is UTC. ``sha256`` of the dataset, hexadecimal, is computed
     where it is not given. Where the received codestream is gone, what is stored stands in its place, and
-    ``origin`` is what is known of the received one.
+    ``origin`` is what is known of the received one. ``given`` are UIDs that zscp gave to it before, by
+    keyword.
     """
 
     sop_class_uid: str
@@ -28,6 +29,7 @@ class Received:
     received_at: datetime
     sha256: str = ""
     origin: Provenance | None = field(default=None, repr=False)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.sha256:
@@ -40,7 +42,8 @@ class Facts:
 
     ``attributes`` maps the keywords of PS3.6 to text: the top level of the dataset without its
     sequences and bulk values, several values joined by a backslash, person names with all their
-    component groups. ``readable`` is false when the dataset could not be followed to its end.
+    component groups. ``readable`` is false when the dataset could not be followed to its end, or, where it is
+    ``mismatched``, has pixel data of another kind than its transfer syntax; ``fault`` says why.
     """
 
     attributes: Mapping[str, str]
@@ -50,6 +53,7 @@ class Facts:
     called_aet: str = ""
     readable: bool = True
     fault: str = ""
+    mismatched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class Provenance:
     native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
     stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)  # UIDs that the dataset lacks (scp.uids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +281,12 @@ class Kept:
     """What became of a received object.
 
     ``outcome`` is ``kept``, ``duplicate`` (held already with this content), ``replaced`` or
-    ``discarded`` (held with other content, and the older one stays).
+    ``discarded`` (held with other content, and the older one stays). ``fault`` says why the received object
+    cannot be read, and ``given`` are the UIDs that it lacks, by keyword; both are empty for a sound one.
     """
 
     outcome: str
     instance: Instance
     attempts: tuple[Attempt, ...] = field(default=())
+    fault: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)

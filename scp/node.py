@@ -14,6 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from scp import spool
+from scp.admission import Admission
 from scp.archive import Archive
 from scp.background import Background, Loop
 from scp.backlog import Backlog
@@ -66,6 +67,7 @@ def open_archive(
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
     departures = departures or Departures(settings)
     archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
+    archive.admission = Admission(storage.incomplete, storage.unreadable)
     archive.safekeeping = Safekeeping(index, settings.folders)
     if settings.cache.bytes:
         cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)

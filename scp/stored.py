@@ -10,11 +10,12 @@ from scp.encoding.facts import survey
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
 from scp.errors import CodecError, ObjectDamaged, UidMismatch
-from scp.keeping import StoredForm
+from scp.keeping import StoredForm, identity
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.objects.store import beside, object_key
 from scp.spool import sha256
+from scp.uids import identity_of, uid_of
 
 # Forms that hold the received stream: it says by itself whether it is readable.
 _AS_THEY_CAME = ("received", "zstd")
@@ -89,6 +90,7 @@ def _as_it_is(file: Part10, known: Provenance) -> Received:
         known.calling_aet,
         known.called_aet,
         known.received_at,
+        given=known.given,
     )
 
 
@@ -98,11 +100,12 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     Without a ``digest`` the dataset within the file is the received one, and is checked by that one's.
     """
     known = provenance_of(file)
+    identity = identity_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given)
     return Instance(
         sop_class_uid=file.sop_class_uid,
         sop_instance_uid=file.sop_instance_uid,
-        study_instance_uid=facts.attributes.get("StudyInstanceUID", ""),
-        series_instance_uid=facts.attributes.get("SeriesInstanceUID", ""),
+        study_instance_uid=identity.study,
+        series_instance_uid=identity.series,
         key=key,
         form=known.form,
         transfer_syntax=file.transfer_syntax,
@@ -130,7 +133,7 @@ def instance_of_form(
 ) -> Instance:
     """The index row of a form that is about to be put into a store; a ``token`` makes its key another one."""
     known = form.provenance
-    study = facts.attributes.get("StudyInstanceUID", "")
+    study = identity(received, facts).study
     name = f"{known.form}-{token}" if token else known.form
     key = object_key(study, received.sop_instance_uid, known.sha256, name, form.wrapped)
     uids = (received.sop_class_uid, received.sop_instance_uid)
@@ -140,7 +143,7 @@ def instance_of_form(
 
 def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
     """Where a form of a received object is stored."""
-    study = facts.attributes.get("StudyInstanceUID", "")
+    study = identity(received, facts).study
     return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
 
 
@@ -153,6 +156,6 @@ def check_uids(commanded: Received | Instance, facts: Facts) -> None:
         ("SOPClassUID", commanded.sop_class_uid),
         ("SOPInstanceUID", commanded.sop_instance_uid),
     ):
-        found = facts.attributes.get(keyword, "")
+        found = uid_of(facts.attributes.get(keyword, ""))
         if found and found != uid:
             raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")

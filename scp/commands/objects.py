@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from scp import report, report_outgoing
+from scp import report, report_outgoing, report_unreadable
 from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
 from scp.lifecycle import transfer
+from scp.lifecycle.explain import fault_now
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer()
@@ -72,10 +73,20 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     outgoing: Annotated[
         bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
     ] = False,
+    unreadable: Annotated[
+        bool,
+        typer.Option("--unreadable", help="Instead: what cannot be read in the transfer syntax it came in."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    if unreadable:
+        with opened(config) as (archive, _):
+            listed = archive.index.checks.unreadable(limit or None)
+            faults = [(one, fault_now(archive, one)) for one in listed]
+        report_unreadable.unreadable(faults, limit, json)
+        return
     if outgoing:
         with opened(config) as (archive, _):
             report_outgoing.outgoing(archive.index.deliveries.all(), archive.index.held, json)

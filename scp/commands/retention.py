@@ -10,12 +10,13 @@ import typer
 
 from scp import report_retention as report
 from scp.archive import Archive
-from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, query_for, selected
+from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.retention import Retention
-from scp.model import LEVELS, UNIQUE_KEYS, Instance
+from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
+from scp.report import vr_of
 
 app = typer.Typer()
 hold = typer.Typer(no_args_is_help=True, help="Legal holds: what must not be deleted.")
@@ -83,7 +84,7 @@ def add(
     with opened(config) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         with deletion.trash.lock():
-            deletion.holds.add(Hold(level.upper(), uid, reason, time.time()))
+            deletion.holds.add(Hold(level.upper(), uid.strip(), reason, time.time()))
 
 
 @hold.command("remove")
@@ -153,10 +154,10 @@ def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: s
     if match:
         return list(selected(archive, match))
     for named in [level.upper()] if level else LEVELS[1:]:
-        query = query_for("IMAGE", [f"{UNIQUE_KEYS[named]}={uid}"], ("SOPInstanceUID",))
-        uids = [found["SOPInstanceUID"] for found in archive.find(query)]
-        if uids:
-            return [one for each in uids if (one := archive.index.held(each)) is not None]
+        # As a retrieve names it: nothing in it is a wildcard.
+        key = QueryKey(UNIQUE_KEYS[named], vr_of(UNIQUE_KEYS[named]), uid or "")
+        if found := archive.instances(Query("PATIENT", named, (key,), relational=True)):
+            return found
     return []
 
 

@@ -253,8 +253,8 @@ def _provenance(meta: dict[int, bytes]) -> Provenance | None:
 def _meta(file: Part10) -> bytes:
     elements = [
         _element(0x0001, b"OB", b"\0\1"),
-        _element(0x0002, b"UI", file.sop_class_uid.encode()),
-        _element(0x0003, b"UI", file.sop_instance_uid.encode()),
+        _element(0x0002, b"UI", file.sop_class_uid.encode("latin-1", "replace")),
+        _element(0x0003, b"UI", file.sop_instance_uid.encode("latin-1", "replace")),
         _element(0x0010, b"UI", file.transfer_syntax.encode()),
         _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
         _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
@@ -287,4 +287,4 @@ def _meta_element(file: Buffer, at: int) -> tuple[int, bytes, int]:
 
 
 def _text(value: bytes) -> str:
-    return value.decode("ascii", "replace").strip(" \0")
+    return value.decode("latin-1").strip(" \0")

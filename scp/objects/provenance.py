@@ -32,6 +32,7 @@ def encoded(provenance: Provenance) -> bytes:
         "codec": provenance.codec,
         "native": provenance.native_sha256,
         "fault": "" if provenance.readable else provenance.fault or "unreadable",
+        "given": dict(provenance.given),
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
     }
@@ -62,9 +63,14 @@ def decoded(data: bytes) -> Provenance:
             native_sha256=fields.get("native", ""),
             stage=fields.get("stage", ""),
             attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
+            given=_read_given(fields.get("given")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ObjectDamaged(f"its private information (0002,0102) cannot be read: {error}") from None
+
+
+def _read_given(fields: dict[str, Any] | None) -> dict[str, str]:
+    return {str(keyword): str(uid) for keyword, uid in (fields or {}).items()}
 
 
 def _restoration(restoration: Restoration | None) -> dict[str, Any]:

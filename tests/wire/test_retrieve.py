@@ -210,7 +210,7 @@ def test_destination_goes_away(node: RunningNode) -> None:
     [
         identifier("STUDY"),
         identifier("STUDY", StudyInstanceUID=""),
-        identifier("STUDY", StudyInstanceUID="1.2.*"),
+        identifier("STUDY", StudyInstanceUID="*"),
         identifier("IMAGE", SOPInstanceUID="1.2.3.1.1"),
         identifier("PATIENT", PatientID="WIRE1"),
     ],
