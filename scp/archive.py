@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
+from scp.admission import Admission, check_names, remarked
 from scp.availability import slowness, with_availability
 from scp.backlog import Backlog
 from scp.choosing import Memory, kind_of
@@ -29,13 +30,12 @@ from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
-    UnidentifiedDataset,
 )
 from scp.holdings import Holdings
 from scp.identity import Identity
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
-from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep
+from scp.keeping import AS_RECEIVED, StoredForm, as_received, keep, uids_within
 from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
@@ -54,7 +54,6 @@ from scp.policy.stages import (
 from scp.safekeeping import Safekeeping
 from scp.spool import sha256
 from scp.stored import (
-    check_uids,
     facts_of_stored,
     identity_of,
     instance_of,
@@ -98,6 +97,7 @@ class Archive(Holdings):
         self.backlog = backlog
         self.decoded: Decoded | None = None
         self.departures = departures
+        self.admission = Admission()
         self.safekeeping: Safekeeping | None = None
         self._memory = Memory()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
@@ -110,19 +110,21 @@ class Archive(Holdings):
 
     # -- in ------------------------------------------------------------------------------------------
 
-    def ingest(self, received: Received) -> Kept:
+    def ingest(self, received: Received, admission: Admission | None = None) -> Kept:
         """Keep an object: when this returns it is durable and indexed (invariant 1).
 
-        Raises UnidentifiedDataset, UidMismatch, DuplicateRejected, OutOfResources.
+        ``admission`` stands in the place of the archive's own. Raises DatasetError, OutOfResources.
         """
-        if not received.dataset or not received.sop_instance_uid:
-            raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
+        check_names(received)
+        admission = admission or self.admission
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
             if self.landing is not None and self._may_land(received):
-                return self._land(self.landing, received)
-            return self._settle(received, survey(received))
+                return self._land(self.landing, received, admission)
+            facts = survey(received)
+            admission.check(received, facts)
+            return self._settle(received, facts)
 
-    def _duplicate(self, received: Received, held: Instance) -> Kept | None:
+    def _duplicate(self, received: Received, held: Instance, facts: Facts) -> Kept | None:
         """What becomes of an instance that is held already; None when it is to be kept."""
         same = received.sha256 == held.received_sha256
         try:
@@ -134,9 +136,9 @@ class Archive(Holdings):
             if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
                 return None  # what is held is no copy: this one mends it
         if same and received.transfer_syntax == held.received_transfer_syntax:
-            return Kept("duplicate", held)
+            return remarked(Kept("duplicate", held), facts)
         if self.duplicates == "keep":
-            return Kept("discarded", held)
+            return remarked(Kept("discarded", held), facts)
         if self.duplicates == "reject":
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
         return None
@@ -167,7 +169,7 @@ class Archive(Holdings):
             and self.backlog.takes(len(received.dataset))
         )
 
-    def _land(self, landing: LandingLog, received: Received) -> Kept:
+    def _land(self, landing: LandingLog, received: Received, admission: Admission) -> Kept:
         """Durable as received, then visible; what it becomes is seen to behind the response.
 
         All that is to be known of it is found out while the disk writes.
@@ -178,7 +180,7 @@ class Archive(Holdings):
         size = len(head) + len(received.dataset)
         try:
             facts = survey(received)
-            check_uids(received, facts)
+            admission.check(received, facts)
             rule = choose(self.policy, facts)
             if rule is not None and not rule.waits:
                 landing.withdraw(key)
@@ -191,7 +193,7 @@ class Archive(Holdings):
             held = self.index.add(instance, attributes, leaving)
             if held is None:
                 return self._recorded(instance, None, facts, leaving)
-            settled = self._duplicate(received, held)
+            settled = self._duplicate(received, held, facts)
             if settled is None:
                 return self.record(instance, facts)
             landing.withdraw(key)
@@ -277,11 +279,10 @@ class Archive(Holdings):
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
-        check_uids(received, facts)
         rule = choose(self.policy, facts)
-        identity = identity_of(received.sop_instance_uid, facts)
+        identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
         held = self.index.current(identity)
-        if held is not None and (settled := self._duplicate(received, held)):
+        if held is not None and (settled := self._duplicate(received, held, facts)):
             return settled
         self._check_elsewhere(identity)
         waits = rule is not None and rule.waits and rule.behind is not None
@@ -290,7 +291,7 @@ class Archive(Holdings):
         return self._keep(received, facts, rule)
 
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
-        file = as_received(received)
+        file = as_received(received, facts)
         head = part10.head(file)
         key = key_of(received, facts, "received", wrapped=False)
         self.store.put(key, head, received.dataset)
@@ -333,10 +334,10 @@ class Archive(Holdings):
     ) -> Kept:
         """What waits, or is sent on, is announced."""
         if self.departures is not None:
-            self.departures.recorded(leaving, facts)
+            self.departures.recorded(leaving, facts, instance.study_instance_uid)
         if instance.pending and self.backlog is not None:
             self.backlog.add(instance.stored_size)
-        return Kept("replaced" if replaced else "kept", instance)
+        return remarked(Kept("replaced" if replaced else "kept", instance), facts)
 
     # -- behind the response ---------------------------------------------------------------------------
 
@@ -430,4 +431,4 @@ class Archive(Holdings):
         if self.decoded is not None and (found := self.decoded.find(instance, accepted, wishes)):
             return found
         found = outgoing(*self._read(instance), accepted, wishes)
-        return found if self.decoded is None else self.decoded.kept(found, wishes)
+        return found if self.decoded is None or found.given else self.decoded.kept(found, wishes)

@@ -77,6 +77,8 @@ class StorageSettings(Table):
     url: StorageUrl = "file://zscp-data/objects"
     reserve: Bytes = 10**9
     duplicates: Literal["replace", "keep", "reject"] = "replace"
+    incomplete: Literal["keep", "reject"] = "keep"
+    unreadable: Literal["keep", "reject"] = "keep"
     backlog: Bytes = 2 * 10**9
     trash: Span = 30 * 86_400
     high_watermark: Part = None

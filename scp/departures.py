@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from scp.config import Settings
@@ -38,22 +39,26 @@ class Departures:
         """What is to be recorded together with an arriving object."""
         return forwards(self._forward, facts, datetime.now(UTC)) if self._forward else ()
 
-    def recorded(self, deliveries: Sequence[Delivery], facts: Facts) -> None:
-        """The object is in the index: tell who sends, and who looks for earlier studies."""
+    def recorded(self, deliveries: Sequence[Delivery], facts: Facts, study: str) -> None:
+        """The object is in the index, in this study: tell who sends, and who looks for earlier studies."""
         if deliveries:
             self.announce()
         if self._prefetch:
-            self.notice("store", facts)
+            self.notice("store", facts, study)
 
     def announce(self) -> None:
         """Wake who sends."""
         if self._bell is not None:
             self._bell.ring()
 
-    def notice(self, what: str, facts: Facts) -> None:
-        """A "store" or a "query": an occasion to send earlier studies ahead, once for each study."""
+    def notice(self, what: str, facts: Facts, study: str = "") -> None:
+        """A "store" or a "query": an occasion to send earlier studies ahead, once for each study.
+
+        ``study`` is the one that an object is in, which it may not say itself.
+        """
         for rule in self._prefetch if self._prefetches else ():
             found = occasion(rule, facts) if what in rule.on else None
+            found = replace(found, study=study) if found is not None and study else found
             if found is not None and self._is_new(found):
                 self.occasions.append(found)
                 self.occasion_bell.ring()

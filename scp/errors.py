@@ -6,7 +6,10 @@
     ├── ConfigurationError        the configuration cannot be used; names the key and the remedy
     ├── DatasetError              what a peer sent is at fault
     │   ├── UnreadableDataset     its encoding cannot be followed
+    │   │   └── MismatchedPixelData   its pixel data is of another kind than its transfer syntax has
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
+    │   ├── UnusableUid           its SOP Instance UID is one that nothing can be kept under
+    │   ├── IncompleteDataset     it lacks a UID, and storage.incomplete says reject
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be followed, or cannot be worked with
@@ -54,6 +57,18 @@ class DatasetError(ZscpError):
 
 class UnreadableDataset(DatasetError):
     """The encoding of a dataset cannot be followed to its end."""
+
+
+class MismatchedPixelData(UnreadableDataset):
+    """The pixel data is of another kind than the transfer syntax has; the rest can be followed."""
+
+
+class UnusableUid(DatasetError):
+    """The SOP Class or Instance UID of the command is one that no object can be kept under."""
+
+
+class IncompleteDataset(DatasetError):
+    """The dataset lacks a UID that its SOP class demands, and is to be rejected."""
 
 
 class UnidentifiedDataset(DatasetError):

@@ -26,6 +26,7 @@ from scp.objects.part10 import Part10
 from scp.policy.stages import fingerprint
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
+from scp.uids import Uids, uids_of
 
 # The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
 _LEVEL = 3
@@ -53,14 +54,21 @@ class StoredForm:
     sha256: str
 
 
-def as_received(received: Received) -> Part10:
+def as_received(received: Received, facts: Facts | None = None) -> Part10:
     """The Part 10 file of a received object as it came, which needs no proof.
 
-    It is written before anything else is known of the object: neither the rule, nor whether it is readable.
+    Without ``facts`` it is written before anything else is known of the object: neither the rule, nor
+    whether it is readable, nor which UIDs it lacks.
     """
-    known = replace(_provenance(received), form="received")
+    given = {} if facts is None else uids_within(received, facts).given
+    known = replace(_provenance(received), form="received", given=given)
     uids = (received.sop_class_uid, received.sop_instance_uid)
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
+
+
+def uids_within(received: Received, facts: Facts) -> Uids:
+    """The UIDs of a received object whose survey gave ``facts``."""
+    return uids_of(received.sop_class_uid, received.sop_instance_uid, facts.attributes, received.given)
 
 
 def keep(
@@ -81,7 +89,8 @@ def keep(
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
     even = parts is not None and len(received.dataset) % 2 == 0 and is_even(parts)
-    known = replace(known, stage=fingerprint(stage), even=even)
+    given = uids_within(received, facts).given
+    known = replace(known, stage=fingerprint(stage), even=even, given=given)
     asked = _Candidates(received, parts, known, stage, dictionaries, clock)
     if stage.compares:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from scp.admission import Admission
 from scp.archive import Archive
 from scp.encoding.forms import prove
 from scp.errors import CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
@@ -65,6 +66,7 @@ def mend_from(archive: Archive, received: Received) -> bool:
     except (ObjectDamaged, ObjectMissing):
         if not is_landed(held.key):
             archive.store.set_aside(held.key)
-        archive.ingest(replace(received, calling_aet=held.calling_aet, received_at=held.received_at))
+        again = replace(received, calling_aet=held.calling_aet, received_at=held.received_at)
+        archive.ingest(again, Admission())  # it was taken once
         return True
     return False

@@ -17,7 +17,8 @@ class Received:
     ``dataset`` is the stream of PS3.5, without preamble and File Meta Information, encoded in
     ``transfer_syntax``. ``received_at`` is UTC. ``sha256`` of the dataset, hexadecimal, is computed
     where it is not given. Where the received codestream is gone, what is stored stands in its place, and
-    ``origin`` is what is known of the received one.
+    ``origin`` is what is known of the received one. ``given`` are UIDs that zscp gave to it before, by
+    keyword.
     """
 
     sop_class_uid: str
@@ -29,6 +30,7 @@ class Received:
     received_at: datetime
     sha256: str = ""
     origin: Provenance | None = field(default=None, repr=False)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.sha256:
@@ -42,7 +44,8 @@ class Facts:
     ``attributes`` maps the keywords of PS3.6 to text: the top level of the dataset without its
     bulk values, several values joined by a backslash, person names with all their component groups, of
     sequences JSON of their items (:mod:`scp.encoding.sequences`). ``readable`` is false when the dataset
-    could not be followed to its end.
+    could not be followed to its end, or, where it is ``mismatched``, has pixel data of another kind than its
+    transfer syntax; ``fault`` says why.
     """
 
     attributes: Mapping[str, str]
@@ -52,6 +55,7 @@ class Facts:
     called_aet: str = ""
     readable: bool = True
     fault: str = ""
+    mismatched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,8 @@ class Provenance:
     native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
     stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
-    even: bool = (
-        False  # the received dataset was seen to have even lengths only; so has all that is made of it
-    )
+    even: bool = False  # the received dataset was seen to have even lengths only; so has all made of it
+    given: Mapping[str, str] = field(default_factory=dict)  # UIDs that the dataset lacks (scp.uids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +313,12 @@ class Kept:
     """What became of a received object.
 
     ``outcome`` is ``kept``, ``duplicate`` (held already with this content), ``replaced`` or
-    ``discarded`` (held with other content, and the older one stays).
+    ``discarded`` (held with other content, and the older one stays). ``fault`` says why the received object
+    cannot be read, and ``given`` are the UIDs that it lacks, by keyword; both are empty for a sound one.
     """
 
     outcome: str
     instance: Instance
     attempts: tuple[Attempt, ...] = field(default=())
+    fault: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from scp import spool
+from scp.admission import Admission
 from scp.archive import Archive
 from scp.background import Background, Loop
 from scp.backlog import Backlog
@@ -84,6 +85,7 @@ def open_archive(
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
     departures = departures or Departures(settings)
     archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
+    archive.admission = Admission(storage.incomplete, storage.unreadable)
     archive.safekeeping = Safekeeping(settings.folders)
     archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
     archive.pairing.begin()

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
+from scp.encoding.coercion import with_uids
 from scp.encoding.derived import Source
 from scp.encoding.lossy import Stored, Way, copied, ways
 from scp.encoding.transcode import transcoding
 from scp.errors import CodecError, NoLosslessWay
 from scp.model import Instance, LossyRule, Wishes
+from scp.objects.landing import is_landed
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
-from scp.stored import provenance_of
+from scp.stored import facts_of_stored, provenance_of
 from scp.syntaxes import lookup
+from scp.uids import uids_of
+
+_TAGS = {
+    "SOPClassUID": 0x00080016,
+    "SOPInstanceUID": 0x00080018,
+    "StudyInstanceUID": 0x0020000D,
+    "SeriesInstanceUID": 0x0020000E,
+}
+# Elements that are not empty, in each encoding, and within how many bytes they stand in nearly every dataset.
+_SOP_INSTANCE, _NEAR = re.compile(rb"\x08\0\x18\0|\0\x08\0\x18"), 512
+_STUDY = re.compile(rb"\x20\0\x0d\0(?:UI[^\0]\0|[^\0]\0\0\0)|\0\x20\0\x0dUI\0[^\0]", re.DOTALL)
+_SERIES = re.compile(rb"\x20\0\x0e\0(?:UI[^\0]\0|[^\0]\0\0\0)|\0\x20\0\x0eUI\0[^\0]", re.DOTALL)
+_HEADER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +38,26 @@ class Outgoing:
 
     ``chunks`` are its bytes, piece by piece, and can be gone through once; a large object is decoded while
     they are. Going through them raises CodecError where that shows only then. ``copy_uid`` is the SOP
-    Instance UID of a lossy copy; empty where the object itself goes out.
+    Instance UID of a lossy copy; empty where the object itself goes out. ``given`` are the UIDs, by keyword,
+    that the dataset lacks: :func:`identified` puts them in.
     """
 
     instance: Instance
     transfer_syntax: str
     chunks: Iterator[Buffer]
     copy_uid: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+def identified(outgoing: Outgoing) -> Outgoing:
+    """An object as a peer can use it: with the UIDs under which it was found, where it lacks them."""
+    if not outgoing.given:
+        return outgoing
+    uids = {_TAGS[keyword]: uid for keyword, uid in outgoing.given.items() if keyword in _TAGS}
+    if outgoing.copy_uid:  # a derived image, which has one of its own
+        uids.pop(_TAGS["SOPInstanceUID"], None)
+    chunks = with_uids(outgoing.chunks, lookup(outgoing.transfer_syntax), uids)
+    return replace(outgoing, chunks=chunks)
 
 
 def outgoing(instance: Instance, file: Part10, accepted: Iterable[str], wishes: Wishes) -> Outgoing:
@@ -36,20 +65,44 @@ def outgoing(instance: Instance, file: Part10, accepted: Iterable[str], wishes: 
 
     A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay.
     """
-    received = provenance_of(file).transfer_syntax
+    received, given = provenance_of(file).transfer_syntax, _given(instance, file)
     possible = ways(file.transfer_syntax, received, accepted, wishes)
     reasons = []
     for way in possible:
         try:
             if way.lossy and wishes.lossy is not None:
-                return _copy(instance, file, way, wishes.lossy, possible)
-            return _exact(instance, file, way, wishes.even)
+                return replace(_copy(instance, file, way, wishes.lossy, possible), given=given)
+            return replace(_exact(instance, file, way, wishes.even), given=given)
         except CodecError as error:
             reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
     raise NoLosslessWay(
         f"kept as {lookup(file.transfer_syntax).keyword}; "
         + ("; ".join(reasons) or "nothing accepted that it could be sent in")
     )
+
+
+def _given(instance: Instance, file: Part10) -> Mapping[str, str]:
+    """The UIDs that a stored dataset lacks.
+
+    What landed was written before they were known, and older versions wrote none: those are looked at again
+    where they may lack some.
+    """
+    if not instance.readable:  # nobody knows where they would have to stand
+        return {}
+    if known := provenance_of(file).given:
+        return known
+    if not _may_lack_one(instance, file.dataset):
+        return {}
+    uids = (file.sop_class_uid, file.sop_instance_uid)
+    return uids_of(*uids, facts_of_stored(file).attributes, {}).given
+
+
+def _may_lack_one(instance: Instance, dataset: Buffer) -> bool:
+    """Whether a dataset may lack a UID, by a look at its beginning that takes microseconds."""
+    found_by = ((instance.study_instance_uid, _STUDY), (instance.series_instance_uid, _SERIES))
+    if any(uid.startswith("2.25.") and not said.search(dataset, 0, _HEADER) for uid, said in found_by):
+        return True
+    return is_landed(instance.key) and not _SOP_INSTANCE.search(dataset, 0, _NEAR)
 
 
 def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:

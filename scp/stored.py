@@ -15,11 +15,12 @@ from scp.errors import CodecError, NotReproduced, ObjectDamaged, UidMismatch
 from scp.identity import Identity
 from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
-from scp.keeping import StoredForm
+from scp.keeping import StoredForm, uids_within
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.objects.store import beside, object_key
 from scp.spool import sha256
+from scp.uids import uid_of, uids_of
 
 # Forms that hold the received stream: it says by itself whether it is readable.
 _AS_THEY_CAME = ("received", "zstd")
@@ -130,14 +131,14 @@ def _as_it_is(file: Part10, known: Provenance) -> Received:
         known.calling_aet,
         known.called_aet,
         known.received_at,
+        given=known.given,
     )
 
 
-def identity_of(sop_instance_uid: str, facts: Facts) -> Identity:
-    """Which object has these facts."""
-    has = facts.attributes
-    patient = (cleaned(keyword, has.get(keyword, "")) for keyword in IDENTIFYING)
-    return Identity(sop_instance_uid, has.get("StudyInstanceUID", ""), *patient)
+def identity_of(sop_instance_uid: str, study: str, facts: Facts) -> Identity:
+    """Which object has these facts; ``study`` is its Study Instance UID, which may be a derived one."""
+    patient = (cleaned(keyword, facts.attributes.get(keyword, "")) for keyword in IDENTIFYING)
+    return Identity(sop_instance_uid, study, *patient)
 
 
 def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) -> Instance:
@@ -146,10 +147,11 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     Without a ``digest`` the dataset within the file is the received one, and is checked by that one's.
     """
     known = provenance_of(file)
+    uids = uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given)
     return Instance(
         sop_class_uid=file.sop_class_uid,
-        **identity_of(file.sop_instance_uid, facts)._asdict(),
-        series_instance_uid=facts.attributes.get("SeriesInstanceUID", ""),
+        **identity_of(file.sop_instance_uid, uids.study, facts)._asdict(),
+        series_instance_uid=uids.series,
         key=key,
         form=known.form,
         transfer_syntax=file.transfer_syntax,
@@ -177,7 +179,7 @@ def instance_of_form(
 ) -> Instance:
     """The index row of a form that is about to be put into a store; a ``token`` makes its key another one."""
     known = form.provenance
-    study = facts.attributes.get("StudyInstanceUID", "")
+    study = uids_within(received, facts).study
     name = f"{known.form}-{token}" if token else known.form
     key = object_key(study, received.sop_instance_uid, known.sha256, name, form.wrapped)
     uids = (received.sop_class_uid, received.sop_instance_uid)
@@ -187,7 +189,7 @@ def instance_of_form(
 
 def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
     """Where a form of a received object is stored."""
-    study = facts.attributes.get("StudyInstanceUID", "")
+    study = uids_within(received, facts).study
     return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
 
 
@@ -200,7 +202,7 @@ def check_uids(commanded: Received | Instance, facts: Facts) -> None:
         ("SOPClassUID", commanded.sop_class_uid),
         ("SOPInstanceUID", commanded.sop_instance_uid),
     ):
-        found = facts.attributes.get(keyword, "")
+        found = uid_of(facts.attributes.get(keyword, ""))
         if found and found != uid:
             raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")
 

@@ -561,12 +561,27 @@ class TestFind:
         assert len(list(index.find(query("STUDY", combined=True, **spans)))) == 1
         assert len(list(index.find(query("STUDY", combined=True, StudyDate="", StudyTime="10-12")))) == 0
 
+    def test_uids_have_no_wildcards(self, index):
+        """PS3.4 C.2.2.2.1: a star in one is itself, also in what is held."""
+        for study in ("1.2.*", "1.2.?", "1.2.3"):
+            index.record(instance(f"{study}.I", study, f"{study}.S"), DOE)
+        assert studies(index, StudyInstanceUID="1.2.*") == ["1.2.*"]
+        assert studies(index, StudyInstanceUID="1.2.?\\1.2.3") == ["1.2.3", "1.2.?"]
+        assert [
+            one.sop_instance_uid for one in index.instances(query("IMAGE", SOPInstanceUID="1.2.*.I"))
+        ] == ["1.2.*.I"]
+
+    def test_unreadable_ones_are_listed_the_newest_first(self, index):
+        assert index.checks.unreadable() == []
+        for number in range(4):
+            index.record(replace(instance(f"1.1.{number}"), readable=number == 1), DOE)
+        assert [one.sop_instance_uid for one in index.checks.unreadable()] == ["1.1.3", "1.1.2", "1.1.0"]
+        assert [one.sop_instance_uid for one in index.checks.unreadable(1)] == ["1.1.3"]
+
     @pytest.mark.parametrize(
         "asked",
         [
             query("STUDY", StudyDate="2024-01"),
-            query("STUDY", StudyInstanceUID="1.*"),
-            query("STUDY", True, SOPInstanceUID="1.*"),
             query("STUDY", combined=True, StudyDate="2024", StudyTime="10"),
             query("STUDIES"),
         ],
@@ -611,7 +626,7 @@ class TestInstances:
             query("STUDY", StudyInstanceUID=""),
             query("PATIENT", PatientID="*"),
             query("SERIES", StudyInstanceUID="1"),
-            query("IMAGE", SOPInstanceUID="1.1.*"),
+            query("IMAGE", SOPInstanceUID="*"),
             query("WORKLIST", SOPInstanceUID="1"),
         ],
     )

@@ -7,7 +7,7 @@ from functools import cache
 from unicodedata import normalize
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from sqlalchemy import Connection, func, literal, select
@@ -19,6 +19,7 @@ from scp.index.keys import clean, fold, keys, period
 from scp.index.matching import MOST_PATTERNS, MOST_VALUES, combined, condition, universal
 from scp.index.values import matcher_of
 from scp.model import LEVELS, UNIQUE_KEYS, QueryKey
+from scp.uids import uid_of
 
 
 @pytest.fixture(scope="module")
@@ -252,8 +253,6 @@ def test_dates_and_times(database, keyword, asked, stored, expected):
         ("AcquisitionDateTime", "2024-1-1"),
         ("SeriesNumber", "1-5"),
         ("SeriesNumber", "1*"),
-        ("StudyInstanceUID", "1.2.*"),
-        ("StudyInstanceUID", "1.2.3\\1.2.?"),
         ("PatientName", "a=b=c=d"),
         ("PatientID", "\\".join("A" * (MOST_PATTERNS + 1))),
         ("StudyInstanceUID", "\\".join("1" * (MOST_VALUES + 1))),
@@ -304,6 +303,19 @@ LETTERS = "abAB%_/[]^$.(|)+'\"é山\ud7ff\U0010ffff"
 texts = st.text(LETTERS, max_size=6)
 patterns = st.text(LETTERS + "**??", min_size=1, max_size=6).filter(lambda pattern: not universal(pattern))
 quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quick
+@given(st.text(min_size=1, max_size=80))
+@example("1.2.*")
+@example("LOCALIZER2.16.6003")
+@example("1.02.?")
+def test_any_uid_is_found_by_itself(database, text):
+    uid = uid_of(text)
+    assume(not universal(uid))
+    assert matches(database, "StudyInstanceUID", uid, uid)
+    assert matches(database, "StudyInstanceUID", f"1.2\\{uid} \\1.3", uid)
+    assert not matches(database, "StudyInstanceUID", f"{uid}0", uid)
 
 
 @quick

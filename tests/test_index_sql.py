@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, Select, create_engine, inspect
+from sqlalchemy import Engine, Select, create_engine, inspect, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import MappingResult
@@ -21,6 +23,7 @@ from test_index_contract import DOE, ROE, instance, query
 from scp.errors import ConfigurationError, OutOfResources
 from scp.index import dialect, durable, prepared
 from scp.index import query as reading
+from scp.index import upgrade as upgrading
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
 
@@ -45,6 +48,34 @@ def test_migrations_make_exactly_the_schema(index):
     created = create_engine("sqlite://")
     METADATA.create_all(created)
     assert _columns(index._engine) == _columns(created)
+
+
+@pytest.mark.parametrize(
+    ("study", "series", "asks"),
+    [
+        ("1", "1.1", False),
+        (None, "1.1", True),
+        ("1", None, True),
+        ("1\\2", "1.1", True),
+        ("1%_/", "1.1", False),
+    ],
+)
+def test_a_rebuild_is_asked_for_where_objects_have_no_uid(index, database, study, series, asks):
+    """Earlier versions left these empty; the derived ones stand in the files only."""
+    index.record(instance("1.1.1"), DOE)
+    with index._engine.begin() as connection:
+        connection.execute(update(TABLES["STUDY"]).values(study_instance_uid=study))
+        connection.execute(update(TABLES["SERIES"]).values(series_instance_uid=series))
+        config = Config()
+        config.set_main_option("script_location", str(Path(upgrading.__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+    index.close()
+    SqlIndex.open(f"sqlite:///{database}").close()
+    with closing(sqlite3.connect(database)) as plain:
+        tables = {name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        asked = plain.execute("SELECT name FROM meta").fetchall() if "meta" in tables else []
+    assert asked == [("rebuild",)] * asks
 
 
 def _columns(engine: Engine) -> dict[str, list[dict[str, str]]]:

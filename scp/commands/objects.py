@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scp import report, report_conflicts, report_outgoing
+from scp import report, report_conflicts, report_outgoing, report_unreadable
 from scp.commands.common import (
     DATA,
     AllPatientsOption,
@@ -23,6 +23,7 @@ from scp.commands.common import (
     selected,
 )
 from scp.lifecycle import transfer
+from scp.lifecycle.explain import fault_now
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer()
@@ -96,6 +97,10 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         bool,
         typer.Option("--conflicts", help="Instead: objects that contradict each other in whose they are."),
     ] = False,
+    unreadable: Annotated[
+        bool,
+        typer.Option("--unreadable", help="Instead: what cannot be read in the transfer syntax it came in."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -103,6 +108,12 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     if conflicts:
         with opened(config) as (archive, _):
             report_conflicts.conflicts(archive.index.conflicts(), json)
+        return
+    if unreadable:
+        with opened(config) as (archive, _):
+            listed = archive.index.checks.unreadable(limit or None)
+            faults = [(one, fault_now(archive, one)) for one in listed]
+        report_unreadable.unreadable(faults, limit, json)
         return
     if outgoing:
         with opened(config) as (archive, _):

@@ -24,9 +24,10 @@ from scp.commands.common import (
 )
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.retention import Retention
-from scp.model import LEVELS, UNIQUE_KEYS, Instance
+from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
+from scp.report import vr_of
 
 app = typer.Typer()
 hold = typer.Typer(no_args_is_help=True, help="Legal holds: what must not be deleted.")
@@ -100,7 +101,7 @@ def add(
     with opened(config) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         with deletion.trash.lock():
-            deletion.holds.add(Hold(level.upper(), uid, reason, time.time(), "", patient_id, issuer))
+            deletion.holds.add(Hold(level.upper(), uid.strip(), reason, time.time(), "", patient_id, issuer))
 
 
 @hold.command("remove")
@@ -170,8 +171,9 @@ def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: s
     if match:
         return list(selected(archive, match))
     for named in [level.upper()] if level else LEVELS[1:]:
-        found = list(selected(archive, [f"{UNIQUE_KEYS[named]}={uid}"]))
-        if found:
+        # As a retrieve names it: nothing in it is a wildcard.
+        key = QueryKey(UNIQUE_KEYS[named], vr_of(UNIQUE_KEYS[named]), uid or "")
+        if found := archive.instances(Query("PATIENT", named, (key,), relational=True)):
             return found
     return []
 

@@ -7,6 +7,7 @@ A request is recorded, durably, before it is answered with Success. Its result f
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
@@ -23,11 +24,12 @@ from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
 from scp.index.index import Commitments
 from scp.model import Commitment, Reference
 from scp.telemetry import RequestEvent
+from scp.uids import is_usable
 
 _REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
 # Some 90,000 references, which take 16 s to read.
 _LARGEST = 8 << 20
-# Odd objects have letters in theirs; whatever is held under its UID can be asked for.
+# Of a transaction; whatever an object is held under can be asked for.
 _UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -72,16 +74,19 @@ def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
     references = tuple(map(_reference, named)) if isinstance(named, Sequence) else ()
     if not references:
         raise InvalidArgument("Referenced SOP Sequence names no instance")
-    return _uid(information, "TransactionUID"), references
+    return _uid(information, "TransactionUID", _UID.fullmatch), references
 
 
 def _reference(item: Dataset) -> Reference:
-    return Reference(_uid(item, "ReferencedSOPClassUID"), _uid(item, "ReferencedSOPInstanceUID"))
+    return Reference(
+        _uid(item, "ReferencedSOPClassUID", is_usable), _uid(item, "ReferencedSOPInstanceUID", is_usable)
+    )
 
 
-def _uid(dataset: Dataset, keyword: str) -> str:
+def _uid(dataset: Dataset, keyword: str, allowed: Callable[[str], object]) -> str:
     """A UID that has to be there, and can be said again in the report. Raises InvalidArgument."""
-    value = str(dataset.get(keyword, None) or "").strip()
-    if not _UID.fullmatch(value):
-        raise InvalidArgument(f"{keyword} {value[:80]!r} is no UID")
-    return value
+    value = dataset.get(keyword, None)
+    text = value.strip(" \0") if isinstance(value, str) else ""
+    if not allowed(text):
+        raise InvalidArgument(f"{keyword} {str(value)[:80]!r} is no UID")
+    return text

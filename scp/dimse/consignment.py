@@ -16,7 +16,7 @@ from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.upper_layer import Ended
 from scp.identity import Identity
 from scp.model import Delivery, Instance
-from scp.outgoing import Outgoing
+from scp.outgoing import Outgoing, identified
 
 # Those that were taken, and those that failed alone, with the reasons.
 Told = Callable[[list[Delivery], list[tuple[Delivery, str]]], None]
@@ -64,7 +64,8 @@ class Consignment:
 
     def _carry(self, carrier: Destination, work: Work) -> None:
         def fetch(instance: Instance) -> Outgoing:
-            return self._archive.fetch(instance, carrier.accepted(instance.sop_class_uid), self._wishes)
+            accepted = carrier.accepted(instance.sop_class_uid)
+            return identified(self._archive.fetch(instance, accepted, self._wishes))
 
         with Ahead(work, fetch) as ahead:
             for fetched in ahead:

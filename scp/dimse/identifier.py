@@ -101,7 +101,7 @@ def joined(value: Any) -> str:
     if value is None or isinstance(value, bytes):
         return ""
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-    return "\\".join("" if one is None else str(one) for one in values).strip()
+    return "\\".join("" if one is None else str(one) for one in values)
 
 
 def is_sequence(keyword: str) -> bool:
@@ -140,7 +140,7 @@ def _check_hierarchy(keys: tuple[QueryKey, ...], level: str, levels: tuple[str, 
     """A UID pins its entity and, being unique in the world, those above it."""
     values = {key.keyword: key.value for key in keys}
     above = levels[: levels.index(level)]
-    pinned = [one for one in above if _is_single(values.get(UNIQUE_KEYS[one], ""))]
+    pinned = [one for one in above if _is_single(one, values.get(UNIQUE_KEYS[one], ""))]
     if above and above[-1] not in pinned:
         raise QueryError(
             f"{UNIQUE_KEYS[above[-1]]} must have one value at {level} level, "
@@ -148,15 +148,20 @@ def _check_hierarchy(keys: tuple[QueryKey, ...], level: str, levels: tuple[str, 
         )
 
 
-def _is_single(value: str) -> bool:
-    return bool(value) and not any(c in value for c in "*?\\")
+def _is_single(level: str, value: str) -> bool:
+    return bool(value.strip("*")) and "\\" not in value and not _is_pattern(level, value)
+
+
+def _is_pattern(level: str, value: str) -> bool:
+    """Whether a unique key has wildcards; those of the levels below the patient are UIDs, which have none."""
+    return level == LEVELS[0] and any(c in value for c in "*?")
 
 
 def check_retrieve(query: Query) -> None:
     """A retrieve names entities by their unique keys alone (PS3.4 C.4.2.1.4). Raises QueryError."""
     wanted = UNIQUE_KEYS[query.level]
     value = next((key.value for key in query.keys if key.keyword == wanted), "")
-    if not value or any(c in value for c in "*?"):
+    if not value.strip("*") or _is_pattern(query.level, value):
         raise QueryError(f"{wanted} must name what is to be retrieved at {query.level} level")
 
 

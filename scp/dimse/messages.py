@@ -102,6 +102,8 @@ def read_command(data: bytes | memoryview) -> dict[str, Value]:
 def _read(vr: str, value: bytes) -> Value:
     if vr == "US":
         return int(struct.unpack("<H", value[:2])[0])
+    if vr == "UI":  # whatever stands in one names an object, so none may become the same as another
+        return value.decode("latin-1").strip(" \0")
     return value.decode("ascii", "replace").strip(" \0")
 
 
@@ -118,5 +120,5 @@ def write_command(fields: Mapping[str, Value]) -> bytes:
 def _write(vr: str, value: Value) -> bytes:
     if vr == "US":
         return struct.pack("<H", value)
-    text = str(value).encode("ascii", "replace")
+    text = str(value).encode("latin-1" if vr == "UI" else "ascii", "replace")
     return text + (b"\0" if vr == "UI" else b" ") * (len(text) % 2)

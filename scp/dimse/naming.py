@@ -55,9 +55,9 @@ def named(identifier: Dataset, root: str, find: Find, *, strict: bool, relationa
 def _level_by_keys(identifier: Dataset) -> str:
     """The lowest level that a key names something of."""
     for level in reversed(LEVELS):
-        if joined(identifier.get(UNIQUE_KEYS[level], None)):
+        if joined(identifier.get(UNIQUE_KEYS[level], None)).strip(" \0"):
             return level
-        if level == "STUDY" and joined(identifier.get(_ACCESSION, None)):
+        if level == "STUDY" and joined(identifier.get(_ACCESSION, None)).strip(" \0"):
             return level
     return ""
 

@@ -17,7 +17,7 @@ from scp.dimse.naming import named
 from scp.dimse.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown
 from scp.model import Instance, LossyRule, Wishes
-from scp.outgoing import Outgoing
+from scp.outgoing import Outgoing, identified
 from scp.stored import shared_studies
 from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, LOSSY, RLE
 from scp.telemetry import RequestEvent
@@ -66,7 +66,7 @@ def _asked_for(
 
 def _fetching(archive: Archive, wishes: Wishes) -> FetchFor:
     def fetch(instance: Instance, carrier: Carrier) -> Outgoing:
-        return archive.fetch(instance, carrier.accepted(instance.sop_class_uid), wishes)
+        return identified(archive.fetch(instance, carrier.accepted(instance.sop_class_uid), wishes))
 
     return fetch
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from scp.errors import (
     DestinationUnknown,
     DuplicateRejected,
+    IncompleteDataset,
     InvalidArgument,
+    MismatchedPixelData,
     NoSuchAction,
     NoSuchInstance,
     OutOfResources,
     QueryError,
     UidMismatch,
     UnidentifiedDataset,
+    UnreadableDataset,
     UnrecognizedOperation,
+    UnusableUid,
 )
+from scp.model import Kept
 
 SUCCESS = 0x0000
 PENDING = 0xFF00
@@ -21,6 +26,8 @@ PENDING_UNSUPPORTED_KEYS = 0xFF01  # optional keys were asked for that are not h
 CANCELLED = 0xFE00
 WARNING_SUBOPERATIONS = 0xB000  # complete, one or more failures
 UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
+WARNING_COERCED = 0xB000  # of a C-STORE: data elements are coerced (PS3.4 table B.2-1)
+WARNING_MISMATCH = 0xB007  # of a C-STORE: the data set does not match its SOP class (PS3.4 table B.2-1)
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 PROCESSING_FAILURE = 0x0110
 RESOURCE_LIMITATION = 0x0213
@@ -31,8 +38,12 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (DestinationUnknown, 0xA801),
     (UidMismatch, 0xA900),
     (QueryError, 0xA900),
+    (IncompleteDataset, 0xA900),
+    (MismatchedPixelData, 0xA900),
     (DuplicateRejected, 0x0111),
+    (UnusableUid, 0x0117),
     (UnidentifiedDataset, 0xC001),
+    (UnreadableDataset, 0xC002),
     (NoSuchInstance, 0x0112),
     (InvalidArgument, 0x0115),
     (NoSuchAction, 0x0123),
@@ -47,11 +58,23 @@ MEANINGS: tuple[tuple[int, str], ...] = (
     (PENDING, "A match, or sub-operations go on."),
     (PENDING_UNSUPPORTED_KEYS, "A match; a key was asked for that is not held."),
     (CANCELLED, "Ended by C-CANCEL."),
-    (WARNING_SUBOPERATIONS, "Sub-operations are complete, and some failed or warned."),
+    (
+        WARNING_SUBOPERATIONS,
+        "Of a C-MOVE or C-GET: sub-operations are complete, and some failed or warned. "
+        "Of a C-STORE: kept; the dataset lacks a UID, and goes out with the one that it is kept under.",
+    ),
+    (WARNING_MISMATCH, "Kept as it came; it cannot be read in the transfer syntax that it was announced in."),
     (UNABLE_SUBOPERATIONS, "No sub-operation succeeded."),
     (PROCESSING_FAILURE, "What is 0xC000 elsewhere, as answer to an N-ACTION."),
     (RESOURCE_LIMITATION, "What is 0xA700 elsewhere, as answer to an N-ACTION."),
 )
+# What is said of a UID that a dataset lacks, in this order, before the UID that is given.
+_TELLING = {
+    "StudyInstanceUID": "Study UID missing:",
+    "SeriesInstanceUID": "Series UID missing:",
+    "SOPInstanceUID": "SOP UID missing:",
+    "SOPClassUID": "SOP Class missing:",
+}
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
 
@@ -65,6 +88,19 @@ def comment_of(text: str) -> str:
     """The Error Comment that goes with it, cut to what fits."""
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
     return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
+
+
+def of_kept(kept: Kept) -> tuple[int, str]:
+    """How the C-STORE of an object that was taken is answered: status and Error Comment.
+
+    That it cannot be read goes before that it lacks a UID: it is what its sender should look into.
+    """
+    if kept.fault:
+        return WARNING_MISMATCH, comment_of(kept.fault)
+    for keyword, missing in _TELLING.items():
+        if uid := kept.given.get(keyword):
+            return WARNING_COERCED, comment_of(f"{missing} {uid}")
+    return SUCCESS, ""
 
 
 def is_success(status: int) -> bool:

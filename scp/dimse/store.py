@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 from scp.archive import Archive
 from scp.dimse.exchange import Exchange
-from scp.dimse.status import SUCCESS
+from scp.dimse.status import of_kept
 from scp.model import Received
 from scp.telemetry import RequestEvent
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
-    """Keep an object, and say Success only when it is durable and indexed (invariant 1)."""
+    """Keep an object, and say Success, or warn, only when it is durable and indexed (invariant 1)."""
     request = exchange.request
     received = Received(
-        sop_class_uid=request.text("AffectedSOPClassUID"),
+        sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,
         sop_instance_uid=request.text("AffectedSOPInstanceUID"),
         transfer_syntax=exchange.transfer_syntax,
         dataset=request.dataset or b"",
@@ -42,5 +42,10 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
     fallen_back = [f"{tried.form}: {tried.outcome} {tried.reason}" for tried in kept.attempts if tried.reason]
     if fallen_back:
         event.add(fallen_back=fallen_back)
-    exchange.respond(SUCCESS)
-    event.add(status=SUCCESS)
+    if kept.fault:
+        event.add(fault=kept.fault)
+    if kept.given:
+        event.add(given=dict(kept.given))
+    status, comment = of_kept(kept)
+    exchange.respond(status, comment=comment)
+    event.add(status=status)

@@ -23,7 +23,7 @@ from scp.encoding.elements import (
 )
 from scp.encoding.scan import Scan, scan
 from scp.encoding.streams import Chunks, deflated, gathered, inflated, swapped_words
-from scp.errors import UnreadableDataset
+from scp.errors import MismatchedPixelData, UnreadableDataset
 from scp.spool import Buffer, slices
 from scp.syntaxes import Content, TransferSyntax
 
@@ -114,10 +114,10 @@ def _implied_pixel_vr(pixel: Element, found: Scan, stream: Buffer) -> bytes:
 
 
 def check_kind(pixel: Element, syntax: TransferSyntax) -> None:
-    """Raises UnreadableDataset where the syntax does not allow the pixel data's kind."""
+    """Raises MismatchedPixelData where the syntax does not allow the pixel data's kind."""
     if syntax.content is not Content.REFERENCED and pixel.undefined != syntax.encapsulated:
         found = "encapsulated" if pixel.undefined else "native"
-        raise UnreadableDataset(f"the pixel data is {found}, which {syntax.keyword} does not allow")
+        raise MismatchedPixelData(f"{found} pixels in {syntax.keyword}")
 
 
 def join(parts: SplitDataset, syntax: TransferSyntax) -> Iterator[Buffer]:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 
+from scp.encoding.announced import is_part10, wrong_family
 from scp.encoding.characters import TEXT_VRS, decoded, strange, terms_of
 from scp.encoding.conversion import SEQUENCE_TAGS, implied_vr, swapped
 from scp.encoding.dataset import check_kind, encoding_of
@@ -32,7 +33,7 @@ from scp.encoding.scan import Scan, scan
 from scp.encoding.sequences import Around, text_of_sequence
 from scp.encoding.streams import inflated
 from scp.encoding.texts import Reader, Unsure, is_known, readers
-from scp.errors import UnreadableDataset
+from scp.errors import MismatchedPixelData
 from scp.model import Facts, Received
 from scp.spool import Buffer
 from scp.syntaxes import TransferSyntax, lookup
@@ -46,6 +47,9 @@ _CHARACTER_SET = 0x00080005
 # pydicom reads these by rules of their own.
 _LUT_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103, 0x00283002)
 _LONGEST = 10240  # characters: LT, the longest VR that workstations show
+
+# Of a whole file in a dataset's place: where group 0002 begins, and what is looked for in it (PS3.10 7.1).
+_META, _META_LENGTH, _TRANSFER_SYNTAX = 132, 0x00020000, 0x00020010
 
 _SHORT = 64  # bytes of values that are remembered
 
@@ -224,14 +228,20 @@ def _text_of(value: bytes, vr: bytes, terms: tuple[str, ...]) -> str:
 def survey(received: Received) -> Facts:
     """What policy and index may ask of a received object, whose stream is followed to its end for it.
 
-    ``readable`` is what :func:`scp.encoding.dataset.split` would say. Of an unreadable dataset, what comes
-    before the fault is read. It never fails.
+    It is ``readable`` where :func:`scp.encoding.dataset.split` can read it and its first codestream is not
+    plainly of another kind than was announced. Of an unreadable dataset, what comes before the fault is read;
+    of a whole file that came as the dataset, the dataset within it. It never fails.
     """
+    return _survey_of_file(received) if is_part10(received.dataset) else _survey(received)
+
+
+def _survey(received: Received) -> Facts:
     syntax = lookup(received.transfer_syntax)
     stream, fault = inflated(received.dataset) if syntax.deflated else (received.dataset, "")
     encoding = encoding_of(syntax)
     found = scan(stream, encoding)
-    fault = fault or found.fault or _fault_of_kind(found, syntax)
+    fault = fault or found.fault
+    mismatch = "" if fault else _fault_of_kind(stream, found, syntax)
     if found.fault and not found.end:
         encoding = Encoding(not encoding.explicit, encoding.little)
         found = scan(stream, encoding)  # labelled as what it is not; maybe it can be read all the same
@@ -241,18 +251,40 @@ def survey(received: Received) -> Facts:
         size=len(received.dataset),
         calling_aet=received.calling_aet,
         called_aet=received.called_aet,
-        readable=not fault,
-        fault=fault,
+        readable=not (fault or mismatch),
+        fault=fault or mismatch,
+        mismatched=bool(mismatch),
     )
 
 
-def _fault_of_kind(found: Scan, syntax: TransferSyntax) -> str:
+def _survey_of_file(received: Received) -> Facts:
+    """Of a whole file in a dataset's place: it cannot be read, but says what it is of."""
+    stream = memoryview(received.dataset)
+    meta = scan(stream[_META:], CANONICAL).elements
+    _, at, end = meta.get(_TRANSFER_SYNTAX, (b"", 0, 0))
+    length = meta.get(_META_LENGTH, (b"UL", 0, 0))
+    size = int.from_bytes(stream[_META + length[1] : _META + length[2]], "little")
+    syntax = bytes(stream[_META + at : _META + end]).decode("latin-1").strip("\0 ")
+    within = _survey(replace(received, dataset=stream[_META + length[2] + size :], transfer_syntax=syntax))
+    return replace(
+        within,
+        transfer_syntax=received.transfer_syntax,
+        size=len(received.dataset),
+        readable=False,
+        fault="a whole DICOM file was sent as the dataset",
+        mismatched=False,
+    )
+
+
+def _fault_of_kind(stream: Buffer, found: Scan, syntax: TransferSyntax) -> str:
+    if found.pixel is None:
+        return ""
     try:
-        if found.pixel is not None:
-            check_kind(found.pixel, syntax)
-    except UnreadableDataset as error:
+        check_kind(found.pixel, syntax)
+    except MismatchedPixelData as error:
         return str(error)
-    return ""
+    family = wrong_family(stream, found.pixel, syntax) if found.pixel.undefined else ""
+    return f"{family} codestream in {syntax.keyword}" if family else ""
 
 
 def _read(*elements: bytes) -> Dataset:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Select, bindparam, func, select, upda
 
 from scp.index.dialect import translated
 from scp.index.record import as_instance
-from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS
+from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, UNREADABLE
 from scp.index.stages import unclaimed
 from scp.index.writer import Writer
 from scp.model import Instance
@@ -63,6 +63,12 @@ class SqlChecks:
     def damaged(self) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
         known = select(*INSTANCE_COLUMNS).where(DAMAGED).order_by(INSTANCE.c.id)
+        with self._read() as connection:
+            return [as_instance(row) for row in connection.execute(known).mappings()]
+
+    def unreadable(self, most: int | None = None) -> list[Instance]:
+        """See :class:`scp.index.index.Checks`."""
+        known = select(*INSTANCE_COLUMNS).where(UNREADABLE).order_by(INSTANCE.c.id.desc()).limit(most)
         with self._read() as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
 

@@ -126,6 +126,9 @@ class Checks(Protocol):
     def damaged(self) -> list[Instance]:
         """Those whose file was damaged, or missing, when it was last read."""
 
+    def unreadable(self, most: int | None = None) -> list[Instance]:
+        """Those that cannot be read in the transfer syntax they came in, the newest first; None: all."""
+
 
 class Commitments(Protocol):
     """Requests for storage commitment whose result is not reported yet (PS3.4 J.3).

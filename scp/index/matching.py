@@ -69,7 +69,7 @@ def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Conditi
         return None
     columns: list[Text] = [table.c[name] for name in attribute.key_columns]
     if attribute.vr == "UI":
-        return columns[0].in_([uid_of(key.keyword, value) for value in listed])
+        return columns[0].in_(listed)  # no wildcards (C.2.2.2.1): * and ? are themselves, as in what is held
     if attribute.vr == "IS":
         return columns[0].in_([integer_of(key.keyword, value) for value in listed])
     if attribute.vr in MOMENT_VRS:
@@ -116,13 +116,6 @@ def moments(keyword: str, vr: str, value: str) -> tuple[str, str]:
 def _within(column: Text, first: str, last: str) -> Condition:
     # Not BETWEEN: PostgreSQL cannot parse "BETWEEN … COLLATE … AND", as SQLAlchemy renders it.
     return and_(column >= first, column <= last)
-
-
-def uid_of(keyword: str, value: str) -> str:
-    """``value``, if it is a UID. Raises :class:`scp.errors.QueryError`, naming ``keyword``."""
-    if not re.fullmatch(r"[0-9.]+", value):
-        raise QueryError(f"{keyword}: {value!r} is not a UID; wildcards do not apply to UIDs")
-    return value
 
 
 def integer_of(keyword: str, value: str) -> str:

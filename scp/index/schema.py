@@ -160,6 +160,10 @@ Index("ix_instance_checked", INSTANCE.c.checked)
 _DAMAGED = text("fault <> ''")
 Index("ix_instance_damaged", INSTANCE.c.id, sqlite_where=_DAMAGED, postgresql_where=_DAMAGED)
 DAMAGED: ColumnElement[bool] = literal_column("instance.fault <> ''")
+# The few that cannot be read in the transfer syntax that they were announced in.
+_UNREADABLE = text("NOT readable")
+Index("ix_instance_unreadable", INSTANCE.c.id, sqlite_where=_UNREADABLE, postgresql_where=_UNREADABLE)
+UNREADABLE: ColumnElement[bool] = literal_column("NOT instance.readable")
 
 # Who works on a stage of an instance, and until when: seconds since 1970.
 CLAIM = Table(

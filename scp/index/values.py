@@ -17,7 +17,6 @@ from scp.index.matching import (
     moments,
     takes_wildcards,
     tokens_of,
-    uid_of,
     universal,
     values,
 )
@@ -51,9 +50,8 @@ def _kind_of(attribute: Attribute) -> Callable[[Attribute, str], Matcher]:
     return {"UI": _uid_matcher, "IS": _integer_matcher, "PN": _name_matcher}.get(attribute.vr, _text_matcher)
 
 
-def _uid_matcher(attribute: Attribute, value: str) -> Matcher:
-    uid = uid_of(attribute.keyword, value)
-    return lambda text: text == uid
+def _uid_matcher(_: Attribute, value: str) -> Matcher:
+    return lambda text: text == value
 
 
 def _integer_matcher(attribute: Attribute, value: str) -> Matcher:

@@ -14,7 +14,7 @@ from scp.encoding.facts import survey
 from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
-from scp.errors import CannotEncode, CodecError, ObjectMissing
+from scp.errors import CannotEncode, CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.keeping import keep
 from scp.lifecycle import foreign
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
@@ -102,6 +102,14 @@ def explain(
     if not path.is_file():
         raise ObjectMissing(f"{what} is no SOP Instance UID that is held, and no file")
     return _would_be(archive, copied(path), aet, costs)
+
+
+def fault_now(archive: Archive, instance: Instance) -> str:
+    """Why a stored object cannot be read, from its file; or why its file cannot be read."""
+    try:
+        return archive.facts(instance).fault
+    except (ObjectDamaged, ObjectMissing, ObjectUnavailable) as error:
+        return str(error)
 
 
 def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:

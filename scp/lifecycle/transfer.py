@@ -21,6 +21,7 @@ from scp.outgoing import Outgoing
 from scp.spool import copied
 from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
+from scp.uids import uid_of
 
 _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, is no instance
 
@@ -111,8 +112,8 @@ def _by_its_own_uids(received: Received) -> Received:
     attributes = survey(received).attributes
     return replace(
         received,
-        sop_class_uid=attributes.get("SOPClassUID") or received.sop_class_uid,
-        sop_instance_uid=attributes.get("SOPInstanceUID") or received.sop_instance_uid,
+        sop_class_uid=uid_of(attributes.get("SOPClassUID", "")) or received.sop_class_uid,
+        sop_instance_uid=uid_of(attributes.get("SOPInstanceUID", "")) or received.sop_instance_uid,
     )
 
 

@@ -246,8 +246,8 @@ def _provenance(meta: FileMeta) -> Provenance | None:
 def _meta(file: Part10) -> bytes:
     elements = [
         (0x0001, b"OB", b"\0\1"),
-        (0x0002, b"UI", file.sop_class_uid.encode()),
-        (0x0003, b"UI", file.sop_instance_uid.encode()),
+        (0x0002, b"UI", file.sop_class_uid.encode("latin-1", "replace")),
+        (0x0003, b"UI", file.sop_instance_uid.encode("latin-1", "replace")),
         (_TRANSFER_SYNTAX, b"UI", file.transfer_syntax.encode()),
         (0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
         (0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),

@@ -34,6 +34,7 @@ def encoded(provenance: Provenance) -> bytes:
         "native": provenance.native_sha256,
         "even": provenance.even,
         "fault": "" if provenance.readable else provenance.fault or "unreadable",
+        "given": dict(provenance.given),
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
     }
@@ -72,6 +73,7 @@ def _read(fields: dict[str, Any]) -> Provenance:
         stage=text("stage"),
         attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
         even=fields.get("even") is True,
+        given=_read_given(fields.get("given")),
     )
 
 
@@ -93,6 +95,10 @@ def _moment(text: str) -> datetime:
     if moment.utcoffset() is None:
         raise ValueError(f"{text} has no offset from UTC")
     return moment
+
+
+def _read_given(fields: dict[str, Any] | None) -> dict[str, str]:
+    return {str(keyword): str(uid) for keyword, uid in (fields or {}).items()}
 
 
 def _restoration(restoration: Restoration | None) -> dict[str, Any]:

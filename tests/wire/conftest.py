@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import structlog
+from pynetdicom import _config
 from typer.testing import CliRunner
 
 from scp.archive import Archive
@@ -240,6 +241,12 @@ def made() -> Iterator[Callable[..., Stages]]:
     yield make
     for pool in pools:
         pool.shutdown()
+
+
+@pytest.fixture
+def any_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets pynetdicom, as the test's peer, send what is no UID."""
+    monkeypatch.setitem(_config.VALIDATORS, "UI", lambda _: (True, ""))
 
 
 @pytest.fixture

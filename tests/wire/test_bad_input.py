@@ -307,11 +307,10 @@ def _unreadable() -> dict[str, Sent]:
 def test_unreadable_objects_are_kept_as_they_came(node: RunningNode, kind: str) -> None:
     sent = _unreadable()[kind]
     with structlog.testing.capture_logs() as logged:
-        node.keep(sent)
+        assert [answer.status for answer in node.store(sent)] == [0xB007]
     (event,) = [event for event in logged if event["event"] == "c-store"]
     held = node.held(sent)
-    assert held.readable == event.get("readable", True)
-    assert not held.readable or kind == "no fragments"
+    assert (held.readable, event["readable"], bool(event["fault"])) == (False, False, True)
     node.archive.verify(held, deep=True)
     with node.scu((STUDY_GET, [EXPLICIT]), (MR_IMAGE, [sent.syntax]), roles=[MR_IMAGE]) as scu:
         done = scu.get(STUDY_GET, identifier("IMAGE", SOPInstanceUID=sent.instance))
@@ -321,7 +320,7 @@ def test_unreadable_objects_are_kept_as_they_came(node: RunningNode, kind: str) 
 
 def test_unreadable_object_in_another_syntax_fails_alone(node: RunningNode) -> None:
     good, bad = image(instance="1.9.9"), _unreadable()["noise"]
-    node.keep(good, bad)
+    assert [answer.status for answer in node.store(good, bad)] == [0, 0xB007]
     query = identifier("IMAGE", SOPInstanceUID=[good.instance, bad.instance])
     with node.scu((STUDY_GET, [EXPLICIT]), (MR_IMAGE, [IMPLICIT]), roles=[MR_IMAGE]) as scu:
         done = scu.get(STUDY_GET, query)

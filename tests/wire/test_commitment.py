@@ -257,6 +257,32 @@ def test_failures_have_their_reasons(node: RunningNode, modality: Modality) -> N
     }
 
 
+@pytest.mark.usefixtures("any_uid")
+def test_odd_objects_are_committed_by_the_uids_that_they_came_under(
+    node: RunningNode, modality: Modality
+) -> None:
+    """What is no UID by the book, lacks its study, or cannot be read, is kept as it came."""
+    uids = ("LOCALIZER2.16.6003", "sha-1:0abc/def", "1.2." + "3" * 80, "01.02 *")
+    odd = [image(instance=uid) for uid in uids]
+    no_study = image(instance="1.2.9", StudyInstanceUID=None)
+    noise = Sent(MR_IMAGE, "1.2.10", EXPLICIT, bytes(range(255, 5, -1)) * 20)
+    assert [one.status for one in node.store(*odd, no_study, noise)] == [0] * 4 + [0xB000, 0xB007]
+    asked = named(*odd, no_study, noise)
+    assert modality.ask(modality.associate(node), [*asked, (MR_IMAGE, "not/held")]) == 0
+    report = modality.report()
+    assert report.committed == asked
+    assert report.failed == {"not/held": NO_SUCH_INSTANCE}
+
+
+def test_what_was_refused_is_not_committed(start: Starter, modality: Modality) -> None:
+    node = start(commitment=SOON, storage={"incomplete": "reject", "unreadable": "reject"})
+    no_study = image(instance="1.2.9", StudyInstanceUID=None)
+    noise = Sent(MR_IMAGE, "1.2.10", EXPLICIT, bytes(range(255, 5, -1)) * 20)
+    assert [one.status for one in node.store(no_study, noise)] == [0xA900, 0xC002]
+    modality.ask(modality.associate(node), named(no_study, noise))
+    assert modality.report().failed == {"1.2.9": NO_SUCH_INSTANCE, "1.2.10": NO_SUCH_INSTANCE}
+
+
 def test_nothing_is_committed_of_what_is_not_there(node: RunningNode, modality: Modality) -> None:
     modality.ask(modality.associate(node), [(MR_IMAGE, "1.2.3.404")])
     report = modality.report()

@@ -189,6 +189,21 @@ def test_priors_go_ahead_when_a_study_arrives(start: Starter) -> None:
         assert set(sink.objects) == {held["1.1"].instance, held["1.2"].instance}
 
 
+def test_a_study_without_a_uid_is_no_prior_of_itself(start: Starter) -> None:
+    with Sink() as sink:
+        held = _history()
+        node = start(peer=[peer("SINK", sink.port)])
+        node.keep(*held.values())
+        node.reload(prefetch=[PRIORS])
+        for day in ("20240101", "20240102"):  # two studies, and each of them an occasion
+            came = image(StudyInstanceUID=None, StudyDate=day, Modality="CT")
+            assert [one.status for one in node.store(came)] == [0xB000]
+        until(lambda: len(sink.arrived) == 3, "the second study has the first one for its prior")
+        until(lambda: not node.archive.index.deliveries.outstanding(), "nothing is left")
+        assert came.instance not in sink.objects
+        assert held["1.1"].instance in sink.objects
+
+
 def test_priors_go_ahead_when_a_patient_is_asked_for(start: Starter) -> None:
     with Sink() as sink:
         held = _history()
@@ -203,3 +218,15 @@ def test_priors_go_ahead_when_a_patient_is_asked_for(start: Starter) -> None:
                 scu.find(PATIENT_FIND, asked)
         until(lambda: not node.archive.index.deliveries.outstanding() and sink.arrived, "it is sent")
         assert list(sink.objects) == [held["1.1"].instance]
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB007])
+def test_a_peer_that_warns_has_taken_it(start: Starter, status: int) -> None:
+    """Nothing is sent again, nor said to be outstanding; what lacks its study goes out with it."""
+    sent = image(instance="1.2.3.99", StudyInstanceUID=None)
+    with Sink(status=lambda _: status) as sink:
+        node = start(peer=[peer("SINK", sink.port)], forward=[forward("SINK")])
+        assert [one.status for one in node.store(sent)] == [0xB000]
+        until(lambda: sink.arrived and not node.archive.index.deliveries.outstanding(), "it is sent")
+        (arrived,) = sink.arrived
+        assert arrived.sent.dataset.StudyInstanceUID == node.held(sent).study_instance_uid
