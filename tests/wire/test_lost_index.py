@@ -296,6 +296,17 @@ def test_a_migration_that_asks_for_it_has_the_index_made_anew(single: Lost) -> N
     assert single.lost_count() == 0
 
 
+def test_check_migrates_nothing(single: Lost) -> None:
+    """It is run before a restart with a new version, while the old one works on."""
+    single.live(single.receive("first"))
+    with sqlite3.connect(single.index) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0008'")
+        connection.execute("DROP TABLE meta")
+    single.run("check")
+    with sqlite3.connect(single.index) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0008",)
+
+
 def test_a_node_whose_index_is_removed_under_it_goes_on(tmp_path: Path) -> None:
     """As a peer sees it: all that was answered with Success can be retrieved, without a start by hand."""
     node = NodeProcess(tmp_path, storage={"backlog": "1GB"}, node={"workers": 1})
