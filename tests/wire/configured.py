@@ -35,8 +35,8 @@ def settings_of(tables: dict[str, Any]) -> Settings:
 
 
 def stored_files(objects: Path) -> list[Path]:
-    """All files but those of the journal and the landing log, and the mark of the archive."""
-    beside = {".incoming", ".landing", ".zscp"}
+    """All files but those of journal and landing log, copies of what was unfinished there, and the mark."""
+    beside = {".incoming", ".landing", ".damaged", ".zscp"}
     return sorted(p for p in objects.rglob("*") if p.is_file() and not beside & {*p.parts})
 
 
