@@ -17,6 +17,7 @@ from scp.config import Settings, load
 from scp.errors import IndexUnfit, OutOfResources
 from scp.identity import Identity
 from scp.index.files import exists
+from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
 from scp.model import LEVELS, Instance, Query, QueryKey
 from scp.node import open_archive, require_index
@@ -63,14 +64,13 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
     OutOfResources.
     """
     settings = settings_of(config)
-    if works:
-        with report.progress("making the index anew", "objects") as progress:
-            archive = open_archive(settings, mends=True)
-            make_fit(archive, progress)
-    else:
+    if not works:
         require_index(settings)
-        archive = open_archive(settings)
+    archive = open_archive(settings, mends=works)
     try:
+        if works:
+            with report.progress("making the index anew", "objects") as progress:
+                make_fit(archive, progress)
         if archive.pairing is not None:
             archive.pairing.require()
         yield archive, settings
@@ -100,8 +100,9 @@ def index_fault(settings: Settings) -> str:
     """
     try:
         require_index(settings)
-        if not settings.storage.path.exists() or not exists(settings.index.url):
-            return ""
+        url = settings.index.url
+        if not settings.storage.path.exists() or not exists(url) or not SqlIndex.is_current(url):
+            return ""  # nothing is stored yet, or the next start migrates the index first
         archive = open_archive(settings)
         try:
             if archive.pairing is not None:

@@ -26,7 +26,7 @@ from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, STUDY
 from scp.index.sequences import Selection, selection
 from scp.index.stages import SqlStages
-from scp.index.upgrade import upgrade
+from scp.index.upgrade import is_current, upgrade
 from scp.index.writer import Item, Writer
 from scp.model import Delivery, Instance, Query
 
@@ -75,6 +75,19 @@ class SqlIndex:
             engine.dispose()
             raise
         return cls(engine)
+
+    @staticmethod
+    def is_current(url: str) -> bool:
+        """Whether the index at ``url``, which is there, has this version's schema; nothing is changed.
+
+        Raises as :meth:`open`.
+        """
+        engine = connect(url)
+        try:
+            with translated(engine):
+                return is_current(engine)
+        finally:
+            engine.dispose()
 
     def record(
         self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()

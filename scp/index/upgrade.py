@@ -19,6 +19,19 @@ _FOLDER = Path(__file__).with_name("migrations")
 _environment = threading.Lock()  # Alembic keeps its environment in module globals
 
 
+def is_current(engine: Engine) -> bool:
+    """Whether the database has this version's schema. Raises what SQLAlchemy raises."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == head
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return config
+
+
 def upgrade(engine: Engine) -> None:
     """Run the migrations that the database lacks, all in one transaction.
 
@@ -26,12 +39,9 @@ def upgrade(engine: Engine) -> None:
     Raises :class:`scp.errors.ConfigurationError` for a database of a later version, and what
     SQLAlchemy raises.
     """
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
-    with engine.connect() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == head:
-            return  # the usual case does not wait for writers
+    if is_current(engine):
+        return  # the usual case does not wait for writers
+    config = _config()
     with _environment, engine.execution_options(**{WRITES: True}).begin() as connection:
         config.attributes["connection"] = connection
         try:

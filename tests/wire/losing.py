@@ -10,12 +10,14 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from scp.config import load
 from scp.doorbell import Doorbell
+from scp.errors import OutOfResources
 from scp.lifecycle.behind import Encoder
 from scp.model import Received
 from scp.node import open_archive, take_up
@@ -37,12 +39,15 @@ def _encode(archive: Any, most: int | None = None) -> None:
 
 
 def _act(archive: Any, step: str) -> None:
-    """``receive <folder>``, ``encode``, ``remove <file>``, ``advance``, ``kill``."""
+    """``receive <folder>``, ``encode``, ``try`` to encode, ``remove <file>``, ``advance``, ``kill``."""
     name, _, argument = step.partition(" ")
     if name == "receive":
         _receive(archive, Path(argument))
     elif name == "encode":
         _encode(archive)
+    elif name == "try":
+        with suppress(OutOfResources):  # as Encoder.run does, until the process is ended
+            _encode(archive)
     elif name == "remove":
         for end in ("", "-wal", "-shm"):
             Path(f"{argument}{end}").unlink(missing_ok=True)
