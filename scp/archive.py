@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -223,8 +224,15 @@ class Archive(Holdings):
             try:
                 held = self.own_file(held)
             except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
+                self._set_aside_landed(held.key)
                 return self._put_in_place(held, instance, facts, leaving)
             return self._put_in_place(held, instance, facts, leaving, trashes=True)
+
+    def _set_aside_landed(self, key: str) -> None:
+        """Keep a copy of a record of the landing log that is not sound."""
+        if self.landing is not None and is_landed(key):
+            with suppress(ObjectMissing):
+                self.landing.set_aside(key)
 
     def _put_in_place(
         self,
@@ -312,7 +320,8 @@ class Archive(Holdings):
             self._withdraw(instance)
             raise
         self.index.sync()
-        self.store.settle(instance.key)
+        if not self.index_fault():  # else the next process finds in the journal what its index lacks
+            self.store.settle(instance.key)
         return kept
 
     def leaving(self, facts: Facts) -> tuple[Delivery, ...]:
@@ -421,4 +430,4 @@ class Archive(Holdings):
         if self.decoded is not None and (found := self.decoded.find(instance, accepted, wishes)):
             return found
         found = outgoing(*self._read(instance), accepted, wishes)
-        return found if self.decoded is None else self.decoded.kept(found)
+        return found if self.decoded is None else self.decoded.kept(found, wishes)

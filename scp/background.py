@@ -1,11 +1,14 @@
-"""What a node does besides serving: loops that run in threads until they are told to stop."""
+"""What a node does besides serving: loops that run in threads until they are stopped, and single calls."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+Result = TypeVar("Result")
 
 # How long an ending process waits for what is under way; it is done, or tried again, at the next start.
 _STOP_SECONDS = 10.0
@@ -52,3 +55,20 @@ class Background:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
+
+
+def beside(call: Callable[[], Result]) -> Future[Result]:
+    """Run a call in a thread of its own; a process that ends does not wait for it, as it would for a pool."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:  # the machine gives no more threads: this one does it
+        run()
+    return future

@@ -176,6 +176,7 @@ class LimitSettings(Table):
     acse_seconds: Seconds = 30.0
     dimse_seconds: Seconds = 60.0
     connect_seconds: Seconds = 10.0
+    move_retry_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 60.0
 
 
 class CommitmentSettings(Table):

@@ -30,23 +30,28 @@ class Decoded:
         best = next(iter(ways(instance.transfer_syntax, received, accepted, wishes)), None)
         if best is None or best.lossy or best.transfer_syntax == instance.transfer_syntax:
             return None
-        data = self._cache.get(_name(instance, best.transfer_syntax))
+        data = self._cache.get(_name(instance, best.transfer_syntax, wishes.even))
         return None if data is None else Outgoing(instance, best.transfer_syntax, slices(data))
 
-    def kept(self, outgoing: Outgoing) -> Outgoing:
+    def kept(self, outgoing: Outgoing, wishes: Wishes) -> Outgoing:
         """The same; it is remembered once all of it was gone through, if it is slow to come by."""
         instance, target = outgoing.instance, outgoing.transfer_syntax
         quick = target == instance.transfer_syntax or {target, instance.transfer_syntax}.issubset(_QUICK)
         if quick or outgoing.copy_uid or instance.pending or not self._cache.takes(instance.received_size):
             return outgoing
-        return replace(outgoing, chunks=self._cache.keep(_name(instance, target), outgoing.chunks))
+        return replace(
+            outgoing, chunks=self._cache.keep(_name(instance, target, wishes.even), outgoing.chunks)
+        )
 
     def forget(self, instance: Instance) -> None:
         """Forget an object in all transfer syntaxes."""
-        self._cache.forget(_name(instance, syntax) for syntax in BY_UID)
+        self._cache.forget(_name(instance, syntax, even) for syntax in BY_UID for even in (False, True))
 
 
-def _name(instance: Instance, transfer_syntax: str) -> str:
-    """Of this stored file in this transfer syntax: another file of the same object is another name."""
-    told = f"{instance.key}\n{instance.stored_sha256}\n{transfer_syntax}"
+def _name(instance: Instance, transfer_syntax: str, even: bool) -> str:
+    """Of this stored file in this transfer syntax: another file of the same object is another name.
+
+    Padded to even lengths, as it goes over a network, it may be other bytes than as it was received.
+    """
+    told = f"{instance.key}\n{instance.stored_sha256}\n{transfer_syntax}" + "\neven" * even
     return hashlib.sha256(told.encode()).hexdigest()[:40]

@@ -9,6 +9,8 @@
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
+    ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be followed, or cannot be worked with
+    ├── UnrecognizedOperation     a request that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
     ├── ActionRefused             an N-ACTION that cannot be acted upon
     │   ├── NoSuchAction          not one that its SOP class has
@@ -16,12 +18,16 @@
     │   └── InvalidArgument       its information is not what the standard asks for
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
     ├── DestinationUnreachable    a peer that does not answer, or refuses the association
+    │   └── NothingAccepted       it accepts none of the presentation contexts
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
+    │   │   └── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
+    │   └── IndexDamaged          the index's own file is not what was written
+    ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
     └── ObjectDamaged             a stored file is not what was written
@@ -62,6 +68,14 @@ class DuplicateRejected(DatasetError):
     """The SOP instance is held already with other content, which a hold or the configuration keeps."""
 
 
+class MalformedAssociation(ZscpError):
+    """A peer's A-ASSOCIATE PDU cannot be followed, or announces what nothing can be sent in."""
+
+
+class UnrecognizedOperation(ZscpError):
+    """A request for an operation that the SOP class of its presentation context does not have."""
+
+
 class QueryError(ZscpError):
     """A query's identifier is not one that PS3.4 C.4 allows."""
 
@@ -90,6 +104,10 @@ class DestinationUnreachable(ZscpError):
     """A peer that zscp opens an association to does not answer, or refuses it."""
 
 
+class NothingAccepted(DestinationUnreachable):
+    """A peer accepts none of the presentation contexts: it would answer another try the same."""
+
+
 class CodecError(ZscpError):
     """Pixel data could not be taken from one form to another."""
 
@@ -102,6 +120,18 @@ class CannotDecode(CodecError):
     """A codestream cannot be read."""
 
 
+class DamagedCodestream(CannotDecode):
+    """A codestream is cut off or damaged; what a forgiving decoder makes of it is no image of the object."""
+
+    def __str__(self) -> str:
+        return f"the codestream is cut off or damaged: {super().__str__()}"
+
+    def of_frame(self, number: int, frames: int) -> DamagedCodestream:
+        """The same, naming the frame where there are several; the first is 1."""
+        told = super().__str__()
+        return DamagedCodestream(f"frame {number} of {frames}: {told}" if frames > 1 else told)
+
+
 class NotReproduced(CodecError):
     """What was encoded does not decode to what was received."""
 
@@ -112,6 +142,14 @@ class NoLosslessWay(ZscpError):
 
 class OutOfResources(ZscpError):
     """There is no room for an object, or the store or the index does not answer."""
+
+
+class IndexDamaged(OutOfResources):
+    """The index cannot be read: its file is damaged. It can be made anew from the objects."""
+
+
+class IndexUnfit(ZscpError):
+    """The index does not know what the stores hold; the message says why, and what makes it anew."""
 
 
 class ObjectMissing(ZscpError):

@@ -43,6 +43,8 @@ def _summary(found: Explanation) -> Table:
     table.add_row("received", f"{lookup(known.transfer_syntax).keyword}, {size(known.size)}")
     table.add_row("", f"at {known.received_at:%Y-%m-%d %H:%M:%S %Z} from {known.calling_aet or 'a file'}")
     table.add_row("readable", "yes" if known.readable else f"no: {known.fault}")
+    if found.undecodable:
+        table.add_row("not decoded", f"{found.undecodable}; it stays as received, and goes out only so")
     if stored:
         table.add_row("rule that kept it", known.rule or stored.rule or "none: kept as received")
     for passed in found.passed_over:

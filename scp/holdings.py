@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import filterfalse
+from itertools import filterfalse, takewhile
 
-from scp.encoding.forms import prove
-from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.encoding.forms import prove, why_undecodable
+from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.index import Index
 from scp.model import Delivery, Facts, Instance, Provenance
 from scp.objects import part10
@@ -17,6 +17,7 @@ from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, beside, object_key, siblings_prefix, store_of
+from scp.pairing import Pairing
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
@@ -33,6 +34,7 @@ class Holdings:
         self.dictionaries = Dictionaries(store)
         self.index = index
         self.landing = landing
+        self.pairing: Pairing | None = None
 
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
@@ -44,18 +46,21 @@ class Holdings:
             return self.index.current(delivery.identity)
         return self.index.held(delivery.sop_instance_uid)  # recorded before it named its study and patient
 
-    def verify(self, instance: Instance, deep: bool = False) -> None:
+    def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
+        Returns, only when ``deep``, why a codestream that is kept as it came is not decoded: mostly nothing.
         Raises ObjectMissing, ObjectDamaged.
         """
         _, file = self._read(instance)
         if not deep:
-            return
+            return ""
+        known = provenance_of(file)
         try:
-            prove(file.dataset, file.transfer_syntax, provenance_of(file))
+            prove(file.dataset, file.transfer_syntax, known)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
+        return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
@@ -95,6 +100,27 @@ class Holdings:
             yield from self.landing.keys()
         yield from filterfalse(is_dictionary, self.store.keys())
 
+    def holds_files(self) -> bool:
+        """Whether any store that is there, or the landing log, holds an object."""
+        for name in ("", *self.store.tiers):
+            with suppress(ObjectUnavailable):
+                if next(self.keys_within([name]), None) is not None:
+                    return True
+        return False
+
+    def keys_within(self, stores: Iterable[str]) -> Iterator[str]:
+        """As :meth:`keys`, of some stores: the first, which the landing log is part of, has no name."""
+        for name in stores:
+            if not name and self.landing is not None:
+                yield from self.landing.keys()
+            found = self.store.keys(beside(name, "")) if name else self._keys_of_the_first()
+            yield from filterfalse(is_dictionary, found)
+
+    def _keys_of_the_first(self) -> Iterator[str]:
+        """Those of the first store, which come before those of others: one of these may not be there."""
+        with suppress(ObjectUnavailable):
+            yield from takewhile(lambda key: not store_of(key), self.store.keys())
+
     def siblings(self, key: str, instance: str) -> Iterator[str]:
         """The keys of all stored forms of an instance in its study, in all stores that are there.
 
@@ -118,8 +144,9 @@ class Holdings:
         """Put new stored forms in the place of old ones.
 
         They are made durable → read back, where they are in another store → the index names them → that is
-        durable → the old ones go. A reader in between sees one of the two. Raises OutOfResources and, of
-        another store, ObjectDamaged and ObjectUnavailable; then nothing has changed.
+        durable, and it is still the right index → the old ones go. A reader in between sees one of the two.
+        Raises OutOfResources and, of another store, ObjectDamaged and ObjectUnavailable; then nothing has
+        changed, or the journal knows of what has.
         """
         self.store.put_many(
             [(change.after.key, change.data) for change in changes if change.data is not None]
@@ -133,11 +160,19 @@ class Holdings:
                     self._withdraw(change.after)
             raise
         self.index.sync()
+        if fault := self.index_fault():  # another index names the old ones: recovery sees to it
+            raise OutOfResources(f"nothing is removed: {fault}")
+        moved = [
+            one.before.key
+            for one, changed in zip(changes, done, strict=True)
+            if changed and one.data is not None
+        ]
+        self._over(filter(is_landed, moved))
         for change, changed in zip(changes, done, strict=True):
             if change.data is None:
                 continue
             if changed:
-                if change.before.key != change.after.key:
+                if change.before.key != change.after.key and not is_landed(change.before.key):
                     self._discard(change.before.key)
                 self.store.settle(change.after.key)
             else:  # another object has come in its place
@@ -163,6 +198,13 @@ class Holdings:
         self.swap([Change(instance, replace(instance, key=key), self._get(instance.key))])
         return self.index.current(instance.identity) or instance
 
+    def index_fault(self) -> str:
+        """Why what was just recorded may not be found by others; empty where it will be.
+
+        Raises OutOfResources.
+        """
+        return self.pairing.fault() if self.pairing is not None else ""
+
     def _check_arrived(self, changes: list[Change]) -> None:
         for change in changes:
             moved = store_of(change.after.key) != store_of(change.before.key)
@@ -179,20 +221,27 @@ class Holdings:
         self.index.sync()
         if changed and not is_landed(before.key):
             self.store.set_aside(before.key)
-            self.store.delete(before.key)
+        if changed:
+            self._discard(before.key)
         return changed
 
     def _withdraw(self, instance: Instance) -> None:
         """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
         held = self.index.current(instance.identity)
         if held is None or held.key != instance.key:
-            self.store.delete(instance.key)
-            self.store.settle(instance.key)
+            self.store.withdraw(instance.key)
 
     def _discard(self, key: str) -> None:
-        """Remove a stored form; what landed is freed with its segment."""
-        if not is_landed(key):
+        """Remove a stored form that another durable one has taken the place of."""
+        if is_landed(key):
+            self._over([key])
+        else:
             self.store.delete(key)
+
+    def _over(self, keys: Iterable[str]) -> None:
+        """Note of records of the landing log that their objects are durable elsewhere, or replaced."""
+        if self.landing is not None:
+            self.landing.settle(keys)
 
     def close(self) -> None:
         """Let go of store and index."""

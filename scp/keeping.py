@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import structlog
+
 from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, split
+from scp.encoding.evenness import is_even
 from scp.encoding.forms import Encoded, encoded, prove
-from scp.errors import CannotEncode, NotReproduced, ObjectDamaged, UnreadableDataset
+from scp.errors import CannotEncode, DamagedCodestream, NotReproduced, ObjectDamaged, UnreadableDataset
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
@@ -77,7 +80,8 @@ def keep(
     stage = rule.settled if rule else AS_RECEIVED
     parts = _parts(received) if facts.readable else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
-    known = replace(known, stage=fingerprint(stage))
+    even = parts is not None and len(received.dataset) % 2 == 0 and is_even(parts)
+    known = replace(known, stage=fingerprint(stage), even=even)
     asked = _Candidates(received, parts, known, stage, dictionaries, clock)
     if stage.compares:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
@@ -87,6 +91,10 @@ def keep(
         best = (
             next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
             or asked.as_received()
+        )
+    if asked.damage:
+        structlog.get_logger("zscp").warning(
+            "codestream damaged", sop_instance=received.sop_instance_uid, reason=asked.damage
         )
     return asked.recorded(best)
 
@@ -153,6 +161,7 @@ class _Candidates:
         self.received, self.parts, self.base, self.stage = received, parts, base, stage
         self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
+        self.damage = ""  # what is wrong with the received codestream
         self._clock, self._started = clock, clock()
 
     def time_is_up(self) -> bool:
@@ -170,7 +179,12 @@ class _Candidates:
         for form in forms:
             started = self._clock()
             try:
+                if self.damage and form not in _LAST:
+                    raise CannotEncode(self.damage)
                 found = self._proven(form)
+            except DamagedCodestream as error:
+                self.damage = str(error)
+                self._note(form, "refused", self.damage, started)
             except CannotEncode as error:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:

@@ -14,6 +14,7 @@ from scp.encoding.forms import prove
 from scp.errors import CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.model import Instance, Received
 from scp.objects.landing import is_landed
+from scp.objects.store import object_key
 from scp.stored import provenance_of
 
 
@@ -22,7 +23,11 @@ def mend_from_siblings(archive: Archive, instance: Instance) -> str:
 
     Raises OutOfResources.
     """
-    for key in list(archive.siblings(instance.key, instance.sop_instance_uid)):
+    place = instance.key
+    if is_landed(place):  # its files lie where one of it would
+        uids = (instance.study_instance_uid, instance.sop_instance_uid)
+        place = object_key(*uids, instance.received_sha256, "received", wrapped=False)
+    for key in list(archive.siblings(place, instance.sop_instance_uid)):
         if key == instance.key:
             continue
         found = _proven(archive, instance, key)

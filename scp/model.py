@@ -120,6 +120,9 @@ class Provenance:
     native_sha256: str = ""  # of the object as explicit VR little endian, when the received stream is gone
     stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
+    even: bool = (
+        False  # the received dataset was seen to have even lengths only; so has all that is made of it
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +292,13 @@ class Wishes:
     """The transfer syntaxes that a peer would rather have, best first.
 
     They go behind the stored one, which costs nothing, or ``before_stored``. Without a ``lossy`` rule
-    nothing is made lossy.
+    nothing is made lossy. With ``even``, as for all that goes over a network, odd lengths are padded.
     """
 
     preferred: tuple[str, ...] = ()
     before_stored: bool = False
     lossy: LossyRule | None = None
+    even: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 
 import structlog
 
@@ -25,41 +28,56 @@ from scp.dimse.prefetcher import Prefetcher
 from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
-from scp.index.index import Index
+from scp.errors import IndexDamaged, IndexUnfit
+from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.behind import Encoder
+from scp.lifecycle.guard import Guard
 from scp.lifecycle.pace import Pace
+from scp.lifecycle.progress import Progress, Silent
+from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
-from scp.objects.store import AVAILABILITIES, ObjectStore, beside
+from scp.objects.mark import ArchiveMark
+from scp.objects.store import AVAILABILITIES, ObjectStore, is_object
 from scp.objects.tiers import MediumMark, Tier, TieredStore
+from scp.pairing import NO_INDEX, Pairing
 from scp.safekeeping import Safekeeping
 from scp.seats import Seats
 
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
+_SILENT = Silent()
 
 
 def open_archive(
-    settings: Settings, bell: Doorbell | None = None, departures: Departures | None = None
+    settings: Settings,
+    bell: Doorbell | None = None,
+    departures: Departures | None = None,
+    mends: bool = False,
 ) -> Archive:
     """The archive that the settings describe, its folders and index made where missing.
 
+    Whether the index knows what the stores hold is not looked at: :func:`take_up` does. One that is damaged
+    is kept under another name, and a new one made, where that ``mends``.
+
     With a ``bell`` objects may wait for their encoding, and it wakes who does that. ``departures`` knows who
     is woken for what is sent on; without, it is found by the next look.
-    Raises OutOfResources when the index cannot be opened.
+    Raises OutOfResources when the index cannot be opened, IndexDamaged, and ConfigurationError.
     """
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
     spool.keep_in(storage.path)
-    index = SqlIndex.open(settings.index.url)
+    mark = ArchiveMark(storage.path)
+    index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
     store: ObjectStore = LocalStore(storage.path, storage.reserve)
+    mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
-        store = TieredStore(store, [_tier(chosen, index) for chosen in settings.tiers])
+        store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
     landing = LandingLog(storage.path, storage.reserve)
     backlog = None
     if bell is not None and storage.backlog:
@@ -67,24 +85,61 @@ def open_archive(
     departures = departures or Departures(settings)
     archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
     archive.safekeeping = Safekeeping(settings.folders)
+    archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
+    archive.pairing.begin()
     if settings.cache.bytes:
         cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
         archive.decoded = Decoded(cache)
     return archive
 
 
-def _tier(chosen: TierSettings, index: Index) -> Tier:
-    """A store beside the first. It is new, and marked as such, where no object lies in it yet."""
-    mark = MediumMark(chosen.path, chosen.name)
-    if not index.has_keys(beside(chosen.name, "")):
-        mark.make()
+def require_index(settings: Settings) -> None:
+    """Raises IndexUnfit where the stores hold something and there is no index: opening would make one."""
+    path = settings.storage.path
+    if exists(settings.index.url) or not path.exists():
+        return
+    if ArchiveMark(path).read() is not None or _holds_files(path):
+        raise IndexUnfit(NO_INDEX)
+
+
+def _holds_files(path: Path) -> bool:
+    stored = LocalStore(path).keys()
+    return next(chain(LandingLog(path).keys(), filter(is_object, stored)), None) is not None
+
+
+def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
+    """The index, read whole where it is small or was found damaged.
+
+    A damaged one is kept under another name, and a new one made.
+    """
+    url = settings.index.url
+    with mark.lock():
+        found = mark.read()
+        thorough = found is not None and found.suspect
+        try:
+            index = SqlIndex.open(url, check=True, thorough=thorough)
+        except IndexDamaged as error:
+            kept = set_aside(url)
+            structlog.get_logger("zscp").error("the index is damaged", reason=str(error), kept_as=kept)
+            index = SqlIndex.open(url)
+        if found is not None and thorough:
+            mark.write(replace(found, suspect=False))
+    return index
+
+
+def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
+    """A store beside the first."""
     store = LocalStore(chosen.path, chosen.reserve, maps=False)
     availability = AVAILABILITIES[chosen.availability]
     return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
 
 
-def take_up(archive: Archive) -> None:
-    """Recover what processes that died left, and tell."""
+def take_up(archive: Archive, progress: Progress = _SILENT) -> None:
+    """Make the index anew where it does not know what the stores hold; recover what processes that died left.
+
+    Raises ConfigurationError where an admin has to decide what index and stores are meant.
+    """
+    make_fit(archive, progress)
     found = recover(archive)
     if found.recorded or found.damaged or found.unfinished:
         structlog.get_logger("zscp").warning(
@@ -126,6 +181,15 @@ def background(
     ]
 
 
+def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Loop]:
+    """Who watches that the index that a process has open is the right one."""
+    return [Guard(archive.pairing, end, counts)] if archive.pairing is not None else []
+
+
+def _nobody() -> None:
+    """Whoever has a node inside a program reads of it in the log."""
+
+
 def _owner(settings: Settings, number: int) -> str:
     """In whose name a process claims what it works on."""
     node = settings.node
@@ -135,7 +199,8 @@ def _owner(settings: Settings, number: int) -> str:
 class Node:
     """An archive, its DIMSE server and, unless another process does it, what is done behind that.
 
-    ``bell`` wakes the encoder, ``reports_bell`` the reporter, ``departures_bell`` the forwarder.
+    ``bell`` wakes the encoder, ``reports_bell`` the reporter, ``departures_bell`` the forwarder. ``end`` is
+    called when the index has to be opened anew (:mod:`scp.lifecycle.guard`).
     """
 
     def __init__(
@@ -145,17 +210,19 @@ class Node:
         seats: Seats | None = None,
         reports_bell: Doorbell | None = None,
         departures_bell: Doorbell | None = None,
+        end: Callable[[], None] = _nobody,
     ) -> None:
         self.settings = settings
         self._bell = bell or Doorbell()
         reports_bell = reports_bell or Doorbell()
         departures_bell = departures_bell or Doorbell()
         self._departures = Departures(settings, departures_bell, prefetches=True)
-        self.archive = open_archive(settings, self._bell, self._departures)
+        self.archive = open_archive(settings, self._bell, self._departures, mends=True)
         self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
         loops: list[Loop] = [Prefetcher(self.archive, self._departures)]
+        loops += guards(self.archive, end, counts=bell is None)
         if bell is None:
             loops += background(self.archive, lambda: self.settings, reports_bell, departures_bell)
         self._background = Background(loops)

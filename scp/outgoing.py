@@ -43,7 +43,7 @@ def outgoing(instance: Instance, file: Part10, accepted: Iterable[str], wishes: 
         try:
             if way.lossy and wishes.lossy is not None:
                 return _copy(instance, file, way, wishes.lossy, possible)
-            return _exact(instance, file, way)
+            return _exact(instance, file, way, wishes.even)
         except CodecError as error:
             reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
     raise NoLosslessWay(
@@ -52,10 +52,11 @@ def outgoing(instance: Instance, file: Part10, accepted: Iterable[str], wishes: 
     )
 
 
-def _exact(instance: Instance, file: Part10, way: Way) -> Outgoing:
+def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:
     """The object itself. Raises CodecError."""
-    restoration = provenance_of(file).restoration
-    chunks = transcoding(file.dataset, file.transfer_syntax, way.transfer_syntax, restoration)
+    known = provenance_of(file)
+    even = even and not known.even  # one whose lengths are known to be even is not looked at again
+    chunks = transcoding(file.dataset, file.transfer_syntax, way.transfer_syntax, known.restoration, even)
     return Outgoing(instance, way.transfer_syntax, chunks)
 
 

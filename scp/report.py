@@ -287,6 +287,7 @@ class ImportSummary:
         self.outcomes: Counter[str] = Counter()
         self.received = self.stored = 0
         self.faults: list[Imported] = []
+        self.notes: list[Imported] = []
 
     def add(self, result: Imported) -> None:
         """Count one file."""
@@ -295,18 +296,21 @@ class ImportSummary:
         self.stored += result.stored_size
         if result.outcome in ("failed", "skipped"):
             self.faults.append(result)
+        elif result.note:
+            self.notes.append(result)
 
     @property
     def failed(self) -> int:
-        """Files that should have been kept and were not."""
-        return self.outcomes["failed"]
+        """Files that are not held now, whether they could not be kept or are none to keep."""
+        return len(self.faults)
 
     def show(self, json_wanted: bool) -> None:
         """Print it."""
         if json_wanted:
             fields = {"outcomes": self.outcomes, "received_size": self.received, "stored_size": self.stored}
-            as_json({**fields, "faults": self.faults})
+            as_json({**fields, "faults": self.faults, "notes": self.notes})
             return
+        tell_faults(f"{one.outcome}: {one.path}: {one.note}" for one in self.notes)
         tell_faults(f"{fault.outcome}: {fault.path}: {fault.reason}" for fault in self.faults)
         counted = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         share = percent(self.stored, self.received)
@@ -350,11 +354,12 @@ class ExportSummary:
         terminal().print(f"{sum(self.syntaxes.values())} written to {self.target}: {counted or 'none'}")
 
 
-def reindexed(outcome: Outcome, json_wanted: bool) -> None:
-    """What reindexing found."""
+def reindexed(outcome: Outcome, json_wanted: bool, unfit: str = "") -> None:
+    """What reindexing found; ``unfit`` is what was wrong with the index, if anything was."""
     if json_wanted:
-        as_json(outcome)
+        as_json({**dataclasses.asdict(outcome), "index": unfit})
         return
+    tell_faults([f"index: {unfit}"] if unfit else [])
     tell_faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
     tell_faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
     terminal().print(

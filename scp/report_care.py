@@ -16,6 +16,7 @@ class VerifySummary:
     def __init__(self) -> None:
         self.sound = 0
         self.faults: list[Verdict] = []
+        self.undecodable: list[Verdict] = []
         self.mended: list[Path] = []
 
     def add(self, verdict: Verdict) -> None:
@@ -24,6 +25,8 @@ class VerifySummary:
             self.faults.append(verdict)
         else:
             self.sound += 1
+            if verdict.remark:
+                self.undecodable.append(verdict)
 
     @property
     def damaged(self) -> int:
@@ -42,14 +45,23 @@ class VerifySummary:
                 for fault in self.faults
             ]
             told = {"sound": self.sound, "damaged": self.damaged, "mended": len(self.mended)}
-            as_json({**told, "faults": faults})
+            as_json({**told, "faults": faults, "undecodable": self._undecodable()})
             return
         tell_faults(
             f"{'away' if fault.away else 'damaged'}: {fault.instance.sop_instance_uid}: {fault.fault}"
             for fault in self.faults
         )
+        tell_faults(f"not decoded: {one['sop_instance_uid']}: {one['reason']}" for one in self._undecodable())
         mended = f", {len(self.mended)} mended" if self.mended else ""
-        terminal().print(f"{self.sound} sound, {self.damaged} damaged or missing{mended}")
+        count = len(self.undecodable)
+        kept = f" ({count} kept as received, as not decodable)" if count else ""
+        terminal().print(f"{self.sound} sound{kept}, {self.damaged} damaged or missing{mended}")
+
+    def _undecodable(self) -> list[dict[str, str]]:
+        return [
+            {"sop_instance_uid": one.instance.sop_instance_uid, "key": one.instance.key, "reason": one.remark}
+            for one in self.undecodable
+        ]
 
 
 def findings(found: list[Finding], json_wanted: bool) -> None:

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
 from functools import partial
 
+import structlog
+
 from scp.background import Background
 from scp.config import Settings
 from scp.doorbell import Doorbell
-from scp.node import Node, background, encoder, open_archive, pace, reloaded, take_up
+from scp.errors import ZscpError
+from scp.lifecycle.progress import Progress, Silent
+from scp.node import Node, background, encoder, guards, open_archive, pace, reloaded, take_up
 from scp.processes import Processes, Role
 from scp.seats import Seats
 
 _BACKLOG_OF_CONNECTIONS = 128
+_SILENT = Silent()
 
 
 class Service:
@@ -34,15 +40,17 @@ class Service:
         self._seats = Seats(settings.limits.associations)
         self._listening: socket.socket | None = None
 
-    def start(self) -> tuple[str, int]:
-        """Listen and start all processes; returns host and port. Raises OSError, OutOfResources."""
-        node = self.settings.node
-        family = socket.AF_INET6 if ":" in node.host else socket.AF_INET
-        address = (node.host, node.port)
-        self._listening = socket.create_server(address, family=family, backlog=_BACKLOG_OF_CONNECTIONS)
-        archive = open_archive(self.settings)
-        take_up(archive)
+    def start(self, progress: Progress = _SILENT) -> tuple[str, int]:
+        """Listen and start all processes; returns host and port.
+
+        The address is taken first, and nobody is let in before the index knows what is stored: making it anew
+        may take hours, of which ``progress`` tells. Raises OSError, OutOfResources, ConfigurationError.
+        """
+        self._listening = _bound(self.settings.node.host, self.settings.node.port)
+        archive = open_archive(self.settings, mends=True)
+        take_up(archive, progress)
         archive.close()
+        self._listening.listen(_BACKLOG_OF_CONNECTIONS)
         for number in range(_workers(self.settings)):
             self._processes.fork(f"worker {number + 1}", self._worker)
         self._processes.fork("encoder", self._encoder)
@@ -53,7 +61,19 @@ class Service:
 
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""
-        return self._processes.run(self._reload)
+        kept_running = self._processes.run(self._reload)
+        self._count()
+        return kept_running
+
+    def _count(self) -> None:
+        """A copy of the index that was made while the node ran is an older one from now on."""
+        try:
+            archive = open_archive(self.settings)
+            if archive.pairing is not None:
+                archive.pairing.advance()
+            archive.close()
+        except ZscpError as error:  # the next start looks at it
+            structlog.get_logger("zscp").error("the index was not looked at", reason=str(error))
 
     def _reload(self) -> bool:
         settings = self._reread()
@@ -63,7 +83,8 @@ class Service:
         return True
 
     def _worker(self) -> Role:
-        node = Node(self.settings, self._bell, self._seats, self._reports_bell, self._departures_bell)
+        bells = (self._reports_bell, self._departures_bell)
+        node = Node(self.settings, self._bell, self._seats, *bells, end=_end)
         self._reports_bell.ring()  # a worker that died may have left something to report
         return _Worker(node, self._reread, self._listening)
 
@@ -108,12 +129,13 @@ class _Encoder:
         number: int = 1,
     ) -> None:
         self._settings, self._reread, self._bell = settings, reread, bell
-        self._archive = open_archive(settings, bell)
+        self._archive = open_archive(settings, bell, mends=True)
         self._encoder = encoder(self._archive, bell, settings, number)
         self._thread = threading.Thread(target=self._encoder.run, name="encoder")
-        self._background = (
-            Background(background(self._archive, lambda: self._settings, *bells)) if bells else Background(())
-        )
+        loops = guards(self._archive, _end, counts=bool(bells))
+        if bells:
+            loops += background(self._archive, lambda: self._settings, *bells)
+        self._background = Background(loops)
 
     def start(self) -> None:
         take_up(self._archive)  # what this one's predecessor left, if it died
@@ -134,6 +156,26 @@ class _Encoder:
         self._encoder.stop()
         self._thread.join()
         self._archive.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket with the node's address, that does not listen yet. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _end() -> None:
+    """End this process as its parent would, which then starts another in its place."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _workers(settings: Settings) -> int:

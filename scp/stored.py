@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from scp.config_rules import PolicyRule
 from scp.encoding.facts import survey
+from scp.encoding.forms import prove
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
-from scp.errors import CodecError, ObjectDamaged, UidMismatch
+from scp.errors import CodecError, NotReproduced, ObjectDamaged, UidMismatch
 from scp.identity import Identity
 from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
@@ -22,6 +23,8 @@ from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
 _AS_THEY_CAME = ("received", "zstd")
+_FIRST_MOMENT = datetime(1993, 1, 1, tzinfo=UTC)  # of DICOM
+_LONGEST_AET = 16  # PS3.5 table 6.2-1
 
 
 def provenance_of(file: Part10) -> Provenance:
@@ -68,6 +71,40 @@ def received_from(file: Part10, aet: str) -> Received:
     if sha256(dataset) != known.sha256:
         return _as_it_is(file, known)
     return _as_it_is(replace(file, transfer_syntax=known.transfer_syntax, dataset=dataset), known)
+
+
+def imported_from(file: Part10, aet: str) -> tuple[Received, str]:
+    """As :func:`received_from`, of a file that came from elsewhere, and why it is not believed; or nothing.
+
+    What such a file says of when and from whom it was received counts only where its digests match what it
+    holds. Else, and where it says what zscp cannot have written, it counts as anybody's file. Digests are no
+    signatures: who imports a file vouches for it.
+    """
+    doubt = ""
+    if file.provenance is not None:
+        try:
+            return _believed(file, file.provenance, aet), ""
+        except Exception as error:  # noqa: BLE001 - it may say anything: no codec was made for that
+            doubt = f"what it says of its receipt is not believed: {error}"
+    return received_from(replace(file, provenance=None), aet), doubt
+
+
+def _believed(file: Part10, known: Provenance, aet: str) -> Received:
+    """Raises NotReproduced, or whatever wrong information makes a codec raise."""
+    if (
+        known.received_at < _FIRST_MOMENT
+        or max(map(len, (known.calling_aet, known.called_aet))) > _LONGEST_AET
+    ):
+        raise NotReproduced("its time or AE titles are none")
+    received = received_from(file, aet)
+    if (received.transfer_syntax, received.sha256) != (known.transfer_syntax, known.sha256):
+        if not known.native_sha256:
+            raise NotReproduced("its digest is that of something else")
+        prove(file.dataset, file.transfer_syntax, known)
+    elif len(received.dataset) != known.size:
+        raise NotReproduced("its size is that of something else")
+    # A time to come would let it take the place of all that is received until then.
+    return replace(received, received_at=min(known.received_at, datetime.now(UTC)))
 
 
 def restored_from(file: Part10) -> Received:

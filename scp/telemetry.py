@@ -145,7 +145,7 @@ class RequestEvent:
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
-        self._failed = False
+        self._failed = self._incomplete = False
 
     def add(self, **values: Any) -> None:
         """Add to the line. ``status`` is a DIMSE status as a number; one of failure makes a warning."""
@@ -162,11 +162,16 @@ class RequestEvent:
         if not isinstance(error, ZscpError):  # a bug or the machine: the place matters
             self.add(exc_info=error)
 
+    def warn(self, reason: str) -> None:
+        """Say that the request was answered, but not all of it could be done: the line is a warning."""
+        self._incomplete = True
+        self.add(reason=reason)
+
     def emit(self, name: str, milliseconds: float) -> None:
         """Write the line; :func:`request` does so at the end of its block."""
         logger = structlog.get_logger("zscp")
-        write = logger.warning if self._failed else logger.info
-        outcome = {"outcome": "failed" if self._failed else "ok"}
+        write = logger.warning if self._failed or self._incomplete else logger.info
+        outcome = {"outcome": "failed" if self._failed else "incomplete" if self._incomplete else "ok"}
         write(name, duration_ms=round(milliseconds, 1), **(outcome | self._values))
 
 

@@ -178,6 +178,11 @@ def _limits() -> str:
             ("Time for a negotiation (ARTIM)", f"{limits.acse_seconds:g} s", "`limits.acse_seconds`"),
             ("Time for an answer", f"{limits.dimse_seconds:g} s", "`limits.dimse_seconds`"),
             ("Idle time of an association", f"{limits.idle_seconds:g} s", "`limits.idle_seconds`"),
+            (
+                "Time for a C-MOVE to reach a destination again that broke off",
+                f"{limits.move_retry_seconds:g} s",
+                "`limits.move_retry_seconds`",
+            ),
             ("Time to connect to a peer", f"{limits.connect_seconds:g} s", "`limits.connect_seconds`"),
             (
                 "Quiet before a commitment's result on the same association",

@@ -14,6 +14,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+from damaged import STREAMS, damages
 from objects import (
     NATIVE,
     SECONDARY_CAPTURE,
@@ -559,6 +560,32 @@ MISLEADING_CASES: dict[str, Compressed] = {
     "no-codestream": Compressed(JPEGLS, _GREY, items_of([bytes(range(200))])[0]),
     "no-fragments": Compressed(JPEGLS, _GREY, item(b"", True)),
 }  # fmt: skip
+
+
+def _cut(name: str) -> Compressed:
+    """One of the streams of tests/damaged.py, the second half of it gone."""
+    stream = STREAMS[name]()
+    form = stream.form
+    shape = Shape(
+        rows=form.rows,
+        columns=form.columns,
+        bits_allocated=form.bits_allocated,
+        bits_stored=form.bits_stored,
+        samples=form.samples,
+        photometric=form.photometric,
+    )
+    _, _, data = next(
+        one for one in damages(stream) if one[0] in ("cut, and an end", "zeros") and one[1] == 50
+    )
+    return Compressed(stream.syntax, shape, items_of([data])[0])
+
+
+# One of each codec.
+CUT_CASES = (
+    "jpeg-420", "jpeg-12", "jpeg-lossless-16", "jpegls-near", "j2k-rgb", "j2k-lossy", "htj2k", "htj2k-rpcl",
+    "jpegxl", "jpegxl-recompression", "rle", "deflated-frames",
+)  # fmt: skip
+MISLEADING_CASES |= {f"cut-off-{name}": _cut(name) for name in CUT_CASES}
 
 # Passed through untouched: video, pixel data that lies elsewhere, and what nobody knows.
 UNTOUCHED = (

@@ -274,3 +274,26 @@ def test_what_lies_in_another_store_goes_to_the_trash_there(tmp_path: Path) -> N
     list(deletion.restore(deletion.trash.entries()))
     assert content(archive, instance) == before
     archive.close()
+
+
+def test_the_last_link_of_a_file_stays_in_the_trash_without_its_note(
+    archive, deletion, one, tmp_path
+) -> None:
+    """A note may be lost, and what it was of is the only copy there is."""
+    before = content(archive, one)
+    deletion.delete([one], "by hand: test")
+    trash = tmp_path / "objects" / ".trash"
+    (note,) = trash.glob("*.gone")
+    note.unlink()
+    deletion.resume()
+    assert [path.read_bytes() for path in trash.glob("*.dcm")] == [before]
+
+
+def test_a_link_that_was_never_noted_goes(archive, deletion, one, tmp_path) -> None:
+    before = content(archive, one)
+    trash = tmp_path / "objects" / ".trash"
+    trash.mkdir()
+    (trash / "0123.dcm").hardlink_to(tmp_path / "objects" / one.key)
+    deletion.resume()
+    assert list(trash.glob("*.dcm")) == []
+    assert content(archive, one) == before

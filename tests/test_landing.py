@@ -1,4 +1,4 @@
-"""The landing log: durable with one sync, found again after any death, freed when nothing names it."""
+"""The landing log: durable with one sync, found again after any death, freed when all is over."""
 
 from __future__ import annotations
 
@@ -44,10 +44,6 @@ def segments(root: Path, pattern: str = "*.log") -> list[str]:
     return sorted(path.name for path in (root / landing.FOLDER).glob(f"*/{pattern}"))
 
 
-def nothing() -> None:
-    """What a test with no index syncs."""
-
-
 def test_what_is_appended_is_there(log: LandingLog) -> None:
     keys = [append(log, HEAD, dataset(n)) for n in range(10)]
     assert len(set(keys)) == 10
@@ -64,7 +60,7 @@ def test_records_share_no_block(log: LandingLog) -> None:
     for size in (1, 4096, 5000, 4095, 1):
         key = append(log, HEAD, dataset(1, size))
         at, length = map(int, key.rpartition("/")[2].removesuffix(".dcm").split("-"))
-        assert (at - landing._HEADER) // 4096 > ends[-1] // 4096
+        assert (at - landing.HEADER) // 4096 > ends[-1] // 4096
         ends.append(at + length - 1)
 
 
@@ -88,6 +84,9 @@ def test_full_segments_are_freed_and_used_again(log: LandingLog, tmp_path: Path)
         log.recorded(keys[-1])
     used = {segment_of(key) for key in keys}
     assert len(used) == len(segments(tmp_path)) == 3
+    log.free(set())
+    assert set(log.keys()) == set(keys), "that nothing names them frees nothing"
+    log.settle(key for key in keys[1:-1])
     log.free({segment_of(keys[0])})
     assert log.get(keys[0]) == HEAD + dataset(0)
     second = next(key for key in keys if segment_of(key) != segment_of(keys[0]))
@@ -105,10 +104,16 @@ def test_a_segment_with_a_record_that_is_not_in_the_index_yet_is_not_freed(log: 
     first = append(log, HEAD, dataset(1))
     while segment_of(append(log, HEAD, dataset(2))) == segment_of(first):
         pass
+    everything = list(log.keys())
+    assert list(log.strays(set())) == []
     log.free(set())
     assert log.get(first) == HEAD + dataset(1)
-    for key in list(log.keys()):
+    for key in everything:
         log.recorded(key)
+    in_first = [key for key in everything if segment_of(key) == segment_of(first)]
+    assert list(log.strays(set())) == in_first
+    assert list(log.strays({first})) == [], "the index names the segment"
+    log.settle(in_first)
     log.free(set())
     with pytest.raises(ObjectMissing):
         log.get(first)
@@ -254,35 +259,30 @@ def died(root: Path, script: str) -> None:
 
 def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
     died(tmp_path, "")
-    log, synced = LandingLog(tmp_path), []
-    found = list(log.recover(lambda: synced.append(1)))
-    assert [log.get(key) for key in found] == [b"head" + bytes([n]) * 30_000 for n in range(5)]
-    assert synced == [1]
-    assert list(log.recover(nothing)) == [], "once"
-    log.free({segment_of(found[0])})
-    assert log.get(found[0]) == b"head" + bytes(30_000)
-    log.free(set())
-    assert segments(tmp_path) == []
-
-
-def test_recovery_that_breaks_off_begins_anew(tmp_path: Path) -> None:
-    """Nothing may be freed before all of it is in the index for good."""
-    died(tmp_path, "")
     log = LandingLog(tmp_path)
-    half = log.recover(nothing)
-    next(half)
-    half.close()
+    found = list(log.strays(set()))
+    assert [log.get(key) for key in found] == [b"head" + bytes([n]) * 30_000 for n in range(5)]
+    assert list(log.strays(set(found[:3]))) == found[3:], "the index names the others"
     log.free(set())
-    assert len(list(log.recover(nothing))) == 5
+    assert list(log.strays(set())) == found
+    log.settle(found[:4])
+    log.free(set())
+    assert log.get(found[4]) == b"head" + bytes([4]) * 30_000
+    log.settle(found)
+    log.free({segment_of(found[0])})
+    assert len(segments(tmp_path)) == 1
+    log.free(set())
+    assert list((tmp_path / landing.FOLDER).glob("*/")) == []
 
 
 def test_a_living_process_is_left_alone(log: LandingLog, tmp_path: Path) -> None:
     key = append(log, HEAD, dataset(1))
     log.recorded(key)
     other = LandingLog(tmp_path)
-    assert list(other.recover(nothing)) == []
+    assert list(other.strays(set())) == []
+    other.settle([key])
     other.free(set())
-    assert log.get(key) == HEAD + dataset(1)
+    assert segments(tmp_path) == ["000001.log"], "it is being filled"
 
 
 @pytest.mark.parametrize("at", [0, 10, 60, 3000, 20_000])
@@ -293,19 +293,57 @@ def test_a_torn_record_hides_none_behind_it(tmp_path: Path, at: int) -> None:
     keys = sorted(log.keys(), key=lambda key: int(key.rpartition("/")[2].split("-")[0]))
     path = tmp_path / f"{segment_of(keys[1])}.log"
     content = bytearray(path.read_bytes())
-    start = int(keys[1].rpartition("/")[2].split("-")[0]) - landing._HEADER
+    start = int(keys[1].rpartition("/")[2].split("-")[0]) - landing.HEADER
     content[start + at : start + at + 5000] = bytes(5000)
     path.write_bytes(content)
-    found = set(log.recover(nothing))
+    found = set(log.strays(set()))
     assert {keys[0], *keys[2:]} <= found
     assert (keys[1] in found) == (at >= 60), "its head shows; what is behind, only the dataset's digest does"
 
 
-def test_closed_it_needs_no_recovery(tmp_path: Path) -> None:
+def test_what_waits_when_it_is_closed_is_never_freed(tmp_path: Path) -> None:
+    """Whatever the index says at the next start: it may be another one."""
     log = LandingLog(tmp_path, segment=SIZE)
-    log.recorded(append(log, HEAD, dataset(1)))
+    key = append(log, HEAD, dataset(1))
+    log.recorded(key)
     log.close()
     later = LandingLog(tmp_path)
-    assert list(later.recover(nothing)) == []
+    later.free(set())
+    assert list(later.strays(set())) == [key]
+    assert later.get(key) == HEAD + dataset(1)
+    later.settle([key])
+    with pytest.raises(ObjectMissing):
+        later.get(key)
     later.free(set())
     assert segments(tmp_path) == []
+
+
+def test_a_segment_with_something_unclear_in_it_is_kept_aside(tmp_path: Path) -> None:
+    """A record whose header has rotted cannot be told from one that was torn: nothing is written over it."""
+    log = LandingLog(tmp_path, segment=SIZE)
+    keys = [append(log, HEAD, dataset(n)) for n in range(3)]
+    log.close()
+    path = tmp_path / f"{segment_of(keys[1])}.log"
+    content = bytearray(path.read_bytes())
+    content[int(keys[1].rpartition("/")[2].split("-")[0]) - landing.HEADER + 30] ^= 1
+    path.write_bytes(content)
+    later = LandingLog(tmp_path)
+    assert list(later.strays(set())) == [keys[0], keys[2]]
+    later.settle([keys[0], keys[2]])
+    later.free(set())
+    assert segments(tmp_path) == []
+    assert [one.read_bytes().count(dataset(1)) for one in (tmp_path / ".damaged").iterdir()] == [1]
+
+
+def test_a_mark_reaches_no_record_but_its_own(log: LandingLog) -> None:
+    """Segments are used again, and records of one size lie at the same places in each use."""
+    old = []
+    while len(set(map(segment_of, old))) < 2:
+        old.append(append(log, HEAD, dataset(1)))
+        log.recorded(old[-1])
+    first = [key for key in old if segment_of(key) == segment_of(old[0])]
+    log.settle(first)
+    log.free(set())
+    new = [append(log, HEAD, dataset(2)) for _ in range(60)]
+    log.settle(first)
+    assert all(log.get(key) == HEAD + dataset(2) for key in new)

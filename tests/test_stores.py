@@ -436,3 +436,25 @@ def test_siblings_are_all_forms_of_one_instance(store) -> None:
     ):
         store.put(key, b"x")
     assert sorted(store.keys(siblings_prefix(mine[0], "1.2.3"))) == sorted(mine)
+
+
+def test_what_is_taken_back_is_only_what_was_put_there(store: ObjectStore) -> None:
+    """An object that is sent twice has one key: what was there before is no part of the second try."""
+    store.put("aa/new", b"first")
+    store.withdraw("aa/new")
+    assert list(store.keys()) == []
+    store.put("aa/kept", b"acknowledged")
+    store.settle("aa/kept")
+    store.put("aa/kept", b"acknowledged")
+    store.withdraw("aa/kept")
+    assert bytes(store.get("aa/kept")) == b"acknowledged"
+    assert dict(store.unsettled()) == {}
+
+
+def test_what_another_process_put_meanwhile_stays(tmp_path: Path) -> None:
+    one, other = LocalStore(tmp_path), LocalStore(tmp_path)
+    one.put("aa/key", b"same")
+    other.put("aa/key", b"same")
+    other.settle("aa/key")
+    one.withdraw("aa/key")
+    assert bytes(other.get("aa/key")) == b"same"

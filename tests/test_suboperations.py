@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 
 from scp.dimse.ahead import Work
 from scp.dimse.carrier import Carrier
-from scp.dimse.messages import Message
+from scp.dimse.exchange import Exchange
+from scp.dimse.messages import Message, read_command, write_command
 from scp.dimse.suboperations import Suboperations
 from scp.dimse.upper_layer import Ended
 from scp.model import Instance
@@ -120,3 +124,56 @@ def test_cancelled_before_anything_was_sent() -> None:
     assert (carrier.most, len(work.left())) == (0, 5)
     ((status, counts),) = requester.told
     assert (status, counts.remaining, counts.completed) == (0xFE00, 5, 0)
+
+
+class Encoding(Requester):
+    """Writes responses as they go over the wire, through the real exchange; it does not read all of them."""
+
+    def __init__(self) -> None:
+        super().__init__(stays=10**9)
+        self.asked = 0
+        self.encoded: list[dict[str, Any]] = []
+        request = Message(1, {"CommandField": 0x0021, "MessageID": 7, "AffectedSOPClassUID": "1.2"})
+        context = SimpleNamespace(abstract_syntax="1.2", transfer_syntax=["1.2.840.10008.1.2.1"])
+        association = SimpleNamespace(upper_layer=SimpleNamespace(send=self._send))
+        self._exchange = Exchange(association, request, context)  # type: ignore[arg-type]
+        self.identifier = b""
+
+    @property
+    def is_read(self) -> bool:
+        self.asked += 1
+        return self.asked % 1000 == 0 or self.asked % 65_535 in (*range(70), 65_533, 65_534)
+
+    def _send(self, _context: int, command: dict[str, Any], dataset: Any) -> None:
+        self.encoded.append(read_command(write_command(command)))
+        self.identifier = b"".join(dataset or ())
+
+    def respond(self, status: int, **more: Any) -> None:
+        self._exchange.respond(status, **more)
+
+
+KINDS = ("Remaining", "Completed", "Failed", "Warning")
+
+
+@pytest.mark.parametrize("status", [0, 0xB000, 0xA700])
+def test_more_than_a_count_can_say(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Counts are US (PS3.7 table E.1-1): of what does not fit, the most that does is said."""
+    count = 65_600
+    requester, matches = Encoding(), instances(count)
+    operations = Suboperations(requester, RequestEvent(), matches)  # type: ignore[arg-type]
+    for instance in matches:
+        operations._count(instance, status)
+    operations.finish()
+    numbers = [[one.get(f"NumberOf{kind}Suboperations") for kind in KINDS] for one in requester.encoded]
+    kind = {0: 1, 0xB000: 3, 0xA700: 2}[status]
+    first = [65_535, 0, 0, 0]
+    first[kind] = 1
+    assert numbers[0] == first
+    assert numbers[-2][0] == 1
+    assert {row[kind] for row in numbers[-10:]} == {65_535}
+    assert all(0 <= number <= 65_535 for row in numbers[:-1] for number in row)
+    assert numbers[-1][0] is None
+    assert requester.encoded[-1]["Status"] == {0: 0, 0xB000: 0xB000, 0xA700: 0xA702}[status]
+    if status == 0xA700:  # too long for a UI in explicit VR, and UN then (PS3.5 6.2.2)
+        named = dcmread(BytesIO(requester.identifier), force=True).FailedSOPInstanceUIDList
+        assert named.rstrip(b"\0").decode().split("\\") == [one.sop_instance_uid for one in matches]

@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 import zstandard
 from pydicom.encaps import generate_frames
+from pydicom.filereader import read_dataset
 
 ROOT = "1.2.840.10008.1.2"
 EXPLICIT, IMPLICIT = (True, "<"), (False, "<")  # VR written?, byte order
@@ -23,6 +24,7 @@ ENCODINGS = {ROOT: IMPLICIT, f"{ROOT}.2": (True, ">")}
 DEFLATED, DEFLATED_FRAMES = f"{ROOT}.1.99", f"{ROOT}.8.1"
 ITEM, ITEM_END, ITEMS_END, PIXELS, UNDEFINED = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0x7FE00010, 0xFFFFFFFF
 LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+SHORT = set(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 WORDS = {b"US": 2, b"SS": 2, b"OW": 2, b"AT": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"OF": 4, b"OL": 4}
 WORDS |= {b"FD": 8, b"OD": 8, b"SV": 8, b"UV": 8, b"OV": 8}
 
@@ -32,10 +34,20 @@ def read(data, at, encoding=EXPLICIT):
     explicit, order = encoding
     group, number = struct.unpack_from(order + "HH", data, at)
     vr = data[at + 4 : at + 6] if explicit and group != 0xFFFE else b""
-    if vr in LONG:
+    if vr in LONG or (vr and vr not in SHORT and has_long_length(data, at, order)):
         return group << 16 | number, vr, at + 12, struct.unpack_from(order + "L", data, at + 8)[0]
     length = struct.unpack_from(order + ("H" if vr else "L"), data, at + (6 if vr else 4))[0]
     return group << 16 | number, vr, at + 8, length
+
+
+def has_long_length(data, at, order):
+    """Whether the length of an element of an unknown VR has 32 bits, as it should."""
+    after = at + 12 + struct.unpack_from(order + "L", data, at + 8)[0] if at + 12 <= len(data) else 0
+    next_vr = data[after + 4 : after + 6]
+    begins = data[after : after + 2] in (b"\xfe\xff", b"\xff\xfe") or (
+        next_vr.isalpha() and next_vr.isupper()
+    )
+    return data[at + 6 : at + 8] == bytes(2) and (after == len(data) or begins)
 
 
 def written(tag, vr, length, encoding):
@@ -45,7 +57,7 @@ def written(tag, vr, length, encoding):
     if not explicit or tag >> 16 == 0xFFFE:
         return start + struct.pack(order + "L", length)
     return start + struct.pack(
-        order + ("2sHL" if vr in LONG else "2sH"), *([vr, 0] if vr in LONG else [vr]), length
+        order + ("2sH" if vr in SHORT else "2sHL"), *([vr] if vr in SHORT else [vr, 0]), length
     )
 
 
@@ -175,18 +187,21 @@ def restored(stored, path="."):
     """A stored file's bytes: the dataset stream that was received, and what the file remembers of it."""
     if stored[:4] == b"\x28\xb5\x2f\xfd":
         stored = unframed(stored, path)
-    file = pydicom.dcmread(io.BytesIO(stored))
-    memory, syntax = json.loads(file.file_meta[0x00020102].value), file.file_meta.TransferSyntaxUID
-    data = stored[144 + struct.unpack_from("<L", stored, 140)[0] :]
+    begin = 144 + struct.unpack_from("<L", stored, 140)[0]  # whatever group the dataset begins with
+    meta, data = pydicom.dcmread(io.BytesIO(stored[:begin])).file_meta, stored[begin:]
+    memory, syntax = json.loads(meta[0x00020102].value), meta.TransferSyntaxUID
     if syntax == memory["syntax"]:
         return data, memory
     if syntax == DEFLATED:
         data = zlib.decompressobj(-15).decompress(data)
     if restore := memory.get("restore"):
-        at = 0
+        at, image = 0, b""  # what describes the pixels; pydicom need not follow all the rest
         while (element := read(data, at))[0] != PIXELS:
-            at = behind(data, element[2], element[3], element[1], EXPLICIT)
-        header, trailer = data[:at], data[behind(data, element[2], element[3], element[1], EXPLICIT) :]
+            start, at = at, behind(data, element[2], element[3], element[1], EXPLICIT)
+            image += data[start:at] if element[0] >> 16 == 0x0028 else b""
+        end = behind(data, element[2], element[3], element[1], EXPLICIT)
+        header, trailer = data[:at], data[end:]
+        file = read_dataset(io.BytesIO(image + data[at:end]), is_implicit_VR=False, is_little_endian=True)
         suffix = header[len(header) - restore.get("suffix", 0) :]
         header = header[: restore.get("prefix", 0)] + bytes.fromhex(restore.get("middle", "")) + suffix
         vr = restore["vr"].encode()

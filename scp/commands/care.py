@@ -9,10 +9,20 @@ import typer
 
 from scp import report, report_care
 from scp.archive import Archive
-from scp.commands.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
+from scp.commands.common import (
+    DATA,
+    ConfigOption,
+    JsonOption,
+    MatchOption,
+    opened,
+    opened_unfit,
+    selected,
+)
 from scp.lifecycle import transfer
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck as look
+from scp.lifecycle.fsck import unfitness
+from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.reindex import reindex as rebuild
 from scp.lifecycle.verify import mend
 from scp.lifecycle.verify import verify as check_objects
@@ -36,7 +46,7 @@ def verify(
 ) -> None:
     """Read stored objects and check them against the digests of what was written; mend what can be."""
     verdicts = report_care.VerifySummary()
-    with opened(config) as (archive, settings):
+    with opened(config, works=bool(restore_from)) as (archive, settings):
         _mend(archive, restore_from or [], settings.node.aet, verdicts)
         with report.progress("verifying", "objects") as progress:
             progress.total(archive.index.counts().instances)
@@ -71,9 +81,16 @@ def fsck(
     json: JsonOption = False,
 ) -> None:
     """Find files without rows, rows without files, and what interrupted work has left."""
-    with opened(config) as (archive, settings), report.progress("looking", "files") as progress:
-        progress.total(archive.index.counts().instances)
-        found = list(look(archive, progress, repair, forget, Deletion(archive, settings.folders)))
+    found = []
+    with (
+        opened_unfit(config, mends=repair) as (archive, settings),
+        report.progress("looking", "files") as progress,
+    ):
+        unfit = unfitness(archive, progress, repair)
+        found += unfit
+        if not unfit or repair:
+            progress.total(archive.index.counts().instances)
+            found += look(archive, progress, repair, forget, Deletion(archive, settings.folders))
     report_care.findings(found, json)
     if any(not one.repaired for one in found):
         raise typer.Exit(DATA)
@@ -82,8 +99,12 @@ def fsck(
 @app.command()
 def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Make the index anew from the stored objects alone."""
-    with opened(config) as (archive, _), report.progress("reindexing", "objects") as progress:
-        outcome = rebuild(archive, progress)
-    report.reindexed(outcome, json)
+    with (
+        opened_unfit(config, mends=True) as (archive, _),
+        report.progress("reindexing", "objects") as progress,
+    ):
+        fitted = make_fit(archive, progress)
+        outcome = fitted.outcome or rebuild(archive, progress)
+    report.reindexed(outcome, json, fitted.told)
     if outcome.damaged:
         raise typer.Exit(DATA)

@@ -14,9 +14,12 @@ import typer
 from scp import report, telemetry
 from scp.archive import Archive
 from scp.config import Settings, load
+from scp.errors import IndexUnfit, OutOfResources
 from scp.identity import Identity
+from scp.index.files import exists
+from scp.lifecycle.rebuild import make_fit
 from scp.model import LEVELS, Instance, Query, QueryKey
-from scp.node import open_archive
+from scp.node import open_archive, require_index
 from scp.stored import shared_studies
 
 ConfigOption = Annotated[
@@ -52,14 +55,62 @@ def settings_of(config: Path | None) -> Settings:
 
 
 @contextmanager
-def opened(config: Path | None) -> Iterator[tuple[Archive, Settings]]:
-    """The archive that a configuration describes. Raises ConfigurationError, OutOfResources."""
+def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, Settings]]:
+    """The archive that a configuration describes, with an index that knows what is stored.
+
+    Where it does not, a command that ``works`` makes it anew first, as a node would; all others change
+    nothing, and raise IndexUnfit or IndexDamaged, which say what to do. Raises ConfigurationError and
+    OutOfResources.
+    """
     settings = settings_of(config)
-    archive = open_archive(settings)
+    if works:
+        with report.progress("making the index anew", "objects") as progress:
+            archive = open_archive(settings, mends=True)
+            make_fit(archive, progress)
+    else:
+        require_index(settings)
+        archive = open_archive(settings)
+    try:
+        if archive.pairing is not None:
+            archive.pairing.require()
+        yield archive, settings
+        if works and archive.pairing is not None:
+            archive.pairing.advance_if_changed()
+    finally:
+        archive.close()
+
+
+@contextmanager
+def opened_unfit(config: Path | None, mends: bool) -> Iterator[tuple[Archive, Settings]]:
+    """As :func:`opened`, whatever the index knows of what is stored: for what looks at that, or mends it."""
+    settings = settings_of(config)
+    if not mends:
+        require_index(settings)
+    archive = open_archive(settings, mends=mends)
     try:
         yield archive, settings
     finally:
         archive.close()
+
+
+def index_fault(settings: Settings) -> str:
+    """Why the index does not know what is stored; empty where it does, or nothing is stored yet.
+
+    Makes nothing that is not there. Raises ConfigurationError where an admin has to decide what was meant.
+    """
+    try:
+        require_index(settings)
+        if not settings.storage.path.exists() or not exists(settings.index.url):
+            return ""
+        archive = open_archive(settings)
+        try:
+            if archive.pairing is not None:
+                archive.pairing.require()
+        finally:
+            archive.close()
+    except (IndexUnfit, OutOfResources) as error:
+        return str(error)
+    return ""
 
 
 def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()) -> Query:

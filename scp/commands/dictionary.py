@@ -28,7 +28,7 @@ def train_dictionaries(
     """Train dictionaries from stored objects; those that make such objects smaller are stored, and used."""
     wanted, most = _sop_class(sop_class), _bytes(size)
     results = []
-    with opened(config) as (archive, _):
+    with opened(config, works=True) as (archive, _):
         with report.progress("looking for objects", "objects") as progress:
             progress.total(archive.index.counts().instances)
             found = training.samples(archive.index.all(), progress, wanted)

@@ -96,7 +96,7 @@ def recompress(
     json: JsonOption = False,
 ) -> None:
     """Carry out the stages that are due, at once and with all cores; may be stopped and run again."""
-    with opened(config) as (archive, _), report.progress("recompressing", "objects") as progress:
+    with opened(config, works=True) as (archive, _), report.progress("recompressing", "objects") as progress:
         take_up(archive)  # what an earlier run left that was killed
         some = list(selected(archive, match)) if match else None
         done = carry_out(archive, some, lambda: inf if now else time.time(), progress)

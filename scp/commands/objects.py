@@ -34,8 +34,11 @@ def import_(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Keep DICOM files as if they had been received; what is no DICOM file is skipped."""
-    with opened(config) as (archive, settings):
+    """Keep DICOM files as if they had been received.
+
+    What is no DICOM file is skipped and listed. Exit status 0 says that all files are held now.
+    """
+    with opened(config, works=True) as (archive, settings):
         files = list(transfer.files_below(paths))
         with report.progress("importing", "files") as progress:
             progress.total(len(files))

@@ -58,7 +58,7 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     json: JsonOption = False,
 ) -> None:
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
-    with opened(config) as (archive, settings):
+    with opened(config, works=not dry_run) as (archive, settings):
         patient = Patient(patient_id, issuer, all_patients)
         wanted = patient.of(_wanted(archive, uid, match, level), one_patient=level.upper() == "PATIENT")
         if dry_run or not json:
@@ -138,7 +138,7 @@ def restore(
     json: JsonOption = False,
 ) -> None:
     """Bring a study or instance back as it was when it was deleted or replaced."""
-    with opened(config) as (archive, settings):
+    with opened(config, works=True) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
         back = list(deletion.restore(_latest(deletion.trash.entries(), uid), replace))
@@ -154,7 +154,7 @@ def purge(
     json: JsonOption = False,
 ) -> None:
     """Remove for good what has lain in the trash for storage.trash."""
-    with opened(config) as (archive, settings):
+    with opened(config, works=True) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
         gone = deletion.purge(time.time() - (0 if now else settings.storage.trash))

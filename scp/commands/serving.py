@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from scp import report, telemetry
-from scp.commands.common import DATA, ConfigOption, JsonOption, settings_of
+from scp.commands.common import DATA, ConfigOption, JsonOption, index_fault, settings_of
 from scp.config import Settings, load, warnings
 from scp.dimse.client import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable
@@ -34,7 +34,8 @@ def serve(config: ConfigOption = None) -> None:
 
     service = Service(settings, reread)
     try:
-        host, port = service.start()
+        with report.progress("making the index anew", "objects") as progress:
+            host, port = service.start(progress)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {settings.node.host}:{settings.node.port}: {error.strerror}; "
@@ -55,16 +56,27 @@ def serve(config: ConfigOption = None) -> None:
 
 @app.command()
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Say whether the configuration can be used, and what in it has no effect."""
+    """Say whether the configuration can be used, what has no effect, and whether index and stores fit."""
     settings = load(config, os.environ)
     found = warnings(settings)
+    try:
+        unfit = index_fault(settings)
+    except ConfigurationError as error:
+        if json:
+            report.as_json({"usable": False, "index": str(error)})
+        raise
     if json:
-        report.as_json({"usable": True, "warnings": found, "settings": settings.model_dump(mode="json")})
-        return
-    for line in found:
-        typer.echo(f"note: {line}")
-    report.settings(settings)
-    typer.echo(f"{config or 'The default configuration'} can be used.")
+        told = {"usable": True, "warnings": found, "index": unfit}
+        report.as_json({**told, "settings": settings.model_dump(mode="json")})
+    else:
+        for line in found:
+            typer.echo(f"note: {line}")
+        report.settings(settings)
+        typer.echo(f"{config or 'The default configuration'} can be used.")
+        if unfit:
+            typer.echo(f"index: {unfit}", err=True)
+    if unfit:
+        raise typer.Exit(DATA)
 
 
 @app.command()

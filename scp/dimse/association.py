@@ -17,10 +17,12 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
 from scp.dimse import messages
+from scp.dimse.contexts import has_operation
 from scp.dimse.direct import NO_TIMEOUT, DirectAssociation
-from scp.dimse.exchange import Exchange, Extended, Service
+from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.messages import Message
 from scp.dimse.own_requests import OwnRequests
+from scp.dimse.pdus import INVALID_VALUE
 from scp.dimse.proposals import Answers
 from scp.dimse.seats import Seats
 from scp.dimse.upper_layer import Ended
@@ -118,7 +120,7 @@ class ServedAssociation(DirectAssociation):
             self._shake_hands(self._socket)
         primitive = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
         if not isinstance(primitive, A_ASSOCIATE):
-            return "no request"
+            return self._unnegotiated()
         self.requestor.primitive = primitive
         # Taken only now: a connection that says nothing has no seat.
         self._seated = self.seats.take()
@@ -137,6 +139,16 @@ class ServedAssociation(DirectAssociation):
         if self.window > SYNCHRONOUS:
             self._windowed = Window(self.window, self.name)
         return "ended"
+
+    def _unnegotiated(self) -> str:
+        """How it ended before there was a request that could be decided on. Raises Ended."""
+        if self.negotiator.fault:
+            raise Ended("protocol", self.negotiator.fault)
+        if (rejection := self.negotiator.rejection) is None:
+            return "no request"
+        described = {**self._described(), "reason": rejection.why}
+        structlog.get_logger("zscp").warning("association rejected", **described)
+        return "rejected"
 
     def _shake_hands(self, sock: ssl.SSLSocket) -> None:
         """TLS, within the time that a negotiation has as a whole."""
@@ -196,15 +208,20 @@ class ServedAssociation(DirectAssociation):
 
     def _described(self) -> dict[str, Any]:
         address = self.requestor.address_info
-        described = {
+        odd = self.negotiator.request
+        described: dict[str, Any] = {
             "association": self.name,
             "calling_aet": self.calling_aet,
             "called_aet": self.called_aet,
             "peer": address.address if address else "",
             "accepted": len(self._accepted_cx),
-            "refused": len(self._rejected_cx),
+            "refused": len(self._rejected_cx) + (len(odd.refused) if odd else 0),
         }
-        return described | ({"window": self.window} if self.window > SYNCHRONOUS else {})
+        if self.window > SYNCHRONOUS:
+            described["window"] = self.window
+        if odd is not None and odd.ignored:
+            described["ignored"] = odd.ignored
+        return described
 
     # ---- messages beside the request that is served ----
 
@@ -243,19 +260,22 @@ class ServedAssociation(DirectAssociation):
     def _dispatch(self, request: Message) -> None:
         """Serve a request, by another thread where several may be in flight.
 
-        One that no service can answer ends the association.
+        One that cannot be answered ends the association.
         """
         field = request.number("CommandField")
         if field & messages.RESPONSE or field == messages.C_CANCEL_RQ:
             self.own.take(request)  # or else it is late: there is nothing left that it could be about
             return
-        context, served = self._accepted_cx.get(request.context_id), self.services.get(field)
-        if context is None or served is None:
-            what = "no accepted presentation context" if context is None else f"no service for {field:04X}H"
-            self.upper_layer.abort()
-            raise Ended("protocol", what)
+        context = self._accepted_cx.get(request.context_id)
+        if context is None:
+            detail = f"presentation context {request.context_id} was not accepted"
+            self.upper_layer.fail(INVALID_VALUE, detail)
+        if "MessageID" not in request.command:
+            self.upper_layer.fail(INVALID_VALUE, "a request without a Message ID cannot be answered")
         self.requests += 1
         exchange = Exchange(self, request, context)
+        known = has_operation(exchange.abstract_syntax, field)
+        served = self.services[field] if known else UNRECOGNIZED
         if self._windowed is None or field != messages.C_STORE_RQ:
             self._serve(*served, exchange)
         else:

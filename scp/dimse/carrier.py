@@ -93,6 +93,12 @@ class Carrier(ABC):
                 found.append((instance, message.number("Status")))
         return found
 
+    def forget(self, instance: Instance) -> None:
+        """No longer wait for the answer to an object that could not be sent to its end."""
+        for message_id, flying in list(self.flying.items()):
+            if flying is instance:
+                del self.flying[message_id]
+
     def _counted(self, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
         for chunk in chunks:
             self.bytes_sent += len(chunk)

@@ -71,8 +71,12 @@ class Consignment:
                 if self._stopped.is_set():
                     work.put_back([fetched.instance])
                     break
+                # One that failed before may be what the peer breaks off at: nothing else is in flight then.
+                alone = self._left[fetched.instance.identity].attempts > 0
+                if alone:
+                    self._settle(carrier, 0)
                 self._begin(carrier, fetched)
-                self._settle(carrier, carrier.window - 1)
+                self._settle(carrier, 0 if alone else carrier.window - 1)
         self._settle(carrier, 0)
 
     def _begin(self, carrier: Destination, fetched: Fetched) -> None:

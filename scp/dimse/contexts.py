@@ -17,6 +17,7 @@ from pynetdicom.service_class import (
 from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES, uid_to_service_class
 
 from scp import syntaxes
+from scp.dimse import messages
 from scp.syntaxes import BY_UID, Content, lookup
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -27,6 +28,14 @@ FIND = {_QUERY_RETRIEVE + "1.1": "PATIENT", _QUERY_RETRIEVE + "2.1": "STUDY"}
 MOVE = {_QUERY_RETRIEVE + "1.2": "PATIENT", _QUERY_RETRIEVE + "2.2": "STUDY"}
 GET = {_QUERY_RETRIEVE + "1.3": "PATIENT", _QUERY_RETRIEVE + "2.3": "STUDY"}
 
+# The one operation that each SOP class has; those that are not here are stored.
+_OPERATIONS = {
+    STORAGE_COMMITMENT: messages.N_ACTION_RQ,
+    **dict.fromkeys(FIND, messages.C_FIND_RQ),
+    **dict.fromkeys(MOVE, messages.C_MOVE_RQ),
+    **dict.fromkeys(GET, messages.C_GET_RQ),
+}
+
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _STANDARD_ROOT = "1.2.840.10008."
 _SYNTAX_ROOT = "1.2.840.10008.1.2."
@@ -35,6 +44,13 @@ _VIDEO_CLASSES = {_STORAGE_ROOT + "77.1.1.1", _STORAGE_ROOT + "77.1.2.1", _STORA
 _WITHOUT_PIXELS = frozenset((VERIFICATION, STORAGE_COMMITMENT, *FIND, *MOVE, *GET))
 # Identifiers of C-FIND and the like hold no pixel data.
 COMMAND_SYNTAXES = (syntaxes.EXPLICIT, syntaxes.IMPLICIT, syntaxes.DEFLATED, syntaxes.BIG_ENDIAN)
+
+
+def has_operation(sop_class: str, field: int) -> bool:
+    """Whether a SOP class has the operation of a Command Field. C-ECHO is answered in any context."""
+    if sop_class == VERIFICATION or field == messages.C_ECHO_RQ:
+        return field == messages.C_ECHO_RQ
+    return field == _OPERATIONS.get(sop_class, messages.C_STORE_RQ)
 
 
 def _preference(row: syntaxes.TransferSyntax) -> tuple[int, int]:

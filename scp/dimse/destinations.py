@@ -24,7 +24,7 @@ from scp.dimse.direct import DirectAssociation, context_id
 from scp.dimse.messages import C_STORE_RSP, Message
 from scp.dimse.upper_layer import UpperLayer
 from scp.dimse.window import SYNCHRONOUS, granted, window_item
-from scp.errors import DestinationUnreachable
+from scp.errors import DestinationUnreachable, NothingAccepted
 from scp.model import Instance
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID
@@ -153,16 +153,23 @@ def _associated(
             association.requestor.add_negotiation_item(item)
         association.acse.negotiate_association()
         if not association.is_established:
-            raise DestinationUnreachable(f"{where} {_why_not(association)}")
+            raise _refusal(association, where)
         association.establish(association.acceptor.maximum_length)
         undo.pop_all()
         return association
 
 
-def _why_not(association: DirectAssociation) -> str:
+def _refusal(association: DirectAssociation, where: str) -> DestinationUnreachable:
+    """Why an association was not established."""
+    if association.negotiator.fault:
+        return DestinationUnreachable(f"{where} is not understood: {association.negotiator.fault}")
     if association.is_rejected:
-        return "refused the association"
-    return "accepts nothing of what was proposed" if association.rejected_contexts else "does not answer"
+        answer = association.acceptor.primitive
+        reason = f": {answer.reason_str}" if answer is not None else ""
+        return DestinationUnreachable(f"{where} refused the association{reason}")
+    if association.rejected_contexts:
+        return NothingAccepted(f"{where} accepts nothing of what was proposed")
+    return DestinationUnreachable(f"{where} does not answer")
 
 
 def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:

@@ -34,7 +34,7 @@ class DirectAssociation(Association):
         self, ae: ApplicationEntity, mode: str, sock: socket.socket, answers: Answers | None = None
     ) -> None:
         super().__init__(ae, mode)
-        self.negotiator = Negotiator(sock, ae.acse_timeout or NO_TIMEOUT, answers)
+        self.negotiator = Negotiator(sock, ae.acse_timeout or NO_TIMEOUT, answers, mode)
         self.dul = self.negotiator  # type: ignore[assignment]  # pynetdicom expects its own, with threads
         self.layer: UpperLayer | None = None
         self._socket = sock

@@ -12,11 +12,14 @@ from scp import telemetry
 from scp.dimse import messages
 from scp.dimse.messages import Message, Value
 from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
+from scp.errors import UnrecognizedOperation
 
 if TYPE_CHECKING:
     from scp.dimse.association import ServedAssociation
 
 
+# The numbers of sub-operations are US (PS3.7 table E.1-1): what is more than that is said as the most.
+_MOST_COUNTED = 0xFFFF
 # What a response says again of its request, and by which field (PS3.7 9.3, 10.3).
 _ECHOED = {
     "AffectedSOPClassUID": "AffectedSOPClassUID",
@@ -107,7 +110,7 @@ class Exchange:
         if counts is not None:
             for name, number in asdict(counts).items():
                 if number is not None:
-                    command[f"NumberOf{name.title()}Suboperations"] = number
+                    command[f"NumberOf{name.title()}Suboperations"] = min(number, _MOST_COUNTED)
         chunks = None if dataset is None else (dataset,)
         self.association.upper_layer.send(self.request.context_id, command, chunks)
 
@@ -121,3 +124,12 @@ class Exchange:
 
 
 Service = Callable[[Exchange, telemetry.RequestEvent], None]
+
+
+def _unrecognized(exchange: Exchange, _: telemetry.RequestEvent) -> None:
+    field = exchange.request.number("CommandField")
+    raise UnrecognizedOperation(f"{field:04X}H is no operation of SOP class {exchange.abstract_syntax}")
+
+
+# Name in the log, and service, of a request that its SOP class does not have (PS3.7 Annex C.5: 0211H).
+UNRECOGNIZED: tuple[str, Service] = ("unrecognized operation", _unrecognized)

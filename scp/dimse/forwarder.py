@@ -21,6 +21,7 @@ from scp.config import Settings
 from scp.departures import REMEMBERED
 from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.consignment import Consignment
+from scp.dimse.patience import pause_after
 from scp.doorbell import Doorbell
 from scp.errors import DestinationUnreachable, OutOfResources
 from scp.identity import Identity
@@ -195,7 +196,7 @@ class Forwarder:
         return wait
 
     def _after(self, attempts: int) -> float:
-        return min(self._pause * 2.0 ** min(attempts, 32), max(self._pause, _LONGEST_PAUSE))
+        return pause_after(attempts, self._pause, _LONGEST_PAUSE)
 
     def _put_off(self, one: Delivery, fault: str, wait: float) -> None:
         """Have it tried again, or give it up."""

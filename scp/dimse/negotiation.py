@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,19 +27,36 @@ from pynetdicom.pdu import (
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 
+from scp.dimse.association_pdus import Rejection, Request, read_accept, read_request
+from scp.dimse.pdus import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    HEADER,
+    INVALID_VALUE,
+    PROVIDER,
+    RELEASE_RP,
+    RELEASE_RQ,
+    abort_pdu,
+    misplaced,
+)
 from scp.dimse.proposals import Answer, Answers, Apart, apart, proposal_of, together
+from scp.errors import MalformedAssociation
 
-_REQUEST = 1
 _KINDS: dict[int, type[Any]] = {
-    _REQUEST: A_ASSOCIATE_RQ,
-    2: A_ASSOCIATE_AC,
-    3: A_ASSOCIATE_RJ,
-    5: A_RELEASE_RQ,
-    6: A_RELEASE_RP,
-    7: A_ABORT_RQ,
+    ASSOCIATE_RQ: A_ASSOCIATE_RQ,
+    ASSOCIATE_AC: A_ASSOCIATE_AC,
+    ASSOCIATE_RJ: A_ASSOCIATE_RJ,
+    RELEASE_RQ: A_RELEASE_RQ,
+    RELEASE_RP: A_RELEASE_RP,
+    ABORT: A_ABORT_RQ,
 }
+# What has a place before the association is established (PS3.8 table 9-10, Sta2 and Sta5).
+_ASKED, _ANSWERED = frozenset((ASSOCIATE_RQ, ABORT)), frozenset((ASSOCIATE_AC, ASSOCIATE_RJ, ABORT))
 # 128 contexts of 43 transfer syntaxes each are 400 KB.
 _LONGEST = 1 << 20
+_LINGER_SECONDS = 1.0
 
 
 class Negotiator:
@@ -47,16 +64,24 @@ class Negotiator:
 
     ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5). Where a request proposes
     what is in ``answers``, ``answer`` is that, and pynetdicom sees neither contexts nor roles of it.
+    ``fault`` says why a PDU was answered with A-ABORT, ``rejection`` how a request was rejected; then
+    :meth:`receive_pdu` returned None.
     """
 
-    def __init__(self, sock: socket.socket, seconds: float, answers: Answers | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, seconds: float, answers: Answers | None = None, mode: str = "acceptor"
+    ) -> None:
         self.connection = sock
         self.socket = _Connected(sock)
         self._seconds = seconds
         self._answers = answers
+        self._expected = _ASKED if mode == "acceptor" else _ANSWERED
         self._proposal = b""
         self._sent: Apart | None = None
+        self.request: Request | None = None
         self.answer: Answer | None = None
+        self.rejection: Rejection | None = None
+        self.fault = ""
         # Where pynetdicom's time-out setters put their values; nothing runs by them here.
         self.artim_timer = self._idle_timer = SimpleNamespace(timeout=seconds)
 
@@ -65,13 +90,22 @@ class Negotiator:
         pdu = _pdu_for(primitive)
         pdu.from_primitive(primitive)
         encoded = pdu.encode()
-        if isinstance(pdu, A_ASSOCIATE_AC) and self.answer is not None:
+        if isinstance(pdu, A_ASSOCIATE_AC):
+            encoded = self._accepting(encoded)
+        self._send(encoded)
+
+    def _accepting(self, encoded: bytes) -> bytes:
+        """An A-ASSOCIATE-AC, with what pynetdicom did not see."""
+        if self.answer is not None:
             encoded = together(encoded, self.answer)
-        elif isinstance(pdu, A_ASSOCIATE_AC) and self._proposal:
-            self._sent = apart(encoded[6:])
+        elif self._proposal:
+            self._sent = apart(encoded[HEADER.size :])
+        return encoded if self.request is None else self.request.complete(encoded)
+
+    def _send(self, pdu: bytes) -> None:
         with contextlib.suppress(OSError):
             self.connection.settimeout(self._seconds)
-            self.connection.sendall(encoded)
+            self.connection.sendall(pdu)
 
     def learn(
         self, accepted: Mapping[int, PresentationContext], refused: Sequence[PresentationContext]
@@ -82,21 +116,36 @@ class Negotiator:
             self._answers.remember(self._proposal, answer)
 
     def receive_pdu(self, wait: bool = True, timeout: float | None = None) -> Any:  # noqa: ARG002
-        """The next PDU as a primitive, or None when none comes in time, or the peer is gone."""
+        """The next PDU as a primitive; None when none comes in time, the peer is gone, or it was answered."""
         until = time.monotonic() + (self._seconds if timeout is None else timeout)
         try:
-            header = self._exactly(6, until)
-            kind, length = struct.unpack(">BxL", header)
-            if kind not in _KINDS or length > _LONGEST:
-                return self._refused()
-            pdu = _KINDS[kind]()
-            body = self._exactly(length, until)
-            pdu.decode(self._shortened(body) if kind == _REQUEST else header + body)
-            return pdu.to_primitive()
+            header = self._exactly(HEADER.size, until)
+            kind, length = HEADER.unpack(header)
+            if kind not in self._expected:
+                return self._abort(*misplaced(kind))
+            if length > _LONGEST:
+                return self._abort(INVALID_VALUE, f"an association PDU of {length} bytes")
+            return self._read(kind, self._exactly(length, until))
         except (OSError, EOFError):
             return None
-        except Exception:  # noqa: BLE001 - pynetdicom raises whatever a malformed PDU makes it raise
-            return self._refused()
+
+    def _read(self, kind: int, body: bytes) -> Any:
+        """A PDU as a primitive, or None where it was answered with an end."""
+        try:
+            if kind == ASSOCIATE_RQ:
+                request = read_request(body)
+                if isinstance(request, Rejection):
+                    return self._reject(request)
+                self.request, body = request, self._shortened(request.body)
+            elif kind == ASSOCIATE_AC:
+                body = read_accept(body)
+            pdu = _KINDS[kind]()
+            pdu.decode(HEADER.pack(kind, len(body)) + body)
+            return pdu.to_primitive()
+        except MalformedAssociation as error:
+            return self._abort(INVALID_VALUE, str(error))
+        except Exception as error:  # noqa: BLE001 - pynetdicom raises whatever a malformed PDU makes it raise
+            return self._abort(INVALID_VALUE, f"pynetdicom cannot read a PDU of type {kind}: {error}")
 
     def _shortened(self, body: bytes) -> bytes:
         """A request, without what was answered before."""
@@ -104,15 +153,31 @@ class Negotiator:
             self._proposal = proposal_of(body, found)
             self.answer = self._answers.find(self._proposal)
             if self.answer is not None:
-                body = found.rest
-        return struct.pack(">BxL", _REQUEST, len(body)) + body
+                return found.rest
+        return body
 
-    def _refused(self) -> None:
-        """A PDU that is none ends the connection with A-ABORT (PS3.8 table 9-10, Evt19)."""
-        abort = A_ABORT_RQ()
-        abort.source, abort.reason_diagnostic = 2, 1
+    def _reject(self, rejection: Rejection) -> None:
+        """A request that the standard has a reason against (PS3.8 9.3.4)."""
+        self.rejection = rejection
+        self._send(rejection.pdu)
+        self._linger()
+
+    def _abort(self, reason: int, fault: str) -> None:
+        """A PDU that has no place here ends the connection with A-ABORT (PS3.8 table 9-10)."""
+        self.fault = fault
+        self._send(abort_pdu(PROVIDER, reason))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Let the peer have the last word: closed over unread data, TCP would take it back."""
+        until = time.monotonic() + _LINGER_SECONDS
         with contextlib.suppress(OSError):
-            self.connection.sendall(abort.encode())
+            if not isinstance(self.connection, ssl.SSLSocket):
+                self.connection.shutdown(socket.SHUT_WR)
+            while (left := until - time.monotonic()) > 0:
+                self.connection.settimeout(left)
+                if not self.connection.recv(65_536):
+                    return
 
     def _exactly(self, size: int, until: float) -> bytes:
         data = bytearray()

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from scp.spool import Buffer, slices
 
-P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
+# Source and reasons of an A-ABORT (PS3.8 9.3.8).
+USER, PROVIDER = 0, 2
+UNRECOGNIZED, UNEXPECTED, INVALID_VALUE = 1, 2, 6
 COMMAND, LAST = 1, 2  # bits of a PDV's message control header (PS3.8 E.2)
 HEADER = struct.Struct(">BxL")
 PDV = struct.Struct(">LBB")
@@ -28,9 +31,9 @@ def pdus(context_id: int, kind: int, chunks: Iterable[Buffer], longest: int) -> 
     """P-DATA-TF PDUs of at most ``longest`` bytes after their header, one PDV each, as header and slices.
 
     A PDU is given out only when it is known whether it is the last: where it is full and another byte
-    comes, or at the end.
+    comes, or at the end. What it holds has an even length (PS3.8 E.1), also where ``longest`` is odd.
     """
-    size = longest - PDV.size
+    size = max(longest - PDV.size & ~1, 2)
     parts: list[Buffer] = []
     held = 0
     for view in _views(chunks):
@@ -69,3 +72,15 @@ def gathered(several: Iterable[list[Buffer]]) -> Iterator[list[Buffer]]:
             buffers, size = [], 0
     if buffers:
         yield buffers
+
+
+def abort_pdu(source: int, reason: int) -> bytes:
+    """An A-ABORT; a reason means something where the source is the provider."""
+    return HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))
+
+
+def misplaced(kind: int) -> tuple[int, str]:
+    """Reason of the A-ABORT that answers a PDU which has no place where it came, and why in words."""
+    if ASSOCIATE_RQ <= kind <= ABORT:
+        return UNEXPECTED, f"a PDU of type {kind} has no place here"
+    return UNRECOGNIZED, f"there is no PDU of type {kind}"

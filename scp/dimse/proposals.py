@@ -11,18 +11,25 @@ from __future__ import annotations
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynetdicom.presentation import PresentationContext
 
-_ITEM = struct.Struct(">BxH")
-_HEADER = struct.Struct(">BxL")
-# Version, AE titles and what is reserved (PS3.8 9.3.2, 9.3.3); then items.
-_FIXED = 68
+from scp.dimse.association_pdus import (
+    ANSWERED_CONTEXT,
+    FIXED,
+    ITEM,
+    REQUESTED_CONTEXT,
+    ROLE,
+    USER_INFORMATION,
+    item,
+    items,
+)
+from scp.dimse.pdus import HEADER
+
 _CALLING = slice(20, 36)
-_CONTEXTS = frozenset((0x20, 0x21))  # presentation contexts, asked and answered
-_USER_INFORMATION, _ROLE = 0x50, 0x54
+_CONTEXTS = frozenset((REQUESTED_CONTEXT, ANSWERED_CONTEXT))
 _MOST, _LONGEST = 32, 1 << 16
 
 
@@ -77,20 +84,20 @@ def proposal_of(body: bytes, found: Apart) -> bytes:
 
 def apart(body: bytes) -> Apart | None:
     """Take the body of an A-ASSOCIATE-RQ or -AC apart; None where it cannot be followed."""
-    rest: list[bytes] = [body[:_FIXED]]
+    rest: list[bytes] = [body[:FIXED]]
     contexts: list[bytes] = []
     roles: list[bytes] = []
     try:
-        for kind, item in _items(body, _FIXED):
+        for kind, one in items(body, FIXED):
             if kind in _CONTEXTS:
-                contexts.append(item)
-            elif kind == _USER_INFORMATION:
+                contexts.append(one)
+            elif kind == USER_INFORMATION:
                 kept: list[bytes] = []
-                for below, one in _items(item, _ITEM.size):
-                    (roles if below == _ROLE else kept).append(one)
-                rest.append(_item(kind, b"".join(kept)))
+                for below, sub in items(one, ITEM.size):
+                    (roles if below == ROLE else kept).append(sub)
+                rest.append(item(kind, b"".join(kept)))
             else:
-                rest.append(item)
+                rest.append(one)
     except struct.error:
         return None
     return Apart(b"".join(rest), b"".join(contexts), b"".join(roles))
@@ -98,28 +105,13 @@ def apart(body: bytes) -> Apart | None:
 
 def together(pdu: bytes, answer: Answer) -> bytes:
     """An encoded A-ASSOCIATE-AC, with the contexts and roles of an answer put into it."""
-    kind, _ = _HEADER.unpack_from(pdu)
-    body = pdu[_HEADER.size :]
-    parts = [body[:_FIXED]]
-    for below, item in _items(body, _FIXED):
-        if below == _USER_INFORMATION:
-            parts += [answer.contexts, _item(below, item[_ITEM.size :] + answer.roles)]
+    kind, _ = HEADER.unpack_from(pdu)
+    body = pdu[HEADER.size :]
+    parts = [body[:FIXED]]
+    for below, one in items(body, FIXED):
+        if below == USER_INFORMATION:
+            parts += [answer.contexts, item(below, one[ITEM.size :] + answer.roles)]
         else:
-            parts.append(item)
+            parts.append(one)
     whole = b"".join(parts)
-    return _HEADER.pack(kind, len(whole)) + whole
-
-
-def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    """Items from ``at`` to the end, each with its header. Raises struct.error where they do not fit."""
-    while at < len(data):
-        kind, length = _ITEM.unpack_from(data, at)
-        end = at + _ITEM.size + length
-        if end > len(data):
-            raise struct.error("an item is longer than what it lies in")
-        yield kind, data[at:end]
-        at = end
-
-
-def _item(kind: int, value: bytes) -> bytes:
-    return _ITEM.pack(kind, len(value)) + value
+    return HEADER.pack(kind, len(whole)) + whole

@@ -20,6 +20,7 @@ from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.destinations import ReportLine, report_line
 from scp.dimse.identifier import write_identifier
 from scp.dimse.messages import N_EVENT_REPORT_RSP
+from scp.dimse.patience import pause_after
 from scp.dimse.reporting import describe
 from scp.dimse.status import is_success
 from scp.dimse.upper_layer import Ended
@@ -161,6 +162,10 @@ class Reporter:
                         continue
                     event.fail(ended)
                     return f"{peer.aet} ended the association: {ended}"
+                except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                    # A report that cannot be written is put off alone: the others must not wait for it.
+                    event.fail(error)
+                    return f"the report cannot be written: {error}"
                 event.add(status=status)
                 return "" if is_success(status) else f"{peer.aet} answered with status {status:04X}H"
         return ""
@@ -189,7 +194,6 @@ class Reporter:
             log.error("commitment given up", **told, attempts=commitment.attempts + 1)
             outstanding.remove(commitment)
             return
-        longest = max(choices.retry_seconds, _LONGEST_PAUSE)
-        pause = min(choices.retry_seconds * 2 ** min(commitment.attempts, 32), longest)
+        pause = pause_after(commitment.attempts, choices.retry_seconds, _LONGEST_PAUSE)
         log.warning("commitment not reported", **told, attempts=commitment.attempts + 1, retry_seconds=pause)
         outstanding.postpone(commitment, now + timedelta(seconds=pause), fault)

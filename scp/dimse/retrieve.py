@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
-
 import structlog
 
 from scp.archive import Archive
@@ -13,11 +9,12 @@ from scp.config import Peer, QuerySettings, Settings
 from scp.dimse.ahead import Work
 from scp.dimse.carrier import Carrier, SameAssociation
 from scp.dimse.contexts import GET, MOVE
-from scp.dimse.destinations import Destination, associated, batches
+from scp.dimse.destinations import batches
 from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import check_retrieve, query_of, read_identifier
+from scp.dimse.move import Move
 from scp.dimse.suboperations import FetchFor, Suboperations
-from scp.errors import DestinationUnknown, DestinationUnreachable
+from scp.errors import DestinationUnknown
 from scp.model import Instance, LossyRule, Wishes
 from scp.outgoing import Outgoing
 from scp.stored import shared_studies
@@ -31,10 +28,11 @@ _SMALLEST_FIRST = (JPEGXL, JPEG2000, JPEGLS, HTJ2K, RLE, DEFLATED, EXPLICIT, IMP
 def wishes_of(peer: Peer | None) -> Wishes:
     """What a configured peer would rather have; on a thin line, above all little of it."""
     if peer is None:
-        return Wishes()
+        return Wishes(even=True)
     thin = peer.link_mbps is not None
     rule = LossyRule(peer.quality, peer.max_error) if peer.lossy else None
-    return Wishes(peer.prefer or (_SMALLEST_FIRST if thin else ()), before_stored=thin, lossy=rule)
+    preferred = peer.prefer or (_SMALLEST_FIRST if thin else ())
+    return Wishes(preferred, before_stored=thin, lossy=rule, even=True)
 
 
 def proposed(wishes: Wishes) -> tuple[str, ...]:
@@ -94,55 +92,12 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
         raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")
     instances = _asked_for(exchange, event, archive, settings.query)
     operations = Suboperations(exchange, event, instances)
-    origin = (exchange.calling_aet, exchange.message_id)
     wishes = wishes_of(peer)
+    origin = (exchange.calling_aet, exchange.message_id)
+    move = Move(operations, peer, settings, origin, _fetching(archive, wishes))
     for batch, contexts in batches(instances, proposed(wishes)):
-        try:
-            with ExitStack() as ends:
-                carriers = _associations(peer, contexts, settings, origin, len(batch))
-                for carrier in carriers:
-                    ends.callback(carrier.close)
-                _carry_all(operations, batch, carriers, _fetching(archive, wishes))
-        except DestinationUnreachable as error:
-            event.add(reason=str(error))
-            operations.fail_all(batch, str(error))
+        move.send(batch, contexts)
         if operations.stopped:
             break
     operations.finish()
     archive.accessed(instances)
-
-
-def _associations(
-    peer: Peer, contexts: list[tuple[str, str]], settings: Settings, origin: tuple[str, int], objects: int
-) -> list[Destination]:
-    """As many to the destination as it may have. Raises DestinationUnreachable when there is not one."""
-    carriers = [associated(peer, contexts, settings, origin)]
-    try:
-        while len(carriers) < min(peer.associations, objects):
-            carriers.append(associated(peer, contexts, settings, origin))
-    except DestinationUnreachable as error:
-        # It takes fewer at a time than it may have: those that there are do the work.
-        log = structlog.get_logger("zscp")
-        log.warning("fewer associations", destination=peer.aet, associations=len(carriers), reason=str(error))
-    return carriers
-
-
-def _carry_all(
-    operations: Suboperations, instances: list[Instance], carriers: Sequence[Carrier], fetch: FetchFor
-) -> None:
-    """Spread objects over associations; what one leaves when it breaks, the others take."""
-    work = Work(instances)
-    while (left := work.left()) and not operations.stopped:
-        able = [carrier for carrier in carriers if carrier.ended is None]
-        if not able:
-            operations.fail_all(left)
-            return
-        threads = [
-            threading.Thread(target=operations.carry, args=(work, carrier, fetch, len(able)), daemon=True)
-            for carrier in able[1:]
-        ]
-        for thread in threads:
-            thread.start()
-        operations.carry(work, able[0], fetch, len(able))
-        for thread in threads:
-            thread.join()

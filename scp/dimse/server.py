@@ -12,6 +12,7 @@ from itertools import count
 import structlog
 from pydicom import config as pydicom_config
 from pynetdicom import AE, _config, evt
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.transport import AddressInformation
 
 from scp.archive import Archive
@@ -171,6 +172,7 @@ class DimseServer:
                 wishes.preferred,
             )
         _agree_window(association, settings.limits.operations)
+        _answer_identity(association)
 
     def _services(self) -> dict[int, tuple[str, Service]]:
         """Command Field → name in the log, and service."""
@@ -217,3 +219,16 @@ def _agree_window(association: ServedAssociation, limit: int) -> None:
         return
     association.window, association.suboperations = granted(invoked, limit), granted(performed, limit)
     association.acceptor.add_negotiation_item(window_item(association.window, association.suboperations))
+
+
+def _answer_identity(association: ServedAssociation) -> None:
+    """User identity, where a response is asked for (PS3.7 D.3.3.7): the association is accepted with it.
+
+    pynetdicom answers none of types 1 and 2. The response is empty as theirs has to be, also for tickets and
+    assertions (types 3 to 5): zscp checks none, and has none to give.
+    """
+    asked = association.requestor.user_identity
+    if asked is not None and asked.positive_response_requested:
+        answer = UserIdentityNegotiation()
+        answer.server_response = b""
+        association.acceptor.add_negotiation_item(answer)

@@ -12,6 +12,7 @@ from scp.errors import (
     QueryError,
     UidMismatch,
     UnidentifiedDataset,
+    UnrecognizedOperation,
 )
 
 SUCCESS = 0x0000
@@ -35,6 +36,7 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (NoSuchInstance, 0x0112),
     (InvalidArgument, 0x0115),
     (NoSuchAction, 0x0123),
+    (UnrecognizedOperation, 0x0211),
     (Exception, UNABLE_TO_PROCESS),
 )
 # The N-services have general statuses only (PS3.7 10.1.4.1.10), and other names for these.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -26,10 +27,12 @@ from scp.dimse.upper_layer import Ended
 from scp.errors import ZscpError
 from scp.model import Instance
 from scp.outgoing import Outgoing
-from scp.telemetry import RequestEvent
+from scp.telemetry import RequestEvent, is_failure
 
 # Finds an object, and gives it out in the best of what the carrier's peer accepted.
 FetchFor = Callable[[Instance, Carrier], Outgoing]
+# A requester whose C-MOVE makes no progress hears so often that it goes on: many wait for 30 s and no longer.
+_PENDING_SECONDS = 5.0
 _ASSOCIATION_ENDED = "the association ended"
 
 
@@ -45,11 +48,13 @@ class Suboperations:
         self._counting = threading.Lock()
         self._watching = threading.Lock()  # one thread at a time reads what the requester sends
         self.remaining = len(instances)
+        self.answered = 0  # by those that the objects were sent to
         self.completed = self.warning = self.bytes_sent = self.lossy = 0
         self.failed: list[str] = []
         self.reason = ""
         self.cancelled = False
         self._gone: Ended | None = None
+        self._told = time.monotonic()
 
     @property
     def stopped(self) -> bool:
@@ -61,37 +66,48 @@ class Suboperations:
         if self._gone is not None:
             raise self._gone
 
-    def carry(self, work: Work, carrier: Carrier, fetch: FetchFor, share: int = 1) -> None:
-        """Send objects over one association, until none is left, or it ends, or the request is cancelled."""
+    def carry(
+        self, work: Work, carrier: Carrier, fetch: FetchFor, share: int = 1, alone: bool = False
+    ) -> list[Instance]:
+        """Send objects over one association, until none is left, or it ends, or the request is cancelled.
+
+        Returns what was under way where it ended, which is counted neither as done nor as failed. With
+        ``alone``, each object is answered before the next is sent.
+        """
+        most = 0 if alone else carrier.window - 1
         try:
             with Ahead(work, lambda instance: fetch(instance, carrier), share) as ahead:
                 for fetched in self._while_wanted(ahead, work):
                     self._send(carrier, fetched)
-                    self._settle(carrier, carrier.window - 1)
+                    self._settle(carrier, most)
                 self._settle(carrier, 0)
         except Ended as ended:
             carrier.ended = ended
-            with suppress(Ended):  # what was answered before it broke is no failure
+            with suppress(Ended):  # what was answered before it broke counts
                 self._settle(carrier, len(carrier.flying))
-            self.fail_all(list(carrier.flying.values()), _ASSOCIATION_ENDED)
-            carrier.flying.clear()
         finally:
             with self._counting:
                 self.bytes_sent += carrier.bytes_sent
                 carrier.bytes_sent = 0
+        broken = list(carrier.flying.values())
+        carrier.flying.clear()
+        return broken
 
     def _while_wanted(self, ahead: Ahead, work: Work) -> Iterator[Fetched]:
         """Objects, as long as nobody has cancelled."""
-        if self._watch():
+        if self.watch():
             return
         for fetched in ahead:
-            if self._watch():
+            if self.watch():
                 work.put_back([fetched.instance])
                 return
             yield fetched
 
-    def _watch(self) -> bool:
-        """Look for a C-CANCEL, unless another thread does; whether to stop."""
+    def watch(self) -> bool:
+        """Look for a C-CANCEL, unless another thread does; whether to stop.
+
+        A requester that has heard nothing for a while hears that the request goes on.
+        """
         if not self.stopped and self._watching.acquire(blocking=False):
             try:
                 self.cancelled = self._exchange.cancelled
@@ -99,6 +115,9 @@ class Suboperations:
                 self._gone = ended
             finally:
                 self._watching.release()
+        if not self.stopped and time.monotonic() - self._told > _PENDING_SECONDS:
+            with self._counting:
+                self._tell_pending()
         return self.stopped
 
     def _send(self, carrier: Carrier, fetched: Fetched) -> None:
@@ -112,6 +131,8 @@ class Suboperations:
         except Ended as ended:
             if ended.how == "failed":  # in the middle of the object: its association had to be aborted
                 self._failed(fetched.instance, ended.__cause__ or ended, "association aborted")
+                carrier.forget(fetched.instance)
+                self._count(fetched.instance, UNABLE_SUBOPERATIONS)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the other objects are sent
             self._failed(fetched.instance, error, "sub-operation failed")
@@ -144,9 +165,19 @@ class Suboperations:
         """Count what was answered, and wait until at most so many are not."""
         while carrier.flying:
             for instance, status in carrier.answered(wait=len(carrier.flying) > most):
+                self._note_refusal(instance, status)
                 self._count(instance, status)
             if len(carrier.flying) <= most:
                 return
+
+    def _note_refusal(self, instance: Instance, status: int) -> None:
+        """Count an answer; one of failure is an answer too, and the object is not sent again."""
+        with self._counting:
+            self.answered += 1
+        if is_failure(status):
+            self.reason = f"an object was answered with status {status:04X}H"
+            log = structlog.get_logger("zscp")
+            log.warning("object refused", sop_instance=instance.sop_instance_uid, status=f"0x{status:04X}")
 
     def fail_all(self, instances: list[Instance], reason: str = _ASSOCIATION_ENDED) -> None:
         """Count objects as failed that were not sent, or not answered."""
@@ -166,13 +197,18 @@ class Suboperations:
                 self.warning += 1
             else:
                 self.failed.append(instance.sop_instance_uid)
-            # Pending responses may be left out (PS3.4 C.4.2.3.1): a requester that reads none of them must
-            # not hold up what it asked for.
-            if self.remaining and self._gone is None and self._exchange.is_read:
-                try:
-                    self._exchange.respond(PENDING, counts=self._counts(self.remaining))
-                except Ended as ended:
-                    self._gone = ended
+            if self.remaining:
+                self._tell_pending()
+
+    def _tell_pending(self) -> None:
+        # Pending responses may be left out (PS3.4 C.4.2.3.1): a requester that reads none of them must
+        # not hold up what it asked for.
+        self._told = time.monotonic()
+        if self._gone is None and self._exchange.is_read:
+            try:
+                self._exchange.respond(PENDING, counts=self._counts(self.remaining))
+            except Ended as ended:
+                self._gone = ended
 
     def finish(self) -> None:
         """The final response (PS3.4 C.4.2.1.5, C.4.3.1.4). Raises Ended."""
@@ -186,6 +222,8 @@ class Suboperations:
         counts = self._counts(self.remaining if self.cancelled else None)
         comment = comment_of(self.reason) if self.failed and self.reason else ""
         self._exchange.respond(status, dataset=failed, counts=counts, comment=comment)
+        if self.failed:
+            self._event.warn(self.reason)
         self._event.add(
             status=status,
             completed=self.completed,

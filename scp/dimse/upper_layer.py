@@ -21,13 +21,29 @@ from typing import NoReturn
 
 from scp.dimse.assembly import Assembly
 from scp.dimse.messages import NO_DATASET, Message, Value, write_command
-from scp.dimse.pdus import ABORT, COMMAND, HEADER, P_DATA, RELEASE_RP, RELEASE_RQ, gathered, pdus
+from scp.dimse.pdus import (
+    ABORT,
+    COMMAND,
+    HEADER,
+    INVALID_VALUE,
+    P_DATA,
+    PROVIDER,
+    RELEASE_RP,
+    RELEASE_RQ,
+    USER,
+    abort_pdu,
+    gathered,
+    misplaced,
+    pdus,
+)
 from scp.dimse.transport import transport_over
 from scp.errors import UnreadableDataset, ZscpError
 from scp.spool import Buffer
 
 _RELEASE_RP = HEADER.pack(RELEASE_RP, 4) + bytes(4)
 _RELEASE_RQ = HEADER.pack(RELEASE_RQ, 4) + bytes(4)
+# What has a place in an established association (PS3.8 table 9-10, Sta6), besides an awaited A-RELEASE-RP.
+_EXPECTED = frozenset((P_DATA, RELEASE_RQ, ABORT))
 # Other PDUs are 4 bytes long once an association is established; 64 KB leaves room for odd peers.
 _LONGEST_OTHER = 65_536
 # From 128 KB to 1 MB made no difference beyond noise (1.1 to 2.5 ms CPU a MB with hashing), 4 MB took longer.
@@ -69,7 +85,7 @@ class UpperLayer:
         self._ready: deque[Message] = deque()
         self._assembly = Assembly(self._ready.append)
         self._sending = threading.Lock()
-        self._release_asked = False
+        self._release_asked = self._releasing = False
         self._over: Ended | None = None
 
     def receive(self, seconds: float | None = None) -> Message:
@@ -151,6 +167,7 @@ class UpperLayer:
 
     def release(self, seconds: float) -> None:
         """Ask for release, and wait for it, but not for ever; then the connection is closed."""
+        self._releasing = True
         with contextlib.suppress(Ended):
             with self._sending:
                 self._write([_RELEASE_RQ])
@@ -159,12 +176,12 @@ class UpperLayer:
                 self._take_pdu(left)
         self.close()
 
-    def abort(self, source: int = 0, reason: int = 0) -> None:
+    def abort(self, source: int = USER, reason: int = 0) -> None:
         """Send A-ABORT (PS3.8 9.3.8), wait a little for the peer to have it, and close."""
         # A thread that is blocked in sending to a peer that does not read has the lock for long.
         if self._sending.acquire(timeout=_LINGER_SECONDS):
             with contextlib.suppress(Ended, OSError):
-                self._write([_abort(source, reason)])
+                self._write([abort_pdu(source, reason)])
                 self._linger()
             self._sending.release()
         self.close()
@@ -183,7 +200,7 @@ class UpperLayer:
 
     def _break_off(self) -> None:
         with contextlib.suppress(OSError):
-            self._transport.write_now(_abort(0, 0))
+            self._transport.write_now(abort_pdu(USER, 0))
         self._transport.shutdown()
 
     def _linger(self) -> None:
@@ -213,8 +230,10 @@ class UpperLayer:
         """Read one PDU and act on it; its length. A PDU that has begun has its time once more."""
         self._fill(6, seconds)
         kind, length = HEADER.unpack_from(self._buffer, self._start)
+        if kind not in _EXPECTED and not (kind == RELEASE_RP and self._releasing):
+            self.fail(*misplaced(kind))
         if length > (self._longest_received if kind == P_DATA else _LONGEST_OTHER):
-            self._fail(f"a PDU of {length} bytes, longer than was announced")
+            self.fail(INVALID_VALUE, f"a PDU of {length} bytes, longer than was announced")
         self._fill(6 + length, seconds)
         body = self._view[self._start + 6 : self._start + 6 + length]
         self._start += 6 + length
@@ -223,20 +242,19 @@ class UpperLayer:
                 if self._assembly.take(body):
                     self._transport.quickack()
             except UnreadableDataset as error:
-                self._fail(str(error))
+                self.fail(INVALID_VALUE, str(error))
         elif kind == RELEASE_RQ:
             self._release_asked = True
             raise Ended("released")
         elif kind == RELEASE_RP:
             raise Ended("released")
-        elif kind == ABORT:
-            raise Ended("aborted", f"by the peer, source {body[2]} reason {body[3]}" if length >= 4 else "")
         else:
-            self._fail(f"a PDU of type {kind} has no place here")
+            raise Ended("aborted", f"by the peer, source {body[2]} reason {body[3]}" if length >= 4 else "")
         return int(length)
 
-    def _fail(self, detail: str) -> NoReturn:
-        self.abort(source=2, reason=6)
+    def fail(self, reason: int, detail: str) -> NoReturn:
+        """End the association over what the peer sent, with a reason of PS3.8 9.3.8. Raises Ended."""
+        self.abort(PROVIDER, reason)
         raise Ended("protocol", detail)
 
     def _has_pdu(self) -> bool:
@@ -246,7 +264,7 @@ class UpperLayer:
             return False
         kind, length = HEADER.unpack_from(self._buffer, self._start)
         longest = self._longest_received if kind == P_DATA else _LONGEST_OTHER
-        return bool(held >= 6 + length or length > longest)
+        return bool(held >= 6 + length or length > longest or kind not in _EXPECTED)
 
     def _fill(self, size: int, seconds: float) -> None:
         """Have ``size`` bytes in the buffer from its start on."""
@@ -288,7 +306,3 @@ class UpperLayer:
             held = self._end - self._start
             self._view[:held] = self._view[self._start : self._end]
             self._start, self._end = 0, held
-
-
-def _abort(source: int, reason: int) -> bytes:
-    return HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))

@@ -16,18 +16,19 @@ from scp.encoding.elements import (
     IMPLICIT_LITTLE,
     ITEM,
     ITEM_END,
-    LONG,
     PIXEL_DATA,
     PIXEL_REPRESENTATION,
     SEQUENCE_END,
+    SHORT,
     UNDEFINED,
     Encoding,
     Reader,
     element_header,
     name_of,
 )
+from scp.encoding.fragments import evened_items
 from scp.encoding.streams import gathered, swapped_words
-from scp.errors import UnreadableDataset
+from scp.errors import CannotDecode, UnreadableDataset
 from scp.spool import IN_MEMORY, Buffer
 
 _WORD = {
@@ -35,6 +36,8 @@ _WORD = {
     **dict.fromkeys(b"UL SL FL OF OL".split(), 4),
     **dict.fromkeys(b"FD OD SV UV OV".split(), 8),
 }
+# The others have NUL: UI, and what is no text.
+_PADDED_BY_SPACE = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())
 
 
 def word_size(vr: bytes) -> int:
@@ -48,18 +51,24 @@ def swapped(value: Buffer, vr: bytes) -> Buffer:
     return value if size == 1 else b"".join(swapped_words([value], size))
 
 
-def convert(data: Buffer, source: Encoding, target: Encoding, behind: tuple[int, int] = (-1, 0)) -> Buffer:
+def convert(
+    data: Buffer,
+    source: Encoding,
+    target: Encoding,
+    behind: tuple[int, int] = (-1, 0),
+    even: bool = False,
+) -> Buffer:
     """A whole stream taken from one encoding to another, nested items and all.
 
     Lengths of sequences and items stay defined or undefined as they were, group lengths are made
     anew. ``behind`` is a group that goes on behind ``data``, and with how many bytes in ``target``: its
     group length counts them too. From implicit VR, VRs come from the dictionary of PS3.6; private
-    elements become UN. Raises UnreadableDataset.
+    elements become UN. ``even`` pads what has an odd length. Raises UnreadableDataset.
     """
-    if source == target:
+    if source == target and not even:
         return data if len(data) > IN_MEMORY else bytes(data)
     top = _Level(len(data), 0, signed=False, out=[])
-    _Converter(data, source, target).elements(0, top, behind)
+    _Converter(data, source, target, even).elements(0, top, behind)
     return gathered(top.out) if len(data) > IN_MEMORY else b"".join(top.out)
 
 
@@ -85,8 +94,8 @@ class _Level:
 class _Converter:
     """One pass over a stream; methods append to a level's ``out`` and return where they stopped reading."""
 
-    def __init__(self, data: Buffer, source: Encoding, target: Encoding) -> None:
-        self.data = data
+    def __init__(self, data: Buffer, source: Encoding, target: Encoding, even: bool = False) -> None:
+        self.data, self.even = data, even
         self.reader = Reader(data, source)
         self.source, self.target = source, target
 
@@ -117,16 +126,22 @@ class _Converter:
     def _element(self, element: _Header, level: _Level) -> int:
         tag, vr, value, length = element
         if vr == b"SQ":
-            return self._sequence(element, level)
+            try:
+                return self.sequence(element, level)
+            except UnreadableDataset:
+                if self.source != self.target or length == UNDEFINED:
+                    raise  # in its own encoding, one of defined length may hold anything
         if length == UNDEFINED:
             return self._unconverted(element, level)
-        if length > 0xFFFF and vr not in LONG:
+        content, following = self.data[value : value + length], value + length
+        if self.even and length % 2:
+            content, length = b"".join((content, padding_of(vr))), length + 1
+        if length > 0xFFFF and vr in SHORT:
             vr = b"UN"  # PS3.5 6.2.2 note: too long for the VR's length field
-        content = self.data[value : value + length]
         if self.source.little != self.target.little:
             content = swapped(content, vr)
         level.out += [element_header(tag, vr, length, self.target), content]
-        return value + length
+        return following
 
     def _unconverted(self, element: _Header, level: _Level) -> int:
         """Items that are little endian in every encoding: UN of undefined length, which is implicit VR
@@ -134,10 +149,26 @@ class _Converter:
         """
         tag, vr, value, length = element
         stop = Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, level.end, level.depth + 1)
+        if self.even:
+            items = self._even_items(element, level, stop)
+            end = element_header(SEQUENCE_END, b"", 0, IMPLICIT_LITTLE)
+            level.out += [element_header(tag, vr, length, self.target), items, end]
+            return stop + 8
         level.out += [element_header(tag, vr, length, self.target), self.data[value : stop + 8]]
         return stop + 8
 
-    def _sequence(self, element: _Header, level: _Level) -> int:
+    def _even_items(self, element: _Header, level: _Level, stop: int) -> Buffer:
+        """As :meth:`_unconverted`, without the delimiter: in UN there are items, in others fragments."""
+        if element.vr != b"UN":
+            try:
+                return evened_items(memoryview(self.data)[element.value : stop])[0]
+            except CannotDecode as error:
+                raise UnreadableDataset(str(error)) from error
+        inner = _Level(stop + 8, level.depth, level.signed, [])
+        _Converter(self.data, IMPLICIT_LITTLE, IMPLICIT_LITTLE, even=True).sequence(element, inner)
+        return b"".join(inner.out[1:-1])  # without what begins and ends it
+
+    def sequence(self, element: _Header, level: _Level) -> int:
         at, defined = element.value, element.length != UNDEFINED
         if level.depth >= DEEPEST:
             raise UnreadableDataset(f"sequences nest deeper than {DEEPEST} at byte {at}")
@@ -168,6 +199,11 @@ class _Converter:
         items.out += [element_header(ITEM, b"", UNDEFINED, self.target), *inner.out]
         items.out.append(element_header(ITEM_END, b"", 0, self.target))
         return at + 8
+
+
+def padding_of(vr: bytes) -> bytes:
+    """What makes the length of a value even (PS3.5 6.2)."""
+    return b" " if vr in _PADDED_BY_SPACE else b"\0"
 
 
 def _sequence_tags() -> Iterator[int]:

@@ -132,10 +132,17 @@ def join(parts: SplitDataset, syntax: TransferSyntax) -> Iterator[Buffer]:
     else:
         trailer = convert(parts.trailer, CANONICAL, encoding)
         head, value, end = _pixel_element(parts.pixel, parts.header, encoding)
-        size = len(head) + len(parts.pixel.value) + len(end)
-        header = convert(parts.header, CANONICAL, encoding, _behind(parts.pixel.tag, size, trailer, encoding))
+        following = behind_header(parts.pixel, trailer, encoding)
+        header = convert(parts.header, CANONICAL, encoding, following)
         pieces = chain((header, head), value, (end, trailer))
     return deflated(pieces) if syntax.deflated else pieces
+
+
+def behind_header(pixel: PixelElement, trailer: Buffer, encoding: Encoding) -> tuple[int, int]:
+    """The group of the pixel data, and the size of it and of what follows of its group, in an encoding."""
+    head = element_header(pixel.tag, pixel.vr.encode(), 0, encoding)
+    end = element_header(SEQUENCE_END, b"", 0, encoding) if pixel.encapsulated else b""
+    return _behind(pixel.tag, len(head) + len(pixel.value) + len(end), trailer, encoding)
 
 
 def _behind(tag: int, size: int, trailer: Buffer, encoding: Encoding) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from scp.encoding.icons import native_icons
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError
+from scp.errors import CannotDecode, CannotEncode, CodecError, DamagedCodestream
 from scp.model import Restoration
 from scp.spool import Buffer
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
@@ -31,9 +31,10 @@ def decoding(
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
 
-    With a ``restoration`` it is the one that was encapsulated, to the byte; without one, header and
-    Planar Configuration describe what was decoded. Raises CannotDecode where that shows at once; for
-    more than 32 MB of pixels, going through the chunks may raise it.
+    With a ``restoration`` it is the one that was encapsulated here, to the byte; without one, header and
+    Planar Configuration describe what was decoded, and its codestreams have to be whole: DamagedCodestream
+    says which is not. Raises CannotDecode where that shows at once; for more than 32 MB of pixels, going
+    through the chunks may raise it.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
         return parts
@@ -54,7 +55,7 @@ def decoding(
         header = restored_header(stored.data, restoration)
     else:
         header = native_icons(_native_header(stored, form, syntax), lambda icon: native_of_icon(icon, syntax))
-    native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
+    native = _decoded(codec, frames, form, planar, restoration is None) if codec else _unwrapped(frames, form)
     chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
 
@@ -75,7 +76,8 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax) -> SplitDataset:
     try:
         return native(icon, syntax)
     except CannotDecode as error:
-        raise CannotDecode(f"pixel data within a sequence: {error}") from error
+        kind = DamagedCodestream if isinstance(error, DamagedCodestream) else CannotDecode
+        raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
 def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
@@ -84,16 +86,26 @@ def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
     return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
 
 
-def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int) -> Iterator[bytes]:
-    def decode(frame: Fragments) -> bytes:
-        return native_bytes(codec.decode(b"".join(frame), form), form, planar)
+def _decoded(
+    codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int, strictly: bool
+) -> Iterator[bytes]:
+    """Native frames. What was encoded here was proven then, and its file is read by its digest."""
+    decoder = codec.strictly if strictly else codec.decode
+
+    def decode(numbered: tuple[int, Fragments]) -> bytes:
+        number, frame = numbered
+        try:
+            return native_bytes(decoder(b"".join(frame), form), form, planar)
+        except DamagedCodestream as error:
+            raise error.of_frame(number, form.frames) from error
 
     try:
-        yield from in_order(decode, frames, form.frames, form.frame_size)
+        yield from in_order(decode, enumerate(frames, 1), form.frames, form.frame_size)
     except CodecError:
         raise
     except Exception as error:  # each library has its own kinds
-        raise CannotDecode(f"{codec.library}: {error}") from error
+        kind = DamagedCodestream if strictly else CannotDecode
+        raise kind(f"{codec.library}: {error}") from error
 
 
 def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:

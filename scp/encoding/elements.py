@@ -26,7 +26,11 @@ DEEPEST = 64
 # of 1.6 GB took 250 MB for it.
 _LET_GO = 8 << 20
 
-LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 7.1-1
+# PS3.5 7.1.2: the length has 32 bits for those of table 7.1-1, 16 for those of table 7.1-2, and 32 for all
+# that are yet to come (6.2.2).
+LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+VRS = LONG | SHORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,10 @@ class Reader:
                 vr, value, length = b"", at + 8, self._long(self.data, at + 4)[0]
             else:
                 vr = bytes(self.data[at + 4 : at + 6])
-                if vr in LONG:
-                    value, length = at + 12, self._long(self.data, at + 8)[0]
-                elif vr.isalpha() and vr.isupper():
+                if vr in SHORT or (vr not in LONG and _is_vr(vr) and self._is_short(at, end)):
                     value, length = at + 8, self._short(self.data, at + 6)[0]
+                elif _is_vr(vr):
+                    value, length = at + 12, self._long(self.data, at + 8)[0]
                 else:
                     raise UnreadableDataset(f"{name_of(tag)} at byte {at} has no VR where one must stand")
         except struct.error:
@@ -88,6 +92,25 @@ class Reader:
         if value > end or (length != UNDEFINED and value + length > end):
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} claims {length} bytes, {end - at} are left")
         return tag, vr, value, length
+
+    def _is_short(self, at: int, end: int) -> bool:
+        """Whether an element of an unknown VR has a length of 16 bits all the same, as old toolkits write it.
+
+        The standard's way is believed where both could be. Raises struct.error.
+        """
+        if bytes(self.data[at + 6 : at + 8]) != b"\0\0":  # reserved, in the other way
+            return True
+        long = self._long(self.data, at + 8)[0] if at + 12 <= end else end
+        if long == UNDEFINED or self._may_begin(at + 12 + long, end):
+            return False
+        return self._may_begin(at + 8, end) or at + 12 + long > end
+
+    def _may_begin(self, at: int, end: int) -> bool:
+        """Whether an element may begin here, or nothing more."""
+        if at >= end:
+            return at == end
+        vr = bytes(self.data[at + 4 : at + 6])
+        return _is_vr(vr) or self._pair(self.data, at)[0] == 0xFFFE
 
     def element(self, at: int, end: int, depth: int = 0) -> Element:
         """The element at ``at``; the end of an undefined length is looked for."""
@@ -124,6 +147,10 @@ class Reader:
             at = self.element(at, end, depth).next
 
 
+def _is_vr(vr: bytes) -> bool:
+    return vr.isalpha() and vr.isupper()
+
+
 def name_of(tag: int) -> str:
     """A tag as the standard writes it."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
@@ -142,7 +169,7 @@ def walk(data: Buffer, encoding: Encoding) -> Iterator[Element]:
 
 
 def element_header(tag: int, vr: bytes, length: int, encoding: Encoding) -> bytes:
-    """Tag, VR and length as ``encoding`` writes them (PS3.5 7.1.2, 7.1.3).
+    """Tag, VR and length as ``encoding`` writes them (PS3.5 7.1.2, 7.1.3); an unknown VR's has 32 bits.
 
     Raises ValueError for a length that the VR's 16-bit field cannot hold.
     """
@@ -150,7 +177,7 @@ def element_header(tag: int, vr: bytes, length: int, encoding: Encoding) -> byte
     group, number = tag >> 16, tag & 0xFFFF
     if not encoding.explicit or group == 0xFFFE:
         return struct.pack(order + "HHL", group, number, length)
-    if vr in LONG:
+    if vr not in SHORT:
         return struct.pack(order + "HH2sHL", group, number, vr, 0, length)
     if length > 0xFFFF:
         raise ValueError(f"{name_of(tag)}: {length} bytes do not fit VR {vr.decode()}")

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from scp.encoding import recompression
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
-from scp.encoding.codecs.table import codec_named
+from scp.encoding.codecs.table import codec_named, decoder_of
 from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding, native
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.streams import digest, equal, gathered
-from scp.errors import CannotDecode, CannotEncode, CodecError, NotReproduced, UnreadableDataset
+from scp.errors import (
+    CannotDecode,
+    CannotEncode,
+    CodecError,
+    DamagedCodestream,
+    NotReproduced,
+    UnreadableDataset,
+)
 from scp.model import Provenance, Received, Restoration
 from scp.spool import IN_MEMORY, Buffer, slices
 from scp.syntaxes import DEFLATED, EXPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
@@ -48,7 +55,8 @@ def target_of(form: str) -> str:
 def encoded(form: str, received: Received, parts: SplitDataset | None, effort: int = 0) -> Encoded:
     """``received`` in the named form; ``parts`` is what it splits into, None if unreadable.
 
-    Raises CannotEncode, with the reason, when the object cannot take the form.
+    Raises CannotEncode, with the reason, when the object cannot take the form; DamagedCodestream where the
+    received codestreams are not whole, so that it can take none but ``received`` and ``zstd``.
     """
     if form in ("received", "zstd"):
         return _as_received(form, received, parts)
@@ -67,6 +75,8 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
         return _coded(codec, plain, reference, effort)
+    except DamagedCodestream:
+        raise
     except (CannotDecode, UnreadableDataset, ValueError) as error:
         raise CannotEncode(str(error)) from error
 
@@ -115,6 +125,21 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
     if syntax.content is Content.NATIVE and not syntax.deflated:
         return ""
     return digest(join(plain, lookup(EXPLICIT)))
+
+
+def why_undecodable(dataset: Buffer, transfer_syntax: str) -> str:
+    """Why codestreams are not decoded, as they came; empty where they are, or where none is read here."""
+    syntax = lookup(transfer_syntax)
+    if decoder_of(syntax.uid) is None:
+        return ""
+    try:
+        for _ in join(decoding(split(dataset, syntax), syntax), lookup(EXPLICIT)):
+            pass
+    except CodecError as error:
+        return str(error)
+    except (UnreadableDataset, ValueError):
+        return ""  # that is said of the dataset itself
+    return ""
 
 
 def prove(dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer = b"") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from scp.encoding.elements import ITEM
 from scp.errors import CannotDecode
@@ -43,6 +43,43 @@ def encapsulate(frames: Iterable[bytes], count: int) -> Buffer:
 def exact_item(content: Buffer) -> bytes:
     """An item as long as its content, which should be even (PS3.5 A.4)."""
     return b"".join((_ITEM, struct.pack("<L", len(content)), content))
+
+
+def evened_items(value: Buffer) -> tuple[Buffer, dict[int, int]]:
+    """Items, all padded to even lengths, and where each fragment has gone to from where.
+
+    Positions are offsets from the first fragment, as the Basic Offset Table has them; it follows. Raises
+    CannotDecode.
+    """
+    (_, table), *fragments = list(_items(value)) or [(0, memoryview(b""))]
+    first = fragments[0][0] if fragments else 0
+    moved, at = dict[int, int](), 0
+    for begin, content in fragments:
+        moved[begin - first] = at
+        at += ITEM_HEADER + len(content) + len(content) % 2
+    spool = Spool()
+    spool.write(_item(moved_offsets(bytes(table), moved, 4)))
+    for _, content in fragments:
+        odd = len(content) % 2
+        spool.write(_ITEM + struct.pack("<L", len(content) + odd))
+        for part in slices(content):
+            spool.write(part)
+        spool.write(b"\0" * odd)
+    return spool.view(), moved
+
+
+def moved_offsets(table: bytes, moved: Mapping[int, int], size: int) -> bytes:
+    """A table of offsets of ``size`` bytes each, of fragments that have moved.
+
+    It is left empty where an offset would not fit any more; as it is, where it is no table.
+    """
+    if len(table) % size:
+        return table
+    offsets = [int.from_bytes(table[at : at + size], "little") for at in range(0, len(table), size)]
+    offsets = [moved.get(offset, offset) for offset in offsets]
+    if any(offset >> 8 * size for offset in offsets):
+        return b""
+    return b"".join(offset.to_bytes(size, "little") for offset in offsets)
 
 
 def _item(content: bytes) -> bytes:

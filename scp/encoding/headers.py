@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from scp.encoding.elements import CANONICAL, LONG, element_header, walk
+from scp.encoding.elements import CANONICAL, LONG, SHORT, element_header, walk
 from scp.encoding.facts import Attributes
 from scp.encoding.pixels import PixelFormat, pixel_format
 from scp.encoding.scan import Scan, scan
@@ -30,6 +30,11 @@ class Header:
         """Its Image Pixel module. Raises CannotEncode."""
         return pixel_format(Attributes(self.data, CANONICAL, self._found))
 
+    def value(self, tag: int) -> bytes:
+        """The value of an element of defined length; empty where it is not there."""
+        _, at, end = self._found.elements.get(tag, (b"", 0, 0))
+        return self.data[at:end]
+
     def edited(self, edits: dict[int, bytes | None]) -> bytes:
         """The header with some elements replaced or, for None, removed.
 
@@ -49,7 +54,10 @@ class Header:
     def _element(self, tag: int) -> tuple[int, int, int]:
         """Where the last element of a tag begins and ends; the tag."""
         vr, value, end = self._found.elements[tag]
-        return value - (12 if vr in LONG else 8), end, tag
+        start = value - 12
+        if vr in SHORT or (vr not in LONG and self.data[start : start + 6] != _begun(tag, vr)):
+            start = value - 8  # an unknown VR has been written either way
+        return start, end, tag
 
     def _with(self, elements: list[tuple[int, int, int]], changes: dict[int, bytes | None]) -> bytes:
         out, at = [], 0
@@ -60,3 +68,7 @@ class Header:
                 out += [element_header(tag, vr, len(value), CANONICAL), value]
             at = end
         return b"".join((*out, self.data[at:]))
+
+
+def _begun(tag: int, vr: bytes) -> bytes:
+    return element_header(tag, vr, 0, CANONICAL)[:6]

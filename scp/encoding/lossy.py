@@ -15,6 +15,7 @@ from scp.encoding.codecs.lossy_table import LOSSY_CODECS, lossy_encoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset, join, split
 from scp.encoding.derived import Derivation, Source, derived_header, derived_trailer, uid_of_copy
 from scp.encoding.elements import PIXEL_DATA
+from scp.encoding.evenness import evened
 from scp.encoding.fragments import encapsulate
 from scp.encoding.headers import Header
 from scp.encoding.padding import Padding, padding_of
@@ -111,7 +112,8 @@ def copied(stored: Stored, target: str, rule: LossyRule, lossless: Iterable[str]
         chunks = transcoding(stored.dataset, stored.transfer_syntax, EXPLICIT, stored.restoration)
         plain = split(gathered(chunks), lookup(EXPLICIT))
         uid = uid_of_copy(stored.source, codec.library, target, rule)
-        stream = gathered(join(_coded(plain, codec, rule, stored.source, uid), lookup(target)))
+        copy = evened(_coded(plain, codec, rule, stored.source, uid))
+        stream = gathered(join(copy, lookup(target)))
     except (UnreadableDataset, ValueError) as error:
         raise CannotDecode(str(error)) from error
     _check_smaller(len(stream), plain, stored, lossless)

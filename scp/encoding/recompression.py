@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 
+from scp.encoding.codecs.jpeg import decode_jpeg_strictly
 from scp.encoding.codecs.jpegxl import recompress_jpeg, restore_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
@@ -31,7 +32,7 @@ from scp.encoding.icons import may_hold_fragments
 from scp.encoding.pixels import PixelFormat
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError
+from scp.errors import CannotDecode, CannotEncode, CodecError, DamagedCodestream
 from scp.model import JpegLayout, Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, lookup
@@ -47,7 +48,7 @@ Sizes = tuple[tuple[int, ...], ...]  # bytes of each fragment of each frame
 def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDataset, Restoration]:
     """A dataset of JPEG codestreams as one of JPEG XL codestreams, and what it takes to undo that.
 
-    Raises CannotEncode, with the reason, for what could not be restored to the byte.
+    Raises CannotEncode, with the reason, for what could not be restored to the byte, and DamagedCodestream.
     """
     if transfer_syntax not in RECOMPRESSIBLE:
         raise CannotEncode(f"received as {lookup(transfer_syntax).keyword}, not as lossy JPEG")
@@ -65,6 +66,8 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
         items = encapsulate(_translated(coded), form.frames)
+    except DamagedCodestream:
+        raise
     except CannotDecode as error:
         raise CannotEncode(str(error)) from error
     edited = header.edited(dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA)))
@@ -116,6 +119,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
+        decode_jpeg_strictly(jpeg, form)  # one that is not whole stays as it came
         return recompress_jpeg(jpeg)
 
     return code

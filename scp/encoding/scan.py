@@ -10,15 +10,13 @@ import struct
 from dataclasses import dataclass, field
 
 from scp.encoding.conversion import SEQUENCE_TAGS, convert
-from scp.encoding.elements import CANONICAL, PIXEL_DATA, UNDEFINED, Element, Encoding, Reader
+from scp.encoding.elements import CANONICAL, LONG, PIXEL_DATA, SHORT, UNDEFINED, Element, Encoding, Reader
 from scp.errors import UnreadableDataset
 from scp.spool import Buffer
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # Float, Double Float, Pixel Data
 _PIXEL_GROUP = 0x7FE0
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset(b"OB OD OF OL OV OW SV UC UN UR UT UV".split())
-_LONG_OR_SEQUENCE = _LONG | {b"SQ"}
+_LONG_BUT_SEQUENCES = LONG - {b"SQ"}
 _LITTLE_LONG, _BIG_LONG = struct.Struct("<L"), struct.Struct(">L")
 
 
@@ -88,7 +86,7 @@ def _explicit(
     """Plain elements from ``at`` on; where the first one begins that is not plain."""
     unpack, end, last = layout.unpack_from, len(data), len(data) - 12
     long_length = (_LITTLE_LONG if encoding.little else _BIG_LONG).unpack_from
-    short, long = _SHORT, _LONG_OR_SEQUENCE if encoding == CANONICAL else _LONG
+    short, long = SHORT, LONG if encoding == CANONICAL else _LONG_BUT_SEQUENCES
     while at <= last:
         group, number, vr, length = unpack(data, at)
         if vr in short:

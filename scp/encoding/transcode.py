@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from scp.encoding.codecs.table import CODECS, encoder_of
-from scp.encoding.dataset import join, split
+from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding
 from scp.encoding.encapsulating import encapsulated
+from scp.encoding.evenness import even_stream, evened
 from scp.encoding.recompression import RECOMPRESSIBLE, recompressed, restored
 from scp.errors import CannotDecode, CannotEncode, UnreadableDataset
 from scp.model import Restoration, Wishes
@@ -49,35 +50,39 @@ def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
 
 
 def transcoding(
-    dataset: Buffer, stored: str, target: str, restoration: Restoration | None
+    dataset: Buffer, stored: str, target: str, restoration: Restoration | None, even: bool = False
 ) -> Iterator[Buffer]:
     """A stored dataset stream in another transfer syntax, without loss, piece by piece.
 
     In the received transfer syntax it is the received stream to the byte, if that one is native or a JPEG
-    that was recompressed. Raises CannotDecode
-    or CannotEncode, with the reason, when there is no way: when it is called, if pixels are to be
-    encoded or there are no more than 32 MB of them; else going through the pieces may raise it.
+    that was recompressed; but with ``even``, odd lengths are padded. Raises CannotDecode or CannotEncode,
+    with the reason, when there is no way: when it is called, if pixels are to be encoded or there are no
+    more than 32 MB of them; else going through the pieces may raise it.
     """
-    if target == stored:
-        return slices(dataset)
     source, wanted = lookup(stored), lookup(target)
+    if target == stored:
+        return even_stream(dataset, source) if even else slices(dataset)
     if Content.REFERENCED in (source.content, wanted.content):
         raise CannotDecode(f"{source.keyword} has no pixel data that {wanted.keyword} could carry")
+
+    def joined(parts: SplitDataset) -> Iterator[Buffer]:
+        return join(evened(parts) if even else parts, wanted)
+
     try:
         parts = split(dataset, source)
         if restoration is not None and restoration.jpeg is not None:
             parts, source = restored(parts, restoration), lookup(restoration.jpeg.transfer_syntax)
             restoration = None
         if target == source.uid:
-            return join(parts, wanted)
+            return joined(parts)
         if target == JPEGXL_RECOMPRESSION:
-            return join(recompressed(parts, source.uid)[0], wanted)
+            return joined(recompressed(parts, source.uid)[0])
         plain = decoding(parts, source, restoration)
         if not wanted.encapsulated:
-            return join(plain, wanted)
+            return joined(plain)
         codec = encoder_of(target)
         if codec is None:
             raise CannotEncode(f"{wanted.keyword} is not encoded here")
-        return join(encapsulated(plain, codec)[0], wanted)
+        return joined(encapsulated(plain, codec)[0])
     except (UnreadableDataset, ValueError) as error:
         raise CannotDecode(str(error)) from error

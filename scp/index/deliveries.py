@@ -64,10 +64,11 @@ class SqlDeliveries:
         with self._writer.transaction() as connection:
             destination = connection.execute(first).scalar()
             found = select(OUTGOING.c.id).where(is_due, OUTGOING.c.destination == destination)
-            ids = connection.execute(found.order_by(OUTGOING.c.priority, OUTGOING.c.id).limit(most)).scalars()
+            order = (OUTGOING.c.priority, OUTGOING.c.attempts, OUTGOING.c.id)
+            ids = connection.execute(found.order_by(*order).limit(most)).scalars()
             claimed = update(OUTGOING).where(OUTGOING.c.id.in_(ids.all())).values(holder=holder, due=until)
             rows = connection.execute(claimed.returning(OUTGOING)).mappings().all()
-        return sorted(map(_delivery, rows), key=lambda one: (one.priority, one.number))
+        return sorted(map(_delivery, rows), key=lambda one: (one.priority, one.attempts, one.number))
 
     def renew(self, holder: str, until: datetime) -> None:
         """See :meth:`scp.index.index.Deliveries.renew`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from scp.errors import ConfigurationError, OutOfResources
+from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 
 # Execution options of connections: whose transactions are going to write, and who begin them themselves.
 WRITES, BEGUN = "zscp_writes", "zscp_begun"
 _BUSY_MS = 30_000
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that PostgreSQL keeps among writers
 _BEGIN_WITH_LOCK = f"SELECT pg_advisory_xact_lock({_WRITERS})"
 _BEGIN_WRITING = {"sqlite": "BEGIN IMMEDIATE"}
@@ -50,11 +52,18 @@ def connect(url: str) -> Engine:
 
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Raise :class:`scp.errors.OutOfResources` where the database is full, locked or gone."""
+    """Raise :class:`scp.errors.OutOfResources` where the database is full, locked, damaged or gone."""
     try:
         yield
-    except (OperationalError, PoolTimeout, engine.dialect.loaded_dbapi.OperationalError) as error:
-        raise OutOfResources(f"the index does not answer: {getattr(error, 'orig', error)}") from error
+    except (DatabaseError, engine.dialect.loaded_dbapi.DatabaseError) as error:
+        cause = getattr(error, "orig", error)
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise IndexDamaged(f"the index is damaged: {cause}") from error
+        if not isinstance(error, (OperationalError, engine.dialect.loaded_dbapi.OperationalError)):
+            raise
+        raise OutOfResources(f"the index does not answer: {cause}") from error
+    except PoolTimeout as error:
+        raise OutOfResources(f"the index does not answer: {error}") from error
 
 
 def _make_folder(url: URL) -> None:

@@ -16,6 +16,10 @@ Ranks = Mapping[str, int]
 NO_RANKS: Ranks = MappingProxyType({})
 RANK = "@rank"
 
+# Names in Meta: the archive that an index belongs to, which its stores name as well; which making of the
+# index this is; a number that grows in index and store together; and why it is to be made anew, if it is.
+ARCHIVE, INCARNATION, SEQUENCE, REBUILD = "archive", "incarnation", "sequence", "rebuild"
+
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
@@ -178,8 +182,8 @@ class Deliveries(Protocol):
     ) -> list[Delivery]:
         """Claim at most ``most`` of those that are due ``now``, all to one destination that is not ``busy``.
 
-        It is that of the most urgent; of its own, those of a lower priority number and that came first go
-        before others.
+        It is that of the most urgent; of its own, those of a lower priority number, that failed less often
+        and that came first go before others.
         """
 
     def renew(self, holder: str, until: datetime) -> None:
@@ -211,6 +215,25 @@ class Deliveries(Protocol):
         """All that are not sent, in the order of their coming."""
 
 
+class Meta(Protocol):
+    """What an index says of itself, as names and values.
+
+    Every method raises :class:`scp.errors.OutOfResources` as an index does.
+    """
+
+    def all(self) -> dict[str, str]:
+        """All that is set: :data:`ARCHIVE`, :data:`INCARNATION`, :data:`SEQUENCE`, :data:`REBUILD`."""
+
+    def put(self, values: Mapping[str, str | None]) -> None:
+        """Set some, or remove those that are None, in one transaction."""
+
+    def stamp(self) -> object:
+        """What changes when anything is written to the index; None where nothing tells."""
+
+    def is_in_place(self) -> bool:
+        """Whether who opens the index now opens the same one: a file may be removed while it is open."""
+
+
 class Index(Protocol):
     """What is held, and how it is found (PS3.4 C.4).
 
@@ -233,6 +256,10 @@ class Index(Protocol):
     @property
     def deliveries(self) -> Deliveries:
         """What is yet to be sent; not remade from the objects."""
+
+    @property
+    def meta(self) -> Meta:
+        """Which archive the index belongs to, and how far it is."""
 
     def record(
         self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
 
 from scp.identity import Conflict, Identity
+from scp.index import files
 from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
@@ -18,6 +19,7 @@ from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
 from scp.index.index import NO_RANKS, Counts, Ranks, Statistic, Waiting
+from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
@@ -51,18 +53,26 @@ class SqlIndex:
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
         self.deliveries = SqlDeliveries(engine, self._writer)
+        self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, check: bool = False, thorough: bool = False) -> Self:
         """Open the index at ``url``, made or brought to this version's schema where it is not.
 
-        Several processes may do so at once. Raises :class:`scp.errors.ConfigurationError` for an
-        unusable URL or a database of a later version, and :class:`scp.errors.OutOfResources` if the
-        database cannot be opened.
+        Several processes may do so at once. With ``check`` a small one is read whole, with ``thorough`` any.
+        Raises :class:`scp.errors.ConfigurationError` for an unusable URL or a database of a later version,
+        :class:`scp.errors.IndexDamaged` for one that cannot be read, and :class:`scp.errors.OutOfResources`
+        if the database cannot be opened.
         """
         engine = connect(url)
-        with translated(engine):
-            upgrade(engine)
+        try:
+            with translated(engine):
+                upgrade(engine)
+            if check or thorough:
+                files.check(engine, thorough)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(engine)
 
     def record(

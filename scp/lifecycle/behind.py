@@ -21,8 +21,10 @@ from scp.doorbell import Doorbell
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.parallel import yield_to_others
+from scp.lifecycle.recovery import Recovered, take_up_landed
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.training import Automatic
+from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
 from scp.succession import Change
@@ -158,7 +160,14 @@ class Encoder:
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
-            pass  # deleted or replaced since it was found: then it is pending no more
+            held = self._archive.index.current(instance.identity)
+            if held is None or held.key != instance.key:
+                return None  # deleted or replaced since it was found
+            if mend_from_siblings(self._archive, held):  # encoded by a process with an index that is gone
+                return None
+            structlog.get_logger("zscp").error(
+                "cannot be encoded", sop_instance=instance.sop_instance_uid, reason="it is not there"
+            )
         except ObjectDamaged as error:
             structlog.get_logger("zscp").error(
                 "cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error)
@@ -171,11 +180,15 @@ class Encoder:
         return None
 
     def free(self) -> None:
-        """Free the segments of the landing log that hold nothing any more."""
+        """Free the segments of the landing log in which every record is over.
+
+        What is neither over nor named by the index is taken up first: the index has lost its row, or whoever
+        encoded it died before that was noted.
+        """
         landing = self._archive.landing
-        if landing is not None:
+        if landing is not None and not self._archive.index_fault():
+            take_up_landed(self._archive, Recovered())
             waiting = self._archive.index.pending_keys()
-            self._archive.index.sync()
             landing.free({segment_of(key) for key in waiting if is_landed(key)})
 
 

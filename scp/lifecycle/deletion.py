@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive import Archive
-from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing
+from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.identity import Identity
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
@@ -120,9 +120,17 @@ class Deletion:
         held = self._archive.index.current(one.identity)
         if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
             return False
+        if not self._is_there(held):
+            return False  # then what is on its way into the trash is all there is
         self.trash.take(one)
         self.trash.drop(one)
         return True
+
+    def _is_there(self, held: Instance) -> bool:
+        try:
+            return self._archive.has(held.key)
+        except ObjectUnavailable:
+            return False
 
     def interrupted(self) -> list[Trashed]:
         """What a process that died had begun."""
@@ -142,6 +150,8 @@ class Deletion:
             going = [one for one in entries if one.state == "going"]
             for one in [one for one in going if any(hold.covers(one.uids) for hold in holds)]:
                 if self._is_held_as(one):  # held since it was begun: it stays
+                    with suppress(ObjectMissing):  # its place was not cleared yet
+                        self.trash.put_back(one)
                     self.trash.drop(one)
                     going.remove(one)
             for one in going:

@@ -11,15 +11,16 @@ from pathlib import Path
 from scp.archive import Archive
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding.facts import survey
+from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotEncode, CodecError, ObjectMissing
 from scp.keeping import keep
+from scp.lifecycle import foreign
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
-from scp.objects import part10
 from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
-from scp.stored import facts_of_stored, provenance_of, received_from
+from scp.stored import facts_of_stored, imported_from, provenance_of, received_from
 from scp.syntaxes import BY_UID, lookup
 
 # Up to here, bytes as received and of native pixels, what it costs to serve is measured unasked: a second.
@@ -61,7 +62,8 @@ class Explanation:
     that accepts all, best first. ``attempts`` are what its file remembers; none where the first form that was
     asked for was taken, or where they were not written down. Of a file that is not in the archive they are
     made now. ``tried_now`` are the forms of the rule that matches now, tried again, where that was asked for.
-    ``costs`` is empty where it was not measured.
+    ``costs`` is empty where it was not measured. ``undecodable`` says why codestreams, as they came,
+    are not decoded.
     """
 
     sop_instance_uid: str
@@ -76,6 +78,7 @@ class Explanation:
     costs: tuple[Cost, ...] = ()
     tried_now: tuple[Attempt, ...] = ()
     stored: Instance | None = None
+    undecodable: str = ""
 
     @property
     def later(self) -> tuple[Stage, ...]:
@@ -123,11 +126,12 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
         _costs(file.dataset, file.transfer_syntax, known, _is_quick(facts) if costs is None else costs),
         now,
         instance,
+        _undecodable(file.dataset, file.transfer_syntax, known),
     )
 
 
 def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> Explanation:
-    received = received_from(part10.unpack(data, archive.dictionaries.by_id), aet)
+    received, _ = imported_from(foreign.read(data, archive.dictionaries.by_id)[0], aet)
     facts = survey(received)
     rule = choose(archive.policy, facts)
     form = keep(received, facts, rule, dictionaries=archive.dictionaries)
@@ -143,7 +147,12 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         known.attempts,
         _ways_out(syntax, known),
         _costs(form.encoded.dataset, syntax, known, _is_quick(facts) if costs is None else costs),
+        undecodable=_undecodable(form.encoded.dataset, syntax, known),
     )
+
+
+def _undecodable(dataset: Buffer, transfer_syntax: str, known: Provenance) -> str:
+    return "" if known.restoration else why_undecodable(dataset, transfer_syntax)
 
 
 def _matched(rule: PolicyRule | None, facts: Facts) -> dict[str, str]:

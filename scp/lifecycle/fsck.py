@@ -21,18 +21,21 @@ from scp.archive import Archive
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
+from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed
-from scp.objects.store import digest_in, instance_in
+from scp.objects.store import digest_in, instance_in, is_object
+from scp.pairing import State
 
-MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED = (
+MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
     "row without a file",
     "file without a row",
     "left over",
     "unreadable file",
     "interrupted",
+    "unfit index",
 )
 
 
@@ -45,6 +48,17 @@ class Finding:
     sop_instance_uid: str = ""
     told: str = ""
     repaired: str = ""
+
+
+def unfitness(archive: Archive, progress: Progress, repair: bool) -> list[Finding]:
+    """Whether the index knows what is stored at all; repairing makes it anew. Raises ConfigurationError."""
+    pairing = archive.pairing
+    if pairing is None or pairing.state() in (State.FITS, State.NEW):
+        return []
+    told = pairing.told(pairing.state())
+    if repair:
+        make_fit(archive, progress)
+    return [Finding(UNFIT, "index", told=told, repaired="made anew from the files" if repair else "")]
 
 
 def fsck(
@@ -72,8 +86,9 @@ def fsck(
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
     """What the journal has of processes that are gone; recovery sees to it, and to the landing log."""
-    left = [key for key, lives in archive.store.unsettled().items() if not lives]
-    left += archive.landing.left_over() if archive.landing is not None else ()
+    left = [key for key, lives in archive.store.unsettled().items() if not lives and is_object(key)]
+    if archive.landing is not None:
+        left += archive.landing.strays(set(filter(is_landed, archive.index.pending_keys())))
     done = recover(archive) if repair else None
     for key in left:
         yield Finding(UNSETTLED, key, repaired="taken up" if repair else "")

@@ -18,8 +18,8 @@ from scp.errors import (
     UidMismatch,
 )
 from scp.model import Instance
-from scp.objects.dictionaries import is_dictionary
-from scp.objects.store import digest_in, store_of
+from scp.objects.landing import LandingLog, is_landed
+from scp.objects.store import is_object, store_of
 from scp.stored import check_uids
 
 
@@ -28,7 +28,7 @@ class Recovered:
     """What a start found of processes that died.
 
     ``recorded`` objects; ``damaged`` files that cannot be read, as key and fault; and how many landed records
-    are ``unfinished``: not whole, or refused, so never acknowledged.
+    are ``unfinished``: not whole, or refused. Of those a copy is kept in ``.damaged``.
     """
 
     recorded: int = 0
@@ -40,17 +40,28 @@ def recover(archive: Archive) -> Recovered:
     """Take up what processes that died left; safe beside those that live, and to stop and run again."""
     found = Recovered()
     for key in archive.store.recover():
-        if not is_dictionary(key):  # nothing depends on one that is there and not in use
+        if is_object(key):  # nothing depends on others that are there and not in use
             _from_journal(archive, key, found)
-    for key in archive.landing.recover(archive.index.sync) if archive.landing is not None else ():
-        _from_log(archive, key, found)
+    take_up_landed(archive, found)
     if archive.backlog is not None:
         archive.backlog.announce()
     return found
 
 
+def take_up_landed(archive: Archive, found: Recovered) -> None:
+    """See to the records of the landing log that are not over, and that the index does not name.
+
+    Afterwards the index names each of them, or it is over; but for those whose object is not to be looked at
+    now. Safe beside those that encode, and to stop and run again.
+    """
+    if archive.landing is not None:
+        for key in archive.landing.strays(set(filter(is_landed, archive.index.pending_keys()))):
+            _from_log(archive, archive.landing, key, found)
+        archive.index.sync()
+
+
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
-    """A file in its place: the newest of an object is recorded, and all its others removed."""
+    """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
         instance, facts = archive.read_back(key)
     except ObjectDamaged as error:
@@ -61,19 +72,38 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
         try:
             archive.record(instance, facts)
             held = instance
-        except DuplicateRejected as error:  # so it was never acknowledged; it goes to the trash below
+        except DuplicateRejected as error:  # so it was never acknowledged; it stays, and fsck lists it
             found.damaged += (f"{key}: {error}",)
+            return
     elif held.received_at == instance.received_at and not _was_on_its_way(archive, key, held):
         # Its deliveries were recorded with it: it must not be sent twice.
         archive.index.record(instance, facts.attributes)
         held = instance
-    if held is None:
-        return
     archive.index.sync()
-    for left in list(archive.siblings(key, instance.sop_instance_uid)):
-        if left != held.key and (left == key or _is_superseded(archive, left, held)):
-            archive.put_away(left, held)
+    _remove_replaced(archive, key, held)
     found.recorded += 1
+
+
+def _remove_replaced(archive: Archive, key: str, held: Instance) -> None:
+    """Remove other files of an object: not because the index does not name them, but by what they are.
+
+    They go where they are older than what is held, or the same, and that is proven to be sound. All others
+    stay, and fsck lists them.
+    """
+    others = [left for left in archive.siblings(key, held.sop_instance_uid) if left != held.key]
+    if not others or not _is_sound(archive, held):
+        return
+    for left in others:
+        if _is_superseded(archive, left, held):
+            archive.put_away(left, held)
+
+
+def _is_sound(archive: Archive, held: Instance) -> bool:
+    try:
+        archive.verify(held, deep=True)
+    except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
+        return False
+    return True
 
 
 def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
@@ -83,9 +113,6 @@ def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
     """
     if any(one.key == key for one in archive.index.named(held.sop_instance_uid)):
         return False
-    digest = digest_in(key)
-    if digest and held.received_sha256.startswith(digest):
-        return True
     try:
         left, _ = archive.read_back(key)
     except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
@@ -103,26 +130,57 @@ def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
         return True
 
 
-def _from_log(archive: Archive, key: str, found: Recovered) -> None:
-    """A record: recorded if it is whole and came after what is held; else it has moved on, or was refused."""
+def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered) -> None:
+    """A record: recorded if it came after what is held; else it is over, if what is held is there.
+
+    What is not whole, or would be refused, was not acknowledged, as far as can be told: a copy is kept.
+    """
     try:
         instance, facts = archive.read_back(key)
         check_uids(instance, facts)
+    except ObjectMissing:
+        return  # it was settled meanwhile
     except (ObjectDamaged, UidMismatch):
-        found.unfinished += 1
+        _set_aside(landing, key, found)
         return
     held = archive.index.current(instance.identity)
+    if held is not None and held.key == key:
+        return
     if held is not None and held.received_at >= instance.received_at:
-        return
-    if archive.refuses(instance.identity) or (held is not None and not _gives_way(archive, held)):
-        found.unfinished += 1
-        return
+        _settle_by(archive, landing, key, held, found)
+    elif archive.refuses(instance.identity) or (held is not None and not _gives_way(archive, held)):
+        _set_aside(landing, key, found)
+    elif landing.counts(key):  # or it went through encoding and deletion since it was listed
+        _record(archive, landing, key, found)
+
+
+def _record(archive: Archive, landing: LandingLog, key: str, found: Recovered) -> None:
+    instance, facts = archive.read_back(key)
     try:
         archive.record(instance, facts)
-    except DuplicateRejected:  # what is held is under a hold
-        found.unfinished += 1
-        return
-    found.recorded += 1
+        found.recorded += 1
+    except DuplicateRejected:  # what is held is under a hold, so that this one was not acknowledged
+        _set_aside(landing, key, found)
+
+
+def _settle_by(archive: Archive, landing: LandingLog, key: str, held: Instance, found: Recovered) -> None:
+    """A record whose object is held elsewhere: over, if that file is there; else it is what is left."""
+    try:
+        if archive.has(held.key):
+            landing.settle([key])
+            return
+    except ObjectUnavailable:
+        return  # looked at again when its medium is there
+    instance, facts = archive.read_back(key)
+    if instance.received_sha256 == held.received_sha256:
+        archive.record(instance, facts)
+        found.recorded += 1
+
+
+def _set_aside(landing: LandingLog, key: str, found: Recovered) -> None:
+    landing.set_aside(key)
+    landing.settle([key])
+    found.unfinished += 1
 
 
 def _gives_way(archive: Archive, held: Instance) -> bool:

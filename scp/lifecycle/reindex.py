@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -18,15 +18,18 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
 from scp.index.attributes import HELD
 from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress
 from scp.model import Instance
+from scp.objects.landing import is_landed
+from scp.stored import check_uids
 
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.
 _RUN = 100_000
 _BATCH = 500
+_ONLY_IN_THE_INDEX = ("stage", "outcome", "planned", "due", "accessed", "checked")
 
 
 @dataclass(slots=True)
@@ -39,12 +42,12 @@ class Outcome:
     gone: list[str] = field(default_factory=list)
 
 
-def reindex(archive: Archive, progress: Progress) -> Outcome:
-    """Rebuild the index; what cannot be read is reported and left where it is."""
+def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = None) -> Outcome:
+    """Rebuild the index, from all files or some; what cannot be read is reported and left where it is."""
     outcome = Outcome()
     with ExitStack() as files:
         runs = []
-        records = _read_all(archive, outcome, progress)
+        records = _read_all(archive, archive.keys() if keys is None else keys, outcome, progress)
         while run := sorted(islice(records, _RUN)):
             runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8")))
             runs[-1].writelines(f"{line}\n" for line in run)
@@ -60,12 +63,16 @@ def reindex(archive: Archive, progress: Progress) -> Outcome:
     return outcome
 
 
-def _read_all(archive: Archive, outcome: Outcome, progress: Progress) -> Iterator[str]:
+def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress: Progress) -> Iterator[str]:
     """Each sound object as a line that sorts by its time of receipt."""
 
     def read(key: str) -> str:
         try:
             instance, facts = archive.read_back(key)
+            if is_landed(key):
+                check_uids(instance, facts)
+        except UidMismatch:
+            return ""  # a record that was refused, and not withdrawn in time: recovery sees to it
         except (ObjectDamaged, ObjectMissing) as error:
             outcome.damaged.append((key, str(error)))
             return ""
@@ -74,7 +81,7 @@ def _read_all(archive: Archive, outcome: Outcome, progress: Progress) -> Iterato
         fields["received_at"] = instance.received_at.isoformat()
         return json.dumps([fields["received_at"], instance.sop_instance_uid, fields, held])
 
-    for line in each(read, archive.keys()):
+    for line in each(read, keys):
         progress.advance()
         if line:
             yield line
@@ -87,12 +94,22 @@ def _lines(file: IO[str]) -> Iterator[str]:
 
 def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
-        for instance, _ in batch:
+        kept = []
+        for instance, attributes in batch:
             held = archive.index.current(instance.identity)
             if held is not None and held.key != instance.key and held.received_at < instance.received_at:
                 outcome.superseded.append(held.key)
-        archive.index.record_many(batch)
+            kept.append((_with_what_is_known(instance, held), attributes))
+        archive.index.record_many(kept)
         outcome.recorded += len(batch)
+
+
+def _with_what_is_known(instance: Instance, held: Instance | None) -> Instance:
+    """A row read from a file, with what only the index knows of that very file."""
+    same = held is not None and held.key == instance.key and held.stored_sha256 == instance.stored_sha256
+    if held is None or not same or held.pending != instance.pending:
+        return instance
+    return replace(instance, **{name: getattr(held, name) for name in _ONLY_IN_THE_INDEX})
 
 
 def _parsed(line: str) -> tuple[Instance, dict[str, str]]:

@@ -18,13 +18,14 @@ from scp.encoding.headers import Header
 from scp.encoding.pixels import Frame, PixelFormat, frame_of, pixel_format, tail_of, unused_bits_are_empty
 from scp.encoding.streams import gathered
 from scp.errors import CannotEncode, DictionaryMissing, ObjectDamaged, UnreadableDataset
+from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
 from scp.model import Provenance, Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.spool import Buffer, copied, mapped, sha256
-from scp.stored import received_from
+from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, Content, lookup
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -127,7 +128,7 @@ def look(paths: Iterable[Path]) -> Iterator[Seen]:
 
 def _seen(path: Path) -> Seen:
     try:
-        file = part10.unpack(mapped(path), dictionaries_beside(path))
+        file, _ = foreign.read(mapped(path), dictionaries_beside(path))
     except DictionaryMissing as error:
         return Seen(path, "failed", str(error))
     except ObjectDamaged as error:
@@ -230,7 +231,7 @@ def load(seen: Seen) -> Sample:
 
     Raises ZscpError or OSError where it cannot be read.
     """
-    received = received_from(part10.unpack(copied(seen.path), dictionaries_beside(seen.path)), "")
+    received, _ = imported_from(foreign.read(copied(seen.path), dictionaries_beside(seen.path))[0], "")
     syntax = lookup(received.transfer_syntax)
     try:
         plain = native(split(received.dataset, syntax), syntax)

@@ -39,10 +39,10 @@ class Checked:
     size: int = 0
 
 
-def check(archive: Archive, instance: Instance, deep: bool = False) -> str:
+def check(archive: Archive, instance: Instance) -> str:
     """What is wrong with an object; empty where nothing is. Raises ObjectUnavailable."""
     try:
-        archive.verify(instance, deep)
+        archive.verify(instance)
     except (ObjectMissing, ObjectDamaged) as error:
         return str(error)
     return ""

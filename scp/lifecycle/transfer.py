@@ -9,15 +9,17 @@ from pathlib import Path
 from scp.archive import Archive
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, ZscpError
+from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
-from scp.objects import part10
+from scp.objects import dictionaries, part10
+from scp.objects.local import is_store
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
 from scp.outgoing import Outgoing
 from scp.spool import copied
-from scp.stored import received_from
+from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
 _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, is no instance
@@ -25,54 +27,83 @@ _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one file: ``outcome`` is that of :class:`scp.model.Kept`, ``skipped`` or ``failed``."""
+    """What became of one file: ``outcome`` is that of :class:`scp.model.Kept`, ``skipped`` or ``failed``.
+
+    ``note`` says what was assumed of one that was taken, such as a transfer syntax that was guessed.
+    """
 
     path: Path
     outcome: str
     reason: str = ""
     received_size: int = 0
     stored_size: int = 0
+    note: str = ""
 
 
 def files_below(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files that ``paths`` are or hold, in order."""
+    """The files that ``paths`` are or hold, in order; of an archive's folder, those that are objects.
+
+    Its journal, trash and dictionaries are left out. Segments of the landing log are not: what lies in one of
+    those may have no file yet.
+    """
     for path in paths:
         if path.is_dir():
-            yield from (entry for entry in sorted(path.rglob("*")) if entry.is_file())
+            found = (entry for entry in sorted(path.rglob("*")) if entry.is_file())
+            yield from (entry for entry in found if not _is_housekeeping(entry, path))
         else:
             yield path
 
 
+def _is_housekeeping(file: Path, root: Path) -> bool:
+    """Whether a file below ``root`` is an archive's, and no object of it (docs/format.md, section 1)."""
+    if file.suffix == ".log":
+        return False
+    for folder in file.parents:
+        name = file.relative_to(folder).parts[0]
+        if (name.startswith(".") or name == dictionaries.FOLDER) and is_store(folder):
+            return True
+        if folder == root:
+            break
+    return False
+
+
 def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[Imported]:
-    """Keep each DICOM Part 10 file, as if it had been received now; other files are skipped."""
+    """Keep each DICOM file, as if it had been received now; other files are skipped."""
 
     def one(path: Path) -> Imported:
         try:
             return _import(archive, path, aet)
         except (ZscpError, OSError) as error:
             return Imported(path, "failed", str(error))
+        except Exception as error:  # noqa: BLE001 - a bug; the other files are imported all the same
+            return Imported(path, "failed", f"{type(error).__name__}: {error}")
 
     return each(one, paths)
 
 
 def _import(archive: Archive, path: Path, aet: str) -> Imported:
     try:
-        file = part10.unpack(copied(path), dictionaries_beside(path, archive.dictionaries.by_id))
+        file, assumed = _read(archive, path)
     except DictionaryMissing:
         raise
     except ObjectDamaged as error:
         return Imported(path, "skipped", str(error))
     if file.sop_class_uid == _DICOMDIR:
         return Imported(path, "skipped", "a DICOMDIR")
-    received = _by_its_own_uids(received_from(file, aet))
+    received, doubt = imported_from(file, aet)
+    received = _by_its_own_uids(received)
     kept = archive.ingest(received)
-    return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size)
+    note = "; ".join(filter(None, (assumed, doubt)))
+    return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size, note)
 
 
 def received_file(archive: Archive, path: Path, aet: str) -> Received:
-    """A DICOM Part 10 file as if it was received. Raises ObjectDamaged for what is none, OSError."""
-    file = part10.unpack(copied(path), dictionaries_beside(path, archive.dictionaries.by_id))
-    return _by_its_own_uids(received_from(file, aet))
+    """A DICOM file as if it was received. Raises ObjectDamaged for what is none, OSError."""
+    return _by_its_own_uids(imported_from(_read(archive, path)[0], aet)[0])
+
+
+def _read(archive: Archive, path: Path) -> tuple[Part10, str]:
+    return foreign.read(copied(path), dictionaries_beside(path, archive.dictionaries.by_id))
 
 
 def _by_its_own_uids(received: Received) -> Received:

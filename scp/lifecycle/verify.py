@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectUnavailable
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.parallel import each
-from scp.lifecycle.scrub import check, note
+from scp.lifecycle.scrub import note
 from scp.lifecycle.transfer import received_file
 from scp.mending import mend_from
 from scp.model import Instance
@@ -20,11 +20,15 @@ _NOTED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One checked object; an empty ``fault`` means that it is sound. ``away``: it could not be looked at."""
+    """One checked object; an empty ``fault`` means that it is sound. ``away``: it could not be looked at.
+
+    ``remark`` is why its codestream, which is kept as it came, is not decoded.
+    """
 
     instance: Instance
     fault: str = ""
     away: bool = False
+    remark: str = ""
 
 
 def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) -> Iterator[Verdict]:
@@ -32,7 +36,9 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
 
     def one(instance: Instance) -> Verdict:
         try:
-            return Verdict(instance, check(archive, instance, deep))
+            return Verdict(instance, remark=archive.verify(instance, deep))
+        except (ObjectMissing, ObjectDamaged) as error:
+            return Verdict(instance, str(error))
         except ObjectUnavailable as error:
             return Verdict(instance, str(error), away=True)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK = "lock"
+ASIDE = ".damaged"  # what others have taken the place of, and what could not be read
 # What says that there is no room, or no disk that works; everything else is a fault of another kind.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 

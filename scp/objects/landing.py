@@ -5,59 +5,61 @@ a segment that was written before costs 0.13 ms (ext4, NVMe), and records of sev
 sync. From here objects move to files of their own behind the response.
 
 ``.landing/<process>/<serial>.log`` holds a header block and records, each from a multiple of 4096 bytes on,
-so that no block of an acknowledged record is ever written again. A record is a header, and a Part 10 file.
-Blocks that were written before are overwritten without a change to the file system's own records: 0.13 ms
-a sync, where room that is only reserved takes 0.3 ms. So a spare segment is written with zeros beforehand.
-Both headers carry a random number that is drawn when a segment is used anew: what is left of its former use
-is no record. A segment is freed when it is full and nothing in the index names it; then it is used again.
+so that no block of a record that counts is ever written again. A record is a header, and a Part 10 file
+(:mod:`scp.objects.segments`). Blocks that were written before are overwritten without a change to the file
+system's own records: 0.13 ms a sync, where room that is only reserved takes 0.3 ms. So a spare segment is
+written with zeros beforehand. Both headers carry a random number that is drawn when a segment is used anew:
+what is left of its former use is no record.
 
-A process's folder is locked while it lives. After its death its segments stay until they are empty:
-:meth:`LandingLog.recover` tells what is in them.
+A record is over when it was withdrawn, or is settled: its object is durable elsewhere. Its header says so. A
+segment is freed, and used again, only when it is full and every record in it is over. That nothing names a
+record frees nothing: an index may be missing, or an older copy of itself.
+
+A process's folder is locked while it lives. After its death its segments stay until all in them is over.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
 import secrets
-import struct
 import threading
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
-from scp.objects.folders import claim, folders_of_the_dead, make_folder, sync_folder
+from scp.objects.folders import ASIDE, claim, folders_of_the_dead, make_folder, sync_file, sync_folder
+from scp.objects.segments import (
+    BLOCK,
+    FOLDER,
+    HEADER,
+    MAGIC,
+    SEGMENT_HEADER,
+    aligned,
+    exclusive,
+    free_segment,
+    is_landed,
+    is_over,
+    is_whole,
+    key_of,
+    keys_in,
+    mark_over,
+    name_of,
+    place_of,
+    record_header,
+    segment_of,
+    write_at,
+    write_spare,
+)
 from scp.objects.sync import GroupSync
-from scp.spool import Buffer, mapped
+from scp.spool import Buffer
 
-FOLDER = ".landing"
+__all__ = ["FOLDER", "LARGEST", "SEGMENT", "LandingLog", "is_landed", "segment_of"]
+
 SEGMENT = 32 << 20
 LARGEST = 8 << 20  # a record; what is larger is better written to its own file
-_BLOCK = 4096
-_SPARE = 4  # empty segments that a process keeps for itself
-# A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync
-# on average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
-_ZEROS = bytes(1 << 18)
-_MAGIC = b"zscp-log"
-_SEGMENT_HEADER = struct.Struct("<8s16s")
-_RECORD = struct.Struct("<8s16sQLL")  # magic, use, size of the file, of its head, CRC-32 of the head
-_CRC = struct.Struct("<L")  # of the record header before it
-_HEADER = _RECORD.size + _CRC.size
-_KEY = re.compile(r"\.landing/([\w-]+)/(\d+)/(\d+)-(\d+)\.dcm")
-_RECOVERED = "recovered"
-
-
-def is_landed(key: str) -> bool:
-    """Whether a key names a record of a landing log."""
-    return key.startswith(FOLDER + "/")
-
-
-def segment_of(key: str) -> str:
-    """The segment that a landed key lies in: what its key begins with."""
-    return key.rpartition("/")[0]
 
 
 class _Segment:
@@ -68,11 +70,11 @@ class _Segment:
         self.use = secrets.token_bytes(16)
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
         self.sync = GroupSync(self.descriptor)
-        self.end = _BLOCK
+        self.end = BLOCK
         self.unrecorded = 0
         self.full = False
         os.posix_fallocate(self.descriptor, 0, size)
-        os.pwrite(self.descriptor, _SEGMENT_HEADER.pack(_MAGIC, self.use), 0)
+        os.pwrite(self.descriptor, SEGMENT_HEADER.pack(MAGIC, self.use), 0)
 
 
 class LandingLog:
@@ -106,15 +108,14 @@ class LandingLog:
         """
         size = len(head) + len(dataset)
         with self._lock, _no_room():
-            segment = self._with_room_for(_HEADER + size)
+            segment = self._with_room_for(HEADER + size)
             at = segment.end
-            segment.end = _aligned(at + _HEADER + size)
+            segment.end = aligned(at + HEADER + size)
             segment.unrecorded += 1
-        record = _RECORD.pack(_MAGIC, segment.use, size, len(head), zlib.crc32(head))
-        key = f"{_name(segment.path)}/{at + _HEADER}-{size}.dcm"
+        key = key_of(name_of(segment.path), at, size)
         try:
             with self._given_up_if_it_fails(segment):
-                _write_at(segment.descriptor, at, [record + _CRC.pack(zlib.crc32(record)) + head, dataset])
+                write_at(segment.descriptor, at, [record_header(segment.use, size, head) + head, dataset])
                 # Linux begins to write what it is advised to forget, and has most of it done when the sync
                 # comes 0.2 ms later: that takes 0.06 ms instead of 0.13 (25 KB) or 0.3 (530 KB).
                 os.posix_fadvise(segment.descriptor, at, segment.end - at, os.POSIX_FADV_DONTNEED)
@@ -132,10 +133,21 @@ class LandingLog:
     def withdraw(self, key: str) -> None:
         """Take a record back for good, which the index does not name; before :meth:`recorded`."""
         segment = self._open[segment_of(key)]
-        _, _, at, _ = _parsed(key)
         with self._given_up_if_it_fails(segment):
-            os.pwrite(segment.descriptor, bytes(_HEADER), at - _HEADER)
+            mark_over(segment.descriptor, place_of(key))
             segment.sync.wait()
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Say durably that records of any process are over, as their objects are durable elsewhere.
+
+        One sync for all in a segment. What was settled before, or is not there any more, is passed over.
+        """
+        for segment, group in groupby(sorted(keys), key=segment_of):
+            with _no_room(), exclusive(self._path(segment)) as descriptor:
+                if descriptor is not None:
+                    for key in group:
+                        mark_over(descriptor, place_of(key))
+                    os.fdatasync(descriptor)
 
     def recorded(self, key: str) -> None:
         """The index names ``key``, or never will."""
@@ -150,76 +162,98 @@ class LandingLog:
 
         Raises ObjectMissing, ObjectDamaged.
         """
-        process, serial, at, size = _parsed(key)
-        try:
-            descriptor = os.open(self.root / FOLDER / process / f"{serial}.log", os.O_RDONLY)
-        except FileNotFoundError:
-            raise ObjectMissing(f"{key} is not in the landing log") from None
-        try:
-            header, file = os.pread(descriptor, _HEADER, at - _HEADER), os.pread(descriptor, size, at)
-        finally:
-            os.close(descriptor)
-        if not _is_whole(header, file):
+        header, file = self._read(key)
+        if is_over(header):
+            raise ObjectMissing(f"{key} has moved on, or was withdrawn")
+        if not is_whole(header, file):
             raise ObjectDamaged(f"{key} is not what was written; restore it from a copy")
         return file
 
+    def _read(self, key: str) -> tuple[bytes, bytes]:
+        place = place_of(key)
+        try:
+            descriptor = os.open(self._path(segment_of(key)), os.O_RDONLY)
+        except FileNotFoundError:
+            raise ObjectMissing(f"{key} is not in the landing log") from None
+        try:
+            return os.pread(descriptor, HEADER, place.at - HEADER), os.pread(descriptor, place.size, place.at)
+        finally:
+            os.close(descriptor)
+
+    def counts(self, key: str) -> bool:
+        """Whether there is a record under a key that is whole, and not over."""
+        try:
+            self.get(key)
+        except (ObjectMissing, ObjectDamaged):
+            return False
+        return True
+
     def keys(self) -> Iterator[str]:
-        """The keys of all records of all processes, in no order; some may have moved on."""
+        """The keys of all records of all processes that are not over, in no order."""
         for path in sorted((self.root / FOLDER).glob("*/*.log")):
             with suppress(FileNotFoundError):
-                yield from _records(path)
+                yield from keys_in(path)
 
-    def recover(self, synced: Callable[[], None]) -> Iterator[str]:
-        """Keys of the records that processes left behind which are gone.
+    def strays(self, named: set[str]) -> Iterator[str]:
+        """Keys of records that are not over, and that the index does not name, where it should.
 
-        The index may not name them, and what is unfinished is among them. ``synced`` makes durable what
-        the caller recorded; once it has, a folder's segments may be freed.
+        ``named`` are the keys that it names. What processes left behind that are gone is all looked at, and
+        what is unfinished is among it; of those that live, full segments that nothing names.
         """
         for folder in folders_of_the_dead(self.root / FOLDER):
-            if (folder / _RECOVERED).exists():
-                continue
             for path in sorted(folder.glob("*.log")):
-                yield from _records(path)
-            synced()
-            (folder / _RECOVERED).touch()
+                with suppress(FileNotFoundError):
+                    yield from (key for key in keys_in(path) if key not in named)
+        segments = set(map(segment_of, named))
+        for sealed in sorted((self.root / FOLDER).glob("*/*.sealed")):
+            path = sealed.with_suffix(".log")
+            if name_of(path) not in segments:
+                with suppress(FileNotFoundError):
+                    yield from keys_in(path)
+
+    def set_aside(self, key: str) -> None:
+        """Keep what lies under ``key``, whatever it is, in ``.damaged``; raises ObjectMissing."""
+        _, file = self._read(key)
+        folder = self.root / ASIDE
+        with _no_room():
+            make_folder(folder)
+            path = folder / key.replace("/", "!")
+            path.write_bytes(file)
+            sync_file(path)
             sync_folder(folder)
 
-    def left_over(self) -> list[str]:
-        """The folders of processes that are gone whose records :meth:`recover` has not looked at."""
-        dead = folders_of_the_dead(self.root / FOLDER)
-        return [f"{FOLDER}/{folder.name}" for folder in dead if not (folder / _RECOVERED).exists()]
-
     def free(self, named: set[str]) -> None:
-        """Let go of full segments that the index does not name; ``named`` are those that it does.
+        """Let go of full segments in which every record is over.
 
-        The index must be durable (it may still name others, but for what is lost in a power cut).
+        ``named`` are segments that the index names: there is no need to look into those.
         """
         for sealed in (self.root / FOLDER).glob("*/*.sealed"):
             path = sealed.with_suffix(".log")
-            if _name(path) not in named:
-                _free(path)
+            if name_of(path) not in named:
+                free_segment(path, self.root / ASIDE)
         for folder in folders_of_the_dead(self.root / FOLDER):
-            if not (folder / _RECOVERED).exists():
-                continue
-            if not any(_name(path) in named for path in folder.glob("*.log")):
+            for path in sorted(folder.glob("*.log")):
+                if name_of(path) not in named:
+                    free_segment(path, self.root / ASIDE)
+            if next(folder.glob("*.log"), None) is None:
                 for path in sorted(folder.iterdir()):
                     path.unlink()
                 folder.rmdir()
 
     def close(self) -> None:
-        """Let go of it; the index must be durable. What has not moved on stays."""
+        """Let go of it. What has not moved on stays."""
         self._closed = True
         with self._preparing, self._lock:
             own, self._own = self._own, None
             if own is None:
                 return
-            unrecorded = any(segment.unrecorded for segment in self._open.values())
             for segment in self._open.values():
                 os.close(segment.descriptor)
             self._open, self._current = {}, None
-            if not unrecorded:
-                (own / _RECOVERED).touch()
             os.close(self._own_lock)
+
+    def _path(self, segment: str) -> Path:
+        return self.root / f"{segment}.log"
 
     def _with_room_for(self, size: int) -> _Segment:
         """The segment that is being filled, or the next."""
@@ -243,7 +277,7 @@ class LandingLog:
             self._check_room()
         segment = _Segment(path, self._size)
         sync_folder(own)
-        self._open[_name(path)] = segment
+        self._open[name_of(path)] = segment
         self.prepare()
         return segment
 
@@ -264,7 +298,7 @@ class LandingLog:
                 own = self._folder()
             if next(own.glob("*.spare"), None) is None:
                 self._check_room()
-                _write_spare(own / f"{secrets.token_hex(4)}.spare", self._size)
+                write_spare(own / f"{secrets.token_hex(4)}.spare", self._size)
         except (OSError, OutOfResources):
             pass  # then room is only reserved, or there is none: append tells
         finally:
@@ -293,7 +327,7 @@ class LandingLog:
 
     def _seal(self, segment: _Segment) -> None:
         """Full, and all its records are in the index: from here on others may free it."""
-        del self._open[_name(segment.path)]
+        del self._open[name_of(segment.path)]
         os.close(segment.descriptor)
         segment.path.with_suffix(".sealed").touch()
 
@@ -304,79 +338,3 @@ def _no_room() -> Iterator[None]:
         yield
     except OSError as error:
         raise OutOfResources(f"cannot store in the landing log: {error.strerror}") from error
-
-
-def _write_spare(path: Path, size: int) -> None:
-    unfinished = path.with_suffix(".zeros")
-    with unfinished.open("wb", buffering=0) as file:
-        for _ in range(0, size, len(_ZEROS)):
-            file.write(_ZEROS)
-            os.fdatasync(file.fileno())
-    unfinished.rename(path)
-
-
-def _free(path: Path) -> None:
-    """Give a segment back to its process, or remove it: the readers of its records look them up again."""
-    folder = path.parent
-    with suppress(FileNotFoundError):
-        if len(list(folder.glob("*.spare"))) < _SPARE:
-            path.rename(folder / f"{secrets.token_hex(4)}.spare")
-        else:
-            path.unlink()
-        path.with_suffix(".sealed").unlink()
-
-
-def _records(path: Path) -> Iterator[str]:
-    """The keys of a segment's records; what is no record is passed over, block by block."""
-    data = memoryview(mapped(path))
-    if len(data) < _BLOCK:
-        return
-    magic, use = _SEGMENT_HEADER.unpack_from(data)
-    at = _BLOCK
-    while magic == _MAGIC and at + _HEADER <= len(data):
-        size = _size_of_record(data, at, use)
-        if size:
-            yield f"{_name(path)}/{at + _HEADER}-{size}.dcm"
-        at = _aligned(at + _HEADER + size) if size else at + _BLOCK
-
-
-def _size_of_record(data: memoryview, at: int, use: bytes) -> int:
-    """The size of the file in the record at ``at``; 0 where none begins, or its head is not whole."""
-    magic, drawn, size, head, crc = _RECORD.unpack_from(data, at)
-    start = at + _HEADER
-    if magic != _MAGIC or drawn != use or not 0 < head <= size <= len(data) - start:
-        return 0
-    sound = _CRC.unpack_from(data, at + _RECORD.size)[0] == zlib.crc32(data[at : at + _RECORD.size])
-    return size if sound and zlib.crc32(data[start : start + head]) == crc else 0
-
-
-def _is_whole(header: bytes, file: bytes) -> bool:
-    """Whether a record's header is what was written, and by it the file's size and head."""
-    if len(header) < _HEADER or _CRC.unpack_from(header, _RECORD.size)[0] != zlib.crc32(
-        header[: _RECORD.size]
-    ):
-        return False
-    _, _, size, head, crc = _RECORD.unpack_from(header)
-    return bool(size == len(file) and zlib.crc32(file[:head]) == crc)
-
-
-def _write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
-    wanted = sum(map(len, parts))
-    written = os.pwritev(descriptor, parts, at)
-    while written < wanted:  # a signal, or a disk that is nearly full
-        written += os.pwrite(descriptor, b"".join(parts)[written:], at + written)
-
-
-def _aligned(at: int) -> int:
-    return -(-at // _BLOCK) * _BLOCK
-
-
-def _name(path: Path) -> str:
-    return f"{FOLDER}/{path.parent.name}/{path.stem}"
-
-
-def _parsed(key: str) -> tuple[str, str, int, int]:
-    found = _KEY.fullmatch(key)
-    if found is None:
-        raise ObjectMissing(f"{key} is no key of the landing log")
-    return found[1], found[2], int(found[3]), int(found[4])

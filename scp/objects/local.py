@@ -14,14 +14,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scp.errors import ObjectMissing, OutOfResources
-from scp.objects.folders import LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
+from scp.objects.folders import ASIDE, LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.store import Availability
 from scp.spool import Buffer, copied, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
-_ASIDE = ".damaged"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
 _FOLDER_TRIES = 5
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is that of a store that was ever written to."""
+    return (folder / _JOURNAL / LOCK).exists()
 
 
 class LocalStore:
@@ -47,6 +51,7 @@ class LocalStore:
         self._own: Path | None = None
         self._own_lock = -1
         self._counter = itertools.count()
+        self._put_over: set[str] = set()  # unsettled keys under which something lay before
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
@@ -71,6 +76,7 @@ class LocalStore:
                 self._place(put.written(), put.place)
             for folder in dict.fromkeys(put.place.parent for put in puts):
                 sync_folder(folder)
+            self._put_over.update(put.key for put in puts if put.replaces)
         except OSError as error:
             self._withdraw(puts)
             if error.errno in NO_ROOM:
@@ -82,7 +88,14 @@ class LocalStore:
 
     def settle(self, key: str) -> None:
         """See ObjectStore."""
+        self._put_over.discard(key)
         self._entry(key).unlink(missing_ok=True)
+
+    def withdraw(self, key: str) -> None:
+        """See ObjectStore."""
+        if key not in self._put_over and _same_file(self._entry(key), self.root / key):
+            self.delete(key)
+        self.settle(key)
 
     def unsettle(self, key: str) -> None:
         """See ObjectStore."""
@@ -121,7 +134,7 @@ class LocalStore:
 
     def set_aside(self, key: str) -> None:
         """See ObjectStore: in ``.damaged``, under its key, and a number where there is one already."""
-        aside = self.root / _ASIDE
+        aside = self.root / ASIDE
         make_folder(aside)
         name = key.replace("/", _SEPARATOR)
         with contextlib.suppress(FileNotFoundError):

@@ -18,11 +18,14 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
+        self._fresh: set[str] = set()  # put, not settled, and nothing lay there before
         self._lock = threading.Lock()
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
         with self._lock:
+            if key not in self._objects:
+                self._fresh.add(key)
             self._objects[key] = b"".join(parts)
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
@@ -31,7 +34,14 @@ class MemoryStore:
             self.put(key, data)
 
     def settle(self, key: str) -> None:
-        """Nothing to settle: nothing outlives the process."""
+        """See ObjectStore; nothing outlives the process."""
+        self._fresh.discard(key)
+
+    def withdraw(self, key: str) -> None:
+        """See ObjectStore."""
+        if key in self._fresh:
+            self.delete(key)
+        self.settle(key)
 
     def unsettle(self, key: str) -> None:
         """Nothing to remember."""

@@ -6,7 +6,6 @@ never changes what can be read.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ import zstandard
 
 from scp.errors import DictionaryMissing, ObjectDamaged
 from scp.model import Provenance
+from scp.objects import file_meta
 from scp.objects import provenance as private
 from scp.objects.dictionaries import Dictionary
+from scp.objects.file_meta import FileMeta
 from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ IMPLEMENTATION_VERSION = "ZSCP_0_1"
 PRIVATE_CREATOR_UID = "2.25.111626470391460094811646254720805741782"
 
 _PREAMBLE = bytes(128) + b"DICM"
+_TRANSFER_SYNTAX = 0x0010
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LONGEST_HEADER = 18  # RFC 8878 3.1.1.1, with the magic number
 # A block gives 128 KB at most (RFC 8878 3.1.1.2.4), and takes 4 bytes at least: what these bytes can give
@@ -66,9 +68,6 @@ _MOST_KEPT = 8
 
 # Gives the dictionary that a frame's header names by its ID; raises ObjectDamaged.
 Lookup = Callable[[int], Dictionary]
-
-
-_LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,67 +223,38 @@ def unpack(data: Buffer, lookup: Lookup | None = None) -> Part10:
     file = memoryview(unwrap(data, lookup))
     if bytes(file[128:132]) != b"DICM":
         raise ObjectDamaged("it is not a DICOM Part 10 file")
-    meta: dict[int, bytes] = {}
-    at = 132
-    try:
-        while at < len(file) and bytes(file[at : at + 2]) == b"\x02\x00":
-            number, value, at = _meta_element(file, at)
-            meta[number] = value
-    except struct.error:
-        raise ObjectDamaged("its File Meta Information ends too early") from None
-    if 0x0010 not in meta:
+    meta = file_meta.read(file, len(_PREAMBLE))
+    if _TRANSFER_SYNTAX not in meta.values:
         raise ObjectDamaged("its File Meta Information names no transfer syntax")
     return Part10(
-        sop_class_uid=_text(meta.get(0x0002, b"")),
-        sop_instance_uid=_text(meta.get(0x0003, b"")),
-        transfer_syntax=_text(meta[0x0010]),
-        dataset=file[at:],
+        sop_class_uid=meta.text(0x0002),
+        sop_instance_uid=meta.text(0x0003),
+        transfer_syntax=meta.text(_TRANSFER_SYNTAX),
+        dataset=file[meta.end :],
         provenance=_provenance(meta),
-        source_aet=_text(meta.get(0x0016, b"")),
+        source_aet=meta.text(0x0016),
     )
 
 
-def _provenance(meta: dict[int, bytes]) -> Provenance | None:
-    if _text(meta.get(0x0100, b"")) != PRIVATE_CREATOR_UID:
+def _provenance(meta: FileMeta) -> Provenance | None:
+    """What zscp wrote into it. zscp counts what it writes; what is not counted is nothing of its own."""
+    if not meta.counted or meta.text(0x0100) != PRIVATE_CREATOR_UID:
         return None
-    return private.decoded(meta.get(0x0102, b""))
+    return private.decoded(meta.values.get(0x0102, b""))
 
 
 def _meta(file: Part10) -> bytes:
     elements = [
-        _element(0x0001, b"OB", b"\0\1"),
-        _element(0x0002, b"UI", file.sop_class_uid.encode()),
-        _element(0x0003, b"UI", file.sop_instance_uid.encode()),
-        _element(0x0010, b"UI", file.transfer_syntax.encode()),
-        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
-        _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
+        (0x0001, b"OB", b"\0\1"),
+        (0x0002, b"UI", file.sop_class_uid.encode()),
+        (0x0003, b"UI", file.sop_instance_uid.encode()),
+        (_TRANSFER_SYNTAX, b"UI", file.transfer_syntax.encode()),
+        (0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+        (0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
     ]
     if file.source_aet:
-        elements.append(_element(0x0016, b"AE", file.source_aet.encode("ascii", "replace")))
+        elements.append((0x0016, b"AE", file.source_aet.encode("ascii", "replace")))
     if file.provenance is not None:
-        elements.append(_element(0x0100, b"UI", PRIVATE_CREATOR_UID.encode()))
-        elements.append(_element(0x0102, b"OB", private.encoded(file.provenance)))
-    body = b"".join(elements)
-    return _element(0x0000, b"UL", struct.pack("<L", len(body))) + body
-
-
-def _element(number: int, vr: bytes, value: bytes) -> bytes:
-    if len(value) % 2:
-        value += b" " if vr in (b"SH", b"AE") else b"\0"
-    if vr in _LONG_VRS:
-        return struct.pack("<HH2sHL", 2, number, vr, 0, len(value)) + value
-    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value
-
-
-def _meta_element(file: Buffer, at: int) -> tuple[int, bytes, int]:
-    _, number, vr, length = struct.unpack_from("<HH2sH", file, at)
-    value = at + 8
-    if vr in _LONG_VRS:
-        value, length = at + 12, struct.unpack_from("<L", file, at + 8)[0]
-    if value + length > len(file):
-        raise struct.error
-    return number, bytes(file[value : value + length]), value + length
-
-
-def _text(value: bytes) -> str:
-    return value.decode("ascii", "replace").strip(" \0")
+        elements.append((0x0100, b"UI", PRIVATE_CREATOR_UID.encode()))
+        elements.append((0x0102, b"OB", private.encoded(file.provenance)))
+    return file_meta.written(elements)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from scp.errors import ObjectDamaged
@@ -31,6 +32,7 @@ def encoded(provenance: Provenance) -> bytes:
         "form": provenance.form,
         "codec": provenance.codec,
         "native": provenance.native_sha256,
+        "even": provenance.even,
         "fault": "" if provenance.readable else provenance.fault or "unreadable",
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
@@ -43,28 +45,54 @@ def encoded(provenance: Provenance) -> bytes:
 
 
 def decoded(data: bytes) -> Provenance:
-    """The reverse of :func:`encoded`. Raises ObjectDamaged."""
+    """The reverse of :func:`encoded`. Raises ObjectDamaged for what :func:`encoded` cannot have written."""
     try:
         fields = json.loads(data.rstrip(b" \0"))
-        return Provenance(
-            transfer_syntax=fields["syntax"],
-            sha256=fields["sha256"],
-            size=fields["size"],
-            received_at=datetime.fromisoformat(fields["at"]),
-            calling_aet=fields.get("from", ""),
-            called_aet=fields.get("to", ""),
-            rule=fields.get("rule", ""),
-            form=fields.get("form", ""),
-            codec=fields.get("codec", ""),
-            readable=not fields.get("fault"),
-            fault=fields.get("fault", ""),
-            restoration=_read_restoration(fields.get("restore"), fields["syntax"]),
-            native_sha256=fields.get("native", ""),
-            stage=fields.get("stage", ""),
-            attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
-        )
+        return _read(fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ObjectDamaged(f"its private information (0002,0102) cannot be read: {error}") from None
+
+
+def _read(fields: dict[str, Any]) -> Provenance:
+    text, syntax = partial(_text, fields), _text(fields, "syntax", required=True)
+    return Provenance(
+        transfer_syntax=syntax,
+        sha256=text("sha256", required=True),
+        size=_count(fields["size"]),
+        received_at=_moment(text("at", required=True)),
+        calling_aet=text("from"),
+        called_aet=text("to"),
+        rule=text("rule"),
+        form=text("form"),
+        codec=text("codec"),
+        readable=not text("fault"),
+        fault=text("fault"),
+        restoration=_read_restoration(fields.get("restore"), syntax),
+        native_sha256=text("native"),
+        stage=text("stage"),
+        attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
+        even=fields.get("even") is True,
+    )
+
+
+def _text(fields: dict[str, Any], name: str, required: bool = False) -> str:
+    value = fields[name] if required else fields.get(name, "")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} is no count")
+    return value
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() is None:
+        raise ValueError(f"{text} has no offset from UTC")
+    return moment
 
 
 def _restoration(restoration: Restoration | None) -> dict[str, Any]:
@@ -91,7 +119,7 @@ def _read_layout(fields: dict[str, Any] | None, transfer_syntax: str) -> JpegLay
         return None
     table = bytes.fromhex(fields["table"]) if "table" in fields else None
     return JpegLayout(
-        transfer_syntax, table, tuple(tuple(map(int, frame)) for frame in fields.get("sizes", ()))
+        transfer_syntax, table, tuple(tuple(map(_count, frame)) for frame in fields.get("sizes", ()))
     )
 
 
@@ -99,11 +127,11 @@ def _read_restoration(fields: dict[str, Any] | None, transfer_syntax: str) -> Re
     if not fields:
         return None
     return Restoration(
-        prefix=fields.get("prefix", 0),
-        suffix=fields.get("suffix", 0),
+        prefix=_count(fields.get("prefix", 0)),
+        suffix=_count(fields.get("suffix", 0)),
         middle=bytes.fromhex(fields.get("middle", "")),
-        vr=fields["vr"],
-        planar=fields.get("planar", 0),
+        vr=_text(fields, "vr", required=True),
+        planar=_count(fields.get("planar", 0)),
         tail=bytes.fromhex(fields.get("tail", "")),
         jpeg=_read_layout(fields.get("jpeg"), transfer_syntax),
     )
@@ -121,9 +149,9 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _read_attempt(fields: dict[str, Any]) -> Attempt:
     return Attempt(
-        form=fields["form"],
-        outcome=fields.get("outcome", ""),
-        reason=fields.get("reason", ""),
-        size=fields.get("size", 0),
-        seconds=fields.get("seconds", 0.0),
+        form=_text(fields, "form", required=True),
+        outcome=_text(fields, "outcome"),
+        reason=_text(fields, "reason"),
+        size=_count(fields.get("size", 0)),
+        seconds=float(fields.get("seconds", 0.0)),
     )

@@ -43,6 +43,13 @@ class ObjectStore(Protocol):
     def settle(self, key: str) -> None:
         """Forget that ``key`` was put: whatever depends on it is durable too."""
 
+    def withdraw(self, key: str) -> None:
+        """Take back what this process put and has not settled, which then counts as settled.
+
+        What lay under ``key`` before, or was put there by another process since, stays: an object that is put
+        twice has one key.
+        """
+
     def unsettle(self, key: str) -> None:
         """Remember that ``key``, which is there, is about to go: as if it had been put and not settled."""
 
@@ -85,6 +92,11 @@ def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool)
     fan = hashlib.sha256(study.encode()).hexdigest()
     name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
     return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
+
+
+def is_object(key: str) -> bool:
+    """Whether a key is that of a stored object: neither of a dictionary, nor of what begins with a dot."""
+    return not beside("", key).startswith(("dictionaries/", "."))
 
 
 def store_of(key: str) -> str:

@@ -46,13 +46,22 @@ class MediumMark:
         """Whether the folder is the store's, now."""
         return self._path.is_file()
 
-    def make(self) -> None:
-        """Mark the folder, which is made where it is missing. Raises OutOfResources."""
+    def owner(self) -> str:
+        """The archive that the store is of; empty where its mark does not say, or is not there."""
+        try:
+            return "".join(self._path.read_text(encoding="utf-8").split("\n")[1:2])
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def make(self, archive: str = "") -> None:
+        """Mark the folder as a store of an archive; it is made where it is missing. Raises OutOfResources."""
+        fresh = self._path.with_suffix(".new")
         try:
             make_folder(self._path.parent)
-            if not self.is_there():
-                self._path.write_text(f"{self._name}\n")
-                sync_file(self._path)
+            if not self.is_there() or self.owner() != archive:
+                fresh.write_text(f"{self._name}\n{archive}\n", encoding="utf-8")
+                sync_file(fresh)
+                fresh.replace(self._path)
                 sync_folder(self._path.parent)
         except OSError as error:
             raise OutOfResources(f"{self._path} cannot be written: {error.strerror}") from error
@@ -91,8 +100,7 @@ class TieredStore:
                 done += [beside(name, key) for key, _ in own]
         except BaseException:
             for key in done:
-                self.delete(key)
-                self.settle(key)
+                self.withdraw(key)
             raise
 
     def settle(self, key: str) -> None:
@@ -100,6 +108,12 @@ class TieredStore:
         store, own = self._named(key)
         if self._is_there(key):
             store.settle(own)
+
+    def withdraw(self, key: str) -> None:
+        """See ObjectStore. Where the medium is not there, its next recovery sees to it."""
+        store, own = self._named(key)
+        if self._is_there(key):
+            store.withdraw(own)
 
     def unsettle(self, key: str) -> None:
         """See ObjectStore."""

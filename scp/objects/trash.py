@@ -143,11 +143,17 @@ class Trash:
         self._sidecar(one).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove links whose note was never written: the objects lie in their places."""
+        """Remove links whose note was never written, where the objects still lie in their places.
+
+        One that is the last link of its file stays, whatever has become of its note.
+        """
         known = {path.stem for path in self._files() if path.suffix[1:] in STATES}
         for path in self._files():
-            if path.suffix in {".dcm", ".new"} and path.stem not in known:
-                path.unlink(missing_ok=True)
+            if path.suffix not in {".dcm", ".new"} or path.stem in known:
+                continue
+            with suppress(FileNotFoundError):
+                if path.suffix == ".new" or path.stat().st_nlink > 1:
+                    path.unlink()
 
     def _note(self, one: Trashed) -> None:
         fresh = self._folder(one) / f"{one.id}.new"

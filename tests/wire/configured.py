@@ -36,8 +36,8 @@ def settings_of(tables: dict[str, Any]) -> Settings:
 
 
 def stored_files(objects: Path) -> list[Path]:
-    """All but what lies in folders of another use: what is on its way, and the trash."""
-    others = {".incoming", ".landing", ".trash"}
+    """All but what lies in folders of another use: on its way, trash, set aside, and the archive's mark."""
+    others = {".incoming", ".landing", ".trash", ".damaged", ".zscp"}
     return sorted(p for p in objects.rglob("*") if p.is_file() and not others & {*p.parts})
 
 

@@ -295,6 +295,7 @@ class Scu:
         calling: str = "TESTER",
         roles: Iterable[str] = (),
         extended: dict[str, bytes] | None = None,
+        max_pdu: int = 131072,
     ) -> None:
         ae = AE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = SECONDS
@@ -308,7 +309,7 @@ class Scu:
             contexts=[build_context(uid, list(syntaxes)) for uid, syntaxes in contexts],
             ae_title=called,
             ext_neg=negotiation,
-            max_pdu=131072,
+            max_pdu=max_pdu,
         )
         self.message_id = 0
         if self.established:  # from here on the messages are ours, not pynetdicom's

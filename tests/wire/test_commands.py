@@ -227,11 +227,21 @@ def test_import_skips_what_is_no_object(process: Callable[..., NodeProcess], tmp
     (folder / "DICOMDIR").write_bytes(
         (bundled_file("CT_small.dcm").parent / "dicomdirtests" / "DICOMDIR").read_bytes()
     )
-    found = _json(node, "import", folder)
+    found = _json(node, "import", folder, status=1)
     assert found["outcomes"] == {"kept": 1, "skipped": 3}
     assert {Path(fault["path"]).name for fault in found["faults"]} == {"notes.txt", "empty.dcm", "DICOMDIR"}
-    assert "1 duplicate" in node.run("import", folder).stdout
+    again = node.run("import", folder, status=1).stdout
+    assert "1 duplicate" in again
+    assert f"skipped: {folder / 'notes.txt'}: it is not a DICOM" in again
     assert _json(node, "stats")["counts"]["instances"] == 1
+
+
+def test_import_says_what_it_guessed(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
+    node = process()
+    (tmp_path / "bare").write_bytes(image(instance="1.2.3.1.2").data)
+    assert "ExplicitVRLittleEndian was guessed" in node.run("import", tmp_path / "bare").stdout
+    (noted,) = _json(node, "import", tmp_path / "bare")["notes"]
+    assert (Path(noted["path"]).name, noted["outcome"]) == ("bare", "duplicate")
 
 
 def test_import_of_stored_files_restores_what_came(
@@ -404,7 +414,7 @@ def test_explain_tells_the_fall_backs_of_odd_objects(
     }
     for name, sent in odd.items():
         as_file(sent, tmp_path / f"{name}.dcm")
-    node.run("import", tmp_path)
+    node.run("import", *tmp_path.glob("*.dcm"))
     for sent in odd.values():
         found = _json(node, "explain", sent.instance, "--no-costs")
         asked = {one["form"]: one for one in found["attempts"]}

@@ -24,6 +24,8 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
+from scp.dimse import reporter
+from scp.dimse.identifier import write_identifier
 from scp.dimse.reporter import Reporter
 from scp.doorbell import Doorbell
 from scp.errors import OutOfResources
@@ -321,6 +323,37 @@ def test_a_peer_that_answers_with_a_failure_is_told_again(node: RunningNode, mod
     assert outstanding(node)[0].fault == "CTROOM1 answered with status 0110H"
     modality.status = 0
     until(lambda: not outstanding(node), "it is done with")
+
+
+@pytest.mark.parametrize("how", ["aborted", "not written"])
+def test_one_report_that_fails_holds_up_no_other(
+    node: RunningNode, modality: Modality, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A peer breaks off at it each time, or it cannot even be encoded."""
+    taken = modality._report
+
+    def leave(event: evt.Event) -> tuple[int, None]:
+        if how == "aborted" and event.event_information.TransactionUID == "1.1":
+            threading.current_thread().abort()  # type: ignore[attr-defined]  # pynetdicom's association
+            return 0, None
+        return taken(event)
+
+    def write(information: Dataset, *arguments: Any) -> bytes:
+        if how == "not written" and information.TransactionUID == "1.1":
+            raise ValueError("a value that no VR has room for")
+        return write_identifier(information, *arguments)
+
+    monkeypatch.setattr(modality, "_report", leave)
+    monkeypatch.setattr(reporter, "write_identifier", write)
+    modality.port = free_port()
+    node.peer(modality.aet, modality.port)
+    for transaction in ("1.1", "1.2", "1.3"):
+        modality.ask_and_go(node, [(MR_IMAGE, "1.2.3")], transaction)
+    modality.listen()
+    until(lambda: len(modality.reports) == 2, "the others are told")
+    assert {report.transaction for report in modality.reports} == {"1.2", "1.3"}
+    (left,) = until(lambda: [one for one in outstanding(node) if one.attempts > 1], "it is tried again")
+    assert left.transaction_uid == "1.1"
 
 
 def test_who_does_not_answer_on_the_same_association(node: RunningNode, modality: Modality) -> None:

@@ -214,7 +214,9 @@ _STEPS = """
                 pass
             # Others fill the segment, so that it can be freed.
             while any(segment.unrecorded == 0 for segment in archive.landing._open.values()):
-                archive.landing.recorded(archive.landing.write(b"head", bytes(20_000)))
+                filler = archive.landing.write(b"head", bytes(20_000))
+                archive.landing.withdraw(filler)
+                archive.landing.recorded(filler)
                 if len(archive.landing._open) == 1 and archive.landing._current.end > 1 << 15:
                     break
             encoder.free()

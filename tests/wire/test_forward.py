@@ -13,6 +13,7 @@ import pytest
 from scp.dimse import forwarder
 
 from .conftest import NodeProcess, Starter
+from .destination import Destination
 from .peers import (
     EXPLICIT,
     PATIENT_FIND,
@@ -98,6 +99,23 @@ def test_what_is_refused_is_tried_again_and_holds_up_no_other(start: Starter) ->
         instances = [one.sent.instance for one in sink.arrived]
     assert instances.count(good.instance) == 1
     assert instances[-1] == bad.instance
+
+
+@pytest.mark.parametrize("most", [1, 4])
+@pytest.mark.parametrize("bad", [0, 2])
+def test_one_that_the_peer_breaks_off_at_holds_up_no_other(start: Starter, most: int, bad: int) -> None:
+    """Also not those that were in flight with it: from then on it comes last, and alone."""
+    sent = [image(seed=n) for n in range(12)]
+    breaks = sent[bad].instance
+    with Destination(lambda uid, _: "abort" if uid == breaks else 0, most=most) as there:
+        node = start(limits={"operations": most}, peer=[peer("DEST", there.port)], forward=[forward("DEST")])
+        node.keep(*sent)
+        outstanding = node.archive.index.deliveries
+        until(lambda: there.taken == {one.instance for one in sent} - {breaks}, "all others arrive")
+        until(lambda: [one.attempts > 1 for one in outstanding.all()] == [True], "it alone is tried again")
+        (left,) = outstanding.all()
+        assert (left.sop_instance_uid, left.state) == (breaks, "waiting")
+        assert "ended the association" in left.fault
 
 
 def test_given_up_is_told_and_tried_again_after_a_reload(start: Starter) -> None:

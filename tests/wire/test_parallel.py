@@ -248,7 +248,8 @@ def test_answers_in_another_order(
     check_counts(done)
 
 
-def test_a_destination_that_goes_with_objects_in_flight(node: RunningNode, sent: list[Sent]) -> None:
+def test_a_destination_that_goes_with_objects_in_flight(start: Starter, sent: list[Sent]) -> None:
+    node = start(limits={"move_retry_seconds": 0})
     node.keep(*sent)
     with Scripted((4, 1), leave_after=6) as scripted:
         node.peer("SCRIPTED", scripted.port)

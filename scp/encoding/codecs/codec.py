@@ -19,9 +19,10 @@ class Codec:
     ``name`` is its form's name in a policy, ``writes`` the transfer syntax it encodes (empty: it only
     decodes), ``reads`` those it decodes. ``refuses`` says why a pixel format cannot be taken, or
     nothing. ``encode`` takes a frame and an effort (0: the codec's default), and may raise
-    CannotEncode for what only the samples show; ``decode`` raises CannotDecode. Either may raise
-    whatever its library raises; :mod:`scp.encoding.transcode` translates. ``photometric`` is what the
-    encoded frame's Photometric Interpretation is, ``restored`` what a decoded one's is.
+    CannotEncode for what only the samples show; ``decode`` raises CannotDecode. ``strictly`` decodes what
+    others encoded: it raises DamagedCodestream, too, where a forgiving library makes up what a codestream
+    does not hold. All may raise whatever their library raises; :mod:`scp.encoding.transcode` translates.
+    ``photometric`` is what the encoded frame's Photometric Interpretation is.
     ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever they hold.
     ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is cheaper.
     """
@@ -33,6 +34,7 @@ class Codec:
     refuses: Callable[[PixelFormat], str]
     encode: Callable[[Frame, PixelFormat, int], bytes]
     decode: Callable[[bytes, PixelFormat], Frame]
+    strictly: Callable[[bytes, PixelFormat], Frame]
     photometric: Callable[[PixelFormat], str]
     rank: int = 0
     keeps_all_bits: bool = False

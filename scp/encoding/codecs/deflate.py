@@ -11,7 +11,7 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec, same_photometric
 from scp.encoding.pixels import Frame, PixelFormat, frame_of, native_bytes
-from scp.errors import CannotDecode
+from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import DEFLATED_FRAMES
 
 _DEFAULT_LEVEL = 6
@@ -34,7 +34,11 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     try:
         plain = inflater.decompress(codestream, size + 2)
     except zlib.error as error:
-        raise CannotDecode(f"a deflated frame does not inflate: {error}") from None
+        raise DamagedCodestream(f"a deflated frame does not inflate: {error}") from None
+    if not inflater.eof and len(plain) <= size:
+        raise DamagedCodestream(f"a deflated frame ends after {len(plain)} bytes, {size} are described")
+    if inflater.unused_data.strip(b"\0"):
+        raise CannotDecode("bytes that are no padding follow a deflated frame")
     if not inflater.eof or len(plain) not in (size, size + size % 2):
         raise CannotDecode(f"a deflated frame of {len(plain)} bytes or more, {size} are described")
     # The header says in which order the samples lie: nothing rearranges them on their way.
@@ -49,6 +53,7 @@ DEFLATE_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=8,
     keeps_all_bits=True,

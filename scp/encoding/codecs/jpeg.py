@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.jpeg_data import check_data
+from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.markers import JPEG_LOSSLESS_FRAME, check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode
@@ -61,14 +65,27 @@ def decode_jpeg(codestream: bytes, form: PixelFormat) -> Frame:
 
     Raises CannotDecode, and what the library raises.
     """
+    return fitted(_decoder(codestream, form)(codestream), form)
+
+
+def decode_jpeg_strictly(codestream: bytes, form: PixelFormat) -> Frame:
+    """As :func:`decode_jpeg`, of a codestream that is whole. Raises DamagedCodestream for another."""
+    decode = _decoder(codestream, form)
+    structure = structure_of(codestream)
+    samples = decode(codestream)
+    check_data(codestream, structure, samples, decode)
+    return fitted(samples, form)
+
+
+def _decoder(codestream: bytes, form: PixelFormat) -> Callable[[bytes], Frame]:
+    """What decodes a codestream, and others with its header. Raises CannotDecode."""
     frame = check_jpeg(codestream, form)
     if form.samples == 1:
-        return fitted(np.asarray(imagecodecs.jpeg8_decode(codestream)), form)
+        return lambda data: np.asarray(imagecodecs.jpeg8_decode(data))
     # Lossless samples are as they were given, YBR_FULL too: DCMTK marks that as JFIF, from which libjpeg
     # would have to make RGB, and refuses.
     source = "RGB" if frame == JPEG_LOSSLESS_FRAME or _is_rgb(codestream, form) else None
-    samples = imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")
-    return fitted(np.asarray(samples), form)
+    return lambda data: np.asarray(imagecodecs.jpeg8_decode(data, colorspace=source, outcolorspace="RGB"))
 
 
 def _is_rgb(codestream: bytes, form: PixelFormat) -> bool:
@@ -89,6 +106,7 @@ JPEG_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=decode_jpeg,
+    strictly=decode_jpeg_strictly,
     photometric=same_photometric,
 )
 
@@ -100,6 +118,7 @@ JPEG_LOSSLESS_CODEC = Codec(
     refuses=_refuses_lossless,
     encode=_encode_lossless,
     decode=decode_jpeg,
+    strictly=decode_jpeg_strictly,
     photometric=same_photometric,
     rank=5,
 )

@@ -10,13 +10,17 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, refuse_unless
+from scp.encoding.codecs.jpeg2000_packets import check_packets
+from scp.encoding.codecs.jpeg2000_structure import codestream_of
 from scp.encoding.codecs.markers import START_OF_J2K, check_jpeg2000
+from scp.encoding.codecs.openjpeg import decode_without_complaint
 from scp.encoding.codecs.progressive import is_reversible, levels_for, why_not_progressive
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode
 from scp.syntaxes import HTJ2K, HTJ2K_EITHER, HTJ2K_RPCL, JPEG2000
 
 _MOST_BITS = 23
+_PRECISION = 42  # where Ssiz of the first component is (ISO/IEC 15444-1 A.5.1)
 _unraised = threading.local()
 _next_hook = sys.unraisablehook
 
@@ -129,6 +133,29 @@ def _decode_jpeg2000(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(np.asarray(imagecodecs.jpeg2k_decode(codestream, numthreads=1)), form)
 
 
+def _whole(codestream: bytes, form: PixelFormat) -> bytes:
+    """The bare codestream. Raises CannotDecode, DamagedCodestream."""
+    check_jpeg2000(codestream, form)
+    bare = codestream[codestream.find(START_OF_J2K) :]
+    check_packets(bare, codestream_of(bare))
+    return bare
+
+
+def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
+    """What others encoded, HTJ2K too: OpenJPEG says what it does not like, OpenJPH crashes on some."""
+    bare = _whole(codestream, form)
+    return fitted(decode_without_complaint(bare), form)
+
+
+def _strictly_htj2k(codestream: bytes, form: PixelFormat) -> Frame:
+    """OpenJPEG counts in 32 bits: what has too many for it goes by OpenJPH."""
+    bare = _whole(codestream, form)
+    bits = (bare[_PRECISION] & 0x7F) + 1
+    if bits > _MOST_BITS - (form.samples > 1):
+        return _decode_htj2k(bare, form)
+    return fitted(decode_without_complaint(bare), form)
+
+
 def _first_use() -> None:
     """Have OpenJPH 0.26 set up the tables of its functions, which it does at first use, and without a lock.
 
@@ -150,6 +177,7 @@ HTJ2K_CODEC = Codec(
     refuses=_refuses_htj2k,
     encode=_encode_htj2k,
     decode=_decode_htj2k,
+    strictly=_strictly_htj2k,
     photometric=_photometric,
     rank=1,
 )
@@ -175,6 +203,7 @@ JPEG2000_CODEC = Codec(
     refuses=_refuses_jpeg2000,
     encode=_encode_jpeg2000,
     decode=_decode_jpeg2000,
+    strictly=_strictly,
     photometric=_photometric,
     rank=7,
 )

@@ -6,6 +6,7 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import JPEGLS
@@ -31,6 +32,15 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(np.asarray(imagecodecs.jpegls_decode(codestream)), form)
 
 
+def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
+    """CharLS itself refuses data that is too short or too long; but 2.4.3 looks for an end for seconds where
+    there is no marker to stop it.
+    """
+    check_jpeg(codestream, form)
+    structure_of(codestream)
+    return _decode(codestream, form)
+
+
 JPEGLS_CODEC = Codec(
     name="jpegls",
     library=imagecodecs.jpegls_version(),
@@ -39,6 +49,7 @@ JPEGLS_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_strictly,
     photometric=same_photometric,
     rank=4,
 )

@@ -6,13 +6,14 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
-from scp.encoding.codecs.jpeg import decode_jpeg
+from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotDecode, CannotEncode
+from scp.errors import CannotDecode, CannotEncode, DamagedCodestream
 from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
 
 # On CT and MR effort 3 has nearly all of effort 7's gain at a tenth of its time.
 _DEFAULT_EFFORT = 3
+_RECONSTRUCTION = b"jbrd"  # the box of what restores a JPEG codestream (ISO/IEC 18181-2 9.2)
 
 
 def _refuses(form: PixelFormat) -> str:
@@ -76,6 +77,17 @@ def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
     return decode_jpeg(jpeg, form)
 
 
+def _recompressed_strictly(codestream: bytes, form: PixelFormat) -> Frame:
+    """Of a JPEG codestream that is whole; where there is to be one, it can be restored."""
+    if _RECONSTRUCTION not in codestream:
+        return _decode(codestream, form)
+    try:
+        jpeg = restore_jpeg(codestream)
+    except CannotDecode as error:
+        raise DamagedCodestream(str(error)) from error
+    return decode_jpeg_strictly(jpeg, form)
+
+
 JPEGXL_CODEC = Codec(
     name="jpegxl",
     library=imagecodecs.jpegxl_version(),
@@ -84,6 +96,7 @@ JPEGXL_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=6,
 )
@@ -96,5 +109,6 @@ RECOMPRESSED_CODEC = Codec(
     refuses=_refuses_recompressed,
     encode=_encode_recompressed,
     decode=_decode_recompressed,
+    strictly=_recompressed_strictly,
     photometric=same_photometric,
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, same_photometric
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotDecode
+from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import RLE
 
 _MOST_SEGMENTS = 15  # PS3.5 G.3.1
@@ -50,7 +50,7 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     """Segment by segment: imagecodecs' own decoder of whole frames crashes on damaged ones."""
     size = form.bits_allocated // 8
     if len(codestream) < _HEADER.size:
-        raise CannotDecode(f"{len(codestream)} bytes are no RLE frame")
+        raise DamagedCodestream(f"{len(codestream)} bytes are no RLE frame")
     count, *offsets = _HEADER.unpack_from(codestream)
     if count != form.samples * size:
         raise CannotDecode(f"{count} byte planes where {form.samples * size} are described")
@@ -68,7 +68,7 @@ def _unpacked(segment: bytes, pixels: int) -> Frame:
     room = bytearray(pixels + _MOST_PADDING)
     plane = np.frombuffer(imagecodecs.packbits_decode(segment, out=room), "u1")
     if len(plane) < pixels:
-        raise CannotDecode(f"a byte plane of {len(plane)} bytes where {pixels} are described")
+        raise DamagedCodestream(f"a byte plane of {len(plane)} bytes where {pixels} are described")
     more = len(plane) - pixels
     if more and any(segment[-2 * more :]):  # pairs of zeros, read as packets, are padding; other ones a row
         raise CannotDecode(f"a byte plane of more than the {pixels} bytes that are described")
@@ -83,6 +83,7 @@ RLE_CODEC = Codec(
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
+    strictly=_decode,
     photometric=same_photometric,
     rank=3,
     keeps_all_bits=True,

@@ -1,0 +1,91 @@
+"""The file that a SQLite index is: whether it is there, whole, and still the one that was opened.
+
+A database server looks after its own files: of its databases nothing here says anything.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine, make_url
+
+from scp.errors import IndexDamaged, OutOfResources
+from scp.index.dialect import translated
+
+_BESIDE = ("", "-wal", "-shm")
+# Read whole at each start where it is no larger: that takes 0.2 s.
+_SMALL = 64 << 20
+
+
+def path_of(url: str) -> Path | None:
+    """The file of an index; None where it is no file."""
+    parsed = make_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite" and parsed.database
+    return Path(parsed.database) if sqlite and parsed.database else None
+
+
+def exists(url: str) -> bool:
+    """Whether there is an index at ``url``; True where nothing tells before it is opened."""
+    path = path_of(url)
+    return path is None or path.exists()
+
+
+def identity(engine: Engine) -> tuple[int, int] | None:
+    """What tells the file at the engine's URL from any other; None where there is none."""
+    path = path_of(engine.url.render_as_string(hide_password=False))
+    if path is None:
+        return (0, 0)
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def stamp(engine: Engine) -> object:
+    """What changes when the database is written to; None where nothing tells."""
+    path = path_of(engine.url.render_as_string(hide_password=False))
+    if path is None:
+        return None
+    stamps = []
+    for end in _BESIDE[:2]:
+        try:
+            found = Path(f"{path}{end}").stat()
+        except OSError:
+            stamps.append((0, 0))
+        else:
+            stamps.append((found.st_mtime_ns, found.st_size))
+    return tuple(stamps)
+
+
+def check(engine: Engine, thorough: bool) -> None:
+    """Read a small database whole, or any when ``thorough``. Raises IndexDamaged, OutOfResources."""
+    path = path_of(engine.url.render_as_string(hide_password=False))
+    if path is None or not (thorough or path.stat().st_size <= _SMALL):
+        return
+    with (
+        translated(engine),
+        closing(engine.raw_connection()) as connection,
+        closing(connection.cursor()) as cursor,
+    ):
+        found = cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise IndexDamaged(f"the index is damaged: {found}")
+
+
+def set_aside(url: str) -> str:
+    """Keep a damaged index under another name beside it, which is returned. Raises OutOfResources."""
+    path = path_of(url)
+    if path is None:
+        raise OutOfResources("the index is damaged, and is no file; look after its database")
+    kept = f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    try:
+        for end in reversed(_BESIDE):
+            if Path(f"{path}{end}").exists():
+                os.rename(f"{path}{end}", f"{kept}{end}")  # noqa: PTH104 - names, not paths
+    except OSError as error:
+        raise OutOfResources(f"the damaged index {path} cannot be moved aside: {error.strerror}") from error
+    return kept

@@ -1,0 +1,42 @@
+"""What a SQL index says of itself: names and values, beside the tables of what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Engine, delete, select
+
+from scp.index import files
+from scp.index.dialect import translated
+from scp.index.schema import META
+from scp.index.writer import Writer
+
+
+class SqlMeta:
+    """:class:`scp.index.index.Meta` on a SQL database."""
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._opened = files.identity(engine)
+
+    def all(self) -> dict[str, str]:
+        """See :meth:`scp.index.index.Meta.all`."""
+        with translated(self._engine), self._engine.connect() as connection:
+            return {row.name: row.value for row in connection.execute(select(META))}
+
+    def put(self, values: Mapping[str, str | None]) -> None:
+        """See :meth:`scp.index.index.Meta.put`."""
+        with self._writer.transaction() as connection:
+            connection.execute(delete(META).where(META.c.name.in_(list(values))))
+            rows = [{"name": name, "value": value} for name, value in values.items() if value is not None]
+            if rows:
+                connection.execute(META.insert(), rows)
+
+    def stamp(self) -> object:
+        """See :meth:`scp.index.index.Meta.stamp`."""
+        return files.stamp(self._engine)
+
+    def is_in_place(self) -> bool:
+        """See :meth:`scp.index.index.Meta.is_in_place`."""
+        return files.identity(self._engine) == self._opened

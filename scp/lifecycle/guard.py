@@ -1,0 +1,63 @@
+"""Watches that the index that a running process has open is still the one that belongs to the stores.
+
+An index file that is removed, or replaced by another, goes on being written to by those who have it open:
+what they record then is not found by the next start, which has to read all files again. So the process is
+ended, and its successor opens what is there and, where that lacks anything, makes it anew first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from scp.errors import IndexDamaged, OutOfResources
+from scp.pairing import Pairing
+
+_LOOK_SECONDS = 5.0
+# Where nothing tells whether anything was written.
+_LOOKS_A_COUNT = 12
+
+
+class Guard:
+    """Looks every few seconds, and calls ``end`` once when the index is not to be gone on with.
+
+    One for a node ``counts``: an index that was copied before is then known to be older
+    (:meth:`scp.pairing.Pairing.advance`).
+    """
+
+    def __init__(self, pairing: Pairing, end: Callable[[], None], counts: bool = False) -> None:
+        self._pairing, self._end, self._counts = pairing, end, counts
+        self._stopped = threading.Event()
+        self._looks = 0
+
+    def run(self) -> None:
+        """See :class:`scp.background.Loop`."""
+        while not self._stopped.wait(_LOOK_SECONDS):
+            if fault := self.look():
+                structlog.get_logger("zscp").error("the index is opened anew", reason=fault)
+                self._end()
+                return
+
+    def look(self) -> str:
+        """What is wrong, if anything; counts on where nothing is."""
+        try:
+            if fault := self._pairing.fault():
+                return fault
+            self._looks += 1
+            if self._counts:
+                self._pairing.advance_if_changed(always=self._looks % _LOOKS_A_COUNT == 0)
+        except IndexDamaged as error:
+            self._pairing.suspect()
+            return str(error)
+        except OutOfResources as error:
+            structlog.get_logger("zscp").error("the index was not looked at", reason=str(error))
+        return ""
+
+    def stop(self) -> None:
+        """See :class:`scp.background.Loop`."""
+        self._stopped.set()
+
+    def hasten(self) -> None:
+        """See :class:`scp.background.Loop`."""

@@ -1,0 +1,90 @@
+"""An index that does not know what the stores hold, made anew from the files before anybody is served.
+
+Order: all files and landed records are read and recorded → rows without a file go → that is durable → index
+and stores are paired, and the request of a migration is removed. Killed in between, the next start begins
+again.
+
+What is only in the index stays where its rows are still there: requests for storage commitment, what is to be
+sent and, of each object whose file is the same, when it was last retrieved and read, and what its stage came
+to. An index that is missing has none of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from scp.archive import Archive
+from scp.errors import ObjectUnavailable, OutOfResources
+from scp.lifecycle.progress import Progress
+from scp.lifecycle.reindex import Outcome, reindex
+from scp.objects.store import beside
+from scp.pairing import State
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What an index was found to be, and what making it anew came to, if it was."""
+
+    state: State
+    told: str = ""
+    outcome: Outcome | None = None
+
+
+def make_fit(archive: Archive, progress: Progress) -> Fitted:
+    """See that the index knows what the stores hold, before anything is served, encoded or freed.
+
+    One process does it, others wait, and find it done. Raises ConfigurationError where an admin has to decide
+    what was meant, and OutOfResources.
+    """
+    pairing, log = archive.pairing, structlog.get_logger("zscp")
+    if pairing is None:
+        return Fitted(State.FITS)
+    with pairing.lock():
+        state = pairing.state()
+        told = pairing.told(state)  # asked first: pairing removes a migration's request
+        if state in (State.OTHER, State.EMPTY):
+            pairing.require()
+        if state in (State.FITS, State.NEW):
+            fitted = Fitted(state)
+        else:
+            log.error("the index is made anew", found=str(state), reason=pairing.why(state))
+            outcome, away = _read_all(archive, progress)
+            archive.index.sync()
+            pairing.pair(away)
+            log.warning("the index was made anew", objects=outcome.recorded, not_read=away)
+            fitted = Fitted(state, told, outcome)
+    _read_what_was_away(archive, progress)
+    try:
+        pairing.advance()
+    except OutOfResources as error:  # a full disk: what is there can be read all the same
+        log.error("an older copy of the index could not be told from this one", reason=str(error))
+    return fitted
+
+
+def _read_all(archive: Archive, progress: Progress) -> tuple[Outcome, tuple[str, ...]]:
+    """All stores that are there, and the names of those that are not."""
+    away = tuple(name for name in archive.store.tiers if not _is_there(archive, name))
+    there = [name for name in ("", *archive.store.tiers) if name not in away]
+    return reindex(archive, progress, archive.keys_within(there)), away
+
+
+def _read_what_was_away(archive: Archive, progress: Progress) -> None:
+    """The files of a store whose medium has come back since the index was made anew."""
+    if archive.pairing is None:
+        return
+    for name in archive.pairing.unread():
+        if name in archive.store.tiers and _is_there(archive, name):
+            found = reindex(archive, progress, archive.keys_within([name]))
+            archive.index.sync()
+            archive.pairing.was_read(name)
+            structlog.get_logger("zscp").warning("store read", store=name, objects=found.recorded)
+
+
+def _is_there(archive: Archive, name: str) -> bool:
+    try:
+        next(iter(archive.store.keys(beside(name, ""))), None)
+    except ObjectUnavailable:
+        return False
+    return True

@@ -1,0 +1,96 @@
+"""File Meta Information, the group 0002 in front of a dataset (PS3.10 7.1), read and written.
+
+Where it ends is what (0002,0000) says, not where the group changes: a dataset may itself begin with elements
+of group 0002, which it should not, and those are the sender's, not the file's.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from scp.errors import ObjectDamaged
+from scp.spool import Buffer
+
+_LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
+_GROUP = b"\x02\0"
+
+
+class FileMeta(NamedTuple):
+    """The values by element number, where the dataset begins, and whether (0002,0000) said so.
+
+    Only what is ``counted`` is certainly the writer's own. Without a sound (0002,0000), as some writers leave
+    it, the elements are those of group 0002 in ascending order.
+    """
+
+    values: dict[int, bytes]
+    end: int
+    counted: bool
+
+    def text(self, number: int) -> str:
+        """A value as text; empty where it is not there."""
+        return self.values.get(number, b"").decode("utf-8", "replace").strip(" \0")
+
+
+def read(file: Buffer, at: int) -> FileMeta:
+    """The File Meta Information that begins at ``at``. Raises ObjectDamaged where it is cut off."""
+    return _counted(file, at) or uncounted(file, at)
+
+
+def _counted(file: Buffer, at: int) -> FileMeta | None:
+    """By its group length; None where that is not there, or does not end where an element does."""
+    values: dict[int, bytes] = {}
+    try:
+        if bytes(file[at : at + 8]) != b"\x02\0\0\0UL\x04\0":
+            return None
+        end = at + 12 + struct.unpack_from("<L", file, at + 8)[0]
+        while at < end and _is_meta(file, at):
+            number, value, at = _element(file, at)
+            values[number] = value
+    except struct.error:
+        return None
+    return FileMeta(values, at, counted=True) if at == end else None
+
+
+def uncounted(file: Buffer, at: int) -> FileMeta:
+    """As :func:`read`, whatever its group length is."""
+    values: dict[int, bytes] = {}
+    last = -1
+    try:
+        while _is_meta(file, at):
+            number, value, following = _element(file, at)
+            if number <= last:  # the dataset's own
+                break
+            values[number], last, at = value, number, following
+    except struct.error:
+        raise ObjectDamaged("its File Meta Information ends too early") from None
+    return FileMeta(values, at, counted=False)
+
+
+def _is_meta(file: Buffer, at: int) -> bool:
+    return bytes(file[at : at + 2]) == _GROUP
+
+
+def _element(file: Buffer, at: int) -> tuple[int, bytes, int]:
+    """Number, value, and where the next element begins. Raises struct.error where it is cut off."""
+    _, number, vr, length = struct.unpack_from("<HH2sH", file, at)
+    value = at + 8
+    if vr in _LONG_VRS:
+        value, length = at + 12, struct.unpack_from("<L", file, at + 8)[0]
+    if value + length > len(file):
+        raise struct.error
+    return number, bytes(file[value : value + length]), value + length
+
+
+def written(elements: list[tuple[int, bytes, bytes]]) -> bytes:
+    """Elements of group 0002, each as number, VR and value, behind their group length."""
+    body = b"".join(_written(*element) for element in elements)
+    return _written(0x0000, b"UL", struct.pack("<L", len(body))) + body
+
+
+def _written(number: int, vr: bytes, value: bytes) -> bytes:
+    if len(value) % 2:
+        value += b" " if vr in (b"SH", b"AE") else b"\0"
+    if vr in _LONG_VRS:
+        return struct.pack("<HH2sHL", 2, number, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value

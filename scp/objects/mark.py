@@ -1,0 +1,77 @@
+"""What a store says of the archive that it belongs to: ``.zscp/archive`` in the first store.
+
+The index says the same (:class:`scp.index.index.Meta`), so that each can tell whether the other is its own,
+and as new as itself. A store beside the first has its mark in ``.zscp/store``
+(:class:`scp.objects.tiers.MediumMark`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from scp.errors import OutOfResources
+from scp.objects.folders import locked, make_folder, sync_file, sync_folder
+
+FOLDER = ".zscp"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The archive's id, and what the index was when both were last known to agree.
+
+    ``index`` is the index's incarnation and ``sequence`` how far it was: an index of the same incarnation
+    that is behind is an older copy. ``stores`` are all others that ever were the archive's, by name;
+    ``unread`` those that were not there when the index was made anew. With ``suspect`` the index was found
+    damaged.
+    """
+
+    archive: str
+    index: str
+    sequence: int
+    stores: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    suspect: bool = False
+
+
+class ArchiveMark:
+    """The mark of the store below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+        self._path = self._folder / "archive"
+
+    def read(self) -> Mark | None:
+        """The mark; None where there is none, or it cannot be read."""
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            known = {field.name: found[field.name] for field in fields(Mark) if field.name in found}
+            known |= {name: tuple(known.get(name, ())) for name in ("stores", "unread")}
+            return Mark(**known)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, mark: Mark) -> None:
+        """Write it durably, in one step. Raises OutOfResources."""
+        fresh = self._path.with_suffix(".new")
+        try:
+            make_folder(self._folder)
+            fresh.write_text(json.dumps(asdict(mark)), encoding="utf-8")
+            sync_file(fresh)
+            fresh.replace(self._path)
+            sync_folder(self._folder)
+        except OSError as error:
+            raise OutOfResources(f"{self._path} cannot be written: {error.strerror}") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Nobody else pairs this store with an index meanwhile, or makes one anew. Raises OutOfResources."""
+        try:
+            make_folder(self._folder)
+        except OSError as error:
+            raise OutOfResources(f"{self._folder} cannot be made: {error.strerror}") from error
+        with locked(self._folder):
+            yield
