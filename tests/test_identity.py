@@ -418,5 +418,7 @@ def test_a_folder_of_the_version_before_is_migrated_and_told_rightly(tmp_path: P
     ]
     assert [patient for _, patient in brought(archive, "PATIENT", PatientID="A1")] == ["A1", "A1"]
     assert archive.index.counts().instances == 6
-    assert [one.kind for one in archive.index.conflicts()] == [ConflictKind.STUDY, ConflictKind.PATIENT]
+    conflicts = archive.index.conflicts()
+    assert [one.kind for one in conflicts] == [ConflictKind.STUDY, ConflictKind.PATIENT]
+    assert not any(claimant.differs_within for one in conflicts for claimant in one.claimants)
     assert list(fsck(archive, Silent())) == []

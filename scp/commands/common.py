@@ -156,18 +156,24 @@ class Patient:
     issuer: str | None = None
     all_patients: bool = False
 
-    def of(self, instances: Iterable[Instance], match: list[str] | None = None) -> list[Instance]:
+    def of(self, instances: Iterable[Instance], one_patient: bool = False) -> list[Instance]:
         """Those of the patient.
 
-        Raises BadParameter where none was named, neither here nor by ``match``, and several share a study:
-        whoever names a study may not know of the other patient.
+        Raises BadParameter where several patients' are left that have a study in common or, if they are to be
+        of ``one_patient``, a Patient ID: whoever named it may not know of the other one.
         """
         wanted = [one for one in instances if self._has(one)]
-        named = self.patient_id is not None or any(key.startswith("PatientID=") for key in match or ())
-        if not named and not self.all_patients and (shared := shared_studies(wanted)):
+        if self.all_patients:
+            return wanted
+        if shared := shared_studies(wanted):
             raise typer.BadParameter(
-                f"study {shared[0]} is of several patients, see zscp ls --conflicts; give --patient-id, or "
-                "--all-patients to mean all of them"
+                f"study {shared[0]} is of several patients, see zscp ls --conflicts; give --patient-id or "
+                "--issuer, or --all-patients to mean all of them"
+            )
+        if one_patient and len({(one.patient_id, one.issuer_of_patient_id) for one in wanted}) > 1:
+            raise typer.BadParameter(
+                "this Patient ID is of several patients, by its issuers; give --issuer, or --all-patients to "
+                "mean all of them"
             )
         return wanted
 

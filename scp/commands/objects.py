@@ -70,7 +70,7 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
     wanted = _syntax(syntax)
     with opened(config) as (archive, _):
         patient = Patient(patient_id, issuer, all_patients or not match)
-        instances = patient.of(selected(archive, match), match)
+        instances = patient.of(selected(archive, match))
         with report.progress("exporting", "objects") as progress:
             progress.total(len(instances))
             summary = report.ExportSummary(target)

@@ -60,8 +60,8 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
 ) -> None:
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
     with opened(config, works=not dry_run) as (archive, settings):
-        patient = Patient(patient_id, issuer, all_patients or level.upper() == "PATIENT")
-        wanted = patient.of(_wanted(archive, uid, match, level), match)
+        patient = Patient(patient_id, issuer, all_patients)
+        wanted = patient.of(_wanted(archive, uid, match, level), one_patient=level.upper() == "PATIENT")
         if dry_run or not json:
             report.doomed(wanted, json)
         if dry_run:

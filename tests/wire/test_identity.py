@@ -125,6 +125,21 @@ def test_a_study_that_patients_share_is_deleted_for_the_one_who_is_named(shared:
     assert _patients(shared) == [("A1", _UID)]
 
 
+def test_a_patient_id_of_two_issuers_is_two_patients(
+    process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    node = process()
+    for number, issuer in enumerate(("NORTH", "SOUTH")):
+        sent = image(study=f"1.{number}", PatientID="A1", IssuerOfPatientID=issuer)
+        _run(node, "import", as_file(sent, tmp_path / f"{number}.dcm"))
+    refused = _run(node, "delete", "A1", "--level", "patient", "--reason", "test", status=2)
+    assert "--issuer" in refused
+    removal = _run(node, "delete", "A1", "--level", "patient", "--issuer", "NORTH", "--reason", "test")
+    assert len(removal["deleted"]) == 1
+    rows = _run(node, "ls", "-m", "IssuerOfPatientID=")
+    assert [row["IssuerOfPatientID"] for row in rows] == ["SOUTH"]
+
+
 def test_export_asks_for_the_patient_too(shared: NodeProcess, tmp_path: Path) -> None:
     named = ("-m", f"StudyInstanceUID={_STUDY}")
     assert "several patients" in _run(shared, "export", tmp_path / "refused", *named, status=2)

@@ -1,7 +1,7 @@
 """Studies are told apart by patient and UID, and hold what their own objects say of the patient.
 
-Which objects had moved to another patient's study only their files know, so the index is to be made anew.
-Until then it says what it said before.
+Which objects had moved to another patient's study, and which study said what of a patient, only the files
+know, so the index is to be made anew. Until then patients of several studies have no name.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def upgrade() -> None:
     """Move what describes patients to their studies, and ask for a new index."""
     for group in _GROUPS:
         op.drop_index(f"ix_patient_name_{group}", "patient")
-    _move(_DESCRIBING, "patient", "study", "study.parent = patient.id")
+    # A patient of several studies was described by the last object of any: which is whose, the files say.
+    only = "(SELECT count(*) FROM study AS other WHERE other.parent = patient.id) = 1"
+    _move(_DESCRIBING, "patient", "study", f"study.parent = patient.id AND {only}")
     op.add_column("study", sa.Column("differs_within", sa.Boolean, nullable=False, server_default=sa.false()))
     for group in _GROUPS:
         op.create_index(f"ix_patient_name_{group}", "study", [f"patient_name_{group}"])
