@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import recover
+from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trash import Trash, Trashed
 
@@ -180,3 +182,44 @@ def test_fsck_puts_what_an_index_does_not_name_into_the_trash(start: Starter) ->
     assert [finding.repaired for finding in findings] == ["removed"]
     assert len(trashed_contents(_objects(node))) == 1
     assert _back(node) == [_NEW.data]
+
+
+_OTHERS = {
+    "garbage": replace(_OLD, data=b"\xff" * 10),
+    "another study": image(instance=_UID, study="1.2.9", seed=1),
+    "another patient": image(instance=_UID, seed=1, PatientID="WIRE9"),
+    "another series": image(instance=_UID, series="1.2.3.7", seed=1),
+}
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["free", "under a hold"])
+@pytest.mark.parametrize("what", ["garbage", "another study", "another patient"])
+def test_an_object_of_another_study_or_patient_replaces_nothing(
+    node: RunningNode, what: str, held: bool
+) -> None:
+    """Whoever knows a SOP Instance UID could else take an object away from its patient."""
+    node.keep(_OLD)
+    if held:
+        _deletion(node).holds.add(Hold("STUDY", "1.2.3", "court", 1.0, "WIRE1"))
+    (answer,) = node.store(_OTHERS[what], calling="OTHER")
+    assert answer.status in (0, 0xB000, 0xB007)
+    kept = {bytes(_stored(node, one)) for one in node.archive.index.named(_UID)}
+    assert kept == {_OLD.data, _OTHERS[what].data}
+    assert _OLD.data in _back(node)
+    assert _trash(node) == []
+    (conflict,) = [one for one in node.archive.index.conflicts() if one.uid == _UID]
+    assert len(conflict.claimants) == 2
+
+
+def test_another_series_of_the_study_is_a_correction(node: RunningNode) -> None:
+    node.keep(_OLD)
+    node.keep(_OTHERS["another series"])
+    assert _back(node) == [_OTHERS["another series"].data]
+    (entry,) = _trash(node)
+    list(_deletion(node).restore([entry], replace=True))
+    assert _back(node) == [_OLD.data]
+
+
+def _stored(node: RunningNode, one: Instance) -> bytes:
+    found = node.archive.fetch(one, [one.received_transfer_syntax])
+    return b"".join(found.chunks)
