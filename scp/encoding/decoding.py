@@ -123,14 +123,14 @@ def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) ->
 
 
 def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:
-    """The Photometric Interpretation of what a decoder gives out (PS3.5 8.2).
+    """The Photometric Interpretation of what a decoder gives out, of three samples a pixel (PS3.5 8.2).
 
     The colour transforms of JPEG 2000 and JPEG XL belong to the codestream and are undone with it; JPEG
     decoders here give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show.
     Raises CannotDecode for a subsampled one that has no other name once it is not.
     """
     jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGXLJPEGRecompression")
-    if photometric in ("YBR_RCT", "YBR_ICT", "XYB") or (jpeg and photometric.startswith("YBR_")):
+    if jpeg or photometric in ("YBR_RCT", "YBR_ICT", "XYB"):
         return "RGB"
     if photometric == "YBR_FULL_422":  # in a codestream of whole components; native, it shares samples
         return "YBR_FULL"

@@ -6,9 +6,10 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
-from scp.encoding.codecs.markers import JPEG_LOSSLESS_FRAME, check_jpeg
+from scp.encoding.codecs.jpeg_colour import Colour, coded_colour, colour_markers
+from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotEncode
+from scp.errors import CannotDecode, CannotEncode
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
 
 
@@ -57,28 +58,35 @@ def _encode_lossless(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
 
 
 def decode_jpeg(codestream: bytes, form: PixelFormat) -> Frame:
-    """A frame of any JPEG process that is read here; colour of a lossy one becomes RGB.
+    """A frame in a transfer syntax of lossy JPEG; its colour becomes RGB.
 
     Raises CannotDecode, and what the library raises.
     """
-    frame = check_jpeg(codestream, form)
+    return _decoded(codestream, form, lossless=False)
+
+
+def _decode_lossless(codestream: bytes, form: PixelFormat) -> Frame:
+    """A frame in a transfer syntax of lossless JPEG; its colour stays as it is."""
+    return _decoded(codestream, form, lossless=True)
+
+
+def _decoded(codestream: bytes, form: PixelFormat, lossless: bool) -> Frame:
+    """Any process that the library reads. What the header says of colour afterwards goes by the transfer
+    syntax, so colour is not decoded where the codestream is of the other kind, unless it is RGB either way.
+    """
+    check_jpeg(codestream, form)
     if form.samples == 1:
         return fitted(np.asarray(imagecodecs.jpeg8_decode(codestream)), form)
+    markers = colour_markers(codestream)
+    if markers.lossless != lossless and form.photometric != "RGB":
+        kinds = ("a lossless", "lossy") if markers.lossless else ("a lossy", "lossless")
+        raise CannotDecode(f"{form.photometric} in {kinds[0]} codestream of a {kinds[1]} transfer syntax")
     # Lossless samples are as they were given, YBR_FULL too: DCMTK marks that as JFIF, from which libjpeg
     # would have to make RGB, and refuses.
-    source = "RGB" if frame == JPEG_LOSSLESS_FRAME or _is_rgb(codestream, form) else None
-    samples = imagecodecs.jpeg8_decode(codestream, colorspace=source, outcolorspace="RGB")
-    return fitted(np.asarray(samples), form)
-
-
-def _is_rgb(codestream: bytes, form: PixelFormat) -> bool:
-    """Whether the components are RGB as they stand.
-
-    The codestream's own word (a JFIF or Adobe marker) goes before the header's, as in DCMTK and
-    libjpeg; without either the header's Photometric Interpretation decides.
-    """
-    head = codestream[:1024]
-    return form.photometric == "RGB" and b"JFIF" not in head and b"Adobe" not in head
+    colour = Colour.RGB if markers.lossless else coded_colour(markers, form.photometric)
+    return fitted(
+        np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace=colour, outcolorspace="RGB")), form
+    )
 
 
 JPEG_CODEC = Codec(
@@ -99,7 +107,7 @@ JPEG_LOSSLESS_CODEC = Codec(
     reads=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
     refuses=_refuses_lossless,
     encode=_encode_lossless,
-    decode=decode_jpeg,
+    decode=_decode_lossless,
     photometric=same_photometric,
     rank=5,
 )
