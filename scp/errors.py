@@ -19,6 +19,7 @@
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
+    │   │   └── BeyondBitsStored  its samples need more bits than its header describes
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
@@ -100,6 +101,15 @@ class CannotEncode(CodecError):
 
 class CannotDecode(CodecError):
     """A codestream cannot be read."""
+
+
+class BeyondBitsStored(CannotDecode):
+    """Samples that Bits Stored does not describe; ``bits`` is the precision that their codestream has."""
+
+    def __init__(self, stored: int, bits: int = 0) -> None:
+        of = f", the codestream's precision is {bits}" if bits else ""
+        super().__init__(f"bits above Bits Stored ({stored}) are in use{of}")
+        self.bits = bits
 
 
 class NotReproduced(CodecError):

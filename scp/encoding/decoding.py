@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
+from scp.encoding.described import described_frame, most_bits, widened
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
 from scp.encoding.headers import Header
@@ -15,25 +16,30 @@ from scp.encoding.icons import native_icons
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError
+from scp.errors import BeyondBitsStored, CannotDecode, CannotEncode, CodecError
 from scp.model import Restoration
-from scp.spool import Buffer
+from scp.spool import Buffer, Spool
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
-_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+_PHOTOMETRIC, _PLANAR, _BITS_STORED, _HIGH_BIT = 0x00280004, 0x00280006, 0x00280101, 0x00280102
 # Up to here, all frames are decoded before the first is given out: what fails then fails cleanly, and
 # the next way can be tried. It holds single images; a mammogram has 26 MB.
 _AT_ONCE = 32 << 20
+_HEAD = 1 << 16  # bytes of a codestream in which its frame header is looked for
 
 
 def decoding(
-    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+    parts: SplitDataset,
+    syntax: TransferSyntax,
+    restoration: Restoration | None = None,
+    exact: bool = False,
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
 
     With a ``restoration`` it is the one that was encapsulated, to the byte; without one, header and
-    Planar Configuration describe what was decoded. Raises CannotDecode where that shows at once; for
-    more than 32 MB of pixels, going through the chunks may raise it.
+    Planar Configuration describe what was decoded. ``exact`` raises BeyondBitsStored instead of describing
+    samples by another Bits Stored. Raises CannotDecode where that shows at once; for more than 32 MB of
+    pixels, going through the chunks may raise it.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
         return parts
@@ -51,42 +57,80 @@ def decoding(
     tail = b"\0" * (form.size % 2)
     if restoration is not None:
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
+    if codec is None:
+        native, told = _unwrapped(frames, form), form
+    else:
+        native, told = _described(codec, frames, form, planar, exact or restoration is not None)
+    if restoration is not None:
         header = restored_header(stored.data, restoration)
     else:
-        header = native_icons(_native_header(stored, form, syntax), lambda icon: native_of_icon(icon, syntax))
-    native = _decoded(codec, frames, form, planar) if codec else _unwrapped(frames, form)
+        header = _native_header(stored, form, told, syntax)
+        header = native_icons(header, lambda icon: native_of_icon(icon, syntax, exact))
     chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
 
 
 def native(
-    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+    parts: SplitDataset,
+    syntax: TransferSyntax,
+    restoration: Restoration | None = None,
+    exact: bool = False,
 ) -> SplitDataset:
     """As :func:`decoding`, but all decoded when it returns: the pixel data is a buffer."""
-    plain = decoding(parts, syntax, restoration)
+    plain = decoding(parts, syntax, restoration, exact)
     if plain.pixel is None or not isinstance(plain.pixel.value, Chunks):
         return plain
     pixel = PixelElement(plain.pixel.tag, plain.pixel.vr, plain.pixel.held(), encapsulated=False)
     return SplitDataset(plain.header, pixel, plain.trailer)
 
 
-def native_of_icon(icon: SplitDataset, syntax: TransferSyntax) -> SplitDataset:
+def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = False) -> SplitDataset:
     """As :func:`native`, for pixel data within an item. Raises CannotDecode that says so."""
     try:
-        return native(icon, syntax)
+        return native(icon, syntax, exact=exact)
     except CannotDecode as error:
         raise CannotDecode(f"pixel data within a sequence: {error}") from error
 
 
-def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
+def _chunks(frames: Iterator[Buffer], form: PixelFormat, tail: bytes) -> Chunks:
     size = form.size + len(tail)
     pieces: Iterator[Buffer] = chain(without_gaps(frames, form), [tail] if tail else [])
     return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
 
 
-def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int) -> Iterator[bytes]:
+def _described(
+    codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int, exact: bool
+) -> tuple[Iterator[Buffer], PixelFormat]:
+    """Native frames, and the format that describes them.
+
+    Where a codestream's precision is larger than Bits Stored, all frames are decoded before the header can
+    go: one sample may be beyond it.
+    """
+    native = _decoded(codec, frames, form, planar)
+    if exact:
+        return native, form
+    bits = most_bits(codec, (bytes(frame[0][:_HEAD]) for frame in frames if frame), form)
+    if bits == form.bits_stored:
+        return native, form
+    try:
+        return _held(native, form), form
+    except BeyondBitsStored:
+        told = widened(form, bits)
+        return _decoded(codec, frames, told, planar), told
+
+
+def _held(native: Iterable[Buffer], form: PixelFormat) -> Iterator[Buffer]:
+    """All frames decoded when it returns."""
+    spool = Spool()
+    for frame in native:
+        spool.write(frame)
+    view, size = spool.view(), form.frame_size
+    return (view[size * each : size * (each + 1)] for each in range(form.frames))
+
+
+def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int) -> Iterator[Buffer]:
     def decode(frame: Fragments) -> bytes:
-        return native_bytes(codec.decode(b"".join(frame), form), form, planar)
+        return native_bytes(described_frame(codec, b"".join(frame), form), form, planar)
 
     try:
         yield from in_order(decode, frames, form.frames, form.frame_size)
@@ -96,7 +140,7 @@ def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: i
         raise CannotDecode(f"{codec.library}: {error}") from error
 
 
-def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:
+def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[Buffer]:
     """Encapsulated Uncompressed (PS3.5 A.4.11): native frames in fragments. Raises CannotDecode, at once."""
     sizes = [sum(map(len, frame)) for frame in frames]
     padded = form.frame_size + form.frame_size % 2
@@ -111,7 +155,7 @@ def restored_header(stored: bytes, restoration: Restoration) -> bytes:
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
-def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) -> bytes:
+def _native_header(header: Header, form: PixelFormat, told: PixelFormat, syntax: TransferSyntax) -> bytes:
     edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3:
         photometric = decoded_photometric(form.photometric, syntax)
@@ -119,6 +163,9 @@ def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) ->
             edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
     if form.samples > 1 and form.planar:
         edits[_PLANAR] = b"\0\0"
+    if told.bits_stored != form.bits_stored:
+        edits[_BITS_STORED] = told.bits_stored.to_bytes(2, "little")
+        edits[_HIGH_BIT] = told.high_bit.to_bytes(2, "little")
     return header.edited(edits)
 
 
