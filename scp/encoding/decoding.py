@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 
 from scp.encoding.codecs.codec import Codec
@@ -13,6 +14,7 @@ from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
 from scp.encoding.headers import Header
 from scp.encoding.icons import native_icons
+from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
@@ -21,11 +23,22 @@ from scp.model import Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
+Edits = dict[int, bytes | None]
+
 _PHOTOMETRIC, _PLANAR, _BITS_STORED, _HIGH_BIT = 0x00280004, 0x00280006, 0x00280101, 0x00280102
 # Up to here, all frames are decoded before the first is given out: what fails then fails cleanly, and
 # the next way can be tried. It holds single images; a mammogram has 26 MB.
 _AT_ONCE = 32 << 20
 _HEAD = 1 << 16  # bytes of a codestream in which its frame header is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeNative:
+    """The bytes of native frames, how many these are, and what the header has to say of them."""
+
+    pieces: Iterator[Buffer]
+    size: int
+    edits: Edits
 
 
 def decoding(
@@ -43,30 +56,23 @@ def decoding(
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
         return parts
-    codec = decoder_of(syntax.uid)
-    if codec is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
+    if decoder_of(syntax.uid) is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
     stored = Header(parts.header)
     try:
         form = stored.format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
-    value = parts.pixel.held()
-    frames = frames_within(value, form.frames)
-    vr, planar = ("OB" if form.bits_allocated <= 8 else "OW"), 0
-    tail = b"\0" * (form.size % 2)
-    if restoration is not None:
+    if restoration is None:
+        vr, planar, tail = ("OB" if form.bits_allocated <= 8 else "OW"), 0, None
+    else:
         vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
-    if codec is None:
-        native, told = _unwrapped(frames, form), form
+    made = _made_native(parts.pixel.held(), form, syntax, planar, exact or restoration is not None)
+    if restoration is None:
+        header = native_icons(stored.edited(made.edits), lambda icon: native_of_icon(icon, syntax, exact))
     else:
-        native, told = _described(codec, frames, form, planar, exact or restoration is not None)
-    if restoration is not None:
         header = restored_header(stored.data, restoration)
-    else:
-        header = _native_header(stored, form, told, syntax)
-        header = native_icons(header, lambda icon: native_of_icon(icon, syntax, exact))
-    chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
+    chunks = _chunks(made, b"\0" * (made.size % 2) if tail is None else tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
 
 
@@ -92,9 +98,24 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = Fal
         raise CannotDecode(f"pixel data within a sequence: {error}") from error
 
 
-def _chunks(frames: Iterator[Buffer], form: PixelFormat, tail: bytes) -> Chunks:
-    size = form.size + len(tail)
-    pieces: Iterator[Buffer] = chain(without_gaps(frames, form), [tail] if tail else [])
+def _made_native(
+    value: Buffer, form: PixelFormat, syntax: TransferSyntax, planar: int, exact: bool
+) -> _MadeNative:
+    frames, codec = frames_within(value, form.frames), decoder_of(syntax.uid)
+    if codec is None or holds_native_frames(syntax.uid, form):
+        found = native_frames(syntax.uid, frames, form)
+        native, edits = found.frames, _edits_of_native(form, found, syntax)
+        if found.shared:
+            return _MadeNative(letting_go(native, value, found.size), found.size * form.frames, edits)
+    else:
+        native, told = _described(codec, frames, form, planar, exact)
+        edits = _edits_of_decoded(form, told, syntax)
+    return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
+
+
+def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
+    size = made.size + len(tail)
+    pieces: Iterator[Buffer] = chain(made.pieces, [tail] if tail else [])
     return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
 
 
@@ -140,33 +161,36 @@ def _decoded(codec: Codec, frames: list[Fragments], form: PixelFormat, planar: i
         raise CannotDecode(f"{codec.library}: {error}") from error
 
 
-def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[Buffer]:
-    """Encapsulated Uncompressed (PS3.5 A.4.11): native frames in fragments. Raises CannotDecode, at once."""
-    sizes = [sum(map(len, frame)) for frame in frames]
-    padded = form.frame_size + form.frame_size % 2
-    if len(sizes) != form.frames or not set(sizes) <= {form.frame_size, padded}:
-        raise CannotDecode(f"{sum(sizes)} bytes of pixel data where {form.frames} frames are described")
-    return (b"".join(frame)[: form.frame_size] for frame in frames)
-
-
 def restored_header(stored: bytes, restoration: Restoration) -> bytes:
     """The received header, in explicit VR little endian."""
     suffix = stored[len(stored) - restoration.suffix :]
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
-def _native_header(header: Header, form: PixelFormat, told: PixelFormat, syntax: TransferSyntax) -> bytes:
-    edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
+def _edits_of_decoded(form: PixelFormat, told: PixelFormat, syntax: TransferSyntax) -> Edits:
+    """What the header has to say of decoded samples, which ``told`` describes and which are by pixel."""
+    edits: Edits = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3:
-        photometric = decoded_photometric(form.photometric, syntax)
-        if photometric != form.photometric:
-            edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
+        edits |= _renamed(form, syntax)
     if form.samples > 1 and form.planar:
         edits[_PLANAR] = b"\0\0"
     if told.bits_stored != form.bits_stored:
         edits[_BITS_STORED] = told.bits_stored.to_bytes(2, "little")
         edits[_HIGH_BIT] = told.high_bit.to_bytes(2, "little")
-    return header.edited(edits)
+    return edits
+
+
+def _edits_of_native(form: PixelFormat, found: NativeFrames, syntax: TransferSyntax) -> Edits:
+    """What the header has to say of frames that were native already, whose bytes nothing rearranged."""
+    edits: Edits = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
+    return edits if form.samples != 3 or found.shared else edits | _renamed(form, syntax)
+
+
+def _renamed(form: PixelFormat, syntax: TransferSyntax) -> Edits:
+    photometric = decoded_photometric(form.photometric, syntax)
+    if photometric == form.photometric:
+        return {}
+    return {_PHOTOMETRIC: photometric.encode().ljust(len(photometric) + len(photometric) % 2)}
 
 
 def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:

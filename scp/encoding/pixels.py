@@ -43,7 +43,8 @@ class PixelFormat:
         """Whether the header places the sample elsewhere than in the lowest bits of its word, or others' bits
         beside it (PS3.5 8.1.1).
         """
-        return self.high_bit != self.bits_stored - 1 or self.overlays
+        elsewhere = self.high_bit != self.bits_stored - 1 or self.overlays
+        return elsewhere and self.bits_stored < self.bits_allocated  # else there is no other bit
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
