@@ -26,6 +26,8 @@ from scp.config_rules import Stage
 from scp.encoding import decoding
 from scp.encoding.codecs.precision import Precision, precision_of
 from scp.encoding.codecs.table import CODECS
+from scp.encoding.dataset import join
+from scp.encoding.encapsulating import encapsulated
 from scp.encoding.forms import target_of
 from scp.errors import BeyondBitsStored, CannotDecode, CodecError
 from scp.model import Received
@@ -40,6 +42,7 @@ from scp.syntaxes import (
     JPEGLS,
     JPEGXL,
     RLE,
+    lookup,
 )
 
 CASES = Path(__file__).parent / "data" / "cases"
@@ -353,6 +356,15 @@ def test_an_overlay_above_the_sample_stays_there(name: str) -> None:
     plain = native_of(object_of(MAKERS[name], [codestream], 12, False, extra=extra))
     assert (plain.BitsStored, plain.HighBit, plain[0x60000102].value) == (12, 11, 12)
     np.testing.assert_array_equal(samples_in(plain)[0], words)
+
+
+@pytest.mark.parametrize("codec", [codec for codec in CODECS if codec.writes], ids=lambda codec: codec.name)
+def test_a_high_bit_that_no_word_has_means_nothing(codec: Any) -> None:
+    """Bits Stored fill the word, so there is nowhere else: such an object was encoded, and is given back."""
+    object_ = phantom(Shape(rows=SIDE, columns=SIDE, bits_allocated=8, bits_stored=8, high_bit=15))
+    stored, restoration = encapsulated(parts_of(object_), codec)
+    data = b"".join(join(stored, lookup(codec.writes)))
+    assert transcoded(data, codec.writes, EXPLICIT, restoration) == object_.dataset
 
 
 def test_more_bits_than_are_allocated_are_not_decoded() -> None:
