@@ -84,9 +84,8 @@ def _decoded(codestream: bytes, form: PixelFormat, lossless: bool) -> Frame:
     # Lossless samples are as they were given, YBR_FULL too: DCMTK marks that as JFIF, from which libjpeg
     # would have to make RGB, and refuses.
     colour = Colour.RGB if markers.lossless else coded_colour(markers, form.photometric)
-    return fitted(
-        np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace=colour, outcolorspace="RGB")), form
-    )
+    samples = imagecodecs.jpeg8_decode(codestream, colorspace=colour, outcolorspace="RGB")
+    return fitted(np.asarray(samples), form)
 
 
 JPEG_CODEC = Codec(

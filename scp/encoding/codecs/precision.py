@@ -36,7 +36,8 @@ def precision_of(codestream: bytes) -> Precision | None:
     if codestream.startswith(_JXL):
         return _of_jpegxl(codestream[len(_JXL) :])
     if codestream.startswith(_JXL_BOXED):
-        return _of_jpegxl(_within_boxes(codestream)[len(_JXL) :])
+        within = _within_boxes(codestream)
+        return _of_jpegxl(within[len(_JXL) :]) if within else None
     return _of_jpeg2000(codestream)
 
 
@@ -105,7 +106,7 @@ def _pass_size(bits: _Bits) -> None:
 
 
 def _within_boxes(data: bytes) -> bytes:
-    """The codestream, or its beginning, in a JPEG XL container (ISO/IEC 18181-2 9.2)."""
+    """The codestream, or its beginning, in a JPEG XL container (ISO/IEC 18181-2 9.2); empty without one."""
     at = _SIGNATURE_BOX
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">L4s", data, at)
