@@ -86,13 +86,13 @@ def failing_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """JPEG-LS whose decoder fails at its 7th frame; the frames that it was asked for."""
     asked: list[int] = []
 
-    def decode(stream: bytes, form: object) -> np.ndarray:
+    def failing(stream: bytes, form: object) -> np.ndarray:
         asked.append(len(asked))
         if len(asked) == 7:
             raise RuntimeError("broken in the middle")
-        return JPEGLS_CODEC.decode(stream, form)
+        return JPEGLS_CODEC.strictly(stream, form)
 
-    codec = replace(JPEGLS_CODEC, decode=decode)
+    codec = replace(JPEGLS_CODEC, strictly=failing)  # what is decoded here has no restoration
     monkeypatch.setattr(table, "CODECS", (codec,))
     return asked
 
