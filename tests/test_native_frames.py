@@ -17,7 +17,7 @@ from pydicom.pixels.utils import get_expected_length
 from wire.peers import read
 
 from scp.config_rules import Stage
-from scp.errors import CannotDecode
+from scp.errors import CannotDecode, DamagedCodestream
 from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import DEFLATED, DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED, EXPLICIT
@@ -181,3 +181,29 @@ def test_a_deflated_frame_that_is_a_bomb_is_not_inflated() -> None:
     object_ = object_of(DEFLATED_FRAMES, [bytes(1 << 24)], "YBR_FULL_422", rows=4, columns=4)
     with pytest.raises(CannotDecode, match="or more, 49 at most are described"):
         out_of(object_)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_deflated_frame_that_is_cut_off_is_named(number: int) -> None:
+    streams = [wrapped(DEFLATED_FRAMES, frame) for frame in frames_of(3, 6 * 10 * 2)]
+    streams[number - 1] = streams[number - 1][:60]
+    shape = Shape(
+        rows=6, columns=10, bits_allocated=8, bits_stored=8, samples=3, photometric="YBR_FULL_422", frames=3
+    )
+    object_ = Compressed(DEFLATED_FRAMES, shape, items_of(streams)[0]).received("cut")
+    with pytest.raises(DamagedCodestream, match=f"frame {number} of 3: a deflated frame ends after"):
+        out_of(object_)
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "RGB"])
+def test_what_follows_a_deflated_frame_is_padding(photometric: str) -> None:
+    (frame,) = frames_of(1, 6 * 10 * (2 if photometric.endswith("422") else 3))
+    shape = Shape(rows=6, columns=10, bits_allocated=8, bits_stored=8, samples=3, photometric=photometric)
+    for behind in (bytes(4), b"rest"):
+        items, _ = items_of([wrapped(DEFLATED_FRAMES, frame) + behind])
+        object_ = Compressed(DEFLATED_FRAMES, shape, items).received("padded")
+        if behind == b"rest":
+            with pytest.raises(CannotDecode, match="no padding"):
+                out_of(object_)
+        else:
+            assert bytes(out_of(object_).PixelData) == frame

@@ -162,23 +162,25 @@ def _held(native: Iterable[Buffer], form: PixelFormat) -> Iterator[Buffer]:
 
 
 def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
-    codec, strictly = coded.codec, coded.strictly
-
     def decode(numbered: tuple[int, Fragments]) -> bytes:
         number, frame = numbered
         try:
-            samples = described_frame(codec, b"".join(frame), form, strictly)
-            return native_bytes(samples, form, coded.planar)
+            return _native_frame(coded, b"".join(frame), form)
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
+    yield from in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size)
+
+
+def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
     try:
-        yield from in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size)
+        samples = described_frame(coded.codec, codestream, form, coded.strictly)
+        return native_bytes(samples, form, coded.planar)
     except CodecError:
         raise
     except Exception as error:  # each library has its own kinds
-        kind = DamagedCodestream if strictly else CannotDecode
-        raise kind(f"{codec.library}: {error}") from error
+        kind = DamagedCodestream if coded.strictly else CannotDecode
+        raise kind(f"{coded.codec.library}: {error}") from error
 
 
 def restored_header(stored: bytes, restoration: Restoration) -> bytes:
