@@ -25,7 +25,8 @@
     ├── CodecError                pixel data could not be taken from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
-    │   │   └── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
+    │   │   ├── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
+    │   │   └── BeyondBitsStored  its samples need more bits than its header describes
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
@@ -145,6 +146,15 @@ class DamagedCodestream(CannotDecode):
         """The same, naming the frame where there are several; the first is 1."""
         told = super().__str__()
         return DamagedCodestream(f"frame {number} of {frames}: {told}" if frames > 1 else told)
+
+
+class BeyondBitsStored(CannotDecode):
+    """Samples that Bits Stored does not describe; ``bits`` is the precision that their codestream has."""
+
+    def __init__(self, stored: int, bits: int = 0) -> None:
+        of = f", the codestream's precision is {bits}" if bits else ""
+        super().__init__(f"bits above Bits Stored ({stored}) are in use{of}")
+        self.bits = bits
 
 
 class NotReproduced(CodecError):

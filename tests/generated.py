@@ -156,6 +156,7 @@ SHAPES: dict[str, Shape] = {
     "u32": Shape(bits_allocated=32, bits_stored=32),
     "s32": Shape(bits_allocated=32, bits_stored=32, signed=True),
     "high-bit-15": Shape(high_bit=15),
+    "high-bit-15-of-8": Shape(bits_allocated=8, bits_stored=8, high_bit=15),
     "high-bit-13-of-10": Shape(bits_stored=10, high_bit=13, rubbish=True),
     "overlay-above": Shape(rubbish=True),
     "overlay-above-signed": Shape(rubbish=True, signed=True),

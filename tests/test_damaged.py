@@ -35,7 +35,15 @@ from scp.encoding.fragments import frames_within
 from scp.encoding.headers import Header
 from scp.encoding.transcode import transcoding
 from scp.errors import CannotEncode, CodecError, DamagedCodestream, UnreadableDataset
-from scp.syntaxes import EXPLICIT, JPEG_BASELINE, JPEG_LOSSLESS, JPEGLS, JPEGXL_RECOMPRESSION, lookup
+from scp.syntaxes import (
+    EXPLICIT,
+    JPEG2000,
+    JPEG_BASELINE,
+    JPEG_LOSSLESS,
+    JPEGLS,
+    JPEGXL_RECOMPRESSION,
+    lookup,
+)
 
 _SLOW = 4 << 20  # bytes of a frame: all of the corpus were decoded once
 DAMAGED = ("jpeg-baseline-cut", "jpeg-lossless-cut", "htj2k-cut", "htj2k-crashes-openjph")
@@ -137,13 +145,27 @@ def test_the_same_object_when_it_is_whole(name: str) -> None:
     assert kept(object_, Stage(forms=("jpegls",))).encoded.form == "jpegls"
 
 
-def test_the_frame_that_is_damaged_is_named() -> None:
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["by zscp", "by CharLS"])
+def test_the_frame_that_is_damaged_is_named(end: bytes) -> None:
     frames = [bytes(imagecodecs.jpegls_encode(picture(12))) for _ in range(3)]
-    frames[1] = frames[1][:500]
+    frames[1] = frames[1][:500] + end
     shape = Shape(rows=88, columns=104, frames=3)
     object_ = Compressed(JPEGLS, shape, items_of(frames)[0]).received("damaged")
     with pytest.raises(DamagedCodestream, match="cut off or damaged: frame 2 of 3: "):
         native(split(object_.dataset, lookup(object_.transfer_syntax)), lookup(object_.transfer_syntax))
+
+
+def test_frames_that_are_decoded_twice_have_to_be_whole_twice() -> None:
+    """The first needs more bits than Bits Stored says, and the second pass is for the larger format."""
+    frames = [bytes(JPEG2000_CODEC.encode(frame, format_of(frame, 16), 0)) for frame in (picture(16),) * 2]
+    shape, syntax = Shape(rows=88, columns=104, bits_stored=12, frames=2), lookup(JPEG2000)
+    whole = Compressed(JPEG2000, shape, items_of(frames)[0]).received("whole")
+    plain = native(split(whole.dataset, syntax), syntax)
+    assert Header(plain.header).format.bits_stored == 16
+    frames[1] = frames[1][:-200] + b"\xff\xd9"
+    cut = Compressed(JPEG2000, shape, items_of(frames)[0]).received("cut")
+    with pytest.raises(DamagedCodestream, match="frame 2 of 2: "):
+        native(split(cut.dataset, syntax), syntax)
 
 
 # -- valid ones, of others -----------------------------------------------------------------------------

@@ -86,13 +86,13 @@ def failing_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """JPEG-LS whose decoder fails at its 7th frame; the frames that it was asked for."""
     asked: list[int] = []
 
-    def decode(stream: bytes, form: object) -> np.ndarray:
+    def failing(stream: bytes, form: object) -> np.ndarray:
         asked.append(len(asked))
         if len(asked) == 7:
             raise RuntimeError("broken in the middle")
-        return JPEGLS_CODEC.decode(stream, form)
+        return JPEGLS_CODEC.strictly(stream, form)
 
-    codec = replace(JPEGLS_CODEC, decode=decode)
+    codec = replace(JPEGLS_CODEC, strictly=failing)  # what is decoded here has no restoration
     monkeypatch.setattr(table, "CODECS", (codec,))
     return asked
 
@@ -105,7 +105,8 @@ def test_a_small_object_fails_before_its_first_piece(failing_at: list[int]) -> N
 
 def test_a_large_object_may_fail_on_its_way(failing_at: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "_AT_ONCE", 0)
-    stored = transcoded(phantom(MOVIE).dataset, EXPLICIT, JPEGLS, None)
+    movie = replace(MOVIE, bits_stored=16)  # of fewer, all frames would be decoded first (decision 0093)
+    stored = transcoded(phantom(movie).dataset, EXPLICIT, JPEGLS, None)
     pieces = transcoding(stored, JPEGLS, EXPLICIT, None)
     assert failing_at == []
     with pytest.raises(CannotDecode, match="broken in the middle"):

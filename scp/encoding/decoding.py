@@ -2,119 +2,185 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
+from scp.encoding.described import described_frame, most_bits, widened
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
 from scp.encoding.headers import Header
 from scp.encoding.icons import native_icons
+from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError, DamagedCodestream
+from scp.errors import BeyondBitsStored, CannotDecode, CannotEncode, CodecError, DamagedCodestream
 from scp.model import Restoration
-from scp.spool import Buffer
+from scp.spool import Buffer, Spool
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
-_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+Edits = dict[int, bytes | None]
+
+_PHOTOMETRIC, _PLANAR, _BITS_STORED, _HIGH_BIT = 0x00280004, 0x00280006, 0x00280101, 0x00280102
 # Up to here, all frames are decoded before the first is given out: what fails then fails cleanly, and
 # the next way can be tried. It holds single images; a mammogram has 26 MB.
 _AT_ONCE = 32 << 20
+_HEAD = 1 << 16  # bytes of a codestream in which its frame header is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeNative:
+    """The bytes of native frames, how many these are, and what the header has to say of them."""
+
+    pieces: Iterator[Buffer]
+    size: int
+    edits: Edits
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """Encoded frames, the Planar Configuration that they get, and whether they are decoded ``strictly``.
+
+    What was encoded here is not: it was proven then, and its file is read by its digest.
+    """
+
+    codec: Codec
+    frames: list[Fragments]
+    planar: int
+    strictly: bool
 
 
 def decoding(
-    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+    parts: SplitDataset,
+    syntax: TransferSyntax,
+    restoration: Restoration | None = None,
+    exact: bool = False,
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
 
     With a ``restoration`` it is the one that was encapsulated here, to the byte; without one, header and
     Planar Configuration describe what was decoded, and its codestreams have to be whole: DamagedCodestream
-    says which is not. Raises CannotDecode where that shows at once; for more than 32 MB of pixels, going
-    through the chunks may raise it.
+    says which is not. ``exact`` raises BeyondBitsStored instead of describing samples by another Bits Stored.
+    Raises CannotDecode where that shows at once; for more than 32 MB of pixels, going through the chunks may
+    raise it.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
         return parts
-    codec = decoder_of(syntax.uid)
-    if codec is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
+    if decoder_of(syntax.uid) is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
     stored = Header(parts.header)
     try:
         form = stored.format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
-    value = parts.pixel.held()
-    frames = frames_within(value, form.frames)
-    vr, planar = ("OB" if form.bits_allocated <= 8 else "OW"), 0
-    tail = b"\0" * (form.size % 2)
-    if restoration is not None:
-        vr, planar, tail = restoration.vr, restoration.planar, restoration.tail
-        header = restored_header(stored.data, restoration)
+    made = _made_native(parts.pixel.held(), form, syntax, restoration, exact)
+    if restoration is None:
+        vr, tail = ("OB" if form.bits_allocated <= 8 else "OW"), b"\0" * (made.size % 2)
+        header = native_icons(stored.edited(made.edits), lambda icon: native_of_icon(icon, syntax, exact))
     else:
-        header = native_icons(_native_header(stored, form, syntax), lambda icon: native_of_icon(icon, syntax))
-    native = _decoded(codec, frames, form, planar, restoration is None) if codec else _unwrapped(frames, form)
-    chunks = _chunks(letting_go(native, value, form.frame_size), form, tail)
+        vr, tail = restoration.vr, restoration.tail
+        header = restored_header(stored.data, restoration)
+    chunks = _chunks(made, tail)
     return SplitDataset(header, PixelElement(PIXEL_DATA, vr, chunks, encapsulated=False), parts.trailer)
 
 
 def native(
-    parts: SplitDataset, syntax: TransferSyntax, restoration: Restoration | None = None
+    parts: SplitDataset,
+    syntax: TransferSyntax,
+    restoration: Restoration | None = None,
+    exact: bool = False,
 ) -> SplitDataset:
     """As :func:`decoding`, but all decoded when it returns: the pixel data is a buffer."""
-    plain = decoding(parts, syntax, restoration)
+    plain = decoding(parts, syntax, restoration, exact)
     if plain.pixel is None or not isinstance(plain.pixel.value, Chunks):
         return plain
     pixel = PixelElement(plain.pixel.tag, plain.pixel.vr, plain.pixel.held(), encapsulated=False)
     return SplitDataset(plain.header, pixel, plain.trailer)
 
 
-def native_of_icon(icon: SplitDataset, syntax: TransferSyntax) -> SplitDataset:
+def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = False) -> SplitDataset:
     """As :func:`native`, for pixel data within an item. Raises CannotDecode that says so."""
     try:
-        return native(icon, syntax)
+        return native(icon, syntax, exact=exact)
     except CannotDecode as error:
         kind = DamagedCodestream if isinstance(error, DamagedCodestream) else CannotDecode
         raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
-def _chunks(frames: Iterator[bytes], form: PixelFormat, tail: bytes) -> Chunks:
-    size = form.size + len(tail)
-    pieces: Iterator[Buffer] = chain(without_gaps(frames, form), [tail] if tail else [])
+def _made_native(
+    value: Buffer, form: PixelFormat, syntax: TransferSyntax, restoration: Restoration | None, exact: bool
+) -> _MadeNative:
+    frames, codec = frames_within(value, form.frames), decoder_of(syntax.uid)
+    if codec is None or holds_native_frames(syntax.uid, form):
+        found = native_frames(syntax.uid, frames, form)
+        native, edits = found.frames, _edits_of_native(form, found, syntax)
+        if found.shared:
+            return _MadeNative(letting_go(native, value, found.size), found.size * form.frames, edits)
+    else:
+        coded = _Coded(codec, frames, restoration.planar if restoration else 0, strictly=restoration is None)
+        native, told = _described(coded, form, exact or restoration is not None)
+        edits = _edits_of_decoded(form, told, syntax)
+    return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
+
+
+def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
+    size = made.size + len(tail)
+    pieces: Iterator[Buffer] = chain(made.pieces, [tail] if tail else [])
     return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
 
 
-def _decoded(
-    codec: Codec, frames: list[Fragments], form: PixelFormat, planar: int, strictly: bool
-) -> Iterator[bytes]:
-    """Native frames. What was encoded here was proven then, and its file is read by its digest."""
-    decoder = codec.strictly if strictly else codec.decode
+def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
+    """Native frames, and the format that describes them.
 
+    Where a codestream's precision is larger than Bits Stored, all frames are decoded before the header can
+    go: one sample may be beyond it.
+    """
+    native = _decoded(coded, form)
+    if exact:
+        return native, form
+    bits = most_bits(coded.codec, (bytes(frame[0][:_HEAD]) for frame in coded.frames if frame), form)
+    if bits == form.bits_stored:
+        return native, form
+    try:
+        return _held(native, form), form
+    except BeyondBitsStored:
+        told = widened(form, bits)
+        return _decoded(coded, told), told
+
+
+def _held(native: Iterable[Buffer], form: PixelFormat) -> Iterator[Buffer]:
+    """All frames decoded when it returns."""
+    spool = Spool()
+    for frame in native:
+        spool.write(frame)
+    view, size = spool.view(), form.frame_size
+    return (view[size * each : size * (each + 1)] for each in range(form.frames))
+
+
+def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
     def decode(numbered: tuple[int, Fragments]) -> bytes:
         number, frame = numbered
         try:
-            return native_bytes(decoder(b"".join(frame), form), form, planar)
+            return _native_frame(coded, b"".join(frame), form)
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
+    yield from in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size)
+
+
+def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
     try:
-        yield from in_order(decode, enumerate(frames, 1), form.frames, form.frame_size)
+        samples = described_frame(coded.codec, codestream, form, coded.strictly)
+        return native_bytes(samples, form, coded.planar)
     except CodecError:
         raise
     except Exception as error:  # each library has its own kinds
-        kind = DamagedCodestream if strictly else CannotDecode
-        raise kind(f"{codec.library}: {error}") from error
-
-
-def _unwrapped(frames: list[Fragments], form: PixelFormat) -> Iterator[bytes]:
-    """Encapsulated Uncompressed (PS3.5 A.4.11): native frames in fragments. Raises CannotDecode, at once."""
-    sizes = [sum(map(len, frame)) for frame in frames]
-    padded = form.frame_size + form.frame_size % 2
-    if len(sizes) != form.frames or not set(sizes) <= {form.frame_size, padded}:
-        raise CannotDecode(f"{sum(sizes)} bytes of pixel data where {form.frames} frames are described")
-    return (b"".join(frame)[: form.frame_size] for frame in frames)
+        kind = DamagedCodestream if coded.strictly else CannotDecode
+        raise kind(f"{coded.codec.library}: {error}") from error
 
 
 def restored_header(stored: bytes, restoration: Restoration) -> bytes:
@@ -123,26 +189,41 @@ def restored_header(stored: bytes, restoration: Restoration) -> bytes:
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
-def _native_header(header: Header, form: PixelFormat, syntax: TransferSyntax) -> bytes:
-    edits: dict[int, bytes | None] = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
+def _edits_of_decoded(form: PixelFormat, told: PixelFormat, syntax: TransferSyntax) -> Edits:
+    """What the header has to say of decoded samples, which ``told`` describes and which are by pixel."""
+    edits: Edits = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
     if form.samples == 3:
-        photometric = decoded_photometric(form.photometric, syntax)
-        if photometric != form.photometric:
-            edits[_PHOTOMETRIC] = photometric.encode().ljust(len(photometric) + len(photometric) % 2)
+        edits |= _renamed(form, syntax)
     if form.samples > 1 and form.planar:
         edits[_PLANAR] = b"\0\0"
-    return header.edited(edits)
+    if told.bits_stored != form.bits_stored:
+        edits[_BITS_STORED] = told.bits_stored.to_bytes(2, "little")
+        edits[_HIGH_BIT] = told.high_bit.to_bytes(2, "little")
+    return edits
+
+
+def _edits_of_native(form: PixelFormat, found: NativeFrames, syntax: TransferSyntax) -> Edits:
+    """What the header has to say of frames that were native already, whose bytes nothing rearranged."""
+    edits: Edits = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))
+    return edits if form.samples != 3 or found.shared else edits | _renamed(form, syntax)
+
+
+def _renamed(form: PixelFormat, syntax: TransferSyntax) -> Edits:
+    photometric = decoded_photometric(form.photometric, syntax)
+    if photometric == form.photometric:
+        return {}
+    return {_PHOTOMETRIC: photometric.encode().ljust(len(photometric) + len(photometric) % 2)}
 
 
 def decoded_photometric(photometric: str, syntax: TransferSyntax) -> str:
-    """The Photometric Interpretation of what a decoder gives out (PS3.5 8.2).
+    """The Photometric Interpretation of what a decoder gives out, of three samples a pixel (PS3.5 8.2).
 
     The colour transforms of JPEG 2000 and JPEG XL belong to the codestream and are undone with it; JPEG
     decoders here give RGB, as DCMTK's do by default, instead of subsampled YBR that few can show.
     Raises CannotDecode for a subsampled one that has no other name once it is not.
     """
     jpeg = syntax.keyword in ("JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGXLJPEGRecompression")
-    if photometric in ("YBR_RCT", "YBR_ICT", "XYB") or (jpeg and photometric.startswith("YBR_")):
+    if jpeg or photometric in ("YBR_RCT", "YBR_ICT", "XYB"):
         return "RGB"
     if photometric == "YBR_FULL_422":  # in a codestream of whole components; native, it shares samples
         return "YBR_FULL"

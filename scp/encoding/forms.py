@@ -112,11 +112,13 @@ def _coded(codec: Codec, plain: SplitDataset, reference: str, effort: int) -> En
 
 
 def _native_of(received: Received, parts: SplitDataset) -> SplitDataset:
-    """Native pixel data of a received object; what came lossy keeps its codestream (invariant 2)."""
+    """Native pixel data of a received object, its attributes unchanged; what came lossy keeps its codestream
+    (invariant 2).
+    """
     syntax = lookup(received.transfer_syntax)
     if syntax.content not in (Content.NATIVE, Content.LOSSLESS):
         raise CannotEncode(f"received as {syntax.keyword}, whose codestream is kept")
-    return native(parts, syntax)
+    return native(parts, syntax, exact=True)
 
 
 def _native_digest(received: Received, plain: SplitDataset) -> str:

@@ -6,6 +6,7 @@ so what is changed is found by the scan; walked is only where a tag might come t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 from scp.encoding.elements import CANONICAL, LONG, SHORT, element_header, walk
@@ -28,7 +29,15 @@ class Header:
     @cached_property
     def format(self) -> PixelFormat:
         """Its Image Pixel module. Raises CannotEncode."""
-        return pixel_format(Attributes(self.data, CANONICAL, self._found))
+        form = pixel_format(Attributes(self.data, CANONICAL, self._found))
+        return replace(form, overlays=True) if self._has_overlay_above(form.high_bit) else form
+
+    def _has_overlay_above(self, high_bit: int) -> bool:
+        """Whether an overlay plane lies in the unused bits of the samples (PS3.3 C.9.2, retired)."""
+        found = (self._found.elements.get(group << 16 | 0x0102) for group in range(0x6000, 0x6020, 2))
+        return any(
+            int.from_bytes(self.data[at:end], "little") > high_bit for _, at, end in filter(None, found)
+        )
 
     def value(self, tag: int) -> bytes:
         """The value of an element of defined length; empty where it is not there."""

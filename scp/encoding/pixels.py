@@ -23,7 +23,7 @@ class PixelFormat:
     """The Image Pixel module's numbers.
 
     A frame is an array of shape (rows, columns), or (rows, columns, samples) for more than one
-    sample a pixel, of :attr:`dtype`.
+    sample a pixel, of :attr:`dtype`. ``overlays``: bits above High Bit are overlay planes (retired).
     """
 
     rows: int
@@ -36,6 +36,15 @@ class PixelFormat:
     photometric: str
     planar: int
     frames: int
+    overlays: bool = False
+
+    @property
+    def bits_outside_stored(self) -> bool:
+        """Whether the header places the sample elsewhere than in the lowest bits of its word, or others' bits
+        beside it (PS3.5 8.1.1).
+        """
+        elsewhere = self.high_bit != self.bits_stored - 1 or self.overlays
+        return elsewhere and self.bits_stored < self.bits_allocated  # else there is no other bit
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -154,7 +163,7 @@ def native_bytes(frame: Frame, form: PixelFormat, planar: int) -> bytes:
     return ordered.tobytes()
 
 
-def without_gaps(frames: Iterator[bytes], form: PixelFormat) -> Iterator[bytes]:
+def without_gaps(frames: Iterator[Buffer], form: PixelFormat) -> Iterator[Buffer]:
     """Native frames one after another: of single bits, the next begins within the last one's byte."""
     if form.frame_bits % 8 == 0:
         yield from frames

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotDecode
+from scp.errors import BeyondBitsStored, CannotDecode
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,13 @@ def _signed(wide: NDArray[np.signedinteger], span: int) -> NDArray[np.signedinte
     """Two's complement read from unsigned samples.
 
     An encoder may have left the sign extension in the bits above Bits Stored, all of them or some, or cut it
-    off; taking only the stored ones and extending them anew is right for all. Raises CannotDecode where they
-    hold something else, such as an overlay, which would be lost.
+    off; taking only the stored ones and extending them anew is right for all. Raises BeyondBitsStored where
+    they hold something else, which would be lost.
     """
     low = wide % span
     negative, above = low >= span // 2, wide - low + span
     if ((above != span) & ~(negative & (above & (above - 1) == 0))).any():
-        raise CannotDecode("bits above Bits Stored are in use")
+        raise BeyondBitsStored(span.bit_length() - 1)
     return np.where(negative, low - span, low)
 
 

@@ -27,20 +27,31 @@ def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
     return deflater.compress(native_bytes(frame, form, planar=0)) + deflater.flush()
 
 
-def _decode(codestream: bytes, form: PixelFormat) -> Frame:
-    """What follows the deflated stream is padding; so may be one byte behind the frame in it."""
+def inflated_frame(codestream: bytes, most: int) -> bytes:
+    """The bytes of a frame, ``most`` at most; what follows the deflated stream is padding.
+
+    Raises DamagedCodestream for what does not inflate or ends early, CannotDecode for what is longer.
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    size = form.frame_size
     try:
-        plain = inflater.decompress(codestream, size + 2)
+        plain = inflater.decompress(codestream, most + 1)
     except zlib.error as error:
         raise DamagedCodestream(f"a deflated frame does not inflate: {error}") from None
-    if not inflater.eof and len(plain) <= size:
-        raise DamagedCodestream(f"a deflated frame ends after {len(plain)} bytes, {size} are described")
+    if not inflater.eof and len(plain) <= most:
+        raise DamagedCodestream(f"a deflated frame ends after {len(plain)} bytes")
     if inflater.unused_data.strip(b"\0"):
         raise CannotDecode("bytes that are no padding follow a deflated frame")
-    if not inflater.eof or len(plain) not in (size, size + size % 2):
-        raise CannotDecode(f"a deflated frame of {len(plain)} bytes or more, {size} are described")
+    if not inflater.eof or len(plain) > most:
+        raise CannotDecode(f"a deflated frame of {len(plain)} bytes or more, {most} at most are described")
+    return plain
+
+
+def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+    """One byte behind the frame is padding."""
+    size = form.frame_size
+    plain = inflated_frame(codestream, size + size % 2)
+    if len(plain) not in (size, size + size % 2):
+        raise CannotDecode(f"a deflated frame of {len(plain)} bytes, {size} are described")
     # The header says in which order the samples lie: nothing rearranges them on their way.
     return np.asarray(frame_of(plain, 0, form))
 

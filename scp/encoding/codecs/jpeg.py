@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
-from scp.encoding.codecs.jpeg_data import check_data
+from scp.encoding.codecs.jpeg_colour import Colour, coded_colour, colour_markers
+from scp.encoding.codecs.jpeg_data import Decode, check_data
 from scp.encoding.codecs.jpeg_structure import structure_of
-from scp.encoding.codecs.markers import JPEG_LOSSLESS_FRAME, check_jpeg
+from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotEncode
+from scp.errors import CannotDecode, CannotEncode
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
 
 
@@ -61,41 +60,51 @@ def _encode_lossless(frame: Frame, form: PixelFormat, _effort: int) -> bytes:
 
 
 def decode_jpeg(codestream: bytes, form: PixelFormat) -> Frame:
-    """A frame of any JPEG process that is read here; colour of a lossy one becomes RGB.
+    """A frame in a transfer syntax of lossy JPEG; its colour becomes RGB.
 
     Raises CannotDecode, and what the library raises.
     """
-    return fitted(_decoder(codestream, form)(codestream), form)
+    return fitted(_decoder(codestream, form, lossless=False)(codestream), form)
 
 
 def decode_jpeg_strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """As :func:`decode_jpeg`, of a codestream that is whole. Raises DamagedCodestream for another."""
-    decode = _decoder(codestream, form)
+    return _whole(codestream, form, _decoder(codestream, form, lossless=False))
+
+
+def _decode_lossless(codestream: bytes, form: PixelFormat) -> Frame:
+    """A frame in a transfer syntax of lossless JPEG; its colour stays as it is."""
+    return fitted(_decoder(codestream, form, lossless=True)(codestream), form)
+
+
+def _decode_lossless_strictly(codestream: bytes, form: PixelFormat) -> Frame:
+    return _whole(codestream, form, _decoder(codestream, form, lossless=True))
+
+
+def _whole(codestream: bytes, form: PixelFormat, decode: Decode) -> Frame:
     structure = structure_of(codestream)
     samples = decode(codestream)
     check_data(codestream, structure, samples, decode)
     return fitted(samples, form)
 
 
-def _decoder(codestream: bytes, form: PixelFormat) -> Callable[[bytes], Frame]:
-    """What decodes a codestream, and others with its header. Raises CannotDecode."""
-    frame = check_jpeg(codestream, form)
+def _decoder(codestream: bytes, form: PixelFormat, lossless: bool) -> Decode:
+    """What decodes a codestream, of any process that the library reads, and others with its header.
+
+    What the header says of colour afterwards goes by the transfer syntax, so colour is not decoded where the
+    codestream is of the other kind, unless it is RGB either way. Raises CannotDecode.
+    """
+    check_jpeg(codestream, form)
     if form.samples == 1:
         return lambda data: np.asarray(imagecodecs.jpeg8_decode(data))
+    markers = colour_markers(codestream)
+    if markers.lossless != lossless and form.photometric != "RGB":
+        kinds = ("a lossless", "lossy") if markers.lossless else ("a lossy", "lossless")
+        raise CannotDecode(f"{form.photometric} in {kinds[0]} codestream of a {kinds[1]} transfer syntax")
     # Lossless samples are as they were given, YBR_FULL too: DCMTK marks that as JFIF, from which libjpeg
     # would have to make RGB, and refuses.
-    source = "RGB" if frame == JPEG_LOSSLESS_FRAME or _is_rgb(codestream, form) else None
-    return lambda data: np.asarray(imagecodecs.jpeg8_decode(data, colorspace=source, outcolorspace="RGB"))
-
-
-def _is_rgb(codestream: bytes, form: PixelFormat) -> bool:
-    """Whether the components are RGB as they stand.
-
-    The codestream's own word (a JFIF or Adobe marker) goes before the header's, as in DCMTK and
-    libjpeg; without either the header's Photometric Interpretation decides.
-    """
-    head = codestream[:1024]
-    return form.photometric == "RGB" and b"JFIF" not in head and b"Adobe" not in head
+    colour = Colour.RGB if markers.lossless else coded_colour(markers, form.photometric)
+    return lambda data: np.asarray(imagecodecs.jpeg8_decode(data, colorspace=colour, outcolorspace="RGB"))
 
 
 JPEG_CODEC = Codec(
@@ -117,8 +126,8 @@ JPEG_LOSSLESS_CODEC = Codec(
     reads=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
     refuses=_refuses_lossless,
     encode=_encode_lossless,
-    decode=decode_jpeg,
-    strictly=decode_jpeg_strictly,
+    decode=_decode_lossless,
+    strictly=_decode_lossless_strictly,
     photometric=same_photometric,
     rank=5,
 )
