@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, Select, create_engine, inspect, update
+from sqlalchemy import Connection, Engine, Select, create_engine, inspect, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import MappingResult
@@ -26,8 +25,6 @@ from scp.index import query as reading
 from scp.index import upgrade as upgrading
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
-
-migration_0011 = import_module("scp.index.migrations.versions.0011_what_study_lists_ask_for")
 
 
 @pytest.fixture
@@ -43,11 +40,15 @@ def index(database: Path) -> Iterator[SqlIndex]:
 
 
 def test_migrations_make_exactly_the_schema(index):
-    with index._engine.connect() as connection:
+    """What is made at once where a database is empty."""
+    migrated = create_engine("sqlite://")
+    with migrated.begin() as connection:
+        upgrading.migrate(connection)
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    created = create_engine("sqlite://")
-    METADATA.create_all(created)
-    assert _columns(index._engine) == _columns(created)
+    assert _columns(migrated) == _columns(index._engine)
+    with index._engine.connect() as made, migrated.connect() as connection:
+        versions = [MigrationContext.configure(each).get_current_revision() for each in (made, connection)]
+    assert versions[0] == versions[1] is not None
 
 
 @pytest.mark.parametrize(
@@ -66,16 +67,19 @@ def test_a_rebuild_is_asked_for_where_objects_have_no_uid(index, database, study
     with index._engine.begin() as connection:
         connection.execute(update(TABLES["STUDY"]).values(study_instance_uid=study))
         connection.execute(update(TABLES["SERIES"]).values(series_instance_uid=series))
-        config = Config()
-        config.set_main_option("script_location", str(Path(upgrading.__file__).with_name("migrations")))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0008")
+        _downgrade(connection, "0011")
     index.close()
     SqlIndex.open(f"sqlite:///{database}").close()
     with closing(sqlite3.connect(database)) as plain:
-        tables = {name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        asked = plain.execute("SELECT name FROM meta").fetchall() if "meta" in tables else []
+        asked = plain.execute("SELECT name FROM meta").fetchall()
     assert asked == [("rebuild",)] * asks
+
+
+def _downgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(upgrading.__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.downgrade(config, revision)
 
 
 def _columns(engine: Engine) -> dict[str, list[dict[str, str]]]:
@@ -349,19 +353,12 @@ def test_an_older_index_asks_to_be_made_anew(tmp_path: Path) -> None:
         index = SqlIndex.open(f"sqlite:///{database}")
         if held:
             index.record(instance("1.1.1"), DOE)
-        with index._writer.transaction() as connection:
-            if inspect(connection).has_table("meta"):
-                connection.exec_driver_sql("DELETE FROM meta WHERE name = 'rebuild'")
-            for table, columns in migration_0011._COLUMNS.items():
-                for column in columns:
-                    connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
-            before = migration_0011.down_revision
-            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{before}'")
+        with index._engine.begin() as connection:
+            _downgrade(connection, "0010")
         index.close()
         index = SqlIndex.open(f"sqlite:///{database}")
         assert index.counts().instances == int(held)
         index.close()
         with closing(sqlite3.connect(database)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchall()
-            asked = [row[0] for row in connection.execute(_REBUILD)] if tables else []
+            asked = [row[0] for row in connection.execute(_REBUILD)]
         assert asked == (["attributes that study lists ask for"] if held else [])

