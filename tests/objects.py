@@ -29,7 +29,7 @@ from scp.objects import part10
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, TransferSyntax, lookup
 
-CORPUS = Path(os.environ.get("ZSCP_CORPUS") or Path(__file__).parents[2] / "shared" / "corpus")
+CORPUS = Path(os.environ.get("DICOM_CORPUS") or Path(__file__).parents[2] / "shared" / "corpus")
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -39,7 +39,7 @@ def corpus(folder: str) -> list[Path]:
     """The files of a folder of the corpus; skips the test where there is no corpus."""
     files = sorted((CORPUS / folder).glob("*.dcm"))
     if not files:
-        pytest.skip(f"no corpus of real objects: ZSCP_CORPUS names none with {folder}")
+        pytest.skip(f"no corpus of real objects: DICOM_CORPUS names none with {folder}")
     return files
 
 

@@ -292,7 +292,7 @@ def _unreadable() -> dict[str, Sent]:
     noise = bytes(range(255, 5, -1)) * 20
     return {
         "noise": Sent(MR_IMAGE, "1.9.1", EXPLICIT, noise),
-        "cut off": Sent(MR_IMAGE, "1.9.2", EXPLICIT, image(instance="1.9.2").data[:-301]),
+        "cut off": Sent(MR_IMAGE, "1.9.2", EXPLICIT, image(instance="1.9.2").data[:-302]),
         "cut in a tag": Sent(
             MR_IMAGE, "1.9.3", EXPLICIT, image(instance="1.9.3", PixelData=None).data + b"\xe0\x7f"
         ),
@@ -397,7 +397,8 @@ def test_index_does_not_answer(node: RunningNode, monkeypatch: pytest.MonkeyPatc
     def fails(*_: Any) -> None:
         raise OutOfResources("the index does not answer: database or disk is full")
 
-    monkeypatch.setattr(node.archive.index, "record", fails)
+    for verb in ("add", "record"):
+        monkeypatch.setattr(node.archive.index, verb, fails)
     (answer,) = node.store(image(instance="1.8.3"))
     assert answer.status == 0xA700
     monkeypatch.undo()

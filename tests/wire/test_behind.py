@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from objects import bundled_file
 
 from scp.doorbell import Doorbell
 from scp.encoding.codecs import table
@@ -35,7 +36,6 @@ from .conftest import NodeProcess, RunningNode, Starter
 from .peers import (
     EXPLICIT,
     IMPLICIT,
-    JPEGLS,
     MR_IMAGE,
     STUDY_FIND,
     STUDY_GET,
@@ -46,6 +46,7 @@ from .peers import (
     dcmtk,
     identifier,
     image,
+    of_file,
     until,
 )
 
@@ -144,7 +145,7 @@ def test_what_is_too_large_to_land_waits_in_a_file_of_its_own(held: Held, node: 
 
 
 def test_what_came_compressed_moves_as_it_came(held: Held, node: RunningNode) -> None:
-    sent = image(syntax=JPEGLS, rows=64)
+    sent = of_file(bundled_file("MR_small_RLE.dcm"))
     node.keep(sent)
     assert is_landed(node.held(sent).key)
     _let_go(held, node)

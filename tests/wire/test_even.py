@@ -38,10 +38,10 @@ def node(request: pytest.FixtureRequest, start: Starter) -> RunningNode:
 
 
 def objects() -> list[Sent]:
-    """The case, and sound ones of its study around it."""
+    """The case, and sound ones of its study and patient around it."""
     odd = of_file(CASE)
-    study = odd.dataset.StudyInstanceUID
-    first, last = (image(instance=f"1.2.9.{n}", StudyInstanceUID=study) for n in (1, 2))
+    own = {key: odd.dataset.get(key) for key in ("StudyInstanceUID", "PatientID", "PatientName")}
+    first, last = (image(instance=f"1.2.9.{n}", **own) for n in (1, 2))
     return [first, odd, last]
 
 
