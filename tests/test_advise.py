@@ -297,7 +297,7 @@ def test_sizes_on_disk_are_those_that_are_kept(tmp_path: Path, form: str, header
     name, _, level = form.partition(" ")
     stored = kept(received, Stage(forms=(name,), level=int(level) if level else None))
     assert stored.encoded.form == name
-    assert abs(found.disk - len(stored.data)) <= 60  # times and AE titles differ
+    assert abs(found.disk - len(stored.data)) <= 80  # times, AE titles and what is noted of lengths differ
     if name != "zstd":
         assert abs(found.line - len(stored.encoded.dataset)) <= 2
 
