@@ -153,7 +153,8 @@ _BEGINNINGS = st.one_of(
     st.just(bytes(128) + b"DICM" + meta_elements(EXPLICIT)),
     st.just(b"\x28\xb5\x2f\xfd"),
 )
-_UIDS = st.text(max_size=70).map(lambda text: text.strip(" \0"))
+# A UID is bytes on the wire, whatever they are; each is one character.
+_UIDS = st.binary(max_size=70).map(lambda uid: uid.decode("latin-1").strip(" \0"))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -451,8 +451,10 @@ class TestSequences:
         assert len(json.loads(match["AnatomicRegionsInStudyCodeSequence"])) == 2
 
     def test_a_value_that_is_none_is_refused_at_once(self, index):
-        with pytest.raises(QueryError, match="ReferencedSOPInstanceUID"):
-            index.find(query("STUDY", ReferencedStudySequence='[{"ReferencedSOPInstanceUID": "1.*"}]'))
+        with pytest.raises(QueryError, match="ScheduledProcedureStepStartDate"):
+            index.find(
+                query("SERIES", RequestAttributesSequence='[{"ScheduledProcedureStepStartDate": "1.*"}]')
+            )
 
 
 class TestFind:

@@ -17,7 +17,7 @@ from scp.encoding.elements import CANONICAL, Encoding, walk
 from scp.encoding.facts import survey
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
-from scp.uids import LONGEST, NON_PATIENT, identity_of, is_usable, uid_of
+from scp.uids import LONGEST, NON_PATIENT, is_usable, uid_of, uids_of
 
 TAGS = {
     "SOPClassUID": 0x00080016,
@@ -31,9 +31,9 @@ DOE = {"SOPClassUID": "1.2", "SOPInstanceUID": "1.3", "PatientID": "D1", "Modali
 def test_what_was_derived_once_is_derived_for_ever() -> None:
     """Objects are found by these; docs/format.md says how they are made."""
     visit = DOE | {"AccessionNumber": "A1", "StudyDate": "20260102", "SeriesNumber": "7"}
-    assert identity_of("1.2", "1.3", visit, {}).study == "2.25.298407895581142435994358348873617946837"
-    assert identity_of("1.2", "1.3", visit, {}).series == "2.25.178339420284212003651150290036393552989"
-    assert identity_of("1.2", "1.3", {}, {}).study == "2.25.290736375638938573915548936744267178532"
+    assert uids_of("1.2", "1.3", visit, {}).study == "2.25.298407895581142435994358348873617946837"
+    assert uids_of("1.2", "1.3", visit, {}).series == "2.25.178339420284212003651150290036393552989"
+    assert uids_of("1.2", "1.3", {}, {}).study == "2.25.290736375638938573915548936744267178532"
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def test_what_was_derived_once_is_derived_for_ever() -> None:
     ],
 )
 def test_which_objects_share_a_study(first: dict[str, str], second: dict[str, str], same: bool) -> None:
-    one = identity_of("1.2", "1.3.1", DOE | first, {})
-    other = identity_of("1.2", "1.3.2", DOE | second, {})
+    one = uids_of("1.2", "1.3.1", DOE | first, {})
+    other = uids_of("1.2", "1.3.2", DOE | second, {})
     assert (one.study == other.study) is same
 
 
 def test_what_was_recorded_counts() -> None:
     known = {"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2"}
-    found = identity_of("1.2", "1.3", DOE, known)
+    found = uids_of("1.2", "1.3", DOE, known)
     assert (found.study, found.series, found.given) == ("2.25.1", "2.25.2", known)
-    own = identity_of("1.2", "1.3", DOE | {"StudyInstanceUID": "1.9"}, known)
+    own = uids_of("1.2", "1.3", DOE | {"StudyInstanceUID": "1.9"}, known)
     assert (own.study, own.series) == ("1.9", "2.25.2")
 
 
 def test_the_classes_without_a_study_are_the_standards() -> None:
     assert set(_NON_PATIENT_OBJECT_CLASSES.values()) == NON_PATIENT
     for uid in NON_PATIENT:
-        assert identity_of(uid, "1.3", {"SOPClassUID": uid, "SOPInstanceUID": "1.3"}, {}).given == {}
+        assert uids_of(uid, "1.3", {"SOPClassUID": uid, "SOPInstanceUID": "1.3"}, {}).given == {}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_cannot_be_followed_stays(stream: bytes) -> None:
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_text_has_an_identity(study: str, patient: str) -> None:
     """Lone surrogates, controls, whatever a character set leaves behind."""
-    found = identity_of("1.2", "1.3", {"StudyInstanceUID": study, "PatientID": patient, "StudyID": "1"}, {})
+    found = uids_of("1.2", "1.3", {"StudyInstanceUID": study, "PatientID": patient, "StudyID": "1"}, {})
     assert is_usable(found.study)
     assert is_usable(found.series)
 

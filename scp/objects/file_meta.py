@@ -29,7 +29,7 @@ class FileMeta(NamedTuple):
 
     def text(self, number: int) -> str:
         """A value as text; empty where it is not there."""
-        return self.values.get(number, b"").decode("utf-8", "replace").strip(" \0")
+        return self.values.get(number, b"").decode("latin-1").strip(" \0")
 
 
 def read(file: Buffer, at: int) -> FileMeta:

@@ -172,7 +172,7 @@ def test_the_command_line(process: Callable[..., NodeProcess], tmp_path: Path, k
     both = odd(ODD[kind])
     for number, sent in enumerate(both):
         as_file(sent, tmp_path / f"{number}.dcm")
-    node.here("import", tmp_path)
+    node.here("import", *tmp_path.glob("*.dcm"))
     sent = both[0]
     study = str(sent.dataset.StudyInstanceUID)
 
@@ -207,7 +207,7 @@ def test_a_file_with_two_instance_uids_is_imported_under_the_first(
     dataset = sent.dataset
     dataset.SOPInstanceUID = ["1.2.3.7", "1.2.3.8"]
     as_file(Sent(MR_IMAGE, "1.2.3.7", EXPLICIT, written(dataset, EXPLICIT)), tmp_path / "two.dcm")
-    node.here("import", tmp_path)
+    node.here("import", *tmp_path.glob("*.dcm"))
     assert [row["SOPInstanceUID"] for row in json.loads(node.here("ls", "--level", "image", "--json"))] == [
         "1.2.3.7"
     ]
@@ -216,7 +216,7 @@ def test_a_file_with_two_instance_uids_is_imported_under_the_first(
 def test_a_star_never_means_everything(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
     node = process()
     as_file(image(), tmp_path / "one.dcm")
-    node.here("import", tmp_path)
+    node.here("import", *tmp_path.glob("*.dcm"))
     for uid in ("*", "**", "1.2.*", "?"):
         node.here("delete", uid, "--reason", "test", "--yes", status=1)
         assert len(json.loads(node.here("ls", "--level", "image", "--json"))) == 1

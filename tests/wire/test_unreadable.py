@@ -70,7 +70,7 @@ def _unreadable() -> dict[str, tuple[Sent, int]]:
     tail = written_as(3, EXPLICIT)
     cannot_understand = {
         "noise": Sent(MR_IMAGE, "1.9.1", EXPLICIT, bytes(range(255, 5, -1)) * 20),
-        "ends early": cut(2, EXPLICIT, 301),
+        "ends early": cut(2, EXPLICIT, 302),
         "ends in a tag": replace(tail, data=tail.data + b"\xfc\xff"),
         "implicit as explicit": written_as(4, EXPLICIT, IMPLICIT),
         "explicit as implicit": written_as(5, IMPLICIT),
@@ -156,7 +156,7 @@ def test_listed(process: Callable[..., NodeProcess], tmp_path: Any) -> None:
     for number, kind in enumerate(("noise", "fragments in explicit")):
         as_file(_unreadable()[kind][0], tmp_path / f"{number}.dcm")
     as_file(image(), tmp_path / "sound.dcm")
-    node.here("import", tmp_path)
+    node.here("import", *tmp_path.glob("*.dcm"))
     rows = json.loads(node.here("ls", "--unreadable", "--json"))
     assert {row["sop_instance_uid"]: row["fault"] for row in rows} == {
         "1.9.1": "(FEFF,FCFD) at byte 0 has no VR where one must stand",
