@@ -87,16 +87,12 @@ _STEPS = """
     base, power = Path(sys.argv[1]), sys.argv[2] == "True"
     SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")
 
-    def dying(work, stop_at, moment, count):
+    def dying(work, stop_at, count):
         def step(*arguments, **named):
             count.append(1)
-            mine = len(count) == stop_at
-            if mine and moment == "before":
+            if len(count) == stop_at:
                 os._exit(9)
-            result = work(*arguments, **named)
-            if mine:
-                os._exit(9)
-            return result
+            return work(*arguments, **named)
         return step
 
     def remembering(sync):
@@ -107,7 +103,7 @@ _STEPS = """
                 shutil.copy(file, "synced")
         return step
 
-    def stage(folder, stop_at, moment):
+    def stage(folder, stop_at):
         if child := os.fork():
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.chdir(folder)
@@ -118,27 +114,26 @@ _STEPS = """
         archive.index.sync()
         count = []
         for name in SYSTEM:
-            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
+            setattr(os, name, dying(getattr(os, name), stop_at, count))
         for name in ("change_many", "sync"):
-            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
+            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
         for name in ("plan", "claim", "release"):
-            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, moment, count))
+            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, count))
         with ThreadPoolExecutor(1) as pool:
             stages = Stages(archive, "killed", pool)
             while stages.round().tried or stages.plan():
                 pass
         os._exit(0)
 
-    step, ended = 0, False
-    while not ended:
+    # What the disk holds after a step is what it holds before the next one.
+    step, status = 0, 9
+    while status == 9:
         step += 1
-        for moment in ("before", "after"):
-            folder = base / f"{step}-{moment}"
-            shutil.copytree(base / "filled", folder)
-            status = stage(folder, step, moment)
-            assert status in (0, 9), status
-            ended = ended or (moment == "before" and status == 0)
-            print(folder.name, status, flush=True)
+        folder = base / str(step)
+        shutil.copytree(base / "filled", folder)
+        status = stage(folder, step)
+        assert status in (0, 9), status
+        print(folder.name, status, flush=True)
 """
 
 

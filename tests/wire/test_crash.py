@@ -168,16 +168,12 @@ _STEPS = """
     SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
               "replace", "rename", "unlink", "mkdir", "rmdir")
 
-    def dying(work, stop_at, moment, count):
+    def dying(work, stop_at, count):
         def step(*arguments, **named):
             count.append(1)
-            mine = len(count) == stop_at
-            if mine and moment == "before":
+            if len(count) == stop_at:
                 os._exit(9)
-            result = work(*arguments, **named)
-            if mine:
-                os._exit(9)
-            return result
+            return work(*arguments, **named)
         return step
 
     def remembering(sync):
@@ -188,7 +184,7 @@ _STEPS = """
                 shutil.copy(file, "synced")
         return step
 
-    def store(folder, data, stop_at, moment):
+    def store(folder, data, stop_at):
         if child := os.fork():
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.chdir(folder)
@@ -202,9 +198,9 @@ _STEPS = """
         archive.index.sync()
         count = []
         for name in SYSTEM:
-            setattr(os, name, dying(getattr(os, name), stop_at, moment, count))
+            setattr(os, name, dying(getattr(os, name), stop_at, count))
         for name in ("record", "add", "change_many", "sync"):
-            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, moment, count))
+            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
         Path("acknowledged").write_bytes(data)
@@ -222,19 +218,20 @@ _STEPS = """
             encoder.free()
         os._exit(0)
 
-    step, ended = 0, False
-    while not ended:
+    begun = base / "begun"
+    begun.mkdir()
+    if replacing:
+        assert store(begun, (base / "old").read_bytes(), 0) == 0
+        (begun / "acknowledged").unlink()
+    # What the disk holds after a step is what it holds before the next one.
+    step, status = 0, 9
+    while status == 9:
         step += 1
-        for moment in ("before", "after"):
-            folder = base / f"{step}-{moment}"
-            folder.mkdir()
-            if replacing:
-                assert store(folder, (base / "old").read_bytes(), 0, moment) == 0
-                (folder / "acknowledged").unlink()
-            status = store(folder, (base / "new").read_bytes(), step, moment)
-            assert status in (0, 9), status
-            ended = ended or (moment == "before" and status == 0)
-            print(folder.name, status, flush=True)
+        folder = base / str(step)
+        shutil.copytree(begun, folder)
+        status = store(folder, (base / "new").read_bytes(), step)
+        assert status in (0, 9), status
+        print(folder.name, status, flush=True)
 """
 
 

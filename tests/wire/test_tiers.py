@@ -159,7 +159,7 @@ def test_dies_at_each_step_of_a_move(
 ) -> None:
     changed = {"policy": policy(FAST, there), **tiers(Path("data"))}
     seen = die_at_each_step(tmp_path, start, made, power, changed)
-    assert sum(seen.values()) > 30
+    assert sum(seen.values()) > 15
     assert set(seen) == {("", "rle", 1), ("cold", form, 0)}
 
 
