@@ -274,6 +274,23 @@ class Archive(Holdings):
                         return
         self.store.delete(key)
 
+    def trash_landed(self, key: str, held: Instance) -> bool:
+        """Put a record of the landing log into the trash, if its content is another than what is held.
+
+        False where the trash cannot take it. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        """
+        instance, _ = self.read_back(key)
+        if self.safekeeping is None or instance.received_sha256 == held.received_sha256:
+            return True
+        file = replace(instance, key=self._own_key(instance))
+        self.store.put(file.key, self._get(key))
+        with self.safekeeping.trash.lock():
+            taken = self._to_trash(file, held.calling_aet)
+        if taken:
+            self.store.delete(file.key)
+        self.store.settle(file.key)
+        return taken
+
     def _to_trash(self, replaced: Instance, by: str) -> bool:
         return self.safekeeping is None or self.safekeeping.keep(replaced, by)
 

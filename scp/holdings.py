@@ -188,15 +188,14 @@ class Holdings:
         instance, _ = self._read(instance)  # it may have moved on
         if not is_landed(instance.key):
             return instance
-        key = object_key(
-            instance.study_instance_uid,
-            instance.sop_instance_uid,
-            instance.received_sha256,
-            "received",
-            wrapped=False,
-        )
-        self.swap([Change(instance, replace(instance, key=key), self._get(instance.key))])
+        file = replace(instance, key=self._own_key(instance))
+        self.swap([Change(instance, file, self._get(instance.key))])
         return self.index.current(instance.identity) or instance
+
+    def _own_key(self, instance: Instance) -> str:
+        """Where the file of an object lies that is kept as received."""
+        uids = (instance.study_instance_uid, instance.sop_instance_uid)
+        return object_key(*uids, instance.received_sha256, "received", wrapped=False)
 
     def index_fault(self) -> str:
         """Why what was just recorded may not be found by others; empty where it will be.

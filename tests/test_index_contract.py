@@ -457,6 +457,17 @@ class TestSequences:
             )
 
 
+class TestOneFileOfTwoObjects:
+    def test_a_file_is_of_the_object_that_it_says(self, index):
+        """An earlier version's row of a file, and a record of the same object under its derived UIDs."""
+        index.record(instance("1.1.1", study="", series="", key="file"), DOE)
+        index.record(instance("1.1.1", study="2.25.1", series="2.25.2", key="landed"), DOE)
+        index.record(instance("1.1.1", study="2.25.1", series="2.25.2", key="file"), DOE)
+        (left,) = index.named("1.1.1")
+        assert (left.study_instance_uid, left.key) == ("2.25.1", "file")
+        assert index.counts().instances == 1
+
+
 class TestFind:
     def test_answers_what_was_asked_and_the_unique_keys(self, filled):
         asked = query("SERIES", Modality="MR", PatientName="", BodyPartExamined="", StationAET="x", Rows="")

@@ -105,11 +105,24 @@ def add(
 
 
 @hold.command("remove")
-def remove(uid: Annotated[str, typer.Argument(help="As given to add.")], config: ConfigOption = None) -> None:
-    """Let go of all holds on it."""
+def remove(
+    uid: Annotated[str, typer.Argument(help="As given to add.")],
+    level: Annotated[str, typer.Option(help="Only holds of this level, as given to add.")] = "",
+    patient_id: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let go of all holds on it, or of those that the options name."""
     with opened(config) as (archive, settings):
         holds = Deletion(archive, settings.folders).holds
-        found = [one for one in holds.all() if one.uid == uid]
+        found = [
+            one
+            for one in holds.all()
+            if one.uid == uid.strip()
+            and level.upper() in ("", one.level)
+            and patient_id in (None, one.patient_id)
+            and issuer in (None, one.issuer)
+        ]
         holds.remove(found)
     if not found:
         raise typer.Exit(DATA)
@@ -130,11 +143,14 @@ def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 @trash.command()
-def restore(
+def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
     uid: Annotated[str, typer.Argument(help="UID of a study or instance, or the id that trash list shows.")],
     replace: Annotated[
         bool, typer.Option("--replace", help="Put what is held with other content into the trash.")
     ] = False,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -142,7 +158,15 @@ def restore(
     with opened(config, works=True) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
-        back = list(deletion.restore(_latest(deletion.trash.entries(), uid), replace))
+        entries = [
+            one
+            for one in _latest(deletion.trash.entries(), uid)
+            if patient_id in (None, one.identity.patient_id)
+            and issuer in (None, one.identity.issuer_of_patient_id)
+        ]
+        if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
+            raise typer.BadParameter("several patients have it: give --patient-id or --all-patients")
+        back = list(deletion.restore(entries, replace))
     report.trash(back, json)
     if not back:
         raise typer.Exit(DATA)

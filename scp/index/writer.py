@@ -78,7 +78,12 @@ class Writer:
         """
         instance, given = _as_given(*item)
         held = _of(named, instance.identity) if named else None
-        held = held or next((one for one in named if one.key == instance.key), None)
+        same_file = next((one for one in named if one.key == instance.key), None)
+        if held is not None and same_file is not None and same_file.identity != held.identity:
+            entities.remove(
+                connection, same_file.sop_instance_uid, same_file.key
+            )  # no file is of two objects
+        held = held or same_file
         parent = self._places.find(self._cursor, given)
         if parent is None:
             corrects = held is not None and held.received_sha256 != instance.received_sha256

@@ -177,8 +177,9 @@ class Deletion:
     def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
         """Bring objects back, each given when it is there.
 
-        With ``replace`` other content that was sent since then goes to the trash in its place.
-        Raises ObjectMissing, and DuplicateRejected where other content is held and stays.
+        With ``replace`` other content that was sent since then goes to the trash in its place. Where the same
+        content was sent again, it is back already.
+        Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays.
         """
         for one in entries:
             held = self._archive.index.current(one.identity)
@@ -186,6 +187,11 @@ class Deletion:
                 self.delete([held], "replaced by what was restored from the trash")
             with self.trash.lock():
                 held = self._archive.index.current(one.identity)
+                if held is not None and held.key != one.key and held.received_sha256 == one.received_sha256:
+                    self._archive.verify(held)
+                    self.trash.drop(one)
+                    yield one
+                    continue
                 if held is not None and held.key != one.key:
                     raise DuplicateRejected(
                         f"{one.sop_instance_uid} is held with other content, which was sent since then; "

@@ -164,10 +164,14 @@ def _record(archive: Archive, landing: LandingLog, key: str, found: Recovered) -
 
 
 def _settle_by(archive: Archive, landing: LandingLog, key: str, held: Instance, found: Recovered) -> None:
-    """A record whose object is held elsewhere: over, if that file is there; else it is what is left."""
+    """A record whose object is held elsewhere: over, if that file is there; else it is what is left.
+
+    One of other content was replaced: it is over once the trash has it.
+    """
     try:
         if archive.has(held.key):
-            landing.settle([key])
+            if archive.trash_landed(key, held):
+                landing.settle([key])
             return
     except ObjectUnavailable:
         return  # looked at again when its medium is there

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from scp.archive import Archive
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
+from scp.identity import Identity
 from scp.index.attributes import HELD
 from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress
@@ -93,15 +94,27 @@ def _lines(file: IO[str]) -> Iterator[str]:
 
 
 def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
+    """Record what was read, in the order of receipt.
+
+    What may not have been acknowledged yet, in the landing log or the journal, takes the place of no other
+    content here: recovery asks what ``storage.duplicates`` and the holds say of that.
+    """
+    unsettled = archive.store.unsettled()
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
         kept = []
+        contents: dict[Identity, str] = {}
         for instance, attributes in batch:
             held = archive.index.current(instance.identity)
+            content = contents.get(instance.identity, held.received_sha256 if held is not None else "")
+            unsure = is_landed(instance.key) or instance.key in unsettled
+            if unsure and content not in ("", instance.received_sha256):
+                continue
+            contents[instance.identity] = instance.received_sha256
             if held is not None and held.key != instance.key and held.received_at < instance.received_at:
                 outcome.superseded.append(held.key)
             kept.append((_with_what_is_known(instance, held), attributes))
         archive.index.record_many(kept)
-        outcome.recorded += len(batch)
+        outcome.recorded += len(kept)
 
 
 def _with_what_is_known(instance: Instance, held: Instance | None) -> Instance:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from scp.config import Settings
 from scp.config_sources import OTHER_STORES
+from scp.keeping import as_received
+from scp.model import Received
+from scp.objects import landing, part10
 from scp.objects.trash import Trash
+
+from .peers import Sent
 
 _PROJECT = Path(__file__).parents[2]
 
@@ -77,3 +83,13 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value)
+
+
+def left_by_the_dead(root: Path, sent: Sent, **changes: Any) -> None:
+    """What a process leaves that dies between writing a record and answering for it."""
+    log = landing.LandingLog(root / "objects", segment=1 << 20)
+    uids = {"sop_class_uid": sent.sop_class, "sop_instance_uid": sent.instance}
+    what = {"transfer_syntax": sent.syntax, "dataset": sent.data, "received_at": datetime.now(UTC)}
+    received = Received(**{**uids, **what, "calling_aet": "A", "called_aet": "B", **changes})
+    log.sync(log.write(part10.head(as_received(received)), received.dataset))
+    os.close(log._own_lock)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,15 @@ from scp.doorbell import Doorbell
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.errors import CannotEncode
-from scp.keeping import as_received
 from scp.lifecycle.behind import Encoder
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
-from scp.model import Received
 from scp.objects import landing, part10
 from scp.objects.landing import is_landed
 from scp.succession import Change
 
-from .configured import journal
+from .configured import journal, left_by_the_dead
 from .conftest import NodeProcess, RunningNode, Starter
 from .peers import (
     EXPLICIT,
@@ -324,19 +321,9 @@ def test_a_disk_without_room_to_land(node: RunningNode, monkeypatch: pytest.Monk
 # -- recovery --------------------------------------------------------------------------------------------
 
 
-def _left_by_the_dead(node: RunningNode, sent: Sent, **changes: Any) -> None:
-    """What a process leaves that dies between writing a record and answering for it."""
-    log = landing.LandingLog(node.root / "objects", segment=1 << 20)
-    uids = {"sop_class_uid": sent.sop_class, "sop_instance_uid": sent.instance}
-    what = {"transfer_syntax": sent.syntax, "dataset": sent.data, "received_at": datetime.now(UTC)}
-    received = Received(**{**uids, **what, "calling_aet": "A", "called_aet": "B", **changes})
-    log.sync(log.write(part10.head(as_received(received)), received.dataset))
-    os.close(log._own_lock)
-
-
 def test_what_landed_and_is_not_indexed_is_recorded(node: RunningNode) -> None:
     sent = image()
-    _left_by_the_dead(node, sent)
+    left_by_the_dead(node.root, sent)
     assert recover(node.archive) == Recovered(recorded=1)
     assert _back(node) == [sent.data]
     assert recover(node.archive) == Recovered()
@@ -344,7 +331,7 @@ def test_what_landed_and_is_not_indexed_is_recorded(node: RunningNode) -> None:
 
 def test_what_was_refused_is_not_recorded(node: RunningNode) -> None:
     """Its UIDs disagree: it may have been written, and the process have died before it was withdrawn."""
-    _left_by_the_dead(node, image(), sop_instance_uid="9.9.9")
+    left_by_the_dead(node.root, image(), sop_instance_uid="9.9.9")
     assert recover(node.archive) == Recovered(unfinished=1)
     assert node.archive.index.counts().instances == 0
 
@@ -354,7 +341,7 @@ def test_what_would_have_been_refused_replaces_nothing(held: Held, start: Starte
     node = start(storage={**_BACKLOG, "duplicates": mode})
     old, new = (image(instance="1.2.3.1.1", seed=seed) for seed in range(2))
     node.keep(old)
-    _left_by_the_dead(node, new)
+    left_by_the_dead(node.root, new)
     recover(node.archive)
     assert _back(node) == [new.data if mode == "replace" else old.data]
 
@@ -364,7 +351,7 @@ def test_what_has_moved_on_is_left(held: Held, node: RunningNode) -> None:
     node.keep(sent)
     _let_go(held, node)
     settled = node.held(sent)
-    _left_by_the_dead(node, sent, received_at=settled.received_at)
+    left_by_the_dead(node.root, sent, received_at=settled.received_at)
     assert recover(node.archive) == Recovered()
     assert node.held(sent) == settled
 

@@ -147,3 +147,17 @@ def test_export_asks_for_the_patient_too(shared: NodeProcess, tmp_path: Path) ->
     assert _patients_in(tmp_path / "one") == ["A1"]
     _run(shared, "export", tmp_path / "all", *named, "--all-patients")
     assert _patients_in(tmp_path / "all") == ["A1", "B2", "B2"]
+
+
+def test_holds_and_the_trash_ask_for_the_patient_too(shared: NodeProcess) -> None:
+    for patient in ("A1", "B2"):
+        shared.here("hold", "add", _STUDY, "--patient-id", patient, "--reason", "court")
+    shared.here("hold", "remove", _STUDY, "--patient-id", "B2")
+    assert [one["patient_id"] for one in _run(shared, "hold", "list")] == ["A1"]
+    shared.here("hold", "remove", _STUDY, "--level", "series", status=1)
+    shared.here("hold", "remove", _STUDY)
+    _run(shared, "delete", _STUDY, "--all-patients", "--reason", "test")
+    assert "several patients" in _run(shared, "trash", "restore", _STUDY, status=2)
+    assert len(_run(shared, "trash", "restore", _STUDY, "--patient-id", "A1")) == 1
+    assert _patients(shared) == [("A1", _UID)]
+    assert len(_run(shared, "trash", "restore", _STUDY)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from scp.objects.holds import Hold
 from scp.objects.trash import Trash, Trashed
 
 from .aging import FAST, policy
-from .configured import journal, trashed_contents
+from .configured import journal, left_by_the_dead, trashed_contents
 from .conftest import RunningNode, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Sent, identifier, image
 
@@ -223,3 +224,56 @@ def test_another_series_of_the_study_is_a_correction(node: RunningNode) -> None:
 def _stored(node: RunningNode, one: Instance) -> bytes:
     found = node.archive.fetch(one, [one.received_transfer_syntax])
     return b"".join(found.chunks)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["free", "under a hold"])
+@pytest.mark.parametrize("mode", ["replace", "reject", "keep"])
+@pytest.mark.parametrize("way", sorted(_WAYS))
+def test_what_was_acknowledged_stays_where_the_index_is_lost_too(
+    start: Starter, monkeypatch: pytest.MonkeyPatch, way: str, mode: str, held: bool
+) -> None:
+    """Newer content was written, and its process died before it asked whether it may replace the older."""
+    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    storage = {**_WAYS[way], "duplicates": mode}
+    node = start(storage=storage)
+    node.keep(_OLD)
+    if held:
+        _deletion(node).holds.add(Hold("STUDY", "1.2.3", "court", 1.0))
+    left_by_the_dead(node.root, _NEW)
+    node.node.stop()
+    for file in node.root.glob("index.db*"):
+        file.unlink()
+    again = RunningNode(node.root, {"storage": storage})
+    try:
+        old, new = (hashlib.sha256(one.data).hexdigest() for one in (_OLD, _NEW))
+        replaced = mode == "replace" and not held
+        assert _back(again) == [_NEW.data if replaced else _OLD.data]
+        assert trashed_contents(_objects(again)) == ([old] if replaced else [])
+        aside = [path.read_bytes() for path in _objects(again).glob(".damaged/*")]
+        assert any(_NEW.data in one for one in aside) != replaced
+        assert new not in trashed_contents(_objects(again))
+        assert list(fsck(again.archive, Silent())) == []
+    finally:
+        again.node.stop()
+
+
+def test_a_replaced_record_that_is_left_in_the_log_goes_to_the_trash(node: RunningNode) -> None:
+    """As an earlier version left it, which did not note that a record is over."""
+    left_by_the_dead(node.root, _OLD)
+    node.keep(_NEW)
+    recover(node.archive)
+    assert _back(node) == [_NEW.data]
+    assert trashed_contents(_objects(node)) == [hashlib.sha256(_OLD.data).hexdigest()]
+    recover(node.archive)
+    assert len(trashed_contents(_objects(node))) == 1
+
+
+def test_what_was_sent_again_in_another_form_is_back_already(start: Starter) -> None:
+    node = start(storage=_WAYS["before"], policy=policy(FAST))
+    node.keep(_OLD)
+    _deletion(node).delete([node.held(_OLD)], "test")
+    node.reload(policy=[{"name": "all", "stages": [{"form": "zstd"}]}])
+    node.keep(_OLD)
+    assert len(list(_deletion(node).restore(_trash(node)))) == 1
+    assert _trash(node) == []
+    assert _back(node) == [_OLD.data]
