@@ -81,6 +81,7 @@ def _let_go(held: Held, node: RunningNode) -> None:
     held.go.set()
     node.archive.backlog.announce()
     until(lambda: node.archive.index.backlog().instances == 0, "all is encoded")
+    until(lambda: journal(node.root / "objects") == [], "what it replaced is gone")
 
 
 def _back(node: RunningNode, syntax: str = EXPLICIT) -> list[bytes]:
