@@ -30,6 +30,7 @@ from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
+    Superseded,
 )
 from scp.holdings import Holdings
 from scp.identity import Identity
@@ -206,23 +207,28 @@ class Archive(Holdings):
         finally:
             landing.recorded(key)
 
-    def record(self, instance: Instance, facts: Facts) -> Kept:
+    def record(self, instance: Instance, facts: Facts, found: bool = False) -> Kept:
         """Record a durable object, in the place of what is held of its identity, if anything is.
 
         What it replaces goes to the trash, unless it has the same content. Should the process die before
-        that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold.
+        that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold, and
+        Superseded where the object was ``found`` on the disk and what is held came later.
         """
         leaving = self.leaving(facts)
         held = self.index.add(instance, facts.attributes, leaving)
-        replaced = None if held is None else self._replace(held, instance, facts, leaving)
+        replaced = None if held is None else self._replace(held, instance, facts, leaving, found)
         return self._recorded(instance, replaced, facts, leaving)
 
     def _replace(
-        self, held: Instance, instance: Instance, facts: Facts, leaving: tuple[Delivery, ...]
+        self, held: Instance, instance: Instance, facts: Facts, leaving: tuple[Delivery, ...], found: bool
     ) -> Instance | None:
+        if found:
+            _check_order(held, instance)
         if self.safekeeping is None or held.received_sha256 == instance.received_sha256:
             return self._put_in_place(held, instance, facts, leaving)
         with self.safekeeping.replacing(held):
+            if found:  # what is found is looked at while peers store
+                _check_order(self.index.current(instance.identity) or held, instance)
             try:
                 held = self.own_file(held)
             except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
@@ -449,3 +455,8 @@ class Archive(Holdings):
             return found
         found = outgoing(*self._read(instance), accepted, wishes)
         return found if self.decoded is None or found.given else self.decoded.kept(found, wishes)
+
+
+def _check_order(held: Instance, found: Instance) -> None:
+    if held.received_at >= found.received_at:
+        raise Superseded(f"{found.key}: what is held of {found.sop_instance_uid} came later")

@@ -12,6 +12,7 @@
     │   ├── IncompleteDataset     it lacks a UID, and storage.incomplete says reject
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
+    │       └── Superseded        what is held came later
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be followed, or cannot be worked with
     ├── UnrecognizedOperation     a request that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
@@ -82,6 +83,10 @@ class UidMismatch(DatasetError):
 
 class DuplicateRejected(DatasetError):
     """The SOP instance is held already with other content, which a hold or the configuration keeps."""
+
+
+class Superseded(DuplicateRejected):
+    """What is held of the SOP instance came later than what was found on the disk."""
 
 
 class MalformedAssociation(ZscpError):

@@ -15,6 +15,7 @@ from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
+    Superseded,
     UidMismatch,
 )
 from scp.model import Instance
@@ -70,8 +71,10 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     held = archive.index.current(instance.identity)
     if held is None or held.received_at < instance.received_at:
         try:
-            archive.record(instance, facts)
+            archive.record(instance, facts, found=True)
             held = instance
+        except Superseded:
+            held = archive.index.current(instance.identity) or instance
         except DuplicateRejected as error:  # so it was never acknowledged; it stays, and fsck lists it
             found.damaged += (f"{key}: {error}",)
             return
@@ -157,8 +160,10 @@ def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered)
 def _record(archive: Archive, landing: LandingLog, key: str, found: Recovered) -> None:
     instance, facts = archive.read_back(key)
     try:
-        archive.record(instance, facts)
+        archive.record(instance, facts, found=True)
         found.recorded += 1
+    except Superseded:  # by what a peer stored meanwhile
+        _from_log(archive, landing, key, found)
     except DuplicateRejected:  # what is held is under a hold, so that this one was not acknowledged
         _set_aside(landing, key, found)
 

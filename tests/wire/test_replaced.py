@@ -268,6 +268,38 @@ def test_a_replaced_record_that_is_left_in_the_log_goes_to_the_trash(node: Runni
     assert len(trashed_contents(_objects(node))) == 1
 
 
+@pytest.mark.parametrize("moment", ["before it is recorded", "before it takes its place"])
+def test_what_a_peer_stores_while_a_record_is_taken_up_stays(
+    start: Starter, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The record is older: it was written by a process that died."""
+    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    node = start(storage=_WAYS["before"])
+    oldest = image(instance=_UID, seed=9)
+    if moment == "before it takes its place":
+        node.keep(oldest)
+    left_by_the_dead(node.root, _OLD)
+    whole, name = {
+        "before it is recorded": (node.archive.landing, "counts"),
+        "before it takes its place": (node.archive.index, "add"),
+    }[moment]
+    asked = getattr(whole, name)
+
+    def meanwhile(*given: Any) -> Any:
+        monkeypatch.setattr(whole, name, asked)
+        answer = asked(*given)
+        node.keep(_NEW)
+        return answer
+
+    monkeypatch.setattr(whole, name, meanwhile)
+    recover(node.archive)
+    assert _back(node) == [_NEW.data]
+    assert hashlib.sha256(_OLD.data).hexdigest() in trashed_contents(_objects(node))
+    recover(node.archive)
+    assert _back(node) == [_NEW.data]
+    assert list(fsck(node.archive, Silent())) == []
+
+
 def test_what_was_sent_again_in_another_form_is_back_already(start: Starter) -> None:
     node = start(storage=_WAYS["before"], policy=policy(FAST))
     node.keep(_OLD)
