@@ -7,6 +7,7 @@ is explained to its reader in conf/zscp.toml, which a test keeps equal to the de
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -19,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from scp.bounds import DEFAULTS, Bounds
 from scp.config_rules import (
     DEFAULT_POLICY,
     ForwardRule,
@@ -167,7 +169,7 @@ class QuerySettings(Table):
 
 
 class LimitSettings(Table):
-    """What one peer, or all together, may take."""
+    """What one peer, all together, or one object may take."""
 
     associations: Annotated[int, Field(strict=True, ge=1)] = 100
     # One field of PS3.7 D.3.3.3 has 16 bits; a thread each is what bounds it here.
@@ -179,6 +181,23 @@ class LimitSettings(Table):
     dimse_seconds: Seconds = 60.0
     connect_seconds: Seconds = 10.0
     move_retry_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 60.0
+    # Of one object (scp.bounds).
+    elements: Count = DEFAULTS.elements
+    items: Count = DEFAULTS.items
+    fragments: Count = DEFAULTS.fragments
+    depth: Count = DEFAULTS.depth
+    element_bytes: Bytes = DEFAULTS.element_bytes
+    inflated_bytes: Bytes = DEFAULTS.inflated_bytes
+    inflated_ratio: Count = DEFAULTS.inflated_ratio
+    frame_bytes: Bytes = DEFAULTS.frame_bytes
+    pixel_bytes: Bytes = DEFAULTS.pixel_bytes
+    codec_bytes: Bytes = DEFAULTS.codec_bytes
+    codec_seconds: Seconds = DEFAULTS.codec_seconds
+
+    @property
+    def bounds(self) -> Bounds:
+        """What one object may be and take."""
+        return Bounds(**{field.name: getattr(self, field.name) for field in fields(Bounds)})
 
 
 class CommitmentSettings(Table):

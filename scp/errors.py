@@ -6,7 +6,8 @@
     ├── ConfigurationError        the configuration cannot be used; names the key and the remedy
     ├── DatasetError              what a peer sent is at fault
     │   ├── UnreadableDataset     its encoding cannot be followed
-    │   │   └── MismatchedPixelData   its pixel data is of another kind than its transfer syntax has
+    │   │   ├── MismatchedPixelData   its pixel data is of another kind than its transfer syntax has
+    │   │   └── BeyondBounds          it is, or holds, more than [limits] allows
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
     │   ├── UnusableUid           its SOP Instance UID is one that nothing can be kept under
     │   ├── IncompleteDataset     it lacks a UID, and storage.incomplete says reject
@@ -27,7 +28,9 @@
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
     │   │   ├── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
-    │   │   └── BeyondBitsStored  its samples need more bits than its header describes
+    │   │   ├── BeyondBitsStored  its samples need more bits than its header describes
+    │   │   ├── PixelsBeyondBounds  it declares more pixels than [limits] allows, or than it can hold
+    │   │   └── CodecProcessFailed  its codec died, or passed its limit of memory or time
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
@@ -63,6 +66,10 @@ class UnreadableDataset(DatasetError):
 
 class MismatchedPixelData(UnreadableDataset):
     """The pixel data is of another kind than the transfer syntax has; the rest can be followed."""
+
+
+class BeyondBounds(UnreadableDataset):
+    """A dataset is, or holds, more than ``[limits]`` allows: it is not looked into any further."""
 
 
 class UnusableUid(DatasetError):
@@ -160,6 +167,14 @@ class BeyondBitsStored(CannotDecode):
         of = f", the codestream's precision is {bits}" if bits else ""
         super().__init__(f"bits above Bits Stored ({stored}) are in use{of}")
         self.bits = bits
+
+
+class PixelsBeyondBounds(CannotDecode):
+    """Pixel data declares more than ``[limits]`` allows, or more than its codestream can hold."""
+
+
+class CodecProcessFailed(CannotDecode):
+    """The process of a codec died of a frame, or passed its limit of memory or time; also in encoding."""
 
 
 class NotReproduced(CodecError):

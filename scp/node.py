@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from scp import spool
+from scp import bounds, spool
 from scp.admission import Admission
 from scp.archive import Archive
 from scp.background import Background, Loop
@@ -73,6 +73,7 @@ def open_archive(
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
     spool.keep_in(storage.path)
+    bounds.use(settings.limits.bounds)
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
     store: ObjectStore = LocalStore(storage.path, storage.reserve)
@@ -246,6 +247,7 @@ class Node:
     def reload(self, settings: Settings) -> None:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
         self.settings = reloaded(self.settings, settings)
+        bounds.use(self.settings.limits.bounds)
         self.archive.use_policy(self.settings.policy)
         self._departures.use(self.settings)
         if self.encoder is not None:

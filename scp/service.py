@@ -16,6 +16,7 @@ from functools import partial
 
 import structlog
 
+from scp import bounds
 from scp.background import Background
 from scp.config import Settings
 from scp.doorbell import Doorbell
@@ -146,6 +147,7 @@ class _Encoder:
         settings = self._reread()
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
+            bounds.use(self._settings.limits.bounds)
             self._archive.use_policy(settings.policy)
             self._encoder.pace = pace(settings)
             self._bell.ring()
