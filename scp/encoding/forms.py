@@ -67,9 +67,9 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         return _as_received(form, received, parts)
     if parts is None:
         raise CannotEncode("the dataset is unreadable")
-    if form == recompression.FORM:
-        return _recompressed(received, parts)
     try:
+        if form == recompression.FORM:
+            return _recompressed(received, parts)
         plain = _native_of(received, parts)
         reference = _native_digest(received, plain)
         if codec is None:

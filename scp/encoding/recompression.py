@@ -87,7 +87,7 @@ def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
         raise CannotDecode("nothing says which JPEG codestreams it was made of")
     header = restored_header(bytes(stored.header), restoration)
     try:
-        count = Header(header).format.frames
+        count = Header(header).proven_format.frames
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)

@@ -22,6 +22,7 @@ class Codec:
     CannotEncode for what only the samples show; ``decode`` raises CannotDecode. ``strictly`` decodes what
     others encoded: it raises DamagedCodestream, too, where a forgiving library makes up what a codestream
     does not hold. All may raise whatever their library raises; :mod:`scp.encoding.transcode` translates.
+    ``least`` is how many bytes the shortest codestream of a frame has (:mod:`scp.encoding.codecs.lengths`).
     ``photometric`` is what the encoded frame's Photometric Interpretation is.
     ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever they hold.
     ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is cheaper.
@@ -36,6 +37,7 @@ class Codec:
     decode: Callable[[bytes, PixelFormat], Frame]
     strictly: Callable[[bytes, PixelFormat], Frame]
     photometric: Callable[[PixelFormat], str]
+    least: Callable[[PixelFormat], int]
     rank: int = 0
     keeps_all_bits: bool = False
 

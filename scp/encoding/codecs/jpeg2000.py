@@ -12,6 +12,7 @@ import numpy as np
 from scp.encoding.codecs.codec import Codec, fitted, refuse_unless
 from scp.encoding.codecs.jpeg2000_packets import check_packets
 from scp.encoding.codecs.jpeg2000_structure import codestream_of
+from scp.encoding.codecs.lengths import any_length
 from scp.encoding.codecs.markers import START_OF_J2K, check_jpeg2000
 from scp.encoding.codecs.openjpeg import decode_without_complaint
 from scp.encoding.codecs.progressive import is_reversible, levels_for, why_not_progressive
@@ -179,6 +180,7 @@ HTJ2K_CODEC = Codec(
     decode=_decode_htj2k,
     strictly=_strictly_htj2k,
     photometric=_photometric,
+    least=any_length,
     rank=1,
 )
 
@@ -205,5 +207,6 @@ JPEG2000_CODEC = Codec(
     decode=_decode_jpeg2000,
     strictly=_strictly,
     photometric=_photometric,
+    least=any_length,
     rank=7,
 )

@@ -8,6 +8,7 @@ import numpy as np
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
 from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.markers import check_jpeg
+from scp.encoding.codecs.lengths import least_of_jpegls
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import JPEGLS
 
@@ -51,5 +52,6 @@ JPEGLS_CODEC = Codec(
     decode=_decode,
     strictly=_strictly,
     photometric=same_photometric,
+    least=least_of_jpegls,
     rank=4,
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
 from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
+from scp.encoding.codecs.lengths import any_length
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode, DamagedCodestream
 from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
@@ -98,6 +99,7 @@ JPEGXL_CODEC = Codec(
     decode=_decode,
     strictly=_decode,
     photometric=same_photometric,
+    least=any_length,
     rank=6,
 )
 
@@ -111,4 +113,5 @@ RECOMPRESSED_CODEC = Codec(
     decode=_decode_recompressed,
     strictly=_recompressed_strictly,
     photometric=same_photometric,
+    least=any_length,
 )

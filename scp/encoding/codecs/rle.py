@@ -8,6 +8,7 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, same_photometric
+from scp.encoding.codecs.lengths import least_of_rle
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import RLE
@@ -85,6 +86,7 @@ RLE_CODEC = Codec(
     decode=_decode,
     strictly=_decode,
     photometric=same_photometric,
+    least=least_of_rle,
     rank=3,
     keeps_all_bits=True,
 )
