@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import BeyondBitsStored, CannotDecode
+
+_BAND = 1 << 20  # samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,28 @@ def fitted(samples: Frame, form: PixelFormat) -> Frame:
         return samples
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize > form.dtype.itemsize:
         raise CannotDecode(f"the codestream holds {samples.dtype}, the header describes {form.dtype}")
+    described = np.empty(form.shape, form.dtype)
+    for rows in bands(form.rows, form.columns * form.samples):
+        described[rows] = _described(samples[rows], form)
+    return described
+
+
+def bands(rows: int, width: int) -> Iterator[slice]:
+    """All rows of a frame, in slices of a million samples or a row: what is worked out beside a frame is several
+    times as large as that, and would be so of a whole frame (26 MB of a mammogram were 180).
+    """
+    height = max(_BAND // max(width, 1), 1)
+    return (slice(at, min(at + height, rows)) for at in range(0, rows, height))
+
+
+def _described(samples: Frame, form: PixelFormat) -> NDArray[np.signedinteger]:
     wide = samples.astype(f"<i{max(form.dtype.itemsize * 2, 2)}")
     span = 1 << form.bits_stored
     if form.signed and samples.dtype.kind == "u" and form.bits_stored <= samples.dtype.itemsize * 8:
         wide = _signed(wide, span)
     elif not form.signed:
         wide = np.where(wide < 0, wide + span, wide)
-    return wide.astype(form.dtype)
+    return wide
 
 
 def _signed(wide: NDArray[np.signedinteger], span: int) -> NDArray[np.signedinteger]:

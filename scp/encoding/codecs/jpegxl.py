@@ -7,7 +7,8 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
 from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
-from scp.encoding.codecs.lengths import any_length
+from scp.encoding.codecs.jpegxl_structure import check_jpegxl
+from scp.encoding.codecs.lengths import any_length, most_bytes
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode, DamagedCodestream
 from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
@@ -42,7 +43,9 @@ def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
-    return fitted(np.asarray(imagecodecs.jpegxl_decode(codestream, numthreads=1)), form)
+    check_jpegxl(codestream, form)
+    # Index 0: else imagecodecs counts the frames of an animation first, and takes memory for all of them.
+    return fitted(np.asarray(imagecodecs.jpegxl_decode(codestream, index=0, numthreads=1)), form)
 
 
 def recompress_jpeg(codestream: bytes) -> bytes:
@@ -53,10 +56,10 @@ def recompress_jpeg(codestream: bytes) -> bytes:
     return bytes(imagecodecs.jpegxl_encode_jpeg(codestream, usecontainer=True, numthreads=1))
 
 
-def restore_jpeg(codestream: bytes) -> bytes:
-    """The JPEG codestream that :func:`recompress_jpeg` took. Raises CannotDecode."""
+def restore_jpeg(codestream: bytes, most: int | None = None) -> bytes:
+    """The JPEG codestream that :func:`recompress_jpeg` took, of ``most`` bytes at most. Raises CannotDecode."""
     try:
-        return bytes(imagecodecs.jpegxl_decode_jpeg(codestream, numthreads=1))
+        return bytes(imagecodecs.jpegxl_decode_jpeg(codestream, numthreads=1, out=most))
     except Exception as error:  # the library has its own kinds
         raise CannotDecode(f"no JPEG codestream can be restored from it: {error}") from error
 
@@ -71,8 +74,9 @@ def _encode_recompressed(_frame: Frame, _form: PixelFormat, _effort: int) -> byt
 
 def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
     """As the JPEG codestream in it decodes: libjxl's own rounding differs from libjpeg's."""
+    check_jpegxl(codestream, form)
     try:
-        jpeg = restore_jpeg(codestream)
+        jpeg = restore_jpeg(codestream, most_bytes(form))
     except CannotDecode:  # recompressed without what restores it
         return _decode(codestream, form)
     return decode_jpeg(jpeg, form)
@@ -80,10 +84,11 @@ def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _recompressed_strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """Of a JPEG codestream that is whole; where there is to be one, it can be restored."""
+    check_jpegxl(codestream, form)
     if _RECONSTRUCTION not in codestream:
         return _decode(codestream, form)
     try:
-        jpeg = restore_jpeg(codestream)
+        jpeg = restore_jpeg(codestream, most_bytes(form))
     except CannotDecode as error:
         raise DamagedCodestream(str(error)) from error
     return decode_jpeg_strictly(jpeg, form)

@@ -34,8 +34,13 @@ def check_length(size: int, form: PixelFormat, least: int) -> None:
     ratio = bounds().frame_ratio
     if form.array_size > max(_ANY_CONTENT, size * ratio):
         raise PixelsBeyondBounds(f"{described} are less than one in limits.frame_ratio ({ratio})")
-    if size > _TIMES * form.array_size + _BESIDE:
+    if size > most_bytes(form):
         raise PixelsBeyondBounds(f"{described} are more than any encoder writes")
+
+
+def most_bytes(form: PixelFormat) -> int:
+    """Of a codestream of one frame: more than any encoder writes of it."""
+    return _TIMES * form.array_size + _BESIDE
 
 
 def any_length(_form: PixelFormat) -> int:
@@ -63,7 +68,12 @@ def least_of_jpegls(form: PixelFormat) -> int:
 def least_of_rle(form: PixelFormat) -> int:
     """Packets of two bytes that repeat one 128 times, in each of the byte planes (PS3.5 G.3)."""
     planes = form.samples * form.bits_allocated // 8
-    return _RLE_HEADER + planes * -(-form.rows * form.columns // _REPEATED) * _PACKET
+    return _RLE_HEADER + planes * least_of_plane(form.rows * form.columns)
+
+
+def least_of_plane(pixels: int) -> int:
+    """Bytes of a byte plane in RLE."""
+    return -(-pixels // _REPEATED) * _PACKET
 
 
 def least_of_deflated(form: PixelFormat) -> int:

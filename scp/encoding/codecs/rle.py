@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, same_photometric
-from scp.encoding.codecs.lengths import least_of_rle
+from scp.encoding.codecs.lengths import least_of_plane, least_of_rle
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import RLE
@@ -56,6 +56,8 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     if count != form.samples * size:
         raise CannotDecode(f"{count} byte planes where {form.samples * size} are described")
     bounds = [*offsets[:count], len(codestream)]
+    if bounds[0] < _HEADER.size or bounds != sorted(bounds):  # else segments may hold the same bytes
+        raise DamagedCodestream("the segments of the RLE frame do not lie behind each other")
     pixels = form.rows * form.columns
     samples = np.empty((pixels, form.samples, size), "u1")
     for each in range(count):
@@ -66,6 +68,8 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _unpacked(segment: bytes, pixels: int) -> Frame:
     """One byte plane; what follows it in its segment is padding."""
+    if len(segment) < least_of_plane(pixels):
+        raise DamagedCodestream(f"{len(segment)} bytes for a byte plane of {pixels}")
     room = bytearray(pixels + _MOST_PADDING)
     plane = np.frombuffer(imagecodecs.packbits_decode(segment, out=room), "u1")
     if len(plane) < pixels:
