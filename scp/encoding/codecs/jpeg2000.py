@@ -11,7 +11,7 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, refuse_unless
 from scp.encoding.codecs.jpeg2000_packets import check_packets
-from scp.encoding.codecs.jpeg2000_structure import codestream_of
+from scp.encoding.codecs.jpeg2000_structure import codestream_of, without_pointers
 from scp.encoding.codecs.lengths import any_length
 from scp.encoding.codecs.markers import START_OF_J2K, check_jpeg2000
 from scp.encoding.codecs.openjpeg import decode_without_complaint
@@ -139,7 +139,7 @@ def _whole(codestream: bytes, form: PixelFormat) -> bytes:
     check_jpeg2000(codestream, form)
     bare = codestream[codestream.find(START_OF_J2K) :]
     check_packets(bare, codestream_of(bare))
-    return bare
+    return without_pointers(bare)
 
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
