@@ -14,6 +14,7 @@ from itertools import accumulate
 from scp.encoding.codecs.jpeg import decode_jpeg_strictly
 from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
 from scp.encoding.codecs.jpegxl import recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.lengths import check_length, least_of_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.decoding import restored_header
@@ -117,6 +118,7 @@ def _table(sizes: Sizes) -> bytes | None:
 def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
     def code(frame: Fragments) -> bytes:
         jpeg = b"".join(frame)
+        check_length(len(jpeg), form, least_of_jpeg(form))
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
