@@ -566,8 +566,6 @@ for _ in range(5):
 
 
 def test_many_threads_may_be_the_first() -> None:
-    """OpenJPH sets itself up at first use, without a lock: in one process of five a thread would fail. A codec
-    process has one thread.
-    """
+    """OpenJPH sets itself up at first use, without a lock: a codec process has one thread."""
     done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, check=True, timeout=120)
     assert done.stdout.split() == [b"0"] * 5

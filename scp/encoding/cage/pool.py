@@ -162,8 +162,8 @@ class Pool:
             if one.idle_since <= oldest:
                 one.let_go()
 
-    def close(self) -> None:
-        """End all of them; what comes after starts anew."""
+    def let_idle_go(self) -> None:
+        """End those that are idle, and give their memory back."""
         with self._lock:
             idle, self._idle = self._idle, {}
             if self._janitor is not None:
@@ -171,6 +171,10 @@ class Pool:
                 self._janitor = None
         for process in (one for each in idle.values() for one in each):
             process.let_go()
+
+    def close(self) -> None:
+        """End all of them; what comes after starts anew."""
+        self.let_idle_go()
         with self._starting:
             if self._nursery is not None:
                 self._nursery.close()

@@ -25,6 +25,7 @@ from scp.encoding.pixels import Frame
 from scp.errors import CodecProcessFailed
 from scp.spool import Buffer
 
+COMMAND = ("-m", "scp.encoding.cage.nursery")
 _LOOK_SECONDS = 5  # how often a process that has not answered yet is looked at
 _ASLEEP_SECONDS = 60.0  # without using a processor, and without waiting for one
 _OVER = 1.5  # times its limit of processor time: it ends itself long before
@@ -79,12 +80,17 @@ class Nursery:
         environment |= {"PYTHONPATH": str(Path(__file__).parents[3]), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this module's own
-                [sys.executable, "-m", "scp.encoding.cage.nursery", str(theirs.fileno())],
+                [sys.executable, *COMMAND, str(theirs.fileno())],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def libraries(self) -> dict[str, str]:
         """Name and version of each codec's library. Waits until the nursery has imported all."""
