@@ -5,7 +5,7 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.jpegls_structure import check_parameters
 from scp.encoding.codecs.lengths import least_of_jpegls
@@ -46,7 +46,7 @@ def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
 
 JPEGLS_CODEC = Codec(
     name="jpegls",
-    library=imagecodecs.jpegls_version(),
+    library=version_of("jpegls"),
     writes=JPEGLS,
     reads=(JPEGLS, "1.2.840.10008.1.2.4.81"),
     refuses=_refuses,
