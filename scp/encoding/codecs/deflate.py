@@ -59,7 +59,7 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
 
 DEFLATE_CODEC = Codec(
     name="deflated-frames",
-    library=f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
+    library=lambda: f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
     writes=DEFLATED_FRAMES,
     reads=(DEFLATED_FRAMES,),
     refuses=_refuses,

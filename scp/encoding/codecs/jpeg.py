@@ -5,7 +5,7 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg_colour import Colour, coded_colour, colour_markers
 from scp.encoding.codecs.jpeg_data import Decode, check_data
 from scp.encoding.codecs.jpeg_structure import structure_of
@@ -111,7 +111,7 @@ def _decoder(codestream: bytes, form: PixelFormat, lossless: bool) -> Decode:
 
 JPEG_CODEC = Codec(
     name="jpeg",
-    library=imagecodecs.jpeg8_version(),
+    library=version_of("jpeg8"),
     writes="",
     reads=(JPEG_BASELINE, JPEG_EXTENDED),
     refuses=_refuses,
@@ -124,7 +124,7 @@ JPEG_CODEC = Codec(
 
 JPEG_LOSSLESS_CODEC = Codec(
     name="jpeg-lossless",
-    library=imagecodecs.jpeg8_version(),
+    library=version_of("jpeg8"),
     writes=JPEG_LOSSLESS_SV1,
     reads=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
     refuses=_refuses_lossless,

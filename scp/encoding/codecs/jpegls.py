@@ -5,7 +5,7 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.jpegls_structure import check_parameters
 from scp.encoding.codecs.lengths import least_of_jpegls
@@ -36,8 +36,8 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """CharLS itself refuses data that is too short or too long; but 2.4.3 looks for an end for seconds where
-    there is no marker to stop it. It never comes back from run lengths that no encoder writes: that shows only
-    in decoding, and is for the time limit of the codec process (docs/codecs-upstream.md).
+    there is no marker to stop it. From some data it never comes back: that shows only in decoding, and is for
+    the time limit of the codec process (docs/codecs-upstream.md).
     """
     check_jpeg(codestream, form)
     check_parameters(structure_of(codestream))
@@ -46,7 +46,7 @@ def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
 
 JPEGLS_CODEC = Codec(
     name="jpegls",
-    library=imagecodecs.jpegls_version(),
+    library=version_of("jpegls"),
     writes=JPEGLS,
     reads=(JPEGLS, "1.2.840.10008.1.2.4.81"),
     refuses=_refuses,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
+from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
 from scp.encoding.codecs.jpegxl_structure import check_jpegxl
 from scp.encoding.codecs.lengths import any_length, most_bytes
 from scp.encoding.pixels import Frame, PixelFormat
@@ -48,16 +49,29 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(np.asarray(imagecodecs.jpegxl_decode(codestream, index=0, numthreads=1)), form)
 
 
-def recompress_jpeg(codestream: bytes) -> bytes:
+def recompress_whole_jpeg(codestream: bytes, form: PixelFormat) -> bytes:
     """A JPEG codestream as JPEG XL with what restores it to the byte, what follows its end included.
 
-    Raises what the library raises: it takes 8-bit baseline, extended and progressive ones.
+    Raises DamagedCodestream and CannotDecode for one that is not whole, which is to stay as it came,
+    CannotEncode for one whose colour would be mistaken, and what the library raises: it takes 8-bit baseline,
+    extended and progressive ones.
     """
+    decode_jpeg_strictly(codestream, form)
+    if form.samples == 3:
+        _check_colour(codestream, form)
     return bytes(imagecodecs.jpegxl_encode_jpeg(codestream, usecontainer=True, numthreads=1))
 
 
+def _check_colour(jpeg: bytes, form: PixelFormat) -> None:
+    """A reader that decodes the JPEG XL itself must see the colours that the JPEG has (invariant 5)."""
+    markers = colour_markers(jpeg)
+    colour = coded_colour(markers, form.photometric)
+    if not markers.lossless and libjxl_colour(markers) is not colour:
+        raise CannotEncode(f"the JPEG is {colour}, which JPEG XL would not take it for")
+
+
 def restore_jpeg(codestream: bytes, most: int | None = None) -> bytes:
-    """The JPEG codestream that :func:`recompress_jpeg` took, of ``most`` bytes at most. Raises CannotDecode."""
+    """The JPEG codestream that was recompressed, of ``most`` bytes at most. Raises CannotDecode."""
     try:
         return bytes(imagecodecs.jpegxl_decode_jpeg(codestream, numthreads=1, out=most))
     except Exception as error:  # the library has its own kinds
@@ -96,7 +110,7 @@ def _recompressed_strictly(codestream: bytes, form: PixelFormat) -> Frame:
 
 JPEGXL_CODEC = Codec(
     name="jpegxl",
-    library=imagecodecs.jpegxl_version(),
+    library=version_of("jpegxl"),
     writes=JPEGXL,
     reads=(JPEGXL, "1.2.840.10008.1.2.4.112"),
     refuses=_refuses,
@@ -110,7 +124,7 @@ JPEGXL_CODEC = Codec(
 
 RECOMPRESSED_CODEC = Codec(
     name="jpegxl-recompression",
-    library=imagecodecs.jpegxl_version(),
+    library=version_of("jpegxl"),
     writes="",
     reads=(JPEGXL_RECOMPRESSION,),
     refuses=_refuses_recompressed,

@@ -82,7 +82,7 @@ def _unpacked(segment: bytes, pixels: int) -> Frame:
 
 RLE_CODEC = Codec(
     name="rle",
-    library=f"imagecodecs {imagecodecs.__version__}",
+    library=lambda: f"imagecodecs {imagecodecs.__version__}",
     writes=RLE,
     reads=(RLE,),
     refuses=_refuses,
