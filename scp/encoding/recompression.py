@@ -118,8 +118,8 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 
     def code(frame: Fragments) -> bytes:
         jpeg = b"".join(frame)
-        check_length(len(jpeg), form, least_of_jpeg(form))
         check_jpeg(jpeg, form)
+        check_length(len(jpeg), form, least_of_jpeg(form))
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
         return recompress_jpeg(jpeg, form, owner)  # one that is not whole stays as it came
