@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from scp.encoding.cage.caged import recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.lengths import check_length, least_of_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.decoding import restored_header
@@ -117,6 +118,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 
     def code(frame: Fragments) -> bytes:
         jpeg = b"".join(frame)
+        check_length(len(jpeg), form, least_of_jpeg(form))
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
