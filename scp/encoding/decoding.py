@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from scp.encoding.cage.caged import of_one_object
+from scp.encoding.cage.caged import Trust, of_one_object
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.lengths import check_length
 from scp.encoding.codecs.table import decoder_of
@@ -51,6 +51,17 @@ class _MadeNative:
 
 
 @dataclass(frozen=True, slots=True)
+class _How:
+    """What is known of codestreams that were made here, whether their samples are described as they are, and
+    how far they are trusted.
+    """
+
+    restoration: Restoration | None
+    exact: bool
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
 class _Coded:
     """Encoded frames, the Planar Configuration that they get, and whether they are decoded ``strictly``.
 
@@ -68,13 +79,15 @@ def decoding(
     syntax: TransferSyntax,
     restoration: Restoration | None = None,
     exact: bool = False,
+    trust: Trust = Trust.NOBODYS,
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
 
     With a ``restoration`` it is the one that was encapsulated here, to the byte; without one, header and
     Planar Configuration describe what was decoded, and its codestreams have to be whole: DamagedCodestream
     says which is not. ``exact`` raises BeyondBitsStored instead of describing samples by another Bits Stored.
-    Raises CannotDecode where that shows at once, by what is declared or in the first frame; for more than 32 MB of
+    ``trust`` says where its codestreams are decoded; without a ``restoration`` they are anybody's. Raises
+    CannotDecode where that shows at once, by what is declared or in the first frame; for more than 32 MB of
     pixels, going through the chunks may raise it.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
@@ -86,7 +99,8 @@ def decoding(
         form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
-    made = _made_native(parts.pixel.held(), form, syntax, restoration, exact)
+    how = _How(restoration, exact or restoration is not None, trust if restoration else Trust.NOBODYS)
+    made = _made_native(parts.pixel.held(), form, syntax, how)
     if restoration is None:
         vr, tail = ("OB" if form.bits_allocated <= 8 else "OW"), b"\0" * (made.size % 2)
         header = native_icons(stored.edited(made.edits), lambda icon: native_of_icon(icon, syntax, exact))
@@ -121,11 +135,9 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = Fal
         raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
-def _made_native(
-    value: Buffer, form: PixelFormat, syntax: TransferSyntax, restoration: Restoration | None, exact: bool
-) -> _MadeNative:
+def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: _How) -> _MadeNative:
     frames, codec = frames_within(value, form.frames), decoder_of(syntax.uid)
-    if restoration is None and codec is not None:
+    if how.restoration is None and codec is not None:
         _check_lengths(frames, codec, form)
     if codec is None or holds_native_frames(syntax.uid, form):
         found = native_frames(syntax.uid, frames, form)
@@ -134,12 +146,12 @@ def _made_native(
             return _MadeNative(letting_go(native, value, found.size), found.size * form.frames, edits)
     else:
         coded = _Coded(
-            of_one_object(codec),
+            of_one_object(codec, how.trust),
             frames,
-            restoration.planar if restoration else 0,
-            strictly=restoration is None,
+            how.restoration.planar if how.restoration else 0,
+            strictly=how.restoration is None,
         )
-        native, told = _described(coded, form, exact or restoration is not None)
+        native, told = _described(coded, form, how.exact)
         edits = _edits_of_decoded(form, told, syntax)
     return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
 
