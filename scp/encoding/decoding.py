@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from scp.budget import Held, hold
 from scp.encoding.cage.caged import Trust, of_one_object
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.lengths import check_length
@@ -19,7 +20,7 @@ from scp.encoding.icons import native_icons
 from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
-from scp.encoding.streams import Chunks, letting_go
+from scp.encoding.streams import Chunks, gathered, letting_go
 from scp.errors import (
     BeyondBitsStored,
     CannotDecode,
@@ -29,7 +30,7 @@ from scp.errors import (
     DamagedCodestream,
 )
 from scp.model import Restoration
-from scp.spool import Buffer, Spool
+from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, slices
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
 Edits = dict[int, bytes | None]
@@ -169,9 +170,35 @@ def _check_lengths(frames: list[Fragments], codec: Codec, form: PixelFormat) -> 
 def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
     size = made.size + len(tail)
     pieces: Iterator[Buffer] = chain(made.pieces, [tail] if tail else [])
-    # A single large frame fails before anything is given out, too.
-    ready = list(pieces) if size <= _AT_ONCE else list(islice(pieces, 1))
+    if size <= _AT_ONCE:
+        return Chunks(size, _at_once(pieces, size))
+    ready = list(islice(pieces, 1))  # a single large frame fails before anything is given out, too
     return Chunks(size, chain(iter(ready), pieces))
+
+
+def _at_once(pieces: Iterator[Buffer], size: int) -> Iterator[Buffer]:
+    """All pieces, decoded when it returns; in a file where the memory budget has no room for them."""
+    held = hold(size) if size > UNCOUNTED else None
+    if held is None and size > UNCOUNTED:
+        return slices(gathered(pieces))
+    return _holding(list(pieces), held)
+
+
+def _holding(pieces: Iterable[Buffer], held: Held | None) -> Iterator[Buffer]:
+    """The pieces; what is ``held`` for them is free when they are gone through, or nobody has them."""
+    yield from pieces
+    del held
+
+
+def _waiting(frames: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Frames that wait for a peer to read them: a large one counts meanwhile, or lies in a file."""
+    for frame in frames:
+        if len(frame) <= IN_MEMORY:
+            yield frame
+        elif (held := hold(len(frame))) is not None:
+            yield from _holding([frame], held)
+        else:
+            yield gathered([frame])
 
 
 def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
@@ -210,7 +237,7 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
-    yield from in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size)
+    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size))
 
 
 def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
