@@ -40,7 +40,7 @@ _MORE_ROOM = 1 << 20  # bytes of a result, beside what is expected of it
 _FOR_SECONDS = 64 << 20  # limits.codec_seconds is for so many bytes of decoded pixels
 _ENCODER_SECONDS = 10  # times that: an effort that an admin chose may take long
 # What a frame may take: of all codecs and efforts JPEG XL's take the most (docs/decisions/0110).
-_BASE_MEMORY, _MEMORY_TIMES = 256 << 20, 64
+_BASE_MEMORY, _MEMORY_TIMES = 256 << 20, 32
 _LONGEST_PHOTOMETRIC = 64  # of a defined term; what is longer is none
 _SMALL = PixelFormat(8, 8, 1, 8, 8, 7, False, "MONOCHROME2", 0, 1)
 _NO_IMAGE = PixelFormat(1, 1, 1, 8, 8, 7, False, "", 0, 1)
