@@ -40,6 +40,7 @@ from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
+from scp.malloc import Trimmer
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -189,8 +190,9 @@ def background(
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Loop]:
-    """Who watches that the index that a process has open is the right one."""
-    return [Guard(archive.pairing, end, counts)] if archive.pairing is not None else []
+    """Who watches a process: that it has the right index open, and keeps no memory that is free."""
+    trimmer: list[Loop] = [Trimmer()]
+    return [Guard(archive.pairing, end, counts), *trimmer] if archive.pairing is not None else trimmer
 
 
 def _nobody() -> None:
