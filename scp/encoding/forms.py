@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scp.encoding import recompression
+from scp.encoding.cage.caged import Trust, library_of
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named, decoder_of
@@ -17,6 +18,7 @@ from scp.errors import (
     CannotDecode,
     CannotEncode,
     CodecError,
+    CodecProcessFailed,
     DamagedCodestream,
     NotReproduced,
     UnreadableDataset,
@@ -67,15 +69,15 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         return _as_received(form, received, parts)
     if parts is None:
         raise CannotEncode("the dataset is unreadable")
-    if form == recompression.FORM:
-        return _recompressed(received, parts)
     try:
+        if form == recompression.FORM:
+            return _recompressed(received, parts)
         plain = _native_of(received, parts)
         reference = _native_digest(received, plain)
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
         return _coded(codec, plain, reference, effort)
-    except DamagedCodestream:
+    except (DamagedCodestream, CodecProcessFailed):
         raise
     except (CannotDecode, UnreadableDataset, ValueError) as error:
         raise CannotEncode(str(error)) from error
@@ -88,7 +90,7 @@ def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
         transfer_syntax=JPEGXL_RECOMPRESSION,
         dataset=gathered(join(stored, lookup(JPEGXL_RECOMPRESSION))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=RECOMPRESSED_CODEC.library,
+        codec=library_of(RECOMPRESSED_CODEC.name),
         restoration=restoration,
     )
 
@@ -105,7 +107,7 @@ def _coded(codec: Codec, plain: SplitDataset, reference: str, effort: int) -> En
         transfer_syntax=codec.writes,
         dataset=gathered(join(stored, lookup(codec.writes))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=f"{codec.library} effort {effort}" if effort else codec.library,
+        codec=f"{codec.library()} effort {effort}" if effort else codec.library(),
         restoration=restoration,
         native_sha256=reference,
     )
@@ -144,14 +146,20 @@ def why_undecodable(dataset: Buffer, transfer_syntax: str) -> str:
     return ""
 
 
-def prove(dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer = b"") -> None:
+def prove(
+    dataset: Buffer,
+    transfer_syntax: str,
+    provenance: Provenance,
+    received: Buffer = b"",
+    trust: Trust = Trust.NOBODYS,
+) -> None:
     """Check that a stored dataset reproduces what was received (invariant 2).
 
-    ``received`` is that, where it is at hand: then the bytes are compared instead of their digests. Raises
-    NotReproduced.
+    ``received`` is that, where it is at hand: then the bytes are compared instead of their digests. ``trust``
+    is that of its codestreams. Raises NotReproduced.
     """
     try:
-        if not _reproduces(dataset, transfer_syntax, provenance, received):
+        if not _reproduces(dataset, transfer_syntax, provenance, received, trust):
             raise NotReproduced("decoded, it is not what was received")
     except (CodecError, UnreadableDataset, ValueError) as error:
         if isinstance(error, NotReproduced):
@@ -159,7 +167,9 @@ def prove(dataset: Buffer, transfer_syntax: str, provenance: Provenance, receive
         raise NotReproduced(f"it cannot be decoded: {error}") from error
 
 
-def _reproduces(dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer) -> bool:
+def _reproduces(
+    dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer, trust: Trust
+) -> bool:
     def is_received(pieces: Iterable[Buffer]) -> bool:
         if 0 < len(received) <= IN_MEMORY:  # what is larger is mapped, and hashing gives its pages back
             return equal(pieces, received)
@@ -170,8 +180,8 @@ def _reproduces(dataset: Buffer, transfer_syntax: str, provenance: Provenance, r
     target, syntax = lookup(provenance.transfer_syntax), lookup(transfer_syntax)
     restoration = provenance.restoration
     if restoration is not None and restoration.jpeg is not None:
-        return is_received(join(recompression.restored(split(dataset, syntax), restoration), target))
-    plain = decoding(split(dataset, syntax), syntax, restoration)
+        return is_received(join(recompression.restored(split(dataset, syntax), restoration, trust), target))
+    plain = decoding(split(dataset, syntax), syntax, restoration, trust=trust)
     if provenance.native_sha256:
         return digest(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
     return is_received(join(plain, target))
