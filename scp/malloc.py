@@ -25,6 +25,20 @@ _SECONDS, _MOST_SECONDS = 2.0, 64.0
 _PART, _MORE = 1.03, 4 << 20
 
 
+# From here on a block is a map of its own, and gone when it is freed. glibc begins with 128 KB and raises it
+# up to 32 MB by what is freed: then blocks of a frame's size lie between small ones that stay. Of a process
+# that had encoded and decoded frames of 32 MB, 278 MB were left of 115 before, and 104 of 104 with this; no
+# difference in processor time was to be seen (26 MB, HTJ2K: 190 to 200 ms an object).
+_OWN_MAP = 4 << 20
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
+def keep_large_apart() -> None:
+    """Let a large block of memory be given back when it is freed, in the whole process."""
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_MAP)
+
+
 def resident() -> int:
     """Bytes of this process that lie in memory now, files that are mapped left out; 0 where nobody tells."""
     with suppress(OSError, ValueError):

@@ -41,7 +41,7 @@ from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
-from scp.malloc import Trimmer
+from scp.malloc import Trimmer, keep_large_apart
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -80,6 +80,7 @@ def open_archive(
     room.use([Room(storage.path, storage.reserve), *tiers])
     bounds.use(settings.limits.bounds)
     budget.use(settings.limits.memory)
+    keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
     store: ObjectStore = LocalStore(storage.path, storage.reserve)
