@@ -19,7 +19,14 @@ from scp.encoding.cage.caged import Trust
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.evenness import is_even
 from scp.encoding.forms import Encoded, encoded, prove
-from scp.errors import CannotEncode, DamagedCodestream, NotReproduced, ObjectDamaged, UnreadableDataset
+from scp.errors import (
+    CannotEncode,
+    DamagedCodestream,
+    NotReproduced,
+    ObjectDamaged,
+    OutOfResources,
+    UnreadableDataset,
+)
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
@@ -41,6 +48,7 @@ _MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
+NO_ROOM = "no room"  # the outcome of a form for which there was too little disk or memory to make it
 AS_RECEIVED = Stage(forms=("received",))
 
 
@@ -199,6 +207,8 @@ class _Candidates:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:
                 self._note(form, "wrong", str(error), started)
+            except OutOfResources as error:
+                self._note(form, NO_ROOM, str(error), started)
             except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
                 self._note(form, "wrong", f"{type(error).__name__}: {error}", started)
             else:

@@ -63,8 +63,8 @@ class Attempt:
     """One form that was asked for, and how it went.
 
     ``outcome`` is ``kept``, ``refused`` (cannot take it), ``wrong`` (did not reproduce it),
-    ``larger`` (no gain), ``beaten`` (another form was smaller) or ``skipped`` (not tried). ``size`` is
-    the stored size in bytes where one was reached; ``seconds`` includes the proof.
+    ``larger`` (no gain), ``beaten`` (another form was smaller), ``skipped`` (not tried) or ``no room`` (to
+    make it in). ``size`` is the stored size in bytes where one was reached; ``seconds`` includes the proof.
     """
 
     form: str

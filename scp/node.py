@@ -41,6 +41,7 @@ from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
+from scp.malloc import Trimmer, keep_large_apart
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -79,6 +80,7 @@ def open_archive(
     room.use([Room(storage.path, storage.reserve), *tiers])
     bounds.use(settings.limits.bounds)
     budget.use(settings.limits.memory)
+    keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
     store: ObjectStore = LocalStore(storage.path, storage.reserve)
@@ -190,8 +192,9 @@ def background(
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Loop]:
-    """Who watches that the index that a process has open is the right one."""
-    return [Guard(archive.pairing, end, counts)] if archive.pairing is not None else []
+    """Who watches a process: that it has the right index open, and keeps no memory that is free."""
+    trimmer: list[Loop] = [Trimmer()]
+    return [Guard(archive.pairing, end, counts), *trimmer] if archive.pairing is not None else trimmer
 
 
 def _nobody() -> None:

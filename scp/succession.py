@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scp.config_rules import PolicyRule, Stage
-from scp.errors import ObjectDamaged
-from scp.keeping import StoredForm
+from scp.errors import ObjectDamaged, OutOfResources
+from scp.keeping import NO_ROOM, StoredForm
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.landing import is_landed
 from scp.objects.store import beside, store_of
@@ -51,8 +51,12 @@ class Before:
 def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
     """What ``stage`` comes to: the new form in the place of the stored one, or the stored one as it is.
 
-    ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does.
+    ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does,
+    and OutOfResources where a form was not made for want of room: the object waits until there is some.
     """
+    wanting = [one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM]
+    if wanting and form.encoded.form not in stage.forms:
+        raise OutOfResources(wanting[0])
     instance, received = before.instance, before.received
     if _must_move(instance, form) or _gains(instance, form, stage, before.rule, received.origin):
         # The key is a new one: under the old one is the old form for as long as it is there.
