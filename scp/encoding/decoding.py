@@ -18,7 +18,14 @@ from scp.encoding.native_frames import NativeFrames, holds_native_frames, native
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
-from scp.errors import BeyondBitsStored, CannotDecode, CannotEncode, CodecError, DamagedCodestream
+from scp.errors import (
+    BeyondBitsStored,
+    CannotDecode,
+    CannotEncode,
+    CodecError,
+    CodecProcessFailed,
+    DamagedCodestream,
+)
 from scp.model import Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
@@ -107,7 +114,8 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = Fal
     try:
         return native(icon, syntax, exact=exact)
     except CannotDecode as error:
-        kind = DamagedCodestream if isinstance(error, DamagedCodestream) else CannotDecode
+        kinds = (DamagedCodestream, CodecProcessFailed)
+        kind = next((kind for kind in kinds if isinstance(error, kind)), CannotDecode)
         raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
@@ -176,7 +184,7 @@ def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
     try:
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # each library has its own kinds
         kind = DamagedCodestream if coded.strictly else CannotDecode

@@ -33,7 +33,7 @@ from scp.encoding.icons import may_hold_fragments
 from scp.encoding.pixels import PixelFormat
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError, DamagedCodestream
+from scp.errors import CannotDecode, CannotEncode, CodecError, CodecProcessFailed, DamagedCodestream
 from scp.model import JpegLayout, Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, lookup
@@ -67,7 +67,7 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
         items = encapsulate(_translated(coded), form.frames)
-    except DamagedCodestream:
+    except (DamagedCodestream, CodecProcessFailed):
         raise
     except CannotDecode as error:
         raise CannotEncode(str(error)) from error
@@ -139,7 +139,7 @@ def _check_colour(jpeg: bytes, form: PixelFormat) -> None:
 def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from coded
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # the library has its own kinds
         raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error
