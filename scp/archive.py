@@ -449,9 +449,10 @@ class Archive(Holdings):
         return replace(instance, planned=self.policy_print, due=due)
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
-        """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing, ObjectRefused.
+        """What a stored file says of itself (invariant 6).
 
-        What processes died of when they looked into it is told by its File Meta Information alone.
+        What processes died of when they looked into it is told by its File Meta Information alone. Raises
+        ObjectDamaged, ObjectMissing, ObjectRefused.
         """
         refusal = self.refusal_at(key)
         unseen = refusal is not None and refusal.covers("survey")

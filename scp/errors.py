@@ -40,7 +40,7 @@
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
-    │   └── ObjectRefused         something is not done with it any more, as processes died of that, or it failed
+    │   └── ObjectRefused         something is not done with it any more: processes died of it, or it failed
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 

@@ -55,10 +55,10 @@ class Holdings:
 
     @contextmanager
     def trying(self, instance: Instance, act: Act) -> Iterator[None]:
-        """Around work on a stored object: should it end the process, the next one knows (scp.objects.attempts).
+        """Around work on a stored object: should it end the process, the next one knows.
 
-        What fails twice by an exception that nobody raises on purpose is refused as well. Raises ObjectRefused
-        for what is refused already.
+        What fails twice by an exception that nobody raises on purpose is refused as well
+        (:mod:`scp.objects.attempts`). Raises ObjectRefused for what is refused already.
         """
         if (refusal := refused_for(instance, act)) is not None:
             raise ObjectRefused(refusal.told)

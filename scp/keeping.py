@@ -81,7 +81,7 @@ def uids_within(received: Received, facts: Facts) -> Uids:
     return uids_of(received.sop_class_uid, received.sop_instance_uid, facts.attributes, received.given)
 
 
-def keep(
+def keep(  # noqa: PLR0913, PLR0917 - what is known of it
     received: Received,
     facts: Facts,
     rule: PolicyRule | None,
@@ -198,7 +198,7 @@ class _Candidates:
         """Note a form that is not tried, and why."""
         self.attempts.append(attempt)
 
-    def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:
+    def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:  # noqa: C901 - a table of what may fail
         """The results that may be kept, in the order of ``forms``."""
         for form in forms:
             started = self._clock()

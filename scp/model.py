@@ -64,7 +64,8 @@ class Attempt:
 
     ``outcome`` is ``kept``, ``refused`` (cannot take it), ``wrong`` (did not reproduce it),
     ``larger`` (no gain), ``beaten`` (another form was smaller), ``skipped`` (not tried) or ``failed`` (a
-    codec's process died, or passed a limit of memory or time). ``size`` is the stored size in bytes where one was reached; ``seconds`` includes the proof.
+    codec's process died, or passed a limit of memory or time). ``size`` is the stored size in bytes where
+    one was reached; ``seconds`` includes the proof.
     """
 
     form: str

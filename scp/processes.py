@@ -53,8 +53,8 @@ class _Running:
 class Processes:
     """Children with names and roles, as long as :meth:`run` runs.
 
-    The process that has this runs no threads and holds no connections: a fork at any time is sound. ``blames``
-    says whether a process that ended, by its number, was working on an object then.
+    The process that has this runs no threads and holds no connections: a fork at any time is sound.
+    ``blames`` says whether a process that ended, by its number, was working on an object then.
     """
 
     def __init__(self, blames: Callable[[int], bool] = lambda _: False) -> None:
@@ -192,7 +192,7 @@ def _apart(call: Callable[[], None], reads: int, writes: int) -> int:
     try:
         call()
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        with open(writes, "wb") as told:  # noqa: PTH123 - a descriptor
+        with open(writes, "wb") as told:
             try:
                 told.write(pickle.dumps(error))
             except Exception:  # noqa: BLE001 - one that cannot be told as it is

@@ -1,4 +1,4 @@
-"""What is not done with an object any more, as it failed or ended processes: what its row says of it, and why.
+"""What is not done with an object any more, as it failed or ended processes: what its row says, and why.
 
 The object stays as it is, and goes out as it is stored. It is tried again when an admin asks for that
 (``zscp recompress --now --match``), or when the version has changed of what failed.
@@ -126,7 +126,7 @@ def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
 def told_of(error: BaseException) -> str:
     """What went wrong, in a line."""
     if isinstance(error, MemoryError):
-        return "there was not enough memory"
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
     return str(error) if isinstance(error, CodecProcessFailed) else f"{type(error).__name__}: {error}"
 
 
@@ -144,7 +144,7 @@ def encoding_of(transfer_syntax: str) -> Act:
 
 
 def needs(transfer_syntax: str, target: str) -> tuple[Act, ...]:
-    """What it takes to give out in ``target`` what is stored in ``transfer_syntax``; none where it is that."""
+    """What it takes to give out in ``target`` what is stored in ``transfer_syntax``; mostly nothing."""
     if transfer_syntax == target:
         return ()
     decoded: tuple[Act, ...] = ("decode",) if lookup(transfer_syntax).encapsulated else ()

@@ -16,7 +16,9 @@ def refused(found: list[Instance], limit: int, json_wanted: bool) -> None:
     if json_wanted:
         as_json([_row(one) for one in found])
         return
-    table = Table("from", "received", "kept as", "not done any more", "why", "Study Instance UID", "SOP Instance UID")
+    table = Table(
+        "from", "received", "kept as", "not done any more", "why", "Study Instance UID", "SOP Instance UID"
+    )
     for one in found:
         refusal = refusal_of(one.refused)
         told = (refusal.act, refusal.reason) if refusal is not None else ("", one.refused)

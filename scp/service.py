@@ -46,8 +46,8 @@ class Service:
         """Listen and start all processes; returns host and port.
 
         The address is taken first, and nobody is let in before the index knows what is stored: making it anew
-        may take hours, of which ``progress`` tells. A process of its own does that: an object that ends it does
-        not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
+        may take hours, of which ``progress`` tells. A process of its own does that: an object that ends it
+        does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
         self._listening = _bound(self.settings.node.host, self.settings.node.port)
         self._processes.apart(partial(_make_ready, self.settings, progress))

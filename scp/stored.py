@@ -37,7 +37,7 @@ def provenance_of(file: Part10) -> Provenance:
 
 
 def facts_unseen(file: Part10, reason: str) -> Facts:
-    """What is known of an object that is not looked into: nothing that its dataset says, and the ``reason``."""
+    """What is known of an object that is not looked into, for a ``reason``: nothing of its dataset."""
     known = provenance_of(file)
     called = (known.calling_aet, known.called_aet)
     return Facts({}, known.transfer_syntax, known.size, *called, readable=False, fault=reason)

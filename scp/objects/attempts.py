@@ -1,9 +1,9 @@
-"""What is being worked on, written down before: so that who comes after a death knows what it may have been of.
+"""What is being worked on, written down before: who comes after a death knows what it may have been of.
 
-``.attempts/processes/<process>/slots`` holds a slot of 1 KB for each object that the process is about; beside
-it is the lock that says that the process lives. The file is mapped: a slot is filled before the work and emptied
-after it without a system call, and outlives the process, which is all that it has to (docs/decisions/0113). What
-a dead process left in its slots are suspects (:mod:`scp.objects.suspects`).
+``.attempts/processes/<process>/slots`` holds a slot of 1 KB for each object that the process is about;
+beside it is the lock that says that the process lives. The file is mapped: a slot is filled before the work
+and emptied after it without a system call, and outlives the process, which is all that it has to
+(docs/decisions/0113). What a dead process left in its slots are suspects (:mod:`scp.objects.suspects`).
 """
 
 from __future__ import annotations
@@ -252,11 +252,11 @@ def _used(folder: Path) -> list[tuple[str, str, Act]]:
 
 
 def died_of_an_object(root: Path, process: int) -> bool:
-    """Whether a process that has ended was working on an object below ``root``; before others take that up."""
+    """Whether a process that has ended was at work on an object, if nobody took that up yet."""
     return any(_used(folder) for folder in (root / FOLDER / _PROCESSES).glob(f"{process}-*"))
 
 
 def _told(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        return "there was not enough memory"
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
     return f"{type(error).__name__}: {error}"

@@ -1,10 +1,9 @@
 """What processes died of, or failed at, how often: a file that all processes of an archive share.
 
-An object that was being worked on when a process died is a *suspect*: an admin's ``kill -9``, or another object
-beside it, may have been what ended the process. It is tried again alone. Who dies of it once more, or fails, has
-found the culprit: it is *refused*. So one object ends two processes at most, and none but in company with a
-culprit. Where company cannot be had off (another process of the machine takes all memory, say), four deaths
-are enough.
+An object that was being worked on when a process died is a *suspect*: an admin's ``kill -9``, or another
+object beside it, may have been what ended the process. It is tried again alone. Where a process dies of it
+once more, or it fails, it is *refused*. So one object ends two processes at most, and what was in its company
+when it did is soon no suspect any more. Where an object could not be tried alone, four times are enough.
 """
 
 from __future__ import annotations

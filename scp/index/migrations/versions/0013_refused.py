@@ -1,7 +1,7 @@
 """What is not done with an object any more, and why; an index of those.
 
-Nothing is asked of the files: where one says that its forms failed, the next rebuild reads it, and what does not
-say so is found out again.
+Nothing is asked of the files: where one says that its forms failed, the next rebuild reads it, and what does
+not say so is found out again.
 """
 
 from __future__ import annotations
