@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from scp.encoding.codecs.table import codec_named
 from scp.errors import CodecProcessFailed
 from scp.model import Attempt, Instance, Provenance
 from scp.objects.suspects import ACTS, Act, Suspect
@@ -135,7 +134,7 @@ def library_of(act: Act) -> str:
 
     All codecs come with one release of imagecodecs: a new version of any is a new one of that.
     """
-    return _imagecodecs() if act in ("encode", "decode") else _zscp()
+    return _version("imagecodecs" if act in ("encode", "decode") else "zscp")
 
 
 def encoding_of(transfer_syntax: str) -> Act:
@@ -153,14 +152,8 @@ def needs(transfer_syntax: str, target: str) -> tuple[Act, ...]:
 
 
 @cache
-def _imagecodecs() -> str:
-    codec = codec_named("rle")
-    return codec.library if codec is not None else ""
-
-
-@cache
-def _zscp() -> str:
+def _version(name: str) -> str:
     try:
-        return f"zscp {version('zscp')}"
+        return f"{name} {version(name)}"
     except PackageNotFoundError:
-        return "zscp"
+        return name

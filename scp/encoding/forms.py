@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scp.encoding import recompression
+from scp.encoding.cage.caged import library_of
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named, decoder_of
@@ -70,9 +71,9 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         return _as_received(form, received, parts)
     if parts is None:
         raise CannotEncode("the dataset is unreadable")
-    if form == recompression.FORM:
-        return _recompressed(received, parts)
     try:
+        if form == recompression.FORM:
+            return _recompressed(received, parts)
         plain, reference = _decoded(received, parts)
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
@@ -99,7 +100,7 @@ def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
         transfer_syntax=JPEGXL_RECOMPRESSION,
         dataset=gathered(join(stored, lookup(JPEGXL_RECOMPRESSION))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=RECOMPRESSED_CODEC.library,
+        codec=library_of(RECOMPRESSED_CODEC.name),
         restoration=restoration,
     )
 
@@ -116,7 +117,7 @@ def _coded(codec: Codec, plain: SplitDataset, reference: str, effort: int) -> En
         transfer_syntax=codec.writes,
         dataset=gathered(join(stored, lookup(codec.writes))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=f"{codec.library} effort {effort}" if effort else codec.library,
+        codec=f"{codec.library()} effort {effort}" if effort else codec.library(),
         restoration=restoration,
         native_sha256=reference,
     )

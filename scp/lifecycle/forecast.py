@@ -16,6 +16,7 @@ import structlog
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.config_rules import Stage
+from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
@@ -131,7 +132,7 @@ def _measure(
 
 
 def _measured(archive: Archive, one: Instance, now: float) -> Measured:
-    started = time.thread_time()
+    started = thread_time()
     try:
         change = archive.encode(one, now)
     except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
@@ -141,7 +142,7 @@ def _measured(archive: Archive, one: Instance, now: float) -> Measured:
         log.error("cannot be measured", sop_instance=one.sop_instance_uid, exc_info=error)
         return Measured()
     saved = one.stored_size - change.after.stored_size
-    return Measured(1, one.received_size, one.stored_size, saved, time.thread_time() - started)
+    return Measured(1, one.received_size, one.stored_size, saved, thread_time() - started)
 
 
 def _estimate(groups: Sequence[Group]) -> None:
