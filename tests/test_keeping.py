@@ -30,7 +30,7 @@ def double(monkeypatch) -> Callable[..., None]:
 
     def put(**changes: object) -> None:
         codec: Codec = replace(JPEGLS_CODEC, **changes)
-        rows = tuple(codec if row is JPEGLS_CODEC else row for row in table.CODECS)
+        rows = tuple(codec if row.name == JPEGLS_CODEC.name else row for row in table.CODECS)
         monkeypatch.setattr(table, "CODECS", rows)
 
     return put

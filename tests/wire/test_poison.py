@@ -44,12 +44,12 @@ def _is_sound(node: DeadlyNode) -> None:
     assert json.loads(node.here("fsck", "--json"))["findings"] == []
 
 
-def test_ten_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) -> None:
+def test_several_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) -> None:
     """122 objects waited for ever behind one that ended the encoder; five deaths in a row ended the node."""
     node = DeadlyNode(tmp_path, ("scp.keeping", "encoded"), storage={"backlog": "1GB"}, node={"workers": 1})
     node.start()
     try:
-        bad, good = [poison(number) for number in range(10)], _others(122)
+        bad, good = [poison(number) for number in range(6)], _others(122)
         _stored(node, bad + good)
         until(lambda: set(_forms(node, good)) == {"htj2k"}, "the others are encoded", _PATIENCE)
         until(lambda: set(_forms(node, bad)) == {"received"}, "the bad ones are settled", _PATIENCE)
