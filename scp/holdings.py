@@ -66,7 +66,7 @@ class Holdings:
             yield
             return
         try:
-            with self.attempts.of(instance.key, instance.sop_instance_uid, act):
+            with self.attempts.of(instance.key, instance.sop_instance_uid, act, lambda: library_of(act)):
                 yield
         except (ZscpError, OSError):
             raise
