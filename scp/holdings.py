@@ -10,6 +10,7 @@ from itertools import filterfalse, takewhile
 
 import structlog
 
+from scp.encoding.cage.caged import Trust
 from scp.encoding.forms import prove, why_undecodable
 from scp.errors import (
     CodecProcessFailed,
@@ -133,7 +134,7 @@ class Holdings:
         known = provenance_of(file)
         try:
             with self.trying(instance, "decode"):
-                prove(file.dataset, file.transfer_syntax, known)
+                prove(file.dataset, file.transfer_syntax, known, trust=Trust.MADE_HERE)
                 return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error

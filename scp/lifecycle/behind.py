@@ -208,7 +208,7 @@ class Encoder:
         self._archive.index.checks.note([(instance, reason)], time.time())
 
     def _later(self, instance: Instance, error: Exception) -> None:
-        """One that failed: where that may be its fault at once, alone, or refused by now; else after a while."""
+        """One that failed: at once, alone or refused, where that may be its fault; else after a while."""
         attempts = self._archive.attempts
         if attempts is None or attempts.suspects.get(instance.key) is None:
             self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS
