@@ -132,7 +132,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from coded
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # the library has its own kinds
         raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error
