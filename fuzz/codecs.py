@@ -1,8 +1,8 @@
 """Codestreams of others, decoded as a retrieve decodes them, and as the own ones are.
 
 An input is a head of 8 bytes, which stands for the transfer syntax and the Image Pixel module, and the
-codestream of one frame. What the head can say is kept small: declared sizes beyond all bounds are the matter of
-tests/hostile.
+codestream of one frame. What the head can say is kept small: declared sizes beyond all bounds have tests of
+their own.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ def _read(data: bytes) -> Received:
 def dataset(data: bytes) -> None:
     """A survey tells of any stream; splitting and joining it gives the same, or raises UnreadableDataset.
 
-    What came in explicit VR little endian is given back to the byte, unless a header is written in another way
-    than zscp has (which it sees when it proves a form); from then on the round trip changes nothing.
+    The same as what was joined once: what came may be written in another way than zscp has, such as with
+    reserved bytes that are not zero. That nothing of it is lost is :func:`kept`'s matter.
     """
     received = _read(data)
     facts = survey(received)

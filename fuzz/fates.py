@@ -1,4 +1,4 @@
-"""How an input ends a target: in a process of its own, which may die of it; and the smallest that ends it so."""
+"""How an input ends a target, in a process that may die of it; and the smallest that ends it so."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Codestreams changed by their structure, so that a decoder is reached that looks at more than a marker.
 
-Bytes that are flipped anywhere mostly end in the first check. Here marker segments (JPEG, JPEG-LS, JPEG 2000) and
-boxes (JPEG XL) are changed within, exchanged, doubled, left out, lengthened with their length field, and the
-numbers of rows and columns are changed in header and codestream alike.
+Bytes that are flipped anywhere mostly end in the first check. Here marker segments (JPEG, JPEG-LS, JPEG 2000)
+and boxes (JPEG XL) are changed within, exchanged, doubled, left out, lengthened with their length field, and
+the numbers of rows and columns are changed in header and codestream alike.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Segments = list[bytes]
 
 def codestream(data: bytes, max_size: int, seed: int) -> bytes:
     """libFuzzer's custom mutator: half of what it gives is changed by structure, half as any bytes are."""
-    draw = random.Random(seed)  # noqa: S311 - a fuzzer's, which is to be repeatable
+    draw = random.Random(seed)
     head, stream = bytes(data[: HEAD.size]), bytes(data[HEAD.size :])
     segments, rest = segments_of(stream)
     if len(head) < HEAD.size or not segments or draw.random() < 0.3:

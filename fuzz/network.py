@@ -24,7 +24,8 @@ def association(data: bytes) -> None:
     with suppress(MalformedAssociation):
         request = read_request(data)
         if isinstance(request, Rejection):
-            assert len(request.pdu) == 10
+            if len(request.pdu) != 10:
+                raise AssertionError("an A-ASSOCIATE-RJ has 10 bytes")
             return
         pdu = A_ASSOCIATE_RQ()
         pdu.decode(HEADER.pack(ASSOCIATE_RQ, len(request.body)) + request.body)

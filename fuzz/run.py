@@ -1,7 +1,8 @@
 """Fuzz all targets, one after another: ``python -m fuzz.run [TARGET ...]``, FUZZ_SECONDS in all (600).
 
-What a target found before stays in ``fuzz/.corpus``, and is where the next run begins. Inputs that end a target
-are made small and kept in ``fuzz/.findings``; then the exit status is 1, and it is said how to replay each.
+What a target found before stays in ``fuzz/.corpus``, and is where the next run begins. Inputs that end a
+target are made small and kept in ``fuzz/.findings``; then the exit status is 1, and it says how to replay
+each.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _run(name: str, seconds: int) -> str:
     folders = (str(_CORPUS / name), str(_CORPUS / "seeds" / name))
     options = (f"-max_total_time={seconds}", f"-artifact_prefix={_RAW}/", f"-dict={_HERE}/dictionary.txt")
     command = (sys.executable, "-m", "fuzz.harness", name, *folders, *options, *_LIMITS)
-    done = subprocess.run(command, cwd=_HERE.parent, capture_output=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=_HERE.parent, capture_output=True, check=False)
     told = done.stderr.decode("utf-8", "replace").splitlines()
     units = next((line.split()[-1] for line in told if "number_of_executed_units" in line), "?")
     ended = next((line for line in told if line.startswith(("==", " === Uncaught"))), "")

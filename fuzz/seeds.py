@@ -112,14 +112,15 @@ def _stored() -> Seeds:
     yield (
         "notes",
         (
-            b'{"key": "a", "sop_instance_uid": "1.2", "study_instance_uid": "1", "size": 1, "reason": "", "at": 1.0,'
-            b' "uids": {"PATIENT": "a"}, "received_sha256": "0", "id": "a", "state": "gone"}'
+            b'{"key": "a", "sop_instance_uid": "1.2", "study_instance_uid": "1", "size": 1, "reason": "",'
+            b' "at": 1.0, "uids": {"PATIENT": "a"}, "received_sha256": "0", "id": "a", "state": "gone"}'
         ),
     )
     yield (
         "notes",
         (
-            b'{"level": "STUDY", "uid": "1.2", "reason": "", "since": 1.0, "id": "a", "patient_id": "b", "issuer": null}'
+            b'{"level": "STUDY", "uid": "1.2", "reason": "", "since": 1.0, "id": "a",'
+            b' "patient_id": "b", "issuer": null}'
         ),
     )
     yield (

@@ -1,4 +1,4 @@
-"""What lies on the disk, and may have been replaced there: stored files, dictionaries, the log, small notes."""
+"""What lies on the disk, and may have been replaced there: stored files, dictionaries, the log, notes."""
 
 from __future__ import annotations
 

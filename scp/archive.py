@@ -401,6 +401,7 @@ class Archive(Holdings):
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
         data = self._get(key)
+        digest = "" if is_landed(key) else self.digest(key, data)  # first: a map of it is not read before
         file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
@@ -409,7 +410,7 @@ class Archive(Holdings):
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
             return waiting(instance_of(key, len(data), "", file, facts), rule), facts
-        instance = instance_of(key, len(data), sha256(data), file, facts)
+        instance = instance_of(key, len(data), digest, file, facts)
         instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
             return self._planned(instance, rule), facts

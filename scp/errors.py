@@ -38,6 +38,7 @@
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
+    │   └── ObjectUnreadable      its file is there, and the system does not let it be read
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
@@ -203,6 +204,13 @@ class ObjectMissing(ZscpError):
 
 class ObjectUnavailable(ZscpError):
     """A stored object's medium is not there, or gives nothing: ask again later."""
+
+
+class ObjectUnreadable(ObjectUnavailable):
+    """A stored file is there and cannot be read, for want of a permission or of the system's resources.
+
+    Other objects of its store may be as well as ever.
+    """
 
 
 class ObjectDamaged(ZscpError):

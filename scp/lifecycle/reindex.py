@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, ObjectUnreadable, UidMismatch
 from scp.identity import Identity
 from scp.index.attributes import HELD
 from scp.lifecycle.parallel import each
@@ -74,7 +74,7 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
                 check_uids(instance, facts)
         except UidMismatch:
             return ""  # a record that was refused, and not withdrawn in time: recovery sees to it
-        except (ObjectDamaged, ObjectMissing) as error:
+        except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
             outcome.damaged.append((key, str(error)))
             return ""
         held = {row.keyword: facts.attributes.get(row.keyword, "") for row in HELD}

@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scp.spool import Buffer, mapped, sha256, write_all
+from scp.errors import ObjectDamaged
+from scp.objects import files
+from scp.spool import Buffer, sha256, write_all
 
 FOLDER = ".decoded"
 _DIGEST = 32
@@ -44,13 +46,16 @@ class DecodedCache:
         """What was kept under a name, if it is still there and whole."""
         path = self._folder / name
         try:
-            data = memoryview(mapped(path))
+            size = path.stat().st_size
+            data = memoryview(files.read(path) if _DIGEST <= size <= self._most else b"")
             os.utime(path)
-        except OSError:
+            content, digest = data[:-_DIGEST], data[-_DIGEST:]
+            if len(data) >= _DIGEST and sha256(content) == bytes(digest).hex():
+                return content
+        except FileNotFoundError:
             return None
-        content, digest = data[:-_DIGEST], data[-_DIGEST:]
-        if len(data) >= _DIGEST and sha256(content) == bytes(digest).hex():
-            return content
+        except (OSError, ObjectDamaged):
+            pass  # it cannot be read, so it is none
         self.forget([name])
         return None
 
