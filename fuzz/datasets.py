@@ -70,7 +70,7 @@ def kept(data: bytes) -> None:
 
 
 def evenness(data: bytes) -> None:
-    """What goes out has an even length; what can be followed is even all through, and so is not changed again."""
+    """What goes out has an even length; what can be followed is even all through, and not changed again."""
     received = _read(data)
     syntax = lookup(received.transfer_syntax)
     found = bytes(gathered(even_stream(received.dataset, syntax)))

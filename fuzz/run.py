@@ -30,7 +30,7 @@ _FOUND = ("crash-", "timeout-", "oom-")
 
 def main(names: list[str]) -> int:
     """See the module."""
-    names = names or list(TARGETS)
+    names = names or [name for name, target in TARGETS.items() if not target.asked]
     seconds = float(os.environ.get("FUZZ_SECONDS") or _SECONDS)
     os.nice(19)
     write(_CORPUS / "seeds")

@@ -51,7 +51,8 @@ def _codestreams() -> Seeds:
     families = {uid: name for name, uids in codecs.FAMILIES.items() for uid in uids}
     for make in STREAMS.values():
         stream = make()
-        yield families[stream.syntax], codecs.written(stream.syntax, stream.form, stream.data)
+        data = codecs.written(stream.syntax, stream.form, stream.data)
+        yield from _of_all(families[stream.syntax], data)
     for syntax, name in families.items():  # small ones too: more of them are run in a second
         codec = encoder_of(syntax)
         for bits, samples in ((8, 1), (12, 1), (16, 1), (8, 3)):
@@ -59,7 +60,13 @@ def _codestreams() -> Seeds:
             allocated, photometric = frame.itemsize * 8, "RGB" if samples == 3 else "MONOCHROME2"
             form = PixelFormat(9, 11, samples, allocated, bits, bits - 1, False, photometric, 0, 1)
             if codec is not None and not codec.refuses(form):
-                yield name, codecs.written(syntax, form, codec.encode(frame, form, 0))
+                yield from _of_all(name, codecs.written(syntax, form, codec.encode(frame, form, 0)))
+
+
+def _of_all(family: str, data: bytes) -> Seeds:
+    yield f"native-{family}", data
+    yield f"caged-{family}", data
+    yield f"library-{family}", data
 
 
 def _objects() -> Iterator[Received]:

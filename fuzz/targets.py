@@ -16,14 +16,20 @@ Check = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A check, and whether its inputs hold a codestream, which is then mutated by its structure."""
+    """A check, and whether its inputs hold a codestream, which is then mutated by its structure.
+
+    ``asked`` is one that runs only when it is named: what it finds is not zscp's.
+    """
 
     check: Check
     codestreams: bool = False
+    asked: bool = False
 
 
 TARGETS: Mapping[str, Target] = {
-    **{name: Target(codecs.check, codestreams=True) for name in codecs.FAMILIES},
+    **{f"native-{name}": Target(codecs.native, codestreams=True) for name in codecs.FAMILIES},
+    **{f"caged-{name}": Target(codecs.caged, codestreams=True) for name in codecs.FAMILIES},
+    **{f"library-{name}": Target(codecs.library, True, asked=True) for name in codecs.FAMILIES},
     "dataset": Target(datasets.dataset),
     "keep": Target(datasets.kept),
     "fragments": Target(datasets.fragments),

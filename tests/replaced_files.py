@@ -1,7 +1,8 @@
-"""Stored files that somebody replaced: what each does to whoever reads it, in a process that may take little.
+"""Stored files that somebody replaced: what each does to whoever reads it, in a process of little memory.
 
-python replaced_files.py FOLDER prints a JSON line for each, and last by how many MB the process grew at most. It is
-a program of its own, as its limit of memory and its peak are those of a process, and as a FIFO must hang no test.
+python replaced_files.py FOLDER prints a JSON line for each, and last by how many MB the process grew at most.
+It is a program of its own, as its limit of memory and its peak are those of a process, and as a FIFO must hang
+no test.
 """
 
 from __future__ import annotations
@@ -128,8 +129,9 @@ def _dictionary(change: Callable[[Path], object]) -> Replace:
     return put
 
 
-def _zst(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+def _other_dictionary(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[:5] + b"\1\2\3\4" + data[9:]
 
 
 def _middle(count: int) -> Callable[[Path], bytes]:
@@ -152,7 +154,7 @@ REPLACED: dict[str, Replace] = {
     "a frame to skip last": _bytes(lambda path: path.read_bytes() + _SKIPPABLE),
     "cut off": _bytes(lambda path: path.read_bytes()[:-200]),
     "its checksum wrong": _bytes(lambda path: path.read_bytes()[:-1] + b"\0"),
-    "another dictionary's ID": _bytes(lambda path: path.read_bytes()[:5] + b"\1\2\3\4" + path.read_bytes()[9:]),
+    "another dictionary's ID": _bytes(_other_dictionary),
     "its dictionary gone": _dictionary(lambda path: path.unlink()),
     "its dictionary another": _dictionary(lambda path: path.write_bytes(b"\x37\xa4\x30\xec" + bytes(9000))),
     "its dictionary of 1 TB": _dictionary(lambda path: os.truncate(path, 1 << 40)),
