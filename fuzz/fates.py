@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -36,6 +37,7 @@ def fate(target: str, data: bytes, seconds: int = 20) -> str:
 
 
 def _told(target: str, data: bytes, seconds: int) -> str:
+    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # what a library says as it dies is not for the terminal

@@ -24,7 +24,15 @@ _CORPUS, _FINDINGS, _RAW = _HERE / ".corpus", _HERE / ".findings", _HERE / ".raw
 _SECONDS = 600.0
 _MOST = 5  # findings of one target: more are mostly the same once more
 _MINIMISING = 20.0
-_LIMITS = ("-rss_limit_mb=2048", "-timeout=20", "-max_len=65536", "-verbosity=0", "-print_final_stats=1")
+# Without keep_seed a target in whose code nothing is seen, as a library's, would lose all seeds but one.
+_LIMITS = (
+    "-rss_limit_mb=2048",
+    "-timeout=20",
+    "-max_len=65536",
+    "-keep_seed=1",
+    "-verbosity=0",
+    "-print_final_stats=1",
+)
 _FOUND = ("crash-", "timeout-", "oom-")
 
 

@@ -1,8 +1,8 @@
 """Stored files that somebody replaced: what each does to whoever reads it, in a process of little memory.
 
 python replaced_files.py FOLDER prints a JSON line for each, and last by how many MB the process grew at most.
-It is a program of its own, as its limit of memory and its peak are those of a process, and as a FIFO must hang
-no test.
+It is a program of its own, as its limit of memory and its peak are those of a process, and as no FIFO may
+hang a test.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from scp.objects.segments import (
     BLOCK,
     FOLDER,
     HEADER,
+    LARGEST_SEGMENT,
     MAGIC,
     SEGMENT_HEADER,
     aligned,
@@ -181,8 +182,10 @@ class LandingLog:
         except OSError as error:
             raise files.unreadable(key, error) from error
         try:
-            # What a key promises is not asked for where there is less.
-            size = min(place.size, os.fstat(descriptor).st_size)
+            length = os.fstat(descriptor).st_size
+            if length > LARGEST_SEGMENT:
+                raise ObjectDamaged(f"{key} lies in a segment of {length} bytes, which is none; set it aside")
+            size = min(place.size, length)  # what a key promises is not asked for where there is less
             return os.pread(descriptor, HEADER, max(place.at - HEADER, 0)), os.pread(
                 descriptor, size, place.at
             )

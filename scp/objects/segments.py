@@ -32,7 +32,7 @@ _RECORD = struct.Struct("<8s16sQLL")  # magic, use, size of the file, of its hea
 _CRC = struct.Struct("<L")  # of the record header before it, as it was written
 HEADER = _RECORD.size + _CRC.size
 # A segment is of 32 MB, unless another size was asked for; what is larger than this was put in its place.
-_LARGEST = 1 << 30
+LARGEST_SEGMENT = 1 << 30
 SPARE = 4  # empty segments that a process keeps for itself
 # A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync
 # on average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
@@ -103,7 +103,7 @@ def _records(path: Path) -> Iterator[tuple[int, int, State]]:
         length = os.fstat(descriptor).st_size
         if length < BLOCK:
             return
-        if length > _LARGEST:
+        if length > LARGEST_SEGMENT:
             yield BLOCK, 0, "unclear"
             return
         magic, use = SEGMENT_HEADER.unpack_from(os.pread(descriptor, BLOCK, 0))
