@@ -85,7 +85,7 @@ def native(data: bytes) -> None:
 
 
 def library(data: bytes) -> None:
-    """imagecodecs alone, without a guard of zscp's: for what is to be reported to those who make the library."""
+    """imagecodecs alone, without a guard of zscp's: for what is to be reported to who makes the library."""
     if len(data) < HEAD.size:
         return
     syntax, _ = _read(data)

@@ -234,7 +234,11 @@ class LocalStore:
     def _move(self, link: Path, place: Path) -> None:
         with self._folders:
             make_folder(place.parent)
-            link.replace(place)
+            try:
+                link.replace(place)
+            except IsADirectoryError:  # somebody made a folder in an object's place
+                self.set_aside(place.relative_to(self.root).as_posix())
+                link.replace(place)
 
     def _withdraw(self, puts: list[_Put]) -> None:
         """Undo puts that failed; what cannot be undone is left to the next start's recovery.
