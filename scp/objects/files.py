@@ -16,7 +16,7 @@ import signal
 import stat
 from pathlib import Path
 
-from scp.errors import ObjectDamaged, ObjectUnreadable
+from scp.errors import ObjectDamaged, ObjectUnreadable, OutOfResources
 from scp.spool import IN_MEMORY, Buffer, FileMap, copied_from
 
 # What tells that something else than a file lies there, or that the disk does not give it back.
@@ -40,7 +40,12 @@ def read(path: Path, maps: bool = True, leased: bool = True) -> Buffer:
             return _first(descriptor, size)
         if maps and (_is_leased(descriptor) or not leased):
             return memoryview(FileMap.of(os.dup(descriptor), size))
-        return copied_from(descriptor)
+        try:
+            return copied_from(descriptor)
+        except OutOfResources:  # a full disk: what is there can be read all the same
+            if not maps:
+                raise
+            return memoryview(FileMap.of(os.dup(descriptor), size))
     finally:
         os.close(descriptor)
 
