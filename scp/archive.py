@@ -482,6 +482,7 @@ class Archive(Holdings):
 
     def _read_back(self, key: str, unseen: str) -> tuple[Instance, Facts]:
         data = self._get(key)
+        digest = "" if is_landed(key) else self.digest(key, data)  # first: a map of it is not read before
         file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_unseen(file, unseen) if unseen else facts_of_stored(file)
         rule = choose(self.policy, facts)
@@ -490,7 +491,7 @@ class Archive(Holdings):
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
             return waiting(instance_of(key, len(data), "", file, facts), rule), facts
-        instance = instance_of(key, len(data), sha256(data), file, facts)
+        instance = instance_of(key, len(data), digest, file, facts)
         if not instance.refused:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:

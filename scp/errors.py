@@ -40,7 +40,8 @@
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
-    │   └── ObjectRefused         something is not done with it any more: processes died of it, or it failed
+    │   ├── ObjectRefused         something is not done with it any more: processes died of it, or it failed
+    │   └── ObjectUnreadable      its file is there, and the system does not let it be read
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
@@ -219,6 +220,13 @@ class ObjectUnavailable(ZscpError):
 
 class ObjectRefused(ObjectUnavailable):
     """Something is not done with an object any more, as processes died of it, or it failed (scp.refusal)."""
+
+
+class ObjectUnreadable(ObjectUnavailable):
+    """A stored file is there and cannot be read, for want of a permission or of the system's resources.
+
+    Other objects of its store may be as well as ever.
+    """
 
 
 class ObjectDamaged(ZscpError):

@@ -27,6 +27,7 @@ from scp.model import Delivery, Facts, Instance, Provenance
 from scp.objects import part10
 from scp.objects.attempts import Attempts
 from scp.objects.dictionaries import Dictionaries, is_dictionary
+from scp.objects.files import unreadable
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.part10 import Part10
 from scp.objects.store import ObjectStore, beside, instance_in, object_key, siblings_prefix, store_of
@@ -164,12 +165,27 @@ class Holdings:
                 instance = current
 
     def _sound(self, instance: Instance) -> Part10:
-        data = self._get(instance.key)
-        whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
+        data = self._get(instance.key) if self._has_its_size(instance) else b""
+        whole = not instance.stored_sha256 or self.digest(instance.key, data) == instance.stored_sha256
         file = part10.unpack(data, self.dictionaries.by_id) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
+
+    def _has_its_size(self, instance: Instance) -> bool:
+        """Whether a file is as large as the one that was written: what took its place may be of any size.
+
+        Seen before anything is read; of another store, which may be slow to tell, it is not asked.
+        """
+        known = instance.stored_sha256 and not is_landed(instance.key) and not store_of(instance.key)
+        return not known or self.store.size(instance.key) == instance.stored_size
+
+    def digest(self, key: str, data: Buffer) -> str:
+        """The SHA-256 of what lies under a key. Raises ObjectDamaged, ObjectUnavailable."""
+        try:
+            return sha256(data)
+        except OSError as error:
+            raise unreadable(key, error) from error
 
     def _get(self, key: str) -> Buffer:
         if is_landed(key) and self.landing is not None:

@@ -101,7 +101,9 @@ with ThreadPoolExecutor(4) as pool:
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim and /proc are Linux's")
 def test_memory_goes_back_to_where_it_was(tmp_path: Path) -> None:
     run = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
-    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent)
+    done = subprocess.run(
+        run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent
+    )
     assert done.returncode == 0, done.stderr
     before, most, after, used = map(int, done.stdout.split())
     assert used == 0

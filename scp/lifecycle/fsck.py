@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnavailable, ZscpError
+from scp.errors import (
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectRefused,
+    ObjectUnavailable,
+    ObjectUnreadable,
+    ZscpError,
+)
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.rebuild import make_fit
@@ -75,6 +82,8 @@ def fsck(
             deletion.resume()
         for one in begun:
             yield Finding(UNSETTLED, one.key, one.sop_instance_uid, one.reason, "finished" if repair else "")
+        for path, fault in deletion.trash.unreadable():
+            yield Finding(UNREADABLE, str(path), told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
     for key in iter(archive.keys()):
         progress.advance()
@@ -134,7 +143,7 @@ def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
         return None
     try:
         identity = archive.read_back(key)[0].identity
-    except (ObjectDamaged, ObjectMissing):
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
         digest = digest_in(key)
         return uid, next((one for one in named if digest and one.received_sha256.startswith(digest)), None)
     held = archive.index.current(identity)
@@ -145,7 +154,7 @@ def _is_newer(archive: Archive, key: str, held: Instance) -> bool:
     """Whether a file came after what the index has, which must be an old one that was restored."""
     try:
         return archive.read_back(key)[0].received_at > held.received_at
-    except (ObjectDamaged, ObjectMissing):
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
         return False
 
 
@@ -153,7 +162,7 @@ def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
     try:
         instance, facts = archive.read_back(key)
         archive.verify(instance, deep=True)
-    except (ObjectDamaged, ObjectMissing) as error:
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         return Finding(UNREADABLE, key, uid, f"{error}; look at it, and remove it")
     if not repair:
         return Finding(UNRECORDED, key, uid)

@@ -19,6 +19,7 @@ from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
+    ObjectUnreadable,
     OutOfResources,
     Superseded,
     UidMismatch,
@@ -91,7 +92,7 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
         instance, facts = archive.take_up(key)
-    except ObjectDamaged as error:
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         found.damaged += (f"{key}: {error}",)
         return
     held = archive.index.current(instance.identity)
@@ -167,8 +168,8 @@ def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered)
     try:
         instance, facts = archive.take_up(key)
         check_uids(instance, facts)
-    except ObjectMissing:
-        return  # it was settled meanwhile
+    except (ObjectMissing, ObjectUnreadable):
+        return  # it was settled meanwhile, or is looked at again by the next start
     except (ObjectDamaged, UidMismatch):
         _set_aside(landing, key, found)
         return

@@ -23,6 +23,7 @@ from scp.errors import (
     ObjectMissing,
     ObjectRefused,
     ObjectUnavailable,
+    ObjectUnreadable,
     UidMismatch,
     ZscpError,
 )
@@ -81,7 +82,7 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
             return _line(archive, key)
         except UidMismatch:
             return ""  # a record that was refused, and not withdrawn in time: recovery sees to it
-        except (ObjectDamaged, ObjectMissing, ObjectRefused) as error:
+        except (ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnreadable) as error:
             outcome.damaged.append((key, str(error)))
         except (ZscpError, OSError):
             raise
