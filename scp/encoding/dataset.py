@@ -23,7 +23,7 @@ from scp.encoding.elements import (
 )
 from scp.encoding.scan import Scan, scan
 from scp.encoding.streams import Chunks, deflated, gathered, inflated, swapped_words
-from scp.errors import MismatchedPixelData, UnreadableDataset
+from scp.errors import BeyondBounds, MismatchedPixelData, UnreadableDataset
 from scp.spool import Buffer, slices
 from scp.syntaxes import Content, TransferSyntax
 
@@ -86,7 +86,7 @@ def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:
     plain = memoryview(inflate(stream) if syntax.deflated else stream)
     found = scan(plain, encoding, nested=False)  # converting looks into what is nested
     if found.fault:
-        raise UnreadableDataset(found.fault)
+        raise (BeyondBounds if found.beyond else UnreadableDataset)(found.fault)
     pixel = found.pixel
     if pixel is None:
         return SplitDataset(convert(plain, encoding, CANONICAL))
