@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from scp.bounds import bounds
@@ -77,7 +78,7 @@ class Reader:
             tag = group << 16 | number
             if not self.explicit or group == 0xFFFE:
                 vr, value, length = b"", at + 8, self._long(self.data, at + 4)[0]
-            elif vr in SHORT or (vr not in LONG and _is_vr(vr) and self._is_short(at, end)):
+            elif vr in SHORT or (vr not in LONG and _is_vr(vr) and self._is_short(at, end, length)):
                 value = at + 8
             elif _is_vr(vr):
                 value, length = at + 12, self._long(self.data, at + 8)[0]
@@ -89,12 +90,12 @@ class Reader:
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} claims {length} bytes, {end - at} are left")
         return tag, vr, value, length
 
-    def _is_short(self, at: int, end: int) -> bool:
+    def _is_short(self, at: int, end: int, length: int) -> bool:
         """Whether an element of an unknown VR has a length of 16 bits all the same, as old toolkits write it.
 
         The standard's way is believed where both could be. Raises struct.error.
         """
-        if bytes(self.data[at + 6 : at + 8]) != b"\0\0":  # reserved, in the other way
+        if length:  # reserved, in the other way
             return True
         long = self._long(self.data, at + 8)[0] if at + 12 <= end else end
         if long == UNDEFINED or self._may_begin(at + 12 + long, end):
@@ -169,8 +170,11 @@ def too_deep(at: int) -> BeyondBounds:
     return BeyondBounds(f"sequences nest deeper than {bounds().depth} at byte {at} (limits.depth)")
 
 
+_MAY_BE_VRS = frozenset(bytes(pair) for pair in product(range(ord("A"), ord("Z") + 1), repeat=2))
+
+
 def _is_vr(vr: bytes) -> bool:
-    return vr.isalpha() and vr.isupper()
+    return vr in _MAY_BE_VRS
 
 
 def name_of(tag: int) -> str:

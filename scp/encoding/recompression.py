@@ -21,6 +21,7 @@ from scp.encoding.fragments import (
     EXTENDED_OFFSETS,
     ITEM_HEADER,
     Fragments,
+    Frames,
     encapsulate,
     exact_item,
     frames_within,
@@ -53,15 +54,16 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         raise CannotEncode(f"received as {lookup(transfer_syntax).keyword}, not as lossy JPEG")
     if received.pixel is None or not received.pixel.encapsulated:
         raise CannotEncode("no encapsulated pixel data")
-    if may_hold_fragments(received.header):
-        raise CannotEncode("pixel data within a sequence is encapsulated too")
     header = Header(received.header)
+    if may_hold_fragments(header.data):
+        raise CannotEncode("pixel data within a sequence is encapsulated too")
     form = header.format
     value = received.pixel.held()
     try:
         frames = frames_within(value, form.frames)
+        _check_fragments(frames)
         sizes = tuple(tuple(map(len, frame)) for frame in frames)
-        layout = _layout(transfer_syntax, bytes(offset_table(value)), sizes)
+        layout = _layout(transfer_syntax, offset_table(value), sizes)
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
         items = encapsulate(_translated(coded), form.frames)
@@ -85,24 +87,30 @@ def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
         raise CannotDecode("nothing says which JPEG codestreams it was made of")
     header = restored_header(bytes(stored.header), restoration)
     try:
-        count = Header(header).proven_format.frames
+        count = Header(header, proven=True).proven_format.frames
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
     size = len(stored.pixel.value) // count
-    jpegs = in_order(lambda frame: restore_jpeg(b"".join(frame)), frames, count, size)
+    jpegs = in_order(lambda frame: restore_jpeg(frame.whole()), frames, count, size)
     value = _reassembled(jpegs, count, layout)
     pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)
     return SplitDataset(header, pixel, stored.trailer)
 
 
-def _layout(transfer_syntax: str, table: bytes, sizes: Sizes) -> JpegLayout:
+def _check_fragments(frames: Frames) -> None:
+    """Before they are gone through. Raises CannotEncode."""
+    if frames.fragments != len(frames) and frames.fragments > _MOST_FRAGMENTS:
+        raise CannotEncode(f"{frames.fragments} fragments are too many to remember")
+
+
+def _layout(transfer_syntax: str, table: memoryview, sizes: Sizes) -> JpegLayout:
     fragments = sum(map(len, sizes))
     uneven = fragments != len(sizes)
     known = table == _table(sizes)
-    if (uneven and fragments > _MOST_FRAGMENTS) or (not known and len(table) > 4 * _MOST_FRAGMENTS):
-        raise CannotEncode(f"{fragments} fragments are too many to remember")
-    return JpegLayout(transfer_syntax, None if known else table, sizes if uneven else ())
+    if not known and len(table) > 4 * _MOST_FRAGMENTS:
+        raise CannotEncode(f"{len(table) // 4} offsets are too many to remember")
+    return JpegLayout(transfer_syntax, None if known else bytes(table), sizes if uneven else ())
 
 
 def _table(sizes: Sizes) -> bytes | None:
@@ -116,7 +124,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
     owner = object()
 
     def code(frame: Fragments) -> bytes:
-        jpeg = b"".join(frame)
+        jpeg = frame.whole()
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")

@@ -6,14 +6,18 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from scp.bounds import bounds
 from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
 
 STEP = 1 << 20  # bytes of a piece
 LET_GO = 8 << 20
+# So much may come of anything: pixels of zeros, as of an empty segmentation, deflate to a thousandth.
+_OF_ANYTHING = 256 << 20
+_BEGINNING = 16 << 20  # of a dataset that is not read to its end: what identifies it stands there
 
 
 T = TypeVar("T")
@@ -171,19 +175,46 @@ def deflated(pieces: Iterable[Buffer], level: int = 6) -> Iterator[Buffer]:
     yield last + b"\0" * ((size + len(last)) % 2)
 
 
-def inflated(stream: Buffer) -> tuple[Buffer, str]:
-    """The reverse of :func:`deflated`, as far as it goes, and why it does not go to the end; or nothing."""
+class Inflated(NamedTuple):
+    """What a deflated stream inflates to, as far as it goes, and why it does not go to the end; or nothing.
+
+    ``beyond``: that is a limit, and ``stream`` is no more than a beginning.
+    """
+
+    stream: Buffer
+    fault: str = ""
+    beyond: bool = False
+
+
+def inflated(stream: Buffer) -> Inflated:
+    """The reverse of :func:`deflated`, within ``[limits]``. Raises OSError where there is no room for it."""
+    limits = bounds()
+    most = min(limits.inflated_bytes, max(limits.inflated_ratio * len(stream), _OF_ANYTHING))
+    spool, fault = _inflated(stream, most)
+    if spool.size <= most:
+        return Inflated(spool.view(), fault)
+    del spool  # its file goes at once: of what is too large, only a beginning is asked for
+    beginning, _ = _inflated(stream, min(_BEGINNING, most))
+    if most < limits.inflated_bytes:
+        fault = f"it inflates to over {limits.inflated_ratio} times its size (limits.inflated_ratio)"
+    else:
+        fault = f"it inflates to over {most} bytes (limits.inflated_bytes)"
+    return Inflated(beginning.view()[:most], fault, beyond=True)
+
+
+def _inflated(stream: Buffer, most: int) -> tuple[Spool, str]:
+    """What a stream inflates to, if that is more than ``most`` bytes no more than a step beyond them."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    spool, fault = Spool(), ""
+    spool = Spool()
     try:
         for part in slices(stream):
             rest: Buffer = part
             while rest and not inflater.eof:
                 spool.write(inflater.decompress(rest, STEP))
+                if spool.size > most:
+                    return spool, ""
                 rest = inflater.unconsumed_tail
         spool.write(inflater.flush())
     except zlib.error as error:
-        fault = f"the deflated dataset does not inflate: {error}"
-    if not fault and not inflater.eof:
-        fault = "the deflated dataset ends before its end marker"
-    return spool.view(), fault
+        return spool, f"the deflated dataset does not inflate: {error}"
+    return spool, "" if inflater.eof else "the deflated dataset ends before its end marker"
