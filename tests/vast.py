@@ -37,6 +37,13 @@ Pieces = Iterator[bytes]
 
 SOP_CLASS, STUDY, SERIES = "1.2.840.10008.5.1.4.1.1.7", "1.2.3.4", "1.2.3.4.5"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+SYNTAXES = {
+    "implicit": IMPLICIT,
+    "explicit": EXPLICIT,
+    "big": BIG_ENDIAN,
+    "deflated": DEFLATED,
+    "jpegls": JPEG_LS,
+}
 _BATCH = 4096
 _SEQUENCE, _PER_FRAME = 0x00081140, 0x52009230  # Referenced Image, Per-frame Functional Groups
 
@@ -168,7 +175,10 @@ def many_sequences(encoding: Encoding, count: int) -> Pieces:
     end = element_header(SEQUENCE_END, b"", 0, encoding)
 
     def one(n: int) -> bytes:
-        return element_header(0x00291000 + ((n // 65536) * 2 << 16) + n % 65536, b"SQ", UNDEFINED, encoding) + end
+        return (
+            element_header(0x00291000 + ((n // 65536) * 2 << 16) + n % 65536, b"SQ", UNDEFINED, encoding)
+            + end
+        )
 
     yield from batched(one, count)
 
@@ -333,8 +343,8 @@ KINDS: dict[str, Callable[[Encoding, int], Pieces]] = {
     for make in (
         same_tag, private_tags, even_tags, unknown_vr, group_lengths, behind_pixels, high_groups, empty_items,
         open_items, nested_elements, defined_elements, many_sequences, unknown_items, functional_groups, deep,
-        deep_defined, deep_unknown, long_value, long_text, long_before_pixels, many_names, many_values, fragments,
-        small_fragments, odd_fragments, long_table, zeros,
+        deep_defined, deep_unknown, long_value, long_text, long_before_pixels, many_names, many_values,
+        fragments, small_fragments, odd_fragments, long_table, zeros,
     )
 }  # fmt: skip
 ENCAPSULATED = ("fragments", "small_fragments", "odd_fragments", "long_table")
@@ -409,16 +419,27 @@ def steps(object_: Received) -> Iterator[tuple[str, Callable[[], object]]]:
 
     yield "survey", surveyed
     yield "split", lambda: len(split(object_.dataset, syntax).header)
-    for name, target in (("implicit", IMPLICIT), ("explicit", EXPLICIT), ("big", BIG_ENDIAN), ("deflated", DEFLATED)):
+    for name, target in (
+        ("implicit", IMPLICIT),
+        ("explicit", EXPLICIT),
+        ("big", BIG_ENDIAN),
+        ("deflated", DEFLATED),
+    ):
         yield name, joined(target)
     yield "store", stored
 
 
 def main(kind: str, syntax: str, count: str, wanted: str = "survey,split,implicit,store") -> None:
     """See the module."""
-    names = {"explicit": EXPLICIT, "implicit": IMPLICIT, "big": BIG_ENDIAN, "deflated": DEFLATED, "jpegls": JPEG_LS}
-    object_ = vast(kind, int(float(count)), names[syntax])
-    resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+    names = {
+        "explicit": EXPLICIT,
+        "implicit": IMPLICIT,
+        "big": BIG_ENDIAN,
+        "deflated": DEFLATED,
+        "jpegls": JPEG_LS,
+    }
+    object_ = vast(kind, int(float(count)), SYNTAXES[syntax])
+    resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
     sys.stdout.write(f"{kind} {syntax} {count}: {len(object_.dataset) >> 20} MB\n")
     for name, run in steps(object_):
         if name not in wanted.split(","):

@@ -79,9 +79,9 @@ def inflate(stream: Buffer) -> Buffer:
 def split(stream: Buffer, syntax: TransferSyntax, proven: bool = False) -> SplitDataset:
     """Take apart a dataset stream that is encoded in ``syntax``.
 
-    Raises UnreadableDataset when it cannot be followed to its end, or when it holds what only another
-    transfer syntax allows (fragments in a native one); BeyondBounds for more than ``[limits]`` allows. What was ``proven`` before they were set has to
-    come back (invariant 7), and is not counted.
+    What was ``proven`` before ``[limits]`` were set has to come back, and is not held against them (invariant
+    7). Raises UnreadableDataset when it cannot be followed to its end, or when it holds what only another
+    transfer syntax allows (fragments in a native one); BeyondBounds for more than ``[limits]`` allows.
     """
     encoding = encoding_of(syntax)
     plain = memoryview(inflate(stream) if syntax.deflated else stream)

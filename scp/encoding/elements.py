@@ -127,7 +127,7 @@ class Reader:
         """Position of the Item Delimitation Item that ends the elements from ``at`` on."""
         return self._end(at, end, depth, items=False)
 
-    def _end(self, at: int, end: int, depth: int, items: bool) -> int:
+    def _end(self, at: int, end: int, depth: int, items: bool) -> int:  # noqa: C901, PLR0912 - one loop
         """Where the ``items`` of a sequence, or the elements of one, end; what is nested is followed.
 
         Items within elements within items: how deep it stands says all, so that nothing has to be held for

@@ -6,7 +6,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x00\x00\x0cJXL 
 
 
 class Fragments(Sequence[memoryview]):
-    """The fragments of one frame. A place in two tables each is all that is held of them, as there may be millions."""
+    """The fragments of one frame; where each begins and ends is all that is held, as there may be millions."""
 
     def __init__(self, value: memoryview, starts: Places, ends: Places) -> None:
         self._value, self._starts, self._ends = value, starts, ends
@@ -251,10 +251,11 @@ def _located(value: Buffer) -> tuple[memoryview, Fragments, Places]:
     places = array("Q")
     for each in _items(value):
         places.extend(each)
-    table: NDArray[Any] = np.frombuffer(places, np.uint64).reshape(-1, 2) if places else np.zeros((1, 2), np.uint64)
-    view, (start, end) = memoryview(value), table[0]
-    starts, ends = np.ascontiguousarray(table[1:, 0]), np.ascontiguousarray(table[1:, 1])
-    return view[int(start) : int(end)], Fragments(view, starts, ends), starts - np.uint64(ITEM_HEADER)
+    found: Places = np.frombuffer(places or array("Q", (0, 0)), np.uint64)
+    starts, ends = found[2::2].copy(), found[3::2].copy()
+    view = memoryview(value)
+    table = view[int(found[0]) : int(found[1])]
+    return table, Fragments(view, starts, ends), starts - np.uint64(ITEM_HEADER)
 
 
 def _offsets(table: memoryview, places: Places) -> Places:

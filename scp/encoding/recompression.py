@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 
-from scp.encoding.cage.caged import recompress_jpeg, restore_jpeg
+from scp.encoding.cage.caged import Trust, recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.lengths import check_length, least_of_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.decoding import restored_header
@@ -77,8 +78,9 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
     return SplitDataset(edited, pixel, received.trailer), replace(restoration, jpeg=layout)
 
 
-def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
+def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trust.NOBODYS) -> SplitDataset:
     """The dataset that :func:`recompressed` took: codestreams, fragments, offset table and header.
+    ``trust`` is that of the stored codestreams.
 
     Raises CannotDecode.
     """
@@ -92,7 +94,8 @@ def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
     size = len(stored.pixel.value) // count
-    jpegs = in_order(lambda frame: restore_jpeg(frame.whole()), frames, count, size)
+    owner = object() if trust is Trust.NOBODYS else None
+    jpegs = in_order(lambda frame: restore_jpeg(frame.whole(), owner), frames, count, size)
     value = _reassembled(jpegs, count, layout)
     pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)
     return SplitDataset(header, pixel, stored.trailer)
@@ -107,7 +110,7 @@ def _check_fragments(frames: Frames) -> None:
 def _layout(transfer_syntax: str, table: memoryview, sizes: Sizes) -> JpegLayout:
     fragments = sum(map(len, sizes))
     uneven = fragments != len(sizes)
-    known = table == _table(sizes)
+    known = bytes(table[: 4 * len(sizes) + 1]) == _table(sizes)
     if not known and len(table) > 4 * _MOST_FRAGMENTS:
         raise CannotEncode(f"{len(table) // 4} offsets are too many to remember")
     return JpegLayout(transfer_syntax, None if known else bytes(table), sizes if uneven else ())
@@ -125,6 +128,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 
     def code(frame: Fragments) -> bytes:
         jpeg = frame.whole()
+        check_length(len(jpeg), form, least_of_jpeg(form))
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")

@@ -24,7 +24,7 @@ _LONGEST_HEADER = 12  # bytes
 # Of the most elements that fit into so many bytes, 16 MB is what remembering them takes.
 _STEP = 512 << 10
 _MOST_HELD = 16_384
-# What a keyword stands for, the planes of overlays, and the lengths of groups that change (scp.encoding.headers).
+# What a keyword stands for; and for scp.encoding.headers, planes of overlays and lengths of groups.
 _ASKED_FOR = frozenset(
     (*DicomDictionary, *(group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)), 0x00280000, 0x7FE00000)
 )
@@ -82,7 +82,7 @@ def _too_deep(data: Buffer, found: Scan) -> Excess | None:
     return too_deep_within(view[: found.pixel.start]) or too_deep_within(view[found.pixel.next :])
 
 
-def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:
+def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:  # noqa: C901 - one loop
     reader, end = Reader(data, encoding), len(data)
     order = "<" if encoding.little else ">"
     layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
@@ -127,7 +127,7 @@ def _forget_unknown(held: dict[int, tuple[bytes, int, int]]) -> None:
         del held[tag]
 
 
-def _explicit(
+def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
     data: Buffer,
     at: int,
     found: dict[int, tuple[bytes, int, int]],

@@ -2,8 +2,8 @@
 
 A sequence within one is an array of items again. Items are compact: no private or bulk elements, none
 without a value, none longer than :data:`LONGEST`. A sequence is cut behind the item that makes it longer than
-:data:`MOST`, behind a thousand items and 4 MB, and what is nested deeper than :data:`DEEPEST` is left out: what a study
-list asks for has one or two items, and what a peer sends must not take memory without a bound.
+:data:`MOST`, behind a thousand items and 4 MB, and what is nested deeper than :data:`DEEPEST` is left out:
+what a study list asks for has one or two items, and what a peer sends must not take memory without a bound.
 """
 
 from __future__ import annotations

@@ -38,9 +38,10 @@ class Chunks:
 
 
 class Draft:
-    """A stream while it is written, whose lengths are filled in when they are known; a large one lies in a file.
+    """A stream while it is written, whose lengths are filled in when they are known.
 
-    With ``keeps`` false nothing is kept of it: it only says how long it would be.
+    A large one lies in a file. With ``keeps`` false nothing is kept of it: it only says how long it
+    would be.
     """
 
     def __init__(self, keeps: bool = True) -> None:
