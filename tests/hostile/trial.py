@@ -1,0 +1,98 @@
+"""What becomes of bad objects in a node: each is stored, found and retrieved, and what came of it is noted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from wire.conftest import NodeProcess
+from wire.peers import EXPLICIT, IMPLICIT, Sink, free_port, until
+
+from . import requester
+from .objects import Bad
+from .requester import Got
+
+# Those that are kept: Success, and the warnings of docs/conformance.md.
+KEPT = (0x0000, 0xB000, 0xB007)
+# Out of resources, and cannot understand: the object was looked at, and not taken.
+REFUSED = (0xA700, 0xA900, 0xC001, 0xC002)
+SINK = "SINK"
+
+
+@dataclass
+class Outcome:
+    """What became of one object; ``faults`` says at which step a connection broke."""
+
+    sent: str
+    received: str  # its digest
+    stored: int = -1
+    comment: str = ""
+    found: int = -1
+    same: Got | None = None
+    other: Got | None = None
+    moved: Got | None = None
+    faults: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    must: bool = False
+
+    def told(self) -> str:
+        """In a line, for who looks at a failure."""
+        gets = [each and f"{each.status:04X} {each.counts} {each.comment!r}" for each in (self.same, self.other, self.moved)]
+        times = {key: round(value, 2) for key, value in self.seconds.items()}
+        return f"{self.sent}: {self.stored:04X} {self.comment!r} {self.found=} {gets} {self.faults} {times}"
+
+
+class Trial:
+    """Objects go to a node one after another. ``seconds`` is how long a request may take at most."""
+
+    def __init__(self, node: NodeProcess, sink: Sink, seconds: float = 60.0) -> None:
+        self.node, self._sink, self._seconds = node, sink, seconds
+        self.outcomes: dict[str, Outcome] = {}
+
+    def run(self, objects: Iterable[Bad]) -> None:
+        for one in objects:
+            self.outcomes[one.name] = self._tried(one)
+
+    def _tried(self, one: Bad) -> Outcome:
+        done = Outcome(one.name, one.digest, must=one.must)
+
+        def step(name: str, work: Callable[[], Any]) -> Any:
+            begun = time.monotonic()
+            try:
+                return work()
+            except OSError as error:
+                done.faults[name] = f"{type(error).__name__}: {error}"
+                return None
+            finally:
+                done.seconds[name] = time.monotonic() - begun
+
+        address, seconds = self.node.address, self._seconds
+        answer = step("store", lambda: requester.store(address, one, seconds))
+        done.stored, done.comment = answer or (-1, "")
+        if done.stored not in KEPT:
+            return done
+        self._retrieve(one, done, step)
+        return done
+
+    def _retrieve(self, one: Bad, done: Outcome, step: Callable[[str, Callable[[], Any]], Any]) -> None:
+        address, seconds = self.node.address, self._seconds
+        done.found = step("find", lambda: requester.find(address, one, seconds))
+        done.same = step("get as received", lambda: requester.get(address, one, one.syntax, seconds))
+        target = IMPLICIT if one.syntax == EXPLICIT else EXPLICIT
+        done.other = step("get otherwise", lambda: requester.get(address, one, target, seconds))
+        self._sink.accepts = lambda _, syntax: syntax == target
+        done.moved = step("move otherwise", lambda: requester.move(address, one, SINK, seconds))
+        self._sink.arrived.clear()
+
+
+def configured(sink_port: int, limits: dict[str, Any], policy: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """The tables of a node for a trial: two workers, an encoder, and what waits may wait."""
+    tables: dict[str, Any] = {
+        "node": {"workers": 2},
+        "storage": {"backlog": "2GB"},
+        "limits": limits,
+        "peer": [{"aet": SINK, "host": "127.0.0.1", "port": sink_port}],
+    }
+    return {**tables, **({"policy": policy} if policy is not None else {})}
