@@ -105,12 +105,12 @@ def _resized(data: bytes, *, image: int = SIDE, tile: int = SIDE, components: in
 def lying_j2k(name: str = "j2k", **sizes: int) -> Code:
     """Declares another size than it holds: ``name`` is one of :data:`damaged.STREAMS`."""
     side = sizes.get("image", SIDE)
-    return Code(_resized(STREAMS[name]().data[:1500] + _EOI, **sizes), side, side, 12)
+    return Code(_resized(STREAMS[name]().data, **sizes), side, side, 12)
 
 
 def precincts_of_one(name: str, side: int) -> Code:
     """Each precinct is one sample wide: a decoder that makes them all first takes GBs."""
-    data = _resized(STREAMS[name]().data[:1500] + _EOI, image=side, tile=side)
+    data = _resized(STREAMS[name]().data, image=side, tile=side)
     at = data.index(b"\xff\x52")
     length = struct.unpack_from(">H", data, at + 2)[0]
     body = bytearray(data[at + 4 : at + 2 + length])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -16,7 +16,7 @@ from .objects import Bad
 
 Address = tuple[str, int]
 _PDV = 100_000
-_KEPT = 16 << 20  # of what came; the digest is of all
+_KEPT = 20 << 20  # of what came; the digest is of all
 _COUNTS = ("Completed", "Failed", "Warning")
 
 
@@ -29,7 +29,7 @@ class Got:
     comment: str
     digest: str = ""
     size: int = 0
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)  # the last of it
 
     @property
     def refused(self) -> bool:
@@ -95,7 +95,9 @@ def get(address: Address, sent: Bad, syntax: str, seconds: float) -> Got:
             for part in _value(scu):
                 digest.update(part)
                 size += len(part)
-                kept += part[: max(_KEPT - len(kept), 0)]
+                kept += part
+                if len(kept) > 2 * _KEPT:
+                    del kept[:-_KEPT]
             scu.socket.sendall(window.message(1, _taken(command)))
         if command["CommandDataSetType"] != NO_DATASET:
             scu._value(0)

@@ -35,13 +35,13 @@ class Outcome:
     moved: Got | None = None
     faults: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    must: bool = False
+    right: bool | None = None  # whether its pixels are what is known of them
 
     def told(self) -> str:
         """In a line, for who looks at a failure."""
         gets = [each and f"{each.status:04X} {each.counts} {each.comment!r}" for each in (self.same, self.other, self.moved)]
         times = {key: round(value, 2) for key, value in self.seconds.items()}
-        return f"{self.sent}: {self.stored:04X} {self.comment!r} {self.found=} {gets} {self.faults} {times}"
+        return f"{self.sent}: {self.stored:04X} {self.comment!r} found={self.found} {gets} {self.faults} {times}"
 
 
 class Trial:
@@ -56,7 +56,7 @@ class Trial:
             self.outcomes[one.name] = self._tried(one)
 
     def _tried(self, one: Bad) -> Outcome:
-        done = Outcome(one.name, one.digest, must=one.must)
+        done = Outcome(one.name, one.digest)
 
         def step(name: str, work: Callable[[], Any]) -> Any:
             begun = time.monotonic()
@@ -82,6 +82,8 @@ class Trial:
         done.same = step("get as received", lambda: requester.get(address, one, one.syntax, seconds))
         target = IMPLICIT if one.syntax == EXPLICIT else EXPLICIT
         done.other = step("get otherwise", lambda: requester.get(address, one, target, seconds))
+        if one.gives is not None and done.other is not None and done.other.size:
+            done.right = done.other.data[-len(one.gives) :] == one.gives
         self._sink.accepts = lambda _, syntax: syntax == target
         done.moved = step("move otherwise", lambda: requester.move(address, one, SINK, seconds))
         self._sink.arrived.clear()
