@@ -17,7 +17,8 @@ class Bounds:
     ``elements``, ``items`` and ``fragments`` are counted over a whole dataset, at all depths; ``depth`` is
     how many sequences may lie in one another. ``element_bytes`` is the longest value outside Pixel Data.
     ``inflated_bytes`` is the largest that a deflated dataset may become, ``inflated_ratio`` how many times
-    its own size. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are decoded.
+    its own size. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are decoded;
+    ``frame_ratio`` how many times its codestream a frame of over 256 MiB may be.
     ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take for 64 MB of
     decoded pixels, and for less.
     """
@@ -31,6 +32,7 @@ class Bounds:
     inflated_ratio: int = 1000
     frame_bytes: int = 1 * _GB
     pixel_bytes: int = 64 * _GB
+    frame_ratio: int = 1000
     codec_bytes: int = 2 * _GB
     codec_seconds: float = 60.0
 

@@ -191,6 +191,7 @@ class LimitSettings(Table):
     inflated_ratio: Count = DEFAULTS.inflated_ratio
     frame_bytes: Bytes = DEFAULTS.frame_bytes
     pixel_bytes: Bytes = DEFAULTS.pixel_bytes
+    frame_ratio: Count = DEFAULTS.frame_ratio
     codec_bytes: Bytes = DEFAULTS.codec_bytes
     codec_seconds: Seconds = DEFAULTS.codec_seconds
 

@@ -166,6 +166,7 @@ class BeyondBitsStored(CannotDecode):
     def __init__(self, stored: int, bits: int = 0) -> None:
         of = f", the codestream's precision is {bits}" if bits else ""
         super().__init__(f"bits above Bits Stored ({stored}) are in use{of}")
+        self.stored = stored
         self.bits = bits
 
 

@@ -29,6 +29,7 @@ from scp.dimse.prefetcher import Prefetcher
 from scp.dimse.reporter import Reporter
 from scp.dimse.server import DimseServer
 from scp.doorbell import Doorbell
+from scp.encoding.cage.caged import prepare
 from scp.errors import IndexDamaged, IndexUnfit
 from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
@@ -233,6 +234,7 @@ class Node:
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
+        prepare()  # while there is time: what codec processes come from takes a second to import them
         take_up(self.archive)
         self.archive.prepare()
         if self.encoder is not None:

@@ -121,6 +121,8 @@ class Processes:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
+            if pid not in self._children:  # in a container this is process 1, which gets what others leave
+                continue
             ended.append(self._children.pop(pid))
             code = os.waitstatus_to_exitcode(status)
             write = structlog.get_logger("zscp").error if code else structlog.get_logger("zscp").info

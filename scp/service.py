@@ -20,6 +20,7 @@ from scp import bounds
 from scp.background import Background
 from scp.config import Settings
 from scp.doorbell import Doorbell
+from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.lifecycle.progress import Progress, Silent
 from scp.node import Node, background, encoder, guards, open_archive, pace, reloaded, take_up
@@ -139,6 +140,7 @@ class _Encoder:
         self._background = Background(loops)
 
     def start(self) -> None:
+        prepare()
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._thread.start()
         self._background.start()

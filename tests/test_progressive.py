@@ -10,7 +10,7 @@ import pytest
 from objects import Shape, kept, phantom
 
 from scp.config_rules import Stage
-from scp.encoding.codecs import jpeg2000
+from scp.encoding.codecs import jpeg2000, native, table
 from scp.encoding.codecs.progressive import (
     levels_for,
     part_lengths,
@@ -165,6 +165,7 @@ def test_one_that_the_library_makes_otherwise_is_refused_and_the_next_form_is_ke
         htj2k_decode = staticmethod(imagecodecs.htj2k_decode)
 
     monkeypatch.setattr(jpeg2000, "imagecodecs", Older)
+    monkeypatch.setattr(table, "CODECS", native.CODECS)  # in this process, where it is replaced
     found = kept(phantom(Shape(rows=48, columns=48, noise=0.01)), Stage(forms=("htj2k-rpcl", "htj2k")))
     assert found.encoded.form == "htj2k"
     assert "TLM" in found.provenance.attempts[0].reason

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
+from scp.encoding.cage.caged import of_one_object
 from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.lengths import check_length
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.described import described_frame, most_bits, widened
@@ -18,7 +20,14 @@ from scp.encoding.native_frames import NativeFrames, holds_native_frames, native
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
 from scp.encoding.streams import Chunks, letting_go
-from scp.errors import BeyondBitsStored, CannotDecode, CannotEncode, CodecError, DamagedCodestream
+from scp.errors import (
+    BeyondBitsStored,
+    CannotDecode,
+    CannotEncode,
+    CodecError,
+    CodecProcessFailed,
+    DamagedCodestream,
+)
 from scp.model import Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
@@ -65,8 +74,8 @@ def decoding(
     With a ``restoration`` it is the one that was encapsulated here, to the byte; without one, header and
     Planar Configuration describe what was decoded, and its codestreams have to be whole: DamagedCodestream
     says which is not. ``exact`` raises BeyondBitsStored instead of describing samples by another Bits Stored.
-    Raises CannotDecode where that shows at once; for more than 32 MB of pixels, going through the chunks may
-    raise it.
+    Raises CannotDecode where that shows at once, by what is declared or in the first frame; for more than 32 MB of
+    pixels, going through the chunks may raise it.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
         return parts
@@ -74,7 +83,7 @@ def decoding(
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
     stored = Header(parts.header)
     try:
-        form = stored.format
+        form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
     made = _made_native(parts.pixel.held(), form, syntax, restoration, exact)
@@ -107,7 +116,8 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = Fal
     try:
         return native(icon, syntax, exact=exact)
     except CannotDecode as error:
-        kind = DamagedCodestream if isinstance(error, DamagedCodestream) else CannotDecode
+        kept = (DamagedCodestream, CodecProcessFailed)
+        kind = next((each for each in kept if isinstance(error, each)), CannotDecode)
         raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
@@ -115,22 +125,41 @@ def _made_native(
     value: Buffer, form: PixelFormat, syntax: TransferSyntax, restoration: Restoration | None, exact: bool
 ) -> _MadeNative:
     frames, codec = frames_within(value, form.frames), decoder_of(syntax.uid)
+    if restoration is None and codec is not None:
+        _check_lengths(frames, codec, form)
     if codec is None or holds_native_frames(syntax.uid, form):
         found = native_frames(syntax.uid, frames, form)
         native, edits = found.frames, _edits_of_native(form, found, syntax)
         if found.shared:
             return _MadeNative(letting_go(native, value, found.size), found.size * form.frames, edits)
     else:
-        coded = _Coded(codec, frames, restoration.planar if restoration else 0, strictly=restoration is None)
+        coded = _Coded(
+            of_one_object(codec),
+            frames,
+            restoration.planar if restoration else 0,
+            strictly=restoration is None,
+        )
         native, told = _described(coded, form, exact or restoration is not None)
         edits = _edits_of_decoded(form, told, syntax)
     return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
 
 
+def _check_lengths(frames: list[Fragments], codec: Codec, form: PixelFormat) -> None:
+    """Of all codestreams, before the first is decoded. Raises DamagedCodestream, PixelsBeyondBounds."""
+    least = codec.least(form)
+    for number, frame in enumerate(frames, 1):
+        try:
+            check_length(sum(map(len, frame)), form, least)
+        except DamagedCodestream as error:
+            raise error.of_frame(number, form.frames) from error
+
+
 def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
     size = made.size + len(tail)
     pieces: Iterator[Buffer] = chain(made.pieces, [tail] if tail else [])
-    return Chunks(size, iter(list(pieces)) if size <= _AT_ONCE else pieces)
+    # A single large frame fails before anything is given out, too.
+    ready = list(pieces) if size <= _AT_ONCE else list(islice(pieces, 1))
+    return Chunks(size, chain(iter(ready), pieces))
 
 
 def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
@@ -180,7 +209,7 @@ def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
         raise
     except Exception as error:  # each library has its own kinds
         kind = DamagedCodestream if coded.strictly else CannotDecode
-        raise kind(f"{coded.codec.library}: {error}") from error
+        raise kind(f"{coded.codec.library()}: {error}") from error
 
 
 def restored_header(stored: bytes, restoration: Restoration) -> bytes:

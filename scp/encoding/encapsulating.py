@@ -56,7 +56,7 @@ def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Ite
     except CodecError:
         raise
     except Exception as error:  # each library has its own kinds
-        raise CannotEncode(f"{codec.library}: {error}") from error
+        raise CannotEncode(f"{codec.library()}: {error}") from error
 
 
 def _encapsulated_header(header: Header, form: PixelFormat, codec: Codec) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scp.encoding import recompression
+from scp.encoding.cage.caged import library_of
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named, decoder_of
@@ -17,6 +18,7 @@ from scp.errors import (
     CannotDecode,
     CannotEncode,
     CodecError,
+    CodecProcessFailed,
     DamagedCodestream,
     NotReproduced,
     UnreadableDataset,
@@ -67,15 +69,15 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         return _as_received(form, received, parts)
     if parts is None:
         raise CannotEncode("the dataset is unreadable")
-    if form == recompression.FORM:
-        return _recompressed(received, parts)
     try:
+        if form == recompression.FORM:
+            return _recompressed(received, parts)
         plain = _native_of(received, parts)
         reference = _native_digest(received, plain)
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
         return _coded(codec, plain, reference, effort)
-    except DamagedCodestream:
+    except (DamagedCodestream, CodecProcessFailed):
         raise
     except (CannotDecode, UnreadableDataset, ValueError) as error:
         raise CannotEncode(str(error)) from error
@@ -88,7 +90,7 @@ def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
         transfer_syntax=JPEGXL_RECOMPRESSION,
         dataset=gathered(join(stored, lookup(JPEGXL_RECOMPRESSION))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=RECOMPRESSED_CODEC.library,
+        codec=library_of(RECOMPRESSED_CODEC.name),
         restoration=restoration,
     )
 
@@ -105,7 +107,7 @@ def _coded(codec: Codec, plain: SplitDataset, reference: str, effort: int) -> En
         transfer_syntax=codec.writes,
         dataset=gathered(join(stored, lookup(codec.writes))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=f"{codec.library} effort {effort}" if effort else codec.library,
+        codec=f"{codec.library()} effort {effort}" if effort else codec.library(),
         restoration=restoration,
         native_sha256=reference,
     )

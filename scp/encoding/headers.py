@@ -11,7 +11,7 @@ from functools import cached_property
 
 from scp.encoding.elements import CANONICAL, LONG, SHORT, element_header, walk
 from scp.encoding.facts import Attributes
-from scp.encoding.pixels import PixelFormat, pixel_format
+from scp.encoding.pixels import PixelFormat, check_within_bounds, pixel_format
 from scp.encoding.scan import Scan, scan
 from scp.spool import Buffer
 
@@ -26,9 +26,17 @@ class Header:
     def _found(self) -> Scan:
         return scan(self.data, CANONICAL)
 
-    @cached_property
+    @property
     def format(self) -> PixelFormat:
-        """Its Image Pixel module. Raises CannotEncode."""
+        """Its Image Pixel module. Raises CannotEncode, and PixelsBeyondBounds for more than ``[limits]`` allows."""
+        check_within_bounds(self.proven_format)
+        return self.proven_format
+
+    @cached_property
+    def proven_format(self) -> PixelFormat:
+        """The same of what was encoded here, and proven: smaller limits came later, and it has to come back
+        (invariant 7). Raises CannotEncode.
+        """
         form = pixel_format(Attributes(self.data, CANONICAL, self._found))
         return replace(form, overlays=True) if self._has_overlay_above(form.high_bit) else form
 

@@ -111,7 +111,7 @@ def copied(stored: Stored, target: str, rule: LossyRule, lossless: Iterable[str]
     try:
         chunks = transcoding(stored.dataset, stored.transfer_syntax, EXPLICIT, stored.restoration)
         plain = split(gathered(chunks), lookup(EXPLICIT))
-        uid = uid_of_copy(stored.source, codec.library, target, rule)
+        uid = uid_of_copy(stored.source, codec.library(), target, rule)
         copy = evened(_coded(plain, codec, rule, stored.source, uid))
         stream = gathered(join(copy, lookup(target)))
     except (UnreadableDataset, ValueError) as error:
@@ -212,7 +212,7 @@ def _encoded(
     except CodecError:
         raise
     except Exception as error:  # each library has its own kinds
-        raise CannotEncode(f"{codec.library}: {error}") from error
+        raise CannotEncode(f"{codec.library()}: {error}") from error
 
 
 def _holds(frame: Frame, back: Frame, told: PixelFormat, max_error: int | None) -> bool:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scp.bounds import bounds
 from scp.encoding.elements import PIXEL_DATA
-from scp.errors import CannotDecode, CannotEncode
+from scp.errors import CannotDecode, CannotEncode, PixelsBeyondBounds
 from scp.spool import Buffer
 
 Frame = NDArray[np.generic]
 
 # What follows the last frame is kept beside the codestream; more than this is not padding.
 _LONGEST_TAIL = 1024
+_SHOWN = 40  # characters of a value that is told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class PixelFormat:
         return -(-self.frame_bits // 8)
 
     @property
+    def array_size(self) -> int:
+        """Bytes of a frame as an array: a single bit takes one."""
+        return self.rows * self.columns * self.samples * max(self.bits_allocated // 8, 1)
+
+    @property
     def size(self) -> int:
         """Bytes of all native frames; single bits go on without a gap from frame to frame (PS3.5 8.1.1)."""
         return -(-self.frame_bits * self.frames // 8)
@@ -84,7 +91,7 @@ def pixel_format(attributes: Mapping[str, str]) -> PixelFormat:
         try:
             return int(text) if text or default is None else default
         except ValueError:
-            raise CannotEncode(f"{keyword} is {text!r}, not a number") from None
+            raise CannotEncode(f"{keyword} is {text[:_SHOWN]!r}, not a number") from None
 
     bits_allocated = number("BitsAllocated")
     bits_stored = number("BitsStored", bits_allocated)
@@ -115,6 +122,24 @@ def _check(form: PixelFormat) -> None:
         raise CannotEncode(f"{form.samples} samples a pixel")
     if not 1 <= form.bits_stored <= form.bits_allocated:
         raise CannotEncode(f"Bits Stored is {form.bits_stored} of {form.bits_allocated} allocated")
+
+
+def check_within_bounds(form: PixelFormat) -> None:
+    """Raises PixelsBeyondBounds where the header declares more pixels than ``[limits]`` allows.
+
+    Whoever is to take memory or time by what the header says asks this first (invariant 8). Of frames there
+    may be as many as of fragments, which they are or become.
+    """
+    most = bounds()
+    declared = (
+        (form.array_size, most.frame_bytes, "bytes in a frame", "frame_bytes"),
+        (form.frames, most.fragments, "frames", "fragments"),
+        (form.size, most.pixel_bytes, "bytes of pixels", "pixel_bytes"),
+    )
+    for count, limit, what, key in declared:
+        if count > limit:
+            size = f"{form.frames} frames of {form.rows} x {form.columns}"
+            raise PixelsBeyondBounds(f"{count} {what} are declared ({size}), limits.{key} is {limit}")
 
 
 def tail_of(value: Buffer, tag: int, form: PixelFormat) -> bytes:

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 
-from scp.encoding.codecs.jpeg import decode_jpeg_strictly
-from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
-from scp.encoding.codecs.jpegxl import recompress_jpeg, restore_jpeg
+from scp.encoding.cage.caged import recompress_jpeg, restore_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.decoding import restored_header
@@ -33,7 +31,7 @@ from scp.encoding.icons import may_hold_fragments
 from scp.encoding.pixels import PixelFormat
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError, DamagedCodestream
+from scp.errors import CannotDecode, CannotEncode, CodecError, CodecProcessFailed, DamagedCodestream
 from scp.model import JpegLayout, Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, lookup
@@ -67,7 +65,7 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
         items = encapsulate(_translated(coded), form.frames)
-    except DamagedCodestream:
+    except (DamagedCodestream, CodecProcessFailed):
         raise
     except CannotDecode as error:
         raise CannotEncode(str(error)) from error
@@ -87,7 +85,7 @@ def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
         raise CannotDecode("nothing says which JPEG codestreams it was made of")
     header = restored_header(bytes(stored.header), restoration)
     try:
-        count = Header(header).format.frames
+        count = Header(header).proven_format.frames
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
@@ -115,25 +113,16 @@ def _table(sizes: Sizes) -> bytes | None:
 
 
 def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
+    owner = object()
+
     def code(frame: Fragments) -> bytes:
         jpeg = b"".join(frame)
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
-        decode_jpeg_strictly(jpeg, form)  # one that is not whole stays as it came
-        if form.samples == 3:
-            _check_colour(jpeg, form)
-        return recompress_jpeg(jpeg)
+        return recompress_jpeg(jpeg, form, owner)  # one that is not whole stays as it came
 
     return code
-
-
-def _check_colour(jpeg: bytes, form: PixelFormat) -> None:
-    """A reader that decodes the JPEG XL itself must see the colours that the JPEG has (invariant 5)."""
-    markers = colour_markers(jpeg)
-    colour = coded_colour(markers, form.photometric)
-    if not markers.lossless and libjxl_colour(markers) is not colour:
-        raise CannotEncode(f"the JPEG is {colour}, which JPEG XL would not take it for")
 
 
 def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:

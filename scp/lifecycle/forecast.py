@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.config_rules import Stage
+from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
@@ -129,13 +130,13 @@ def _measure(
 
 
 def _measured(archive: Archive, one: Instance, now: float) -> Measured:
-    started = time.thread_time()
+    started = thread_time()
     try:
         change = archive.encode(one, now)
     except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
         return Measured()
     saved = one.stored_size - change.after.stored_size
-    return Measured(1, one.received_size, one.stored_size, saved, time.thread_time() - started)
+    return Measured(1, one.received_size, one.stored_size, saved, thread_time() - started)
 
 
 def _estimate(groups: Sequence[Group]) -> None:

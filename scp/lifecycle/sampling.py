@@ -17,7 +17,13 @@ from scp.encoding.facts import survey
 from scp.encoding.headers import Header
 from scp.encoding.pixels import Frame, PixelFormat, frame_of, pixel_format, tail_of, unused_bits_are_empty
 from scp.encoding.streams import gathered
-from scp.errors import CannotEncode, DictionaryMissing, ObjectDamaged, UnreadableDataset
+from scp.errors import (
+    CannotEncode,
+    DictionaryMissing,
+    ObjectDamaged,
+    PixelsBeyondBounds,
+    UnreadableDataset,
+)
 from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
@@ -245,7 +251,7 @@ def _sample(seen: Seen, plain: SplitDataset, uids: tuple[str, str]) -> Sample:
     form, reason = None, ""
     try:
         form, frames, plain = _frames(plain)
-    except CannotEncode as error:
+    except (CannotEncode, PixelsBeyondBounds) as error:
         reason = str(error)
     dataset = gathered(join(plain, lookup(EXPLICIT)))
     known = Provenance(

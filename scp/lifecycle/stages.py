@@ -17,6 +17,7 @@ from itertools import groupby, islice
 import structlog
 
 from scp.archive import Archive
+from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
@@ -154,17 +155,17 @@ class Stages:
     def _encoded(self, instance: Instance) -> _Encoded:
         if self._stopped.is_set() or instance.pending:
             return _Encoded(None)
-        started = time.thread_time()
+        started = thread_time()
         log = structlog.get_logger("zscp")
         try:
-            return _Encoded(self._archive.encode(instance, self._now()), time.thread_time() - started)
+            return _Encoded(self._archive.encode(instance, self._now()), thread_time() - started)
         except ObjectMissing:
             return _Encoded(None, failed=instance.sop_instance_uid)
         except (ObjectDamaged, ObjectUnavailable) as error:
             log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
         except Exception as error:
             log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
-        return _Encoded(None, time.thread_time() - started, instance.sop_instance_uid)
+        return _Encoded(None, thread_time() - started, instance.sop_instance_uid)
 
 
 @dataclass(frozen=True, slots=True)

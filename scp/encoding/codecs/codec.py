@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import BeyondBitsStored, CannotDecode
 
+_BAND = 1 << 20  # samples
+
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """One image codec.
 
-    ``name`` is its form's name in a policy, ``writes`` the transfer syntax it encodes (empty: it only
-    decodes), ``reads`` those it decodes. ``refuses`` says why a pixel format cannot be taken, or
-    nothing. ``encode`` takes a frame and an effort (0: the codec's default), and may raise
-    CannotEncode for what only the samples show; ``decode`` raises CannotDecode. ``strictly`` decodes what
-    others encoded: it raises DamagedCodestream, too, where a forgiving library makes up what a codestream
-    does not hold. All may raise whatever their library raises; :mod:`scp.encoding.transcode` translates.
-    ``photometric`` is what the encoded frame's Photometric Interpretation is.
-    ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever they hold.
-    ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is cheaper.
+    ``name`` is its form's name in a policy, ``library`` gives its library's name and version, ``writes`` is
+    the transfer syntax it encodes (empty: it only decodes), ``reads`` those it decodes. ``refuses`` says why
+    a pixel format cannot be taken, or nothing. ``encode`` takes a frame and an effort (0: the codec's
+    default), and may raise CannotEncode for what only the samples show; ``decode`` raises CannotDecode.
+    ``strictly`` decodes what others encoded: it raises DamagedCodestream, too, where a forgiving library
+    makes up what a codestream does not hold. All may raise whatever their library raises;
+    :mod:`scp.encoding.transcode` translates. ``least`` is how many bytes the shortest codestream of a frame
+    has (:mod:`scp.encoding.codecs.lengths`). ``photometric`` is what the encoded frame's Photometric
+    Interpretation is. ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever
+    they hold. ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is
+    cheaper.
     """
 
     name: str
-    library: str
+    library: Callable[[], str]
     writes: str
     reads: tuple[str, ...]
     refuses: Callable[[PixelFormat], str]
@@ -36,8 +41,14 @@ class Codec:
     decode: Callable[[bytes, PixelFormat], Frame]
     strictly: Callable[[bytes, PixelFormat], Frame]
     photometric: Callable[[PixelFormat], str]
+    least: Callable[[PixelFormat], int]
     rank: int = 0
     keeps_all_bits: bool = False
+
+
+def version_of(library: str) -> Callable[[], str]:
+    """What gives name and version of one of imagecodecs' libraries, which is loaded when that is asked."""
+    return lambda: str(getattr(imagecodecs, f"{library}_version")())
 
 
 def same_photometric(form: PixelFormat) -> str:
@@ -68,13 +79,28 @@ def fitted(samples: Frame, form: PixelFormat) -> Frame:
         return samples
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize > form.dtype.itemsize:
         raise CannotDecode(f"the codestream holds {samples.dtype}, the header describes {form.dtype}")
+    described = np.empty(form.shape, form.dtype)
+    for rows in bands(form.rows, form.columns * form.samples):
+        described[rows] = _described(samples[rows], form)
+    return described
+
+
+def bands(rows: int, width: int) -> Iterator[slice]:
+    """All rows of a frame, in slices of a million samples or a row: what is worked out beside a frame is several
+    times as large as that, and would be so of a whole frame (26 MB of a mammogram were 180).
+    """
+    height = max(_BAND // max(width, 1), 1)
+    return (slice(at, min(at + height, rows)) for at in range(0, rows, height))
+
+
+def _described(samples: Frame, form: PixelFormat) -> NDArray[np.signedinteger]:
     wide = samples.astype(f"<i{max(form.dtype.itemsize * 2, 2)}")
     span = 1 << form.bits_stored
     if form.signed and samples.dtype.kind == "u" and form.bits_stored <= samples.dtype.itemsize * 8:
         wide = _signed(wide, span)
     elif not form.signed:
         wide = np.where(wide < 0, wide + span, wide)
-    return wide.astype(form.dtype)
+    return wide
 
 
 def _signed(wide: NDArray[np.signedinteger], span: int) -> NDArray[np.signedinteger]:

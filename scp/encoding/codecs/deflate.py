@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, same_photometric
+from scp.encoding.codecs.lengths import least_of_deflated
 from scp.encoding.pixels import Frame, PixelFormat, frame_of, native_bytes
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import DEFLATED_FRAMES
@@ -58,7 +59,7 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
 
 DEFLATE_CODEC = Codec(
     name="deflated-frames",
-    library=f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
+    library=lambda: f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
     writes=DEFLATED_FRAMES,
     reads=(DEFLATED_FRAMES,),
     refuses=_refuses,
@@ -66,6 +67,7 @@ DEFLATE_CODEC = Codec(
     decode=_decode,
     strictly=_decode,
     photometric=same_photometric,
+    least=least_of_deflated,
     rank=8,
     keeps_all_bits=True,
 )

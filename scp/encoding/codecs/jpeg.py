@@ -5,11 +5,12 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg_colour import Colour, coded_colour, colour_markers
 from scp.encoding.codecs.jpeg_data import Decode, check_data
 from scp.encoding.codecs.jpeg_structure import structure_of
-from scp.encoding.codecs.markers import check_jpeg
+from scp.encoding.codecs.lengths import check_length, least_of_jpeg, least_of_lossless_jpeg
+from scp.encoding.codecs.markers import JPEG_LOSSLESS_FRAME, check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
@@ -94,7 +95,8 @@ def _decoder(codestream: bytes, form: PixelFormat, lossless: bool) -> Decode:
     What the header says of colour afterwards goes by the transfer syntax, so colour is not decoded where the
     codestream is of the other kind, unless it is RGB either way. Raises CannotDecode.
     """
-    check_jpeg(codestream, form)
+    if check_jpeg(codestream, form) == JPEG_LOSSLESS_FRAME:
+        check_length(len(codestream), form, least_of_lossless_jpeg(form))
     if form.samples == 1:
         return lambda data: np.asarray(imagecodecs.jpeg8_decode(data))
     markers = colour_markers(codestream)
@@ -109,7 +111,7 @@ def _decoder(codestream: bytes, form: PixelFormat, lossless: bool) -> Decode:
 
 JPEG_CODEC = Codec(
     name="jpeg",
-    library=imagecodecs.jpeg8_version(),
+    library=version_of("jpeg8"),
     writes="",
     reads=(JPEG_BASELINE, JPEG_EXTENDED),
     refuses=_refuses,
@@ -117,11 +119,12 @@ JPEG_CODEC = Codec(
     decode=decode_jpeg,
     strictly=decode_jpeg_strictly,
     photometric=same_photometric,
+    least=least_of_jpeg,
 )
 
 JPEG_LOSSLESS_CODEC = Codec(
     name="jpeg-lossless",
-    library=imagecodecs.jpeg8_version(),
+    library=version_of("jpeg8"),
     writes=JPEG_LOSSLESS_SV1,
     reads=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
     refuses=_refuses_lossless,
@@ -129,5 +132,6 @@ JPEG_LOSSLESS_CODEC = Codec(
     decode=_decode_lossless,
     strictly=_decode_lossless_strictly,
     photometric=same_photometric,
+    least=least_of_jpeg,  # of either kind: both come under this name
     rank=5,
 )

@@ -9,9 +9,10 @@ from dataclasses import replace
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, fitted, refuse_unless
+from scp.encoding.codecs.codec import Codec, fitted, refuse_unless, version_of
 from scp.encoding.codecs.jpeg2000_packets import check_packets
-from scp.encoding.codecs.jpeg2000_structure import codestream_of
+from scp.encoding.codecs.jpeg2000_structure import codestream_of, without_pointers
+from scp.encoding.codecs.lengths import any_length
 from scp.encoding.codecs.markers import START_OF_J2K, check_jpeg2000
 from scp.encoding.codecs.openjpeg import decode_without_complaint
 from scp.encoding.codecs.progressive import is_reversible, levels_for, why_not_progressive
@@ -138,7 +139,7 @@ def _whole(codestream: bytes, form: PixelFormat) -> bytes:
     check_jpeg2000(codestream, form)
     bare = codestream[codestream.find(START_OF_J2K) :]
     check_packets(bare, codestream_of(bare))
-    return bare
+    return without_pointers(bare)
 
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
@@ -156,22 +157,9 @@ def _strictly_htj2k(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(decode_without_complaint(bare), form)
 
 
-def _first_use() -> None:
-    """Have OpenJPH 0.26 set up the tables of its functions, which it does at first use, and without a lock.
-
-    Where four threads were the first at once, one of them failed or coded something else in 138 of 600
-    processes; after this in none.
-    """
-    codestream = imagecodecs.htj2k_encode(
-        np.zeros((8, 8, 3), np.uint8), rgb=True, planar=False, reversible=True
-    )
-    imagecodecs.htj2k_decode(codestream, planar=False)
-
-
-_first_use()
 HTJ2K_CODEC = Codec(
     name="htj2k",
-    library=imagecodecs.htj2k_version(),
+    library=version_of("htj2k"),
     writes=HTJ2K,
     reads=(HTJ2K,),
     refuses=_refuses_htj2k,
@@ -179,6 +167,7 @@ HTJ2K_CODEC = Codec(
     decode=_decode_htj2k,
     strictly=_strictly_htj2k,
     photometric=_photometric,
+    least=any_length,
     rank=1,
 )
 
@@ -197,7 +186,7 @@ HTJ2K_EITHER_CODEC = replace(
 
 JPEG2000_CODEC = Codec(
     name="jpeg2000",
-    library=imagecodecs.jpeg2k_version(),
+    library=version_of("jpeg2k"),
     writes=JPEG2000,
     reads=(JPEG2000, "1.2.840.10008.1.2.4.91"),
     refuses=_refuses_jpeg2000,
@@ -205,5 +194,6 @@ JPEG2000_CODEC = Codec(
     decode=_decode_jpeg2000,
     strictly=_strictly,
     photometric=_photometric,
+    least=any_length,
     rank=7,
 )

@@ -12,13 +12,16 @@ from itertools import product
 from operator import itemgetter
 
 from scp.encoding.codecs.jpeg2000_structure import Codestream, Coding, Tile
-from scp.errors import DamagedCodestream
+from scp.errors import DamagedCodestream, PixelsBeyondBounds
 
 _LAZY, _TERMINATED, _HT, _MIXED = 1, 4, 64, 128  # code-block style (table A.19; 15444-15 table A.4)
 # The arithmetic coder's bytes are as good as random. Bits that are coded raw may be zeros for long, where
 # samples have none but their high ones.
 _ZEROS, _MAY_HOLD_ZEROS = bytes(32), _LAZY | _HT | _MIXED
-_MOST_BLOCKS = 1 << 20  # 64 x 64 pixels each: the memory that this takes is bounded
+# Of a tile. Each block takes some 200 bytes here and in OpenJPEG, a precinct 1 KB. With blocks of 32 x 32 and
+# precincts of 256 x 256, a frame of 1 GB has half a million and 16 thousand of them.
+_MOST_BLOCKS, _MOST_PRECINCTS = 1 << 20, 1 << 17
+_MOST_PACKETS = 1 << 20  # 3 s here: as many precincts as there may be, in 8 layers
 _MOST_PLANES = 74  # B.10.5: more zero bit-planes than any sample has bits
 _ALL_PASSES, _MOST_LENGTH_BITS = 164, 32
 
@@ -36,7 +39,9 @@ _ORDERS = (
 
 
 def check_packets(data: bytes, codestream: Codestream) -> None:
-    """Raises DamagedCodestream where a tile's packets do not end where its data does."""
+    """Raises DamagedCodestream where a tile's packets do not end where its data does, PixelsBeyondBounds where
+    there are more of them than any encoder writes.
+    """
     for index, tile in codestream.tiles.items():
         if tile.walkable and not _unknown(tile):
             body = b"".join(data[begin:end] for begin, end in tile.spans)
@@ -79,8 +84,14 @@ def _in_order(tile: Tile, area: Area, size: int) -> Iterator[Precinct]:
         for component, coding in enumerate(tile.codings)
         for resolution in range(coding.levels + 1)
     }
-    if sum(across * down for _, _, across, down in grids.values()) * tile.style.layers > size:
+    precincts = sum(across * down for _, _, across, down in grids.values())
+    if precincts * tile.style.layers > size:
         raise DamagedCodestream("there are fewer bytes than packets")
+    if precincts > _MOST_PRECINCTS or precincts * tile.style.layers > _MOST_PACKETS:
+        raise PixelsBeyondBounds(f"{precincts} precincts in {tile.style.layers} layers of a JPEG 2000 tile")
+    blocks = sum(_blocks(coding, area) for coding in tile.codings)
+    if blocks > _MOST_BLOCKS:
+        raise PixelsBeyondBounds(f"{blocks} code-blocks in a JPEG 2000 tile")
     found = [
         (component, resolution, *_origin(tile.codings[component], resolution, area, left + x, top + y), at)
         for (component, resolution), (left, top, across, down) in grids.items()
@@ -95,6 +106,13 @@ def _in_order(tile: Tile, area: Area, size: int) -> Iterator[Precinct]:
     if tile.style.order == 1:
         return _by_resolution(ordered, tile.style.layers)
     return (precinct for precinct in ordered for _ in range(tile.style.layers))
+
+
+def _blocks(coding: Coding, area: Area) -> int:
+    """Code-blocks of a component, about: sub-bands and precincts cut some of them."""
+    left, top, right, bottom = area
+    wide, high = (min(coding.blocks[each], coding.precincts[-1][each]) for each in (0, 1))
+    return (-(right - left) >> wide) * (-(bottom - top) >> high)
 
 
 def _by_resolution(ordered: list[Precinct], layers: int) -> Iterator[Precinct]:
@@ -301,8 +319,6 @@ class _TagTree:
     def __init__(self, across: int, down: int) -> None:
         parents: list[int] = []
         base, count = 0, across * down
-        if count > _MOST_BLOCKS:
-            raise DamagedCodestream(f"a precinct of {count} code-blocks")
         while True:
             above = ((across + 1) // 2, (down + 1) // 2)
             parents += [

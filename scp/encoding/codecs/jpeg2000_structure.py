@@ -15,6 +15,7 @@ from scp.errors import DamagedCodestream
 
 _SOC, _SIZ, _COD, _COC, _QCD, _QCC, _POC = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5F  # table A.2
 _PPM, _PPT, _SOT, _SOD, _EOC = 0xFF60, 0xFF61, 0xFF90, 0xFF93, 0xFFD9
+_BESIDE = (0xFF55, 0xFF57, 0xFF64)  # TLM, PLM, COM: no pixel goes by them
 _WITH_LENGTH = range(0xFF50, 0xFF80)  # markers of segments, those of ISO/IEC 15444-2 too
 _SOT_SIZE = 12
 # Neither packet headers nor code-blocks have a byte above 8F behind FF (B.10.1, C.2.2, D.4.1): only SOP and
@@ -95,6 +96,20 @@ def codestream_of(data: bytes, begin: int = 0) -> Codestream:
         return _followed(data, begin)
     except (struct.error, IndexError, KeyError):
         raise DamagedCodestream("a marker segment of the codestream is broken") from None
+
+
+def without_pointers(data: bytes) -> bytes:
+    """A codestream whose main header has no pointers into it (TLM, PLM) and no comments.
+
+    OpenJPEG 2.5.4 writes beyond its memory where a tile has more tile-parts than TLM lists: 153 bytes end the
+    process (docs/codecs-upstream.md). Of a codestream that :func:`codestream_of` has followed.
+    """
+    kept, at = [], 0
+    for marker, start, content in _segments(data, 2, _SOT):
+        if marker in _BESIDE:
+            kept.append(data[at:start])
+            at = start + 4 + len(content)
+    return b"".join((*kept, data[at:])) if at else data
 
 
 def _followed(data: bytes, begin: int) -> Codestream:

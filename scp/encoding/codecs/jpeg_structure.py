@@ -10,18 +10,22 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 from scp.encoding.codecs.markers import behind_ff
-from scp.errors import DamagedCodestream
+from scp.errors import DamagedCodestream, PixelsBeyondBounds
 
 LOSSLESS, PROGRESSIVE, JPEG_LS = 0xC3, 0xC2, 0xF7  # SOF3, SOF2 (table B.1), SOF55 (T.87 C.1.1)
 _FRAMES = (0xC0, 0xC1, PROGRESSIVE, LOSSLESS, JPEG_LS)  # Huffman coded, not hierarchical
-_DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
-_SKIPPED = (0xFE, 0xF8, *range(0xE0, 0xF0))  # COM, LSE, APPn
+_DHT, _SOI, _EOI, _SOS, _DQT, _DRI, _LSE = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xF8
+_SKIPPED = (0xFE, *range(0xE0, 0xF0))  # COM, APPn
 # Behind FF: 00 is a byte of data, FF is fill, RSTm does not end a scan (B.1.1.5). Of JPEG-LS, FF and a bit
 # of 0 is data (T.87 A.1).
 _OF_DATA = frozenset((0, 0xFF, *range(0xD0, 0xD8)))
 _OF_JPEG_LS_DATA = frozenset((*range(0x80), *_OF_DATA))
+# What makes a decoder, or this, take long for a small picture. Encoders write some ten scans and twenty segments,
+# and a restart interval a row of blocks; the icc profile of a picture takes 255 segments at most.
+_MOST_SCANS, _MOST_SEGMENTS, _MOST_TABLES, _MOST_INTERVALS = 100, 4096, 8, 1 << 20
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 
 
@@ -56,7 +60,7 @@ class Scan:
 class Structure:
     """What the marker segments say: the frame header, and the scans in their order.
 
-    ``huffman`` is where the content of each DHT segment begins and ends.
+    ``huffman`` is where the content of each DHT segment begins and ends, ``presets`` what LSE segments hold.
     """
 
     frame: int = 0  # the SOF marker's second byte
@@ -66,6 +70,7 @@ class Structure:
     components: tuple[Component, ...] = ()
     scans: list[Scan] = field(default_factory=list)
     huffman: list[tuple[int, int]] = field(default_factory=list)
+    presets: list[bytes] = field(default_factory=list)
 
     def unit(self, components: tuple[Component, ...]) -> tuple[int, int]:
         """Rows and columns of pixels that an MCU covers in a scan of these components (A.2)."""
@@ -88,12 +93,14 @@ def structure_of(codestream: bytes) -> Structure:
     """Follow a codestream from SOI to EOI. What follows EOI is not looked at.
 
     Raises DamagedCodestream where the marker segments do not hold together, where data, restart markers or
-    a component's scan are missing, and where there is no EOI.
+    a component's scan are missing, and where there is no EOI; PixelsBeyondBounds where there is more of them
+    than any encoder writes.
     """
     if codestream[:2] != bytes((0xFF, _SOI)):
         raise DamagedCodestream("the codestream does not begin with SOI")
     walk, at = _Walk(codestream), 2
-    while True:
+    for number in count():
+        _check_count(number, _MOST_SEGMENTS, "marker segments")
         marker, at = _marker(codestream, at)
         if marker == _EOI:
             break
@@ -126,6 +133,8 @@ class _Walk:
             self.found.huffman.append((at + 2, end))
         elif marker == _DQT:
             _check_quantization(content)
+        elif marker == _LSE:
+            self.found.presets.append(content)
         elif marker == _DRI:
             (self._restart,) = struct.unpack(">H", content)
         elif marker == _SOS and self.found.frame:
@@ -136,17 +145,19 @@ class _Walk:
 
     def _scan(self, content: bytes, begin: int) -> int:
         """Read the scan whose data begins at ``begin``; where the marker is that ends it."""
-        found, count = self.found, content[0]
+        found, among = self.found, content[0]
         known = {each.identifier: each for each in found.components}
-        selected = {content[at]: content[at + 1] >> 4 for at in range(1, 1 + 2 * count, 2)}
+        selected = {content[at]: content[at + 1] >> 4 for at in range(1, 1 + 2 * among, 2)}
         components = tuple(known[identifier] for identifier in selected)
-        first, last, approximation = content[1 + 2 * count : 4 + 2 * count]
-        if not components or len(selected) != count:
+        first, last, approximation = content[1 + 2 * among : 4 + 2 * among]
+        if not components or len(selected) != among:
             raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
         end = _data_end(self._codestream, begin, _OF_JPEG_LS_DATA if found.frame == JPEG_LS else _OF_DATA)
         restart = 0 if found.frame == JPEG_LS else self._restart  # CharLS looks after its markers
         intervals: tuple[tuple[int, int], ...] = ((begin, end),)
+        _check_count(len(found.scans) + 1, _MOST_SCANS, "scans")
         if found.frame != JPEG_LS:
+            _check_data(found, components, (first, last, approximation), end - begin)
             rows, columns = found.grid(components)
             units = -(-rows * columns // restart) if restart else 1
             intervals = _intervals(self._codestream, begin, end, units)
@@ -176,12 +187,12 @@ def _content(codestream: bytes, at: int) -> bytes:
 
 
 def _read_frame(found: Structure, marker: int, content: bytes) -> None:
-    found.precision, found.rows, found.columns, count = struct.unpack_from(">BHHB", content)
+    found.precision, found.rows, found.columns, among = struct.unpack_from(">BHHB", content)
     found.components = tuple(
         Component(content[at], content[at + 1] >> 4, content[at + 1] & 15)
-        for at in range(6, 6 + 3 * count, 3)
+        for at in range(6, 6 + 3 * among, 3)
     )
-    if not count or not all(1 <= each.across <= 4 and 1 <= each.down <= 4 for each in found.components):
+    if not among or not all(1 <= each.across <= 4 and 1 <= each.down <= 4 for each in found.components):
         raise DamagedCodestream("the frame header's components are not as T.81 B.2.2 has them")
     if not found.rows or not found.columns:
         raise DamagedCodestream("the frame header describes no image")
@@ -199,17 +210,20 @@ class HuffmanTable:
     @property
     def lengths(self) -> dict[int, int]:
         """Bits of each symbol's code."""
-        lengths = (length for length, count in enumerate(self.counts, 1) for _ in range(count))
+        lengths = (length for length, codes in enumerate(self.counts, 1) for _ in range(codes))
         return dict(zip(self.symbols, lengths, strict=True))
 
 
 def huffman_tables(content: bytes) -> Iterator[HuffmanTable]:
     """The tables of a DHT segment. Raises DamagedCodestream where one cannot have been made by an encoder."""
     at = 0
-    while at < len(content):
+    for number in count(1):
+        if at >= len(content):
+            return
+        _check_count(number, _MOST_TABLES, "Huffman tables in a segment")
         counts = content[at + 1 : at + 17]
         symbols = content[at + 17 : at + 17 + sum(counts)]
-        used = sum(count << 16 - length for length, count in enumerate(counts, 1))
+        used = sum(codes << 16 - length for length, codes in enumerate(counts, 1))
         whole = len(counts) == 16 and len(symbols) == sum(counts)
         if not whole or len(set(symbols)) < len(symbols) or used >= 1 << 16:
             raise DamagedCodestream("a Huffman table is none")
@@ -220,12 +234,40 @@ def huffman_tables(content: bytes) -> Iterator[HuffmanTable]:
 def _check_quantization(content: bytes) -> None:
     """No step of a quantization table is zero (B.2.4.1)."""
     at = 0
-    while at < len(content):
+    for number in count(1):
+        if at >= len(content):
+            return
+        _check_count(number, _MOST_TABLES, "quantization tables in a segment")
         size = 128 if content[at] >> 4 else 64
         steps = content[at + 1 : at + 1 + size]
         if len(steps) < size or not all(map(any, zip(*[iter(steps)] * (size // 64), strict=True))):
             raise DamagedCodestream("a quantization table is none")
         at += 1 + size
+
+
+def _check_count(there: int, most: int, what: str) -> None:
+    if there > most:
+        raise PixelsBeyondBounds(f"a JPEG codestream of more than {most} {what}")
+
+
+def _check_data(
+    found: Structure, components: tuple[Component, ...], spectrum: tuple[int, int, int], size: int
+) -> None:
+    """A scan has a bit at least for each sample of a lossless process, two for each block of a sequential one
+    (its first coefficient and its end), and one for each that a progressive one begins (F.1.2, G.1.2, H.1.2).
+
+    Raises DamagedCodestream where there are fewer than ``size`` bytes of them.
+    """
+    rows, columns = found.grid(components)
+    units = rows * columns
+    if len(components) > 1:
+        units *= sum(each.across * each.down for each in components)
+    if found.frame == PROGRESSIVE:
+        bits = int(spectrum[0] == 0 and spectrum[2] >> 4 == 0)
+    else:
+        bits = 1 if found.frame == LOSSLESS else 2
+    if 8 * size < units * bits:
+        raise DamagedCodestream(f"{size} bytes of entropy-coded data for {units} blocks or samples")
 
 
 def _data_end(codestream: bytes, begin: int, of_data: frozenset[int]) -> int:
@@ -236,13 +278,15 @@ def _data_end(codestream: bytes, begin: int, of_data: frozenset[int]) -> int:
     raise DamagedCodestream("the codestream ends before EOI")
 
 
-def _intervals(codestream: bytes, begin: int, end: int, count: int) -> tuple[tuple[int, int], ...]:
+def _intervals(codestream: bytes, begin: int, end: int, among: int) -> tuple[tuple[int, int], ...]:
     """The restart intervals: RST0 to RST7 in turn between them (B.2.1)."""
-    if end - begin < count:
+    if end - begin < among:
         raise DamagedCodestream("a scan without data")
-    marks = list(_RESTART.finditer(codestream, begin, end))
-    if len(marks) != count - 1:
-        raise DamagedCodestream(f"{len(marks)} restart markers in a scan that has {count - 1}")
+    _check_count(among, _MOST_INTERVALS, "restart intervals in a scan")
+    marks = list(islice(_RESTART.finditer(codestream, begin, end), among))
+    if len(marks) != among - 1:
+        more = " or more" if len(marks) == among else ""
+        raise DamagedCodestream(f"{len(marks)}{more} restart markers in a scan that has {among - 1}")
     if any(mark[1][0] != 0xD0 + each % 8 for each, mark in enumerate(marks)):
         raise DamagedCodestream("restart markers are not in their order")
     begins = [begin, *(mark.end() for mark in marks)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg_structure import structure_of
+from scp.encoding.codecs.jpegls_structure import check_parameters
+from scp.encoding.codecs.lengths import least_of_jpegls
 from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import JPEGLS
@@ -34,16 +36,17 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """CharLS itself refuses data that is too short or too long; but 2.4.3 looks for an end for seconds where
-    there is no marker to stop it.
+    there is no marker to stop it. It never comes back from run lengths that no encoder writes: that shows only
+    in decoding, and is for the time limit of the codec process (docs/codecs-upstream.md).
     """
     check_jpeg(codestream, form)
-    structure_of(codestream)
+    check_parameters(structure_of(codestream))
     return _decode(codestream, form)
 
 
 JPEGLS_CODEC = Codec(
     name="jpegls",
-    library=imagecodecs.jpegls_version(),
+    library=version_of("jpegls"),
     writes=JPEGLS,
     reads=(JPEGLS, "1.2.840.10008.1.2.4.81"),
     refuses=_refuses,
@@ -51,5 +54,6 @@ JPEGLS_CODEC = Codec(
     decode=_decode,
     strictly=_strictly,
     photometric=same_photometric,
+    least=least_of_jpegls,
     rank=4,
 )

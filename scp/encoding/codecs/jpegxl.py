@@ -5,8 +5,11 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
 from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
+from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
+from scp.encoding.codecs.jpegxl_structure import check_jpegxl
+from scp.encoding.codecs.lengths import any_length, most_bytes
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode, DamagedCodestream
 from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
@@ -41,21 +44,36 @@ def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
-    return fitted(np.asarray(imagecodecs.jpegxl_decode(codestream, numthreads=1)), form)
+    check_jpegxl(codestream, form)
+    # Index 0: else imagecodecs counts the frames of an animation first, and takes memory for all of them.
+    return fitted(np.asarray(imagecodecs.jpegxl_decode(codestream, index=0, numthreads=1)), form)
 
 
-def recompress_jpeg(codestream: bytes) -> bytes:
+def recompress_whole_jpeg(codestream: bytes, form: PixelFormat) -> bytes:
     """A JPEG codestream as JPEG XL with what restores it to the byte, what follows its end included.
 
-    Raises what the library raises: it takes 8-bit baseline, extended and progressive ones.
+    Raises DamagedCodestream and CannotDecode for one that is not whole, which is to stay as it came,
+    CannotEncode for one whose colour would be mistaken, and what the library raises: it takes 8-bit baseline,
+    extended and progressive ones.
     """
+    decode_jpeg_strictly(codestream, form)
+    if form.samples == 3:
+        _check_colour(codestream, form)
     return bytes(imagecodecs.jpegxl_encode_jpeg(codestream, usecontainer=True, numthreads=1))
 
 
-def restore_jpeg(codestream: bytes) -> bytes:
-    """The JPEG codestream that :func:`recompress_jpeg` took. Raises CannotDecode."""
+def _check_colour(jpeg: bytes, form: PixelFormat) -> None:
+    """A reader that decodes the JPEG XL itself must see the colours that the JPEG has (invariant 5)."""
+    markers = colour_markers(jpeg)
+    colour = coded_colour(markers, form.photometric)
+    if not markers.lossless and libjxl_colour(markers) is not colour:
+        raise CannotEncode(f"the JPEG is {colour}, which JPEG XL would not take it for")
+
+
+def restore_jpeg(codestream: bytes, most: int | None = None) -> bytes:
+    """The JPEG codestream that was recompressed, of ``most`` bytes at most. Raises CannotDecode."""
     try:
-        return bytes(imagecodecs.jpegxl_decode_jpeg(codestream, numthreads=1))
+        return bytes(imagecodecs.jpegxl_decode_jpeg(codestream, numthreads=1, out=most))
     except Exception as error:  # the library has its own kinds
         raise CannotDecode(f"no JPEG codestream can be restored from it: {error}") from error
 
@@ -70,8 +88,9 @@ def _encode_recompressed(_frame: Frame, _form: PixelFormat, _effort: int) -> byt
 
 def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
     """As the JPEG codestream in it decodes: libjxl's own rounding differs from libjpeg's."""
+    check_jpegxl(codestream, form)
     try:
-        jpeg = restore_jpeg(codestream)
+        jpeg = restore_jpeg(codestream, most_bytes(form))
     except CannotDecode:  # recompressed without what restores it
         return _decode(codestream, form)
     return decode_jpeg(jpeg, form)
@@ -79,10 +98,11 @@ def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _recompressed_strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """Of a JPEG codestream that is whole; where there is to be one, it can be restored."""
+    check_jpegxl(codestream, form)
     if _RECONSTRUCTION not in codestream:
         return _decode(codestream, form)
     try:
-        jpeg = restore_jpeg(codestream)
+        jpeg = restore_jpeg(codestream, most_bytes(form))
     except CannotDecode as error:
         raise DamagedCodestream(str(error)) from error
     return decode_jpeg_strictly(jpeg, form)
@@ -90,7 +110,7 @@ def _recompressed_strictly(codestream: bytes, form: PixelFormat) -> Frame:
 
 JPEGXL_CODEC = Codec(
     name="jpegxl",
-    library=imagecodecs.jpegxl_version(),
+    library=version_of("jpegxl"),
     writes=JPEGXL,
     reads=(JPEGXL, "1.2.840.10008.1.2.4.112"),
     refuses=_refuses,
@@ -98,12 +118,13 @@ JPEGXL_CODEC = Codec(
     decode=_decode,
     strictly=_decode,
     photometric=same_photometric,
+    least=any_length,
     rank=6,
 )
 
 RECOMPRESSED_CODEC = Codec(
     name="jpegxl-recompression",
-    library=imagecodecs.jpegxl_version(),
+    library=version_of("jpegxl"),
     writes="",
     reads=(JPEGXL_RECOMPRESSION,),
     refuses=_refuses_recompressed,
@@ -111,4 +132,5 @@ RECOMPRESSED_CODEC = Codec(
     decode=_decode_recompressed,
     strictly=_recompressed_strictly,
     photometric=same_photometric,
+    least=any_length,
 )

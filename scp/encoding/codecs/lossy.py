@@ -29,7 +29,7 @@ class LossyCodec:
     """
 
     name: str
-    library: str
+    library: Callable[[], str]
     writes: str
     method: str
     bounded: bool

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import imagecodecs
 
+from scp.encoding.codecs.codec import version_of
 from scp.encoding.codecs.jpeg import JPEG_CODEC
 from scp.encoding.codecs.lossy import LossyCodec, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
@@ -49,7 +50,7 @@ def _codec(name: str, writes: str) -> LossyCodec:
     baseline = writes == JPEG_BASELINE
     return LossyCodec(
         name=name,
-        library=imagecodecs.jpeg8_version(),
+        library=version_of("jpeg8"),
         writes=writes,
         method="ISO_10918_1",
         bounded=False,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import imagecodecs
 
+from scp.encoding.codecs.codec import version_of
 from scp.encoding.codecs.jpeg2000 import HTJ2K_EITHER_CODEC, JPEG2000_CODEC
 from scp.encoding.codecs.lossy import LossyCodec, error_of, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
@@ -64,7 +65,7 @@ def _encode_htj2k(frame: Frame, form: PixelFormat, quality: float) -> bytes:
 
 LOSSY_JPEG2000 = LossyCodec(
     name="JPEG 2000",
-    library=imagecodecs.jpeg2k_version(),
+    library=version_of("jpeg2k"),
     writes=JPEG2000_EITHER,
     method="ISO_15444_1",
     bounded=False,
@@ -76,7 +77,7 @@ LOSSY_JPEG2000 = LossyCodec(
 
 LOSSY_HTJ2K = LossyCodec(
     name="HTJ2K",
-    library=imagecodecs.htj2k_version(),
+    library=version_of("htj2k"),
     writes=HTJ2K_EITHER,
     method="ISO_15444_15",
     bounded=False,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import imagecodecs
 
-from scp.encoding.codecs.codec import as_unsigned
+from scp.encoding.codecs.codec import as_unsigned, version_of
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.encoding.codecs.lossy import LossyCodec, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
@@ -31,7 +31,7 @@ def _encode(frame: Frame, form: PixelFormat, max_error: float) -> bytes:
 
 LOSSY_JPEGLS = LossyCodec(
     name="JPEG-LS near-lossless",
-    library=imagecodecs.jpegls_version(),
+    library=version_of("jpegls"),
     writes=JPEGLS_NEAR,
     method="ISO_14495_1",
     bounded=True,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import imagecodecs
 
+from scp.encoding.codecs.codec import version_of
 from scp.encoding.codecs.jpegxl import JPEGXL_CODEC
 from scp.encoding.codecs.lossy import LossyCodec, error_of, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
@@ -52,7 +53,7 @@ def _distance(form: PixelFormat, quality: float) -> float:
 
 LOSSY_JPEGXL = LossyCodec(
     name="JPEG XL",
-    library=imagecodecs.jpegxl_version(),
+    library=version_of("jpegxl"),
     writes=JPEGXL_EITHER,
     method="ISO_18181_1",
     bounded=False,

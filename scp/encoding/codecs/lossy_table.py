@@ -8,20 +8,11 @@ to 7, 4 and 60 % by JPEG 2000, 8, 5 and 58 by HTJ2K; 10 and 61 by JPEG Extended,
 
 from __future__ import annotations
 
+from scp.encoding.cage.caged import caged_lossy
+from scp.encoding.codecs import native
 from scp.encoding.codecs.lossy import LossyCodec
-from scp.encoding.codecs.lossy_jpeg import LOSSY_JPEG_BASELINE, LOSSY_JPEG_EXTENDED
-from scp.encoding.codecs.lossy_jpeg2000 import LOSSY_HTJ2K, LOSSY_JPEG2000
-from scp.encoding.codecs.lossy_jpegls import LOSSY_JPEGLS
-from scp.encoding.codecs.lossy_jpegxl import LOSSY_JPEGXL
 
-LOSSY_CODECS: tuple[LossyCodec, ...] = (
-    LOSSY_JPEGLS,
-    LOSSY_JPEG2000,
-    LOSSY_HTJ2K,
-    LOSSY_JPEG_EXTENDED,
-    LOSSY_JPEG_BASELINE,
-    LOSSY_JPEGXL,
-)
+LOSSY_CODECS: tuple[LossyCodec, ...] = tuple(map(caged_lossy, native.LOSSY_CODECS))
 
 
 def lossy_encoder_of(transfer_syntax: str) -> LossyCodec | None:

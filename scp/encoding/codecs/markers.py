@@ -10,10 +10,12 @@ import struct
 from collections.abc import Iterator
 
 from scp.encoding.pixels import PixelFormat
-from scp.errors import CannotDecode
+from scp.errors import CannotDecode, PixelsBeyondBounds
 
 START_OF_J2K = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
 _MOST_TILES = 65535  # A.4.2: Isot has 16 bits
+# OpenJPEG takes 10 to 20 KB for each tile, whatever is in it. One of 64 x 64 bytes has 4 KB.
+_ANY_TILES, _LEAST_OF_TILE = 1024, 4096
 JPEG_LOSSLESS_FRAME = 0xC3  # SOF3 (ITU-T T.81 B.1.1.3)
 _JPEG_LS_FRAME = 0xF7  # SOF55 (ITU-T T.87 C.1.1)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC stand among the SOF markers (ITU-T T.81 B.1.1.3)
@@ -26,7 +28,7 @@ def check_jpeg(codestream: bytes, form: PixelFormat) -> int:
     """
     at = _frame_header(codestream)
     rows, columns, samples = struct.unpack_from(">HHB", codestream, at + 5)
-    _check(rows, columns, samples, form)
+    check_shape(rows, columns, samples, form)
     return codestream[at + 1]
 
 
@@ -70,10 +72,13 @@ def check_jpeg2000(codestream: bytes, form: PixelFormat) -> None:
         raise CannotDecode("the codestream has no image size")
     right, bottom, left, top, *tiles = struct.unpack_from(">8L", codestream, at + 8)
     samples = struct.unpack_from(">H", codestream, at + 40)[0]
-    _check(bottom - top, right - left, samples, form)
+    check_shape(bottom - top, right - left, samples, form)
     across = _tiles(left, right, start=tiles[2], size=tiles[0])
-    if not 0 < across * _tiles(top, bottom, start=tiles[3], size=tiles[1]) <= _MOST_TILES:
+    count = across * _tiles(top, bottom, start=tiles[3], size=tiles[1])
+    if not 0 < count <= _MOST_TILES:
         raise CannotDecode("the codestream's tiles do not cover its image")
+    if count > max(_ANY_TILES, form.array_size // _LEAST_OF_TILE):
+        raise PixelsBeyondBounds(f"{count} JPEG 2000 tiles of a frame of {form.array_size} bytes")
     spacings = [codestream[at + 43 + 3 * each : at + 45 + 3 * each] for each in range(samples)]
     if set(spacings) != {b"\1\1"}:
         raise CannotDecode("the codestream's components are subsampled")
@@ -84,7 +89,8 @@ def _tiles(low: int, high: int, start: int, size: int) -> int:
     return -(-(high - start) // size) if start <= low < start + size else 0
 
 
-def _check(rows: int, columns: int, samples: int, form: PixelFormat) -> None:
+def check_shape(rows: int, columns: int, samples: int, form: PixelFormat) -> None:
+    """Raises CannotDecode where a codestream's size is not the described one."""
     if (rows, columns, samples) != (form.rows, form.columns, form.samples):
         raise CannotDecode(
             f"the codestream holds {rows} x {columns} x {samples}, "

@@ -8,6 +8,7 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, fitted, same_photometric
+from scp.encoding.codecs.lengths import least_of_plane, least_of_rle
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import RLE
@@ -55,6 +56,8 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     if count != form.samples * size:
         raise CannotDecode(f"{count} byte planes where {form.samples * size} are described")
     bounds = [*offsets[:count], len(codestream)]
+    if bounds[0] < _HEADER.size or bounds != sorted(bounds):  # else segments may hold the same bytes
+        raise DamagedCodestream("the segments of the RLE frame do not lie behind each other")
     pixels = form.rows * form.columns
     samples = np.empty((pixels, form.samples, size), "u1")
     for each in range(count):
@@ -65,6 +68,8 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _unpacked(segment: bytes, pixels: int) -> Frame:
     """One byte plane; what follows it in its segment is padding."""
+    if len(segment) < least_of_plane(pixels):
+        raise DamagedCodestream(f"{len(segment)} bytes for a byte plane of {pixels}")
     room = bytearray(pixels + _MOST_PADDING)
     plane = np.frombuffer(imagecodecs.packbits_decode(segment, out=room), "u1")
     if len(plane) < pixels:
@@ -77,7 +82,7 @@ def _unpacked(segment: bytes, pixels: int) -> Frame:
 
 RLE_CODEC = Codec(
     name="rle",
-    library=f"imagecodecs {imagecodecs.__version__}",
+    library=lambda: f"imagecodecs {imagecodecs.__version__}",
     writes=RLE,
     reads=(RLE,),
     refuses=_refuses,
@@ -85,6 +90,7 @@ RLE_CODEC = Codec(
     decode=_decode,
     strictly=_decode,
     photometric=same_photometric,
+    least=least_of_rle,
     rank=3,
     keeps_all_bits=True,
 )

@@ -1,0 +1,475 @@
+"""Codec processes: what happens to a frame that kills, hangs or lies, and to what is beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_frames
+
+from scp import bounds
+from scp.encoding.cage import caged, messages
+from scp.encoding.cage.messages import Answer, Garbage, LibraryError, Request
+from scp.encoding.cage.pool import Pool, Use, pool
+from scp.encoding.codecs import native
+from scp.encoding.codecs.table import CODECS, codec_named
+from scp.encoding.pixels import PixelFormat
+from scp.errors import (
+    BeyondBitsStored,
+    CannotDecode,
+    CannotEncode,
+    CodecProcessFailed,
+    DamagedCodestream,
+    PixelsBeyondBounds,
+)
+
+_CASES = Path(__file__).parent / "data" / "cases"
+FORM = PixelFormat(64, 48, 1, 16, 12, 11, False, "MONOCHROME2", 0, 1)
+FRAME = np.random.default_rng(3).integers(0, 4096, FORM.shape).astype("<u2")
+
+# Jobs that no codec has, put beside the real ones in a codec process: what a codec may do to its process.
+_BAD_JOBS = """
+import ctypes, os, socket, time
+from scp.encoding.cage import nursery, work
+from scp.errors import BeyondBitsStored
+
+def crash(data, form): ctypes.string_at(0)
+def hang(data, form):
+    while True: pass
+def sleep(data, form): time.sleep(3600)
+def allocate(data, form): return bytes(1 << 40)
+def hoard(data, form):
+    held = []
+    while True: held.append(bytearray(os.urandom(1) * (16 << 20)))
+def too_much(data, form): return bytes(50_000_000)
+def opens(data, form): open(data.decode()).read()
+def connects(data, form): socket.socket()
+def removes(data, form): os.unlink(data.decode())
+def kills(data, form): os.kill(int(data), 9)
+def shrinks(data, form):
+    for descriptor in range(3, 64):
+        try: os.ftruncate(descriptor, 0)
+        except OSError as error: refused = error
+    raise refused
+def first_only(data, form, seen=[]):
+    seen.append(data)
+    return str(len(seen)).encode()
+def dies_second(data, form, seen=[]):
+    seen.append(data)
+    if len(seen) > 1: ctypes.string_at(0)
+    return b"well"
+def pid(data, form): return str(os.getpid()).encode()
+def raises(data, form): raise BeyondBitsStored(12, 14)
+def names(data, form): raise ZeroDivisionError("a library's words")
+
+for job in (crash, hang, sleep, allocate, hoard, too_much, opens, connects, removes, kills, shrinks, first_only,
+            dies_second, pid, raises, names):
+    work.READS["test." + job.__name__] = job
+import sys
+nursery.main(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def bad_jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """A pool whose codec processes know the bad jobs, too."""
+    made = Pool()
+    monkeypatch.setattr("scp.encoding.cage.process.COMMAND", ["-c", _BAD_JOBS])
+    monkeypatch.setattr("scp.encoding.cage.pool._pool", made)
+    yield made
+    made.close()
+
+
+def job(name: str, use: Use = Use.FOREIGN, owner: object = None) -> caged._Job:
+    return caged._Job("test", name, use, owner)
+
+
+@pytest.fixture
+def limits() -> Iterator[None]:
+    before = bounds.bounds()
+    bounds.use(replace(before, codec_seconds=1.0, codec_bytes=400_000_000))
+    yield
+    bounds.use(before)
+
+
+# -- What a codec may do to its process --------------------------------------------------------------------
+
+
+def test_a_codec_that_crashes_fails_for_its_frame(bad_jobs: Pool) -> None:
+    with pytest.raises(CodecProcessFailed, match=r"died \(SIGSEGV\)"):
+        job("crash").convert(b"")
+    assert int(job("pid").convert(b"")) != os.getpid()
+
+
+def test_a_codec_that_hangs_is_ended_by_its_processor_time(bad_jobs: Pool, limits: None) -> None:
+    with pytest.raises(CodecProcessFailed, match="took over 1 s of processor time"):
+        job("hang").convert(b"")
+
+
+def test_a_codec_that_sleeps_is_ended(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scp.encoding.cage.process._LOOK_SECONDS", 1)
+    monkeypatch.setattr("scp.encoding.cage.process._ASLEEP_SECONDS", 1.5)
+    with pytest.raises(CodecProcessFailed, match="did nothing for"):
+        job("sleep").convert(b"")
+
+
+@pytest.mark.parametrize("name", ["allocate", "hoard"])
+def test_a_codec_that_takes_memory_is_refused_it(bad_jobs: Pool, limits: None, name: str) -> None:
+    with pytest.raises(CodecProcessFailed, match="asked for more than"):
+        job(name).convert(b"")
+
+
+def test_a_result_that_is_larger_than_expected_is_given_room(bad_jobs: Pool) -> None:
+    assert job("too_much").convert(b"") == bytes(50_000_000)
+
+
+def test_a_result_beyond_the_limit_of_memory_is_none(bad_jobs: Pool, limits: None) -> None:
+    bounds.use(replace(bounds.bounds(), codec_bytes=40_000_000))
+    with pytest.raises(CodecProcessFailed):
+        job("too_much").convert(b"")
+
+
+def test_nothing_is_opened_connected_removed_killed_or_cut_off(bad_jobs: Pool, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("here")
+    with pytest.raises(LibraryError, match="Too many open files|Permission denied"):
+        job("opens").convert(str(kept).encode())
+    with pytest.raises(LibraryError, match="Too many open files|Permission denied"):
+        job("connects").convert(b"")
+    with pytest.raises(LibraryError, match="Operation not permitted"):
+        job("shrinks").convert(b"")
+    if _landlock() >= 1:
+        with pytest.raises(LibraryError, match="Permission denied"):
+            job("removes").convert(str(kept).encode())
+        assert kept.read_text() == "here"
+    if _landlock() >= 6:
+        with pytest.raises(LibraryError, match="Operation not permitted"):
+            job("kills").convert(str(os.getpid()).encode())
+
+
+def _landlock() -> int:
+    from scp.encoding.cage import confinement
+
+    return confinement._call("syscall", confinement._CREATE_RULESET, None, 0, confinement._VERSION_FLAG)
+
+
+def test_a_crash_in_a_process_that_served_others_is_not_blamed_on_its_frame(bad_jobs: Pool) -> None:
+    dies = job("dies_second", Use.OWN)
+    assert [dies.convert(b"") for _ in range(4)] == [b"well"] * 4
+
+
+def test_codestreams_of_others_never_share_a_process_with_another_object(bad_jobs: Pool) -> None:
+    one, other = object(), object()
+    seen = [job("first_only", owner=each).convert(b"") for each in (one, one, other, one, other)]
+    assert seen[:3] == [b"1", b"2", b"1"]
+    pids = {name: {job("pid", owner=name).convert(b"") for _ in range(3)} for name in (one, other)}
+    assert not pids[one] & pids[other]
+    own = {job("pid", use).convert(b"") for use in (Use.OWN, Use.ENCODING) for _ in range(2)}
+    assert len(own) == 2
+    assert not own & (pids[one] | pids[other])
+
+
+def test_a_process_that_raised_on_a_codestream_of_others_is_not_used_again(bad_jobs: Pool) -> None:
+    before = job("pid").convert(b"")
+    with pytest.raises(LibraryError, match="a library's words") as told:
+        job("names").convert(b"")
+    assert told.value.kind == "ZeroDivisionError"
+    assert job("pid").convert(b"") != before
+
+
+def test_errors_keep_their_kind_words_and_numbers(bad_jobs: Pool) -> None:
+    with pytest.raises(BeyondBitsStored) as told:
+        job("raises").convert(b"")
+    assert (told.value.stored, told.value.bits) == (12, 14)
+    assert str(told.value) == str(BeyondBitsStored(12, 14))
+
+
+# -- What is said on the way -------------------------------------------------------------------------------
+
+_REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CannotEncode("why"),
+        CannotDecode("why"),
+        DamagedCodestream("why"),
+        PixelsBeyondBounds("why"),
+        BeyondBitsStored(8, 12),
+        LibraryError("KeyError", "why"),
+    ],
+)
+def test_an_error_arrives_as_it_was(error: Exception) -> None:
+    raised = KeyError if isinstance(error, LibraryError) else None
+    packet = messages.failed(ArithmeticError("why") if raised else error, 5)
+    found = Answer.unpacked(packet, _REQUEST).error
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\x01",
+        messages.done(1001, 0),
+        messages.done(10, 0) + b"text",
+        b"\x03" + messages.done(10, 0)[1:],
+        b"\x01\x07" + messages.done(10, 0)[2:],
+        b"\x02\x63" + messages.done(10, 0)[2:],
+        b"\x02\x64\xff\xff" + messages.done(10, 0)[4:],
+        messages.failed(CannotDecode("x"), 0) + bytes(4000),
+    ],
+)
+def test_what_is_no_answer_is_not_taken_for_one(packet: bytes) -> None:
+    with pytest.raises(Garbage):
+        Answer.unpacked(packet, _REQUEST)
+
+
+def test_a_text_with_control_characters_does_not_reach_a_log() -> None:
+    found = Answer.unpacked(messages.failed(CannotDecode("one\n\x1b[2Jtwo"), 0), _REQUEST).error
+    assert str(found) == "one  [2Jtwo"
+
+
+def test_time_that_a_process_claims_is_bounded_by_what_it_may_take() -> None:
+    assert Answer.unpacked(messages.done(10, 1 << 60), _REQUEST).seconds == 60.0
+
+
+def test_a_frame_of_another_shape_is_not_encoded() -> None:
+    codec = codec_named("htj2k")
+    assert codec is not None
+    with pytest.raises(CannotEncode, match="is described"):
+        codec.encode(FRAME[:10], FORM, 0)
+
+
+# -- Real codecs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [row.name for row in CODECS if row.writes])
+def test_each_codec_gives_the_same_as_in_this_process(name: str) -> None:
+    codec, here = codec_named(name), next(row for row in native.CODECS if row.name == name)
+    assert codec is not None
+    codestream = codec.encode(FRAME, FORM, 0)
+    assert codestream == here.encode(FRAME, FORM, 0)
+    for decode in (codec.decode, codec.strictly):
+        assert np.array_equal(decode(codestream, FORM), FRAME)
+    assert codec.library() == here.library()
+
+
+def _form_of(dataset: Dataset) -> PixelFormat:
+    return PixelFormat(
+        dataset.Rows,
+        dataset.Columns,
+        dataset.SamplesPerPixel,
+        dataset.BitsAllocated,
+        dataset.BitsStored,
+        dataset.HighBit,
+        bool(dataset.PixelRepresentation),
+        dataset.PhotometricInterpretation,
+        0,
+        1,
+    )
+
+
+def test_a_codestream_that_kills_its_codec_harms_nothing_else() -> None:
+    """OpenJPH writes outside its memory; what would refuse the codestream before is gone around here."""
+    dataset = dcmread(_CASES / "htj2k-crashes-openjph.dcm")
+    codestream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    htj2k = codec_named("htj2k")
+    assert htj2k is not None
+    for _ in range(3):
+        with pytest.raises((CodecProcessFailed, CannotDecode, LibraryError)) as told:
+            htj2k.decode(codestream, _form_of(dataset))
+        assert np.array_equal(htj2k.decode(htj2k.encode(FRAME, FORM, 0), FORM), FRAME)
+    assert "died (SIG" in str(told.value)
+
+
+# -- What is left behind -----------------------------------------------------------------------------------
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _children(pid: int) -> list[int]:
+    """Of the whole family, those that are alive."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found += [int(stat.parent.name), *_children(int(stat.parent.name))]
+    return found
+
+
+def _zombies(pid: int) -> int:
+    count = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            count += int(fields[1]) == pid and fields[0] == "Z"
+    return count
+
+
+def _until(holds: Callable[[], bool], seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
+
+
+def test_a_thousand_frames_leave_no_descriptor_process_or_memory_behind(bad_jobs: Pool) -> None:
+    small, pid = job("pid", Use.OWN), job("pid")
+    small.convert(b"")
+    nursery = bad_jobs.nursery().pid
+    before = _descriptors()
+    for each in range(1000):
+        if each % 20 == 0:
+            pid.convert(b"")  # each of an object of its own
+        else:
+            small.convert(b"x" * 100_000)
+    for _ in range(20):
+        with pytest.raises(LibraryError):
+            job("names").convert(b"")
+    assert len(_children(nursery)) <= 8
+    bad_jobs.let_idle_go()
+    assert _until(lambda: not _children(nursery))
+    assert _until(lambda: _zombies(nursery) == 0)
+    assert _descriptors() <= before
+
+
+def test_threads_have_processes_of_their_own(bad_jobs: Pool) -> None:
+    wrong: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            htj2k = codec_named("htj2k")
+            assert htj2k is not None
+            frame = (FRAME + number) % 4096
+            for _ in range(20):
+                assert np.array_equal(htj2k.decode(htj2k.encode(frame, FORM, 0), FORM), frame)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("killed", ["codec process", "nursery"])
+def test_what_is_killed_from_outside_is_started_again(bad_jobs: Pool, killed: str) -> None:
+    htj2k = codec_named("htj2k")
+    assert htj2k is not None
+    codestream = htj2k.encode(FRAME, FORM, 0)
+    for _ in range(5):
+        assert np.array_equal(htj2k.decode(codestream, FORM), FRAME)
+        nursery = bad_jobs.nursery().pid
+        victims = _children(nursery) if killed == "codec process" else [nursery]
+        assert victims
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+
+
+def test_a_frame_whose_processes_are_killed_again_fails(bad_jobs: Pool) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            job("sleep").convert(b"")
+        except CodecProcessFailed as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(2):
+        assert _until(lambda: bool(_children(bad_jobs.nursery().pid)))
+        os.kill(_children(bad_jobs.nursery().pid)[0], signal.SIGKILL)
+        time.sleep(0.5)
+    thread.join(30)
+    assert [str(each) for each in failed] == ["test died (SIGKILL)"]
+
+
+_USES_CODECS = """
+import os, sys, time
+import numpy as np
+from scp.encoding.cage.pool import pool
+from scp.encoding.codecs.table import codec_named
+from scp.encoding.pixels import PixelFormat
+form = PixelFormat(64, 64, 1, 16, 12, 11, False, "MONOCHROME2", 0, 1)
+codec = codec_named("htj2k")
+frame = np.zeros((64, 64), "<u2")
+codec.decode(codec.encode(frame, form, 0), form)
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "its end", "killed, with a child of its own"])
+def test_no_codec_process_outlives_the_process_that_uses_it(end: str) -> None:
+    fork = "os.fork() == 0 and (time.sleep(60), os._exit(0))\n" if "child" in end else ""
+    rest = "" if end == "its end" else "time.sleep(60)"
+    program = f"{_USES_CODECS}{fork}print(pool().nursery().pid, flush=True)\n{rest}"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    nursery = int(process.stdout.readline())
+    family = [nursery, *_children(nursery)]
+    forked = [each for each in _children(process.pid) if each not in family]
+    assert len(family) >= 2 or end == "its end"
+    if end != "its end":
+        process.kill()
+    process.wait(30)
+    assert _until(lambda: not any(_is_alive(each) for each in family))
+    for each in forked:
+        os.kill(each, signal.SIGKILL)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_child_that_is_forked_uses_processes_of_its_own(bad_jobs: Pool) -> None:
+    before = int(job("pid", Use.OWN).convert(b""))
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            status = int(int(job("pid", Use.OWN).convert(b"")) == before)
+            pool().close()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert int(job("pid", Use.OWN).convert(b"")) == before
+
+
+def test_the_nursery_is_told_no_setting_of_the_node(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZSCP_INDEX__URL", "postgresql://somebody:secret@host/db")
+    job("pid").convert(b"")
+    environment = Path(f"/proc/{bad_jobs.nursery().pid}/environ").read_bytes()
+    assert b"secret" not in environment
+
+
+def test_who_serves_loads_no_codec(bad_jobs: Pool) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{_USES_CODECS}print(open('/proc/self/maps').read())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "_multiarray_umath" in loaded
+    assert "imagecodecs/_" not in loaded
