@@ -24,15 +24,14 @@ class Bad:
     """An object to send. ``parts`` are its dataset stream, in pieces where it is large.
 
     ``gives`` is what Pixel Data must be where the object comes back uncompressed; None says that nobody
-    knows. ``must`` says that it has to come back so, ``refused`` that it may be refused on its way in.
+    knows. Where it takes too long to decode for a test, it is not asked for ``otherwise`` than as received.
     """
 
     name: str
     syntax: str
     parts: Parts = field(repr=False)
     gives: bytes | None = field(default=None, repr=False)
-    must: bool = False
-    refused: bool = False
+    otherwise: bool = True
     sop_class: str = SECONDARY_CAPTURE
     of: Dataset | None = field(default=None, repr=False)  # where its UIDs are its own
 

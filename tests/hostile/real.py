@@ -49,7 +49,7 @@ def _per_frame(template: Dataset, count: int) -> list[bytes]:
     return [element(_PER_FRAME, "SQ", sum(map(len, items))), b"".join(items)]
 
 
-def slide(name: str, frames: int) -> Bad:
+def slide(name: str, frames: int, otherwise: bool = True) -> Bad:
     """A whole-slide image: a small JPEG for each frame, with an Extended Offset Table."""
     tile = codes.grey_jpeg(8, 8).data
     tile += b"\0" * (len(tile) % 2)
@@ -67,7 +67,8 @@ def slide(name: str, frames: int) -> Bad:
     fragments = list(fragments_of(tile))
     parts = [written(head, EXPLICIT), *_per_frame(template, frames), tables]
     parts += [fragments[0], fragments[1] * frames, fragments[2]]
-    return Bad(name, JPEG_BASELINE, parts, must=True, sop_class=_SLIDE, gives=b"\x80" * 64 * frames)
+    gives = b"\x80" * 64 * frames
+    return Bad(name, JPEG_BASELINE, parts, gives, otherwise, _SLIDE)
 
 
 def enhanced_ct(name: str, frames: int, side: int = 16) -> Bad:
@@ -88,7 +89,7 @@ def enhanced_ct(name: str, frames: int, side: int = 16) -> Bad:
     head = header(name, side, side, 16, SOPClassUID=_ENHANCED_CT, NumberOfFrames=frames, Modality="CT")
     pixels = bytes(range(256)) * (side * side * frames // 128)
     parts = [written(head, EXPLICIT), *_per_frame(template, frames), element(PIXEL_DATA, "OW", len(pixels))]
-    return Bad(name, EXPLICIT, [*parts, pixels], must=True, sop_class=_ENHANCED_CT, gives=pixels)
+    return Bad(name, EXPLICIT, [*parts, pixels], sop_class=_ENHANCED_CT, gives=pixels)
 
 
 def structures(name: str, regions: int, contours: int, points: int) -> Bad:
@@ -105,7 +106,7 @@ def structures(name: str, regions: int, contours: int, points: int) -> Bad:
         del head[each.tag]
     value = (item(len(one)) + one) * regions
     sequence = struct.pack("<HHL", 0x3006, 0x0039, len(value))
-    return Bad(name, IMPLICIT, [written(head, IMPLICIT), sequence, value], must=True, sop_class=_STRUCTURES)
+    return Bad(name, IMPLICIT, [written(head, IMPLICIT), sequence, value], sop_class=_STRUCTURES)
 
 
 def document(name: str, megabytes: int) -> Bad:
@@ -119,7 +120,7 @@ def document(name: str, megabytes: int) -> Bad:
     before = _of(**{each.keyword: each.value for each in head if each.tag < 0x00420011})
     behind = _of(**{each.keyword: each.value for each in head if each.tag > 0x00420011})
     parts = [written(before, EXPLICIT), element(0x00420011, "OB", megabytes * _MB), *[page] * megabytes]
-    return Bad(name, EXPLICIT, [*parts, written(behind, EXPLICIT)], must=True, sop_class=_PDF)
+    return Bad(name, EXPLICIT, [*parts, written(behind, EXPLICIT)], sop_class=_PDF)
 
 
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
@@ -130,19 +131,20 @@ def black(name: str, codec: str, side: int) -> Bad:
     """A black picture at the ratio that the codec reaches, and as 12 bits in 16 where it can."""
     code = codes.black(codec, side, 16)
     whole = encapsulated(name, _SYNTAX_OF[codec], code)
-    return Bad(name, whole.syntax, whole.parts, must=True, gives=bytes(2 * side * side))
+    return Bad(name, whole.syntax, whole.parts, gives=bytes(2 * side * side))
 
 
 def black_by(name: str, syntax: str, code: Code, value: int = 0) -> Bad:
     whole = encapsulated(name, syntax, code)
-    return Bad(name, syntax, whole.parts, must=True, gives=bytes([value]) * (code.rows * code.columns))
+    return Bad(name, syntax, whole.parts, gives=bytes([value]) * (code.rows * code.columns))
 
 
 LARGE: dict[str, Callable[[str], Bad]] = {
-    "a slide of 100,000 frames": lambda name: slide(name, 100_000),
+    "a slide of 100,000 frames": lambda name: slide(name, 100_000, otherwise=False),
+    "a slide of 2,000 frames": lambda name: slide(name, 2_000),
     "an enhanced CT of 20,000 frames": lambda name: enhanced_ct(name, 20_000),
     "contours of 40,000 points": lambda name: structures(name, 10, 4, 40_000),
-    "a document of 300 MB": lambda name: document(name, 300),
+    "a document of 200 MB": lambda name: document(name, 200),
     **{f"black by {codec}": lambda name, c=codec: black(name, c, 3_000) for codec in _SYNTAX_OF},
     "black by jpegxl": lambda name: black_by(name, JPEGXL, codes.black_jpegxl(4_000)),
     "black by deflate": lambda name: black_by(name, _DEFLATED_FRAMES, codes.deflated_bomb(4_096)),

@@ -53,10 +53,10 @@ def _marked(parts: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Pieces that go into a PDU each, and which is the last."""
     held = b""
     for part in parts:
-        held += part
-        while len(held) > _PDV:
-            yield held[:_PDV], False
-            held = held[_PDV:]
+        for at in range(0, len(part), _PDV):
+            if held:
+                yield held, False
+            held = part[at : at + _PDV]
     yield held, True
 
 

@@ -18,7 +18,7 @@ _BLOCK = 128 << 10
 
 def zstd_bomb(size: int, told: int | None = None, prefix: bytes = b"") -> bytes:
     """A zstd frame (RFC 8878) of so many zeros, in four bytes for 128 KB; ``told`` is its content size."""
-    head = _MAGIC + bytes([0xE0]) + struct.pack("<Q", size if told is None else told)
+    head = _MAGIC + bytes([0xC0, 0x38]) + struct.pack("<Q", size if told is None else told)
     blocks = -(-size // _BLOCK)
     zeros = ((_BLOCK << 3) | 2).to_bytes(3, "little") + b"\0"
     last = ((_BLOCK << 3) | 3).to_bytes(3, "little") + b"\0"
@@ -54,9 +54,9 @@ _PREAMBLE = bytes(128) + b"DICM"
 _GB = 1 << 30
 
 ZSTD: dict[str, Callable[[bytes], bytes]] = {
-    "a bomb of 10 GB": lambda _: zstd_bomb(10 * _GB),
-    "a bomb of 10 GB that says 1 KB": lambda _: zstd_bomb(10 * _GB, told=1024),
-    "a bomb of 10 GB that begins as an object": lambda _: zstd_bomb(10 * _GB, prefix=_part10(b"")),
+    "a bomb of 4 GB": lambda _: zstd_bomb(4 * _GB),
+    "a bomb of 4 GB that says 1 KB": lambda _: zstd_bomb(4 * _GB, told=1024),
+    "a bomb of 4 GB that begins as an object": lambda _: zstd_bomb(4 * _GB, prefix=_part10(b"")),
     "a window of 2 GB": lambda _: _window(31),
     "a window of 2 TB": lambda _: _window(41),
     "the first half": lambda whole: whole[: len(whole) // 2],
@@ -73,7 +73,7 @@ PART10: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
     "noise": _noise,
     "a bit that flipped": _flipped,
-    "a bomb of 10 GB": lambda _: zstd_bomb(10 * _GB),
+    "a bomb of 4 GB": lambda _: zstd_bomb(4 * _GB),
     "a group length of 4 GB": lambda _: _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, 2**32 - 1) + bytes(64),
     "a million elements of group 2": lambda _: _PREAMBLE
     + b"".join(struct.pack("<HH2sH", 2, n % 65_536, b"SH", 0) for n in range(1_000_000)),

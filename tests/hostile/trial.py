@@ -35,6 +35,7 @@ class Outcome:
     moved: Got | None = None
     faults: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    otherwise: bool = True
     right: bool | None = None  # whether its pixels are what is known of them
 
     def told(self) -> str:
@@ -56,7 +57,7 @@ class Trial:
             self.outcomes[one.name] = self._tried(one)
 
     def _tried(self, one: Bad) -> Outcome:
-        done = Outcome(one.name, one.digest)
+        done = Outcome(one.name, one.digest, otherwise=one.otherwise)
 
         def step(name: str, work: Callable[[], Any]) -> Any:
             begun = time.monotonic()
@@ -80,6 +81,8 @@ class Trial:
         address, seconds = self.node.address, self._seconds
         done.found = step("find", lambda: requester.find(address, one, seconds))
         done.same = step("get as received", lambda: requester.get(address, one, one.syntax, seconds))
+        if not one.otherwise:
+            return
         target = IMPLICIT if one.syntax == EXPLICIT else EXPLICIT
         done.other = step("get otherwise", lambda: requester.get(address, one, target, seconds))
         if one.gives is not None and done.other is not None and done.other.size:
