@@ -38,6 +38,7 @@ from scp.config_values import (
     Duration,
     Hours,
     IndexUrl,
+    MemoryBytes,
     Part,
     Quality,
     SampleError,
@@ -169,7 +170,7 @@ class QuerySettings(Table):
 
 
 class LimitSettings(Table):
-    """What one peer, all together, or one object may take."""
+    """What one peer, all together, or one object may take; ``memory`` 0 is the default of scp.budget."""
 
     associations: Annotated[int, Field(strict=True, ge=1)] = 100
     # One field of PS3.7 D.3.3.3 has 16 bits; a thread each is what bounds it here.
@@ -181,6 +182,7 @@ class LimitSettings(Table):
     dimse_seconds: Seconds = 60.0
     connect_seconds: Seconds = 10.0
     move_retry_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 60.0
+    memory: MemoryBytes = 0
     # Of one object (scp.bounds).
     elements: Count = DEFAULTS.elements
     items: Count = DEFAULTS.items

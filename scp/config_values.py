@@ -35,6 +35,7 @@ FORMS = (
 # What a rule may ask besides the attributes of the dataset.
 SPECIAL_KEYS = ("calling_aet", "called_aet", "transfer_syntax", "size")
 
+_LEAST_MEMORY = 64 * 10**6
 _BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
@@ -72,6 +73,16 @@ def byte_count(value: object) -> int:
         raise ValueError(f'"{value}" is not an amount of bytes; write a number, "500MB", "2GB" or "1GiB"')
     unit = _BYTE_UNITS[parts[2]]
     return int(float(parts[1]) * unit) if "." in parts[1] else int(parts[1]) * unit
+
+
+def memory_bytes(value: object) -> int:
+    """Bytes of memory for objects; ``"auto"`` is 0. Raises ValueError for less than 64 MB."""
+    if value == "auto":
+        return 0
+    found = byte_count(value)
+    if 0 < found < _LEAST_MEMORY:
+        raise ValueError(f'{found} bytes are too few to work on an object; write "auto", or at least "64MB"')
+    return found
 
 
 def duration(value: object) -> int | None:
@@ -310,6 +321,7 @@ def bounds_lossy(value: T, info: ValidationInfo) -> T:
 
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bytes = Annotated[int, BeforeValidator(byte_count)]
+MemoryBytes = Annotated[int, BeforeValidator(memory_bytes)]
 Part = Annotated[float | None, BeforeValidator(part)]
 Span = Annotated[int, BeforeValidator(duration)]
 Duration = Annotated[int | None, BeforeValidator(duration)]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse, takewhile
 
+from scp.encoding.cage.caged import Trust
 from scp.encoding.forms import prove, why_undecodable
 from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.index import Index
@@ -57,7 +58,7 @@ class Holdings:
             return ""
         known = provenance_of(file)
         try:
-            prove(file.dataset, file.transfer_syntax, known)
+            prove(file.dataset, file.transfer_syntax, known, trust=Trust.MADE_HERE)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
         return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)

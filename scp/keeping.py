@@ -15,6 +15,7 @@ import structlog
 
 from scp.choosing import NOTHING, Earlier, Plan, plan
 from scp.config_rules import PolicyRule, Stage
+from scp.encoding.cage.caged import Trust
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.evenness import is_even
 from scp.encoding.forms import Encoded, encoded, prove
@@ -245,7 +246,7 @@ class _Candidates:
             raise NotReproduced("its private information is gone")
         # Of an object whose codestream was replaced, what is at hand is not what came.
         received = self.received.dataset if self.received.origin is None else b""
-        prove(file.dataset, file.transfer_syntax, file.provenance, received)
+        prove(file.dataset, file.transfer_syntax, file.provenance, received, Trust.MADE_HERE)
         return found
 
     def _packed(self, result: Encoded) -> StoredForm:

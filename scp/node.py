@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from scp import bounds, spool
+from scp import bounds, budget, room, spool
 from scp.admission import Admission
 from scp.archive import Archive
 from scp.background import Background, Loop
@@ -48,6 +48,7 @@ from scp.objects.mark import ArchiveMark
 from scp.objects.store import AVAILABILITIES, ObjectStore, is_object
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.pairing import NO_INDEX, Pairing
+from scp.room import Room
 from scp.safekeeping import Safekeeping
 from scp.seats import Seats
 
@@ -73,8 +74,11 @@ def open_archive(
     """
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
-    spool.keep_in(storage.path)
+    spool.keep_in(storage.path, storage.reserve)
+    tiers = (Room(chosen.path, chosen.reserve) for chosen in settings.tiers)
+    room.use([Room(storage.path, storage.reserve), *tiers])
     bounds.use(settings.limits.bounds)
+    budget.use(settings.limits.memory)
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
     store: ObjectStore = LocalStore(storage.path, storage.reserve)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from scp.encoding.cage.caged import Trust
 from scp.encoding.coercion import with_uids
 from scp.encoding.derived import Source
 from scp.encoding.lossy import Stored, Way, copied, ways
@@ -109,7 +110,8 @@ def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:
     """The object itself. Raises CodecError."""
     known = provenance_of(file)
     even = even and not known.even  # one whose lengths are known to be even is not looked at again
-    chunks = transcoding(file.dataset, file.transfer_syntax, way.transfer_syntax, known.restoration, even)
+    syntaxes = (file.transfer_syntax, way.transfer_syntax)
+    chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN)
     return Outgoing(instance, way.transfer_syntax, chunks)
 
 

@@ -16,7 +16,7 @@ from functools import partial
 
 import structlog
 
-from scp import bounds
+from scp import bounds, budget
 from scp.background import Background
 from scp.config import Settings
 from scp.doorbell import Doorbell
@@ -40,6 +40,7 @@ class Service:
         self._processes = Processes()
         self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
+        budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
         self._listening: socket.socket | None = None
 
     def start(self, progress: Progress = _SILENT) -> tuple[str, int]:

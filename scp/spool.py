@@ -14,35 +14,59 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from scp import budget, room
+from scp.room import Room
+
 Buffer = bytes | bytearray | memoryview
 
-# CT and MR images (0.5 MB and less) never touch a file; of mammograms and multi-frames, 16 associations
-# with 16 requests each hold no more than 1 GB in memory, and in practice a tenth of that.
+# CT and MR images (0.5 MB and less) touch no file while the memory budget has room; larger objects do.
 IN_MEMORY = 4 << 20
+# Up to here nothing is said to the budget: 100 associations with 16 requests each, all of that size, are 400
+# MB. From here on it is told in steps, so that a growing spool asks it twice.
+UNCOUNTED = 256 << 10
+_COUNTED = 1 << 20
 _STEP = 1 << 20
 _LET_GO = 32 << 20
+_NO_ROOM = "no room for what is received or worked on"
 
-_folder: Path | None = None
+_room: Room | None = None
 
 
-def keep_in(folder: Path | None) -> None:
+def keep_in(folder: Path | None, reserve: int = 0) -> None:
     """Where files are made from now on, process-wide as :data:`tempfile.tempdir` is; None: there.
 
     The object store's own disk is right: what is spooled will be written there, and /tmp may be memory.
+    ``reserve`` bytes of it are left free.
     """
-    global _folder  # noqa: PLW0603 - one for the process, set by who composes it
-    _folder = folder
+    global _room  # noqa: PLW0603 - one for the process, set by who composes it
+    _room = Room(folder, reserve) if folder is not None else None
+
+
+def temporary() -> Path | None:
+    """Where temporary files are made."""
+    return _room.folder if _room is not None else None
+
+
+class _Held(bytearray):
+    """Bytes that count in the memory budget for as long as anybody has a view of them."""
+
+    __slots__ = ("counted",)
+
+    def __init__(self) -> None:
+        self.counted: list[budget.Held] = []
 
 
 class Spool:
     """Takes bytes one piece after another, and gives them back as one buffer.
 
-    With ``hashing`` it keeps their SHA-256 as they come. Raises OSError where the disk is full.
+    With ``hashing`` it keeps their SHA-256 as they come. What the memory budget has no room for lies in a
+    file. Raises OutOfResources where the disk has none either.
     """
 
     def __init__(self, hashing: bool = False, in_memory: int = IN_MEMORY) -> None:
         self.size = 0
-        self._held = bytearray()
+        self._held = _Held()
+        self._counted = UNCOUNTED
         self._most = in_memory
         self._file: IO[bytes] | None = None
         self._hash = hashlib.sha256() if hashing else None
@@ -52,20 +76,39 @@ class Spool:
         self.size += len(data)
         if self._hash is not None:
             self._hash.update(data)
-        if self._file is not None:
-            write_all(self._file.fileno(), data)
-        elif self.size <= self._most:
-            self._held += data
-        else:
-            self._file = tempfile.TemporaryFile(dir=_folder, buffering=0)  # noqa: SIM115 - outlives this
-            write_all(self._file.fileno(), self._held)
-            write_all(self._file.fileno(), data)
-            self._held = bytearray()
+        if self._file is None:
+            if self.size <= self._most and (self.size <= self._counted or self._counts()):
+                self._held += data
+                return
+            held, self._held = self._held, _Held()
+            with room.told(_NO_ROOM):
+                self._file = tempfile.TemporaryFile(dir=temporary(), buffering=0)  # noqa: SIM115 - outlives this
+            self._to_file(self._file, held)
+        self._to_file(self._file, data)
+
+    def _counts(self) -> bool:
+        """Whether the budget has room for what there is now."""
+        wanted = self._most if self.size > _COUNTED else min(_COUNTED, self._most)
+        found = budget.hold(wanted - sum(one.size for one in self._held.counted))
+        if found is not None:
+            self._held.counted.append(found)
+            self._counted = wanted
+        return found is not None
+
+    def _to_file(self, file: IO[bytes], data: Buffer) -> None:
+        view = memoryview(data)
+        with room.told(_NO_ROOM):
+            for at in range(0, len(view), room.STEP):
+                part = view[at : at + room.STEP]
+                if _room is not None:
+                    _room.check(len(part))
+                write_all(file.fileno(), part)
 
     def rewrite(self, at: int, data: Buffer) -> None:
         """Put ``data`` over what was written at ``at``; a Spool that hashes must not be rewritten."""
         if self._file is not None:
-            os.pwrite(self._file.fileno(), data, at)
+            with room.told(_NO_ROOM):
+                os.pwrite(self._file.fileno(), data, at)
         else:
             self._held[at : at + len(data)] = data
 
@@ -78,7 +121,7 @@ class Spool:
         """All that was written; nothing may be written after it. Its file goes with the last view."""
         if self._file is None:
             return memoryview(self._held).toreadonly()
-        with self._file as file:
+        with self._file as file, room.told(_NO_ROOM):
             return memoryview(mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ))
 
 

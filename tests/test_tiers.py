@@ -59,7 +59,7 @@ def test_each_goes_where_its_key_says(store: TieredStore, places: tuple[LocalSto
 def test_where_one_store_takes_nothing_none_is_there(
     store: TieredStore, places: tuple[LocalStore, LocalStore]
 ) -> None:
-    places[1].reserve = 1 << 60
+    places[1].room.reserve = 1 << 60
     with pytest.raises(OutOfResources, match=r"storage\.reserve"):
         store.put_many([(KEY, b"first"), (COLD, b"cold")])
     assert list(store.keys()) == []

@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
+from scp.budget import Held, hold
 from scp.model import Instance
 from scp.outgoing import Outgoing
-from scp.spool import Buffer
+from scp.spool import IN_MEMORY, Buffer
 
 # Decoding fills the cores while one thread sends; twice as many wait for the disk meanwhile.
 AHEAD = 2 * (os.cpu_count() or 1)
@@ -32,6 +33,15 @@ class Fetched:
     chunks: Iterable[Buffer] = ()
     error: Exception | None = None
     copy_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An object that is being fetched, and what the memory budget holds for it."""
+
+    instance: Instance
+    future: Future[Fetched]
+    held: Held | None
 
 
 class Work:
@@ -70,7 +80,7 @@ class Ahead:
         self._most = max(AHEAD // share, 1)
         self._most_bytes = AHEAD_BYTES // share
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
-        self._pending: deque[tuple[Instance, Future[Fetched]]] = deque()
+        self._pending: deque[_Pending] = deque()
         self._bytes = 0
 
     def __enter__(self) -> Ahead:
@@ -78,7 +88,7 @@ class Ahead:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._work.put_back([instance for instance, _ in self._pending])
+        self._work.put_back([one.instance for one in self._pending])
         self._pending.clear()
 
     def __iter__(self) -> Iterator[Fetched]:
@@ -92,10 +102,8 @@ class Ahead:
         self._submit(first)
         while self._pending:
             self._top_up()
-            instance, future = self._pending[0]
-            fetched = future.result()
-            self._pending.popleft()
-            self._bytes -= _size(instance)
+            fetched = self._pending[0].future.result()
+            self._bytes -= _size(self._pending.popleft().instance)
             self._top_up()
             yield fetched
 
@@ -104,11 +112,15 @@ class Ahead:
             instance = self._work.take()
             if instance is None:
                 return
-            self._submit(instance)
+            held = hold(min(_size(instance), IN_MEMORY)) if self._pending else None
+            if self._pending and held is None:  # no memory for one more ahead of its turn
+                self._work.put_back([instance])
+                return
+            self._submit(instance, held)
 
-    def _submit(self, instance: Instance | None) -> None:
+    def _submit(self, instance: Instance | None, held: Held | None = None) -> None:
         if instance is not None:
-            self._pending.append((instance, self._pool.submit(_fetched, self._fetch, instance)))
+            self._pending.append(_Pending(instance, self._pool.submit(_fetched, self._fetch, instance), held))
             self._bytes += _size(instance)
 
 

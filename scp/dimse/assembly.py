@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from scp.dimse.messages import NO_DATASET, Message, Value, read_command
 from scp.dimse.pdus import COMMAND, LAST, PDV
-from scp.errors import UnreadableDataset
+from scp.errors import OutOfResources, UnreadableDataset
 from scp.spool import Spool
 
 _LONGEST_COMMAND = 65_536  # a command set of all elements at their longest has 1 KB
@@ -71,8 +71,8 @@ class Assembly:
         """Add to a dataset; where there is no room, the rest of it is read all the same, and dropped."""
         try:
             dataset.write(data)
-        except OSError as error:
-            self._dataset, self._fault = None, _no_room(error)
+        except OutOfResources as error:
+            self._dataset, self._fault = None, str(error)
 
     def _command_complete(self) -> None:
         if self._in_dataset:
@@ -89,11 +89,7 @@ class Assembly:
         if self._dataset is not None:
             try:
                 view, digest = self._dataset.view(), self._dataset.sha256
-            except OSError as error:
-                self._fault = _no_room(error)
+            except OutOfResources as error:
+                self._fault = str(error)
         self._deliver(Message(self._context, self._fields, view, digest, self._fault))
         self._in_dataset, self._dataset = False, None
-
-
-def _no_room(error: OSError) -> str:
-    return f"no room for what is received: {error.strerror or error}"

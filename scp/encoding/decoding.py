@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from scp.encoding.cage.caged import of_one_object
+from scp.budget import Held, hold
+from scp.encoding.cage.caged import Trust, of_one_object
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.lengths import check_length
 from scp.encoding.codecs.table import decoder_of
@@ -19,7 +20,7 @@ from scp.encoding.icons import native_icons
 from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
-from scp.encoding.streams import Chunks, letting_go
+from scp.encoding.streams import Chunks, gathered, letting_go
 from scp.errors import (
     BeyondBitsStored,
     CannotDecode,
@@ -29,7 +30,7 @@ from scp.errors import (
     DamagedCodestream,
 )
 from scp.model import Restoration
-from scp.spool import Buffer, Spool
+from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, slices
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
 Edits = dict[int, bytes | None]
@@ -51,6 +52,17 @@ class _MadeNative:
 
 
 @dataclass(frozen=True, slots=True)
+class _How:
+    """What is known of codestreams that were made here, whether their samples are described as they are, and
+    how far they are trusted.
+    """
+
+    restoration: Restoration | None
+    exact: bool
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
 class _Coded:
     """Encoded frames, the Planar Configuration that they get, and whether they are decoded ``strictly``.
 
@@ -68,13 +80,15 @@ def decoding(
     syntax: TransferSyntax,
     restoration: Restoration | None = None,
     exact: bool = False,
+    trust: Trust = Trust.NOBODYS,
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
 
     With a ``restoration`` it is the one that was encapsulated here, to the byte; without one, header and
     Planar Configuration describe what was decoded, and its codestreams have to be whole: DamagedCodestream
     says which is not. ``exact`` raises BeyondBitsStored instead of describing samples by another Bits Stored.
-    Raises CannotDecode where that shows at once, by what is declared or in the first frame; for more than 32 MB of
+    ``trust`` says where its codestreams are decoded; without a ``restoration`` they are anybody's. Raises
+    CannotDecode where that shows at once, by what is declared or in the first frame; for more than 32 MB of
     pixels, going through the chunks may raise it.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
@@ -86,7 +100,8 @@ def decoding(
         form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
-    made = _made_native(parts.pixel.held(), form, syntax, restoration, exact)
+    how = _How(restoration, exact or restoration is not None, trust if restoration else Trust.NOBODYS)
+    made = _made_native(parts.pixel.held(), form, syntax, how)
     if restoration is None:
         vr, tail = ("OB" if form.bits_allocated <= 8 else "OW"), b"\0" * (made.size % 2)
         header = native_icons(stored.edited(made.edits), lambda icon: native_of_icon(icon, syntax, exact))
@@ -121,11 +136,9 @@ def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = Fal
         raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
-def _made_native(
-    value: Buffer, form: PixelFormat, syntax: TransferSyntax, restoration: Restoration | None, exact: bool
-) -> _MadeNative:
+def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: _How) -> _MadeNative:
     frames, codec = frames_within(value, form.frames), decoder_of(syntax.uid)
-    if restoration is None and codec is not None:
+    if how.restoration is None and codec is not None:
         _check_lengths(frames, codec, form)
     if codec is None or holds_native_frames(syntax.uid, form):
         found = native_frames(syntax.uid, frames, form)
@@ -134,12 +147,12 @@ def _made_native(
             return _MadeNative(letting_go(native, value, found.size), found.size * form.frames, edits)
     else:
         coded = _Coded(
-            of_one_object(codec),
+            of_one_object(codec, how.trust),
             frames,
-            restoration.planar if restoration else 0,
-            strictly=restoration is None,
+            how.restoration.planar if how.restoration else 0,
+            strictly=how.restoration is None,
         )
-        native, told = _described(coded, form, exact or restoration is not None)
+        native, told = _described(coded, form, how.exact)
         edits = _edits_of_decoded(form, told, syntax)
     return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
 
@@ -157,9 +170,35 @@ def _check_lengths(frames: list[Fragments], codec: Codec, form: PixelFormat) -> 
 def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
     size = made.size + len(tail)
     pieces: Iterator[Buffer] = chain(made.pieces, [tail] if tail else [])
-    # A single large frame fails before anything is given out, too.
-    ready = list(pieces) if size <= _AT_ONCE else list(islice(pieces, 1))
+    if size <= _AT_ONCE:
+        return Chunks(size, _at_once(pieces, size))
+    ready = list(islice(pieces, 1))  # a single large frame fails before anything is given out, too
     return Chunks(size, chain(iter(ready), pieces))
+
+
+def _at_once(pieces: Iterator[Buffer], size: int) -> Iterator[Buffer]:
+    """All pieces, decoded when it returns; in a file where the memory budget has no room for them."""
+    held = hold(size) if size > UNCOUNTED else None
+    if held is None and size > UNCOUNTED:
+        return slices(gathered(pieces))
+    return _holding(list(pieces), held)
+
+
+def _holding(pieces: Iterable[Buffer], held: Held | None) -> Iterator[Buffer]:
+    """The pieces; what is ``held`` for them is free when they are gone through, or nobody has them."""
+    yield from pieces
+    del held
+
+
+def _waiting(frames: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Frames that wait for a peer to read them: a large one counts meanwhile, or lies in a file."""
+    for frame in frames:
+        if len(frame) <= IN_MEMORY:
+            yield frame
+        elif (held := hold(len(frame))) is not None:
+            yield from _holding([frame], held)
+        else:
+            yield gathered([frame])
 
 
 def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
@@ -198,7 +237,7 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
-    yield from in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size)
+    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size))
 
 
 def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:

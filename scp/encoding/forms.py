@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scp.encoding import recompression
-from scp.encoding.cage.caged import library_of
+from scp.encoding.cage.caged import Trust, library_of
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named, decoder_of
@@ -146,14 +146,20 @@ def why_undecodable(dataset: Buffer, transfer_syntax: str) -> str:
     return ""
 
 
-def prove(dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer = b"") -> None:
+def prove(
+    dataset: Buffer,
+    transfer_syntax: str,
+    provenance: Provenance,
+    received: Buffer = b"",
+    trust: Trust = Trust.NOBODYS,
+) -> None:
     """Check that a stored dataset reproduces what was received (invariant 2).
 
-    ``received`` is that, where it is at hand: then the bytes are compared instead of their digests. Raises
-    NotReproduced.
+    ``received`` is that, where it is at hand: then the bytes are compared instead of their digests. ``trust``
+    is that of its codestreams. Raises NotReproduced.
     """
     try:
-        if not _reproduces(dataset, transfer_syntax, provenance, received):
+        if not _reproduces(dataset, transfer_syntax, provenance, received, trust):
             raise NotReproduced("decoded, it is not what was received")
     except (CodecError, UnreadableDataset, ValueError) as error:
         if isinstance(error, NotReproduced):
@@ -161,7 +167,9 @@ def prove(dataset: Buffer, transfer_syntax: str, provenance: Provenance, receive
         raise NotReproduced(f"it cannot be decoded: {error}") from error
 
 
-def _reproduces(dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer) -> bool:
+def _reproduces(
+    dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer, trust: Trust
+) -> bool:
     def is_received(pieces: Iterable[Buffer]) -> bool:
         if 0 < len(received) <= IN_MEMORY:  # what is larger is mapped, and hashing gives its pages back
             return equal(pieces, received)
@@ -172,8 +180,8 @@ def _reproduces(dataset: Buffer, transfer_syntax: str, provenance: Provenance, r
     target, syntax = lookup(provenance.transfer_syntax), lookup(transfer_syntax)
     restoration = provenance.restoration
     if restoration is not None and restoration.jpeg is not None:
-        return is_received(join(recompression.restored(split(dataset, syntax), restoration), target))
-    plain = decoding(split(dataset, syntax), syntax, restoration)
+        return is_received(join(recompression.restored(split(dataset, syntax), restoration, trust), target))
+    plain = decoding(split(dataset, syntax), syntax, restoration, trust=trust)
     if provenance.native_sha256:
         return digest(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
     return is_received(join(plain, target))

@@ -71,9 +71,10 @@ def evened_items(value: Buffer) -> tuple[Buffer, dict[int, int]]:
 def moved_offsets(table: bytes, moved: Mapping[int, int], size: int) -> bytes:
     """A table of offsets of ``size`` bytes each, of fragments that have moved.
 
-    It is left empty where an offset would not fit any more; as it is, where it is no table.
+    It is left empty where an offset would not fit any more; as it is, where it is no table: of whole offsets,
+    and no more of them than fragments.
     """
-    if len(table) % size:
+    if len(table) % size or len(table) // size > len(moved):
         return table
     offsets = [int.from_bytes(table[at : at + size], "little") for at in range(0, len(table), size)]
     offsets = [moved.get(offset, offset) for offset in offsets]
@@ -144,7 +145,7 @@ def _items(value: Buffer) -> Iterator[tuple[int, memoryview]]:
 
 
 def _offsets(table: Buffer, fragments: list[tuple[int, memoryview]]) -> set[int]:
-    if not fragments:
+    if not fragments or len(table) > 4 * len(fragments):  # it lists more frames than there may be
         return set()
     first = fragments[0][0]
     starts = {

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 
-from scp.encoding.cage.caged import recompress_jpeg, restore_jpeg
+from scp.encoding.cage.caged import Trust, recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.lengths import check_length, least_of_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.decoding import restored_header
@@ -75,8 +76,9 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
     return SplitDataset(edited, pixel, received.trailer), replace(restoration, jpeg=layout)
 
 
-def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
+def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trust.NOBODYS) -> SplitDataset:
     """The dataset that :func:`recompressed` took: codestreams, fragments, offset table and header.
+    ``trust`` is that of the stored codestreams.
 
     Raises CannotDecode.
     """
@@ -90,7 +92,8 @@ def restored(stored: SplitDataset, restoration: Restoration) -> SplitDataset:
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
     size = len(stored.pixel.value) // count
-    jpegs = in_order(lambda frame: restore_jpeg(b"".join(frame)), frames, count, size)
+    owner = object() if trust is Trust.NOBODYS else None
+    jpegs = in_order(lambda frame: restore_jpeg(b"".join(frame), owner), frames, count, size)
     value = _reassembled(jpegs, count, layout)
     pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)
     return SplitDataset(header, pixel, stored.trailer)
@@ -117,6 +120,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 
     def code(frame: Fragments) -> bytes:
         jpeg = b"".join(frame)
+        check_length(len(jpeg), form, least_of_jpeg(form))
         check_jpeg(jpeg, form)
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from scp.encoding.cage.caged import Trust
 from scp.encoding.codecs.table import CODECS, encoder_of
 from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding
@@ -50,12 +51,18 @@ def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
 
 
 def transcoding(
-    dataset: Buffer, stored: str, target: str, restoration: Restoration | None, even: bool = False
+    dataset: Buffer,
+    stored: str,
+    target: str,
+    restoration: Restoration | None,
+    even: bool = False,
+    trust: Trust = Trust.NOBODYS,
 ) -> Iterator[Buffer]:
     """A stored dataset stream in another transfer syntax, without loss, piece by piece.
 
     In the received transfer syntax it is the received stream to the byte, if that one is native or a JPEG
-    that was recompressed; but with ``even``, odd lengths are padded. Raises CannotDecode or CannotEncode,
+    that was recompressed; but with ``even``, odd lengths are padded. ``trust`` is that of
+    :func:`~scp.encoding.decoding.decoding`. Raises CannotDecode or CannotEncode,
     with the reason, when there is no way: when it is called, if pixels are to be encoded or there are no
     more than 32 MB of them; else going through the pieces may raise it.
     """
@@ -71,13 +78,13 @@ def transcoding(
     try:
         parts = split(dataset, source)
         if restoration is not None and restoration.jpeg is not None:
-            parts, source = restored(parts, restoration), lookup(restoration.jpeg.transfer_syntax)
+            parts, source = restored(parts, restoration, trust), lookup(restoration.jpeg.transfer_syntax)
             restoration = None
         if target == source.uid:
             return joined(parts)
         if target == JPEGXL_RECOMPRESSION:
             return joined(recompressed(parts, source.uid)[0])
-        plain = decoding(parts, source, restoration)
+        plain = decoding(parts, source, restoration, trust=trust)
         if not wanted.encapsulated:
             return joined(plain)
         codec = encoder_of(target)

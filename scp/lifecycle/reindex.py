@@ -25,6 +25,7 @@ from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress
 from scp.model import Instance
 from scp.objects.landing import is_landed
+from scp.spool import temporary
 from scp.stored import check_uids
 
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.
@@ -50,7 +51,7 @@ def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = N
         runs = []
         records = _read_all(archive, archive.keys() if keys is None else keys, outcome, progress)
         while run := sorted(islice(records, _RUN)):
-            runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8")))
+            runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8", dir=temporary())))
             runs[-1].writelines(f"{line}\n" for line in run)
         _record(archive, heapq.merge(*map(_lines, runs)), outcome)
     for instance in archive.index.all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from scp.archive import Archive
@@ -18,7 +19,9 @@ from scp.objects.local import is_store
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
 from scp.outgoing import Outgoing
-from scp.spool import copied
+from scp.room import Room
+from scp.room import of as room_of
+from scp.spool import copied, slices
 from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
 from scp.uids import uid_of
@@ -134,14 +137,16 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
     the first digits of the SHA-256 of what was received.
 
     ``syntax`` is ``received`` (what came in; where that cannot be made again, as stored), ``stored``,
-    or a transfer syntax UID.
+    or a transfer syntax UID. Of a disk that objects are stored on ``storage.reserve`` bytes are left free.
     """
+
+    room = room_of(target)
 
     def one(named: tuple[Path, Instance]) -> Exported:
         path, instance = named
         try:
             outgoing = _outgoing(archive, instance, syntax)
-            _write(path, outgoing)
+            _write(path, outgoing, room)
         except (ZscpError, OSError) as error:
             return Exported(instance, path, reason=str(error))
         return Exported(instance, path, outgoing.transfer_syntax)
@@ -172,7 +177,7 @@ def _outgoing(archive: Archive, instance: Instance, syntax: str) -> Outgoing:
         return archive.fetch(instance, [instance.transfer_syntax, EXPLICIT, IMPLICIT])
 
 
-def _write(path: Path, outgoing: Outgoing) -> None:
+def _write(path: Path, outgoing: Outgoing, room: Room) -> None:
     instance = outgoing.instance
     file = Part10(
         instance.sop_class_uid,
@@ -185,6 +190,7 @@ def _write(path: Path, outgoing: Outgoing) -> None:
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as out:
         out.write(part10.head(file))
-        for chunk in outgoing.chunks:
-            out.write(chunk)
+        for part in chain.from_iterable(map(slices, outgoing.chunks)):
+            room.check(len(part))
+            out.write(part)
     unfinished.replace(path)

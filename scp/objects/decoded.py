@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scp.spool import Buffer, mapped, sha256, write_all
+from scp.errors import OutOfResources
+from scp.room import Room
+from scp.spool import Buffer, mapped, sha256, slices, write_all
 
 FOLDER = ".decoded"
 _DIGEST = 32
@@ -35,7 +37,7 @@ class DecodedCache:
     def __init__(self, folder: Path, most: int, reserve: int = 0) -> None:
         self._folder = folder
         self._most = most
-        self._reserve = reserve
+        self._room = Room(folder, reserve)
         self._counter = itertools.count()
         self._lock = threading.Lock()
         self._written = most  # so that the first to write looks at what is there
@@ -66,9 +68,9 @@ class DecodedCache:
             digest = hashlib.sha256()
             for chunk in chunks:
                 digest.update(chunk)
-                descriptor = _written(descriptor, chunk)
+                descriptor = self._append(descriptor, chunk)
                 yield chunk
-            if _written(descriptor, digest.digest()) is not None:
+            if self._append(descriptor, digest.digest()) is not None:
                 with contextlib.suppress(OSError):
                     size = unfinished.stat().st_size
                     unfinished.replace(self._folder / name)
@@ -83,14 +85,25 @@ class DecodedCache:
     def _begun(self, unfinished: Path, undo: contextlib.ExitStack) -> int | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            room = os.statvfs(self._folder)
-            if room.f_bavail * room.f_frsize < self._reserve + self._most // _PART:
+            if not self._room.holds(self._most // _PART):
                 return None
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
         except OSError:
             return None
         undo.callback(unfinished.unlink, missing_ok=True)
         undo.callback(os.close, descriptor)
+        return descriptor
+
+    def _append(self, descriptor: int | None, data: Buffer) -> int | None:
+        """The descriptor, if all could be written to it."""
+        if descriptor is None:
+            return None
+        try:
+            for part in slices(data):
+                self._room.check(len(part))
+                write_all(descriptor, part)
+        except (OSError, OutOfResources):
+            return None
         return descriptor
 
     def _make_room(self, size: int) -> None:
@@ -118,14 +131,3 @@ def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
             with contextlib.suppress(OSError):
                 found = entry.stat()
                 yield found.st_mtime, found.st_size, Path(entry.path)
-
-
-def _written(descriptor: int | None, data: Buffer) -> int | None:
-    """The descriptor, if all could be written to it."""
-    if descriptor is None:
-        return None
-    try:
-        write_all(descriptor, data)
-    except OSError:
-        return None
-    return descriptor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import os
@@ -13,8 +12,6 @@ from pathlib import Path
 
 LOCK = "lock"
 ASIDE = ".damaged"  # what others have taken the place of, and what could not be read
-# What says that there is no room, or no disk that works; everything else is a fault of another kind.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 def sync_folder(folder: Path) -> None:

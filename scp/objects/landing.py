@@ -54,6 +54,7 @@ from scp.objects.segments import (
     write_spare,
 )
 from scp.objects.sync import GroupSync
+from scp.room import Room
 from scp.spool import Buffer
 
 __all__ = ["FOLDER", "LARGEST", "SEGMENT", "LandingLog", "is_landed", "segment_of"]
@@ -85,7 +86,7 @@ class LandingLog:
 
     def __init__(self, root: Path, reserve: int = 0, segment: int = SEGMENT) -> None:
         self.root = root
-        self.reserve = reserve
+        self.room = Room(root, reserve)
         self._size = segment
         self._lock = threading.Lock()
         self._serials = itertools.count(1)
@@ -218,6 +219,7 @@ class LandingLog:
         with _no_room():
             make_folder(folder)
             path = folder / key.replace("/", "!")
+            self.room.check(len(file))
             path.write_bytes(file)
             sync_file(path)
             sync_folder(folder)
@@ -274,12 +276,22 @@ class LandingLog:
         if spare is not None:
             spare.rename(path)
         else:
-            self._check_room()
+            self.room.check(self._size)
         segment = _Segment(path, self._size)
+        self._check_again(segment)
         sync_folder(own)
         self._open[name_of(path)] = segment
         self.prepare()
         return segment
+
+    def _check_again(self, segment: _Segment) -> None:
+        """Whether the reserve is free beside a segment whose room is taken: several may be made at a time."""
+        try:
+            self.room.check(0)
+        except OutOfResources:
+            os.close(segment.descriptor)
+            segment.path.unlink()
+            raise
 
     def _folder(self) -> Path:
         if self._own is None:
@@ -297,8 +309,8 @@ class LandingLog:
                     return
                 own = self._folder()
             if next(own.glob("*.spare"), None) is None:
-                self._check_room()
-                write_spare(own / f"{secrets.token_hex(4)}.spare", self._size)
+                self.room.check(self._size)
+                write_spare(own / f"{secrets.token_hex(4)}.spare", self._size, self.room)
         except (OSError, OutOfResources):
             pass  # then room is only reserved, or there is none: append tells
         finally:
@@ -316,14 +328,6 @@ class LandingLog:
                 if self._current is segment:
                     self._current = None
             raise
-
-    def _check_room(self) -> None:
-        room = os.statvfs(self.root)
-        free = room.f_bavail * room.f_frsize - self._size
-        if free < self.reserve:
-            raise OutOfResources(
-                f"{max(free, 0)} bytes would be left free, storage.reserve keeps {self.reserve}"
-            )
 
     def _seal(self, segment: _Segment) -> None:
         """Full, and all its records are in the index: from here on others may free it."""

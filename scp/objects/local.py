@@ -14,8 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scp.errors import ObjectMissing, OutOfResources
-from scp.objects.folders import ASIDE, LOCK, NO_ROOM, claim, locked, make_folder, sync_file, sync_folder
+from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.store import Availability
+from scp.room import NO_ROOM, STEP, Room
 from scp.spool import Buffer, copied, mapped, slices, write_all
 
 _JOURNAL = ".incoming"
@@ -44,7 +45,7 @@ class LocalStore:
 
     def __init__(self, root: Path, reserve: int = 0, maps: bool = True) -> None:
         self.root = root
-        self.reserve = reserve
+        self.room = Room(root, reserve)
         self._open = mapped if maps else copied
         self._lock = threading.Lock()
         self._folders = threading.Lock()
@@ -65,11 +66,11 @@ class LocalStore:
         try:
             for put in puts:
                 put.entry = self._entry(put.key)
-            self._check_room(sum(len(part) for put in puts for part in put.parts))
+            self.room.check(sum(len(part) for put in puts for part in put.parts))
             for put in puts:
                 put.replaces = put.place.exists()
                 put.written().unlink(missing_ok=True)  # of an unsettled put, a hard link to what is there
-                _write(put.written(), put.parts)
+                _write(put.written(), put.parts, self.room)
             for put in puts:
                 sync_file(put.written())
             for put in puts:
@@ -196,14 +197,6 @@ class LocalStore:
                 self._own, self._own_lock = claim(self.root / _JOURNAL)
         return self._own / key.replace("/", _SEPARATOR)
 
-    def _check_room(self, size: int) -> None:
-        room = os.statvfs(self.root)
-        free = room.f_bavail * room.f_frsize - size
-        if free < self.reserve:
-            raise OutOfResources(
-                f"{max(free, 0)} bytes would be left free, storage.reserve keeps {self.reserve}"
-            )
-
     def _place(self, entry: Path, place: Path) -> None:
         """Link a written entry to its place, over whatever is there, in one step.
 
@@ -257,9 +250,12 @@ class _Put:
         return self.entry
 
 
-def _write(path: Path, parts: Sequence[Buffer]) -> None:
+def _write(path: Path, parts: Sequence[Buffer], room: Room) -> None:
+    several = sum(map(len, parts)) > STEP  # else one look was enough
     with path.open("wb", buffering=0) as file:
         for part in chain.from_iterable(map(slices, parts)):
+            if several:  # others write meanwhile
+                room.check(len(part))
             write_all(file.fileno(), part)
         # On its way to the disk from here on: see scp.objects.landing.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

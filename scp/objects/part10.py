@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import zstandard
 
+from scp.budget import taking
 from scp.errors import DictionaryMissing, ObjectDamaged
 from scp.model import Provenance
 from scp.objects import file_meta
@@ -104,11 +105,23 @@ def wrap(
     ``level`` None is for headers in front of a codestream (docs/decisions/0020, and 0055 with a
     ``dictionary``). ``spool`` is as in :func:`pack`.
     """
-    if dictionary is None:
+    if dictionary is not None:
+        compressor = _compressor_with(dictionary, level or _LEVEL_WITH_DICTIONARY)
+    elif level is None or level == _USUAL_LEVEL:
         compressor = _compressor(level, len(data) <= _SMALL)
     else:
-        compressor = _compressor_with(dictionary, level or _LEVEL_WITH_DICTIONARY)
-    spool = spool or Spool()
+        with taking(_tables(level, len(data))):
+            return _wrapped(data, _compressor(level, small=False), spool or Spool())
+    return _wrapped(data, compressor, spool or Spool())
+
+
+def _tables(level: int, size: int) -> int:
+    """Bytes that zstd takes to compress ``size`` bytes: 4 MB at level 9, up to 700 at level 22."""
+    chosen = zstandard.ZstdCompressionParameters.from_level(level, source_size=size)
+    return chosen.estimated_compression_context_size()
+
+
+def _wrapped(data: Buffer, compressor: zstandard.ZstdCompressor, spool: Spool) -> Buffer:
     if len(data) <= IN_MEMORY:
         spool.write(compressor.compress(data))
         return spool.view()

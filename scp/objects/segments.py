@@ -20,6 +20,7 @@ from typing import Literal
 
 from scp.errors import ObjectMissing
 from scp.objects.folders import make_folder, sync_folder
+from scp.room import Room
 from scp.spool import Buffer, mapped
 
 FOLDER = ".landing"
@@ -180,14 +181,19 @@ def write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
         written += os.pwrite(descriptor, b"".join(parts)[written:], at + written)
 
 
-def write_spare(path: Path, size: int) -> None:
-    """An empty segment, ready to be used."""
+def write_spare(path: Path, size: int, room: Room) -> None:
+    """An empty segment, ready to be used. Raises OutOfResources."""
     unfinished = path.with_suffix(".zeros")
-    with unfinished.open("wb", buffering=0) as file:
-        for _ in range(0, size, len(_ZEROS)):
-            file.write(_ZEROS)
-            os.fdatasync(file.fileno())
-    unfinished.rename(path)
+    try:
+        with unfinished.open("wb", buffering=0) as file:
+            for _ in range(0, size, len(_ZEROS)):
+                room.check(len(_ZEROS))
+                file.write(_ZEROS)
+                os.fdatasync(file.fileno())
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def free_segment(path: Path, aside: Path) -> None:

@@ -357,14 +357,14 @@ def test_reserve_is_reached(start: Starter, tmp_path: Path, monkeypatch: pytest.
     """Refused before anything is written; taken again once there is room."""
     node = start(storage={"reserve": shutil.disk_usage(tmp_path).total})
     wrote: list[Path] = []
-    monkeypatch.setattr(local, "_write", lambda path, data: wrote.append(path))
+    monkeypatch.setattr(local, "_write", lambda path, *_: wrote.append(path))
     (answer,) = node.store(image())
     assert answer.status == 0xA700
     assert "reserve" in answer.comment
     assert wrote == []
     monkeypatch.undo()
     _nothing_left(node)
-    node.archive.store.reserve = 0
+    node.archive.store.room.reserve = 0
     node.keep(image())
 
 

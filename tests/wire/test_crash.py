@@ -194,7 +194,7 @@ _STEPS = """
         archive = open_archive(load(None, {}), Doorbell() if behind else None)
         if archive.landing:
             archive.landing._size = 1 << 16
-        archive.store.reserve = archive.landing.reserve = 0
+        archive.store.room.reserve = archive.landing.room.reserve = 0
         archive.index.sync()
         count = []
         for name in SYSTEM:

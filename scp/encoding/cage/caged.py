@@ -12,8 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from enum import Enum
+from functools import cache, lru_cache, partial
 from types import ModuleType
 from typing import TypeVar
 
@@ -23,6 +25,7 @@ from scp.bounds import bounds
 from scp.encoding.cage.messages import Garbage, NoMemory, NoRoom, Request
 from scp.encoding.cage.pool import Use, pool
 from scp.encoding.cage.process import ProcessDied, ProcessGone
+from scp.encoding.codecs import native
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.compared import ByteCodec, Compared
 from scp.encoding.codecs.lossy import LossyCodec
@@ -39,10 +42,12 @@ _ENCODER_SECONDS = 10  # times that: an effort that an admin chose may take long
 # What a frame may take: of all codecs and efforts JPEG XL's take the most (docs/decisions/0110).
 _BASE_MEMORY, _MEMORY_TIMES = 256 << 20, 64
 _LONGEST_PHOTOMETRIC = 64  # of a defined term; what is longer is none
+_SMALL = PixelFormat(8, 8, 1, 8, 8, 7, False, "MONOCHROME2", 0, 1)
 _NO_IMAGE = PixelFormat(1, 1, 1, 8, 8, 7, False, "", 0, 1)
 
 T = TypeVar("T")
 _spent = threading.local()
+_setting_up = threading.Lock()
 
 
 def thread_time() -> float:
@@ -192,6 +197,19 @@ def _obituary(code: int | None, request: Request) -> str:
     return f"died ({signal.Signals(-code).name})"
 
 
+class Trust(Enum):
+    """How far a codestream is trusted.
+
+    NOBODYS is anybody's, MADE_HERE was just encoded, or lies in a file with the digest that it was stored
+    with. PROVEN was decoded and compared before it was stored, too, and is needed at once: it is decoded in
+    this process, as docs/decisions/0111 says.
+    """
+
+    NOBODYS = "anybody's"
+    MADE_HERE = "made here"
+    PROVEN = "made here, proven, and whole"
+
+
 def frame_bytes(form: PixelFormat) -> int:
     """Of one frame as an array: single bits are bytes there."""
     return math.prod(form.shape) * form.dtype.itemsize
@@ -238,22 +256,52 @@ def caged_bytes(codec: ByteCodec) -> ByteCodec:
     )
 
 
-def of_one_object(codec: Codec) -> Codec:
-    """A codec for the codestreams of one object: what decodes those has decoded no other object's."""
-    job = getattr(codec.strictly, "__self__", None)
-    if not isinstance(job, _Job):
+def of_one_object(codec: Codec, trust: Trust) -> Codec:
+    """A codec for the codestreams of one object, by how far these are trusted.
+
+    What decodes those of others has decoded no other object's, and decodes none later.
+    """
+    if trust is Trust.PROVEN:
+        return _in_this_process(codec)
+    if trust is Trust.MADE_HERE or not isinstance(getattr(codec.decode, "__self__", None), _Job):
         return codec
-    return replace(codec, strictly=replace(job, owner=object()).decode)
+    owner = object()
+    return replace(
+        codec,
+        decode=_Job(codec.name, "decode", Use.FOREIGN, owner).decode,
+        strictly=_Job(codec.name, "strictly", Use.FOREIGN, owner).decode,
+    )
+
+
+def _in_this_process(codec: Codec) -> Codec:
+    """The same codec as it is, set up: at most one thread is the first to use a library (OpenJPH's tables)."""
+    if not isinstance(getattr(codec.decode, "__self__", None), _Job):
+        return codec
+    with _setting_up:
+        return _set_up(codec.name)
+
+
+@cache
+def _set_up(name: str) -> Codec:
+    codec = next(row for row in native.CODECS if row.name == name)
+    frame = np.zeros(_SMALL.shape, _SMALL.dtype)
+    with suppress(CannotEncode):
+        codec.decode(codec.encode(frame, _SMALL, 0), _SMALL)
+    return codec
 
 
 def recompress_jpeg(codestream: bytes, form: PixelFormat, owner: object) -> bytes:
     """A JPEG codestream of an object, which ``owner`` stands for, as JPEG XL, if it is whole.
 
-    Raises DamagedCodestream, CannotDecode, and what the library raises.
+    Raises DamagedCodestream, CannotDecode, CannotEncode, and what the library raises.
     """
     return _Job("jpeg", "recompress", Use.FOREIGN, owner).convert(codestream, form)
 
 
-def restore_jpeg(codestream: bytes) -> bytes:
-    """The JPEG codestream that :func:`recompress_jpeg` took. Raises CannotDecode."""
-    return _Job("jpeg", "restore", Use.OWN).convert(codestream)
+def restore_jpeg(codestream: bytes, owner: object = None) -> bytes:
+    """The JPEG codestream that :func:`recompress_jpeg` took; with an ``owner`` it may be anybody's.
+
+    Raises CannotDecode.
+    """
+    use = Use.OWN if owner is None else Use.FOREIGN
+    return _Job("jpeg", "restore", use, owner).convert(codestream)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import BeyondBitsStored, CannotDecode
 
-_BAND = 1 << 20  # samples
+_BAND = 1 << 18  # samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def fitted(samples: Frame, form: PixelFormat) -> Frame:
 
 
 def bands(rows: int, width: int) -> Iterator[slice]:
-    """All rows of a frame, in slices of a million samples or a row: what is worked out beside a frame is several
+    """All rows of a frame, in slices of some 260,000 samples or a row: what is worked out beside a frame is several
     times as large as that, and would be so of a whole frame (26 MB of a mammogram were 180).
     """
     height = max(_BAND // max(width, 1), 1)

@@ -21,7 +21,7 @@ _ZEROS, _MAY_HOLD_ZEROS = bytes(32), _LAZY | _HT | _MIXED
 # Of a tile. Each block takes some 200 bytes here and in OpenJPEG, a precinct 1 KB. With blocks of 32 x 32 and
 # precincts of 256 x 256, a frame of 1 GB has half a million and 16 thousand of them.
 _MOST_BLOCKS, _MOST_PRECINCTS = 1 << 20, 1 << 17
-_MOST_PACKETS = 1 << 20  # 3 s here: as many precincts as there may be, in 8 layers
+_MOST_PACKETS = 1 << 19  # 2 s here: of a frame of 1 GB, 30 layers
 _MOST_PLANES = 74  # B.10.5: more zero bit-planes than any sample has bits
 _ALL_PASSES, _MOST_LENGTH_BITS = 164, 32
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from scp.encoding.codecs.markers import behind_ff
+from scp.encoding.codecs.markers import marker_within
 from scp.errors import DamagedCodestream
 
 _SOC, _SIZ, _COD, _COC, _QCD, _QCC, _POC = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5F  # table A.2
@@ -20,7 +20,8 @@ _WITH_LENGTH = range(0xFF50, 0xFF80)  # markers of segments, those of ISO/IEC 15
 _SOT_SIZE = 12
 # Neither packet headers nor code-blocks have a byte above 8F behind FF (B.10.1, C.2.2, D.4.1): only SOP and
 # EPH stand among them, where COD says so.
-_MOST, _SOP_AND_EPH = 0x8F, (0x91, 0x92)
+_OF_DATA = frozenset(range(0x90))
+_OF_DATA_WITH_SOP = _OF_DATA | {0x91, 0x92}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +223,7 @@ def _read_part(data: bytes, at: int, end: int, tile: Tile) -> None:
             _apply(tile, marker, content)
     if body > end:
         raise DamagedCodestream(f"the header of the tile-part at byte {at} is longer than the tile-part")
-    expected = _SOP_AND_EPH if tile.style.sop or tile.style.eph else ()
-    for each, behind in behind_ff(data, body, end):
-        if behind > _MOST and behind not in expected:
-            raise DamagedCodestream(f"a marker within the data, at byte {each}")
+    expected = _OF_DATA_WITH_SOP if tile.style.sop or tile.style.eph else _OF_DATA
+    if (at := marker_within(data, body, end, expected)) >= 0:
+        raise DamagedCodestream(f"a marker within the data, at byte {at}")
     tile.spans.append((body, end))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
 
-from scp.encoding.codecs.markers import behind_ff
+from scp.encoding.codecs.markers import marker_within
 from scp.errors import DamagedCodestream, PixelsBeyondBounds
 
 LOSSLESS, PROGRESSIVE, JPEG_LS = 0xC3, 0xC2, 0xF7  # SOF3, SOF2 (table B.1), SOF55 (T.87 C.1.1)
@@ -272,10 +272,10 @@ def _check_data(
 
 def _data_end(codestream: bytes, begin: int, of_data: frozenset[int]) -> int:
     """Where the entropy-coded data ends, and the fill before the next marker begins."""
-    for at, behind in behind_ff(codestream, begin, len(codestream)):
-        if behind not in of_data:
-            return len(codestream[begin:at].rstrip(b"\xff")) + begin
-    raise DamagedCodestream("the codestream ends before EOI")
+    at = marker_within(codestream, begin, len(codestream), of_data)
+    if at < 0:
+        raise DamagedCodestream("the codestream ends before EOI")
+    return len(codestream[begin:at].rstrip(b"\xff")) + begin
 
 
 def _intervals(codestream: bytes, begin: int, end: int, among: int) -> tuple[tuple[int, int], ...]:

@@ -1,0 +1,1 @@
+"""Memory that was freed, given back to the system."""

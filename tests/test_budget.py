@@ -1,0 +1,293 @@
+"""The budget of memory: over threads and processes, in turn, with no way to wait for ever."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scp import budget, machine
+from scp.budget import UNITS, Budget
+from scp.errors import OutOfResources
+
+MB = 1 << 20
+LIMIT = 256 * MB  # units of 1 MB
+HALF = LIMIT // 2
+
+
+@pytest.fixture
+def shared() -> Budget:
+    return Budget(LIMIT)
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Runs a program in a process of its own, which is killed in the end."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def run(program: str) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        begun.append(subprocess.Popen([sys.executable, "-c", program], text=True, **pipes))  # type: ignore[call-overload]
+        return begun[-1]
+
+    yield run
+    for one in begun:
+        one.kill()
+        one.communicate()
+
+
+def test_what_is_held_never_waits(shared: Budget) -> None:
+    """Up to the part that is for what waits; a bit more is refused, and had once something is given back."""
+    most = 112 * MB
+    one, two = shared.hold(most - MB), shared.hold(MB)
+    assert one is not None
+    assert two is not None
+    assert shared.hold(1) is None
+    two.give_back()
+    two.give_back()
+    assert shared.used == most - MB
+    assert shared.hold(MB + 1) is None
+    assert shared.hold(MB) is not None  # and nobody has it: it is free again
+    assert shared.hold(MB) is not None
+
+
+def test_what_nobody_has_any_more_is_free(shared: Budget) -> None:
+    held = shared.hold(10 * MB)
+    assert held is not None
+    ring = [held]
+    ring.append(ring)  # type: ignore[arg-type]
+    del held
+    assert shared.used == 10 * MB
+    ring.clear()
+    assert shared.used == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, MB, MB + 1, 4 * MB, 4 * MB + 1, HALF, HALF + 1, LIMIT, 100 * LIMIT])
+def test_any_size_is_taken_and_given_back(shared: Budget, size: int) -> None:
+    """What is larger than the budget, too: it takes half of it."""
+    with shared.taking(size):
+        assert shared.used == max(1, min(size, HALF))
+        with shared.taking(size):  # a part of what is taken
+            assert shared.used == max(1, min(size, HALF))
+    assert shared.used == 0
+
+
+def test_what_peers_hold_stops_no_work(shared: Budget) -> None:
+    kept = [shared.hold(MB) for _ in range(200)]
+    with shared.taking(LIMIT):
+        assert kept[111] is not None
+        assert kept[112] is None
+
+
+def test_large_work_stops_no_small_work(shared: Budget) -> None:
+    with shared.taking(LIMIT):
+        other = _begun(lambda: _take(shared, 100 * MB))  # of the rest
+        third = _begun(lambda: _take(shared, LIMIT, 0.2))  # waits
+        begun = time.monotonic()
+        _take(shared, MB)
+        assert time.monotonic() - begun < 5
+        assert third.is_alive()
+    other.join(10)
+    third.join(10)
+    assert not third.is_alive()
+
+
+def _take(shared: Budget, size: int, seconds: float = 0.0) -> None:
+    with shared.taking(size):
+        time.sleep(seconds)
+
+
+def _begun(call: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    time.sleep(0.05)
+    return thread
+
+
+def test_in_turn(shared: Budget) -> None:
+    """A large one is not overtaken for ever by those that would fit before it, nor one by another."""
+    order: list[int] = []
+
+    def want(number: int, size: int) -> Callable[[], None]:
+        def run() -> None:
+            with shared.taking(size):
+                order.append(number)
+                time.sleep(0.02)
+
+        return run
+
+    first = shared.take(HALF)
+    second = shared.take(100 * MB)  # 12 MB are left for large ones
+    waiting = [_begun(want(0, HALF)), *(_begun(want(number, 8 * MB)) for number in range(1, 5))]
+    assert order == []  # though 8 MB are free
+    second.give_back()
+    time.sleep(0.1)
+    assert order == []  # still less than half
+    first.give_back()
+    for one in waiting:
+        one.join(10)
+    assert order[0] == 0
+    assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+def test_who_waits_long_goes_ahead_alone(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever keeps the others from giving back, one at a time goes on; and none waits for ever."""
+    monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(budget, "GIVE_UP_SECONDS", 0.5)
+    stuck = [shared.take(HALF), shared.take(112 * MB)]
+    alone = shared.take(50 * MB)
+    with pytest.raises(OutOfResources, match=r"limits\.memory"):
+        shared.take(50 * MB)
+    alone.give_back()
+    with shared.taking(50 * MB):
+        pass
+    for one in stuck:
+        one.give_back()
+    assert shared.used == 0
+
+
+_LOAD = """
+import os, random, sys, threading, time
+from scp.budget import Budget
+shared = Budget(256 << 20)
+def work(seed):
+    drawn = random.Random(seed)
+    for _ in range(12):
+        held = shared.hold(drawn.choice([1, 1 << 20, 20 << 20]))
+        with shared.taking(int(2 ** drawn.uniform(0, 29))):
+            time.sleep(drawn.uniform(0, 0.002))
+        if drawn.random() < 0.5:
+            held = None
+def process(number):
+    threads = [threading.Thread(target=work, args=(100 * number + each,)) for each in range(32)]
+    [one.start() for one in threads]
+    [one.join() for one in threads]
+    return shared.used
+children = []
+for number in range(3):
+    child = os.fork()
+    if not child:
+        try:
+            used = process(number)
+        finally:
+            os._exit(0 if used == 0 else 3)
+    children.append(child)
+statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(statuses, flush=True)
+with shared.taking(1 << 40):
+    print(len(shared._own), flush=True)
+"""
+
+
+def test_many_threads_in_several_processes(own: Callable[[str], subprocess.Popen[str]]) -> None:
+    """None waits for ever, whatever they want, and all of it is free in the end."""
+    out, _ = own(_LOAD).communicate(timeout=100)
+    assert out.split("\n")[:2] == ["[0, 0, 0]", "128"]
+
+
+_HOLDER = """
+import os, sys, time
+from scp.budget import Budget
+shared = Budget(256 << 20)
+child = os.fork()
+if not child:
+    has = [shared.hold(112 << 20), shared.take(128 << 20), *(shared.take(4 << 20) for _ in range(4))]
+    print("has all", flush=True)
+    time.sleep(20)
+    os._exit(0)
+sys.stdin.readline()
+print(shared.hold(1), flush=True)
+os.kill(child, 9)
+os.waitpid(child, 0)
+begun = time.monotonic()
+with shared.taking(128 << 20):
+    print(shared.hold(112 << 20) is not None, time.monotonic() - begun < 1, flush=True)
+"""
+
+
+def test_what_a_killed_process_had_is_free(own: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = own(_HOLDER)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "has all\n"
+    out, _ = process.communicate("\n", timeout=30)
+    assert out.split("\n")[:2] == ["None", "True True"]
+
+
+_WAITER = """
+import os, sys, time
+from scp.budget import Budget
+shared = Budget(256 << 20)
+first, second = shared.take(128 << 20), shared.take(100 << 20)
+child = os.fork()
+if not child:
+    shared.take(128 << 20)
+    os._exit(0)
+time.sleep(0.3)
+os.kill(child, 9)
+os.waitpid(child, 0)
+second.give_back()
+begun = time.monotonic()
+with shared.taking(90 << 20):
+    print(time.monotonic() - begun < 5, flush=True)
+"""
+
+
+def test_nobody_waits_behind_a_killed_process(own: Callable[[str], subprocess.Popen[str]]) -> None:
+    out, _ = own(_WAITER).communicate(timeout=30)
+    assert out == "True\n"
+
+
+def test_who_waited_is_told(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, object]] = []
+
+    class Log:
+        def warning(self, event: str, **values: object) -> None:
+            told.append({"event": event, **values})
+
+    monkeypatch.setattr(budget.structlog, "get_logger", lambda _: Log())
+    monkeypatch.setattr(budget, "_TOLD_SECONDS", 0.1)
+    taken = [shared.take(HALF), shared.take(112 * MB)]
+    other = _begun(lambda: _take(shared, HALF))
+    time.sleep(0.2)
+    taken[0].give_back()
+    other.join(10)
+    assert [one["event"] for one in told] == ["waited for memory"]
+    assert "limits.memory" in str(told[0]["remedy"])
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "least"),
+    [
+        ("0::/\n", {"memory.max": "1000000"}, 1_000_000),
+        ("0::/\n", {"memory.max": "max"}, 0),
+        ("0::/a/b\n", {"a/memory.max": "2000000", "a/b/memory.max": "max"}, 2_000_000),
+        ("0::/a/b\n", {"a/memory.max": "2000000", "a/b/memory.max": "3000000"}, 2_000_000),
+        ("0::/outside/the/container\n", {"memory.max": "4000000"}, 4_000_000),
+        ("5:cpu,memory:/x\n0::/\n", {"memory/x/memory.limit_in_bytes": "5000000"}, 5_000_000),
+        ("5:memory:/docker/1\n", {"memory/memory.limit_in_bytes": "6000000"}, 6_000_000),
+        ("5:memory:/\n", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, 0),
+        ("nonsense\n", {}, 0),
+        ("", {}, 0),
+    ],
+)
+def test_limits_of_control_groups(tmp_path: Path, groups: str, files: dict[str, str], least: int) -> None:
+    """What holds is the least of a group and those around it; 0 here: the machine's memory."""
+    (tmp_path / "cgroup").write_text(groups, encoding="utf-8")
+    for name, text in files.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n", encoding="utf-8")
+    found = machine.memory(tmp_path / "cgroup", tmp_path / "fs")
+    assert found == (least or machine.memory(tmp_path / "none", tmp_path / "none"))
+
+
+def test_units() -> None:
+    """A budget that does not divide is not less than it says."""
+    odd = Budget(UNITS * 10 + 1)
+    assert odd.unit * UNITS >= odd.limit
+    assert Budget(0).unit == 1
