@@ -15,9 +15,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+
+from wire.peers import EXPLICIT, IMPLICIT, MR_IMAGE, VERIFICATION, image
 
 from bench import window
-from wire.peers import EXPLICIT, IMPLICIT, MR_IMAGE, VERIFICATION, image
 
 SECOND = 1.0
 # Associations that stay, so that each worker has some; one more is opened anew for each request.
@@ -40,7 +42,8 @@ def _told(whose: str, what: str, work: Callable[[], None]) -> None:
         fault = f"{type(error).__name__}: {error}"
     line = {"whose": whose, "what": what, "begun": begun, "took": time.monotonic() - begun, "fault": fault}
     with _writing:
-        print(json.dumps(line), flush=True)
+        sys.stdout.write(f"{json.dumps(line)}\n")
+        sys.stdout.flush()
 
 
 def _echo(scu: window.Scu) -> None:
@@ -66,7 +69,7 @@ def _stay(whose: str, address: tuple[str, int], over: threading.Event, wait: flo
             scu = scu or window.Scu(address, _CONTEXTS, seconds=_SECONDS, calling="BYSTANDER")
             ends: list[BaseException] = []
             for what, work in (("echo", _echo), ("store", _store)):
-                _told(whose, what, lambda work=work, scu=scu: _noted(work, scu, ends))
+                _told(whose, what, partial(_noted, work, scu, ends))
             if ends:
                 scu = None
         except OSError as error:

@@ -16,6 +16,9 @@ import imagecodecs
 import numpy as np
 from damaged import STREAMS
 
+from scp.encoding.codecs.table import codec_named
+from scp.encoding.pixels import PixelFormat
+
 SIDE = 65_500  # the longest that JPEG has is 65,535: libjpeg stops at 65,500
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 
@@ -178,9 +181,6 @@ def deflated_bomb(side: int) -> Code:
 
 def black(name: str, side: int, bits: int = 8) -> Code:
     """A black picture by the codec of that name: what a real device may send."""
-    from scp.encoding.codecs.table import codec_named
-    from scp.encoding.pixels import PixelFormat
-
     frame = np.zeros((side, side), "u1" if bits <= 8 else "<u2")
     form = PixelFormat(
         side, side, 1, frame.itemsize * 8, bits, bits - 1, False, "MONOCHROME2", 0, 1

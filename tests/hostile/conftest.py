@@ -5,21 +5,21 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wire.configured import settings_of
+from wire.conftest import NodeProcess
+from wire.peers import Sink
 
 from scp.archive import Archive
 from scp.node import open_archive
-from wire.configured import settings_of
-from wire.conftest import NodeProcess
-from wire.peers import Sink, until
 
-from .objects import Bad
-from .table import LIMITS, SOUND, made
-from .trial import Outcome, Trial, configured
+from .table import LIMITS, SOUND
+from .trial import SINKS, Makers, Outcome, Trial, configured
 from .watching import Bystanders, Memory, Request, ended
 
 JPEGXL = {"form": "jpegxl", "wrap": "none"}
@@ -60,24 +60,36 @@ def other_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess
 
 
 @pytest.fixture(scope="module")
-def sink() -> Iterator[Sink]:
-    with Sink(aet="SINK") as made:
+def ports() -> Iterator[dict[str, int]]:
+    """Destinations of C-MOVE by AE title."""
+    with ExitStack() as stack:
+        made = {}
+        for syntax, aet in SINKS.items():
+            sink = stack.enter_context(Sink(lambda _, offered, only=syntax: offered == only, aet=aet))  # type: ignore[misc]
+            sink.arrived = _Nowhere()
+            made[aet] = sink.port
         yield made
+
+
+class _Nowhere(list[Any]):
+    """What arrives is not kept."""
+
+    def append(self, _: Any) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
 def run(
-    tmp_path_factory: pytest.TempPathFactory, other_node: NodeProcess, sink: Sink
+    tmp_path_factory: pytest.TempPathFactory, other_node: NodeProcess, ports: dict[str, int]
 ) -> Iterator[Runner]:
     """Runs objects through a node with a policy, beside its bystanders."""
     made: list[NodeProcess] = []
 
     def start(
-        objects: Iterator[Bad], policy: list[dict[str, Any]] | None, limits: dict[str, Any] = LIMITS
+        objects: Makers, policy: list[dict[str, Any]] | None, limits: dict[str, Any] = LIMITS
     ) -> Result:
-        tables = configured(sink.port, limits, policy)
-        made.append(NodeProcess(tmp_path_factory.mktemp("node"), **tables))
-        return _tried(made[-1], other_node, sink, objects)
+        made.append(NodeProcess(tmp_path_factory.mktemp("node"), **configured(ports, limits, policy)))
+        return _tried(made[-1], other_node, objects)
 
     yield start
     for node in made:
@@ -85,13 +97,13 @@ def run(
             node.kill()
 
 
-def _tried(node: NodeProcess, other: NodeProcess, sink: Sink, objects: Iterator[Bad]) -> Result:
+def _tried(node: NodeProcess, other: NodeProcess, objects: Makers) -> Result:
     node.start()
     result = Result(node)
     memory = result.memory = Memory(node)
-    trial = Trial(node, sink)
+    trial = Trial(node)
     with memory.sampled(), Bystanders(node, other) as bystanders:
-        _warm(node, sink)
+        _warm(node)
         result.before = memory.whole()
         trial.run(objects)
         result.outcomes = trial.outcomes
@@ -104,10 +116,10 @@ def _tried(node: NodeProcess, other: NodeProcess, sink: Sink, objects: Iterator[
     return result
 
 
-def _warm(node: NodeProcess, sink: Sink) -> None:
+def _warm(node: NodeProcess) -> None:
     """Sound objects of each codec, so that what is loaded once is loaded."""
     begun = time.monotonic()
-    Trial(node, sink).run(made(SOUND))
+    Trial(node).run(SOUND)
     time.sleep(max(0.0, _WARM_SECONDS - (time.monotonic() - begun)))
 
 
@@ -153,6 +165,3 @@ def _ticks(memory: Memory) -> int:
             continue
         total += sum(map(int, fields[11:15]))  # its own, and of those that it waited for
     return total
-
-
-__all__ = ["POLICIES", "Result", "Runner", "until"]

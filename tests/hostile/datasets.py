@@ -7,14 +7,13 @@ import zlib
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
-
 from wire.peers import DEFLATED, EXPLICIT, IMPLICIT, RLE, written
 
 from .codestreams import Code, zeros_deflated
 from .objects import (
-    PIXEL_DATA,
     END_OF_ITEM,
     END_OF_SEQUENCE,
+    PIXEL_DATA,
     UNDEFINED,
     Bad,
     around,

@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import Any
 
 from pydicom.dataset import Dataset
-
 from wire.peers import EXPLICIT, SECONDARY_CAPTURE, written
 
 from .codestreams import Code
@@ -60,7 +59,9 @@ def uid_of(name: str) -> str:
     return f"1.2.826.0.1.99.{int.from_bytes(sha256(name.encode()).digest()[:8], 'big')}"
 
 
-def header(name: str, rows: int = 16, columns: int = 16, bits: int = 8, samples: int = 1, **more: Any) -> Dataset:
+def header(
+    name: str, rows: int = 16, columns: int = 16, bits: int = 8, samples: int = 1, **more: Any
+) -> Dataset:
     """All but the pixels; ``more`` are attributes set on top, None takes one away."""
     dataset = Dataset()
     study = uid_of(name)
@@ -113,7 +114,9 @@ def native(name: str, syntax: str, pixels: bytes, **attributes: Any) -> Bad:
     return Bad(name, syntax, [written(dataset, syntax)])
 
 
-def encapsulated(name: str, syntax: str, code: Code, *, offsets: bytes = b"", fragments: int = 1, **more: Any) -> Bad:
+def encapsulated(
+    name: str, syntax: str, code: Code, *, offsets: bytes = b"", fragments: int = 1, **more: Any
+) -> Bad:
     """One codestream, so many times, behind a header that agrees with it but for what ``more`` changes."""
     attributes = {"rows": code.rows, "columns": code.columns, "bits": code.bits, "samples": code.samples}
     head = written(header(name, **{**attributes, **more}), EXPLICIT)
@@ -121,7 +124,7 @@ def encapsulated(name: str, syntax: str, code: Code, *, offsets: bytes = b"", fr
 
 
 def around(name: str, *middle: bytes, **more: Any) -> Bad:
-    """A small sound picture with something odd, of a group such as 7001, between its header and its pixels."""
+    """A small sound picture with something odd, of a group such as 7001, before its pixels."""
     pixels = bytes(range(256))
     parts = [written(header(name, **more), EXPLICIT), *middle, element(PIXEL_DATA, "OB", 256), pixels]
     return Bad(name, EXPLICIT, parts, gives=pixels)

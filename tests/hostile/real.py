@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-
 from wire.peers import EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEG_BASELINE, JPEGLS, JPEGXL, RLE, written
 
 from . import codestreams as codes
@@ -74,7 +73,7 @@ def slide(name: str, frames: int, otherwise: bool = True) -> Bad:
 def enhanced_ct(name: str, frames: int, side: int = 16) -> Bad:
     """An enhanced CT: a handful of functional groups for each frame."""
     content = _of(
-        FrameAcquisitionNumber=1, FrameReferenceDateTime="20260102030405.000", TemporalPositionIndex=7_654_321,
+        FrameAcquisitionNumber=1, FrameReferenceDateTime="20260102030405", TemporalPositionIndex=7_654_321,
         FrameAcquisitionDuration=1.5, StackID="1", InStackPositionNumber=1, DimensionIndexValues=[1, 1, 1],
     )  # fmt: skip
     template = _of(

@@ -1,4 +1,4 @@
-"""A requester that stores, finds and retrieves objects of any size, and keeps of them what tells them apart."""
+"""A requester that stores, finds and retrieves objects of any size, and keeps what tells them apart."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from wire.peers import EXPLICIT, STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier, written
+
 from bench import window
 from scp.dimse.messages import NO_DATASET, read_command, write_command
-from wire.peers import EXPLICIT, STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier, written
 
 from .objects import Bad
 
@@ -89,7 +90,9 @@ def get(address: Address, sent: Bad, syntax: str, seconds: float) -> Got:
     with window.Scu(address, contexts, roles=[sent.sop_class], seconds=seconds) as scu:
         scu.socket.sendall(window.message(3, _request(0x10, STUDY_GET), _wanted(sent)))
         digest, size, kept = sha256(), 0, bytearray()
-        while (command := read_command(scu._value(1)))["CommandField"] != 0x8010 or command["Status"] == 0xFF00:
+        while (command := read_command(scu._value(1)))["CommandField"] != 0x8010 or command[
+            "Status"
+        ] == 0xFF00:
             if command["CommandField"] == 0x8010:
                 continue
             for part in _value(scu):

@@ -22,7 +22,7 @@ def zstd_bomb(size: int, told: int | None = None, prefix: bytes = b"") -> bytes:
     blocks = -(-size // _BLOCK)
     zeros = ((_BLOCK << 3) | 2).to_bytes(3, "little") + b"\0"
     last = ((_BLOCK << 3) | 3).to_bytes(3, "little") + b"\0"
-    raw = ((len(prefix) << 3)).to_bytes(3, "little") + prefix if prefix else b""
+    raw = (len(prefix) << 3).to_bytes(3, "little") + prefix if prefix else b""
     return head + raw + zeros * (blocks - 1) + last
 
 
@@ -74,7 +74,8 @@ PART10: dict[str, Callable[[bytes], bytes]] = {
     "noise": _noise,
     "a bit that flipped": _flipped,
     "a bomb of 4 GB": lambda _: zstd_bomb(4 * _GB),
-    "a group length of 4 GB": lambda _: _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, 2**32 - 1) + bytes(64),
+    "a group length of 4 GB": lambda _: _PREAMBLE
+    + struct.pack("<HH2sHL", 2, 0, b"UL", 4, 2**32 - 1) + bytes(64),
     "a million elements of group 2": lambda _: _PREAMBLE
     + b"".join(struct.pack("<HH2sH", 2, n % 65_536, b"SH", 0) for n in range(1_000_000)),
     "a value of 4 GB in group 2": lambda _: _PREAMBLE

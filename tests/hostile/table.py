@@ -7,12 +7,11 @@ of them as large as they come.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from damaged import CASES, STREAMS
-
+from damaged import CASES
 from wire.peers import (
     BIG_ENDIAN,
     DEFLATED,
@@ -33,6 +32,7 @@ from . import codestreams as codes
 from . import datasets
 from .codestreams import Code
 from .objects import Bad, encapsulated, native
+from .trial import Makers
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 PROGRESSIVE = "1.2.840.10008.1.2.4.51"
@@ -42,7 +42,6 @@ LIMITS: dict[str, Any] = {
     "inflated_bytes": "16MB", "frame_bytes": "64MB", "pixel_bytes": "128MB", "codec_bytes": "1GB",
     "codec_seconds": 3.0,
 }  # fmt: skip
-Makers = dict[str, Callable[[str], Bad]]
 
 
 def _one(syntax: str, make: Callable[[], Code], **more: Any) -> Callable[[str], Bad]:
@@ -104,7 +103,9 @@ BOMBS: Makers = {
     "deflated frame of 2 GB that says 4,096": _one(
         DEFLATED_FRAMES, lambda: Code(codes.zeros_deflated(2 << 30), 64, 64)
     ),
-    "ten frames of 25 MB": _one(JPEGLS, lambda: codes.black("jpegls", 5_000), fragments=10, NumberOfFrames=10),
+    "ten frames of 25 MB": _one(
+        JPEGLS, lambda: codes.black("jpegls", 5_000), fragments=10, NumberOfFrames=10
+    ),
     "icon of 4 GB in a jpeg": lambda name: datasets.with_icon(
         name, JPEG_BASELINE, codes.grey_jpeg(16, 16), codes.lying_jpeg()
     ),
@@ -154,10 +155,11 @@ LIES: Makers = {
     "65535 bits": lambda name: native(name, EXPLICIT, bytes(1000), BitsAllocated=65_528, BitsStored=65_528),
     "no rows": lambda name: native(name, EXPLICIT, bytes(1000), rows=0),
     **{
-        f"number of frames {text!r}": lambda name, t=text: datasets.with_frames(name, t)
-        for text in (
-            "9" * 400, "-1", "0", " ", "1\\2", "1e9", "1_000", "NaN", "+2", "0x10", "\u0663".encode().decode("latin-1"),
-        )
+        f"number of frames {what}": lambda name, t=text: datasets.with_frames(name, t)
+        for what, text in {
+            "of 400 digits": "9" * 400, "-1": "-1", "0": "0", "empty": " ", "1 and 2": "1\\2", "1e9": "1e9",
+            "1_000": "1_000", "NaN": "NaN", "+2": "+2", "0x10": "0x10", "in Arabic": "\u00d9\u00a3",
+        }.items()
     },
     "basic offsets beyond the end": lambda name: _three(name, _offsets(0, 4_000_000_000, 4_294_967_295)),
     "basic offsets that descend": lambda name: _three(name, _offsets(4000, 2000, 0)),
@@ -197,11 +199,8 @@ MASSES: Makers = {
 SOUND: Makers = {
     **{f"sound {name}": _one(syntax, lambda s=name: codes.stream(s)) for name, syntax in _SYNTAXES.items()},
     "sound": lambda name: native(name, EXPLICIT, bytes(range(256)) * 256, rows=256, columns=256),
+    "sound of 8 MB": lambda name: native(
+        name, EXPLICIT, bytes(range(256)) * (32 << 10), rows=2048, columns=2048, bits=16
+    ),
 }
 TABLE: Makers = {**CRASHES, **BOMBS, **LIES, **MASSES}
-
-
-def made(makers: Makers = TABLE) -> Iterator[Bad]:
-    """The objects, each made when it is asked for: together they are large."""
-    for name, make in makers.items():
-        yield make(name)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from scp.dimse.status import SUCCESS
 
 from .conftest import POLICIES, Result, Runner
-from .table import TABLE, made
+from .table import TABLE
 from .trial import KEPT, REFUSED
 from .watching import too_slow
 
@@ -23,11 +22,8 @@ _CODEC_KB = 1_000_000
 
 
 @pytest.fixture(scope="module", params=POLICIES)
-def result(request: pytest.FixtureRequest, run: Runner) -> Iterator[Result]:
-    found = run(made(), POLICIES[request.param])
-    for one in found.outcomes.values():
-        print(one.told())
-    yield found
+def result(request: pytest.FixtureRequest, run: Runner) -> Result:
+    return run(TABLE, POLICIES[request.param])
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -44,7 +40,9 @@ def test_an_object_is_kept_and_given_back(result: Result, name: str) -> None:
     assert (one.same.status, one.same.digest) == (SUCCESS, one.received), one.told()
     for got in (one.other, one.moved):
         assert got is not None, one.told()
-        assert got.refused or (one.right is not False and got.status == SUCCESS and got.counts == (1, 0, 0)), one.told()
+        assert got.refused or (
+            one.right is not False and got.status == SUCCESS and got.counts == (1, 0, 0)
+        ), one.told()
 
 
 def test_its_peers_go_on(result: Result) -> None:

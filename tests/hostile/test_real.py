@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from scp.dimse.status import SUCCESS
 
 from .conftest import Result, Runner
 from .real import LARGE
-from .table import made
 from .watching import too_slow
 
 
 @pytest.fixture(scope="module")
-def result(run: Runner) -> Iterator[Result]:
-    found = run(made(LARGE), None, {})
-    for one in found.outcomes.values():
-        print(one.told())
-    yield found
+def result(run: Runner) -> Result:
+    return run(LARGE, None, {})
 
 
 @pytest.mark.parametrize("name", LARGE)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from scp.node import open_archive
 from wire.configured import environment, settings_of
 from wire.conftest import NodeProcess, command
 from wire.peers import EXPLICIT
+
+from scp.node import open_archive
 
 from . import requester, stored
 from .objects import Bad, native
@@ -42,7 +42,13 @@ def _picture(way: str, attack: str) -> Bad:
     """Smooth, so that each form takes it; no two are the same."""
     pixels = bytes(n // 512 % 256 for n in range(128 * 128))
     return native(
-        f"{way}, {attack}", EXPLICIT, pixels, rows=128, columns=128, SeriesDescription=way, ImageComments=attack
+        f"{way}, {attack}",
+        EXPLICIT,
+        pixels,
+        rows=128,
+        columns=128,
+        SeriesDescription=way,
+        ImageComments=attack,
     )
 
 
@@ -158,7 +164,7 @@ def test_all_are_sound_then(seen: Seen) -> None:
 
 
 def test_the_index_is_made_anew_from_what_is_whole(seen: Seen) -> None:
-    """Where no row knows a file's digest, each is read: in little memory, and little of it goes to the disk."""
+    """Where no row knows a digest, each file is read: in little memory, and little of it goes to the disk."""
     status, peak, written = seen.remade
     assert status == 1
     assert peak < _MOST_KB

@@ -1,14 +1,15 @@
-"""What becomes of bad objects in a node: each is stored, found and retrieved, and what came of it is noted."""
+"""What becomes of bad objects in a node: each is stored, found and retrieved, and what came is noted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from wire.conftest import NodeProcess
-from wire.peers import EXPLICIT, IMPLICIT, Sink, free_port, until
+from wire.peers import EXPLICIT, IMPLICIT
 
 from . import requester
 from .objects import Bad
@@ -18,7 +19,10 @@ from .requester import Got
 KEPT = (0x0000, 0xB000, 0xB007)
 # Out of resources, and cannot understand: the object was looked at, and not taken.
 REFUSED = (0xA700, 0xA900, 0xC001, 0xC002)
-SINK = "SINK"
+# Destinations, each of which takes one transfer syntax.
+SINKS = {EXPLICIT: "EXPLICITSINK", IMPLICIT: "IMPLICITSINK"}
+Makers = dict[str, Callable[[str], Bad]]
+_AT_ONCE = 2
 
 
 @dataclass
@@ -40,21 +44,36 @@ class Outcome:
 
     def told(self) -> str:
         """In a line, for who looks at a failure."""
-        gets = [each and f"{each.status:04X} {each.counts} {each.comment!r}" for each in (self.same, self.other, self.moved)]
+        tried = (self.same, self.other, self.moved)
+        gets = [each and f"{each.status:04X} {each.counts} {each.comment!r}" for each in tried]
         times = {key: round(value, 2) for key, value in self.seconds.items()}
-        return f"{self.sent}: {self.stored:04X} {self.comment!r} found={self.found} {gets} {self.faults} {times}"
+        return (
+            f"{self.sent}: {self.stored:04X} {self.comment!r} found={self.found} {gets} {self.faults} {times}"
+        )
 
 
 class Trial:
-    """Objects go to a node one after another. ``seconds`` is how long a request may take at most."""
+    """Objects go to a node, two at a time. ``seconds`` is how long it may be silent.
 
-    def __init__(self, node: NodeProcess, sink: Sink, seconds: float = 60.0) -> None:
-        self.node, self._sink, self._seconds = node, sink, seconds
+    What became of each stands in ``outcomes.txt`` beside the node's log, as soon as it is known.
+    """
+
+    def __init__(self, node: NodeProcess, seconds: float = 60.0) -> None:
+        self.node, self._seconds = node, seconds
         self.outcomes: dict[str, Outcome] = {}
 
-    def run(self, objects: Iterable[Bad]) -> None:
-        for one in objects:
-            self.outcomes[one.name] = self._tried(one)
+    def run(self, makers: Makers) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for done in pool.map(self._made, makers.items()):
+                self.outcomes[done.sent] = done
+
+    def _made(self, maker: tuple[str, Callable[[str], Bad]]) -> Outcome:
+        name, make = maker
+        done = self._tried(make(name))
+        done.sent = name
+        with (self.node.root / "outcomes.txt").open("a") as told:
+            print(done.told(), file=told)
+        return done
 
     def _tried(self, one: Bad) -> Outcome:
         done = Outcome(one.name, one.digest, otherwise=one.otherwise)
@@ -87,17 +106,17 @@ class Trial:
         done.other = step("get otherwise", lambda: requester.get(address, one, target, seconds))
         if one.gives is not None and done.other is not None and done.other.size:
             done.right = done.other.data[-len(one.gives) :] == one.gives
-        self._sink.accepts = lambda _, syntax: syntax == target
-        done.moved = step("move otherwise", lambda: requester.move(address, one, SINK, seconds))
-        self._sink.arrived.clear()
+        done.moved = step("move otherwise", lambda: requester.move(address, one, SINKS[target], seconds))
 
 
-def configured(sink_port: int, limits: dict[str, Any], policy: list[dict[str, Any]] | None) -> dict[str, Any]:
+def configured(
+    ports: dict[str, int], limits: dict[str, Any], policy: list[dict[str, Any]] | None
+) -> dict[str, Any]:
     """The tables of a node for a trial: two workers, an encoder, and what waits may wait."""
     tables: dict[str, Any] = {
         "node": {"workers": 2},
         "storage": {"backlog": "2GB"},
         "limits": limits,
-        "peer": [{"aet": SINK, "host": "127.0.0.1", "port": sink_port}],
+        "peer": [{"aet": aet, "host": "127.0.0.1", "port": port} for aet, port in ports.items()],
     }
     return {**tables, **({"policy": policy} if policy is not None else {})}

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.processes import descendants
 from wire.configured import environment
 from wire.conftest import NodeProcess
+
+from bench.processes import descendants
 
 _TESTS = Path(__file__).parents[1]
 _EVERY = 0.1
