@@ -2,8 +2,8 @@
 
 No descriptor can be made (so no file opened and no socket made), no file written, no process traced or
 signalled where Landlock knows how to forbid it, and no more memory taken than its limit. seccomp is left out:
-its one binding on PyPI needs a system library, and a filter a list of calls for every libc and codec. There is
-none for Landlock either, but that takes three system calls, with the same numbers on every machine
+its one binding on PyPI needs a system library, and a filter a list of calls for every libc and codec. There
+is none for Landlock either, but that takes three system calls, with the same numbers on every machine
 (docs/decisions/0110).
 """
 
