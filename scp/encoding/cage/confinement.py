@@ -41,8 +41,8 @@ def give_up_rights(memory: int) -> int:
     Returns the size of the process before it took any, in bytes.
     """
     with suppress(OSError):  # where memory is short, this goes before the process that serves
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-    base = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * mmap.PAGESIZE
+        Path("/proc/self/oom_score_adj").write_bytes(b"1000")
+    base = int(Path("/proc/self/statm").read_bytes().split()[0]) * mmap.PAGESIZE
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _restrict_by_landlock()
