@@ -166,6 +166,7 @@ def _compressor_with(dictionary: Dictionary, level: int) -> zstandard.ZstdCompre
 
 def _decompressor(dictionary: Dictionary | None, frame: Buffer) -> zstandard.ZstdDecompressor:
     """The thread's own; but for a large frame, whose window of some megabytes would stay with it."""
+
     def make() -> zstandard.ZstdDecompressor:
         return zstandard.ZstdDecompressor(dict_data=dictionary.decompressing if dictionary else None)
 
