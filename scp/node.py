@@ -42,6 +42,7 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
 from scp.malloc import Trimmer, keep_large_apart
+from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -55,6 +56,8 @@ from scp.seats import Seats
 
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
+# How long what a process died of waits to be alone, where peers wait.
+_PATIENCE_SECONDS = 5.0
 _SILENT = Silent()
 
 
@@ -97,6 +100,7 @@ def open_archive(
     archive.safekeeping = Safekeeping(settings.folders)
     archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
     archive.pairing.begin()
+    archive.attempts = Attempts(storage.path)
     if settings.cache.bytes:
         cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
         archive.decoded = Decoded(cache)
@@ -229,6 +233,8 @@ class Node:
         departures_bell = departures_bell or Doorbell()
         self._departures = Departures(settings, departures_bell, prefetches=True)
         self.archive = open_archive(settings, self._bell, self._departures, mends=True)
+        if self.archive.attempts is not None:
+            self.archive.attempts.patience = _PATIENCE_SECONDS
         self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)

@@ -10,11 +10,14 @@ from scp.config_rules import PolicyRule, Stage
 from scp.errors import ObjectDamaged, OutOfResources
 from scp.keeping import NO_ROOM, StoredForm
 from scp.model import Facts, Instance, Provenance, Received
+from scp.objects import part10
 from scp.objects.landing import is_landed
+from scp.objects.part10 import Part10
 from scp.objects.store import beside, store_of
-from scp.policy.stages import fingerprint
+from scp.policy.stages import NEVER, fingerprint
+from scp.refusal import NO_STAGE, Refusal, attempt_at
 from scp.spool import Buffer, sha256
-from scp.stored import instance_of_form
+from scp.stored import instance_of_form, provenance_of
 
 # What a last resort must save to take the place of a stored form: less is in how its attempts are told.
 _WORTHWHILE = 0.01
@@ -80,6 +83,27 @@ def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
         raise ObjectDamaged(f"{before.key} is not what was written; restore it from a copy")
     after = replace(before, key=key, stored_sha256=digest, stage=fingerprint(stage), outcome="")
     return Change(before, after, data, stage)
+
+
+def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> Change:
+    """A pending object that is kept as it came, whatever its rule asks for; ``file`` says why from now on.
+
+    Nothing is asked of its dataset. One that has a file of its own, which landed objects get under ``key``,
+    keeps that as it is.
+    """
+    after = replace(instance, pending=False, stage=NO_STAGE, outcome="cannot", due=NEVER)
+    if not is_landed(instance.key):
+        return Change(instance, after)
+    told = attempt_at("received", refusal.act, refusal.reason)
+    known = replace(
+        provenance_of(file),
+        rule=instance.rule or NO_STAGE,
+        stage=NO_STAGE,
+        attempts=(told,),
+        readable=instance.readable,
+    )
+    data = part10.pack(replace(file, provenance=known))
+    return Change(instance, replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data)), data)
 
 
 def _must_move(instance: Instance, form: StoredForm) -> bool:
