@@ -202,7 +202,8 @@ class Attempts:
             if not self._flying:
                 for name in (_SLOTS, LOCK):
                     (own / name).unlink(missing_ok=True)
-                own.rmdir()
+                with suppress(OSError):  # its disk is not there any more
+                    own.rmdir()
             os.close(self._own_lock)
 
     # -- the file ----------------------------------------------------------------------------------------
