@@ -16,7 +16,8 @@ class Bounds:
 
     ``elements``, ``items`` and ``fragments`` are counted over a whole dataset, at all depths; ``depth`` is
     how many sequences may lie in one another. ``element_bytes`` is the longest value outside Pixel Data.
-    ``inflated_bytes`` is the largest that a deflated dataset may become, ``inflated_ratio`` how many times
+    ``inflated_bytes`` is the largest that a deflated dataset, or a stored file in zstd, may become (the latter
+    also ten times its own size, if that is more), ``inflated_ratio`` how many times
     its own size. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are decoded;
     ``frame_ratio`` how many times its codestream a frame of over 256 MiB may be.
     ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take for 64 MB of
