@@ -209,7 +209,7 @@ def test_errors_keep_their_kind_words_and_numbers(bad_jobs: Pool) -> None:
 
 # -- What is said on the way -------------------------------------------------------------------------------
 
-_REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0)
+_REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0, bounds.DEFAULTS)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.described import described_frame, most_bits, widened
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
+from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, Frames, frames_within
 from scp.encoding.headers import Header
 from scp.encoding.icons import native_icons
 from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
@@ -70,7 +70,7 @@ class _Coded:
     """
 
     codec: Codec
-    frames: list[Fragments]
+    frames: Frames
     planar: int
     strictly: bool
 
@@ -95,8 +95,8 @@ def decoding(
         return parts
     if decoder_of(syntax.uid) is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
-    stored = Header(parts.header)
     try:
+        stored = Header(parts.header, proven=restoration is not None)
         form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
@@ -157,12 +157,12 @@ def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: 
     return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
 
 
-def _check_lengths(frames: list[Fragments], codec: Codec, form: PixelFormat) -> None:
+def _check_lengths(frames: Frames, codec: Codec, form: PixelFormat) -> None:
     """Of all codestreams, before the first is decoded. Raises DamagedCodestream, PixelsBeyondBounds."""
     least = codec.least(form)
     for number, frame in enumerate(frames, 1):
         try:
-            check_length(sum(map(len, frame)), form, least)
+            check_length(frame.size, form, least)
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
@@ -193,12 +193,11 @@ def _holding(pieces: Iterable[Buffer], held: Held | None) -> Iterator[Buffer]:
 def _waiting(frames: Iterable[Buffer]) -> Iterator[Buffer]:
     """Frames that wait for a peer to read them: a large one counts meanwhile, or lies in a file."""
     for frame in frames:
-        if len(frame) <= IN_MEMORY:
-            yield frame
-        elif (held := hold(len(frame))) is not None:
-            yield from _holding([frame], held)
-        else:
-            yield gathered([frame])
+        held = hold(len(frame)) if len(frame) > IN_MEMORY else None
+        if held is None and len(frame) > IN_MEMORY:
+            frame = gathered([frame])  # noqa: PLW2901 - the one in memory is not to stay
+        yield frame
+        del frame, held  # before the next is decoded
 
 
 def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
@@ -233,7 +232,7 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
     def decode(numbered: tuple[int, Fragments]) -> bytes:
         number, frame = numbered
         try:
-            return _native_frame(coded, b"".join(frame), form)
+            return _native_frame(coded, frame.whole(), form)
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
@@ -244,7 +243,7 @@ def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
     try:
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # each library has its own kinds
         kind = DamagedCodestream if coded.strictly else CannotDecode

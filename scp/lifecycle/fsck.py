@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, ObjectUnreadable
+from scp.errors import (
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectRefused,
+    ObjectUnavailable,
+    ObjectUnreadable,
+    ZscpError,
+)
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.rebuild import make_fit
@@ -81,9 +88,21 @@ def fsck(
     for key in iter(archive.keys()):
         progress.advance()
         if not is_landed(key):
-            yield from _file(archive, key, repair)
+            yield from _told(key, _file(archive, key, repair))
     for instance in archive.index.all():
-        yield from _row(archive, instance, repair, forget)
+        yield from _told(instance.key, _row(archive, instance, repair, forget))
+
+
+def _told(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What was found of one object; what cannot be looked at is told as a file that cannot be read."""
+    try:
+        yield from findings
+    except ObjectRefused as error:
+        yield Finding(UNREADABLE, key, instance_in(key), str(error))
+    except (ZscpError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others are looked at
+        yield Finding(UNREADABLE, key, instance_in(key), f"{type(error).__name__}: {error}")
 
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:

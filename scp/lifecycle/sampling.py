@@ -134,6 +134,13 @@ def look(paths: Iterable[Path]) -> Iterator[Seen]:
 
 def _seen(path: Path) -> Seen:
     try:
+        return _looked_at(path)
+    except Exception as error:  # noqa: BLE001 - a bug, or no memory: the other files are looked at all the same
+        return Seen(path, "failed", f"{type(error).__name__}: {error}")
+
+
+def _looked_at(path: Path) -> Seen:
+    try:
         file, _ = foreign.read(files.read(path, leased=False), dictionaries_beside(path))
     except DictionaryMissing as error:
         return Seen(path, "failed", str(error))

@@ -117,10 +117,10 @@ def wrap(
     if dictionary is not None:
         compressor = _compressor_with(dictionary, level or _LEVEL_WITH_DICTIONARY)
     elif level is None or level == _USUAL_LEVEL:
-        compressor = _compressor(level, len(data) <= _SMALL)
+        compressor = _compressor(level, len(data))
     else:
         with taking(_tables(level, len(data))):
-            return _wrapped(data, _compressor(level, small=False), spool or Spool())
+            return _wrapped(data, _compressor(level, len(data)), spool or Spool())
     return _wrapped(data, compressor, spool or Spool())
 
 
@@ -141,9 +141,15 @@ def _wrapped(data: Buffer, compressor: zstandard.ZstdCompressor, spool: Spool) -
     return spool.view()
 
 
-def _compressor(level: int | None, small: bool) -> zstandard.ZstdCompressor:
-    """The thread's own for what is usual; high levels have tables of 100 MB, which are not kept."""
-    if level not in (None, _USUAL_LEVEL):
+def _compressor(level: int | None, size: int) -> zstandard.ZstdCompressor:
+    """The thread's own for what is usual.
+
+    High levels have tables of 100 MB, and what is large 8 MB at level 3, which are not kept.
+    """
+    small = size <= _SMALL
+    if level not in (None, _USUAL_LEVEL) or size > IN_MEMORY:
+        if level is None:
+            return zstandard.ZstdCompressor(compression_params=_THOROUGH_LARGE)
         return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
     name = f"level {level} {small}"
     found: zstandard.ZstdCompressor | None = getattr(_contexts, name, None)
@@ -167,11 +173,16 @@ def _compressor_with(dictionary: Dictionary, level: int) -> zstandard.ZstdCompre
     return _kept("compressors", (dictionary, level), make)
 
 
-def _decompressor(dictionary: Dictionary | None, window: int) -> zstandard.ZstdDecompressor:
+def _decompressor(
+    dictionary: Dictionary | None, frame: zstandard.FrameParameters
+) -> zstandard.ZstdDecompressor:
+    """The thread's own; but for a large frame, whose window of some megabytes would stay with it."""
+
     def make() -> zstandard.ZstdDecompressor:
         return zstandard.ZstdDecompressor(dict_data=dictionary.decompressing if dictionary else None)
 
-    return _kept("decompressors", dictionary, make) if window <= _USUAL_WINDOW else make()
+    large = frame.window_size > _USUAL_WINDOW or frame.content_size > IN_MEMORY
+    return make() if large else _kept("decompressors", dictionary, make)
 
 
 def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
@@ -212,7 +223,7 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False) ->
     if frame.dict_id and lookup is None:
         raise DictionaryMissing(f"it needs the zstd dictionary {frame.dict_id}, and there are none here")
     dictionary = lookup(frame.dict_id) if frame.dict_id and lookup else None
-    reader, spool = _decompressor(dictionary, frame.window_size).decompressobj(), Spool()
+    reader, spool = _decompressor(dictionary, frame).decompressobj(), Spool()
     read = 0
     try:
         for part in _pieces_of_frame(data):

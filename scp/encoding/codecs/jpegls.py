@@ -46,8 +46,8 @@ def _decoded(codestream: bytes, form: PixelFormat) -> Frame:
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """CharLS itself refuses data that is too short or too long; but 2.4.3 looks for an end for seconds where
-    there is no marker to stop it. It never comes back from run lengths that no encoder writes: that shows only
-    in decoding, and is for the time limit of the codec process (docs/codecs-upstream.md).
+    there is no marker to stop it. From some data it never comes back: that shows only in decoding, and is for
+    the time limit of the codec process (docs/codecs-upstream.md).
     """
     check_jpeg(codestream, form)
     check_parameters(structure_of(codestream))
