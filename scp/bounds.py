@@ -15,21 +15,23 @@ class Bounds:
     """The bounds of ``[limits]``; each default is beyond every real object that is known to us.
 
     ``elements``, ``items`` and ``fragments`` are counted over a whole dataset, at all depths; ``depth`` is
-    how many sequences may lie in one another. ``element_bytes`` is the longest value outside Pixel Data.
-    ``inflated_bytes`` is the largest that a deflated dataset may become, ``inflated_ratio`` how many times
-    its own size. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are decoded;
-    ``frame_ratio`` how many times its codestream a frame of over 256 MiB may be.
-    ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take for 64 MB of
-    decoded pixels, and for less.
+    how many sequences may lie in one another. ``header_bytes`` is what an object may hold outside its pixel
+    data for these to be encoded or decoded; else it is as long as it likes.
+    ``inflated_bytes`` is the largest that a deflated dataset may become, or a stored file in zstd, which may
+    always become ten times its own size; ``inflated_ratio`` how many times its own size a deflated dataset,
+    beyond 256 MB. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are
+    decoded; ``frame_ratio`` how many times its codestream a frame of over 256 MiB may be.
+    ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take to decode 64 MB of
+    pixels, and less; to encode them it may take ten times that.
     """
 
-    elements: int = 20_000_000
-    items: int = 5_000_000
+    elements: int = 10_000_000
+    items: int = 3_000_000
     fragments: int = 2_000_000
     depth: int = 64
-    element_bytes: int = 1 * _GB
-    inflated_bytes: int = 8 * _GB
-    inflated_ratio: int = 1000
+    header_bytes: int = 256 * 10**6
+    inflated_bytes: int = 5 * _GB
+    inflated_ratio: int = 200
     frame_bytes: int = 1 * _GB
     pixel_bytes: int = 64 * _GB
     frame_ratio: int = 1000

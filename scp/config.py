@@ -187,8 +187,9 @@ class LimitSettings(Table):
     elements: Count = DEFAULTS.elements
     items: Count = DEFAULTS.items
     fragments: Count = DEFAULTS.fragments
-    depth: Count = DEFAULTS.depth
-    element_bytes: Bytes = DEFAULTS.element_bytes
+    # Four calls of Python for each level, of a thousand that it allows.
+    depth: Annotated[int, Field(strict=True, ge=1, le=128)] = DEFAULTS.depth
+    header_bytes: Bytes = DEFAULTS.header_bytes
     inflated_bytes: Bytes = DEFAULTS.inflated_bytes
     inflated_ratio: Count = DEFAULTS.inflated_ratio
     frame_bytes: Bytes = DEFAULTS.frame_bytes

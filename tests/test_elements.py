@@ -17,11 +17,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
+from scp.bounds import DEFAULTS
 from scp.encoding.conversion import convert
 from scp.encoding.dataset import encoding_of, inflate
 from scp.encoding.elements import (
     CANONICAL,
-    DEEPEST,
     IMPLICIT_LITTLE,
     UNDEFINED,
     Encoding,
@@ -320,13 +320,13 @@ def nested(depth: int, defined: bool) -> bytes:
 
 @pytest.mark.parametrize("defined", [True, False])
 def test_deep_nesting_has_a_limit(defined: bool) -> None:
-    deep = nested(DEEPEST, defined)
+    deep = nested(DEFAULTS.depth, defined)
     assert convert(convert(deep, CANONICAL, IMPLICIT_LITTLE), IMPLICIT_LITTLE, CANONICAL) == deep
     with pytest.raises(UnreadableDataset, match="nest deeper"):
-        convert(nested(DEEPEST + 1, defined), CANONICAL, IMPLICIT_LITTLE)
+        convert(nested(DEFAULTS.depth + 1, defined), CANONICAL, IMPLICIT_LITTLE)
     if not defined:
         with pytest.raises(UnreadableDataset, match="nest deeper"):
-            list(walk(nested(20 * DEEPEST, defined), CANONICAL))
+            list(walk(nested(20 * DEFAULTS.depth, defined), CANONICAL))
 
 
 def test_edits_replace_remove_and_drop_stale_group_lengths() -> None:

@@ -47,11 +47,11 @@ def test_words_are_swapped_across_pieces(pieces: list[bytes], size: int) -> None
 def test_deflated_in_pieces_it_is_the_same(pieces: list[bytes]) -> None:
     stream = b"".join(deflated(pieces))
     assert stream == deflate(b"".join(pieces))
-    assert inflated(stream) == (b"".join(pieces), "")
+    assert inflated(stream)[:2] == (b"".join(pieces), "")
 
 
 def test_little_that_inflates_to_much_does_so_piece_by_piece() -> None:
-    plain, fault = inflated(deflate(bytes(30 << 20)))
+    plain, fault, _ = inflated(deflate(bytes(30 << 20)))
     assert not fault
     assert len(plain) == 30 << 20
     assert plain.obj.__class__.__name__ == "mmap"
@@ -75,7 +75,7 @@ def test_pixels_come_frame_by_frame(syntax: str, shape: Shape, monkeypatch: pyte
     monkeypatch.setattr(decoding, "_AT_ONCE", 0)
     pieces = list(transcoding(file.dataset, HTJ2K, syntax, file.provenance.restoration))
     if syntax == DEFLATED:
-        assert inflated(b"".join(pieces)) == (object_.dataset, "")
+        assert inflated(b"".join(pieces))[:2] == (object_.dataset, "")
         return
     assert b"".join(pieces) == object_.dataset
     assert len(pieces) >= shape.frames

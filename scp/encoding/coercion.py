@@ -32,15 +32,18 @@ def with_uids(pieces: Iterable[Buffer], syntax: TransferSyntax, uids: Mapping[in
     if not syntax.deflated:
         return _edited(iter(pieces), encoding, uids)
     stream = gathered(pieces)
-    plain, fault = inflated(stream)
+    plain, fault, _ = inflated(stream)
     return slices(stream) if fault else deflated(_edited(slices(plain), encoding, uids))
 
 
 def _edited(pieces: Iterator[Buffer], encoding: Encoding, uids: Mapping[int, str]) -> Iterator[Buffer]:
     """The beginning is gathered until all UIDs have their places."""
-    head = bytearray()
+    head, enough = bytearray(), 0
     for piece in pieces:
         head += piece
+        if len(head) < enough:
+            continue
+        enough = 2 * len(head)  # as it is gone through again from its beginning
         edited = _Placing(bytes(head), encoding, uids).run(whole=False)
         if edited is not None:
             return chain(edited, pieces)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom.datadict import dictionary_VR
 
+from scp.bounds import bounds
 from scp.encoding.elements import (
-    DEEPEST,
     IMPLICIT_LITTLE,
     ITEM,
     ITEM_END,
@@ -25,11 +25,12 @@ from scp.encoding.elements import (
     Reader,
     element_header,
     name_of,
+    too_deep,
 )
 from scp.encoding.fragments import evened_items
-from scp.encoding.streams import gathered, swapped_words
-from scp.errors import CannotDecode, UnreadableDataset
-from scp.spool import IN_MEMORY, Buffer
+from scp.encoding.streams import LET_GO, STEP, Draft, swapped_words
+from scp.errors import BeyondBounds, CannotDecode, UnreadableDataset
+from scp.spool import IN_MEMORY, Buffer, let_go, slices
 
 _WORD = {
     **dict.fromkeys(b"US SS OW AT".split(), 2),
@@ -48,7 +49,9 @@ def word_size(vr: bytes) -> int:
 def swapped(value: Buffer, vr: bytes) -> Buffer:
     """``value`` with the bytes of each word of its VR reversed; as it is for VRs of single bytes."""
     size = word_size(vr)
-    return value if size == 1 else b"".join(swapped_words([value], size))
+    if size == 1:
+        return value
+    return bytes(value[::-1]) if len(value) == size else b"".join(swapped_words([value], size))
 
 
 def convert(
@@ -58,18 +61,24 @@ def convert(
     behind: tuple[int, int] = (-1, 0),
     even: bool = False,
 ) -> Buffer:
-    """A whole stream taken from one encoding to another, nested items and all.
+    """A whole stream taken from one encoding to another, nested items and all; a large one lies in a file.
 
     Lengths of sequences and items stay defined or undefined as they were, group lengths are made
     anew. ``behind`` is a group that goes on behind ``data``, and with how many bytes in ``target``: its
     group length counts them too. From implicit VR, VRs come from the dictionary of PS3.6; private
-    elements become UN. ``even`` pads what has an odd length. Raises UnreadableDataset.
+    elements become UN. ``even`` pads what has an odd length. Raises UnreadableDataset, BeyondBounds.
     """
     if source == target and not even:
         return data if len(data) > IN_MEMORY else bytes(data)
-    top = _Level(len(data), 0, signed=False, out=[])
-    _Converter(data, source, target, even).elements(0, top, behind)
-    return gathered(top.out) if len(data) > IN_MEMORY else b"".join(top.out)
+    out = Draft()
+    _Converter(data, source, target, out, even).elements(0, _Level(len(data), 0, signed=False), behind)
+    return out.view()
+
+
+def check(data: Buffer, source: Encoding, target: Encoding) -> None:
+    """Whether a stream can be converted; nothing is. Raises UnreadableDataset, BeyondBounds."""
+    out = Draft(keeps=False)
+    _Converter(data, source, target, out).elements(0, _Level(len(data), 0, signed=False))
 
 
 class _Header(NamedTuple):
@@ -88,116 +97,164 @@ class _Level:
     end: int
     depth: int
     signed: bool  # Pixel Representation, of this level or the one around it
-    out: list[Buffer]
 
 
 class _Converter:
-    """One pass over a stream; methods append to a level's ``out`` and return where they stopped reading."""
+    """One pass over a stream, into a draft; methods return where they stopped reading.
 
-    def __init__(self, data: Buffer, source: Encoding, target: Encoding, even: bool = False) -> None:
-        self.data, self.even = data, even
+    What is written is nowhere held in parts: of ten million elements these took 3.5 GB.
+    """
+
+    def __init__(
+        self, data: Buffer, source: Encoding, target: Encoding, out: Draft, even: bool = False
+    ) -> None:
+        self.data, self.even, self.out = memoryview(data), even, out
         self.reader = Reader(data, source)
         self.source, self.target = source, target
+        self._swaps = source.little != target.little
+        self._begun = 0  # what was read since the memory of a mapped buffer was given back
 
     def elements(self, at: int, level: _Level, behind: tuple[int, int] = (-1, 0)) -> int:
         """Elements until the level's end or, in an item, its delimiter; that is not consumed."""
         group, length_at, starts = -1, -1, 0
-        while at < level.end:
-            tag, vr, value, length = self.reader.header(at, level.end)
+        header, end, out, little = self.reader.header, level.end, self.out, self.source.little
+        while at < end:
+            tag, vr, value, length = header(at, end)
             if tag == ITEM_END and level.depth:
                 break
             if tag >> 16 != group:
-                self._set_group_length(level.out, length_at, starts)
+                if length_at >= 0:
+                    self._set_length(length_at, out.size - starts)
                 group, length_at = tag >> 16, -1
             vr = vr or implied_vr(tag, level.signed, length)
             if tag == PIXEL_REPRESENTATION and length == 2:
-                level.signed = self.data[value if self.source.little else value + 1] == 1
-            at = self._element(_Header(tag, vr, value, length), level)
+                level.signed = self.data[value if little else value + 1] == 1
+            if vr == b"SQ" or length == UNDEFINED:
+                at = self._holding_items(_Header(tag, vr, value, length), level)
+            else:
+                at = self._plain(tag, vr, value, length)
             if tag & 0xFFFF == 0 and vr == b"UL" and length == 4:
-                length_at, starts = len(level.out) - 1, len(level.out)
-        self._set_group_length(level.out, length_at, starts, behind[1] if group == behind[0] else 0)
+                length_at, starts = out.size - 4, out.size
+        if length_at >= 0:
+            more = behind[1] if group == behind[0] else 0
+            self._set_length(length_at, out.size - starts + more)
         return at
 
-    def _set_group_length(self, out: list[Buffer], at: int, starts: int, more: int = 0) -> None:
-        if at >= 0:
-            size = sum(map(len, out[starts:])) + more
-            out[at] = struct.pack("<L" if self.target.little else ">L", size)
-
-    def _element(self, element: _Header, level: _Level) -> int:
-        tag, vr, value, length = element
-        if vr == b"SQ":
-            try:
-                return self.sequence(element, level)
-            except UnreadableDataset:
-                if self.source != self.target or length == UNDEFINED:
-                    raise  # in its own encoding, one of defined length may hold anything
-        if length == UNDEFINED:
-            return self._unconverted(element, level)
-        content, following = self.data[value : value + length], value + length
+    def _plain(self, tag: int, vr: bytes, value: int, length: int) -> int:
+        following = value + length
+        if following - self._begun > LET_GO:
+            let_go(self.data)
+            self._begun = following
+        padding = b""
         if self.even and length % 2:
-            content, length = b"".join((content, padding_of(vr))), length + 1
+            padding, length = padding_of(vr), length + 1
         if length > 0xFFFF and vr in SHORT:
             vr = b"UN"  # PS3.5 6.2.2 note: too long for the VR's length field
-        if self.source.little != self.target.little:
-            content = swapped(content, vr)
-        level.out += [element_header(tag, vr, length, self.target), content]
+        out = self.out
+        out.write(element_header(tag, vr, length, self.target))
+        if length:
+            self._content(self.data[value:following], vr)
+            if padding:
+                out.write(padding)
         return following
+
+    def _content(self, content: memoryview, vr: bytes) -> None:
+        size = word_size(vr) if self._swaps else 1
+        if size == 1:
+            self.out.write(content)
+        elif len(content) <= STEP:
+            self.out.write(swapped(content, vr))
+        else:
+            for part in swapped_words(slices(content), size):
+                self.out.write(part)
+
+    def _set_length(self, at: int, size: int) -> None:
+        """Raises UnreadableDataset for what has grown beyond a length's 32 bits."""
+        if size >= UNDEFINED:
+            raise UnreadableDataset(f"{size} bytes, which no length can say")
+        self.out.rewrite(at, struct.pack("<L" if self.target.little else ">L", size))
+
+    def _holding_items(self, element: _Header, level: _Level) -> int:
+        tag, vr, value, length = element
+        if vr != b"SQ":
+            return self._unconverted(element, level)
+        begun = self.out.size
+        try:
+            return self._sequence(element, level)
+        except BeyondBounds:
+            raise
+        except UnreadableDataset:
+            if self.source != self.target or length == UNDEFINED:
+                raise  # in its own encoding, one of defined length may hold anything
+        self.out.cut(begun)
+        return self._plain(tag, vr, value, length)
 
     def _unconverted(self, element: _Header, level: _Level) -> int:
         """Items that are little endian in every encoding: UN of undefined length, which is implicit VR
         too (PS3.5 6.2.2), and the fragments of an icon (A.4).
         """
         tag, vr, value, length = element
+        out = self.out
         stop = Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, level.end, level.depth + 1)
-        if self.even:
-            items = self._even_items(element, level, stop)
-            end = element_header(SEQUENCE_END, b"", 0, IMPLICIT_LITTLE)
-            level.out += [element_header(tag, vr, length, self.target), items, end]
+        out.write(element_header(tag, vr, length, self.target))
+        if not self.even:
+            out.write(self.data[value : stop + 8])
             return stop + 8
-        level.out += [element_header(tag, vr, length, self.target), self.data[value : stop + 8]]
+        if vr == b"UN":
+            inner = _Level(stop + 8, level.depth, level.signed)
+            _Converter(self.data, IMPLICIT_LITTLE, IMPLICIT_LITTLE, out, even=True).items(value, inner, False)
+        else:
+            out.write(self._even_fragments(value, stop))
+        out.write(element_header(SEQUENCE_END, b"", 0, IMPLICIT_LITTLE))
         return stop + 8
 
-    def _even_items(self, element: _Header, level: _Level, stop: int) -> Buffer:
-        """As :meth:`_unconverted`, without the delimiter: in UN there are items, in others fragments."""
-        if element.vr != b"UN":
-            try:
-                return evened_items(memoryview(self.data)[element.value : stop])[0]
-            except CannotDecode as error:
-                raise UnreadableDataset(str(error)) from error
-        inner = _Level(stop + 8, level.depth, level.signed, [])
-        _Converter(self.data, IMPLICIT_LITTLE, IMPLICIT_LITTLE, even=True).sequence(element, inner)
-        return b"".join(inner.out[1:-1])  # without what begins and ends it
+    def _even_fragments(self, at: int, stop: int) -> Buffer:
+        try:
+            return evened_items(self.data[at:stop])[0]
+        except CannotDecode as error:
+            raise UnreadableDataset(str(error)) from error
 
-    def sequence(self, element: _Header, level: _Level) -> int:
-        at, defined = element.value, element.length != UNDEFINED
-        if level.depth >= DEEPEST:
-            raise UnreadableDataset(f"sequences nest deeper than {DEEPEST} at byte {at}")
-        items = _Level(at + element.length if defined else level.end, level.depth, level.signed, [])
-        while not defined or at < items.end:
-            tag, _, value, length = self.reader.header(at, items.end)
+    def _sequence(self, element: _Header, level: _Level) -> int:
+        defined = element.length != UNDEFINED
+        out, inner = self.out, replace(level)
+        if defined:
+            inner.end = element.value + element.length
+        out.write(element_header(element.tag, b"SQ", UNDEFINED, self.target))
+        begun = out.size
+        at = self.items(element.value, inner, defined)
+        if defined:
+            self._set_length(begun - 4, out.size - begun)
+            return at
+        out.write(element_header(SEQUENCE_END, b"", 0, self.target))
+        return at + 8
+
+    def items(self, at: int, level: _Level, defined: bool) -> int:
+        """Items until the level's end, or the sequence's delimiter, which is not consumed."""
+        if level.depth >= bounds().depth:
+            raise too_deep(at)
+        while not defined or at < level.end:
+            tag, _, value, length = self.reader.header(at, level.end)
             if tag == SEQUENCE_END and not defined:
                 break
             if tag != ITEM:
                 raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must")
-            at = self._item(value, length, items)
-        total = sum(map(len, items.out)) if defined else UNDEFINED
-        level.out += [element_header(element.tag, b"SQ", total, self.target), *items.out]
-        if defined:
-            return at
-        level.out.append(element_header(SEQUENCE_END, b"", 0, self.target))
-        return at + 8
+            at = self._item(value, length, level)
+        return at
 
     def _item(self, at: int, length: int, items: _Level) -> int:
         defined = length != UNDEFINED
-        inner = _Level(at + length if defined else items.end, items.depth + 1, items.signed, [])
-        at = self.elements(at, inner)
+        out, target = self.out, self.target
+        inner = _Level(at + length if defined else items.end, items.depth + 1, items.signed)
+        out.write(element_header(ITEM, b"", UNDEFINED if length else 0, target))
+        begun = out.size
+        at = self.elements(at, inner) if length else at
         if defined:
-            items.out += [element_header(ITEM, b"", sum(map(len, inner.out)), self.target), *inner.out]
+            if length:
+                self._set_length(begun - 4, out.size - begun)
             return at
         if at >= inner.end:
             raise UnreadableDataset(f"an item of undefined length has no end before byte {at}")
-        items.out += [element_header(ITEM, b"", UNDEFINED, self.target), *inner.out]
-        items.out.append(element_header(ITEM_END, b"", 0, self.target))
+        out.write(element_header(ITEM_END, b"", 0, target))
         return at + 8
 
 

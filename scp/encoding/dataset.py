@@ -23,7 +23,7 @@ from scp.encoding.elements import (
 )
 from scp.encoding.scan import Scan, scan
 from scp.encoding.streams import Chunks, deflated, gathered, inflated, swapped_words
-from scp.errors import MismatchedPixelData, UnreadableDataset
+from scp.errors import BeyondBounds, MismatchedPixelData, UnreadableDataset
 from scp.spool import Buffer, slices
 from scp.syntaxes import Content, TransferSyntax
 
@@ -68,25 +68,26 @@ def encoding_of(syntax: TransferSyntax) -> Encoding:
 def inflate(stream: Buffer) -> Buffer:
     """A deflated dataset (PS3.5 A.5: RFC 1951, no zlib header) as it was.
 
-    Raises UnreadableDataset.
+    Raises UnreadableDataset, and BeyondBounds for more than ``[limits]`` allows.
     """
-    plain, fault = inflated(stream)
+    plain, fault, beyond = inflated(stream)
     if fault:
-        raise UnreadableDataset(fault)
+        raise (BeyondBounds if beyond else UnreadableDataset)(fault)
     return plain
 
 
-def split(stream: Buffer, syntax: TransferSyntax) -> SplitDataset:
+def split(stream: Buffer, syntax: TransferSyntax, proven: bool = False) -> SplitDataset:
     """Take apart a dataset stream that is encoded in ``syntax``.
 
-    Raises UnreadableDataset when it cannot be followed to its end, or when it holds what only another
-    transfer syntax allows (fragments in a native one).
+    What was ``proven`` before ``[limits]`` were set has to come back, and is not held against them (invariant
+    7). Raises UnreadableDataset when it cannot be followed to its end, or when it holds what only another
+    transfer syntax allows (fragments in a native one); BeyondBounds for more than ``[limits]`` allows.
     """
     encoding = encoding_of(syntax)
     plain = memoryview(inflate(stream) if syntax.deflated else stream)
-    found = scan(plain, encoding, nested=False)  # converting looks into what is nested
+    found = scan(plain, encoding, nested=False, counted=not proven)  # converting looks into what is nested
     if found.fault:
-        raise UnreadableDataset(found.fault)
+        raise (BeyondBounds if found.beyond else UnreadableDataset)(found.fault)
     pixel = found.pixel
     if pixel is None:
         return SplitDataset(convert(plain, encoding, CANONICAL))

@@ -14,7 +14,7 @@ from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.described import described_frame, most_bits, widened
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, frames_within
+from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, Frames, frames_within
 from scp.encoding.headers import Header
 from scp.encoding.icons import native_icons
 from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
@@ -70,7 +70,7 @@ class _Coded:
     """
 
     codec: Codec
-    frames: list[Fragments]
+    frames: Frames
     planar: int
     strictly: bool
 
@@ -95,8 +95,8 @@ def decoding(
         return parts
     if decoder_of(syntax.uid) is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
-    stored = Header(parts.header)
     try:
+        stored = Header(parts.header, proven=restoration is not None)
         form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
@@ -157,12 +157,12 @@ def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: 
     return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
 
 
-def _check_lengths(frames: list[Fragments], codec: Codec, form: PixelFormat) -> None:
+def _check_lengths(frames: Frames, codec: Codec, form: PixelFormat) -> None:
     """Of all codestreams, before the first is decoded. Raises DamagedCodestream, PixelsBeyondBounds."""
     least = codec.least(form)
     for number, frame in enumerate(frames, 1):
         try:
-            check_length(sum(map(len, frame)), form, least)
+            check_length(frame.size, form, least)
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
@@ -232,7 +232,7 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
     def decode(numbered: tuple[int, Fragments]) -> bytes:
         number, frame = numbered
         try:
-            return _native_frame(coded, b"".join(frame), form)
+            return _native_frame(coded, frame.whole(), form)
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
-from scp.errors import UnreadableDataset
+from scp.bounds import bounds
+from scp.errors import BeyondBounds, UnreadableDataset
 from scp.spool import Buffer, let_go
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_REPRESENTATION = 0x00280103
 PIXEL_DATA = 0x7FE00010
-# A sequence within a sequence: real ones (RT, SR) reach about 10; a stream made of nothing but
-# nested items must not exhaust the stack.
-DEEPEST = 64
 # Reading the header of a fragment in a mapped file makes 64 KB and more around it resident, and a movie
 # of 1.6 GB took 250 MB for it.
 _LET_GO = 8 << 20
@@ -68,37 +67,35 @@ class Reader:
         order = "<" if encoding.little else ">"
         self.data = data
         self.explicit = encoding.explicit
+        self._layout = struct.Struct(order + "HH2sH").unpack_from
         self._pair = struct.Struct(order + "HH").unpack_from
-        self._short = struct.Struct(order + "H").unpack_from
         self._long = struct.Struct(order + "L").unpack_from
 
     def header(self, at: int, end: int) -> tuple[int, bytes, int, int]:
         """Tag, VR (empty where implied), position of the value, and length, of the element at ``at``."""
         try:
-            group, number = self._pair(self.data, at)
+            group, number, vr, length = self._layout(self.data, at)
             tag = group << 16 | number
             if not self.explicit or group == 0xFFFE:
                 vr, value, length = b"", at + 8, self._long(self.data, at + 4)[0]
+            elif vr in SHORT or (vr not in LONG and _is_vr(vr) and self._is_short(at, end, length)):
+                value = at + 8
+            elif _is_vr(vr):
+                value, length = at + 12, self._long(self.data, at + 8)[0]
             else:
-                vr = bytes(self.data[at + 4 : at + 6])
-                if vr in SHORT or (vr not in LONG and _is_vr(vr) and self._is_short(at, end)):
-                    value, length = at + 8, self._short(self.data, at + 6)[0]
-                elif _is_vr(vr):
-                    value, length = at + 12, self._long(self.data, at + 8)[0]
-                else:
-                    raise UnreadableDataset(f"{name_of(tag)} at byte {at} has no VR where one must stand")
+                raise UnreadableDataset(f"{name_of(tag)} at byte {at} has no VR where one must stand")
         except struct.error:
             raise UnreadableDataset(f"the stream ends within the element header at byte {at}") from None
         if value > end or (length != UNDEFINED and value + length > end):
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} claims {length} bytes, {end - at} are left")
         return tag, vr, value, length
 
-    def _is_short(self, at: int, end: int) -> bool:
+    def _is_short(self, at: int, end: int, length: int) -> bool:
         """Whether an element of an unknown VR has a length of 16 bits all the same, as old toolkits write it.
 
         The standard's way is believed where both could be. Raises struct.error.
         """
-        if bytes(self.data[at + 6 : at + 8]) != b"\0\0":  # reserved, in the other way
+        if length:  # reserved, in the other way
             return True
         long = self._long(self.data, at + 8)[0] if at + 12 <= end else end
         if long == UNDEFINED or self._may_begin(at + 12 + long, end):
@@ -124,31 +121,60 @@ class Reader:
 
     def end_of_items(self, at: int, end: int, depth: int) -> int:
         """Position of the Sequence Delimitation Item that ends the items from ``at`` on."""
-        if depth > DEEPEST:
-            raise UnreadableDataset(f"sequences nest deeper than {DEEPEST} at byte {at}")
-        begun = at
+        return self._end(at, end, depth, items=True)
+
+    def end_of_item(self, at: int, end: int, depth: int) -> int:
+        """Position of the Item Delimitation Item that ends the elements from ``at`` on."""
+        return self._end(at, end, depth, items=False)
+
+    def _end(self, at: int, end: int, depth: int, items: bool) -> int:  # noqa: C901, PLR0912 - one loop
+        """Where the ``items`` of a sequence, or the elements of one, end; what is nested is followed.
+
+        Items within elements within items: how deep it stands says all, so that nothing has to be held for
+        what is nested, and no call made.
+        """
+        header, deepest, outermost, begun = self.header, bounds().depth, (depth, items), at
+        if depth > deepest:
+            raise too_deep(at)
         while True:
             if at - begun > _LET_GO:
                 let_go(self.data)
                 begun = at
-            tag, _, value, length = self.header(at, end)
-            if tag == SEQUENCE_END:
-                return at
-            if tag != ITEM:
-                raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must")
-            at = value + length if length != UNDEFINED else self.end_of_item(value, end, depth) + 8
+            tag, vr, value, length = header(at, end)
+            if items:
+                if tag == ITEM:
+                    items = length != UNDEFINED
+                    at = value + length if items else value
+                    continue
+                if tag != SEQUENCE_END:
+                    raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must")
+                if (depth, True) == outermost:
+                    return at
+                depth, items, at = depth - 1, False, at + 8
+            elif tag == ITEM_END:
+                if (depth, False) == outermost:
+                    return at
+                items, at = True, at + 8
+            elif length != UNDEFINED:
+                at = value + length
+            elif vr == b"UN":
+                at = Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, end, depth + 1) + 8
+            else:
+                depth, items, at = depth + 1, True, value
+                if depth > deepest:
+                    raise too_deep(at)
 
-    def end_of_item(self, at: int, end: int, depth: int) -> int:
-        """Position of the Item Delimitation Item that ends the elements from ``at`` on."""
-        while True:
-            tag, _, _, _ = self.header(at, end)
-            if tag == ITEM_END:
-                return at
-            at = self.element(at, end, depth).next
+
+def too_deep(at: int) -> BeyondBounds:
+    """What is raised of sequences that nest too deep, at a byte."""
+    return BeyondBounds(f"sequences nest deeper than {bounds().depth} at byte {at} (limits.depth)")
+
+
+_MAY_BE_VRS = frozenset(bytes(pair) for pair in product(range(ord("A"), ord("Z") + 1), repeat=2))
 
 
 def _is_vr(vr: bytes) -> bool:
-    return vr.isalpha() and vr.isupper()
+    return vr in _MAY_BE_VRS
 
 
 def name_of(tag: int) -> str:

@@ -21,6 +21,7 @@ from scp.spool import Buffer
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
 # More than this of changed header is no restoration but a second copy of it.
 _LONGEST_MIDDLE = 2048
+_STEP = 1 << 20
 
 
 def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[SplitDataset, Restoration]:
@@ -78,7 +79,7 @@ def restoration_of(received: bytes, stored: bytes, vr: str, planar: int, tail: b
         return Restoration(len(received), 0, b"", vr, planar, tail)
     prefix = _common(received, stored)
     most = min(len(received), len(stored)) - prefix
-    suffix = min(_common(received[::-1], stored[::-1]), most)
+    suffix = min(_common_end(received, stored), most)
     middle = received[prefix : len(received) - suffix]
     if len(middle) > _LONGEST_MIDDLE:
         raise CannotEncode(f"{len(middle)} bytes of its header would change")
@@ -88,7 +89,19 @@ def restoration_of(received: bytes, stored: bytes, vr: str, planar: int, tail: b
 def _common(one: bytes, other: bytes) -> int:
     """Length of the common beginning."""
     size = min(len(one), len(other))
-    if one[:size] == other[:size]:
-        return size
-    differs = np.frombuffer(one, "u1", size) != np.frombuffer(other, "u1", size)
-    return int(differs.argmax())
+    for at in range(0, size, _STEP):
+        part, its = one[at : min(at + _STEP, size)], other[at : min(at + _STEP, size)]
+        if part != its:
+            return at + int((np.frombuffer(part, "u1") != np.frombuffer(its, "u1")).argmax())
+    return size
+
+
+def _common_end(one: bytes, other: bytes) -> int:
+    """Length of the common end."""
+    size = min(len(one), len(other))
+    for at in range(0, size, _STEP):
+        step = min(_STEP, size - at)
+        part, its = (each[len(each) - at - step : len(each) - at] for each in (one, other))
+        if part != its:
+            return at + _common(part[::-1], its[::-1])
+    return size

@@ -27,8 +27,8 @@ from scp.encoding.elements import (
 )
 from scp.encoding.fragments import EXTENDED_OFFSETS, evened_items, moved_offsets
 from scp.encoding.headers import Header
-from scp.encoding.streams import Chunks, inflated
-from scp.errors import CannotDecode, UnreadableDataset
+from scp.encoding.streams import Chunks, Inflated, inflated
+from scp.errors import CannotDecode, CannotEncode, UnreadableDataset
 from scp.spool import Buffer, let_go, slices
 from scp.syntaxes import TransferSyntax
 
@@ -141,7 +141,8 @@ def _fragments_end(data: Buffer, at: int, end: int) -> int:
 def evened(parts: SplitDataset) -> SplitDataset:
     """A dataset with all lengths even: values, items and fragments padded, tables and counts made anew.
 
-    Values are padded with what PS3.5 6.2 says of their VR. Raises UnreadableDataset.
+    Values are padded with what PS3.5 6.2 says of their VR. Raises UnreadableDataset, and CannotEncode where
+    offsets would change in a header that is too long for it.
     """
     if is_even(parts):
         return parts
@@ -161,7 +162,7 @@ def _even_pixel(header: Buffer, pixel: PixelElement) -> tuple[Buffer, PixelEleme
             raise UnreadableDataset(str(error)) from error
         known = Header(header)
         if table := known.value(_OFFSETS):
-            header = known.edited({_OFFSETS: moved_offsets(table, moved, 8)})
+            header = known.edited({_OFFSETS: bytes(moved_offsets(table, moved, 8))})
         return header, replace(pixel, value=items)
     if len(pixel.value) % 2 == 0:
         return header, pixel
@@ -175,10 +176,10 @@ def even_stream(stream: Buffer, syntax: TransferSyntax) -> Iterator[Buffer]:
     One that cannot be followed is only padded as a whole: an odd message would end the association for all
     that are to come.
     """
-    plain, fault = inflated(stream) if syntax.deflated else (stream, "")
+    plain, fault, _ = inflated(stream) if syntax.deflated else Inflated(stream)
     if not fault and not _has_even_lengths(plain, encoding_of(syntax)):
         try:
             return join(evened(split(stream, syntax)), syntax)
-        except (UnreadableDataset, ValueError):
+        except (UnreadableDataset, CannotEncode, ValueError):
             pass
     return chain(slices(stream), [b"\0"] if len(stream) % 2 else [])

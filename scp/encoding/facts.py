@@ -31,7 +31,7 @@ from scp.encoding.elements import (
 )
 from scp.encoding.scan import Scan, scan
 from scp.encoding.sequences import Around, text_of_sequence
-from scp.encoding.streams import inflated
+from scp.encoding.streams import Inflated, inflated
 from scp.encoding.texts import Reader, Unsure, is_known, readers
 from scp.errors import MismatchedPixelData
 from scp.model import Facts, Received
@@ -50,8 +50,12 @@ _LONGEST = 10240  # characters: LT, the longest VR that workstations show
 
 # Of a whole file in a dataset's place: where group 0002 begins, and what is looked for in it (PS3.10 7.1).
 _META, _META_LENGTH, _TRANSFER_SYNTAX = 132, 0x00020000, 0x00020010
+_LONGEST_META = 1 << 20
 
 _SHORT = 64  # bytes of values that are remembered
+# Bytes of a value that are read: six for each character that is shown, in any repertoire. A text of 2 GB took
+# 6 GB to read.
+_MOST_READ = 64 << 10
 
 Default = TypeVar("Default")
 
@@ -166,7 +170,7 @@ class Attributes(Mapping[str, str]):
         if reader is None or tag in _LUT_DESCRIPTORS:
             return self._not_plain(tag, vr)
         try:
-            return reader(bytes(self._data[at:end]))[:_LONGEST]
+            return reader(self._read(vr, at, end))[:_LONGEST]
         except Unsure:
             return self._not_plain(tag, vr)
 
@@ -176,8 +180,15 @@ class Attributes(Mapping[str, str]):
         return text_of_sequence(self._data[at:end], within, _item)
 
     def _value(self, tag: int) -> bytes:
-        _, at, end = self._elements.get(tag, (b"", 0, 0))
-        return bytes(self._data[at:end])
+        vr, at, end = self._elements.get(tag, (b"", 0, 0))
+        return self._read(vr, at, end)
+
+    def _read(self, vr: bytes, at: int, end: int) -> bytes:
+        """A value, or of one that is longer than anybody reads, its beginning: whole values, if several."""
+        if end - at <= _MOST_READ:
+            return bytes(self._data[at:end])
+        value = bytes(self._data[at : at + _MOST_READ])
+        return value if vr in _ONE_TEXT or vr in LONG or b"\\" not in value else value[: value.rindex(b"\\")]
 
     def _implied_vr(self, tag: int, at: int, end: int) -> bytes:
         _, signed_at, _ = self._elements.get(PIXEL_REPRESENTATION, (b"", at, 0))
@@ -207,14 +218,14 @@ class Attributes(Mapping[str, str]):
     def _canonical(self, tag: int) -> bytes:
         vr, at, end = self._elements[tag]
         vr = vr or self._implied_vr(tag, at, end)
-        value = bytes(self._data[at:end])
+        value = self._read(vr, at, end)
         if not self._encoding.little:
             value = bytes(swapped(value, vr))
-        return element_header(tag, vr, end - at, CANONICAL) + value
+        return element_header(tag, vr, len(value), CANONICAL) + value
 
 
-def _item(data: bytes, around: Around) -> Attributes:
-    return Attributes(data, around.encoding, scan(data, around.encoding, nested=False), around)
+def _item(data: Buffer, around: Around) -> Attributes:
+    return Attributes(data, around.encoding, scan(data, around.encoding, nested=False, counted=False), around)
 
 
 def _text_of(value: bytes, vr: bytes, terms: tuple[str, ...]) -> str:
@@ -237,7 +248,7 @@ def survey(received: Received) -> Facts:
 
 def _survey(received: Received) -> Facts:
     syntax = lookup(received.transfer_syntax)
-    stream, fault = inflated(received.dataset) if syntax.deflated else (received.dataset, "")
+    stream, fault, _ = inflated(received.dataset) if syntax.deflated else Inflated(received.dataset)
     encoding = encoding_of(syntax)
     found = scan(stream, encoding)
     fault = fault or found.fault
@@ -260,7 +271,7 @@ def _survey(received: Received) -> Facts:
 def _survey_of_file(received: Received) -> Facts:
     """Of a whole file in a dataset's place: it cannot be read, but says what it is of."""
     stream = memoryview(received.dataset)
-    meta = scan(stream[_META:], CANONICAL).elements
+    meta = scan(stream[_META : _META + _LONGEST_META], CANONICAL, counted=False).elements
     _, at, end = meta.get(_TRANSFER_SYNTAX, (b"", 0, 0))
     length = meta.get(_META_LENGTH, (b"UL", 0, 0))
     size = int.from_bytes(stream[_META + length[1] : _META + length[2]], "little")

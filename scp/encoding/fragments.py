@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scp.encoding.elements import ITEM
+from scp.encoding.streams import Draft
 from scp.errors import CannotDecode
 from scp.spool import Buffer, Spool, let_go, slices
+
+Places = NDArray[np.uint64]
 
 _ITEM = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 ITEM_HEADER = 8  # bytes
@@ -18,7 +27,83 @@ _LET_GO = 8 << 20
 # How the first fragment of a frame begins: JPEG and JPEG-LS, JPEG 2000 and HTJ2K, JPEG XL bare and boxed.
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 
-Fragments = list[memoryview]  # of one frame
+
+class Fragments(Sequence[memoryview]):
+    """The fragments of one frame; where each begins and ends is all that is held, as there may be millions."""
+
+    def __init__(self, value: memoryview, starts: Places, ends: Places) -> None:
+        self._value, self._starts, self._ends = value, starts, ends
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, at: int) -> memoryview: ...
+    @overload
+    def __getitem__(self, at: slice) -> Fragments: ...
+    def __getitem__(self, at: int | slice) -> memoryview | Fragments:
+        if isinstance(at, slice):
+            return Fragments(self._value, self._starts[at], self._ends[at])
+        return self._value[int(self._starts[at]) : int(self._ends[at])]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for at in range(len(self)):
+            yield self[at]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return int((self._ends - self._starts).sum())
+
+    def whole(self) -> bytes:
+        """All in one."""
+        if len(self) == 1:
+            return bytes(self[0])
+        out = bytearray()
+        for each in self:
+            out += each
+        return bytes(out)
+
+
+class Frames(Sequence[Fragments]):
+    """The frames of encapsulated pixel data, each in its fragments; ``firsts`` are each one's first."""
+
+    def __init__(self, fragments: Fragments, firsts: Places) -> None:
+        self._fragments, self._firsts = fragments, firsts
+
+    def __len__(self) -> int:
+        return len(self._firsts)
+
+    @overload
+    def __getitem__(self, at: int) -> Fragments: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Fragments]: ...
+    def __getitem__(self, at: int | slice) -> Fragments | list[Fragments]:
+        if isinstance(at, slice):
+            return [self[each] for each in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        last = at + 1 == len(self)
+        return self._fragments[int(self._firsts[at]) : None if last else int(self._firsts[at + 1])]
+
+    def __iter__(self) -> Iterator[Fragments]:
+        for at in range(len(self)):
+            yield self[at]
+
+    @property
+    def fragments(self) -> int:
+        """How many fragments there are in all."""
+        return len(self._fragments)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Where fragments have gone to from where: offsets from the first one, in their order."""
+
+    before: Places
+    after: Places
+
+    def __len__(self) -> int:
+        return len(self.before)
 
 
 def encapsulate(frames: Iterable[bytes], count: int) -> Buffer:
@@ -45,42 +130,46 @@ def exact_item(content: Buffer) -> bytes:
     return b"".join((_ITEM, struct.pack("<L", len(content)), content))
 
 
-def evened_items(value: Buffer) -> tuple[Buffer, dict[int, int]]:
+def evened_items(value: Buffer) -> tuple[Buffer, Moved]:
     """Items, all padded to even lengths, and where each fragment has gone to from where.
 
     Positions are offsets from the first fragment, as the Basic Offset Table has them; it follows. Raises
     CannotDecode.
     """
-    (_, table), *fragments = list(_items(value)) or [(0, memoryview(b""))]
-    first = fragments[0][0] if fragments else 0
-    moved, at = dict[int, int](), 0
-    for begin, content in fragments:
-        moved[begin - first] = at
-        at += ITEM_HEADER + len(content) + len(content) % 2
-    spool = Spool()
-    spool.write(_item(moved_offsets(bytes(table), moved, 4)))
-    for _, content in fragments:
+    table, fragments, places = _located(value)
+    sizes = fragments._ends - fragments._starts  # noqa: SLF001
+    after = np.cumsum(ITEM_HEADER + sizes + sizes % 2) - (ITEM_HEADER + sizes + sizes % 2)
+    moved = Moved(places - places[:1], after.astype(np.uint64))
+    draft = Draft()
+    draft.write(_item(bytes(moved_offsets(table, moved, 4))))
+    for content in fragments:
         odd = len(content) % 2
-        spool.write(_ITEM + struct.pack("<L", len(content) + odd))
-        for part in slices(content):
-            spool.write(part)
-        spool.write(b"\0" * odd)
-    return spool.view(), moved
+        draft.write(_ITEM + struct.pack("<L", len(content) + odd))
+        draft.write(content)
+        draft.write(b"\0" * odd)
+    return draft.view(), moved
 
 
-def moved_offsets(table: bytes, moved: Mapping[int, int], size: int) -> bytes:
+def moved_offsets(table: Buffer, moved: Moved, size: int) -> Buffer:
     """A table of offsets of ``size`` bytes each, of fragments that have moved.
 
     It is left empty where an offset would not fit any more; as it is, where it is no table: of whole offsets,
     and no more of them than fragments.
     """
-    if len(table) % size or len(table) // size > len(moved):
+    if len(table) % size or len(table) // size > len(moved) or not len(table):
         return table
-    offsets = [int.from_bytes(table[at : at + size], "little") for at in range(0, len(table), size)]
-    offsets = [moved.get(offset, offset) for offset in offsets]
-    if any(offset >> 8 * size for offset in offsets):
+    offsets = np.frombuffer(table, f"<u{size}").astype(np.uint64)
+    found, known = _found(moved.before, offsets)
+    offsets[known] = moved.after[found[known]]
+    if size == 4 and int(offsets.max()) > 0xFFFFFFFF:
         return b""
-    return b"".join(offset.to_bytes(size, "little") for offset in offsets)
+    return offsets.astype(f"<u{size}").tobytes()
+
+
+def _found(places: Places, wanted: Places) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Which of the ``places``, which are in order, each of those ``wanted`` is, and whether it is one."""
+    at = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+    return at, places[at] == wanted
 
 
 def _item(content: bytes) -> bytes:
@@ -95,31 +184,41 @@ def _without_table(value: Buffer, count: int) -> Buffer:
     return spool.view()
 
 
-def frames_within(value: Buffer, count: int) -> list[Fragments]:
+def frames_within(value: Buffer, count: int) -> Frames:
     """The codestreams of ``count`` frames, each in its fragments, of which nothing is copied.
 
     The Basic Offset Table is believed only where the fragments do not tell by themselves.
     Raises CannotDecode when they cannot be told apart, or when there are more frames than ``count``: those
     would be lost.
     """
-    (_, table), *fragments = list(_items(value)) or [(0, memoryview(b""))]
-    contents = [content for _, content in fragments]
-    if len(contents) == count:
-        return [[content] for content in contents]
-    begin = _beginning(contents[0]) if contents else None
-    firsts = {at for at, content in fragments if begin is not None and _beginning(content) == begin}
-    if len(firsts) != count:
-        firsts = firsts if len(firsts) > count else _offsets(table, fragments)
+    table, fragments, places = _located(value)
+    if len(fragments) == count:
+        return Frames(fragments, np.arange(count, dtype=np.uint64))
+    firsts = _begun_alike(fragments)
+    if len(firsts) < count:
+        firsts = _offsets(table, places)
     if count == 1 and len(firsts) <= 1:
-        return [contents]
+        return Frames(fragments, np.zeros(1, np.uint64))
     if len(firsts) != count:
-        raise CannotDecode(f"{len(contents)} fragments cannot be told apart into {count} frames")
-    return _together(fragments, firsts)
+        raise CannotDecode(f"{len(fragments)} fragments cannot be told apart into {count} frames")
+    if firsts[0]:
+        raise CannotDecode("the first fragment begins no frame")
+    return Frames(fragments, firsts)
+
+
+def _begun_alike(fragments: Fragments) -> Places:
+    """Which fragments begin a frame, as the first one does."""
+    begin = _beginning(fragments[0]) if fragments else None
+    if begin is None:
+        return np.empty(0, np.uint64)
+    found = array("Q", (at for at, each in enumerate(fragments) if _beginning(each) == begin))
+    return np.frombuffer(found, np.uint64)
 
 
 def offset_table(value: Buffer) -> memoryview:
     """The content of the Basic Offset Table, the first item. Raises CannotDecode."""
-    return next((content for _, content in _items(value)), memoryview(b""))
+    first = next(_items(value), None)
+    return memoryview(b"") if first is None else memoryview(value)[first[0] : first[1]]
 
 
 def _beginning(content: memoryview) -> bytes | None:
@@ -131,35 +230,38 @@ def _beginning(content: memoryview) -> bytes | None:
     return next((start for start in _STARTS if head.startswith(start)), None)
 
 
-def _items(value: Buffer) -> Iterator[tuple[int, memoryview]]:
-    view, at, begun = memoryview(value), 0, 0
-    while at + 8 <= len(view):
+def _items(value: Buffer) -> Iterator[tuple[int, int]]:
+    """Where the content of each item begins and ends. Raises CannotDecode."""
+    view, at, begun, end = memoryview(value), 0, 0, len(value)
+    layout, item = struct.Struct("<LL").unpack_from, int.from_bytes(_ITEM, "little")
+    while at + 8 <= end:
         if at - begun > _LET_GO:  # as in scp.encoding.elements
             let_go(view)
             begun = at
-        length = struct.unpack_from("<L", view, at + 4)[0]
-        if view[at : at + 4] != _ITEM or at + 8 + length > len(view):
+        tag, length = layout(view, at)
+        start = at + 8
+        if tag != item or start + length > end:
             raise CannotDecode(f"byte {at} of the encapsulated pixel data begins no item")
-        yield at, view[at + 8 : at + 8 + length]
-        at += 8 + length
+        at = start + length
+        yield start, at
 
 
-def _offsets(table: Buffer, fragments: list[tuple[int, memoryview]]) -> set[int]:
-    if not fragments or len(table) > 4 * len(fragments):  # it lists more frames than there may be
-        return set()
-    first = fragments[0][0]
-    starts = {
-        first + offset for offset in struct.unpack(f"<{len(table) // 4}L", table[: len(table) // 4 * 4])
-    }
-    return starts & {at for at, _ in fragments}
+def _located(value: Buffer) -> tuple[memoryview, Fragments, Places]:
+    """The Basic Offset Table, the fragments, and where the item of each begins. Raises CannotDecode."""
+    places = array("Q")
+    for each in _items(value):
+        places.extend(each)
+    found: Places = np.frombuffer(places or array("Q", (0, 0)), np.uint64)
+    starts, ends = found[2::2].copy(), found[3::2].copy()
+    view = memoryview(value)
+    table = view[int(found[0]) : int(found[1])]
+    return table, Fragments(view, starts, ends), starts - np.uint64(ITEM_HEADER)
 
 
-def _together(fragments: list[tuple[int, memoryview]], firsts: set[int]) -> list[Fragments]:
-    frames: list[Fragments] = []
-    for at, content in fragments:
-        if at in firsts:
-            frames.append([])
-        if not frames:
-            raise CannotDecode("the first fragment begins no frame")
-        frames[-1].append(content)
-    return frames
+def _offsets(table: memoryview, places: Places) -> Places:
+    """Which fragments a Basic Offset Table says to be the first of a frame."""
+    if not len(places) or len(table) > 4 * len(places):  # it lists more frames than there may be
+        return np.empty(0, np.uint64)
+    offsets = np.frombuffer(table, "<u4", len(table) // 4).astype(np.uint64) + places[0]
+    found, known = _found(places, offsets)
+    return np.unique(found[known]).astype(np.uint64)

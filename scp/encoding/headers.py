@@ -9,22 +9,31 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
+from scp.bounds import bounds
 from scp.encoding.elements import CANONICAL, LONG, SHORT, element_header, walk
 from scp.encoding.facts import Attributes
 from scp.encoding.pixels import PixelFormat, check_within_bounds, pixel_format
 from scp.encoding.scan import Scan, scan
+from scp.errors import CannotEncode
 from scp.spool import Buffer
 
 
 class Header:
     """What stands before the pixel data, as explicit VR little endian. It is scanned once."""
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: Buffer, proven: bool = False) -> None:
+        """Raises CannotEncode for one that is longer than ``[limits]`` allows, unless it was ``proven`` before.
+
+        It is held in memory, and so are those that are made of it.
+        """
+        most = bounds().header_bytes
+        if len(data) > most and not proven:
+            raise CannotEncode(f"{len(data)} bytes outside its pixel data, over {most} (limits.header_bytes)")
         self.data = bytes(data)
 
     @cached_property
     def _found(self) -> Scan:
-        return scan(self.data, CANONICAL)
+        return scan(self.data, CANONICAL, counted=False)
 
     @property
     def format(self) -> PixelFormat:

@@ -32,7 +32,7 @@ _FRAGMENTS = tuple(element_header(PIXEL_DATA, vr, UNDEFINED, CANONICAL) for vr i
 
 def may_hold_fragments(header: Buffer) -> bool:
     """Whether a canonical header may hold encapsulated pixel data; most say no at the first look."""
-    data = bytes(header)
+    data = bytes(header)  # the very same, of bytes
     return any(each in data for each in _FRAGMENTS)
 
 
@@ -46,27 +46,43 @@ def native_icons(header: bytes, decode: Decode) -> bytes:
 
 def _elements(data: bytes, decode: Decode) -> bytes:
     """The elements of a dataset or an item. A group whose length changes loses its (gggg,0000)."""
-    found, changed = [], set()
+    changes: list[tuple[int, int, bytes]] = []
+    changed = set()
     for each in walk(data, CANONICAL):
+        if each.vr != b"SQ":
+            continue
         part = data[each.start : each.next]
-        if each.vr == b"SQ" and may_hold_fragments(part):
-            part = _sequence(data, each, decode)
-            if part != data[each.start : each.next]:
-                changed.add(each.tag >> 16)
-        found.append((each.tag, part))
-    return b"".join(part for tag, part in found if tag & 0xFFFF or tag >> 16 not in changed)
+        if may_hold_fragments(part) and (native := _sequence(data, each, decode)) != part:
+            changes.append((each.start, each.next, native))
+            changed.add(each.tag >> 16)
+    for each in walk(data, CANONICAL) if changes else ():
+        if not each.tag & 0xFFFF and each.tag >> 16 in changed:
+            changes.append((each.start, each.next, b""))
+    return _with(data, sorted(changes))
+
+
+def _with(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    """The same with parts replaced; only those are held apart, as there may be millions of others."""
+    if not changes:
+        return data
+    out, at = bytearray(), 0
+    for start, end, part in changes:
+        out += data[at:start]
+        out += part
+        at = end
+    return bytes(out + data[at:])
 
 
 def _sequence(data: bytes, sequence: Element, decode: Decode) -> bytes:
-    reader, at, items = Reader(data, CANONICAL), sequence.value, []
+    reader, at, items = Reader(data, CANONICAL), sequence.value, bytearray()
     while at < sequence.end:
         _, _, value, length = reader.header(at, sequence.end)
         end = value + length if length != UNDEFINED else reader.end_of_item(value, sequence.end, 1)
         content = _item(data[value:end], decode)
-        items.append(_enclosed(ITEM, b"", content, ITEM_END if length == UNDEFINED else 0))
+        items += _enclosed(ITEM, b"", content, ITEM_END if length == UNDEFINED else 0)
         at = end if length != UNDEFINED else end + 8
     end_tag = SEQUENCE_END if sequence.undefined else 0
-    return _enclosed(sequence.tag, b"SQ", b"".join(items), end_tag)
+    return _enclosed(sequence.tag, b"SQ", bytes(items), end_tag)
 
 
 def _enclosed(tag: int, vr: bytes, content: bytes, end_tag: int) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scp.budget import taking
 from scp.encoding.codecs.deflate import inflated_frame
-from scp.encoding.fragments import Fragments
+from scp.encoding.fragments import Fragments, Frames
 from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.spool import UNCOUNTED, Buffer
@@ -42,7 +42,7 @@ def holds_native_frames(transfer_syntax: str, form: PixelFormat) -> bool:
     return transfer_syntax == ENCAPSULATED_UNCOMPRESSED or (transfer_syntax == DEFLATED_FRAMES and shared)
 
 
-def native_frames(transfer_syntax: str, frames: list[Fragments], form: PixelFormat) -> NativeFrames:
+def native_frames(transfer_syntax: str, frames: Frames, form: PixelFormat) -> NativeFrames:
     """The frames (PS3.5 A.4.11, A.4.13), padded to even or not.
 
     A frame under a name for shared samples may hold all samples of each pixel nevertheless. Which of the two
@@ -52,7 +52,7 @@ def native_frames(transfer_syntax: str, frames: list[Fragments], form: PixelForm
     """
     deflated = transfer_syntax == DEFLATED_FRAMES
     sizes = [
-        len(_inflated(number, frame, form)) if deflated else sum(map(len, frame))
+        len(_inflated(number, frame, form)) if deflated else frame.size
         for number, frame in enumerate(frames[: deflated or None], 1)
     ]
     for size, shared in _described_sizes(form):
@@ -62,9 +62,9 @@ def native_frames(transfer_syntax: str, frames: list[Fragments], form: PixelForm
     raise CannotDecode(f"{sum(sizes)} bytes of pixel data where {form.frames} frames are described")
 
 
-def _contents(frames: list[Fragments], form: PixelFormat, size: int, deflated: bool) -> Iterator[Buffer]:
+def _contents(frames: Frames, form: PixelFormat, size: int, deflated: bool) -> Iterator[Buffer]:
     for number, frame in enumerate(frames, 1):
-        content = _inflated(number, frame, form) if deflated else b"".join(frame)
+        content = _inflated(number, frame, form) if deflated else frame.whole()
         if len(content) not in (size, size + size % 2):
             raise CannotDecode(f"a frame of {len(content)} bytes where {size} are described")
         yield content[:size]
@@ -73,9 +73,9 @@ def _contents(frames: list[Fragments], form: PixelFormat, size: int, deflated: b
 def _inflated(number: int, frame: Fragments, form: PixelFormat) -> bytes:
     try:
         if form.frame_size <= UNCOUNTED:
-            return inflated_frame(b"".join(frame), form.frame_size + 1)
+            return inflated_frame(frame.whole(), form.frame_size + 1)
         with taking(2 * form.frame_size):  # zlib's own blocks, and what they are joined to
-            return inflated_frame(b"".join(frame), form.frame_size + 1)
+            return inflated_frame(frame.whole(), form.frame_size + 1)
     except DamagedCodestream as error:
         raise error.of_frame(number, form.frames) from error
 

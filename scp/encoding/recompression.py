@@ -22,6 +22,7 @@ from scp.encoding.fragments import (
     EXTENDED_OFFSETS,
     ITEM_HEADER,
     Fragments,
+    Frames,
     encapsulate,
     exact_item,
     frames_within,
@@ -54,15 +55,16 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         raise CannotEncode(f"received as {lookup(transfer_syntax).keyword}, not as lossy JPEG")
     if received.pixel is None or not received.pixel.encapsulated:
         raise CannotEncode("no encapsulated pixel data")
-    if may_hold_fragments(received.header):
-        raise CannotEncode("pixel data within a sequence is encapsulated too")
     header = Header(received.header)
+    if may_hold_fragments(header.data):
+        raise CannotEncode("pixel data within a sequence is encapsulated too")
     form = header.format
     value = received.pixel.held()
     try:
         frames = frames_within(value, form.frames)
+        _check_fragments(frames)
         sizes = tuple(tuple(map(len, frame)) for frame in frames)
-        layout = _layout(transfer_syntax, bytes(offset_table(value)), sizes)
+        layout = _layout(transfer_syntax, offset_table(value), sizes)
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
         items = encapsulate(_translated(coded), form.frames)
@@ -87,25 +89,31 @@ def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trus
         raise CannotDecode("nothing says which JPEG codestreams it was made of")
     header = restored_header(bytes(stored.header), restoration)
     try:
-        count = Header(header).proven_format.frames
+        count = Header(header, proven=True).proven_format.frames
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
     size = len(stored.pixel.value) // count
     owner = object() if trust is Trust.NOBODYS else None
-    jpegs = in_order(lambda frame: restore_jpeg(b"".join(frame), owner), frames, count, size)
+    jpegs = in_order(lambda frame: restore_jpeg(frame.whole(), owner), frames, count, size)
     value = _reassembled(jpegs, count, layout)
     pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)
     return SplitDataset(header, pixel, stored.trailer)
 
 
-def _layout(transfer_syntax: str, table: bytes, sizes: Sizes) -> JpegLayout:
+def _check_fragments(frames: Frames) -> None:
+    """Before they are gone through. Raises CannotEncode."""
+    if frames.fragments != len(frames) and frames.fragments > _MOST_FRAGMENTS:
+        raise CannotEncode(f"{frames.fragments} fragments are too many to remember")
+
+
+def _layout(transfer_syntax: str, table: memoryview, sizes: Sizes) -> JpegLayout:
     fragments = sum(map(len, sizes))
     uneven = fragments != len(sizes)
-    known = table == _table(sizes)
-    if (uneven and fragments > _MOST_FRAGMENTS) or (not known and len(table) > 4 * _MOST_FRAGMENTS):
-        raise CannotEncode(f"{fragments} fragments are too many to remember")
-    return JpegLayout(transfer_syntax, None if known else table, sizes if uneven else ())
+    known = bytes(table[: 4 * len(sizes) + 1]) == _table(sizes)
+    if not known and len(table) > 4 * _MOST_FRAGMENTS:
+        raise CannotEncode(f"{len(table) // 4} offsets are too many to remember")
+    return JpegLayout(transfer_syntax, None if known else bytes(table), sizes if uneven else ())
 
 
 def _table(sizes: Sizes) -> bytes | None:
@@ -119,7 +127,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
     owner = object()
 
     def code(frame: Fragments) -> bytes:
-        jpeg = b"".join(frame)
+        jpeg = frame.whole()
         check_jpeg(jpeg, form)
         check_length(len(jpeg), form, least_of_jpeg(form))
         if (precision := jpeg_precision(jpeg)) != 8:

@@ -9,14 +9,25 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from scp.encoding.conversion import SEQUENCE_TAGS, convert
+from pydicom._dicom_dict import DicomDictionary
+
+from scp.encoding.census import Excess, excess, too_deep_within
+from scp.encoding.conversion import SEQUENCE_TAGS, check
 from scp.encoding.elements import CANONICAL, LONG, PIXEL_DATA, SHORT, UNDEFINED, Element, Encoding, Reader
-from scp.errors import UnreadableDataset
-from scp.spool import Buffer
+from scp.errors import BeyondBounds, UnreadableDataset
+from scp.spool import Buffer, let_go
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # Float, Double Float, Pixel Data
 _PIXEL_GROUP = 0x7FE0
 _LONG_BUT_SEQUENCES = LONG - {b"SQ"}
+_LONGEST_HEADER = 12  # bytes
+# Of the most elements that fit into so many bytes, 16 MB is what remembering them takes.
+_STEP = 512 << 10
+_MOST_HELD = 16_384
+# What a keyword stands for; and for scp.encoding.headers, planes of overlays and lengths of groups.
+_ASKED_FOR = frozenset(
+    (*DicomDictionary, *(group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)), 0x00280000, 0x7FE00000)
+)
 _LITTLE_LONG, _BIG_LONG = struct.Struct("<L"), struct.Struct(">L")
 
 
@@ -28,7 +39,9 @@ class Scan:
     comes twice) the VR (empty where implied), the position of the value, and of its end. ``undefined`` has
     the same of those of undefined length, which are sequences, and the end is where their delimiter begins.
     ``pixel`` is the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further,
-    or why what is nested cannot be: the stream is unreadable; it is empty of a sound one.
+    or why what is nested cannot be: the stream is unreadable; it is empty of a sound one. ``beyond``: it is a
+    limit that the stream passes. Of more than 16,384 different elements, those are left out that no
+    dictionary has.
     """
 
     elements: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
@@ -36,37 +49,63 @@ class Scan:
     pixel: Element | None = None
     end: int = 0
     fault: str = ""
+    beyond: bool = False
 
 
-def scan(data: Buffer, encoding: Encoding, nested: bool = True) -> Scan:
+def scan(data: Buffer, encoding: Encoding, nested: bool = True, counted: bool = True) -> Scan:
     """Follow a stream to its end. It raises nothing: a fault is part of what is found.
 
     In an encoding that is not explicit VR little endian, sequences must be such that they can be
     converted, which ``nested`` has tried; in that one they may hold anything, as long as they can be
-    stepped over.
+    stepped over. Where it is ``counted``, what it holds is compared with ``[limits]`` before: of a stream
+    beyond them, what comes before it passes one is followed.
     """
     found = Scan()
+    beyond = excess(data, encoding) if counted else None
     try:
-        _follow(data, encoding, found, nested)
+        _follow(memoryview(data)[: beyond.at] if beyond else data, encoding, found, nested)
+        if counted and not beyond and encoding == CANONICAL:  # else converting has seen to it
+            beyond = _too_deep(data, found)
+    except BeyondBounds as error:
+        found.fault, found.beyond = str(error), True
     except UnreadableDataset as error:
         found.fault = str(error)
+    if beyond:
+        found.fault, found.beyond = beyond.reason, True
     return found
 
 
-def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:
+def _too_deep(data: Buffer, found: Scan) -> Excess | None:
+    if found.pixel is None:
+        return too_deep_within(data)
+    view = memoryview(data)
+    return too_deep_within(view[: found.pixel.start]) or too_deep_within(view[found.pixel.next :])
+
+
+def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:  # noqa: C901 - one loop
     reader, end = Reader(data, encoding), len(data)
     order = "<" if encoding.little else ">"
     layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
-    ahead = found.elements
+    ahead, begun = found.elements, 0
     while True:
-        found.end = (
-            _explicit(data, found.end, ahead, layout, encoding)
+        if len(ahead) > _MOST_HELD:
+            _forget_unknown(ahead)
+        if found.end - begun > _STEP:
+            let_go(data)
+            begun = found.end
+        # Of no more than some bytes at a time: each may bring an element that is not to be remembered.
+        most, past = min(end, found.end + _STEP), found.pixel is not None
+        at = (
+            _explicit(data, found.end, ahead, layout, encoding, most, past)
             if encoding.explicit
-            else _implicit(data, found.end, ahead, layout)
+            else _implicit(data, found.end, ahead, layout, most, past)
         )
-        if found.end >= end:
+        found.end, stopped = at, at < most - _LONGEST_HEADER
+        if at >= end:
             return
-        element = reader.element(found.end, end)
+        if not stopped and most < end:
+            continue
+        element = reader.element(at, end)
         if element.tag in PIXEL_TAGS and found.pixel is None:
             found.pixel, ahead = element, {}
         else:
@@ -77,18 +116,31 @@ def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None
                 ahead[element.tag] = element.vr, element.value, element.end
             elif found.pixel is None:
                 found.undefined[element.tag] = element.vr, element.value, element.end
+                if len(found.undefined) > _MOST_HELD:
+                    _forget_unknown(found.undefined)
         found.end = element.next
 
 
-def _explicit(
+def _forget_unknown(held: dict[int, tuple[bytes, int, int]]) -> None:
+    """Forget the elements that nobody asks for: those that no dictionary has, which may be millions."""
+    for tag in [tag for tag in held if tag not in _ASKED_FOR]:
+        del held[tag]
+
+
+def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
     data: Buffer,
     at: int,
     found: dict[int, tuple[bytes, int, int]],
     layout: struct.Struct,
     encoding: Encoding,
+    most: int,
+    past: bool,
 ) -> int:
-    """Plain elements from ``at`` on; where the first one begins that is not plain."""
-    unpack, end, last = layout.unpack_from, len(data), len(data) - 12
+    """Plain elements from ``at`` on; where the first one begins that is not plain, or not before ``most``.
+
+    Pixel data is not plain, unless it stands ``past`` the first one.
+    """
+    unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
     long_length = (_LITTLE_LONG if encoding.little else _BIG_LONG).unpack_from
     short, long = SHORT, LONG if encoding == CANONICAL else _LONG_BUT_SEQUENCES
     while at <= last:
@@ -101,22 +153,33 @@ def _explicit(
         else:
             break
         following = value + length
-        if following > end or group >= _PIXEL_GROUP or length == UNDEFINED:
+        if following > end or length == UNDEFINED:
+            break
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (group == _PIXEL_GROUP and not past)):
             break
         found[group << 16 | number] = vr, value, following
         at = following
     return at
 
 
-def _implicit(data: Buffer, at: int, found: dict[int, tuple[bytes, int, int]], layout: struct.Struct) -> int:
+def _implicit(
+    data: Buffer,
+    at: int,
+    found: dict[int, tuple[bytes, int, int]],
+    layout: struct.Struct,
+    most: int,
+    past: bool,
+) -> int:
     """As :func:`_explicit`."""
-    unpack, end, last = layout.unpack_from, len(data), len(data) - layout.size
+    unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
     sequences = SEQUENCE_TAGS
     while at <= last:
         group, number, length = unpack(data, at)
         tag = group << 16 | number
         following = at + 8 + length
-        if following > end or length == UNDEFINED or group >= _PIXEL_GROUP or tag in sequences:
+        if following > end or length == UNDEFINED or tag in sequences:
+            break
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (group == _PIXEL_GROUP and not past)):
             break
         found[tag] = b"", at + 8, following
         at = following
@@ -126,4 +189,4 @@ def _implicit(data: Buffer, at: int, found: dict[int, tuple[bytes, int, int]], l
 def _check_nested(data: Buffer, element: Element, encoding: Encoding) -> None:
     """Convert what may hold items, to see that it can be. Raises UnreadableDataset."""
     if encoding != CANONICAL and (element.undefined or element.vr == b"SQ" or element.tag in SEQUENCE_TAGS):
-        convert(memoryview(data)[element.start : element.next], encoding, CANONICAL)
+        check(memoryview(data)[element.start : element.next], encoding, CANONICAL)

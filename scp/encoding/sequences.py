@@ -2,8 +2,8 @@
 
 A sequence within one is an array of items again. Items are compact: no private or bulk elements, none
 without a value, none longer than :data:`LONGEST`. A sequence is cut behind the item that makes it longer than
-:data:`MOST`, and what is nested deeper than :data:`DEEPEST` is left out: what a study list asks for has one
-or two items, and what a peer sends must not take memory without a bound.
+:data:`MOST`, behind a thousand items and 4 MB, and what is nested deeper than :data:`DEEPEST` is left out:
+what a study list asks for has one or two items, and what a peer sends must not take memory without a bound.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -22,6 +23,7 @@ from scp.errors import UnreadableDataset
 from scp.spool import Buffer
 
 LONGEST, MOST, DEEPEST = 1024, 16_384, 4  # characters of a value, of a sequence; levels of sequences
+_MOST_ITEMS, _MOST_BYTES = 1000, 4 << 20  # that are looked at: a million empty items took 5 s
 _REMEMBERED = 4096  # bytes of sequences that are remembered: a series says the same in each object
 
 
@@ -35,20 +37,22 @@ class Around:
 
 
 # An item's bytes → what it says. It is given, as it asks for sequences again.
-ReadItem = Callable[[bytes, Around], Mapping[str, str]]
+ReadItem = Callable[[Buffer, Around], Mapping[str, str]]
 
 
 def text_of_sequence(data: Buffer, around: Around, read: ReadItem) -> str | None:
     """The JSON of the items in ``data``, the value of a sequence; None where it has none that can be read."""
     if around.depth >= DEEPEST:
         return None
-    return (_text if len(data) > _REMEMBERED else _remembered)(bytes(data), around, read)
+    if len(data) > _REMEMBERED:
+        return _text(data[:_MOST_BYTES], around, read)
+    return _remembered(bytes(data), around, read)
 
 
-def _text(data: bytes, around: Around, read: ReadItem) -> str | None:
+def _text(data: Buffer, around: Around, read: ReadItem) -> str | None:
     texts: list[str] = []
     with suppress(UnreadableDataset):  # what comes before a fault is known, as of the dataset itself
-        for item in _items(data, around.encoding):
+        for item in islice(_items(data, around.encoding), _MOST_ITEMS):
             said = _said(read(item, around))
             if said:
                 texts.append(json.dumps(said, ensure_ascii=False))
@@ -60,7 +64,7 @@ def _text(data: bytes, around: Around, read: ReadItem) -> str | None:
 _remembered = lru_cache(maxsize=1024)(_text)
 
 
-def _items(data: bytes, encoding: Encoding) -> Iterator[bytes]:
+def _items(data: Buffer, encoding: Encoding) -> Iterator[Buffer]:
     reader, at, end = Reader(data, encoding), 0, len(data)
     while at < end:
         tag, _, value, length = reader.header(at, end)

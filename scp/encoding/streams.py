@@ -6,14 +6,18 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from scp.spool import Buffer, Spool, let_go, slices
+from scp.bounds import bounds
+from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
 
-_STEP = 1 << 20  # bytes of a piece
-_LET_GO = 8 << 20
+STEP = 1 << 20  # bytes of a piece
+LET_GO = 8 << 20
+# So much may come of anything: pixels of zeros, as of an empty segmentation, deflate to a thousandth.
+_OF_ANYTHING = 256 << 20
+_BEGINNING = 16 << 20  # of a dataset that is not read to its end: what identifies it stands there
 
 
 T = TypeVar("T")
@@ -31,6 +35,75 @@ class Chunks:
 
     def __len__(self) -> int:
         return self.size
+
+
+class Draft:
+    """A stream while it is written, whose lengths are filled in when they are known.
+
+    A large one lies in a file. With ``keeps`` false nothing is kept of it: it only says how long it
+    would be.
+    """
+
+    def __init__(self, keeps: bool = True) -> None:
+        self._spool = Spool()
+        self._keeps = keeps
+        self._begun = 0  # where what is held begins
+        self._held = bytearray()
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._begun + len(self._held)
+
+    def write(self, data: Buffer) -> None:
+        """Append ``data``."""
+        if len(data) < STEP:
+            self._held += data
+            if len(self._held) >= STEP:
+                self._flush()
+            return
+        self._flush()
+        for part in slices(data) if self._keeps else ():
+            self._put(part)
+        self._begun += 0 if self._keeps else len(data)
+
+    def rewrite(self, at: int, data: Buffer) -> None:
+        """Put ``data`` over what was written at ``at``."""
+        split = max(self._begun - at, 0)
+        if self._keeps and split:
+            self._spool.rewrite(at, data[:split])
+        if split < len(data):
+            start = at + split - self._begun
+            self._held[start : start + len(data) - split] = data[split:]
+
+    def cut(self, size: int) -> None:
+        """Take back what was written behind the first ``size`` bytes."""
+        del self._held[max(size - self._begun, 0) :]
+        self._begun = min(self._begun, size)
+
+    def view(self) -> Buffer:
+        """All that was written; nothing may be written after it."""
+        if not self._spool.size:
+            return bytes(self._held)
+        self._flush()
+        view = self._spool.view()[: self._begun]
+        return view if len(view) > IN_MEMORY else bytes(view)
+
+    def _flush(self) -> None:
+        if self._keeps:
+            self._put(self._held)
+        else:
+            self._begun += len(self._held)
+        self._held.clear()
+
+    def _put(self, data: Buffer) -> None:
+        """Into the spool, over what was taken back."""
+        over = min(self._spool.size - self._begun, len(data))
+        if over > 0:
+            self._spool.rewrite(self._begun, data[:over])
+        if over < len(data):
+            self._spool.write(memoryview(data)[max(over, 0) :])
+        self._begun += len(data)
 
 
 def gathered(pieces: Iterable[Buffer]) -> Buffer:
@@ -71,7 +144,7 @@ def letting_go(made: Iterable[T], data: Buffer, size: int) -> Iterator[T]:
     for each in made:
         yield each
         done += size
-        if done >= _LET_GO:
+        if done >= LET_GO:
             let_go(data)
             done = 0
     let_go(data)
@@ -103,19 +176,46 @@ def deflated(pieces: Iterable[Buffer], level: int = 6) -> Iterator[Buffer]:
     yield last + b"\0" * ((size + len(last)) % 2)
 
 
-def inflated(stream: Buffer) -> tuple[Buffer, str]:
-    """The reverse of :func:`deflated`, as far as it goes, and why it does not go to the end; or nothing."""
+class Inflated(NamedTuple):
+    """What a deflated stream inflates to, as far as it goes, and why it does not go to the end; or nothing.
+
+    ``beyond``: that is a limit, and ``stream`` is no more than a beginning.
+    """
+
+    stream: Buffer
+    fault: str = ""
+    beyond: bool = False
+
+
+def inflated(stream: Buffer) -> Inflated:
+    """The reverse of :func:`deflated`, within ``[limits]``. Raises OSError where there is no room for it."""
+    limits = bounds()
+    most = min(limits.inflated_bytes, max(limits.inflated_ratio * len(stream), _OF_ANYTHING))
+    spool, fault = _inflated(stream, most)
+    if spool.size <= most:
+        return Inflated(spool.view(), fault)
+    del spool  # its file goes at once: of what is too large, only a beginning is asked for
+    beginning, _ = _inflated(stream, min(_BEGINNING, most))
+    if most < limits.inflated_bytes:
+        fault = f"it inflates to over {limits.inflated_ratio} times its size (limits.inflated_ratio)"
+    else:
+        fault = f"it inflates to over {most} bytes (limits.inflated_bytes)"
+    return Inflated(beginning.view()[:most], fault, beyond=True)
+
+
+def _inflated(stream: Buffer, most: int) -> tuple[Spool, str]:
+    """What a stream inflates to, if that is more than ``most`` bytes no more than a step beyond them."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    spool, fault = Spool(), ""
+    spool = Spool()
     try:
         for part in slices(stream):
             rest: Buffer = part
             while rest and not inflater.eof:
-                spool.write(inflater.decompress(rest, _STEP))
+                spool.write(inflater.decompress(rest, STEP))
+                if spool.size > most:
+                    return spool, ""
                 rest = inflater.unconsumed_tail
         spool.write(inflater.flush())
     except zlib.error as error:
-        fault = f"the deflated dataset does not inflate: {error}"
-    if not fault and not inflater.eof:
-        fault = "the deflated dataset ends before its end marker"
-    return spool.view(), fault
+        return spool, f"the deflated dataset does not inflate: {error}"
+    return spool, "" if inflater.eof else "the deflated dataset ends before its end marker"

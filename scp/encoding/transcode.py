@@ -76,7 +76,7 @@ def transcoding(
         return join(evened(parts) if even else parts, wanted)
 
     try:
-        parts = split(dataset, source)
+        parts = split(dataset, source, proven=restoration is not None)
         if restoration is not None and restoration.jpeg is not None:
             parts, source = restored(parts, restoration, trust), lookup(restoration.jpeg.transfer_syntax)
             restoration = None
