@@ -79,17 +79,20 @@ class _Nowhere(list[Any]):
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, other_node: NodeProcess, ports: dict[str, int]
-) -> Iterator[Runner]:
-    """Runs objects through a node with a policy, beside its bystanders."""
+def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iterator[Runner]:
+    """Runs objects through a node with a policy, beside its bystanders, and a second node with the same."""
     made: list[NodeProcess] = []
 
     def start(
         objects: Makers, policy: list[dict[str, Any]] | None, limits: dict[str, Any] = LIMITS
     ) -> Result:
-        made.append(NodeProcess(tmp_path_factory.mktemp("node"), **configured(ports, limits, policy)))
-        return _tried(made[-1], other_node, objects)
+        tables = configured(ports, limits, policy)
+        made.extend(NodeProcess(tmp_path_factory.mktemp(name), **tables) for name in ("node", "other"))
+        node, other = made[-2:]
+        other.start()
+        result = _tried(node, other, objects)
+        other.kill(signal.SIGTERM)
+        return result
 
     yield start
     for node in made:

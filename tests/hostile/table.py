@@ -57,6 +57,7 @@ _SYNTAXES = {
     "jpegls": JPEGLS, "j2k": JPEG2000, "htj2k": HTJ2K, "jpegxl": JPEGXL,
     "jpegxl-recompression": JPEGXL_RECOMPRESSION, "rle": RLE, "deflated-frames": DEFLATED_FRAMES,
 }  # fmt: skip
+LOSSLESS = (JPEG_LOSSLESS, JPEGLS, JPEG2000, HTJ2K, JPEGXL, RLE, DEFLATED_FRAMES)
 MUTANTS = 2
 
 

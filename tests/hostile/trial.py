@@ -40,6 +40,7 @@ class Outcome:
     faults: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     otherwise: bool = True
+    syntax: str = ""
     right: bool | None = None  # whether its pixels are what is known of them
 
     def told(self) -> str:
@@ -76,7 +77,7 @@ class Trial:
         return done
 
     def _tried(self, one: Bad) -> Outcome:
-        done = Outcome(one.name, one.digest, otherwise=one.otherwise)
+        done = Outcome(one.name, one.digest, otherwise=one.otherwise, syntax=one.syntax)
 
         def step(name: str, work: Callable[[], Any]) -> Any:
             begun = time.monotonic()
