@@ -21,8 +21,8 @@ class Bounds:
     always become ten times its own size; ``inflated_ratio`` how many times its own size a deflated dataset,
     beyond 256 MB. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are
     decoded; ``frame_ratio`` how many times its codestream a frame of over 256 MiB may be.
-    ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take for 64 MB of
-    decoded pixels, and for less.
+    ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take to decode 64 MB of
+    pixels, and less; to encode them it may take ten times that.
     """
 
     elements: int = 10_000_000

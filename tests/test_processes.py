@@ -181,7 +181,7 @@ def test_a_bell_rung_before_and_often_wakes_once() -> None:
 
 
 def _deadly(folder: Path, lives: int, blamed: bool) -> subprocess.CompletedProcess[bytes]:
-    """A parent whose child is killed at its start, until it was so often; an object's fault where ``blamed``."""
+    """A parent whose child is killed at its start, so often; an object ends it where ``blamed``."""
     script = """
         import os, signal, sys
         from pathlib import Path

@@ -49,6 +49,11 @@ def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[
     spool.keep_in(None)
 
 
+def _write_on(written: Spool, step: int) -> None:
+    for _ in range(100):
+        written.write(bytes(step))
+
+
 def test_at_the_edge(disk: Callable[[int], Disk], tmp_path: Path) -> None:
     disk(10 * MB)
     kept = Room(tmp_path, RESERVE)
@@ -80,8 +85,7 @@ def test_spooled(disk: Callable[[int], Disk]) -> None:
     disk(20 * MB)
     written = Spool()
     with pytest.raises(OutOfResources, match=r"storage\.reserve"):
-        for _ in range(100):
-            written.write(bytes(MB))
+        _write_on(written, MB)
     assert 18 * MB < written.size <= 22 * MB
     disk(20 * MB)
     with pytest.raises(OutOfResources):
@@ -205,8 +209,7 @@ def test_several_write_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def write(one: Spool) -> None:
         with pytest.raises(OutOfResources):
-            for _ in range(100):
-                one.write(bytes(3 * MB))
+            _write_on(one, 3 * MB)
 
     try:
         threads = [threading.Thread(target=write, args=(Spool(in_memory=0),)) for _ in range(8)]

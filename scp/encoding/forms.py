@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from scp.encoding import recompression
 from scp.encoding.cage.caged import Trust, library_of
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named, decoder_of
 from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding, native
@@ -100,7 +99,7 @@ def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
         transfer_syntax=JPEGXL_RECOMPRESSION,
         dataset=gathered(join(stored, lookup(JPEGXL_RECOMPRESSION))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=library_of(RECOMPRESSED_CODEC.name),
+        codec=library_of(recompression.FORM),
         restoration=restoration,
     )
 

@@ -12,7 +12,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,7 +202,8 @@ class Attempts:
             if not self._flying:
                 for name in (_SLOTS, LOCK):
                     (own / name).unlink(missing_ok=True)
-                own.rmdir()
+                with suppress(OSError):  # its disk is not there any more
+                    own.rmdir()
             os.close(self._own_lock)
 
     # -- the file ----------------------------------------------------------------------------------------

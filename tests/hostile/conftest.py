@@ -39,8 +39,8 @@ class Result:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     memory: Memory | None = None
-    before: int = 0  # KB, all processes together
-    after: int = 0
+    before: dict[int, int] = field(default_factory=dict)  # KB by process
+    after: dict[int, int] = field(default_factory=dict)
     unsettled: list[str] = field(default_factory=list)
     busy: float = 0.0  # cores used once all is settled
     ended: list[dict[str, Any]] = field(default_factory=list)
@@ -104,7 +104,7 @@ def _tried(node: NodeProcess, other: NodeProcess, objects: Makers) -> Result:
     trial = Trial(node)
     with memory.sampled(), Bystanders(node, other) as bystanders:
         _warm(node)
-        result.before = memory.whole()
+        result.before = memory.now()
         trial.run(objects)
         result.outcomes = trial.outcomes
         result.unsettled = _settled(node, {one.received for one in trial.outcomes.values()})
@@ -141,10 +141,10 @@ def _waiting(archive: Archive, digests: set[str]) -> list[str]:
     return [one.sop_instance_uid for one in found if one.received_sha256 in digests]
 
 
-def _back(memory: Memory, before: int) -> int:
-    """What all processes take once it has gone back, or does not."""
+def _back(memory: Memory, before: dict[int, int]) -> dict[int, int]:
+    """What each process takes once it has gone back, or does not."""
     end = time.monotonic() + _BACK_SECONDS
-    while (now := memory.whole()) > 1.1 * before and time.monotonic() < end:
+    while sum((now := memory.now()).values()) > 1.1 * sum(before.values()) and time.monotonic() < end:
         time.sleep(0.5)
     return now
 

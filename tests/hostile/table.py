@@ -38,7 +38,7 @@ DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 PROGRESSIVE = "1.2.840.10008.1.2.4.51"
 _MB = 1 << 20
 LIMITS: dict[str, Any] = {
-    "elements": 100_000, "items": 50_000, "fragments": 50_000, "depth": 64, "element_bytes": "8MB",
+    "elements": 100_000, "items": 50_000, "fragments": 50_000, "depth": 64, "header_bytes": "8MB",
     "inflated_bytes": "16MB", "frame_bytes": "64MB", "pixel_bytes": "128MB", "codec_bytes": "1GB",
     "codec_seconds": 3.0,
 }  # fmt: skip
@@ -166,7 +166,7 @@ LIES: Makers = {
     "basic offsets all the same": lambda name: _three(name, _offsets(0, 0, 0)),
     "basic offsets within fragments": lambda name: _three(name, _offsets(1, 3, 5)),
     "basic offsets of a million frames": lambda name: _three(name, bytes(4_000_000)),
-    "basic offsets of an odd length": lambda name: _three(name, bytes(7)),
+    "basic offsets of one and a half": lambda name: _three(name, bytes(6)),
     "extended offsets beyond the end": lambda name: _three(
         name, b"", _offsets(0, _LONG, 2**62, width="Q"), _offsets(_LONG, _LONG, _LONG, width="Q")
     ),

@@ -40,9 +40,9 @@ class Memory:
         assert self.node.process is not None
         return descendants(self.node.process.pid)
 
-    def whole(self) -> int:
-        """What all processes take now, in KB; what they share counts once."""
-        return sum(map(_pss, self.pids()))
+    def now(self) -> dict[int, int]:
+        """What each process takes now, in KB; what several share is divided among them."""
+        return {pid: _pss(pid) for pid in self.pids()}
 
     @contextmanager
     def sampled(self) -> Iterator[Memory]:

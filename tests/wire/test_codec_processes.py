@@ -53,6 +53,17 @@ def _processes(node: NodeProcess) -> tuple[list[int], list[int]]:
     return nurseries, [pid for pid, parent in parents.items() if parent in nurseries]
 
 
+def _libraries(node: NodeProcess) -> set[str]:
+    """The native codecs that are loaded by the processes that serve."""
+    assert node.process is not None
+    main = node.process.pid
+    serving = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in (str(main), *serving))
+    return {
+        line.rpartition("/")[2].partition(".")[0] for line in maps.splitlines() if "/imagecodecs/_" in line
+    }
+
+
 class _Killer(threading.Thread):
     """Kills one codec process after the other, and now and then what they come from."""
 
@@ -127,6 +138,7 @@ def test_codec_processes_are_killed_again_and_again(process: Callable[..., NodeP
     check(arrived)
     assert not wrong
     assert {one.instance for one in arrived} == set(kept)
+    assert _libraries(node) <= {"_htj2k", "_shared", "_shared_cython"}  # of what was proven here, to be sent
     node.run("verify", "--deep")
     assert node.kill(signal.SIGTERM) == 0
     node.run("fsck")
