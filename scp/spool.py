@@ -6,6 +6,7 @@ read-only map of its file, of which only the pages in use count, and :func:`let_
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -27,6 +28,7 @@ UNCOUNTED = 256 << 10
 _COUNTED = 1 << 20
 _STEP = 1 << 20
 _LET_GO = 32 << 20
+_POPULATE_READ = 22  # madvise(2), from Linux 5.14 on
 _NO_ROOM = "no room for what is received or worked on"
 
 _room: Room | None = None
@@ -128,8 +130,8 @@ class Spool:
 class FileMap(mmap.mmap):
     """A read-only map of a file that has a name, and the descriptor that it was made by.
 
-    What reads all of it reads by that: where the file was cut off, or its disk gives nothing, that raises
-    OSError, where reading the map ends the process.
+    :func:`sha256` of all of it raises OSError where the file was cut off, or its disk gives nothing; reading
+    such a map ends the process.
     """
 
     descriptor = -1
@@ -196,9 +198,29 @@ def _file_of(data: Buffer) -> FileMap | None:
 
 
 def _of_file(map_: FileMap) -> Iterator[memoryview]:
-    """A file read by its descriptor: as fast as through its map, whose pages are not made."""
-    held, at = memoryview(bytearray(_STEP)), 0
-    while size := os.preadv(map_.descriptor, [held[: len(map_) - at]], at):
+    """A file by its map, whose pages are asked for before they are read: that raises OSError where there are
+    none, and where reading them would end the process. Systems that cannot be asked read by the descriptor.
+    """
+    view = memoryview(map_)
+    for at in range(0, len(view), _STEP):
+        part = view[at : at + _STEP]
+        try:
+            map_.madvise(_POPULATE_READ, at, len(part))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EFAULT: reading it would be SIGBUS
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            yield from _by_descriptor(map_.descriptor, at, len(view))
+            return
+        yield part
+        if at // _LET_GO != (at + _STEP) // _LET_GO:
+            let_go(view)
+    let_go(view)
+
+
+def _by_descriptor(descriptor: int, at: int, end: int) -> Iterator[memoryview]:
+    """A sixth slower than by a map, of a file that lies in memory."""
+    held = memoryview(bytearray(_STEP))
+    while size := os.preadv(descriptor, [held[: end - at]], at):
         yield held[:size]
         at += size
 

@@ -3,8 +3,8 @@
 A FIFO in a stored file's place would hold up its reader for ever; it, a folder and a device are no files. A
 map of a file that is cut off meanwhile, or whose disk gives nothing, ends the process with SIGBUS. So a large
 file is mapped only under a lease (fcntl(2), F_SETLEASE), which makes whoever would write to it or cut it off
-wait; it is read through its descriptor, which raises OSError, before it is read through its map; and where
-there is no lease to be had it is copied. docs/decisions/0124 has what each costs.
+wait; its digest asks for its pages, which raises OSError where there are none, before it reads them; and
+where there is no lease to be had it is copied. docs/decisions/0124 has what each costs.
 """
 
 from __future__ import annotations
