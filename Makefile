@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance setup run test check demo bench clean
+.PHONY: help conformance setup run test check demo bench fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -46,6 +46,14 @@ bench: setup ## measure zscp beside DCMTK and Orthanc, which it installs where t
 	scripts/install-peers.sh
 	$(BIN)/python -m bench.run $(BENCH)
 
+# Targets by name, and seconds in all: make fuzz FUZZ="stored dataset" FUZZ_SECONDS=60. docs/fuzzing.md says more.
+FUZZ ?=
+export FUZZ_SECONDS
+fuzz: setup ## feed mutated objects to all that reads them, for 10 minutes; Linux x86-64 only
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m fuzz.run $(FUZZ)
+
 clean: ## remove .venv and caches; never the data in ./zscp-data
 	rm -rf .venv build *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf fuzz/.corpus fuzz/.raw
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

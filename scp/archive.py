@@ -11,10 +11,13 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Literal
+
+import structlog
 
 from scp.admission import Admission, check_names, remarked
 from scp.availability import slowness, with_availability
@@ -25,12 +28,14 @@ from scp.decoded import Decoded
 from scp.departures import Departures
 from scp.encoding.facts import chosen, survey
 from scp.errors import (
+    CodecProcessFailed,
     DictionaryMissing,
     DuplicateRejected,
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
     Superseded,
+    ZscpError,
 )
 from scp.holdings import Holdings
 from scp.identity import Identity
@@ -41,7 +46,7 @@ from scp.model import Delivery, Facts, Instance, Kept, Query, Received, Wishes
 from scp.objects import part10
 from scp.objects.landing import LARGEST, LandingLog, is_landed
 from scp.objects.store import ObjectStore, store_of
-from scp.outgoing import Outgoing, outgoing
+from scp.outgoing import Outgoing, Trial, outgoing
 from scp.policy.rules import choose
 from scp.policy.stages import (
     NEVER,
@@ -52,10 +57,22 @@ from scp.policy.stages import (
     stage_within,
     step,
 )
+from scp.refusal import (
+    NO_STAGE,
+    Refusal,
+    by_failure,
+    encoding_of,
+    in_force,
+    needs,
+    refused_for,
+    with_refusal,
+    within,
+)
 from scp.safekeeping import Safekeeping
-from scp.spool import sha256
+from scp.spool import Buffer, sha256
 from scp.stored import (
     facts_of_stored,
+    facts_unseen,
     identity_of,
     instance_of,
     instance_of_form,
@@ -64,13 +81,15 @@ from scp.stored import (
     restored_from,
     waiting,
 )
-from scp.succession import Before, Change, moved, succession
+from scp.succession import Before, Change, moved, succession, unencoded
 
 Duplicates = Literal["replace", "keep", "reject"]
 
 # One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
 _STRIPES = 256
 _NO_WISHES = Wishes()
+# What is smaller is decoded before it is gone through, all but always (scp.encoding.decoding).
+_JOURNALED = 1 << 20
 
 
 class Archive(Holdings):
@@ -323,11 +342,23 @@ class Archive(Holdings):
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
-        form = self._formed(received, facts, rule)
+        form = self._formed_before(received, facts, rule)
         instance = self._planned(instance_of_form(received, facts, form), rule)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
+
+    def _formed_before(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+        """An object's form before its response; as it came where a process died of that, or it failed."""
+        key, act = key_of(received, facts, "received", wrapped=False), encoding_of(received.transfer_syntax)
+        refusal = self.refusal_at(key)
+        if refusal is None or not refusal.covers(act):
+            try:
+                with self.trying_key(key, act):
+                    return self._formed(received, facts, rule)
+            except (MemoryError, RecursionError) as error:
+                refusal = by_failure(act, error)
+        return keep(received, facts, rule, dictionaries=self.dictionaries, refused=refusal)
 
     def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
         """An object's form by its rule, and by what earlier ones of its series came to."""
@@ -367,9 +398,25 @@ class Archive(Holdings):
     def encode(self, instance: Instance, now: float | None = None) -> Change:
         """The form that an object's rule asks for at ``now``, proven, for :meth:`swap`.
 
-        What is pending gets the form that it is to have at once; all else that of the stage whose time has
-        come, if one has. Encoding starts from what is stored. Raises ObjectMissing, ObjectDamaged.
+        What is pending gets the form that it is to have at once, or is kept as received where something is
+        refused; all else that of the stage whose time has come, if one has. Encoding starts from what is
+        stored. Raises ObjectMissing, ObjectDamaged, ObjectRefused.
         """
+        act = encoding_of(instance.transfer_syntax)
+        if instance.pending and (refusal := refused_for(instance, act)):
+            return self._unencoded(instance, refusal)
+        with self.trying(instance, act):
+            return self._encoded(instance, now)
+
+    def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
+        with self.trying(instance, "read"):
+            instance, file = self._read(instance)
+        change = unencoded(instance, file, refusal, self._own_key(instance))
+        if self.attempts is not None and change.before.key != change.after.key:
+            self.attempts.carry(change.before.key, change.after.key)
+        return replace(change, after=replace(change.after, planned=self.policy_print))
+
+    def _encoded(self, instance: Instance, now: float | None) -> Change:
         instance, file = self._read(instance)
         facts = facts_of_stored(file)
         rule = choose(self.policy, facts)
@@ -383,6 +430,9 @@ class Archive(Holdings):
             received = restored_from(file)
             form = self._formed(received, facts, rule.at(found.stage) if rule else None)
             change = succession(Before(instance, received, facts, rule), form, found.stage, self._get)
+            if (refusal := within(form.provenance)) is not None:
+                marked = replace(change.after, refused=refusal.text, stage=NO_STAGE)
+                change = replace(change, after=marked)
         after = self._planned(change.after, rule, now)
         if change.data is not None:
             after = replace(after, checked=int(time.time()), fault="")
@@ -399,18 +449,51 @@ class Archive(Holdings):
         return replace(instance, planned=self.policy_print, due=due)
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
-        """What a stored file says of itself (invariant 6). Raises ObjectDamaged, ObjectMissing."""
+        """What a stored file says of itself (invariant 6).
+
+        What processes died of when they looked into it is told by its File Meta Information alone. Raises
+        ObjectDamaged, ObjectMissing, ObjectRefused.
+        """
+        refusal = self.refusal_at(key)
+        unseen = refusal is not None and refusal.covers("survey")
+        with self.trying_key(key, "read" if unseen else "survey"):
+            instance, facts = self._read_back(key, refusal.told if refusal and unseen else "")
+        return (instance if refusal is None else with_refusal(instance, refusal)), facts
+
+    def take_up(self, key: str) -> tuple[Instance, Facts]:
+        """As :meth:`read_back`, of what is to be recorded whatever it is.
+
+        What fails twice by an exception that nobody raises on purpose is told by its File Meta Information.
+        """
+        try:
+            return self.read_back(key)
+        except (ZscpError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug, or no memory: it must not keep a node from starting
+            structlog.get_logger("zscp").error("cannot be looked into", key=key, exc_info=error)
+        try:
+            return self.read_back(key)
+        except (ZscpError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            refusal = by_failure("survey", error)
+        instance, facts = self._read_back(key, refusal.told)
+        return with_refusal(instance, refusal), facts
+
+    def _read_back(self, key: str, unseen: str) -> tuple[Instance, Facts]:
         data = self._get(key)
+        digest = "" if is_landed(key) else self.digest(key, data)  # first: a map of it is not read before
         file = part10.unpack(data, self.dictionaries.by_id)
-        facts = facts_of_stored(file)
+        facts = facts_unseen(file, unseen) if unseen else facts_of_stored(file)
         rule = choose(self.policy, facts)
         known = provenance_of(file)
         if is_landed(key):
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
             return waiting(instance_of(key, len(data), "", file, facts), rule), facts
-        instance = instance_of(key, len(data), sha256(data), file, facts)
-        instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
+        instance = instance_of(key, len(data), digest, file, facts)
+        if not instance.refused:
+            instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
             return self._planned(instance, rule), facts
         return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
@@ -453,8 +536,34 @@ class Archive(Holdings):
         accepted = tuple(accepted)
         if self.decoded is not None and (found := self.decoded.find(instance, accepted, wishes)):
             return found
-        found = outgoing(*self._read(instance), accepted, wishes)
+        found = self._fetched(instance, accepted, wishes)
         return found if self.decoded is None or found.given else self.decoded.kept(found, wishes)
+
+    def _fetched(self, instance: Instance, accepted: tuple[str, ...], wishes: Wishes) -> Outgoing:
+        refusal = in_force(instance)
+        as_stored = instance.transfer_syntax in accepted and not (wishes.preferred or wishes.lossy)
+        decodes = not as_stored and (refusal is None or not refusal.covers("decode"))
+        with self.trying(instance, "decode" if decodes else "read"):
+            instance, file = self._read(instance)
+            trial = Trial(in_force(instance), partial(self.refuse, instance))
+            found = outgoing(instance, file, accepted, wishes, trial)
+        if set(needs(instance.transfer_syntax, found.transfer_syntax)) <= {"survey"}:
+            return found
+        return replace(found, chunks=self._watched(instance, found.chunks))
+
+    def _watched(self, instance: Instance, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """What is decoded while it is gone through: should that end the process, the next one knows."""
+        slot = None
+        if self.attempts is not None and max(instance.received_size, instance.stored_size) > _JOURNALED:
+            slot = self.attempts.begin(instance.key, instance.sop_instance_uid, "decode")
+        try:
+            yield from chunks
+        except CodecProcessFailed as error:
+            self.refuse(instance, by_failure("decode", error))
+            raise
+        finally:
+            if slot is not None and self.attempts is not None:
+                self.attempts.end(slot)
 
 
 def _check_order(held: Instance, found: Instance) -> None:

@@ -17,11 +17,12 @@ class Bounds:
     ``elements``, ``items`` and ``fragments`` are counted over a whole dataset, at all depths; ``depth`` is
     how many sequences may lie in one another. ``header_bytes`` is what an object may hold outside its pixel
     data for these to be encoded or decoded; else it is as long as it likes.
-    ``inflated_bytes`` is the largest that a deflated dataset may become, ``inflated_ratio`` how many times
-    its own size, beyond 256 MB. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are
+    ``inflated_bytes`` is the largest that a deflated dataset may become, or a stored file in zstd, which may
+    always become ten times its own size; ``inflated_ratio`` how many times its own size a deflated dataset,
+    beyond 256 MB. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are
     decoded; ``frame_ratio`` how many times its codestream a frame of over 256 MiB may be.
-    ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take for 64 MB of
-    decoded pixels, and for less.
+    ``codec_bytes`` is the memory of one codec process, ``codec_seconds`` what it may take to decode 64 MB of
+    pixels, and less; to encode them it may take ten times that.
     """
 
     elements: int = 10_000_000

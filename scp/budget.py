@@ -317,7 +317,8 @@ class Budget:
         """Let others have them."""
         for unit in units:
             self._own.remove(unit)
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, unit)
+            with suppress(OSError):  # given back to a budget that nobody has any more: its file is closed
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, unit)
 
     def settle(self) -> None:
         """Give back what was dropped, unless another thread, or one that this one interrupts, is at it."""

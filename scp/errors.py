@@ -4,6 +4,7 @@
 
     ZscpError
     ├── ConfigurationError        the configuration cannot be used; names the key and the remedy
+    ├── NotStarted                a process that a node needs was ended at its start
     ├── DatasetError              what a peer sent is at fault
     │   ├── UnreadableDataset     its encoding cannot be followed
     │   │   ├── MismatchedPixelData   its pixel data is of another kind than its transfer syntax has
@@ -31,6 +32,7 @@
     │   │   ├── BeyondBitsStored  its samples need more bits than its header describes
     │   │   ├── PixelsBeyondBounds  it declares more pixels than [limits] allows, or than it can hold
     │   │   └── CodecProcessFailed  its codec died, or passed its limit of memory or time
+    │   │       └── DecoderFailed     at decoding what came
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
@@ -38,6 +40,8 @@
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
+    │   ├── ObjectRefused         something is not done with it any more: processes died of it, or it failed
+    │   └── ObjectUnreadable      its file is there, and the system does not let it be read
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
@@ -54,6 +58,10 @@ class ZscpError(Exception):
 
 class ConfigurationError(ZscpError):
     """The configuration cannot be used; the message names file, key, fault and remedy."""
+
+
+class NotStarted(ZscpError):
+    """A process that a node needs was ended at its start."""
 
 
 class DatasetError(ZscpError):
@@ -178,6 +186,10 @@ class CodecProcessFailed(CannotDecode):
     """The process of a codec died of a frame, or passed its limit of memory or time; also in encoding."""
 
 
+class DecoderFailed(CodecProcessFailed):
+    """As :class:`CodecProcessFailed`, of a codestream that came: nothing that decodes it is worth a try."""
+
+
 class NotReproduced(CodecError):
     """What was encoded does not decode to what was received."""
 
@@ -204,6 +216,17 @@ class ObjectMissing(ZscpError):
 
 class ObjectUnavailable(ZscpError):
     """A stored object's medium is not there, or gives nothing: ask again later."""
+
+
+class ObjectRefused(ObjectUnavailable):
+    """Something is not done with an object any more, as processes died of it, or it failed (scp.refusal)."""
+
+
+class ObjectUnreadable(ObjectUnavailable):
+    """A stored file is there and cannot be read, for want of a permission or of the system's resources.
+
+    Other objects of its store may be as well as ever.
+    """
 
 
 class ObjectDamaged(ZscpError):

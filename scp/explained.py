@@ -45,6 +45,9 @@ def _summary(found: Explanation) -> Table:
     table.add_row("readable", "yes" if known.readable else f"no: {known.fault}")
     if found.undecodable:
         table.add_row("not decoded", f"{found.undecodable}; it stays as received, and goes out only so")
+    if found.refused:
+        table.add_row("not done any more", f"{found.refused.act}: {found.refused.reason}")
+        table.add_row("", f"with {found.refused.library}; recompress --now --match tries it again")
     if stored:
         table.add_row("rule that kept it", known.rule or stored.rule or "none: kept as received")
     for passed in found.passed_over:

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import filterfalse, takewhile
 
+import structlog
+
 from scp.encoding.cage.caged import Trust
 from scp.encoding.forms import prove, why_undecodable
-from scp.errors import NotReproduced, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.errors import (
+    CodecProcessFailed,
+    NotReproduced,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectRefused,
+    ObjectUnavailable,
+    OutOfResources,
+    ZscpError,
+)
 from scp.index.index import Index
 from scp.model import Delivery, Facts, Instance, Provenance
 from scp.objects import part10
+from scp.objects.attempts import Attempts
 from scp.objects.dictionaries import Dictionaries, is_dictionary
+from scp.objects.files import unreadable
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, beside, object_key, siblings_prefix, store_of
+from scp.objects.store import ObjectStore, beside, instance_in, object_key, siblings_prefix, store_of
+from scp.objects.suspects import Act
 from scp.pairing import Pairing
+from scp.refusal import Refusal, by_failure, by_suspect, is_outdated, library_of, refused_for, with_refusal
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
@@ -36,6 +51,64 @@ class Holdings:
         self.index = index
         self.landing = landing
         self.pairing: Pairing | None = None
+        self.attempts: Attempts | None = None
+
+    # -- what is tried ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def trying(self, instance: Instance, act: Act) -> Iterator[None]:
+        """Around work on a stored object: should it end the process, the next one knows.
+
+        What fails twice by an exception that nobody raises on purpose is refused as well
+        (:mod:`scp.objects.attempts`). Raises ObjectRefused for what is refused already.
+        """
+        if (refusal := refused_for(instance, act)) is not None:
+            raise ObjectRefused(refusal.told)
+        if self.attempts is None:
+            yield
+            return
+        try:
+            with self.attempts.of(instance.key, instance.sop_instance_uid, act, lambda: library_of(act)):
+                yield
+        except (ZscpError, OSError):
+            raise
+        except Exception:
+            known = self.attempts.refusal(instance.key)
+            found = None if known is None else by_suspect(known)
+            if found is not None:
+                self.refuse(instance, found)
+            raise
+
+    @contextmanager
+    def trying_key(self, key: str, act: Act) -> Iterator[None]:
+        """As :meth:`trying`, of a file whose row nobody knows yet."""
+        if (refusal := self.refusal_at(key)) is not None and refusal.covers(act):
+            raise ObjectRefused(f"{key}: {refusal.told}")
+        if self.attempts is None:
+            yield
+            return
+        with self.attempts.of(key, instance_in(key), act, lambda: library_of(act)):
+            yield
+
+    def refusal_at(self, key: str) -> Refusal | None:
+        """What is not done with a file, as far as the journal of attempts knows."""
+        known = self.attempts.refusal(key) if self.attempts is not None else None
+        found = None if known is None else by_suspect(known)
+        return None if found is None or is_outdated(found) else found
+
+    def refuse(self, instance: Instance, refusal: Refusal) -> None:
+        """Write down what is not done with a stored object any more. Raises OutOfResources."""
+        marked = with_refusal(instance, refusal)
+        if marked is instance:
+            return
+        self.index.checks.refuse(instance.sop_instance_uid, instance.key, marked.refused)
+        structlog.get_logger("zscp").error(
+            "object refused",
+            sop_instance=instance.sop_instance_uid,
+            key=instance.key,
+            reason=refusal.told,
+            remedy="it stays as it is stored; zscp recompress --now --match SOPInstanceUID=… tries it again",
+        )
 
     def stored(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
@@ -50,18 +123,26 @@ class Holdings:
     def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
 
-        Returns, only when ``deep``, why a codestream that is kept as it came is not decoded: mostly nothing.
-        Raises ObjectMissing, ObjectDamaged.
+        Returns, only when ``deep``, why its codestream is not decoded, if it is not: mostly nothing.
+        Raises ObjectMissing, ObjectDamaged, ObjectRefused.
         """
-        _, file = self._read(instance)
+        with self.trying(instance, "read"):
+            instance, file = self._read(instance)
         if not deep:
             return ""
+        if (refusal := refused_for(instance, "decode")) is not None:
+            return refusal.told
         known = provenance_of(file)
         try:
-            prove(file.dataset, file.transfer_syntax, known, trust=Trust.MADE_HERE)
+            with self.trying(instance, "decode"):
+                prove(file.dataset, file.transfer_syntax, known, trust=Trust.MADE_HERE)
+                return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)
         except NotReproduced as error:
             raise ObjectDamaged(f"{instance.key}: {error}") from error
-        return "" if known.restoration else why_undecodable(file.dataset, file.transfer_syntax)
+        except CodecProcessFailed as error:
+            refusal = by_failure("decode", error)
+            self.refuse(instance, refusal)
+            return refusal.told
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
@@ -69,7 +150,8 @@ class Holdings:
 
     def facts(self, instance: Instance) -> Facts:
         """What the policy was asked of a stored object when it came. Raises as :meth:`provenance`."""
-        return facts_of_stored(self._read(instance)[1])
+        with self.trying(instance, "survey"):
+            return facts_of_stored(self._read(instance)[1])
 
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""
@@ -83,12 +165,27 @@ class Holdings:
                 instance = current
 
     def _sound(self, instance: Instance) -> Part10:
-        data = self._get(instance.key)
-        whole = not instance.stored_sha256 or sha256(data) == instance.stored_sha256
+        data = self._get(instance.key) if self._has_its_size(instance) else b""
+        whole = not instance.stored_sha256 or self.digest(instance.key, data) == instance.stored_sha256
         file = part10.unpack(data, self.dictionaries.by_id) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
+
+    def _has_its_size(self, instance: Instance) -> bool:
+        """Whether a file is as large as the one that was written: what took its place may be of any size.
+
+        Seen before anything is read; of another store, which may be slow to tell, it is not asked.
+        """
+        known = instance.stored_sha256 and not is_landed(instance.key) and not store_of(instance.key)
+        return not known or self.store.size(instance.key) == instance.stored_size
+
+    def digest(self, key: str, data: Buffer) -> str:
+        """The SHA-256 of what lies under a key. Raises ObjectDamaged, ObjectUnavailable."""
+        try:
+            return sha256(data)
+        except OSError as error:
+            raise unreadable(key, error) from error
 
     def _get(self, key: str) -> Buffer:
         if is_landed(key) and self.landing is not None:
@@ -248,5 +345,7 @@ class Holdings:
         self.index.sync()
         if self.landing is not None:
             self.landing.close()
+        if self.attempts is not None:
+            self.attempts.close()
         self.store.close()
         self.index.close()

@@ -19,12 +19,23 @@ from scp.encoding.cage.caged import Trust
 from scp.encoding.dataset import SplitDataset, split
 from scp.encoding.evenness import is_even
 from scp.encoding.forms import Encoded, encoded, prove
-from scp.errors import CannotEncode, DamagedCodestream, NotReproduced, ObjectDamaged, UnreadableDataset
+from scp.errors import (
+    CannotEncode,
+    CodecProcessFailed,
+    DamagedCodestream,
+    DecoderFailed,
+    NotReproduced,
+    ObjectDamaged,
+    OutOfResources,
+    UnreadableDataset,
+)
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
+from scp.objects.suspects import Act
 from scp.policy.stages import fingerprint
+from scp.refusal import FAILED, Refusal, attempt_at, told_of
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
 from scp.uids import Uids, uids_of
@@ -41,6 +52,7 @@ _MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
+NO_ROOM = "no room"  # the outcome of a form for which there was too little disk or memory to make it
 AS_RECEIVED = Stage(forms=("received",))
 
 
@@ -72,28 +84,32 @@ def uids_within(received: Received, facts: Facts) -> Uids:
     return uids_of(received.sop_class_uid, received.sop_instance_uid, facts.attributes, received.given)
 
 
-def keep(
+def keep(  # noqa: PLR0913, PLR0917 - what is known of it
     received: Received,
     facts: Facts,
     rule: PolicyRule | None,
     earlier: Earlier = NOTHING,
     dictionaries: Dictionaries | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    refused: Refusal | None = None,
 ) -> StoredForm:
     """The stored form of a received object in the stage of its rule that it ends in at once.
 
     ``facts`` are those of a survey of it; without a rule it is as received. ``earlier`` is what is known of
     objects of its kind, ``dictionaries`` are those of the store that it goes to, ``clock`` gives seconds.
+    What is ``refused`` is kept as it came, and its file says why.
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.settled if rule else AS_RECEIVED
-    parts = _parts(received) if facts.readable else None
+    parts = _parts(received) if facts.readable and refused is None else None
     known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
     even = parts is not None and len(received.dataset) % 2 == 0 and is_even(parts)
     given = uids_within(received, facts).given
     known = replace(known, stage=fingerprint(stage), even=even, given=given)
     asked = _Candidates(received, parts, known, stage, dictionaries, clock)
-    if stage.compares:
+    if refused is not None:
+        asked.fail(refused)
+    if stage.compares and not asked.hopeless:
         best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
     else:
         best = next(asked.try_forms(stage.forms), None)
@@ -172,6 +188,7 @@ class _Candidates:
         self.dictionaries = dictionaries
         self.attempts: list[Attempt] = []
         self.damage = ""  # what is wrong with the received codestream
+        self.hopeless = ""  # why no codec is to be tried any more
         self._clock, self._started = clock, clock()
 
     def time_is_up(self) -> bool:
@@ -184,10 +201,13 @@ class _Candidates:
         """Note a form that is not tried, and why."""
         self.attempts.append(attempt)
 
-    def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:
+    def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:  # noqa: C901 - a table of what may fail
         """The results that may be kept, in the order of ``forms``."""
         for form in forms:
             started = self._clock()
+            if self.hopeless and form not in _LAST:
+                self._note(form, "skipped", self.hopeless, started)
+                continue
             try:
                 if self.damage and form not in _LAST:
                     raise CannotEncode(self.damage)
@@ -195,10 +215,14 @@ class _Candidates:
             except DamagedCodestream as error:
                 self.damage = str(error)
                 self._note(form, "refused", self.damage, started)
+            except (CodecProcessFailed, MemoryError) as error:
+                self._note_failure(form, error)
             except CannotEncode as error:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:
                 self._note(form, "wrong", str(error), started)
+            except OutOfResources as error:
+                self._note(form, NO_ROOM, str(error), started)
             except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
                 self._note(form, "wrong", f"{type(error).__name__}: {error}", started)
             else:
@@ -208,6 +232,29 @@ class _Candidates:
                     continue
                 self._note(form, "kept", "", started, len(found.data))
                 yield found
+
+    def fail(self, refusal: Refusal) -> None:
+        """Try no codec: processes died of that."""
+        self.hopeless = refusal.reason
+        form = next(iter(self.stage.forms), "received")
+        self.attempts.append(attempt_at(form, refusal.act, refusal.reason))
+
+    def _note_failure(self, form: str, error: CodecProcessFailed | MemoryError) -> None:
+        """A codec's process failed.
+
+        One that did at decoding what came would do so for each form; of encoders, the second is the last.
+        """
+        act: Act = "decode" if isinstance(error, DecoderFailed) else "encode"
+        if act == "decode" or any(one.outcome == FAILED for one in self.attempts):
+            self.hopeless = told_of(error)
+        self.attempts.append(attempt_at(form, act, error))
+        structlog.get_logger("zscp").error(
+            "codec failed",
+            sop_instance=self.received.sop_instance_uid,
+            form=form,
+            doing=act,
+            reason=told_of(error),
+        )
 
     def as_received(self) -> StoredForm:
         """The form that cannot fail: the received stream in a Part 10 file."""

@@ -41,8 +41,9 @@ def _proven(archive: Archive, instance: Instance, key: str) -> Instance | None:
     """What is stored under a key, where that reproduces what was received as ``instance``."""
     with suppress(ObjectDamaged, ObjectMissing, ObjectUnavailable, CodecError):
         found, _ = archive.read_back(key)
-        _, file = archive.stored(found)
-        prove(file.dataset, file.transfer_syntax, provenance_of(file))
+        with archive.trying(found, "decode"):
+            _, file = archive.stored(found)
+            prove(file.dataset, file.transfer_syntax, provenance_of(file))
         same = (found.sop_instance_uid, found.received_sha256, found.received_transfer_syntax)
         if same == (instance.sop_instance_uid, instance.received_sha256, instance.received_transfer_syntax):
             return found

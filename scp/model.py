@@ -63,8 +63,9 @@ class Attempt:
     """One form that was asked for, and how it went.
 
     ``outcome`` is ``kept``, ``refused`` (cannot take it), ``wrong`` (did not reproduce it),
-    ``larger`` (no gain), ``beaten`` (another form was smaller) or ``skipped`` (not tried). ``size`` is
-    the stored size in bytes where one was reached; ``seconds`` includes the proof.
+    ``larger`` (no gain), ``beaten`` (another form was smaller), ``skipped`` (not tried), ``no room`` (to make
+    it in) or ``failed`` (a codec's process died, or passed a limit of memory or time). ``size`` is the stored
+    size in bytes where one was reached; ``seconds`` includes the proof.
     """
 
     form: str
@@ -138,7 +139,8 @@ class Instance:
     as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
     a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
     was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
-    its file was last written or read, and ``fault`` what was wrong with it then.
+    its file was last written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not
+    done with it any more, and why (:mod:`scp.refusal`); mostly nothing.
 
     ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
     attributes that come with an instance, so they do not count where two instances are compared.
@@ -168,6 +170,7 @@ class Instance:
     accessed: int = 0
     checked: int = 0
     fault: str = ""
+    refused: str = ""
     patient_id: str = field(default="", compare=False, repr=False)
     issuer_of_patient_id: str = field(default="", compare=False, repr=False)
 

@@ -41,6 +41,8 @@ from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
+from scp.malloc import Trimmer, keep_large_apart
+from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -54,6 +56,8 @@ from scp.seats import Seats
 
 # From this part of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
+# How long what a process died of waits to be alone, where peers wait.
+_PATIENCE_SECONDS = 5.0
 _SILENT = Silent()
 
 
@@ -79,6 +83,7 @@ def open_archive(
     room.use([Room(storage.path, storage.reserve), *tiers])
     bounds.use(settings.limits.bounds)
     budget.use(settings.limits.memory)
+    keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
     store: ObjectStore = LocalStore(storage.path, storage.reserve)
@@ -95,6 +100,7 @@ def open_archive(
     archive.safekeeping = Safekeeping(settings.folders)
     archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
     archive.pairing.begin()
+    archive.attempts = Attempts(storage.path)
     if settings.cache.bytes:
         cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
         archive.decoded = Decoded(cache)
@@ -190,8 +196,9 @@ def background(
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Loop]:
-    """Who watches that the index that a process has open is the right one."""
-    return [Guard(archive.pairing, end, counts)] if archive.pairing is not None else []
+    """Who watches a process: that it has the right index open, and keeps no memory that is free."""
+    trimmer: list[Loop] = [Trimmer()]
+    return [Guard(archive.pairing, end, counts), *trimmer] if archive.pairing is not None else trimmer
 
 
 def _nobody() -> None:
@@ -226,6 +233,8 @@ class Node:
         departures_bell = departures_bell or Doorbell()
         self._departures = Departures(settings, departures_bell, prefetches=True)
         self.archive = open_archive(settings, self._bell, self._departures, mends=True)
+        if self.archive.attempts is not None:
+            self.archive.attempts.patience = _PATIENCE_SECONDS
         self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
         self.encoder = encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from scp.encoding.cage.caged import Trust
@@ -11,10 +11,11 @@ from scp.encoding.coercion import with_uids
 from scp.encoding.derived import Source
 from scp.encoding.lossy import Stored, Way, copied, ways
 from scp.encoding.transcode import transcoding
-from scp.errors import CodecError, NoLosslessWay
+from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
 from scp.model import Instance, LossyRule, Wishes
 from scp.objects.landing import is_landed
 from scp.objects.part10 import Part10
+from scp.refusal import Refusal, by_failure, needs
 from scp.spool import Buffer
 from scp.stored import facts_of_stored, provenance_of
 from scp.syntaxes import lookup
@@ -61,19 +62,40 @@ def identified(outgoing: Outgoing) -> Outgoing:
     return replace(outgoing, chunks=chunks)
 
 
-def outgoing(instance: Instance, file: Part10, accepted: Iterable[str], wishes: Wishes) -> Outgoing:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is ``refused`` of an object, and who is told where a codec's process ``failed`` at it."""
+
+    refused: Refusal | None
+    failed: Callable[[Refusal], None]
+
+
+def outgoing(
+    instance: Instance, file: Part10, accepted: Iterable[str], wishes: Wishes, trial: Trial | None = None
+) -> Outgoing:
     """An object in the best of the accepted transfer syntaxes (invariant 4).
 
-    A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay.
+    A lossy copy is made only where the wishes hold a rule for it. What is refused is not tried, nor any other
+    way that needs it, once a codec's process failed. Raises NoLosslessWay.
     """
+    refused = trial.refused if trial is not None else None
     received, given = provenance_of(file).transfer_syntax, _given(instance, file)
     possible = ways(file.transfer_syntax, received, accepted, wishes)
     reasons = []
     for way in possible:
+        acts = needs(file.transfer_syntax, way.transfer_syntax)
+        if refused is not None and any(map(refused.covers, acts)):
+            reasons.append(f"{lookup(way.transfer_syntax).keyword}: {refused.told}")
+            continue
         try:
             if way.lossy and wishes.lossy is not None:
                 return replace(_copy(instance, file, way, wishes.lossy, possible), given=given)
             return replace(_exact(instance, file, way, wishes.even), given=given)
+        except CodecProcessFailed as error:
+            reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
+            refused = by_failure(acts[-1] if acts else "read", error)
+            if trial is not None:
+                trial.failed(refused)
         except CodecError as error:
             reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
     raise NoLosslessWay(

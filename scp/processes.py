@@ -7,6 +7,7 @@ its parent, however that one ends: it reads from a pipe whose other end only the
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -17,8 +18,13 @@ from typing import Protocol
 
 import structlog
 
+from scp.errors import NotStarted
+
 # A child that ends so soon after its start, so often in a row, will not do better the next time.
 _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
+# What objects end does not count there: each is tried twice. But there may be no end of them: where a machine
+# has too little memory for any, say.
+_MOST_BY_OBJECTS = 100
 _GRACE_SECONDS = 30.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _AWAITED = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
@@ -48,11 +54,13 @@ class Processes:
     """Children with names and roles, as long as :meth:`run` runs.
 
     The process that has this runs no threads and holds no connections: a fork at any time is sound.
+    ``blames`` says whether a process that ended, by its number, was working on an object then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blames: Callable[[int], bool] = lambda _: False) -> None:
         self._children: dict[int, _Running] = {}
-        self._deaths = 0
+        self._blames = blames
+        self._deaths = self._by_objects = 0
         self._reads, self._writes = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
 
@@ -91,6 +99,10 @@ class Processes:
         time.sleep(_GRACE_SECONDS)
         os._exit(1)
 
+    def _exit_with_parent(self) -> None:
+        os.read(self._reads, 1)
+        os._exit(1)
+
     def run(self, reload: Callable[[], bool]) -> bool:
         """Start again what dies, until a signal says to stop; False when something cannot be kept running.
 
@@ -100,22 +112,55 @@ class Processes:
             if number == signal.SIGHUP and reload():
                 self._tell(signal.SIGHUP)
             for ended in self._ended():
-                if self._deaths >= _MOST_IN_A_ROW:
+                if self._deaths >= _MOST_IN_A_ROW or self._by_objects >= _MOST_BY_OBJECTS:
                     self.stop()
                     return False
                 self.fork(ended.name, ended.role)
         self.stop()
         return True
 
+    def apart(self, call: Callable[[], None]) -> None:
+        """Run a call in a process of its own, again where that ends while it works on an object.
+
+        Raises what the call raises, and NotStarted where its process ends otherwise.
+        """
+        for _ in range(_MOST_BY_OBJECTS):
+            reads, writes = os.pipe()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            child = os.fork()
+            if not child:
+                os.close(self._writes)
+                threading.Thread(target=self._exit_with_parent, name="lifeline", daemon=True).start()
+                os._exit(_apart(call, reads, writes))
+            os.close(writes)
+            with open(reads, "rb") as told:  # noqa: PTH123 - a descriptor
+                error = told.read()
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if error:
+                raise pickle.loads(error)  # noqa: S301 - of a child of this very process
+            if not code:
+                return
+            by_object = self._blames(child)
+            structlog.get_logger("zscp").error("process ended", process="start", status=code)
+            if not by_object:
+                break
+        raise NotStarted("the process that makes the node ready was ended; the log says how")
+
     def _ended(self) -> list[_Running]:
-        ended = self._reap()
-        for one in ended:
+        """Those that have ended, each counted by what ended it."""
+        ended = []
+        for pid, one in self._reap():
             soon = time.monotonic() - one.started < _SOON_SECONDS
-            self._deaths = self._deaths + 1 if soon else 0
+            if soon and self._blames(pid):
+                self._by_objects += 1
+            else:
+                self._deaths, self._by_objects = (self._deaths + 1, self._by_objects) if soon else (0, 0)
+            ended.append(one)
         return ended
 
-    def _reap(self) -> list[_Running]:
-        """The children that have ended; several may have with one SIGCHLD."""
+    def _reap(self) -> list[tuple[int, _Running]]:
+        """The children that have ended, by their numbers; several may have with one SIGCHLD."""
         ended = []
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -123,10 +168,10 @@ class Processes:
                 break
             if pid not in self._children:  # in a container this is process 1, which gets what others leave
                 continue
-            ended.append(self._children.pop(pid))
+            ended.append((pid, self._children.pop(pid)))
             code = os.waitstatus_to_exitcode(status)
             write = structlog.get_logger("zscp").error if code else structlog.get_logger("zscp").info
-            write("process ended", process=ended[-1].name, status=code)
+            write("process ended", process=ended[-1][1].name, status=code)
         return ended
 
     def stop(self) -> None:
@@ -141,3 +186,21 @@ class Processes:
     def _tell(self, number: signal.Signals) -> None:
         for child in self._children:
             os.kill(child, number)
+
+
+def _apart(call: Callable[[], None], reads: int, writes: int) -> int:
+    """In the child: what the call raised goes through the pipe; returns the exit status."""
+    os.close(reads)
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        with open(writes, "wb") as told:
+            try:
+                told.write(pickle.dumps(error))
+            except Exception:  # noqa: BLE001 - one that cannot be told as it is
+                told.write(pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}")))
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0

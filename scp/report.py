@@ -216,6 +216,7 @@ class Outstanding:
     commitments: int
     outgoing: int
     damaged: int
+    refused: int
 
 
 def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wanted: bool) -> None:
@@ -248,6 +249,8 @@ def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wa
     )
     if more.damaged:
         console.print(f"{more.damaged} objects are damaged or missing: verify --damaged.")
+    if more.refused:
+        console.print(f"{more.refused} objects are not encoded or decoded any more: ls --refused.")
     if more.pending.instances:
         console.print(f"{more.pending.instances} objects ({size(more.pending.size)}) wait to be encoded.")
     if more.commitments:

@@ -24,6 +24,7 @@ from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.lifecycle.progress import Progress, Silent
 from scp.node import Node, background, encoder, guards, open_archive, pace, reloaded, take_up
+from scp.objects.attempts import died_of_an_object
 from scp.processes import Processes, Role
 from scp.seats import Seats
 
@@ -37,7 +38,7 @@ class Service:
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
         self.settings = settings
         self._reread = reread
-        self._processes = Processes()
+        self._processes = Processes(partial(died_of_an_object, settings.storage.path))
         self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
         budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
@@ -47,12 +48,11 @@ class Service:
         """Listen and start all processes; returns host and port.
 
         The address is taken first, and nobody is let in before the index knows what is stored: making it anew
-        may take hours, of which ``progress`` tells. Raises OSError, OutOfResources, ConfigurationError.
+        may take hours, of which ``progress`` tells. A process of its own does that: an object that ends it
+        does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
         self._listening = _bound(self.settings.node.host, self.settings.node.port)
-        archive = open_archive(self.settings, mends=True)
-        take_up(archive, progress)
-        archive.close()
+        self._processes.apart(partial(_make_ready, self.settings, progress))
         self._listening.listen(_BACKLOG_OF_CONNECTIONS)
         for number in range(_workers(self.settings)):
             self._processes.fork(f"worker {number + 1}", self._worker)
@@ -161,6 +161,15 @@ class _Encoder:
         self._encoder.stop()
         self._thread.join()
         self._archive.close()
+
+
+def _make_ready(settings: Settings, progress: Progress) -> None:
+    """What is done once, before any other process. Raises OutOfResources, ConfigurationError."""
+    archive = open_archive(settings, mends=True)
+    try:
+        take_up(archive, progress)
+    finally:
+        archive.close()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -125,21 +125,42 @@ class Spool:
             return memoryview(mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ))
 
 
-def mapped(path: Path) -> Buffer:
-    """A file's content: read where it is small, else mapped. It must not be truncated meanwhile."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size <= IN_MEMORY:
-            return file.read()
-        return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+class FileMap(mmap.mmap):
+    """A read-only map of a file that has a name, and the descriptor that it was made by.
+
+    What reads all of it reads by that: where the file was cut off, or its disk gives nothing, that raises
+    OSError, where reading the map ends the process.
+    """
+
+    descriptor = -1
+
+    @classmethod
+    def of(cls, descriptor: int, size: int) -> FileMap:
+        """A map of the first ``size`` bytes, which owns the descriptor."""
+        try:
+            made = cls(descriptor, size, access=mmap.ACCESS_READ)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        made.descriptor = descriptor
+        return made
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
 
 def copied(path: Path) -> Buffer:
     """A file's content, safe from whoever changes the file meanwhile: a map of it would not be."""
-    spool = Spool()
     with path.open("rb", buffering=0) as file:
-        while part := file.read(_STEP):
-            spool.write(part)
+        return copied_from(file.fileno())
+
+
+def copied_from(descriptor: int) -> Buffer:
+    """As :func:`copied`, of an open file."""
+    spool = Spool()
+    while part := os.read(descriptor, _STEP):
+        spool.write(part)
     return spool.view()
 
 
@@ -160,11 +181,26 @@ def slices(data: Buffer, step: int = _STEP) -> Iterator[memoryview]:
 
 
 def sha256(data: Buffer) -> str:
-    """Hexadecimal SHA-256."""
+    """Hexadecimal SHA-256. Raises OSError where ``data`` is a file that has a name and cannot be read."""
     digest = hashlib.sha256()
-    for part in slices(data):
+    whole = _file_of(data)
+    for part in slices(data) if whole is None else _of_file(whole):
         digest.update(part)
     return digest.hexdigest()
+
+
+def _file_of(data: Buffer) -> FileMap | None:
+    """The file that a buffer is all of."""
+    found = data.obj if isinstance(data, memoryview) else None
+    return found if isinstance(found, FileMap) and len(found) == len(data) else None
+
+
+def _of_file(map_: FileMap) -> Iterator[memoryview]:
+    """A file read by its descriptor: as fast as through its map, whose pages are not made."""
+    held, at = memoryview(bytearray(_STEP)), 0
+    while size := os.preadv(map_.descriptor, [held[: len(map_) - at]], at):
+        yield held[:size]
+        at += size
 
 
 def write_all(descriptor: int, data: Buffer) -> None:

@@ -19,6 +19,7 @@ from scp.keeping import StoredForm, uids_within
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.objects.store import beside, object_key
+from scp.refusal import NO_STAGE, within
 from scp.spool import sha256
 from scp.uids import uid_of, uids_of
 
@@ -33,6 +34,13 @@ def provenance_of(file: Part10) -> Provenance:
     if file.provenance is None:
         raise ObjectDamaged("zscp's private information is missing from its File Meta Information")
     return file.provenance
+
+
+def facts_unseen(file: Part10, reason: str) -> Facts:
+    """What is known of an object that is not looked into, for a ``reason``: nothing of its dataset."""
+    known = provenance_of(file)
+    called = (known.calling_aet, known.called_aet)
+    return Facts({}, known.transfer_syntax, known.size, *called, readable=False, fault=reason)
 
 
 def facts_of_stored(file: Part10) -> Facts:
@@ -148,6 +156,7 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     """
     known = provenance_of(file)
     uids = uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given)
+    refusal = within(known)
     return Instance(
         sop_class_uid=file.sop_class_uid,
         **identity_of(file.sop_instance_uid, uids.study, facts)._asdict(),
@@ -164,8 +173,9 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         calling_aet=known.calling_aet,
         rule=known.rule,
         readable=facts.readable,
-        stage=known.stage,
+        stage=known.stage if refusal is None else NO_STAGE,
         checked=int(known.received_at.timestamp()),
+        refused="" if refusal is None else refusal.text,
     )
 
 

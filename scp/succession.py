@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scp.config_rules import PolicyRule, Stage
-from scp.errors import ObjectDamaged
-from scp.keeping import StoredForm
+from scp.errors import ObjectDamaged, OutOfResources
+from scp.keeping import NO_ROOM, StoredForm
 from scp.model import Facts, Instance, Provenance, Received
+from scp.objects import part10
 from scp.objects.landing import is_landed
+from scp.objects.part10 import Part10
 from scp.objects.store import beside, store_of
-from scp.policy.stages import fingerprint
+from scp.policy.stages import NEVER, fingerprint
+from scp.refusal import NO_STAGE, Refusal, attempt_at
 from scp.spool import Buffer, sha256
-from scp.stored import instance_of_form
+from scp.stored import instance_of_form, provenance_of
 
 # What a last resort must save to take the place of a stored form: less is in how its attempts are told.
 _WORTHWHILE = 0.01
@@ -51,8 +54,12 @@ class Before:
 def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
     """What ``stage`` comes to: the new form in the place of the stored one, or the stored one as it is.
 
-    ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does.
+    ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does,
+    and OutOfResources where a form was not made for want of room: the object waits until there is some.
     """
+    wanting = [one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM]
+    if wanting and form.encoded.form not in stage.forms:
+        raise OutOfResources(wanting[0])
     instance, received = before.instance, before.received
     if _must_move(instance, form) or _gains(instance, form, stage, before.rule, received.origin):
         # The key is a new one: under the old one is the old form for as long as it is there.
@@ -76,6 +83,27 @@ def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
         raise ObjectDamaged(f"{before.key} is not what was written; restore it from a copy")
     after = replace(before, key=key, stored_sha256=digest, stage=fingerprint(stage), outcome="")
     return Change(before, after, data, stage)
+
+
+def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> Change:
+    """A pending object that is kept as it came, whatever its rule asks for; ``file`` says why from now on.
+
+    Nothing is asked of its dataset. One that has a file of its own, which landed objects get under ``key``,
+    keeps that as it is.
+    """
+    after = replace(instance, pending=False, stage=NO_STAGE, outcome="cannot", due=NEVER)
+    if not is_landed(instance.key):
+        return Change(instance, after)
+    told = attempt_at("received", refusal.act, refusal.reason)
+    known = replace(
+        provenance_of(file),
+        rule=instance.rule or NO_STAGE,
+        stage=NO_STAGE,
+        attempts=(told,),
+        readable=instance.readable,
+    )
+    data = part10.pack(replace(file, provenance=known))
+    return Change(instance, replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data)), data)
 
 
 def _must_move(instance: Instance, form: StoredForm) -> bool:

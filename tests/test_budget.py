@@ -13,6 +13,8 @@ import pytest
 
 from scp import budget, machine
 from scp.budget import UNITS, Budget
+from scp.encoding.decoding import _at_once, _waiting
+from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
 
 MB = 1 << 20
@@ -149,6 +151,64 @@ def test_who_waits_long_goes_ahead_alone(shared: Budget, monkeypatch: pytest.Mon
     for one in stuck:
         one.give_back()
     assert shared.used == 0
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_frames_are_worked_on_within_the_budget(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Peers that stop reading hold up no other, and all is given back with what they did not read."""
+    small = Budget(16 * MB)  # 7 MB may be held, 8 MB are for work
+    monkeypatch.setattr(budget, "_budget", small)
+    most: list[int] = []
+
+    def work(number: int) -> int:
+        most.append(small.used)
+        return number
+
+    stuck = [in_order(work, range(count), count, MB) for _ in range(10)]
+    assert [next(one) for one in stuck] == [0] * 10
+    for _ in range(3):
+        assert list(in_order(work, range(40), 40, MB)) == list(range(40))
+        assert list(in_order(work, range(3), 3, 100 * MB)) == [0, 1, 2]
+    assert max(most) <= 16 * MB
+    assert [list(one) for one in stuck] == [list(range(1, count))] * 10
+    assert small.used == 0
+
+
+def test_frames_that_nobody_reads_any_more_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Budget(16 * MB)
+    monkeypatch.setattr(budget, "_budget", small)
+    for size in (MB, 50 * MB):
+        begun = in_order(lambda number: number, range(40), 40, size)
+        assert next(begun) == 0
+        del begun
+    for _ in range(100):
+        if not small.used:
+            break
+        time.sleep(0.05)
+    assert small.used == 0
+
+
+def test_decoded_objects_count_until_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And lie in a file where there is no room; they are the same."""
+    small = Budget(4 * MB)  # 1.75 MB may be held
+    monkeypatch.setattr(budget, "_budget", small)
+    first, second = (_at_once(iter([bytes(MB), b"end"]), MB + 3) for _ in range(2))
+    assert small.used == MB + 3
+    assert b"".join(second) == bytes(MB) + b"end"
+    assert next(first) == bytes(MB)
+    assert small.used == MB + 3
+    del first
+    assert small.used == 0
+    del second
+    frames = _waiting(iter([bytes(5 * MB), bytes(MB)]))  # more than may be held
+    assert next(frames) == bytes(5 * MB)
+    assert small.used == 0
+    monkeypatch.setattr(budget, "_budget", large := Budget(LIMIT))
+    frames = _waiting(iter([bytes(5 * MB), bytes(MB)]))
+    assert next(frames) == bytes(5 * MB)
+    assert large.used == 5 * MB
+    assert next(frames) == bytes(MB)
+    assert large.used == 0
 
 
 _LOAD = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -209,7 +210,7 @@ def test_errors_keep_their_kind_words_and_numbers(bad_jobs: Pool) -> None:
 
 # -- What is said on the way -------------------------------------------------------------------------------
 
-_REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0)
+_REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0, bounds.DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -485,3 +486,55 @@ def test_who_serves_loads_no_codec(bad_jobs: Pool) -> None:
     ).stdout
     assert "_multiarray_umath" in loaded
     assert "imagecodecs/_" not in loaded
+
+
+def test_a_process_that_had_a_large_frame_goes_with_its_memory(bad_jobs: Pool) -> None:
+    job("pid", Use.OWN).convert(bytes(1000))
+    nursery = bad_jobs.nursery().pid
+    before = len(_children(nursery))
+    assert len(job("too_much", Use.ENCODING).convert(bytes(20_000_000))) == 50_000_000
+    assert _until(lambda: len(_children(nursery)) == before)
+
+
+def test_what_was_proven_here_is_decoded_here_and_nothing_else_is() -> None:
+    """Which process decodes goes by where codestreams are from; by this a worker loads one library."""
+    program = (
+        f"{_USES_CODECS}from scp.encoding.cage.caged import Trust, of_one_object\n"
+        "coded = codec.encode(frame, form, 0)\n"
+        "for trust in (Trust.NOBODYS, Trust.MADE_HERE, Trust.PROVEN):\n"
+        "    assert (of_one_object(codec, trust).decode(coded, form) == frame).all()\n"
+        "    print(len({l.split('/')[-1] for l in open('/proc/self/maps') if 'imagecodecs/_' in l}))\n"
+        "    print('_htj2k' in open('/proc/self/maps').read())\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.split()[:4] == ["0", "False", "0", "False"]
+    assert told.split()[5] == "True"
+
+
+_ROOT = Path(caged.__file__).parents[3]
+
+
+def _imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of all that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((each.name, "") for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, each.name) for each in node.names)
+
+
+def test_codecs_are_reached_through_their_tables_alone() -> None:
+    codecs = "scp.encoding.codecs"
+    for path in (_ROOT / "scp").rglob("*.py"):
+        module = ".".join(path.relative_to(_ROOT).with_suffix("").parts)
+        for imported, name in _imports(path):
+            full = f"{imported}.{name}" if imported == codecs else imported
+            if full.partition(".")[0] == "imagecodecs":
+                assert module.startswith(codecs), module
+            if full == f"{codecs}.native":
+                assert module in {"scp.encoding.cage.work", "scp.encoding.cage.caged", *_TABLES}, module
+            row = name.endswith("_CODEC") and not module.startswith((codecs, "scp.encoding.cage.work"))
+            assert not row, f"{module} uses {name} itself"
+
+
+_TABLES = ("scp.encoding.codecs.table", "scp.encoding.codecs.lossy_table")

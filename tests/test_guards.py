@@ -20,17 +20,19 @@ from PIL import Image
 
 from scp import bounds
 from scp.config_rules import Stage
+from scp.encoding.cage.caged import AVAILABLE
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.encoding.codecs.lengths import check_length
+from scp.encoding.codecs.native import CODECS
 from scp.encoding.codecs.rle import RLE_CODEC
-from scp.encoding.codecs.table import CODECS, decoder_of
+from scp.encoding.codecs.table import decoder_of
 from scp.encoding.decoding import decoding
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.fragments import evened_items, frames_within, moved_offsets
 from scp.encoding.pixels import Frame, PixelFormat, check_within_bounds
-from scp.errors import CannotDecode, CodecError, DamagedCodestream, PixelsBeyondBounds
+from scp.errors import CannotDecode, CodecError, CodecProcessFailed, DamagedCodestream, PixelsBeyondBounds
 from scp.syntaxes import (
     DEFLATED_FRAMES,
     EXPLICIT,
@@ -267,8 +269,7 @@ def test_a_first_frame_that_fails_does_so_before_anything_goes_out() -> None:
 
 def _refused(syntax: str, codestream: bytes, form: PixelFormat, says: str) -> None:
     """By the guard, in little time, before the library sees it."""
-    codec = decoder_of(syntax)
-    assert codec is not None
+    codec = next(row for row in CODECS if syntax in row.reads)  # here, not in a codec process
     begun = time.process_time()
     with pytest.raises(CannotDecode, match=says):
         codec.strictly(codestream, form)
@@ -472,6 +473,25 @@ def test_segments_of_rle_that_share_their_bytes() -> None:
         _refused(
             RLE, struct.pack("<3L", 2, *offsets) + coded[12:], form, "behind each other|for a byte plane of"
         )
+
+
+_ENDLESS = bytes.fromhex(  # docs/codecs-upstream.md
+    "ffd8fff7000b100001004001011100ffda00080101000100000000000000003300f20000000000000000000000e00000"
+    "100000200000000000002000000000010000000000080000000020000000008200000002000000940000000000080000"
+    "000000003a00000015768e4000102c3d078bc413f800ffd9"
+)
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="there are no codec processes here, whose time could be limited")
+def test_what_no_guard_sees_is_ended_by_the_time_limit(limits: Callable[..., None]) -> None:
+    """CharLS 2.4.3 never returns from these 120 bytes."""
+    syntax = "1.2.840.10008.1.2.4.81"
+    columns = int.from_bytes(_ENDLESS[9:11], "big")
+    shape = Shape(rows=int.from_bytes(_ENDLESS[7:9], "big"), columns=columns, bits_stored=16)
+    object_ = Compressed(syntax, shape, items_of([_ENDLESS])[0]).received("1.2.3")
+    limits(codec_seconds=1.0)
+    with pytest.raises(CodecProcessFailed, match="took over 1 s of processor time"):
+        decoding(parts_of(object_), lookup(syntax))
 
 
 # -- offset tables -----------------------------------------------------------------------------------

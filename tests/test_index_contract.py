@@ -591,6 +591,45 @@ class TestFind:
         assert [one.sop_instance_uid for one in index.checks.unreadable()] == ["1.1.3", "1.1.2", "1.1.0"]
         assert [one.sop_instance_uid for one in index.checks.unreadable(1)] == ["1.1.3"]
 
+    def test_what_is_refused_is_marked_listed_and_planned_anew(self, index):
+        assert index.checks.refused() == []
+        for number in range(3):
+            index.record(replace(instance(f"1.1.{number}"), planned="p", due=0), DOE)
+        for number in (0, 2):
+            one = index.held(f"1.1.{number}")
+            assert index.checks.refuse(one.sop_instance_uid, one.key, "why")
+        assert [one.sop_instance_uid for one in index.checks.refused()] == ["1.1.2", "1.1.0"]
+        assert [one.sop_instance_uid for one in index.checks.refused(1)] == ["1.1.2"]
+        assert index.held("1.1.2").refused == "why"
+        due = index.stages.due("p", 10, 10)
+        assert [one.sop_instance_uid for one in due] == ["1.1.1"]
+        assert {one.instance.sop_instance_uid for one in index.stages.unplanned("p", (), 10)} == {
+            "1.1.0",
+            "1.1.2",
+        }
+        assert index.checks.refuse("1.1.2", index.held("1.1.2").key, "")
+        assert [one.sop_instance_uid for one in index.checks.refused()] == ["1.1.0"]
+        assert not index.checks.refuse("1.1.2", "elsewhere", "why")
+        assert not index.checks.refuse("", index.held("1.1.1").key, "why")  # it is not pending
+
+    def test_what_is_damaged_is_neither_pending_nor_due_until_it_is_mended(self, index):
+        waits, settled = (
+            replace(instance("1.1.1"), pending=True),
+            replace(instance("1.1.2"), planned="p", due=1),
+        )
+        index.record_many([(waits, DOE), (settled, DOE)])
+        index.checks.note([(waits, "rot"), (settled, "rot")], 5)
+        assert (index.pending(10), index.stages.due("p", 10, 10), index.stages.next_due("p")) == (
+            [],
+            [],
+            None,
+        )
+        assert index.pending_keys() == [waits.key]  # its record in the landing log stays
+        index.checks.note([(waits, ""), (settled, "")], 6)
+        assert [one.sop_instance_uid for one in index.pending(10)] == ["1.1.1"]
+        assert [one.sop_instance_uid for one in index.stages.due("p", 10, 10)] == ["1.1.2"]
+        assert index.stages.next_due("p") == 1
+
     @pytest.mark.parametrize(
         "asked",
         [

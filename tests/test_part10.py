@@ -153,7 +153,7 @@ PROVENANCE = Provenance(
     form="htj2k",
 )
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
-COUNT = st.integers(0, 2**63)
+COUNT = st.integers(0, (1 << 63) - 1)  # what the index has room for
 ATTEMPTS = st.builds(
     Attempt,
     TEXT,

@@ -178,3 +178,52 @@ def test_a_bell_rung_before_and_often_wakes_once() -> None:
     assert not bell.wait(0)
     bell.ring()
     assert bell.wait()
+
+
+def _deadly(folder: Path, lives: int, blamed: bool) -> subprocess.CompletedProcess[bytes]:
+    """A parent whose child is killed at its start, so often; an object ends it where ``blamed``."""
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from scp.processes import Processes
+
+        folder, lives, blamed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+
+        class Role:
+            def start(self):
+                (folder / f"started-{os.getpid()}").touch()
+                if len(list(folder.glob("started-*"))) <= lives:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getppid(), signal.SIGTERM)
+            def reload(self):
+                pass
+            def stop(self):
+                pass
+
+        def ready():
+            (folder / f"ready-{os.getpid()}").touch()
+            if len(list(folder.glob("ready-*"))) <= lives:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        processes = Processes(lambda pid: blamed)
+        try:
+            processes.apart(ready)
+        except Exception as error:
+            sys.exit(type(error).__name__)
+        processes.fork("role", Role)
+        sys.exit(0 if processes.run(lambda: True) else 3)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), folder, str(lives), str(blamed)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
+
+
+def test_what_objects_end_does_not_end_the_node(tmp_path: Path) -> None:
+    """Ten in a row that each end two processes, at the start and later."""
+    assert _deadly(tmp_path, 20, blamed=True).returncode == 0
+    assert len(list(tmp_path.glob("ready-*"))) == len(list(tmp_path.glob("started-*"))) == 21
+
+
+def test_a_start_that_dies_otherwise_is_told(tmp_path: Path) -> None:
+    done = _deadly(tmp_path, 20, blamed=False)
+    assert (done.returncode, b"NotStarted" in done.stderr) == (1, True)
+    assert len(list(tmp_path.glob("ready-*"))) == 1

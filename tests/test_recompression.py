@@ -285,7 +285,7 @@ def test_a_library_that_lies_is_found_out(monkeypatch, lie: str) -> None:
     """What it made never gets to the disk; the object is kept in the next form."""
     other = imagecodecs.jpegxl_encode_jpeg(FRAMES[1], usecontainer=True)
     made = {"another": bytes(other), "empty": b"", "garbage": b"garbage"}[lie]
-    monkeypatch.setattr(recompression, "recompress_jpeg", lambda _: made)
+    monkeypatch.setattr(recompression, "recompress_jpeg", lambda *_: made)
     object_ = object_of(COLOUR, [[padded(FRAMES[0])]])
     found = kept(object_, Stage(forms=("jpegxl-recompression",)))
     assert found.provenance.attempts[0].outcome == "wrong"

@@ -95,11 +95,15 @@ def recompress(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Carry out the stages that are due, at once and with all cores; may be stopped and run again."""
+    """Carry out the stages that are due, at once and with all cores; may be stopped and run again.
+
+    With --now and --match what was refused with those objects is tried again, too (ls --refused).
+    """
     with opened(config, works=True) as (archive, _), report.progress("recompressing", "objects") as progress:
         take_up(archive)  # what an earlier run left that was killed
         some = list(selected(archive, match)) if match else None
-        done = carry_out(archive, some, lambda: inf if now else time.time(), progress)
+        asked = now and some is not None
+        done = carry_out(archive, some, lambda: inf if now else time.time(), progress, again=asked)
     report_stages.recompressed(done, json)
     if done.left:
         raise typer.Exit(DATA)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scp import report, report_conflicts, report_outgoing, report_unreadable
+from scp import report, report_conflicts, report_outgoing, report_refused, report_unreadable
 from scp.commands.common import (
     DATA,
     AllPatientsOption,
@@ -101,10 +101,18 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         bool,
         typer.Option("--unreadable", help="Instead: what cannot be read in the transfer syntax it came in."),
     ] = False,
+    refused: Annotated[
+        bool,
+        typer.Option("--refused", help="Instead: what is not encoded or decoded any more, and why."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    if refused:
+        with opened(config) as (archive, _):
+            report_refused.refused(archive.index.checks.refused(limit or None), limit, json)
+        return
     if conflicts:
         with opened(config) as (archive, _):
             report_conflicts.conflicts(archive.index.conflicts(), json)
@@ -146,7 +154,11 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
         outstanding = len(index.commitments.all())
         rows = index.statistics(tuple(archive.store.tiers))
         more = report.Outstanding(
-            index.backlog(), outstanding, index.deliveries.outstanding(), len(index.checks.damaged())
+            index.backlog(),
+            outstanding,
+            index.deliveries.outstanding(),
+            len(index.checks.damaged()),
+            len(index.checks.refused()),
         )
         report.statistics(index.counts(), rows, more, json)
 

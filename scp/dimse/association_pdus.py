@@ -268,8 +268,9 @@ def _is_role(sub: bytes) -> bool:
 
 @lru_cache(2048)
 def _is_short_role(sub: bytes) -> bool:
-    uid = sub[ITEM.size + 2 : -2]
-    return struct.unpack_from(">H", sub, ITEM.size)[0] == len(uid) and bool(_uid(uid))
+    uid, roles = sub[ITEM.size + 2 : -2], sub[-2:]
+    sound = struct.unpack_from(">H", sub, ITEM.size)[0] == len(uid) and max(roles) <= 1  # PS3.7 D.3.3.4
+    return sound and bool(_uid(uid))
 
 
 def _decodes(kind: int, sub: bytes) -> bool:

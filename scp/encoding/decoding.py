@@ -193,12 +193,11 @@ def _holding(pieces: Iterable[Buffer], held: Held | None) -> Iterator[Buffer]:
 def _waiting(frames: Iterable[Buffer]) -> Iterator[Buffer]:
     """Frames that wait for a peer to read them: a large one counts meanwhile, or lies in a file."""
     for frame in frames:
-        if len(frame) <= IN_MEMORY:
-            yield frame
-        elif (held := hold(len(frame))) is not None:
-            yield from _holding([frame], held)
-        else:
-            yield gathered([frame])
+        held = hold(len(frame)) if len(frame) > IN_MEMORY else None
+        if held is None and len(frame) > IN_MEMORY:
+            frame = gathered([frame])  # noqa: PLW2901 - the one in memory is not to stay
+        yield frame
+        del frame, held  # before the next is decoded
 
 
 def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
@@ -244,7 +243,7 @@ def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
     try:
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # each library has its own kinds
         kind = DamagedCodestream if coded.strictly else CannotDecode

@@ -54,7 +54,7 @@ def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Ite
     try:
         streams = in_order(encode, range(form.frames), form.frames, form.frame_size)
         yield from letting_go(streams, value, form.frame_size)
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # each library has its own kinds
         raise CannotEncode(f"{codec.library()}: {error}") from error

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from scp.encoding import recompression
 from scp.encoding.cage.caged import Trust, library_of
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpegxl import RECOMPRESSED_CODEC
 from scp.encoding.codecs.table import codec_named, decoder_of
 from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding, native
@@ -20,6 +19,7 @@ from scp.errors import (
     CodecError,
     CodecProcessFailed,
     DamagedCodestream,
+    DecoderFailed,
     NotReproduced,
     UnreadableDataset,
 )
@@ -58,7 +58,8 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
     """``received`` in the named form; ``parts`` is what it splits into, None if unreadable.
 
     Raises CannotEncode, with the reason, when the object cannot take the form; DamagedCodestream where the
-    received codestreams are not whole, so that it can take none but ``received`` and ``zstd``.
+    received codestreams are not whole, so that it can take none but ``received`` and ``zstd``; DecoderFailed
+    where a codec's process failed at decoding them, and CodecProcessFailed where one did at encoding.
     """
     if form in ("received", "zstd"):
         return _as_received(form, received, parts)
@@ -72,8 +73,7 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
     try:
         if form == recompression.FORM:
             return _recompressed(received, parts)
-        plain = _native_of(received, parts)
-        reference = _native_digest(received, plain)
+        plain, reference = _decoded(received, parts)
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
         return _coded(codec, plain, reference, effort)
@@ -83,6 +83,15 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         raise CannotEncode(str(error)) from error
 
 
+def _decoded(received: Received, parts: SplitDataset) -> tuple[SplitDataset, str]:
+    """Native pixel data, and the digest to prove by. Raises DecoderFailed."""
+    try:
+        plain = _native_of(received, parts)
+        return plain, _native_digest(received, plain)
+    except (CodecProcessFailed, MemoryError) as error:
+        raise DecoderFailed(str(error) or "there was not enough memory") from error
+
+
 def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
     stored, restoration = recompression.recompressed(parts, received.transfer_syntax)
     return Encoded(
@@ -90,7 +99,7 @@ def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
         transfer_syntax=JPEGXL_RECOMPRESSION,
         dataset=gathered(join(stored, lookup(JPEGXL_RECOMPRESSION))),
         pixel_bytes=len(stored.pixel.value) if stored.pixel else 0,
-        codec=library_of(RECOMPRESSED_CODEC.name),
+        codec=library_of(recompression.FORM),
         restoration=restoration,
     )
 
@@ -132,13 +141,18 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
 
 
 def why_undecodable(dataset: Buffer, transfer_syntax: str) -> str:
-    """Why codestreams are not decoded, as they came; empty where they are, or where none is read here."""
+    """Why codestreams are not decoded, as they came; empty where they are, or where none is read here.
+
+    Raises CodecProcessFailed.
+    """
     syntax = lookup(transfer_syntax)
     if decoder_of(syntax.uid) is None:
         return ""
     try:
         for _ in join(decoding(split(dataset, syntax), syntax), lookup(EXPLICIT)):
             pass
+    except CodecProcessFailed:
+        raise
     except CodecError as error:
         return str(error)
     except (UnreadableDataset, ValueError):
@@ -156,13 +170,14 @@ def prove(
     """Check that a stored dataset reproduces what was received (invariant 2).
 
     ``received`` is that, where it is at hand: then the bytes are compared instead of their digests. ``trust``
-    is that of its codestreams. Raises NotReproduced.
+    is that of its codestreams. Raises NotReproduced, and CodecProcessFailed, which says nothing of what would
+    have come of it.
     """
     try:
         if not _reproduces(dataset, transfer_syntax, provenance, received, trust):
             raise NotReproduced("decoded, it is not what was received")
     except (CodecError, UnreadableDataset, ValueError) as error:
-        if isinstance(error, NotReproduced):
+        if isinstance(error, (NotReproduced, CodecProcessFailed)):
             raise
         raise NotReproduced(f"it cannot be decoded: {error}") from error
 

@@ -37,7 +37,7 @@ class Header:
 
     @property
     def format(self) -> PixelFormat:
-        """Its Image Pixel module. Raises CannotEncode, and PixelsBeyondBounds for more than ``[limits]`` allows."""
+        """Its Image Pixel module. Raises CannotEncode; PixelsBeyondBounds beyond ``[limits]``."""
         check_within_bounds(self.proven_format)
         return self.proven_format
 

@@ -209,7 +209,7 @@ def _encoded(
 
     try:
         yield from in_order(encode, range(form.frames), form.frames, form.frame_size)
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # each library has its own kinds
         raise CannotEncode(f"{codec.library()}: {error}") from error

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scp.budget import taking
 from scp.encoding.codecs.deflate import inflated_frame
 from scp.encoding.fragments import Fragments, Frames
 from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
-from scp.spool import Buffer
+from scp.spool import UNCOUNTED, Buffer
 from scp.syntaxes import DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED
 
 # Samples of a group of pixels, its columns and rows (PS3.3 C.7.6.3.1.2): of 422, two Y, a Cb and a Cr for two
@@ -71,7 +72,10 @@ def _contents(frames: Frames, form: PixelFormat, size: int, deflated: bool) -> I
 
 def _inflated(number: int, frame: Fragments, form: PixelFormat) -> bytes:
     try:
-        return inflated_frame(frame.whole(), form.frame_size + 1)
+        if form.frame_size <= UNCOUNTED:
+            return inflated_frame(frame.whole(), form.frame_size + 1)
+        with taking(2 * form.frame_size):  # zlib's own blocks, and what they are joined to
+            return inflated_frame(frame.whole(), form.frame_size + 1)
     except DamagedCodestream as error:
         raise error.of_frame(number, form.frames) from error
 

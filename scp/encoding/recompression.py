@@ -128,8 +128,8 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 
     def code(frame: Fragments) -> bytes:
         jpeg = frame.whole()
-        check_length(len(jpeg), form, least_of_jpeg(form))
         check_jpeg(jpeg, form)
+        check_length(len(jpeg), form, least_of_jpeg(form))
         if (precision := jpeg_precision(jpeg)) != 8:
             raise CannotEncode(f"JPEG of {precision} bits; JPEG XL restores codestreams of 8 only")
         return recompress_jpeg(jpeg, form, owner)  # one that is not whole stays as it came
@@ -140,7 +140,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from coded
-    except CodecError:
+    except (CodecError, MemoryError):
         raise
     except Exception as error:  # the library has its own kinds
         raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error

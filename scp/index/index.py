@@ -68,7 +68,10 @@ class Stages(Protocol):
     """
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
-        """At most ``most`` of those for which a stage is due, and that nobody works on."""
+        """At most ``most`` of those for which a stage is due, and that nobody works on.
+
+        Those whose file is known to be damaged, or missing, wait until it is mended.
+        """
 
     def next_due(self, policy: str) -> int | None:
         """When a stage is next due for anything; None where nothing was planned."""
@@ -128,6 +131,15 @@ class Checks(Protocol):
 
     def unreadable(self, most: int | None = None) -> list[Instance]:
         """Those that cannot be read in the transfer syntax they came in, the newest first; None: all."""
+
+    def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
+        """Write down what is not done any more with what is stored under ``key``; empty: all is done again.
+
+        Stages are planned for it anew. Without a UID it is one that is pending. False where there is none.
+        """
+
+    def refused(self, most: int | None = None) -> list[Instance]:
+        """Those with which something is not done any more, the newest first; None: all."""
 
 
 class Commitments(Protocol):
@@ -302,7 +314,10 @@ class Index(Protocol):
         """
 
     def pending(self, most: int) -> list[Instance]:
-        """At most ``most`` of the instances that are pending, those that came first before others."""
+        """At most ``most`` of the instances that are pending, those that came first before others.
+
+        Those whose file is known to be damaged, or missing, wait until it is mended.
+        """
 
     def pending_keys(self) -> list[str]:
         """Where all instances that are pending are stored."""

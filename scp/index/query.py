@@ -34,7 +34,7 @@ from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute
 from scp.index.index import NO_RANKS, RANK, Ranks
 from scp.index.keys import VALUES
 from scp.index.matching import Condition, combined, condition, universal, values
-from scp.index.schema import INSTANCE_COLUMNS, PENDING, TABLES
+from scp.index.schema import INSTANCE_COLUMNS, PENDING, SOUND, TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
 
 Tables = Mapping[str, FromClause]
@@ -130,7 +130,7 @@ def instances(query: Query) -> Select[Any]:
 
 def pending(most: int) -> Select[Any]:
     """The instances that are pending, those that came first before others."""
-    return select(*INSTANCE_COLUMNS).where(PENDING).order_by(TABLES["IMAGE"].c.id).limit(most)
+    return select(*INSTANCE_COLUMNS).where(PENDING, SOUND).order_by(TABLES["IMAGE"].c.id).limit(most)
 
 
 def _levels(query: Query) -> tuple[str, ...]:

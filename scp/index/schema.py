@@ -80,6 +80,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "accessed": "0",
     "checked": "0",
     "fault": "",
+    "refused": "",
     "patient_id": "",
     "issuer_of_patient_id": "",
 }
@@ -160,10 +161,15 @@ Index("ix_instance_checked", INSTANCE.c.checked)
 _DAMAGED = text("fault <> ''")
 Index("ix_instance_damaged", INSTANCE.c.id, sqlite_where=_DAMAGED, postgresql_where=_DAMAGED)
 DAMAGED: ColumnElement[bool] = literal_column("instance.fault <> ''")
+SOUND: ColumnElement[bool] = literal_column("instance.fault = ''")  # as far as is known
 # The few that cannot be read in the transfer syntax that they were announced in.
 _UNREADABLE = text("NOT readable")
 Index("ix_instance_unreadable", INSTANCE.c.id, sqlite_where=_UNREADABLE, postgresql_where=_UNREADABLE)
 UNREADABLE: ColumnElement[bool] = literal_column("NOT instance.readable")
+# The few with which something is not done any more.
+_REFUSED = text("refused <> ''")
+Index("ix_instance_refused", INSTANCE.c.id, sqlite_where=_REFUSED, postgresql_where=_REFUSED)
+REFUSED: ColumnElement[bool] = literal_column("instance.refused <> ''")
 
 # Who works on a stage of an instance, and until when: seconds since 1970.
 CLAIM = Table(

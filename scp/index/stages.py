@@ -31,7 +31,7 @@ from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.dialect import translated
 from scp.index.index import Standing
 from scp.index.record import as_instance
-from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, STUDY
+from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
 from scp.index.writer import Writer
 from scp.model import Instance
 
@@ -49,7 +49,7 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
     """Instances for which a stage is due and that nobody works on, the longest due before others."""
     return (
         select(*INSTANCE_COLUMNS)
-        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), unclaimed(now))
+        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), SOUND, unclaimed(now))
         .order_by(INSTANCE.c.due)
         .limit(most)
     )
@@ -57,7 +57,7 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
 
 def next_due(policy: str) -> Select[Any]:
     """When a stage is next due, for anything."""
-    return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy)
+    return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy, SOUND)
 
 
 def unplanned(policy: str, keywords: Sequence[str], most: int) -> list[Select[Any]]:

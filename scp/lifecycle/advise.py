@@ -120,11 +120,12 @@ def _measured(
     for one in group.chosen:
         try:
             sample = load(one)
-        except (ZscpError, OSError) as error:
-            failed.append(replace(one, outcome="failed", reason=str(error)))
-        else:
             found = tuple(measure(sample, compared, dictionary))
             objects.append(_Object(one, sample.raw, sample.header_bytes, sample.cut, found))
+        except (ZscpError, OSError) as error:
+            failed.append(replace(one, outcome="failed", reason=str(error)))
+        except Exception as error:  # noqa: BLE001 - a bug, or no memory: the others are measured all the same
+            failed.append(replace(one, outcome="failed", reason=f"{type(error).__name__}: {error}"))
         progress.advance()
     return objects
 
@@ -135,8 +136,8 @@ def _trained(group: Group) -> Trained | None:
     for one in group.others:
         try:
             sample = load(one)
-        except (ZscpError, OSError):
-            continue  # told of where it is chosen; a dictionary does without
+        except Exception:  # noqa: BLE001, S112 - told of where it is chosen; a dictionary does without
+            continue
         headers.append(sample.header)
         size += sample.raw
     return train(headers) if sum(map(len, headers)) >= _HEADERS * size else None

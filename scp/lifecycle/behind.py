@@ -18,15 +18,16 @@ import structlog
 
 from scp.archive import Archive
 from scp.doorbell import Doorbell
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.parallel import yield_to_others
 from scp.lifecycle.recovery import Recovered, take_up_landed
-from scp.lifecycle.stages import Stages
+from scp.lifecycle.stages import Stages, swapped
 from scp.lifecycle.training import Automatic
 from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed, segment_of
+from scp.refused import renew
 from scp.succession import Change
 
 # One commit and one sync for so many objects, or so many bytes of them.
@@ -35,6 +36,8 @@ _ROUNDS_BEFORE_FREEING = 8
 _RETRY_SECONDS = 5.0
 # Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
 _QUIET_SECONDS = 0.05
+# What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
+_PUT_OFF_SECONDS = 60.0
 # Nobody rings when a stage becomes due, or when the claims of a process end that has died.
 _LOOK_SECONDS = 60.0
 
@@ -67,7 +70,7 @@ class Encoder:
         self._bell = bell
         self._stopped = threading.Event()
         self._training = Automatic(archive)
-        self._given_up: set[str] = set()  # what cannot be read: told once, and left to verify
+        self._put_off: dict[str, float] = {}  # until when, by the clock that only goes on
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
         self._stages = Stages(archive, owner, self._pool)
 
@@ -79,8 +82,12 @@ class Encoder:
 
     def run(self) -> None:
         """Work, and wait for work, until stopped."""
+        renewed = False
         while not self._stopped.is_set():
             try:
+                if self._first and not renewed:
+                    renew(self._archive)
+                    renewed = True
                 self._work()
             except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
                 structlog.get_logger("zscp").error("encoding waits", exc_info=error)
@@ -145,18 +152,40 @@ class Encoder:
     def _round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
         batch = self._batch()
-        changes = [change for change in self._pool.map(self._encoded, batch) if change is not None]
-        if changes:
-            self._archive.swap(changes)
-            self._training.saw(changes)
-            self._training.work(lambda task: self._pool.submit(task).result())
+        suspects = [one for one in batch if self._is_suspect(one)]
+        self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
+        for one in suspects:  # alone, and what came of it is kept before the next
+            if not self._stopped.is_set():
+                self._done([self._pool.submit(self._encoded, one).result()])
         return bool(batch)
 
+    def _done(self, found: list[Change | None]) -> None:
+        """Put new forms in their places. Raises OutOfResources."""
+        changes = swapped(self._archive, [one for one in found if one is not None], self._tell)
+        if changes:
+            self._training.saw(changes)
+            self._training.work(lambda task: self._pool.submit(task).result())
+
+    def _tell(self, change: Change, error: Exception) -> None:
+        """One that cannot be put in its place, where others can."""
+        self._later(change.before, error)
+
     def _batch(self) -> list[Instance]:
-        found = self._archive.index.pending(_BATCH + len(self._given_up))
-        return list(_first_bytes(one for one in found if one.key not in self._given_up))
+        now = time.monotonic()
+        self._put_off = {key: until for key, until in self._put_off.items() if until > now}
+        found = self._archive.index.pending(_BATCH + len(self._put_off))
+        return list(_first_bytes(one for one in found if one.key not in self._put_off))
+
+    def _is_suspect(self, instance: Instance) -> bool:
+        attempts = self._archive.attempts
+        return attempts is not None and attempts.is_suspect(instance.key)
 
     def _encoded(self, instance: Instance) -> Change | None:
+        """The form of one, if it has one.
+
+        What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
+        then refused (:meth:`scp.holdings.Holdings.trying`), unless it is not the object's fault.
+        """
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
@@ -165,19 +194,26 @@ class Encoder:
                 return None  # deleted or replaced since it was found
             if mend_from_siblings(self._archive, held):  # encoded by a process with an index that is gone
                 return None
-            structlog.get_logger("zscp").error(
-                "cannot be encoded", sop_instance=instance.sop_instance_uid, reason="it is not there"
-            )
-        except ObjectDamaged as error:
-            structlog.get_logger("zscp").error(
-                "cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error)
-            )
+            self._damaged(instance, "it is not there")
+        except (ObjectDamaged, ObjectRefused) as error:
+            self._damaged(instance, str(error))
         except Exception as error:  # noqa: BLE001 - one object must not stop all others
-            structlog.get_logger("zscp").error(
-                "encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error
-            )
-        self._given_up.add(instance.key)
+            self._later(instance, error)
         return None
+
+    def _damaged(self, instance: Instance, reason: str) -> None:
+        """It is found again when its file is mended (:mod:`scp.lifecycle.scrub`), or restored."""
+        uid = instance.sop_instance_uid
+        structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, reason=reason)
+        self._archive.index.checks.note([(instance, reason)], time.time())
+
+    def _later(self, instance: Instance, error: Exception) -> None:
+        """One that failed: at once, alone or refused, where that may be its fault; else after a while."""
+        attempts = self._archive.attempts
+        if attempts is None or attempts.suspects.get(instance.key) is None:
+            self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS
+        uid = instance.sop_instance_uid
+        structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
 
     def free(self) -> None:
         """Free the segments of the landing log in which every record is over.

@@ -18,7 +18,13 @@ from pathlib import Path
 import structlog
 
 from scp.archive import Archive
-from scp.errors import DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import (
+    DuplicateRejected,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnavailable,
+    OutOfResources,
+)
 from scp.identity import Identity
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
@@ -93,8 +99,13 @@ class Deletion:
         if current is not None and current.pending:
             try:
                 self._archive.swap([self._archive.encode(current)])
-            except (ObjectMissing, ObjectDamaged):
+            except (ObjectMissing, ObjectDamaged, ObjectUnavailable):
                 return  # it stays pending, and is left
+            except OutOfResources:
+                raise
+            except Exception as error:  # noqa: BLE001 - of it alone: the others go
+                uid = instance.sop_instance_uid
+                structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, exc_info=error)
 
     def _finish(self, begun: list[Trashed]) -> list[Trashed]:
         """Those that went; see :meth:`_stays` for those that did not."""
@@ -166,7 +177,9 @@ class Deletion:
             for one in back:
                 try:
                     self._return(one)
-                except (DuplicateRejected, ObjectMissing, ObjectDamaged) as error:
+                except OutOfResources:
+                    raise
+                except Exception as error:  # noqa: BLE001 - held, damaged, refused or a bug: the others come back
                     structlog.get_logger("zscp").error("cannot be restored", key=one.key, reason=str(error))
         return len(going) + len(back)
 

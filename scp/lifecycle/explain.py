@@ -14,11 +14,20 @@ from scp.encoding.facts import survey
 from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
 from scp.encoding.transcode import transcoding, ways_out
-from scp.errors import CannotEncode, CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import (
+    CannotEncode,
+    CodecError,
+    CodecProcessFailed,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnavailable,
+)
 from scp.keeping import keep
 from scp.lifecycle import foreign
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
+from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
+from scp.refusal import Refusal, in_force, needs
 from scp.spool import Buffer, copied
 from scp.stored import facts_of_stored, imported_from, provenance_of, received_from
 from scp.syntaxes import BY_UID, lookup
@@ -63,7 +72,7 @@ class Explanation:
     asked for was taken, or where they were not written down. Of a file that is not in the archive they are
     made now. ``tried_now`` are the forms of the rule that matches now, tried again, where that was asked for.
     ``costs`` is empty where it was not measured. ``undecodable`` says why codestreams, as they came,
-    are not decoded.
+    are not decoded, and ``refused`` what is not done with it any more, and why.
     """
 
     sop_instance_uid: str
@@ -79,6 +88,7 @@ class Explanation:
     tried_now: tuple[Attempt, ...] = ()
     stored: Instance | None = None
     undecodable: str = ""
+    refused: Refusal | None = None
 
     @property
     def later(self) -> tuple[Stage, ...]:
@@ -110,10 +120,49 @@ def fault_now(archive: Archive, instance: Instance) -> str:
         return archive.facts(instance).fault
     except (ObjectDamaged, ObjectMissing, ObjectUnavailable) as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - the others are listed all the same
+        return f"{type(error).__name__}: {error}"
 
 
 def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:
-    instance, file = archive.stored(instance)
+    with archive.trying(instance, "read"):
+        instance, file = archive.stored(instance)
+    if (refusal := in_force(instance)) is not None:
+        return _refused(archive, instance, file, refusal)
+    with archive.trying(instance, "decode"):
+        return _looked_into(archive, instance, file, again, costs)
+
+
+def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
+    """Of what something is not done with nothing is tried, and only what may be looked into is."""
+    known = provenance_of(file)
+    facts = Facts({}, known.transfer_syntax, known.size, known.calling_aet)
+    if not refusal.covers("survey"):
+        with archive.trying(instance, "survey"):
+            facts = facts_of_stored(file)
+    rule = choose(archive.policy, facts)
+    return Explanation(
+        instance.sop_instance_uid,
+        known,
+        rule,
+        _matched(rule, facts),
+        _passed_over(archive.policy, rule, facts),
+        instance.transfer_syntax,
+        instance.stored_size,
+        known.attempts,
+        tuple(
+            way
+            for way in _ways_out(file.transfer_syntax, known)
+            if not any(map(refusal.covers, needs(file.transfer_syntax, way)))
+        ),
+        stored=instance,
+        refused=refusal,
+    )
+
+
+def _looked_into(
+    archive: Archive, instance: Instance, file: Part10, again: bool, costs: bool | None
+) -> Explanation:
     known = provenance_of(file)
     facts = facts_of_stored(file)
     rule = choose(archive.policy, facts)
@@ -160,7 +209,10 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
 
 
 def _undecodable(dataset: Buffer, transfer_syntax: str, known: Provenance) -> str:
-    return "" if known.restoration else why_undecodable(dataset, transfer_syntax)
+    try:
+        return "" if known.restoration else why_undecodable(dataset, transfer_syntax)
+    except CodecProcessFailed as error:
+        return str(error)
 
 
 def _matched(rule: PolicyRule | None, facts: Facts) -> dict[str, str]:

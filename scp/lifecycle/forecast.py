@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.config_rules import Stage
@@ -134,6 +136,10 @@ def _measured(archive: Archive, one: Instance, now: float) -> Measured:
     try:
         change = archive.encode(one, now)
     except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
+        return Measured()
+    except Exception as error:  # the others are measured all the same
+        log = structlog.get_logger("zscp")
+        log.error("cannot be measured", sop_instance=one.sop_instance_uid, exc_info=error)
         return Measured()
     saved = one.stored_size - change.after.stored_size
     return Measured(1, one.received_size, one.stored_size, saved, thread_time() - started)

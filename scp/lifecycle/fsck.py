@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import (
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectRefused,
+    ObjectUnavailable,
+    ObjectUnreadable,
+    ZscpError,
+)
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.rebuild import make_fit
@@ -75,13 +82,27 @@ def fsck(
             deletion.resume()
         for one in begun:
             yield Finding(UNSETTLED, one.key, one.sop_instance_uid, one.reason, "finished" if repair else "")
+        for path, fault in deletion.trash.unreadable():
+            yield Finding(UNREADABLE, str(path), told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
     for key in iter(archive.keys()):
         progress.advance()
         if not is_landed(key):
-            yield from _file(archive, key, repair)
+            yield from _told(key, _file(archive, key, repair))
     for instance in archive.index.all():
-        yield from _row(archive, instance, repair, forget)
+        yield from _told(instance.key, _row(archive, instance, repair, forget))
+
+
+def _told(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What was found of one object; what cannot be looked at is told as a file that cannot be read."""
+    try:
+        yield from findings
+    except ObjectRefused as error:
+        yield Finding(UNREADABLE, key, instance_in(key), str(error))
+    except (ZscpError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others are looked at
+        yield Finding(UNREADABLE, key, instance_in(key), f"{type(error).__name__}: {error}")
 
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
@@ -122,7 +143,7 @@ def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
         return None
     try:
         identity = archive.read_back(key)[0].identity
-    except (ObjectDamaged, ObjectMissing):
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
         digest = digest_in(key)
         return uid, next((one for one in named if digest and one.received_sha256.startswith(digest)), None)
     held = archive.index.current(identity)
@@ -133,7 +154,7 @@ def _is_newer(archive: Archive, key: str, held: Instance) -> bool:
     """Whether a file came after what the index has, which must be an old one that was restored."""
     try:
         return archive.read_back(key)[0].received_at > held.received_at
-    except (ObjectDamaged, ObjectMissing):
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
         return False
 
 
@@ -141,7 +162,7 @@ def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
     try:
         instance, facts = archive.read_back(key)
         archive.verify(instance, deep=True)
-    except (ObjectDamaged, ObjectMissing) as error:
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         return Finding(UNREADABLE, key, uid, f"{error}; look at it, and remove it")
     if not repair:
         return Finding(UNRECORDED, key, uid)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from scp.config_rules import PolicyRule
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
 from scp.model import Facts, Instance
@@ -70,6 +72,12 @@ class Planner:
         try:
             rule = self.rule(standing, read)
         except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
+            rule = None
+        except OutOfResources:
+            raise
+        except Exception as error:  # noqa: BLE001 - the others are planned all the same
+            uid = standing.instance.sop_instance_uid
+            structlog.get_logger("zscp").error("cannot be planned", sop_instance=uid, exc_info=error)
             rule = None
         return rule, step(rule, standing.instance, now)
 

@@ -21,6 +21,7 @@ from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome, reindex
 from scp.objects.store import beside
 from scp.pairing import State
+from scp.refused import note_deaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,12 @@ class Fitted:
 def make_fit(archive: Archive, progress: Progress) -> Fitted:
     """See that the index knows what the stores hold, before anything is served, encoded or freed.
 
+    What processes were about that died is noted first: an object may have been what they died of.
+
     One process does it, others wait, and find it done. Raises ConfigurationError where an admin has to decide
     what was meant, and OutOfResources.
     """
+    note_deaths(archive)
     pairing, log = archive.pairing, structlog.get_logger("zscp")
     if pairing is None:
         return Fitted(State.FITS)

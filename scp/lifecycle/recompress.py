@@ -17,6 +17,7 @@ from scp.lifecycle.planning import Planner
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.stages import CLAIM_SECONDS, Stages
 from scp.model import Instance
+from scp.refused import allow
 
 _AT_ONCE = 64
 _NAMED_AT_ONCE = 500
@@ -44,14 +45,24 @@ class Recompressed:
 
 
 def recompress(
-    archive: Archive, instances: Iterable[Instance] | None, now: Callable[[], float], progress: Progress
+    archive: Archive,
+    instances: Iterable[Instance] | None,
+    now: Callable[[], float],
+    progress: Progress,
+    again: bool = False,
 ) -> Recompressed:
     """Carry out what is due at ``now``, of some instances or, without any, of all.
+
+    With ``again`` everything is tried again that was refused with those instances (:mod:`scp.refusal`).
 
     Raises OutOfResources; what was done until then stays.
     """
     named = None if instances is None else list(instances)
     done = Recompressed()
+    if again:
+        for one in named or ():
+            if one.refused:
+                allow(archive, one)
     progress.total(sum(1 for _ in _due(archive, named, now)))
     busy: list[Instance] = []
     owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
@@ -63,8 +74,8 @@ def recompress(
             while busy and time.monotonic() < until:
                 stages.release()
                 time.sleep(_LOOK_SECONDS)
-                again, busy = busy, []
-                _carry_out(stages, _due(archive, again, now), done, busy, progress)
+                waiting, busy = busy, []
+                _carry_out(stages, _due(archive, waiting, now), done, busy, progress)
             done.left += len(busy)
         finally:
             stages.stop()

@@ -6,7 +6,11 @@ files in their places whose rows may be missing, and the records of the landing 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import structlog
 
 from scp.archive import Archive
 from scp.errors import (
@@ -15,6 +19,8 @@ from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
+    ObjectUnreadable,
+    OutOfResources,
     Superseded,
     UidMismatch,
 )
@@ -42,7 +48,8 @@ def recover(archive: Archive) -> Recovered:
     found = Recovered()
     for key in archive.store.recover():
         if is_object(key):  # nothing depends on others that are there and not in use
-            _from_journal(archive, key, found)
+            with _alone(archive, key, found):
+                _from_journal(archive, key, found)
     take_up_landed(archive, found)
     if archive.backlog is not None:
         archive.backlog.announce()
@@ -57,15 +64,35 @@ def take_up_landed(archive: Archive, found: Recovered) -> None:
     """
     if archive.landing is not None:
         for key in archive.landing.strays(set(filter(is_landed, archive.index.pending_keys()))):
-            _from_log(archive, archive.landing, key, found)
+            with _alone(archive, key, found):
+                _from_log(archive, archive.landing, key, found)
         archive.index.sync()
+
+
+@contextmanager
+def _alone(archive: Archive, key: str, found: Recovered) -> Iterator[None]:
+    """What cannot be taken up stays where it is, and the next start looks at it; the others are taken up.
+
+    Raises OutOfResources: nothing goes on without the index.
+    """
+    try:
+        yield
+    except OutOfResources:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others are not held up by it
+        if not is_landed(key):
+            archive.store.unsettle(key)
+        found.damaged += (f"{key}: {type(error).__name__}: {error}",)
+        structlog.get_logger("zscp").error(
+            "not recovered", key=key, exc_info=error, remedy="the next start, or zscp fsck, looks at it again"
+        )
 
 
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
-        instance, facts = archive.read_back(key)
-    except ObjectDamaged as error:
+        instance, facts = archive.take_up(key)
+    except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         found.damaged += (f"{key}: {error}",)
         return
     held = archive.index.current(instance.identity)
@@ -117,7 +144,7 @@ def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
     if any(one.key == key for one in archive.index.named(held.sop_instance_uid)):
         return False
     try:
-        left, _ = archive.read_back(key)
+        left, _ = archive.take_up(key)
     except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
         return False  # whose it was is not known
     return left.identity == held.identity and left.received_at <= held.received_at
@@ -139,10 +166,10 @@ def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered)
     What is not whole, or would be refused, was not acknowledged, as far as can be told: a copy is kept.
     """
     try:
-        instance, facts = archive.read_back(key)
+        instance, facts = archive.take_up(key)
         check_uids(instance, facts)
-    except ObjectMissing:
-        return  # it was settled meanwhile
+    except (ObjectMissing, ObjectUnreadable):
+        return  # it was settled meanwhile, or is looked at again by the next start
     except (ObjectDamaged, UidMismatch):
         _set_aside(landing, key, found)
         return
@@ -158,7 +185,7 @@ def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered)
 
 
 def _record(archive: Archive, landing: LandingLog, key: str, found: Recovered) -> None:
-    instance, facts = archive.read_back(key)
+    instance, facts = archive.take_up(key)
     try:
         archive.record(instance, facts, found=True)
         found.recorded += 1
@@ -180,7 +207,7 @@ def _settle_by(archive: Archive, landing: LandingLog, key: str, held: Instance, 
             return
     except ObjectUnavailable:
         return  # looked at again when its medium is there
-    instance, facts = archive.read_back(key)
+    instance, facts = archive.take_up(key)
     if instance.received_sha256 == held.received_sha256:
         archive.record(instance, facts)
         found.recorded += 1

@@ -18,20 +18,29 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, UidMismatch
+from scp.errors import (
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectRefused,
+    ObjectUnavailable,
+    ObjectUnreadable,
+    UidMismatch,
+    ZscpError,
+)
 from scp.identity import Identity
 from scp.index.attributes import HELD
 from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress
 from scp.model import Instance
 from scp.objects.landing import is_landed
+from scp.refusal import refused_for
 from scp.spool import temporary
 from scp.stored import check_uids
 
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.
 _RUN = 100_000
 _BATCH = 500
-_ONLY_IN_THE_INDEX = ("stage", "outcome", "planned", "due", "accessed", "checked")
+_ONLY_IN_THE_INDEX = ("stage", "outcome", "planned", "due", "accessed", "checked", "refused")
 
 
 @dataclass(slots=True)
@@ -70,23 +79,36 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
 
     def read(key: str) -> str:
         try:
-            instance, facts = archive.read_back(key)
-            if is_landed(key):
-                check_uids(instance, facts)
+            return _line(archive, key)
         except UidMismatch:
             return ""  # a record that was refused, and not withdrawn in time: recovery sees to it
-        except (ObjectDamaged, ObjectMissing) as error:
+        except (ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnreadable) as error:
             outcome.damaged.append((key, str(error)))
-            return ""
-        held = {row.keyword: facts.attributes.get(row.keyword, "") for row in HELD}
-        fields: dict[str, Any] = asdict(replace(instance))
-        fields["received_at"] = instance.received_at.isoformat()
-        return json.dumps([fields["received_at"], instance.sop_instance_uid, fields, held])
+        except (ZscpError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one object must not keep an index from being made
+            outcome.damaged.append((key, f"{type(error).__name__}: {error}"))
+        return ""
 
     for line in each(read, keys):
         progress.advance()
         if line:
             yield line
+
+
+def _line(archive: Archive, key: str) -> str:
+    """Empty for what is not looked into any more, and is in the index as it was known before."""
+    instance, facts = archive.take_up(key)
+    if refused_for(instance, "survey") and any(
+        one.key == key for one in archive.index.named(instance.sop_instance_uid)
+    ):
+        return ""
+    if is_landed(key):
+        check_uids(instance, facts)
+    held = {row.keyword: facts.attributes.get(row.keyword, "") for row in HELD}
+    fields: dict[str, Any] = asdict(replace(instance))
+    fields["received_at"] = instance.received_at.isoformat()
+    return json.dumps([fields["received_at"], instance.sop_instance_uid, fields, held])
 
 
 def _lines(file: IO[str]) -> Iterator[str]:

@@ -133,6 +133,12 @@ class Retention:
                 facts = self._archive.facts(one)
             except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # it cannot be judged
                 return None
+            except OutOfResources:
+                raise
+            except Exception as error:  # noqa: BLE001 - it stays, and so does its study
+                uid = one.sop_instance_uid
+                structlog.get_logger("zscp").error("cannot be judged", sop_instance=uid, exc_info=error)
+                return None
         return choose(rules, facts)
 
     def _keywords(self) -> tuple[str, ...]:
@@ -155,3 +161,5 @@ class Retention:
                 self._deletion.delete(instances, study.rule)
             except OutOfResources as error:
                 structlog.get_logger("zscp").error("retention waits", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - the others go; the next round tries it again
+                structlog.get_logger("zscp").error("not deleted", study=study.study, exc_info=error)

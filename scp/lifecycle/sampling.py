@@ -28,9 +28,9 @@ from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
 from scp.model import Provenance, Received
-from scp.objects import part10
+from scp.objects import files, part10
 from scp.objects.part10 import Part10
-from scp.spool import Buffer, copied, mapped, sha256
+from scp.spool import Buffer, copied, sha256
 from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, Content, lookup
 
@@ -134,7 +134,14 @@ def look(paths: Iterable[Path]) -> Iterator[Seen]:
 
 def _seen(path: Path) -> Seen:
     try:
-        file, _ = foreign.read(mapped(path), dictionaries_beside(path))
+        return _looked_at(path)
+    except Exception as error:  # noqa: BLE001 - a bug, or no memory: the other files are looked at all the same
+        return Seen(path, "failed", f"{type(error).__name__}: {error}")
+
+
+def _looked_at(path: Path) -> Seen:
+    try:
+        file, _ = foreign.read(files.read(path, leased=False), dictionaries_beside(path))
     except DictionaryMissing as error:
         return Seen(path, "failed", str(error))
     except ObjectDamaged as error:

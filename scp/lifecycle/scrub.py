@@ -16,7 +16,7 @@ import structlog
 
 from scp.archive import Archive
 from scp.config import Settings
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
 from scp.index.index import Waiting
 from scp.lifecycle.pace import Pace
 from scp.mending import mend_from_siblings
@@ -40,10 +40,13 @@ class Checked:
 
 
 def check(archive: Archive, instance: Instance) -> str:
-    """What is wrong with an object; empty where nothing is. Raises ObjectUnavailable."""
+    """What is wrong with an object; empty where nothing is. Raises ObjectUnavailable.
+
+    One whose reading ended processes, or failed again and again, is told as what is damaged is: nobody knows.
+    """
     try:
         archive.verify(instance)
-    except (ObjectMissing, ObjectDamaged) as error:
+    except (ObjectMissing, ObjectDamaged, ObjectRefused) as error:
         return str(error)
     return ""
 
@@ -57,7 +60,7 @@ def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
             continue
         log = structlog.get_logger("zscp")
         bound = {"sop_instance": instance.sop_instance_uid, "key": instance.key, "reason": fault}
-        if key := mend_from_siblings(archive, instance):
+        if key := _mended(archive, instance):
             mended += 1
             log.warning("object mended", **bound, copy=key)
         else:
@@ -65,6 +68,18 @@ def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
             told.append((instance, fault))
     archive.index.checks.note(told, time.time())
     return mended
+
+
+def _mended(archive: Archive, instance: Instance) -> str:
+    """The key of the copy that took its place, if there is one. Raises OutOfResources."""
+    try:
+        return mend_from_siblings(archive, instance)
+    except OutOfResources:
+        raise
+    except Exception as error:  # noqa: BLE001 - the others are looked at all the same
+        uid = instance.sop_instance_uid
+        structlog.get_logger("zscp").error("cannot be mended", sop_instance=uid, exc_info=error)
+        return ""
 
 
 class Scrubber:
@@ -132,6 +147,12 @@ class Scrubber:
                 results.append((one, check(self._archive, one)))
             except ObjectUnavailable:
                 away.append(one.sop_instance_uid)
+            except OutOfResources:
+                raise
+            except Exception as error:  # noqa: BLE001 - the others are looked at all the same
+                away.append(one.sop_instance_uid)
+                uid = one.sop_instance_uid
+                structlog.get_logger("zscp").error("cannot be checked", sop_instance=uid, exc_info=error)
             stages.renew(self._owner, time.time() + _CLAIM_SECONDS)
         mended = note(self._archive, results)
         if away:

@@ -111,12 +111,23 @@ class Stages:
         self._claiming = True
         clock = time.time()
         claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
+        suspects = [one for one in claimed if self._is_suspect(one)]
+        got = {one.identity for one in claimed}
+        busy = tuple(one for one in wanted if one.identity not in got)
+        done = self._carried_out([one for one in claimed if one not in suspects], Round(0))
+        for one in suspects:  # alone, and what came of it is kept before the next
+            done = self._carried_out([one], done)
+        return replace(done, tried=len(wanted), busy=busy)
+
+    def _carried_out(self, claimed: list[Instance], before: Round) -> Round:
         futures = [self._pool.submit(self._encoded, one) for one in claimed]
         while wait(futures, self._claim_seconds / 3).not_done:
             self._index.renew(self._owner, time.time() + self._claim_seconds)
-        got = {one.identity for one in claimed}
-        busy = tuple(one for one in wanted if one.identity not in got)
-        return self._swapped(Round(len(wanted), busy=busy), futures)
+        return self._swapped(before, futures)
+
+    def _is_suspect(self, instance: Instance) -> bool:
+        attempts = self._archive.attempts
+        return attempts is not None and attempts.is_suspect(instance.key)
 
     def release(self) -> None:
         """Give up what is claimed."""
@@ -127,33 +138,42 @@ class Stages:
     def _swapped(self, begun: Round, futures: list[Future[_Encoded]]) -> Round:
         done = [future.result() for future in futures]
         failed = [one.failed for one in done if one.failed]
-        swapped: list[Change] = []
+
+        def not_taken(change: Change, error: Exception) -> None:
+            uid = change.before.sop_instance_uid
+            failed.append(uid)
+            structlog.get_logger("zscp").error("not put in its place", sop_instance=uid, reason=str(error))
+
+        found: list[Change] = []
         for store, changes in _by_store(one.change for one in done if one.change is not None):
-            if self._swaps(store, changes):
-                swapped += changes
-            else:
-                failed += [change.before.sop_instance_uid for change in changes]
+            found += self._taken(store, changes, not_taken)
         if failed:
             self._index.hold(failed, time.time() + _FAILED_SECONDS)
-        return replace(begun, changes=tuple(swapped), cpu=sum(one.cpu for one in done), failed=len(failed))
+        return replace(
+            begun,
+            changes=(*begun.changes, *found),
+            cpu=begun.cpu + sum(one.cpu for one in done),
+            failed=begun.failed + len(failed),
+        )
 
-    def _swaps(self, store: str, changes: list[Change]) -> bool:
-        """Put new forms in their places; False where another store than the first cannot take them.
+    def _taken(self, store: str, changes: list[Change], not_taken: NotTaken) -> list[Change]:
+        """What was put in its place; of another store than the first, nothing where that takes nothing.
 
-        Raises OutOfResources of the first store: nothing goes on without it.
+        Raises OutOfResources where the first takes nothing: nothing goes on without it.
         """
         try:
-            self._archive.swap(changes)
+            return swapped(self._archive, changes, not_taken)
         except (ObjectDamaged, ObjectUnavailable, OSError, OutOfResources) as error:
             if not store:
                 raise
             log = structlog.get_logger("zscp")
             log.error("store takes nothing", store=store, objects=len(changes), reason=str(error))
-            return False
-        return True
+            for change in changes:
+                not_taken(change, error)
+            return []
 
     def _encoded(self, instance: Instance) -> _Encoded:
-        if self._stopped.is_set() or instance.pending:
+        if self._stopped.is_set() or instance.pending or instance.refused:
             return _Encoded(None)
         started = thread_time()
         log = structlog.get_logger("zscp")
@@ -163,9 +183,43 @@ class Stages:
             return _Encoded(None, failed=instance.sop_instance_uid)
         except (ObjectDamaged, ObjectUnavailable) as error:
             log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
+            if isinstance(error, ObjectDamaged):  # it waits until it is mended
+                self._archive.index.checks.note([(instance, str(error))], time.time())
         except Exception as error:
             log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
         return _Encoded(None, thread_time() - started, instance.sop_instance_uid)
+
+
+NotTaken = Callable[[Change, Exception], None]
+
+
+def swapped(archive: Archive, changes: list[Change], not_taken: NotTaken) -> list[Change]:
+    """Put new forms in their places: all at once or, where that fails, one by one.
+
+    Returns those that were; ``not_taken`` is told of the others. Raises what each of them raised, where none
+    can be put in its place: that is no fault of theirs.
+    """
+    if not changes:
+        return []
+    try:
+        archive.swap(changes)
+    except Exception:
+        if len(changes) == 1:
+            raise
+    else:
+        return changes
+    taken, failed = [], list[tuple[Change, Exception]]()
+    for change in changes:
+        try:
+            archive.swap([change])
+            taken.append(change)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others are not held up by it
+            failed.append((change, error))
+    if not taken:
+        raise failed[0][1]
+    for change, why in failed:
+        not_taken(change, why)
+    return taken
 
 
 @dataclass(frozen=True, slots=True)

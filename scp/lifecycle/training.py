@@ -165,9 +165,17 @@ class _File:
 
 def _read(archive: Archive, instance: Instance) -> _File | None:
     try:
-        _, file = archive.stored(instance)
+        with archive.trying(instance, "survey"):
+            return _taken(instance, archive.stored(instance)[1])
     except (ObjectMissing, ObjectDamaged, ObjectUnavailable):
-        return None  # replaced since, or damaged, which verify tells
+        return None  # replaced since, or damaged, which verify tells; or refused
+    except Exception as error:  # noqa: BLE001 - the others are trained on all the same
+        uid = instance.sop_instance_uid
+        structlog.get_logger("zscp").error("not trained on", sop_instance=uid, exc_info=error)
+        return None
+
+
+def _taken(instance: Instance, file: Part10) -> _File | None:
     if len(file.dataset) > IN_MEMORY:
         return None
     data = bytes(part10.pack(file))
@@ -230,6 +238,7 @@ class Automatic:
         for uid, sample in self._seen.items():
             if sample.seen < self._next.setdefault(uid, self._due(uid)):
                 continue
+            self._next[uid] = max(self._due(uid), sample.seen * _TIMES)  # also where it fails
             found = run(lambda uid=uid, sample=sample: train(self._archive, uid, sample))  # type: ignore[misc]
             self._next[uid] = max(self._due(uid), sample.seen * _TIMES)
             structlog.get_logger("zscp").info(

@@ -21,7 +21,7 @@ from scp.objects.store import path_component
 from scp.outgoing import Outgoing
 from scp.room import Room
 from scp.room import of as room_of
-from scp.spool import copied, slices
+from scp.spool import copied, sha256, slices
 from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
 from scp.uids import uid_of
@@ -76,7 +76,8 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
     def one(path: Path) -> Imported:
         try:
-            return _import(archive, path, aet)
+            with archive.trying_key(f"import:{sha256(str(path.absolute()).encode())[:32]}", "survey"):
+                return _import(archive, path, aet)
         except (ZscpError, OSError) as error:
             return Imported(path, "failed", str(error))
         except Exception as error:  # noqa: BLE001 - a bug; the other files are imported all the same
@@ -149,6 +150,8 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
             _write(path, outgoing, room)
         except (ZscpError, OSError) as error:
             return Exported(instance, path, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a bug, or no memory; the others are written all the same
+            return Exported(instance, path, reason=f"{type(error).__name__}: {error}")
         return Exported(instance, path, outgoing.transfer_syntax)
 
     return each(one, _paths(instances, target))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import structlog
+
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources, ZscpError
 from scp.lifecycle.parallel import each
 from scp.lifecycle.scrub import note
 from scp.lifecycle.transfer import received_file
@@ -41,6 +43,10 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
             return Verdict(instance, str(error))
         except ObjectUnavailable as error:
             return Verdict(instance, str(error), away=True)
+        except OutOfResources:
+            raise
+        except Exception as error:  # noqa: BLE001 - told; the others are checked all the same
+            return Verdict(instance, f"{type(error).__name__}: {error}", away=True)
 
     verdicts = each(one, instances)
     while some := list(islice(verdicts, _NOTED_AT_ONCE)):
@@ -55,6 +61,11 @@ def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Pa
         try:
             return path, mend_from(archive, received_file(archive, path, aet))
         except (ObjectDamaged, OSError):  # no DICOM file, or none that can be read
+            return path, False
+        except ZscpError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the others mend what they can
+            structlog.get_logger("zscp").error("mends nothing", path=str(path), exc_info=error)
             return path, False
 
     return each(one, files)

@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scp.errors import OutOfResources
+from scp.errors import ObjectDamaged, OutOfResources
+from scp.objects import files
 from scp.room import Room
-from scp.spool import Buffer, mapped, sha256, slices, write_all
+from scp.spool import Buffer, sha256, slices, write_all
 
 FOLDER = ".decoded"
 _DIGEST = 32
@@ -46,13 +47,16 @@ class DecodedCache:
         """What was kept under a name, if it is still there and whole."""
         path = self._folder / name
         try:
-            data = memoryview(mapped(path))
+            size = path.stat().st_size
+            data = memoryview(files.read(path) if _DIGEST <= size <= self._most else b"")
             os.utime(path)
-        except OSError:
+            content, digest = data[:-_DIGEST], data[-_DIGEST:]
+            if len(data) >= _DIGEST and sha256(content) == bytes(digest).hex():
+                return content
+        except FileNotFoundError:
             return None
-        content, digest = data[:-_DIGEST], data[-_DIGEST:]
-        if len(data) >= _DIGEST and sha256(content) == bytes(digest).hex():
-            return content
+        except (OSError, ObjectDamaged):
+            pass  # it cannot be read, so it is none
         self.forget([name])
         return None
 

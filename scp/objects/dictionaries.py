@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import zstandard
@@ -26,6 +27,8 @@ _NEWEST = "newest"
 _KEY = re.compile(rf"{FOLDER}/([\w.]+)/(\d+)-(\d+)-([0-9a-f]{{16}})\.zdict")
 # How soon a process uses what another one trained. Looking costs a read of a few bytes.
 _FRESH_SECONDS = 5.0
+# zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, was put in their place.
+_LARGEST, _LONGEST_NAME = 16 << 20, 256
 # IDs that RFC 8878 5 leaves to anybody; zstd derives one from the content.
 _FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
 
@@ -120,8 +123,8 @@ class Dictionaries:
         """The key of the one that is to be used for new objects of a class, empty where there is none."""
         folder = f"{FOLDER}/{path_component(sop_class_uid)}"
         try:
-            name = bytes(self._store.get(f"{folder}/{_NEWEST}")).decode("ascii", "replace").strip()
-        except ObjectMissing:
+            name = self._held(f"{folder}/{_NEWEST}", _LONGEST_NAME).decode("ascii", "replace").strip()
+        except (ObjectMissing, ObjectDamaged):
             return ""
         return f"{folder}/{name}"
 
@@ -160,6 +163,12 @@ class Dictionaries:
         except (ObjectMissing, ObjectDamaged):
             return None  # objects do without it, and those that need it tell when they are read
 
+    def _held(self, key: str, most: int) -> bytes:
+        """What lies under a key. Raises ObjectMissing, and ObjectDamaged for more than so many bytes."""
+        if (size := self._store.size(key)) > most:
+            raise ObjectDamaged(f"{key} has {size} bytes, {most} are the most")
+        return bytes(self._store.get(key))
+
     def _load(self, number: int) -> Dictionary:
         named = [one for one in self.entries() if one.id == number]
         if not named:
@@ -168,9 +177,10 @@ class Dictionaries:
                 " object store; bring that file back from a copy"
             )
         for entry in named:
-            content = bytes(self._store.get(entry.key))
-            if sha256(content).startswith(entry.digest):
-                return dictionary_of(content)
+            with suppress(ObjectDamaged, ObjectMissing):
+                content = self._held(entry.key, _LARGEST)
+                if sha256(content).startswith(entry.digest):
+                    return dictionary_of(content)
         raise DictionaryMissing(
             f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file"
             " back from a copy"

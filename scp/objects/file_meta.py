@@ -14,6 +14,11 @@ from scp.spool import Buffer
 
 _LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
 _GROUP = b"\x02\0"
+# Bytes of all values together that are looked at; what is beyond is as empty. zscp's own private
+# information has a few hundred, and 0.2 MB where 8192 fragments are remembered; 2 MB of JSON may become
+# 0.1 GB in memory.
+_LONGEST = 2 << 20
+_MOST_ELEMENTS = 1 << 16  # a group has no more numbers
 
 
 class FileMeta(NamedTuple):
@@ -39,47 +44,65 @@ def read(file: Buffer, at: int) -> FileMeta:
 
 def _counted(file: Buffer, at: int) -> FileMeta | None:
     """By its group length; None where that is not there, or does not end where an element does."""
-    values: dict[int, bytes] = {}
+    values = _Values()
     try:
         if bytes(file[at : at + 8]) != b"\x02\0\0\0UL\x04\0":
             return None
         end = at + 12 + struct.unpack_from("<L", file, at + 8)[0]
         while at < end and _is_meta(file, at):
-            number, value, at = _element(file, at)
-            values[number] = value
+            number, begin, at = _element(file, at)
+            values.take(number, file, begin, at)
     except struct.error:
         return None
-    return FileMeta(values, at, counted=True) if at == end else None
+    return FileMeta(values.found, at, counted=True) if at == end else None
 
 
 def uncounted(file: Buffer, at: int) -> FileMeta:
     """As :func:`read`, whatever its group length is."""
-    values: dict[int, bytes] = {}
+    values = _Values()
     last = -1
     try:
         while _is_meta(file, at):
-            number, value, following = _element(file, at)
+            number, begin, following = _element(file, at)
             if number <= last:  # the dataset's own
                 break
-            values[number], last, at = value, number, following
+            values.take(number, file, begin, following)
+            last, at = number, following
     except struct.error:
         raise ObjectDamaged("its File Meta Information ends too early") from None
-    return FileMeta(values, at, counted=False)
+    return FileMeta(values.found, at, counted=False)
+
+
+class _Values:
+    """Values by element number, of which not all may be as long as they like."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, bytes] = {}
+        self._elements, self._room = 0, _LONGEST
+
+    def take(self, number: int, file: Buffer, begin: int, end: int) -> None:
+        """Note a value from ``begin`` to ``end``. Raises ObjectDamaged for more elements than there are."""
+        self._elements += 1
+        if self._elements > _MOST_ELEMENTS:
+            raise ObjectDamaged(f"its File Meta Information has more than {_MOST_ELEMENTS} elements")
+        fits = end - begin <= self._room
+        self._room -= end - begin if fits else 0
+        self.found[number] = bytes(file[begin:end]) if fits else b""
 
 
 def _is_meta(file: Buffer, at: int) -> bool:
     return bytes(file[at : at + 2]) == _GROUP
 
 
-def _element(file: Buffer, at: int) -> tuple[int, bytes, int]:
-    """Number, value, and where the next element begins. Raises struct.error where it is cut off."""
+def _element(file: Buffer, at: int) -> tuple[int, int, int]:
+    """Number, and where its value and the next element begin. Raises struct.error where it is cut off."""
     _, number, vr, length = struct.unpack_from("<HH2sH", file, at)
     value = at + 8
     if vr in _LONG_VRS:
         value, length = at + 12, struct.unpack_from("<L", file, at + 8)[0]
     if value + length > len(file):
         raise struct.error
-    return number, bytes(file[value : value + length]), value + length
+    return number, value, value + length
 
 
 def written(elements: list[tuple[int, bytes, bytes]]) -> bytes:

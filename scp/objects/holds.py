@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from scp.errors import ObjectDamaged
+from scp.objects import files
 from scp.objects.folders import make_folder, sync_file, sync_folder
 
 FOLDER = ".holds"
+_LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,13 @@ class Holds:
         self._folder = root / FOLDER
 
     def all(self) -> list[Hold]:
-        """All of them, the oldest first."""
+        """All of them, the oldest first.
+
+        Raises ObjectDamaged where one is not what was written: nothing may be removed while it is not known
+        what it holds.
+        """
         paths = self._folder.glob("*.json") if self._folder.is_dir() else ()
-        holds = [Hold(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+        holds = [one for one in map(_read, paths) if one is not None]
         return sorted(holds, key=lambda hold: (hold.since, hold.id))
 
     def add(self, hold: Hold) -> None:
@@ -64,3 +71,25 @@ class Holds:
             (self._folder / f"{hold.id}.json").unlink(missing_ok=True)
         if self._folder.is_dir():
             sync_folder(self._folder)
+
+
+def _read(path: Path) -> Hold | None:
+    """A hold; None where another process has removed it. Raises ObjectDamaged."""
+    try:
+        hold = Hold(**json.loads(files.note(path)))
+    except FileNotFoundError:
+        return None
+    except (ObjectDamaged, OSError, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, str(error)[:_LONGEST_REASON]) from None
+    optional = (one for one in (hold.patient_id, hold.issuer) if one is not None)
+    texts = (hold.level, hold.uid, hold.reason, hold.id, *optional)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(hold.since, (int, float)):
+        raise _damaged(path, "its values are of other kinds")
+    return replace(hold, id=path.stem)
+
+
+def _damaged(path: Path, fault: str) -> ObjectDamaged:
+    return ObjectDamaged(
+        f"the legal hold {path} is not what was written ({fault}), so that nothing is removed; bring that"
+        " file back from a copy, or remove it and add the hold again"
+    )

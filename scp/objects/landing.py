@@ -25,16 +25,20 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
+import structlog
+
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
+from scp.objects import files
 from scp.objects.folders import ASIDE, claim, folders_of_the_dead, make_folder, sync_file, sync_folder
 from scp.objects.segments import (
     BLOCK,
     FOLDER,
     HEADER,
+    LARGEST_SEGMENT,
     MAGIC,
     SEGMENT_HEADER,
     aligned,
@@ -173,11 +177,21 @@ class LandingLog:
     def _read(self, key: str) -> tuple[bytes, bytes]:
         place = place_of(key)
         try:
-            descriptor = os.open(self._path(segment_of(key)), os.O_RDONLY)
-        except FileNotFoundError:
+            descriptor = files.opened(self._path(segment_of(key)))
+        except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"{key} is not in the landing log") from None
+        except OSError as error:
+            raise files.unreadable(key, error) from error
         try:
-            return os.pread(descriptor, HEADER, place.at - HEADER), os.pread(descriptor, place.size, place.at)
+            length = os.fstat(descriptor).st_size
+            if length > LARGEST_SEGMENT:
+                raise ObjectDamaged(f"{key} lies in a segment of {length} bytes, which is none; set it aside")
+            size = min(place.size, length)  # what a key promises is not asked for where there is less
+            return os.pread(descriptor, HEADER, max(place.at - HEADER, 0)), os.pread(
+                descriptor, size, place.at
+            )
+        except OSError as error:
+            raise files.unreadable(key, error) from error
         finally:
             os.close(descriptor)
 
@@ -192,8 +206,7 @@ class LandingLog:
     def keys(self) -> Iterator[str]:
         """The keys of all records of all processes that are not over, in no order."""
         for path in sorted((self.root / FOLDER).glob("*/*.log")):
-            with suppress(FileNotFoundError):
-                yield from keys_in(path)
+            yield from _keys_in(path)
 
     def strays(self, named: set[str]) -> Iterator[str]:
         """Keys of records that are not over, and that the index does not name, where it should.
@@ -203,14 +216,12 @@ class LandingLog:
         """
         for folder in folders_of_the_dead(self.root / FOLDER):
             for path in sorted(folder.glob("*.log")):
-                with suppress(FileNotFoundError):
-                    yield from (key for key in keys_in(path) if key not in named)
+                yield from (key for key in _keys_in(path) if key not in named)
         segments = set(map(segment_of, named))
         for sealed in sorted((self.root / FOLDER).glob("*/*.sealed")):
             path = sealed.with_suffix(".log")
             if name_of(path) not in segments:
-                with suppress(FileNotFoundError):
-                    yield from keys_in(path)
+                yield from _keys_in(path)
 
     def set_aside(self, key: str) -> None:
         """Keep what lies under ``key``, whatever it is, in ``.damaged``; raises ObjectMissing."""
@@ -334,6 +345,18 @@ class LandingLog:
         del self._open[name_of(segment.path)]
         os.close(segment.descriptor)
         segment.path.with_suffix(".sealed").touch()
+
+
+def _keys_in(path: Path) -> Iterator[str]:
+    """As :func:`keys_in`; a segment that is no file, or that cannot be read, has none to name."""
+    try:
+        yield from keys_in(path)
+    except FileNotFoundError:
+        pass
+    except (ObjectDamaged, OSError) as error:
+        structlog.get_logger("zscp").error(
+            "segment of the landing log unreadable", path=str(path), reason=str(error)
+        )
 
 
 @contextmanager

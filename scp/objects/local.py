@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,10 +16,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scp.errors import ObjectMissing, OutOfResources
+from scp.objects import files
 from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.store import Availability
 from scp.room import NO_ROOM, STEP, Room
-from scp.spool import Buffer, copied, mapped, slices, write_all
+from scp.spool import Buffer, slices, write_all
 
 _JOURNAL = ".incoming"
 _SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
@@ -37,8 +40,9 @@ class LocalStore:
     the next start which objects may lack their index row, without a walk over the whole store.
     Entries without a link in their place are unfinished and of no one.
 
-    ``reserve`` bytes of the file system are left free. Large files are mapped, unless the medium may go
-    away meanwhile: reading a map of one that has ends the process, where reading a file raises OSError.
+    ``reserve`` bytes of the file system are left free. Large files are mapped under a lease, unless the
+    medium may go away meanwhile: reading a map of one that has ends the process, where reading a file raises
+    OSError.
     """
 
     tiers: Mapping[str, Availability] = MappingProxyType({})
@@ -46,7 +50,7 @@ class LocalStore:
     def __init__(self, root: Path, reserve: int = 0, maps: bool = True) -> None:
         self.root = root
         self.room = Room(root, reserve)
-        self._open = mapped if maps else copied
+        self._maps = maps
         self._lock = threading.Lock()
         self._folders = threading.Lock()
         self._own: Path | None = None
@@ -139,6 +143,8 @@ class LocalStore:
         make_folder(aside)
         name = key.replace("/", _SEPARATOR)
         with contextlib.suppress(FileNotFoundError):
+            if (self.root / key).is_dir():  # of which there are no hard links
+                (self.root / key).rename(aside / f"{name}.{uuid.uuid4().hex}")
             for number in itertools.count():
                 with contextlib.suppress(FileExistsError):
                     os.link(self.root / key, aside / (f"{name}.{number}" if number else name))
@@ -148,20 +154,28 @@ class LocalStore:
     def get(self, key: str) -> Buffer:
         """See ObjectStore."""
         try:
-            return self._open(self.root / key)
-        except FileNotFoundError:
+            return files.read(self.root / key, self._maps)
+        except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"{key} is not in the object store") from None
+        except OSError as error:
+            if not self._maps and error.errno == errno.EIO:
+                raise  # the medium may have gone away: who knows of it tells
+            raise files.unreadable(key, error) from error
 
     def size(self, key: str) -> int:
         """See ObjectStore."""
         try:
             return (self.root / key).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"{key} is not in the object store") from None
+        except OSError as error:
+            raise files.unreadable(key, error) from error
 
     def delete(self, key: str) -> None:
         """See ObjectStore. A study's folder goes with its last object."""
         place = self.root / key
+        if place.is_dir():  # somebody's, made in an object's place
+            self.set_aside(key)
         place.unlink(missing_ok=True)
         with self._folders, contextlib.suppress(OSError):
             place.parent.rmdir()
@@ -170,12 +184,12 @@ class LocalStore:
         """See ObjectStore. Folders with a dot hold what is on its way."""
         folder, _, name = prefix.rpartition("/")
         start = self.root / folder
-        for path, folders, files in os.walk(start):
+        for path, folders, names in os.walk(start):
             folders[:] = sorted(
                 f for f in folders if not f.startswith(".") and (path != str(start) or f.startswith(name))
             )
             here = Path(path).relative_to(self.root).as_posix()
-            for file in files:
+            for file in names:
                 key = file if here == "." else f"{here}/{file}"
                 if key.startswith(prefix):
                     yield key
@@ -213,7 +227,11 @@ class LocalStore:
     def _move(self, link: Path, place: Path) -> None:
         with self._folders:
             make_folder(place.parent)
-            link.replace(place)
+            try:
+                link.replace(place)
+            except IsADirectoryError:  # somebody made a folder in an object's place
+                self.set_aside(place.relative_to(self.root).as_posix())
+                link.replace(place)
 
     def _withdraw(self, puts: list[_Put]) -> None:
         """Undo puts that failed; what cannot be undone is left to the next start's recovery.

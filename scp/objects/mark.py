@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from scp.errors import OutOfResources
+from scp.errors import ObjectDamaged, OutOfResources
+from scp.objects import files
 from scp.objects.folders import locked, make_folder, sync_file, sync_folder
 
 FOLDER = ".zscp"
@@ -47,11 +48,11 @@ class ArchiveMark:
     def read(self) -> Mark | None:
         """The mark; None where there is none, or it cannot be read."""
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            found = json.loads(files.note(self._path))
             known = {field.name: found[field.name] for field in fields(Mark) if field.name in found}
             known |= {name: tuple(known.get(name, ())) for name in ("stores", "unread")}
             return Mark(**known)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError, ObjectDamaged):
             return None
 
     def write(self, mark: Mark) -> None:

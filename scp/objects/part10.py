@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import zstandard
 
+from scp.bounds import bounds
 from scp.budget import taking
 from scp.errors import DictionaryMissing, ObjectDamaged
 from scp.model import Provenance
@@ -38,6 +39,14 @@ _LONGEST_HEADER = 18  # RFC 8878 3.1.1.1, with the magic number
 _SMALL_FRAME = 1 << 10
 _BLOCKS = 16
 _LET_GO = 8 << 20
+# A frame may give so many times its own size whatever it is, and limits.inflated_bytes where it is small: an
+# object of 10 GB that comes compressed does not shrink to a tenth of that.
+_RATIO = 10
+# A thread keeps its contexts, and each has room for the window of its last frames: 128 MB at most, by
+# libzstd's own limit. zscp's windows are of 2 MB, with the highest levels 8 MB.
+_USUAL_WINDOW = 8 << 20
+# What stands in front of "DICM", and that.
+_PREFIX = 132
 
 
 def _thorough(min_match: int) -> zstandard.ZstdCompressionParameters:
@@ -108,10 +117,10 @@ def wrap(
     if dictionary is not None:
         compressor = _compressor_with(dictionary, level or _LEVEL_WITH_DICTIONARY)
     elif level is None or level == _USUAL_LEVEL:
-        compressor = _compressor(level, len(data) <= _SMALL)
+        compressor = _compressor(level, len(data))
     else:
         with taking(_tables(level, len(data))):
-            return _wrapped(data, _compressor(level, small=False), spool or Spool())
+            return _wrapped(data, _compressor(level, len(data)), spool or Spool())
     return _wrapped(data, compressor, spool or Spool())
 
 
@@ -132,9 +141,15 @@ def _wrapped(data: Buffer, compressor: zstandard.ZstdCompressor, spool: Spool) -
     return spool.view()
 
 
-def _compressor(level: int | None, small: bool) -> zstandard.ZstdCompressor:
-    """The thread's own for what is usual; high levels have tables of 100 MB, which are not kept."""
-    if level not in (None, _USUAL_LEVEL):
+def _compressor(level: int | None, size: int) -> zstandard.ZstdCompressor:
+    """The thread's own for what is usual.
+
+    High levels have tables of 100 MB, and what is large 8 MB at level 3, which are not kept.
+    """
+    small = size <= _SMALL
+    if level not in (None, _USUAL_LEVEL) or size > IN_MEMORY:
+        if level is None:
+            return zstandard.ZstdCompressor(compression_params=_THOROUGH_LARGE)
         return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
     name = f"level {level} {small}"
     found: zstandard.ZstdCompressor | None = getattr(_contexts, name, None)
@@ -158,11 +173,16 @@ def _compressor_with(dictionary: Dictionary, level: int) -> zstandard.ZstdCompre
     return _kept("compressors", (dictionary, level), make)
 
 
-def _decompressor(dictionary: Dictionary | None) -> zstandard.ZstdDecompressor:
+def _decompressor(
+    dictionary: Dictionary | None, frame: zstandard.FrameParameters
+) -> zstandard.ZstdDecompressor:
+    """The thread's own; but for a large frame, whose window of some megabytes would stay with it."""
+
     def make() -> zstandard.ZstdDecompressor:
         return zstandard.ZstdDecompressor(dict_data=dictionary.decompressing if dictionary else None)
 
-    return _kept("decompressors", dictionary, make)
+    large = frame.window_size > _USUAL_WINDOW or frame.content_size > IN_MEMORY
+    return make() if large else _kept("decompressors", dictionary, make)
 
 
 def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
@@ -178,27 +198,41 @@ def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
 
 def dictionary_id(data: Buffer) -> int:
     """The ID of the dictionary that a stored object's bytes need; 0: none. Raises ObjectDamaged."""
-    if bytes(data[:4]) != _ZSTD_MAGIC:
-        return 0
+    return _frame(data).dict_id if bytes(data[:4]) == _ZSTD_MAGIC else 0
+
+
+def _frame(data: Buffer) -> zstandard.FrameParameters:
     try:
-        return zstandard.get_frame_parameters(bytes(data[:_LONGEST_HEADER])).dict_id
+        return zstandard.get_frame_parameters(bytes(data[:_LONGEST_HEADER]))
     except zstandard.ZstdError as error:
         raise ObjectDamaged(f"its zstd frame does not begin as one: {error}") from None
 
 
-def unwrap(data: Buffer, lookup: Lookup | None = None) -> Buffer:
-    """The Part 10 file within a stored object's bytes. Raises ObjectDamaged, DictionaryMissing."""
+def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False) -> Buffer:
+    """The Part 10 file within a stored object's bytes. Raises ObjectDamaged, DictionaryMissing.
+
+    It is unpacked step by step, 2 MB at most, and to no more than ``limits.inflated_bytes``, or ten times its
+    size. With ``is_file`` what does not begin as a Part 10 file is given up after the first step.
+    """
     if bytes(data[:4]) != _ZSTD_MAGIC:
         return data
-    number = dictionary_id(data)
-    if number and lookup is None:
-        raise DictionaryMissing(f"it needs the zstd dictionary {number}, and there are none here")
-    dictionary = lookup(number) if number and lookup else None
-    reader, spool = _decompressor(dictionary).decompressobj(), Spool()
+    frame = _frame(data)
+    most = max(bounds().inflated_bytes, _RATIO * len(data))
+    if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN and frame.content_size > most:
+        raise ObjectDamaged(f"its zstd frame declares {frame.content_size} bytes, {most} are the most")
+    if frame.dict_id and lookup is None:
+        raise DictionaryMissing(f"it needs the zstd dictionary {frame.dict_id}, and there are none here")
+    dictionary = lookup(frame.dict_id) if frame.dict_id and lookup else None
+    reader, spool = _decompressor(dictionary, frame).decompressobj(), Spool()
     read = 0
     try:
         for part in _pieces_of_frame(data):
-            spool.write(reader.decompress(part))
+            unpacked = reader.decompress(part)
+            if is_file and not spool.size and len(unpacked) >= _PREFIX:
+                _check_prefix(unpacked)
+            spool.write(unpacked)
+            if spool.size > most:
+                raise ObjectDamaged(f"its zstd frame holds more than {most} bytes")
             if (read := read + len(part)) >= _LET_GO:
                 let_go(data)
                 read = 0
@@ -208,6 +242,11 @@ def unwrap(data: Buffer, lookup: Lookup | None = None) -> Buffer:
     if not reader.eof or reader.unused_data:
         raise ObjectDamaged("it is not exactly one zstd frame")
     return spool.view()
+
+
+def _check_prefix(file: Buffer) -> None:
+    if bytes(file[_PREFIX - 4 : _PREFIX]) != b"DICM":
+        raise ObjectDamaged("it is not a DICOM Part 10 file")
 
 
 def _pieces_of_frame(data: Buffer) -> Iterator[Buffer]:
@@ -231,11 +270,12 @@ def _pieces_of_frame(data: Buffer) -> Iterator[Buffer]:
 def unpack(data: Buffer, lookup: Lookup | None = None) -> Part10:
     """A stored object's bytes, wrapped or not, taken apart. Raises ObjectDamaged, DictionaryMissing.
 
+    Memory is bounded whatever the file holds: what is large lies in a file, or in the map of one.
+
     ``lookup`` finds dictionaries; without it frames that need one are not read.
     """
-    file = memoryview(unwrap(data, lookup))
-    if bytes(file[128:132]) != b"DICM":
-        raise ObjectDamaged("it is not a DICOM Part 10 file")
+    file = memoryview(unwrap(data, lookup, is_file=True))
+    _check_prefix(file)
     meta = file_meta.read(file, len(_PREAMBLE))
     if _TRANSFER_SYNTAX not in meta.values:
         raise ObjectDamaged("its File Meta Information names no transfer syntax")

@@ -6,7 +6,7 @@ What is empty is not written, and what is not known is not read: files outlive p
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,8 @@ from scp.model import Attempt, JpegLayout, Provenance, Restoration
 
 VERSION = 1
 _ALWAYS = ("version", "syntax", "sha256", "size", "at")
+_LARGEST = (1 << 63) - 1  # what the index has room for
+_LONGEST_REASON = 200  # characters: an error may name all that it did not like
 
 
 def encoded(provenance: Provenance) -> bytes:
@@ -50,8 +52,9 @@ def decoded(data: bytes) -> Provenance:
     try:
         fields = json.loads(data.rstrip(b" \0"))
         return _read(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ObjectDamaged(f"its private information (0002,0102) cannot be read: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        told = str(error)[:_LONGEST_REASON]
+        raise ObjectDamaged(f"its private information (0002,0102) cannot be read: {told}") from None
 
 
 def _read(fields: dict[str, Any]) -> Provenance:
@@ -81,12 +84,17 @@ def _text(fields: dict[str, Any], name: str, required: bool = False) -> str:
     value = fields[name] if required else fields.get(name, "")
     if not isinstance(value, str):
         raise TypeError(f"{name} is no text")
-    return value
+    return _writable(value)
+
+
+def _writable(text: str) -> str:
+    text.encode()  # raises ValueError for lone surrogates, which the index does not take
+    return text
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} is no count")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        raise TypeError(f"{str(value)[:40]} is no count")
     return value
 
 
@@ -94,11 +102,12 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.utcoffset() is None:
         raise ValueError(f"{text} has no offset from UTC")
+    moment.astimezone(UTC)  # raises OverflowError before the year 1, which could not be compared
     return moment
 
 
 def _read_given(fields: dict[str, Any] | None) -> dict[str, str]:
-    return {str(keyword): str(uid) for keyword, uid in (fields or {}).items()}
+    return {str(keyword): _writable(str(uid)) for keyword, uid in (fields or {}).items()}
 
 
 def _restoration(restoration: Restoration | None) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Literal
 
 from scp.errors import ObjectMissing
+from scp.objects import files
 from scp.objects.folders import make_folder, sync_folder
 from scp.room import Room
-from scp.spool import Buffer, mapped
+from scp.spool import Buffer
 
 FOLDER = ".landing"
 BLOCK = 4096
@@ -31,6 +32,8 @@ SEGMENT_HEADER = struct.Struct("<8s16s")
 _RECORD = struct.Struct("<8s16sQLL")  # magic, use, size of the file, of its head, CRC-32 of the head
 _CRC = struct.Struct("<L")  # of the record header before it, as it was written
 HEADER = _RECORD.size + _CRC.size
+# A segment is of 32 MB, unless another size was asked for; what is larger than this was put in its place.
+LARGEST_SEGMENT = 1 << 30
 SPARE = 4  # empty segments that a process keeps for itself
 # A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync
 # on average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
@@ -90,35 +93,47 @@ def record_header(use: bytes, size: int, head: bytes) -> bytes:
 
 
 def keys_in(path: Path) -> Iterator[str]:
-    """The keys of a segment's records that are not over. Raises FileNotFoundError."""
+    """The keys of a segment's records that are not over. Raises FileNotFoundError, ObjectDamaged, OSError."""
     return (key_of(name_of(path), at, size) for at, size, state in _records(path) if state == "whole")
 
 
 def _records(path: Path) -> Iterator[tuple[int, int, State]]:
     """Where a record's header begins, the size of its file, and its state; all else is passed over."""
-    data = memoryview(mapped(path))
-    if len(data) < BLOCK:
-        return
-    magic, use = SEGMENT_HEADER.unpack_from(data)
-    at = BLOCK
-    while magic == MAGIC and at + HEADER <= len(data):
-        size, state = _record_at(data, at, use)
-        if state:
-            yield at, size, state
-        at = aligned(at + HEADER + size)
+    descriptor = files.opened(path)
+    try:
+        length = os.fstat(descriptor).st_size
+        if length < BLOCK:
+            return
+        if length > LARGEST_SEGMENT:
+            yield BLOCK, 0, "unclear"
+            return
+        magic, use = SEGMENT_HEADER.unpack_from(os.pread(descriptor, BLOCK, 0))
+        at = BLOCK
+        while magic == MAGIC and at + HEADER <= length:
+            size, state = _record_at(descriptor, at, use, length)
+            if state:
+                yield at, size, state
+            at = aligned(at + HEADER + size)
+    finally:
+        os.close(descriptor)
 
 
-def _record_at(data: memoryview, at: int, use: bytes) -> tuple[int, State | None]:
-    """The size of the file in the record at ``at``, or 0, and the record's state; None where none begins."""
-    magic, drawn, size, head, crc = _RECORD.unpack_from(data, at)
-    start = at + HEADER
+def _record_at(descriptor: int, at: int, use: bytes, length: int) -> tuple[int, State | None]:
+    """The size of the file in the record at ``at``, or 0, and the record's state; None where none begins.
+
+    It is read, and not mapped: whoever cuts off a mapped segment ends its reader.
+    """
+    header = os.pread(descriptor, HEADER, at)
+    if len(header) < HEADER:
+        return 0, None
+    magic, drawn, size, head, crc = _RECORD.unpack_from(header)
     if drawn != use:
         return 0, None
-    if not _header_is_sound(bytes(data[at:start])) or not 0 < head <= size <= len(data) - start:
+    if not _header_is_sound(header) or not 0 < head <= size <= length - at - HEADER:
         return 0, "unclear"
     if magic == _OVER:
         return size, "over"
-    if magic != MAGIC or zlib.crc32(data[start : start + head]) != crc:
+    if magic != MAGIC or zlib.crc32(os.pread(descriptor, head, at + HEADER)) != crc:
         return 0, "unclear"
     return size, "whole"
 

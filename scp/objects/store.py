@@ -17,6 +17,7 @@ AVAILABILITIES: Mapping[str, Availability] = {
     "offline": "OFFLINE",
 }
 
+_KEY = re.compile(r"@?[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
 _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -67,7 +68,7 @@ class ObjectStore(Protocol):
         """Keep what is under ``key`` also where no key leads to: it is about to go, and not sound."""
 
     def get(self, key: str) -> Buffer:
-        """The object. Raises ObjectMissing."""
+        """The object. Raises ObjectMissing, ObjectDamaged where no file lies there, ObjectUnreadable."""
 
     def size(self, key: str) -> int:
         """Its size in bytes. Raises ObjectMissing."""
@@ -97,6 +98,11 @@ def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool)
 def is_object(key: str) -> bool:
     """Whether a key is that of a stored object: neither of a dictionary, nor of what begins with a dot."""
     return not beside("", key).startswith(("dictionaries/", "."))
+
+
+def is_within(key: object) -> bool:
+    """Whether something is a key, and so leads nowhere but into its store."""
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None and ".." not in key.split("/")
 
 
 def store_of(key: str) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from scp.errors import ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.objects import files
 from scp.objects.folders import make_folder, sync_file, sync_folder
 from scp.objects.store import Availability, ObjectStore, beside, store_of
 from scp.spool import Buffer
@@ -49,8 +50,8 @@ class MediumMark:
     def owner(self) -> str:
         """The archive that the store is of; empty where its mark does not say, or is not there."""
         try:
-            return "".join(self._path.read_text(encoding="utf-8").split("\n")[1:2])
-        except (OSError, UnicodeDecodeError):
+            return "".join(files.note(self._path).split("\n")[1:2])
+        except (OSError, ObjectDamaged):
             return ""
 
     def make(self, archive: str = "") -> None:

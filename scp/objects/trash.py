@@ -15,12 +15,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from scp.errors import ObjectMissing
+from scp.errors import ObjectDamaged, ObjectMissing
 from scp.identity import Identity
+from scp.objects import files
 from scp.objects.folders import locked, make_folder, sync_file, sync_folder
-from scp.objects.store import beside, store_of
+from scp.objects.store import beside, is_within, store_of
 
 FOLDER = ".trash"
+_LONGEST_REASON = 200  # characters: an error may name all that it did not like
 STATES = ("going", "gone", "back")
 
 
@@ -72,8 +74,17 @@ class Trash:
 
     def entries(self) -> list[Trashed]:
         """All of it, what went first before others."""
-        found = (_read(path) for path in self._files() if path.suffix[1:] in STATES)
-        return sorted((one for one in found if one is not None), key=lambda one: (one.at, one.id))
+        found = (_read(path) for path in self._notes())
+        return sorted((one for one in found if isinstance(one, Trashed)), key=lambda one: (one.at, one.id))
+
+    def unreadable(self) -> Iterator[tuple[Path, str]]:
+        """Notes that are not what was written, and why. What they are of is neither restored nor purged."""
+        for path in self._notes():
+            if isinstance(fault := _read(path), str):
+                yield path, fault
+
+    def _notes(self) -> Iterator[Path]:
+        return (path for path in self._files() if path.suffix[1:] in STATES)
 
     def begin(self, wanted: Iterable[Trashed]) -> list[Trashed]:
         """Make the way of some objects into the trash durable; those without a file are left out."""
@@ -182,9 +193,19 @@ class Trash:
             sync_folder(folder)
 
 
-def _read(path: Path) -> Trashed | None:
+def _read(path: Path) -> Trashed | str | None:
+    """A note, or what is wrong with it; None where another process has moved it on."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:  # another process has moved it on
+        found = Trashed(**{**json.loads(files.note(path)), "id": path.stem, "state": path.suffix[1:]})
+    except FileNotFoundError:
         return None
-    return Trashed(**{**fields, "state": path.suffix[1:]})
+    except (ObjectDamaged, OSError, ValueError, TypeError, RecursionError) as error:
+        return f"it is not what was written: {str(error)[:_LONGEST_REASON]}"
+    texts = (found.key, found.sop_instance_uid, found.study_instance_uid, found.reason, found.received_sha256)
+    sound = all(isinstance(text, str) for text in (*texts, *found.uids)) if _has_shape(found) else False
+    return found if sound else "it is not what was written: its values are of other kinds"
+
+
+def _has_shape(one: Trashed) -> bool:
+    numbers = isinstance(one.size, int) and isinstance(one.at, (int, float)) and one.at == one.at
+    return numbers and isinstance(one.uids, Mapping) and is_within(one.key)

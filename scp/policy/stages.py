@@ -56,8 +56,9 @@ def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
     Of several stages whose time has come the last one counts. A stage that was carried out is not undone by
     an earlier one, but by a retrieve, where the rule has ``on_access``. A first stage of ``received`` with
     others behind it is where objects wait for those: it is nothing that a stored one could be brought to.
+    Nothing is asked of one with which something is not done any more.
     """
-    if rule is None:
+    if rule is None or instance.refused:
         return Step(None, NEVER)
     settled = rule.stages.index(rule.settled)
     times = [_due(rule, stage, instance, number > settled) for number, stage in enumerate(rule.stages)]

@@ -43,7 +43,7 @@ def settings_of(tables: dict[str, Any]) -> Settings:
 
 def stored_files(objects: Path) -> list[Path]:
     """All but what lies in folders of another use: on its way, trash, set aside, and the archive's mark."""
-    others = {".incoming", ".landing", ".trash", ".damaged", ".zscp"}
+    others = {".incoming", ".landing", ".trash", ".damaged", ".zscp", ".attempts"}
     return sorted(p for p in objects.rglob("*") if p.is_file() and not others & {*p.parts})
 
 

@@ -8,6 +8,8 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +19,10 @@ import pytest
 import structlog
 from pynetdicom.dimse_primitives import C_STORE
 
-from scp import spool
+from scp import room, spool
 from scp.errors import OutOfResources
 from scp.objects import local
+from scp.room import free_bytes
 
 from .configured import journal
 from .conftest import RunningNode, Starter
@@ -437,3 +440,49 @@ def test_large_object_in_many_pdus(node: RunningNode) -> None:
     sent = image(sop_class=SECONDARY_CAPTURE, rows=1500)
     node.keep(sent)
     assert node.held(sent).received_size == len(sent.data)
+
+
+def test_the_reserve_of_a_small_disk(node: RunningNode, start: Starter, tmp_path: Path) -> None:
+    """Kept by what is received, and by what a few kilobytes inflate to; other stores go on meanwhile."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False, timeout=10).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        url, reserve = f"file://{disk}/objects", 40_000_000
+        small = start(storage={"url": url, "reserve": reserve}, index={"url": f"sqlite:///{disk}/index.db"})
+        small.keep(image())  # the segments of the landing log are there
+        tail = struct.pack("<HH2sxxL", 0x7FE1, 0x10, b"OB", 120 << 20) + bytes(120 << 20)
+        large, other = (
+            image(sop_class=SECONDARY_CAPTURE, instance=instance).data + tail
+            for instance in ("1.9.1", "1.9.2")
+        )
+        bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        deflated = bomb.compress(other) + bomb.flush()
+        least, done = [free_bytes(disk)], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.001):
+                least[0] = min(least[0], free_bytes(disk))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            sent = [
+                Sent(SECONDARY_CAPTURE, "1.9.1", EXPLICIT, large),
+                Sent(SECONDARY_CAPTURE, "1.9.2", DEFLATED, deflated + b"\0" * (len(deflated) % 2)),
+            ]
+            for one in sent:
+                (refused,) = small.store(one)
+                assert refused.status == 0xA700
+                assert "reserve" in refused.comment
+                small.keep(image(seed=3, instance=f"1.9.3.{len(one.data)}"))
+        finally:
+            done.set()
+            watching.join(10)
+        assert reserve - 3 * room.STEP <= least[0] < reserve + 5 * room.STEP, "to the edge, not beyond"
+        assert free_bytes(disk) > reserve
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=10)
+        spool.keep_in(node.root)  # as above

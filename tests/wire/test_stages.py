@@ -118,7 +118,7 @@ def test_no_gain_is_remembered(archive: Archive, made: Callable[..., Stages]) ->
 
 def double(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     codec: Codec = replace(JPEGLS_CODEC, **changes)
-    rows = tuple(codec if row is JPEGLS_CODEC else row for row in table.CODECS)
+    rows = tuple(codec if row.name == JPEGLS_CODEC.name else row for row in table.CODECS)
     monkeypatch.setattr(table, "CODECS", rows)
 
 

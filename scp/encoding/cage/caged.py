@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from scp.bounds import bounds
+from scp.bounds import Bounds, bounds
 from scp.encoding.cage.messages import Garbage, NoMemory, NoRoom, Request
 from scp.encoding.cage.pool import Use, pool
 from scp.encoding.cage.process import ProcessDied, ProcessGone
@@ -40,7 +40,7 @@ _MORE_ROOM = 1 << 20  # bytes of a result, beside what is expected of it
 _FOR_SECONDS = 64 << 20  # limits.codec_seconds is for so many bytes of decoded pixels
 _ENCODER_SECONDS = 10  # times that: an effort that an admin chose may take long
 # What a frame may take: of all codecs and efforts JPEG XL's take the most (docs/decisions/0110).
-_BASE_MEMORY, _MEMORY_TIMES = 256 << 20, 64
+_BASE_MEMORY, _MEMORY_TIMES = 256 << 20, 32
 _LONGEST_PHOTOMETRIC = 64  # of a defined term; what is longer is none
 _SMALL = PixelFormat(8, 8, 1, 8, 8, 7, False, "MONOCHROME2", 0, 1)
 _NO_IMAGE = PixelFormat(1, 1, 1, 8, 8, 7, False, "", 0, 1)
@@ -108,19 +108,19 @@ class _Job:
         return _Work(self, data, self._request(form, 0, room)).result(bytes)
 
     def _request(self, form: PixelFormat, setting: float, room: int, patience: float = 1) -> Request:
-        most = bounds()
-        return _request(self.name, form, setting, room, most.codec_seconds * patience, most.codec_bytes)
+        return _request(self.name, form, setting, room, patience, bounds())
 
 
 @lru_cache(128)
 def _request(
-    job: str, form: PixelFormat, setting: float, room: int, seconds: float, most_memory: int
+    job: str, form: PixelFormat, setting: float, room: int, patience: float, most: Bounds
 ) -> Request:
     size = max(frame_bytes(form), room)
     if len(form.photometric) > _LONGEST_PHOTOMETRIC:
         form = replace(form, photometric=form.photometric[:_LONGEST_PHOTOMETRIC])
-    memory = min(_BASE_MEMORY + _MEMORY_TIMES * size, most_memory)
-    return Request(job, form, setting, room, memory, seconds * max(size / _FOR_SECONDS, 1))
+    memory = min(_BASE_MEMORY + _MEMORY_TIMES * size, most.codec_bytes)
+    seconds = most.codec_seconds * patience * max(size / _FOR_SECONDS, 1)
+    return Request(job, form, setting, room, memory, seconds, most)
 
 
 class _Work:
@@ -274,7 +274,7 @@ def of_one_object(codec: Codec, trust: Trust) -> Codec:
 
 
 def _in_this_process(codec: Codec) -> Codec:
-    """The same codec as it is, set up: at most one thread is the first to use a library (OpenJPH's tables)."""
+    """The same codec as it is, first used by one thread alone: OpenJPH sets up its tables without a lock."""
     if not isinstance(getattr(codec.decode, "__self__", None), _Job):
         return codec
     with _setting_up:

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from scp.bounds import use
 from scp.encoding.cage import work
 from scp.encoding.cage.confinement import give_up_rights
 from scp.encoding.cage.messages import MOST_BYTES, NoRoom, Request, done, failed, result_at
@@ -26,6 +27,7 @@ def serve(requests: socket.socket, shared: mmap.mmap, memory: int) -> None:
     view = np.frombuffer(shared, "u1")
     while packet := requests.recv(MOST_BYTES):
         request, size = Request.unpacked(packet)
+        use(request.bounds)
         if request.memory != allowed:
             allowed = request.memory
             resource.setrlimit(resource.RLIMIT_AS, (base + min(allowed, memory), base + memory))

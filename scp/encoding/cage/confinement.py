@@ -2,8 +2,8 @@
 
 No descriptor can be made (so no file opened and no socket made), no file written, no process traced or
 signalled where Landlock knows how to forbid it, and no more memory taken than its limit. seccomp is left out:
-the one binding on PyPI, pyseccomp, has had no release since 2021 and needs a system library; there is no
-binding for Landlock either, but that takes three system calls, which have the same numbers on every machine
+its one binding on PyPI needs a system library, and a filter a list of calls for every libc and codec. There
+is none for Landlock either, but that takes three system calls, with the same numbers on every machine
 (docs/decisions/0110).
 """
 
@@ -41,8 +41,8 @@ def give_up_rights(memory: int) -> int:
     Returns the size of the process before it took any, in bytes.
     """
     with suppress(OSError):  # where memory is short, this goes before the process that serves
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-    base = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * mmap.PAGESIZE
+        Path("/proc/self/oom_score_adj").write_bytes(b"1000")
+    base = int(Path("/proc/self/statm").read_bytes().split()[0]) * mmap.PAGESIZE
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _restrict_by_landlock()

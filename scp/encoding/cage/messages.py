@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
+from scp.bounds import Bounds
 from scp.encoding.pixels import PixelFormat
 from scp.errors import (
     BeyondBitsStored,
@@ -73,7 +74,7 @@ class Request:
 
     The input is at the beginning of the shared memory; the result goes behind it, ``room`` bytes at most.
     ``form`` describes the frame; ``setting`` is the effort or the quality. ``memory`` is in bytes,
-    ``seconds`` are those of a processor.
+    ``seconds`` are those of a processor; ``bounds`` are what codestreams are checked against.
     """
 
     job: str
@@ -82,6 +83,7 @@ class Request:
     room: int
     memory: int
     seconds: float
+    bounds: Bounds
 
     def packed(self, size: int) -> bytes:
         """As it is sent, for an input of ``size`` bytes."""
@@ -99,14 +101,14 @@ class Request:
 
 @lru_cache(_REMEMBERED)
 def _packed(request: Request) -> bytes:
-    limits = (request.room, request.memory, request.seconds)
+    limits = (request.room, request.memory, request.seconds, astuple(request.bounds))
     return json.dumps([request.job, astuple(request.form), request.setting, *limits]).encode()
 
 
 @lru_cache(_REMEMBERED)
 def _request(packet: bytes) -> Request:
-    job, form, *rest = json.loads(packet)
-    return Request(job, PixelFormat(*form), *rest)
+    job, form, setting, room, memory, seconds, most = json.loads(packet)
+    return Request(job, PixelFormat(*form), setting, room, memory, seconds, Bounds(*most))
 
 
 def result_at(size: int) -> int:

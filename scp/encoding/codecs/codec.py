@@ -86,8 +86,9 @@ def fitted(samples: Frame, form: PixelFormat) -> Frame:
 
 
 def bands(rows: int, width: int) -> Iterator[slice]:
-    """All rows of a frame, in slices of some 260,000 samples or a row: what is worked out beside a frame is several
-    times as large as that, and would be so of a whole frame (26 MB of a mammogram were 180).
+    """All rows of a frame, in slices of some 260,000 samples, or a row.
+
+    What is worked out beside a frame is several times as large: of a mammogram of 26 MB it was 180 MB.
     """
     height = max(_BAND // max(width, 1), 1)
     return (slice(at, min(at + height, rows)) for at in range(0, rows, height))

@@ -39,8 +39,9 @@ _ORDERS = (
 
 
 def check_packets(data: bytes, codestream: Codestream) -> None:
-    """Raises DamagedCodestream where a tile's packets do not end where its data does, PixelsBeyondBounds where
-    there are more of them than any encoder writes.
+    """Raises DamagedCodestream where a tile's packets do not end where its data does.
+
+    PixelsBeyondBounds, where there are more of them than any encoder writes.
     """
     for index, tile in codestream.tiles.items():
         if tile.walkable and not _unknown(tile):

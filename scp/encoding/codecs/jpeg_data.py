@@ -30,7 +30,7 @@ _OTHERS = tuple(
     bytes.fromhex(each) for each in ("a53c965a", "00", "5ac36996", "c7", "1db4e28b", "38", "6e93d1f2")
 )
 _SEEN = 0x0A  # a category of 10 bits, or a coefficient of as many: nothing that would not change the picture
-# Of ten scans most take one or two; a blank image takes all 14 for each, and of 4000 x 5000 pixels 0.1 s each.
+# Of ten scans most take one or two; a blank image takes all 14 for each, of 4000 x 5000 pixels 0.1 s each.
 _MOST_DECODES = 40
 _NO_CODE = 255  # bits: more than any difference has
 

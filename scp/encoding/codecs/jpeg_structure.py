@@ -23,8 +23,8 @@ _SKIPPED = (0xFE, *range(0xE0, 0xF0))  # COM, APPn
 # of 0 is data (T.87 A.1).
 _OF_DATA = frozenset((0, 0xFF, *range(0xD0, 0xD8)))
 _OF_JPEG_LS_DATA = frozenset((*range(0x80), *_OF_DATA))
-# What makes a decoder, or this, take long for a small picture. Encoders write some ten scans and twenty segments,
-# and a restart interval a row of blocks; the icc profile of a picture takes 255 segments at most.
+# What makes a decoder, or this, take long for a small picture. Encoders write ten scans, twenty segments and
+# a restart interval for a row of blocks; an ICC profile takes 255 segments at most.
 _MOST_SCANS, _MOST_SEGMENTS, _MOST_TABLES, _MOST_INTERVALS = 100, 4096, 8, 1 << 20
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 

@@ -11,7 +11,10 @@ from scp.encoding.codecs.jpegls_structure import check_parameters
 from scp.encoding.codecs.lengths import least_of_jpegls
 from scp.encoding.codecs.markers import check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
+from scp.errors import DamagedCodestream
 from scp.syntaxes import JPEGLS
+
+_EOI = b"\xff\xd9"
 
 
 def _refuses(form: PixelFormat) -> str:
@@ -30,18 +33,25 @@ def _encode(frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
 
 
 def _decode(codestream: bytes, form: PixelFormat) -> Frame:
+    """As zscp and imagecodecs write it: with EOI at its end. Without one CharLS looks for it for 5 s."""
+    if _EOI not in codestream[-4:]:
+        raise DamagedCodestream("the codestream ends before EOI")
     check_jpeg(codestream, form)
+    return _decoded(codestream, form)
+
+
+def _decoded(codestream: bytes, form: PixelFormat) -> Frame:
     return fitted(np.asarray(imagecodecs.jpegls_decode(codestream)), form)
 
 
 def _strictly(codestream: bytes, form: PixelFormat) -> Frame:
     """CharLS itself refuses data that is too short or too long; but 2.4.3 looks for an end for seconds where
-    there is no marker to stop it. It never comes back from run lengths that no encoder writes: that shows only
-    in decoding, and is for the time limit of the codec process (docs/codecs-upstream.md).
+    there is no marker to stop it. From some data it never comes back: that shows only in decoding, and is for
+    the time limit of the codec process (docs/codecs-upstream.md).
     """
     check_jpeg(codestream, form)
     check_parameters(structure_of(codestream))
-    return _decode(codestream, form)
+    return _decoded(codestream, form)
 
 
 JPEGLS_CODEC = Codec(

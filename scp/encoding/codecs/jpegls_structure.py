@@ -1,7 +1,7 @@
 """The parameters of a JPEG-LS codestream: LSE segments, and what its scans say (ITU-T T.87 C.2).
 
-CharLS checks them as well; but it takes a size from an LSE segment that the frame header does not have, and what
-tables map samples to is not for a decoder of DICOM to apply.
+CharLS checks them as well; but it takes a size from an LSE segment that the frame header does not have, and a
+mapping table is nothing that DICOM knows of.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _INTERLEAVED = range(3)  # by component, line or sample (C.2.3)
 
 
 def check_parameters(structure: Structure) -> None:
-    """Raises DamagedCodestream for values that T.87 does not allow, CannotDecode for kinds not decoded here."""
+    """Raises DamagedCodestream for values that T.87 does not allow, CannotDecode for other kinds."""
     if not 2 <= structure.precision <= _MOST_PRECISION:
         raise DamagedCodestream(f"JPEG-LS of {structure.precision} bits")
     if any(each.across != 1 or each.down != 1 for each in structure.components):

@@ -30,7 +30,7 @@ _TRANSPOSED = 4  # orientations from here on exchange rows and columns (table D.
 class ImageHeader:
     """What SizeHeader and ImageMetadata say (D.2, D.3).
 
-    ``bits`` is 0 where samples are floats, ``extra`` counts the channels beside the colour ones, and ``colours``
+    ``bits`` is 0 where samples are floats, ``extra`` counts the channels beside the colour ones, ``colours``
     is 1 or 3; where there are extra ones, 0: it is not read that far. ``moves``: it has a preview or is an
     animation, and nothing further is read.
     """
@@ -65,7 +65,7 @@ def header_of(codestream: bytes) -> ImageHeader:
 
 
 class _Bits:
-    """Bits of a codestream, the lowest of each byte first (B.2.1). Raises DamagedCodestream behind its end."""
+    """Bits of a codestream, the lowest of each byte first (B.2.1). Raises DamagedCodestream at its end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "little")

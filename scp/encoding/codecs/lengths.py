@@ -1,9 +1,10 @@
 """The length of a codestream against what it claims to hold, before memory or time is spent on it.
 
 For each codec there is a shortest codestream of a frame: by it a JPEG of 646 bytes cannot be one of 65500 x
-65500. JPEG 2000 and JPEG XL have none worth the name: 4096 x 5000 black pixels are 214 bytes of JPEG 2000. There
-a frame of up to 256 MiB may be anything, and a larger one has to have a byte for each ``limits.frame_ratio`` of
-its own: no picture gets near that, and what is black everywhere is no picture of 256 MiB.
+65500. JPEG 2000 and JPEG XL have none worth the name: 4096 x 5000 black pixels are 214 bytes of JPEG 2000.
+There a frame of up to 256 MiB may be anything, and a larger one has to have a byte for each
+``limits.frame_ratio`` of its own: no picture gets near that, and what is black everywhere is no picture of
+256 MiB.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def _frame_header(codestream: bytes) -> int:
 
 
 def marker_within(data: bytes, begin: int, end: int, of_data: frozenset[int]) -> int:
-    """Where the first FF is from ``begin`` to ``end`` that another byte follows than those ``of_data``; -1: none.
+    """Where the first FF is from ``begin`` to ``end`` that another byte follows than those of data; -1.
 
     In steps, as most data is short: a byte of a megabyte of FF FF FF takes 5 ns.
     """

@@ -1,0 +1,263 @@
+"""What is being worked on, written down before: who comes after a death knows what it may have been of.
+
+``.attempts/processes/<process>/slots`` holds a slot of 1 KB for each object that the process is about;
+beside it is the lock that says that the process lives. The file is mapped: a slot is filled before the work
+and emptied after it without a system call, and outlives the process, which is all that it has to
+(docs/decisions/0113). What a dead process left in its slots are suspects (:mod:`scp.objects.suspects`).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from scp.errors import ZscpError
+from scp.objects.folders import LOCK, claim, folders_of_the_dead
+from scp.objects.suspects import ACTS, Act, Suspect, Suspects
+
+FOLDER = ".attempts"
+_PROCESSES, _SLOTS = "processes", "slots"
+_SLOT, _MOST = 1024, 256  # what is beyond those, no process was seen to do at once
+_EMPTY = 0
+# A suspect waits so long for being the only one that its process is about, and others for it, in seconds.
+_PATIENCE = 60.0
+
+Library = Callable[[], str]
+
+
+def _unknown() -> str:
+    return ""
+
+
+class Attempts:
+    """The journal of what is tried below ``root``, an archive's folder; threads may share it.
+
+    Each process has a folder of its own, made when it first tries something.
+    """
+
+    def __init__(self, root: Path, patience: float = _PATIENCE) -> None:
+        self.patience = patience
+        self.suspects = Suspects(root / FOLDER)
+        self._processes = root / FOLDER / _PROCESSES
+        self._changed = threading.Condition()
+        self._flying: dict[int, str] = {}
+        self._free: list[int] = []
+        self._alone: int | None = None
+        self._own: Path | None = None
+        self._own_lock = -1
+        self._map: mmap.mmap | None = None
+        self._broken = False
+        self._mine = threading.local()
+
+    # -- trying ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def of(self, key: str, uid: str, act: Act, library: Library = _unknown) -> Iterator[None]:
+        """Around work on an object; within other work of the same thread it does nothing, that counts.
+
+        Should the process die inside, or an exception that nobody raises on purpose leave the block, the
+        object is a suspect, or refused for ``act``; ``library`` says whose version that depends on.
+        """
+        if getattr(self._mine, "tries", False):
+            yield
+            return
+        known = self.suspects.get(key)
+        slot = self.begin(key, uid, act)
+        self._mine.tries = True
+        try:
+            yield
+        except (ZscpError, OSError):
+            if known is not None:
+                self._survived(key, act)
+            raise
+        except Exception as error:
+            self.failed(key, uid, act, _told(error), library())
+            raise
+        else:
+            if known is not None:
+                self._survived(key, act)
+        finally:
+            self._mine.tries = False
+            self.end(slot)
+
+    def begin(self, key: str, uid: str, act: Act) -> int:
+        """Write an object down; returns the number of its slot, for :meth:`end`.
+
+        A suspect waits until nothing else is under way in this process, for :attr:`patience` at most.
+        """
+        suspect = self.is_suspect(key)
+        with self._changed:
+            if suspect:
+                self._changed.wait_for(lambda: not self._flying, self.patience)
+            elif self._alone is not None:
+                self._changed.wait_for(lambda: self._alone is None, self.patience)
+            slot = self._free.pop() if self._free else len(self._flying)
+            self._flying[slot] = key
+            if suspect and len(self._flying) == 1:
+                self._alone = slot
+        self._write(slot, f"{act}\n{uid}\n{key}\n".encode())
+        return slot
+
+    def end(self, slot: int) -> None:
+        """What :meth:`begin` began is over, whatever came of it."""
+        if self._map is not None and slot < _MOST:
+            self._map[slot * _SLOT] = _EMPTY
+        with self._changed:
+            del self._flying[slot]
+            self._free.append(slot)
+            if self._alone == slot:
+                self._alone = None
+            self._changed.notify_all()
+
+    def _survived(self, key: str, act: Act) -> None:
+        """No process died of it, and it did not fail: it is no suspect any more."""
+        if (known := self.suspects.get(key)) is None or known.act != act or not known.times:
+            return
+        with self.suspects.changing() as put:
+            put(replace(known, times=0) if known.refused else None, key)
+
+    # -- what came of it -------------------------------------------------------------------------------
+
+    def is_suspect(self, key: str) -> bool:
+        """Whether a process died of an object, or failed at it, and it is to be tried again, alone."""
+        known = self.suspects.get(key)
+        return known is not None and known.times > 0
+
+    def refusal(self, key: str) -> Suspect | None:
+        """What an object is refused for, and why, as far as this journal knows."""
+        known = self.suspects.get(key)
+        return known if known is not None and known.refused else None
+
+    def failed(self, key: str, uid: str, act: Act, reason: str, library: str = "") -> Suspect | None:
+        """Count a failure; what is known of the object now. None where that cannot be written down."""
+        with self._changed:
+            alone = len(self._flying) <= 1
+        try:
+            return self._count([(key, uid, act)], reason, alone, lambda _: library)[0]
+        except OSError as error:
+            self._tell_broken(error)
+            return None
+
+    def forget(self, key: str) -> None:
+        """An object is to be tried as any other; or its row says that it is refused."""
+        if self.suspects.get(key) is not None:
+            with self.suspects.changing() as put:
+                put(None, key)
+
+    def carry(self, key: str, to: str) -> None:
+        """What is known of a file holds for the one that takes its place."""
+        if (known := self.suspects.get(key)) is not None:
+            with self.suspects.changing() as put:
+                put(None, key)
+                put(replace(known, key=to), to)
+
+    def take_up(self, library: Callable[[Act], str]) -> list[Suspect]:
+        """Read what processes left that died; returns what is suspected, or refused, because of it.
+
+        ``library`` says whose version counts for an act.
+        """
+        found: list[Suspect] = []
+        try:
+            for folder in folders_of_the_dead(self._processes):
+                found += self._of_the_dead(folder, library)
+        except OSError as error:
+            self._tell_broken(error)
+        return found
+
+    def _of_the_dead(self, folder: Path, library: Callable[[Act], str]) -> list[Suspect]:
+        left = _used(folder)
+        told = "processes died while they worked on it"
+        found = self._count(left, told, len(left) == 1, library) if left else []
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == LOCK):
+            path.unlink()
+        folder.rmdir()
+        return found
+
+    def _count(
+        self, left: list[tuple[str, str, Act]], reason: str, alone: bool, library: Callable[[Act], str]
+    ) -> list[Suspect]:
+        found = []
+        with self.suspects.changing() as put:
+            for key, uid, act in left:
+                known = self.suspects.get(key) or Suspect(key, uid, act)
+                after = known.failed(act, reason, alone, library(act))
+                put(after, key)
+                found.append(after)
+        return found
+
+    def close(self) -> None:
+        """Nothing is under way any more."""
+        with self._changed:
+            own, self._own = self._own, None
+            if own is None:
+                return
+            self._map = None
+            if not self._flying:
+                for name in (_SLOTS, LOCK):
+                    (own / name).unlink(missing_ok=True)
+                with suppress(OSError):  # its disk is not there any more
+                    own.rmdir()
+            os.close(self._own_lock)
+
+    # -- the file ----------------------------------------------------------------------------------------
+
+    def _write(self, slot: int, record: bytes) -> None:
+        """Without room for it work goes on without a journal, which is told once."""
+        try:
+            if self._map is None and not self._opened():
+                return
+        except OSError as error:
+            self._tell_broken(error)
+            return
+        if self._map is not None and slot < _MOST and len(record) <= _SLOT:
+            self._map[slot * _SLOT : slot * _SLOT + len(record)] = record
+
+    def _opened(self) -> bool:
+        with self._changed:
+            if self._own is None and not self._broken:
+                self._own, self._own_lock = claim(self._processes)
+                descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
+                try:
+                    os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
+                    self._map = mmap.mmap(descriptor, _SLOT * _MOST)
+                finally:
+                    os.close(descriptor)
+        return self._map is not None
+
+    def _tell_broken(self, error: OSError) -> None:
+        if not self._broken:
+            self._broken = True
+            structlog.get_logger("zscp").error("what is tried is not written down", reason=str(error))
+
+
+def _used(folder: Path) -> list[tuple[str, str, Act]]:
+    """Key, UID and act of what a process was about."""
+    try:
+        data = (folder / _SLOTS).read_bytes()
+    except FileNotFoundError:
+        return []
+    found: dict[str, tuple[str, str, Act]] = {}
+    for at in range(0, len(data), _SLOT):
+        act, *rest = data[at : at + _SLOT].decode("utf-8", "replace").split("\n")
+        named = next((name for name in ACTS if name == act), None)
+        if named is not None and len(rest) >= 3:
+            found[rest[1]] = (rest[1], rest[0], named)
+    return list(found.values())
+
+
+def died_of_an_object(root: Path, process: int) -> bool:
+    """Whether a process that has ended was at work on an object, if nobody took that up yet."""
+    return any(_used(folder) for folder in (root / FOLDER / _PROCESSES).glob(f"{process}-*"))
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,159 @@
+"""What is not done with an object any more, as it failed or ended processes: what its row says, and why.
+
+The object stays as it is, and goes out as it is stored. It is tried again when an admin asks for that
+(``zscp recompress --now --match``), or when the version has changed of what failed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from scp.errors import CodecProcessFailed
+from scp.model import Attempt, Instance, Provenance
+from scp.objects.suspects import ACTS, Act, Suspect
+from scp.syntaxes import lookup
+
+# The stage of an object whose stage came to nothing because of it: none of any policy.
+NO_STAGE = "refused"
+FAILED = "failed"  # an attempt's outcome
+_LAST_RESORTS = ("received", "zstd")
+_TOLD = re.compile(r"(encoding|decoding) with (.*?): (.*)", re.DOTALL)
+_DOING: dict[Act, str] = {
+    "encode": "encoded",
+    "decode": "decoded, or encoded",
+    "survey": "looked into, decoded or encoded",
+    "read": "read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is not done any more, why, and whose version that depends on.
+
+    ``act`` is the least of it: what is not decoded is not encoded either, and what is not surveyed neither.
+    """
+
+    act: Act
+    reason: str
+    library: str
+
+    def covers(self, act: Act) -> bool:
+        """Whether ``act`` is not done."""
+        return ACTS.index(act) <= ACTS.index(self.act)
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        return f"it is not {_DOING[self.act]} any more: {self.reason}"
+
+    @property
+    def text(self) -> str:
+        """For a row."""
+        return json.dumps({"act": self.act, "reason": self.reason, "library": self.library})
+
+
+def refusal_of(text: str) -> Refusal | None:
+    """What a row says; None for nothing, or what no version of zscp wrote."""
+    if not text:
+        return None
+    try:
+        found = json.loads(text)
+        act = next(act for act in ACTS if act == found["act"])
+        return Refusal(act, str(found["reason"]), str(found["library"]))
+    except (ValueError, KeyError, TypeError, StopIteration):
+        return None
+
+
+def is_outdated(refusal: Refusal) -> bool:
+    """Whether what failed has another version by now."""
+    return refusal.library != library_of(refusal.act)
+
+
+def in_force(instance: Instance) -> Refusal | None:
+    """What is not done with a stored object."""
+    found = refusal_of(instance.refused) if instance.refused else None
+    return None if found is None or is_outdated(found) else found
+
+
+def refused_for(instance: Instance, act: Act) -> Refusal | None:
+    """The same, if it is ``act`` that is not done."""
+    found = in_force(instance)
+    return found if found is not None and found.covers(act) else None
+
+
+def by_suspect(suspect: Suspect) -> Refusal | None:
+    """What the journal of attempts says of an object."""
+    return Refusal(suspect.refused, suspect.reason, suspect.library) if suspect.refused else None
+
+
+def by_failure(act: Act, error: BaseException) -> Refusal:
+    """That this could not be done with an object."""
+    return Refusal(act, told_of(error), library_of(act))
+
+
+def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
+    """A row that says it, unless it says more already."""
+    held = in_force(instance)
+    if held is not None and ACTS.index(held.act) >= ACTS.index(refusal.act):
+        return instance
+    return replace(instance, refused=refusal.text)
+
+
+def within(known: Provenance) -> Refusal | None:
+    """What an object's file says: nothing, where it is in a form that a codec made."""
+    if known.form not in _LAST_RESORTS:
+        return None
+    found = None
+    for one in known.attempts:
+        told = _TOLD.fullmatch(one.reason) if one.outcome == FAILED else None
+        if told is not None and (found is None or told[1] == "decoding"):
+            found = Refusal("decode" if told[1] == "decoding" else "encode", told[3], told[2])
+    return found
+
+
+def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
+    """How it is written down of a form that it failed."""
+    doing = "encoding" if act == "encode" else "decoding"
+    reason = error if isinstance(error, str) else told_of(error)
+    return Attempt(form, FAILED, f"{doing} with {library_of(act)}: {reason}")
+
+
+def told_of(error: BaseException) -> str:
+    """What went wrong, in a line."""
+    if isinstance(error, MemoryError):
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
+    return str(error) if isinstance(error, CodecProcessFailed) else f"{type(error).__name__}: {error}"
+
+
+def library_of(act: Act) -> str:
+    """Whose version counts for what was refused: that of the codecs, or zscp's own.
+
+    All codecs come with one release of imagecodecs: a new version of any is a new one of that.
+    """
+    return _version("imagecodecs" if act in ("encode", "decode") else "zscp")
+
+
+def encoding_of(transfer_syntax: str) -> Act:
+    """What it takes to give an object another form than it has."""
+    return "decode" if lookup(transfer_syntax).encapsulated else "encode"
+
+
+def needs(transfer_syntax: str, target: str) -> tuple[Act, ...]:
+    """What it takes to give out in ``target`` what is stored in ``transfer_syntax``; mostly nothing."""
+    if transfer_syntax == target:
+        return ()
+    decoded: tuple[Act, ...] = ("decode",) if lookup(transfer_syntax).encapsulated else ()
+    coded: tuple[Act, ...] = ("encode",) if lookup(target).encapsulated else ()
+    return (*decoded, *coded) or ("survey",)
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name

@@ -1,0 +1,156 @@
+"""What is seen of a node from outside: its processes, their memory, and how its other peers fare."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wire.configured import environment
+from wire.conftest import NodeProcess
+
+from bench.processes import descendants
+
+_TESTS = Path(__file__).parents[1]
+_EVERY = 0.1
+
+
+@dataclass
+class Memory:
+    """The most that each process of a node ever had, in KB, sampled; and what it is called."""
+
+    node: NodeProcess
+    peaks: dict[int, int] = field(default_factory=dict)
+    lasting: set[int] = field(default_factory=set)  # those that serve, and must not end
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def sample(self) -> None:
+        for pid in self.pids():
+            with suppress(OSError, IndexError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                self.peaks[pid] = int(status.partition("VmHWM:")[2].split()[0])
+
+    def pids(self) -> list[int]:
+        assert self.node.process is not None
+        return descendants(self.node.process.pid)
+
+    def now(self) -> dict[int, int]:
+        """What each process takes now, in KB; what several share is divided among them."""
+        return {pid: _pss(pid) for pid in self.pids()}
+
+    @contextmanager
+    def sampled(self) -> Iterator[Memory]:
+        """Samples for as long as the block takes."""
+        assert self.node.process is not None
+        self.lasting = {self.node.process.pid, *_children(self.node)}
+
+        def run() -> None:
+            while not self._over.wait(_EVERY):
+                self.sample()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            thread.join()
+
+
+def _children(node: NodeProcess) -> list[int]:
+    assert node.process is not None
+    pid = node.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _pss(pid: int) -> int:
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("Pss:")[2].split()[0])
+    return 0
+
+
+# Those that serve, encode and carry out stages: a codec's process may end, these may not.
+_LASTING = ("worker", "encoder", "lifecycle")
+
+
+def ended(node: NodeProcess) -> list[dict[str, Any]]:
+    """What the log tells of processes that ended and should not have."""
+    told = [one for one in node.events() if one.get("event") in ("process ended", "process failed")]
+    return [one for one in told if str(one.get("process", "")).startswith(_LASTING)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a bystander; ``begun`` as time.monotonic tells it."""
+
+    whose: str
+    what: str
+    begun: float
+    took: float
+    fault: str
+
+
+class Bystanders:
+    """The program :mod:`hostile.bystander` beside a node and a second one."""
+
+    def __init__(self, node: NodeProcess, other: NodeProcess) -> None:
+        command = [sys.executable, "-m", "hostile.bystander", str(node.address[1]), str(other.address[1])]
+        env = environment()
+        env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{_TESTS}"
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, encoding="utf-8"
+        )
+        self.requests: list[Request] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.requests.append(Request(**json.loads(line)))
+
+    def stop(self) -> list[Request]:
+        """Let them end; all that they did."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._reader.join(10)
+        return self.requests
+
+    def __enter__(self) -> Bystanders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+
+_SECOND, _AROUND, _TIMES = 1.0, 3.0, 5.0
+
+
+def too_slow(requests: list[Request]) -> list[str]:
+    """What failed, or took over a second and five times what the second node took around that moment.
+
+    The second node gets the same requests and nothing bad: on a machine that has no time for it either, it is
+    as slow.
+    """
+    calm = [one for one in requests if one.whose == "other"]
+    found = []
+    for one in requests:
+        if one.whose != "node":
+            continue
+        beside = [
+            each.took
+            for each in calm
+            if each.begun < one.begun + one.took + _AROUND and each.begun + each.took > one.begun - _AROUND
+        ]
+        if one.fault or one.took > _SECOND + _TIMES * max(beside, default=0.0):
+            found.append(f"{one.what} at {one.begun:.1f} took {one.took:.2f} s {one.fault}")
+    return found

@@ -1,0 +1,101 @@
+"""One object that cannot be handled ends two processes at most, holds up no other, and the node starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scp.index.sql import SqlIndex
+
+from .configured import left_by_the_dead
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, VERIFICATION, Scu, Sent, identifier, image, until
+from .poison import DeadlyNode, poison
+
+_PATIENCE = 120.0
+
+
+def _others(count: int) -> list[Sent]:
+    return [image(instance=f"1.2.3.7.{n}", seed=n, rows=48, InstanceNumber=n) for n in range(count)]
+
+
+def _stored(node: DeadlyNode, objects: list[Sent]) -> None:
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert [scu.store(one).status for one in objects] == [0] * len(objects)
+
+
+def _forms(node: DeadlyNode, objects: list[Sent]) -> list[str]:
+    index = SqlIndex.open(f"sqlite:///{node.root}/index.db")
+    try:
+        held = [index.held(one.instance) for one in objects]
+    finally:
+        index.close()
+    return [("" if one is None else "pending" if one.pending else one.form) for one in held]
+
+
+def _retrieved(node: DeadlyNode) -> dict[str, bytes]:
+    contexts = [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])]
+    with Scu(node.address, contexts, roles=[MR_IMAGE]) as scu:
+        done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
+    return {one.instance: one.data for one in done.objects}
+
+
+def _is_sound(node: DeadlyNode) -> None:
+    assert json.loads(node.here("verify", "--deep", "--json"))["damaged"] == 0
+    assert json.loads(node.here("fsck", "--json"))["findings"] == []
+
+
+def test_several_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) -> None:
+    """122 objects waited for ever behind one that ended the encoder; five deaths in a row ended the node."""
+    node = DeadlyNode(tmp_path, ("scp.keeping", "encoded"), storage={"backlog": "1GB"}, node={"workers": 1})
+    node.start()
+    try:
+        bad, good = [poison(number) for number in range(6)], _others(122)
+        _stored(node, bad + good)
+        until(lambda: set(_forms(node, good)) == {"htj2k"}, "the others are encoded", _PATIENCE)
+        until(lambda: set(_forms(node, bad)) == {"received"}, "the bad ones are settled", _PATIENCE)
+        assert 2 <= node.deaths() <= 2 * len(bad)
+        with Scu(node.address, [(VERIFICATION, [EXPLICIT])]) as scu:
+            assert scu.echo() == 0
+        assert _retrieved(node) == {one.instance: one.data for one in bad + good}
+        refused = {one["sop_instance_uid"]: one for one in json.loads(node.here("ls", "--refused", "--json"))}
+        assert set(refused) == {one.instance for one in bad}
+        assert {one["refused"] for one in refused.values()} == {"encode"}
+        assert json.loads(node.here("stats", "--json"))["refused"] == len(bad)
+        told = [one for one in node.events() if one["event"] == "object refused"]
+        assert {one["sop_instance"] for one in told} == set(refused)
+        assert all("recompress --now --match" in one["remedy"] for one in told)
+        node.kill()
+        deaths = node.deaths()
+        node.start()
+        assert node.deaths() == 0 < deaths  # none is tried again
+        assert "not done any more" in node.here("explain", bad[0].instance)
+        _is_sound(node)
+    finally:
+        node.kill()
+
+
+def test_what_ends_the_start_does_not_keep_the_node_from_starting(tmp_path: Path) -> None:
+    """It could not be started any more: recovery looked into the same object each time."""
+    node = DeadlyNode(tmp_path, ("scp.archive", "facts_of_stored"), node={"workers": 1})
+    (node.root / "objects").mkdir()
+    bad, good = [poison(number) for number in range(3)], _others(5)
+    for one in bad + good:
+        left_by_the_dead(node.root, one)
+    node.start()
+    try:
+        assert "" not in _forms(node, bad + good)
+        until(lambda: set(_forms(node, good)) == {"htj2k"}, "the others are encoded", _PATIENCE)
+        until(lambda: set(_forms(node, bad)) == {"received"}, "the bad ones are settled", _PATIENCE)
+        assert node.deaths() <= 2 * len(bad)
+        contexts = [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])]
+        with Scu(node.address, contexts, roles=[MR_IMAGE]) as scu:
+            for one in bad:  # by the UID under which it came
+                asked = identifier("IMAGE", SOPInstanceUID=one.instance)
+                assert [each.data for each in scu.get(STUDY_GET, asked).objects] == [one.data]
+    finally:
+        node.kill()
+    node.start()
+    try:
+        assert node.deaths() == 0
+    finally:
+        node.kill()

@@ -1,0 +1,397 @@
+"""One object whose handling fails stops no loop: the others are done, and it is not tried without end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from objects import bundled_file
+
+from scp import keeping, outgoing
+from scp.archive import Archive
+from scp.config import LifecycleSettings
+from scp.doorbell import Doorbell
+from scp.errors import CodecProcessFailed, DecoderFailed, NoLosslessWay, ObjectDamaged
+from scp.holdings import Holdings
+from scp.lifecycle import training, transfer
+from scp.lifecycle.behind import Encoder
+from scp.lifecycle.explain import explain
+from scp.lifecycle.forecast import forecast
+from scp.lifecycle.fsck import fsck
+from scp.lifecycle.progress import Silent
+from scp.lifecycle.recompress import recompress
+from scp.lifecycle.recovery import recover
+from scp.lifecycle.reindex import reindex
+from scp.lifecycle.retention import Retention
+from scp.lifecycle.scrub import Scrubber
+from scp.lifecycle.stages import Stages
+from scp.lifecycle.verify import verify
+from scp.model import Instance
+from scp.node import open_archive, take_up
+from scp.refusal import Refusal, library_of, refusal_of
+from scp.refused import renew
+
+from .aging import FAST, SMALL, carry_out, policy, use
+from .configured import left_by_the_dead, settings_of, tables_of
+from .conftest import RunningNode, Starter
+from .peers import EXPLICIT, Sent, image, of_file
+
+BAD = "1.2.3.66"
+ERRORS = [MemoryError("none"), RuntimeError("a bug"), RecursionError("deep"), ObjectDamaged("rot")]
+# A rule that asks for KVP asks the files: the index does not have it.
+_OBJECTS = [
+    image(instance=BAD, study="1.2.66", rows=48, KVP="80"),
+    *(image(instance=f"1.2.3.7.{n}", seed=n, rows=48, KVP="80") for n in range(9)),
+]
+_GOOD = {one.instance for one in _OBJECTS[1:]}
+
+each_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+
+
+@pytest.fixture
+def archive(start: Starter) -> Archive:
+    """One that holds the bad object, first of all, and others."""
+    node = start(policy=policy(FAST))
+    node.keep(*_OBJECTS)
+    return node.archive
+
+
+class Failing:
+    """Makes functions fail for the bad object, and counts how often they did."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.patch = monkeypatch
+        self.times = 0
+
+    def at(self, where: Any, name: str, error: Exception) -> None:
+        work = getattr(where, name)
+
+        def step(*given: Any, **named: Any) -> Any:
+            if any(_is_bad(one) for one in given):
+                self.times += 1
+                raise error
+            return work(*given, **named)
+
+        self.patch.setattr(where, name, step)
+
+
+def _is_bad(given: object) -> bool:
+    return BAD in (getattr(given, "sop_instance_uid", ""), getattr(given, "instance", "")) or (
+        isinstance(given, str) and f"/{BAD}_" in given
+    )
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    return Failing(monkeypatch)
+
+
+def _held(archive: Archive) -> Instance:
+    held = archive.index.held(BAD)
+    assert held is not None
+    return held
+
+
+def _refused(archive: Archive) -> Refusal | None:
+    return refusal_of(_held(archive).refused)
+
+
+@pytest.fixture
+def pending(tmp_path: Path) -> Iterator[Archive]:
+    """One in which all objects lie in the landing log yet, the bad one first."""
+    (tmp_path / "objects").mkdir()
+    for one in _OBJECTS:
+        left_by_the_dead(tmp_path, one)
+    archive = open_archive(settings_of(tables_of(tmp_path, {"storage": {"backlog": "1GB"}})), Doorbell())
+    take_up(archive)
+    yield archive
+    archive.close()
+
+
+def _encode_all(archive: Archive, rounds: int = 6) -> None:
+    encoder = Encoder(archive, Doorbell())
+    for _ in range(rounds):
+        encoder._round()
+    encoder._pool.shutdown()
+
+
+@each_error
+def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
+    failing.at(Archive, "_encoded", error)
+    _encode_all(pending)
+    left = {one.sop_instance_uid: one for one in pending.index.all()}
+    assert {left[uid].form for uid in _GOOD} == {"htj2k"}
+    assert pending.index.pending(10) == []
+    if isinstance(error, ObjectDamaged):
+        assert failing.times == 1
+        assert "rot" in left[BAD].fault  # it waits until it is mended
+        return
+    assert failing.times == 2
+    refusal = _refused(pending)
+    assert refusal is not None
+    assert str(error) in refusal.reason
+    assert (left[BAD].form, left[BAD].pending) == ("received", False)
+    assert pending.index.backlog().instances == 0
+    pending.verify(left[BAD], deep=True)
+    # The file says it, too: an index that is lost is made anew with it.
+    pending.attempts.forget(left[BAD].key)  # type: ignore[union-attr]
+    again, _ = pending.read_back(left[BAD].key)
+    assert (again.pending, bool(again.refused)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "error", [CodecProcessFailed("it died"), MemoryError("none")], ids=["died", "memory"]
+)
+def test_a_codec_that_fails_is_tried_no_more(pending: Archive, failing: Failing, error: Exception) -> None:
+    work, tried = keeping.encoded, []
+
+    def step(form: str, received: Any, *more: Any) -> Any:
+        if form not in ("zstd", "received") and received.sop_instance_uid == BAD:
+            tried.append(form)
+            raise error
+        return work(form, received, *more)
+
+    failing.patch.setattr(keeping, "encoded", step)
+    _encode_all(pending)
+    assert tried == ["htj2k"]
+    held, refusal = _held(pending), _refused(pending)
+    assert refusal is not None
+    assert (refusal.act, held.form, held.pending) == ("encode", "zstd", False)
+    assert [one.outcome for one in pending.provenance(held).attempts] == ["failed", "kept"]
+    again, _ = pending.read_back(held.key)
+    assert again.refused == held.refused
+    _tried_again_when_asked(pending, failing)
+
+
+def _tried_again_when_asked(archive: Archive, failing: Failing) -> None:
+    due = recompress(archive, None, time.time, Silent())
+    assert due.encoded == 0
+    assert recompress(archive, [_held(archive)], time.time, Silent()).encoded == 0
+    failing.patch.undo()
+    assert recompress(archive, [_held(archive)], lambda: float("inf"), Silent(), again=True).encoded == 1
+    assert (_held(archive).form, _held(archive).refused) == ("htj2k", "")
+
+
+def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Failing) -> None:
+    failing.at(Archive, "_encoded", RuntimeError("a bug"))
+    _encode_all(pending)
+    refusal = _refused(pending)
+    assert refusal is not None
+    assert renew(pending) == 0
+    pending.index.checks.refuse(BAD, _held(pending).key, replace(refusal, library="zscp 0").text)
+    failing.patch.undo()
+    assert renew(pending) == 1
+    assert recompress(pending, None, time.time, Silent()).encoded == 1
+    assert (_held(pending).form, _held(pending).refused) == ("htj2k", "")
+
+
+@each_error
+def test_stages(archive: Archive, failing: Failing, made: Callable[..., Stages], error: Exception) -> None:
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    failing.at(Archive, "_encoded", error)
+    done = carry_out(made(archive))
+    assert set(done) == _GOOD
+    assert failing.times == 1  # and again in an hour
+    assert {one.form for one in archive.index.all() if one.sop_instance_uid != BAD} == {"jpegls"}
+    archive.index.stages.release("")
+    carry_out(made(archive))
+    archive.index.stages.release("")
+    carry_out(made(archive))
+    assert failing.times <= 2
+    assert _held(archive).fault if isinstance(error, ObjectDamaged) else _held(archive).refused
+
+
+def test_one_that_cannot_be_put_in_its_place(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes no more of one holds up no others of its batch."""
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    swap = archive.swap
+
+    def full(changes: list[Any]) -> None:
+        if any(one.before.sop_instance_uid == BAD for one in changes):
+            raise OSError(28, "No space left on device")
+        swap(changes)
+
+    monkeypatch.setattr(archive, "swap", full)
+    assert set(carry_out(made(archive))) == _GOOD
+
+
+@each_error
+def test_planning(archive: Archive, failing: Failing, made: Callable[..., Stages], error: Exception) -> None:
+    """A rule that asks what only the file says."""
+    rules = settings_of({"policy": policy({**FAST, "form": "jpegls"}, KVP="80")}).policy
+    archive.use_policy(rules)
+    failing.at(Holdings, "facts", error)
+    assert set(carry_out(made(archive))) == _GOOD
+    assert forecast(archive, LifecycleSettings(), time.time(), 1.0, Silent()).looked_at == len(_OBJECTS)
+
+
+@each_error
+def test_forecast(archive: Archive, failing: Failing, error: Exception) -> None:
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    failing.at(Archive, "_encoded", error)
+    found = forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
+    assert sum(group.measured.objects for group in found.groups) > 0
+
+
+@each_error
+def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None:
+    failing.at(Holdings, "_read", error)
+    long_ago = time.time() - 1000
+    archive.index.checks.note([(one, "") for one in archive.index.all()], long_ago)
+    scrubber = Scrubber(archive, lambda: settings_of({}), "test")
+    assert scrubber.round(long_ago + 100).read == len(_OBJECTS)
+    assert failing.times == 1
+    for _ in range(3):  # of others it is left alone for an hour
+        archive.index.stages.release("")
+        scrubber.round(long_ago + 100)
+    assert failing.times <= 2
+    assert _held(archive).fault
+
+
+@each_error
+def test_verifying(archive: Archive, failing: Failing, error: Exception) -> None:
+    failing.at(Holdings, "_read", error)
+    verdicts = {one.instance.sop_instance_uid: one for one in verify(archive, archive.index.all(), deep=True)}
+    assert {uid for uid, one in verdicts.items() if one.fault} == {BAD}
+    assert verdicts[BAD].away is not isinstance(error, ObjectDamaged)
+
+
+@each_error
+def test_fsck(archive: Archive, failing: Failing, error: Exception) -> None:
+    key = _held(archive).key
+    archive.index.forget(BAD, key)
+    failing.at(Archive, "_read_back", error)
+    found = list(fsck(archive, Silent(), repair=True))
+    assert [(one.kind, one.key) for one in found] == [("unreadable file", key)]
+
+
+@each_error
+def test_reindexing(archive: Archive, failing: Failing, error: Exception) -> None:
+    """It is recorded by its File Meta Information, where its dataset cannot be looked into."""
+    work = archive._read_back
+    for one in archive.index.all():
+        archive.index.remove(one.sop_instance_uid)
+
+    def step(key: str, unseen: str) -> Any:
+        if not unseen and f"/{BAD}_" in key:
+            raise error
+        return work(key, unseen)
+
+    failing.patch.setattr(archive, "_read_back", step)
+    outcome = reindex(archive, Silent())
+    held = {one.sop_instance_uid for one in archive.index.all()}
+    if isinstance(error, ObjectDamaged):
+        assert (held, len(outcome.damaged)) == (_GOOD, 1)
+        return
+    assert held == _GOOD | {BAD}
+    refusal = _refused(archive)
+    assert refusal is not None
+    assert refusal.act == "survey"
+    assert b"".join(archive.fetch(_held(archive), [_held(archive).transfer_syntax]).chunks)
+
+
+@each_error
+def test_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    (tmp_path / "objects").mkdir()
+    for one in _OBJECTS:
+        left_by_the_dead(tmp_path, one)
+    archive = open_archive(settings_of(tables_of(tmp_path, {})))
+    work = archive._read_back
+
+    def step(key: str, unseen: str) -> Any:
+        instance, facts = work(key, unseen)
+        if not unseen and instance.sop_instance_uid == BAD:
+            raise error
+        return instance, facts
+
+    monkeypatch.setattr(archive, "_read_back", step)
+    found = recover(archive)
+    held = {one.sop_instance_uid for one in archive.index.all()}
+    damaged = isinstance(error, ObjectDamaged)
+    assert held == (_GOOD if damaged else _GOOD | {BAD})
+    assert found.unfinished == damaged
+    if not damaged:
+        assert b"".join(archive.fetch(_held(archive), [EXPLICIT]).chunks) == _OBJECTS[0].data
+    archive.close()
+
+
+@each_error
+def test_training(archive: Archive, failing: Failing, error: Exception) -> None:
+    failing.at(Holdings, "stored", error)
+    found = training.samples(archive.index.all(), Silent())
+    (uid,) = found
+    assert training.train(archive, uid, found[uid]).objects == len(_OBJECTS)
+    assert failing.times == 1
+
+
+@each_error
+def test_retention(archive: Archive, failing: Failing, error: Exception, tmp_path: Path) -> None:
+    """What cannot be judged stays; the others' studies go."""
+    rules = [{"name": "all", "match": {"KVP": "80"}, "after": "1s"}]
+    settings = settings_of(tables_of(tmp_path, {"retention": rules}))
+    retention = Retention(archive, lambda: settings, lambda _: (1, 100))
+    failing.at(Holdings, "facts", error)
+    assert [study.study for study in retention.plan(time.time() + 10).studies] == ["1.2.3"]
+    assert failing.times == 1
+
+
+@each_error
+def test_export(archive: Archive, failing: Failing, error: Exception, tmp_path: Path) -> None:
+    failing.at(Holdings, "_read", error)
+    found = list(transfer.export(archive, archive.index.all(), tmp_path / "out", "received"))
+    assert {one.instance.sop_instance_uid for one in found if one.reason} == {BAD}
+
+
+# -- retrieving ----------------------------------------------------------------------------------------------
+
+
+def test_what_no_codec_decodes_is_asked_for_once(
+    start: Starter, monkeypatch: pytest.MonkeyPatch, samples: Sent
+) -> None:
+    node = start(policy=policy({"form": "received"}))
+    node.keep(samples)
+    tried: list[str] = []
+
+    def dies(_dataset: Any, _stored: str, target: str, *_: Any) -> Any:
+        if target == samples.syntax:
+            return iter([samples.data])
+        tried.append(target)
+        raise DecoderFailed("CharLS took over 60 s of processor time")
+
+    monkeypatch.setattr(outgoing, "transcoding", dies)
+    archive, row = node.archive, node.held(samples)
+    for _ in range(3):
+        with pytest.raises(NoLosslessWay, match="took over 60 s"):
+            archive.fetch(node.held(samples), [EXPLICIT, "1.2.840.10008.1.2"])
+    assert len(tried) == 1
+    refusal = refusal_of(node.held(samples).refused)
+    assert refusal == Refusal("decode", "CharLS took over 60 s of processor time", library_of("decode"))
+    assert b"".join(archive.fetch(node.held(samples), [EXPLICIT, row.transfer_syntax]).chunks) == samples.data
+    told = explain(archive, samples.instance, "A")
+    assert told.refused == refusal
+    assert set(told.ways_out) == {samples.syntax}
+    assert "took over 60 s" in archive.verify(node.held(samples), deep=True)
+    recompress(archive, [node.held(samples)], time.time, Silent(), again=True)
+    assert node.held(samples).refused == ""
+
+
+@pytest.fixture
+def samples() -> Sent:
+    return of_file(bundled_file("MR_small_jpeg_ls_lossless.dcm"))
+
+
+def test_encoding_before_the_response(start: Starter, failing: Failing) -> None:
+    """No fault of a codec, nor a lack of memory, fails a C-STORE (invariant 3)."""
+    node: RunningNode = start(policy=policy(FAST))
+    failing.at(Archive, "_formed", MemoryError("none"))
+    node.keep(*_OBJECTS)
+    assert {node.held(one).form for one in _OBJECTS[1:]} == {"rle"}
+    held = node.held(_OBJECTS[0])
+    assert (held.form in ("received", "zstd"), held.pending, bool(held.refused)) == (True, False, True)
+    node.archive.verify(held, deep=True)
