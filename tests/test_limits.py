@@ -1,4 +1,4 @@
-"""What one dataset may hold: each limit at its edge, what becomes of what is beyond it, and what may never be."""
+"""What one dataset may hold: each limit at its edge, what becomes of what is beyond it, and its memory."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_memory_is_bounded(kind: str, syntax: str, steps: str) -> None:
     """300,000 of each took 75 to 120 MB."""
     count = "3e5" if kind != "long_text" else "1.5e8"
     script = Path(__file__).with_name("vast.py")
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [sys.executable, str(script), kind, syntax, count, steps],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(script.parents[1])},
     )  # fmt: skip

@@ -55,14 +55,17 @@ def excess(data: Buffer, encoding: Encoding) -> Excess | None:
     return _counted(data, encoding, limits)
 
 
-def too_deep_within(header: Buffer) -> Excess | None:
-    """As :func:`excess`, for how deep sequences nest in a canonical stream without its pixel data.
+def least_of_too_deep() -> int:
+    """How long a sequence is at least that others are nested in too deep."""
+    return _LEAST_LEVEL * bounds().depth
 
-    So many levels take so many bytes, and so many items; only where there are enough of both it is looked at.
+
+def too_deep_within(header: Buffer) -> Excess | None:
+    """As :func:`excess`, for how deep sequences nest in a canonical element.
+
+    So many levels have so many items; only where there are enough of them it is looked at.
     """
     limits = bounds()
-    if len(header) <= _LEAST_LEVEL * limits.depth:
-        return None
     if len(header) <= _LET_GO and bytes(header).count(_ITEM) <= limits.depth:
         return None
     return _counted(header, CANONICAL, limits)

@@ -29,7 +29,7 @@ _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x00\x00\x0cJXL 
 
 
 class Fragments(Sequence[memoryview]):
-    """The fragments of one frame; where each begins and ends is all that is held, as there may be millions."""
+    """The fragments of one frame: where each begins and ends is all that is held of what may be millions."""
 
     def __init__(self, value: memoryview, starts: Places, ends: Places) -> None:
         self._value, self._starts, self._ends = value, starts, ends

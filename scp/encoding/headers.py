@@ -22,7 +22,7 @@ class Header:
     """What stands before the pixel data, as explicit VR little endian. It is scanned once."""
 
     def __init__(self, data: Buffer, proven: bool = False) -> None:
-        """Raises CannotEncode for one that is longer than ``[limits]`` allows, unless it was ``proven`` before.
+        """Raises CannotEncode for what is longer than ``[limits]`` allows, unless it was ``proven`` before.
 
         It is held in memory, and so are those that are made of it.
         """

@@ -55,9 +55,11 @@ def _elements(data: bytes, decode: Decode) -> bytes:
         if may_hold_fragments(part) and (native := _sequence(data, each, decode)) != part:
             changes.append((each.start, each.next, native))
             changed.add(each.tag >> 16)
-    for each in walk(data, CANONICAL) if changes else ():
-        if not each.tag & 0xFFFF and each.tag >> 16 in changed:
-            changes.append((each.start, each.next, b""))
+    changes += (
+        (each.start, each.next, b"")
+        for each in (walk(data, CANONICAL) if changes else ())
+        if not each.tag & 0xFFFF and each.tag >> 16 in changed
+    )
     return _with(data, sorted(changes))
 
 

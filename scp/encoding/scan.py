@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydicom._dicom_dict import DicomDictionary
 
-from scp.encoding.census import Excess, excess, too_deep_within
+from scp.encoding.census import Excess, excess, least_of_too_deep, too_deep_within
 from scp.encoding.conversion import SEQUENCE_TAGS, check
 from scp.encoding.elements import CANONICAL, LONG, PIXEL_DATA, SHORT, UNDEFINED, Element, Encoding, Reader
 from scp.errors import BeyondBounds, UnreadableDataset
@@ -38,6 +38,7 @@ class Scan:
     ``elements`` are those of defined length ahead of the pixel data: by tag (the last one of a tag that
     comes twice) the VR (empty where implied), the position of the value, and of its end. ``undefined`` has
     the same of those of undefined length, which are sequences, and the end is where their delimiter begins.
+    ``sequences`` is where those begin and end that are long enough for others to nest too deep in them.
     ``pixel`` is the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further,
     or why what is nested cannot be: the stream is unreadable; it is empty of a sound one. ``beyond``: it is a
     limit that the stream passes. Of more than 16,384 different elements, those are left out that no
@@ -46,6 +47,7 @@ class Scan:
 
     elements: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
     undefined: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
+    sequences: list[tuple[int, int]] = field(default_factory=list)
     pixel: Element | None = None
     end: int = 0
     fault: str = ""
@@ -76,17 +78,16 @@ def scan(data: Buffer, encoding: Encoding, nested: bool = True, counted: bool = 
 
 
 def _too_deep(data: Buffer, found: Scan) -> Excess | None:
-    if found.pixel is None:
-        return too_deep_within(data)
     view = memoryview(data)
-    return too_deep_within(view[: found.pixel.start]) or too_deep_within(view[found.pixel.next :])
+    spans = (view[start:end] for start, end in found.sequences)
+    return next((deep for span in spans if (deep := too_deep_within(span))), None)
 
 
 def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:  # noqa: C901 - one loop
     reader, end = Reader(data, encoding), len(data)
     order = "<" if encoding.little else ">"
     layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
-    ahead, begun = found.elements, 0
+    ahead, begun, least = found.elements, 0, least_of_too_deep()
     while True:
         if len(ahead) > _MOST_HELD:
             _forget_unknown(ahead)
@@ -96,7 +97,7 @@ def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None
         # Of no more than some bytes at a time: each may bring an element that is not to be remembered.
         most, past = min(end, found.end + _STEP), found.pixel is not None
         at = (
-            _explicit(data, found.end, ahead, layout, encoding, most, past)
+            _explicit(data, found, ahead, layout, encoding, most, least)
             if encoding.explicit
             else _implicit(data, found.end, ahead, layout, most, past)
         )
@@ -111,6 +112,8 @@ def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None
         else:
             if nested:
                 _check_nested(data, element, encoding)
+            if element.next - element.start >= least:
+                found.sequences.append((element.start, element.next))
             ahead.pop(element.tag, None)
             if not element.undefined:
                 ahead[element.tag] = element.vr, element.value, element.end
@@ -129,17 +132,18 @@ def _forget_unknown(held: dict[int, tuple[bytes, int, int]]) -> None:
 
 def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
     data: Buffer,
-    at: int,
+    scanned: Scan,
     found: dict[int, tuple[bytes, int, int]],
     layout: struct.Struct,
     encoding: Encoding,
     most: int,
-    past: bool,
+    least: int,
 ) -> int:
-    """Plain elements from ``at`` on; where the first one begins that is not plain, or not before ``most``.
+    """Plain elements from where it stands on; where the first one begins that is not, or not before ``most``.
 
-    Pixel data is not plain, unless it stands ``past`` the first one.
+    Pixel data is not plain, unless it stands past the first one. Sequences of ``least`` bytes are noted.
     """
+    at, past = scanned.end, scanned.pixel is not None
     unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
     long_length = (_LITTLE_LONG if encoding.little else _BIG_LONG).unpack_from
     short, long = SHORT, LONG if encoding == CANONICAL else _LONG_BUT_SEQUENCES
@@ -150,6 +154,8 @@ def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
         elif vr in long:
             value = at + 12
             (length,) = long_length(data, at + 8)
+            if length >= least and vr == b"SQ":
+                scanned.sequences.append((at, value + length))
         else:
             break
         following = value + length
