@@ -120,9 +120,10 @@ def _tried(node: NodeProcess, other: NodeProcess, objects: Makers) -> Result:
 
 
 def _warm(node: NodeProcess) -> None:
-    """Sound objects of each codec, so that what is loaded once is loaded."""
-    begun = time.monotonic()
-    Trial(node).run(SOUND)
+    """Sound objects of each codec, received, given and encoded, so that what is loaded once is loaded."""
+    begun, trial = time.monotonic(), Trial(node)
+    trial.run(SOUND)
+    _settled(node, {one.received for one in trial.outcomes.values()})
     time.sleep(max(0.0, _WARM_SECONDS - (time.monotonic() - begun)))
 
 
