@@ -108,7 +108,7 @@ def test_a_large_object_may_fail_on_its_way(failing_at: list[int], monkeypatch: 
     movie = replace(MOVIE, bits_stored=16)  # of fewer, all frames would be decoded first (decision 0093)
     stored = transcoded(phantom(movie).dataset, EXPLICIT, JPEGLS, None)
     pieces = transcoding(stored, JPEGLS, EXPLICIT, None)
-    assert failing_at == []
+    assert len(failing_at) < MOVIE.frames  # the first is decoded at once, and some ahead
     with pytest.raises(CannotDecode, match="broken in the middle"):
         b"".join(pieces)
     assert len(failing_at) < MOVIE.frames
