@@ -167,9 +167,10 @@ def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stag
     stages = made(archive)
     assert len(carry_out(stages)) == len(OBJECTS) - 1
     assert carry_out(stages) == Counter()
-    assert replace(archive.index.held(bad.sop_instance_uid), planned="", due=0) == replace(
-        bad, planned="", due=0
-    )
+    held = archive.index.held(bad.sop_instance_uid)
+    assert held.fault, "so that it is not found again"
+    noted = {"planned": "", "due": 0, "fault": "", "checked": 0}
+    assert replace(held, **noted) == replace(bad, **noted)
     assert not path.read_bytes().endswith(b"\0" * 100)
 
 
