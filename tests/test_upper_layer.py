@@ -17,7 +17,7 @@ import pytest
 from scp.dimse import messages
 from scp.dimse.messages import Message, read_command, write_command
 from scp.dimse.upper_layer import Ended, UpperLayer
-from scp.errors import UnreadableDataset
+from scp.errors import OutOfResources, UnreadableDataset
 from scp.spool import Buffer, Spool
 from scp.tls import client_context, server_context
 
@@ -404,7 +404,7 @@ def test_a_dataset_without_room_is_read_to_its_end(
 
     def full(self: Spool, data: Buffer) -> None:
         if bytes(data) == b"bad":
-            raise OSError(28, "No space left on device")
+            raise OutOfResources("No space left on device")
         original(self, data)
 
     monkeypatch.setattr(Spool, "write", full)

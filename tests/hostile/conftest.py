@@ -28,7 +28,10 @@ POLICIES: dict[str, list[dict[str, Any]] | None] = {
     "jpegxl at once": [{"name": "all", "stages": [JPEGXL]}],
     "jpegxl later": [{"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
 }
-_WARM_SECONDS, _SETTLE_SECONDS, _BACK_SECONDS = 3.0, 60.0, 20.0
+_WARM_SECONDS, _SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 3.0, 60.0, 20.0, 5.0
+
+# What is being encoded is finished first, and killed after 30 s.
+_STOP_SECONDS = 60.0
 
 
 @dataclass
@@ -115,7 +118,7 @@ def _tried(node: NodeProcess, other: NodeProcess, objects: Makers) -> Result:
         result.requests = bystanders.stop()
         result.busy = _busy(memory)
     result.ended = ended(node)
-    result.stopped = node.kill(signal.SIGTERM)
+    result.stopped = node.kill(signal.SIGTERM, _STOP_SECONDS)
     return result
 
 
@@ -141,7 +144,7 @@ def _settled(node: NodeProcess, digests: set[str]) -> list[str]:
 
 def _waiting(archive: Archive, digests: set[str]) -> list[str]:
     found = list(archive.index.pending(1000))
-    found += archive.index.stages.due(archive.policy_print, time.time(), 1000)
+    found += archive.index.stages.due(archive.policy_print, time.time() + _SOON_SECONDS, 1000)
     return [one.sop_instance_uid for one in found if one.received_sha256 in digests]
 
 

@@ -140,10 +140,10 @@ def black_by(name: str, syntax: str, code: Code, value: int = 0) -> Bad:
 
 LARGE: dict[str, Callable[[str], Bad]] = {
     "a slide of 100,000 frames": lambda name: slide(name, 100_000, otherwise=False),
-    "a slide of 2,000 frames": lambda name: slide(name, 2_000),
+    "a slide of 500 frames": lambda name: slide(name, 500),
     "an enhanced CT of 20,000 frames": lambda name: enhanced_ct(name, 20_000),
     "contours of 40,000 points": lambda name: structures(name, 10, 4, 40_000),
-    "a document of 200 MB": lambda name: document(name, 200),
+    "a document of 80 MB": lambda name: document(name, 80),
     **{f"black by {codec}": lambda name, c=codec: black(name, c, 3_000) for codec in _SYNTAX_OF},
     "black by jpegxl": lambda name: black_by(name, JPEGXL, codes.black_jpegxl(4_000)),
     "black by deflate": lambda name: black_by(name, _DEFLATED_FRAMES, codes.deflated_bomb(4_096)),

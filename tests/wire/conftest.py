@@ -173,12 +173,12 @@ class NodeProcess:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
-    def kill(self, number: int = signal.SIGKILL) -> int:
+    def kill(self, number: int = signal.SIGKILL, seconds: float = SECONDS) -> int:
         """End it by a signal; returns the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(SECONDS)
+        return self.process.wait(seconds)
 
     def run(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """A command on the same configuration."""

@@ -51,6 +51,10 @@ class _Sender(threading.Thread):
         self.tried: list[Sent] = []
         self.faults: list[int] = []
 
+    def has_begun(self) -> bool:
+        """Whether one was acknowledged, or none will be."""
+        return bool(self.acknowledged) or not self.is_alive()
+
     def run(self) -> None:
         scu = Scu(self.node.address, [(MR_IMAGE, [EXPLICIT])])
         if not scu.established:
@@ -87,6 +91,8 @@ def test_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
         senders = [_Sender(node, list(work.values())[half::2]) for half in range(2)]
         for sender in senders:
             sender.start()
+        if round_ % 4:  # else perhaps before the first is acknowledged
+            until(senders[0].has_begun, "one is acknowledged")
         time.sleep(_RANDOM.uniform(0.05, 0.7))
         node.kill()
         for sender in senders:

@@ -253,7 +253,7 @@ def test_no_room_to_receive(node: RunningNode, monkeypatch: pytest.MonkeyPatch) 
         nonlocal written
         written += 1
         if written == 2:
-            raise OSError(28, "No space left on device")
+            raise OutOfResources("No space left on device")
         original(self, data)
 
     monkeypatch.setattr(Spool, "write", write)
