@@ -1,7 +1,6 @@
 """Every object of the suite by its name, small enough for some dozens in one node.
 
-What grows is scaled to :data:`LIMITS`, each of which it passes by half or by far; test_full_size.py has some
-of them as large as they come.
+What grows is scaled to :data:`LIMITS`, each of which it passes by half or by far.
 """
 
 from __future__ import annotations
