@@ -30,9 +30,9 @@ _PART, _MORE = 1.03, 4 << 20
 # that had encoded and decoded frames of 32 MB, 278 MB were left of 115 before, and 104 of 104 with this; no
 # difference in processor time was to be seen (26 MB, HTJ2K: 190 to 200 ms an object).
 _OWN_MAP = 4 << 20
-# To set that one keeps glibc from raising this one, too. With its 128 KB the heap is cut at its end as soon as a
-# frame is freed, and the next takes its pages anew: a C-GET of decoded CT images took 1.13 times the processor
-# time that it had taken before both were set, and takes 0.84 times that now.
+# To set that one keeps glibc from raising this one, too. With its 128 KB the heap is cut at its end as soon
+# as a frame is freed, and the next takes its pages anew: a C-GET of decoded CT images took 1.13 times the
+# processor time that it had taken before both were set, and takes 0.84 times that now.
 _KEPT_AT_END = 2 * _OWN_MAP
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
