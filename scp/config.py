@@ -169,6 +169,11 @@ class QuerySettings(Table):
     max_matches: Count = 0
 
 
+# No limit can be switched off.
+Positive = Annotated[int, Field(strict=True, ge=1)]
+PositiveBytes = Annotated[Bytes, Field(ge=1)]
+
+
 class LimitSettings(Table):
     """What one peer, all together, or one object may take; ``memory`` 0 is the default of scp.budget."""
 
@@ -184,18 +189,18 @@ class LimitSettings(Table):
     move_retry_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 60.0
     memory: MemoryBytes = 0
     # Of one object (scp.bounds).
-    elements: Count = DEFAULTS.elements
-    items: Count = DEFAULTS.items
-    fragments: Count = DEFAULTS.fragments
+    elements: Positive = DEFAULTS.elements
+    items: Positive = DEFAULTS.items
+    fragments: Positive = DEFAULTS.fragments
     # Four calls of Python for each level, of a thousand that it allows.
     depth: Annotated[int, Field(strict=True, ge=1, le=128)] = DEFAULTS.depth
-    header_bytes: Bytes = DEFAULTS.header_bytes
-    inflated_bytes: Bytes = DEFAULTS.inflated_bytes
-    inflated_ratio: Count = DEFAULTS.inflated_ratio
-    frame_bytes: Bytes = DEFAULTS.frame_bytes
-    pixel_bytes: Bytes = DEFAULTS.pixel_bytes
-    frame_ratio: Count = DEFAULTS.frame_ratio
-    codec_bytes: Bytes = DEFAULTS.codec_bytes
+    header_bytes: PositiveBytes = DEFAULTS.header_bytes
+    inflated_bytes: PositiveBytes = DEFAULTS.inflated_bytes
+    inflated_ratio: Positive = DEFAULTS.inflated_ratio
+    frame_bytes: PositiveBytes = DEFAULTS.frame_bytes
+    pixel_bytes: PositiveBytes = DEFAULTS.pixel_bytes
+    frame_ratio: Positive = DEFAULTS.frame_ratio
+    codec_bytes: PositiveBytes = DEFAULTS.codec_bytes
     codec_seconds: Seconds = DEFAULTS.codec_seconds
 
     @property

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from objects import Shape, parts_of, phantom
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 
@@ -23,8 +24,12 @@ from scp import bounds
 from scp.encoding.cage import caged, confinement, messages
 from scp.encoding.cage.messages import Answer, Garbage, LibraryError, Request
 from scp.encoding.cage.pool import Pool, Use, pool
+from scp.encoding.cage.process import Nursery
 from scp.encoding.codecs import native
 from scp.encoding.codecs.table import CODECS, codec_named
+from scp.encoding.dataset import SplitDataset
+from scp.encoding.decoding import decoding
+from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pixels import PixelFormat
 from scp.errors import (
     BeyondBitsStored,
@@ -32,8 +37,10 @@ from scp.errors import (
     CannotEncode,
     CodecProcessFailed,
     DamagedCodestream,
+    OutOfResources,
     PixelsBeyondBounds,
 )
+from scp.syntaxes import lookup
 
 _CASES = Path(__file__).parent / "data" / "cases"
 FORM = PixelFormat(64, 48, 1, 16, 12, 11, False, "MONOCHROME2", 0, 1)
@@ -396,6 +403,42 @@ def test_what_is_killed_from_outside_is_started_again(bad_jobs: Pool, killed: st
         assert victims
         for victim in victims:
             os.kill(victim, signal.SIGKILL)
+
+
+def test_a_nursery_that_is_stopped_is_given_up(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever holds it up: nobody waits for it without end."""
+    bad_jobs.libraries()
+    before = bad_jobs.nursery().pid
+    monkeypatch.setattr(bad_jobs.nursery(), "_answer_seconds", 1.0)
+    os.kill(before, signal.SIGSTOP)
+    with bad_jobs.process(Use.FOREIGN, 4096, object(), True):
+        assert bad_jobs.nursery().pid != before
+    assert _until(lambda: not _is_alive(before))
+
+
+@pytest.mark.parametrize("name", ["jpegls", "htj2k"])
+def test_without_a_codec_process_no_codestream_counts_as_damaged(
+    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is the machine's fault, and of a moment."""
+    codec = codec_named(name)
+    assert codec is not None
+    coded = encapsulated(plain(), codec)[0]
+
+    def none(*_: object) -> None:
+        raise OSError("there are too many open files")
+
+    monkeypatch.setattr(Nursery, "new_process", none)
+    monkeypatch.setattr(bad_jobs, "_idle", {})
+    with pytest.raises(OutOfResources, match="too many open files"):
+        decoding(coded, lookup(codec.writes))
+    with pytest.raises(OutOfResources, match="too many open files"):
+        encapsulated(plain(), codec)
+
+
+def plain() -> SplitDataset:
+    """A dataset of one frame."""
+    return parts_of(phantom(Shape(rows=64, columns=48)))
 
 
 def test_a_frame_whose_processes_are_killed_again_fails(bad_jobs: Pool) -> None:

@@ -28,6 +28,7 @@ from scp.errors import (
     CodecError,
     CodecProcessFailed,
     DamagedCodestream,
+    OutOfResources,
 )
 from scp.model import Restoration
 from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, slices
@@ -243,7 +244,7 @@ def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
     try:
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)
-    except (CodecError, MemoryError):
+    except (CodecError, MemoryError, OutOfResources):
         raise
     except Exception as error:  # each library has its own kinds
         kind = DamagedCodestream if coded.strictly else CannotDecode

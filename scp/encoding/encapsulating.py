@@ -14,7 +14,7 @@ from scp.encoding.headers import Header
 from scp.encoding.pixels import PixelFormat, frame_of, tail_of, unused_bits_are_empty
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
-from scp.errors import CannotEncode, CodecError
+from scp.errors import CannotEncode, CodecError, OutOfResources
 from scp.model import Restoration
 from scp.spool import Buffer
 
@@ -54,7 +54,7 @@ def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Ite
     try:
         streams = in_order(encode, range(form.frames), form.frames, form.frame_size)
         yield from letting_go(streams, value, form.frame_size)
-    except (CodecError, MemoryError):
+    except (CodecError, MemoryError, OutOfResources):
         raise
     except Exception as error:  # each library has its own kinds
         raise CannotEncode(f"{codec.library()}: {error}") from error

@@ -23,7 +23,7 @@ from scp.encoding.pixels import Frame, PixelFormat, frame_of, tail_of, unused_bi
 from scp.encoding.pool import in_order
 from scp.encoding.streams import gathered, letting_go
 from scp.encoding.transcode import transcoding, ways_out
-from scp.errors import CannotDecode, CannotEncode, CodecError, UnreadableDataset
+from scp.errors import CannotDecode, CannotEncode, CodecError, OutOfResources, UnreadableDataset
 from scp.model import LossyRule, Restoration, Wishes
 from scp.spool import Buffer, slices
 from scp.syntaxes import EXPLICIT, Content, lookup
@@ -209,7 +209,7 @@ def _encoded(
 
     try:
         yield from in_order(encode, range(form.frames), form.frames, form.frame_size)
-    except (CodecError, MemoryError):
+    except (CodecError, MemoryError, OutOfResources):
         raise
     except Exception as error:  # each library has its own kinds
         raise CannotEncode(f"{codec.library()}: {error}") from error

@@ -33,7 +33,14 @@ from scp.encoding.icons import may_hold_fragments
 from scp.encoding.pixels import PixelFormat
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
-from scp.errors import CannotDecode, CannotEncode, CodecError, CodecProcessFailed, DamagedCodestream
+from scp.errors import (
+    CannotDecode,
+    CannotEncode,
+    CodecError,
+    CodecProcessFailed,
+    DamagedCodestream,
+    OutOfResources,
+)
 from scp.model import JpegLayout, Restoration
 from scp.spool import Buffer, Spool
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, lookup
@@ -140,7 +147,7 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
 def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from coded
-    except (CodecError, MemoryError):
+    except (CodecError, MemoryError, OutOfResources):
         raise
     except Exception as error:  # the library has its own kinds
         raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error

@@ -67,11 +67,16 @@ class ProcessDied(Exception):
         return self.code is None or self.code == -signal.SIGKILL
 
 
+# It forks in some ms, and imports in 0.4 s; on a machine that is overloaded both may take long.
+_ANSWER_SECONDS = 60.0
+
+
 class Nursery:
     """The process that codec processes are forked from; it ends when this object goes, or its process."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._answer_seconds = _ANSWER_SECONDS
         self._lock = threading.Lock()
         self._libraries: dict[str, str] | None = None
         # None of the node's own settings and keys, which its environment may hold.
@@ -103,7 +108,12 @@ class Nursery:
         return self._libraries
 
     def _received(self) -> tuple[bytes, list[int]]:
-        packet, descriptors, _, _ = socket.recv_fds(self._control, MOST_BYTES, 1)
+        self._control.settimeout(self._answer_seconds)
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._control, MOST_BYTES, 1)
+        except TimeoutError:
+            self._process.kill()  # it was stopped, or hangs: whoever asks next gets another
+            packet = b""
         if not packet:
             raise ConnectionError("the process that makes codec processes is gone")
         return packet, descriptors
@@ -123,8 +133,8 @@ class Nursery:
                 socket.send_fds(self._control, [json.dumps(order).encode()], [theirs.fileno(), descriptor])
                 packet, handles = self._received()
             answer = json.loads(packet)
-            if not handles:
-                raise OSError(answer)
+            if not handles:  # its number without a handle: that did not fit in here
+                raise OSError("there are too many open files" if isinstance(answer, int) else answer)
             return CodecProcess(self, answer, handles[0], ours, mmap.mmap(descriptor, shared))
         except BaseException:
             ours.close()
