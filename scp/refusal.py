@@ -20,7 +20,7 @@ from scp.syntaxes import lookup
 # The stage of an object whose stage came to nothing because of it: none of any policy.
 NO_STAGE = "refused"
 FAILED = "failed"  # an attempt's outcome
-_LAST_RESORTS = ("received", "zstd")
+LAST_RESORTS = ("received", "zstd")
 _TOLD = re.compile(r"(encoding|decoding) with (.*?): (.*)", re.DOTALL)
 _DOING: dict[Act, str] = {
     "encode": "encoded",
@@ -105,7 +105,7 @@ def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
 
 def within(known: Provenance) -> Refusal | None:
     """What an object's file says: nothing, where it is in a form that a codec made."""
-    if known.form not in _LAST_RESORTS:
+    if known.form not in LAST_RESORTS:
         return None
     found = None
     for one in known.attempts:

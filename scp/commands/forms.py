@@ -97,7 +97,8 @@ def recompress(
 ) -> None:
     """Carry out the stages that are due, at once and with all cores; may be stopped and run again.
 
-    With --now and --match what was refused with those objects is tried again, too (ls --refused).
+    With --now and --match what was refused with those objects is tried again, too (ls --refused), and what
+    could only be kept as it was: after a limit was raised, for example.
     """
     with opened(config, works=True) as (archive, _), report.progress("recompressing", "objects") as progress:
         take_up(archive)  # what an earlier run left that was killed

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from scp.archive import Archive
@@ -17,6 +17,8 @@ from scp.lifecycle.planning import Planner
 from scp.lifecycle.progress import Progress
 from scp.lifecycle.stages import CLAIM_SECONDS, Stages
 from scp.model import Instance
+from scp.policy.stages import fingerprint
+from scp.refusal import LAST_RESORTS, NO_STAGE
 from scp.refused import allow
 
 _AT_ONCE = 64
@@ -53,7 +55,8 @@ def recompress(
 ) -> Recompressed:
     """Carry out what is due at ``now``, of some instances or, without any, of all.
 
-    With ``again`` everything is tried again that was refused with those instances (:mod:`scp.refusal`).
+    With ``again`` everything is tried again that was refused with those instances (:mod:`scp.refusal`), and
+    those that a stage could only keep as they were: a limit may have been raised since.
 
     Raises OutOfResources; what was done until then stays.
     """
@@ -61,8 +64,7 @@ def recompress(
     done = Recompressed()
     if again:
         for one in named or ():
-            if one.refused:
-                allow(archive, one)
+            _let_try(archive, one)
     progress.total(sum(1 for _ in _due(archive, named, now)))
     busy: list[Instance] = []
     owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
@@ -81,6 +83,15 @@ def recompress(
             stages.stop()
             stages.release()
     return done
+
+
+def _let_try(archive: Archive, one: Instance) -> None:
+    if one.refused:
+        allow(archive, one)
+    stages = (stage for rule in archive.policy for stage in rule.stages)
+    done = next((stage for stage in stages if fingerprint(stage) == one.stage), None)
+    if done is not None and one.form in LAST_RESORTS and one.form not in done.forms:
+        archive.index.change_many([(one, replace(one, stage=NO_STAGE, outcome=""))])
 
 
 def _carry_out(

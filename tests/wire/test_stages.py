@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.lifecycle.progress import Silent
+from scp.lifecycle.recompress import recompress
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
@@ -472,3 +474,22 @@ def test_recompress_takes_what_is_named(process: Callable[..., NodeProcess]) -> 
     node.write_config(policy=policy(FAST, SMALL))
     assert "1 encoded" in node.here("recompress", "--now", "-m", "SOPInstanceUID=1.2.3.6.2")
     assert _settled(node) == {"rle": 3, "jpegls": 1}
+
+
+@pytest.mark.parametrize("first", [{"form": "received"}, None], ids=["by a later stage", "at once"])
+def test_what_a_limit_kept_is_encoded_when_asked_once_it_is_raised(
+    start: Starter, first: dict[str, Any] | None
+) -> None:
+    rules = policy(*([first, AT_ONCE] if first else [FAST]))
+    node = start(policy=rules, storage={"backlog": 0}, limits={"frame_bytes": 10})
+    sent = image(instance="1.2.3.7", rows=64)
+    node.keep(sent)
+
+    def recompressed(again: bool) -> str:
+        recompress(node.archive, [node.held(sent)], lambda: inf, Silent(), again)
+        return str(node.held(sent).form)
+
+    assert recompressed(again=True) in ("zstd", "received")
+    node.reload(limits={})
+    assert recompressed(again=False) in ("zstd", "received")
+    assert recompressed(again=True) == ("jpegls" if first else "rle")
