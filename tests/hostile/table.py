@@ -203,4 +203,6 @@ SOUND: Makers = {
         name, EXPLICIT, bytes(range(256)) * (32 << 10), rows=2048, columns=2048, bits=16
     ),
 }
+# What takes the most memory, or would without bounds.
+LARGEST: Makers = {**BOMBS, **MASSES}
 TABLE: Makers = {**CRASHES, **BOMBS, **LIES, **MASSES}

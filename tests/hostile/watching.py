@@ -41,7 +41,7 @@ class Memory:
         return descendants(self.node.process.pid)
 
     def now(self) -> dict[int, int]:
-        """What each process takes now, in KB; what several share is divided among them."""
+        """What each process takes now, in KB, files left out; what several share is divided among them."""
         return {pid: _pss(pid) for pid in self.pids()}
 
     @contextmanager
@@ -70,8 +70,10 @@ def _children(node: NodeProcess) -> list[int]:
 
 
 def _pss(pid: int) -> int:
+    """Without the pages of files: how many processes share those depends on what else the machine does."""
     with suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("Pss:")[2].split()[0])
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return sum(int(rollup.partition(name)[2].split()[0]) for name in ("Pss_Anon:", "Pss_Shmem:"))
     return 0
 
 
