@@ -21,13 +21,21 @@ from scp.syntaxes import lookup
 NO_STAGE = "refused"
 FAILED = "failed"  # an attempt's outcome
 LAST_RESORTS = ("received", "zstd")
-_TOLD = re.compile(r"(encoding|decoding) with (.*?): (.*)", re.DOTALL)
-_DOING: dict[Act, str] = {
+_NOT_DONE: dict[Act, str] = {
     "encode": "encoded",
     "decode": "decoded, or encoded",
     "survey": "looked into, decoded or encoded",
     "read": "read",
 }
+# As an attempt's reason in an object's file says it.
+_DOING: dict[Act, str] = {
+    "encode": "encoding",
+    "decode": "decoding",
+    "survey": "surveying",
+    "read": "reading",
+}
+_ACT_OF = {doing: act for act, doing in _DOING.items()}
+_FAILED_AT = re.compile(rf"({'|'.join(_ACT_OF)}) with (.*?): (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,8 @@ class Refusal:
 
     @property
     def told(self) -> str:
-        """For people."""
-        return f"it is not {_DOING[self.act]} any more: {self.reason}"
+        """For people: the reason first, as an Error Comment has 64 characters."""
+        return f"{self.reason}: it is not {_NOT_DONE[self.act]} any more"
 
     @property
     def text(self) -> str:
@@ -107,19 +115,18 @@ def within(known: Provenance) -> Refusal | None:
     """What an object's file says: nothing, where it is in a form that a codec made."""
     if known.form not in LAST_RESORTS:
         return None
-    found = None
+    found: Refusal | None = None
     for one in known.attempts:
-        told = _TOLD.fullmatch(one.reason) if one.outcome == FAILED else None
-        if told is not None and (found is None or told[1] == "decoding"):
-            found = Refusal("decode" if told[1] == "decoding" else "encode", told[3], told[2])
+        told = _FAILED_AT.fullmatch(one.reason) if one.outcome == FAILED else None
+        if told is not None and (found is None or not found.covers(_ACT_OF[told[1]])):
+            found = Refusal(_ACT_OF[told[1]], told[3], told[2])
     return found
 
 
 def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
     """How it is written down of a form that it failed."""
-    doing = "encoding" if act == "encode" else "decoding"
     reason = error if isinstance(error, str) else told_of(error)
-    return Attempt(form, FAILED, f"{doing} with {library_of(act)}: {reason}")
+    return Attempt(form, FAILED, f"{_DOING[act]} with {library_of(act)}: {reason}")
 
 
 def told_of(error: BaseException) -> str:

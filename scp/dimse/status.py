@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from scp.errors import (
     DestinationUnknown,
     DuplicateRejected,
@@ -77,6 +79,8 @@ _TELLING = {
 }
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
+# The key of a stored file, which a log line begins with, would leave no room for what is wrong with it.
+_KEY = re.compile(r"\S+/\S+:? (?=.)")
 
 
 def status_of(error: Exception) -> int:
@@ -85,7 +89,9 @@ def status_of(error: Exception) -> int:
 
 
 def comment_of(text: str) -> str:
-    """The Error Comment that goes with it, cut to what fits."""
+    """The Error Comment that goes with it: without the key of a file, and cut to what fits."""
+    if (key := _KEY.match(text)) and len(text) > _LONGEST_COMMENT:
+        text = text[key.end() :]
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
     return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
 
