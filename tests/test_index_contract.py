@@ -624,9 +624,11 @@ class TestFind:
             [],
             None,
         )
+        assert index.backlog() == Waiting(0, 0)  # nobody will encode it: it holds up no other
         assert index.pending_keys() == [waits.key]  # its record in the landing log stays
         index.checks.note([(waits, ""), (settled, "")], 6)
         assert [one.sop_instance_uid for one in index.pending(10)] == ["1.1.1"]
+        assert index.backlog().instances == 1
         assert [one.sop_instance_uid for one in index.stages.due("p", 10, 10)] == ["1.1.2"]
         assert index.stages.next_due("p") == 1
 

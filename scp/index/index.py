@@ -323,7 +323,7 @@ class Index(Protocol):
         """Where all instances that are pending are stored."""
 
     def backlog(self) -> Waiting:
-        """How much is pending."""
+        """How much is pending of what :meth:`pending` gives."""
 
     def sync(self) -> None:
         """Make all that was committed until now outlive a power cut.
