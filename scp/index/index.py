@@ -135,7 +135,7 @@ class Checks(Protocol):
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
         """Write down what is not done any more with what is stored under ``key``; empty: all is done again.
 
-        Stages are planned for it anew. Without a UID it is one that is pending. False where there is none.
+        Stages are planned for it anew. False where there is none.
         """
 
     def refused(self, most: int | None = None) -> list[Instance]:
@@ -318,6 +318,9 @@ class Index(Protocol):
 
         Those whose file is known to be damaged, or missing, wait until it is mended.
         """
+
+    def pending_at(self, key: str) -> Instance | None:
+        """The instance that is pending and stored under ``key``, or None."""
 
     def pending_keys(self) -> list[str]:
         """Where all instances that are pending are stored."""

@@ -123,6 +123,12 @@ class SqlIndex:
         with self._read() as connection:
             return [as_instance(row) for row in connection.execute(reading.pending(most)).mappings()]
 
+    def pending_at(self, key: str) -> Instance | None:
+        """See :meth:`scp.index.index.Index.pending_at`."""
+        with self._read() as connection:
+            row = connection.execute(reading.pending_at(key)).mappings().first()
+        return None if row is None else as_instance(row)
+
     def pending_keys(self) -> list[str]:
         """See :meth:`scp.index.index.Index.pending_keys`."""
         with self._read() as connection:

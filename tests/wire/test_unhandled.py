@@ -33,7 +33,7 @@ from scp.lifecycle.verify import verify
 from scp.model import Instance
 from scp.node import open_archive, take_up
 from scp.refusal import Refusal, library_of, refusal_of
-from scp.refused import renew
+from scp.refused import note_deaths, renew
 
 from .aging import FAST, SMALL, carry_out, policy, use
 from .configured import left_by_the_dead, settings_of, tables_of
@@ -174,6 +174,24 @@ def _tried_again_when_asked(archive: Archive, failing: Failing) -> None:
     failing.patch.undo()
     assert recompress(archive, [_held(archive)], lambda: float("inf"), Silent(), again=True).encoded == 1
     assert (_held(archive).form, _held(archive).refused) == ("htj2k", "")
+
+
+@pytest.mark.parametrize("uid", [BAD, ""])
+def test_what_its_row_says_the_journal_forgets(
+    pending: Archive, monkeypatch: pytest.MonkeyPatch, uid: str
+) -> None:
+    """100,000 rows were read for each record of the landing log that a process had died of, at each start."""
+    assert pending.attempts is not None
+    key = _held(pending).key
+    for one in (key, "import:elsewhere"):
+        for _ in range(4):
+            pending.attempts.failed(one, uid if one == key else "", "encode", "it died", library_of("encode"))
+    monkeypatch.setattr(type(pending.index), "pending", lambda *_: pytest.fail("all that is pending is read"))
+    note_deaths(pending)
+    refusal = _refused(pending)
+    assert refusal is not None
+    assert (refusal.act, refusal.reason) == ("encode", "it died")
+    assert [one.key for one in pending.attempts.suspects.all()] == ["import:elsewhere"]  # that has no row
 
 
 def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Failing) -> None:
