@@ -76,7 +76,7 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
     def one(path: Path) -> Imported:
         try:
-            with archive.trying_key(f"import:{sha256(str(path.absolute()).encode())[:32]}", "survey"):
+            with archive.trying_key(_key_of(path), "survey"):
                 return _import(archive, path, aet)
         except (ZscpError, OSError) as error:
             return Imported(path, "failed", str(error))
@@ -84,6 +84,13 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
             return Imported(path, "failed", f"{type(error).__name__}: {error}")
 
     return each(one, paths)
+
+
+def _key_of(path: Path) -> str:
+    """Which file it is, for the journal of attempts; one that was replaced is another. Raises OSError."""
+    found = path.stat()
+    told = f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
+    return f"import:{sha256(told.encode(errors='surrogateescape'))[:32]}"
 
 
 def _import(archive: Archive, path: Path, aet: str) -> Imported:

@@ -366,6 +366,26 @@ def test_export(archive: Archive, failing: Failing, error: Exception, tmp_path: 
     assert {one.instance.sop_instance_uid for one in found if one.reason} == {BAD}
 
 
+def test_a_file_that_failed_is_imported_once_it_is_another(
+    pending: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was known by its path alone: what was put in its place was not looked at either."""
+    file = tmp_path / "scan.dcm"
+    file.write_bytes(bundled_file("MR_small_jpeg_ls_lossless.dcm").read_bytes())
+    with monkeypatch.context() as failing:
+        failing.setattr(transfer, "_read", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+        assert [one.outcome for _ in range(2) for one in transfer.import_files(pending, [file], "A")] == [
+            "failed",
+            "failed",
+        ]
+    (found,) = transfer.import_files(pending, [file], "A")
+    assert (found.outcome, "not looked into" in found.reason) == ("failed", True)
+    whole = bundled_file("MR_small.dcm").read_bytes()
+    file.write_bytes(whole)
+    (found,) = transfer.import_files(pending, [file], "A")
+    assert (found.outcome, found.reason) == ("kept", "")
+
+
 # -- retrieving ----------------------------------------------------------------------------------------------
 
 
