@@ -38,6 +38,7 @@
     ├── OutOfResources            no room, or the store or index does not answer
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
+    ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
     │   ├── ObjectRefused         something is not done with it any more: processes died of it, or it failed
@@ -208,6 +209,10 @@ class IndexDamaged(OutOfResources):
 
 class IndexUnfit(ZscpError):
     """The index does not know what the stores hold; the message says why, and what makes it anew."""
+
+
+class HoldUnreadable(ZscpError):
+    """A legal hold cannot be read, so that no object is replaced by other content until that is mended."""
 
 
 class ObjectMissing(ZscpError):

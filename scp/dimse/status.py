@@ -7,6 +7,7 @@ import re
 from scp.errors import (
     DestinationUnknown,
     DuplicateRejected,
+    HoldUnreadable,
     IncompleteDataset,
     InvalidArgument,
     MismatchedPixelData,
@@ -37,6 +38,7 @@ UNABLE_TO_PROCESS = 0xC000
 
 TABLE: tuple[tuple[type[Exception], int], ...] = (
     (OutOfResources, 0xA700),
+    (HoldUnreadable, 0xA700),
     (DestinationUnknown, 0xA801),
     (UidMismatch, 0xA900),
     (QueryError, 0xA900),
