@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from scp.errors import CodecProcessFailed
 from scp.model import Attempt, Instance, Provenance
-from scp.objects.suspects import ACTS, Act, Suspect
+from scp.objects.suspects import ACTS, LONGEST_REASON, Act, Suspect
 from scp.syntaxes import lookup
 
 # The stage of an object whose stage came to nothing because of it: none of any policy.
@@ -132,8 +132,10 @@ def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
 def told_of(error: BaseException) -> str:
     """What went wrong, in a line."""
     if isinstance(error, MemoryError):
-        return f"there was not enough memory{': ' * bool(str(error))}{error}"
-    return str(error) if isinstance(error, CodecProcessFailed) else f"{type(error).__name__}: {error}"
+        told = f"there was not enough memory{': ' * bool(str(error))}{error}"
+    else:
+        told = str(error) if isinstance(error, CodecProcessFailed) else f"{type(error).__name__}: {error}"
+    return told[:LONGEST_REASON]
 
 
 def library_of(act: Act) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import ZscpError
+from scp.errors import ObjectDamaged, ZscpError
+from scp.objects.files import small
 from scp.objects.folders import LOCK, claim, folders_of_the_dead
 from scp.objects.suspects import ACTS, Act, Suspect, Suspects
 
@@ -240,8 +241,8 @@ class Attempts:
 def _used(folder: Path) -> list[tuple[str, str, Act]]:
     """Key, UID and act of what a process was about."""
     try:
-        data = (folder / _SLOTS).read_bytes()
-    except FileNotFoundError:
+        data = small(folder / _SLOTS)
+    except (FileNotFoundError, ObjectDamaged):
         return []
     found: dict[str, tuple[str, str, Act]] = {}
     for at in range(0, len(data), _SLOT):
