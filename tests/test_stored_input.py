@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,10 +81,9 @@ def test_memory_is_bounded(told: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def bounded() -> Iterator[int]:
+def bounded() -> int:
     bounds.use(replace(bounds.DEFAULTS, inflated_bytes=4 << 20))
-    yield 4 << 20
-    bounds.use(bounds.DEFAULTS)
+    return 4 << 20
 
 
 @pytest.mark.parametrize("declared", [False, True])
