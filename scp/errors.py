@@ -57,6 +57,13 @@ class ZscpError(Exception):
     """Base of every error that zscp raises on purpose."""
 
 
+def told_of(error: BaseException) -> str:
+    """What went wrong, for people; of what nobody raises on purpose with its kind."""
+    if isinstance(error, MemoryError):
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
+    return str(error) if isinstance(error, (ZscpError, OSError)) else f"{type(error).__name__}: {error}"
+
+
 class ConfigurationError(ZscpError):
     """The configuration cannot be used; the message names file, key, fault and remedy."""
 

@@ -28,6 +28,7 @@ from scp.errors import (
     ObjectDamaged,
     OutOfResources,
     UnreadableDataset,
+    told_of,
 )
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
@@ -35,7 +36,7 @@ from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
 from scp.objects.suspects import Act
 from scp.policy.stages import fingerprint
-from scp.refusal import FAILED, Refusal, attempt_at, told_of
+from scp.refusal import FAILED, Refusal, attempt_at
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
 from scp.uids import Uids, uids_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from scp.errors import CodecProcessFailed
+from scp.errors import told_of
 from scp.model import Attempt, Instance, Provenance
 from scp.objects.suspects import ACTS, LONGEST_REASON, Act, Suspect
 from scp.syntaxes import lookup
@@ -100,7 +100,7 @@ def by_suspect(suspect: Suspect) -> Refusal | None:
 
 def by_failure(act: Act, error: BaseException) -> Refusal:
     """That this could not be done with an object."""
-    return Refusal(act, told_of(error), library_of(act))
+    return Refusal(act, told_of(error)[:LONGEST_REASON], library_of(act))
 
 
 def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
@@ -125,17 +125,8 @@ def within(known: Provenance) -> Refusal | None:
 
 def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
     """How it is written down of a form that it failed."""
-    reason = error if isinstance(error, str) else told_of(error)
+    reason = error if isinstance(error, str) else told_of(error)[:LONGEST_REASON]
     return Attempt(form, FAILED, f"{_DOING[act]} with {library_of(act)}: {reason}")
-
-
-def told_of(error: BaseException) -> str:
-    """What went wrong, in a line."""
-    if isinstance(error, MemoryError):
-        told = f"there was not enough memory{': ' * bool(str(error))}{error}"
-    else:
-        told = str(error) if isinstance(error, CodecProcessFailed) else f"{type(error).__name__}: {error}"
-    return told[:LONGEST_REASON]
 
 
 def library_of(act: Act) -> str:

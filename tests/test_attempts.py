@@ -14,7 +14,7 @@ import pytest
 from scp.errors import ObjectDamaged
 from scp.objects.attempts import Attempts, died_of_an_object
 from scp.objects.suspects import Act, Suspect
-from scp.refusal import told_of
+from scp.refusal import by_failure
 
 
 def library(act: Act) -> str:
@@ -194,7 +194,7 @@ def test_a_long_reason_is_cut(attempts: Attempts) -> None:
     known = attempts.refusal("bad")
     assert known is not None
     assert len(known.reason) == 200
-    assert len(told_of(ValueError("x" * 1000))) == 200
+    assert len(by_failure("encode", ValueError("x" * 1000)).reason) == 200
 
 
 def test_without_room_work_goes_on(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:

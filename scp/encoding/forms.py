@@ -22,6 +22,7 @@ from scp.errors import (
     DecoderFailed,
     NotReproduced,
     UnreadableDataset,
+    told_of,
 )
 from scp.model import Provenance, Received, Restoration
 from scp.spool import IN_MEMORY, Buffer, slices
@@ -89,7 +90,7 @@ def _decoded(received: Received, parts: SplitDataset) -> tuple[SplitDataset, str
         plain = _native_of(received, parts)
         return plain, _native_digest(received, plain)
     except (CodecProcessFailed, MemoryError) as error:
-        raise DecoderFailed(str(error) or "there was not enough memory") from error
+        raise DecoderFailed(told_of(error)) from error
 
 
 def _recompressed(received: Received, parts: SplitDataset) -> Encoded:

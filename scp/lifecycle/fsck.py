@@ -25,6 +25,7 @@ from scp.errors import (
     ObjectUnavailable,
     ObjectUnreadable,
     ZscpError,
+    told_of,
 )
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
@@ -102,7 +103,7 @@ def _told(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     except (ZscpError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, the others are looked at
-        yield Finding(UNREADABLE, key, instance_in(key), f"{type(error).__name__}: {error}")
+        yield Finding(UNREADABLE, key, instance_in(key), told_of(error))
 
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
-
 from scp.config_rules import PolicyRule
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnavailable
+from scp.errors import ObjectRefused
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
+from scp.lifecycle.alone import alone
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
 from scp.policy.stages import NEVER, Step, step
@@ -77,25 +76,18 @@ class Planner:
         Its file may be mended, its store come back, or room be made meanwhile; and who carries out the stage
         finds out what else it may be.
         """
+        one = standing.instance
         try:
-            rule = self.rule(standing, read)
+            with alone("cannot be planned", through=(ObjectRefused,), sop_instance=one.sop_instance_uid):
+                rule = self.rule(standing, read)
+                return rule, step(rule, one, now)
         except ObjectRefused:
             return None, Step(None, NEVER)
-        except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
-            return None, _later()
-        except Exception as error:  # noqa: BLE001 - the others are planned all the same
-            uid = standing.instance.sop_instance_uid
-            structlog.get_logger("zscp").error("cannot be planned", sop_instance=uid, exc_info=error)
-            return None, _later()
-        return rule, step(rule, standing.instance, now)
+        return None, Step(None, int(time.time()) + _LATER_SECONDS)
 
     def next_due(self, standing: Standing, read: ReadFacts) -> int:
         """When something is to be done next: in the past where it should have been done already."""
         return self.step(standing, read, standing.instance.received_at.timestamp())[1].due
-
-
-def _later() -> Step:
-    return Step(None, int(time.time()) + _LATER_SECONDS)
 
 
 def _facts(standing: Standing) -> Facts:

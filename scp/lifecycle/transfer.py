@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scp.archive import Archive
 from scp.encoding.facts import survey
-from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, ZscpError
+from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, told_of
 from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
@@ -78,10 +78,8 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
         try:
             with archive.trying_key(_key_of(path), "survey"):
                 return _import(archive, path, aet)
-        except (ZscpError, OSError) as error:
-            return Imported(path, "failed", str(error))
-        except Exception as error:  # noqa: BLE001 - a bug; the other files are imported all the same
-            return Imported(path, "failed", f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the other files are imported all the same
+            return Imported(path, "failed", told_of(error))
 
     return each(one, paths)
 
@@ -155,10 +153,8 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
         try:
             outgoing = _outgoing(archive, instance, syntax)
             _write(path, outgoing, room)
-        except (ZscpError, OSError) as error:
-            return Exported(instance, path, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - a bug, or no memory; the others are written all the same
-            return Exported(instance, path, reason=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the others are written all the same
+            return Exported(instance, path, reason=told_of(error))
         return Exported(instance, path, outgoing.transfer_syntax)
 
     return each(one, _paths(instances, target))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import ObjectDamaged, ZscpError
+from scp.errors import ObjectDamaged, ZscpError, told_of
 from scp.objects.files import small
 from scp.objects.folders import LOCK, claim, folders_of_the_dead
 from scp.objects.suspects import ACTS, Act, Suspect, Suspects
@@ -79,7 +79,7 @@ class Attempts:
                 self._survived(key, act)
             raise
         except Exception as error:
-            self.failed(key, uid, act, _told(error), library())
+            self.failed(key, uid, act, told_of(error), library())
             raise
         else:
             if known is not None:
@@ -256,9 +256,3 @@ def _used(folder: Path) -> list[tuple[str, str, Act]]:
 def died_of_an_object(root: Path, process: int) -> bool:
     """Whether a process that has ended was at work on an object, if nobody took that up yet."""
     return any(_used(folder) for folder in (root / FOLDER / _PROCESSES).glob(f"{process}-*"))
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return f"there was not enough memory{': ' * bool(str(error))}{error}"
-    return f"{type(error).__name__}: {error}"

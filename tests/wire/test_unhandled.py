@@ -15,7 +15,7 @@ from scp import keeping, outgoing
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.doorbell import Doorbell
-from scp.errors import CodecProcessFailed, DecoderFailed, NoLosslessWay, ObjectDamaged
+from scp.errors import CodecProcessFailed, DecoderFailed, NoLosslessWay, ObjectDamaged, OutOfResources
 from scp.holdings import Holdings
 from scp.lifecycle import training, transfer
 from scp.lifecycle.behind import Encoder
@@ -255,6 +255,14 @@ def test_forecast(archive: Archive, failing: Failing, error: Exception) -> None:
     failing.at(Archive, "_encoded", error)
     found = forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
     assert sum(group.measured.objects for group in found.groups) > 0
+
+
+def test_a_forecast_without_room_says_so(archive: Archive, failing: Failing) -> None:
+    """A full disk was taken for objects that cannot be measured: there was nothing to save."""
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    failing.at(Archive, "_encoded", OutOfResources("no room"))
+    with pytest.raises(OutOfResources, match="no room"):
+        forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
 
 
 @each_error
