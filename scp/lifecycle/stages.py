@@ -79,11 +79,10 @@ class Stages:
     def plan(self) -> bool:
         """Plan some of what was last planned under another policy; False when there is none."""
         archive = self._archive
+        policy = archive.policy_print  # before its rules: what new ones say is not planned as an old one's
         planner = Planner(archive.policy)
-        found = self._index.unplanned(archive.policy_print, planner.keywords, _PLANNED_AT_ONCE)
-        self._index.plan(
-            archive.policy_print, [(one.instance, planner.next_due(one, archive.facts)) for one in found]
-        )
+        found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
+        self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
         return bool(found)
 
     def seconds_until_due(self) -> float | None:
