@@ -352,6 +352,11 @@ class Holdings:
         if self.landing is not None:
             self.landing.settle(keys)
 
+    def stopping(self) -> None:
+        """This process was told to end: no object is to blame for that, whatever it works on."""
+        if self.attempts is not None:
+            self.attempts.stopping()
+
     def close(self) -> None:
         """Let go of store and index."""
         self.index.sync()

@@ -185,7 +185,10 @@ class Encoder:
 
         What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
         then refused (:meth:`scp.holdings.Holdings.trying`), unless it is not the object's fault.
+        None is begun once this is to stop.
         """
+        if self._stopped.is_set():
+            return None
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
