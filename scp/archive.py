@@ -321,7 +321,7 @@ class Archive(Holdings):
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
         """Durable in a file of its own: in its final form or, where that may wait, as received."""
-        rule = choose(self.policy, facts)
+        policy, rule = self._chosen(facts)
         identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
         held = self.index.current(identity)
         if held is not None and (settled := self._duplicate(received, held, facts)):
@@ -330,7 +330,7 @@ class Archive(Holdings):
         waits = rule is not None and rule.waits and rule.behind is not None
         if waits and self.backlog is not None and self.backlog.takes(len(received.dataset)):
             return self._put_as_received(received, facts, rule)
-        return self._keep(received, facts, rule)
+        return self._keep(received, facts, rule, policy)
 
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         file = as_received(received, facts)
@@ -340,10 +340,10 @@ class Archive(Holdings):
         size = len(head) + len(received.dataset)
         return self._commit(waiting(instance_of(key, size, "", file, facts), rule), facts)
 
-    def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
+    def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
         form = self._formed_before(received, facts, rule)
-        instance = self._planned(instance_of_form(received, facts, form), rule)
+        instance = _planned(instance_of_form(received, facts, form), rule, policy)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
@@ -419,11 +419,11 @@ class Archive(Holdings):
     def _encoded(self, instance: Instance, now: float | None) -> Change:
         instance, file = self._read(instance)
         facts = facts_of_stored(file)
-        rule = choose(self.policy, facts)
+        policy, rule = self._chosen(facts)
         now = time.time() if now is None else now
         found = self._due(instance, rule, now)
         if found.stage is None:
-            return Change(instance, replace(instance, planned=self.policy_print, due=found.due))
+            return Change(instance, replace(instance, planned=policy, due=found.due))
         if rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
             change = moved(instance, self._get(instance.key), found.stage)
         else:
@@ -433,7 +433,7 @@ class Archive(Holdings):
             if (refusal := within(form.provenance)) is not None:
                 marked = replace(change.after, refused=refusal.text, stage=NO_STAGE)
                 change = replace(change, after=marked)
-        after = self._planned(change.after, rule, now)
+        after = _planned(change.after, rule, policy, now)
         if change.data is not None:
             after = replace(after, checked=int(time.time()), fault="")
         return replace(change, after=after)
@@ -443,10 +443,12 @@ class Archive(Holdings):
             return Step(rule.settled if rule else AS_RECEIVED, NEVER)
         return step(rule, instance, now)
 
-    def _planned(self, instance: Instance, rule: PolicyRule | None, now: float | None = None) -> Instance:
-        """An instance whose stage was carried out, with when the next one is due; None: on receive."""
-        due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
-        return replace(instance, planned=self.policy_print, due=due)
+    def _chosen(self, facts: Facts) -> tuple[str, PolicyRule | None]:
+        """The policy's print, and its rule for an object.
+
+        In this order: should another policy come in between, what its rule says is planned anew.
+        """
+        return self.policy_print, choose(self.policy, facts)
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
         """What a stored file says of itself (invariant 6).
@@ -485,7 +487,7 @@ class Archive(Holdings):
         digest = "" if is_landed(key) else self.digest(key, data)  # first: a map of it is not read before
         file = part10.unpack(data, self.dictionaries.by_id)
         facts = facts_unseen(file, unseen) if unseen else facts_of_stored(file)
-        rule = choose(self.policy, facts)
+        policy, rule = self._chosen(facts)
         known = provenance_of(file)
         if is_landed(key):
             if sha256(file.dataset) != known.sha256:
@@ -495,7 +497,7 @@ class Archive(Holdings):
         if not instance.refused:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
-            return self._planned(instance, rule), facts
+            return _planned(instance, rule, policy), facts
         return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
 
     def prepare(self) -> None:
@@ -564,6 +566,12 @@ class Archive(Holdings):
         finally:
             if slot is not None and self.attempts is not None:
                 self.attempts.end(slot)
+
+
+def _planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float | None = None) -> Instance:
+    """An instance whose stage was carried out, with when the next one is due; None: on receive."""
+    due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
+    return replace(instance, planned=policy, due=due)
 
 
 def _check_order(held: Instance, found: Instance) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import filterfalse, takewhile
+from typing import TypeVar
 
 import structlog
 
@@ -37,6 +38,8 @@ from scp.refusal import Refusal, by_failure, by_suspect, is_outdated, library_of
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
+
+Read = TypeVar("Read")
 
 
 class Holdings:
@@ -155,9 +158,13 @@ class Holdings:
 
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""
+        return self._followed(instance, self._sound)
+
+    def _followed(self, instance: Instance, read: Callable[[Instance], Read]) -> tuple[Instance, Read]:
+        """What is read of an object where it lies by now, and its row as it is then."""
         while True:
             try:
-                return instance, self._sound(instance)
+                return instance, read(instance)
             except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
                 current = self.index.current(instance.identity)
                 if current is None or current.key == instance.key:
@@ -281,14 +288,19 @@ class Holdings:
 
         Returns it as it is stored now. Raises ObjectMissing, ObjectDamaged, OutOfResources.
         """
-        if not is_landed(instance.key):
-            return instance
-        instance, _ = self._read(instance)  # it may have moved on
-        if not is_landed(instance.key):
+        instance, data = self._followed(instance, self._landed)
+        if data is None:
             return instance
         file = replace(instance, key=self._own_key(instance))
-        self.swap([Change(instance, file, self._get(instance.key))])
+        self.swap([Change(instance, file, data)])
         return self.index.current(instance.identity) or instance
+
+    def _landed(self, instance: Instance) -> Buffer | None:
+        """The record of an object in the landing log; None where it lies elsewhere."""
+        if not is_landed(instance.key):
+            return None
+        self._sound(instance)
+        return self._get(instance.key)
 
     def _own_key(self, instance: Instance) -> str:
         """Where the file of an object lies that is kept as received."""
@@ -339,6 +351,11 @@ class Holdings:
         """Note of records of the landing log that their objects are durable elsewhere, or replaced."""
         if self.landing is not None:
             self.landing.settle(keys)
+
+    def stopping(self) -> None:
+        """This process was told to end: no object is to blame for that, whatever it works on."""
+        if self.attempts is not None:
+            self.attempts.stopping()
 
     def close(self) -> None:
         """Let go of store and index."""

@@ -81,6 +81,30 @@ def test_a_process_that_ends_well_leaves_nothing(attempts: Attempts, tmp_path: P
     assert Attempts(tmp_path).take_up(library) == []
 
 
+def test_who_kills_a_process_that_was_told_to_end_blames_nobody(tmp_path: Path, attempts: Attempts) -> None:
+    child = os.fork()
+    if not child:
+        dying = Attempts(tmp_path)
+        dying.begin("slow", "1.2", "encode")
+        dying.stopping()
+        dying.begin("begun afterwards", "1.3", "encode")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert not died_of_an_object(tmp_path, child)
+    assert attempts.take_up(library) == []
+
+
+def test_a_suspect_waits_for_nobody_when_its_process_is_to_end(attempts: Attempts) -> None:
+    attempts.patience = 600
+    attempts.failed("bad", "", "encode", "it died")
+    attempts.begin("other", "", "encode")
+    waiting = threading.Thread(target=attempts.begin, args=("bad", "", "encode"))
+    waiting.start()
+    attempts.stopping()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
 def test_what_lives_is_left_alone(attempts: Attempts, tmp_path: Path) -> None:
     slot = attempts.begin("one", "", "read")
     assert Attempts(tmp_path).take_up(library) == []

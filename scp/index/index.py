@@ -70,7 +70,8 @@ class Stages(Protocol):
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
         """At most ``most`` of those for which a stage is due, and that nobody works on.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended.
+        Those whose file is known to be damaged, or missing, wait until it is mended; those with which
+        something is not done any more, until that is tried again.
         """
 
     def next_due(self, policy: str) -> int | None:
@@ -96,7 +97,10 @@ class Stages(Protocol):
         """At most ``most`` of those that were last planned under another policy."""
 
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
-        """Say when a stage is next due for instances that are still stored under their ``key``."""
+        """Say when a stage is next due for instances that are still as they were read.
+
+        One that has another ``key`` by now, or was retrieved or refused meanwhile, is left as it is.
+        """
 
     def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """Write down that instances were retrieved, where the last time is more than so many seconds ago.
@@ -316,7 +320,8 @@ class Index(Protocol):
     def pending(self, most: int) -> list[Instance]:
         """At most ``most`` of the instances that are pending, those that came first before others.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended.
+        Those whose file is known to be damaged, or missing, wait until it is mended; those with which
+        something is not done any more, until that is tried again.
         """
 
     def pending_at(self, key: str) -> Instance | None:

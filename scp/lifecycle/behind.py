@@ -18,7 +18,7 @@ import structlog
 
 from scp.archive import Archive
 from scp.doorbell import Doorbell
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.parallel import yield_to_others
 from scp.lifecycle.recovery import Recovered, take_up_landed
@@ -160,15 +160,21 @@ class Encoder:
         return bool(batch)
 
     def _done(self, found: list[Change | None]) -> None:
-        """Put new forms in their places. Raises OutOfResources."""
-        changes = swapped(self._archive, [one for one in found if one is not None], self._tell)
-        if changes:
-            self._training.saw(changes)
+        """Put new forms in their places. Raises OutOfResources, where none can be, and puts them off."""
+        changes = [one for one in found if one is not None]
+        try:
+            taken = swapped(self._archive, changes, self._tell)
+        except Exception:
+            for one in changes:  # should it be the fault of those after all, they hold up nothing else
+                self._put_off[one.before.key] = time.monotonic() + _PUT_OFF_SECONDS
+            raise
+        if taken:
+            self._training.saw(taken)
             self._training.work(lambda task: self._pool.submit(task).result())
 
     def _tell(self, change: Change, error: Exception) -> None:
         """One that cannot be put in its place, where others can."""
-        self._later(change.before, error)
+        self._later(change.before, error, at_once=False)
 
     def _batch(self) -> list[Instance]:
         now = time.monotonic()
@@ -185,7 +191,10 @@ class Encoder:
 
         What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
         then refused (:meth:`scp.holdings.Holdings.trying`), unless it is not the object's fault.
+        None is begun once this is to stop.
         """
+        if self._stopped.is_set():
+            return None
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
@@ -207,10 +216,11 @@ class Encoder:
         structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, reason=reason)
         self._archive.index.checks.note([(instance, reason)], time.time())
 
-    def _later(self, instance: Instance, error: Exception) -> None:
-        """One that failed: at once, alone or refused, where that may be its fault; else after a while."""
+    def _later(self, instance: Instance, error: Exception, at_once: bool = True) -> None:
+        """One that failed: tried ``at_once``, alone, where it was counted as its fault; else later."""
         attempts = self._archive.attempts
-        if attempts is None or attempts.suspects.get(instance.key) is None:
+        counted = attempts is not None and attempts.suspects.get(instance.key) is not None
+        if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):
             self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)

@@ -54,7 +54,7 @@ class Attempts:
         self._own: Path | None = None
         self._own_lock = -1
         self._map: mmap.mmap | None = None
-        self._broken = False
+        self._broken = self._stopping = False
         self._mine = threading.local()
 
     # -- trying ----------------------------------------------------------------------------------------
@@ -96,21 +96,20 @@ class Attempts:
         suspect = self.is_suspect(key)
         with self._changed:
             if suspect:
-                self._changed.wait_for(lambda: not self._flying, self.patience)
+                self._changed.wait_for(lambda: self._stopping or not self._flying, self.patience)
             elif self._alone is not None:
-                self._changed.wait_for(lambda: self._alone is None, self.patience)
+                self._changed.wait_for(lambda: self._stopping or self._alone is None, self.patience)
             slot = self._free.pop() if self._free else len(self._flying)
             self._flying[slot] = key
             if suspect and len(self._flying) == 1:
                 self._alone = slot
-        self._write(slot, f"{act}\n{uid}\n{key}\n".encode())
+            self._write(slot, f"{act}\n{uid}\n{key}\n".encode())
         return slot
 
     def end(self, slot: int) -> None:
         """What :meth:`begin` began is over, whatever came of it."""
-        if self._map is not None and slot < _MOST:
-            self._map[slot * _SLOT] = _EMPTY
         with self._changed:
+            self._empty(slot)
             del self._flying[slot]
             self._free.append(slot)
             if self._alone == slot:
@@ -193,6 +192,17 @@ class Attempts:
                 found.append(after)
         return found
 
+    def stopping(self) -> None:
+        """This process ends because it was told to: whoever ends it from now on, no object did.
+
+        What takes too long is killed then, and is to be tried again as any other.
+        """
+        with self._changed:
+            self._stopping = True
+            for slot in self._flying:
+                self._empty(slot)
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Nothing is under way any more."""
         with self._changed:
@@ -211,6 +221,8 @@ class Attempts:
 
     def _write(self, slot: int, record: bytes) -> None:
         """Without room for it work goes on without a journal, which is told once."""
+        if self._stopping:
+            return
         try:
             if self._map is None and not self._opened():
                 return
@@ -220,16 +232,19 @@ class Attempts:
         if self._map is not None and slot < _MOST and len(record) <= _SLOT:
             self._map[slot * _SLOT : slot * _SLOT + len(record)] = record
 
+    def _empty(self, slot: int) -> None:
+        if self._map is not None and slot < _MOST:
+            self._map[slot * _SLOT] = _EMPTY
+
     def _opened(self) -> bool:
-        with self._changed:
-            if self._own is None and not self._broken:
-                self._own, self._own_lock = claim(self._processes)
-                descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
-                try:
-                    os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
-                    self._map = mmap.mmap(descriptor, _SLOT * _MOST)
-                finally:
-                    os.close(descriptor)
+        if self._own is None and not self._broken:
+            self._own, self._own_lock = claim(self._processes)
+            descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
+            try:
+                os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
+                self._map = mmap.mmap(descriptor, _SLOT * _MOST)
+            finally:
+                os.close(descriptor)
         return self._map is not None
 
     def _tell_broken(self, error: OSError) -> None:

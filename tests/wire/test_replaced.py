@@ -320,6 +320,33 @@ def test_what_a_peer_stores_while_a_record_is_taken_up_stays(
     assert list(fsck(node.archive, Silent())) == []
 
 
+def test_what_gets_its_form_while_it_is_replaced_goes_to_the_trash(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is gone before it has a file of its own: what took its place is what is replaced."""
+    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    node = start(storage=_WAYS["behind"])
+    node.keep(_OLD)
+    archive, old = node.archive, node.held(_OLD)
+    own, read = archive.own_file, archive._sound
+
+    def owning(held: Instance) -> Instance:
+        monkeypatch.setattr(archive, "_sound", reading)
+        return own(held)
+
+    def reading(held: Instance) -> Any:
+        monkeypatch.setattr(archive, "_sound", read)
+        found = read(held)
+        archive.swap([archive.encode(old)])
+        return found
+
+    monkeypatch.setattr(archive, "own_file", owning)
+    node.keep(_NEW)
+    assert _back(node) == [_NEW.data]
+    list(_deletion(node).restore(_trash(node), replace=True))
+    assert _back(node) == [_OLD.data]
+
+
 def test_what_was_sent_again_in_another_form_is_back_already(start: Starter) -> None:
     node = start(storage=_WAYS["before"], policy=policy(FAST))
     node.keep(_OLD)

@@ -15,7 +15,14 @@ from scp import keeping, outgoing
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.doorbell import Doorbell
-from scp.errors import CodecProcessFailed, DecoderFailed, NoLosslessWay, ObjectDamaged, OutOfResources
+from scp.errors import (
+    CodecProcessFailed,
+    DecoderFailed,
+    NoLosslessWay,
+    ObjectDamaged,
+    ObjectUnavailable,
+    OutOfResources,
+)
 from scp.holdings import Holdings
 from scp.lifecycle import training, transfer
 from scp.lifecycle.behind import Encoder
@@ -77,6 +84,17 @@ class Failing:
             return work(*given, **named)
 
         self.patch.setattr(where, name, step)
+
+    def at_swaps_of_the_bad(self, archive: Archive) -> None:
+        swap = archive.swap
+
+        def full(changes: list[Any]) -> None:
+            if any(one.before.sop_instance_uid == BAD for one in changes):
+                self.times += 1
+                raise OSError(28, "No space left on device")
+            swap(changes)
+
+        self.patch.setattr(archive, "swap", full)
 
 
 def _is_bad(given: object) -> bool:
@@ -224,19 +242,55 @@ def test_stages(archive: Archive, failing: Failing, made: Callable[..., Stages],
 
 
 def test_one_that_cannot_be_put_in_its_place(
-    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+    archive: Archive, made: Callable[..., Stages], failing: Failing
 ) -> None:
     """A store that takes no more of one holds up no others of its batch."""
     use(archive, FAST, {**SMALL, "after": "0s"})
-    swap = archive.swap
-
-    def full(changes: list[Any]) -> None:
-        if any(one.before.sop_instance_uid == BAD for one in changes):
-            raise OSError(28, "No space left on device")
-        swap(changes)
-
-    monkeypatch.setattr(archive, "swap", full)
+    failing.at_swaps_of_the_bad(archive)
     assert set(carry_out(made(archive))) == _GOOD
+
+
+def test_one_alone_that_cannot_be_put_in_its_place_is_left_for_a_while(
+    archive: Archive, made: Callable[..., Stages], failing: Failing
+) -> None:
+    """As a batch of one it looks as if nothing could be: it holds up the others no longer than once."""
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    stages = made(archive)
+    while stages.plan():
+        pass
+    failing.at_swaps_of_the_bad(archive)
+    with pytest.raises(OSError, match="No space"):
+        stages.carry_out([_held(archive)])
+    assert set(carry_out(stages)) == _GOOD
+    assert failing.times == 1
+
+
+def test_one_alone_behind_the_response_is_left_for_a_while(pending: Archive, failing: Failing) -> None:
+    """A suspect is tried alone, and may be as sound as any."""
+    pending.attempts.failed(_held(pending).key, BAD, "encode", "it died")  # type: ignore[union-attr]
+    pending.attempts.failed(pending.index.pending(2)[1].key, "", "encode", "it died")  # type: ignore[union-attr]
+    failing.at_swaps_of_the_bad(pending)
+    encoder = Encoder(pending, Doorbell())
+    with pytest.raises(OSError, match="No space"):
+        encoder._round()
+    for _ in range(3):
+        encoder._round()
+    encoder._pool.shutdown()
+    assert [one.sop_instance_uid for one in pending.index.pending(20)] == [BAD]
+    assert failing.times == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ObjectUnavailable("away"), OSError(5, "I/O error"), OutOfResources("full")]
+)
+def test_a_suspect_that_is_not_at_fault_is_put_off(
+    pending: Archive, failing: Failing, error: Exception
+) -> None:
+    """It was tried again at once, and again, as if it were to be found out what it does."""
+    pending.attempts.failed(_held(pending).key, BAD, "survey", "it died")  # type: ignore[union-attr]
+    failing.at(Archive, "_encoded", error)
+    _encode_all(pending)
+    assert failing.times == 1
 
 
 @each_error
