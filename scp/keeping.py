@@ -271,11 +271,11 @@ class _Candidates:
         )
         told = _worth_telling(outcomes)
         if told != best.provenance.attempts:
-            best = self._told(best, replace(best.provenance, attempts=told))
+            best = self._rewritten(best, replace(best.provenance, attempts=told))
         provenance = replace(best.provenance, attempts=outcomes)
         return replace(best, provenance=provenance, sha256=best.sha256 or sha256(best.data))
 
-    def _told(self, best: StoredForm, provenance: Provenance) -> StoredForm:
+    def _rewritten(self, best: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file, but for what it remembers; read back, as all that is kept."""
         plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
         again = self._wrapped(best.encoded, plain) if best.wrapped else plain

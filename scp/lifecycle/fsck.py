@@ -89,12 +89,12 @@ def fsck(
     for key in iter(archive.keys()):
         progress.advance()
         if not is_landed(key):
-            yield from _told(key, _file(archive, key, repair))
+            yield from _findings(key, _file(archive, key, repair))
     for instance in archive.index.all():
-        yield from _told(instance.key, _row(archive, instance, repair, forget))
+        yield from _findings(instance.key, _row(archive, instance, repair, forget))
 
 
-def _told(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     """What was found of one object; what cannot be looked at is told as a file that cannot be read."""
     try:
         yield from findings

@@ -61,10 +61,10 @@ class Attempts:
 
     @contextmanager
     def of(self, key: str, uid: str, act: Act, library: Library = _unknown) -> Iterator[None]:
-        """Around work on an object; within other work of the same thread it does nothing, that counts.
+        """Around work on an object. Inside another such block of the same thread it does nothing.
 
-        Should the process die inside, or an exception that nobody raises on purpose leave the block, the
-        object is a suspect, or refused for ``act``; ``library`` says whose version that depends on.
+        If the process dies inside, or an exception leaves the block that nobody raises on purpose, the object
+        becomes a suspect, or is refused for ``act``; ``library`` says whose version that depends on.
         """
         if getattr(self._mine, "tries", False):
             yield
