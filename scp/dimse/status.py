@@ -82,6 +82,7 @@ _TELLING = {
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
 # The key of a stored file, which a log line begins with, would leave no room for what is wrong with it.
+_LONGEST_KEY = 512
 _KEY = re.compile(r"\S+/\S+:? (?=.)")
 
 
@@ -92,7 +93,7 @@ def status_of(error: Exception) -> int:
 
 def comment_of(text: str) -> str:
     """The Error Comment that goes with it: without the key of a file, and cut to what fits."""
-    if (key := _KEY.match(text)) and len(text) > _LONGEST_COMMENT:
+    if len(text) > _LONGEST_COMMENT and (key := _KEY.match(text, 0, _LONGEST_KEY)):
         text = text[key.end() :]
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
     return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
