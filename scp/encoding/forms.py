@@ -88,8 +88,8 @@ def _decoded(received: Received, parts: SplitDataset) -> tuple[SplitDataset, str
     try:
         plain = _native_of(received, parts)
         return plain, _native_digest(received, plain)
-    except (CodecProcessFailed, MemoryError) as error:
-        raise DecoderFailed(str(error) or "there was not enough memory") from error
+    except CodecProcessFailed as error:
+        raise DecoderFailed(str(error)) from error
 
 
 def _recompressed(received: Received, parts: SplitDataset) -> Encoded:

@@ -101,9 +101,7 @@ class Deletion:
                 self._archive.swap([self._archive.encode(current)])
             except (ObjectMissing, ObjectDamaged, ObjectUnavailable):
                 return  # it stays pending, and is left
-            except OutOfResources:
-                raise
-            except Exception as error:  # noqa: BLE001 - of it alone: the others go
+            except Exception as error:  # noqa: BLE001 - of it alone, as is a lack of room: the others go
                 uid = instance.sop_instance_uid
                 structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, exc_info=error)
 

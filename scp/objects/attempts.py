@@ -73,7 +73,7 @@ class Attempts:
         self._mine.tries = True
         try:
             yield
-        except (ZscpError, OSError):
+        except (ZscpError, OSError, MemoryError):  # who is short of memory fails at sound objects
             if known is not None:
                 self._survived(key, act)
             raise
