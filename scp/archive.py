@@ -591,7 +591,7 @@ class Archive(Holdings):
         """What is decoded while it is gone through: should that end the process, the next one knows."""
         slot = None
         if self.attempts is not None and max(instance.received_size, instance.stored_size) > _JOURNALED:
-            slot = self.attempts.begin(instance.key, instance.sop_instance_uid, "decode")
+            slot = self.attempts.begin(instance.key, instance.sop_instance_uid, "decode", alone=False)
         try:
             yield from chunks
         except CodecProcessFailed as error:
