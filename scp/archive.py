@@ -31,11 +31,14 @@ from scp.errors import (
     CodecProcessFailed,
     DictionaryMissing,
     DuplicateRejected,
+    FormLacksRoom,
     ObjectDamaged,
     ObjectMissing,
+    ObjectRefused,
     ObjectUnavailable,
     Superseded,
     ZscpError,
+    told_of,
 )
 from scp.holdings import Holdings
 from scp.identity import Identity
@@ -63,6 +66,7 @@ from scp.refusal import (
     by_failure,
     encoding_of,
     in_force,
+    library_of,
     needs,
     refused_for,
     with_refusal,
@@ -81,7 +85,7 @@ from scp.stored import (
     restored_from,
     waiting,
 )
-from scp.succession import Before, Change, moved, succession, unencoded
+from scp.succession import Before, Change, Lacking, lacks_room, moved, succession, unencoded
 
 Duplicates = Literal["replace", "keep", "reject"]
 
@@ -120,6 +124,7 @@ class Archive(Holdings):
         self.admission = Admission()
         self.safekeeping: Safekeeping | None = None
         self._memory = Memory()
+        self._lacking = Lacking()
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
 
     def use_policy(self, policy: Iterable[PolicyRule]) -> None:
@@ -343,20 +348,32 @@ class Archive(Holdings):
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""
         form = self._formed_before(received, facts, rule)
+        if form is None:
+            return self._put_as_received(received, facts, rule)
         instance = _planned(instance_of_form(received, facts, form), rule, policy)
         self.store.put(instance.key, form.data)
         kept = self._commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
 
-    def _formed_before(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
-        """An object's form before its response; as it came where a process died of that, or it failed."""
+    def _formed_before(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm | None:
+        """An object's form before its response; as it came where a process died of that, or it failed.
+
+        None where there is no room to make one: it waits, and is tried again behind the response.
+        """
         key, act = key_of(received, facts, "received", wrapped=False), encoding_of(received.transfer_syntax)
         refusal = self.refusal_at(key)
         if refusal is None or not refusal.covers(act):
             try:
                 with self.trying_key(key, act):
-                    return self._formed(received, facts, rule)
-            except (MemoryError, RecursionError) as error:
+                    form = self._formed(received, facts, rule)
+                return None if rule is not None and lacks_room(form, rule.settled) else form
+            except ObjectRefused as error:  # for what another did with it since
+                refusal = self.refusal_at(key) or Refusal(act, str(error), library_of(act))
+            except ZscpError:
+                raise
+            except (MemoryError, OSError):
+                return None
+            except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
                 refusal = by_failure(act, error)
         return keep(received, facts, rule, dictionaries=self.dictionaries, refused=refusal)
 
@@ -400,13 +417,30 @@ class Archive(Holdings):
 
         What is pending gets the form that it is to have at once, or is kept as received where something is
         refused; all else that of the stage whose time has come, if one has. Encoding starts from what is
-        stored. Raises ObjectMissing, ObjectDamaged, ObjectRefused.
+        stored. Where there was no room for it several times, it is refused as well. Raises ObjectMissing,
+        ObjectDamaged, ObjectRefused, FormLacksRoom.
         """
         act = encoding_of(instance.transfer_syntax)
         if instance.pending and (refusal := refused_for(instance, act)):
             return self._unencoded(instance, refusal)
-        with self.trying(instance, act):
-            return self._encoded(instance, now)
+        try:
+            with self.trying(instance, act):
+                change = self._encoded(instance, now)
+        except (FormLacksRoom, MemoryError) as error:
+            return self._without_room(instance, error)
+        self._lacking.over(instance.key)
+        return change
+
+    def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:
+        """What becomes of one for which there was no room once more. Raises FormLacksRoom, ObjectRefused."""
+        reason = told_of(error)
+        if times := self._lacking.again(instance.key):
+            raise FormLacksRoom(reason, times) from error
+        refusal = Refusal("encode", reason, library_of("encode"))
+        self.refuse(instance, refusal)
+        if not instance.pending:
+            raise ObjectRefused(refusal.told) from error
+        return self._unencoded(with_refusal(instance, refusal), refusal)
 
     def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
         with self.trying(instance, "read"):
@@ -557,7 +591,7 @@ class Archive(Holdings):
         """What is decoded while it is gone through: should that end the process, the next one knows."""
         slot = None
         if self.attempts is not None and max(instance.received_size, instance.stored_size) > _JOURNALED:
-            slot = self.attempts.begin(instance.key, instance.sop_instance_uid, "decode")
+            slot = self.attempts.begin(instance.key, instance.sop_instance_uid, "decode", alone=False)
         try:
             yield from chunks
         except CodecProcessFailed as error:

@@ -36,6 +36,7 @@
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
+    │   ├── FormLacksRoom         an object's form could not be made for want of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
     ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
@@ -208,6 +209,14 @@ class NoLosslessWay(ZscpError):
 
 class OutOfResources(ZscpError):
     """There is no room for an object, or the store or the index does not answer."""
+
+
+class FormLacksRoom(OutOfResources):
+    """A form could not be made for want of memory or disk; ``times`` says how often, as it is tried again."""
+
+    def __init__(self, reason: str, times: int = 1) -> None:
+        super().__init__(reason)
+        self.times = times
 
 
 class IndexDamaged(OutOfResources):

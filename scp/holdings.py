@@ -73,7 +73,7 @@ class Holdings:
         try:
             with self.attempts.of(instance.key, instance.sop_instance_uid, act, lambda: library_of(act)):
                 yield
-        except (ZscpError, OSError):
+        except (ZscpError, OSError, MemoryError):
             raise
         except Exception:
             known = self.attempts.refusal(instance.key)

@@ -216,8 +216,10 @@ class _Candidates:
             except DamagedCodestream as error:
                 self.damage = str(error)
                 self._note(form, "refused", self.damage, started)
-            except (CodecProcessFailed, MemoryError) as error:
+            except CodecProcessFailed as error:
                 self._note_failure(form, error)
+            except MemoryError as error:
+                self._note(form, NO_ROOM, told_of(error), started)
             except CannotEncode as error:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:
@@ -240,7 +242,7 @@ class _Candidates:
         form = next(iter(self.stage.forms), "received")
         self.attempts.append(attempt_at(form, refusal.act, refusal.reason))
 
-    def _note_failure(self, form: str, error: CodecProcessFailed | MemoryError) -> None:
+    def _note_failure(self, form: str, error: CodecProcessFailed) -> None:
         """A codec's process failed.
 
         One that did at decoding what came would do so for each form; of encoders, the second is the last.
@@ -271,9 +273,17 @@ class _Candidates:
         )
         told = _worth_telling(outcomes)
         if told != best.provenance.attempts:
-            best = self._rewritten(best, replace(best.provenance, attempts=told))
+            best = self._rewritten_if_it_can_be(best, replace(best.provenance, attempts=told))
         provenance = replace(best.provenance, attempts=outcomes)
         return replace(best, provenance=provenance, sha256=best.sha256 or sha256(best.data))
+
+    def _rewritten_if_it_can_be(self, best: StoredForm, provenance: Provenance) -> StoredForm:
+        try:
+            return self._rewritten(best, provenance)
+        except Exception as error:  # noqa: BLE001 - the proven file is there: no C-STORE fails for its history
+            uid = self.received.sop_instance_uid
+            structlog.get_logger("zscp").error("attempts not written down", sop_instance=uid, exc_info=error)
+            return best
 
     def _rewritten(self, best: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file, but for what it remembers; read back, as all that is kept."""

@@ -22,7 +22,6 @@ from scp.errors import (
     DecoderFailed,
     NotReproduced,
     UnreadableDataset,
-    told_of,
 )
 from scp.model import Provenance, Received, Restoration
 from scp.spool import IN_MEMORY, Buffer, slices
@@ -89,8 +88,8 @@ def _decoded(received: Received, parts: SplitDataset) -> tuple[SplitDataset, str
     try:
         plain = _native_of(received, parts)
         return plain, _native_digest(received, plain)
-    except (CodecProcessFailed, MemoryError) as error:
-        raise DecoderFailed(told_of(error)) from error
+    except CodecProcessFailed as error:
+        raise DecoderFailed(str(error)) from error
 
 
 def _recompressed(received: Received, parts: SplitDataset) -> Encoded:

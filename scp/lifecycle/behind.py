@@ -18,7 +18,7 @@ import structlog
 
 from scp.archive import Archive
 from scp.doorbell import Doorbell
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
+from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.parallel import yield_to_others
 from scp.lifecycle.recovery import Recovered, take_up_landed
@@ -37,7 +37,8 @@ _RETRY_SECONDS = 5.0
 # Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
 _QUIET_SECONDS = 0.05
 # What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
-_PUT_OFF_SECONDS = 60.0
+# What there is no room for waits twice as long each time.
+_PUT_OFF_SECONDS, _MOST_PUT_OFF_SECONDS = 60.0, 3600.0
 # Nobody rings when a stage becomes due, or when the claims of a process end that has died.
 _LOOK_SECONDS = 60.0
 
@@ -96,10 +97,10 @@ class Encoder:
                 self._wait_for_bell(self._rest())
         self._pool.shutdown()
 
-    def _rest(self) -> float | None:
+    def _rest(self) -> float:
         """How long there is nothing to do, if nobody rings."""
         if self.pace is None:
-            return None
+            return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
         closed = self.pace.closed_for(datetime.now())
         return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
 
@@ -217,7 +218,9 @@ class Encoder:
         attempts = self._archive.attempts
         counted = attempts is not None and attempts.suspects.get(instance.key) is not None
         if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):
-            self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS
+            times = error.times if isinstance(error, FormLacksRoom) else 1
+            seconds = min(_PUT_OFF_SECONDS * 2 ** (times - 1), _MOST_PUT_OFF_SECONDS)
+            self._put_off[instance.key] = time.monotonic() + seconds
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
 

@@ -96,7 +96,7 @@ class Deletion:
         """Give what is pending a file in its form: what landed has none of its own."""
         current = self._archive.index.current(instance.identity)
         if current is not None and current.pending:
-            with alone("cannot be encoded", sop_instance=instance.sop_instance_uid):
+            with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
                 self._archive.swap([self._archive.encode(current)])
 
     def _finish(self, begun: list[Trashed]) -> list[Trashed]:

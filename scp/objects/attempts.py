@@ -1,6 +1,6 @@
 """What is being worked on, written down before: who comes after a death knows what it may have been of.
 
-``.attempts/processes/<process>/slots`` holds a slot of 1 KB for each object that the process is about;
+``.attempts/processes/<process>/slots`` holds a slot of 4 KB for each object that the process is about;
 beside it is the lock that says that the process lives. The file is mapped: a slot is filled before the work
 and emptied after it without a system call, and outlives the process, which is all that it has to
 (docs/decisions/0113). What a dead process left in its slots are suspects (:mod:`scp.objects.suspects`).
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import ObjectDamaged, ZscpError, told_of
+from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources, ZscpError, told_of
 from scp.objects.files import small
 from scp.objects.folders import LOCK, claim, folders_of_the_dead
 from scp.objects.suspects import ACTS, Act, Suspect, Suspects
 
 FOLDER = ".attempts"
 _PROCESSES, _SLOTS = "processes", "slots"
-_SLOT, _MOST = 1024, 256  # what is beyond those, no process was seen to do at once
+_SLOT, _MOST = 4096, 256  # what is beyond those, no process was seen to do at once
 _EMPTY = 0
 # A suspect waits so long for being the only one that its process is about, and others for it, in seconds.
 _PATIENCE = 60.0
@@ -54,7 +54,7 @@ class Attempts:
         self._own: Path | None = None
         self._own_lock = -1
         self._map: mmap.mmap | None = None
-        self._broken = self._stopping = False
+        self._is_told = self._unusable = self._stopping = False
         self._mine = threading.local()
 
     # -- trying ----------------------------------------------------------------------------------------
@@ -74,7 +74,9 @@ class Attempts:
         self._mine.tries = True
         try:
             yield
-        except (ZscpError, OSError):
+        except (OutOfResources, ObjectUnavailable, OSError, MemoryError):
+            raise  # it was not tried to its end: that says nothing of the object
+        except ZscpError:
             if known is not None:
                 self._survived(key, act)
             raise
@@ -88,12 +90,13 @@ class Attempts:
             self._mine.tries = False
             self.end(slot)
 
-    def begin(self, key: str, uid: str, act: Act) -> int:
+    def begin(self, key: str, uid: str, act: Act, alone: bool = True) -> int:
         """Write an object down; returns the number of its slot, for :meth:`end`.
 
-        A suspect waits until nothing else is under way in this process, for :attr:`patience` at most.
+        A suspect waits until nothing else is under way in this process, for :attr:`patience` at most, unless
+        it may not be ``alone``, as somebody else says how long it takes.
         """
-        suspect = self.is_suspect(key)
+        suspect = alone and self.is_suspect(key, act)
         with self._changed:
             if suspect:
                 self._changed.wait_for(lambda: self._stopping or not self._flying, self.patience)
@@ -103,7 +106,7 @@ class Attempts:
             self._flying[slot] = key
             if suspect and len(self._flying) == 1:
                 self._alone = slot
-            self._write(slot, f"{act}\n{uid}\n{key}\n".encode())
+            self._write(slot, f"{act}\n{key}\n{uid}".encode()[: _SLOT - 1] + b"\0")
         return slot
 
     def end(self, slot: int) -> None:
@@ -120,15 +123,18 @@ class Attempts:
         """No process died of it, and it did not fail: it is no suspect any more."""
         if (known := self.suspects.get(key)) is None or known.act != act or not known.times:
             return
-        with self.suspects.changing() as put:
-            put(replace(known, times=0) if known.refused else None, key)
+        try:
+            with self.suspects.changing() as put:
+                put(replace(known, times=0) if known.refused else None, key)
+        except OSError as error:  # what was done with the object is done
+            self._tell_broken(error)
 
     # -- what came of it -------------------------------------------------------------------------------
 
-    def is_suspect(self, key: str) -> bool:
-        """Whether a process died of an object, or failed at it, and it is to be tried again, alone."""
+    def is_suspect(self, key: str, act: Act = "encode") -> bool:
+        """Whether a process died of ``act``, or of what is part of it, or failed, and is to try it alone."""
         known = self.suspects.get(key)
-        return known is not None and known.times > 0
+        return known is not None and known.times > 0 and ACTS.index(act) <= ACTS.index(known.act)
 
     def refusal(self, key: str) -> Suspect | None:
         """What an object is refused for, and why, as far as this journal knows."""
@@ -166,7 +172,10 @@ class Attempts:
         found: list[Suspect] = []
         try:
             for folder in folders_of_the_dead(self._processes):
-                found += self._of_the_dead(folder, library)
+                try:
+                    found += self._of_the_dead(folder, library)
+                except OSError as error:  # of this one: the next start looks again
+                    self._tell_broken(error)
         except OSError as error:
             self._tell_broken(error)
         return found
@@ -176,8 +185,9 @@ class Attempts:
         told = "processes died while they worked on it"
         found = self._count(left, told, len(left) == 1, library) if left else []
         for path in sorted(folder.iterdir(), key=lambda path: path.name == LOCK):
-            path.unlink()
-        folder.rmdir()
+            path.unlink(missing_ok=True)  # it may not have died, but be ending well just now
+        with suppress(OSError):
+            folder.rmdir()
         return found
 
     def _count(
@@ -229,7 +239,7 @@ class Attempts:
         except OSError as error:
             self._tell_broken(error)
             return
-        if self._map is not None and slot < _MOST and len(record) <= _SLOT:
+        if self._map is not None and slot < _MOST:
             self._map[slot * _SLOT : slot * _SLOT + len(record)] = record
 
     def _empty(self, slot: int) -> None:
@@ -237,19 +247,21 @@ class Attempts:
             self._map[slot * _SLOT] = _EMPTY
 
     def _opened(self) -> bool:
-        if self._own is None and not self._broken:
+        if self._own is None and not self._unusable:
+            self._unusable = True  # until it is known not to be
             self._own, self._own_lock = claim(self._processes)
             descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
             try:
                 os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
                 self._map = mmap.mmap(descriptor, _SLOT * _MOST)
+                self._unusable = False
             finally:
                 os.close(descriptor)
         return self._map is not None
 
     def _tell_broken(self, error: OSError) -> None:
-        if not self._broken:
-            self._broken = True
+        if not self._is_told:
+            self._is_told = True
             structlog.get_logger("zscp").error("what is tried is not written down", reason=str(error))
 
 
@@ -261,10 +273,10 @@ def _used(folder: Path) -> list[tuple[str, str, Act]]:
         return []
     found: dict[str, tuple[str, str, Act]] = {}
     for at in range(0, len(data), _SLOT):
-        act, *rest = data[at : at + _SLOT].decode("utf-8", "replace").split("\n")
+        act, *rest = data[at : at + _SLOT].split(b"\0")[0].decode("utf-8", "replace").split("\n", 2)
         named = next((name for name in ACTS if name == act), None)
-        if named is not None and len(rest) >= 3:
-            found[rest[1]] = (rest[1], rest[0], named)
+        if named is not None and len(rest) == 2:
+            found[rest[0]] = (rest[0], rest[1], named)
     return list(found.values())
 
 
