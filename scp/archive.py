@@ -38,6 +38,7 @@ from scp.errors import (
     ObjectUnavailable,
     Superseded,
     ZscpError,
+    told_of,
 )
 from scp.holdings import Holdings
 from scp.identity import Identity
@@ -65,10 +66,8 @@ from scp.refusal import (
     by_failure,
     encoding_of,
     in_force,
-    library_of,
     needs,
     refused_for,
-    told_of,
     with_refusal,
     within,
 )
@@ -368,7 +367,7 @@ class Archive(Holdings):
                     form = self._formed(received, facts, rule)
                 return None if rule is not None and lacks_room(form, rule.settled) else form
             except ObjectRefused as error:  # for what another did with it since
-                refusal = self.refusal_at(key) or Refusal(act, str(error), library_of(act))
+                refusal = self.refusal_at(key) or by_failure(act, error)
             except ZscpError:
                 raise
             except (MemoryError, OSError):
@@ -433,10 +432,9 @@ class Archive(Holdings):
 
     def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:
         """What becomes of one for which there was no room once more. Raises FormLacksRoom, ObjectRefused."""
-        reason = told_of(error) if isinstance(error, MemoryError) else str(error)
         if times := self._lacking.again(instance.key):
-            raise FormLacksRoom(reason, times) from error
-        refusal = Refusal("encode", reason, library_of("encode"))
+            raise FormLacksRoom(told_of(error), times) from error
+        refusal = by_failure("encode", error)
         self.refuse(instance, refusal)
         if not instance.pending:
             raise ObjectRefused(refusal.told) from error

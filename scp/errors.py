@@ -39,6 +39,7 @@
     │   ├── FormLacksRoom         an object's form could not be made for want of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
+    ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
     │   ├── ObjectRefused         something is not done with it any more: processes died of it, or it failed
@@ -55,6 +56,13 @@ from __future__ import annotations
 
 class ZscpError(Exception):
     """Base of every error that zscp raises on purpose."""
+
+
+def told_of(error: BaseException) -> str:
+    """What went wrong, for people; of what nobody raises on purpose with its kind."""
+    if isinstance(error, MemoryError):
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
+    return str(error) if isinstance(error, (ZscpError, OSError)) else f"{type(error).__name__}: {error}"
 
 
 class ConfigurationError(ZscpError):
@@ -217,6 +225,10 @@ class IndexDamaged(OutOfResources):
 
 class IndexUnfit(ZscpError):
     """The index does not know what the stores hold; the message says why, and what makes it anew."""
+
+
+class HoldUnreadable(ZscpError):
+    """A legal hold cannot be read, so that no object is replaced by other content until that is mended."""
 
 
 class ObjectMissing(ZscpError):

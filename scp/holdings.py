@@ -93,6 +93,10 @@ class Holdings:
         with self.attempts.of(key, instance_in(key), act, lambda: library_of(act)):
             yield
 
+    def is_suspect(self, instance: Instance) -> bool:
+        """Whether a process died of a stored object, or failed at it: then it is tried alone."""
+        return self.attempts is not None and self.attempts.is_suspect(instance.key)
+
     def refusal_at(self, key: str) -> Refusal | None:
         """What is not done with a file, as far as the journal of attempts knows."""
         known = self.attempts.refusal(key) if self.attempts is not None else None

@@ -14,6 +14,7 @@ import pytest
 from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources
 from scp.objects.attempts import Attempts, died_of_an_object
 from scp.objects.suspects import Act, Suspect
+from scp.refusal import by_failure
 
 
 def library(act: Act) -> str:
@@ -243,7 +244,18 @@ def test_more_at_once_than_there_are_slots(attempts: Attempts) -> None:
     assert attempts.begin("next", "", "read") in range(300)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'[{"key": 1}]', b"\xff\xfe"])
+_ONE = b'[{"key": "bad", "uid": "", "act": "encode", %s}]'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[1]", b'[{"key": 1}]', b"\xff\xfe", b"[" * 100_000,
+        b" " * (1 << 20) + _ONE % b'"times": 1',
+        _ONE % b'"times": "1"', _ONE % b'"refused": "all"', _ONE % b'"reason": []',
+    ],
+    ids=range(10),
+)  # fmt: skip
 def test_a_file_of_suspects_that_cannot_be_read_counts_as_none(
     attempts: Attempts, tmp_path: Path, content: bytes
 ) -> None:
@@ -252,6 +264,28 @@ def test_a_file_of_suspects_that_cannot_be_read_counts_as_none(
     assert attempts.suspects.all() == []
     attempts.failed("bad", "", "encode", "it died")
     assert attempts.is_suspect("bad")
+
+
+def test_what_lies_in_the_place_of_a_file_holds_up_nobody(attempts: Attempts, tmp_path: Path) -> None:
+    """Whoever reads a FIFO waits for a writer: each process did, at its start."""
+    dies(tmp_path, ["bad"])
+    (slots,) = (tmp_path / ".attempts" / "processes").glob("*/slots")
+    slots.unlink()
+    os.mkfifo(slots)
+    os.mkfifo(tmp_path / ".attempts" / "suspects.json")
+    assert attempts.take_up(library) == []
+    assert not attempts.is_suspect("bad")
+    attempts.failed("bad", "", "encode", "it died")
+    assert attempts.is_suspect("bad")
+
+
+def test_a_long_reason_is_cut(attempts: Attempts) -> None:
+    for _ in range(4):
+        attempts.failed("bad", "", "encode", "\N{PILE OF POO}\n" * 100_000)
+    known = attempts.refusal("bad")
+    assert known is not None
+    assert len(known.reason) == 200
+    assert len(by_failure("encode", ValueError("x" * 1000)).reason) == 200
 
 
 def test_without_room_work_goes_on(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,11 +118,8 @@ def job(name: str, use: Use = Use.FOREIGN, owner: object = None) -> caged._Job:
 
 
 @pytest.fixture
-def limits() -> Iterator[None]:
-    before = bounds.bounds()
-    bounds.use(replace(before, codec_seconds=1.0, codec_bytes=400_000_000))
-    yield
-    bounds.use(before)
+def limits() -> None:
+    bounds.use(replace(bounds.bounds(), codec_seconds=1.0, codec_bytes=400_000_000))
 
 
 # -- What a codec may do to its process --------------------------------------------------------------------

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import imagecodecs
@@ -51,10 +51,9 @@ _WITHOUT_BOUND = 1 << 60
 
 
 @pytest.fixture
-def limits() -> Iterator[Callable[..., None]]:
+def limits() -> Callable[..., None]:
     """Sets limits for a test."""
-    yield lambda **keys: bounds.use(replace(bounds.DEFAULTS, **keys))
-    bounds.use(bounds.DEFAULTS)
+    return lambda **keys: bounds.use(replace(bounds.DEFAULTS, **keys))
 
 
 # -- what the header declares ------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,12 +53,6 @@ EDGES = [
         for syntax in NATIVE
     ],
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def restored_bounds() -> Iterator[None]:
-    yield
-    use(DEFAULTS)
 
 
 def in_form(object_: Received, form: str = "htj2k") -> StoredForm:

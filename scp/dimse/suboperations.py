@@ -54,7 +54,7 @@ class Suboperations:
         self.reason = ""
         self.cancelled = False
         self._gone: Ended | None = None
-        self._told = time.monotonic()
+        self._last_told = time.monotonic()
 
     @property
     def stopped(self) -> bool:
@@ -115,7 +115,7 @@ class Suboperations:
                 self._gone = ended
             finally:
                 self._watching.release()
-        if not self.stopped and time.monotonic() - self._told > _PENDING_SECONDS:
+        if not self.stopped and time.monotonic() - self._last_told > _PENDING_SECONDS:
             with self._counting:
                 self._tell_pending()
         return self.stopped
@@ -203,7 +203,7 @@ class Suboperations:
     def _tell_pending(self) -> None:
         # Pending responses may be left out (PS3.4 C.4.2.3.1): a requester that reads none of them must
         # not hold up what it asked for.
-        self._told = time.monotonic()
+        self._last_told = time.monotonic()
         if self._gone is None and self._exchange.is_read:
             try:
                 self._exchange.respond(PENDING, counts=self._counts(self.remaining))

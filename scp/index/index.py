@@ -139,7 +139,7 @@ class Checks(Protocol):
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
         """Write down what is not done any more with what is stored under ``key``; empty: all is done again.
 
-        Stages are planned for it anew. Without a UID it is one that is pending. False where there is none.
+        Stages are planned for it anew. False where there is none.
         """
 
     def refused(self, most: int | None = None) -> list[Instance]:
@@ -324,11 +324,14 @@ class Index(Protocol):
         something is not done any more, until that is tried again.
         """
 
+    def pending_at(self, key: str) -> Instance | None:
+        """The instance that is pending and stored under ``key``, or None."""
+
     def pending_keys(self) -> list[str]:
         """Where all instances that are pending are stored."""
 
     def backlog(self) -> Waiting:
-        """How much is pending."""
+        """How much is pending of what :meth:`pending` gives."""
 
     def sync(self) -> None:
         """Make all that was committed until now outlive a power cut.

@@ -153,7 +153,7 @@ class Encoder:
     def _round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
         batch = self._batch()
-        suspects = [one for one in batch if self._is_suspect(one)]
+        suspects = [one for one in batch if self._archive.is_suspect(one)]
         self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
         for one in suspects:  # alone, and what came of it is kept before the next
             if not self._stopped.is_set():
@@ -182,10 +182,6 @@ class Encoder:
         self._put_off = {key: until for key, until in self._put_off.items() if until > now}
         found = self._archive.index.pending(_BATCH + len(self._put_off))
         return list(_first_bytes(one for one in found if one.key not in self._put_off))
-
-    def _is_suspect(self, instance: Instance) -> bool:
-        attempts = self._archive.attempts
-        return attempts is not None and attempts.is_suspect(instance.key)
 
     def _encoded(self, instance: Instance) -> Change | None:
         """The form of one, if it has one.
@@ -218,7 +214,7 @@ class Encoder:
         self._archive.index.checks.note([(instance, reason)], time.time())
 
     def _later(self, instance: Instance, error: Exception, at_once: bool = True) -> None:
-        """One that failed: tried ``at_once``, alone, where it was counted as its fault; else later."""
+        """One that failed is tried again later; ``at_once``, and alone, if that counts as its fault."""
         attempts = self._archive.attempts
         counted = attempts is not None and attempts.suspects.get(instance.key) is not None
         if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):

@@ -39,8 +39,8 @@ _NOTHING_TAKEN_SECONDS = 60.0
 class Round:
     """What one batch came to: ``changes`` of the instances that were ``tried``, and core seconds used.
 
-    ``busy`` are those that others work on, ``failed`` how many could not be read, or not encoded for a reason
-    that is not theirs.
+    ``busy`` are those that others work on. ``failed`` is how many could not be read, or could not be encoded
+    through no fault of their own.
     """
 
     tried: int = 0
@@ -112,7 +112,7 @@ class Stages:
         self._claiming = True
         clock = time.time()
         claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
-        suspects = [one for one in claimed if self._is_suspect(one)]
+        suspects = [one for one in claimed if self._archive.is_suspect(one)]
         got = {one.identity for one in claimed}
         busy = tuple(one for one in wanted if one.identity not in got)
         done = self._carried_out([one for one in claimed if one not in suspects], Round(0))
@@ -125,10 +125,6 @@ class Stages:
         while wait(futures, self._claim_seconds / 3).not_done:
             self._index.renew(self._owner, time.time() + self._claim_seconds)
         return self._swapped(before, futures)
-
-    def _is_suspect(self, instance: Instance) -> bool:
-        attempts = self._archive.attempts
-        return attempts is not None and attempts.is_suspect(instance.key)
 
     def release(self) -> None:
         """Give up what is claimed."""

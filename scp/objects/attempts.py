@@ -18,7 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import ObjectUnavailable, OutOfResources, ZscpError
+from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources, ZscpError, told_of
+from scp.objects.files import small
 from scp.objects.folders import LOCK, claim, folders_of_the_dead
 from scp.objects.suspects import ACTS, Act, Suspect, Suspects
 
@@ -60,10 +61,10 @@ class Attempts:
 
     @contextmanager
     def of(self, key: str, uid: str, act: Act, library: Library = _unknown) -> Iterator[None]:
-        """Around work on an object; within other work of the same thread it does nothing, that counts.
+        """Around work on an object. Inside another such block of the same thread it does nothing.
 
-        Should the process die inside, or an exception that nobody raises on purpose leave the block, the
-        object is a suspect, or refused for ``act``; ``library`` says whose version that depends on.
+        If the process dies inside, or an exception leaves the block that nobody raises on purpose, the object
+        becomes a suspect, or is refused for ``act``; ``library`` says whose version that depends on.
         """
         if getattr(self._mine, "tries", False):
             yield
@@ -80,7 +81,7 @@ class Attempts:
                 self._survived(key, act)
             raise
         except Exception as error:
-            self.failed(key, uid, act, _told(error), library())
+            self.failed(key, uid, act, told_of(error), library())
             raise
         else:
             if known is not None:
@@ -267,8 +268,8 @@ class Attempts:
 def _used(folder: Path) -> list[tuple[str, str, Act]]:
     """Key, UID and act of what a process was about."""
     try:
-        data = (folder / _SLOTS).read_bytes()
-    except FileNotFoundError:
+        data = small(folder / _SLOTS)
+    except (FileNotFoundError, ObjectDamaged):
         return []
     found: dict[str, tuple[str, str, Act]] = {}
     for at in range(0, len(data), _SLOT):
@@ -282,9 +283,3 @@ def _used(folder: Path) -> list[tuple[str, str, Act]]:
 def died_of_an_object(root: Path, process: int) -> bool:
     """Whether a process that has ended was at work on an object, if nobody took that up yet."""
     return any(_used(folder) for folder in (root / FOLDER / _PROCESSES).glob(f"{process}-*"))
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return f"there was not enough memory{': ' * bool(str(error))}{error}"
-    return f"{type(error).__name__}: {error}"

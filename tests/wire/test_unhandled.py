@@ -42,7 +42,7 @@ from scp.lifecycle.verify import verify
 from scp.model import Instance
 from scp.node import open_archive, take_up
 from scp.refusal import Refusal, library_of, refusal_of
-from scp.refused import renew
+from scp.refused import note_deaths, renew
 from scp.stored import key_of
 
 from .aging import FAST, SMALL, carry_out, policy, use
@@ -244,6 +244,24 @@ def _tried_again_when_asked(archive: Archive, failing: Failing) -> None:
     assert (_held(archive).form, _held(archive).refused) == ("htj2k", "")
 
 
+@pytest.mark.parametrize("uid", [BAD, ""])
+def test_what_its_row_says_the_journal_forgets(
+    pending: Archive, monkeypatch: pytest.MonkeyPatch, uid: str
+) -> None:
+    """100,000 rows were read for each record of the landing log that a process had died of, at each start."""
+    assert pending.attempts is not None
+    key = _held(pending).key
+    for one in (key, "import:elsewhere"):
+        for _ in range(4):
+            pending.attempts.failed(one, uid if one == key else "", "encode", "it died", library_of("encode"))
+    monkeypatch.setattr(type(pending.index), "pending", lambda *_: pytest.fail("all that is pending is read"))
+    note_deaths(pending)
+    refusal = _refused(pending)
+    assert refusal is not None
+    assert (refusal.act, refusal.reason) == ("encode", "it died")
+    assert [one.key for one in pending.attempts.suspects.all()] == ["import:elsewhere"]  # that has no row
+
+
 def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Failing) -> None:
     failing.at(Archive, "_encoded", RuntimeError("a bug"))
     _encode_all(pending)
@@ -340,6 +358,14 @@ def test_forecast(archive: Archive, failing: Failing, error: Exception) -> None:
     failing.at(Archive, "_encoded", error)
     found = forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
     assert sum(group.measured.objects for group in found.groups) > 0
+
+
+def test_a_forecast_without_room_says_so(archive: Archive, failing: Failing) -> None:
+    """A full disk was taken for objects that cannot be measured: there was nothing to save."""
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    failing.at(Archive, "_encoded", OutOfResources("no room"))
+    with pytest.raises(OutOfResources, match="no room"):
+        forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
 
 
 @each_error
@@ -452,6 +478,26 @@ def test_export(archive: Archive, failing: Failing, error: Exception, tmp_path: 
     failing.at(Holdings, "_read", error)
     found = list(transfer.export(archive, archive.index.all(), tmp_path / "out", "received"))
     assert {one.instance.sop_instance_uid for one in found if one.reason} == {BAD}
+
+
+def test_a_file_that_failed_is_imported_once_it_is_another(
+    pending: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was known by its path alone: what was put in its place was not looked at either."""
+    file = tmp_path / "scan.dcm"
+    file.write_bytes(bundled_file("MR_small_jpeg_ls_lossless.dcm").read_bytes())
+    with monkeypatch.context() as failing:
+        failing.setattr(transfer, "_read", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+        assert [one.outcome for _ in range(2) for one in transfer.import_files(pending, [file], "A")] == [
+            "failed",
+            "failed",
+        ]
+    (found,) = transfer.import_files(pending, [file], "A")
+    assert (found.outcome, "not looked into" in found.reason) == ("failed", True)
+    whole = bundled_file("MR_small.dcm").read_bytes()
+    file.write_bytes(whole)
+    (found,) = transfer.import_files(pending, [file], "A")
+    assert (found.outcome, found.reason) == ("kept", "")
 
 
 # -- retrieving ----------------------------------------------------------------------------------------------
