@@ -545,7 +545,7 @@ def test_what_was_proven_here_is_decoded_here_and_nothing_else_is() -> None:
         f"{_USES_CODECS}from scp.encoding.cage.caged import Trust, of_one_object\n"
         "coded = codec.encode(frame, form, 0)\n"
         "for trust in (Trust.NOBODYS, Trust.MADE_HERE, Trust.PROVEN):\n"
-        "    assert (of_one_object(codec, trust).decode(coded, form) == frame).all()\n"
+        "    assert (of_one_object(codec, trust, 1).decode(coded, form) == frame).all()\n"
         "    print(len({l.split('/')[-1] for l in open('/proc/self/maps') if 'imagecodecs/_' in l}))\n"
         "    print('_htj2k' in open('/proc/self/maps').read())\n"
     )

@@ -14,8 +14,8 @@ import imagecodecs
 import numpy as np
 import pytest
 from damaged import STREAMS, format_of, picture, saved
-from generated import Compressed, items_of
-from objects import Shape, as_received, element, item, kept, parts_of, phantom, transcoded
+from generated import Compressed, encapsulated_element, items_of
+from objects import Shape, as_received, element, item, kept, parts_of, phantom, sequence, transcoded
 from PIL import Image
 
 from scp import bounds
@@ -24,7 +24,7 @@ from scp.encoding.cage.caged import AVAILABLE
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
-from scp.encoding.codecs.lengths import check_length
+from scp.encoding.codecs.lengths import check_length, check_lengths
 from scp.encoding.codecs.native import CODECS
 from scp.encoding.codecs.rle import RLE_CODEC
 from scp.encoding.codecs.table import decoder_of
@@ -252,6 +252,52 @@ def test_a_frame_of_256_mib_may_be_anything_and_a_larger_one_not(limits: Callabl
     limits(frame_ratio=500)
     with pytest.raises(PixelsBeyondBounds, match=r"limits\.frame_ratio"):
         check_length(larger.array_size // 1000 + 1, larger, 0)
+
+
+def test_all_icons_together_are_counted(limits: Callable[..., None]) -> None:
+    """Each is small; what they are decoded to goes into the header, of which there is a limit."""
+    black = np.zeros((256, 256), "u1")
+    coded = decoder_of(JPEGLS).encode(black, format_of(black, 8), 0)
+    described = b"".join(
+        element(tag, vr, value)
+        for tag, vr, value in (
+            (0x00280002, "US", b"\1\0"),
+            (0x00280004, "CS", b"MONOCHROME2 "),
+            (0x00280010, "US", b"\0\1"),
+            (0x00280011, "US", b"\0\1"),
+            (0x00280100, "US", b"\x08\0"),
+            (0x00280101, "US", b"\x08\0"),
+            (0x00280102, "US", b"\7\0"),
+            (0x00280103, "US", b"\0\0"),
+        )
+    )
+    icon = described + encapsulated_element(items_of([coded])[0])
+    icons = sequence(0x00880200, 20 * [item(icon, True)], True)
+    shape = Shape(rows=88, columns=104)
+    object_ = Compressed(JPEGLS, shape, items_of([STREAMS["jpegls"]().data])[0], extra=icons)
+    parts = parts_of(object_.received("1.2.3"))
+    limits(header_bytes=20 * black.size)
+    assert decoding(parts, lookup(JPEGLS)).header.count(bytes(black.size)) == 20
+    limits(header_bytes=20 * black.size - 1)
+    with pytest.raises(CannotDecode, match=r"within a sequence: 65536 bytes.*limits\.header_bytes"):
+        decoding(parts, lookup(JPEGLS))
+
+
+def test_all_frames_together_are_a_picture_of_their_codestreams(limits: Callable[..., None]) -> None:
+    """A million black frames of 48 bytes each would be 64 GB."""
+    form = PixelFormat(1024, 1024, 1, 8, 8, 7, False, "MONOCHROME2", 0, 1024)
+    check_lengths(100, form)
+    larger = replace(form, frames=1025)
+    check_lengths(larger.size // 1000 + 1, larger)
+    with pytest.raises(PixelsBeyondBounds, match=r"limits\.frame_ratio"):
+        check_lengths(larger.size // 1000 - 1, larger)
+
+
+def test_black_frames_of_64_gb_fail_at_once() -> None:
+    frame = np.zeros((8192, 8192), "u1")
+    coded = decoder_of(JPEG2000).encode(frame, format_of(frame, 8), 0)
+    object_ = Compressed(JPEG2000, Shape(8192, 8192, 8, 8, frames=900), items_of([coded] * 900)[0])
+    _fails_at_once(bytes(object_.received("1.2.3").dataset), JPEG2000, r"limits\.frame_ratio")
 
 
 def test_a_first_frame_that_fails_does_so_before_anything_goes_out() -> None:

@@ -256,8 +256,8 @@ def caged_bytes(codec: ByteCodec) -> ByteCodec:
     )
 
 
-def of_one_object(codec: Codec, trust: Trust) -> Codec:
-    """A codec for the codestreams of one object, by how far these are trusted.
+def of_one_object(codec: Codec, trust: Trust, owner: object) -> Codec:
+    """A codec for the codestreams of one object, which ``owner`` stands for, by how far these are trusted.
 
     What decodes those of others has decoded no other object's, and decodes none later.
     """
@@ -265,7 +265,6 @@ def of_one_object(codec: Codec, trust: Trust) -> Codec:
         return _in_this_process(codec)
     if trust is Trust.MADE_HERE or not isinstance(getattr(codec.decode, "__self__", None), _Job):
         return codec
-    owner = object()
     return replace(
         codec,
         decode=_Job(codec.name, "decode", Use.FOREIGN, owner).decode,
