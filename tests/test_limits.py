@@ -17,8 +17,19 @@ from vast import JPEG_LS, KINDS, STUDY, vast
 from scp.bounds import DEFAULTS, Bounds, use
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding import streams
+from scp.encoding.census import excess
 from scp.encoding.coercion import with_uids
 from scp.encoding.dataset import join, split
+from scp.encoding.elements import (
+    CANONICAL,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    Encoding,
+    element_header,
+    walk,
+)
 from scp.encoding.facts import survey
 from scp.encoding.fragments import evened_items, frames_within, moved_offsets
 from scp.encoding.streams import Draft, inflated
@@ -81,6 +92,66 @@ def test_each_limit_at_its_edge(key: str, kind: str, there: int, syntax: str) ->
     assert facts.attributes["StudyInstanceUID"] == STUDY
     with pytest.raises(BeyondBounds, match=key):
         split(object_.dataset, lookup(syntax))
+
+
+_MARK = {ITEM: b"\xfe\xff\x00\xe0", ITEM_END: b"\xfe\xff\x0d\xe0", SEQUENCE_END: b"\xfe\xff\xdd\xe0"}
+_OPEN = b"\xff\xff\xff\xff"
+_LONG_OB = b"\x09\0\x02\x10OB\0\0"
+_SEQUENCE = b"\x09\0\x01\x10SQ\0\0"
+_NO_VR = b"\x09\0\x03\x10\1\2\3\4"
+
+
+def _length(of: int) -> bytes:
+    return of.to_bytes(4, "little")
+
+
+# What readers step over, or follow to its end, before what stands behind it.
+TRICKS = {
+    "an element longer than its item": _SEQUENCE + _OPEN + _MARK[ITEM] + _length(12) + _LONG_OB
+    + _length(0xFFFFFF00) + _MARK[SEQUENCE_END] + _length(0),
+    "the end of a sequence within one that has a length": _SEQUENCE + _length(16) + _MARK[SEQUENCE_END]
+    + _length(0) + _NO_VR,
+    "an item where no sequence is": _MARK[ITEM] + _length(8) + _NO_VR,
+    "the end of a sequence that has a length": _MARK[SEQUENCE_END] + _length(8) + _NO_VR,
+    "the end of an item that has a length": _MARK[ITEM_END] + _length(8) + _NO_VR,
+    "an open item where no sequence is": _MARK[ITEM] + _OPEN + _MARK[ITEM] + _length(8) + _NO_VR
+    + _MARK[SEQUENCE_END] + _length(8),
+    "an end with a length": _SEQUENCE + _OPEN + _MARK[ITEM] + _OPEN + _MARK[ITEM_END] + _length(8)
+    + _MARK[SEQUENCE_END] + _length(8),
+    "fragments without a length": _LONG_OB + _OPEN + _MARK[ITEM] + _OPEN + _MARK[ITEM_END] + _length(0)
+    + _MARK[SEQUENCE_END] + _length(0),
+    "an item within an item": _SEQUENCE + _OPEN + _MARK[ITEM] + _OPEN + _MARK[ITEM] + _length(8) + _NO_VR
+    + _MARK[ITEM_END] + _length(0) + _MARK[SEQUENCE_END] + _length(0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_nothing_hides_what_stands_behind_it(name: str) -> None:
+    """Whoever reads it comes to a hundred elements; so they are counted."""
+    hidden = b"".join(b"\x0b\0" + each.to_bytes(2, "little") + b"SH\0\0" for each in range(0x1000, 0x1064))
+    data = TRICKS[name] + hidden
+    assert sum(each.tag >> 16 == 0x000B for each in walk(data, CANONICAL)) == 100
+    use(replace(MANY, elements=110))
+    assert excess(data + hidden, CANONICAL) is not None
+
+
+def test_fragments_are_counted_in_big_endian_too() -> None:
+    big = Encoding(little=False)
+    fragments = element_header(0x00091002, b"OB", UNDEFINED, big) + 10 * (
+        element_header(ITEM, b"", 8, big) + bytes(8)
+    )
+    data = fragments + element_header(SEQUENCE_END, b"", 0, big)
+    use(replace(MANY, fragments=8))
+    assert excess(data, big) is not None
+
+
+def test_items_within_items_are_as_deep_as_sequences() -> None:
+    """Else what is held of those that it is in would have no bound."""
+    data = b"".join(element_header(ITEM, b"", 8 * each, CANONICAL) for each in reversed(range(200)))
+    use(replace(MANY, items=1))
+    assert "limits.items" in excess(data, CANONICAL).reason
+    use(replace(MANY, elements=1, depth=64))
+    assert "limits.depth" in excess(data, CANONICAL).reason
 
 
 @pytest.mark.parametrize("syntax", NATIVE)

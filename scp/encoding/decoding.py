@@ -108,7 +108,7 @@ class _Icons:
             )
 
 
-def decoding(  # noqa: PLR0913, PLR0917 - the last one is for itself
+def decoding(
     parts: SplitDataset,
     syntax: TransferSyntax,
     restoration: Restoration | None = None,

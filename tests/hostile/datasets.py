@@ -110,7 +110,7 @@ def deflated_dataset(name: str, size: int) -> Bad:
 
 
 def with_icon(name: str, syntax: str, picture: Code, icon: Code, count: int = 1) -> Bad:
-    """A sound picture whose Icon Image Sequence holds ``count`` times another codestream, and says its size."""
+    """A sound picture whose Icon Image Sequence holds another codestream, ``count`` times, with its size."""
     described = header(name, icon.rows, icon.columns, icon.bits, icon.samples).group_dataset(0x0028)
     value = b"".join([written(described, EXPLICIT), *fragments_of(icon.data)])
     items = count * (item(UNDEFINED) + value + END_OF_ITEM)

@@ -41,7 +41,7 @@ def check_length(size: int, form: PixelFormat, least: int) -> None:
 
 
 def check_lengths(total: int, form: PixelFormat) -> None:
-    """Raises PixelsBeyondBounds where codestreams of ``total`` bytes are too few for all frames of ``form``."""
+    """Raises PixelsBeyondBounds where codestreams of ``total`` bytes are none of all frames of a ``form``."""
     ratio = bounds().frame_ratio
     if form.size > max(_ANY_FRAMES, total * ratio):
         raise PixelsBeyondBounds(
