@@ -10,14 +10,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from damaged import format_of
+from generated import compressed_case
 from objects import Shape, phantom
 from vast import JPEG_LS, KINDS, STUDY, vast
 
+from scp.archive import Archive
 from scp.bounds import DEFAULTS, Bounds, use
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding import streams
 from scp.encoding.census import excess
+from scp.encoding.codecs import lengths
+from scp.encoding.codecs.jpeg import JPEG_LOSSLESS_CODEC
 from scp.encoding.coercion import with_uids
 from scp.encoding.dataset import join, split
 from scp.encoding.elements import (
@@ -34,10 +40,12 @@ from scp.encoding.facts import survey
 from scp.encoding.fragments import evened_items, frames_within, moved_offsets
 from scp.encoding.streams import Draft, inflated
 from scp.encoding.transcode import transcoding
-from scp.errors import BeyondBounds, CodecError
+from scp.errors import BeyondBounds, CodecError, PixelsBeyondBounds
+from scp.index.sql import SqlIndex
 from scp.keeping import StoredForm, keep
 from scp.model import Received
 from scp.objects import part10
+from scp.objects.local import LocalStore
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
@@ -183,6 +191,55 @@ def test_what_was_encoded_before_a_limit_was_lowered_comes_back() -> None:
     assert known is not None
     pieces = transcoding(file.dataset, file.transfer_syntax, object_.transfer_syntax, known.restoration)
     assert b"".join(pieces) == object_.dataset
+
+
+_TINY = Bounds(
+    elements=1, items=1, fragments=1, depth=1, header_bytes=1, inflated_bytes=1, inflated_ratio=1,
+    frame_bytes=1, pixel_bytes=1, frame_ratio=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("received", "zstd", "native", "deflate", "htj2k", "jpeg2000", "jpegls", "jpegxl", "jpeg-lossless"),
+        *("rle", "deflated-frames", "jpegxl-recompression"),
+    ],
+)
+def test_each_form_is_sound_after_limits_were_lowered(form: str, tmp_path: Path) -> None:
+    """Invariant 7: what was accepted is whole, and comes back as it came."""
+    object_ = phantom(Shape(rows=64, columns=64))
+    if form in ("native", "deflate"):  # of codestreams that came
+        object_ = compressed_case("ls-fragments")
+    elif form == "zstd":  # to less than a tenth
+        object_ = vast("zeros", 1 << 20, EXPLICIT)
+    elif form == "jpegxl-recompression":
+        object_ = compressed_case("jpeg-422")
+    rule = PolicyRule.model_validate({"name": "rule", "stages": [{"form": form}]})
+    index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
+    archive = Archive(LocalStore(tmp_path / "objects"), index, [rule])
+    archive.ingest(object_)
+    held = next(archive.index.all())
+    assert held.form == form
+    plain = b"".join(archive.fetch(held, [IMPLICIT]).chunks) if form in ("native", "deflate") else b""
+    use(_TINY)
+    assert archive.verify(held) == ""
+    archive.verify(held, deep=True)
+    if plain:
+        assert b"".join(archive.fetch(held, [IMPLICIT]).chunks) == plain
+    else:
+        assert b"".join(archive.fetch(held, [object_.transfer_syntax]).chunks) == object_.dataset
+
+
+def test_a_jpeg_of_this_archive_is_decoded_whatever_its_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = np.zeros((64, 64), "u1")
+    form = format_of(frame, 8)
+    coded = JPEG_LOSSLESS_CODEC.encode(frame, form, 0)
+    monkeypatch.setattr(lengths, "_ANY_CONTENT", 1)
+    use(_TINY)
+    assert not JPEG_LOSSLESS_CODEC.decode(coded, form).any()
+    with pytest.raises(PixelsBeyondBounds):
+        JPEG_LOSSLESS_CODEC.strictly(coded, form)
 
 
 def test_a_deflated_dataset_at_the_edge_of_either_limit(monkeypatch: pytest.MonkeyPatch) -> None:
