@@ -29,12 +29,17 @@ from scp.encoding.codecs.native import CODECS
 from scp.encoding.codecs.rle import RLE_CODEC
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.decoding import decoding
+from scp.encoding.derived import rewritten
+from scp.encoding.elements import CANONICAL
 from scp.encoding.encapsulating import encapsulated
-from scp.encoding.fragments import evened_items, frames_within, moved_offsets
+from scp.encoding.fragments import encapsulate, evened_items, frames_within, moved_offsets
+from scp.encoding.native_frames import native_frames
 from scp.encoding.pixels import Frame, PixelFormat, check_within_bounds
+from scp.encoding.scan import scan
 from scp.errors import CannotDecode, CodecError, CodecProcessFailed, DamagedCodestream, PixelsBeyondBounds
 from scp.syntaxes import (
     DEFLATED_FRAMES,
+    ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT,
     HTJ2K,
     JPEG2000,
@@ -622,6 +627,33 @@ def test_samples_are_fitted_without_copies_of_the_frame(signed: bool) -> None:
     form = PixelFormat(4096, 4096, 1, 16, 12, 11, signed, "MONOCHROME2", 0, 1)
     coded = np.zeros((4096, 4096), "<u2" if signed else "<i2")
     assert _peak(lambda: fitted(coded, form)) < 2 * form.frame_size
+
+
+def test_of_many_frames_and_elements_little_is_held() -> None:
+    """A list of 100,000 sizes, or of parts of a header, was some MB; there may be millions."""
+    count, size = 100_000, 300
+    frames = frames_within(_many(count, size), count)
+    form = PixelFormat(1, size, 1, 8, 8, 7, False, "MONOCHROME2", 0, count)
+    assert _peak(lambda: native_frames(ENCAPSULATED_UNCOMPRESSED, frames, form)) < 28 * count
+    assert _peak(lambda: encapsulate((b"12" for _ in range(count)), count)) < 64 * count
+    header = element(0x00280002, "US", b"\1\0") * count
+    assert _peak(lambda: rewritten(header, {0x00280010: (b"US", b"\1\0")})) < 4 * len(header)
+
+
+def _many(count: int, size: int) -> bytes:
+    return item(b"", True) + count * item(bytes(size), True)
+
+
+def test_a_long_stream_is_counted_once_and_how_deep_it_is_with_it(limits: Callable[..., None]) -> None:
+    shallow = sequence(0x00091001, [item(bytes(1100), True)], True)
+    assert scan(100 * shallow, CANONICAL).sequences
+    limits(fragments=1000)
+    found = scan(100 * shallow, CANONICAL)
+    assert (found.sequences, found.fault) == ([], "")
+    deep = b""
+    for _ in range(100):
+        deep = sequence(0x00091001, [item(deep, True)], True)
+    assert "limits.depth" in scan(100 * shallow + deep, CANONICAL).fault
 
 
 def test_bits_of_a_lossless_jpeg_are_counted_without_copies_of_the_frame() -> None:

@@ -63,10 +63,13 @@ def excess(data: Buffer, encoding: Encoding) -> Excess | None:
 
     Its elements, items and fragments are counted, at all depths, and how deep sequences nest.
     """
+    return _counted(data, encoding, bounds()) if is_long(data) else None
+
+
+def is_long(data: Buffer) -> bool:
+    """Whether a stream is long enough to pass a limit, so that :func:`excess` goes through it."""
     limits = bounds()
-    if len(data) <= _SMALLEST * min(limits.elements, limits.items, limits.fragments):
-        return None
-    return _counted(data, encoding, limits)
+    return len(data) > _SMALLEST * min(limits.elements, limits.items, limits.fragments)
 
 
 def least_of_too_deep() -> int:

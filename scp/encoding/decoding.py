@@ -190,14 +190,13 @@ def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: 
 
 def _check_lengths(frames: Frames, codec: Codec, form: PixelFormat) -> None:
     """Of all codestreams, before the first is decoded. Raises DamagedCodestream, PixelsBeyondBounds."""
-    least, total = codec.least(form), 0
-    for number, frame in enumerate(frames, 1):
-        total += frame.size
+    least, sizes = codec.least(form), frames.sizes
+    for at in (int(sizes.argmin()), int(sizes.argmax())):
         try:
-            check_length(frame.size, form, least)
+            check_length(int(sizes[at]), form, least)
         except DamagedCodestream as error:
-            raise error.of_frame(number, form.frames) from error
-    check_lengths(total, form)
+            raise error.of_frame(at + 1, form.frames) from error
+    check_lengths(int(sizes.sum()), form)
 
 
 def _chunks(made: _MadeNative, tail: bytes) -> Chunks:

@@ -154,15 +154,16 @@ def _coded(plain: SplitDataset, codec: LossyCodec, rule: LossyRule, source: Sour
     tail_of(value, plain.pixel.tag, form)
     told = codec.described(form)
     padding = padding_of(header.data, form)
-    sizes: list[int] = []
+    size = 0
 
     def measured() -> Iterator[bytes]:
+        nonlocal size
         for stream in letting_go(_encoded(codec, value, form, rule, padding), value, form.frame_size):
-            sizes.append(len(stream))
+            size += len(stream)
             yield stream
 
     items = encapsulate(measured(), form.frames)
-    ratio = form.frame_size * form.frames / sum(sizes)
+    ratio = form.frame_size * form.frames / size
     done = Derivation(uid, codec.method, ratio, _description(codec, rule, ratio))
     pixels = _pixel_changes(form, told) | padding.changes(form)
     return SplitDataset(
