@@ -113,7 +113,7 @@ def decoding(
     syntax: TransferSyntax,
     restoration: Restoration | None = None,
     exact: bool = False,
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
     icons: _Icons | None = None,
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
@@ -137,7 +137,7 @@ def decoding(
     if icons is not None:
         icons.check(form)
     icons = icons or _Icons(object(), bounds().header_bytes)
-    trust = trust if restoration else Trust.NOBODYS
+    trust = trust if restoration else Trust.ANYBODYS
     how = _How(restoration, exact or restoration is not None, trust, icons.owner)
     made = _made_native(parts.pixel.held(), form, syntax, how)
     if restoration is None:

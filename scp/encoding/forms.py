@@ -165,7 +165,7 @@ def prove(
     transfer_syntax: str,
     provenance: Provenance,
     received: Buffer = b"",
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
     held: bool = True,
 ) -> None:
     """Check that a stored dataset reproduces what was received (invariant 2).

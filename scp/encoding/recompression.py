@@ -85,7 +85,7 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
     return SplitDataset(edited, pixel, received.trailer), replace(restoration, jpeg=layout)
 
 
-def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trust.NOBODYS) -> SplitDataset:
+def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trust.ANYBODYS) -> SplitDataset:
     """The dataset that :func:`recompressed` took: codestreams, fragments, offset table and header.
     ``trust`` is that of the stored codestreams.
 
@@ -101,7 +101,7 @@ def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trus
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
     size = len(stored.pixel.value) // count
-    owner = object() if trust is Trust.NOBODYS else None
+    owner = object() if trust is Trust.ANYBODYS else None
     jpegs = in_order(lambda frame: restore_jpeg(frame.whole(), owner), frames, count, size)
     value = _reassembled(jpegs, count, layout)
     pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)

@@ -56,7 +56,7 @@ def transcoding(  # noqa: PLR0913, PLR0917 - what is known of a stored dataset, 
     target: str,
     restoration: Restoration | None,
     even: bool = False,
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
     proven: bool = False,
 ) -> Iterator[Buffer]:
     """A stored dataset stream in another transfer syntax, without loss, piece by piece.
