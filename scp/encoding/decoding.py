@@ -9,7 +9,7 @@ from itertools import chain, islice
 from scp.bounds import bounds
 from scp.budget import Held, hold
 from scp.encoding.cage.caged import Trust, of_one_object
-from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.codec import Codec, told_as
 from scp.encoding.codecs.lengths import check_length, check_lengths
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
@@ -26,10 +26,8 @@ from scp.errors import (
     BeyondBitsStored,
     CannotDecode,
     CannotEncode,
-    CodecError,
     CodecProcessFailed,
     DamagedCodestream,
-    OutOfResources,
     PixelsBeyondBounds,
 )
 from scp.model import Restoration
@@ -268,18 +266,13 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
-    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size))
+    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.array_size))
 
 
 def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
-    try:
+    with told_as(DamagedCodestream if coded.strictly else CannotDecode, coded.codec.library):
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)
-    except (CodecError, MemoryError, OutOfResources):
-        raise
-    except Exception as error:  # each library has its own kinds
-        kind = DamagedCodestream if coded.strictly else CannotDecode
-        raise kind(f"{coded.codec.library()}: {error}") from error
 
 
 def restored_header(stored: bytes, restoration: Restoration) -> bytes:

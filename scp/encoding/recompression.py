@@ -7,13 +7,14 @@ write the same JPEG again. So this is open to what came lossy, too (invariant 2)
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
 
 from scp.encoding.cage.caged import Trust, recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.codec import told_as
 from scp.encoding.codecs.lengths import check_length, least_of_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
@@ -39,10 +40,8 @@ from scp.encoding.streams import letting_go
 from scp.errors import (
     CannotDecode,
     CannotEncode,
-    CodecError,
     CodecProcessFailed,
     DamagedCodestream,
-    OutOfResources,
 )
 from scp.model import JpegLayout, Restoration
 from scp.spool import Buffer, Spool
@@ -74,7 +73,8 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
         layout = _layout(transfer_syntax, offset_table(value), frames)
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
-        items = encapsulate(_translated(coded), form.frames)
+        with told_as(CannotEncode, lambda: "its JPEG codestream cannot be recompressed"):
+            items = encapsulate(coded, form.frames)
     except (DamagedCodestream, CodecProcessFailed):
         raise
     except CannotDecode as error:
@@ -141,15 +141,6 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
         return recompress_jpeg(jpeg, form, owner)  # one that is not whole stays as it came
 
     return code
-
-
-def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        yield from coded
-    except (CodecError, MemoryError, OutOfResources):
-        raise
-    except Exception as error:  # the library has its own kinds
-        raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error
 
 
 def _reassembled(jpegs: Iterable[bytes], count: int, layout: JpegLayout) -> Buffer:
