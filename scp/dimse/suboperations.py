@@ -76,7 +76,7 @@ class Suboperations:
         """
         most = 0 if alone else carrier.window - 1
         try:
-            with Ahead(work, lambda instance: fetch(instance, carrier), share) as ahead:
+            with Ahead(work, lambda instance: fetch(instance, carrier), share, self.watch) as ahead:
                 for fetched in self._while_wanted(ahead, work):
                     self._send(carrier, fetched)
                     self._settle(carrier, most)

@@ -60,6 +60,9 @@ class SplitDataset:
     trailer: Buffer = b""
 
 
+_WORDS = (2, 4, 8)  # bytes of numbers that machines have
+
+
 def encoding_of(syntax: TransferSyntax) -> Encoding:
     """How the elements of a stream in this transfer syntax are written, once inflated."""
     return Encoding(syntax.explicit_vr, syntax.little_endian)
@@ -180,9 +183,10 @@ def _pixels_swapped(
 
     OW says words of 16 bits; samples of 32 and 64 bits in it are nevertheless written and read as one
     word each (pydicom's big endian RT Dose, and what wrote it). So are samples of more than 8 bits in OB,
-    which should be in OW (PS3.5 8.1.1).
+    which should be in OW (PS3.5 8.1.1). No machine has words of another size, such as 24 bits: then the VR
+    says what is swapped.
     """
     if encoding.little:
         return pieces
     size = _bits_allocated(header) // 8
-    return swapped_words(pieces, size if vr in (b"OB", b"OW") and size > 1 else word_size(vr))
+    return swapped_words(pieces, size if vr in (b"OB", b"OW") and size in _WORDS else word_size(vr))

@@ -203,7 +203,7 @@ def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
     if size <= _AT_ONCE:
         return Chunks(size, _at_once(pieces, size))
     ready = list(islice(pieces, 1))  # a single large frame fails before anything is given out, too
-    return Chunks(size, chain(iter(ready), pieces))
+    return Chunks(size, chain(iter(ready), pieces), late=sum(map(len, ready)) < made.size)
 
 
 def _at_once(pieces: Iterator[Buffer], size: int) -> Iterator[Buffer]:

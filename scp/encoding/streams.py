@@ -28,11 +28,12 @@ T = TypeVar("T")
 class Chunks:
     """``size`` bytes that come piece by piece, such as frames while they are decoded, and only once.
 
-    Going through them may raise CodecError.
+    Going through them may raise CodecError. If they are ``late``, frames are yet to be decoded.
     """
 
     size: int
     pieces: Iterator[Buffer]
+    late: bool = False
 
     def __len__(self) -> int:
         return self.size
