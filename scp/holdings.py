@@ -178,7 +178,8 @@ class Holdings:
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key) if self._has_its_size(instance) else b""
         whole = not instance.stored_sha256 or self.digest(instance.key, data) == instance.stored_sha256
-        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
+        known = bool(instance.stored_sha256)  # else nobody knows yet what it should be
+        file = part10.unpack(data, self.dictionaries.by_id, whole=known) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file

@@ -133,7 +133,8 @@ def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:
     known = provenance_of(file)
     even = even and not known.even  # one whose lengths are known to be even is not looked at again
     syntaxes = (file.transfer_syntax, way.transfer_syntax)
-    chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN)
+    made_here = known.transfer_syntax != file.transfer_syntax
+    chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN, made_here)
     return Outgoing(instance, way.transfer_syntax, chunks)
 
 

@@ -68,12 +68,12 @@ def encoding_of(syntax: TransferSyntax) -> Encoding:
     return Encoding(syntax.explicit_vr, syntax.little_endian)
 
 
-def inflate(stream: Buffer) -> Buffer:
+def inflate(stream: Buffer, proven: bool = False) -> Buffer:
     """A deflated dataset (PS3.5 A.5: RFC 1951, no zlib header) as it was.
 
-    Raises UnreadableDataset, and BeyondBounds for more than ``[limits]`` allows.
+    Raises UnreadableDataset, and BeyondBounds for more than ``[limits]`` allows, unless it was ``proven``.
     """
-    plain, fault, beyond = inflated(stream)
+    plain, fault, beyond = inflated(stream, bounded=not proven)
     if fault:
         raise (BeyondBounds if beyond else UnreadableDataset)(fault)
     return plain
@@ -87,7 +87,7 @@ def split(stream: Buffer, syntax: TransferSyntax, proven: bool = False) -> Split
     transfer syntax allows (fragments in a native one); BeyondBounds for more than ``[limits]`` allows.
     """
     encoding = encoding_of(syntax)
-    plain = memoryview(inflate(stream) if syntax.deflated else stream)
+    plain = memoryview(inflate(stream, proven) if syntax.deflated else stream)
     found = scan(plain, encoding, nested=False, counted=not proven)  # converting looks into what is nested
     if found.fault:
         raise (BeyondBounds if found.beyond else UnreadableDataset)(found.fault)

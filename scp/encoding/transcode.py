@@ -61,22 +61,23 @@ def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
     return [stored, received] if restorable else [stored]
 
 
-def transcoding(
+def transcoding(  # noqa: PLR0913, PLR0917 - what is known of a stored dataset, and what is wanted
     dataset: Buffer,
     stored: str,
     target: str,
     restoration: Restoration | None,
     even: bool = False,
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
+    proven: bool = False,
 ) -> Iterator[Buffer]:
     """A stored dataset stream in another transfer syntax, without loss, piece by piece.
 
     In the received transfer syntax it is the received stream to the byte, if that one is native or a JPEG
     that was recompressed; but with ``even``, odd lengths are padded. ``trust`` is that of
-    :func:`~scp.encoding.decoding.decoding`. Raises CannotDecode or CannotEncode, with the reason, when there
-    is no way. It does so when it is called: codestreams that were not proven here are all decoded then, into
-    a file if they are large. Only where the disk has no room for that file, going through the pieces may
-    raise it.
+    :func:`~scp.encoding.decoding.decoding`; ``proven`` is as in :func:`~scp.encoding.dataset.split`, and what
+    has a ``restoration`` is. Raises CannotDecode or CannotEncode, with the reason, when there is no way. It
+    does so when it is called: codestreams that were not proven here are all decoded then, into a file if they
+    are large. Only where the disk has no room for that file, going through the pieces may raise it.
     """
     source, wanted = lookup(stored), lookup(target)
     if target == stored:
@@ -88,7 +89,7 @@ def transcoding(
         return join(evened(parts) if even else parts, wanted)
 
     try:
-        parts = split(dataset, source, proven=restoration is not None)
+        parts = split(dataset, source, proven=proven or restoration is not None)
         if restoration is not None and restoration.jpeg is not None:
             parts, source = restored(parts, restoration, trust), lookup(restoration.jpeg.transfer_syntax)
             restoration = None

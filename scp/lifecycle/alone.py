@@ -26,7 +26,7 @@ def alone(
     """Around work on one of several objects: what it raises is logged as ``event``, and the block is left.
 
     ``otherwise`` is called with it. What is ``quiet`` is not logged. What goes ``through`` is raised: without
-    room, or the index, nothing goes on. That one form lacks room is its object's alone.
+    room, or the index, nothing goes on. No room for the form of one says nothing of others.
     """
     try:
         yield
