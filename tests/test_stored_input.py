@@ -270,6 +270,25 @@ def test_a_digest_of_a_mapped_file_that_is_gone_is_an_error(
         assert sha256(data) != whole
 
 
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EINTR])
+def test_a_machine_without_memory_damages_no_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The system says so when it is asked for pages; the file is sound, and is read otherwise."""
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(8 << 20))
+    data = memoryview(FileMap.of(os.open(path, os.O_RDONLY), 8 << 20))
+    asked: list[int] = []
+
+    def without_memory(self: FileMap, option: int, start: int = 0, length: int = 0) -> None:
+        asked.append(option)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileMap, "madvise", without_memory)
+    assert sha256(data) == sha256(path.read_bytes())
+    assert asked
+
+
 def test_descriptors_go_with_their_maps(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(8 << 20))
