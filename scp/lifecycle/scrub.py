@@ -71,11 +71,9 @@ def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
 
 
 def _mended(archive: Archive, instance: Instance) -> str:
-    """The key of the copy that took its place, if there is one. Raises OutOfResources."""
+    """The key of the copy that took its place, if there is one."""
     try:
         return mend_from_siblings(archive, instance)
-    except OutOfResources:
-        raise
     except Exception as error:  # noqa: BLE001 - the others are looked at all the same
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("cannot be mended", sop_instance=uid, exc_info=error)
@@ -145,10 +143,8 @@ class Scrubber:
                 break
             try:
                 results.append((one, check(self._archive, one)))
-            except ObjectUnavailable:
+            except (ObjectUnavailable, OutOfResources):
                 away.append(one.sop_instance_uid)
-            except OutOfResources:
-                raise
             except Exception as error:  # noqa: BLE001 - the others are looked at all the same
                 away.append(one.sop_instance_uid)
                 uid = one.sop_instance_uid

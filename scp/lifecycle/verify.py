@@ -41,10 +41,8 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
             return Verdict(instance, remark=archive.verify(instance, deep))
         except (ObjectMissing, ObjectDamaged) as error:
             return Verdict(instance, str(error))
-        except ObjectUnavailable as error:
+        except (ObjectUnavailable, OutOfResources) as error:
             return Verdict(instance, str(error), away=True)
-        except OutOfResources:
-            raise
         except Exception as error:  # noqa: BLE001 - told; the others are checked all the same
             return Verdict(instance, f"{type(error).__name__}: {error}", away=True)
 
