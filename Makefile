@@ -40,8 +40,8 @@ conformance: setup ## write the tables of docs/conformance.md from those of the 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py
 
-# Arguments for a part of it: make bench BENCH="--only 'store-ct-*' --rounds 3"; the README then stays as it is.
-BENCH ?= --readme
+# Arguments for a part of it: make bench BENCH="--only 'store-ct-*' --rounds 3"; docs/benchmarks.md then stays as it is.
+BENCH ?= --page
 bench: setup ## measure zscp beside DCMTK and Orthanc, which it installs where they are missing; takes long
 	scripts/install-peers.sh
 	$(BIN)/python -m bench.run $(BENCH)

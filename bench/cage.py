@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scp.encoding.cage.caged import Trust, of_one_object
 from scp.encoding.codecs import native
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.table import CODECS
@@ -46,7 +47,9 @@ def compared(here: Codec, caged: Codec, side: int, frames: int) -> list[tuple[st
     verbs: dict[str, Callable[[Codec], Callable[[], object]]] = {
         "encode": lambda codec: lambda: codec.encode(frame, form, 0),
         "decode": lambda codec: lambda: codec.decode(code, form),
-        "decode, of others": lambda codec: lambda: codec.strictly(code, form),
+        "decode, an object of others": lambda codec: (
+            lambda: of_one_object(codec, Trust.ANYBODYS, object()).strictly(code, form)
+        ),
     }
     found = []
     for name, verb in verbs.items():

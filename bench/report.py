@@ -135,7 +135,7 @@ def targets(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    """What stands in the README and in results.md."""
+    """What stands in docs/benchmarks.md and in results.md."""
     parts = [
         *(f"**FAILED**, and left out: {failure.splitlines()[0]}" for failure in report.failures),
         table(["measured on", ""], ([key, _escaped(value)] for key, value in report.machine.items()), 2),

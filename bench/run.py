@@ -51,7 +51,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, help="folder with real objects; without it they are generated")
     parser.add_argument("--soak", type=int, default=soak.OBJECTS, metavar="N", help="objects of the soak")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.add_argument("--readme", action="store_true", help="also write the table into README.md")
+    parser.add_argument(
+        "--page", "--readme", action="store_true", help="also write the table into docs/benchmarks.md"
+    )
     parser.add_argument(
         "--profile", action="store_true", help="run zscp under py-spy; the figures are worthless"
     )
@@ -172,9 +174,9 @@ def main(given: Sequence[str] | None = None) -> int:
     text = report.markdown(done)
     if not asked.profile:
         report.write(done, asked.out, chart(done.summaries, done.titles))
-    if asked.readme and not asked.profile:
-        readme = ROOT / "README.md"
-        readme.write_text(report.into(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
+    if asked.page and not asked.profile:
+        page = ROOT / "docs" / "benchmarks.md"
+        page.write_text(report.into(page.read_text(encoding="utf-8"), text), encoding="utf-8")
     print(done.to_json() if asked.json else text)
     if asked.find:
         find()

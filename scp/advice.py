@@ -144,14 +144,14 @@ def _as_fields(advice: Advice) -> dict[str, Any]:
         "wanted": advice.wanted,
         "groups": [_group_fields(table) for table in advice.tables],
         "files": advice.files,
-        "failed": [_told(one) for one in advice.failed],
-        "skipped": [_told(one) for one in advice.skipped],
+        "failed": [_row(one) for one in advice.failed],
+        "skipped": [_row(one) for one in advice.skipped],
         "lossy": len(advice.lossy),
         "policy": advice.proposal.toml if advice.proposal else "",
     }
 
 
-def _told(seen: Seen) -> dict[str, str]:
+def _row(seen: Seen) -> dict[str, str]:
     return {"path": str(seen.path), "reason": seen.reason}
 
 

@@ -200,7 +200,8 @@ class LimitSettings(Table):
     frame_bytes: PositiveBytes = DEFAULTS.frame_bytes
     pixel_bytes: PositiveBytes = DEFAULTS.pixel_bytes
     frame_ratio: Positive = DEFAULTS.frame_ratio
-    codec_bytes: PositiveBytes = DEFAULTS.codec_bytes
+    # What a codec process takes whatever the frame is (docs/decisions/0110).
+    codec_bytes: Annotated[Bytes, Field(ge=256 * 10**6)] = DEFAULTS.codec_bytes
     codec_seconds: Seconds = DEFAULTS.codec_seconds
 
     @property

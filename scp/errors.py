@@ -36,8 +36,10 @@
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
+    │   ├── FormLacksRoom         an object's form could not be made for want of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
+    ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
     │   ├── ObjectRefused         something is not done with it any more: processes died of it, or it failed
@@ -54,6 +56,13 @@ from __future__ import annotations
 
 class ZscpError(Exception):
     """Base of every error that zscp raises on purpose."""
+
+
+def told_of(error: BaseException) -> str:
+    """What went wrong, for people; of what nobody raises on purpose with its kind."""
+    if isinstance(error, MemoryError):
+        return f"there was not enough memory{': ' * bool(str(error))}{error}"
+    return str(error) if isinstance(error, (ZscpError, OSError)) else f"{type(error).__name__}: {error}"
 
 
 class ConfigurationError(ZscpError):
@@ -202,12 +211,24 @@ class OutOfResources(ZscpError):
     """There is no room for an object, or the store or the index does not answer."""
 
 
+class FormLacksRoom(OutOfResources):
+    """A form could not be made for want of memory or disk; ``times`` says how often, as it is tried again."""
+
+    def __init__(self, reason: str, times: int = 1) -> None:
+        super().__init__(reason)
+        self.times = times
+
+
 class IndexDamaged(OutOfResources):
     """The index cannot be read: its file is damaged. It can be made anew from the objects."""
 
 
 class IndexUnfit(ZscpError):
     """The index does not know what the stores hold; the message says why, and what makes it anew."""
+
+
+class HoldUnreadable(ZscpError):
+    """A legal hold cannot be read, so that no object is replaced by other content until that is mended."""
 
 
 class ObjectMissing(ZscpError):

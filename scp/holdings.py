@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import filterfalse, takewhile
+from typing import TypeVar
 
 import structlog
 
@@ -37,6 +38,8 @@ from scp.refusal import Refusal, by_failure, by_suspect, is_outdated, library_of
 from scp.spool import Buffer, sha256
 from scp.stored import facts_of_stored, provenance_of
 from scp.succession import Change
+
+Read = TypeVar("Read")
 
 
 class Holdings:
@@ -70,7 +73,7 @@ class Holdings:
         try:
             with self.attempts.of(instance.key, instance.sop_instance_uid, act, lambda: library_of(act)):
                 yield
-        except (ZscpError, OSError):
+        except (ZscpError, OSError, MemoryError):
             raise
         except Exception:
             known = self.attempts.refusal(instance.key)
@@ -89,6 +92,10 @@ class Holdings:
             return
         with self.attempts.of(key, instance_in(key), act, lambda: library_of(act)):
             yield
+
+    def is_suspect(self, instance: Instance) -> bool:
+        """Whether a process died of a stored object, or failed at it: then it is tried alone."""
+        return self.attempts is not None and self.attempts.is_suspect(instance.key)
 
     def refusal_at(self, key: str) -> Refusal | None:
         """What is not done with a file, as far as the journal of attempts knows."""
@@ -155,9 +162,13 @@ class Holdings:
 
     def _read(self, instance: Instance) -> tuple[Instance, Part10]:
         """A stored file, checked against the digest of what was written."""
+        return self._followed(instance, self._sound)
+
+    def _followed(self, instance: Instance, read: Callable[[Instance], Read]) -> tuple[Instance, Read]:
+        """What is read of an object where it lies by now, and its row as it is then."""
         while True:
             try:
-                return instance, self._sound(instance)
+                return instance, read(instance)
             except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
                 current = self.index.current(instance.identity)
                 if current is None or current.key == instance.key:
@@ -167,7 +178,8 @@ class Holdings:
     def _sound(self, instance: Instance) -> Part10:
         data = self._get(instance.key, instance.stored_size if instance.stored_sha256 else None)
         whole = not instance.stored_sha256 or self.digest(instance.key, data) == instance.stored_sha256
-        file = part10.unpack(data, self.dictionaries.by_id) if whole else None
+        known = bool(instance.stored_sha256)  # else nobody knows yet what it should be
+        file = part10.unpack(data, self.dictionaries.by_id, whole=known) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
@@ -274,14 +286,19 @@ class Holdings:
 
         Returns it as it is stored now. Raises ObjectMissing, ObjectDamaged, OutOfResources.
         """
-        if not is_landed(instance.key):
-            return instance
-        instance, _ = self._read(instance)  # it may have moved on
-        if not is_landed(instance.key):
+        instance, data = self._followed(instance, self._landed)
+        if data is None:
             return instance
         file = replace(instance, key=self._own_key(instance))
-        self.swap([Change(instance, file, self._get(instance.key))])
+        self.swap([Change(instance, file, data)])
         return self.index.current(instance.identity) or instance
+
+    def _landed(self, instance: Instance) -> Buffer | None:
+        """The record of an object in the landing log; None where it lies elsewhere."""
+        if not is_landed(instance.key):
+            return None
+        self._sound(instance)
+        return self._get(instance.key)
 
     def _own_key(self, instance: Instance) -> str:
         """Where the file of an object lies that is kept as received."""
@@ -333,6 +350,11 @@ class Holdings:
         """Note of records of the landing log that their objects are durable elsewhere, or replaced."""
         if self.landing is not None:
             self.landing.settle(keys)
+
+    def stopping(self) -> None:
+        """This process was told to end: no object is to blame for that, whatever it works on."""
+        if self.attempts is not None:
+            self.attempts.stopping()
 
     def close(self) -> None:
         """Let go of store and index."""

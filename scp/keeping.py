@@ -28,6 +28,7 @@ from scp.errors import (
     ObjectDamaged,
     OutOfResources,
     UnreadableDataset,
+    told_of,
 )
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
@@ -35,7 +36,7 @@ from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
 from scp.objects.suspects import Act
 from scp.policy.stages import fingerprint
-from scp.refusal import FAILED, Refusal, attempt_at, told_of
+from scp.refusal import FAILED, Refusal, attempt_at
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
 from scp.uids import Uids, uids_of
@@ -215,8 +216,10 @@ class _Candidates:
             except DamagedCodestream as error:
                 self.damage = str(error)
                 self._note(form, "refused", self.damage, started)
-            except (CodecProcessFailed, MemoryError) as error:
+            except CodecProcessFailed as error:
                 self._note_failure(form, error)
+            except MemoryError as error:
+                self._note(form, NO_ROOM, told_of(error), started)
             except CannotEncode as error:
                 self._note(form, "refused", str(error), started)
             except (NotReproduced, ObjectDamaged) as error:
@@ -239,7 +242,7 @@ class _Candidates:
         form = next(iter(self.stage.forms), "received")
         self.attempts.append(attempt_at(form, refusal.act, refusal.reason))
 
-    def _note_failure(self, form: str, error: CodecProcessFailed | MemoryError) -> None:
+    def _note_failure(self, form: str, error: CodecProcessFailed) -> None:
         """A codec's process failed.
 
         One that did at decoding what came would do so for each form; of encoders, the second is the last.
@@ -270,11 +273,19 @@ class _Candidates:
         )
         told = _worth_telling(outcomes)
         if told != best.provenance.attempts:
-            best = self._told(best, replace(best.provenance, attempts=told))
+            best = self._rewritten_if_it_can_be(best, replace(best.provenance, attempts=told))
         provenance = replace(best.provenance, attempts=outcomes)
         return replace(best, provenance=provenance, sha256=best.sha256 or sha256(best.data))
 
-    def _told(self, best: StoredForm, provenance: Provenance) -> StoredForm:
+    def _rewritten_if_it_can_be(self, best: StoredForm, provenance: Provenance) -> StoredForm:
+        try:
+            return self._rewritten(best, provenance)
+        except Exception as error:  # noqa: BLE001 - the proven file is there: no C-STORE fails for its history
+            uid = self.received.sop_instance_uid
+            structlog.get_logger("zscp").error("attempts not written down", sop_instance=uid, exc_info=error)
+            return best
+
+    def _rewritten(self, best: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file, but for what it remembers; read back, as all that is kept."""
         plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
         again = self._wrapped(best.encoded, plain) if best.wrapped else plain

@@ -1,4 +1,4 @@
-"""How much memory the machine has, or what holds this process to less of it."""
+"""How much memory the machine has, or how much less its control groups leave to this process."""
 
 from __future__ import annotations
 

@@ -28,19 +28,21 @@ _QUIET, _WORTH = 0.05, 100
 _PART, _MORE = 1.03, 4 << 20
 
 
-# From here on a block is a map of its own, and gone when it is freed. glibc begins with 128 KB and raises it
-# up to 32 MB by what is freed: then blocks of a frame's size lie between small ones that stay. Of a process
-# that had encoded and decoded frames of 32 MB, 278 MB were left of 115 before, and 104 of 104 with this; no
-# difference in processor time was to be seen (26 MB, HTJ2K: 190 to 200 ms an object).
+# A block of this size or more is a map of its own, which goes back to the system when it is freed. glibc
+# begins with 128 KB, and raises that to as much as 32 MB by what is freed: then blocks of a frame's size
+# lie between small ones that stay. A process that had encoded and decoded frames of 32 MB had 278 MB
+# afterwards and 115 before; with this 104 and 104. It takes no more processor time (26 MB, HTJ2K: 190 to
+# 200 ms an object).
 _OWN_MAP = 4 << 20
 # One arena for all threads. malloc_trim gives back what lies at the end of the first alone, and each of the
 # others kept up to the 8 MB below: a worker of 90 MB had 110 after a series of large objects, and has 87.
 # Decoding CT images in two threads takes the processor time that it took; in four on two cores, up to a tenth
 # more.
 _ARENAS = 1
-# To set that one keeps glibc from raising this one, too. With its 128 KB the heap is cut at its end as soon
-# as a frame is freed, and the next takes its pages anew: a C-GET of decoded CT images took 1.13 times the
-# processor time that it had taken before both were set, and takes 0.84 times that now.
+# Once the threshold above is set, glibc leaves this one at 128 KB: the heap gives back its end whenever a
+# frame is freed, and the next frame asks the system for the same pages. So it is set, too. A C-GET of
+# decoded CT images took 1.13 times as much processor time with the first alone as with none, and takes
+# 0.84 times as much with both.
 _KEPT_AT_END = 2 * _OWN_MAP
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 

@@ -276,6 +276,7 @@ class Node:
 
     def stop(self) -> None:
         """Stop serving and let go of everything."""
+        self.archive.stopping()
         self.server.stop()
         self._background.stop()
         if self.encoder is not None and self._encoding.is_alive():

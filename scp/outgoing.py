@@ -81,27 +81,27 @@ def outgoing(
     refused = trial.refused if trial is not None else None
     received, given = provenance_of(file).transfer_syntax, _given(instance, file)
     possible = ways(file.transfer_syntax, received, accepted, wishes)
-    reasons = []
+    reasons: dict[str, list[str]] = {}  # and what cannot be made because of each
     for way in possible:
+        asked = lookup(way.transfer_syntax).keyword
         acts = needs(file.transfer_syntax, way.transfer_syntax)
         if refused is not None and any(map(refused.covers, acts)):
-            reasons.append(f"{lookup(way.transfer_syntax).keyword}: {refused.told}")
+            reasons.setdefault(refused.told, []).append(asked)
             continue
         try:
             if way.lossy and wishes.lossy is not None:
                 return replace(_copy(instance, file, way, wishes.lossy, possible), given=given)
             return replace(_exact(instance, file, way, wishes.even), given=given)
         except CodecProcessFailed as error:
-            reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
+            reasons.setdefault(str(error), []).append(asked)
             refused = by_failure(acts[-1] if acts else "read", error)
             if trial is not None:
                 trial.failed(refused)
         except CodecError as error:
-            reasons.append(f"{lookup(way.transfer_syntax).keyword}: {error}")
-    raise NoLosslessWay(
-        f"kept as {lookup(file.transfer_syntax).keyword}; "
-        + ("; ".join(reasons) or "nothing accepted that it could be sent in")
-    )
+            reasons.setdefault(str(error), []).append(asked)
+    why = "; ".join(f"{reason} ({', '.join(each)})" for reason, each in reasons.items())
+    kept = lookup(file.transfer_syntax).keyword
+    raise NoLosslessWay(f"{why or 'nothing accepted that it could be sent in'}; kept as {kept}")
 
 
 def _given(instance: Instance, file: Part10) -> Mapping[str, str]:
@@ -133,7 +133,8 @@ def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:
     known = provenance_of(file)
     even = even and not known.even  # one whose lengths are known to be even is not looked at again
     syntaxes = (file.transfer_syntax, way.transfer_syntax)
-    chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN)
+    made_here = known.transfer_syntax != file.transfer_syntax
+    chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN, made_here)
     return Outgoing(instance, way.transfer_syntax, chunks)
 
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -198,12 +199,23 @@ def _apart(call: Callable[[], None], reads: int, writes: int) -> int:
         call()
     except Exception as error:  # noqa: BLE001 - the parent raises it
         with open(writes, "wb") as told:
-            try:
-                told.write(pickle.dumps(error))
-            except Exception:  # noqa: BLE001 - one that cannot be told as it is
-                told.write(pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}")))
+            told.write(_pickled(error))
         return 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
+
+
+def _pickled(error: Exception) -> bytes:
+    """An exception for another process; where it was raised goes along as a note."""
+    where = "".join(traceback.format_exception(error))
+    error.add_note(where)
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)  # noqa: S301 - just written: some can be written and not read
+    except Exception:  # noqa: BLE001 - one that cannot be told as it is
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+        error.add_note(where)
+        data = pickle.dumps(error)
+    return data

@@ -12,22 +12,30 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from scp.errors import CodecProcessFailed
+from scp.errors import told_of
 from scp.model import Attempt, Instance, Provenance
-from scp.objects.suspects import ACTS, Act, Suspect
+from scp.objects.suspects import ACTS, LONGEST_REASON, Act, Suspect
 from scp.syntaxes import lookup
 
 # The stage of an object whose stage came to nothing because of it: none of any policy.
 NO_STAGE = "refused"
 FAILED = "failed"  # an attempt's outcome
 LAST_RESORTS = ("received", "zstd")
-_TOLD = re.compile(r"(encoding|decoding) with (.*?): (.*)", re.DOTALL)
-_DOING: dict[Act, str] = {
+_NOT_DONE: dict[Act, str] = {
     "encode": "encoded",
     "decode": "decoded, or encoded",
     "survey": "looked into, decoded or encoded",
     "read": "read",
 }
+# As an attempt's reason in an object's file says it.
+_DOING: dict[Act, str] = {
+    "encode": "encoding",
+    "decode": "decoding",
+    "survey": "surveying",
+    "read": "reading",
+}
+_ACT_OF = {doing: act for act, doing in _DOING.items()}
+_FAILED_AT = re.compile(rf"({'|'.join(_ACT_OF)}) with (.*?): (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,8 @@ class Refusal:
 
     @property
     def told(self) -> str:
-        """For people."""
-        return f"it is not {_DOING[self.act]} any more: {self.reason}"
+        """For people: the reason first, as an Error Comment has 64 characters."""
+        return f"{self.reason}: it is not {_NOT_DONE[self.act]} any more"
 
     @property
     def text(self) -> str:
@@ -92,7 +100,7 @@ def by_suspect(suspect: Suspect) -> Refusal | None:
 
 def by_failure(act: Act, error: BaseException) -> Refusal:
     """That this could not be done with an object."""
-    return Refusal(act, told_of(error), library_of(act))
+    return Refusal(act, told_of(error)[:LONGEST_REASON], library_of(act))
 
 
 def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
@@ -107,26 +115,18 @@ def within(known: Provenance) -> Refusal | None:
     """What an object's file says: nothing, where it is in a form that a codec made."""
     if known.form not in LAST_RESORTS:
         return None
-    found = None
+    found: Refusal | None = None
     for one in known.attempts:
-        told = _TOLD.fullmatch(one.reason) if one.outcome == FAILED else None
-        if told is not None and (found is None or told[1] == "decoding"):
-            found = Refusal("decode" if told[1] == "decoding" else "encode", told[3], told[2])
+        told = _FAILED_AT.fullmatch(one.reason) if one.outcome == FAILED else None
+        if told is not None and (found is None or not found.covers(_ACT_OF[told[1]])):
+            found = Refusal(_ACT_OF[told[1]], told[3], told[2])
     return found
 
 
 def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
     """How it is written down of a form that it failed."""
-    doing = "encoding" if act == "encode" else "decoding"
-    reason = error if isinstance(error, str) else told_of(error)
-    return Attempt(form, FAILED, f"{doing} with {library_of(act)}: {reason}")
-
-
-def told_of(error: BaseException) -> str:
-    """What went wrong, in a line."""
-    if isinstance(error, MemoryError):
-        return f"there was not enough memory{': ' * bool(str(error))}{error}"
-    return str(error) if isinstance(error, CodecProcessFailed) else f"{type(error).__name__}: {error}"
+    reason = error if isinstance(error, str) else told_of(error)[:LONGEST_REASON]
+    return Attempt(form, FAILED, f"{_DOING[act]} with {library_of(act)}: {reason}")
 
 
 def library_of(act: Act) -> str:

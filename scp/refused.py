@@ -7,10 +7,7 @@ import structlog
 from scp.holdings import Holdings
 from scp.model import Instance
 from scp.objects.suspects import Suspect
-from scp.refusal import by_suspect, is_outdated, library_of, refusal_of
-
-# A record of the landing log does not say whose it is: it is sought among what is pending.
-_MOST_PENDING = 100_000
+from scp.refusal import Refusal, by_suspect, is_outdated, library_of, refusal_of
 
 
 def note_deaths(holdings: Holdings) -> None:
@@ -27,26 +24,27 @@ def note_deaths(holdings: Holdings) -> None:
         if not one.refused:
             log.warning("an object may have ended a process", **told, remedy="it is tried again, alone")
     for one in holdings.attempts.suspects.all():
-        if one.refused:
-            _mark(holdings, one)
-
-
-def _mark(holdings: Holdings, one: Suspect) -> None:
-    """Of what has no row the journal alone knows; recovery, reindex and import ask it."""
-    instance = _instance_at(holdings, one)
-    refusal = by_suspect(one)
-    if refusal is None:
-        return
-    if is_outdated(refusal):
-        if holdings.attempts is not None:
+        if (refusal := by_suspect(one)) is not None and _is_settled(holdings, one, refusal):
             holdings.attempts.forget(one.key)
-    elif instance is not None:
+
+
+def _is_settled(holdings: Holdings, one: Suspect, refusal: Refusal) -> bool:
+    """Whether the journal need not know of what is refused: its row says so now, or versions have changed.
+
+    Of what has no row the journal alone knows; recovery, reindex and import ask it.
+    """
+    if is_outdated(refusal):
+        return True
+    instance = _instance_at(holdings, one)
+    if instance is not None:
         holdings.refuse(instance, refusal)
+    return instance is not None
 
 
 def _instance_at(holdings: Holdings, one: Suspect) -> Instance | None:
-    named = holdings.index.named(one.uid) if one.uid else holdings.index.pending(_MOST_PENDING)
-    return next((each for each in named if each.key == one.key), None)
+    if not one.uid:  # a record of the landing log, which does not say whose it is; or a file to be imported
+        return holdings.index.pending_at(one.key)
+    return next((each for each in holdings.index.named(one.uid) if each.key == one.key), None)
 
 
 def renew(holdings: Holdings) -> int:

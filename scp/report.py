@@ -102,15 +102,15 @@ class _LoggedProgress:
 
     def __init__(self, doing: str, unit: str) -> None:
         self._doing, self._unit = doing, unit
-        self._done, self._total, self._told = 0, 0, time.monotonic()
+        self._done, self._total, self._last_told = 0, 0, time.monotonic()
 
     def total(self, count: int) -> None:
         self._total = count
 
     def advance(self, count: int = 1) -> None:
         self._done += count
-        if time.monotonic() - self._told >= _LOG_EVERY_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._last_told >= _LOG_EVERY_SECONDS:
+            self._last_told = time.monotonic()
             told = {"done": self._done, "total": self._total, "unit": self._unit}
             structlog.get_logger("zscp").info(self._doing, **told)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import DuplicateRejected
+from scp.errors import DuplicateRejected, HoldUnreadable, ObjectDamaged
 from scp.model import Instance
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash, Trashed
@@ -57,14 +57,21 @@ class Safekeeping:
     def replacing(self, held: Instance) -> Iterator[None]:
         """Around the replacing of ``held`` by other content, so that nobody adds a hold meanwhile.
 
-        Raises DuplicateRejected where it is under a hold.
+        Raises DuplicateRejected where it is under a hold, HoldUnreadable where one cannot be read.
         """
         with self.trash.lock():
-            if is_held(self.holds.all(), held):
+            if is_held(self._known_holds(), held):
                 raise DuplicateRejected(
                     "the SOP instance is under a legal hold; the other content is refused"
                 )
             yield
+
+    def _known_holds(self) -> list[Hold]:
+        try:
+            return self.holds.all()
+        except ObjectDamaged as error:
+            structlog.get_logger("zscp").error("nothing is replaced meanwhile", reason=str(error))
+            raise HoldUnreadable("a legal hold cannot be read, so that nothing is replaced") from error
 
     def keep(self, replaced: Instance, by: str) -> bool:
         """Put the file of what was replaced into the trash, inside :meth:`replacing`.

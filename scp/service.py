@@ -159,8 +159,9 @@ class _Encoder:
             self._background.hasten()
 
     def stop(self) -> None:
+        self._archive.stopping()
+        self._encoder.stop()  # first: it begins no other object, and the one that it is at may take long
         self._background.stop()
-        self._encoder.stop()
         self._thread.join()
         self._archive.close()
 

@@ -51,6 +51,12 @@ def temporary() -> Path | None:
     return _room.folder if _room is not None else None
 
 
+def has_room(size: int) -> bool:
+    """Whether ``size`` bytes may be written to a temporary file now."""
+    with room.told(_NO_ROOM):
+        return _room is None or _room.holds(size)
+
+
 class _Held(bytearray):
     """Bytes that count in the memory budget for as long as anybody has a view of them."""
 

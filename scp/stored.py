@@ -58,10 +58,11 @@ def facts_of_stored(file: Part10) -> Facts:
     )
 
 
-def received_from(file: Part10, aet: str) -> Received:
+def received_from(file: Part10, aet: str, proven: bool = False) -> Received:
     """A file as if ``aet`` received it now; one that an archive like this wrote, as that one had.
 
-    Where the received codestream was replaced, what is stored counts as received.
+    What was ``proven`` here before comes back under smaller limits, too. Where the received codestream was
+    replaced, what is stored counts as received.
     """
     known = file.provenance
     if known is None:
@@ -73,7 +74,9 @@ def received_from(file: Part10, aet: str) -> Received:
             return stored
     try:
         dataset = gathered(
-            transcoding(file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration)
+            transcoding(
+                file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration, proven=proven
+            )
         )
     except CodecError:
         dataset = b""
@@ -109,7 +112,7 @@ def _believed(file: Part10, known: Provenance, aet: str) -> Received:
     if (received.transfer_syntax, received.sha256) != (known.transfer_syntax, known.sha256):
         if not known.native_sha256:
             raise NotReproduced("its digest is that of something else")
-        prove(file.dataset, file.transfer_syntax, known)
+        prove(file.dataset, file.transfer_syntax, known, held=False)
     elif len(received.dataset) != known.size:
         raise NotReproduced("its size is that of something else")
     # A time to come would let it take the place of all that is received until then.
@@ -122,7 +125,7 @@ def restored_from(file: Part10) -> Received:
     Raises ObjectDamaged for what should give back the received stream and does not.
     """
     known = provenance_of(file)
-    received = received_from(file, known.called_aet)
+    received = received_from(file, known.called_aet, proven=True)
     if (received.transfer_syntax, received.sha256) == (known.transfer_syntax, known.sha256):
         return received
     if not known.native_sha256:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scp.config_rules import PolicyRule, Stage
-from scp.errors import ObjectDamaged, OutOfResources
+from scp.errors import FormLacksRoom, ObjectDamaged
 from scp.keeping import NO_ROOM, StoredForm
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
@@ -21,6 +21,9 @@ from scp.stored import instance_of_form, provenance_of
 
 # What a last resort must save to take the place of a stored form: less is in how its attempts are told.
 _WORTHWHILE = 0.01
+# Half an hour behind the response, where each pause is twice as long as the one before.
+_MOST_TRIES = 6
+_MOST_LACKING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,10 @@ def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[s
     """What ``stage`` comes to: the new form in the place of the stored one, or the stored one as it is.
 
     ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does,
-    and OutOfResources where a form was not made for want of room: the object waits until there is some.
+    and FormLacksRoom where a form was not made for want of room: the object waits until there is some.
     """
-    wanting = [one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM]
-    if wanting and form.encoded.form not in stage.forms:
-        raise OutOfResources(wanting[0])
+    if lacking := lacks_room(form, stage):
+        raise FormLacksRoom(lacking)
     instance, received = before.instance, before.received
     if _must_move(instance, form) or _gains(instance, form, stage, before.rule, received.origin):
         # The key is a new one: under the old one is the old form for as long as it is there.
@@ -69,6 +71,33 @@ def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[s
     outcome = "no gain" if form.encoded.form in stage.forms else "cannot"
     change = moved(instance, read(instance.key), stage)
     return replace(change, after=replace(change.after, pending=False, outcome=outcome))
+
+
+def lacks_room(form: StoredForm, stage: Stage) -> str:
+    """For want of what no form that ``stage`` asks for was made; empty where that is not why, or one was."""
+    lacking = (one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM)
+    return "" if form.encoded.form in stage.forms else next(lacking, "")
+
+
+class Lacking:
+    """How often there was no room to make an object's form, by its key. It is not tried without end."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+
+    def again(self, key: str) -> int:
+        """Once more; returns how often that was, 0 where it was once too often."""
+        times = self._times.pop(key, 0) + 1
+        if times >= _MOST_TRIES:
+            return 0
+        if len(self._times) >= _MOST_LACKING:
+            self._times.clear()
+        self._times[key] = times
+        return times
+
+    def over(self, key: str) -> None:
+        """There was room."""
+        self._times.pop(key, None)
 
 
 def moved(before: Instance, data: Buffer, stage: Stage) -> Change:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import objects
 import pytest
+from process_state import put_back
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,3 +26,16 @@ def _only_marked_tests_use_the_corpus(
     """Or ``pytest -m corpus`` would not run all that the corpus adds."""
     if request.node.get_closest_marker("corpus") is None:
         monkeypatch.setattr(objects, "CORPUS", None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_module_leaves_a_trace() -> Iterator[None]:
+    """A node that the tests of a module share sets the limits of the process before any of them."""
+    with put_back():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_test_leaves_a_trace() -> Iterator[None]:
+    with put_back():
+        yield

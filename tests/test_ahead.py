@@ -159,3 +159,16 @@ def test_a_large_object_is_not_decoded_as_a_whole() -> None:
         for one in fetching:
             assert taken == 4
             assert len(_body(one)) == 100 << 20
+
+
+def test_who_waits_for_a_large_object_does_something_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, too: a C-GET of one object that takes minutes to decode tells its requester that it goes on."""
+    monkeypatch.setattr(ahead, "_LOOK_SECONDS", 0.01)
+    looked = threading.Event()
+
+    def fetch(instance: Instance) -> Outgoing:
+        assert looked.wait(30)
+        return Outgoing(instance, "4", iter([b"frame"]))
+
+    with Ahead(Work(instances(1, size=8 << 20)), fetch, meanwhile=looked.set) as fetching:
+        assert [_body(one) for one in fetching] == [b"frame"]

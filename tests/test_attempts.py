@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from scp.errors import ObjectDamaged
+from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources
 from scp.objects.attempts import Attempts, died_of_an_object
 from scp.objects.suspects import Act, Suspect
+from scp.refusal import by_failure
 
 
 def library(act: Act) -> str:
@@ -80,13 +81,104 @@ def test_a_process_that_ends_well_leaves_nothing(attempts: Attempts, tmp_path: P
     assert Attempts(tmp_path).take_up(library) == []
 
 
+def test_who_kills_a_process_that_was_told_to_end_blames_nobody(tmp_path: Path, attempts: Attempts) -> None:
+    child = os.fork()
+    if not child:
+        dying = Attempts(tmp_path)
+        dying.begin("slow", "1.2", "encode")
+        dying.stopping()
+        dying.begin("begun afterwards", "1.3", "encode")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert not died_of_an_object(tmp_path, child)
+    assert attempts.take_up(library) == []
+
+
+@pytest.mark.parametrize("uid", ["1.2\n3", "1" * 3000, "\n\n", ""])
+def test_whatever_an_object_calls_itself_it_is_known_again(
+    tmp_path: Path, attempts: Attempts, uid: str
+) -> None:
+    child = os.fork()
+    if not child:
+        dying = Attempts(tmp_path)
+        dying.end(dying.begin("longer before in the same slot" * 9, "1.2" * 9, "encode"))
+        dying.begin("1.2/key", uid, "encode")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert [(one.key, one.uid) for one in attempts.take_up(library)] == [("1.2/key", uid)]
+
+
+def test_what_cannot_be_noted_once_does_not_end_the_journal(
+    tmp_path: Path, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert attempts.failed("bad", "", "encode", "it died") is None
+    attempts.failed("bad", "", "encode", "it died")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with attempts.of("bad", "", "encode"):  # which goes well, whatever becomes of its note
+            pass
+        assert list(tmp_path.glob(".attempts/processes/*/slots"))
+
+
+def test_one_folder_that_cannot_be_read_hides_no_other(tmp_path: Path, attempts: Attempts) -> None:
+    first, second = dies(tmp_path, ["one"]), dies(tmp_path, ["two"])
+    slots = {
+        child: next(tmp_path.glob(f".attempts/processes/{child}-*")) / "slots" for child in (first, second)
+    }
+    kept = slots[min(slots, key=str)]
+    kept.unlink()
+    kept.mkdir()
+    assert len(attempts.take_up(library)) == 1
+
+
+def test_what_was_not_tried_to_its_end_is_suspected_still(attempts: Attempts) -> None:
+    attempts.failed("bad", "", "encode", "it died")
+    for error in (OutOfResources("full"), ObjectUnavailable("away"), OSError("no disk"), MemoryError()):
+        with pytest.raises(type(error)), attempts.of("bad", "", "encode"):
+            raise error
+        assert attempts.is_suspect("bad")
+    with pytest.raises(ObjectDamaged), attempts.of("bad", "", "encode"):
+        raise ObjectDamaged("rot")
+    assert not attempts.is_suspect("bad")
+
+
+def test_only_as_much_is_done_alone_as_was_died_of(attempts: Attempts) -> None:
+    attempts.patience = 600
+    attempts.failed("bad", "", "decode", "it died")
+    other = attempts.begin("other", "", "read")
+    attempts.end(attempts.begin("bad", "", "read"))  # waits for nobody: nothing is decoded
+    assert not attempts.is_suspect("bad", "survey")
+    assert attempts.is_suspect("bad", "decode")
+    assert attempts.is_suspect("bad", "encode")
+    slot = attempts.begin("bad", "", "decode", alone=False)
+    attempts.end(other)
+    attempts.end(attempts.begin("next", "", "read"))  # nor does anybody for what a peer draws out
+    attempts.end(slot)
+
+
+def test_a_suspect_waits_for_nobody_when_its_process_is_to_end(attempts: Attempts) -> None:
+    attempts.patience = 600
+    attempts.failed("bad", "", "encode", "it died")
+    attempts.begin("other", "", "encode")
+    waiting = threading.Thread(target=attempts.begin, args=("bad", "", "encode"))
+    waiting.start()
+    attempts.stopping()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
 def test_what_lives_is_left_alone(attempts: Attempts, tmp_path: Path) -> None:
     slot = attempts.begin("one", "", "read")
     assert Attempts(tmp_path).take_up(library) == []
     attempts.end(slot)
 
 
-@pytest.mark.parametrize("error", [MemoryError("none"), RuntimeError("a bug"), RecursionError("deep")])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), RecursionError("deep")])
 def test_what_fails_twice_is_refused(attempts: Attempts, error: Exception) -> None:
     for expected in (False, True):
         with pytest.raises(type(error)), attempts.of("bad", "", "survey", lambda: "zscp 1"):
@@ -99,7 +191,7 @@ def test_what_fails_twice_is_refused(attempts: Attempts, error: Exception) -> No
 
 
 def test_what_is_raised_on_purpose_counts_for_nothing(attempts: Attempts) -> None:
-    for error in (ObjectDamaged("rot"), OSError("no disk")):
+    for error in (ObjectDamaged("rot"), OSError("no disk"), MemoryError("none")):
         for _ in range(3):
             with pytest.raises(type(error)), attempts.of("one", "", "read"):
                 raise error
@@ -152,7 +244,18 @@ def test_more_at_once_than_there_are_slots(attempts: Attempts) -> None:
     assert attempts.begin("next", "", "read") in range(300)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'[{"key": 1}]', b"\xff\xfe"])
+_ONE = b'[{"key": "bad", "uid": "", "act": "encode", %s}]'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[1]", b'[{"key": 1}]', b"\xff\xfe", b"[" * 100_000,
+        b" " * (1 << 20) + _ONE % b'"times": 1',
+        _ONE % b'"times": "1"', _ONE % b'"refused": "all"', _ONE % b'"reason": []',
+    ],
+    ids=range(10),
+)  # fmt: skip
 def test_a_file_of_suspects_that_cannot_be_read_counts_as_none(
     attempts: Attempts, tmp_path: Path, content: bytes
 ) -> None:
@@ -161,6 +264,28 @@ def test_a_file_of_suspects_that_cannot_be_read_counts_as_none(
     assert attempts.suspects.all() == []
     attempts.failed("bad", "", "encode", "it died")
     assert attempts.is_suspect("bad")
+
+
+def test_what_lies_in_the_place_of_a_file_holds_up_nobody(attempts: Attempts, tmp_path: Path) -> None:
+    """Whoever reads a FIFO waits for a writer: each process did, at its start."""
+    dies(tmp_path, ["bad"])
+    (slots,) = (tmp_path / ".attempts" / "processes").glob("*/slots")
+    slots.unlink()
+    os.mkfifo(slots)
+    os.mkfifo(tmp_path / ".attempts" / "suspects.json")
+    assert attempts.take_up(library) == []
+    assert not attempts.is_suspect("bad")
+    attempts.failed("bad", "", "encode", "it died")
+    assert attempts.is_suspect("bad")
+
+
+def test_a_long_reason_is_cut(attempts: Attempts) -> None:
+    for _ in range(4):
+        attempts.failed("bad", "", "encode", "\N{PILE OF POO}\n" * 100_000)
+    known = attempts.refusal("bad")
+    assert known is not None
+    assert len(known.reason) == 200
+    assert len(by_failure("encode", ValueError("x" * 1000)).reason) == 200
 
 
 def test_without_room_work_goes_on(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,16 +6,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from objects import Shape, parts_of, phantom
 
 from scp import budget, machine
 from scp.budget import UNITS, Budget
-from scp.encoding.decoding import _at_once, _waiting
+from scp.encoding.codecs.table import codec_named
+from scp.encoding.decoding import _at_once, _waiting, decoding
+from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
+from scp.syntaxes import lookup
 from scp.turns import Turns
 
 MB = 1 << 20
@@ -226,6 +230,23 @@ def test_frames_are_worked_on_within_the_budget(monkeypatch: pytest.MonkeyPatch,
     assert max(most) <= 16 * MB
     assert [list(one) for one in stuck] == [list(range(1, count))] * 10
     assert small.used == 0
+
+
+def test_a_single_bit_counts_as_the_byte_that_it_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segmentation of 512 x 512 is 32 KB, and 256 KB as an array."""
+    sizes: list[int] = []
+
+    def ordered(work: Callable[[int], bytes], items: Iterable[int], count: int, size: int) -> Iterator[bytes]:
+        sizes.append(size)
+        return in_order(work, items, count, size)
+
+    for module in ("encapsulating", "decoding"):
+        monkeypatch.setattr(f"scp.encoding.{module}.in_order", ordered)
+    codec = codec_named("deflated-frames")
+    object_ = phantom(Shape(64, 64, bits_allocated=1, bits_stored=1))
+    coded, restoration = encapsulated(parts_of(object_), codec)
+    decoding(coded, lookup(codec.writes), restoration).pixel.held()
+    assert sizes == [64 * 64, 64 * 64]
 
 
 def test_frames_that_nobody_reads_any_more_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

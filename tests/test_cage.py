@@ -22,9 +22,9 @@ from pydicom.encaps import generate_frames
 
 from scp import bounds
 from scp.encoding.cage import caged, confinement, messages
-from scp.encoding.cage.messages import Answer, Garbage, LibraryError, Request
+from scp.encoding.cage.messages import Answer, Garbage, LibraryError, NoRoom, Request
 from scp.encoding.cage.pool import Pool, Use, pool
-from scp.encoding.cage.process import Nursery
+from scp.encoding.cage.process import CodecProcess, Nursery, ProcessGone
 from scp.encoding.codecs import native
 from scp.encoding.codecs.table import CODECS, codec_named
 from scp.encoding.dataset import SplitDataset
@@ -79,6 +79,18 @@ def dies_second(data, form, seen=[]):
     if len(seen) > 1: ctypes.string_at(0)
     return b"well"
 def pid(data, form): return str(os.getpid()).encode()
+def naps(data, form):
+    time.sleep(0.5)
+    return b"well"
+def starves_second(data, form, seen=[]):
+    seen.append(data)
+    if len(seen) > 1: raise MemoryError
+    return b"well"
+def forks(data, form):
+    if not os.fork():
+        time.sleep(60)
+        os._exit(0)
+    os._exit(3)
 def raises(data, form): raise BeyondBitsStored(12, 14)
 def names(data, form): raise ZeroDivisionError("a library's words")
 
@@ -87,7 +99,7 @@ def warm_up_and_add():
     warm_up()
     for job in (crash, hang, sleep, allocate, hoard, too_much, opens, connects, removes, kills, shrinks):
         work.READS["test." + job.__name__] = job
-    for job in (first_only, dies_second, pid, raises, names):
+    for job in (first_only, dies_second, starves_second, naps, forks, pid, raises, names):
         work.READS["test." + job.__name__] = job
 work.warm_up = warm_up_and_add
 import sys
@@ -118,11 +130,8 @@ def job(name: str, use: Use = Use.FOREIGN, owner: object = None) -> caged._Job:
 
 
 @pytest.fixture
-def limits() -> Iterator[None]:
-    before = bounds.bounds()
-    bounds.use(replace(before, codec_seconds=1.0, codec_bytes=400_000_000))
-    yield
-    bounds.use(before)
+def limits() -> None:
+    bounds.use(replace(bounds.bounds(), codec_seconds=1.0, codec_bytes=400_000_000))
 
 
 # -- What a codec may do to its process --------------------------------------------------------------------
@@ -146,6 +155,123 @@ def test_a_codec_that_sleeps_is_ended(bad_jobs: Pool, monkeypatch: pytest.Monkey
         job("sleep").convert(b"")
 
 
+def test_who_stops_a_codec_process_does_not_refuse_an_object(
+    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as an admin, or a debugger: it is worked on in another process."""
+    monkeypatch.setattr("scp.encoding.cage.process._LOOK_SECONDS", 1)
+    monkeypatch.setattr("scp.encoding.cage.process._ASLEEP_SECONDS", 1.5)
+    bad_jobs.libraries()
+    made: list[bytes] = []
+    thread = threading.Thread(target=lambda: made.append(job("naps").convert(b"")))
+    thread.start()
+    assert _until(lambda: bool(_children(bad_jobs.nursery().pid)))
+    os.kill(_children(bad_jobs.nursery().pid)[0], signal.SIGSTOP)
+    thread.join(30)
+    assert made == [b"well"]
+
+
+def test_a_codec_process_that_forked_and_ended_is_not_waited_for(
+    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child has the other end of the socket. Only root may fork there."""
+    monkeypatch.setattr("scp.encoding.cage.process._LOOK_SECONDS", 1)
+    begun = time.monotonic()
+    with pytest.raises((CodecProcessFailed, LibraryError)) as told:
+        job("forks").convert(b"")
+    assert time.monotonic() - begun < 50
+    assert ("ended with status 3" if os.getuid() == 0 else "unavailable") in str(told.value)
+
+
+def test_nobody_is_tried_for_ever(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither processes that end before they are given work, nor results that grow."""
+    asked: list[Request] = []
+
+    def gone(_: CodecProcess, request: Request, __: object) -> Answer:
+        asked.append(request)
+        raise ProcessGone
+
+    monkeypatch.setattr(CodecProcess, "work", gone)
+    with pytest.raises(OutOfResources, match="end before they are given work"):
+        job("pid").convert(b"")
+    assert len(asked) == 3
+    asked.clear()
+
+    def grows(_: CodecProcess, request: Request, __: object) -> Answer:
+        asked.append(request)
+        return Answer(0, 0, NoRoom(request.room + 1))
+
+    monkeypatch.setattr(CodecProcess, "work", grows)
+    with pytest.raises(CodecProcessFailed, match=r"made \d+ bytes"):
+        job("pid").convert(b"")
+    assert len(asked) == 2
+
+
+def test_memory_that_frames_before_took_is_not_held_against_one(bad_jobs: Pool) -> None:
+    starves = job("starves_second", Use.OWN)
+    assert [starves.convert(b"") for _ in range(4)] == [b"well"] * 4
+
+
+def test_where_a_process_may_have_less_memory_codecs_work_with_that() -> None:
+    program = (
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+        f"{_USES_CODECS}assert (codec.decode(codec.encode(frame, form, 0), form) == frame).all()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_codestreams_of_others_leave_places_for_the_rest(
+    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bad_jobs._foreign._value == bad_jobs._seats._value // 2  # type: ignore[attr-defined]
+    monkeypatch.setattr(bad_jobs, "_foreign", threading.BoundedSemaphore(1))
+    thread = threading.Thread(target=lambda: job("pid").convert(b""))
+    with bad_jobs.process(Use.FOREIGN, 4096, object(), False):
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        assert job("pid", Use.OWN).convert(b"")
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_no_handle_is_left_where_memory_cannot_be_mapped(
+    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad_jobs.libraries()
+
+    def none(*_: object) -> None:
+        raise OSError("no memory")
+
+    before = _descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr("scp.encoding.cage.process.mmap.mmap", none)
+        with pytest.raises(OutOfResources, match="no memory"):
+            job("pid").convert(b"")
+    assert _descriptors() == before
+
+
+def test_a_nursery_that_cannot_fork_hears_of_the_end_of_its_children_afterwards() -> None:
+    program = (
+        "import os, signal\nfrom scp.encoding.cage import nursery\n"
+        "def none(): raise OSError\nos.fork = none\n"
+        "try: nursery._fork(None, {}, [])\nexcept OSError: pass\n"
+        "print(signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["False"]
+
+
+def test_to_prepare_codecs_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs them later tries again."""
+
+    def none(_: Pool) -> None:
+        raise OutOfResources("no codec process can be started")
+
+    monkeypatch.setattr(Pool, "nursery", none)
+    caged.prepare()
+
+
 @pytest.mark.parametrize("name", ["allocate", "hoard"])
 def test_a_codec_that_takes_memory_is_refused_it(bad_jobs: Pool, limits: None, name: str) -> None:
     with pytest.raises(CodecProcessFailed, match="asked for more than"):
@@ -158,7 +284,7 @@ def test_a_result_that_is_larger_than_expected_is_given_room(bad_jobs: Pool) -> 
 
 def test_a_result_beyond_the_limit_of_memory_is_none(bad_jobs: Pool, limits: None) -> None:
     bounds.use(replace(bounds.bounds(), codec_bytes=40_000_000))
-    with pytest.raises(CodecProcessFailed):
+    with pytest.raises(CodecProcessFailed, match=r"made 50000000 bytes|asked for more than 40 MB"):
         job("too_much").convert(b"")
 
 
@@ -452,10 +578,12 @@ def test_a_frame_whose_processes_are_killed_again_fails(bad_jobs: Pool) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
+    killed: set[int] = set()
     for _ in range(2):
-        assert _until(lambda: bool(_children(bad_jobs.nursery().pid)))
-        os.kill(_children(bad_jobs.nursery().pid)[0], signal.SIGKILL)
-        time.sleep(0.5)
+        assert _until(lambda: bool(set(_children(bad_jobs.nursery().pid)) - killed))
+        (victim,) = set(_children(bad_jobs.nursery().pid)) - killed
+        killed.add(victim)
+        os.kill(victim, signal.SIGKILL)
     thread.join(30)
     assert [str(each) for each in failed] == ["test died (SIGKILL)"]
 
@@ -544,8 +672,8 @@ def test_what_was_proven_here_is_decoded_here_and_nothing_else_is() -> None:
     program = (
         f"{_USES_CODECS}from scp.encoding.cage.caged import Trust, of_one_object\n"
         "coded = codec.encode(frame, form, 0)\n"
-        "for trust in (Trust.NOBODYS, Trust.MADE_HERE, Trust.PROVEN):\n"
-        "    assert (of_one_object(codec, trust).decode(coded, form) == frame).all()\n"
+        "for trust in (Trust.ANYBODYS, Trust.MADE_HERE, Trust.PROVEN):\n"
+        "    assert (of_one_object(codec, trust, 1).decode(coded, form) == frame).all()\n"
         "    print(len({l.split('/')[-1] for l in open('/proc/self/maps') if 'imagecodecs/_' in l}))\n"
         "    print('_htj2k' in open('/proc/self/maps').read())\n"
     )

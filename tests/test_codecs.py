@@ -535,11 +535,15 @@ def test_lossless_htj2k_under_the_general_name_is_exact(bits: int) -> None:
 _AT_ONCE = """
 import os, threading
 import numpy as np
+from scp.encoding.cage.caged import Trust, of_one_object
+from scp.encoding.cage.pool import pool
 from scp.encoding.codecs.table import codec_named
 from scp.encoding.pixels import PixelFormat
 frame = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
 form = PixelFormat(64, 64, 1, 16, 12, 11, False, "MONOCHROME2", 0, 1)
 codec = codec_named("htj2k")
+coded = codec.encode(frame, form, 0)
+pool().close()
 
 def first_use():
     together, wrong = threading.Barrier(4), []
@@ -547,7 +551,8 @@ def first_use():
     def use():
         together.wait()
         try:
-            assert np.array_equal(codec.decode(codec.encode(frame, form, 0), form), frame)
+            here = of_one_object(codec, Trust.PROVEN, None)
+            assert np.array_equal(here.decode(coded, form), frame)
         except Exception as error:
             wrong.append(error)
 
@@ -566,6 +571,6 @@ for _ in range(5):
 
 
 def test_many_threads_may_be_the_first() -> None:
-    """OpenJPH sets itself up at first use, without a lock: a codec process has one thread."""
+    """OpenJPH sets itself up at first use, without a lock: so it is used once before, under one."""
     done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, check=True, timeout=120)
     assert done.stdout.split() == [b"0"] * 5

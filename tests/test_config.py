@@ -182,6 +182,7 @@ def test_the_file_of_the_index(written: Any, url: str, path: str) -> None:
         ("[limits]\npdu_bytes = 0", "limits.pdu_bytes: must be greater than or equal to 4096"),
         ("[limits]\nassociations = 0", "limits.associations: "),
         ("[limits]\nelements = 0", "limits.elements: must be greater than or equal to 1"),
+        ('[limits]\ncodec_bytes = "255MB"', "limits.codec_bytes: must be greater than or equal to 256000000"),
         ("[limits]\nframe_bytes = 0", "limits.frame_bytes: must be greater than or equal to 1"),
         ("node = 5", "node: must be a table, not 5"),
         ('[peer]\naet = "A"', "peer: is one table, not a list of tables"),

@@ -21,7 +21,7 @@ from objects import (
     samples_of,
 )
 
-from scp.encoding.dataset import inflate, split
+from scp.encoding.dataset import encoding_of, inflate, split
 from scp.encoding.elements import CANONICAL, walk
 from scp.errors import UnreadableDataset
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGLS, lookup
@@ -76,6 +76,16 @@ def test_samples_are_little_endian_once_split() -> None:
         shape = Shape(bits_allocated=bits, bits_stored=bits)
         parts = split(phantom(shape, BIG_ENDIAN).dataset, lookup(BIG_ENDIAN))
         assert np.array_equal(np.frombuffer(parts.pixel.value, f"<u{bits // 8}"), samples_of(shape).ravel())
+
+
+@pytest.mark.parametrize("bits", [0, 1, 12, 24, 40, 65360])
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_words_of_any_number_of_bits_come_back(bits: int, vr: str) -> None:
+    """No machine has numbers of 24 bits; a device can declare them all the same."""
+    encoding = encoding_of(lookup(BIG_ENDIAN))
+    stream = element(0x00280100, "US", struct.pack(">H", bits), encoding=encoding)
+    stream += element(0x7FE00010, vr, bytes(range(240)), encoding=encoding)
+    assert joined(split(stream, lookup(BIG_ENDIAN)), lookup(BIG_ENDIAN)) == stream
 
 
 def test_the_group_length_of_big_endian_pixel_data_counts_the_pixel_data() -> None:

@@ -39,6 +39,15 @@ def test_the_offset_table_points_at_items() -> None:
     assert [value[first + at + 8] for at in offsets] == list(b"136")
 
 
+def test_sizes_and_offsets_of_all_frames() -> None:
+    frames = frames_within(fragments(JPEG + b"1", b"22", JPEG + b"333", JPEG + b"4", b"5", b"6"), 3)
+    assert list(frames.sizes) == [each.size for each in frames]
+    firsts = [sum(map(len, frames[:at])) for at in range(3)]
+    assert list(frames.offsets) == [0, frames[0].size + 16, frames[0].size + 16 + frames[1].size + 8]
+    assert firsts == [0, 2, 3]
+    assert list(frames_within(fragments(), 1).sizes) == [0]
+
+
 @pytest.mark.parametrize(
     ("value", "count", "frames"),
     [

@@ -318,6 +318,8 @@ def test_how_much_is_pending(index):
         index.record(replace(instance(uid, pending=uid != "1.1.0"), key=f"at {uid}", stored_size=size), DOE)
     assert index.backlog() == Waiting(3, 3006)
     assert sorted(index.pending_keys()) == ["at 1.1.1", "at 1.1.2", "at 1.1.3"]
+    assert index.pending_at("at 1.1.2") == index.held("1.1.2")
+    assert index.pending_at("at 1.1.0") is None
 
 
 def test_syncing_changes_nothing(index):
@@ -610,7 +612,6 @@ class TestFind:
         assert index.checks.refuse("1.1.2", index.held("1.1.2").key, "")
         assert [one.sop_instance_uid for one in index.checks.refused()] == ["1.1.0"]
         assert not index.checks.refuse("1.1.2", "elsewhere", "why")
-        assert not index.checks.refuse("", index.held("1.1.1").key, "why")  # it is not pending
 
     def test_what_is_damaged_is_neither_pending_nor_due_until_it_is_mended(self, index):
         waits, settled = (
@@ -624,9 +625,11 @@ class TestFind:
             [],
             None,
         )
+        assert index.backlog() == Waiting(0, 0)  # nobody will encode it: it holds up no other
         assert index.pending_keys() == [waits.key]  # its record in the landing log stays
         index.checks.note([(waits, ""), (settled, "")], 6)
         assert [one.sop_instance_uid for one in index.pending(10)] == ["1.1.1"]
+        assert index.backlog().instances == 1
         assert [one.sop_instance_uid for one in index.stages.due("p", 10, 10)] == ["1.1.2"]
         assert index.stages.next_due("p") == 1
 

@@ -134,6 +134,28 @@ def test_a_retrieve_is_written_down_and_planned_anew(index) -> None:
     assert [one.instance.accessed for one in index.stages.unplanned("p", [], 10)] == [NOW + 61]
 
 
+def test_what_is_retrieved_or_refused_while_it_is_planned_is_planned_once_more(index) -> None:
+    fill(index, NOW, NOW, NOW, policy="k")
+    found = [one.instance for one in index.stages.unplanned("p", [], 10)]
+    index.stages.touch(held(index, "1.1.1"), NOW, 60)
+    index.checks.refuse("1.1.2", found[2].key, "not any more")
+    index.stages.plan("p", [(one, NOW) for one in found])
+    assert due(index) == ["1.1.0"]
+    again = [one.instance for one in index.stages.unplanned("p", [], 10)]
+    assert [(one.sop_instance_uid, one.accessed, one.refused) for one in again] == [
+        ("1.1.1", NOW, ""),
+        ("1.1.2", 0, "not any more"),
+    ]
+    index.stages.plan("p", [(one, NOW + 9) for one in again])
+    assert index.stages.unplanned("p", [], 10) == []
+
+
+def test_nothing_is_due_for_what_is_refused(index) -> None:
+    index.record(instance("1.1.1", planned="p", due=1, refused="not any more"), DOE)
+    assert due(index) == []
+    assert index.stages.next_due("p") is None
+
+
 def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
     """The new form takes the place, and when a stage is next due is asked again."""
     fill(index, NOW, NOW)

@@ -16,7 +16,7 @@ from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.encoding.facts import survey
 from scp.errors import CannotDecode, CannotEncode
-from scp.keeping import StoredForm, keep
+from scp.keeping import StoredForm, _Candidates, keep
 from scp.objects import part10
 from scp.policy.rules import choose
 from scp.syntaxes import EXPLICIT, IMPLICIT, JPEGLS
@@ -79,7 +79,7 @@ def with_comments(codestream: bytes) -> bytes:
         ({"decode": raising(RuntimeError("a library's own"))}, "wrong", "a library's own"),
         ({"decode": lambda _stream, form: np.zeros((1, 1), form.dtype)}, "wrong", "a frame of 2 bytes"),
         ({"encode": raising(CannotEncode("too odd"))}, "refused", "too odd"),
-        ({"encode": raising(MemoryError("no more"))}, "failed", "not enough memory: no more"),
+        ({"encode": raising(MemoryError("no more"))}, "no room", "not enough memory: no more"),
         ({"encode": raising(RuntimeError("a library's own"))}, "refused", "a library's own"),
         ({"encode": lambda *_: b""}, "wrong", ""),
         ({"encode": lambda *_: b"garbage"}, "wrong", ""),
@@ -102,6 +102,16 @@ def test_what_a_codec_gets_wrong_is_never_kept(double, changes: dict, outcome: s
     remembered = {attempt.form: attempt.outcome for attempt in part10.unpack(found.data).provenance.attempts}
     assert remembered == {"jpegls": outcome, "rle": "kept"}
     assert outcomes(kept(object_, Stage(forms=("jpegls",))))["zstd"][0] == "kept"
+
+
+def test_a_history_that_cannot_be_written_down_costs_no_form(double, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file was proven before: no C-STORE fails for what is told of it."""
+    double(encode=raising(CannotEncode("too odd")))
+    monkeypatch.setattr(_Candidates, "_told", raising(MemoryError("no more")))
+    object_ = phantom(IMAGE)
+    found = kept(object_, Stage(forms=("jpegls", "rle"), wrap="none"))
+    assert found.encoded.form == "rle"
+    assert_restored(object_, found.data)
 
 
 ENCODERS = tuple(codec.name for codec in table.CODECS if codec.writes)

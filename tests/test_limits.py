@@ -6,27 +6,45 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from damaged import format_of
+from generated import compressed_case
 from objects import Shape, phantom
 from vast import JPEG_LS, KINDS, STUDY, vast
 
+from scp.archive import Archive
 from scp.bounds import DEFAULTS, Bounds, use
 from scp.config_rules import PolicyRule, Stage
 from scp.encoding import streams
+from scp.encoding.census import excess
+from scp.encoding.codecs import lengths
+from scp.encoding.codecs.jpeg import JPEG_LOSSLESS_CODEC
 from scp.encoding.coercion import with_uids
 from scp.encoding.dataset import join, split
+from scp.encoding.elements import (
+    CANONICAL,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    Encoding,
+    element_header,
+    walk,
+)
 from scp.encoding.facts import survey
 from scp.encoding.fragments import evened_items, frames_within, moved_offsets
 from scp.encoding.streams import Draft, inflated
 from scp.encoding.transcode import transcoding
-from scp.errors import BeyondBounds, CodecError
+from scp.errors import BeyondBounds, CodecError, PixelsBeyondBounds
+from scp.index.sql import SqlIndex
 from scp.keeping import StoredForm, keep
 from scp.model import Received
 from scp.objects import part10
+from scp.objects.local import LocalStore
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
@@ -56,12 +74,6 @@ EDGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def restored_bounds() -> Iterator[None]:
-    yield
-    use(DEFAULTS)
-
-
 def in_form(object_: Received, form: str = "htj2k") -> StoredForm:
     return keep(object_, survey(object_), PolicyRule(name="test", stages=(Stage(forms=(form,)),)))
 
@@ -81,6 +93,66 @@ def test_each_limit_at_its_edge(key: str, kind: str, there: int, syntax: str) ->
     assert facts.attributes["StudyInstanceUID"] == STUDY
     with pytest.raises(BeyondBounds, match=key):
         split(object_.dataset, lookup(syntax))
+
+
+_MARK = {ITEM: b"\xfe\xff\x00\xe0", ITEM_END: b"\xfe\xff\x0d\xe0", SEQUENCE_END: b"\xfe\xff\xdd\xe0"}
+_OPEN = b"\xff\xff\xff\xff"
+_LONG_OB = b"\x09\0\x02\x10OB\0\0"
+_SEQUENCE = b"\x09\0\x01\x10SQ\0\0"
+_NO_VR = b"\x09\0\x03\x10\1\2\3\4"
+
+
+def _length(of: int) -> bytes:
+    return of.to_bytes(4, "little")
+
+
+# What readers step over, or follow to its end, before what stands behind it.
+TRICKS = {
+    "an element longer than its item": _SEQUENCE + _OPEN + _MARK[ITEM] + _length(12) + _LONG_OB
+    + _length(0xFFFFFF00) + _MARK[SEQUENCE_END] + _length(0),
+    "the end of a sequence within one that has a length": _SEQUENCE + _length(16) + _MARK[SEQUENCE_END]
+    + _length(0) + _NO_VR,
+    "an item where no sequence is": _MARK[ITEM] + _length(8) + _NO_VR,
+    "the end of a sequence that has a length": _MARK[SEQUENCE_END] + _length(8) + _NO_VR,
+    "the end of an item that has a length": _MARK[ITEM_END] + _length(8) + _NO_VR,
+    "an open item where no sequence is": _MARK[ITEM] + _OPEN + _MARK[ITEM] + _length(8) + _NO_VR
+    + _MARK[SEQUENCE_END] + _length(8),
+    "an end with a length": _SEQUENCE + _OPEN + _MARK[ITEM] + _OPEN + _MARK[ITEM_END] + _length(8)
+    + _MARK[SEQUENCE_END] + _length(8),
+    "fragments without a length": _LONG_OB + _OPEN + _MARK[ITEM] + _OPEN + _MARK[ITEM_END] + _length(0)
+    + _MARK[SEQUENCE_END] + _length(0),
+    "an item within an item": _SEQUENCE + _OPEN + _MARK[ITEM] + _OPEN + _MARK[ITEM] + _length(8) + _NO_VR
+    + _MARK[ITEM_END] + _length(0) + _MARK[SEQUENCE_END] + _length(0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_nothing_hides_what_stands_behind_it(name: str) -> None:
+    """Whoever reads it comes to a hundred elements; so they are counted."""
+    hidden = b"".join(b"\x0b\0" + each.to_bytes(2, "little") + b"SH\0\0" for each in range(0x1000, 0x1064))
+    data = TRICKS[name] + hidden
+    assert sum(each.tag >> 16 == 0x000B for each in walk(data, CANONICAL)) == 100
+    use(replace(MANY, elements=110))
+    assert excess(data + hidden, CANONICAL) is not None
+
+
+def test_fragments_are_counted_in_big_endian_too() -> None:
+    big = Encoding(little=False)
+    fragments = element_header(0x00091002, b"OB", UNDEFINED, big) + 10 * (
+        element_header(ITEM, b"", 8, big) + bytes(8)
+    )
+    data = fragments + element_header(SEQUENCE_END, b"", 0, big)
+    use(replace(MANY, fragments=8))
+    assert excess(data, big) is not None
+
+
+def test_items_within_items_are_as_deep_as_sequences() -> None:
+    """Else what is held of those that it is in would have no bound."""
+    data = b"".join(element_header(ITEM, b"", 8 * each, CANONICAL) for each in reversed(range(200)))
+    use(replace(MANY, items=1))
+    assert "limits.items" in excess(data, CANONICAL).reason
+    use(replace(MANY, elements=1, depth=64))
+    assert "limits.depth" in excess(data, CANONICAL).reason
 
 
 @pytest.mark.parametrize("syntax", NATIVE)
@@ -112,6 +184,55 @@ def test_what_was_encoded_before_a_limit_was_lowered_comes_back() -> None:
     assert known is not None
     pieces = transcoding(file.dataset, file.transfer_syntax, object_.transfer_syntax, known.restoration)
     assert b"".join(pieces) == object_.dataset
+
+
+_TINY = Bounds(
+    elements=1, items=1, fragments=1, depth=1, header_bytes=1, inflated_bytes=1, inflated_ratio=1,
+    frame_bytes=1, pixel_bytes=1, frame_ratio=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("received", "zstd", "native", "deflate", "htj2k", "jpeg2000", "jpegls", "jpegxl", "jpeg-lossless"),
+        *("rle", "deflated-frames", "jpegxl-recompression"),
+    ],
+)
+def test_each_form_is_sound_after_limits_were_lowered(form: str, tmp_path: Path) -> None:
+    """Invariant 7: what was accepted is whole, and comes back as it came."""
+    object_ = phantom(Shape(rows=64, columns=64))
+    if form in ("native", "deflate"):  # of codestreams that came
+        object_ = compressed_case("ls-fragments")
+    elif form == "zstd":  # to less than a tenth
+        object_ = vast("zeros", 1 << 20, EXPLICIT)
+    elif form == "jpegxl-recompression":
+        object_ = compressed_case("jpeg-422")
+    rule = PolicyRule.model_validate({"name": "rule", "stages": [{"form": form}]})
+    index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
+    archive = Archive(LocalStore(tmp_path / "objects"), index, [rule])
+    archive.ingest(object_)
+    held = next(archive.index.all())
+    assert held.form == form
+    plain = b"".join(archive.fetch(held, [IMPLICIT]).chunks) if form in ("native", "deflate") else b""
+    use(_TINY)
+    assert archive.verify(held) == ""
+    archive.verify(held, deep=True)
+    if plain:
+        assert b"".join(archive.fetch(held, [IMPLICIT]).chunks) == plain
+    else:
+        assert b"".join(archive.fetch(held, [object_.transfer_syntax]).chunks) == object_.dataset
+
+
+def test_a_jpeg_of_this_archive_is_decoded_whatever_its_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = np.zeros((64, 64), "u1")
+    form = format_of(frame, 8)
+    coded = JPEG_LOSSLESS_CODEC.encode(frame, form, 0)
+    monkeypatch.setattr(lengths, "_ANY_CONTENT", 1)
+    use(_TINY)
+    assert not JPEG_LOSSLESS_CODEC.decode(coded, form).any()
+    with pytest.raises(PixelsBeyondBounds):
+        JPEG_LOSSLESS_CODEC.strictly(coded, form)
 
 
 def test_a_deflated_dataset_at_the_edge_of_either_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from scp.doorbell import Doorbell
+from scp.processes import _pickled
 from scp.seats import Seats
 
 ROOT = Path(__file__).parents[1]
@@ -227,3 +231,24 @@ def test_a_start_that_dies_otherwise_is_told(tmp_path: Path) -> None:
     done = _deadly(tmp_path, 20, blamed=False)
     assert (done.returncode, b"NotStarted" in done.stderr) == (1, True)
     assert len(list(tmp_path.glob("ready-*"))) == 1
+
+
+class TwoWords(Exception):
+    """One that can be pickled, and not be read back."""
+
+    def __init__(self, one: str, *, other: str = "", **more: str) -> None:
+        super().__init__(one, other)
+
+
+@pytest.mark.parametrize("kind", [ValueError, TwoWords])
+def test_what_a_process_raises_says_where(kind: Callable[[str], Exception]) -> None:
+    """The parent that raised it had another traceback: its own."""
+
+    def somewhere() -> None:
+        raise kind("odd")
+
+    with pytest.raises(Exception, match="odd") as raised:
+        somewhere()
+    told = pickle.loads(_pickled(raised.value))
+    assert "odd" in str(told)
+    assert "in somewhere" in "".join(told.__notes__)

@@ -131,6 +131,26 @@ def test_too_many_that_do_not_associate(servers: list[DimseServer], monkeypatch:
         one.close()
 
 
+def test_who_comes_as_it_stops_is_not_served(servers: list[DimseServer], monkeypatch: Any) -> None:
+    """Its store would meet an archive that is closed, and be answered as if the object were at fault."""
+    server = DimseServer(None, settings)  # type: ignore[arg-type]  # nobody asks it
+    servers.append(server)
+    address = server.start()
+    make, accepted, stopped = server._association, threading.Event(), threading.Event()
+
+    def making(*given: Any) -> Any:
+        accepted.set()
+        assert stopped.wait(10)
+        return make(*given)
+
+    monkeypatch.setattr(server, "_association", making)
+    with socket.create_connection(address, timeout=10) as peer:
+        assert accepted.wait(10)
+        server.stop()
+        stopped.set()
+        assert peer.recv(1) == b""
+
+
 def test_nobody_wakes_up_while_nothing_happens(servers: list[DimseServer], monkeypatch: Any) -> None:
     waits: list[Any] = []
     original = select.poll

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import inf
@@ -11,6 +12,7 @@ import pytest
 from objects import SECONDARY_CAPTURE, WHEN
 
 from scp.config_rules import PolicyRule, Stage
+from scp.errors import ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
 from scp.index.index import Standing
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
@@ -213,6 +215,36 @@ def test_a_file_is_read_only_for_what_the_index_does_not_hold() -> None:
     assert planner.rule(standing(held(calling_aet="IOPAMIDOL"), Modality="CT"), facts) is contrast
     assert planner.rule(standing(held(), Modality="CT"), facts).name == "else"
     assert len(read) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ObjectUnavailable("the store is away"),
+        ObjectMissing("restored tomorrow"),
+        OutOfResources("no memory for it"),
+        OSError(28, "No space left on device"),
+        MemoryError(),
+    ],
+)
+def test_what_cannot_be_looked_into_now_is_planned_for_later(error: Exception) -> None:
+    """No room for a moment, or a store that was away, and no stage ever came."""
+
+    def read(_: Instance) -> Facts:
+        raise error
+
+    planner = Planner([rule({"form": "rle"}, ContrastBolusAgent="I*")])
+    now = time.time()
+    assert now < planner.next_due(standing(held()), read) < now + 2 * 3600
+    assert planner.step(standing(held()), read, now)[1].stage is None
+
+
+def test_what_is_refused_is_not_planned() -> None:
+    def read(_: Instance) -> Facts:
+        raise ObjectRefused("processes died of it")
+
+    planner = Planner([rule({"form": "rle"}, ContrastBolusAgent="I*")])
+    assert planner.next_due(standing(held()), read) == NEVER
 
 
 # ---- pace ----

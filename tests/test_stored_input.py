@@ -89,10 +89,9 @@ def test_memory_is_bounded(told: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def bounded() -> Iterator[int]:
+def bounded() -> int:
     bounds.use(replace(bounds.DEFAULTS, inflated_bytes=4 << 20))
-    yield 4 << 20
-    bounds.use(bounds.DEFAULTS)
+    return 4 << 20
 
 
 @pytest.mark.parametrize("declared", [False, True])
@@ -318,6 +317,26 @@ def test_who_cuts_off_a_mapped_file_waits(store: LocalStore) -> None:
     del data
     assert cutting.wait(60) == 0
     assert (store.root / "a/b").stat().st_size == 0
+
+
+@pytest.mark.parametrize("left", [0, 4096, 5 << 20])
+def test_a_file_that_is_cut_off_before_its_lease(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """Its size was asked for before: the process would end that reads what lies behind the new end."""
+    store.put("a/b", os.urandom(8 << 20))
+    leased = files._is_leased
+
+    def late(descriptor: int) -> bool:
+        os.truncate(store.root / "a/b", left)
+        return leased(descriptor) or True
+
+    monkeypatch.setattr(files, "_is_leased", late)
+    if left:
+        assert len(store.get("a/b")) == left
+    else:
+        with pytest.raises(ObjectDamaged, match="cut off"):
+            store.get("a/b")
 
 
 def test_where_there_is_no_lease_it_is_copied(store: LocalStore) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from scp.errors import ObjectMissing, OutOfResources
+from scp.objects import local as local_module
+from scp.objects.folders import locked
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.store import ObjectStore, object_key, siblings_prefix
@@ -373,6 +375,25 @@ def test_recovery_that_breaks_off_goes_on_next_time(tmp_path: Path) -> None:
     first.close()
     assert list(LocalStore(tmp_path).recover()) == ["a/1", "a/2"]
     assert list(LocalStore(tmp_path).recover()) == []
+
+
+def test_a_process_that_ends_well_while_it_is_looked_at_stops_no_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is gone when its lock is asked for: a node could not be started for that."""
+    dead, ending = LocalStore(tmp_path), LocalStore(tmp_path)
+    for one in (dead, ending):
+        one.put(f"a/{id(one)}", b"data")
+    ending.settle(f"a/{id(ending)}")
+    os.close(dead._own_lock)
+
+    def locking(folder: Path, wait: bool = True) -> object:
+        if folder == ending._own:
+            ending.close()
+        return locked(folder, wait)
+
+    monkeypatch.setattr(local_module, "locked", locking)
+    assert list(LocalStore(tmp_path).recover()) == [f"a/{id(dead)}"]
 
 
 def test_what_is_recovered_may_be_put_and_settled_within_the_loop(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objects import Shape, as_received, deflate, kept, parts_of, phantom, transcoded
 
+from scp import spool
 from scp.config_rules import Stage
 from scp.encoding import decoding, fragments, pool
 from scp.encoding.codecs import table
@@ -27,6 +28,7 @@ from scp.encoding.transcode import transcoding
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10
 from scp.objects.part10 import Part10
+from scp.room import Room
 from scp.spool import Spool
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEGLS, RLE, lookup
 
@@ -103,10 +105,19 @@ def test_a_small_object_fails_before_its_first_piece(failing_at: list[int]) -> N
         transcoding(stored, JPEGLS, EXPLICIT, None)
 
 
-def test_a_large_object_may_fail_on_its_way(failing_at: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [True, False])
+def test_a_large_object_fails_before_its_first_piece_while_the_disk_has_room(
+    room: bool, failing_at: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without room it is decoded on its way, so that a sound one can be had from a full disk."""
     monkeypatch.setattr(decoding, "_AT_ONCE", 0)
+    monkeypatch.setattr(spool, "_room", Room(tmp_path, reserve=0 if room else 1 << 60))
     movie = replace(MOVIE, bits_stored=16)  # of fewer, all frames would be decoded first (decision 0093)
     stored = transcoded(phantom(movie).dataset, EXPLICIT, JPEGLS, None)
+    if room:
+        with pytest.raises(CannotDecode, match="broken in the middle"):
+            transcoding(stored, JPEGLS, EXPLICIT, None)
+        return
     pieces = transcoding(stored, JPEGLS, EXPLICIT, None)
     assert len(failing_at) < MOVIE.frames  # the first is decoded at once, and some ahead
     with pytest.raises(CannotDecode, match="broken in the middle"):

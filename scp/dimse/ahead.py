@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,6 +20,7 @@ AHEAD = 2 * (os.cpu_count() or 1)
 AHEAD_BYTES = 64 << 20
 # Of an object that is decoded while it is gone through, so much is decoded ahead: all of most objects.
 _READY = 4 << 20
+_LOOK_SECONDS = 1.0
 
 Fetch = Callable[[Instance], Outgoing]
 
@@ -70,13 +71,17 @@ class Work:
 class Ahead:
     """Takes objects from ``work`` and gives them out in that order, up to ``share`` of all being fetched.
 
+    While it waits for the next, ``meanwhile`` is called each second: a large one may take minutes to decode.
     A context manager: at its end what is being fetched is waited for, and what was not given out is put
     back.
     """
 
-    def __init__(self, work: Work, fetch: Fetch, share: int = 1) -> None:
+    def __init__(
+        self, work: Work, fetch: Fetch, share: int = 1, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         self._work = work
         self._fetch = fetch
+        self._meanwhile = meanwhile
         self._most = max(AHEAD // share, 1)
         self._most_bytes = AHEAD_BYTES // share
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
@@ -95,17 +100,22 @@ class Ahead:
         first = self._work.take()
         if first is None:
             return
-        # One alone is fetched here: no thread would be faster.
-        if not self._work.left():
+        # One alone is fetched here, unless it may take long: no thread would be faster.
+        if not self._work.left() and _size(first) <= IN_MEMORY:
             yield _fetched(self._fetch, first)
             first = self._work.take()  # another association may have put one back
         self._submit(first)
         while self._pending:
             self._top_up()
-            fetched = self._pending[0].future.result()
+            fetched = self._awaited(self._pending[0].future)
             self._bytes -= _size(self._pending.popleft().instance)
             self._top_up()
             yield fetched
+
+    def _awaited(self, future: Future[Fetched]) -> Fetched:
+        while not wait([future], timeout=_LOOK_SECONDS).done:
+            self._meanwhile()
+        return future.result()
 
     def _top_up(self) -> None:
         while len(self._pending) < self._most and (not self._pending or self._bytes < self._most_bytes):

@@ -13,11 +13,20 @@ class Associations:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._held: set[ServedAssociation] = set()
+        self._closed = False
 
-    def add(self, association: ServedAssociation) -> None:
-        """One begins."""
+    def add(self, association: ServedAssociation) -> bool:
+        """One begins; False where none may any more."""
         with self._changed:
-            self._held.add(association)
+            if not self._closed:
+                self._held.add(association)
+            return not self._closed
+
+    def close(self) -> list[ServedAssociation]:
+        """Let none begin any more; returns those under way."""
+        with self._changed:
+            self._closed = True
+            return list(self._held)
 
     def discard(self, association: ServedAssociation) -> None:
         """One is over, its threads and its socket gone."""

@@ -97,7 +97,7 @@ class DimseServer:
             return
         self._listener.stop()
         self._listener = None
-        for association in self.associations.all():
+        for association in self.associations.close():
             association.finish()
         if not self.associations.wait_for_none(_GRACE_SECONDS):
             for association in self.associations.all():
@@ -136,7 +136,9 @@ class DimseServer:
         except OSError:  # gone before it was served: nobody's fault
             sock.close()
             return
-        self.associations.add(association)
+        if not self.associations.add(association):  # it came as the server stopped
+            sock.close()
+            return
         try:
             association.run_reactor()
         finally:

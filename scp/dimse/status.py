@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from scp.errors import (
     DestinationUnknown,
     DuplicateRejected,
+    HoldUnreadable,
     IncompleteDataset,
     InvalidArgument,
     MismatchedPixelData,
@@ -35,6 +38,7 @@ UNABLE_TO_PROCESS = 0xC000
 
 TABLE: tuple[tuple[type[Exception], int], ...] = (
     (OutOfResources, 0xA700),
+    (HoldUnreadable, 0xA700),
     (DestinationUnknown, 0xA801),
     (UidMismatch, 0xA900),
     (QueryError, 0xA900),
@@ -77,6 +81,9 @@ _TELLING = {
 }
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
+# The key of a stored file, which a log line begins with, would leave no room for what is wrong with it.
+_LONGEST_KEY = 512
+_KEY = re.compile(r"\S+/\S+:? (?=.)")
 
 
 def status_of(error: Exception) -> int:
@@ -85,7 +92,9 @@ def status_of(error: Exception) -> int:
 
 
 def comment_of(text: str) -> str:
-    """The Error Comment that goes with it, cut to what fits."""
+    """The Error Comment that goes with it: without the key of a file, and cut to what fits."""
+    if len(text) > _LONGEST_COMMENT and (key := _KEY.match(text, 0, _LONGEST_KEY)):
+        text = text[key.end() :]
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
     return plain if len(plain) <= _LONGEST_COMMENT else plain[: _LONGEST_COMMENT - 3] + "..."
 

@@ -54,7 +54,7 @@ class Suboperations:
         self.reason = ""
         self.cancelled = False
         self._gone: Ended | None = None
-        self._told = time.monotonic()
+        self._last_told = time.monotonic()
 
     @property
     def stopped(self) -> bool:
@@ -76,7 +76,7 @@ class Suboperations:
         """
         most = 0 if alone else carrier.window - 1
         try:
-            with Ahead(work, lambda instance: fetch(instance, carrier), share) as ahead:
+            with Ahead(work, lambda instance: fetch(instance, carrier), share, self.watch) as ahead:
                 for fetched in self._while_wanted(ahead, work):
                     self._send(carrier, fetched)
                     self._settle(carrier, most)
@@ -115,7 +115,7 @@ class Suboperations:
                 self._gone = ended
             finally:
                 self._watching.release()
-        if not self.stopped and time.monotonic() - self._told > _PENDING_SECONDS:
+        if not self.stopped and time.monotonic() - self._last_told > _PENDING_SECONDS:
             with self._counting:
                 self._tell_pending()
         return self.stopped
@@ -203,7 +203,7 @@ class Suboperations:
     def _tell_pending(self) -> None:
         # Pending responses may be left out (PS3.4 C.4.2.3.1): a requester that reads none of them must
         # not hold up what it asked for.
-        self._told = time.monotonic()
+        self._last_told = time.monotonic()
         if self._gone is None and self._exchange.is_read:
             try:
                 self._exchange.respond(PENDING, counts=self._counts(self.remaining))

@@ -60,17 +60,20 @@ class SplitDataset:
     trailer: Buffer = b""
 
 
+_WORDS = (2, 4, 8)  # bytes of numbers that machines have
+
+
 def encoding_of(syntax: TransferSyntax) -> Encoding:
     """How the elements of a stream in this transfer syntax are written, once inflated."""
     return Encoding(syntax.explicit_vr, syntax.little_endian)
 
 
-def inflate(stream: Buffer) -> Buffer:
+def inflate(stream: Buffer, proven: bool = False) -> Buffer:
     """A deflated dataset (PS3.5 A.5: RFC 1951, no zlib header) as it was.
 
-    Raises UnreadableDataset, and BeyondBounds for more than ``[limits]`` allows.
+    Raises UnreadableDataset, and BeyondBounds for more than ``[limits]`` allows, unless it was ``proven``.
     """
-    plain, fault, beyond = inflated(stream)
+    plain, fault, beyond = inflated(stream, bounded=not proven)
     if fault:
         raise (BeyondBounds if beyond else UnreadableDataset)(fault)
     return plain
@@ -84,7 +87,7 @@ def split(stream: Buffer, syntax: TransferSyntax, proven: bool = False) -> Split
     transfer syntax allows (fragments in a native one); BeyondBounds for more than ``[limits]`` allows.
     """
     encoding = encoding_of(syntax)
-    plain = memoryview(inflate(stream) if syntax.deflated else stream)
+    plain = memoryview(inflate(stream, proven) if syntax.deflated else stream)
     found = scan(plain, encoding, nested=False, counted=not proven)  # converting looks into what is nested
     if found.fault:
         raise (BeyondBounds if found.beyond else UnreadableDataset)(found.fault)
@@ -180,9 +183,10 @@ def _pixels_swapped(
 
     OW says words of 16 bits; samples of 32 and 64 bits in it are nevertheless written and read as one
     word each (pydicom's big endian RT Dose, and what wrote it). So are samples of more than 8 bits in OB,
-    which should be in OW (PS3.5 8.1.1).
+    which should be in OW (PS3.5 8.1.1). No machine has words of another size, such as 24 bits: then the VR
+    says what is swapped.
     """
     if encoding.little:
         return pieces
     size = _bits_allocated(header) // 8
-    return swapped_words(pieces, size if vr in (b"OB", b"OW") and size > 1 else word_size(vr))
+    return swapped_words(pieces, size if vr in (b"OB", b"OW") and size in _WORDS else word_size(vr))

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from scp.bounds import bounds
 from scp.budget import Held, hold
 from scp.encoding.cage.caged import Trust, of_one_object
-from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.lengths import check_length
+from scp.encoding.codecs.codec import Codec, told_as
+from scp.encoding.codecs.lengths import check_length, check_lengths
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.described import described_frame, most_bits, widened
@@ -25,10 +26,9 @@ from scp.errors import (
     BeyondBitsStored,
     CannotDecode,
     CannotEncode,
-    CodecError,
     CodecProcessFailed,
     DamagedCodestream,
-    OutOfResources,
+    PixelsBeyondBounds,
 )
 from scp.model import Restoration
 from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, slices
@@ -54,13 +54,14 @@ class _MadeNative:
 
 @dataclass(frozen=True, slots=True)
 class _How:
-    """What is known of codestreams that were made here, whether their samples are described as they are, and
-    how far they are trusted.
+    """What is known of codestreams that were made here, whether their samples are described as they are, how
+    far they are trusted, and whose they are.
     """
 
     restoration: Restoration | None
     exact: bool
     trust: Trust
+    owner: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,42 @@ class _Coded:
     strictly: bool
 
 
+@dataclass(slots=True)
+class _Icons:
+    """Pixel data within the items of one object: it goes into the header, of which ``left`` bytes are left.
+
+    Each is small; only together they are not. The codec processes of their object decode them, too.
+    """
+
+    owner: object
+    left: int
+
+    def native(self, icon: SplitDataset, syntax: TransferSyntax, exact: bool) -> SplitDataset:
+        """As :func:`native`. Raises CannotDecode that says what it was."""
+        try:
+            made = _held_whole(decoding(icon, syntax, exact=exact, icons=self))
+        except CannotDecode as error:
+            kept = (DamagedCodestream, CodecProcessFailed)
+            kind = next((each for each in kept if isinstance(error, each)), CannotDecode)
+            raise kind(f"pixel data within a sequence: {error.args[0]}") from error
+        self.left -= len(made.pixel.value) if made.pixel else 0
+        return made
+
+    def check(self, form: PixelFormat) -> None:
+        """Raises PixelsBeyondBounds where all together would be too large, before the next is decoded."""
+        if form.size > self.left:
+            raise PixelsBeyondBounds(
+                f"{form.size} bytes, {self.left} are left for all such together (limits.header_bytes)"
+            )
+
+
 def decoding(
     parts: SplitDataset,
     syntax: TransferSyntax,
     restoration: Restoration | None = None,
     exact: bool = False,
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
+    icons: _Icons | None = None,
 ) -> SplitDataset:
     """The dataset with native pixel data, in chunks: frames are decoded as these are gone through.
 
@@ -90,7 +121,7 @@ def decoding(
     says which is not. ``exact`` raises BeyondBitsStored instead of describing samples by another Bits Stored.
     ``trust`` says where its codestreams are decoded; without a ``restoration`` they are anybody's. Raises
     CannotDecode where that shows at once, by what is declared or in the first frame; for more than 32 MB of
-    pixels, going through the chunks may raise it.
+    pixels, going through the chunks may raise it. ``icons`` are those of an object that this one is within.
     """
     if parts.pixel is None or not parts.pixel.encapsulated:
         return parts
@@ -101,11 +132,15 @@ def decoding(
         form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
-    how = _How(restoration, exact or restoration is not None, trust if restoration else Trust.NOBODYS)
+    if icons is not None:
+        icons.check(form)
+    icons = icons or _Icons(object(), bounds().header_bytes)
+    trust = trust if restoration else Trust.ANYBODYS
+    how = _How(restoration, exact or restoration is not None, trust, icons.owner)
     made = _made_native(parts.pixel.held(), form, syntax, how)
     if restoration is None:
         vr, tail = ("OB" if form.bits_allocated <= 8 else "OW"), b"\0" * (made.size % 2)
-        header = native_icons(stored.edited(made.edits), lambda icon: native_of_icon(icon, syntax, exact))
+        header = native_icons(stored.edited(made.edits), lambda icon: icons.native(icon, syntax, exact))
     else:
         vr, tail = restoration.vr, restoration.tail
         header = restored_header(stored.data, restoration)
@@ -120,21 +155,14 @@ def native(
     exact: bool = False,
 ) -> SplitDataset:
     """As :func:`decoding`, but all decoded when it returns: the pixel data is a buffer."""
-    plain = decoding(parts, syntax, restoration, exact)
+    return _held_whole(decoding(parts, syntax, restoration, exact))
+
+
+def _held_whole(plain: SplitDataset) -> SplitDataset:
     if plain.pixel is None or not isinstance(plain.pixel.value, Chunks):
         return plain
     pixel = PixelElement(plain.pixel.tag, plain.pixel.vr, plain.pixel.held(), encapsulated=False)
     return SplitDataset(plain.header, pixel, plain.trailer)
-
-
-def native_of_icon(icon: SplitDataset, syntax: TransferSyntax, exact: bool = False) -> SplitDataset:
-    """As :func:`native`, for pixel data within an item. Raises CannotDecode that says so."""
-    try:
-        return native(icon, syntax, exact=exact)
-    except CannotDecode as error:
-        kept = (DamagedCodestream, CodecProcessFailed)
-        kind = next((each for each in kept if isinstance(error, each)), CannotDecode)
-        raise kind(f"pixel data within a sequence: {error.args[0]}") from error
 
 
 def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: _How) -> _MadeNative:
@@ -148,7 +176,7 @@ def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: 
             return _MadeNative(letting_go(native, value, found.size), found.size * form.frames, edits)
     else:
         coded = _Coded(
-            of_one_object(codec, how.trust),
+            of_one_object(codec, how.trust, how.owner),
             frames,
             how.restoration.planar if how.restoration else 0,
             strictly=how.restoration is None,
@@ -160,12 +188,13 @@ def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: 
 
 def _check_lengths(frames: Frames, codec: Codec, form: PixelFormat) -> None:
     """Of all codestreams, before the first is decoded. Raises DamagedCodestream, PixelsBeyondBounds."""
-    least = codec.least(form)
-    for number, frame in enumerate(frames, 1):
+    least, sizes = codec.least(form), frames.sizes
+    for at in (int(sizes.argmin()), int(sizes.argmax())):
         try:
-            check_length(frame.size, form, least)
+            check_length(int(sizes[at]), form, least)
         except DamagedCodestream as error:
-            raise error.of_frame(number, form.frames) from error
+            raise error.of_frame(at + 1, form.frames) from error
+    check_lengths(int(sizes.sum()), form)
 
 
 def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
@@ -174,7 +203,7 @@ def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
     if size <= _AT_ONCE:
         return Chunks(size, _at_once(pieces, size))
     ready = list(islice(pieces, 1))  # a single large frame fails before anything is given out, too
-    return Chunks(size, chain(iter(ready), pieces))
+    return Chunks(size, chain(iter(ready), pieces), late=sum(map(len, ready)) < made.size)
 
 
 def _at_once(pieces: Iterator[Buffer], size: int) -> Iterator[Buffer]:
@@ -237,18 +266,13 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
-    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.frame_size))
+    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.array_size))
 
 
 def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
-    try:
+    with told_as(DamagedCodestream if coded.strictly else CannotDecode, coded.codec.library):
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)
-    except (CodecError, MemoryError, OutOfResources):
-        raise
-    except Exception as error:  # each library has its own kinds
-        kind = DamagedCodestream if coded.strictly else CannotDecode
-        raise kind(f"{coded.codec.library()}: {error}") from error
 
 
 def restored_header(stored: bytes, restoration: Restoration) -> bytes:

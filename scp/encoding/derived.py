@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scp.encoding.elements import CANONICAL, ITEM, Element, element_header, walk
+from scp.encoding.elements import CANONICAL, ITEM, element_header, walk
 from scp.model import LossyRule
 from scp.spool import Buffer
 
@@ -25,6 +25,7 @@ _FUNCTIONAL_GROUPS = (0x52009229, 0x52009230)
 _DESCRIPTION, _SOURCE_IMAGES, _DERIVATION = 0x00082111, 0x00082112, 0x00089215
 _LOSSY, _RATIO, _METHOD = 0x00282110, 0x00282112, 0x00282114
 _SMALLEST, _LARGEST = 0x00280106, 0x00280107
+_READ = {_IMAGE_TYPE, _DESCRIPTION, _SOURCE_IMAGES, _DERIVATION, _LOSSY, _RATIO, _METHOD, *_FUNCTIONAL_GROUPS}
 _MAC_PARAMETERS, _SIGNATURES = 0x4FFE0001, 0xFFFAFFFA
 _LONGEST_DESCRIPTION = 1024  # characters: ST
 # The root of the UIDs of all copies; it must not change, lest the same copy gets another one.
@@ -64,7 +65,7 @@ def derived_header(
 
     Raises UnreadableDataset.
     """
-    held = {element.tag: element for element in walk(header, CANONICAL)}
+    held = {element.tag: element for element in walk(header, CANONICAL) if element.tag in _READ}
 
     def value(tag: int) -> bytes:
         element = held.get(tag)
@@ -104,23 +105,19 @@ def rewritten(data: bytes, changes: Mapping[int, Change | None]) -> bytes:
     """
     changes = {tag & 0xFFFF0000: None for tag in changes} | dict(changes)
     left = sorted(tag for tag, change in changes.items() if change is not None)
-    out: list[bytes] = []
+    out = bytearray()  # there may be millions of elements
 
     def add_before(tag: int) -> None:
         while left and left[0] < tag:
             vr, value = changes[left[0]] or (b"", b"")
-            out.append(element_header(left.pop(0), vr, len(value), CANONICAL) + value)
+            out.extend(element_header(left.pop(0), vr, len(value), CANONICAL) + value)
 
     for element in walk(data, CANONICAL):
         add_before(element.tag)
         if element.tag not in changes:
-            out.append(_bytes_of(data, element))
+            out.extend(data[element.start : element.next])
     add_before(1 << 32)
-    return b"".join(out)
-
-
-def _bytes_of(data: bytes, element: Element) -> bytes:
-    return data[element.start : element.next]
+    return bytes(out)
 
 
 def _derived_type(value: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.codec import Codec, told_as
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, encapsulate
@@ -14,7 +14,7 @@ from scp.encoding.headers import Header
 from scp.encoding.pixels import PixelFormat, frame_of, tail_of, unused_bits_are_empty
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
-from scp.errors import CannotEncode, CodecError, OutOfResources
+from scp.errors import CannotEncode
 from scp.model import Restoration
 from scp.spool import Buffer
 
@@ -51,13 +51,9 @@ def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Ite
             raise CannotEncode("bits above Bits Stored are in use")
         return codec.encode(frame, form, effort)
 
-    try:
-        streams = in_order(encode, range(form.frames), form.frames, form.frame_size)
+    with told_as(CannotEncode, codec.library):
+        streams = in_order(encode, range(form.frames), form.frames, form.array_size)
         yield from letting_go(streams, value, form.frame_size)
-    except (CodecError, MemoryError, OutOfResources):
-        raise
-    except Exception as error:  # each library has its own kinds
-        raise CannotEncode(f"{codec.library()}: {error}") from error
 
 
 def _encapsulated_header(header: Header, form: PixelFormat, codec: Codec) -> bytes:

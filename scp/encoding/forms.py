@@ -88,8 +88,8 @@ def _decoded(received: Received, parts: SplitDataset) -> tuple[SplitDataset, str
     try:
         plain = _native_of(received, parts)
         return plain, _native_digest(received, plain)
-    except (CodecProcessFailed, MemoryError) as error:
-        raise DecoderFailed(str(error) or "there was not enough memory") from error
+    except CodecProcessFailed as error:
+        raise DecoderFailed(str(error)) from error
 
 
 def _recompressed(received: Received, parts: SplitDataset) -> Encoded:
@@ -165,16 +165,17 @@ def prove(
     transfer_syntax: str,
     provenance: Provenance,
     received: Buffer = b"",
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
+    held: bool = True,
 ) -> None:
     """Check that a stored dataset reproduces what was received (invariant 2).
 
     ``received`` is that, where it is at hand: then the bytes are compared instead of their digests. ``trust``
-    is that of its codestreams. Raises NotReproduced, and CodecProcessFailed, which says nothing of what would
-    have come of it.
+    is that of its codestreams. What is not ``held`` here has to keep ``[limits]``. Raises NotReproduced, and
+    CodecProcessFailed, which says nothing of what would have come of it.
     """
     try:
-        if not _reproduces(dataset, transfer_syntax, provenance, received, trust):
+        if not _reproduces(dataset, transfer_syntax, provenance, received, (trust, held)):
             raise NotReproduced("decoded, it is not what was received")
     except (CodecError, UnreadableDataset, ValueError) as error:
         if isinstance(error, (NotReproduced, CodecProcessFailed)):
@@ -183,7 +184,7 @@ def prove(
 
 
 def _reproduces(
-    dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer, trust: Trust
+    dataset: Buffer, transfer_syntax: str, provenance: Provenance, received: Buffer, how: tuple[Trust, bool]
 ) -> bool:
     def is_received(pieces: Iterable[Buffer]) -> bool:
         if 0 < len(received) <= IN_MEMORY:  # what is larger is mapped, and hashing gives its pages back
@@ -194,9 +195,11 @@ def _reproduces(
         return is_received(slices(dataset))
     target, syntax = lookup(provenance.transfer_syntax), lookup(transfer_syntax)
     restoration = provenance.restoration
+    trust, held = how
+    parts = split(dataset, syntax, proven=held)  # smaller limits may have come since (invariant 7)
     if restoration is not None and restoration.jpeg is not None:
-        return is_received(join(recompression.restored(split(dataset, syntax), restoration, trust), target))
-    plain = decoding(split(dataset, syntax), syntax, restoration, trust=trust)
+        return is_received(join(recompression.restored(parts, restoration, trust), target))
+    plain = decoding(parts, syntax, restoration, trust=trust)
     if provenance.native_sha256:
         return digest(join(plain, lookup(EXPLICIT))) == provenance.native_sha256
     return is_received(join(plain, target))

@@ -51,9 +51,19 @@ class Fragments(Sequence[memoryview]):
             yield self[at]
 
     @property
+    def starts(self) -> Places:
+        """Where each begins, in the pixel data."""
+        return self._starts
+
+    @property
+    def sizes(self) -> Places:
+        """Bytes of each."""
+        return self._ends - self._starts
+
+    @property
     def size(self) -> int:
         """Bytes of all."""
-        return int((self._ends - self._starts).sum())
+        return int(self.sizes.sum())
 
     def whole(self) -> bytes:
         """All in one."""
@@ -90,6 +100,19 @@ class Frames(Sequence[Fragments]):
             yield self[at]
 
     @property
+    def sizes(self) -> Places:
+        """Bytes of each."""
+        if not len(self._fragments):
+            return np.zeros(len(self), np.uint64)
+        return np.add.reduceat(self._fragments.sizes, self._firsts.astype(np.intp))
+
+    @property
+    def offsets(self) -> Places:
+        """Where the first item of each begins, from the first one's on: their Basic Offset Table."""
+        starts = self._fragments.starts
+        return starts[self._firsts.astype(np.intp)] - starts[:1]
+
+    @property
     def fragments(self) -> int:
         """How many fragments there are in all."""
         return len(self._fragments)
@@ -112,7 +135,7 @@ def encapsulate(frames: Iterable[bytes], count: int) -> Buffer:
     The delimiter is not included. The table stays empty where an offset would pass 32 bits, which
     the standard allows.
     """
-    spool, offsets, at = Spool(), [], 0
+    spool, offsets, at = Spool(), array("Q"), 0
     spool.write(_item(bytes(4 * count)))
     for frame in frames:
         offsets.append(at)
@@ -121,8 +144,13 @@ def encapsulate(frames: Iterable[bytes], count: int) -> Buffer:
         at += len(item)
     if offsets[-1] > _LARGEST_OFFSET:
         return _without_table(spool.view(), count)
-    spool.rewrite(8, struct.pack(f"<{count}L", *offsets))
+    spool.rewrite(8, table_of(np.frombuffer(offsets, np.uint64)))
     return spool.view()
+
+
+def table_of(offsets: Places) -> bytes:
+    """A Basic Offset Table."""
+    return offsets.astype("<u4").tobytes()
 
 
 def exact_item(content: Buffer) -> bytes:
@@ -137,7 +165,7 @@ def evened_items(value: Buffer) -> tuple[Buffer, Moved]:
     CannotDecode.
     """
     table, fragments, places = _located(value)
-    sizes = fragments._ends - fragments._starts  # noqa: SLF001
+    sizes = fragments.sizes
     after = np.cumsum(ITEM_HEADER + sizes + sizes % 2) - (ITEM_HEADER + sizes + sizes % 2)
     moved = Moved(places - places[:1], after.astype(np.uint64))
     draft = Draft()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from scp.encoding.codecs.codec import told_as
 from scp.encoding.codecs.lossy import LossyCodec, quality_of
 from scp.encoding.codecs.lossy_table import LOSSY_CODECS, lossy_encoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset, join, split
@@ -23,7 +24,7 @@ from scp.encoding.pixels import Frame, PixelFormat, frame_of, tail_of, unused_bi
 from scp.encoding.pool import in_order
 from scp.encoding.streams import gathered, letting_go
 from scp.encoding.transcode import transcoding, ways_out
-from scp.errors import CannotDecode, CannotEncode, CodecError, OutOfResources, UnreadableDataset
+from scp.errors import CannotDecode, CannotEncode, CodecError, UnreadableDataset
 from scp.model import LossyRule, Restoration, Wishes
 from scp.spool import Buffer, slices
 from scp.syntaxes import EXPLICIT, Content, lookup
@@ -154,15 +155,16 @@ def _coded(plain: SplitDataset, codec: LossyCodec, rule: LossyRule, source: Sour
     tail_of(value, plain.pixel.tag, form)
     told = codec.described(form)
     padding = padding_of(header.data, form)
-    sizes: list[int] = []
+    size = 0
 
     def measured() -> Iterator[bytes]:
+        nonlocal size
         for stream in letting_go(_encoded(codec, value, form, rule, padding), value, form.frame_size):
-            sizes.append(len(stream))
+            size += len(stream)
             yield stream
 
     items = encapsulate(measured(), form.frames)
-    ratio = form.frame_size * form.frames / sum(sizes)
+    ratio = form.frame_size * form.frames / size
     done = Derivation(uid, codec.method, ratio, _description(codec, rule, ratio))
     pixels = _pixel_changes(form, told) | padding.changes(form)
     return SplitDataset(
@@ -207,12 +209,8 @@ def _encoded(
                 return stream
         raise CannotEncode(f"nothing that it makes keeps every sample within {rule.max_error}")
 
-    try:
-        yield from in_order(encode, range(form.frames), form.frames, form.frame_size)
-    except (CodecError, MemoryError, OutOfResources):
-        raise
-    except Exception as error:  # each library has its own kinds
-        raise CannotEncode(f"{codec.library()}: {error}") from error
+    with told_as(CannotEncode, codec.library):
+        yield from in_order(encode, range(form.frames), form.frames, form.array_size)
 
 
 def _holds(frame: Frame, back: Frame, told: PixelFormat, max_error: int | None) -> bool:

@@ -51,15 +51,16 @@ def native_frames(transfer_syntax: str, frames: Frames, form: PixelFormat) -> Na
     a deflated frame that is not whole.
     """
     deflated = transfer_syntax == DEFLATED_FRAMES
-    sizes = [
-        len(_inflated(number, frame, form)) if deflated else frame.size
-        for number, frame in enumerate(frames[: deflated or None], 1)
-    ]
+    if deflated:
+        total = least = most = len(_inflated(1, frames[0], form))
+    else:
+        sizes = frames.sizes
+        total, least, most = int(sizes.sum()), int(sizes.min()), int(sizes.max())
     for size, shared in _described_sizes(form):
-        if len(frames) == form.frames and set(sizes) <= {size, size + size % 2}:
+        if len(frames) == form.frames and {least, most} <= {size, size + size % 2}:
             return NativeFrames(_contents(frames, form, size, deflated), size, shared)
     _check_shape(form)
-    raise CannotDecode(f"{sum(sizes)} bytes of pixel data where {form.frames} frames are described")
+    raise CannotDecode(f"{total} bytes of pixel data where {form.frames} frames are described")
 
 
 def _contents(frames: Frames, form: PixelFormat, size: int, deflated: bool) -> Iterator[Buffer]:

@@ -44,7 +44,7 @@ def _step_back() -> None:
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], count: int, size: int) -> Iterator[R]:
-    """The results of ``work`` for ``count`` items of ``size`` bytes each, in the items' order.
+    """The results of ``work`` for ``count`` items, arrays of ``size`` bytes each, in the items' order.
 
     The codecs release the GIL. What is not asked for is not worked on, but for some items ahead. One
     item is worked on here: a thread would have nothing to do beside it. What the work needs is taken from the

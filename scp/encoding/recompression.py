@@ -6,12 +6,15 @@ write the same JPEG again. So this is open to what came lossy, too (invariant 2)
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import accumulate
 
+import numpy as np
+
 from scp.encoding.cage.caged import Trust, recompress_jpeg, restore_jpeg
+from scp.encoding.codecs.codec import told_as
 from scp.encoding.codecs.lengths import check_length, least_of_jpeg
 from scp.encoding.codecs.markers import check_jpeg, jpeg_precision
 from scp.encoding.dataset import PixelElement, SplitDataset
@@ -27,6 +30,7 @@ from scp.encoding.fragments import (
     exact_item,
     frames_within,
     offset_table,
+    table_of,
 )
 from scp.encoding.headers import Header
 from scp.encoding.icons import may_hold_fragments
@@ -36,10 +40,8 @@ from scp.encoding.streams import letting_go
 from scp.errors import (
     CannotDecode,
     CannotEncode,
-    CodecError,
     CodecProcessFailed,
     DamagedCodestream,
-    OutOfResources,
 )
 from scp.model import JpegLayout, Restoration
 from scp.spool import Buffer, Spool
@@ -49,8 +51,6 @@ FORM = "jpegxl-recompression"
 RECOMPRESSIBLE = (JPEG_BASELINE, JPEG_EXTENDED)
 # What must be remembered of each lies in the File Meta Information; of fragments of 64 KB, this is 500 MB.
 _MOST_FRAGMENTS = 8192
-
-Sizes = tuple[tuple[int, ...], ...]  # bytes of each fragment of each frame
 
 
 def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDataset, Restoration]:
@@ -70,11 +70,11 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
     try:
         frames = frames_within(value, form.frames)
         _check_fragments(frames)
-        sizes = tuple(tuple(map(len, frame)) for frame in frames)
-        layout = _layout(transfer_syntax, offset_table(value), sizes)
+        layout = _layout(transfer_syntax, offset_table(value), frames)
         size = len(value) // form.frames
         coded = letting_go(in_order(_coder(form), frames, form.frames, size), value, size)
-        items = encapsulate(_translated(coded), form.frames)
+        with told_as(CannotEncode, lambda: "its JPEG codestream cannot be recompressed"):
+            items = encapsulate(coded, form.frames)
     except (DamagedCodestream, CodecProcessFailed):
         raise
     except CannotDecode as error:
@@ -85,7 +85,7 @@ def recompressed(received: SplitDataset, transfer_syntax: str) -> tuple[SplitDat
     return SplitDataset(edited, pixel, received.trailer), replace(restoration, jpeg=layout)
 
 
-def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trust.NOBODYS) -> SplitDataset:
+def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trust.ANYBODYS) -> SplitDataset:
     """The dataset that :func:`recompressed` took: codestreams, fragments, offset table and header.
     ``trust`` is that of the stored codestreams.
 
@@ -101,7 +101,7 @@ def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trus
         raise CannotDecode(str(error)) from error
     frames = frames_within(stored.pixel.held(), count)
     size = len(stored.pixel.value) // count
-    owner = object() if trust is Trust.NOBODYS else None
+    owner = object() if trust is Trust.ANYBODYS else None
     jpegs = in_order(lambda frame: restore_jpeg(frame.whole(), owner), frames, count, size)
     value = _reassembled(jpegs, count, layout)
     pixel = PixelElement(stored.pixel.tag, restoration.vr, value, encapsulated=True)
@@ -114,20 +114,19 @@ def _check_fragments(frames: Frames) -> None:
         raise CannotEncode(f"{frames.fragments} fragments are too many to remember")
 
 
-def _layout(transfer_syntax: str, table: memoryview, sizes: Sizes) -> JpegLayout:
-    fragments = sum(map(len, sizes))
-    uneven = fragments != len(sizes)
-    known = bytes(table[: 4 * len(sizes) + 1]) == _table(sizes)
+def _layout(transfer_syntax: str, table: memoryview, frames: Frames) -> JpegLayout:
+    uneven = frames.fragments != len(frames)
+    known = bytes(table[: 4 * len(frames) + 1]) == _table(frames)
     if not known and len(table) > 4 * _MOST_FRAGMENTS:
         raise CannotEncode(f"{len(table) // 4} offsets are too many to remember")
-    return JpegLayout(transfer_syntax, None if known else bytes(table), sizes if uneven else ())
+    sizes = tuple(tuple(map(len, frame)) for frame in frames) if uneven else ()
+    return JpegLayout(transfer_syntax, None if known else bytes(table), sizes)
 
 
-def _table(sizes: Sizes) -> bytes | None:
-    """The Basic Offset Table of fragments of these sizes (PS3.5 A.4); none where an offset is too large."""
-    frames = [sum(size + ITEM_HEADER for size in frame) for frame in sizes]
-    offsets = list(accumulate(frames[:-1], initial=0))
-    return struct.pack(f"<{len(offsets)}L", *offsets) if offsets[-1] < 1 << 32 else None
+def _table(frames: Frames) -> bytes | None:
+    """Their Basic Offset Table (PS3.5 A.4); none where an offset is too large."""
+    offsets = frames.offsets
+    return table_of(offsets) if int(offsets[-1]) < 1 << 32 else None
 
 
 def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
@@ -144,18 +143,9 @@ def _coder(form: PixelFormat) -> Callable[[Fragments], bytes]:
     return code
 
 
-def _translated(coded: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        yield from coded
-    except (CodecError, MemoryError, OutOfResources):
-        raise
-    except Exception as error:  # the library has its own kinds
-        raise CannotEncode(f"its JPEG codestream cannot be recompressed: {error}") from error
-
-
 def _reassembled(jpegs: Iterable[bytes], count: int, layout: JpegLayout) -> Buffer:
     """The items that were received. Raises CannotDecode where their sizes are not the codestreams'."""
-    spool, offsets = Spool(), []
+    spool, offsets = Spool(), array("Q")
     spool.write(exact_item(bytes(4 * count) if layout.table is None else layout.table))
     begun = spool.size
     for each, jpeg in enumerate(jpegs):
@@ -166,5 +156,5 @@ def _reassembled(jpegs: Iterable[bytes], count: int, layout: JpegLayout) -> Buff
         for end, size in zip(accumulate(sizes), sizes, strict=True):
             spool.write(exact_item(jpeg[end - size : end]))
     if layout.table is None:
-        spool.rewrite(ITEM_HEADER, struct.pack(f"<{count}L", *offsets))
+        spool.rewrite(ITEM_HEADER, table_of(np.frombuffer(offsets, np.uint64)))
     return spool.view()

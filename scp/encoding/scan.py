@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydicom._dicom_dict import DicomDictionary
 
-from scp.encoding.census import Excess, excess, least_of_too_deep, too_deep_within
+from scp.encoding.census import Excess, excess, is_long, least_of_too_deep, too_deep_within
 from scp.encoding.conversion import SEQUENCE_TAGS, check
 from scp.encoding.elements import CANONICAL, LONG, PIXEL_DATA, SHORT, UNDEFINED, Element, Encoding, Reader
 from scp.errors import BeyondBounds, UnreadableDataset
@@ -38,7 +38,8 @@ class Scan:
     ``elements`` are those of defined length ahead of the pixel data: by tag (the last one of a tag that
     comes twice) the VR (empty where implied), the position of the value, and of its end. ``undefined`` has
     the same of those of undefined length, which are sequences, and the end is where their delimiter begins.
-    ``sequences`` is where those begin and end that are long enough for others to nest too deep in them.
+    ``sequences`` is where those begin and end that are long enough for others to nest too deep in them, of a
+    stream that is not so long that it was counted.
     ``pixel`` is the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further,
     or why what is nested cannot be: the stream is unreadable; it is empty of a sound one. ``beyond``: it is a
     limit that the stream passes. Of more than 16,384 different elements, those are left out that no
@@ -64,10 +65,12 @@ def scan(data: Buffer, encoding: Encoding, nested: bool = True, counted: bool = 
     """
     found = Scan()
     beyond = excess(data, encoding) if counted else None
+    # How deep a long stream is, is counted; and converting sees to that in other encodings.
+    may_be_deep = counted and encoding == CANONICAL and not is_long(data)
+    least = least_of_too_deep() if may_be_deep else len(data) + 1
     try:
-        _follow(memoryview(data)[: beyond.at] if beyond else data, encoding, found, nested)
-        if counted and not beyond and encoding == CANONICAL:  # else converting has seen to it
-            beyond = _too_deep(data, found)
+        _follow(memoryview(data)[: beyond.at] if beyond else data, encoding, found, nested, least)
+        beyond = beyond or _too_deep(data, found)
     except BeyondBounds as error:
         found.fault, found.beyond = str(error), True
     except UnreadableDataset as error:
@@ -83,11 +86,13 @@ def _too_deep(data: Buffer, found: Scan) -> Excess | None:
     return next((deep for span in spans if (deep := too_deep_within(span))), None)
 
 
-def _follow(data: Buffer, encoding: Encoding, found: Scan, nested: bool) -> None:  # noqa: C901 - one loop
+def _follow(  # noqa: C901 - one loop
+    data: Buffer, encoding: Encoding, found: Scan, nested: bool, least: int
+) -> None:
     reader, end = Reader(data, encoding), len(data)
     order = "<" if encoding.little else ">"
     layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
-    ahead, begun, least = found.elements, 0, least_of_too_deep()
+    ahead, begun = found.elements, 0
     while True:
         if len(ahead) > _MOST_HELD:
             _forget_unknown(ahead)

@@ -17,6 +17,7 @@ STEP = 1 << 20  # bytes of a piece
 LET_GO = 8 << 20
 # So much may come of anything: pixels of zeros, as of an empty segmentation, deflate to a thousandth.
 _OF_ANYTHING = 256 << 20
+_WITHOUT_BOUND = 1 << 62
 _BEGINNING = 16 << 20  # of a dataset that is not read to its end: what identifies it stands there
 
 
@@ -27,11 +28,12 @@ T = TypeVar("T")
 class Chunks:
     """``size`` bytes that come piece by piece, such as frames while they are decoded, and only once.
 
-    Going through them may raise CodecError.
+    Going through them may raise CodecError. If they are ``late``, frames are yet to be decoded.
     """
 
     size: int
     pieces: Iterator[Buffer]
+    late: bool = False
 
     def __len__(self) -> int:
         return self.size
@@ -187,8 +189,14 @@ class Inflated(NamedTuple):
     beyond: bool = False
 
 
-def inflated(stream: Buffer) -> Inflated:
-    """The reverse of :func:`deflated`, within ``[limits]``. Raises OSError where there is no room for it."""
+def inflated(stream: Buffer, bounded: bool = True) -> Inflated:
+    """The reverse of :func:`deflated`, within ``[limits]`` where it is ``bounded``.
+
+    Raises OSError where there is no room for it.
+    """
+    if not bounded:
+        spool, fault = _inflated(stream, _WITHOUT_BOUND)
+        return Inflated(spool.view(), fault)
     limits = bounds()
     most = min(limits.inflated_bytes, max(limits.inflated_ratio * len(stream), _OF_ANYTHING))
     spool, fault = _inflated(stream, most)

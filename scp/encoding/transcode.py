@@ -12,9 +12,10 @@ from scp.encoding.decoding import decoding
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.evenness import even_stream, evened
 from scp.encoding.recompression import RECOMPRESSIBLE, recompressed, restored
+from scp.encoding.streams import Chunks, gathered
 from scp.errors import CannotDecode, CannotEncode, UnreadableDataset
 from scp.model import Restoration, Wishes
-from scp.spool import Buffer, slices
+from scp.spool import Buffer, has_room, slices
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
 
 # Native ways out, cheapest first: a header to convert at most, then the deflating.
@@ -41,6 +42,16 @@ def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes
     return [syntax for syntax in order if syntax in allowed]
 
 
+def _comes_late(plain: SplitDataset) -> bool:
+    """Whether frames are yet to be decoded, and there is room for all of them in a file.
+
+    What fails in the middle of a C-STORE request ends its association, and with it the objects behind it
+    (docs/decisions/0125).
+    """
+    chunks = plain.pixel.value if plain.pixel is not None else None
+    return isinstance(chunks, Chunks) and chunks.late and has_room(chunks.size)
+
+
 def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
     """What carries the very codestream of a lossy object; the smaller first where the line is thin."""
     if stored in RECOMPRESSIBLE:
@@ -50,21 +61,23 @@ def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
     return [stored, received] if restorable else [stored]
 
 
-def transcoding(
+def transcoding(  # noqa: PLR0913, PLR0917 - what is known of a stored dataset, and what is wanted
     dataset: Buffer,
     stored: str,
     target: str,
     restoration: Restoration | None,
     even: bool = False,
-    trust: Trust = Trust.NOBODYS,
+    trust: Trust = Trust.ANYBODYS,
+    proven: bool = False,
 ) -> Iterator[Buffer]:
     """A stored dataset stream in another transfer syntax, without loss, piece by piece.
 
     In the received transfer syntax it is the received stream to the byte, if that one is native or a JPEG
     that was recompressed; but with ``even``, odd lengths are padded. ``trust`` is that of
-    :func:`~scp.encoding.decoding.decoding`. Raises CannotDecode or CannotEncode,
-    with the reason, when there is no way: when it is called, if pixels are to be encoded or there are no
-    more than 32 MB of them; else going through the pieces may raise it.
+    :func:`~scp.encoding.decoding.decoding`; ``proven`` is as in :func:`~scp.encoding.dataset.split`, and what
+    has a ``restoration`` is. Raises CannotDecode or CannotEncode, with the reason, when there is no way. It
+    does so when it is called: codestreams that were not proven here are all decoded then, into a file if they
+    are large. Only where the disk has no room for that file, going through the pieces may raise it.
     """
     source, wanted = lookup(stored), lookup(target)
     if target == stored:
@@ -76,7 +89,7 @@ def transcoding(
         return join(evened(parts) if even else parts, wanted)
 
     try:
-        parts = split(dataset, source, proven=restoration is not None)
+        parts = split(dataset, source, proven=proven or restoration is not None)
         if restoration is not None and restoration.jpeg is not None:
             parts, source = restored(parts, restoration, trust), lookup(restoration.jpeg.transfer_syntax)
             restoration = None
@@ -86,7 +99,8 @@ def transcoding(
             return joined(recompressed(parts, source.uid)[0])
         plain = decoding(parts, source, restoration, trust=trust)
         if not wanted.encapsulated:
-            return joined(plain)
+            found = joined(plain)
+            return slices(gathered(found)) if restoration is None and _comes_late(plain) else found
         codec = encoder_of(target)
         if codec is None:
             raise CannotEncode(f"{wanted.keyword} is not encoded here")

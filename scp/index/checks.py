@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Select, bindparam, func, select, upda
 
 from scp.index.dialect import translated
 from scp.index.record import as_instance
-from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, PENDING, REFUSED, UNREADABLE
+from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, REFUSED, UNREADABLE
 from scp.index.stages import unclaimed
 from scp.index.writer import Writer
 from scp.model import Instance
@@ -74,7 +74,7 @@ class SqlChecks:
 
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
         """See :class:`scp.index.index.Checks`."""
-        named = INSTANCE.c.sop_instance_uid == sop_instance_uid if sop_instance_uid else PENDING
+        named = INSTANCE.c.sop_instance_uid == sop_instance_uid
         mark = update(INSTANCE).where(named, INSTANCE.c.key == key).values(refused=told, planned="")
         with self._writer.transaction() as connection:
             return connection.execute(mark).rowcount > 0

@@ -70,7 +70,8 @@ class Stages(Protocol):
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
         """At most ``most`` of those for which a stage is due, and that nobody works on.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended.
+        Those whose file is known to be damaged, or missing, wait until it is mended; those with which
+        something is not done any more, until that is tried again.
         """
 
     def next_due(self, policy: str) -> int | None:
@@ -96,7 +97,10 @@ class Stages(Protocol):
         """At most ``most`` of those that were last planned under another policy."""
 
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
-        """Say when a stage is next due for instances that are still stored under their ``key``."""
+        """Say when a stage is next due for instances that are still as they were read.
+
+        One that has another ``key`` by now, or was retrieved or refused meanwhile, is left as it is.
+        """
 
     def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """Write down that instances were retrieved, where the last time is more than so many seconds ago.
@@ -135,7 +139,7 @@ class Checks(Protocol):
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
         """Write down what is not done any more with what is stored under ``key``; empty: all is done again.
 
-        Stages are planned for it anew. Without a UID it is one that is pending. False where there is none.
+        Stages are planned for it anew. False where there is none.
         """
 
     def refused(self, most: int | None = None) -> list[Instance]:
@@ -316,14 +320,18 @@ class Index(Protocol):
     def pending(self, most: int) -> list[Instance]:
         """At most ``most`` of the instances that are pending, those that came first before others.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended.
+        Those whose file is known to be damaged, or missing, wait until it is mended; those with which
+        something is not done any more, until that is tried again.
         """
+
+    def pending_at(self, key: str) -> Instance | None:
+        """The instance that is pending and stored under ``key``, or None."""
 
     def pending_keys(self) -> list[str]:
         """Where all instances that are pending are stored."""
 
     def backlog(self) -> Waiting:
-        """How much is pending."""
+        """How much is pending of what :meth:`pending` gives."""
 
     def sync(self) -> None:
         """Make all that was committed until now outlive a power cut.

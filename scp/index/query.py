@@ -133,6 +133,11 @@ def pending(most: int) -> Select[Any]:
     return select(*INSTANCE_COLUMNS).where(PENDING, SOUND).order_by(TABLES["IMAGE"].c.id).limit(most)
 
 
+def pending_at(key: str) -> Select[Any]:
+    """The instance that is pending under a key: of few rows, one."""
+    return select(*INSTANCE_COLUMNS).where(PENDING, TABLES["IMAGE"].c.key == key).limit(1)
+
+
 def _levels(query: Query) -> tuple[str, ...]:
     """The query's level and those above, from the patient down."""
     if query.level not in LEVELS:

@@ -23,7 +23,7 @@ from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
-from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, STUDY
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
 from scp.index.sequences import Selection, selection
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
@@ -123,6 +123,12 @@ class SqlIndex:
         with self._read() as connection:
             return [as_instance(row) for row in connection.execute(reading.pending(most)).mappings()]
 
+    def pending_at(self, key: str) -> Instance | None:
+        """See :meth:`scp.index.index.Index.pending_at`."""
+        with self._read() as connection:
+            row = connection.execute(reading.pending_at(key)).mappings().first()
+        return None if row is None else as_instance(row)
+
     def pending_keys(self) -> list[str]:
         """See :meth:`scp.index.index.Index.pending_keys`."""
         with self._read() as connection:
@@ -132,7 +138,7 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.backlog`."""
         size = func.coalesce(func.sum(INSTANCE.c.stored_size), 0)
         with self._read() as connection:
-            row = connection.execute(select(func.count(), size).where(PENDING)).one()
+            row = connection.execute(select(func.count(), size).where(PENDING, SOUND)).one()
         return Waiting(int(row[0]), int(row[1]))
 
     def sync(self) -> None:

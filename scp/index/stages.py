@@ -37,10 +37,17 @@ from scp.model import Instance
 
 _TOUCHED_AT_ONCE = 500  # others write in between
 _JOINED = INSTANCE.join(SERIES).join(STUDY, SERIES.c.parent == STUDY.c.id).join(PATIENT)
+_WORKED_ON = and_(SOUND, INSTANCE.c.refused == "")
 _TABLES = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": INSTANCE}
+# One that was retrieved, or refused, since it was read is asked again: else that would be forgotten.
 _PLAN = (
     update(INSTANCE)
-    .where(INSTANCE.c.sop_instance_uid == bindparam("uid"), INSTANCE.c.key == bindparam("at"))
+    .where(
+        INSTANCE.c.sop_instance_uid == bindparam("uid"),
+        INSTANCE.c.key == bindparam("at"),
+        INSTANCE.c.accessed == bindparam("retrieved"),
+        INSTANCE.c.refused == bindparam("not_done"),
+    )
     .values(planned=bindparam("policy"), due=bindparam("when"))
 )
 
@@ -49,7 +56,7 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
     """Instances for which a stage is due and that nobody works on, the longest due before others."""
     return (
         select(*INSTANCE_COLUMNS)
-        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), SOUND, unclaimed(now))
+        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), _WORKED_ON, unclaimed(now))
         .order_by(INSTANCE.c.due)
         .limit(most)
     )
@@ -57,7 +64,7 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
 
 def next_due(policy: str) -> Select[Any]:
     """When a stage is next due, for anything."""
-    return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy, SOUND)
+    return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy, _WORKED_ON)
 
 
 def unplanned(policy: str, keywords: Sequence[str], most: int) -> list[Select[Any]]:
@@ -148,7 +155,14 @@ class SqlStages:
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
         """See :class:`scp.index.index.Stages`."""
         rows = [
-            {"uid": one.sop_instance_uid, "at": one.key, "policy": policy, "when": when}
+            {
+                "uid": one.sop_instance_uid,
+                "at": one.key,
+                "retrieved": one.accessed,
+                "not_done": one.refused,
+                "policy": policy,
+                "when": when,
+            }
             for one, when in planned
         ]
         if rows:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scp.errors import ZscpError
+from scp.errors import told_of
 from scp.lifecycle.candidates import Candidate, candidates
 from scp.lifecycle.measuring import Measured, Row, measure, row
 from scp.lifecycle.progress import Progress
@@ -122,10 +122,8 @@ def _measured(
             sample = load(one)
             found = tuple(measure(sample, compared, dictionary))
             objects.append(_Object(one, sample.raw, sample.header_bytes, sample.cut, found))
-        except (ZscpError, OSError) as error:
-            failed.append(replace(one, outcome="failed", reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a bug, or no memory: the others are measured all the same
-            failed.append(replace(one, outcome="failed", reason=f"{type(error).__name__}: {error}"))
+            failed.append(replace(one, outcome="failed", reason=told_of(error)))
         progress.advance()
     return objects
 

@@ -18,7 +18,7 @@ import structlog
 
 from scp.archive import Archive
 from scp.doorbell import Doorbell
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused
+from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.parallel import yield_to_others
 from scp.lifecycle.recovery import Recovered, take_up_landed
@@ -37,7 +37,8 @@ _RETRY_SECONDS = 5.0
 # Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
 _QUIET_SECONDS = 0.05
 # What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
-_PUT_OFF_SECONDS = 60.0
+# What there is no room for waits twice as long each time.
+_PUT_OFF_SECONDS, _MOST_PUT_OFF_SECONDS = 60.0, 3600.0
 # Nobody rings when a stage becomes due, or when the claims of a process end that has died.
 _LOOK_SECONDS = 60.0
 
@@ -96,10 +97,10 @@ class Encoder:
                 self._wait_for_bell(self._rest())
         self._pool.shutdown()
 
-    def _rest(self) -> float | None:
+    def _rest(self) -> float:
         """How long there is nothing to do, if nobody rings."""
         if self.pace is None:
-            return None
+            return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
         closed = self.pace.closed_for(datetime.now())
         return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
 
@@ -152,7 +153,7 @@ class Encoder:
     def _round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
         batch = self._batch()
-        suspects = [one for one in batch if self._is_suspect(one)]
+        suspects = [one for one in batch if self._archive.is_suspect(one)]
         self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
         for one in suspects:  # alone, and what came of it is kept before the next
             if not self._stopped.is_set():
@@ -160,15 +161,21 @@ class Encoder:
         return bool(batch)
 
     def _done(self, found: list[Change | None]) -> None:
-        """Put new forms in their places. Raises OutOfResources."""
-        changes = swapped(self._archive, [one for one in found if one is not None], self._tell)
-        if changes:
-            self._training.saw(changes)
+        """Put new forms in their places. Raises OutOfResources, where none can be, and puts them off."""
+        changes = [one for one in found if one is not None]
+        try:
+            taken = swapped(self._archive, changes, self._tell)
+        except Exception:
+            for one in changes:  # should it be the fault of those after all, they hold up nothing else
+                self._put_off[one.before.key] = time.monotonic() + _PUT_OFF_SECONDS
+            raise
+        if taken:
+            self._training.saw(taken)
             self._training.work(lambda task: self._pool.submit(task).result())
 
     def _tell(self, change: Change, error: Exception) -> None:
         """One that cannot be put in its place, where others can."""
-        self._later(change.before, error)
+        self._later(change.before, error, at_once=False)
 
     def _batch(self) -> list[Instance]:
         now = time.monotonic()
@@ -176,16 +183,15 @@ class Encoder:
         found = self._archive.index.pending(_BATCH + len(self._put_off))
         return list(_first_bytes(one for one in found if one.key not in self._put_off))
 
-    def _is_suspect(self, instance: Instance) -> bool:
-        attempts = self._archive.attempts
-        return attempts is not None and attempts.is_suspect(instance.key)
-
     def _encoded(self, instance: Instance) -> Change | None:
         """The form of one, if it has one.
 
         What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
         then refused (:meth:`scp.holdings.Holdings.trying`), unless it is not the object's fault.
+        None is begun once this is to stop.
         """
+        if self._stopped.is_set():
+            return None
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
@@ -207,11 +213,14 @@ class Encoder:
         structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, reason=reason)
         self._archive.index.checks.note([(instance, reason)], time.time())
 
-    def _later(self, instance: Instance, error: Exception) -> None:
-        """One that failed: at once, alone or refused, where that may be its fault; else after a while."""
+    def _later(self, instance: Instance, error: Exception, at_once: bool = True) -> None:
+        """One that failed is tried again later; ``at_once``, and alone, if that counts as its fault."""
         attempts = self._archive.attempts
-        if attempts is None or attempts.suspects.get(instance.key) is None:
-            self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS
+        counted = attempts is not None and attempts.suspects.get(instance.key) is not None
+        if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):
+            times = error.times if isinstance(error, FormLacksRoom) else 1
+            seconds = min(_PUT_OFF_SECONDS * 2 ** (times - 1), _MOST_PUT_OFF_SECONDS)
+            self._put_off[instance.key] = time.monotonic() + seconds
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
 

@@ -20,12 +20,11 @@ import structlog
 from scp.archive import Archive
 from scp.errors import (
     DuplicateRejected,
-    ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
-    OutOfResources,
 )
 from scp.identity import Identity
+from scp.lifecycle.alone import alone
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
 from scp.objects.trash import Trashed
@@ -97,15 +96,8 @@ class Deletion:
         """Give what is pending a file in its form: what landed has none of its own."""
         current = self._archive.index.current(instance.identity)
         if current is not None and current.pending:
-            try:
+            with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
                 self._archive.swap([self._archive.encode(current)])
-            except (ObjectMissing, ObjectDamaged, ObjectUnavailable):
-                return  # it stays pending, and is left
-            except OutOfResources:
-                raise
-            except Exception as error:  # noqa: BLE001 - of it alone: the others go
-                uid = instance.sop_instance_uid
-                structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, exc_info=error)
 
     def _finish(self, begun: list[Trashed]) -> list[Trashed]:
         """Those that went; see :meth:`_stays` for those that did not."""
@@ -175,12 +167,8 @@ class Deletion:
                 self.trash.mark(one, "gone")
             back = [one for one in entries if one.state == "back"]
             for one in back:
-                try:
+                with alone("cannot be restored", quiet=(), key=one.key):
                     self._return(one)
-                except OutOfResources:
-                    raise
-                except Exception as error:  # noqa: BLE001 - held, damaged, refused or a bug: the others come back
-                    structlog.get_logger("zscp").error("cannot be restored", key=one.key, reason=str(error))
         return len(going) + len(back)
 
     def _is_held_as(self, one: Trashed) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from scp.errors import (
     CannotEncode,
     CodecError,
     CodecProcessFailed,
-    ObjectDamaged,
     ObjectMissing,
-    ObjectUnavailable,
+    told_of,
 )
 from scp.keeping import keep
 from scp.lifecycle import foreign
@@ -29,7 +28,7 @@ from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
 from scp.refusal import Refusal, in_force, needs
 from scp.spool import Buffer, copied
-from scp.stored import facts_of_stored, imported_from, provenance_of, received_from
+from scp.stored import facts_of_stored, facts_unseen, imported_from, provenance_of, received_from
 from scp.syntaxes import BY_UID, lookup
 
 # Up to here, bytes as received and of native pixels, what it costs to serve is measured unasked: a second.
@@ -118,10 +117,8 @@ def fault_now(archive: Archive, instance: Instance) -> str:
     """Why a stored object cannot be read, from its file; or why its file cannot be read."""
     try:
         return archive.facts(instance).fault
-    except (ObjectDamaged, ObjectMissing, ObjectUnavailable) as error:
-        return str(error)
     except Exception as error:  # noqa: BLE001 - the others are listed all the same
-        return f"{type(error).__name__}: {error}"
+        return told_of(error)
 
 
 def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:
@@ -135,41 +132,35 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
 
 def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
     """Of what something is not done with nothing is tried, and only what may be looked into is."""
-    known = provenance_of(file)
-    facts = Facts({}, known.transfer_syntax, known.size, known.calling_aet)
+    facts = facts_unseen(file, refusal.told)
     if not refusal.covers("survey"):
         with archive.trying(instance, "survey"):
             facts = facts_of_stored(file)
-    rule = choose(archive.policy, facts)
-    return Explanation(
-        instance.sop_instance_uid,
-        known,
-        rule,
-        _matched(rule, facts),
-        _passed_over(archive.policy, rule, facts),
-        instance.transfer_syntax,
-        instance.stored_size,
-        known.attempts,
-        tuple(
-            way
-            for way in _ways_out(file.transfer_syntax, known)
-            if not any(map(refusal.covers, needs(file.transfer_syntax, way)))
-        ),
-        stored=instance,
-        refused=refusal,
-    )
+    found = _held(archive, instance, file, facts)
+    left = (way for way in found.ways_out if not any(map(refusal.covers, needs(file.transfer_syntax, way))))
+    return replace(found, ways_out=tuple(left), refused=refusal)
 
 
 def _looked_into(
     archive: Archive, instance: Instance, file: Part10, again: bool, costs: bool | None
 ) -> Explanation:
-    known = provenance_of(file)
     facts = facts_of_stored(file)
-    rule = choose(archive.policy, facts)
+    found = _held(archive, instance, file, facts)
     now: tuple[Attempt, ...] = ()
     if again:
         received = received_from(file, "")
-        now = keep(received, survey(received), rule, dictionaries=archive.dictionaries).provenance.attempts
+        kept = keep(received, survey(received), found.rule, dictionaries=archive.dictionaries)
+        now = kept.provenance.attempts
+    wanted = _is_quick(facts) if costs is None else costs
+    stored, known = (file.dataset, file.transfer_syntax), found.provenance
+    return replace(
+        found, costs=_costs(*stored, known, wanted), tried_now=now, undecodable=_undecodable(*stored, known)
+    )
+
+
+def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> Explanation:
+    """What is known of a stored object without trying anything with it."""
+    known, rule = provenance_of(file), choose(archive.policy, facts)
     return Explanation(
         instance.sop_instance_uid,
         known,
@@ -180,10 +171,7 @@ def _looked_into(
         instance.stored_size,
         known.attempts,
         _ways_out(file.transfer_syntax, known),
-        _costs(file.dataset, file.transfer_syntax, known, _is_quick(facts) if costs is None else costs),
-        now,
-        instance,
-        _undecodable(file.dataset, file.transfer_syntax, known),
+        stored=instance,
     )
 
 

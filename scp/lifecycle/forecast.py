@@ -11,13 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.config_rules import Stage
 from scp.encoding.cage.caged import thread_time
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.lifecycle.alone import alone
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
 from scp.lifecycle.progress import Progress
@@ -83,7 +81,7 @@ class Forecast:
 def forecast(
     archive: Archive, chosen: LifecycleSettings, now: float, bound: float, progress: Progress
 ) -> Forecast:
-    """What is due at ``now``; about ``bound`` seconds are spent on measuring."""
+    """What is due at ``now``; about ``bound`` seconds are spent on measuring. Raises OutOfResources."""
     groups, samples, looked_at = _grouped(archive, now, progress)
     ordered = sorted(groups, key=lambda group: -group.stored_size)
     _measure(archive, [(group, samples[id(group)]) for group in ordered], now, bound)
@@ -132,17 +130,13 @@ def _measure(
 
 
 def _measured(archive: Archive, one: Instance, now: float) -> Measured:
+    """Nothing for one that cannot be measured. Raises OutOfResources."""
     started = thread_time()
-    try:
+    with alone("cannot be measured", sop_instance=one.sop_instance_uid):
         change = archive.encode(one, now)
-    except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
-        return Measured()
-    except Exception as error:  # the others are measured all the same
-        log = structlog.get_logger("zscp")
-        log.error("cannot be measured", sop_instance=one.sop_instance_uid, exc_info=error)
-        return Measured()
-    saved = one.stored_size - change.after.stored_size
-    return Measured(1, one.received_size, one.stored_size, saved, thread_time() - started)
+        saved = one.stored_size - change.after.stored_size
+        return Measured(1, one.received_size, one.stored_size, saved, thread_time() - started)
+    return Measured()
 
 
 def _estimate(groups: Sequence[Group]) -> None:

@@ -25,6 +25,7 @@ from scp.errors import (
     ObjectUnavailable,
     ObjectUnreadable,
     ZscpError,
+    told_of,
 )
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.progress import Progress
@@ -88,12 +89,12 @@ def fsck(
     for key in iter(archive.keys()):
         progress.advance()
         if not is_landed(key):
-            yield from _told(key, _file(archive, key, repair))
+            yield from _findings(key, _file(archive, key, repair))
     for instance in archive.index.all():
-        yield from _told(instance.key, _row(archive, instance, repair, forget))
+        yield from _findings(instance.key, _row(archive, instance, repair, forget))
 
 
-def _told(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     """What was found of one object; what cannot be looked at is told as a file that cannot be read."""
     try:
         yield from findings
@@ -102,7 +103,7 @@ def _told(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     except (ZscpError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, the others are looked at
-        yield Finding(UNREADABLE, key, instance_in(key), f"{type(error).__name__}: {error}")
+        yield Finding(UNREADABLE, key, instance_in(key), told_of(error))
 
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:

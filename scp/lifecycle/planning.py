@@ -5,19 +5,21 @@ Only where a rule asks for an attribute that the index does not hold is the stor
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
-
 from scp.config_rules import PolicyRule
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.errors import ObjectRefused
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
+from scp.lifecycle.alone import alone
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
-from scp.policy.stages import Step, step
+from scp.policy.stages import NEVER, Step, step
 
 _MOST_REMEMBERED = 10_000
+# What could not be planned, for whatever reason, is looked at again after so long.
+_LATER_SECONDS = 3600
 # What an instance itself has of the keys that a rule may ask for (scp.config_values.SPECIAL_KEYS).
 _OWN: Mapping[str, Callable[[Instance], str]] = {
     "calling_aet": lambda one: one.calling_aet,
@@ -68,18 +70,20 @@ class Planner:
         return None, True
 
     def step(self, standing: Standing, read: ReadFacts, now: float) -> tuple[PolicyRule | None, Step]:
-        """The rule that applies, and what it asks at ``now``; nothing, ever, for what cannot be read."""
+        """The rule that applies, and what it asks at ``now``.
+
+        Of what cannot be looked into now it is nothing yet: then it is due a while later, whatever its rule.
+        Its file may be mended, its store come back, or room be made meanwhile; and who carries out the stage
+        finds out what else it may be.
+        """
+        one = standing.instance
         try:
-            rule = self.rule(standing, read)
-        except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # verify tells of it
-            rule = None
-        except OutOfResources:
-            raise
-        except Exception as error:  # noqa: BLE001 - the others are planned all the same
-            uid = standing.instance.sop_instance_uid
-            structlog.get_logger("zscp").error("cannot be planned", sop_instance=uid, exc_info=error)
-            rule = None
-        return rule, step(rule, standing.instance, now)
+            with alone("cannot be planned", through=(ObjectRefused,), sop_instance=one.sop_instance_uid):
+                rule = self.rule(standing, read)
+                return rule, step(rule, one, now)
+        except ObjectRefused:
+            return None, Step(None, NEVER)
+        return None, Step(None, int(time.time()) + _LATER_SECONDS)
 
     def next_due(self, standing: Standing, read: ReadFacts) -> int:
         """When something is to be done next: in the past where it should have been done already."""

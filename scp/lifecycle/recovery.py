@@ -6,11 +6,8 @@ files in their places whose rows may be missing, and the records of the landing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-
-import structlog
 
 from scp.archive import Archive
 from scp.errors import (
@@ -20,10 +17,11 @@ from scp.errors import (
     ObjectMissing,
     ObjectUnavailable,
     ObjectUnreadable,
-    OutOfResources,
     Superseded,
     UidMismatch,
+    told_of,
 )
+from scp.lifecycle.alone import alone
 from scp.model import Instance
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.store import is_object, store_of
@@ -69,23 +67,16 @@ def take_up_landed(archive: Archive, found: Recovered) -> None:
         archive.index.sync()
 
 
-@contextmanager
-def _alone(archive: Archive, key: str, found: Recovered) -> Iterator[None]:
-    """What cannot be taken up stays where it is, and the next start looks at it; the others are taken up.
+def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManager[None]:
+    """What cannot be taken up stays where it is, and the next start looks at it; the others are taken up."""
 
-    Raises OutOfResources: nothing goes on without the index.
-    """
-    try:
-        yield
-    except OutOfResources:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it was, the others are not held up by it
+    def stays(error: Exception) -> None:
         if not is_landed(key):
             archive.store.unsettle(key)
-        found.damaged += (f"{key}: {type(error).__name__}: {error}",)
-        structlog.get_logger("zscp").error(
-            "not recovered", key=key, exc_info=error, remedy="the next start, or zscp fsck, looks at it again"
-        )
+        found.damaged += (f"{key}: {told_of(error)}",)
+
+    remedy = "the next start, or zscp fsck, looks at it again"
+    return alone("not recovered", quiet=(), otherwise=stays, key=key, remedy=remedy)
 
 
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:

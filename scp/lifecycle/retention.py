@@ -14,9 +14,10 @@ import structlog
 from scp.archive import Archive
 from scp.config import Settings
 from scp.config_rules import RetentionRule
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.errors import OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
+from scp.lifecycle.alone import alone
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.store import store_of
@@ -127,18 +128,11 @@ class Retention:
 
     def _rule(self, standing: Standing) -> RetentionRule | None:
         one, rules = standing.instance, self._settings().retention
-        facts = Facts(standing.attributes, one.received_transfer_syntax, one.received_size, one.calling_aet)
         if self._unknown():
-            try:
-                facts = self._archive.facts(one)
-            except (ObjectMissing, ObjectDamaged, ObjectUnavailable):  # it cannot be judged
-                return None
-            except OutOfResources:
-                raise
-            except Exception as error:  # noqa: BLE001 - it stays, and so does its study
-                uid = one.sop_instance_uid
-                structlog.get_logger("zscp").error("cannot be judged", sop_instance=uid, exc_info=error)
-                return None
+            with alone("cannot be judged", sop_instance=one.sop_instance_uid):
+                return choose(rules, self._archive.facts(one))
+            return None  # it stays, and so does its study
+        facts = Facts(standing.attributes, one.received_transfer_syntax, one.received_size, one.calling_aet)
         return choose(rules, facts)
 
     def _keywords(self) -> tuple[str, ...]:
@@ -158,8 +152,7 @@ class Retention:
         instances = [one for one in shared if (one.patient_id, one.issuer_of_patient_id) == patient]
         if len(instances) == study.instances and not any(one.pending for one in instances):
             try:
-                self._deletion.delete(instances, study.rule)
+                with alone("not deleted", quiet=(), study=study.study):  # the next round tries it again
+                    self._deletion.delete(instances, study.rule)
             except OutOfResources as error:
                 structlog.get_logger("zscp").error("retention waits", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - the others go; the next round tries it again
-                structlog.get_logger("zscp").error("not deleted", study=study.study, exc_info=error)

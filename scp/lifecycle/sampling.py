@@ -23,6 +23,7 @@ from scp.errors import (
     ObjectDamaged,
     PixelsBeyondBounds,
     UnreadableDataset,
+    told_of,
 )
 from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
@@ -136,7 +137,7 @@ def _seen(path: Path) -> Seen:
     try:
         return _looked_at(path)
     except Exception as error:  # noqa: BLE001 - a bug, or no memory: the other files are looked at all the same
-        return Seen(path, "failed", f"{type(error).__name__}: {error}")
+        return Seen(path, "failed", told_of(error))
 
 
 def _looked_at(path: Path) -> Seen:

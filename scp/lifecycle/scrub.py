@@ -16,8 +16,9 @@ import structlog
 
 from scp.archive import Archive
 from scp.config import Settings
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
 from scp.index.index import Waiting
+from scp.lifecycle.alone import UNREAD, alone
 from scp.lifecycle.pace import Pace
 from scp.mending import mend_from_siblings
 from scp.model import Instance
@@ -72,12 +73,9 @@ def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
 
 def _mended(archive: Archive, instance: Instance) -> str:
     """The key of the copy that took its place, if there is one."""
-    try:
+    with alone("cannot be mended", quiet=(), through=(), sop_instance=instance.sop_instance_uid):
         return mend_from_siblings(archive, instance)
-    except Exception as error:  # noqa: BLE001 - the others are looked at all the same
-        uid = instance.sop_instance_uid
-        structlog.get_logger("zscp").error("cannot be mended", sop_instance=uid, exc_info=error)
-        return ""
+    return ""
 
 
 class Scrubber:
@@ -137,23 +135,21 @@ class Scrubber:
         stages = self._archive.index.stages
         claimed = stages.claim(self._owner, due, now, now + _CLAIM_SECONDS)
         results: list[tuple[Instance, str]] = []
-        away: list[str] = []
+        tried: list[Instance] = []
         for one in claimed:
             if self._stopped.is_set():
                 break
-            try:
+            tried.append(one)
+            quiet = (*UNREAD, OutOfResources)
+            with alone("cannot be checked", quiet, through=(), sop_instance=one.sop_instance_uid):
                 results.append((one, check(self._archive, one)))
-            except (ObjectUnavailable, OutOfResources):
-                away.append(one.sop_instance_uid)
-            except Exception as error:  # noqa: BLE001 - the others are looked at all the same
-                away.append(one.sop_instance_uid)
-                uid = one.sop_instance_uid
-                structlog.get_logger("zscp").error("cannot be checked", sop_instance=uid, exc_info=error)
             stages.renew(self._owner, time.time() + _CLAIM_SECONDS)
+        read = {one.identity for one, _ in results}
+        away = [one.sop_instance_uid for one in tried if one.identity not in read]
         mended = note(self._archive, results)
         if away:
             stages.hold(away, now + _AWAY_SECONDS)
         stages.release(self._owner)
         damaged = sum(bool(fault) for _, fault in results)
         size = sum(one.stored_size for one, _ in results)
-        return Checked(len(results) + len(away), damaged, mended, size)
+        return Checked(len(tried), damaged, mended, size)

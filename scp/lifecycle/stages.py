@@ -31,14 +31,16 @@ _PLANNED_AT_ONCE = 500
 CLAIM_SECONDS = 60.0
 # What failed for a reason that is not the object's is left alone for so long.
 _FAILED_SECONDS = 3600.0
+# And for so long what could not be put in its place, as nothing can be: others' turn comes meanwhile.
+_NOTHING_TAKEN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     """What one batch came to: ``changes`` of the instances that were ``tried``, and core seconds used.
 
-    ``busy`` are those that others work on, ``failed`` how many could not be read, or not encoded for a reason
-    that is not theirs.
+    ``busy`` are those that others work on. ``failed`` is how many could not be read, or could not be encoded
+    through no fault of their own.
     """
 
     tried: int = 0
@@ -79,11 +81,10 @@ class Stages:
     def plan(self) -> bool:
         """Plan some of what was last planned under another policy; False when there is none."""
         archive = self._archive
+        policy = archive.policy_print  # before its rules: what new ones say is not planned as an old one's
         planner = Planner(archive.policy)
-        found = self._index.unplanned(archive.policy_print, planner.keywords, _PLANNED_AT_ONCE)
-        self._index.plan(
-            archive.policy_print, [(one.instance, planner.next_due(one, archive.facts)) for one in found]
-        )
+        found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
+        self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
         return bool(found)
 
     def seconds_until_due(self) -> float | None:
@@ -111,7 +112,7 @@ class Stages:
         self._claiming = True
         clock = time.time()
         claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
-        suspects = [one for one in claimed if self._is_suspect(one)]
+        suspects = [one for one in claimed if self._archive.is_suspect(one)]
         got = {one.identity for one in claimed}
         busy = tuple(one for one in wanted if one.identity not in got)
         done = self._carried_out([one for one in claimed if one not in suspects], Round(0))
@@ -124,10 +125,6 @@ class Stages:
         while wait(futures, self._claim_seconds / 3).not_done:
             self._index.renew(self._owner, time.time() + self._claim_seconds)
         return self._swapped(before, futures)
-
-    def _is_suspect(self, instance: Instance) -> bool:
-        attempts = self._archive.attempts
-        return attempts is not None and attempts.is_suspect(instance.key)
 
     def release(self) -> None:
         """Give up what is claimed."""
@@ -145,10 +142,12 @@ class Stages:
             structlog.get_logger("zscp").error("not put in its place", sop_instance=uid, reason=str(error))
 
         found: list[Change] = []
-        for store, changes in _by_store(one.change for one in done if one.change is not None):
-            found += self._taken(store, changes, not_taken)
-        if failed:
-            self._index.hold(failed, time.time() + _FAILED_SECONDS)
+        try:
+            for store, changes in _by_store(one.change for one in done if one.change is not None):
+                found += self._taken(store, changes, not_taken)
+        finally:
+            if failed:
+                self._index.hold(failed, time.time() + _FAILED_SECONDS)
         return replace(
             begun,
             changes=(*begun.changes, *found),
@@ -159,12 +158,17 @@ class Stages:
     def _taken(self, store: str, changes: list[Change], not_taken: NotTaken) -> list[Change]:
         """What was put in its place; of another store than the first, nothing where that takes nothing.
 
-        Raises OutOfResources where the first takes nothing: nothing goes on without it.
+        Raises OutOfResources where the first takes nothing: nothing goes on without it. Should that be these
+        ones' fault, they hold up nothing else.
         """
         try:
             return swapped(self._archive, changes, not_taken)
-        except (ObjectDamaged, ObjectUnavailable, OSError, OutOfResources) as error:
-            if not store:
+        except Exception as error:
+            if not store or not isinstance(
+                error, (ObjectDamaged, ObjectUnavailable, OSError, OutOfResources)
+            ):
+                uids = [one.before.sop_instance_uid for one in changes]
+                self._index.hold(uids, time.time() + _NOTHING_TAKEN_SECONDS)
                 raise
             log = structlog.get_logger("zscp")
             log.error("store takes nothing", store=store, objects=len(changes), reason=str(error))

@@ -17,7 +17,7 @@ import zstandard
 from scp.archive import Archive
 from scp.encoding.dataset import encoding_of
 from scp.encoding.scan import scan
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.lifecycle.alone import alone
 from scp.lifecycle.parallel import each
 from scp.lifecycle.progress import Progress, Silent
 from scp.model import Instance
@@ -164,15 +164,11 @@ class _File:
 
 
 def _read(archive: Archive, instance: Instance) -> _File | None:
-    try:
-        with archive.trying(instance, "survey"):
-            return _taken(instance, archive.stored(instance)[1])
-    except (ObjectMissing, ObjectDamaged, ObjectUnavailable):
-        return None  # replaced since, or damaged, which verify tells; or refused
-    except Exception as error:  # noqa: BLE001 - the others are trained on all the same
-        uid = instance.sop_instance_uid
-        structlog.get_logger("zscp").error("not trained on", sop_instance=uid, exc_info=error)
-        return None
+    """None for what was replaced since, or is damaged, or refused; a dictionary does without."""
+    uid = instance.sop_instance_uid
+    with alone("not trained on", through=(), sop_instance=uid), archive.trying(instance, "survey"):
+        return _taken(instance, archive.stored(instance)[1])
+    return None
 
 
 def _taken(instance: Instance, file: Part10) -> _File | None:

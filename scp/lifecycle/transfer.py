@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scp.archive import Archive
 from scp.encoding.facts import survey
-from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, ZscpError
+from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, told_of
 from scp.lifecycle import foreign
 from scp.lifecycle.beside import dictionaries_beside
 from scp.lifecycle.parallel import each
@@ -76,14 +76,19 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
     def one(path: Path) -> Imported:
         try:
-            with archive.trying_key(f"import:{sha256(str(path.absolute()).encode())[:32]}", "survey"):
+            with archive.trying_key(_key_of(path), "survey"):
                 return _import(archive, path, aet)
-        except (ZscpError, OSError) as error:
-            return Imported(path, "failed", str(error))
-        except Exception as error:  # noqa: BLE001 - a bug; the other files are imported all the same
-            return Imported(path, "failed", f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the other files are imported all the same
+            return Imported(path, "failed", told_of(error))
 
     return each(one, paths)
+
+
+def _key_of(path: Path) -> str:
+    """Which file it is, for the journal of attempts; one that was replaced is another. Raises OSError."""
+    found = path.stat()
+    told = f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
+    return f"import:{sha256(told.encode(errors='surrogateescape'))[:32]}"
 
 
 def _import(archive: Archive, path: Path, aet: str) -> Imported:
@@ -148,10 +153,8 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
         try:
             outgoing = _outgoing(archive, instance, syntax)
             _write(path, outgoing, room)
-        except (ZscpError, OSError) as error:
-            return Exported(instance, path, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - a bug, or no memory; the others are written all the same
-            return Exported(instance, path, reason=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the others are written all the same
+            return Exported(instance, path, reason=told_of(error))
         return Exported(instance, path, outgoing.transfer_syntax)
 
     return each(one, _paths(instances, target))

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive import Archive
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources, ZscpError
+from scp.errors import ObjectDamaged, ObjectMissing, ZscpError, told_of
 from scp.lifecycle.parallel import each
 from scp.lifecycle.scrub import note
 from scp.lifecycle.transfer import received_file
@@ -41,10 +41,8 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
             return Verdict(instance, remark=archive.verify(instance, deep))
         except (ObjectMissing, ObjectDamaged) as error:
             return Verdict(instance, str(error))
-        except (ObjectUnavailable, OutOfResources) as error:
-            return Verdict(instance, str(error), away=True)
         except Exception as error:  # noqa: BLE001 - told; the others are checked all the same
-            return Verdict(instance, f"{type(error).__name__}: {error}", away=True)
+            return Verdict(instance, told_of(error), away=True)
 
     verdicts = each(one, instances)
     while some := list(islice(verdicts, _NOTED_AT_ONCE)):

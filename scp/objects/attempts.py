@@ -1,6 +1,6 @@
 """What is being worked on, written down before: who comes after a death knows what it may have been of.
 
-``.attempts/processes/<process>/slots`` holds a slot of 1 KB for each object that the process is about;
+``.attempts/processes/<process>/slots`` holds a slot of 4 KB for each object that the process is about;
 beside it is the lock that says that the process lives. The file is mapped: a slot is filled before the work
 and emptied after it without a system call, and outlives the process, which is all that it has to
 (docs/decisions/0113). What a dead process left in its slots are suspects (:mod:`scp.objects.suspects`).
@@ -18,13 +18,14 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import ZscpError
+from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources, ZscpError, told_of
+from scp.objects.files import small
 from scp.objects.folders import LOCK, claim, folders_of_the_dead
 from scp.objects.suspects import ACTS, Act, Suspect, Suspects
 
 FOLDER = ".attempts"
 _PROCESSES, _SLOTS = "processes", "slots"
-_SLOT, _MOST = 1024, 256  # what is beyond those, no process was seen to do at once
+_SLOT, _MOST = 4096, 256  # what is beyond those, no process was seen to do at once
 _EMPTY = 0
 # A suspect waits so long for being the only one that its process is about, and others for it, in seconds.
 _PATIENCE = 60.0
@@ -53,17 +54,17 @@ class Attempts:
         self._own: Path | None = None
         self._own_lock = -1
         self._map: mmap.mmap | None = None
-        self._broken = False
+        self._is_told = self._unusable = self._stopping = False
         self._mine = threading.local()
 
     # -- trying ----------------------------------------------------------------------------------------
 
     @contextmanager
     def of(self, key: str, uid: str, act: Act, library: Library = _unknown) -> Iterator[None]:
-        """Around work on an object; within other work of the same thread it does nothing, that counts.
+        """Around work on an object. Inside another such block of the same thread it does nothing.
 
-        Should the process die inside, or an exception that nobody raises on purpose leave the block, the
-        object is a suspect, or refused for ``act``; ``library`` says whose version that depends on.
+        If the process dies inside, or an exception leaves the block that nobody raises on purpose, the object
+        becomes a suspect, or is refused for ``act``; ``library`` says whose version that depends on.
         """
         if getattr(self._mine, "tries", False):
             yield
@@ -73,12 +74,14 @@ class Attempts:
         self._mine.tries = True
         try:
             yield
-        except (ZscpError, OSError):
+        except (OutOfResources, ObjectUnavailable, OSError, MemoryError):
+            raise  # it was not tried to its end: that says nothing of the object
+        except ZscpError:
             if known is not None:
                 self._survived(key, act)
             raise
         except Exception as error:
-            self.failed(key, uid, act, _told(error), library())
+            self.failed(key, uid, act, told_of(error), library())
             raise
         else:
             if known is not None:
@@ -87,29 +90,29 @@ class Attempts:
             self._mine.tries = False
             self.end(slot)
 
-    def begin(self, key: str, uid: str, act: Act) -> int:
+    def begin(self, key: str, uid: str, act: Act, alone: bool = True) -> int:
         """Write an object down; returns the number of its slot, for :meth:`end`.
 
-        A suspect waits until nothing else is under way in this process, for :attr:`patience` at most.
+        A suspect waits until nothing else is under way in this process, for :attr:`patience` at most, unless
+        it may not be ``alone``, as somebody else says how long it takes.
         """
-        suspect = self.is_suspect(key)
+        suspect = alone and self.is_suspect(key, act)
         with self._changed:
             if suspect:
-                self._changed.wait_for(lambda: not self._flying, self.patience)
+                self._changed.wait_for(lambda: self._stopping or not self._flying, self.patience)
             elif self._alone is not None:
-                self._changed.wait_for(lambda: self._alone is None, self.patience)
+                self._changed.wait_for(lambda: self._stopping or self._alone is None, self.patience)
             slot = self._free.pop() if self._free else len(self._flying)
             self._flying[slot] = key
             if suspect and len(self._flying) == 1:
                 self._alone = slot
-        self._write(slot, f"{act}\n{uid}\n{key}\n".encode())
+            self._write(slot, f"{act}\n{key}\n{uid}".encode()[: _SLOT - 1] + b"\0")
         return slot
 
     def end(self, slot: int) -> None:
         """What :meth:`begin` began is over, whatever came of it."""
-        if self._map is not None and slot < _MOST:
-            self._map[slot * _SLOT] = _EMPTY
         with self._changed:
+            self._empty(slot)
             del self._flying[slot]
             self._free.append(slot)
             if self._alone == slot:
@@ -120,15 +123,18 @@ class Attempts:
         """No process died of it, and it did not fail: it is no suspect any more."""
         if (known := self.suspects.get(key)) is None or known.act != act or not known.times:
             return
-        with self.suspects.changing() as put:
-            put(replace(known, times=0) if known.refused else None, key)
+        try:
+            with self.suspects.changing() as put:
+                put(replace(known, times=0) if known.refused else None, key)
+        except OSError as error:  # what was done with the object is done
+            self._tell_broken(error)
 
     # -- what came of it -------------------------------------------------------------------------------
 
-    def is_suspect(self, key: str) -> bool:
-        """Whether a process died of an object, or failed at it, and it is to be tried again, alone."""
+    def is_suspect(self, key: str, act: Act = "encode") -> bool:
+        """Whether a process died of ``act``, or of what is part of it, or failed, and is to try it alone."""
         known = self.suspects.get(key)
-        return known is not None and known.times > 0
+        return known is not None and known.times > 0 and ACTS.index(act) <= ACTS.index(known.act)
 
     def refusal(self, key: str) -> Suspect | None:
         """What an object is refused for, and why, as far as this journal knows."""
@@ -166,7 +172,10 @@ class Attempts:
         found: list[Suspect] = []
         try:
             for folder in folders_of_the_dead(self._processes):
-                found += self._of_the_dead(folder, library)
+                try:
+                    found += self._of_the_dead(folder, library)
+                except OSError as error:  # of this one: the next start looks again
+                    self._tell_broken(error)
         except OSError as error:
             self._tell_broken(error)
         return found
@@ -176,8 +185,9 @@ class Attempts:
         told = "processes died while they worked on it"
         found = self._count(left, told, len(left) == 1, library) if left else []
         for path in sorted(folder.iterdir(), key=lambda path: path.name == LOCK):
-            path.unlink()
-        folder.rmdir()
+            path.unlink(missing_ok=True)  # it may not have died, but be ending well just now
+        with suppress(OSError):
+            folder.rmdir()
         return found
 
     def _count(
@@ -191,6 +201,17 @@ class Attempts:
                 put(after, key)
                 found.append(after)
         return found
+
+    def stopping(self) -> None:
+        """This process ends because it was told to: whoever ends it from now on, no object did.
+
+        What takes too long is killed then, and is to be tried again as any other.
+        """
+        with self._changed:
+            self._stopping = True
+            for slot in self._flying:
+                self._empty(slot)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Nothing is under way any more."""
@@ -210,54 +231,55 @@ class Attempts:
 
     def _write(self, slot: int, record: bytes) -> None:
         """Without room for it work goes on without a journal, which is told once."""
+        if self._stopping:
+            return
         try:
             if self._map is None and not self._opened():
                 return
         except OSError as error:
             self._tell_broken(error)
             return
-        if self._map is not None and slot < _MOST and len(record) <= _SLOT:
+        if self._map is not None and slot < _MOST:
             self._map[slot * _SLOT : slot * _SLOT + len(record)] = record
 
+    def _empty(self, slot: int) -> None:
+        if self._map is not None and slot < _MOST:
+            self._map[slot * _SLOT] = _EMPTY
+
     def _opened(self) -> bool:
-        with self._changed:
-            if self._own is None and not self._broken:
-                self._own, self._own_lock = claim(self._processes)
-                descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
-                try:
-                    os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
-                    self._map = mmap.mmap(descriptor, _SLOT * _MOST)
-                finally:
-                    os.close(descriptor)
+        if self._own is None and not self._unusable:
+            self._unusable = True  # until it is known not to be
+            self._own, self._own_lock = claim(self._processes)
+            descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
+            try:
+                os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
+                self._map = mmap.mmap(descriptor, _SLOT * _MOST)
+                self._unusable = False
+            finally:
+                os.close(descriptor)
         return self._map is not None
 
     def _tell_broken(self, error: OSError) -> None:
-        if not self._broken:
-            self._broken = True
+        if not self._is_told:
+            self._is_told = True
             structlog.get_logger("zscp").error("what is tried is not written down", reason=str(error))
 
 
 def _used(folder: Path) -> list[tuple[str, str, Act]]:
     """Key, UID and act of what a process was about."""
     try:
-        data = (folder / _SLOTS).read_bytes()
-    except FileNotFoundError:
+        data = small(folder / _SLOTS)
+    except (FileNotFoundError, ObjectDamaged):
         return []
     found: dict[str, tuple[str, str, Act]] = {}
     for at in range(0, len(data), _SLOT):
-        act, *rest = data[at : at + _SLOT].decode("utf-8", "replace").split("\n")
+        act, *rest = data[at : at + _SLOT].split(b"\0")[0].decode("utf-8", "replace").split("\n", 2)
         named = next((name for name in ACTS if name == act), None)
-        if named is not None and len(rest) >= 3:
-            found[rest[1]] = (rest[1], rest[0], named)
+        if named is not None and len(rest) == 2:
+            found[rest[0]] = (rest[0], rest[1], named)
     return list(found.values())
 
 
 def died_of_an_object(root: Path, process: int) -> bool:
     """Whether a process that has ended was at work on an object, if nobody took that up yet."""
     return any(_used(folder) for folder in (root / FOLDER / _PROCESSES).glob(f"{process}-*"))
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return f"there was not enough memory{': ' * bool(str(error))}{error}"
-    return f"{type(error).__name__}: {error}"

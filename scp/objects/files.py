@@ -42,15 +42,23 @@ def read(path: Path, maps: bool = True, leased: bool = True, size: int | None = 
         if found <= IN_MEMORY:
             return _first(descriptor, found)
         if maps and (_is_leased(descriptor) or not leased):
-            return memoryview(FileMap.of(os.dup(descriptor), found))
+            return _mapped(path, descriptor)
         try:
             return copied_from(descriptor)
         except OutOfResources:  # a full disk: what is there can be read all the same
             if not maps:
                 raise
-            return memoryview(FileMap.of(os.dup(descriptor), found))
+            return _mapped(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _mapped(path: Path, descriptor: int) -> Buffer:
+    """A map of as much as the file has now: it may have been cut off before there was a lease."""
+    try:
+        return memoryview(FileMap.of(os.dup(descriptor), os.fstat(descriptor).st_size))
+    except ValueError as error:  # nothing is left, or less than a moment ago
+        raise ObjectDamaged(f"{path.name} was cut off while it was read: {error}") from None
 
 
 def opened(path: Path) -> int:
@@ -76,8 +84,8 @@ def unreadable(key: str, error: OSError) -> ObjectDamaged | ObjectUnreadable:
     return ObjectUnreadable(f"{key} cannot be read: {error.strerror}; see to its permissions and its disk")
 
 
-def note(path: Path) -> str:
-    """The text of a small file of ours. Raises ObjectDamaged for what is none, FileNotFoundError, OSError."""
+def small(path: Path) -> bytes:
+    """A small file of ours. Raises ObjectDamaged for what is none, FileNotFoundError, OSError."""
     descriptor = opened(path)
     try:
         data = _first(descriptor, _LONGEST_NOTE + 1)
@@ -85,8 +93,13 @@ def note(path: Path) -> str:
         os.close(descriptor)
     if len(data) > _LONGEST_NOTE:
         raise ObjectDamaged(f"{path.name} is larger than {_LONGEST_NOTE} bytes")
+    return data
+
+
+def note(path: Path) -> str:
+    """The text of such a file. Raises as :func:`small`."""
     try:
-        return data.decode()
+        return small(path).decode()
     except UnicodeDecodeError:
         raise ObjectDamaged(f"{path.name} is no text") from None
 

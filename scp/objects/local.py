@@ -115,8 +115,8 @@ class LocalStore:
         self._entry("")  # claimed now: the loop holds the lock that claiming takes, and its body may put
         with locked(journal):
             for folder in sorted(path for path in journal.iterdir() if path.is_dir()):
-                with locked(folder, wait=False) as alone:
-                    if alone:
+                with contextlib.suppress(FileNotFoundError), locked(folder, wait=False) as alone:
+                    if alone:  # else it is somebody's, or was until just now
                         yield from self._recover_folder(folder)
 
     def _recover_folder(self, folder: Path) -> Iterator[str]:

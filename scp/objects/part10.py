@@ -42,6 +42,7 @@ _LET_GO = 8 << 20
 # A frame may give so many times its own size whatever it is, and limits.inflated_bytes where it is small: an
 # object of 10 GB that comes compressed does not shrink to a tenth of that.
 _RATIO = 10
+_WITHOUT_BOUND = 1 << 62
 # A thread keeps its contexts, and each has room for the window of its last frames: 128 MB at most, by
 # libzstd's own limit. zscp's windows are of 2 MB, with the highest levels 8 MB.
 _USUAL_WINDOW = 8 << 20
@@ -208,16 +209,17 @@ def _frame(data: Buffer) -> zstandard.FrameParameters:
         raise ObjectDamaged(f"its zstd frame does not begin as one: {error}") from None
 
 
-def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False) -> Buffer:
+def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, whole: bool = False) -> Buffer:
     """The Part 10 file within a stored object's bytes. Raises ObjectDamaged, DictionaryMissing.
 
     It is unpacked step by step, 2 MB at most, and to no more than ``limits.inflated_bytes``, or ten times its
-    size. With ``is_file`` what does not begin as a Part 10 file is given up after the first step.
+    size; but what is ``whole``, by the digest of what was written, to whatever it holds (invariant 7). With
+    ``is_file`` what does not begin as a Part 10 file is given up after the first step.
     """
     if bytes(data[:4]) != _ZSTD_MAGIC:
         return data
     frame = _frame(data)
-    most = max(bounds().inflated_bytes, _RATIO * len(data))
+    most = _WITHOUT_BOUND if whole else max(bounds().inflated_bytes, _RATIO * len(data))
     if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN and frame.content_size > most:
         raise ObjectDamaged(f"its zstd frame declares {frame.content_size} bytes, {most} are the most")
     if frame.dict_id and lookup is None:
@@ -267,14 +269,15 @@ def _pieces_of_frame(data: Buffer) -> Iterator[Buffer]:
     yield from slices(memoryview(data)[begun:])
 
 
-def unpack(data: Buffer, lookup: Lookup | None = None) -> Part10:
+def unpack(data: Buffer, lookup: Lookup | None = None, whole: bool = False) -> Part10:
     """A stored object's bytes, wrapped or not, taken apart. Raises ObjectDamaged, DictionaryMissing.
 
     Memory is bounded whatever the file holds: what is large lies in a file, or in the map of one.
 
-    ``lookup`` finds dictionaries; without it frames that need one are not read.
+    ``lookup`` finds dictionaries; without it frames that need one are not read. ``whole`` is as in
+    :func:`unwrap`.
     """
-    file = memoryview(unwrap(data, lookup, is_file=True))
+    file = memoryview(unwrap(data, lookup, is_file=True, whole=whole))
     _check_prefix(file)
     meta = file_meta.read(file, len(_PREAMBLE))
     if _TRANSFER_SYNTAX not in meta.values:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from scp.errors import ObjectDamaged
+from scp.objects import files
 from scp.objects.folders import locked
 
 # What is done with an object, the most that is asked of it first. What is refused is that and all before it.
@@ -23,8 +25,10 @@ Act = Literal["encode", "decode", "survey", "read"]
 ACTS: tuple[Act, ...] = get_args(Act)
 
 _ALONE, _IN_COMPANY = 2, 4
-# Of what was refused and has no row to be marked (yet), so many are remembered; each is 200 bytes.
+# Of what was refused and has no row to be marked (yet), so many are remembered; each is 300 to 900 bytes, and
+# what is larger than 1 MB is not read (scp.objects.files).
 _MOST = 1000
+LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Suspect:
 
     def failed(self, act: Act, reason: str, alone: bool, library: str) -> Suspect:
         """The same after one more time: refused, if that was once too often."""
-        times = self.times + 1
+        times, reason = self.times + 1, _plain(reason)
         if times < (_ALONE if alone else _IN_COMPANY):
             return replace(self, act=act, times=times, reason=reason)
         further = not self.refused or ACTS.index(act) > ACTS.index(self.refused)
@@ -109,9 +113,19 @@ class Suspects:
             self._known, self._stamp = _read(self._path), stamp
 
 
+def _plain(reason: str) -> str:
+    return "".join(c if " " <= c <= "~" else " " for c in reason[:LONGEST_REASON])
+
+
 def _read(path: Path) -> dict[str, Suspect]:
     """What cannot be read counts as nothing: then it is found out anew."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        found = [Suspect(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
-        return {one.key: one for one in found if one.act in ACTS}
+    with suppress(ObjectDamaged, OSError, ValueError, TypeError, KeyError, RecursionError):
+        found = [Suspect(**one) for one in json.loads(files.note(path))]
+        return {one.key: one for one in found if _is_sound(one)}
     return {}
+
+
+def _is_sound(one: Suspect) -> bool:
+    texts = (one.key, one.uid, one.reason, one.library)
+    known = one.act in ACTS and one.refused in ("", *ACTS)
+    return known and isinstance(one.times, int) and all(isinstance(text, str) for text in texts)

@@ -109,11 +109,12 @@ def deflated_dataset(name: str, size: int) -> Bad:
     return Bad(name, DEFLATED, [begin, zeros_deflated(size)])
 
 
-def with_icon(name: str, syntax: str, picture: Code, icon: Code) -> Bad:
-    """A sound picture whose Icon Image Sequence holds another codestream, and says its size."""
+def with_icon(name: str, syntax: str, picture: Code, icon: Code, count: int = 1) -> Bad:
+    """A sound picture whose Icon Image Sequence holds another codestream, ``count`` times, with its size."""
     described = header(name, icon.rows, icon.columns, icon.bits, icon.samples).group_dataset(0x0028)
     value = b"".join([written(described, EXPLICIT), *fragments_of(icon.data)])
-    sequence = element(0x00880200, "SQ", UNDEFINED) + item(UNDEFINED) + value + END_OF_ITEM + END_OF_SEQUENCE
+    items = count * (item(UNDEFINED) + value + END_OF_ITEM)
+    sequence = element(0x00880200, "SQ", UNDEFINED) + items + END_OF_SEQUENCE
     head = written(header(name, picture.rows, picture.columns, picture.bits, picture.samples), EXPLICIT)
     return Bad(name, syntax, [head, sequence, *fragments_of(picture.data)])
 

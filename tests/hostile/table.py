@@ -115,6 +115,9 @@ BOMBS: Makers = {
     "icon of 8 GB in jpeg 2000": lambda name: datasets.with_icon(
         name, JPEG2000, codes.stream("j2k"), codes.lying_j2k()
     ),
+    "20 icons of 1 MB in jpegls": lambda name: datasets.with_icon(
+        name, JPEGLS, codes.stream("jpegls"), codes.black("jpegls", 1024), count=20
+    ),
     "icon of 4 GB in rle": lambda name: datasets.with_icon(name, RLE, codes.stream("rle"), codes.lying_rle()),
 }
 

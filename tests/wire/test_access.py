@@ -60,7 +60,7 @@ def test_what_is_retrieved_comes_back_and_nothing_else(
     before = [node.held(one) for one in OBJECTS[:6]]
     wanted = [one.instance for one in OBJECTS[:2]]
     assert get(node, *wanted) == sorted(one.data for one in OBJECTS[:2])
-    until(lambda: where(node, 2) == {("", form)}, "they have come back", 90)  # seconds: a missed ring
+    until(lambda: where(node, 2) == {("", form)}, "they have come back")
     assert [node.held(one).key for one in OBJECTS[2:6]] == [one.key for one in before[2:]]
     for one in OBJECTS[:2]:
         node.archive.verify(node.held(one), deep=True)

@@ -49,7 +49,7 @@ class _Sender(threading.Thread):
         self.node, self.objects = node, objects
         self.acknowledged: list[Sent] = []
         self.tried: list[Sent] = []
-        self.faults: list[int] = []
+        self.faults: list[tuple[int, str]] = []
 
     def has_begun(self) -> bool:
         """Whether one was acknowledged, or none will be."""
@@ -68,7 +68,7 @@ class _Sender(threading.Thread):
             if response.Status == 0:
                 self.acknowledged.append(sent)
             else:
-                self.faults.append(response.Status)
+                self.faults.append((response.Status, str(response.ErrorComment)))
         scu.association.abort()
 
 

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from damaged import CASES
+from generated import encapsulated_element, items_of
+from pydicom.pixels.encoders import RLELosslessEncoder
 
 from .conftest import NodeProcess, RunningNode, Starter
-from .peers import EXPLICIT, IMPLICIT, JPEGLS, STUDY_GET, Sent, identifier, of_file
+from .peers import (
+    EXPLICIT,
+    IMPLICIT,
+    JPEGLS,
+    RLE,
+    STUDY_GET,
+    STUDY_MOVE,
+    Sent,
+    Sink,
+    identifier,
+    image,
+    of_file,
+)
 
 DAMAGED = ("jpeg-baseline-cut", "jpeg-lossless-cut", "htj2k-cut", "htj2k-crashes-openjph")
 WHOLE = ("jpeg-lossless-whole", "htj2k-whole")
@@ -63,6 +79,57 @@ def test_what_is_whole_goes_out_in_any(node: RunningNode, name: str) -> None:
         status, _, objects = _get(node, sent, syntax)
         assert (status, len(objects)) == (0, 1)
     assert node.held(sent).form == "jpegls"
+
+
+def _movie(frames: int, size: int) -> Sent:
+    """Frames in RLE of ``size`` × ``size`` bytes, of which the last is cut off."""
+    whole = RLELosslessEncoder.encode(
+        np.random.default_rng(1).integers(0, 256, (size, size), "u1"),
+        rows=size,
+        columns=size,
+        samples_per_pixel=1,
+        bits_allocated=8,
+        bits_stored=8,
+        photometric_interpretation="MONOCHROME2",
+        pixel_representation=0,
+        number_of_frames=1,
+    )
+    codestreams = [whole] * (frames - 1) + [whole[: len(whole) // 4 * 2]]
+    header = image(
+        study="1.2.3.7",
+        InstanceNumber=0,
+        Rows=size,
+        Columns=size,
+        NumberOfFrames=frames,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=None,
+    )
+    return replace(header, syntax=RLE, data=header.data + encapsulated_element(items_of(codestreams)[0]))
+
+
+@pytest.mark.parametrize("way", ["C-GET", "C-MOVE"])
+def test_a_damaged_frame_of_a_large_object_harms_no_other(start: Starter, way: str) -> None:
+    """48 MB of pixels are not decoded at once; the objects behind it come over the same association."""
+    node, bad = start(), _movie(frames=48, size=1024)
+    sound = [image(study="1.2.3.7", seed=n) for n in range(6)]
+    node.keep(bad, *sound)
+    wanted = identifier("STUDY", StudyInstanceUID="1.2.3.7")
+    if way == "C-GET":
+        with node.scu((STUDY_GET, [IMPLICIT]), (bad.sop_class, [EXPLICIT]), roles=[bad.sop_class]) as scu:
+            done = scu.get(STUDY_GET, wanted)
+            got = done.objects
+    else:
+        with (
+            Sink(accepts=lambda _, syntax: syntax == EXPLICIT) as sink,
+            node.scu((STUDY_MOVE, [IMPLICIT])) as scu,
+        ):
+            node.peer("SINK", sink.port)
+            done = scu.move(STUDY_MOVE, wanted, "SINK")
+            got = list(sink.objects.values())
+    assert (done.final.status, done.final.counts) == (0xB000, (None, 6, 1, 0))
+    assert sorted(one.instance for one in got) == sorted(one.instance for one in sound)
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from scp import outgoing
 from scp.dimse import forwarder
+from scp.model import Instance
 
 from .conftest import NodeProcess, Starter
 from .destination import Destination
@@ -218,6 +220,40 @@ def test_priors_go_ahead_when_a_patient_is_asked_for(start: Starter) -> None:
                 scu.find(PATIENT_FIND, asked)
         until(lambda: not node.archive.index.deliveries.outstanding() and sink.arrived, "it is sent")
         assert list(sink.objects) == [held["1.1"].instance]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_one_whose_handling_raises_holds_up_no_other(
+    start: Starter, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    study = {"study": "1.1", "StudyDate": "20230105", "Modality": "CT"}
+    bad, *good = [image(seed=n, **study) for n in range(8)]
+    tried: list[str] = []
+    given_out = outgoing._exact
+
+    def raises(instance: Instance, *given: Any) -> Any:
+        if instance.sop_instance_uid == bad.instance:
+            tried.append(bad.instance)
+            raise RuntimeError("a bug")
+        return given_out(instance, *given)
+
+    monkeypatch.setattr(outgoing, "_exact", raises)
+    with Sink(accepts=lambda _, syntax: syntax == EXPLICIT) as sink:
+        rules = {"prefetch": [PRIORS]} if ahead else {"forward": [forward("SINK")]}
+        node = start(
+            peer=[peer("SINK", sink.port)], policy=[{"name": "all", "stages": [{"form": "htj2k"}]}], **rules
+        )
+        node.keep(bad, *good)
+        if ahead:
+            node.keep(image(study="1.9", StudyDate="20240101", Modality="MR"))
+        until(lambda: set(sink.objects) >= {one.instance for one in good}, "the others are sent")
+        until(lambda: node.held(bad).refused, "it is refused")
+        left = node.archive.index.deliveries
+        until(lambda: left.all() and "a bug" in left.all()[0].fault, "its fault is known")
+        times = left.all()[0].attempts
+        until(lambda: left.all()[0].attempts > times, "it is its turn again")
+        assert len(tried) == 2
+        assert bad.instance not in sink.objects
 
 
 @pytest.mark.parametrize("status", [0xB000, 0xB007])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from scp.errors import DuplicateRejected
 from scp.lifecycle.deletion import Deletion
@@ -99,6 +100,25 @@ def test_what_is_under_a_hold_is_not_replaced(node: RunningNode, level: str) -> 
     deletion.holds.remove(deletion.holds.all())
     node.keep(_NEW)
     assert _back(node) == [_NEW.data]
+
+
+def test_while_a_hold_cannot_be_read_nothing_is_replaced(node: RunningNode) -> None:
+    """It was answered as if the object were at fault: a sender that is told so does not send it again."""
+    node.keep(_OLD)
+    holds = _deletion(node).holds
+    holds.add(Hold("IMAGE", "1.2.9", "court", 1.0))
+    (file,) = (_objects(node) / ".holds").glob("*.json")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:20])
+    with structlog.testing.capture_logs() as told:
+        (answer,) = node.store(_NEW)
+    assert (answer.status, "legal hold" in answer.comment) == (0xA700, True)
+    assert any(str(file) in str(one.get("reason")) for one in told)
+    assert _back(node) == [_OLD.data]
+    node.keep(_OLD, image(instance="1.2.3.4.99"))  # what replaces nothing is taken
+    file.write_bytes(whole)
+    node.keep(_NEW)
+    assert _back(node)[0] == _NEW.data
 
 
 def test_a_hold_counts_also_for_what_is_damaged(node: RunningNode) -> None:
@@ -298,6 +318,33 @@ def test_what_a_peer_stores_while_a_record_is_taken_up_stays(
     recover(node.archive)
     assert _back(node) == [_NEW.data]
     assert list(fsck(node.archive, Silent())) == []
+
+
+def test_what_gets_its_form_while_it_is_replaced_goes_to_the_trash(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is gone before it has a file of its own: what took its place is what is replaced."""
+    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    node = start(storage=_WAYS["behind"])
+    node.keep(_OLD)
+    archive, old = node.archive, node.held(_OLD)
+    own, read = archive.own_file, archive._sound
+
+    def owning(held: Instance) -> Instance:
+        monkeypatch.setattr(archive, "_sound", reading)
+        return own(held)
+
+    def reading(held: Instance) -> Any:
+        monkeypatch.setattr(archive, "_sound", read)
+        found = read(held)
+        archive.swap([archive.encode(old)])
+        return found
+
+    monkeypatch.setattr(archive, "own_file", owning)
+    node.keep(_NEW)
+    assert _back(node) == [_NEW.data]
+    list(_deletion(node).restore(_trash(node), replace=True))
+    assert _back(node) == [_OLD.data]
 
 
 def test_what_was_sent_again_in_another_form_is_back_already(start: Starter) -> None:

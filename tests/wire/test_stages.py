@@ -26,12 +26,14 @@ from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
+from scp.lifecycle.planning import Planner
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.recompress import recompress
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.policy.stages import NEVER, fingerprint
+from scp.refusal import Refusal, library_of
 
 from .aging import (
     AT_ONCE,
@@ -48,7 +50,7 @@ from .aging import (
     stage,
     use,
 )
-from .configured import environment, journal, stored_files
+from .configured import environment, journal, settings_of, stored_files
 from .conftest import NodeProcess, RunningNode, Starter, command
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, as_file, identifier, image, until
 
@@ -116,6 +118,83 @@ def test_no_gain_is_remembered(archive: Archive, made: Callable[..., Stages]) ->
     assert forms(archive) == {("jpegls", "no gain"): len(OBJECTS)}
     assert carry_out(stages) == Counter()
     is_sound(archive, *OBJECTS)
+
+
+def planned_while(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
+    """Let something happen once, after what is to be planned was read and before it is."""
+    plan, done = Planner.next_due, []
+
+    def planning(self: Planner, *given: Any) -> int:
+        if not done:
+            done.append(happens())
+        return plan(self, *given)
+
+    monkeypatch.setattr(Planner, "next_due", planning)
+
+
+def test_a_retrieve_while_it_is_planned_brings_it_back(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in archive.index.all():
+        archive.index.change_many([(one, replace(one, received_at=one.received_at.replace(year=2020)))])
+    use(archive, FAST, SMALL)
+    stages = made(archive)
+    carry_out(stages)
+    assert forms(archive) == {("jpegls", ""): len(OBJECTS)}
+    back = {**policy(FAST, SMALL)[0], "on_access": {"keep_for": "1h", "form": "rle"}}
+    archive.use_policy(settings_of({"policy": [back]}).policy)
+    planned_while(monkeypatch, lambda: archive.accessed(list(archive.index.all())))
+    carry_out(stages)
+    assert forms(archive) == {("rle", ""): len(OBJECTS)}
+
+
+def test_what_is_refused_while_it_is_planned_is_not_due(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be found again and again, and nothing done with it."""
+    one = next(archive.index.all())
+    use(archive, FAST, AT_ONCE)
+    stages = made(archive)
+    planned_while(monkeypatch, lambda: archive.refuse(one, Refusal("decode", "no", library_of("decode"))))
+    for _ in range(10):
+        done = stages.round()
+        if not done.tried and not stages.plan():
+            break
+    assert not done.tried
+    assert forms(archive) == {("jpegls", ""): len(OBJECTS) - 1, ("rle", ""): 1}
+    assert archive.index.held(one.sop_instance_uid).due == NEVER
+
+
+def test_another_policy_while_it_plans_applies_as_well(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the former one's rule says is not taken for what the new one's does."""
+    use(archive, FAST, SMALL)
+    make, begun = Planner.__init__, []
+
+    def making(self: Planner, *given: Any) -> None:
+        make(self, *given)
+        if not begun:
+            begun.append(use(archive, FAST, AT_ONCE))
+
+    monkeypatch.setattr(Planner, "__init__", making)
+    carry_out(made(archive))
+    assert forms(archive) == {("jpegls", ""): len(OBJECTS)}
+
+
+def test_another_policy_while_it_encodes_applies_as_well(
+    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(archive, {**AT_ONCE, "after": None}, {**SMALL, "form": "zstd"})
+    form = archive._formed
+
+    def meanwhile(*given: Any) -> Any:
+        use(archive, {**AT_ONCE, "after": None}, {**AT_ONCE, "form": "htj2k"})
+        return form(*given)
+
+    monkeypatch.setattr(archive, "_formed", meanwhile)
+    carry_out(made(archive))
+    assert forms(archive) == {("htj2k", ""): len(OBJECTS)}
 
 
 def double(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:

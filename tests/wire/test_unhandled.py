@@ -15,10 +15,19 @@ from scp import keeping, outgoing
 from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.doorbell import Doorbell
-from scp.errors import CodecProcessFailed, DecoderFailed, NoLosslessWay, ObjectDamaged
+from scp.errors import (
+    CodecProcessFailed,
+    DecoderFailed,
+    NoLosslessWay,
+    ObjectDamaged,
+    ObjectRefused,
+    ObjectUnavailable,
+    OutOfResources,
+)
 from scp.holdings import Holdings
-from scp.lifecycle import training, transfer
+from scp.lifecycle import behind, training, transfer
 from scp.lifecycle.behind import Encoder
+from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.explain import explain
 from scp.lifecycle.forecast import forecast
 from scp.lifecycle.fsck import fsck
@@ -33,7 +42,8 @@ from scp.lifecycle.verify import verify
 from scp.model import Instance
 from scp.node import open_archive, take_up
 from scp.refusal import Refusal, library_of, refusal_of
-from scp.refused import renew
+from scp.refused import note_deaths, renew
+from scp.stored import key_of
 
 from .aging import FAST, SMALL, carry_out, policy, use
 from .configured import left_by_the_dead, settings_of, tables_of
@@ -78,6 +88,17 @@ class Failing:
 
         self.patch.setattr(where, name, step)
 
+    def at_swaps_of_the_bad(self, archive: Archive) -> None:
+        swap = archive.swap
+
+        def full(changes: list[Any]) -> None:
+            if any(one.before.sop_instance_uid == BAD for one in changes):
+                self.times += 1
+                raise OSError(28, "No space left on device")
+            swap(changes)
+
+        self.patch.setattr(archive, "swap", full)
+
 
 def _is_bad(given: object) -> bool:
     return BAD in (getattr(given, "sop_instance_uid", ""), getattr(given, "instance", "")) or (
@@ -119,7 +140,7 @@ def _encode_all(archive: Archive, rounds: int = 6) -> None:
     encoder._pool.shutdown()
 
 
-@each_error
+@pytest.mark.parametrize("error", ERRORS[1:], ids=lambda error: type(error).__name__)
 def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
     failing.at(Archive, "_encoded", error)
     _encode_all(pending)
@@ -143,11 +164,9 @@ def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
     assert (again.pending, bool(again.refused)) == (False, True)
 
 
-@pytest.mark.parametrize(
-    "error", [CodecProcessFailed("it died"), MemoryError("none")], ids=["died", "memory"]
-)
-def test_a_codec_that_fails_is_tried_no_more(pending: Archive, failing: Failing, error: Exception) -> None:
-    work, tried = keeping.encoded, []
+def _no_form(failing: Failing, error: Exception) -> list[str]:
+    """Forms of the bad one that were tried, which raises ``error``."""
+    work, tried = keeping.encoded, list[str]()
 
     def step(form: str, received: Any, *more: Any) -> Any:
         if form not in ("zstd", "received") and received.sop_instance_uid == BAD:
@@ -156,6 +175,55 @@ def test_a_codec_that_fails_is_tried_no_more(pending: Archive, failing: Failing,
         return work(form, received, *more)
 
     failing.patch.setattr(keeping, "encoded", step)
+    return tried
+
+
+@pytest.mark.parametrize("where", ["codec", "node"])
+@pytest.mark.parametrize("error", [MemoryError("none"), OutOfResources("none")], ids=["memory", "disk"])
+def test_without_room_it_is_tried_later_and_later_and_then_refused(
+    pending: Archive, failing: Failing, error: Exception, where: str
+) -> None:
+    """A moment without memory says nothing of an object; but nothing is tried without end."""
+    if where == "node" and not isinstance(error, MemoryError):
+        return  # the store or the index does not answer: nobody gives an object up for that
+    if where == "codec":
+        tried = _no_form(failing, error)
+    else:
+        failing.at(Archive, "_encoded", error)
+    encoder, clock, pauses = Encoder(pending, Doorbell()), [1000.0], list[float]()
+    failing.patch.setattr(behind.time, "monotonic", lambda: clock[0])
+    for _ in range(5):
+        encoder._round()
+        encoder._round()
+        assert [one.sop_instance_uid for one in pending.index.pending(10)] == [BAD]
+        pauses.append(encoder._put_off[_held(pending).key] - clock[0])
+        clock[0] += pauses[-1]
+    assert pauses == [60, 120, 240, 480, 960]
+    assert _refused(pending) is None
+    encoder._round()
+    encoder._pool.shutdown()
+    assert (failing.times if where == "node" else len(tried)) == 6
+    held, refusal = _held(pending), _refused(pending)
+    assert refusal is not None
+    assert refusal.act == "encode"
+    assert "none" in refusal.reason
+    assert (held.form, held.pending) == ("received", False)
+    again, _ = pending.read_back(held.key)
+    assert (again.pending, bool(again.refused)) == (False, True)
+    if where == "codec":
+        _tried_again_when_asked(pending, failing)
+
+
+def test_without_room_for_a_while_it_gets_its_form(pending: Archive, failing: Failing) -> None:
+    _no_form(failing, MemoryError("none"))
+    _encode_all(pending)
+    failing.patch.undo()
+    _encode_all(pending)  # with an encoder that put off nothing
+    assert (_held(pending).form, _held(pending).refused) == ("htj2k", "")
+
+
+def test_a_codec_that_fails_is_tried_no_more(pending: Archive, failing: Failing) -> None:
+    tried = _no_form(failing, CodecProcessFailed("it died"))
     _encode_all(pending)
     assert tried == ["htj2k"]
     held, refusal = _held(pending), _refused(pending)
@@ -174,6 +242,24 @@ def _tried_again_when_asked(archive: Archive, failing: Failing) -> None:
     failing.patch.undo()
     assert recompress(archive, [_held(archive)], lambda: float("inf"), Silent(), again=True).encoded == 1
     assert (_held(archive).form, _held(archive).refused) == ("htj2k", "")
+
+
+@pytest.mark.parametrize("uid", [BAD, ""])
+def test_what_its_row_says_the_journal_forgets(
+    pending: Archive, monkeypatch: pytest.MonkeyPatch, uid: str
+) -> None:
+    """100,000 rows were read for each record of the landing log that a process had died of, at each start."""
+    assert pending.attempts is not None
+    key = _held(pending).key
+    for one in (key, "import:elsewhere"):
+        for _ in range(4):
+            pending.attempts.failed(one, uid if one == key else "", "encode", "it died", library_of("encode"))
+    monkeypatch.setattr(type(pending.index), "pending", lambda *_: pytest.fail("all that is pending is read"))
+    note_deaths(pending)
+    refusal = _refused(pending)
+    assert refusal is not None
+    assert (refusal.act, refusal.reason) == ("encode", "it died")
+    assert [one.key for one in pending.attempts.suspects.all()] == ["import:elsewhere"]  # that has no row
 
 
 def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Failing) -> None:
@@ -197,28 +283,63 @@ def test_stages(archive: Archive, failing: Failing, made: Callable[..., Stages],
     assert set(done) == _GOOD
     assert failing.times == 1  # and again in an hour
     assert {one.form for one in archive.index.all() if one.sop_instance_uid != BAD} == {"jpegls"}
-    archive.index.stages.release("")
-    carry_out(made(archive))
-    archive.index.stages.release("")
-    carry_out(made(archive))
-    assert failing.times <= 2
+    for _ in range(8):
+        archive.index.stages.release("")
+        carry_out(made(archive))
+    assert failing.times == {MemoryError: 6, ObjectDamaged: 1}.get(type(error), 2)
     assert _held(archive).fault if isinstance(error, ObjectDamaged) else _held(archive).refused
 
 
 def test_one_that_cannot_be_put_in_its_place(
-    archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
+    archive: Archive, made: Callable[..., Stages], failing: Failing
 ) -> None:
     """A store that takes no more of one holds up no others of its batch."""
     use(archive, FAST, {**SMALL, "after": "0s"})
-    swap = archive.swap
-
-    def full(changes: list[Any]) -> None:
-        if any(one.before.sop_instance_uid == BAD for one in changes):
-            raise OSError(28, "No space left on device")
-        swap(changes)
-
-    monkeypatch.setattr(archive, "swap", full)
+    failing.at_swaps_of_the_bad(archive)
     assert set(carry_out(made(archive))) == _GOOD
+
+
+def test_one_alone_that_cannot_be_put_in_its_place_is_left_for_a_while(
+    archive: Archive, made: Callable[..., Stages], failing: Failing
+) -> None:
+    """As a batch of one it looks as if nothing could be: it holds up the others no longer than once."""
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    stages = made(archive)
+    while stages.plan():
+        pass
+    failing.at_swaps_of_the_bad(archive)
+    with pytest.raises(OSError, match="No space"):
+        stages.carry_out([_held(archive)])
+    assert set(carry_out(stages)) == _GOOD
+    assert failing.times == 1
+
+
+def test_one_alone_behind_the_response_is_left_for_a_while(pending: Archive, failing: Failing) -> None:
+    """A suspect is tried alone, and may be as sound as any."""
+    pending.attempts.failed(_held(pending).key, BAD, "encode", "it died")  # type: ignore[union-attr]
+    pending.attempts.failed(pending.index.pending(2)[1].key, "", "encode", "it died")  # type: ignore[union-attr]
+    failing.at_swaps_of_the_bad(pending)
+    encoder = Encoder(pending, Doorbell())
+    with pytest.raises(OSError, match="No space"):
+        encoder._round()
+    for _ in range(3):
+        encoder._round()
+    encoder._pool.shutdown()
+    assert [one.sop_instance_uid for one in pending.index.pending(20)] == [BAD]
+    assert failing.times == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ObjectUnavailable("away"), OSError(5, "I/O error"), OutOfResources("full")]
+)
+def test_a_suspect_that_is_not_at_fault_is_put_off(
+    pending: Archive, failing: Failing, error: Exception
+) -> None:
+    """It was tried again at once, and again, as if it were to be found out what it does."""
+    pending.attempts.failed(_held(pending).key, BAD, "survey", "it died")  # type: ignore[union-attr]
+    failing.at(Archive, "_encoded", error)
+    _encode_all(pending)
+    assert failing.times == 1
 
 
 @each_error
@@ -239,6 +360,14 @@ def test_forecast(archive: Archive, failing: Failing, error: Exception) -> None:
     assert sum(group.measured.objects for group in found.groups) > 0
 
 
+def test_a_forecast_without_room_says_so(archive: Archive, failing: Failing) -> None:
+    """A full disk was taken for objects that cannot be measured: there was nothing to save."""
+    use(archive, FAST, {**SMALL, "after": "0s"})
+    failing.at(Archive, "_encoded", OutOfResources("no room"))
+    with pytest.raises(OutOfResources, match="no room"):
+        forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
+
+
 @each_error
 def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None:
     failing.at(Holdings, "_read", error)
@@ -250,6 +379,9 @@ def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None
     for _ in range(3):  # of others it is left alone for an hour
         archive.index.stages.release("")
         scrubber.round(long_ago + 100)
+    if isinstance(error, MemoryError):  # which says nothing of the object
+        assert not _held(archive).fault
+        return
     assert failing.times <= 2
     assert _held(archive).fault
 
@@ -348,6 +480,26 @@ def test_export(archive: Archive, failing: Failing, error: Exception, tmp_path: 
     assert {one.instance.sop_instance_uid for one in found if one.reason} == {BAD}
 
 
+def test_a_file_that_failed_is_imported_once_it_is_another(
+    pending: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was known by its path alone: what was put in its place was not looked at either."""
+    file = tmp_path / "scan.dcm"
+    file.write_bytes(bundled_file("MR_small_jpeg_ls_lossless.dcm").read_bytes())
+    with monkeypatch.context() as failing:
+        failing.setattr(transfer, "_read", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+        assert [one.outcome for _ in range(2) for one in transfer.import_files(pending, [file], "A")] == [
+            "failed",
+            "failed",
+        ]
+    (found,) = transfer.import_files(pending, [file], "A")
+    assert (found.outcome, "not looked into" in found.reason) == ("failed", True)
+    whole = bundled_file("MR_small.dcm").read_bytes()
+    file.write_bytes(whole)
+    (found,) = transfer.import_files(pending, [file], "A")
+    assert (found.outcome, found.reason) == ("kept", "")
+
+
 # -- retrieving ----------------------------------------------------------------------------------------------
 
 
@@ -386,12 +538,58 @@ def samples() -> Sent:
     return of_file(bundled_file("MR_small_jpeg_ls_lossless.dcm"))
 
 
-def test_encoding_before_the_response(start: Starter, failing: Failing) -> None:
+@pytest.mark.parametrize("error", ERRORS[:3], ids=lambda error: type(error).__name__)
+def test_encoding_before_the_response(start: Starter, failing: Failing, error: Exception) -> None:
     """No fault of a codec, nor a lack of memory, fails a C-STORE (invariant 3)."""
     node: RunningNode = start(policy=policy(FAST))
-    failing.at(Archive, "_formed", MemoryError("none"))
+    failing.at(Archive, "_formed", error)
     node.keep(*_OBJECTS)
     assert {node.held(one).form for one in _OBJECTS[1:]} == {"rle"}
     held = node.held(_OBJECTS[0])
-    assert (held.form in ("received", "zstd"), held.pending, bool(held.refused)) == (True, False, True)
+    refused = not isinstance(error, MemoryError)
+    assert (held.form in ("received", "zstd"), held.pending, bool(held.refused)) == (
+        True,
+        not refused,
+        refused,
+    )
     node.archive.verify(held, deep=True)
+    if not refused:
+        failing.patch.undo()
+        _encode_all(node.archive)
+        assert node.held(_OBJECTS[0]).form == "rle"
+
+
+def test_what_is_refused_while_it_is_stored_is_kept_as_it_came(start: Starter, failing: Failing) -> None:
+    """A process died of it, or it failed, under another sender: the C-STORE is answered with Success."""
+    node: RunningNode = start(policy=policy(FAST))
+    form, attempts = node.archive._formed, node.archive.attempts
+
+    def refused(received: Any, *given: Any) -> Any:
+        if received.sop_instance_uid == BAD:
+            for _ in range(2):
+                attempts.failed(key_of(received, given[0], "received", False), BAD, "encode", "it died")
+            raise ObjectRefused("it is not encoded any more")
+        return form(received, *given)
+
+    failing.patch.setattr(node.archive, "_formed", refused)
+    node.keep(*_OBJECTS)
+    assert {node.held(one).form for one in _OBJECTS[1:]} == {"rle"}
+    assert node.held(_OBJECTS[0]).form in ("received", "zstd")
+    node.archive.verify(node.held(_OBJECTS[0]), deep=True)
+
+
+def test_without_room_for_its_form_it_is_stored_and_gets_that_later(start: Starter, failing: Failing) -> None:
+    node: RunningNode = start(policy=policy(FAST))
+    _no_form(failing, OutOfResources("none"))
+    node.keep(*_OBJECTS)
+    assert (node.held(_OBJECTS[0]).form, node.held(_OBJECTS[0]).pending) == ("received", True)
+    failing.patch.undo()
+    _encode_all(node.archive)
+    assert (node.held(_OBJECTS[0]).form, node.held(_OBJECTS[0]).pending) == ("rle", False)
+
+
+def test_deleting_goes_on_where_one_has_no_room(pending: Archive, failing: Failing, tmp_path: Path) -> None:
+    _no_form(failing, OutOfResources("none"))
+    deletion = Deletion(pending, {"": tmp_path / "objects"})
+    done = deletion.delete(list(pending.index.all()), "test")
+    assert (set(done.deleted), done.left) == (_GOOD, (BAD,))

@@ -6,7 +6,6 @@ process was killed from outside, or died of something else before it, is tried o
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import threading
@@ -30,12 +29,13 @@ from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.compared import ByteCodec, Compared
 from scp.encoding.codecs.lossy import LossyCodec
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotEncode, CodecProcessFailed
+from scp.errors import CannotEncode, CodecProcessFailed, OutOfResources
 from scp.spool import Buffer
 
 # Without shared memory and handles of processes, codecs run in the process that needs them.
 AVAILABLE = sys.platform == "linux"
 
+_MOST_GONE = 2  # processes that had ended, one after another, before they were given a piece of work
 _MORE_ROOM = 1 << 20  # bytes of a result, beside what is expected of it
 _FOR_SECONDS = 64 << 20  # limits.codec_seconds is for so many bytes of decoded pixels
 _ENCODER_SECONDS = 10  # times that: an effort that an admin chose may take long
@@ -58,7 +58,8 @@ def thread_time() -> float:
 def prepare() -> None:
     """Start what codec processes come from, in the priority of this thread; it is not waited for."""
     if AVAILABLE:
-        pool().nursery()
+        with suppress(OutOfResources):  # who needs one asks again
+            pool().nursery()
 
 
 def library_of(row: str) -> str:
@@ -96,7 +97,7 @@ class _Job:
 
     def decode(self, codestream: Buffer, form: PixelFormat) -> Frame:
         """A frame of ``form``."""
-        size = frame_bytes(form)
+        size = form.array_size
         samples = _Work(self, codestream, self._request(form, 0, size)).result(np.array)
         if samples.nbytes != size:
             raise CodecProcessFailed(f"{self.row} gave {samples.nbytes} bytes for a frame of {size}")
@@ -115,7 +116,7 @@ class _Job:
 def _request(
     job: str, form: PixelFormat, setting: float, room: int, patience: float, most: Bounds
 ) -> Request:
-    size = max(frame_bytes(form), room)
+    size = max(form.array_size, room)
     if len(form.photometric) > _LONGEST_PHOTOMETRIC:
         form = replace(form, photometric=form.photometric[:_LONGEST_PHOTOMETRIC])
     memory = min(_BASE_MEMORY + _MEMORY_TIMES * size, most.codec_bytes)
@@ -129,27 +130,43 @@ class _Work:
     def __init__(self, job: _Job, data: Buffer | Frame, request: Request) -> None:
         self._job, self._data, self._request = job, data, request
         self._size = data.nbytes if isinstance(data, np.ndarray) else len(data)
+        self._failures: dict[type[Exception], int] = {}
 
     def result(self, copied: Callable[[Frame], T]) -> T:
         """What comes of it, ``copied`` out of the shared memory."""
         if not AVAILABLE:
             return copied(np.frombuffer(self._done_here(), "u1"))
-        fresh, killed = False, False
+        fresh = False
         while True:
             try:
                 return self._once(copied, fresh)
-            except ProcessGone:
-                fresh = True
-            except NoRoom as error:
-                self._make_room(error)
-            except _Died as died:
-                if not died.innocent or killed:
-                    raise self._failed(_obituary(died.code, self._request)) from died
-                fresh = killed = True
-            except NoMemory as error:
-                raise self._failed(f"asked for more than {self._request.memory / 1e6:.0f} MB") from error
+            except (ProcessGone, NoRoom, NoMemory, _Died) as error:
+                fresh = self._needs_a_fresh_process(error)
             except (Garbage, CodecProcessFailed) as error:
                 raise self._failed(f"{error}") from error
+
+    def _needs_a_fresh_process(self, error: ProcessGone | NoRoom | NoMemory | _Died) -> bool:
+        """Whether the next try is to be in a process that has done nothing before.
+
+        Of each kind of failure there may be one, or two; then it raises what it comes to.
+        """
+        times = self._failures[type(error)] = self._failures.get(type(error), 0) + 1
+        if isinstance(error, ProcessGone):
+            if times > _MOST_GONE:
+                raise OutOfResources("codec processes end before they are given work") from error
+            return True
+        if isinstance(error, NoRoom):
+            if times > 1:  # it was told how much it had asked for
+                raise self._failed(f"made {error.size} bytes") from error
+            self._make_room(error)
+            return False
+        if isinstance(error, NoMemory):
+            if times > 1 or not error.served_others:
+                raise self._failed(f"asked for more than {self._request.memory / 1e6:.0f} MB") from error
+            return True  # what its process had of frames before does not count against this one
+        if times > 1 or not error.innocent:
+            raise self._failed(_how_it_ended(error.code, self._request)) from error
+        return True
 
     def _done_here(self) -> bytes:
         request = self._request
@@ -166,6 +183,8 @@ class _Work:
             _spent.seconds = float(getattr(_spent, "seconds", 0.0)) + answer.seconds
             if answer.error is None:
                 return copied(process.result(answer.size))
+            if isinstance(answer.error, NoMemory):
+                answer.error.served_others = process.served > 1
             if job.use is Use.FOREIGN or isinstance(answer.error, NoMemory):
                 raise answer.error  # here, so that the process is not used again
         raise answer.error
@@ -189,7 +208,7 @@ class _Died(Exception):
         self.innocent = code != -signal.SIGPROF and (killed or not first)
 
 
-def _obituary(code: int | None, request: Request) -> str:
+def _how_it_ended(code: int | None, request: Request) -> str:
     if code == -signal.SIGPROF:
         return f"took over {request.seconds:.0f} s of processor time"
     if code is None or code >= 0:
@@ -200,19 +219,14 @@ def _obituary(code: int | None, request: Request) -> str:
 class Trust(Enum):
     """How far a codestream is trusted.
 
-    NOBODYS is anybody's, MADE_HERE was just encoded, or lies in a file with the digest that it was stored
+    ANYBODYS is anybody's, MADE_HERE was just encoded, or lies in a file with the digest that it was stored
     with. PROVEN was decoded and compared before it was stored, too, and is needed at once: it is decoded in
     this process, as docs/decisions/0111 says.
     """
 
-    NOBODYS = "anybody's"
+    ANYBODYS = "anybody's"
     MADE_HERE = "made here"
     PROVEN = "made here, proven, and whole"
-
-
-def frame_bytes(form: PixelFormat) -> int:
-    """Of one frame as an array: single bits are bytes there."""
-    return math.prod(form.shape) * form.dtype.itemsize
 
 
 def caged(codec: Codec) -> Codec:
@@ -256,8 +270,8 @@ def caged_bytes(codec: ByteCodec) -> ByteCodec:
     )
 
 
-def of_one_object(codec: Codec, trust: Trust) -> Codec:
-    """A codec for the codestreams of one object, by how far these are trusted.
+def of_one_object(codec: Codec, trust: Trust, owner: object) -> Codec:
+    """A codec for the codestreams of one object, which ``owner`` stands for, by how far these are trusted.
 
     What decodes those of others has decoded no other object's, and decodes none later.
     """
@@ -265,7 +279,6 @@ def of_one_object(codec: Codec, trust: Trust) -> Codec:
         return _in_this_process(codec)
     if trust is Trust.MADE_HERE or not isinstance(getattr(codec.decode, "__self__", None), _Job):
         return codec
-    owner = object()
     return replace(
         codec,
         decode=_Job(codec.name, "decode", Use.FOREIGN, owner).decode,

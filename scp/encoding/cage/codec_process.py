@@ -6,7 +6,6 @@ It is forked from a process with one thread that has imported everything (:mod:`
 from __future__ import annotations
 
 import mmap
-import resource
 import signal
 import socket
 import time
@@ -15,7 +14,7 @@ import numpy as np
 
 from scp.bounds import use
 from scp.encoding.cage import work
-from scp.encoding.cage.confinement import give_up_rights
+from scp.encoding.cage.confinement import give_up_rights, limit_memory
 from scp.encoding.cage.messages import MOST_BYTES, NoRoom, Request, done, failed, result_at
 from scp.encoding.pixels import Frame
 
@@ -30,7 +29,7 @@ def serve(requests: socket.socket, shared: mmap.mmap, memory: int) -> None:
         use(request.bounds)
         if request.memory != allowed:
             allowed = request.memory
-            resource.setrlimit(resource.RLIMIT_AS, (base + min(allowed, memory), base + memory))
+            limit_memory(base + min(allowed, memory), base + memory)
         signal.setitimer(signal.ITIMER_PROF, request.seconds)
         requests.send(_answer(request, size, view))
 

@@ -1,6 +1,6 @@
 """What a codec process gives up before it sees its first codestream: it cannot be had back.
 
-No descriptor can be made (so no file opened and no socket made), no file written, no process traced or
+No descriptor can be made (so no file opened and no socket made), no file written, no process made, traced or
 signalled where Landlock knows how to forbid it, and no more memory taken than its limit. seccomp is left out:
 its one binding on PyPI needs a system library, and a filter a list of calls for every libc and codec. There
 is none for Landlock either, but that takes three system calls, with the same numbers on every machine
@@ -25,7 +25,8 @@ _CREATE_RULESET, _RESTRICT_SELF, _VERSION_FLAG = 444, 446, 1
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many there are, by the kernel's version of Landlock
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # TCP bind and connect; abstract Unix sockets and signals
 
-_NO_DESCRIPTORS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)
+# No descriptor, no byte of a file, and no process or thread but this one (that is not kept from root).
+_NOTHING_OF = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC)
 
 
 def end_with(parent: int) -> None:
@@ -46,10 +47,18 @@ def give_up_rights(memory: int) -> int:
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _restrict_by_landlock()
-    resource.setrlimit(resource.RLIMIT_AS, (base + memory, base + memory))
-    for limit in _NO_DESCRIPTORS:
+    limit_memory(base + memory, base + memory)
+    for limit in _NOTHING_OF:
         resource.setrlimit(limit, (0, 0))
     return base
+
+
+def limit_memory(now: int, ever: int) -> None:
+    """Bytes that this process may take now, and ever; fewer where it was allowed fewer before."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        now, ever = min(now, hard), min(ever, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (now, ever))
 
 
 def _restrict_by_landlock() -> None:

@@ -21,7 +21,6 @@ from scp.errors import (
     CannotEncode,
     CodecError,
     DamagedCodestream,
-    NotReproduced,
     PixelsBeyondBounds,
 )
 
@@ -39,7 +38,6 @@ _KINDS: tuple[type[CodecError], ...] = (
     CannotDecode,
     DamagedCodestream,
     PixelsBeyondBounds,
-    NotReproduced,
 )
 _BITS, _LIBRARY, _MEMORY, _ROOM = 100, 101, 102, 103
 
@@ -53,7 +51,9 @@ class LibraryError(Exception):
 
 
 class NoMemory(Exception):
-    """A codec asked for more than it may have."""
+    """A codec asked for more than it may have; ``served_others``: in a process that had done other work."""
+
+    served_others = False
 
 
 class NoRoom(Exception):

@@ -22,7 +22,6 @@ from scp.encoding.cage.confinement import end_with
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # who asked for codecs ends, and this with it
 _MOST_REMEMBERED = 1000
 
-_living: set[int] = set()
 _ended: dict[int, int] = {}  # exit codes by process id, as of os.waitstatus_to_exitcode
 
 
@@ -43,8 +42,6 @@ def main(descriptor: int) -> None:
             if not packet:
                 break
             _obey(control, json.loads(packet), descriptors)
-    for child in _living:
-        os.kill(child, signal.SIGKILL)
 
 
 def _obey(control: socket.socket, order: dict[str, int], descriptors: list[int]) -> None:
@@ -67,12 +64,13 @@ def _obey(control: socket.socket, order: dict[str, int], descriptors: list[int])
 def _fork(control: socket.socket, order: dict[str, int], descriptors: list[int]) -> int:
     parent = os.getpid()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-    child = os.fork()
-    if not child:
-        _become_codec_process(parent, control, order, descriptors)
-    _living.add(child)
-    _ended.pop(child, None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    try:
+        child = os.fork()
+        if not child:
+            _become_codec_process(parent, control, order, descriptors)
+        _ended.pop(child, None)  # of one before it with its number, not its own: that is not looked at yet
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     return child
 
 
@@ -118,7 +116,6 @@ def _reap(*_: object) -> None:
 
 
 def _note(child: int, status: int) -> None:
-    _living.discard(child)
     _ended[child] = os.waitstatus_to_exitcode(status)
     while len(_ended) > _MOST_REMEMBERED:
         del _ended[next(iter(_ended))]

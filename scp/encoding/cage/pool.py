@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from enum import Enum
 from typing import TypeVar
 
@@ -32,6 +32,9 @@ _MOST_SERVED = 2000  # frames
 _IDLE_SECONDS = 10.0
 _MOST_IDLE = 2 * (os.cpu_count() or 1)  # of each kind
 _MOST_AT_WORK = 4 * (os.cpu_count() or 1) + 4
+# Codestreams that take all the time they may are others': what is encoded, and what was encoded here, has
+# places of its own.
+_MOST_FOREIGN = _MOST_AT_WORK // 2
 
 
 class Use(Enum):
@@ -54,6 +57,7 @@ class Pool:
         self._starting = threading.Lock()
         self._idle: dict[Key, list[CodecProcess]] = {}
         self._seats = threading.BoundedSemaphore(_MOST_AT_WORK)
+        self._foreign = threading.BoundedSemaphore(_MOST_FOREIGN)
         self._nursery: Nursery | None = None
         self._janitor: threading.Timer | None = None
         self._libraries: dict[str, str] | None = None
@@ -95,7 +99,7 @@ class Pool:
         It is kept afterwards if the work raised nothing. Raises OutOfResources.
         """
         key = (use, Priority.of_this_thread())
-        with self._seats:
+        with self._foreign if use is Use.FOREIGN else nullcontext(), self._seats:
             process = None if fresh else self._taken(key, shared, owner)
             process = process or self._made(key[1], shared)
             process.owner = owner

@@ -6,6 +6,7 @@ import fcntl
 import json
 import mmap
 import os
+import select
 import signal
 import socket
 import struct
@@ -25,12 +26,15 @@ from scp.encoding.pixels import Frame
 from scp.errors import CodecProcessFailed
 from scp.spool import Buffer
 
-COMMAND = ("-m", "scp.encoding.cage.nursery")
+# -P: the folder that the node was started in is none to import from.
+COMMAND = ("-P", "-m", "scp.encoding.cage.nursery")
 _LOOK_SECONDS = 5  # how often a process that has not answered yet is looked at
 _ASLEEP_SECONDS = 60.0  # without using a processor, and without waiting for one
 _OVER = 1.5  # times its limit of processor time: it ends itself long before
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-_STOPPED_OR_ASLEEP = "STt"
+_STOPPED = "Tt"
+_UNKNOWN = "?"
+_STOPPED_OR_ASLEEP = f"S{_STOPPED}{_UNKNOWN}"
 
 _open: WeakSet[CodecProcess] = WeakSet()
 
@@ -125,6 +129,11 @@ class Nursery:
         """
         memory += shared
         descriptor = _sealed_memory(shared)
+        try:
+            mapped = mmap.mmap(descriptor, shared)
+        except BaseException:
+            os.close(descriptor)
+            raise
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             order = {"policy": priority.policy, "nice": priority.nice, "shared": shared, "memory": memory}
@@ -135,7 +144,7 @@ class Nursery:
             answer = json.loads(packet)
             if not handles:  # its number without a handle: that did not fit in here
                 raise OSError("there are too many open files" if isinstance(answer, int) else answer)
-            return CodecProcess(self, answer, handles[0], ours, mmap.mmap(descriptor, shared))
+            return CodecProcess(self, answer, handles[0], ours, mapped)
         except BaseException:
             ours.close()
             raise
@@ -181,17 +190,22 @@ class _Watch:
     def __init__(self, limit: float) -> None:
         self._most = limit * _OVER + _LOOK_SECONDS
         self._first: float | None = None
-        self._last, self._moved = 0.0, time.monotonic()
+        self._moved = time.monotonic()
 
     def look(self, state: str, seconds: float) -> None:
-        """See what a process does, and what it has used in all. Raises CodecProcessFailed."""
-        if self._first is None:
+        """See what a process does, and what it has used in all.
+
+        Raises CodecProcessFailed, and ProcessDied where it was stopped from outside: it is to be ended then.
+        """
+        if self._first is None and state != _UNKNOWN:
             self._first = seconds
-        if state not in _STOPPED_OR_ASLEEP or seconds > self._last:
-            self._last, self._moved = seconds, time.monotonic()
-        if seconds - self._first > self._most:
+        if state not in _STOPPED_OR_ASLEEP:
+            self._moved = time.monotonic()
+        if self._first is not None and seconds - self._first > self._most:
             raise CodecProcessFailed(f"took over {self._most:.0f} s of processor time")
         if time.monotonic() - self._moved > _ASLEEP_SECONDS:
+            if state in _STOPPED:
+                raise ProcessDied(-signal.SIGKILL)
             raise CodecProcessFailed(f"did nothing for {_ASLEEP_SECONDS:.0f} s")
 
 
@@ -237,16 +251,21 @@ class CodecProcess:
             try:
                 return self._asks.recv(MOST_BYTES)
             except BlockingIOError:  # not yet
-                found = self._state_and_seconds()
-            if found is not None:
-                watch.look(*found)
+                ended = select.poll()
+                ended.register(self._handle, select.POLLIN)
+            if ended.poll(0):  # a child of its own may have the other end of the socket
+                return b""
+            watch.look(*self._state_and_seconds())
 
-    def _state_and_seconds(self) -> tuple[str, float] | None:
-        """What the process does, and how much processor time it has used, in seconds (proc(5))."""
+    def _state_and_seconds(self) -> tuple[str, float]:
+        """What the process does, and how much processor time it has used, in seconds (proc(5)).
+
+        Where that is not to be had, nothing is known but the time that goes by.
+        """
         with suppress(OSError, IndexError, ValueError):
             fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
             return fields[0], (int(fields[11]) + int(fields[12])) / _TICKS
-        return None
+        return _UNKNOWN, 0.0
 
     def result(self, size: int) -> Frame:
         """The result of the last work, its bytes: to be copied, as what is shared may change at any time."""

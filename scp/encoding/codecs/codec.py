@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import imagecodecs
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import BeyondBitsStored, CannotDecode
+from scp.errors import BeyondBitsStored, CannotDecode, CodecError, OutOfResources
 
 _BAND = 1 << 18  # samples
 
@@ -44,6 +45,17 @@ class Codec:
     least: Callable[[PixelFormat], int]
     rank: int = 0
     keeps_all_bits: bool = False
+
+
+@contextmanager
+def told_as(kind: type[CodecError], who: Callable[[], str]) -> Iterator[None]:
+    """What a codec's library raises, each its own kinds, is raised as ``kind``, in its words, by ``who``."""
+    try:
+        yield
+    except (CodecError, MemoryError, OutOfResources):
+        raise
+    except Exception as error:
+        raise kind(f"{who()}: {error}") from error
 
 
 def version_of(library: str) -> Callable[[], str]:

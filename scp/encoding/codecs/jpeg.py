@@ -83,6 +83,8 @@ def _decode_lossless_strictly(codestream: bytes, form: PixelFormat) -> Frame:
 
 
 def _whole(codestream: bytes, form: PixelFormat, decode: Decode) -> Frame:
+    if check_jpeg(codestream, form) == JPEG_LOSSLESS_FRAME:
+        check_length(len(codestream), form, least_of_lossless_jpeg(form))
     structure = structure_of(codestream)
     samples = decode(codestream)
     check_data(codestream, structure, samples, decode)
@@ -95,8 +97,7 @@ def _decoder(codestream: bytes, form: PixelFormat, lossless: bool) -> Decode:
     What the header says of colour afterwards goes by the transfer syntax, so colour is not decoded where the
     codestream is of the other kind, unless it is RGB either way. Raises CannotDecode.
     """
-    if check_jpeg(codestream, form) == JPEG_LOSSLESS_FRAME:
-        check_length(len(codestream), form, least_of_lossless_jpeg(form))
+    check_jpeg(codestream, form)
     if form.samples == 1:
         return lambda data: np.asarray(imagecodecs.jpeg8_decode(data))
     markers = colour_markers(codestream)

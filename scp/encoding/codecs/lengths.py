@@ -4,7 +4,7 @@ For each codec there is a shortest codestream of a frame: by it a JPEG of 646 by
 65500. JPEG 2000 and JPEG XL have none worth the name: 4096 x 5000 black pixels are 214 bytes of JPEG 2000.
 There a frame of up to 256 MiB may be anything, and a larger one has to have a byte for each
 ``limits.frame_ratio`` of its own: no picture gets near that, and what is black everywhere is no picture of
-256 MiB.
+256 MiB. So do all frames of an object together, from 1 GiB on: each may be small, and there may be millions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from scp.errors import DamagedCodestream, PixelsBeyondBounds
 
 # All black, 8192 x 8192 of 16 bits is 134 MB, and in colour of 8 bits 201 MB.
 _ANY_CONTENT = 256 << 20
+_ANY_FRAMES = 1 << 30
 # Noise grows by 17 % in JPEG-LS and by 60 % in JPEG of quality 100; profiles, Exif and padding take more.
 _TIMES, _BESIDE = 4, 16 << 20
 _DEFLATE_MOST = 1032  # of one byte (zlib's technical details)
@@ -37,6 +38,16 @@ def check_length(size: int, form: PixelFormat, least: int) -> None:
         raise PixelsBeyondBounds(f"{described} are less than one in limits.frame_ratio ({ratio})")
     if size > most_bytes(form):
         raise PixelsBeyondBounds(f"{described} are more than any encoder writes")
+
+
+def check_lengths(total: int, form: PixelFormat) -> None:
+    """Raises PixelsBeyondBounds where codestreams of ``total`` bytes are none of all frames of a ``form``."""
+    ratio = bounds().frame_ratio
+    if form.size > max(_ANY_FRAMES, total * ratio):
+        raise PixelsBeyondBounds(
+            f"{total} bytes for {form.frames} frames of {form.rows} x {form.columns} x {form.samples} "
+            f"are less than one in limits.frame_ratio ({ratio})"
+        )
 
 
 def most_bytes(form: PixelFormat) -> int:

@@ -1,0 +1,38 @@
+"""One object's error ends no loop: the others are done all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+
+Errors = tuple[type[Exception], ...]
+
+# What zscp verify tells of an object, so that nobody else need do so.
+UNREAD: Errors = (ObjectMissing, ObjectDamaged, ObjectUnavailable)
+
+
+@contextmanager
+def alone(
+    event: str,
+    quiet: Errors = UNREAD,
+    through: Errors = (OutOfResources,),
+    otherwise: Callable[[Exception], None] = lambda _: None,
+    **told: object,
+) -> Iterator[None]:
+    """Around work on one of several objects: what it raises is logged as ``event``, and the block is left.
+
+    ``otherwise`` is called with it. What is ``quiet`` is not logged. What goes ``through`` is raised: without
+    room, or the index, nothing goes on.
+    """
+    try:
+        yield
+    except through:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others are not held up by it
+        if not isinstance(error, quiet):
+            structlog.get_logger("zscp").error(event, exc_info=error, **told)
+        otherwise(error)
