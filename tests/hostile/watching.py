@@ -20,6 +20,7 @@ from bench.processes import descendants
 
 _TESTS = Path(__file__).parents[1]
 _EVERY = 0.1
+_BEGINS_SECONDS = 60.0
 
 
 @dataclass
@@ -110,7 +111,7 @@ class Bystanders:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, encoding="utf-8"
         )
         self.requests: list[Request] = []
-        self.status, self.seconds, self._begun = -1, 0.0, time.monotonic()
+        self.status, self.seconds, self._begun = -1, 0.0, 0.0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -137,6 +138,11 @@ class Bystanders:
         return [*found, f"exit status {self.status}"] if self.status else found
 
     def __enter__(self) -> Bystanders:
+        """Once they have begun, which takes seconds."""
+        end = time.monotonic() + _BEGINS_SECONDS
+        while {one.whose for one in self.requests} != {"node", "other"} and time.monotonic() < end:
+            time.sleep(0.05)
+        self._begun = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
