@@ -39,7 +39,6 @@ from scp.refusal import (
     Refusal,
     by_failure,
     encoding_of,
-    library_of,
     refused_for,
     with_refusal,
     within,
@@ -136,10 +135,9 @@ class Governed(Holdings):
 
     def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:
         """What becomes of one for which there was no room once more. Raises FormLacksRoom, ObjectRefused."""
-        reason = told_of(error)
         if times := self._lacking.again(instance.key):
-            raise FormLacksRoom(reason, times) from error
-        refusal = Refusal("encode", reason, library_of("encode"))
+            raise FormLacksRoom(told_of(error), times) from error
+        refusal = by_failure("encode", error)
         self.refuse(instance, refusal)
         if not instance.pending:
             raise ObjectRefused(refusal.told) from error

@@ -32,10 +32,8 @@ from scp.objects.store import ObjectStore
 from scp.policy.rules import choose
 from scp.recording import Recording
 from scp.refusal import (
-    Refusal,
     by_failure,
     encoding_of,
-    library_of,
 )
 from scp.stored import (
     identity_of,
@@ -203,7 +201,7 @@ class Receiving(Recording):
                     form = self._formed(received, facts, rule)
                 return None if rule is not None and lacks_room(form, rule.settled) else form
             except ObjectRefused as error:  # for what another did with it since
-                refusal = self.refusal_at(key) or Refusal(act, str(error), library_of(act))
+                refusal = self.refusal_at(key) or by_failure(act, error)
             except ZscpError:
                 raise
             except (MemoryError, OSError):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 
 Errors = tuple[type[Exception], ...]
 
@@ -26,13 +26,13 @@ def alone(
     """Around work on one of several objects: what it raises is logged as ``event``, and the block is left.
 
     ``otherwise`` is called with it. What is ``quiet`` is not logged. What goes ``through`` is raised: without
-    room, or the index, nothing goes on.
+    room, or the index, nothing goes on. No room for the form of one says nothing of others.
     """
     try:
         yield
-    except through:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it was, the others are not held up by it
+    except Exception as error:
+        if isinstance(error, through) and not isinstance(error, FormLacksRoom):
+            raise
         if not isinstance(error, quiet):
             structlog.get_logger("zscp").error(event, exc_info=error, **told)
         otherwise(error)

@@ -96,6 +96,7 @@ class Deletion:
         """Give what is pending a file in its form: what landed has none of its own."""
         current = self._archive.index.current(instance.identity)
         if current is not None and current.pending:
+            # Nor does a lack of room for it keep the others: it stays pending, and is left.
             with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
                 self._archive.swap([self._archive.encode(current)])
 

@@ -91,7 +91,7 @@ def _let_try(archive: Archive, one: Instance) -> None:
     stages = (stage for rule in archive.policy for stage in rule.stages)
     done = next((stage for stage in stages if fingerprint(stage) == one.stage), None)
     if done is not None and one.form in LAST_RESORTS and one.form not in done.forms:
-        archive.index.change_many([(one, replace(one, stage=NO_STAGE, outcome=""))])
+        archive.index.change_many([(one, replace(one, stage=NO_STAGE, outcome="", refused=""))])
 
 
 def _carry_out(

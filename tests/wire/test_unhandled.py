@@ -16,6 +16,7 @@ from scp.archive import Archive
 from scp.config import LifecycleSettings
 from scp.doorbell import Doorbell
 from scp.errors import (
+    CannotEncode,
     CodecProcessFailed,
     DecoderFailed,
     NoLosslessWay,
@@ -260,6 +261,19 @@ def test_what_its_row_says_the_journal_forgets(
     assert refusal is not None
     assert (refusal.act, refusal.reason) == ("encode", "it died")
     assert [one.key for one in pending.attempts.suspects.all()] == ["import:elsewhere"]  # that has no row
+
+
+def test_tried_again_when_asked_though_it_is_in_its_last_resort_and_refused(
+    pending: Archive, failing: Failing
+) -> None:
+    """That it is refused no more was written over with how it was when it was asked for."""
+    _no_form(failing, CannotEncode("too odd"))
+    _encode_all(pending)
+    assert (_held(pending).form, _held(pending).refused) == ("zstd", "")
+    failing.patch.undo()
+    pending.refuse(_held(pending), Refusal("decode", "it died", library_of("decode")))
+    assert recompress(pending, [_held(pending)], time.time, Silent(), again=True).encoded == 1
+    assert (_held(pending).form, _held(pending).refused) == ("htj2k", "")
 
 
 def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Failing) -> None:
