@@ -8,27 +8,24 @@ What takes memory by what an object is says so here first. There are two kinds, 
   over all processes. Nobody may wait for a peer, or take again, while he has something taken: so all that is
   taken is given back in time, and no two can wait for each other.
 
-A budget is 256 units, each a locked byte of a nameless file as in :mod:`scp.seats`: the system frees those of
-a process that dies. A process locks as many units as what is taken in it comes to. docs/decisions/0118.
+A budget is 256 units, each a locked byte (:mod:`scp.locked_bytes`): the system frees those of a process that
+dies. A process locks as many units as what is taken in it comes to. docs/decisions/0118.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
-import struct
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
 from scp import machine
 from scp.errors import OutOfResources
+from scp.locked_bytes import LockedBytes
+from scp.turns import FRESH_SECONDS, Turns
 
 UNITS = 256
 # Units 0 to 111 are for both kinds, the rest for work alone: whatever peers make the node hold, a frame that
@@ -44,16 +41,12 @@ _SMALL_UNITS = 4
 _PART = 4  # a quarter of the memory: what is counted is about half of what is used, and others need some too
 _LEAST = 256 << 20
 
-# Locked bytes behind those of the units: who draws a ticket, who goes beyond the budget, and tickets.
-_DOOR, _ALONE, _QUEUE = UNITS, UNITS + 1, UNITS + 2
+_ALONE, _DOOR = UNITS, UNITS + 1  # locked bytes behind those of the units: who goes beyond the budget; turns
 _POLL_SECONDS = 0.005  # how soon what another process gives back is seen
-_FRESH_SECONDS = 0.1  # somebody who waits says so at each look
 # Whoever has been the first in turn for so long goes ahead, one at a time; or gives up after so long.
 PATIENCE_SECONDS = 10.0
 GIVE_UP_SECONDS = 60.0
 _TOLD_SECONDS = 1.0
-
-_TICKET, _WAITED = struct.Struct("<q"), struct.Struct("<d")  # the next one; when somebody last waited
 
 
 class Held:
@@ -89,44 +82,54 @@ class Taken(Held):
 
 
 class _Lease:
-    """The units that a process has locked for one kind of use, and how many bytes of them are used.
+    """The units that a process has locked for one kind of use, and how many bytes of them are used."""
 
-    One unit out of ``kept`` stays locked while nothing is used: locking costs more than all else here.
-    """
-
-    def __init__(self, budget: Budget, order: range, kept: range) -> None:
+    def __init__(self, budget: Budget, order: range) -> None:
         self._budget = budget
         self._order = order
-        self._kept = kept
+        self._units: list[int] = []
         self.used = 0
-        self.units: list[int] = []
+        self.parents = False  # of the process that this one was forked from
 
     def take(self, size: int, order: range | None = None) -> bool:
         """Whether so many bytes could be had; by who has the budget's lock."""
-        wanted = -(-(self.used + size) // self._budget.unit) - len(self.units)
-        if order is not None and any(unit not in order for unit in self.units):
+        wanted = -(-(self.used + size) // self._budget.unit) - len(self._units)
+        if order is not None and any(unit not in order for unit in self._units):
             return False  # what others wait for gets free, and is not filled again and again
         if wanted > 0:
             found = self._budget.lock_units(wanted, order or self._order)
             if not found:
                 return False
-            self.units += found
+            self._units += found
         self.used += size
         return True
 
     def give_back(self, size: int) -> None:
         # Also from a finalizer, which may run in the midst of anything: whoever has the lock does the rest.
-        self._budget.dropped.append((self, size))
-        self._budget.settle()
+        if not self.parents:
+            self._budget.dropped.append((self, size))
+            self._budget.settle()
 
     def shrink(self, size: int) -> None:
         """Give back bytes, and the units that they filled; by who has the budget's lock."""
         self.used -= size
         needed = -(-self.used // self._budget.unit)
-        if needed < len(self.units):
-            kept = needed or int(self.units[0] in self._kept)
-            self._budget.unlock_units(self.units[kept:])
-            del self.units[kept:]
+        self._budget.unlock_units(self._units[needed:])
+        del self._units[needed:]
+
+
+class _Beyond(_Lease):
+    """What goes beyond the budget: one at a time in a whole node."""
+
+    def take(self, size: int, order: range | None = None) -> bool:  # noqa: ARG002 - as of any lease
+        if self.used or not self._budget.locks.lock(_ALONE):
+            return False
+        self.used = size
+        return True
+
+    def shrink(self, size: int) -> None:
+        self.used -= size
+        self._budget.locks.unlock(_ALONE)
 
 
 class Budget:
@@ -135,29 +138,25 @@ class Budget:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = max(limit, UNITS)
         self.unit = -(-self.limit // UNITS)
-        self.dropped: deque[tuple[_Lease, int]] = deque()
+        self.locks = LockedBytes()
         self._clock = clock
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - its locks end when it is closed
-        self._locks = self._file.fileno()
-        self._shared = mmap.mmap(-1, _TICKET.size + _WAITED.size)
+        self._turns = Turns(self.locks, _DOOR, clock)
         self._begin()
 
     def _begin(self) -> None:
         """As a process that has nothing."""
-        self.dropped.clear()
+        self.dropped: deque[tuple[_Lease, int]] = deque()
         self._turn = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
         self._own: set[int] = set()
-        self._tickets: set[int] = set()
-        self._alone = False
-        self._held = _Lease(self, _HELD, _HELD)
-        self._large = _Lease(self, _LARGE, range(0))
-        self._small = _Lease(self, _SMALL, _FOR_SMALL)
+        self._held, self._large, self._small = (_Lease(self, order) for order in (_HELD, _LARGE, _SMALL))
+        self._beyond = _Beyond(self, range(0))
 
     def after_fork(self) -> None:
         """In a forked process: locks are the parent's, and so is what was taken under them."""
-        for lease in (self._held, self._large, self._small):
-            lease.units, lease.used = [], 1 << 62  # what is given back to them changes nothing
+        for lease in (self._held, self._large, self._small, self._beyond):
+            lease.parents = True  # what is given back to them changes nothing
+        self._turns.forget()
         self._begin()
 
     @property
@@ -199,7 +198,7 @@ class Budget:
         return (self._small if wanted <= _SMALL_UNITS * self.unit else self._large), wanted
 
     def _at_once(self, lease: _Lease, size: int) -> Taken | None:
-        queued = self._somebody_waits()
+        queued = self._turns.somebody_waits()
         if queued and lease is self._large:
             return None
         with self._turn:
@@ -208,84 +207,37 @@ class Budget:
         return Taken(lease, size) if done else None
 
     def _waited_for(self, lease: _Lease, size: int) -> Taken:
-        ticket, begun, first = self._ticket(), self._clock(), 0.0
+        begun, first = self._clock(), 0.0
+        with self._turn:
+            ticket = self._turns.draw()
         try:
             while True:
-                found = self._in_turn(ticket, lease, size, first)
+                with self._turn:
+                    is_first, polls = self._turns.is_first(ticket), self._turns.is_first_here(ticket)
+                    found = self._found(lease, size, first) if is_first else None
+                    if found is None:
+                        self._turns.say()
                 if found is not None:
                     self._tell(size, self._clock() - begun)
-                    return found
-                first = first or self._first_since(ticket)
+                    return Taken(found, size)
+                first = first or (self._clock() if is_first else 0.0)
                 if first and self._clock() - first > GIVE_UP_SECONDS:
                     raise OutOfResources(f"no memory for {size} bytes; limits.memory is {self.limit}")
                 self.settle()
-                with self._changed:
-                    self._changed.wait(_POLL_SECONDS)
+                with self._changed:  # the first one of a process looks for all of them
+                    self._changed.wait(_POLL_SECONDS if polls else FRESH_SECONDS / 2)
         finally:
             with self._turn:
-                self._tickets.discard(ticket)
-                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _QUEUE + ticket)
+                self._turns.leave(ticket)
             self.settle()
+            self._wake()
 
-    def _in_turn(self, ticket: int, lease: _Lease, size: int, first: float) -> Taken | None:
-        """What was waited for, if it is its turn and there is room, or it was ``first`` long enough."""
-        with self._turn:
-            _WAITED.pack_into(self._shared, _TICKET.size, self._clock())
-            if not self._is_first(ticket):
-                return None
-            if lease.take(size):
-                return Taken(lease, size)
-            if not first or self._clock() - first <= PATIENCE_SECONDS or not self._goes_alone():
-                return None
-        return _Alone(self, size)
-
-    def _ticket(self) -> int:
-        """The next number in the queue of all processes, locked as long as its owner lives and waits."""
-        with self._turn:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, _DOOR)
-            (ticket,) = _TICKET.unpack_from(self._shared)
-            fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, _QUEUE + ticket)
-            _TICKET.pack_into(self._shared, 0, ticket + 1)
-            self._tickets.add(ticket)
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _DOOR)
-        return int(ticket)
-
-    def _first_since(self, ticket: int) -> float:
-        with self._turn:
-            return self._clock() if self._is_first(ticket) else 0.0
-
-    def _is_first(self, ticket: int) -> bool:
-        """Whether nobody who lives and waits has a lower number."""
-        if min(self._tickets) != ticket:
-            return False
-        if not ticket:
-            return True
-        try:
-            fcntl.lockf(self._locks, fcntl.LOCK_SH | fcntl.LOCK_NB, ticket, _QUEUE)
-        except (BlockingIOError, PermissionError):
-            return False
-        fcntl.lockf(self._locks, fcntl.LOCK_UN, ticket, _QUEUE)
-        return True
-
-    def _goes_alone(self) -> bool:
-        if self._alone:
-            return False
-        try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _ALONE)
-        except (BlockingIOError, PermissionError):
-            return False
-        self._alone = True
-        return True
-
-    def leave_alone(self) -> None:
-        """Let the next one go beyond the budget."""
-        with self._turn:
-            self._alone = False
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _ALONE)
-        self.settle()
-
-    def _somebody_waits(self) -> bool:
-        return bool(self._clock() - _WAITED.unpack_from(self._shared, _TICKET.size)[0] < _FRESH_SECONDS)
+    def _found(self, lease: _Lease, size: int, first: float) -> _Lease | None:
+        """Where there is room for the first in turn, who after a while goes beyond the budget."""
+        if lease.take(size):
+            return lease
+        long = first and self._clock() - first > PATIENCE_SECONDS
+        return self._beyond if long and self._beyond.take(size) else None
 
     def _tell(self, size: int, waited: float) -> None:
         if waited > _TOLD_SECONDS:
@@ -303,13 +255,11 @@ class Budget:
         """Lock so many, or none."""
         found: list[int] = []
         for unit in order:
-            if unit not in self._own:
-                with suppress(BlockingIOError, PermissionError):  # another process has it
-                    fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, unit)
-                    self._own.add(unit)
-                    found.append(unit)
-                    if len(found) == count:
-                        return found
+            if unit not in self._own and self.locks.lock(unit):
+                self._own.add(unit)
+                found.append(unit)
+                if len(found) == count:
+                    return found
         self.unlock_units(found)
         return []
 
@@ -317,8 +267,7 @@ class Budget:
         """Let others have them."""
         for unit in units:
             self._own.remove(unit)
-            with suppress(OSError):  # given back to a budget that nobody has any more: its file is closed
-                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, unit)
+            self.locks.unlock(unit)
 
     def settle(self) -> None:
         """Give back what was dropped, unless another thread, or one that this one interrupts, is at it."""
@@ -329,27 +278,15 @@ class Budget:
                     lease.shrink(size)
             finally:
                 self._turn.release()
-            if self._tickets and self._changed.acquire(blocking=False):
-                try:
-                    self._changed.notify_all()
-                finally:
-                    self._changed.release()
+            self._wake()
 
-
-class _Alone(Taken):
-    """Bytes beyond the budget: one at a time in a whole node."""
-
-    __slots__ = ("_beyond",)
-
-    def __init__(self, budget: Budget, size: int) -> None:
-        self._beyond, self.size = budget, size
-
-    def give_back(self) -> None:
-        if self.size:
-            self.size = 0
-            self._beyond.leave_alone()
-
-    __del__ = give_back
+    def _wake(self) -> None:
+        """Let those of this process that wait look again."""
+        if self._turns.waits_here and self._changed.acquire(blocking=False):
+            try:
+                self._changed.notify_all()
+            finally:
+                self._changed.release()
 
 
 class Block:
@@ -380,16 +317,17 @@ def default_limit() -> int:
 
 
 _budget: Budget | None = None
+_is_shared = False  # with the process that this one was forked from
 
 
 def use(limit: int) -> None:
     """Let a budget of so many bytes hold in this process, and in those that it forks; 0: the default.
 
-    One of this size that is there already, and may be shared with other processes, stays.
+    One that this process was forked with stays, as it is shared with others; one of this size stays, too.
     """
     global _budget  # noqa: PLW0603 - one for the process, set by who composes it
     limit = max(limit or default_limit(), UNITS)
-    if _budget is None or _budget.limit != limit:
+    if _budget is None or (_budget.limit != limit and not _is_shared):
         _budget = Budget(limit)
 
 
@@ -411,7 +349,9 @@ def taking(size: int) -> Block:
 
 
 def _after_fork() -> None:
+    global _is_shared  # noqa: PLW0603 - see above
     if _budget is not None:
+        _is_shared = True
         _budget.after_fork()
 
 

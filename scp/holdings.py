@@ -176,21 +176,13 @@ class Holdings:
                 instance = current
 
     def _sound(self, instance: Instance) -> Part10:
-        data = self._get(instance.key) if self._has_its_size(instance) else b""
+        data = self._get(instance.key, instance.stored_size if instance.stored_sha256 else None)
         whole = not instance.stored_sha256 or self.digest(instance.key, data) == instance.stored_sha256
         known = bool(instance.stored_sha256)  # else nobody knows yet what it should be
         file = part10.unpack(data, self.dictionaries.by_id, whole=known) if whole else None
         if file is None or not (instance.stored_sha256 or sha256(file.dataset) == instance.received_sha256):
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
-
-    def _has_its_size(self, instance: Instance) -> bool:
-        """Whether a file is as large as the one that was written: what took its place may be of any size.
-
-        Seen before anything is read; of another store, which may be slow to tell, it is not asked.
-        """
-        known = instance.stored_sha256 and not is_landed(instance.key) and not store_of(instance.key)
-        return not known or self.store.size(instance.key) == instance.stored_size
 
     def digest(self, key: str, data: Buffer) -> str:
         """The SHA-256 of what lies under a key. Raises ObjectDamaged, ObjectUnavailable."""
@@ -199,10 +191,11 @@ class Holdings:
         except OSError as error:
             raise unreadable(key, error) from error
 
-    def _get(self, key: str) -> Buffer:
+    def _get(self, key: str, size: int | None = None) -> Buffer:
+        """What lies under a key. What took its place may be of any size: that is not read."""
         if is_landed(key) and self.landing is not None:
             return self.landing.get(key)
-        return self.store.get(key)
+        return self.store.get(key, size)
 
     def keys(self) -> Iterator[str]:
         """The keys of all stored files; of an object that is about to move on, both."""
@@ -325,7 +318,8 @@ class Holdings:
             if (
                 change.data is not None
                 and moved
-                and sha256(self._get(change.after.key)) != change.after.stored_sha256
+                and sha256(self._get(change.after.key, change.after.stored_size))
+                != change.after.stored_sha256
             ):
                 raise ObjectDamaged(f"{change.after.key} is not what was written; look after that store")
 

@@ -6,6 +6,7 @@ its parent, however that one ends: it reads from a pipe whose other end only the
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -85,6 +86,8 @@ class Processes:
         try:
             role = make()
             role.start()
+            gc.collect()
+            gc.freeze()  # a million objects that stay: no collection need look at them again
             while (number := signal.sigwait(_AWAITED)) != signal.SIGTERM:  # ^C is the parent's to pass on
                 if number == signal.SIGHUP:
                     role.reload()

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import tempfile
 import threading
-from contextlib import suppress
+
+from scp.locked_bytes import LockedBytes
 
 
 class Seats:
-    """``limit`` seats for all processes that were forked from the one that made this.
-
-    A seat is a locked byte of a file without a name: the system frees those of a process that dies, which
-    no counter in shared memory would.
-    """
+    """``limit`` seats, each a locked byte, for all processes that were forked from the one that made this."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - its locks end when it is closed
+        self._locks = LockedBytes()
         self._own: set[int] = set()
         self._lock = threading.Lock()
 
@@ -25,11 +20,9 @@ class Seats:
         """Take a seat; False when none is free."""
         with self._lock:
             for seat in range(self.limit):
-                if seat not in self._own:
-                    with suppress(BlockingIOError, PermissionError):  # another process sits there
-                        fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, seat)
-                        self._own.add(seat)
-                        return True
+                if seat not in self._own and self._locks.lock(seat):
+                    self._own.add(seat)
+                    return True
             return False
 
     def give_back(self) -> None:
@@ -37,4 +30,4 @@ class Seats:
         with self._lock:
             seat = max(self._own)
             self._own.remove(seat)
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, seat)
+            self._locks.unlock(seat)

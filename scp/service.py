@@ -23,6 +23,7 @@ from scp.doorbell import Doorbell
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.lifecycle.progress import Progress, Silent
+from scp.malloc import keep_large_apart
 from scp.node import Node, background, encoder, guards, open_archive, pace, reloaded, take_up
 from scp.objects.attempts import died_of_an_object
 from scp.processes import Processes, Role
@@ -41,6 +42,7 @@ class Service:
         self._processes = Processes(partial(died_of_an_object, settings.storage.path))
         self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
+        keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
         self._listening: socket.socket | None = None
 
@@ -52,6 +54,8 @@ class Service:
         does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
         self._listening = _bound(self.settings.node.host, self.settings.node.port)
+        gc.collect()
+        gc.freeze()  # what all processes share stays shared: no collection writes to it
         self._processes.apart(partial(_make_ready, self.settings, progress))
         self._listening.listen(_BACKLOG_OF_CONNECTIONS)
         for number in range(_workers(self.settings)):
@@ -108,8 +112,6 @@ class _Worker:
 
     def start(self) -> None:
         self._node.start(self._listening)
-        gc.collect()
-        gc.freeze()  # a million objects that stay: no collection need look at them again
 
     def reload(self) -> None:
         settings = self._reread()

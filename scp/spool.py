@@ -29,6 +29,8 @@ _COUNTED = 1 << 20
 _STEP = 1 << 20
 _LET_GO = 32 << 20
 _POPULATE_READ = 22  # madvise(2), from Linux 5.14 on
+# What it says of a page that reading would be SIGBUS for: EFAULT, and EHWPOISON, which errno does not name.
+_NO_PAGE = (errno.EFAULT, 133)
 _NO_ROOM = "no room for what is received or worked on"
 
 _room: Room | None = None
@@ -205,7 +207,8 @@ def _file_of(data: Buffer) -> FileMap | None:
 
 def _of_file(map_: FileMap) -> Iterator[memoryview]:
     """A file by its map, whose pages are asked for before they are read: that raises OSError where there are
-    none, and where reading them would end the process. Systems that cannot be asked read by the descriptor.
+    none, and where reading them would end the process. Where the system does not know how to ask, or has no
+    memory for the answer, they are read by the descriptor.
     """
     view = memoryview(map_)
     for at in range(0, len(view), _STEP):
@@ -213,7 +216,7 @@ def _of_file(map_: FileMap) -> Iterator[memoryview]:
         try:
             map_.madvise(_POPULATE_READ, at, len(part))
         except OSError as error:
-            if error.errno != errno.EINVAL:  # EFAULT: reading it would be SIGBUS
+            if error.errno in _NO_PAGE:
                 raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
             yield from _by_descriptor(map_.descriptor, at, len(view))
             return

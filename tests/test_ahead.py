@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 
 import pytest
 
+from scp import budget
+from scp.budget import Budget
 from scp.dimse import ahead
 from scp.dimse.ahead import Ahead, Fetched, Work
 from scp.errors import CannotDecode, ObjectMissing
 from scp.model import Instance
 from scp.outgoing import Outgoing
+
+MB = 1 << 20
 
 
 def instances(count: int, size: int = 1) -> list[Instance]:
@@ -64,6 +69,35 @@ def test_no_more_bytes_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     with Ahead(Work(instances(10, size=100)), source) as fetching:
         assert len(list(fetching)) == 10
     assert source.most == 1
+
+
+def test_without_memory_nothing_is_fetched_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers that do not read hold all that may be held: the others get one object after another."""
+    full = Budget(MB)
+    monkeypatch.setattr(budget, "_budget", full)
+    monkeypatch.setattr(ahead, "AHEAD", 4)
+    stuck = full.hold(full.unit * 112)
+    assert stuck is not None
+    work, source = Work(instances(10, size=100_000)), Source()
+    with Ahead(work, source) as fetching:
+        assert len(list(fetching)) == 10
+    assert source.most == 1
+    stuck.give_back()
+    with Ahead(Work(instances(10, size=100_000)), source) as fetching:
+        assert len(list(fetching)) == 10
+    assert source.most > 1
+    assert full.used == 0
+
+
+def test_what_is_fetched_ahead_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what it is stored as: what is decoded of it is held by who decodes it."""
+    shared = Budget(256 * MB)
+    monkeypatch.setattr(budget, "_budget", shared)
+    monkeypatch.setattr(ahead, "AHEAD", 4)
+    small = [replace(one, received_size=3 * MB) for one in instances(10, size=1000)]
+    with Ahead(Work(small), Source()) as fetching:
+        next(iter(fetching))
+        assert shared.used == 4 * 1000
 
 
 def test_what_is_not_given_out_is_put_back() -> None:

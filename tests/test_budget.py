@@ -20,6 +20,7 @@ from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
 from scp.syntaxes import lookup
+from scp.turns import Turns
 
 MB = 1 << 20
 LIMIT = 256 * MB  # units of 1 MB
@@ -92,26 +93,28 @@ def test_what_peers_hold_stops_no_work(shared: Budget) -> None:
 
 def test_large_work_stops_no_small_work(shared: Budget) -> None:
     with shared.taking(LIMIT):
-        other = _begun(lambda: _take(shared, 100 * MB))  # of the rest
-        third = _begun(lambda: _take(shared, LIMIT, 0.2))  # waits
-        begun = time.monotonic()
-        _take(shared, MB)
-        assert time.monotonic() - begun < 5
-        assert third.is_alive()
-    other.join(10)
-    third.join(10)
-    assert not third.is_alive()
+        rest = shared.take_now(100 * MB)
+        assert rest is not None
+        waits = _waiting_for(shared, LIMIT)
+        assert shared.take_now(MB) is not None
+        assert waits.is_alive()
+        rest.give_back()
+    waits.join(60)
+    assert not waits.is_alive()
 
 
-def _take(shared: Budget, size: int, seconds: float = 0.0) -> None:
-    with shared.taking(size):
-        time.sleep(seconds)
+def _waiting_for(shared: Budget, size: int, then: Callable[[], None] = lambda: None) -> threading.Thread:
+    """A thread that takes so much, once it has drawn its ticket."""
 
+    def run() -> None:
+        with shared.taking(size):
+            then()
 
-def _begun(call: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
+    tickets = len(shared._turns._own)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    time.sleep(0.05)
+    while len(shared._turns._own) == tickets:
+        time.sleep(0.001)
     return thread
 
 
@@ -119,26 +122,56 @@ def test_in_turn(shared: Budget) -> None:
     """A large one is not overtaken for ever by those that would fit before it, nor one by another."""
     order: list[int] = []
 
-    def want(number: int, size: int) -> Callable[[], None]:
-        def run() -> None:
-            with shared.taking(size):
-                order.append(number)
-                time.sleep(0.02)
-
-        return run
+    def noted(number: int) -> Callable[[], None]:
+        return lambda: order.append(number)
 
     first = shared.take(HALF)
     second = shared.take(100 * MB)  # 12 MB are left for large ones
-    waiting = [_begun(want(0, HALF)), *(_begun(want(number, 8 * MB)) for number in range(1, 5))]
+    waiting = [_waiting_for(shared, HALF, noted(0))]
+    waiting += [_waiting_for(shared, 8 * MB, noted(number)) for number in range(1, 5)]
     assert order == []  # though 8 MB are free
     second.give_back()
     time.sleep(0.1)
     assert order == []  # still less than half
     first.give_back()
     for one in waiting:
-        one.join(10)
+        one.join(60)
     assert order[0] == 0
     assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+def test_who_has_its_turn_at_once_does_not_wait() -> None:
+    """Or each of them would send the next into the queue, long after the last that had to wait."""
+    now = [1000.0]
+    shared = Budget(LIMIT, lambda: now[0])
+    shared._turns.say()
+    for _ in range(4):
+        now[0] += 0.06
+        with shared.taking(HALF):
+            pass
+    assert shared.take_now(HALF) is not None
+
+
+def test_those_of_a_process_that_wait_are_looked_for_together(
+    shared: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    is_first = Turns.is_first
+
+    def counted(self: Turns, ticket: int) -> bool:
+        looks.append(ticket)
+        return is_first(self, ticket)
+
+    taken = [shared.take(HALF), shared.take(112 * MB)]
+    waiting = [_waiting_for(shared, HALF) for _ in range(20)]
+    monkeypatch.setattr(Turns, "is_first", counted)
+    time.sleep(0.5)
+    assert len(looks) < 600, "each of 20 would look a hundred times"
+    for one in taken:
+        one.give_back()
+    for thread in waiting:
+        thread.join(60)
+    assert shared.used == 0
 
 
 def test_who_waits_long_goes_ahead_alone(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +188,27 @@ def test_who_waits_long_goes_ahead_alone(shared: Budget, monkeypatch: pytest.Mon
     for one in stuck:
         one.give_back()
     assert shared.used == 0
+
+
+def test_a_finalizer_beyond_the_budget_waits_for_nobody(
+    shared: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs in the midst of anything, also while its own thread has the lock."""
+    monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.05)
+    stuck = [shared.take(HALF), shared.take(112 * MB)]
+    alone = [shared.take(50 * MB)]
+
+    def collected() -> None:
+        with shared._turn:
+            alone.clear()
+
+    thread = threading.Thread(target=collected, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    with shared.taking(50 * MB):  # the next one
+        pass
+    assert len(stuck) == 2
 
 
 @pytest.mark.parametrize("count", [1, 40])
@@ -279,15 +333,13 @@ child = os.fork()
 if not child:
     has = [shared.hold(112 << 20), shared.take(128 << 20), *(shared.take(4 << 20) for _ in range(4))]
     print("has all", flush=True)
-    time.sleep(20)
+    time.sleep(60)
     os._exit(0)
 sys.stdin.readline()
 print(shared.hold(1), flush=True)
 os.kill(child, 9)
 os.waitpid(child, 0)
-begun = time.monotonic()
-with shared.taking(128 << 20):
-    print(shared.hold(112 << 20) is not None, time.monotonic() - begun < 1, flush=True)
+print(shared.take_now(128 << 20) is not None, shared.hold(112 << 20) is not None, flush=True)
 """
 
 
@@ -302,25 +354,78 @@ def test_what_a_killed_process_had_is_free(own: Callable[[str], subprocess.Popen
 _WAITER = """
 import os, sys, time
 from scp.budget import Budget
-shared = Budget(256 << 20)
+shared = Budget(256 << 20, lambda: 1000.0)  # nobody's patience ends
 first, second = shared.take(128 << 20), shared.take(100 << 20)
 child = os.fork()
 if not child:
     shared.take(128 << 20)
     os._exit(0)
-time.sleep(0.3)
+while not shared._turns.somebody_waits():
+    time.sleep(0.01)
 os.kill(child, 9)
 os.waitpid(child, 0)
 second.give_back()
-begun = time.monotonic()
 with shared.taking(90 << 20):
-    print(time.monotonic() - begun < 5, flush=True)
+    print(True, flush=True)
 """
 
 
 def test_nobody_waits_behind_a_killed_process(own: Callable[[str], subprocess.Popen[str]]) -> None:
-    out, _ = own(_WAITER).communicate(timeout=30)
+    out, _ = own(_WAITER).communicate(timeout=60)
     assert out == "True\n"
+
+
+_SMALL = """
+import os, time
+from scp.budget import Budget
+shared = Budget(256 << 20)
+reads, writes = os.pipe()
+children = []
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        with shared.taking(1 << 20):
+            pass
+        os.write(writes, b".")
+        time.sleep(60)
+        os._exit(0)
+    children.append(child)
+done = b""
+while len(done) < 20:
+    done += os.read(reads, 20)
+large = shared.take(128 << 20), shared.take(112 << 20)
+print(shared.take_now(1 << 20) is not None, flush=True)
+for child in children:
+    os.kill(child, 9)
+"""
+
+
+def test_processes_that_are_idle_keep_nothing_from_small_work(
+    own: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    """However many there are: 16 units are for small work."""
+    out, _ = own(_SMALL).communicate(timeout=60)
+    assert out == "True\n"
+
+
+_RESTARTED = """
+import os
+from scp import budget
+budget.use(256 << 20)
+child = os.fork()
+if not child:
+    budget.use(512 << 20)
+    os._exit(budget.budget().limit >> 20 != 256)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_a_process_that_is_started_again_shares_the_budget(
+    own: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    """Also where the configuration was read again, and says something else."""
+    out, _ = own(_RESTARTED).communicate(timeout=60)
+    assert out == "0\n"
 
 
 def test_who_waited_is_told(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +438,7 @@ def test_who_waited_is_told(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(budget.structlog, "get_logger", lambda _: Log())
     monkeypatch.setattr(budget, "_TOLD_SECONDS", 0.1)
     taken = [shared.take(HALF), shared.take(112 * MB)]
-    other = _begun(lambda: _take(shared, HALF))
+    other = _waiting_for(shared, HALF)
     time.sleep(0.2)
     taken[0].give_back()
     other.join(10)

@@ -14,39 +14,63 @@ MB = 1 << 20
 
 
 class Process:
-    """One of so many bytes, of which trimming gives back what is free."""
+    """One of so many bytes, of which trimming gives back what is free, in 10 ms of processor time."""
 
     def __init__(self, used: int) -> None:
-        self.used, self.free, self.trims = used, 0, 0
+        self.used, self.free, self.trims, self.seconds = used, 0, 0, 0.0
+        self.trimmer = Trimmer(self.measure, self.trim, lambda: self.seconds, lambda: self.seconds)
 
     def measure(self) -> int:
         return self.used + self.free
 
     def trim(self) -> None:
-        self.free, self.trims = 0, self.trims + 1
+        self.free, self.trims, self.seconds = 0, self.trims + 1, self.seconds + 0.01
+
+    def looks(self, count: int = 1, works: float = 0.0) -> int:
+        """How many of so many looks, two seconds apart, trim it while it uses so much of a core."""
+        before = self.trims
+        for _ in range(count):
+            self.seconds += 2 * works
+            self.trimmer.look()
+        return self.trims - before
 
 
 def test_a_process_that_grew_is_trimmed() -> None:
-    """Once it is worth it, and again after a large object that was in use when it was looked at first."""
     process = Process(100 * MB)
-    trimmer = Trimmer(process.measure, process.trim)
-    assert not trimmer.look()
+    assert process.looks() == 0
     process.free = 6 * MB
-    assert not trimmer.look()
-    assert process.trims == 0
+    assert process.looks() == 0, "it is not worth it"
     process.free = 20 * MB
-    assert not trimmer.look()
-    assert process.trims == 1
-    process.used = 500 * MB
-    assert trimmer.look(), "it does not help now"
-    process.used, process.free = 100 * MB, 400 * MB
-    assert not trimmer.look()
-    assert (process.trims, process.measure()) == (3, 100 * MB)
+    assert process.looks() == 1
     process.used = 50 * MB
-    assert not trimmer.look()
+    assert process.looks() == 0
     process.free = 20 * MB
-    assert not trimmer.look()
-    assert process.trims == 4, "what counts is the least that it ever had"
+    assert process.looks() == 1, "what counts is the least that it ever had"
+
+
+def test_what_is_in_use_is_left_alone_longer_and_longer() -> None:
+    process = Process(100 * MB)
+    process.looks()
+    process.used = 500 * MB
+    assert [process.looks(32) for _ in range(4)] == [5, 1, 1, 1]
+    process.used, process.free = 100 * MB, 400 * MB
+    process.looks(1, works=0.2)  # the object is given back, and so on
+    assert process.looks() == 1
+    assert process.measure() == 100 * MB
+
+
+def test_a_process_that_works_is_trimmed_once_it_is_quiet() -> None:
+    """What it has free it takes again at once: to give that back each time is work for nothing."""
+    process = Process(100 * MB)
+    process.looks()
+    trims = 0
+    for _ in range(500):
+        process.free = 50 * MB
+        trims += process.looks(1, works=0.5)
+    assert 0 < trims * 0.01 < 0.011 * process.seconds
+    process.free = 50 * MB
+    assert process.looks() == 1
+    assert process.measure() == 100 * MB
 
 
 # Frames of 10 MB, several at a time, between images of 0.5 MB.
@@ -83,7 +107,7 @@ def image(rows):
 small, large = image(512), image(2300)
 with ThreadPoolExecutor(4) as pool:
     list(pool.map(once, [small] * 16 + [large]))
-    trimmer = Trimmer()
+    trimmer = Trimmer(used=lambda: 0.0)
     malloc.trim()
     trimmer.look()
     before = malloc.resident()

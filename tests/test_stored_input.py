@@ -9,20 +9,26 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
-from replaced_files import NOT_READ_WHOLE, REPLACED, archive_in, frame
+from replaced_files import NOT_READ_WHOLE, REPLACED, archive_in, archive_index, frame
 
 from scp import bounds
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, ObjectUnreadable
+from scp.archive import Archive
+from scp.config import Settings
+from scp.config_rules import Stage
+from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, ObjectUnreadable, OutOfResources
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.progress import Silent
 from scp.lifecycle.reindex import reindex
+from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.verify import verify
+from scp.model import Instance
 from scp.objects import file_meta, files, part10
 from scp.objects.decoded import DecodedCache
 from scp.objects.dictionaries import Dictionaries
@@ -33,9 +39,11 @@ from scp.objects.mark import ArchiveMark, Mark
 from scp.objects.memory import MemoryStore
 from scp.objects.provenance import decoded
 from scp.objects.segments import keys_in
-from scp.objects.tiers import MediumMark
+from scp.objects.store import beside
+from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash, Trashed
-from scp.spool import FileMap, sha256
+from scp.spool import Buffer, FileMap, sha256
+from scp.succession import moved
 
 # MB by which the process may grow, of all that is read in it: bombs of 40 GB, JSON of 2 MB, maps of 256 MB.
 _MOST_GROWN = 200
@@ -217,6 +225,80 @@ def test_a_disk_that_gives_nothing_is_told_by_one_object(
     archive.close()
 
 
+@pytest.fixture
+def in_a_tier(tmp_path: Path) -> Iterator[Archive]:
+    """Four objects in a store whose medium may go away: its files are copied, and not mapped."""
+    first = archive_in(tmp_path)
+    first.close()
+    cold = Tier("cold", LocalStore(tmp_path / "cold", maps=False), lambda: True)
+    store = TieredStore(LocalStore(tmp_path / "objects"), [cold])
+    archive = Archive(store, archive_index(tmp_path), [])
+    for one in list(archive.index.all()):
+        archive.swap([moved(one, store.get(one.key), Stage(forms=("zstd",), store="cold"))])
+    yield archive
+    archive.close()
+
+
+def test_what_took_a_files_place_in_a_tier_is_not_copied(
+    in_a_tier: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of another size than what was written: copying it to see that would fill the disk."""
+    first, *_ = in_a_tier.index.all()
+    os.truncate(tmp_path / "cold" / beside("", first.key), 1 << 40)
+    copied: list[int] = []
+    monkeypatch.setattr(files, "copied_from", copied.append)
+    damaged = [one for one in verify(in_a_tier, in_a_tier.index.all()) if one.fault]
+    assert [(one.instance.key, one.away) for one in damaged] == [(first.key, False)]
+    assert f"{1 << 40} bytes" in damaged[0].fault
+    assert copied == []
+
+
+def test_one_file_without_room_for_its_copy_stops_no_loop(
+    in_a_tier: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told as one that cannot be looked at now, and is neither damaged nor in the way of others."""
+    monkeypatch.setattr(files, "IN_MEMORY", 0)
+    copied_from, full = files.copied_from, [True]
+
+    def copied(descriptor: int) -> Buffer:
+        if full:
+            full.clear()
+            raise OutOfResources("no room")
+        return copied_from(descriptor)
+
+    monkeypatch.setattr(files, "copied_from", copied)
+    verdicts = list(verify(in_a_tier, in_a_tier.index.all()))
+    assert sorted((one.away, "no room" in one.fault) for one in verdicts) == [(False, False)] * 3 + [
+        (True, True)
+    ]
+    full.append(True)
+    scrubber = Scrubber(in_a_tier, lambda: Settings.model_validate({"scrub": {"interval": "1s"}}), "test")
+    found = scrubber.round(time.time() + 10)
+    assert (found.read, found.damaged) == (4, 0)
+    assert not full
+
+
+@pytest.mark.parametrize("error", [OutOfResources("no memory"), ObjectUnavailable("away")])
+def test_what_one_check_has_no_resources_for_stops_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    archive = archive_in(tmp_path)
+    first, check = next(iter(archive.index.all())), Archive.verify
+
+    def checked(self: Archive, instance: Instance, deep: bool = False) -> str:
+        if instance.key == first.key:
+            raise error
+        return check(self, instance, deep)
+
+    monkeypatch.setattr(Archive, "verify", checked)
+    verdicts = list(verify(archive, archive.index.all()))
+    assert [one.instance.key for one in verdicts if one.fault and one.away] == [first.key]
+    assert len(verdicts) == 4
+    scrubber = Scrubber(archive, lambda: Settings.model_validate({"scrub": {"interval": "1s"}}), "test")
+    assert (scrubber.round(time.time() + 10).read, scrubber.round(time.time() + 10).read) == (4, 3)
+    archive.close()
+
+
 def _truncating(path: Path, size: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", f"import os; os.truncate({str(path)!r}, {size})"])
 
@@ -286,6 +368,25 @@ def test_a_digest_of_a_mapped_file_that_is_gone_is_an_error(
             sha256(data)
     else:
         assert sha256(data) != whole
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EINTR])
+def test_a_machine_without_memory_damages_no_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The system says so when it is asked for pages; the file is sound, and is read otherwise."""
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(8 << 20))
+    data = memoryview(FileMap.of(os.open(path, os.O_RDONLY), 8 << 20))
+    asked: list[int] = []
+
+    def without_memory(self: FileMap, option: int, start: int = 0, length: int = 0) -> None:
+        asked.append(option)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileMap, "madvise", without_memory)
+    assert sha256(data) == sha256(path.read_bytes())
+    assert asked
 
 
 def test_descriptors_go_with_their_maps(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ class Slow(MemoryStore):
         self.go = threading.Semaphore(0)
         self.error: Exception | None = None
 
-    def get(self, key: str) -> Buffer:
+    def get(self, key: str, size: int | None = None) -> Buffer:
         self.go.acquire()
         if self.error is not None:
             raise self.error

@@ -122,7 +122,8 @@ class Ahead:
             instance = self._work.take()
             if instance is None:
                 return
-            held = hold(min(_size(instance), IN_MEMORY)) if self._pending else None
+            # What is read of it; what that becomes counts itself, where it is decoded or taken out of zstd.
+            held = hold(min(instance.stored_size, IN_MEMORY)) if self._pending else None
             if self._pending and held is None:  # no memory for one more ahead of its turn
                 self._work.put_back([instance])
                 return

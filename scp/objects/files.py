@@ -17,6 +17,7 @@ import stat
 from pathlib import Path
 
 from scp.errors import ObjectDamaged, ObjectUnreadable, OutOfResources
+from scp.objects.store import check_size
 from scp.spool import IN_MEMORY, Buffer, FileMap, copied_from
 
 # What tells that something else than a file lies there, or that the disk does not give it back.
@@ -26,18 +27,20 @@ _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK,
 _LONGEST_NOTE = 1 << 20
 
 
-def read(path: Path, maps: bool = True, leased: bool = True) -> Buffer:
+def read(path: Path, maps: bool = True, leased: bool = True, size: int | None = None) -> Buffer:
     """A file's content: read where it is small, else mapped or copied, as the module says.
 
     Without ``maps`` it is copied: a lease does not help where the medium itself may go away. Without
     ``leased`` it is mapped also where there is no lease: for a process that serves nobody. Raises
-    ObjectDamaged where there is no regular file, FileNotFoundError, and OSError.
+    ObjectDamaged where there is no regular file or one of another ``size`` than it has to have,
+    FileNotFoundError, OutOfResources, and OSError.
     """
     descriptor = opened(path)
     try:
-        size = os.fstat(descriptor).st_size
-        if size <= IN_MEMORY:
-            return _first(descriptor, size)
+        found = os.fstat(descriptor).st_size
+        check_size(path.name, found, size)
+        if found <= IN_MEMORY:
+            return _first(descriptor, found)
         if maps and (_is_leased(descriptor) or not leased):
             return _mapped(path, descriptor)
         try:

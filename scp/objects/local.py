@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
-from scp.errors import ObjectMissing, OutOfResources
+from scp.errors import ObjectMissing, ObjectUnreadable, OutOfResources
 from scp.objects import files
 from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.store import Availability
@@ -151,16 +151,18 @@ class LocalStore:
                     break
         sync_folder(aside)
 
-    def get(self, key: str) -> Buffer:
-        """See ObjectStore."""
+    def get(self, key: str, size: int | None = None) -> Buffer:
+        """See ObjectStore. One that there is no room to copy to is unreadable now; others may be as ever."""
         try:
-            return files.read(self.root / key, self._maps)
+            return files.read(self.root / key, self._maps, size=size)
         except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"{key} is not in the object store") from None
         except OSError as error:
             if not self._maps and error.errno == errno.EIO:
                 raise  # the medium may have gone away: who knows of it tells
             raise files.unreadable(key, error) from error
+        except OutOfResources as error:
+            raise ObjectUnreadable(f"{key} cannot be read now: {error}") from error
 
     def size(self, key: str) -> int:
         """See ObjectStore."""

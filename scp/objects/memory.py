@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from scp.errors import ObjectMissing
-from scp.objects.store import Availability
+from scp.objects.store import Availability, check_size
 from scp.spool import Buffer
 
 
@@ -57,12 +57,14 @@ class MemoryStore:
     def set_aside(self, key: str) -> None:
         """Nothing to keep it in."""
 
-    def get(self, key: str) -> Buffer:
+    def get(self, key: str, size: int | None = None) -> Buffer:
         """See ObjectStore."""
         try:
-            return self._objects[key]
+            found = self._objects[key]
         except KeyError:
             raise ObjectMissing(f"{key} is not in the object store") from None
+        check_size(key, len(found), size)
+        return found
 
     def size(self, key: str) -> int:
         """See ObjectStore."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
+from scp.errors import ObjectDamaged
 from scp.spool import Buffer
 
 # PS3.3 C.4.23.1.1: at once; from a slow medium; after somebody has brought the medium.
@@ -67,8 +68,11 @@ class ObjectStore(Protocol):
     def set_aside(self, key: str) -> None:
         """Keep what is under ``key`` also where no key leads to: it is about to go, and not sound."""
 
-    def get(self, key: str) -> Buffer:
-        """The object. Raises ObjectMissing, ObjectDamaged where no file lies there, ObjectUnreadable."""
+    def get(self, key: str, size: int | None = None) -> Buffer:
+        """The object. Raises ObjectMissing, ObjectDamaged where no file lies there, ObjectUnreadable.
+
+        Where its ``size`` is known, an object of another is damaged: what took its place is not read.
+        """
 
     def size(self, key: str) -> int:
         """Its size in bytes. Raises ObjectMissing."""
@@ -93,6 +97,14 @@ def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool)
     fan = hashlib.sha256(study.encode()).hexdigest()
     name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
     return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
+
+
+def check_size(key: str, found: int, size: int | None) -> None:
+    """Raises ObjectDamaged where the size of an object is known, and another than what was found."""
+    if size is not None and found != size:
+        raise ObjectDamaged(
+            f"{key} is not what was written: {found} bytes, and not {size}; restore it from a copy"
+        )
 
 
 def is_object(key: str) -> bool:

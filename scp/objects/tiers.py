@@ -143,12 +143,12 @@ class TieredStore:
         if self._is_there(key):
             store.set_aside(own)
 
-    def get(self, key: str) -> Buffer:
+    def get(self, key: str, size: int | None = None) -> Buffer:
         """See ObjectStore. Raises ObjectUnavailable."""
         store, own = self._readable(key)
         name = store_of(key)
         try:
-            return self._queues[name].get(own) if name in self._queues else store.get(own)
+            return self._queues[name].get(own, size) if name in self._queues else store.get(own, size)
         except ObjectMissing:
             self._away_if_offline(key)
             raise
@@ -236,8 +236,8 @@ class _Queue:
         self._reading = 0
         self._since = 0.0
 
-    def get(self, key: str) -> Buffer:
-        """The object. Raises ObjectMissing, ObjectUnavailable, OSError."""
+    def get(self, key: str, size: int | None = None) -> Buffer:
+        """The object. Raises ObjectMissing, ObjectDamaged, ObjectUnavailable, OSError."""
         found: list[Buffer | Exception] = []
         with self._changed:
             if not self._reading:
@@ -245,7 +245,9 @@ class _Queue:
             elif self._left() <= 0:
                 raise self._silent(key)
             try:
-                threading.Thread(target=self._read, args=(key, found), name="fetch", daemon=True).start()
+                threading.Thread(
+                    target=self._read, args=(key, size, found), name="fetch", daemon=True
+                ).start()
             except RuntimeError as error:  # the machine gives no more threads
                 raise OutOfResources(f"{key} cannot be fetched: {error}") from error
             self._reading += 1
@@ -260,9 +262,9 @@ class _Queue:
     def _left(self) -> float:
         return self._since + self._tier.fetch_seconds - time.monotonic()
 
-    def _read(self, key: str, found: list[Buffer | Exception]) -> None:
+    def _read(self, key: str, size: int | None, found: list[Buffer | Exception]) -> None:
         try:
-            result: Buffer | Exception = self._tier.store.get(key)
+            result: Buffer | Exception = self._tier.store.get(key, size)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             result = error
         with self._changed:

@@ -18,9 +18,9 @@ from wire.peers import Sink
 from scp.archive import Archive
 from scp.node import open_archive
 
-from .table import LARGEST, LIMITS, SOUND
+from .table import LIMITS, SOUND
 from .trial import SINKS, Makers, Outcome, Trial, configured
-from .watching import Bystanders, Memory, Request, ended
+from .watching import Bystanders, Memory, ended
 
 JPEGXL = {"form": "jpegxl", "wrap": "none"}
 POLICIES: dict[str, list[dict[str, Any]] | None] = {
@@ -28,8 +28,12 @@ POLICIES: dict[str, list[dict[str, Any]] | None] = {
     "jpegxl at once": [{"name": "all", "stages": [JPEGXL]}],
     "jpegxl later": [{"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
 }
-_WARM_SECONDS, _SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 3.0, 60.0, 20.0, 5.0
-_TRIM_SECONDS = 6.0  # scp.malloc looks each 2 s, and rarer where that does not help
+_SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 60.0, 70.0, 5.0
+# scp.malloc looks each 2 s at what a process has that is quiet, and after 64 s at what it had in use.
+_TRIM_SECONDS = 5.0
+_ROUNDS, _STABLE = 8, 1.02
+# What may be more in a process: a tenth, and what is not worth to be given back (scp.malloc).
+_BACK, _MORE_KB = 1.1, 4 << 10
 
 # What is being encoded is finished first, and killed after 30 s.
 _STOP_SECONDS = 60.0
@@ -41,9 +45,10 @@ class Result:
 
     node: NodeProcess
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
+    sound: list[Outcome] = field(default_factory=list)
+    bystanders: list[str] = field(default_factory=list)  # what was wrong with how they fared
     memory: Memory | None = None
-    before: dict[int, int] = field(default_factory=dict)  # KB by process
+    before: dict[int, int] = field(default_factory=dict)  # KB by process, before the first bad object
     after: dict[int, int] = field(default_factory=dict)
     unsettled: list[str] = field(default_factory=list)
     busy: float = 0.0  # cores used once all is settled
@@ -88,13 +93,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iter
     made: list[NodeProcess] = []
 
     def start(
-        objects: Makers, policy: list[dict[str, Any]] | None, limits: dict[str, Any] = LIMITS
+        objects: Makers,
+        policy: list[dict[str, Any]] | None,
+        limits: dict[str, Any] = LIMITS,
+        weighs: bool = True,
     ) -> Result:
         tables = configured(ports, limits, policy)
         made.extend(NodeProcess(tmp_path_factory.mktemp(name), **tables) for name in ("node", "other"))
         node, other = made[-2:]
         other.start()
-        result = _tried(node, other, objects)
+        result = _tried(node, other, objects, weighs)
         other.kill(signal.SIGTERM)
         return result
 
@@ -104,48 +112,50 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iter
             node.kill()
 
 
-def _tried(node: NodeProcess, other: NodeProcess, objects: Makers) -> Result:
+def _tried(node: NodeProcess, other: NodeProcess, objects: Makers, weighs: bool) -> Result:
     node.start()
     result = Result(node)
     memory = result.memory = Memory(node)
     trial = Trial(node)
     with memory.sampled(), Bystanders(node, other) as bystanders:
-        _warm(node)
+        if weighs:
+            result.sound, result.before = _with_sound_objects(node, memory)
         trial.run(objects)
         result.outcomes = trial.outcomes
         result.unsettled = _settled(node, {one.received for one in trial.outcomes.values()})
-        result.before = _least(memory)
-        _again(node, objects)
-        result.after = _back(memory, result.before)
-        result.requests = bystanders.stop()
+        bystanders.stop()
+        result.bystanders = bystanders.faults()
+        if weighs:
+            result.after = _back(memory, result.before)
         result.busy = _busy(memory)
     result.ended = ended(node)
     result.stopped = node.kill(signal.SIGTERM, _STOP_SECONDS)
     return result
 
 
-def _warm(node: NodeProcess) -> None:
-    """Sound objects of each codec, received, given and encoded, so that what is loaded once is loaded."""
-    begun, trial = time.monotonic(), Trial(node)
-    trial.run(SOUND)
-    _settled(node, {one.received for one in trial.outcomes.values()})
-    time.sleep(max(0.0, _WARM_SECONDS - (time.monotonic() - begun)))
+def _with_sound_objects(node: NodeProcess, memory: Memory) -> tuple[list[Outcome], dict[int, int]]:
+    """Rounds of sound objects of each codec, received, given and encoded, until nothing more is loaded.
 
-
-def _again(node: NodeProcess, objects: Makers) -> None:
-    """Those that take most, once more: what is loaded or no longer shared once it is used, is so by now."""
-    trial = Trial(node)
-    trial.run({name: make for name, make in objects.items() if name in LARGEST})
-    _settled(node, {one.received for one in trial.outcomes.values()})
-
-
-def _least(memory: Memory) -> dict[int, int]:
-    """What each process takes once what is free has been given back."""
-    found = []
-    for _ in range(int(_TRIM_SECONDS)):
-        time.sleep(1.0)
-        found.append(memory.now())
-    return min(found, key=lambda one: sum(one.values()))
+    What became of them, and what each process takes before the first bad one: a worker what it took when it
+    had begun, as it keeps nothing; the others what they take then, free memory given back.
+    """
+    fresh = {pid: size for pid, size in memory.now().items() if pid in memory.workers}
+    done: list[Outcome] = []
+    most, seen = 0.0, 0
+    for number in range(_ROUNDS):
+        trial = Trial(node)
+        trial.run({f"{name}, round {number}": make for name, make in SOUND.items()})
+        _settled(node, {one.received for one in trial.outcomes.values()})
+        done += trial.outcomes.values()
+        seen = sum(memory.now().values())
+        if number and seen <= _STABLE * most:
+            break
+        most = max(most, seen)
+    samples = []
+    for _ in range(int(2 * _TRIM_SECONDS)):
+        time.sleep(0.5)
+        samples.append(memory.now())
+    return done, {pid: min(one[pid] for one in samples) for pid in samples[0]} | fresh
 
 
 def _settled(node: NodeProcess, digests: set[str]) -> list[str]:
@@ -166,10 +176,15 @@ def _waiting(archive: Archive, digests: set[str]) -> list[str]:
     return [one.sop_instance_uid for one in found if one.received_sha256 in digests]
 
 
+def grown(before: dict[int, int], after: dict[int, int]) -> dict[int, tuple[int, int]]:
+    """The processes that have not gone back to where they were: KB before and after."""
+    return {pid: (size, after[pid]) for pid, size in before.items() if after[pid] > _BACK * size + _MORE_KB}
+
+
 def _back(memory: Memory, before: dict[int, int]) -> dict[int, int]:
     """What each process takes once it has gone back, or does not."""
     end = time.monotonic() + _BACK_SECONDS
-    while sum((now := memory.now()).values()) > 1.1 * sum(before.values()) and time.monotonic() < end:
+    while grown(before, now := memory.now()) and time.monotonic() < end:
         time.sleep(0.5)
     return now
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from wire.peers import (
     RLE,
     of_file,
 )
+
+from scp.dimse.status import SUCCESS, WARNING_MISMATCH
 
 from . import codestreams as codes
 from . import datasets
@@ -134,6 +137,11 @@ def _three(name: str, offsets: bytes = b"", extended: bytes = b"", lengths: byte
     return encapsulated(name, RLE, code, offsets=offsets, fragments=3, NumberOfFrames=3, **more)
 
 
+def sound_of(name: str) -> Bad:
+    """What an object of lying offset tables is without them."""
+    return _three(name)
+
+
 _LONG = 2**63 - 1
 LIES: Makers = {
     "frames without number": lambda name: _frames(name, "2147483647"),
@@ -198,14 +206,41 @@ MASSES: Makers = {
     "deflated dataset of 3 GB": lambda name: datasets.deflated_dataset(name, 3 << 30),
 }
 
-# One of each codec that is as it should be, and one that is encoded.
+# One of each codec that is as it should be, and some that are encoded: what is loaded, or kept for the next
+# one, is as large as any limit allows.
 SOUND: Makers = {
     **{f"sound {name}": _one(syntax, lambda s=name: codes.stream(s)) for name, syntax in _SYNTAXES.items()},
     "sound": lambda name: native(name, EXPLICIT, bytes(range(256)) * 256, rows=256, columns=256),
     "sound of 8 MB": lambda name: native(
         name, EXPLICIT, bytes(range(256)) * (32 << 10), rows=2048, columns=2048, bits=16
     ),
+    "sound of 20,000 elements": lambda name: datasets.elements(name, 20_000),
+    "sound with an element of 3 MB": lambda name: datasets.long_element(name, 3 * _MB),
 }
-# What takes the most memory, or would without bounds.
-LARGEST: Makers = {**BOMBS, **MASSES}
 TABLE: Makers = {**CRASHES, **BOMBS, **LIES, **MASSES}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a C-STORE is answered, and whether the object is given in other transfer syntaxes, or refused."""
+
+    stored: int = SUCCESS
+    given: bool = False
+
+
+# Odd, and yet there is something to give: what is left of a codestream can be decoded, or nothing has to be.
+_GIVEN = {
+    "mutant 1 of jpeg-progressive", "mutant 0 of j2k", "mutant 1 of j2k", "mutant 0 of rle",
+    "mutant 1 of rle", "jpeg xl of 25 MB in 3 KB", "recompression of a jpeg of 9 MB", "an element of 16 MB",
+    *LIES.keys() - {
+        "frames without number, in rle", "frames without number, in jpeg",
+        "65535 x 65535 in 1,000 bytes, encapsulated uncompressed",
+    },
+}  # fmt: skip
+
+
+def expected_of(name: str) -> Expected:
+    """What has to become of an object of the table (docs/hostile-objects.md)."""
+    if name in _GIVEN:
+        return Expected(given=True)
+    return Expected(WARNING_MISMATCH if name in MASSES else SUCCESS)

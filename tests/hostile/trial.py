@@ -17,8 +17,6 @@ from .requester import Got
 
 # Those that are kept: Success, and the warnings of docs/conformance.md.
 KEPT = (0x0000, 0xB000, 0xB007)
-# Out of resources, and cannot understand: the object was looked at, and not taken.
-REFUSED = (0xA700, 0xA900, 0xC001, 0xC002)
 # Destinations, each of which takes one transfer syntax.
 SINKS = {EXPLICIT: "EXPLICITSINK", IMPLICIT: "IMPLICITSINK"}
 Makers = dict[str, Callable[[str], Bad]]

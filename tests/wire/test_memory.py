@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +18,11 @@ import pytest
 
 from bench import window
 from scp.dimse.messages import write_command
+from scp.malloc import Trimmer
+from scp.node import guards
 
-from .conftest import NodeProcess
-from .peers import EXPLICIT, STUDY_GET, identifier, image, read, until, written
+from .conftest import NodeProcess, Starter
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, until, written
 
 # 600 MB show what 2048 do, in a third of the time: ZSCP_TEST_LARGE_MB=2048 for the whole.
 _MEGABYTES = int(os.environ.get("ZSCP_TEST_LARGE_MB", "600"))
@@ -131,3 +138,60 @@ def test_memory_is_bounded(process: Callable[..., NodeProcess], backlog: object)
     assert _get(node.address) == sent
     node.run("verify", "--deep")
     assert max(_peaks(node).values()) < _LIMIT_KB, _peaks(node)
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from scp import budget, node, service
+from scp.config import Settings
+made = []
+node.keep_large_apart = service.keep_large_apart = lambda: made.append(1)
+settings = Settings.model_validate({
+    "storage": {"url": f"file://{sys.argv[1]}/objects"}, "index": {"url": f"sqlite:///{sys.argv[1]}/index.db"},
+    "limits": {"memory": "300MB"},
+})
+if sys.argv[2] == "node":
+    service.Service(settings, lambda: None)
+else:
+    node.open_archive(settings).close()
+print(budget._budget.limit, len(made))
+"""
+
+
+@pytest.mark.parametrize("what", ["node", "command"])
+def test_limits_of_memory_hold_in_each_process(tmp_path: Path, what: str) -> None:
+    """In those of a node they are made before any is forked: the budget is one, and so is the arena."""
+    run = [sys.executable, "-c", _PROGRAM, str(tmp_path), what]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.split() == ["300000000", "1"], done.stderr
+
+
+def test_memory_that_is_free_is_given_back(start: Starter) -> None:
+    """By a loop in each process that has an archive open."""
+    node = start()
+    assert "trimmer" in [thread.name for thread in threading.enumerate()]
+    for counts in (True, False):
+        assert any(isinstance(loop, Trimmer) for loop in guards(node.archive, lambda: None, counts))
+
+
+def test_all_threads_share_one_arena(process: Callable[..., NodeProcess]) -> None:
+    """Of more than one, malloc_trim leaves what lies at their ends: 8 MB each."""
+    node = process(node={"workers": 1})
+    node.start()
+    assert node.process is not None
+    with ExitStack() as stack:
+        scus = [stack.enter_context(Scu(node.address, [(MR_IMAGE, [EXPLICIT])])) for _ in range(4)]
+        for number, scu in enumerate(scus):
+            assert scu.store(image(instance=f"1.2.3.4.{number + 1}")).status == 0
+        assert {pid: arenas_of(pid) for pid in _peaks(node)} == dict.fromkeys(_peaks(node), 0)
+
+
+def arenas_of(pid: int) -> int:
+    """Arenas beside the first: glibc reserves 64 MB for each, and uses the beginning of it."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    spans = [[int(end, 16) for end in fields[0].split("-")] for fields in lines]
+    return sum(
+        first[0] % (64 << 20) == 0 and rest[1] - first[0] == 64 << 20 and first[1] == rest[0]
+        for first, rest in pairwise(spans)
+    )

@@ -1,0 +1,46 @@
+"""Bytes of a file without a name, locked: what is counted over all processes that were forked from one.
+
+The system frees those of a process that dies, which no counter in shared memory would. A lock belongs to a
+process: its threads agree among themselves who of them has it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import tempfile
+from contextlib import suppress
+
+
+class LockedBytes:
+    """So many bytes as anybody asks for, by their number from 0 on."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - its locks end when it is closed
+        self._descriptor = self._file.fileno()
+
+    def lock(self, at: int) -> bool:
+        """Lock a byte; False where another process has."""
+        return self._locked(fcntl.LOCK_EX, 1, at)
+
+    def wait_for(self, at: int) -> None:
+        """Lock a byte, once no other process has."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, at)
+
+    def unlock(self, at: int, count: int = 1) -> None:
+        """Let others lock them."""
+        with suppress(OSError):  # a finalizer's, after that of the file
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, count, at)
+
+    def are_free(self, at: int, count: int) -> bool:
+        """Whether no other process has locked one of them; this one must have none of them."""
+        free = self._locked(fcntl.LOCK_SH, count, at)
+        if free:
+            self.unlock(at, count)
+        return free
+
+    def _locked(self, kind: int, count: int, at: int) -> bool:
+        try:
+            fcntl.lockf(self._descriptor, kind | fcntl.LOCK_NB, count, at)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
