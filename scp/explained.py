@@ -65,7 +65,8 @@ def _summary(found: Explanation) -> Table:
     if stored:
         table.add_row("file", stored.key)
     best = [lookup(uid).keyword for uid in found.ways_out[:4]]
-    table.add_row("served as, best first", ", ".join([*best, "…"]))
+    more = ["…"] if len(found.ways_out) > len(best) else []
+    table.add_row("served as, best first", ", ".join([*best, *more]))
     return table
 
 

@@ -153,8 +153,13 @@ def _looked_into(
         now = kept.provenance.attempts
     wanted = _is_quick(facts) if costs is None else costs
     stored, known = (file.dataset, file.transfer_syntax), found.provenance
+    why = _undecodable(*stored, known)
     return replace(
-        found, costs=_costs(*stored, known, wanted), tried_now=now, undecodable=_undecodable(*stored, known)
+        found,
+        ways_out=_ways_out(file.transfer_syntax, known, why),
+        costs=_costs(*stored, known, wanted),
+        tried_now=now,
+        undecodable=why,
     )
 
 
@@ -181,6 +186,7 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
     rule = choose(archive.policy, facts)
     form = keep(received, facts, rule, dictionaries=archive.dictionaries)
     known, syntax = form.provenance, form.encoded.transfer_syntax
+    why = _undecodable(form.encoded.dataset, syntax, known)
     return Explanation(
         received.sop_instance_uid,
         known,
@@ -190,9 +196,9 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         syntax,
         len(form.data),
         known.attempts,
-        _ways_out(syntax, known),
+        _ways_out(syntax, known, why),
         _costs(form.encoded.dataset, syntax, known, _is_quick(facts) if costs is None else costs),
-        undecodable=_undecodable(form.encoded.dataset, syntax, known),
+        undecodable=why,
     )
 
 
@@ -218,7 +224,9 @@ def _why_not(rule: PolicyRule, key: str, facts: Facts) -> PassedOver:
     return PassedOver(rule.name, key, tuple(rule.match[key]), tuple(values(key, facts)))
 
 
-def _ways_out(stored: str, known: Provenance) -> tuple[str, ...]:
+def _ways_out(stored: str, known: Provenance, undecodable: str = "") -> tuple[str, ...]:
+    if undecodable:
+        return (stored,)
     return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], Wishes()))
 
 

@@ -145,6 +145,7 @@ def test_nothing_replaces_it_and_all_say_why(held: NodeProcess) -> None:
     for name in DAMAGED:
         found = json.loads(held.here("explain", _case(name).instance, "--no-costs", "--json"))
         assert "cut off or damaged" in found["undecodable"]
+        assert found["ways_out"] == [_case(name).syntax]
         asked = [one for one in found["attempts"] if one["form"] in ("jpegls", "jpeg2000")]
         assert all(one["outcome"] == "refused" for one in asked)
         assert _form(held, name) == before[name]
