@@ -25,7 +25,7 @@ def dies(root: Path, keys: Sequence[str], act: Act = "encode") -> int:
     """A process that is killed while it works on ``keys``; its number."""
     child = os.fork()
     if not child:
-        attempts = Attempts(root)
+        attempts = Attempts(root, patience=0.2)
         for key in keys:
             attempts.begin(key, "1.2", act)
         os.kill(os.getpid(), signal.SIGKILL)

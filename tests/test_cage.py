@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import signal
 import subprocess
@@ -249,6 +250,21 @@ def test_no_handle_is_left_where_memory_cannot_be_mapped(
         with pytest.raises(OutOfResources, match="no memory"):
             job("pid").convert(b"")
     assert _descriptors() == before
+
+
+def test_a_nursery_outlives_children_that_end_while_it_notes_the_end_of_others() -> None:
+    """It remembers a thousand, and forgets the others."""
+    code = (
+        "import itertools, os, signal\nfrom scp.encoding.cage import nursery\n"
+        "numbers = itertools.count()\n"
+        "signal.signal(signal.SIGALRM, lambda *_: nursery._note(next(numbers), 0))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 2e-5, 2e-5)\n"
+        "while next(numbers) < 200_000: nursery._note(next(numbers), 0)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "assert len(nursery._ended) == 1000, len(nursery._ended)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_nursery_that_cannot_fork_hears_of_the_end_of_its_children_afterwards() -> None:
@@ -529,6 +545,21 @@ def test_what_is_killed_from_outside_is_started_again(bad_jobs: Pool, killed: st
         assert victims
         for victim in victims:
             os.kill(victim, signal.SIGKILL)
+
+
+def test_a_nursery_that_another_thread_gave_up_is_started_again(bad_jobs: Pool) -> None:
+    """It is closed under whoever still asks it: that has no codec process only where the next one fails, too."""
+    asked: list[int] = []
+
+    def ask(nursery: Nursery) -> str:
+        asked.append(nursery.pid)
+        if len(asked) == 1:
+            bad_jobs._forget(nursery)
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return "answer"
+
+    assert bad_jobs._of_nursery(ask) == "answer"
+    assert len(set(asked)) == 2
 
 
 def test_a_nursery_that_is_stopped_is_given_up(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

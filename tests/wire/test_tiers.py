@@ -211,10 +211,10 @@ def test_a_nearline_object_is_fetched_and_a_silent_store_is_told_of(
     answers = threading.Event()
     get = LocalStore.get
 
-    def silent(store: LocalStore, key: str) -> Any:
+    def silent(store: LocalStore, *arguments: Any) -> Any:
         if store.root.name == "cold":
             answers.wait(30)
-        return get(store, key)
+        return get(store, *arguments)
 
     monkeypatch.setattr(LocalStore, "get", silent)
     with node.scu(*contexts, roles=[MR_IMAGE]) as scu:

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections import OrderedDict
 from contextlib import suppress
 
 from scp.encoding.cage import codec_process, work
@@ -22,7 +23,9 @@ from scp.encoding.cage.confinement import end_with
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # who asked for codecs ends, and this with it
 _MOST_REMEMBERED = 1000
 
-_ended: dict[int, int] = {}  # exit codes by process id, as of os.waitstatus_to_exitcode
+# Exit codes by process id, as of os.waitstatus_to_exitcode. SIGCHLD may come while another is handled, so each
+# change of it is one call that nothing interrupts.
+_ended: OrderedDict[int, int] = OrderedDict()
 
 
 def main(descriptor: int) -> None:
@@ -118,7 +121,7 @@ def _reap(*_: object) -> None:
 def _note(child: int, status: int) -> None:
     _ended[child] = os.waitstatus_to_exitcode(status)
     while len(_ended) > _MOST_REMEMBERED:
-        del _ended[next(iter(_ended))]
+        _ended.popitem(last=False)
 
 
 def _exit_code(child: int) -> int | None:

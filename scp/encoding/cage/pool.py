@@ -79,17 +79,17 @@ class Pool:
         return self._libraries
 
     def _of_nursery(self, ask: Callable[[Nursery], T]) -> T:
-        """What the nursery gives, started anew where it was killed. Raises OutOfResources."""
+        """What the nursery gives, started anew where it has ended. Raises OutOfResources."""
         for again in (True, False):
             nursery = self.nursery()
             try:
                 return ask(nursery)
-            except ConnectionError as error:
-                self._forget(nursery)
-                if not again:
-                    raise OutOfResources(f"no codec process can be started: {error}") from error
             except OSError as error:
-                raise OutOfResources(f"no codec process can be started: {error}") from error
+                if isinstance(error, ConnectionError):
+                    self._forget(nursery)
+                # Where another thread forgot it, it was closed while this one asked.
+                if not again or self._nursery is nursery:
+                    raise OutOfResources(f"no codec process can be started: {error}") from error
         raise OutOfResources("no codec process can be started")
 
     @contextmanager
