@@ -548,7 +548,7 @@ def test_what_is_killed_from_outside_is_started_again(bad_jobs: Pool, killed: st
 
 
 def test_a_nursery_that_another_thread_gave_up_is_started_again(bad_jobs: Pool) -> None:
-    """It is closed under whoever still asks it: that has no codec process only where the next one fails, too."""
+    """It is closed under whoever still asks it, who then asks the next one."""
     asked: list[int] = []
 
     def ask(nursery: Nursery) -> str:

@@ -23,8 +23,8 @@ from scp.encoding.cage.confinement import end_with
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # who asked for codecs ends, and this with it
 _MOST_REMEMBERED = 1000
 
-# Exit codes by process id, as of os.waitstatus_to_exitcode. SIGCHLD may come while another is handled, so each
-# change of it is one call that nothing interrupts.
+# Exit codes by process id, as of os.waitstatus_to_exitcode. SIGCHLD may come while another is handled, so
+# each change of it is one call that nothing interrupts.
 _ended: OrderedDict[int, int] = OrderedDict()
 
 
