@@ -197,7 +197,7 @@ _STEPS = """
         Path("synced").mkdir(exist_ok=True)
         if power:
             SqlIndex.sync = remembering(SqlIndex.sync)
-        archive = open_archive(load(None, {}), Doorbell() if behind else None)
+        archive = open_archive(load(base / "zscp.toml", {}), Doorbell() if behind else None)
         if archive.landing:
             archive.landing._size = 1 << 16
         archive.store.room.reserve = archive.landing.room.reserve = 0
@@ -253,6 +253,8 @@ def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool, behind: b
     script = tmp_path / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
     old, new = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
+    # zstd needs no codec process, which each child would start anew.
+    (tmp_path / "zscp.toml").write_text('[[policy]]\nname = "all"\nstages = [{ form = "zstd" }]\n')
     (tmp_path / "old").write_bytes(old.data)
     (tmp_path / "new").write_bytes(new.data)
     command = [sys.executable, script, tmp_path, *map(str, (replacing, behind, power))]
