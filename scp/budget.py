@@ -213,7 +213,7 @@ class Budget:
         try:
             while True:
                 with self._turn:
-                    is_first, polls = self._turns.is_first(ticket), self._turns.is_first_here(ticket)
+                    is_first = self._turns.is_first(ticket)
                     found = self._found(lease, size, first) if is_first else None
                     if found is None:
                         self._turns.say()
@@ -225,12 +225,14 @@ class Budget:
                     raise OutOfResources(f"no memory for {size} bytes; limits.memory is {self.limit}")
                 self.settle()
                 with self._changed:  # the first one of a process looks for all of them
+                    polls = self._turns.is_first_here(ticket)  # the one before it may have left just now
                     self._changed.wait(_POLL_SECONDS if polls else FRESH_SECONDS / 2)
         finally:
             with self._turn:
                 self._turns.leave(ticket)
             self.settle()
-            self._wake()
+            with self._changed:  # who is about to wait is waited for, or it would not hear of this
+                self._changed.notify_all()
 
     def _found(self, lease: _Lease, size: int, first: float) -> _Lease | None:
         """Where there is room for the first in turn, who after a while goes beyond the budget."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
+import structlog
+
 from scp.admission import Admission, check_names, remarked
 from scp.config_rules import PolicyRule
 from scp.encoding.facts import chosen, survey
@@ -191,7 +193,8 @@ class Receiving(Recording):
     def _formed_before(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm | None:
         """An object's form before its response; as it came where a process died of that, or it failed.
 
-        None where there is no room to make one: it waits, and is tried again behind the response.
+        None where there is no room to make one, or something failed that nobody expects: it waits, and is
+        tried again behind the response, as any other.
         """
         key, act = key_of(received, facts, "received", wrapped=False), encoding_of(received.transfer_syntax)
         refusal = self.refusal_at(key)
@@ -204,10 +207,10 @@ class Receiving(Recording):
                 refusal = self.refusal_at(key) or by_failure(act, error)
             except ZscpError:
                 raise
-            except (MemoryError, OSError):
-                return None
             except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
-                refusal = by_failure(act, error)
+                uid = received.sop_instance_uid
+                structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
+                return None
         return keep(received, facts, rule, dictionaries=self.dictionaries, refused=refusal)
 
     def _commit(self, instance: Instance, facts: Facts) -> Kept:

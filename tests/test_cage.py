@@ -236,8 +236,9 @@ def test_codestreams_of_others_leave_places_for_the_rest(
     assert not thread.is_alive()
 
 
-def test_no_handle_is_left_where_memory_cannot_be_mapped(
-    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fails", ["mmap.mmap", "socket.socketpair"])
+def test_no_handle_is_left_where_a_codec_process_cannot_be_made(
+    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     bad_jobs.libraries()
 
@@ -246,7 +247,7 @@ def test_no_handle_is_left_where_memory_cannot_be_mapped(
 
     before = _descriptors()
     with monkeypatch.context() as patch:
-        patch.setattr("scp.encoding.cage.process.mmap.mmap", none)
+        patch.setattr(f"scp.encoding.cage.process.{fails}", none)
         with pytest.raises(OutOfResources, match="no memory"):
             job("pid").convert(b"")
     assert _descriptors() == before

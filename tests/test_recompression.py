@@ -263,6 +263,7 @@ def test_a_peer_that_takes_recompressed_ones_gets_it_from_the_jpeg() -> None:
             "not as lossy JPEG",
         ),
         (as_received(written(described(GREY, "1.2"), True, True), JPEG_BASELINE), "no encapsulated"),
+        (object_of(GREY, []), "no fragment"),
         (object_of(GREY, [[b"no JPEG at all!!"]]), "no frame header"),
         (object_of(replace(GREY, rows=9), [[jpegs(GREY)[0]]]), "the header describes"),
         (object_of(GREY, [[jpegs(GREY)[0][:300]]]), "cut off or damaged"),

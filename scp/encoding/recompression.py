@@ -110,6 +110,8 @@ def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trus
 
 def _check_fragments(frames: Frames) -> None:
     """Before they are gone through. Raises CannotEncode."""
+    if not frames.fragments:
+        raise CannotEncode("there is no fragment")
     if frames.fragments != len(frames) and frames.fragments > _MOST_FRAGMENTS:
         raise CannotEncode(f"{frames.fragments} fragments are too many to remember")
 

@@ -77,7 +77,8 @@ def transcoding(  # noqa: PLR0913, PLR0917 - what is known of a stored dataset, 
     :func:`~scp.encoding.decoding.decoding`; ``proven`` is as in :func:`~scp.encoding.dataset.split`, and what
     has a ``restoration`` is. Raises CannotDecode or CannotEncode, with the reason, when there is no way. It
     does so when it is called: codestreams that were not proven here are all decoded then, into a file if they
-    are large. Only where the disk has no room for that file, going through the pieces may raise it.
+    are large. Only where the disk has no room for that file, going through the pieces may raise it. Room is
+    looked at and not reserved: where others fill the disk meanwhile, OutOfResources is raised.
     """
     source, wanted = lookup(stored), lookup(target)
     if target == stored:

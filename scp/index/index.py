@@ -70,8 +70,7 @@ class Stages(Protocol):
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
         """At most ``most`` of those for which a stage is due, and that nobody works on.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended; those with which
-        something is not done any more, until that is tried again.
+        Those whose file is known to be damaged, or missing, wait until it is mended.
         """
 
     def next_due(self, policy: str) -> int | None:

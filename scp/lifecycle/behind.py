@@ -38,7 +38,7 @@ _RETRY_SECONDS = 5.0
 _QUIET_SECONDS = 0.05
 # What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
 # What there is no room for waits twice as long each time.
-_PUT_OFF_SECONDS, _MOST_PUT_OFF_SECONDS = 60.0, 3600.0
+_PUT_OFF_SECONDS = 60.0
 # Nobody rings when a stage becomes due, or when the claims of a process end that has died.
 _LOOK_SECONDS = 60.0
 
@@ -219,8 +219,7 @@ class Encoder:
         counted = attempts is not None and attempts.suspects.get(instance.key) is not None
         if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):
             times = error.times if isinstance(error, FormLacksRoom) else 1
-            seconds = min(_PUT_OFF_SECONDS * 2 ** (times - 1), _MOST_PUT_OFF_SECONDS)
-            self._put_off[instance.key] = time.monotonic() + seconds
+            self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS * 2 ** (times - 1)
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
 

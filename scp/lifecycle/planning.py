@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from scp.config_rules import PolicyRule
-from scp.errors import ObjectRefused
+from scp.errors import ObjectRefused, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
-from scp.lifecycle.alone import alone
+from scp.lifecycle.alone import UNREAD, alone
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
 from scp.policy.stages import NEVER, Step, step
@@ -78,7 +78,8 @@ class Planner:
         """
         one = standing.instance
         try:
-            with alone("cannot be planned", through=(ObjectRefused,), sop_instance=one.sop_instance_uid):
+            quiet = (*UNREAD, OutOfResources)
+            with alone("cannot be planned", quiet, (ObjectRefused,), sop_instance=one.sop_instance_uid):
                 rule = self.rule(standing, read)
                 return rule, step(rule, one, now)
         except ObjectRefused:

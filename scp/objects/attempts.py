@@ -268,7 +268,7 @@ class Attempts:
 def _used(folder: Path) -> list[tuple[str, str, Act]]:
     """Key, UID and act of what a process was about."""
     try:
-        data = small(folder / _SLOTS)
+        data = small(folder / _SLOTS, _SLOT * _MOST)
     except (FileNotFoundError, ObjectDamaged):
         return []
     found: dict[str, tuple[str, str, Act]] = {}

@@ -84,15 +84,15 @@ def unreadable(key: str, error: OSError) -> ObjectDamaged | ObjectUnreadable:
     return ObjectUnreadable(f"{key} cannot be read: {error.strerror}; see to its permissions and its disk")
 
 
-def small(path: Path) -> bytes:
-    """A small file of ours. Raises ObjectDamaged for what is none, FileNotFoundError, OSError."""
+def small(path: Path, most: int = _LONGEST_NOTE) -> bytes:
+    """A file of ours, of ``most`` bytes at most. Raises ObjectDamaged for others, and OSError."""
     descriptor = opened(path)
     try:
-        data = _first(descriptor, _LONGEST_NOTE + 1)
+        data = _first(descriptor, most + 1)
     finally:
         os.close(descriptor)
-    if len(data) > _LONGEST_NOTE:
-        raise ObjectDamaged(f"{path.name} is larger than {_LONGEST_NOTE} bytes")
+    if len(data) > most:
+        raise ObjectDamaged(f"{path.name} is larger than {most} bytes")
     return data
 
 

@@ -209,6 +209,7 @@ _STEPS = """
             setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
+        assert bool(archive.index.backlog().instances) == behind
         Path("acknowledged").write_bytes(data)
         if behind:
             encoder = Encoder(archive, Doorbell())
@@ -253,8 +254,9 @@ def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool, behind: b
     script = tmp_path / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
     old, new = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
-    # zstd needs no codec process, which each child would start anew.
-    (tmp_path / "zscp.toml").write_text('[[policy]]\nname = "all"\nstages = [{ form = "zstd" }]\n')
+    # As by default, but that zstd needs no codec process, which each child would start anew.
+    stages = '[{ form = "received" }, { after = "0s", form = "zstd" }]'
+    (tmp_path / "zscp.toml").write_text(f'[[policy]]\nname = "all"\nstages = {stages}\n')
     (tmp_path / "old").write_bytes(old.data)
     (tmp_path / "new").write_bytes(new.data)
     command = [sys.executable, script, tmp_path, *map(str, (replacing, behind, power))]

@@ -167,10 +167,13 @@ def _all_is_well(
     # tell (docs/decisions/0113): it stays as it is, and gets its stage when an admin asks for that.
     refused = archive.index.checks.refused()
     assert {one.refused for one in refused if "processes died" not in one.refused} == set()
+    assert 2 * len(refused) <= KILLS  # each costs two deaths
     assert {store_of(one.key) for one in archive.index.all() if not one.refused} == {"cold"}
     for one in refused:
         allow(archive, one)
-    assert set(carry_out(stages)) <= {one.sop_instance_uid for one in refused}
+    again = carry_out(stages)
+    assert set(again) <= {one.sop_instance_uid for one in refused}
+    assert set(again.values()) <= {1}
     assert {store_of(one.key) for one in archive.index.all()} == {"cold"}
     assert list(fsck(archive, Silent(), deletion=deletion)) == []
     for store in (settings.storage, *settings.tiers):

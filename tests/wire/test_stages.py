@@ -467,7 +467,9 @@ def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess
     # But for one batch that was durable, and not indexed yet: that was recovered.
     assert done <= count - result["encoded"] <= done + 16
     # What two killed processes were about alone is refused, by the design, and gets its stage when asked.
-    for one in json.loads(node.run("ls", "--refused", "--json").stdout):
+    refused = json.loads(node.run("ls", "--refused", "--json").stdout)
+    assert all("processes died" in one["refused"] for one in refused)
+    for one in refused:
         node.run("recompress", "--now", "--match", f"SOPInstanceUID={one['sop_instance_uid']}")
     assert _settled(node) == {"jpegxl": count}
     _clean(node, count)

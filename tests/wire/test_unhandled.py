@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from objects import bundled_file
 
 from scp import keeping, outgoing
@@ -553,24 +554,29 @@ def samples() -> Sent:
 
 
 @pytest.mark.parametrize("error", ERRORS[:3], ids=lambda error: type(error).__name__)
-def test_encoding_before_the_response(start: Starter, failing: Failing, error: Exception) -> None:
-    """No fault of a codec, nor a lack of memory, fails a C-STORE (invariant 3)."""
+@pytest.mark.parametrize("passing", [True, False])
+def test_encoding_before_the_response(
+    start: Starter, failing: Failing, error: Exception, passing: bool
+) -> None:
+    """What fails while a form is made fails no C-STORE (invariant 3), and refuses no object at once."""
     node: RunningNode = start(policy=policy(FAST))
     failing.at(Archive, "_formed", error)
-    node.keep(*_OBJECTS)
+    with structlog.testing.capture_logs() as logged:
+        node.keep(*_OBJECTS)
+    assert [one["exc_info"] for one in logged if one["event"] == "encoding failed"] == [error]
     assert {node.held(one).form for one in _OBJECTS[1:]} == {"rle"}
     held = node.held(_OBJECTS[0])
-    refused = not isinstance(error, MemoryError)
-    assert (held.form in ("received", "zstd"), held.pending, bool(held.refused)) == (
-        True,
-        not refused,
-        refused,
-    )
+    assert (held.form, held.pending, held.refused) == ("received", True, "")
     node.archive.verify(held, deep=True)
-    if not refused:
+    if passing:
         failing.patch.undo()
-        _encode_all(node.archive)
-        assert node.held(_OBJECTS[0]).form == "rle"
+    _encode_all(node.archive)
+    held = node.held(_OBJECTS[0])
+    if passing:
+        assert (held.form, held.pending) == ("rle", False)
+    elif not isinstance(error, MemoryError):
+        assert (held.form, held.pending, failing.times) == ("received", False, 2)
+        assert str(error) in held.refused
 
 
 def test_what_is_refused_while_it_is_stored_is_kept_as_it_came(start: Starter, failing: Failing) -> None:

@@ -141,7 +141,7 @@ class _Work:
             try:
                 return self._once(copied, fresh)
             except (ProcessGone, NoRoom, NoMemory, _Died) as error:
-                fresh = self._needs_a_fresh_process(error)
+                fresh = self._needs_a_fresh_process(error) or fresh
             except (Garbage, CodecProcessFailed) as error:
                 raise self._failed(f"{error}") from error
 

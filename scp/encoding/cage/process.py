@@ -131,10 +131,10 @@ class Nursery:
         descriptor = _sealed_memory(shared)
         try:
             mapped = mmap.mmap(descriptor, shared)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except BaseException:
             os.close(descriptor)
             raise
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             order = {"policy": priority.policy, "nice": priority.nice, "shared": shared, "memory": memory}
             with self._lock:
