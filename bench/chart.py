@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from bench.results import Key, Summary
-from scp.drawing import Drawing, Line, Rectangle, Shape, Text, svg
+from scp.cli.drawing import Drawing, Line, Rectangle, Shape, Text, svg
 
 WIDTH, LABEL, BAR, GAP, HEAD = 960, 310, 18, 4, 30
 OWN, OTHER = "#0b6e99", "#b8bec4"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydicom.filereader import dcmread
 
-from scp.dimse.messages import NO_DATASET, Value, read_command, write_command
+from scp.dimse.wire.messages import NO_DATASET, Value, read_command, write_command
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

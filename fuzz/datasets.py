@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from scp.config_rules import PolicyRule, Stage
+from scp.archive.encode import keep
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding.dataset import inflate, join, split
 from scp.encoding.evenness import even_stream
 from scp.encoding.facts import survey
@@ -13,7 +14,6 @@ from scp.encoding.fragments import evened_items, frames_within, offset_table
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
 from scp.errors import CannotDecode, CodecError, UnreadableDataset
-from scp.keeping import keep
 from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG_BASELINE, RLE, lookup

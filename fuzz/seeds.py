@@ -19,16 +19,16 @@ from objects import Shape, as_received, deflate, element, item, phantom, sequenc
 from pydicom.dataset import Dataset
 
 from fuzz import codecs, datasets, network, stored
-from scp.config_rules import PolicyRule, Stage
-from scp.dimse.association_pdus import item as association_item
-from scp.dimse.messages import write_command
+from scp.archive.encode import keep
+from scp.config.rules import PolicyRule, Stage
+from scp.dimse.negotiation.association_pdus import item as association_item
+from scp.dimse.wire.messages import write_command
 from scp.encoding.codecs.table import encoder_of
 from scp.encoding.elements import PIXEL_DATA, UNDEFINED
 from scp.encoding.facts import survey
 from scp.encoding.fragments import encapsulate
 from scp.encoding.pixels import PixelFormat
 from scp.encoding.transcode import transcoding
-from scp.keeping import keep
 from scp.model import Received
 from scp.objects import part10
 from scp.objects.landing import LandingLog

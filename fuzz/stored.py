@@ -11,9 +11,17 @@ from pathlib import Path
 
 import zstandard
 
+from scp.archive import foreign
+from scp.archive.records import (
+    check_uids,
+    facts_of_stored,
+    imported_from,
+    instance_of,
+    received_from,
+    restored_from,
+)
 from scp.encoding.forms import prove
 from scp.errors import DictionaryMissing, NotReproduced, ObjectDamaged, ObjectMissing, UidMismatch
-from scp.lifecycle import foreign
 from scp.model import Provenance
 from scp.objects import part10
 from scp.objects import provenance as private
@@ -26,7 +34,6 @@ from scp.objects.part10 import Part10
 from scp.objects.segments import FOLDER, keys_in
 from scp.objects.trash import Trash
 from scp.spool import sha256
-from scp.stored import check_uids, facts_of_stored, imported_from, instance_of, received_from, restored_from
 from scp.syntaxes import EXPLICIT
 
 _PLAIN, _WRAPPED, _WITH_DICTIONARY = range(3)

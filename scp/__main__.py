@@ -1,6 +1,6 @@
 """``python -m scp`` is ``zscp``."""
 
-from scp.cli import main
+from scp.cli.main import main
 
 if __name__ == "__main__":
     main()

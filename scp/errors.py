@@ -240,7 +240,7 @@ class ObjectUnavailable(ZscpError):
 
 
 class ObjectRefused(ObjectUnavailable):
-    """Something is not done with an object any more, as processes died of it, or it failed (scp.refusal)."""
+    """Something is not done with an object any more: processes died of it, or it failed."""
 
 
 class ObjectUnreadable(ObjectUnavailable):

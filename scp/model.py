@@ -127,7 +127,7 @@ class Provenance:
     stage: str = ""  # the fingerprint of the policy's stage that made it
     attempts: tuple[Attempt, ...] = ()
     even: bool = False  # the received dataset was seen to have even lengths only; so has all made of it
-    given: Mapping[str, str] = field(default_factory=dict)  # UIDs that the dataset lacks (scp.uids)
+    given: Mapping[str, str] = field(default_factory=dict)  # UIDs that the dataset lacks (scp.encoding.uids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Instance:
     a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
     was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
     its file was last written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not
-    done with it any more, and why (:mod:`scp.refusal`); mostly nothing.
+    done with it any more, and why (:mod:`scp.archive.refusal`); mostly nothing.
 
     ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
     attributes that come with an instance, so they do not count where two instances are compared.

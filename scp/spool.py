@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from scp import budget, room
-from scp.room import Room
+from scp.resources import budget, room
+from scp.resources.room import Room
 
 Buffer = bytes | bytearray | memoryview
 

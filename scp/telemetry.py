@@ -22,7 +22,7 @@ from scp.errors import ZscpError
 
 
 class LogChoices(Protocol):
-    """What an admin chooses of the log; ``scp.config.LogSettings`` is one."""
+    """What an admin chooses of the log; ``scp.config.settings.LogSettings`` is one."""
 
     @property
     def level(self) -> str:

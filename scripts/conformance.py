@@ -15,9 +15,10 @@ from pathlib import Path
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.uid import UID
 
-from scp.config import Settings
-from scp.config_values import FORMS
-from scp.dimse import contexts, status, verdict
+from scp.config.settings import Settings
+from scp.config.values import FORMS
+from scp.dimse import status, verdict
+from scp.dimse.negotiation.negotiation import contexts
 from scp.encoding.codecs.lossy_table import lossy_encoder_of
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.forms import target_of

@@ -29,7 +29,7 @@ from pynetdicom.association import Association
 from rich.console import Console
 from rich.table import Table
 
-from scp.dimse.contexts import STORAGE_SYNTAXES
+from scp.dimse.negotiation.contexts import STORAGE_SYNTAXES
 from scp.syntaxes import EXPLICIT
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from objects import Shape, described, written
 
-from scp.config_rules import PolicyRule, Stage
+from scp.archive.encode import keep
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding import pool
 from scp.encoding.dataset import encoding_of
 from scp.encoding.elements import element_header
 from scp.encoding.facts import survey
 from scp.encoding.streams import digest
 from scp.encoding.transcode import transcoding
-from scp.keeping import keep
 from scp.model import Received
 from scp.objects import part10
 from scp.spool import Spool, keep_in

@@ -16,14 +16,14 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from scp.config_rules import PolicyRule, Stage
+from scp.archive.encode import StoredForm, keep
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, encoding_of, inflate, join, split
 from scp.encoding.elements import CANONICAL, UNDEFINED, Encoding, element_header
 from scp.encoding.facts import survey
 from scp.encoding.streams import deflated
 from scp.encoding.transcode import transcoding
 from scp.errors import ObjectDamaged
-from scp.keeping import StoredForm, keep
 from scp.model import Received, Restoration
 from scp.objects import part10
 from scp.spool import Buffer
@@ -99,7 +99,7 @@ def parts_of(object_: Received) -> SplitDataset:
 
 
 def kept(object_: Received, stage: Stage) -> StoredForm:
-    """A received object through all of :func:`scp.keeping.keep`."""
+    """A received object through all of :func:`scp.archive.encode.keep`."""
     return keep(object_, survey(object_), PolicyRule(name="test", stages=(stage,)))
 
 

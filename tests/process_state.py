@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scp import bounds, budget, room, spool
+from scp import spool
+from scp.resources import bounds, budget, room
 
 _SET = ((bounds, "_used"), (budget, "_budget"), (room, "_rooms"), (spool, "_room"))
 

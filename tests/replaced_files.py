@@ -21,22 +21,22 @@ from pathlib import Path
 import zstandard
 from objects import Shape, phantom
 
-from scp import bounds
-from scp.archive import Archive
-from scp.config import Settings
-from scp.config_rules import PolicyRule
+from scp.advise.sampling import look
+from scp.archive.archive import Archive
+from scp.background.progress import Silent
+from scp.config.rules import PolicyRule
+from scp.config.settings import Settings
 from scp.errors import ZscpError
 from scp.index.sql import SqlIndex
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.reindex import reindex
-from scp.lifecycle.sampling import look
 from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
 from scp.model import Instance, Restoration
 from scp.objects import file_meta, part10
 from scp.objects.local import LocalStore
+from scp.resources import bounds
 from scp.spool import keep_in
 from scp.syntaxes import EXPLICIT
 

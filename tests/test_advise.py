@@ -19,25 +19,25 @@ from objects import Shape, as_received, corpus, described, kept, phantom, writte
 from PIL import Image, ImageFont
 from typer.testing import CliRunner
 
-from scp.advice import write_charts
-from scp.chart import best, chart
-from scp.cli import app
-from scp.config import load
-from scp.config_rules import Stage
-from scp.drawing import Drawing, Line, Rectangle, Text, png, svg
+from scp.advise import candidates as table
+from scp.advise import sampling
+from scp.advise.advise import Advice, Wanted, advise
+from scp.advise.candidates import ByteCandidate, Candidate, ImageCandidate, candidates
+from scp.advise.measuring import Measured, Row, measure, row
+from scp.advise.proposal import Evidence, propose
+from scp.advise.sampling import Seen, grouped, look, spread
+from scp.advise.sampling import load as load_sample
+from scp.archive.foreign import files_below
+from scp.background.progress import Progress, Silent
+from scp.cli.advise_output import write_charts
+from scp.cli.chart import best, chart
+from scp.cli.drawing import Drawing, Line, Rectangle, Text, png, svg
+from scp.cli.main import app
+from scp.config.rules import Stage
+from scp.config.settings import load
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
 from scp.encoding.elements import CANONICAL, element_header
 from scp.errors import ConfigurationError
-from scp.lifecycle import candidates as table
-from scp.lifecycle import sampling
-from scp.lifecycle.advise import Advice, Wanted, advise
-from scp.lifecycle.candidates import ByteCandidate, Candidate, ImageCandidate, candidates
-from scp.lifecycle.measuring import Measured, Row, measure, row
-from scp.lifecycle.progress import Progress, Silent
-from scp.lifecycle.proposal import Evidence, propose
-from scp.lifecycle.sampling import Seen, grouped, look, spread
-from scp.lifecycle.sampling import load as load_sample
-from scp.lifecycle.transfer import files_below
 from scp.model import Received
 from scp.objects import part10
 from scp.objects.part10 import Part10

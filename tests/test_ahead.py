@@ -10,13 +10,13 @@ from itertools import islice
 
 import pytest
 
-from scp import budget
-from scp.budget import Budget
-from scp.dimse import ahead
-from scp.dimse.ahead import Ahead, Fetched, Work
+from scp.archive.deliver import Outgoing
+from scp.dimse.scu import fetch_ahead
+from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
 from scp.errors import CannotDecode, ObjectMissing
 from scp.model import Instance
-from scp.outgoing import Outgoing
+from scp.resources import budget
+from scp.resources.budget import Budget
 
 MB = 1 << 20
 
@@ -59,12 +59,12 @@ def test_all_come_in_order(count: int) -> None:
     with Ahead(work, source) as fetching:
         found = [(one.instance.sop_instance_uid, _body(one)) for one in fetching]
     assert found == [(str(n), str(n).encode()) for n in range(count)]
-    assert source.most <= ahead.AHEAD
+    assert source.most <= fetch_ahead.AHEAD
     assert (source.most > 1) == (count > 1)
 
 
 def test_no_more_bytes_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "AHEAD_BYTES", 100)
+    monkeypatch.setattr(fetch_ahead, "AHEAD_BYTES", 100)
     source = Source()
     with Ahead(Work(instances(10, size=100)), source) as fetching:
         assert len(list(fetching)) == 10
@@ -75,7 +75,7 @@ def test_without_memory_nothing_is_fetched_ahead(monkeypatch: pytest.MonkeyPatch
     """Peers that do not read hold all that may be held: the others get one object after another."""
     full = Budget(MB)
     monkeypatch.setattr(budget, "_budget", full)
-    monkeypatch.setattr(ahead, "AHEAD", 4)
+    monkeypatch.setattr(fetch_ahead, "AHEAD", 4)
     stuck = full.hold(full.unit * 112)
     assert stuck is not None
     work, source = Work(instances(10, size=100_000)), Source()
@@ -93,7 +93,7 @@ def test_what_is_fetched_ahead_counts_once(monkeypatch: pytest.MonkeyPatch) -> N
     """As what it is stored as: what is decoded of it is held by who decodes it."""
     shared = Budget(256 * MB)
     monkeypatch.setattr(budget, "_budget", shared)
-    monkeypatch.setattr(ahead, "AHEAD", 4)
+    monkeypatch.setattr(fetch_ahead, "AHEAD", 4)
     small = [replace(one, received_size=3 * MB) for one in instances(10, size=1000)]
     with Ahead(Work(small), Source()) as fetching:
         next(iter(fetching))
@@ -163,7 +163,7 @@ def test_a_large_object_is_not_decoded_as_a_whole() -> None:
 
 def test_who_waits_for_a_large_object_does_something_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alone, too: a C-GET of one object that takes minutes to decode tells its requester that it goes on."""
-    monkeypatch.setattr(ahead, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fetch_ahead, "_LOOK_SECONDS", 0.01)
     looked = threading.Event()
 
     def fetch(instance: Instance) -> Outgoing:

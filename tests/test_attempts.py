@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from scp.archive.refusal import by_failure
 from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources
 from scp.objects.attempts import Attempts, died_of_an_object
 from scp.objects.suspects import Act, Suspect
-from scp.refusal import by_failure
 
 
 def library(act: Act) -> str:

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from objects import Shape, parts_of, phantom
 
-from scp import budget, machine
-from scp.budget import UNITS, Budget
 from scp.encoding.codecs.table import codec_named
 from scp.encoding.decoding import _at_once, _waiting, decoding
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
+from scp.resources import budget, machine
+from scp.resources.budget import UNITS, Budget
+from scp.resources.turns import Turns
 from scp.syntaxes import lookup
-from scp.turns import Turns
 
 MB = 1 << 20
 LIMIT = 256 * MB  # units of 1 MB
@@ -288,7 +288,7 @@ def test_decoded_objects_count_until_they_are_read(monkeypatch: pytest.MonkeyPat
 
 _LOAD = """
 import os, random, sys, threading, time
-from scp.budget import Budget
+from scp.resources.budget import Budget
 shared = Budget(256 << 20)
 def work(seed):
     drawn = random.Random(seed)
@@ -327,7 +327,7 @@ def test_many_threads_in_several_processes(own: Callable[[str], subprocess.Popen
 
 _HOLDER = """
 import os, sys, time
-from scp.budget import Budget
+from scp.resources.budget import Budget
 shared = Budget(256 << 20)
 child = os.fork()
 if not child:
@@ -353,7 +353,7 @@ def test_what_a_killed_process_had_is_free(own: Callable[[str], subprocess.Popen
 
 _WAITER = """
 import os, sys, time
-from scp.budget import Budget
+from scp.resources.budget import Budget
 shared = Budget(256 << 20, lambda: 1000.0)  # nobody's patience ends
 first, second = shared.take(128 << 20), shared.take(100 << 20)
 child = os.fork()
@@ -377,7 +377,7 @@ def test_nobody_waits_behind_a_killed_process(own: Callable[[str], subprocess.Po
 
 _SMALL = """
 import os, time
-from scp.budget import Budget
+from scp.resources.budget import Budget
 shared = Budget(256 << 20)
 reads, writes = os.pipe()
 children = []

@@ -21,7 +21,6 @@ from objects import Shape, parts_of, phantom
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 
-from scp import bounds
 from scp.encoding.cage import caged, confinement, messages
 from scp.encoding.cage.messages import Answer, Garbage, LibraryError, NoRoom, Request
 from scp.encoding.cage.pool import Pool, Use, pool
@@ -41,6 +40,7 @@ from scp.errors import (
     OutOfResources,
     PixelsBeyondBounds,
 )
+from scp.resources import bounds
 from scp.syntaxes import lookup
 
 _CASES = Path(__file__).parent / "data" / "cases"

@@ -13,9 +13,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from scp import syntaxes
-from scp.config import Settings, load, warnings
-from scp.config_rules import DEFAULT_POLICY, Stage
-from scp.config_values import FORMS, byte_count, duration
+from scp.config.rules import DEFAULT_POLICY, Stage
+from scp.config.settings import Settings, load, warnings
+from scp.config.values import FORMS, byte_count, duration
 from scp.errors import ConfigurationError
 
 CONF = Path(__file__).parent.parent / "conf"

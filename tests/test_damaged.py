@@ -21,7 +21,7 @@ from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from test_codecs import part10_file
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.codecs.jpeg import JPEG_CODEC
 from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, JPEG2000_CODEC
 from scp.encoding.codecs.jpeg_structure import structure_of

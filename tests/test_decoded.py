@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from objects import Shape, phantom
 
-from scp import archive as archives
-from scp.archive import Archive
-from scp.config_rules import PolicyRule
-from scp.decoded import Decoded
+from scp.archive import archive as archives
+from scp.archive.archive import Archive
+from scp.archive.decoded import Decoded
+from scp.archive.deliver import outgoing
+from scp.config.rules import PolicyRule
 from scp.errors import ObjectDamaged
 from scp.index.sql import SqlIndex
 from scp.objects.decoded import DecodedCache
 from scp.objects.local import LocalStore
 from scp.objects.store import ObjectStore
-from scp.outgoing import outgoing
 from scp.syntaxes import EXPLICIT, HTJ2K, IMPLICIT, JPEGXL
 
 MOST = 80_000

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from objects import bundled_file, received
 
-from scp.archive import Archive
-from scp.config import Settings
-from scp.config_rules import DEFAULT_POLICY, PolicyRule, Stage
+from scp.archive.archive import Archive
+from scp.archive.replacement import moved
+from scp.background.progress import Silent
+from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
+from scp.config.settings import Settings
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.retention import Retention
 from scp.model import Instance
@@ -24,7 +25,6 @@ from scp.objects.local import LocalStore
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash
 from scp.policy.retention import Leaving, excess_of, going
-from scp.succession import moved
 
 
 class Killed(BaseException):

@@ -28,17 +28,18 @@ from objects import (
 )
 from test_stores import in_another_process
 
-from scp.archive import Archive
-from scp.config_rules import PolicyRule, Stage
+from scp.advise.sampling import load, look
+from scp.archive.archive import Archive
+from scp.archive.encode import keep
+from scp.archive.replacement import Change
+from scp.background.progress import Silent
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
 from scp.index.sql import SqlIndex
-from scp.keeping import keep
 from scp.lifecycle import training
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
-from scp.lifecycle.sampling import load, look
 from scp.lifecycle.training import Automatic, Sample, samples, train
 from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
@@ -47,7 +48,6 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, is_dictionary
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
-from scp.succession import Change
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
 KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"

@@ -17,7 +17,6 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from scp.bounds import DEFAULTS
 from scp.encoding.conversion import convert
 from scp.encoding.dataset import encoding_of, inflate
 from scp.encoding.elements import (
@@ -31,6 +30,7 @@ from scp.encoding.elements import (
 from scp.encoding.headers import Header
 from scp.errors import UnreadableDataset
 from scp.objects import part10
+from scp.resources.bounds import DEFAULTS
 from scp.syntaxes import lookup
 
 BIG = Encoding(little=False)

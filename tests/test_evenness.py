@@ -27,9 +27,9 @@ from objects import (
 )
 from pydicom import dcmread
 
-from scp.archive import Archive
-from scp.config_rules import PolicyRule, Stage
-from scp.dimse.pdus import pdus
+from scp.archive.archive import Archive
+from scp.config.rules import PolicyRule, Stage
+from scp.dimse.wire.pdus import pdus
 from scp.encoding import evenness, transcode
 from scp.encoding.conversion import padding_of
 from scp.encoding.dataset import encoding_of

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from objects import Shape, as_received, assert_restored, deflate, element, kept, phantom
 from pydicom import dcmread
 
-from scp.archive import Archive
-from scp.backlog import Backlog
-from scp.config_rules import DEFAULT_POLICY, Stage
-from scp.doorbell import Doorbell
+from scp.archive.archive import Archive
+from scp.archive.backlog import Backlog
+from scp.background.doorbell import Doorbell
+from scp.background.progress import Silent
+from scp.config.rules import DEFAULT_POLICY, Stage
 from scp.encoding.dataset import encoding_of
 from scp.encoding.elements import CANONICAL, walk
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objects import NATIVE, Shape, bundled_file, element, kept, phantom
 
-from scp.archive import Archive
-from scp.config_rules import DEFAULT_POLICY, Stage
+from scp.archive import foreign
+from scp.archive.archive import Archive
+from scp.archive.foreign import files_below
+from scp.config.rules import DEFAULT_POLICY, Stage
 from scp.encoding.dataset import encoding_of
 from scp.errors import ObjectDamaged
 from scp.index.sql import SqlIndex
-from scp.lifecycle import foreign
-from scp.lifecycle.transfer import Imported, files_below, import_files
+from scp.lifecycle.transfer import Imported, import_files
 from scp.model import Provenance
 from scp.objects import part10
 from scp.objects.memory import MemoryStore

@@ -29,8 +29,8 @@ from objects import (
     transcoded,
 )
 
-from scp.config_rules import Stage
-from scp.config_values import FORMS
+from scp.config.rules import Stage
+from scp.config.values import FORMS
 from scp.encoding import forms
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import split

@@ -18,8 +18,7 @@ from generated import Compressed, encapsulated_element, items_of
 from objects import Shape, as_received, element, item, kept, parts_of, phantom, sequence, transcoded
 from PIL import Image
 
-from scp import bounds
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.cage.caged import AVAILABLE, Trust
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
@@ -37,6 +36,7 @@ from scp.encoding.native_frames import native_frames
 from scp.encoding.pixels import Frame, PixelFormat, check_within_bounds
 from scp.encoding.scan import scan
 from scp.errors import CannotDecode, CodecError, CodecProcessFailed, DamagedCodestream, PixelsBeyondBounds
+from scp.resources import bounds
 from scp.syntaxes import (
     DEFLATED_FRAMES,
     ENCAPSULATED_UNCOMPRESSED,

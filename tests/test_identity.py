@@ -19,15 +19,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from structlog.testing import capture_logs
 
-from scp.archive import Archive, Duplicates
-from scp.config import Settings
-from scp.config_rules import DEFAULT_POLICY
+from scp.archive.archive import Archive, Duplicates
+from scp.background.progress import Silent
+from scp.config.rules import DEFAULT_POLICY
+from scp.config.settings import Settings
 from scp.errors import DuplicateRejected
 from scp.identity import ConflictKind
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.retention import Retention

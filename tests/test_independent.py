@@ -13,7 +13,7 @@ from generated import compressed_case, native_case
 from objects import corpus, kept, received
 from wire.peers import as_file, of_file
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.codecs.table import CODECS
 from scp.model import Received
 from scp.syntaxes import (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from sqlalchemy import Connection, func, literal, select
 
+from scp.encoding.uids import uid_of
 from scp.errors import QueryError
 from scp.index.attributes import COMPUTED, HELD, HELD_BY_KEYWORD, column_name
 from scp.index.dialect import connect
@@ -19,7 +20,6 @@ from scp.index.keys import clean, fold, keys, period
 from scp.index.matching import MOST_PATTERNS, MOST_VALUES, combined, condition, universal
 from scp.index.values import matcher_of
 from scp.model import LEVELS, UNIQUE_KEYS, QueryKey
-from scp.uids import uid_of
 
 
 @pytest.fixture(scope="module")

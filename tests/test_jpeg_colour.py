@@ -15,7 +15,7 @@ from objects import Shape, bundled_file, kept, received, transcoded
 from pydicom import dcmread
 from wire.peers import as_file, read
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
 from scp.errors import CannotDecode
 from scp.model import Received

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from objects import Shape, as_received, assert_restored, corpus, kept, phantom, received
 
-from scp.config_rules import DEFAULT_POLICY, PolicyRule, Stage
+from scp.archive.encode import StoredForm, _Candidates, keep
+from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.encoding.facts import survey
 from scp.errors import CannotDecode, CannotEncode
-from scp.keeping import StoredForm, _Candidates, keep
 from scp.objects import part10
 from scp.policy.rules import choose
 from scp.syntaxes import EXPLICIT, IMPLICIT, JPEGLS

@@ -16,9 +16,9 @@ from generated import compressed_case
 from objects import Shape, phantom
 from vast import JPEG_LS, KINDS, STUDY, vast
 
-from scp.archive import Archive
-from scp.bounds import DEFAULTS, Bounds, use
-from scp.config_rules import PolicyRule, Stage
+from scp.archive.archive import Archive
+from scp.archive.encode import StoredForm, keep
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding import streams
 from scp.encoding.census import excess
 from scp.encoding.codecs import lengths
@@ -41,10 +41,10 @@ from scp.encoding.streams import Draft, inflated
 from scp.encoding.transcode import transcoding
 from scp.errors import BeyondBounds, CodecError, PixelsBeyondBounds
 from scp.index.sql import SqlIndex
-from scp.keeping import StoredForm, keep
 from scp.model import Received
 from scp.objects import part10
 from scp.objects.local import LocalStore
+from scp.resources.bounds import DEFAULTS, Bounds, use
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)

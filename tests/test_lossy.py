@@ -30,7 +30,7 @@ from objects import (
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.codecs import lossy_table
 from scp.encoding.codecs.lossy import error_of, quality_of
 from scp.encoding.codecs.lossy_table import LOSSY_CODECS, lossy_encoder_of

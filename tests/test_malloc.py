@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scp.malloc import Trimmer
+from scp.resources.malloc import Trimmer
 
 MB = 1 << 20
 
@@ -81,11 +81,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from objects import Shape, phantom
 from scp import budget, malloc, spool
-from scp.config_rules import PolicyRule, Stage
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.encoding.transcode import transcoding
-from scp.keeping import keep
-from scp.malloc import Trimmer
+from scp.archive.encode import keep
+from scp.resources.malloc import Trimmer
 from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import EXPLICIT

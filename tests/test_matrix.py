@@ -26,12 +26,12 @@ from generated import (
 )
 from objects import NATIVE, as_received, assert_restored, kept, restored, transcoded
 
-from scp.config_rules import Stage
-from scp.config_values import FORMS
+from scp.archive.encode import StoredForm
+from scp.config.rules import Stage
+from scp.config.values import FORMS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.facts import survey
 from scp.errors import CodecError
-from scp.keeping import StoredForm
 from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 from wire.peers import read
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.model import Received
 from scp.objects import part10

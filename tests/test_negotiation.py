@@ -15,8 +15,8 @@ from pynetdicom.association import Association
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from scp.dimse.direct import DirectAssociation
-from scp.dimse.negotiation import Negotiator
+from scp.dimse.negotiation.direct import DirectAssociation
+from scp.dimse.negotiation.negotiation import Negotiator
 
 
 def _request() -> bytes:
@@ -34,7 +34,7 @@ def _request() -> bytes:
 
 
 def test_the_version_whose_internals_are_known() -> None:
-    """Look at scp.dimse.negotiation and scp.dimse.direct anew before another one is allowed."""
+    """Look at negotiation and direct in scp.dimse.negotiation anew before another one is allowed."""
     assert pynetdicom.__version__.startswith("3.0.")
     for name in ("_accepted_cx", "_rejected_cx"):
         assert hasattr(Association(AE(), "acceptor"), name)

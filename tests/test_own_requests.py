@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scp.dimse.messages import N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP, Message
 from scp.dimse.own_requests import OwnRequests
-from scp.dimse.upper_layer import Ended
+from scp.dimse.wire.messages import N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP, Message
+from scp.dimse.wire.upper_layer import Ended
 
 _REQUEST = {"CommandField": N_EVENT_REPORT_RQ}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scp.dimse.pacing import Throttle
+from scp.dimse.scu.pacing import Throttle
 
 
 class Clock:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from objects import Shape, bundled_file, kept, phantom
 from pydicom import dcmread
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding import forms
 from scp.errors import NotReproduced, ObjectDamaged
 from scp.model import Attempt, Provenance, Restoration

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scp.dimse import messages
-from scp.dimse.messages import Message
-from scp.dimse.pdus import GATHERED, gathered, pdus
-from scp.dimse.transport import MOST_BUFFERS, Transport, unsent
-from scp.dimse.upper_layer import Ended, UpperLayer
+from scp.dimse.wire import messages
+from scp.dimse.wire.messages import Message
+from scp.dimse.wire.pdus import GATHERED, gathered, pdus
+from scp.dimse.wire.transport import MOST_BUFFERS, Transport, unsent
+from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.spool import Buffer
 
 RESPONSE: dict[str, messages.Value] = {"CommandField": messages.C_GET_RSP, "Status": 0}

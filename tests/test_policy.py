@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from objects import Shape, corpus, phantom, received
 
-from scp.config_rules import DEFAULT_POLICY, PolicyRule, Stage
+from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.model import Facts
 from scp.policy.rules import choose, matches

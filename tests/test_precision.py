@@ -22,7 +22,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from wire.peers import as_file, read
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding import decoding
 from scp.encoding.codecs.precision import Precision, precision_of
 from scp.encoding.codecs.table import CODECS

@@ -8,8 +8,9 @@ import pytest
 from process_state import put_back
 from wire.configured import settings_of, tables_of
 
-from scp import bounds, budget, room, spool
-from scp.node import open_archive
+from scp import spool
+from scp.node.node import open_archive
+from scp.resources import bounds, budget, room
 
 
 def _now() -> tuple[object, ...]:

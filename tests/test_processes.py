@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from scp.doorbell import Doorbell
-from scp.processes import _pickled
-from scp.seats import Seats
+from scp.background.doorbell import Doorbell
+from scp.node.seats import Seats
+from scp.node.supervisor import _pickled
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 20.0
@@ -38,8 +38,8 @@ class Parent:
             import os, sys, time
             from pathlib import Path
             from scp import telemetry
-            from scp.config import LogSettings
-            from scp.processes import Processes
+            from scp.config.settings import LogSettings
+            from scp.node.supervisor import Processes
 
             folder = Path(sys.argv[1])
             telemetry.configure(LogSettings(format="json"))
@@ -189,7 +189,7 @@ def _deadly(folder: Path, lives: int, blamed: bool) -> subprocess.CompletedProce
     script = """
         import os, signal, sys
         from pathlib import Path
-        from scp.processes import Processes
+        from scp.node.supervisor import Processes
 
         folder, lives, blamed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
 

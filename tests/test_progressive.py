@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from objects import Shape, kept, phantom
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.codecs import jpeg2000, native, table
 from scp.encoding.codecs.progressive import (
     levels_for,

@@ -32,7 +32,8 @@ from objects import (
     written,
 )
 
-from scp.config_rules import Stage
+from scp.archive.records import received_from
+from scp.config.rules import Stage
 from scp.encoding import forms, recompression
 from scp.encoding.dataset import split
 from scp.encoding.elements import UNDEFINED
@@ -41,7 +42,6 @@ from scp.encoding.transcode import ways_out
 from scp.errors import CannotEncode, DamagedCodestream, NotReproduced
 from scp.model import Received, Wishes
 from scp.objects import part10
-from scp.stored import received_from
 from scp.syntaxes import (
     EXPLICIT,
     HTJ2K,

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from scp.archive.deliver import Trial, outgoing
+from scp.archive.refusal import Refusal, attempt_at, is_outdated, library_of, within
 from scp.dimse.status import comment_of
 from scp.errors import NoLosslessWay
 from scp.model import Instance, Provenance, Wishes
 from scp.objects.part10 import Part10
 from scp.objects.suspects import ACTS, Act
-from scp.outgoing import Trial, outgoing
-from scp.refusal import Refusal, attempt_at, is_outdated, library_of, within
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEGLS
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

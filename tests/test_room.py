@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scp import budget, room, spool
+from scp import spool
 from scp.encoding.streams import gathered, inflated
 from scp.errors import OutOfResources
 from scp.objects import part10
@@ -17,7 +17,8 @@ from scp.objects.decoded import DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.segments import write_spare
-from scp.room import Room
+from scp.resources import budget, room
+from scp.resources.room import Room
 from scp.spool import IN_MEMORY, Spool
 
 MB = 1 << 20

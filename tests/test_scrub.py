@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from objects import Shape, phantom
 
-from scp.archive import Archive
-from scp.config import Settings
-from scp.config_rules import PolicyRule
+from scp.archive.archive import Archive
+from scp.archive.encode import keep
+from scp.background.progress import Silent
+from scp.config.rules import PolicyRule
+from scp.config.settings import Settings
 from scp.encoding.facts import survey
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.index.sql import SqlIndex
-from scp.keeping import keep
 from scp.lifecycle import fsck as checking
 from scp.lifecycle.fsck import Finding, fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.scrub import Checked, Scrubber
 from scp.lifecycle.verify import mend, verify
 from scp.model import Instance, Received

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from bench import window
-from scp.config import Settings
+from scp.config.settings import Settings
 from scp.dimse import server as server_module
-from scp.dimse.listener import listen
+from scp.dimse.negotiation.listener import listen
+from scp.dimse.negotiation.window import Window, granted
 from scp.dimse.seats import OwnSeats
 from scp.dimse.server import DimseServer
-from scp.dimse.window import Window, granted
 
 CONTEXTS = [("1.2.840.10008.1.1", window.IMPLICIT)]
 ECHO = {"CommandField": 0x0030, "MessageID": 1, "AffectedSOPClassUID": "1.2.840.10008.1.1"}

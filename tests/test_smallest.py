@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from objects import Shape, assert_restored, corpus, kept, parts_of, phantom, received
 
-from scp.archive import Archive
-from scp.choosing import NOTHING, Earlier, Kind, Memory, kind_of, plan
-from scp.config_rules import PolicyRule, Stage
+from scp.archive.archive import Archive
+from scp.archive.encode import StoredForm, keep
+from scp.archive.form_choice import NOTHING, Earlier, Kind, Memory, kind_of, plan
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpeg2000 import JPEG2000_CODEC
@@ -21,7 +22,6 @@ from scp.encoding.headers import Header
 from scp.encoding.sample import sample_of
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
-from scp.keeping import StoredForm, keep
 from scp.model import Attempt, Received
 from scp.objects import part10
 from scp.objects.memory import MemoryStore
@@ -318,7 +318,7 @@ def test_memory_learns_from_full_comparisons_alone() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scp.choosing._SERIES", 2)
+    monkeypatch.setattr("scp.archive.form_choice._SERIES", 2)
     memory = Memory()
     first, second, third = (Kind(smallest(), EXPLICIT, (uid,)) for uid in ("1", "2", "3"))
     memory.learn(first, attempts(rle="kept"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from objects import SECONDARY_CAPTURE, WHEN
 
-from scp.config_rules import PolicyRule, Stage
+from scp.config.rules import PolicyRule, Stage
 from scp.errors import ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
 from scp.index.index import Standing
 from scp.lifecycle.pace import Pace

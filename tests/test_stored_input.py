@@ -18,13 +18,13 @@ import pytest
 import zstandard
 from replaced_files import NOT_READ_WHOLE, REPLACED, archive_in, archive_index, frame
 
-from scp import bounds
-from scp.archive import Archive
-from scp.config import Settings
-from scp.config_rules import Stage
+from scp.archive.archive import Archive
+from scp.archive.replacement import moved
+from scp.background.progress import Silent
+from scp.config.rules import Stage
+from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, ObjectUnreadable, OutOfResources
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.verify import verify
@@ -42,8 +42,8 @@ from scp.objects.segments import keys_in
 from scp.objects.store import beside
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash, Trashed
+from scp.resources import bounds
 from scp.spool import Buffer, FileMap, sha256
-from scp.succession import moved
 
 # MB by which the process may grow, of all that is read in it: bombs of 40 GB, JSON of 2 MB, maps of 256 MB.
 _MOST_GROWN = 200

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from objects import Shape, as_received, deflate, kept, parts_of, phantom, transcoded
 
 from scp import spool
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding import decoding, fragments, pool
 from scp.encoding.codecs import table
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
@@ -28,7 +28,7 @@ from scp.encoding.transcode import transcoding
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10
 from scp.objects.part10 import Part10
-from scp.room import Room
+from scp.resources.room import Room
 from scp.spool import Spool
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEGLS, RLE, lookup
 

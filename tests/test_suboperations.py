@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from scp.dimse.ahead import Work
-from scp.dimse.carrier import Carrier
+from scp.archive.deliver import Outgoing
 from scp.dimse.exchange import Exchange
-from scp.dimse.messages import Message, read_command, write_command
-from scp.dimse.suboperations import Suboperations
-from scp.dimse.upper_layer import Ended
+from scp.dimse.scu.carrier import Carrier
+from scp.dimse.scu.fetch_ahead import Work
+from scp.dimse.services.suboperations import Suboperations
+from scp.dimse.wire.messages import Message, read_command, write_command
+from scp.dimse.wire.upper_layer import Ended
 from scp.model import Instance
-from scp.outgoing import Outgoing
 from scp.telemetry import RequestEvent
 
 

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from scp import telemetry
-from scp.config import LogSettings
+from scp.config.settings import LogSettings
 from scp.errors import DuplicateRejected
 
 

@@ -15,9 +15,9 @@ from scp.encoding.coercion import with_uids
 from scp.encoding.dataset import encoding_of
 from scp.encoding.elements import CANONICAL, Encoding, walk
 from scp.encoding.facts import survey
+from scp.encoding.uids import LONGEST, NON_PATIENT, is_usable, uid_of, uids_of
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
-from scp.uids import LONGEST, NON_PATIENT, is_usable, uid_of, uids_of
 
 TAGS = {
     "SOPClassUID": 0x00080016,

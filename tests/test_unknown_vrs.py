@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from objects import Shape, assert_restored, element, item, kept, phantom, received, sequence, transcoded
 from pydicom import dcmread
 
-from scp.config_rules import Stage
+from scp.config.rules import Stage
 from scp.encoding.elements import CANONICAL, SHORT, VRS, Encoding, walk
 from scp.encoding.facts import survey
 from scp.encoding.headers import Header

@@ -14,12 +14,12 @@ from contextlib import suppress
 
 import pytest
 
-from scp.dimse import messages
-from scp.dimse.messages import Message, read_command, write_command
-from scp.dimse.upper_layer import Ended, UpperLayer
+from scp.config.tls import client_context, server_context
+from scp.dimse.wire import messages
+from scp.dimse.wire.messages import Message, read_command, write_command
+from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.errors import OutOfResources, UnreadableDataset
 from scp.spool import Buffer, Spool
-from scp.tls import client_context, server_context
 
 LONGEST = 4096
 STORE: dict[str, messages.Value] = {

@@ -380,12 +380,12 @@ def memory() -> tuple[int, int]:
 
 def steps(object_: Received) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is done with an object, by name."""
-    from scp.config_rules import PolicyRule, Stage  # noqa: PLC0415 - the measured code may be another tree's
+    from scp.archive.encode import keep  # noqa: PLC0415
+    from scp.config.rules import PolicyRule, Stage  # noqa: PLC0415 - the measured code may be another tree's
     from scp.encoding.dataset import join, split  # noqa: PLC0415
     from scp.encoding.facts import survey  # noqa: PLC0415
     from scp.encoding.transcode import transcoding  # noqa: PLC0415
     from scp.index.attributes import KEYWORDS  # noqa: PLC0415
-    from scp.keeping import keep  # noqa: PLC0415
     from scp.objects import part10  # noqa: PLC0415
 
     syntax = lookup(object_.transfer_syntax)

@@ -16,17 +16,17 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
-from scp.dimse import messages
-from scp.dimse.contexts import has_operation
-from scp.dimse.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
-from scp.dimse.messages import Message
+from scp.dimse.negotiation.contexts import has_operation
+from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
+from scp.dimse.negotiation.remembered_answers import Answers
+from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
-from scp.dimse.pdus import INVALID_VALUE
-from scp.dimse.proposals import Answers
 from scp.dimse.seats import Seats
-from scp.dimse.upper_layer import Ended
-from scp.dimse.window import SYNCHRONOUS, Window
+from scp.dimse.wire import messages
+from scp.dimse.wire.messages import Message
+from scp.dimse.wire.pdus import INVALID_VALUE
+from scp.dimse.wire.upper_layer import Ended
 from scp.errors import OutOfResources
 
 # Requests that a peer may send before the one under way is answered, though it may send none.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
-from scp.dimse import messages
-from scp.dimse.messages import Message, Value
 from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
+from scp.dimse.wire import messages
+from scp.dimse.wire.messages import Message, Value
 from scp.errors import UnrecognizedOperation
 
 if TYPE_CHECKING:

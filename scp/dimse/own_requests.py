@@ -1,7 +1,7 @@
 """Requests that this side sends on an association which the peer opened, beside those that it serves.
 
 C-STORE sub-operations of a C-GET are not among them: they belong to the request that is served
-(:mod:`scp.dimse.carrier`).
+(:mod:`scp.dimse.scu.carrier`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from itertools import count
 
-from scp.dimse.messages import RESPONSE, Message, Value
-from scp.dimse.upper_layer import Ended, UpperLayer
+from scp.dimse.wire.messages import RESPONSE, Message, Value
+from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.spool import Buffer
 
 # Message IDs are counted by who invokes (PS3.7 9.1); sub-operations of a C-GET count theirs from 1.

@@ -15,22 +15,24 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.transport import AddressInformation
 
-from scp.archive import Archive
-from scp.config import Settings
-from scp.dimse import commitment, echo, find, messages, retrieve, store
+from scp.archive.archive import Archive
+from scp.background.doorbell import Doorbell
+from scp.config.settings import Settings
+from scp.config.tls import server_context
 from scp.dimse.association import ServedAssociation
 from scp.dimse.associations import Associations
-from scp.dimse.contexts import FIND, GET, MOVE, supported
 from scp.dimse.exchange import Exchange, Service
-from scp.dimse.listener import MOST_UNASSOCIATED, Listener, listen
-from scp.dimse.proposals import Answers
-from scp.dimse.reporting import Reports
+from scp.dimse.negotiation.contexts import FIND, GET, MOVE, supported
+from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
+from scp.dimse.negotiation.remembered_answers import Answers
+from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
+from scp.dimse.scu.preference import wishes_of
 from scp.dimse.seats import OwnSeats, Seats
-from scp.dimse.window import SYNCHRONOUS, granted, window_item
-from scp.doorbell import Doorbell
+from scp.dimse.services import commitment, echo, find, retrieve, store
+from scp.dimse.services.reporting import Reports
+from scp.dimse.wire import messages
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
-from scp.tls import server_context
 
 # What of PS3.4 C.5.1.1 is agreed to, byte by byte: relational, combined date-time; not fuzzy names,
 # time zone adjustment, or enhanced multi-frame conversion.
@@ -167,7 +169,7 @@ class DimseServer:
         if asked is None or not isinstance(association, ServedAssociation):
             return
         if association.negotiator.answer is None:
-            wishes = retrieve.wishes_of(settings.peer_named(asked.calling_ae_title or ""))
+            wishes = wishes_of(settings.peer_named(asked.calling_ae_title or ""))
             association.acceptor.supported_contexts = supported(
                 asked.presentation_context_definition_list,
                 settings.access.unknown_sop_classes,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import structlog
 from pydicom.dataset import Dataset
 
-from scp.archive import Archive
-from scp.dimse.contexts import STORAGE_COMMITMENT, is_storage
-from scp.dimse.messages import N_EVENT_REPORT_RQ, Value
+from scp.archive.archive import Archive
+from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT, is_storage
+from scp.dimse.wire.messages import N_EVENT_REPORT_RQ, Value
 from scp.errors import OutOfResources
 from scp.model import Commitment, Reference
+from scp.telemetry import RequestEvent
 
 PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"  # the well-known SOP instance (PS3.4 J.3.5)
 # Failure Reasons (PS3.3 C.14.1.1).
@@ -71,6 +72,13 @@ def _item(reference: Reference, reason: int | None = None) -> Dataset:
     if reason is not None:
         item.FailureReason = reason
     return item
+
+
+def describe(event: RequestEvent, verdict: Verdict) -> None:
+    """What a log line says of a report."""
+    event.add(
+        transaction=verdict.transaction_uid, committed=len(verdict.committed), failed=len(verdict.failed)
+    )
 
 
 def judge(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from scp.bounds import Bounds, bounds
 from scp.encoding.conversion import SEQUENCE_TAGS
 from scp.encoding.elements import (
     CANONICAL,
@@ -28,6 +27,7 @@ from scp.encoding.elements import (
     too_deep,
 )
 from scp.errors import BeyondBounds, UnreadableDataset
+from scp.resources.bounds import Bounds, bounds
 from scp.spool import Buffer, let_go
 
 _SMALLEST = 8  # bytes of an element, an item or a fragment without a value

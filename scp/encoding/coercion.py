@@ -13,10 +13,10 @@ from typing import Literal
 from scp.encoding.dataset import encoding_of
 from scp.encoding.elements import Encoding, Reader, element_header
 from scp.encoding.streams import deflated, gathered, inflated
+from scp.encoding.uids import uid_of
 from scp.errors import UnreadableDataset
 from scp.spool import Buffer, slices
 from scp.syntaxes import TransferSyntax
-from scp.uids import uid_of
 
 # Elements ahead of the UIDs of study and series: what is larger is no header.
 _MOST = 16 << 20

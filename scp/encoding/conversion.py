@@ -11,7 +11,6 @@ from typing import NamedTuple
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom.datadict import dictionary_VR
 
-from scp.bounds import bounds
 from scp.encoding.elements import (
     IMPLICIT_LITTLE,
     ITEM,
@@ -30,6 +29,7 @@ from scp.encoding.elements import (
 from scp.encoding.fragments import evened_items
 from scp.encoding.streams import LET_GO, STEP, Draft, swapped_words
 from scp.errors import BeyondBounds, CannotDecode, UnreadableDataset
+from scp.resources.bounds import bounds
 from scp.spool import IN_MEMORY, Buffer, let_go, slices
 
 _WORD = {

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from scp.bounds import bounds
-from scp.budget import Held, hold
 from scp.encoding.cage.caged import Trust, of_one_object
 from scp.encoding.codecs.codec import Codec, told_as
 from scp.encoding.codecs.lengths import check_length, check_lengths
@@ -31,6 +29,8 @@ from scp.errors import (
     PixelsBeyondBounds,
 )
 from scp.model import Restoration
+from scp.resources.bounds import bounds
+from scp.resources.budget import Held, hold
 from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, slices
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 

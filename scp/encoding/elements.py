@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from scp.bounds import bounds
 from scp.errors import BeyondBounds, UnreadableDataset
+from scp.resources.bounds import bounds
 from scp.spool import Buffer, let_go
 
 UNDEFINED = 0xFFFFFFFF

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
-from scp.bounds import bounds
 from scp.encoding.elements import CANONICAL, LONG, SHORT, element_header, walk
 from scp.encoding.facts import Attributes
 from scp.encoding.pixels import PixelFormat, check_within_bounds, pixel_format
 from scp.encoding.scan import Scan, scan
 from scp.errors import CannotEncode
+from scp.resources.bounds import bounds
 from scp.spool import Buffer
 
 

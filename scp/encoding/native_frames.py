@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scp.budget import taking
 from scp.encoding.codecs.deflate import inflated_frame
 from scp.encoding.fragments import Fragments, Frames
 from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
+from scp.resources.budget import taking
 from scp.spool import UNCOUNTED, Buffer
 from scp.syntaxes import DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED
 

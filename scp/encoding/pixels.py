@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scp.bounds import bounds
 from scp.encoding.elements import PIXEL_DATA
 from scp.errors import CannotDecode, CannotEncode, PixelsBeyondBounds
+from scp.resources.bounds import bounds
 from scp.spool import Buffer
 
 Frame = NDArray[np.generic]

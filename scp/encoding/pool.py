@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Generic, TypeVar
 
-from scp.budget import Held, Taken, budget
+from scp.resources.budget import Held, Taken, budget
 from scp.spool import UNCOUNTED
 
 T = TypeVar("T")

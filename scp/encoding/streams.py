@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from scp.bounds import bounds
+from scp.resources.bounds import bounds
 from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
 
 STEP = 1 << 20  # bytes of a piece

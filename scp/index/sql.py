@@ -14,7 +14,6 @@ from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
 from scp.index.conflicts import listed
-from scp.index.deliveries import SqlDeliveries, queue
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
@@ -24,6 +23,7 @@ from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
+from scp.index.send_queue import SqlDeliveries, queue
 from scp.index.sequences import Selection, selection
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade

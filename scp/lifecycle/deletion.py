@@ -17,18 +17,18 @@ from pathlib import Path
 
 import structlog
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.safekeeping import Safekeeping, is_held, trashed
+from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
     ObjectMissing,
     ObjectUnavailable,
 )
 from scp.identity import Identity
-from scp.lifecycle.alone import alone
 from scp.lifecycle.stages import CLAIM_SECONDS
 from scp.model import Instance
 from scp.objects.trash import Trashed
-from scp.safekeeping import Safekeeping, is_held, trashed
 
 _BATCH = 100  # what a batch does is over well before its claim ends
 

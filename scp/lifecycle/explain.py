@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
-from scp.archive import Archive
-from scp.config_rules import PolicyRule, Stage
+from scp.archive import foreign
+from scp.archive.archive import Archive
+from scp.archive.encode import keep
+from scp.archive.records import facts_of_stored, facts_unseen, imported_from, provenance_of, received_from
+from scp.archive.refusal import Refusal, in_force, needs
+from scp.config.rules import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
@@ -21,14 +25,10 @@ from scp.errors import (
     ObjectMissing,
     told_of,
 )
-from scp.keeping import keep
-from scp.lifecycle import foreign
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
 from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
-from scp.refusal import Refusal, in_force, needs
 from scp.spool import Buffer, copied
-from scp.stored import facts_of_stored, facts_unseen, imported_from, provenance_of, received_from
 from scp.syntaxes import BY_UID, lookup
 
 # Up to here, bytes as received and of native pixels, what it costs to serve is measured unasked: a second.

@@ -11,14 +11,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scp.archive import Archive
-from scp.config import LifecycleSettings
-from scp.config_rules import Stage
+from scp.archive.archive import Archive
+from scp.background.alone import alone
+from scp.background.progress import Progress
+from scp.config.rules import Stage
+from scp.config.settings import LifecycleSettings
 from scp.encoding.cage.caged import thread_time
-from scp.lifecycle.alone import alone
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
-from scp.lifecycle.progress import Progress
 from scp.model import Instance
 from scp.policy.stages import fingerprint
 

@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.pairing import State
+from scp.archive.repair import mend_from_siblings
+from scp.background.progress import Progress
 from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
@@ -28,14 +31,11 @@ from scp.errors import (
     told_of,
 )
 from scp.lifecycle.deletion import Deletion
-from scp.lifecycle.progress import Progress
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
-from scp.mending import mend_from_siblings
 from scp.model import Instance
 from scp.objects.landing import is_landed
 from scp.objects.store import digest_in, instance_in, is_object
-from scp.pairing import State
 
 MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
     "row without a file",

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import structlog
 
+from scp.archive.pairing import Pairing
 from scp.errors import IndexDamaged, OutOfResources
-from scp.pairing import Pairing
 
 _LOOK_SECONDS = 5.0
 # Where nothing tells whether anything was written.
@@ -24,7 +24,7 @@ class Guard:
     """Looks every few seconds, and calls ``end`` once when the index is not to be gone on with.
 
     One for a node ``counts``: an index that was copied before is then known to be older
-    (:meth:`scp.pairing.Pairing.advance`).
+    (:meth:`scp.archive.pairing.Pairing.advance`).
     """
 
     def __init__(self, pairing: Pairing, end: Callable[[], None], counts: bool = False) -> None:
@@ -33,7 +33,7 @@ class Guard:
         self._looks = 0
 
     def run(self) -> None:
-        """See :class:`scp.background.Loop`."""
+        """See :class:`scp.background.loops.Loop`."""
         while not self._stopped.wait(_LOOK_SECONDS):
             if fault := self.look():
                 structlog.get_logger("zscp").error("the index is opened anew", reason=fault)
@@ -56,8 +56,8 @@ class Guard:
         return ""
 
     def stop(self) -> None:
-        """See :class:`scp.background.Loop`."""
+        """See :class:`scp.background.loops.Loop`."""
         self._stopped.set()
 
     def hasten(self) -> None:
-        """See :class:`scp.background.Loop`."""
+        """See :class:`scp.background.loops.Loop`."""

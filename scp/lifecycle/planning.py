@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from scp.config_rules import PolicyRule
+from scp.background.alone import UNREAD, alone
+from scp.config.rules import PolicyRule
 from scp.errors import ObjectRefused, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
-from scp.lifecycle.alone import UNREAD, alone
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
 from scp.policy.stages import NEVER, Step, step
@@ -20,7 +20,7 @@ from scp.policy.stages import NEVER, Step, step
 _MOST_REMEMBERED = 10_000
 # What could not be planned, for whatever reason, is looked at again after so long.
 _LATER_SECONDS = 3600
-# What an instance itself has of the keys that a rule may ask for (scp.config_values.SPECIAL_KEYS).
+# What an instance itself has of the keys that a rule may ask for (scp.config.values.SPECIAL_KEYS).
 _OWN: Mapping[str, Callable[[Instance], str]] = {
     "calling_aet": lambda one: one.calling_aet,
     "transfer_syntax": lambda one: one.received_transfer_syntax,

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.pairing import State
+from scp.archive.refused import note_deaths
+from scp.background.progress import Progress
 from scp.errors import ObjectUnavailable, OutOfResources
-from scp.lifecycle.progress import Progress
 from scp.lifecycle.reindex import Outcome, reindex
 from scp.objects.store import beside
-from scp.pairing import State
-from scp.refused import note_deaths
 
 
 @dataclass(frozen=True, slots=True)

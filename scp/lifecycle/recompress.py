@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.refusal import LAST_RESORTS, NO_STAGE
+from scp.archive.refused import allow
+from scp.background.parallel import yield_to_others
+from scp.background.progress import Progress
 from scp.index.index import Standing
-from scp.lifecycle.parallel import yield_to_others
 from scp.lifecycle.planning import Planner
-from scp.lifecycle.progress import Progress
 from scp.lifecycle.stages import CLAIM_SECONDS, Stages
 from scp.model import Instance
 from scp.policy.stages import fingerprint
-from scp.refusal import LAST_RESORTS, NO_STAGE
-from scp.refused import allow
 
 _AT_ONCE = 64
 _NAMED_AT_ONCE = 500
@@ -55,8 +55,9 @@ def recompress(
 ) -> Recompressed:
     """Carry out what is due at ``now``, of some instances or, without any, of all.
 
-    With ``again`` everything is tried again that was refused with those instances (:mod:`scp.refusal`), and
-    those that a stage could only keep as they were: a limit may have been raised since.
+    With ``again`` everything is tried again that was refused with those instances
+    (:mod:`scp.archive.refusal`), and those that a stage could only keep as they were: a limit may have been
+    raised since.
 
     Raises OutOfResources; what was done until then stays.
     """

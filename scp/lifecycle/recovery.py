@@ -9,7 +9,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.records import check_uids
+from scp.background.alone import alone
 from scp.errors import (
     DictionaryMissing,
     DuplicateRejected,
@@ -21,11 +23,9 @@ from scp.errors import (
     UidMismatch,
     told_of,
 )
-from scp.lifecycle.alone import alone
 from scp.model import Instance
 from scp.objects.landing import LandingLog, is_landed
 from scp.objects.store import is_object, store_of
-from scp.stored import check_uids
 
 
 @dataclass(slots=True)

@@ -17,7 +17,11 @@ from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.records import check_uids
+from scp.archive.refusal import refused_for
+from scp.background.parallel import each
+from scp.background.progress import Progress
 from scp.errors import (
     ObjectDamaged,
     ObjectMissing,
@@ -30,13 +34,9 @@ from scp.errors import (
 )
 from scp.identity import Identity
 from scp.index.attributes import HELD
-from scp.lifecycle.parallel import each
-from scp.lifecycle.progress import Progress
 from scp.model import Instance
 from scp.objects.landing import is_landed
-from scp.refusal import refused_for
 from scp.spool import temporary
-from scp.stored import check_uids
 
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.
 _RUN = 100_000

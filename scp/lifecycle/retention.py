@@ -11,19 +11,19 @@ from pathlib import Path
 
 import structlog
 
-from scp.archive import Archive
-from scp.config import Settings
-from scp.config_rules import RetentionRule
+from scp.archive.archive import Archive
+from scp.archive.safekeeping import is_held
+from scp.background.alone import alone
+from scp.config.rules import RetentionRule
+from scp.config.settings import Settings
 from scp.errors import OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
-from scp.lifecycle.alone import alone
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.store import store_of
 from scp.policy.retention import Leaving, excess_of, going, joined
 from scp.policy.rules import choose
-from scp.safekeeping import is_held
 
 # The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
 _LOOK_SECONDS, _DAY = 3600.0, 86_400.0
@@ -47,7 +47,7 @@ class Plan:
 
 
 class Retention:
-    """Carries out ``settings().retention``, and purges the trash (:class:`scp.background.Loop`)."""
+    """Carries out ``settings().retention``, and purges the trash (:class:`scp.background.loops.Loop`)."""
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], usage: Usage = disk_usage) -> None:
         self._archive = archive
@@ -59,7 +59,7 @@ class Retention:
         self._looked = 0.0
 
     def run(self) -> None:
-        """See :class:`scp.background.Loop`."""
+        """See :class:`scp.background.loops.Loop`."""
         while not self._stopped.is_set():
             self._wake.clear()
             try:
@@ -69,12 +69,12 @@ class Retention:
             self._wake.wait(_LOOK_SECONDS)
 
     def stop(self) -> None:
-        """See :class:`scp.background.Loop`."""
+        """See :class:`scp.background.loops.Loop`."""
         self._stopped.set()
         self._wake.set()
 
     def hasten(self) -> None:
-        """See :class:`scp.background.Loop`."""
+        """See :class:`scp.background.loops.Loop`."""
         self._looked = 0.0
         self._wake.set()
 

@@ -14,13 +14,13 @@ from datetime import datetime
 
 import structlog
 
-from scp.archive import Archive
-from scp.config import Settings
+from scp.archive.archive import Archive
+from scp.archive.repair import mend_from_siblings
+from scp.background.alone import UNREAD, alone
+from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
 from scp.index.index import Waiting
-from scp.lifecycle.alone import UNREAD, alone
 from scp.lifecycle.pace import Pace
-from scp.mending import mend_from_siblings
 from scp.model import Instance
 
 _BATCH = 16

@@ -2,7 +2,7 @@
 
 All of it is in the index, and nothing beside it: any number of processes may do this at once, each be killed
 at any moment, and the next one goes on. Order, for each batch: claimed → new forms made and proven → durable
-→ the index names them → that is durable → old files removed (:meth:`scp.archive.Archive.swap`).
+→ the index names them → that is durable → old files removed (:meth:`scp.archive.archive.Archive.swap`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from itertools import groupby, islice
 
 import structlog
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.replacement import Change
 from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
 from scp.objects.store import store_of
-from scp.succession import Change
 
 # Few, as receiving waits for no more than a batch; many enough to share a commit and its syncs.
 _BATCH, _BATCH_BYTES = 16, 16 << 20

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 import structlog
 import zstandard
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.replacement import Change
+from scp.background.alone import alone
+from scp.background.parallel import each
+from scp.background.progress import Progress, Silent
 from scp.encoding.dataset import encoding_of
 from scp.encoding.scan import scan
-from scp.lifecycle.alone import alone
-from scp.lifecycle.parallel import each
-from scp.lifecycle.progress import Progress, Silent
 from scp.model import Instance
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionary, Entry, dictionary_of
 from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer
-from scp.succession import Change
 from scp.syntaxes import lookup
 
 # Where 300 small MR objects and 19 with headers of 89 KB are one class, those are kept at 40.6 % with 64 KB,

@@ -7,24 +7,23 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from scp.archive import Archive
+from scp.archive import foreign
+from scp.archive.archive import Archive
+from scp.archive.deliver import Outgoing
+from scp.archive.records import imported_from
+from scp.background.parallel import each
 from scp.encoding.facts import survey
+from scp.encoding.uids import uid_of
 from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, told_of
-from scp.lifecycle import foreign
-from scp.lifecycle.beside import dictionaries_beside
-from scp.lifecycle.parallel import each
 from scp.model import Instance, Received
-from scp.objects import dictionaries, part10
-from scp.objects.local import is_store
+from scp.objects import part10
+from scp.objects.dictionaries_beside import dictionaries_beside
 from scp.objects.part10 import Part10
 from scp.objects.store import path_component
-from scp.outgoing import Outgoing
-from scp.room import Room
-from scp.room import of as room_of
+from scp.resources.room import Room
+from scp.resources.room import of as room_of
 from scp.spool import copied, sha256, slices
-from scp.stored import imported_from
 from scp.syntaxes import EXPLICIT, IMPLICIT
-from scp.uids import uid_of
 
 _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, is no instance
 
@@ -42,33 +41,6 @@ class Imported:
     received_size: int = 0
     stored_size: int = 0
     note: str = ""
-
-
-def files_below(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files that ``paths`` are or hold, in order; of an archive's folder, those that are objects.
-
-    Its journal, trash and dictionaries are left out. Segments of the landing log are not: what lies in one of
-    those may have no file yet.
-    """
-    for path in paths:
-        if path.is_dir():
-            found = (entry for entry in sorted(path.rglob("*")) if entry.is_file())
-            yield from (entry for entry in found if not _is_housekeeping(entry, path))
-        else:
-            yield path
-
-
-def _is_housekeeping(file: Path, root: Path) -> bool:
-    """Whether a file below ``root`` is an archive's, and no object of it (docs/format.md, section 1)."""
-    if file.suffix == ".log":
-        return False
-    for folder in file.parents:
-        name = file.relative_to(folder).parts[0]
-        if (name.startswith(".") or name == dictionaries.FOLDER) and is_store(folder):
-            return True
-        if folder == root:
-            break
-    return False
 
 
 def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[Imported]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import structlog
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.archive.repair import mend_from
+from scp.background.parallel import each
 from scp.errors import ObjectDamaged, ObjectMissing, ZscpError, told_of
-from scp.lifecycle.parallel import each
 from scp.lifecycle.scrub import note
 from scp.lifecycle.transfer import received_file
-from scp.mending import mend_from
 from scp.model import Instance
 
 _NOTED_AT_ONCE = 500

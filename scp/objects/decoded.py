@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scp.errors import ObjectDamaged, OutOfResources
 from scp.objects import files
-from scp.room import Room
+from scp.resources.room import Room
 from scp.spool import Buffer, sha256, slices, write_all
 
 FOLDER = ".decoded"

@@ -58,7 +58,7 @@ from scp.objects.segments import (
     write_spare,
 )
 from scp.objects.sync import GroupSync
-from scp.room import Room
+from scp.resources.room import Room
 from scp.spool import Buffer
 
 __all__ = ["FOLDER", "LARGEST", "SEGMENT", "LandingLog", "is_landed", "segment_of"]

@@ -19,7 +19,7 @@ from scp.errors import ObjectMissing, ObjectUnreadable, OutOfResources
 from scp.objects import files
 from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.store import Availability
-from scp.room import NO_ROOM, STEP, Room
+from scp.resources.room import NO_ROOM, STEP, Room
 from scp.spool import Buffer, slices, write_all
 
 _JOURNAL = ".incoming"

@@ -13,14 +13,14 @@ from typing import TypeVar
 
 import zstandard
 
-from scp.bounds import bounds
-from scp.budget import taking
 from scp.errors import DictionaryMissing, ObjectDamaged
 from scp.model import Provenance
 from scp.objects import file_meta
 from scp.objects import provenance as private
 from scp.objects.dictionaries import Dictionary
 from scp.objects.file_meta import FileMeta
+from scp.resources.bounds import bounds
+from scp.resources.budget import taking
 from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from typing import Literal
 from scp.errors import ObjectMissing
 from scp.objects import files
 from scp.objects.folders import make_folder, sync_folder
-from scp.room import Room
+from scp.resources.room import Room
 from scp.spool import Buffer
 
 FOLDER = ".landing"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from scp.config_rules import ForwardRule, PrefetchRule
+from scp.config.rules import ForwardRule, PrefetchRule
 from scp.model import Delivery, Facts
 from scp.policy.rules import matches
 

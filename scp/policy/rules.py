@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydicom.uid import UID
 
-from scp.config_rules import ForwardRule, PolicyRule, PrefetchRule, RetentionRule
+from scp.config.rules import ForwardRule, PolicyRule, PrefetchRule, RetentionRule
 from scp.model import Facts
 from scp.syntaxes import lookup
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 
-from scp.config_rules import PolicyRule, Stage
+from scp.config.rules import PolicyRule, Stage
 from scp.model import Instance
 
 NEVER = 253_402_300_800  # the year 10000

@@ -15,8 +15,8 @@ from wire.configured import settings_of
 from wire.conftest import NodeProcess
 from wire.peers import Sink
 
-from scp.archive import Archive
-from scp.node import open_archive
+from scp.archive.archive import Archive
+from scp.node.node import open_archive
 
 from .table import LIMITS, SOUND
 from .trial import SINKS, Makers, Outcome, Trial, configured
@@ -29,10 +29,10 @@ POLICIES: dict[str, list[dict[str, Any]] | None] = {
     "jpegxl later": [{"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
 }
 _SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 60.0, 70.0, 5.0
-# scp.malloc looks each 2 s at what a process has that is quiet, and after 64 s at what it had in use.
+# scp.resources.malloc looks each 2 s at what a process has that is quiet, after 64 s at what it had in use.
 _TRIM_SECONDS = 5.0
 _ROUNDS, _STABLE = 8, 1.02
-# What may be more in a process: a tenth, and what is not worth to be given back (scp.malloc).
+# What may be more in a process: a tenth, and what is not worth to be given back (scp.resources.malloc).
 _BACK, _MORE_KB = 1.1, 4 << 10
 
 # What is being encoded is finished first, and killed after 30 s.

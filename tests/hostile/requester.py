@@ -11,7 +11,7 @@ from typing import Any
 from wire.peers import EXPLICIT, STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier, written
 
 from bench import window
-from scp.dimse.messages import NO_DATASET, read_command, write_command
+from scp.dimse.wire.messages import NO_DATASET, read_command, write_command
 
 from .objects import Bad
 

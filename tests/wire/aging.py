@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scp.archive import Archive
-from scp.config import Settings
-from scp.config_rules import Stage
+from scp.archive.archive import Archive
+from scp.config.rules import Stage
+from scp.config.settings import Settings
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
-from scp.node import open_archive
+from scp.node.node import open_archive
 from scp.objects.store import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
@@ -78,11 +78,11 @@ _STEPS = """
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from scp.config import load
+    from scp.config.settings import load
     from scp.index.sql import SqlIndex
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages
-    from scp.node import open_archive
+    from scp.node.node import open_archive
 
     base, power = Path(sys.argv[1]), sys.argv[2] == "True"
     SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")

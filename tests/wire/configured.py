@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scp.config import Settings
-from scp.config_sources import OTHER_STORES
-from scp.keeping import as_received
+from scp.archive.encode import as_received
+from scp.config.settings import Settings
+from scp.config.sources import OTHER_STORES
 from scp.model import Received
 from scp.objects import landing, part10
 from scp.objects.trash import Trash

@@ -17,11 +17,11 @@ import structlog
 from pynetdicom import _config
 from typer.testing import CliRunner
 
-from scp.archive import Archive
-from scp.cli import app
+from scp.archive.archive import Archive
+from scp.cli.main import app
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
-from scp.node import Node, open_archive
+from scp.node.node import Node, open_archive
 
 from .aging import FAST, OBJECTS, policy
 from .configured import as_toml, environment, settings_of, stored_files, tables_of

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from bench import window
-from scp.dimse.messages import read_command
+from scp.dimse.wire.messages import read_command
 
 from .peers import EXPLICIT, free_port
 

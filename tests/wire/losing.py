@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scp.config import load
-from scp.doorbell import Doorbell
+from scp.background.doorbell import Doorbell
+from scp.config.settings import load
 from scp.errors import OutOfResources
-from scp.lifecycle.behind import Encoder
+from scp.lifecycle.encoder import Encoder
 from scp.model import Received
-from scp.node import open_archive, take_up
+from scp.node.node import open_archive, take_up
 
 _MR, _EXPLICIT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"
 

@@ -52,7 +52,7 @@ class DeadlyNode(NodeProcess):
 
     def start(self) -> None:
         calls = "\n".join(f"deadly({module!r}, {name!r})" for module, name in self.where)
-        script = f"{textwrap.dedent(_DEADLY)}\n{calls}\nfrom scp.cli import main\nmain()\n"
+        script = f"{textwrap.dedent(_DEADLY)}\n{calls}\nfrom scp.cli.main import main\nmain()\n"
         with self.log.open("wb") as log:
             command = [sys.executable, "-c", script, "serve", "-c", str(self.config)]
             self.process = subprocess.Popen(command, stderr=log, cwd=self.root, env=environment())

@@ -20,7 +20,7 @@ from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from bench import window
 from bench.window import item
-from scp.dimse.association_pdus import Rejection, read_accept, read_request
+from scp.dimse.negotiation.association_pdus import Rejection, read_accept, read_request
 from scp.errors import MalformedAssociation
 
 from .conftest import RunningNode, Starter

@@ -19,10 +19,11 @@ import pytest
 import structlog
 from pynetdicom.dimse_primitives import C_STORE
 
-from scp import room, spool
+from scp import spool
 from scp.errors import OutOfResources
 from scp.objects import local
-from scp.room import free_bytes
+from scp.resources import room
+from scp.resources.room import free_bytes
 
 from .configured import journal
 from .conftest import RunningNode, Starter

@@ -16,7 +16,7 @@ from objects import bundled_file
 from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
-from scp.cli import app
+from scp.cli.main import app
 from scp.index.sql import SqlIndex
 from scp.syntaxes import BY_KEYWORD, BY_UID
 

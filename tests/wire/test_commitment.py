@@ -24,10 +24,10 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
-from scp.dimse import reporter
+from scp.background.doorbell import Doorbell
 from scp.dimse.identifier import write_identifier
-from scp.dimse.reporter import Reporter
-from scp.doorbell import Doorbell
+from scp.dimse.scu import report
+from scp.dimse.scu.report import Reporter
 from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
 from scp.model import Commitment, Reference
@@ -370,7 +370,7 @@ def test_one_report_that_fails_holds_up_no_other(
         return write_identifier(information, *arguments)
 
     monkeypatch.setattr(modality, "_report", leave)
-    monkeypatch.setattr(reporter, "write_identifier", write)
+    monkeypatch.setattr(report, "write_identifier", write)
     modality.port = free_port()
     node.peer(modality.aet, modality.port)
     for transaction in ("1.1", "1.2", "1.3"):

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from scp.config import load
+from scp.config.settings import load
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
-from scp.node import open_archive
+from scp.node.node import open_archive
 
 from .configured import environment, journal, stored_files, trashed_contents
 from .conftest import NodeProcess
@@ -160,12 +160,12 @@ _STEPS = """
 
     import structlog
 
-    from scp.config import load
-    from scp.doorbell import Doorbell
+    from scp.config.settings import load
+    from scp.background.doorbell import Doorbell
     from scp.index.sql import SqlIndex
-    from scp.lifecycle.behind import Encoder
+    from scp.lifecycle.encoder import Encoder
     from scp.model import Received
-    from scp.node import open_archive
+    from scp.node.node import open_archive
     from scp.objects import landing
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from objects import Shape, phantom
 
-from scp.archive import Archive
-from scp.config_rules import DEFAULT_POLICY
+from scp.archive.archive import Archive
+from scp.config.rules import DEFAULT_POLICY
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.objects.local import LocalStore
@@ -24,8 +24,8 @@ _OBJECTS = 60
 _DELETES = """
 import sys
 from pathlib import Path
-from scp.archive import Archive
-from scp.config_rules import DEFAULT_POLICY
+from scp.archive.archive import Archive
+from scp.config.rules import DEFAULT_POLICY
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.objects.local import LocalStore

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scp import outgoing
-from scp.dimse import forwarder
+from scp.archive import deliver
+from scp.dimse.scu.forward import Forwarder
 from scp.model import Instance
 
 from .conftest import NodeProcess, Starter
@@ -35,7 +35,7 @@ HTJ2K = "1.2.840.10008.1.2.4.201"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarder.Forwarder.__init__, "__defaults__", (0.2,))
+    monkeypatch.setattr(Forwarder.__init__, "__defaults__", (0.2,))
 
 
 def peer(aet: str, port: int) -> dict[str, object]:
@@ -229,7 +229,7 @@ def test_one_whose_handling_raises_holds_up_no_other(
     study = {"study": "1.1", "StudyDate": "20230105", "Modality": "CT"}
     bad, *good = [image(seed=n, **study) for n in range(8)]
     tried: list[str] = []
-    given_out = outgoing._exact
+    given_out = deliver._exact
 
     def raises(instance: Instance, *given: Any) -> Any:
         if instance.sop_instance_uid == bad.instance:
@@ -237,7 +237,7 @@ def test_one_whose_handling_raises_holds_up_no_other(
             raise RuntimeError("a bug")
         return given_out(instance, *given)
 
-    monkeypatch.setattr(outgoing, "_exact", raises)
+    monkeypatch.setattr(deliver, "_exact", raises)
     with Sink(accepts=lambda _, syntax: syntax == EXPLICIT) as sink:
         rules = {"prefetch": [PRIORS]} if ahead else {"forward": [forward("SINK")]}
         node = start(

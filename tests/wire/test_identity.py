@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from scp.cli import app
+from scp.cli.main import app
 
 from .conftest import NodeProcess, RunningNode, Starter
 from .peers import (

@@ -16,16 +16,16 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from scp.config import Settings
+from scp.archive.refused import allow
+from scp.background.progress import Silent
+from scp.config.settings import Settings
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.verify import verify
-from scp.node import open_archive
+from scp.node.node import open_archive
 from scp.objects.store import store_of
-from scp.refused import allow
 
 from .aging import FAST, carry_out, policy
 from .configured import as_toml, environment, journal, settings_of, tables_of
@@ -44,11 +44,11 @@ _KILLED = """
     from pathlib import Path
     from threading import Thread
 
-    from scp.config import load
+    from scp.config.settings import load
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.recovery import recover
     from scp.lifecycle.stages import Stages
-    from scp.node import open_archive
+    from scp.node.node import open_archive
 
     kills, doomed = int(sys.argv[1]), sys.argv[2].split(",")
     chance = random.Random(20)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scp.cli import app
+from scp.cli.main import app
 
 from .configured import as_toml, environment, tables_of
 from .conftest import NodeProcess

@@ -21,7 +21,7 @@ from generated import (
 )
 from objects import NATIVE, corpus, joined, received, transcoded
 
-from scp.config_values import FORMS
+from scp.config.values import FORMS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import split
 from scp.encoding.decoding import native

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from bench import window
-from scp.dimse.messages import write_command
-from scp.malloc import Trimmer
-from scp.node import guards
+from scp.dimse.wire.messages import write_command
+from scp.node.node import guards
+from scp.resources.malloc import Trimmer
 
 from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, until, written
@@ -144,7 +144,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from scp import budget, node, service
-from scp.config import Settings
+from scp.config.settings import Settings
 made = []
 node.keep_large_apart = service.keep_large_apart = lambda: made.append(1)
 settings = Settings.model_validate({

@@ -56,7 +56,7 @@ LIMITS: dict[str, Any] = {"move_retry_seconds": 5, "dimse_seconds": 0.6, "acse_s
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scp.dimse.patience._FIRST_PAUSE", 0.1)
-    monkeypatch.setattr("scp.dimse.move._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("scp.dimse.services.move._GRACE_SECONDS", 0.5)
 
 
 def move(node: RunningNode, port: int, associations: int = 1, **limits: Any) -> tuple[Retrieved, list[Any]]:
@@ -301,7 +301,7 @@ def test_the_requester_goes_meanwhile(node: RunningNode) -> None:
 
 def test_the_requester_hears_that_it_goes_on(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many give up after 30 s without a response."""
-    monkeypatch.setattr("scp.dimse.suboperations._PENDING_SECONDS", 0.1)
+    monkeypatch.setattr("scp.dimse.services.suboperations._PENDING_SECONDS", 0.1)
     with Destination(lambda uid, times: "die" if uid == BAD and times == 1 else 0, away=1.0) as there:
         done, _ = move(node, there.port)
     assert done.final.status == 0

@@ -14,9 +14,9 @@ import pytest
 import structlog
 
 from bench import window
-from scp.dimse.messages import read_command
+from scp.archive.deliver import Outgoing
+from scp.dimse.wire.messages import read_command
 from scp.errors import CannotDecode
-from scp.outgoing import Outgoing
 
 from .conftest import RunningNode, Starter
 from .peers import (

@@ -53,7 +53,9 @@ def _is_sound(node: DeadlyNode) -> None:
 
 def test_several_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) -> None:
     """122 objects waited for ever behind one that ended the encoder; five deaths in a row ended the node."""
-    node = DeadlyNode(tmp_path, ("scp.keeping", "encoded"), storage={"backlog": "1GB"}, node={"workers": 1})
+    node = DeadlyNode(
+        tmp_path, ("scp.archive.encode", "encoded"), storage={"backlog": "1GB"}, node={"workers": 1}
+    )
     node.start()
     try:
         bad, good = [poison(number) for number in range(6)], _others(122)
@@ -84,7 +86,7 @@ def test_several_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) 
 
 def test_what_ends_the_start_does_not_keep_the_node_from_starting(tmp_path: Path) -> None:
     """It could not be started any more: recovery looked into the same object each time."""
-    node = DeadlyNode(tmp_path, ("scp.governed", "facts_of_stored"), node={"workers": 1})
+    node = DeadlyNode(tmp_path, ("scp.archive.governed", "facts_of_stored"), node={"workers": 1})
     (node.root / "objects").mkdir()
     bad, good = [poison(number) for number in range(3)], _others(5)
     for one in bad + good:
@@ -119,7 +121,7 @@ def test_what_ends_the_sender_holds_up_nothing_that_is_sent_on_or_ahead(tmp_path
     with Sink(accepts=lambda _, syntax: syntax == EXPLICIT) as sink:
         node = DeadlyNode(
             tmp_path,
-            ("scp.outgoing", "_exact"),
+            ("scp.archive.deliver", "_exact"),
             peer=[{"aet": "SINK", "host": "127.0.0.1", "port": sink.port}],
             forward=[{"name": "on", "to": ["SINK"], "match": {"Modality": "MR"}}],
             prefetch=[{"name": "ahead", "to": "SINK", "modality": ["CT"], "match": {"Modality": "MR"}}],

@@ -17,9 +17,9 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 
 from scp.dimse import server
-from scp.dimse.contexts import supported
-from scp.dimse.direct import DirectAssociation
-from scp.dimse.proposals import Answer, Answers, apart, together
+from scp.dimse.negotiation.contexts import supported
+from scp.dimse.negotiation.direct import DirectAssociation
+from scp.dimse.negotiation.remembered_answers import Answer, Answers, apart, together
 
 from .conftest import RunningNode, Starter
 

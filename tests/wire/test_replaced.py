@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import structlog
 
+from scp.background.progress import Silent
 from scp.errors import DuplicateRejected
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recovery import recover
 from scp.model import Instance
 from scp.objects.holds import Hold
@@ -33,7 +33,7 @@ _WAYS: dict[str, dict[str, Any]] = {"before": {"backlog": 0}, "behind": {"backlo
 @pytest.fixture(params=sorted(_WAYS))
 def node(request: Any, start: Starter, monkeypatch: pytest.MonkeyPatch) -> RunningNode:
     if request.param == "behind":
-        monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+        monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
     return start(storage=_WAYS[request.param])
 
 
@@ -253,7 +253,7 @@ def test_what_was_acknowledged_stays_where_the_index_is_lost_too(
     start: Starter, monkeypatch: pytest.MonkeyPatch, way: str, mode: str, held: bool
 ) -> None:
     """Newer content was written, and its process died before it asked whether it may replace the older."""
-    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
     storage = {**_WAYS[way], "duplicates": mode}
     node = start(storage=storage)
     node.keep(_OLD)
@@ -293,7 +293,7 @@ def test_what_a_peer_stores_while_a_record_is_taken_up_stays(
     start: Starter, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The record is older: it was written by a process that died."""
-    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
     node = start(storage=_WAYS["before"])
     oldest = image(instance=_UID, seed=9)
     if moment == "before it takes its place":
@@ -324,7 +324,7 @@ def test_what_gets_its_form_while_it_is_replaced_goes_to_the_trash(
     start: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record is gone before it has a file of its own: what took its place is what is replaced."""
-    monkeypatch.setattr("scp.lifecycle.behind.Encoder.run", lambda _: None)
+    monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
     node = start(storage=_WAYS["behind"])
     node.keep(_OLD)
     archive, old = node.archive, node.held(_OLD)

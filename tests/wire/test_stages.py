@@ -19,21 +19,21 @@ from typing import Any
 import pytest
 from objects import bundled_file, received
 
-from scp.archive import Archive
-from scp.doorbell import Doorbell
+from scp.archive.archive import Archive
+from scp.archive.refusal import Refusal, library_of
+from scp.background.doorbell import Doorbell
+from scp.background.progress import Silent
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.lifecycle.planning import Planner
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recompress import recompress
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.policy.stages import NEVER, fingerprint
-from scp.refusal import Refusal, library_of
 
 from .aging import (
     AT_ONCE,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from scp.doorbell import Doorbell
-from scp.lifecycle.behind import Encoder
+from scp.background.doorbell import Doorbell
+from scp.lifecycle.encoder import Encoder
 from scp.objects.attempts import Attempts
 
 from .configured import environment
@@ -26,7 +26,7 @@ _SLOW = """
     import time
     from pathlib import Path
     from scp import keeping, processes
-    from scp.cli import main
+    from scp.cli.main import main
 
     def slow(form, *given):
         if form in ("received", "zstd"):

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from scp.archive import Archive
+from scp.archive.archive import Archive
+from scp.background.progress import Silent
 from scp.errors import ObjectUnavailable
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
-from scp.node import open_archive
+from scp.node.node import open_archive
 from scp.objects.local import LocalStore
 from scp.objects.store import store_of
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from bench import window
-from scp.config import load
-from scp.dimse.client import echo
+from scp.config.settings import load
+from scp.config.tls import client_context
+from scp.dimse.scu.echo import echo
 from scp.errors import ConfigurationError, DestinationUnreachable
-from scp.tls import client_context
 
 from .conftest import RunningNode, Starter
 from .peers import (

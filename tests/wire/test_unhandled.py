@@ -12,10 +12,15 @@ import pytest
 import structlog
 from objects import bundled_file
 
-from scp import keeping, outgoing
-from scp.archive import Archive
-from scp.config import LifecycleSettings
-from scp.doorbell import Doorbell
+from scp.archive import deliver, encode
+from scp.archive.archive import Archive
+from scp.archive.reader import Holdings
+from scp.archive.records import key_of
+from scp.archive.refusal import Refusal, library_of, refusal_of
+from scp.archive.refused import note_deaths, renew
+from scp.background.doorbell import Doorbell
+from scp.background.progress import Silent
+from scp.config.settings import LifecycleSettings
 from scp.errors import (
     CannotEncode,
     CodecProcessFailed,
@@ -26,14 +31,12 @@ from scp.errors import (
     ObjectUnavailable,
     OutOfResources,
 )
-from scp.holdings import Holdings
-from scp.lifecycle import behind, training, transfer
-from scp.lifecycle.behind import Encoder
+from scp.lifecycle import training, transfer
 from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.explain import explain
 from scp.lifecycle.forecast import forecast
 from scp.lifecycle.fsck import fsck
-from scp.lifecycle.progress import Silent
 from scp.lifecycle.recompress import recompress
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
@@ -42,10 +45,7 @@ from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.verify import verify
 from scp.model import Instance
-from scp.node import open_archive, take_up
-from scp.refusal import Refusal, library_of, refusal_of
-from scp.refused import note_deaths, renew
-from scp.stored import key_of
+from scp.node.node import open_archive, take_up
 
 from .aging import FAST, SMALL, carry_out, policy, use
 from .configured import left_by_the_dead, settings_of, tables_of
@@ -168,7 +168,7 @@ def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
 
 def _no_form(failing: Failing, error: Exception) -> list[str]:
     """Forms of the bad one that were tried, which raises ``error``."""
-    work, tried = keeping.encoded, list[str]()
+    work, tried = encode.encoded, list[str]()
 
     def step(form: str, received: Any, *more: Any) -> Any:
         if form not in ("zstd", "received") and received.sop_instance_uid == BAD:
@@ -176,7 +176,7 @@ def _no_form(failing: Failing, error: Exception) -> list[str]:
             raise error
         return work(form, received, *more)
 
-    failing.patch.setattr(keeping, "encoded", step)
+    failing.patch.setattr(encode, "encoded", step)
     return tried
 
 
@@ -193,7 +193,7 @@ def test_without_room_it_is_tried_later_and_later_and_then_refused(
     else:
         failing.at(Archive, "_encoded", error)
     encoder, clock, pauses = Encoder(pending, Doorbell()), [1000.0], list[float]()
-    failing.patch.setattr(behind.time, "monotonic", lambda: clock[0])
+    failing.patch.setattr(encoder.time, "monotonic", lambda: clock[0])
     for _ in range(5):
         encoder._round()
         encoder._round()
@@ -531,7 +531,7 @@ def test_what_no_codec_decodes_is_asked_for_once(
         tried.append(target)
         raise DecoderFailed("CharLS took over 60 s of processor time")
 
-    monkeypatch.setattr(outgoing, "transcoding", dies)
+    monkeypatch.setattr(deliver, "transcoding", dies)
     archive, row = node.archive, node.held(samples)
     for _ in range(3):
         with pytest.raises(NoLosslessWay, match="took over 60 s"):

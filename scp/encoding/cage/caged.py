@@ -20,7 +20,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from scp.bounds import Bounds, bounds
 from scp.encoding.cage.messages import Garbage, NoMemory, NoRoom, Request
 from scp.encoding.cage.pool import Use, pool
 from scp.encoding.cage.process import ProcessDied, ProcessGone
@@ -30,6 +29,7 @@ from scp.encoding.codecs.compared import ByteCodec, Compared
 from scp.encoding.codecs.lossy import LossyCodec
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode, CodecProcessFailed, OutOfResources
+from scp.resources.bounds import Bounds, bounds
 from scp.spool import Buffer
 
 # Without shared memory and handles of processes, codecs run in the process that needs them.

@@ -12,11 +12,11 @@ import time
 
 import numpy as np
 
-from scp.bounds import use
 from scp.encoding.cage import work
 from scp.encoding.cage.confinement import give_up_rights, limit_memory
 from scp.encoding.cage.messages import MOST_BYTES, NoRoom, Request, done, failed, result_at
 from scp.encoding.pixels import Frame
+from scp.resources.bounds import use
 
 
 def serve(requests: socket.socket, shared: mmap.mmap, memory: int) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
-from scp.bounds import Bounds
 from scp.encoding.pixels import PixelFormat
 from scp.errors import (
     BeyondBitsStored,
@@ -23,6 +22,7 @@ from scp.errors import (
     DamagedCodestream,
     PixelsBeyondBounds,
 )
+from scp.resources.bounds import Bounds
 
 MOST_BYTES = 4096  # of a packet
 _MOST_TEXT = 2000  # bytes

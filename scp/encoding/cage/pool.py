@@ -22,9 +22,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from enum import Enum
 from typing import TypeVar
 
-from scp.bounds import bounds
 from scp.encoding.cage.process import CodecProcess, Nursery, Priority, let_go_of_all
 from scp.errors import OutOfResources
+from scp.resources.bounds import bounds
 
 _LEAST_SHARED = 4 << 20  # a CT image and what becomes of it; what is not touched takes no memory
 _MOST_KEPT = 64 << 20  # of shared memory: a process that had more goes after use, and its memory with it

@@ -9,9 +9,9 @@ There a frame of up to 256 MiB may be anything, and a larger one has to have a b
 
 from __future__ import annotations
 
-from scp.bounds import bounds
 from scp.encoding.pixels import PixelFormat
 from scp.errors import DamagedCodestream, PixelsBeyondBounds
+from scp.resources.bounds import bounds
 
 # All black, 8192 x 8192 of 16 bits is 134 MB, and in colour of 8 bits 201 MB.
 _ANY_CONTENT = 256 << 20

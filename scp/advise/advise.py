@@ -1,0 +1,156 @@
+"""Codecs compared on an admin's own objects: look, choose, measure, propose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scp.advise.candidates import Candidate, candidates
+from scp.advise.measuring import Measured, Row, measure, row
+from scp.advise.proposal import Evidence, Proposal, propose
+from scp.advise.sampling import Group, Seen, grouped, load, look
+from scp.advise.trained import Trained, train
+from scp.archive.foreign import files_below
+from scp.background.progress import Progress
+from scp.errors import told_of
+
+# A dictionary is for headers: it is tried where they are this part of a group's bytes, or more.
+_HEADERS = 0.05
+
+Told = Callable[[str, str], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked: ``sample`` objects and about ``most`` bytes a group, ``link`` in Mbit/s."""
+
+    by: str = "modality"
+    sample: int = 32
+    most: int = 16_000_000
+    link: float = 5.0
+    lossy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One group compared: ``measured`` objects of ``raw`` bytes uncompressed, ``headers`` of them no pixels.
+
+    ``cut`` counts the multi-frame objects of which only some frames were measured.
+    """
+
+    group: Group
+    rows: tuple[Row, ...]
+    measured: int
+    raw: int
+    headers: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """All that ``zscp advise`` found. ``failed`` could not be read; ``skipped`` is no DICOM."""
+
+    wanted: Wanted
+    tables: tuple[Table, ...]
+    proposal: Proposal | None
+    files: int
+    failed: tuple[Seen, ...]
+    skipped: tuple[Seen, ...]
+    lossy: tuple[Seen, ...]
+
+
+def advise(paths: Sequence[Path], wanted: Wanted, told: Told) -> Advice:
+    """Compare all candidates on a sample of the files below ``paths``.
+
+    ``told`` opens a progress for what is done and its unit. Never raises for what a file holds.
+    """
+    seen = _looked_at(list(files_below(paths)), told)
+    compared = candidates(wanted.lossy)
+    groups = grouped(seen, paths, wanted.by, wanted.sample, wanted.most)
+    failed = [one for one in seen if one.outcome == "failed"]
+    tables: list[Table] = []
+    evidence: list[Evidence] = []
+    with told("measuring", "objects") as progress:
+        progress.total(sum(len(group.chosen) for group in groups))
+        for group in groups:
+            objects = _measured(group, compared, progress, failed)
+            if objects:
+                tables.append(_table(group, compared, objects, wanted.link))
+                evidence += (Evidence(one.seen.modality, one.found) for one in objects)
+    return Advice(
+        wanted,
+        tuple(tables),
+        propose(compared, evidence) if evidence else None,
+        len(seen),
+        tuple(failed),
+        tuple(one for one in seen if one.outcome == "skipped"),
+        tuple(one for one in seen if one.outcome == "lossy"),
+    )
+
+
+def _looked_at(files: Sequence[Path], told: Told) -> list[Seen]:
+    seen = []
+    with told("looking", "files") as progress:
+        progress.total(len(files))
+        for one in look(files):
+            seen.append(one)
+            progress.advance()
+    return seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """One object that was measured; its pixels are gone by now."""
+
+    seen: Seen
+    raw: int
+    headers: int
+    cut: bool
+    found: tuple[Measured, ...]
+
+
+def _measured(
+    group: Group, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
+) -> list[_Object]:
+    """What can be read of those chosen; what cannot joins ``failed``."""
+    objects = []
+    dictionary = _trained(group)
+    for one in group.chosen:
+        try:
+            sample = load(one)
+            found = tuple(measure(sample, compared, dictionary))
+            objects.append(_Object(one, sample.raw, sample.header_bytes, sample.cut, found))
+        except Exception as error:  # noqa: BLE001 - a bug, or no memory: the others are measured all the same
+            failed.append(replace(one, outcome="failed", reason=told_of(error)))
+        progress.advance()
+    return objects
+
+
+def _trained(group: Group) -> Trained | None:
+    """A dictionary of the headers of objects that are not measured, where headers matter."""
+    headers, size = [], 0
+    for one in group.others:
+        try:
+            sample = load(one)
+        except Exception:  # noqa: BLE001, S112 - told of where it is chosen; a dictionary does without
+            continue
+        headers.append(sample.header)
+        size += sample.raw
+    return train(headers) if sum(map(len, headers)) >= _HEADERS * size else None
+
+
+def _table(group: Group, compared: Sequence[Candidate], objects: Sequence[_Object], link: float) -> Table:
+    rows = tuple(
+        row(candidate, [one.found[at] for one in objects], group.study, link)
+        for at, candidate in enumerate(compared)
+    )
+    return Table(
+        group,
+        rows,
+        len(objects),
+        sum(one.raw for one in objects),
+        sum(one.headers for one in objects),
+        sum(one.cut for one in objects),
+    )

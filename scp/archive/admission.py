@@ -1,0 +1,64 @@
+"""What is taken in, and what is said of it: objects that cannot be named, lack a UID, or cannot be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scp.archive.encode import uids_within
+from scp.archive.records import check_uids
+from scp.encoding.uids import LONGEST, is_usable, uids_of
+from scp.errors import (
+    IncompleteDataset,
+    MismatchedPixelData,
+    UnidentifiedDataset,
+    UnreadableDataset,
+    UnusableUid,
+)
+from scp.model import Facts, Kept, Received
+from scp.syntaxes import BY_UID
+
+Choice = Literal["keep", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What becomes of objects that lack a UID (``incomplete``), and of those that cannot be read."""
+
+    incomplete: Choice = "keep"
+    unreadable: Choice = "keep"
+
+    def check(self, received: Received, facts: Facts) -> None:
+        """Refuse what is not to be kept.
+
+        Raises UidMismatch, IncompleteDataset, UnreadableDataset, MismatchedPixelData.
+        """
+        check_uids(received, facts)
+        if self.unreadable == "reject" and (fault := fault_of(facts)):
+            raise (MismatchedPixelData if facts.mismatched else UnreadableDataset)(fault)
+        if self.incomplete == "reject" and (given := uids_within(received, facts).given):
+            raise IncompleteDataset(f"the dataset has no {', '.join(given)}")
+
+
+def check_names(received: Received) -> None:
+    """Whether an object can be kept under the command's UIDs. Raises UnidentifiedDataset, UnusableUid."""
+    if not received.dataset or not received.sop_instance_uid:
+        raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
+    for uid in (received.sop_class_uid, received.sop_instance_uid):
+        if uid and not is_usable(uid):
+            raise UnusableUid(f"UID with a backslash or NUL, or over {LONGEST} characters: {uid[:20]!r}")
+
+
+def fault_of(facts: Facts) -> str:
+    """Why an object cannot be read in the transfer syntax that it was announced in; empty where it can.
+
+    What nothing here knows, an unknown transfer syntax, is no fault of the object's.
+    """
+    return facts.fault if facts.transfer_syntax in BY_UID else ""
+
+
+def remarked(kept: Kept, facts: Facts) -> Kept:
+    """What became of an object of which ``facts`` are known, with what its sender is to be told of it."""
+    one = kept.instance
+    given = uids_of(one.sop_class_uid, one.sop_instance_uid, facts.attributes, {}).given
+    return replace(kept, fault=fault_of(facts), given=given)

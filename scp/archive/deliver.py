@@ -1,0 +1,148 @@
+"""The way out: a stored object becomes a dataset stream in a transfer syntax that the peer accepted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from scp.archive.records import facts_of_stored, provenance_of
+from scp.archive.refusal import Refusal, by_failure, needs
+from scp.encoding.cage.caged import Trust
+from scp.encoding.coercion import with_uids
+from scp.encoding.derived import Source
+from scp.encoding.lossy import Stored, Way, copied, ways
+from scp.encoding.transcode import transcoding
+from scp.encoding.uids import uids_of
+from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
+from scp.model import Instance, LossyRule, Wishes
+from scp.objects.landing import is_landed
+from scp.objects.part10 import Part10
+from scp.spool import Buffer
+from scp.syntaxes import lookup
+
+_TAGS = {
+    "SOPClassUID": 0x00080016,
+    "SOPInstanceUID": 0x00080018,
+    "StudyInstanceUID": 0x0020000D,
+    "SeriesInstanceUID": 0x0020000E,
+}
+# Elements that are not empty, in each encoding, and within how many bytes they stand in nearly every dataset.
+_SOP_INSTANCE, _NEAR = re.compile(rb"\x08\0\x18\0|\0\x08\0\x18"), 512
+_STUDY = re.compile(rb"\x20\0\x0d\0(?:UI[^\0]\0|[^\0]\0\0\0)|\0\x20\0\x0dUI\0[^\0]", re.DOTALL)
+_SERIES = re.compile(rb"\x20\0\x0e\0(?:UI[^\0]\0|[^\0]\0\0\0)|\0\x20\0\x0eUI\0[^\0]", re.DOTALL)
+_HEADER = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A stored object on its way out: a dataset stream in a transfer syntax that the peer accepted.
+
+    ``chunks`` are its bytes, piece by piece, and can be gone through once; a large object is decoded while
+    they are. Going through them raises CodecError where that shows only then. ``copy_uid`` is the SOP
+    Instance UID of a lossy copy; empty where the object itself goes out. ``given`` are the UIDs, by keyword,
+    that the dataset lacks: :func:`identified` puts them in.
+    """
+
+    instance: Instance
+    transfer_syntax: str
+    chunks: Iterator[Buffer]
+    copy_uid: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+def identified(outgoing: Outgoing) -> Outgoing:
+    """An object as a peer can use it: with the UIDs under which it was found, where it lacks them."""
+    if not outgoing.given:
+        return outgoing
+    uids = {_TAGS[keyword]: uid for keyword, uid in outgoing.given.items() if keyword in _TAGS}
+    if outgoing.copy_uid:  # a derived image, which has one of its own
+        uids.pop(_TAGS["SOPInstanceUID"], None)
+    chunks = with_uids(outgoing.chunks, lookup(outgoing.transfer_syntax), uids)
+    return replace(outgoing, chunks=chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is ``refused`` of an object, and who is told where a codec's process ``failed`` at it."""
+
+    refused: Refusal | None
+    failed: Callable[[Refusal], None]
+
+
+def outgoing(
+    instance: Instance, file: Part10, accepted: Iterable[str], wishes: Wishes, trial: Trial | None = None
+) -> Outgoing:
+    """An object in the best of the accepted transfer syntaxes (invariant 4).
+
+    A lossy copy is made only where the wishes hold a rule for it. What is refused is not tried, nor any other
+    way that needs it, once a codec's process failed. Raises NoLosslessWay.
+    """
+    refused = trial.refused if trial is not None else None
+    received, given = provenance_of(file).transfer_syntax, _given(instance, file)
+    possible = ways(file.transfer_syntax, received, accepted, wishes)
+    reasons: dict[str, list[str]] = {}  # and what cannot be made because of each
+    for way in possible:
+        asked = lookup(way.transfer_syntax).keyword
+        acts = needs(file.transfer_syntax, way.transfer_syntax)
+        if refused is not None and any(map(refused.covers, acts)):
+            reasons.setdefault(refused.told, []).append(asked)
+            continue
+        try:
+            if way.lossy and wishes.lossy is not None:
+                return replace(_copy(instance, file, way, wishes.lossy, possible), given=given)
+            return replace(_exact(instance, file, way, wishes.even), given=given)
+        except CodecProcessFailed as error:
+            reasons.setdefault(str(error), []).append(asked)
+            refused = by_failure(acts[-1] if acts else "read", error)
+            if trial is not None:
+                trial.failed(refused)
+        except CodecError as error:
+            reasons.setdefault(str(error), []).append(asked)
+    why = "; ".join(f"{reason} ({', '.join(each)})" for reason, each in reasons.items())
+    kept = lookup(file.transfer_syntax).keyword
+    raise NoLosslessWay(f"{why or 'nothing accepted that it could be sent in'}; kept as {kept}")
+
+
+def _given(instance: Instance, file: Part10) -> Mapping[str, str]:
+    """The UIDs that a stored dataset lacks.
+
+    What landed was written before they were known, and older versions wrote none: those are looked at again
+    where they may lack some.
+    """
+    if not instance.readable:  # nobody knows where they would have to stand
+        return {}
+    if known := provenance_of(file).given:
+        return known
+    if not _may_lack_one(instance, file.dataset):
+        return {}
+    uids = (file.sop_class_uid, file.sop_instance_uid)
+    return uids_of(*uids, facts_of_stored(file).attributes, {}).given
+
+
+def _may_lack_one(instance: Instance, dataset: Buffer) -> bool:
+    """Whether a dataset may lack a UID, by a look at its beginning that takes microseconds."""
+    found_by = ((instance.study_instance_uid, _STUDY), (instance.series_instance_uid, _SERIES))
+    if any(uid.startswith("2.25.") and not said.search(dataset, 0, _HEADER) for uid, said in found_by):
+        return True
+    return is_landed(instance.key) and not _SOP_INSTANCE.search(dataset, 0, _NEAR)
+
+
+def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:
+    """The object itself. Raises CodecError."""
+    known = provenance_of(file)
+    even = even and not known.even  # one whose lengths are known to be even is not looked at again
+    syntaxes = (file.transfer_syntax, way.transfer_syntax)
+    made_here = known.transfer_syntax != file.transfer_syntax
+    chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN, made_here)
+    return Outgoing(instance, way.transfer_syntax, chunks)
+
+
+def _copy(instance: Instance, file: Part10, way: Way, rule: LossyRule, possible: list[Way]) -> Outgoing:
+    """A lossy copy of it, smaller than the object itself would be. Raises CodecError."""
+    known = provenance_of(file)
+    source = Source(instance.sop_class_uid, instance.sop_instance_uid, known.sha256)
+    stored = Stored(file.dataset, file.transfer_syntax, known.restoration, source)
+    lossless = [each.transfer_syntax for each in possible if not each.lossy]
+    copy = copied(stored, way.transfer_syntax, rule, lossless)
+    return Outgoing(instance, way.transfer_syntax, copy.chunks, copy.sop_instance_uid)

@@ -1,0 +1,228 @@
+"""A stored file read back: as a row of the index, and as what was received."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from scp.archive.encode import StoredForm, uids_within
+from scp.archive.refusal import NO_STAGE, within
+from scp.config.rules import PolicyRule
+from scp.encoding.facts import survey
+from scp.encoding.forms import prove
+from scp.encoding.streams import gathered
+from scp.encoding.transcode import transcoding
+from scp.encoding.uids import uid_of, uids_of
+from scp.errors import CodecError, NotReproduced, ObjectDamaged, UidMismatch
+from scp.identity import Identity
+from scp.index.attributes import IDENTIFYING
+from scp.index.rows import cleaned
+from scp.model import Facts, Instance, Provenance, Received
+from scp.objects.part10 import Part10
+from scp.objects.store import beside, object_key
+from scp.spool import sha256
+
+# Forms that hold the received stream: it says by itself whether it is readable.
+_AS_THEY_CAME = ("received", "zstd")
+_FIRST_MOMENT = datetime(1993, 1, 1, tzinfo=UTC)  # of DICOM
+_LONGEST_AET = 16  # PS3.5 table 6.2-1
+
+
+def provenance_of(file: Part10) -> Provenance:
+    """What zscp remembers of a stored file. Raises ObjectDamaged where it says nothing."""
+    if file.provenance is None:
+        raise ObjectDamaged("zscp's private information is missing from its File Meta Information")
+    return file.provenance
+
+
+def facts_unseen(file: Part10, reason: str) -> Facts:
+    """What is known of an object that is not looked into, for a ``reason``: nothing of its dataset."""
+    known = provenance_of(file)
+    called = (known.calling_aet, known.called_aet)
+    return Facts({}, known.transfer_syntax, known.size, *called, readable=False, fault=reason)
+
+
+def facts_of_stored(file: Part10) -> Facts:
+    """The facts of the object as it came in, from its stored form."""
+    known = provenance_of(file)
+    found = survey(_as_it_is(file, known))
+    if known.form in _AS_THEY_CAME:
+        return found
+    return replace(
+        found,
+        transfer_syntax=known.transfer_syntax,
+        size=known.size,
+        readable=known.readable,
+        fault=known.fault,
+    )
+
+
+def received_from(file: Part10, aet: str, proven: bool = False) -> Received:
+    """A file as if ``aet`` received it now; one that an archive like this wrote, as that one had.
+
+    What was ``proven`` here before comes back under smaller limits, too. Where the received codestream was
+    replaced, what is stored counts as received.
+    """
+    known = file.provenance
+    if known is None:
+        uids = (file.sop_class_uid, file.sop_instance_uid)
+        return Received(*uids, file.transfer_syntax, file.dataset, file.source_aet, aet, datetime.now(UTC))
+    if file.transfer_syntax == known.transfer_syntax:
+        stored = _as_it_is(file, known)
+        if stored.sha256 == known.sha256:
+            return stored
+    try:
+        dataset = gathered(
+            transcoding(
+                file.dataset, file.transfer_syntax, known.transfer_syntax, known.restoration, proven=proven
+            )
+        )
+    except CodecError:
+        dataset = b""
+    if sha256(dataset) != known.sha256:
+        return _as_it_is(file, known)
+    return _as_it_is(replace(file, transfer_syntax=known.transfer_syntax, dataset=dataset), known)
+
+
+def imported_from(file: Part10, aet: str) -> tuple[Received, str]:
+    """As :func:`received_from`, of a file that came from elsewhere, and why it is not believed; or nothing.
+
+    What such a file says of when and from whom it was received counts only where its digests match what it
+    holds. Else, and where it says what zscp cannot have written, it counts as anybody's file. Digests are no
+    signatures: who imports a file vouches for it.
+    """
+    doubt = ""
+    if file.provenance is not None:
+        try:
+            return _believed(file, file.provenance, aet), ""
+        except Exception as error:  # noqa: BLE001 - it may say anything: no codec was made for that
+            doubt = f"what it says of its receipt is not believed: {error}"
+    return received_from(replace(file, provenance=None), aet), doubt
+
+
+def _believed(file: Part10, known: Provenance, aet: str) -> Received:
+    """Raises NotReproduced, or whatever wrong information makes a codec raise."""
+    if (
+        known.received_at < _FIRST_MOMENT
+        or max(map(len, (known.calling_aet, known.called_aet))) > _LONGEST_AET
+    ):
+        raise NotReproduced("its time or AE titles are none")
+    received = received_from(file, aet)
+    if (received.transfer_syntax, received.sha256) != (known.transfer_syntax, known.sha256):
+        if not known.native_sha256:
+            raise NotReproduced("its digest is that of something else")
+        prove(file.dataset, file.transfer_syntax, known, held=False)
+    elif len(received.dataset) != known.size:
+        raise NotReproduced("its size is that of something else")
+    # A time to come would let it take the place of all that is received until then.
+    return replace(received, received_at=min(known.received_at, datetime.now(UTC)))
+
+
+def restored_from(file: Part10) -> Received:
+    """What was received, from its stored form; with its ``origin`` where its codestream is gone.
+
+    Raises ObjectDamaged for what should give back the received stream and does not.
+    """
+    known = provenance_of(file)
+    received = received_from(file, known.called_aet, proven=True)
+    if (received.transfer_syntax, received.sha256) == (known.transfer_syntax, known.sha256):
+        return received
+    if not known.native_sha256:
+        raise ObjectDamaged("it does not give back what was received, so that nothing can be made from it")
+    return replace(received, origin=known)
+
+
+def _as_it_is(file: Part10, known: Provenance) -> Received:
+    return Received(
+        file.sop_class_uid,
+        file.sop_instance_uid,
+        file.transfer_syntax,
+        file.dataset,
+        known.calling_aet,
+        known.called_aet,
+        known.received_at,
+        given=known.given,
+    )
+
+
+def identity_of(sop_instance_uid: str, study: str, facts: Facts) -> Identity:
+    """Which object has these facts; ``study`` is its Study Instance UID, which may be a derived one."""
+    patient = (cleaned(keyword, facts.attributes.get(keyword, "")) for keyword in IDENTIFYING)
+    return Identity(sop_instance_uid, study, *patient)
+
+
+def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) -> Instance:
+    """The index row of a stored file of ``size`` bytes with this SHA-256.
+
+    Without a ``digest`` the dataset within the file is the received one, and is checked by that one's.
+    """
+    known = provenance_of(file)
+    uids = uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given)
+    refusal = within(known)
+    return Instance(
+        sop_class_uid=file.sop_class_uid,
+        **identity_of(file.sop_instance_uid, uids.study, facts)._asdict(),
+        series_instance_uid=uids.series,
+        key=key,
+        form=known.form,
+        transfer_syntax=file.transfer_syntax,
+        stored_size=size,
+        stored_sha256=digest,
+        received_transfer_syntax=known.transfer_syntax,
+        received_size=known.size,
+        received_sha256=known.sha256,
+        received_at=known.received_at,
+        calling_aet=known.calling_aet,
+        rule=known.rule,
+        readable=facts.readable,
+        stage=known.stage if refusal is None else NO_STAGE,
+        checked=int(known.received_at.timestamp()),
+        refused="" if refusal is None else refusal.text,
+    )
+
+
+def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
+    """An instance whose form by ``rule`` is yet to be made."""
+    return replace(instance, pending=True, rule=rule.name if rule else "")
+
+
+def instance_of_form(
+    received: Received, facts: Facts, form: StoredForm, token: str = "", store: str = ""
+) -> Instance:
+    """The index row of a form that is about to be put into a store; a ``token`` makes its key another one."""
+    known = form.provenance
+    study = uids_within(received, facts).study
+    name = f"{known.form}-{token}" if token else known.form
+    key = object_key(study, received.sop_instance_uid, known.sha256, name, form.wrapped)
+    uids = (received.sop_class_uid, received.sop_instance_uid)
+    file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
+    return instance_of(beside(store, key), len(form.data), form.sha256, file, facts)
+
+
+def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
+    """Where a form of a received object is stored."""
+    study = uids_within(received, facts).study
+    return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
+
+
+def check_uids(commanded: Received | Instance, facts: Facts) -> None:
+    """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing.
+
+    Raises UidMismatch.
+    """
+    for keyword, uid in (
+        ("SOPClassUID", commanded.sop_class_uid),
+        ("SOPInstanceUID", commanded.sop_instance_uid),
+    ):
+        found = uid_of(facts.attributes.get(keyword, ""))
+        if found and found != uid:
+            raise UidMismatch(f"{keyword} is {found} in the dataset and {uid} in the command")
+
+
+def shared_studies(instances: Iterable[Instance]) -> list[str]:
+    """The Study Instance UIDs among some instances that several patients have."""
+    patients: dict[str, set[tuple[str, str]]] = {}
+    for one in instances:
+        patients.setdefault(one.study_instance_uid, set()).add((one.patient_id, one.issuer_of_patient_id))
+    return [study for study, of in patients.items() if study and len(of) > 1]

@@ -1,0 +1,73 @@
+"""A damaged or missing object, brought back from another copy where there is one.
+
+Other copies are stored forms of the same content that were left over, in any store, and files that an admin
+names. Each is proven before it takes the place, and the damaged file is set aside, not deleted.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from scp.archive.admission import Admission
+from scp.archive.archive import Archive
+from scp.archive.records import provenance_of
+from scp.encoding.forms import prove
+from scp.errors import CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.model import Instance, Received
+from scp.objects.landing import is_landed
+from scp.objects.store import object_key
+
+
+def mend_from_siblings(archive: Archive, instance: Instance) -> str:
+    """Put another stored form of the same content in its place; returns that one's key, or nothing.
+
+    Raises OutOfResources.
+    """
+    place = instance.key
+    if is_landed(place):  # its files lie where one of it would
+        uids = (instance.study_instance_uid, instance.sop_instance_uid)
+        place = object_key(*uids, instance.received_sha256, "received", wrapped=False)
+    for key in list(archive.siblings(place, instance.sop_instance_uid)):
+        if key == instance.key:
+            continue
+        found = _proven(archive, instance, key)
+        if found is not None and archive.point_to(instance, found):
+            return key
+    return ""
+
+
+def _proven(archive: Archive, instance: Instance, key: str) -> Instance | None:
+    """What is stored under a key, where that reproduces what was received as ``instance``."""
+    with suppress(ObjectDamaged, ObjectMissing, ObjectUnavailable, CodecError):
+        found, _ = archive.read_back(key)
+        with archive.trying(found, "decode"):
+            _, file = archive.stored(found)
+            prove(file.dataset, file.transfer_syntax, provenance_of(file))
+        same = (found.sop_instance_uid, found.received_sha256, found.received_transfer_syntax)
+        if same == (instance.sop_instance_uid, instance.received_sha256, instance.received_transfer_syntax):
+            return found
+    return None
+
+
+def mend_from(archive: Archive, received: Received) -> bool:
+    """Mend the object that a file is a copy of; False where that needs no mending, or is of other content.
+
+    Raises OutOfResources.
+    """
+    copied = (received.sha256, received.transfer_syntax)
+    named = archive.index.named(received.sop_instance_uid)
+    held = next((one for one in named if (one.received_sha256, one.received_transfer_syntax) == copied), None)
+    if held is None:
+        return False
+    try:
+        archive.verify(held)
+    except ObjectUnavailable:
+        return False
+    except (ObjectDamaged, ObjectMissing):
+        if not is_landed(held.key):
+            archive.store.set_aside(held.key)
+        again = replace(received, calling_aet=held.calling_aet, received_at=held.received_at)
+        archive.ingest(again, Admission())  # it was taken once
+        return True
+    return False

@@ -1,0 +1,182 @@
+"""What the commands share: their options, the archive that the configuration describes, what is selected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scp import telemetry
+from scp.archive.archive import Archive
+from scp.archive.records import shared_studies
+from scp.cli import output
+from scp.config.settings import Settings, load
+from scp.errors import IndexUnfit, OutOfResources
+from scp.identity import Identity
+from scp.index.files import exists
+from scp.index.sql import SqlIndex
+from scp.lifecycle.rebuild import make_fit
+from scp.model import LEVELS, Instance, Query, QueryKey
+from scp.node.node import open_archive, require_index
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The configuration file; without one, defaults.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+MatchOption = Annotated[
+    list[str] | None,
+    typer.Option("--match", "-m", metavar="KEY=VALUE", help="As in C-FIND; may be given several times."),
+]
+
+PatientOption = Annotated[
+    str | None,
+    typer.Option(
+        "--patient-id", help="Only objects of this Patient ID; an empty one: only those without an ID."
+    ),
+]
+IssuerOption = Annotated[
+    str | None, typer.Option("--issuer", help="Only objects whose Patient ID is of this issuer.")
+]
+AllPatientsOption = Annotated[
+    bool, typer.Option("--all-patients", help="Where several patients have the study: those of all of them.")
+]
+
+DATA, USAGE = 1, 2  # exit statuses
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The configuration, with the log set up by it. Raises ConfigurationError."""
+    settings = load(config, os.environ)
+    telemetry.configure(settings.log)
+    return settings
+
+
+@contextmanager
+def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, Settings]]:
+    """The archive that a configuration describes, with an index that knows what is stored.
+
+    Where it does not, a command that ``works`` makes it anew first, as a node would; all others change
+    nothing, and raise IndexUnfit or IndexDamaged, which say what to do. Raises ConfigurationError and
+    OutOfResources.
+    """
+    settings = settings_of(config)
+    if not works:
+        require_index(settings)
+    archive = open_archive(settings, mends=works)
+    try:
+        if works:
+            with output.progress("making the index anew", "objects") as progress:
+                make_fit(archive, progress)
+        if archive.pairing is not None:
+            archive.pairing.require()
+        yield archive, settings
+        if works and archive.pairing is not None:
+            archive.pairing.advance_if_changed()
+    finally:
+        archive.close()
+
+
+@contextmanager
+def opened_unfit(config: Path | None, mends: bool) -> Iterator[tuple[Archive, Settings]]:
+    """As :func:`opened`, whatever the index knows of what is stored: for what looks at that, or mends it."""
+    settings = settings_of(config)
+    if not mends:
+        require_index(settings)
+    archive = open_archive(settings, mends=mends)
+    try:
+        yield archive, settings
+    finally:
+        archive.close()
+
+
+def index_fault(settings: Settings) -> str:
+    """Why the index does not know what is stored; empty where it does, or nothing is stored yet.
+
+    Makes nothing that is not there. Raises ConfigurationError where an admin has to decide what was meant.
+    """
+    try:
+        require_index(settings)
+        url = settings.index.url
+        if not settings.storage.path.exists() or not exists(url) or not SqlIndex.is_current(url):
+            return ""  # nothing is stored yet, or the next start migrates the index first
+        archive = open_archive(settings)
+        try:
+            if archive.pairing is not None:
+                archive.pairing.require()
+        finally:
+            archive.close()
+    except (IndexUnfit, OutOfResources) as error:
+        return str(error)
+    return ""
+
+
+def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()) -> Query:
+    """A relational query by the command line's keys. Raises BadParameter."""
+    wanted = {}
+    for pair in match or []:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"--match {pair} is not KEY=VALUE")
+        wanted[key] = value
+    keys = (*wanted, *(column for column in columns if column not in wanted))
+    vrs = {key: output.vr_of(key) for key in keys}
+    if unknown := [key for key, vr in vrs.items() if not vr]:
+        raise typer.BadParameter(f"--match: {', '.join(unknown)} is no attribute's keyword")
+    return Query(
+        "PATIENT", level, tuple(QueryKey(key, vrs[key], wanted.get(key, "")) for key in keys), relational=True
+    )
+
+
+def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
+    """The instances that match, or all."""
+    if not match:
+        yield from archive.index.all()
+        return
+    for found in archive.find(query_for(LEVELS[-1], match, ("IssuerOfPatientID",))):
+        instance = archive.index.current(identity_in(found))
+        if instance is not None:
+            yield instance
+
+
+def identity_in(found: Mapping[str, str]) -> Identity:
+    """Which object a match at IMAGE level is; the Issuer of Patient ID must have been asked for."""
+    uids = (found["SOPInstanceUID"], found["StudyInstanceUID"])
+    return Identity(*uids, found["PatientID"], found["IssuerOfPatientID"])
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Whose objects a command is about, where a UID may be that of several patients' studies."""
+
+    patient_id: str | None = None
+    issuer: str | None = None
+    all_patients: bool = False
+
+    def of(self, instances: Iterable[Instance], one_patient: bool = False) -> list[Instance]:
+        """Those of the patient.
+
+        Raises BadParameter where several patients' are left that have a study in common or, if they are to be
+        of ``one_patient``, a Patient ID: whoever named it may not know of the other one.
+        """
+        wanted = [one for one in instances if self._has(one)]
+        if self.all_patients:
+            return wanted
+        if shared := shared_studies(wanted):
+            raise typer.BadParameter(
+                f"study {shared[0]} is of several patients, see zscp ls --conflicts; give --patient-id or "
+                "--issuer, or --all-patients to mean all of them"
+            )
+        if one_patient and len({(one.patient_id, one.issuer_of_patient_id) for one in wanted}) > 1:
+            raise typer.BadParameter(
+                "this Patient ID is of several patients, by its issuers; give --issuer, or --all-patients to "
+                "mean all of them"
+            )
+        return wanted
+
+    def _has(self, one: Instance) -> bool:
+        return self.patient_id in (None, one.patient_id) and self.issuer in (None, one.issuer_of_patient_id)

@@ -1,0 +1,63 @@
+"""Commands about zstd dictionaries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydicom import uid as registered
+from pydicom.uid import UID
+
+from scp.cli import dictionary_output, output
+from scp.cli.common import ConfigOption, JsonOption, opened
+from scp.config.values import byte_count
+from scp.lifecycle import training
+
+app = typer.Typer(no_args_is_help=True, help="zstd dictionaries, for small objects of one kind.")
+
+
+@app.command("train")
+def train_dictionaries(
+    sop_class: Annotated[
+        str, typer.Option(help="Of this SOP class, by UID or keyword; all by default.")
+    ] = "",
+    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{training.SIZE >> 10}KiB",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train dictionaries from stored objects; those that make such objects smaller are stored, and used."""
+    wanted, most = _sop_class(sop_class), _bytes(size)
+    results = []
+    with opened(config, works=True) as (archive, _):
+        with output.progress("looking for objects", "objects") as progress:
+            progress.total(archive.index.counts().instances)
+            found = training.samples(archive.index.all(), progress, wanted)
+        with output.progress("training", "objects") as progress:
+            progress.total(sum(len(sample.kept) for sample in found.values()))
+            results = [training.train(archive, uid, one, most, progress) for uid, one in found.items()]
+    dictionary_output.trained(results, json)
+
+
+@app.command("list")
+def list_dictionaries(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List the dictionaries that are stored; none is ever deleted, as objects need it."""
+    with opened(config) as (archive, _):
+        held = archive.dictionaries
+        rows = [(one, held.size(one), held.marked(one.sop_class_uid) == one.key) for one in held.entries()]
+    dictionary_output.listing(rows, json)
+
+
+def _sop_class(name: str) -> str:
+    """The UID of a SOP class, given as such or by keyword; empty for none. Raises BadParameter."""
+    known = getattr(registered, name, None) if name else ""
+    uid = known if isinstance(known, UID) else UID(name)
+    if name and not uid.is_valid:
+        raise typer.BadParameter(f"--sop-class {name} is no UID, and no keyword of PS3.6")
+    return uid
+
+
+def _bytes(text: str) -> int:
+    try:
+        return byte_count(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--size: {error}") from None

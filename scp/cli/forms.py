@@ -1,0 +1,111 @@
+"""Commands about stored forms: what the policy does, would do, and what suits one's objects."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scp import telemetry
+from scp.advise.advise import Wanted
+from scp.advise.advise import advise as compare
+from scp.cli import advise_output, explain_output, output, stages_output
+from scp.cli.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
+from scp.config.settings import Settings
+from scp.config.values import duration
+from scp.lifecycle.explain import explain as explain_object
+from scp.lifecycle.forecast import forecast
+from scp.lifecycle.recompress import recompress as carry_out
+from scp.node.node import take_up
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(metavar="OBJECT", help="A SOP Instance UID, or a DICOM file.")],
+    again: Annotated[bool, typer.Option("--try", help="Try the rule's forms now; keeps nothing.")] = False,
+    costs: Annotated[
+        bool | None, typer.Option(help="Serve it in each transfer syntax; by default up to 4 MB.")
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say which rule applies to an object and why, which forms were tried, and what is stored.
+
+    And what it costs to serve. For a file that is not in the archive: what would be done with it.
+    """
+    with opened(config) as (archive, settings):
+        explain_output.show(explain_object(archive, what, settings.node.aet, again, costs), json)
+
+
+@app.command()
+def advise(  # noqa: PLR0913, PLR0917 - each is an option
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    by: Annotated[str, typer.Option(help="What a table is of: modality or folder.")] = "modality",
+    sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
+    megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
+    link: Annotated[float, typer.Option(min=0.001, help="A line's Mbit/s: how long would a study take?")] = 5,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Also some lossy codecs, and their errors.")] = False,
+    chart: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Draw the figures: a .svg or .png; again for both."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
+    if by not in ("modality", "folder"):
+        raise typer.BadParameter("--by is modality or folder")
+    if unknown := [path.name for path in chart or () if path.suffix.lower() not in advise_output.SUFFIXES]:
+        raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
+    telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
+    found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), output.progress)
+    advise_output.show(found, json)
+    advise_output.write_charts(found, chart or ())
+    if found.failed or not found.tables:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def plan(
+    at: Annotated[str, typer.Option(help="What will be due in so long: 12h, 30d, 6w.")] = "0s",
+    seconds: Annotated[float, typer.Option(help="How long to measure, about.")] = 20.0,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what the policy would do to what is stored, how long it would take and what it would save."""
+    try:
+        ahead = duration(at) or 0
+    except ValueError as error:
+        raise typer.BadParameter(f"--at: {error}") from error
+    now = time.time() + ahead
+    with opened(config) as (archive, settings), output.progress("looking", "objects") as progress:
+        progress.total(archive.index.counts().instances)
+        found = forecast(archive, settings.lifecycle, now, seconds, progress)
+    stages_output.forecast(found, datetime.fromtimestamp(now).astimezone(), settings, json)
+
+
+@app.command()
+def recompress(
+    match: MatchOption = None,
+    now: Annotated[bool, typer.Option("--now", help="Whatever the age: go on to the last stage.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Carry out the stages that are due, at once and with all cores; may be stopped and run again.
+
+    With --now and --match what was refused with those objects is tried again, too (ls --refused), and what
+    could only be kept as it was: after a limit was raised, for example.
+    """
+    with opened(config, works=True) as (archive, _), output.progress("recompressing", "objects") as progress:
+        take_up(archive)  # what an earlier run left that was killed
+        some = list(selected(archive, match)) if match else None
+        asked = now and some is not None
+        done = carry_out(archive, some, lambda: inf if now else time.time(), progress, again=asked)
+    stages_output.recompressed(done, json)
+    if done.left:
+        raise typer.Exit(DATA)

@@ -1,0 +1,110 @@
+"""Commands that look after what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scp.archive import foreign
+from scp.archive.archive import Archive
+from scp.cli import integrity_output, output
+from scp.cli.common import (
+    DATA,
+    ConfigOption,
+    JsonOption,
+    MatchOption,
+    opened,
+    opened_unfit,
+    selected,
+)
+from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.fsck import fsck as look
+from scp.lifecycle.fsck import unfitness
+from scp.lifecycle.rebuild import make_fit
+from scp.lifecycle.reindex import reindex as rebuild
+from scp.lifecycle.verify import mend
+from scp.lifecycle.verify import verify as check_objects
+
+app = typer.Typer()
+
+
+@app.command()
+def verify(
+    match: MatchOption = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode, and compare with what was received.")
+    ] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Only those that were damaged before.")] = False,
+    restore_from: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, metavar="PATH", help="First mend from these files, or folders of them."),
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read stored objects and check them against the digests of what was written; mend what can be."""
+    verdicts = integrity_output.VerifySummary()
+    with opened(config, works=bool(restore_from)) as (archive, settings):
+        _mend(archive, restore_from or [], settings.node.aet, verdicts)
+        with output.progress("verifying", "objects") as progress:
+            progress.total(archive.index.counts().instances)
+            known = archive.index.checks.damaged() if damaged else selected(archive, match)
+            for verdict in check_objects(archive, known, deep):
+                verdicts.add(verdict)
+                progress.advance()
+    verdicts.show(json)
+    if verdicts.damaged:
+        raise typer.Exit(DATA)
+
+
+def _mend(archive: Archive, paths: list[Path], aet: str, verdicts: integrity_output.VerifySummary) -> None:
+    files = list(foreign.files_below(paths))
+    if not files:
+        return
+    with output.progress("mending", "files") as progress:
+        progress.total(len(files))
+        for path, mended in mend(archive, files, aet):
+            if mended:
+                verdicts.mended.append(path)
+            progress.advance()
+
+
+@app.command()
+def fsck(
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what needs no guessing.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Give up objects whose files are gone: remove their rows.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find files without rows, rows without files, and what interrupted work has left."""
+    found = []
+    with (
+        opened_unfit(config, mends=repair) as (archive, settings),
+        output.progress("looking", "files") as progress,
+    ):
+        unfit = unfitness(archive, progress, repair)
+        found += unfit
+        if not unfit or repair:
+            progress.total(archive.index.counts().instances)
+            found += look(archive, progress, repair, forget, Deletion(archive, settings.folders))
+    integrity_output.findings(found, json)
+    if any(not one.repaired for one in found):
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Make the index anew from the stored objects alone."""
+    with (
+        opened_unfit(config, mends=True) as (archive, _),
+        output.progress("reindexing", "objects") as progress,
+    ):
+        fitted = make_fit(archive, progress)
+        outcome = fitted.outcome or rebuild(archive, progress)
+    output.reindexed(outcome, json, fitted.told)
+    if outcome.damaged:
+        raise typer.Exit(DATA)

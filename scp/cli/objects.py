@@ -1,0 +1,173 @@
+"""Commands about objects: in, out, listed, counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scp.archive import foreign
+from scp.cli import conflicts_output, output, refused_output, send_queue_output, unreadable_output
+from scp.cli.common import (
+    DATA,
+    AllPatientsOption,
+    ConfigOption,
+    IssuerOption,
+    JsonOption,
+    MatchOption,
+    Patient,
+    PatientOption,
+    identity_in,
+    opened,
+    query_for,
+    selected,
+)
+from scp.lifecycle import transfer
+from scp.lifecycle.explain import fault_now
+from scp.syntaxes import BY_KEYWORD, BY_UID
+
+app = typer.Typer()
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Keep DICOM files as if they had been received.
+
+    What is no DICOM file is skipped and listed. Exit status 0 says that all files are held now.
+    """
+    with opened(config, works=True) as (archive, settings):
+        files = list(foreign.files_below(paths))
+        with output.progress("importing", "files") as progress:
+            progress.total(len(files))
+            summary = output.ImportSummary()
+            for result in transfer.import_files(archive, files, settings.node.aet):
+                summary.add(result)
+                progress.advance()
+    summary.show(json)
+    if summary.failed:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def export(  # noqa: PLR0913, PLR0917 - typer's options
+    target: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    match: MatchOption = None,
+    syntax: Annotated[
+        str,
+        typer.Option(help="received, stored, or a transfer syntax by keyword or UID."),
+    ] = "received",
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write objects as plain DICOM files, <study>/<series>/<instance>.dcm."""
+    wanted = _syntax(syntax)
+    with opened(config) as (archive, _):
+        patient = Patient(patient_id, issuer, all_patients or not match)
+        instances = patient.of(selected(archive, match))
+        with output.progress("exporting", "objects") as progress:
+            progress.total(len(instances))
+            summary = output.ExportSummary(target)
+            for result in transfer.export(archive, instances, target, wanted):
+                summary.add(result)
+                progress.advance()
+    summary.show(json)
+    if summary.failed:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def ls(  # noqa: PLR0913, PLR0917 - typer's options
+    match: MatchOption = None,
+    level: Annotated[str, typer.Option(help="patient, study, series or image.")] = "study",
+    limit: Annotated[int, typer.Option(help="0: all.")] = 100,
+    commitments: Annotated[
+        bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
+    ] = False,
+    outgoing: Annotated[
+        bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
+    ] = False,
+    conflicts: Annotated[
+        bool,
+        typer.Option("--conflicts", help="Instead: objects that contradict each other in whose they are."),
+    ] = False,
+    unreadable: Annotated[
+        bool,
+        typer.Option("--unreadable", help="Instead: what cannot be read in the transfer syntax it came in."),
+    ] = False,
+    refused: Annotated[
+        bool,
+        typer.Option("--refused", help="Instead: what is not encoded or decoded any more, and why."),
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List what is held."""
+    if refused:
+        with opened(config) as (archive, _):
+            refused_output.refused(archive.index.checks.refused(limit or None), limit, json)
+        return
+    if conflicts:
+        with opened(config) as (archive, _):
+            conflicts_output.conflicts(archive.index.conflicts(), json)
+        return
+    if unreadable:
+        with opened(config) as (archive, _):
+            listed = archive.index.checks.unreadable(limit or None)
+            faults = [(one, fault_now(archive, one)) for one in listed]
+        unreadable_output.unreadable(faults, limit, json)
+        return
+    if outgoing:
+        with opened(config) as (archive, _):
+            send_queue_output.outgoing(archive.index.deliveries.all(), archive.delivered, json)
+        return
+    if commitments:
+        with opened(config) as (archive, _):
+            output.commitments(archive.index.commitments.all(), json)
+        return
+    columns = output.COLUMNS.get(level.upper())
+    if columns is None:
+        raise typer.BadParameter("--level is patient, study, series or image")
+    with opened(config) as (archive, _):
+        if level.upper() == "IMAGE":
+            found = archive.find(query_for("IMAGE", match, (*columns, "IssuerOfPatientID")))
+            rows = [
+                output.with_storage(row, archive.index.current(identity_in(row)))
+                for row in output.first(found, limit)
+            ]
+        else:
+            rows = output.first(archive.find(query_for(level.upper(), match, columns)), limit)
+    output.listing(level.upper(), rows, limit, json)
+
+
+@app.command()
+def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show how much is held, and what keeping it compressed saves."""
+    with opened(config) as (archive, _):
+        index = archive.index
+        outstanding = len(index.commitments.all())
+        rows = index.statistics(tuple(archive.store.tiers))
+        more = output.Outstanding(
+            index.backlog(),
+            outstanding,
+            index.deliveries.outstanding(),
+            len(index.checks.damaged()),
+            len(index.checks.refused()),
+        )
+        output.statistics(index.counts(), rows, more, json)
+
+
+def _syntax(name: str) -> str:
+    if name in ("received", "stored"):
+        return name
+    row = BY_KEYWORD.get(name) or BY_UID.get(name)
+    if row is None:
+        raise typer.BadParameter(f"{name} is no transfer syntax; try {', '.join(list(BY_KEYWORD)[:3])}, …")
+    return row.uid

@@ -1,0 +1,208 @@
+"""Commands about what goes: delete, hold, trash, retention."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from scp.archive.archive import Archive
+from scp.cli import retention_output as report
+from scp.cli.common import (
+    DATA,
+    AllPatientsOption,
+    ConfigOption,
+    IssuerOption,
+    JsonOption,
+    MatchOption,
+    Patient,
+    PatientOption,
+    opened,
+    selected,
+)
+from scp.cli.output import vr_of
+from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.retention import Retention
+from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
+from scp.objects.holds import Hold
+from scp.objects.trash import Trashed
+
+app = typer.Typer()
+hold = typer.Typer(no_args_is_help=True, help="Legal holds: what must not be deleted.")
+trash = typer.Typer(no_args_is_help=True, help="What was deleted, until it is purged.")
+app.add_typer(hold, name="hold")
+app.add_typer(trash, name="trash")
+
+UidArgument = Annotated[
+    str | None, typer.Argument(help="UID of a study, series or instance, or with --level patient its ID.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
+NowOption = Annotated[bool, typer.Option("--now", help="Not through the trash: gone for good.")]
+LevelOption = Annotated[str, typer.Option(help="patient, study, series or image.")]
+
+
+@app.command()
+def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
+    reason: ReasonOption,
+    uid: UidArgument = None,
+    match: MatchOption = None,
+    level: Annotated[str, typer.Option(help="What UID is: study, series, image, or patient.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    now: NowOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
+    with opened(config, works=not dry_run) as (archive, settings):
+        patient = Patient(patient_id, issuer, all_patients)
+        wanted = patient.of(_wanted(archive, uid, match, level), one_patient=level.upper() == "PATIENT")
+        if dry_run or not json:
+            report.doomed(wanted, json)
+        if dry_run:
+            return
+        if sys.stdin.isatty() and not yes:
+            typer.confirm(f"Delete {len(wanted)} objects?", abort=True)
+        deletion = Deletion(archive, settings.folders)
+        deletion.resume()
+        removal = deletion.delete(wanted, f"by hand: {reason}")
+        if now:
+            gone = set(removal.keys)
+            deletion.purge_entries(one for one in deletion.trash.entries() if one.key in gone)
+    report.removed(removal, json)
+    if removal.held or removal.left or not wanted:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show what the rules of retention would delete now; nothing is deleted."""
+    with opened(config) as (archive, settings):
+        report.plan(Retention(archive, lambda: settings).plan(time.time()), json)
+
+
+@hold.command("add")
+def add(
+    uid: Annotated[str, typer.Argument(help="The UID, or the Patient ID; it need not be held yet.")],
+    reason: ReasonOption,
+    level: LevelOption = "study",
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Hold a patient, study, series or instance, and what comes to it later; of all patients who have it."""
+    if level.upper() not in LEVELS:
+        raise typer.BadParameter("--level is patient, study, series or image")
+    with opened(config) as (archive, settings):
+        deletion = Deletion(archive, settings.folders)
+        with deletion.trash.lock():
+            deletion.holds.add(Hold(level.upper(), uid.strip(), reason, time.time(), "", patient_id, issuer))
+
+
+@hold.command("remove")
+def remove(
+    uid: Annotated[str, typer.Argument(help="As given to add.")],
+    level: Annotated[str, typer.Option(help="Only holds of this level, as given to add.")] = "",
+    patient_id: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let go of all holds on it, or of those that the options name."""
+    with opened(config) as (archive, settings):
+        holds = Deletion(archive, settings.folders).holds
+        found = [
+            one
+            for one in holds.all()
+            if one.uid == uid.strip()
+            and level.upper() in ("", one.level)
+            and patient_id in (None, one.patient_id)
+            and issuer in (None, one.issuer)
+        ]
+        holds.remove(found)
+    if not found:
+        raise typer.Exit(DATA)
+
+
+@hold.command("list")
+def list_holds(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List all holds."""
+    with opened(config) as (archive, settings):
+        report.holds(Deletion(archive, settings.folders).holds.all(), json)
+
+
+@trash.command("list")
+def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List what was deleted or replaced, when and why."""
+    with opened(config) as (archive, settings):
+        report.trash(Deletion(archive, settings.folders).trash.entries(), json)
+
+
+@trash.command()
+def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
+    uid: Annotated[str, typer.Argument(help="UID of a study or instance, or the id that trash list shows.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put what is held with other content into the trash.")
+    ] = False,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring a study or instance back as it was when it was deleted or replaced."""
+    with opened(config, works=True) as (archive, settings):
+        deletion = Deletion(archive, settings.folders)
+        deletion.resume()
+        entries = [
+            one
+            for one in _latest(deletion.trash.entries(), uid)
+            if patient_id in (None, one.identity.patient_id)
+            and issuer in (None, one.identity.issuer_of_patient_id)
+        ]
+        if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
+            raise typer.BadParameter("several patients have it: give --patient-id or --all-patients")
+        back = list(deletion.restore(entries, replace))
+    report.trash(back, json)
+    if not back:
+        raise typer.Exit(DATA)
+
+
+@trash.command()
+def purge(
+    now: Annotated[bool, typer.Option("--now", help="All of it, whatever its age.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove for good what has lain in the trash for storage.trash."""
+    with opened(config, works=True) as (archive, settings):
+        deletion = Deletion(archive, settings.folders)
+        deletion.resume()
+        gone = deletion.purge(time.time() - (0 if now else settings.storage.trash))
+    report.trash(gone, json)
+
+
+def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: str) -> list[Instance]:
+    """What a UID or match names. Raises BadParameter for neither or both: everything is never meant."""
+    if level.upper() not in ("", *LEVELS):
+        raise typer.BadParameter("--level is patient, study, series or image")
+    if bool(uid) == bool(match):
+        raise typer.BadParameter("give a UID, or --match")
+    if match:
+        return list(selected(archive, match))
+    for named in [level.upper()] if level else LEVELS[1:]:
+        # As a retrieve names it: nothing in it is a wildcard.
+        key = QueryKey(UNIQUE_KEYS[named], vr_of(UNIQUE_KEYS[named]), uid or "")
+        if found := archive.instances(Query("PATIENT", named, (key,), relational=True)):
+            return found
+    return []
+
+
+def _latest(entries: list[Trashed], uid: str) -> list[Trashed]:
+    """Of each object the one that went to the trash last."""
+    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid, one.id}]
+    return list({one.identity: one for one in named if one.state == "gone"}.values())

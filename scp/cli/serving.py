@@ -1,0 +1,105 @@
+"""Commands about a node: run it, check its configuration, see whether one answers."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import structlog
+import typer
+
+from scp import telemetry
+from scp.cli import output
+from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, settings_of
+from scp.config.settings import Settings, load, warnings
+from scp.dimse.scu.echo import echo as send_echo
+from scp.errors import ConfigurationError, DestinationUnreachable
+from scp.node.service import Service
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the node until it is told to stop (SIGTERM, SIGINT); SIGHUP reads the configuration again."""
+    settings = settings_of(config)
+
+    def reread() -> Settings | None:
+        try:
+            again = load(config, os.environ)
+        except ConfigurationError as error:
+            structlog.get_logger("zscp").error("configuration not reloaded", reason=str(error))
+            return None
+        telemetry.configure(again.log)
+        return again
+
+    service = Service(settings, reread)
+    try:
+        with output.progress("making the index anew", "objects") as progress:
+            host, port = service.start(progress)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {settings.node.host}:{settings.node.port}: {error.strerror}; "
+            "set node.host and node.port to an address that is free"
+        ) from error
+    structlog.get_logger("zscp").info(
+        "listening",
+        aet=settings.node.aet,
+        host=host,
+        port=port,
+        storage=str(settings.storage.path.absolute()),
+        index=str(settings.index.path.absolute()),
+        policy=[rule.name for rule in settings.policy],
+    )
+    if not service.run():
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def check(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Say whether the configuration can be used, what has no effect, and whether index and stores fit."""
+    settings = load(config, os.environ)
+    found = warnings(settings)
+    try:
+        unfit = index_fault(settings)
+    except ConfigurationError as error:
+        if json:
+            output.as_json({"usable": False, "index": str(error)})
+        raise
+    if json:
+        told = {"usable": True, "warnings": found, "index": unfit}
+        output.as_json({**told, "settings": settings.model_dump(mode="json")})
+    else:
+        for line in found:
+            typer.echo(f"note: {line}")
+        output.settings(settings)
+        typer.echo(f"{config or 'The default configuration'} can be used.")
+        if unfit:
+            typer.echo(f"index: {unfit}", err=True)
+    if unfit:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def echo(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT")],
+    aet: Annotated[str, typer.Option(help="AE title to call.")] = "ZSCP",
+    calling: Annotated[str | None, typer.Option(help="AE title to call from; the same by default.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long to wait.")] = 5.0,
+    json: JsonOption = False,
+) -> None:
+    """Send a C-ECHO: is the node there, and does it answer?"""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise typer.BadParameter("must be HOST:PORT")
+    try:
+        send_echo(host.strip("[]"), int(port), aet, calling or aet, seconds)
+        fault = ""
+    except DestinationUnreachable as error:
+        fault = str(error)
+    if json:
+        output.as_json({"answered": not fault, "fault": fault})
+    else:
+        typer.echo(fault or f"{aet} at {address} answers", err=bool(fault))
+    if fault:
+        raise typer.Exit(DATA)

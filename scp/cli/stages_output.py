@@ -1,0 +1,111 @@
+"""What ``zscp plan`` and ``zscp recompress`` print."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scp.cli.output import as_json, form_then, percent, size
+from scp.config.settings import Settings
+from scp.lifecycle.forecast import Forecast, Group
+from scp.lifecycle.recompress import Recompressed
+
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def _console() -> Console:
+    """Standard output; a pipe gets whole lines, however wide."""
+    return Console() if sys.stdout.isatty() else Console(width=10_000)
+
+
+def span(seconds: float | None) -> str:
+    """A time as people say it: 3.2 h."""
+    if seconds is None:
+        return "?"
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms"
+
+
+def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: bool) -> None:
+    """What would be done, how long it would take, and what it would save."""
+    groups = found.groups
+    if json_wanted:
+        totals = {"objects": sum(group.objects for group in groups), "seconds": found.seconds}
+        as_json({"at": at, "looked_at": found.looked_at, **totals, "groups": [_group(one) for one in groups]})
+        return
+    table = Table("rule", "modality", "form now", "form then", show_footer=True)
+    table.columns[0].footer = "all"
+    stored, saved = sum(group.stored_size for group in groups), sum(group.saved or 0 for group in groups)
+    seconds = sum(group.seconds or 0 for group in groups)
+    for heading, footer in (
+        ("objects", str(sum(group.objects for group in groups))),
+        ("stored", size(stored)),
+        ("saves", size(saved)),
+        ("of stored", percent(saved, stored)),
+        ("one core", span(seconds)),
+        ("measured on", str(sum(group.measured.objects for group in groups))),
+    ):
+        table.add_column(heading, footer, justify="right")
+    for group in groups:
+        share = "?" if group.saved is None else percent(group.saved, group.stored_size)
+        figures = (
+            str(group.objects),
+            size(group.stored_size),
+            _size(group.saved),
+            share,
+            span(group.seconds),
+        )
+        names = (group.rule, group.modality or "-", group.form, form_then(group.stage))
+        table.add_row(*names, *figures, str(group.measured.objects))
+    if groups:
+        _console().print(table)
+    else:
+        _console().print("Nothing is due.")
+    _console().print(_conclusion(found, at, settings))
+
+
+def _conclusion(found: Forecast, at: datetime, settings: Settings) -> str:
+    chosen = settings.lifecycle
+    told = f"Due at {at:%Y-%m-%d %H:%M}, of {found.looked_at} objects"
+    if not found.groups:
+        return f"{told}."
+    if not chosen.workers:
+        return f"{told}; with lifecycle.workers = 0 only `zscp recompress` does it."
+    hours = "" if chosen.hours is None else ", in its hours"
+    pace = f"lifecycle.max_cpu = {chosen.max_cpu:g}{hours}"
+    return f"{told}; takes the node about {span(found.seconds)} at {pace}."
+
+
+def _size(count: int | None) -> str:
+    return "?" if count is None else size(count) if count >= 0 else f"-{size(-count)}"
+
+
+def _group(group: Group) -> dict[str, Any]:
+    names = ("rule", "modality", "form", "objects", "received_size", "stored_size", "seconds", "saved")
+    stage = group.stage.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return {**{name: getattr(group, name) for name in names}, "stage": stage, "measured": group.measured}
+
+
+def recompressed(done: Recompressed, json_wanted: bool) -> None:
+    """What a recompression came to."""
+    if json_wanted:
+        as_json(done)
+        return
+    told = [f"{done.encoded} encoded: {size(done.before)} became {size(done.after)}"]
+    if done.encoded:
+        told[0] += f" ({percent(done.after, done.before)})"
+    for count, meaning in (
+        (done.moved, "moved to another store"),
+        (done.no_gain, "stay as they are: no gain"),
+        (done.cannot, "cannot take the form"),
+        (done.left, "left: they cannot be read (zscp verify tells), or another process works on them"),
+    ):
+        if count:
+            told.append(f"{count} {meaning}")
+    _console().print("; ".join(told) + ".", highlight=False)

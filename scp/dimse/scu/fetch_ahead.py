@@ -1,0 +1,156 @@
+"""Objects fetched ahead: the next are read, checked and decoded in threads while one is being sent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import chain
+
+from scp.archive.deliver import Outgoing
+from scp.model import Instance
+from scp.resources.budget import Held, hold
+from scp.spool import IN_MEMORY, Buffer
+
+# Decoding fills the cores while one thread sends; twice as many wait for the disk meanwhile.
+AHEAD = 2 * (os.cpu_count() or 1)
+AHEAD_BYTES = 64 << 20
+# Of an object that is decoded while it is gone through, so much is decoded ahead: all of most objects.
+_READY = 4 << 20
+_LOOK_SECONDS = 1.0
+
+Fetch = Callable[[Instance], Outgoing]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object that is ready to be sent, or why it is not; ``copy_uid`` names a lossy copy of it."""
+
+    instance: Instance
+    transfer_syntax: str = ""
+    chunks: Iterable[Buffer] = ()
+    error: Exception | None = None
+    copy_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An object that is being fetched, and what the memory budget holds for it."""
+
+    instance: Instance
+    future: Future[Fetched]
+    held: Held | None
+
+
+class Work:
+    """Objects that are still to be sent, shared by the associations that send them."""
+
+    def __init__(self, instances: Iterable[Instance]) -> None:
+        self._lock = threading.Lock()
+        self._left = deque(instances)
+
+    def take(self) -> Instance | None:
+        """The next one."""
+        with self._lock:
+            return self._left.popleft() if self._left else None
+
+    def put_back(self, instances: list[Instance]) -> None:
+        """Some that were taken and not sent; others take them then."""
+        with self._lock:
+            self._left.extendleft(reversed(instances))
+
+    def left(self) -> list[Instance]:
+        """Those that nobody has taken."""
+        with self._lock:
+            return list(self._left)
+
+
+class Ahead:
+    """Takes objects from ``work`` and gives them out in that order, up to ``share`` of all being fetched.
+
+    While it waits for the next, ``meanwhile`` is called each second: a large one may take minutes to decode.
+    A context manager: at its end what is being fetched is waited for, and what was not given out is put
+    back.
+    """
+
+    def __init__(
+        self, work: Work, fetch: Fetch, share: int = 1, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        self._work = work
+        self._fetch = fetch
+        self._meanwhile = meanwhile
+        self._most = max(AHEAD // share, 1)
+        self._most_bytes = AHEAD_BYTES // share
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
+        self._pending: deque[_Pending] = deque()
+        self._bytes = 0
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._work.put_back([one.instance for one in self._pending])
+        self._pending.clear()
+
+    def __iter__(self) -> Iterator[Fetched]:
+        first = self._work.take()
+        if first is None:
+            return
+        # One alone is fetched here, unless it may take long: no thread would be faster.
+        if not self._work.left() and _size(first) <= IN_MEMORY:
+            yield _fetched(self._fetch, first)
+            first = self._work.take()  # another association may have put one back
+        self._submit(first)
+        while self._pending:
+            self._top_up()
+            fetched = self._awaited(self._pending[0].future)
+            self._bytes -= _size(self._pending.popleft().instance)
+            self._top_up()
+            yield fetched
+
+    def _awaited(self, future: Future[Fetched]) -> Fetched:
+        while not wait([future], timeout=_LOOK_SECONDS).done:
+            self._meanwhile()
+        return future.result()
+
+    def _top_up(self) -> None:
+        while len(self._pending) < self._most and (not self._pending or self._bytes < self._most_bytes):
+            instance = self._work.take()
+            if instance is None:
+                return
+            # What is read of it; what that becomes counts itself, where it is decoded or taken out of zstd.
+            held = hold(min(instance.stored_size, IN_MEMORY)) if self._pending else None
+            if self._pending and held is None:  # no memory for one more ahead of its turn
+                self._work.put_back([instance])
+                return
+            self._submit(instance, held)
+
+    def _submit(self, instance: Instance | None, held: Held | None = None) -> None:
+        if instance is not None:
+            self._pending.append(_Pending(instance, self._pool.submit(_fetched, self._fetch, instance), held))
+            self._bytes += _size(instance)
+
+
+def _size(instance: Instance) -> int:
+    return max(instance.stored_size, instance.received_size)
+
+
+def _fetched(fetch: Fetch, instance: Instance) -> Fetched:
+    """Fetch one, and go through its first bytes, so that what cannot be decoded shows before it is sent."""
+    try:
+        outgoing = fetch(instance)
+        ready: list[Buffer] = []
+        size = 0
+        for chunk in outgoing.chunks:
+            ready.append(chunk)
+            size += len(chunk)
+            if size >= _READY:
+                break
+    except Exception as error:  # noqa: BLE001 - one that cannot be read or decoded fails alone
+        return Fetched(instance, error=error)
+    chunks = chain(ready, outgoing.chunks)
+    return Fetched(instance, outgoing.transfer_syntax, chunks, copy_uid=outgoing.copy_uid)

@@ -1,0 +1,27 @@
+"""In which transfer syntax a configured peer would rather have objects, and what is proposed to it."""
+
+from __future__ import annotations
+
+from scp.config.settings import Peer
+from scp.model import LossyRule, Wishes
+from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, LOSSY, RLE
+
+# Smallest first, by the design's table; what a thin line gets when its peer states no preference.
+_SMALLEST_FIRST = (JPEGXL, JPEG2000, JPEGLS, HTJ2K, RLE, DEFLATED, EXPLICIT, IMPLICIT)
+
+
+def wishes_of(peer: Peer | None) -> Wishes:
+    """What a configured peer would rather have; on a thin line, above all little of it."""
+    if peer is None:
+        return Wishes(even=True)
+    thin = peer.link_mbps is not None
+    rule = LossyRule(peer.quality, peer.max_error) if peer.lossy else None
+    preferred = peer.prefer or (_SMALLEST_FIRST if thin else ())
+    return Wishes(preferred, before_stored=thin, lossy=rule, even=True)
+
+
+def proposed(wishes: Wishes) -> tuple[str, ...]:
+    """What to propose to a C-MOVE destination besides what is stored and what anybody takes."""
+    if wishes.lossy is None or not set(LOSSY).isdisjoint(wishes.preferred):
+        return wishes.preferred
+    return (*wishes.preferred, *LOSSY)

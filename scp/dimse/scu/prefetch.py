@@ -1,0 +1,87 @@
+"""Queues earlier studies of a patient when one of its studies comes, or is asked for."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from datetime import UTC, datetime
+
+import structlog
+
+from scp.archive.archive import Archive
+from scp.archive.forwarding import Departures
+from scp.model import PREFETCH, Delivery, Instance, Query, QueryKey
+from scp.policy.forwarding import Occasion, priors
+
+_ASKED = {
+    "PatientID": "LO",
+    "IssuerOfPatientID": "LO",
+    "StudyInstanceUID": "UI",
+    "StudyDate": "DA",
+    "StudyTime": "TM",
+    "SeriesInstanceUID": "UI",
+    "Modality": "CS",
+    "BodyPartExamined": "CS",
+}
+
+
+class Prefetcher:
+    """Takes up the occasions of its process, until it is told to stop.
+
+    They are not durable: what was not looked for when a process dies is sent when it is asked for.
+    """
+
+    def __init__(self, archive: Archive, departures: Departures) -> None:
+        self._archive, self._departures = archive, departures
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return soon."""
+        self._stopped.set()
+        self._departures.occasion_bell.ring()
+
+    def hasten(self) -> None:
+        """Nothing waits here."""
+
+    def run(self) -> None:
+        """Queue what occasions ask for, until stopped."""
+        while not self._stopped.is_set():
+            while self._departures.occasions and not self._stopped.is_set():
+                self._take_up(self._departures.occasions.popleft())
+            if not self._stopped.is_set():
+                self._departures.occasion_bell.wait()
+
+    def _take_up(self, found: Occasion) -> None:
+        log = structlog.get_logger("zscp")
+        try:
+            queued = prefetch(self._archive, found)
+        except Exception as error:  # whatever it was: what is not sent ahead is sent when it is asked for
+            log.warning("prefetch failed", rule=found.rule.name, exc_info=error)
+            return
+        if queued:
+            log.info("prefetch", rule=found.rule.name, destination=found.rule.to, objects=queued)
+            self._departures.announce()
+
+
+def prefetch(archive: Archive, found: Occasion) -> int:
+    """Queue what an occasion asks for, or have it brought back; returns how many objects were queued."""
+    keys = {**dict.fromkeys(_ASKED, ""), "PatientID": found.patient_id}
+    asked = tuple(QueryKey(keyword, _ASKED[keyword], value) for keyword, value in keys.items())
+    with closing(archive.find(Query("STUDY", "SERIES", asked, relational=True))) as series:
+        studies = priors(found, series)
+    now, rule = datetime.now(UTC), found.rule
+    deliveries: list[Delivery] = []
+    for study in studies:
+        named = {"StudyInstanceUID": study, "PatientID": found.patient_id, "IssuerOfPatientID": found.issuer}
+        own = tuple(QueryKey(keyword, _ASKED[keyword], value) for keyword, value in named.items())
+        instances = archive.instances(Query("STUDY", "STUDY", own))
+        if rule.promote:
+            archive.accessed(instances)
+        for aet in rule.destinations:
+            deliveries += [_ahead(one, aet, rule.name, now) for one in instances]
+    return archive.index.deliveries.add(deliveries)
+
+
+def _ahead(instance: Instance, aet: str, rule: str, now: datetime) -> Delivery:
+    of = instance.identity._asdict()
+    return Delivery(**of, destination=aet, rule=rule, queued_at=now, due=now, priority=PREFETCH)

@@ -1,0 +1,120 @@
+"""Some objects to one peer, over as few associations as they take, each told of as it is answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from scp.archive.archive import Archive
+from scp.archive.deliver import Outgoing, identified
+from scp.config.settings import Peer, Settings
+from scp.dimse.scu.associate import Destination, associated, batches
+from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
+from scp.dimse.scu.pacing import Throttle
+from scp.dimse.scu.preference import proposed, wishes_of
+from scp.dimse.status import SUCCESS, is_warning
+from scp.dimse.wire.upper_layer import Ended
+from scp.identity import Identity
+from scp.model import Delivery, Instance
+
+# Those that were taken, and those that failed alone, with the reasons.
+Told = Callable[[list[Delivery], list[tuple[Delivery, str]]], None]
+
+
+class Consignment:
+    """Sends what it is given; ``told`` hears of each object that was answered, or that cannot be sent."""
+
+    def __init__(self, archive: Archive, settings: Settings, peer: Peer, told: Told) -> None:
+        self._archive, self._settings, self._peer, self._told = archive, settings, peer, told
+        self._wishes = wishes_of(peer)
+        self._stopped = threading.Event()
+        self._carrier: Destination | None = None
+        self._throttle = Throttle(peer.link_mbps, time.monotonic, self._stopped.wait)
+        self._left: dict[Identity, Delivery] = {}
+
+    def stop(self) -> None:
+        """Make :meth:`send` return soon."""
+        self._stopped.set()
+        if (carrier := self._carrier) is not None:
+            carrier.layer.break_off()
+
+    def send(self, objects: Sequence[tuple[Delivery, Instance]]) -> str:
+        """Send objects; why an association ended early, if one did.
+
+        Raises DestinationUnreachable. Of what was not sent then, ``told`` has heard nothing.
+        """
+        self._left = {instance.identity: delivery for delivery, instance in objects}
+        instances = [instance for _, instance in objects]
+        for batch, contexts in batches(instances, proposed(self._wishes)):
+            if self._stopped.is_set():
+                return ""
+            self._carrier = carrier = associated(self._peer, contexts, self._settings)
+            try:
+                self._carry(carrier, Work(batch))
+            except Ended as ended:
+                carrier.ended = ended
+                if self._stopped.is_set():
+                    return ""
+                return self._broken(carrier, ended)
+            finally:
+                self._carrier = None
+                carrier.close()
+        return ""
+
+    def _carry(self, carrier: Destination, work: Work) -> None:
+        def fetch(instance: Instance) -> Outgoing:
+            accepted = carrier.accepted(instance.sop_class_uid)
+            return identified(self._archive.fetch(instance, accepted, self._wishes))
+
+        with Ahead(work, fetch) as ahead:
+            for fetched in ahead:
+                if self._stopped.is_set():
+                    work.put_back([fetched.instance])
+                    break
+                # One that failed before may be what the peer breaks off at: nothing else is in flight then.
+                alone = self._left[fetched.instance.identity].attempts > 0
+                if alone:
+                    self._settle(carrier, 0)
+                self._begin(carrier, fetched)
+                self._settle(carrier, 0 if alone else carrier.window - 1)
+        self._settle(carrier, 0)
+
+    def _begin(self, carrier: Destination, fetched: Fetched) -> None:
+        try:
+            if fetched.error is not None:
+                raise fetched.error
+            chunks = self._throttle.paced(fetched.chunks)
+            carrier.begin(fetched.instance, fetched.transfer_syntax, chunks, fetched.copy_uid)
+        except Ended:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, the other objects are sent
+            self._told([], [(self._take(fetched.instance), str(error))])
+
+    def _settle(self, carrier: Destination, most: int) -> None:
+        """Tell of what was answered, and wait until at most so many are not."""
+        while carrier.flying:
+            answered = carrier.answered(wait=len(carrier.flying) > most)
+            self._tell(answered)
+            if len(carrier.flying) <= most:
+                return
+
+    def _tell(self, answered: list[tuple[Instance, int]]) -> None:
+        taken, refused = [], []
+        for instance, status in answered:
+            if status == SUCCESS or is_warning(status):
+                taken.append(self._take(instance))
+            else:
+                fault = f"{self._peer.aet} answered with status {status:04X}H"
+                refused.append((self._take(instance), fault))
+        if answered:
+            self._told(taken, refused)
+
+    def _broken(self, carrier: Destination, ended: Ended) -> str:
+        """What was not answered may be what a peer breaks off at: it is tried later than the others."""
+        reason = f"{self._peer.aet} ended the association: {ended}"
+        self._told([], [(self._take(instance), reason) for instance in carrier.flying.values()])
+        return reason
+
+    def _take(self, instance: Instance) -> Delivery:
+        return self._left.pop(instance.identity)

@@ -1,0 +1,92 @@
+"""Storage Commitment Push Model, as SCP: the request (PS3.4 J.3.2).
+
+A request is recorded, durably, before it is answered with Success. Its result follows as an N-EVENT-REPORT
+(:mod:`scp.dimse.services.reporting`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from scp.dimse.claims import LEASE, new_holder
+from scp.dimse.exchange import Exchange
+from scp.dimse.identifier import read_identifier
+from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
+from scp.dimse.services.reporting import Reports
+from scp.dimse.status import SUCCESS
+from scp.dimse.verdict import PUSH_INSTANCE
+from scp.encoding.uids import is_usable
+from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
+from scp.index.index import Commitments
+from scp.model import Commitment, Reference
+from scp.telemetry import RequestEvent
+
+_REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
+# Some 90,000 references, which take 16 s to read.
+_LARGEST = 8 << 20
+# Of a transaction; whatever an object is held under can be asked for.
+_UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+def serve(exchange: Exchange, event: RequestEvent, outstanding: Commitments, reports: Reports) -> None:
+    """Take a request; what comes of it is reported later.
+
+    Raises ActionRefused where it cannot be processed, OutOfResources where it cannot be recorded.
+    """
+    transaction, references = requested(exchange)
+    event.add(transaction=transaction, instances=len(references))
+    now, holder = datetime.now(UTC), new_holder() if reports.has_room() else ""
+    wanted = Commitment(transaction, exchange.calling_aet, references, now, now + LEASE, holder)
+    recorded = outstanding.add(wanted)
+    reports.sync()
+    exchange.respond(SUCCESS)
+    event.add(status=SUCCESS)
+    if recorded is None:
+        event.add(outcome="under way")  # the same request once more: it has one result
+    elif holder:
+        reports.begin(exchange, recorded)
+    else:
+        reports.leave(recorded)
+
+
+def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
+    """Transaction UID and references of a request. Raises ActionRefused."""
+    request = exchange.request
+    if (
+        exchange.abstract_syntax != STORAGE_COMMITMENT
+        or request.number("ActionTypeID") != _REQUEST_COMMITMENT
+    ):
+        raise NoSuchAction(f"action {request.number('ActionTypeID')} of {exchange.abstract_syntax}")
+    if request.text("RequestedSOPInstanceUID") != PUSH_INSTANCE:
+        raise NoSuchInstance(f"{request.text('RequestedSOPInstanceUID')} is not {PUSH_INSTANCE}")
+    if request.dataset is not None and len(request.dataset) > _LARGEST:
+        raise InvalidArgument(f"more than {_LARGEST} bytes of references; ask in several transactions")
+    try:
+        information = read_identifier(request.dataset, exchange.transfer_syntax)
+    except QueryError as error:
+        raise InvalidArgument(str(error)) from error
+    named = information.get("ReferencedSOPSequence", None)
+    references = tuple(map(_reference, named)) if isinstance(named, Sequence) else ()
+    if not references:
+        raise InvalidArgument("Referenced SOP Sequence names no instance")
+    return _uid(information, "TransactionUID", _UID.fullmatch), references
+
+
+def _reference(item: Dataset) -> Reference:
+    return Reference(
+        _uid(item, "ReferencedSOPClassUID", is_usable), _uid(item, "ReferencedSOPInstanceUID", is_usable)
+    )
+
+
+def _uid(dataset: Dataset, keyword: str, allowed: Callable[[str], object]) -> str:
+    """A UID that has to be there, and can be said again in the report. Raises InvalidArgument."""
+    value = dataset.get(keyword, None)
+    text = value.strip(" \0") if isinstance(value, str) else ""
+    if not allowed(text):
+        raise InvalidArgument(f"{keyword} {str(value)[:80]!r} is no UID")
+    return text

@@ -1,0 +1,53 @@
+"""Query service: C-FIND in Patient Root and Study Root (PS3.4 C.4.1)."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+from scp.archive.archive import Archive
+from scp.config.settings import Settings
+from scp.dimse.exchange import Exchange
+from scp.dimse.identifier import query_of, read_identifier, write_identifier
+from scp.dimse.negotiation.contexts import FIND
+from scp.dimse.services.answers import answer
+from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
+from scp.model import Facts, QueryKey
+from scp.telemetry import RequestEvent
+
+# Asked of the index with each query: the texts of an answer may be in no other that their reader knows.
+_CHARACTER_SET = QueryKey("SpecificCharacterSet", "CS", "")
+
+
+def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
+    """Answer a C-FIND: one pending response a match, as the index finds them."""
+    identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
+    negotiated = exchange.association.extended(exchange.abstract_syntax)
+    query = query_of(
+        identifier,
+        FIND[exchange.abstract_syntax],
+        strict=settings.query.hierarchy == "strict",
+        relational=negotiated.relational,
+        combined_datetime=negotiated.combined_datetime,
+    )
+    event.add(root=query.root, query_level=query.level, keys=[key.keyword for key in query.keys if key.value])
+    service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": settings.node.aet}
+    if archive.departures is not None:
+        asked = {key.keyword: key.value for key in query.keys if key.value}
+        archive.departures.notice("query", Facts(asked, "", 0, exchange.calling_aet, exchange.called_aet))
+    matches, status = 0, SUCCESS
+    with closing(archive.find(replace(query, keys=(*query.keys, _CHARACTER_SET)))) as found:
+        for match in found:
+            if exchange.cancelled:
+                status = CANCELLED
+                break
+            if matches == settings.query.max_matches > 0:
+                event.add(limited=True)
+                break
+            told = service | {"InstanceAvailability": match.get("InstanceAvailability", "ONLINE")}
+            result = write_identifier(answer(identifier, match, told), exchange.transfer_syntax)
+            held = all(key.keyword in match for key in query.keys)
+            exchange.respond(PENDING if held else PENDING_UNSUPPORTED_KEYS, dataset=result)
+            matches += 1
+    exchange.respond(status)
+    event.add(status=status, matches=matches)

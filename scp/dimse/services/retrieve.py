@@ -1,0 +1,84 @@
+"""Retrieve service: C-MOVE and C-GET in Patient Root and Study Root (PS3.4 C.4.2, C.4.3)."""
+
+from __future__ import annotations
+
+import structlog
+
+from scp.archive.archive import Archive
+from scp.archive.deliver import Outgoing, identified
+from scp.archive.records import shared_studies
+from scp.config.settings import QuerySettings, Settings
+from scp.dimse.exchange import Exchange
+from scp.dimse.identifier import read_identifier
+from scp.dimse.negotiation.contexts import GET, MOVE
+from scp.dimse.scu.associate import batches
+from scp.dimse.scu.carrier import Carrier, SameAssociation
+from scp.dimse.scu.fetch_ahead import Work
+from scp.dimse.scu.preference import proposed, wishes_of
+from scp.dimse.services.move import Move
+from scp.dimse.services.naming import named
+from scp.dimse.services.suboperations import FetchFor, Suboperations
+from scp.errors import DestinationUnknown
+from scp.model import Instance, Wishes
+from scp.telemetry import RequestEvent
+
+
+def _asked_for(
+    exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings
+) -> list[Instance]:
+    """The instances that a retrieve's identifier names. Raises QueryError."""
+    identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
+    root = (MOVE | GET)[exchange.abstract_syntax]
+    query = named(
+        identifier,
+        root,
+        archive.find,
+        strict=settings.hierarchy == "strict",
+        relational=exchange.association.extended(exchange.abstract_syntax).relational,
+    )
+    instances = archive.instances(query)
+    event.add(root=query.root, query_level=query.level, instances=len(instances))
+    if not any(key.keyword == "PatientID" and key.value for key in query.keys):
+        for study in shared_studies(instances):  # PS3.4 C.4 has no answer to it: all that the UID names
+            structlog.get_logger("zscp").warning("study of several patients retrieved", study=study)
+    return instances
+
+
+def _fetching(archive: Archive, wishes: Wishes) -> FetchFor:
+    def fetch(instance: Instance, carrier: Carrier) -> Outgoing:
+        return identified(archive.fetch(instance, carrier.accepted(instance.sop_class_uid), wishes))
+
+    return fetch
+
+
+def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
+    """Answer a C-GET: sub-operations go over the requester's own association."""
+    instances = _asked_for(exchange, event, archive, settings.query)
+    operations = Suboperations(exchange, event, instances)
+    carrier = SameAssociation(exchange.association)
+    wishes = wishes_of(settings.peer_named(exchange.calling_aet))
+    operations.carry(Work(instances), carrier, _fetching(archive, wishes))
+    if carrier.ended is not None:  # there is nobody left to answer
+        raise carrier.ended
+    operations.finish()
+    archive.accessed(instances)
+
+
+def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
+    """Answer a C-MOVE: sub-operations go over associations to the destination."""
+    destination = exchange.request.text("MoveDestination")
+    event.add(destination=destination)
+    peer = settings.peer_named(destination)
+    if peer is None:
+        raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")
+    instances = _asked_for(exchange, event, archive, settings.query)
+    operations = Suboperations(exchange, event, instances)
+    wishes = wishes_of(peer)
+    origin = (exchange.calling_aet, exchange.message_id)
+    move = Move(operations, peer, settings, origin, _fetching(archive, wishes))
+    for batch, contexts in batches(instances, proposed(wishes)):
+        move.send(batch, contexts)
+        if operations.stopped:
+            break
+    operations.finish()
+    archive.accessed(instances)

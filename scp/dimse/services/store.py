@@ -1,0 +1,51 @@
+"""Storage service, as SCP (PS3.4 Annex B)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from scp.archive.archive import Archive
+from scp.dimse.exchange import Exchange
+from scp.dimse.status import of_kept
+from scp.model import Received
+from scp.telemetry import RequestEvent
+
+
+def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
+    """Keep an object, and say Success, or warn, only when it is durable and indexed (invariant 1)."""
+    request = exchange.request
+    received = Received(
+        sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,
+        sop_instance_uid=request.text("AffectedSOPInstanceUID"),
+        transfer_syntax=exchange.transfer_syntax,
+        dataset=request.dataset or b"",
+        calling_aet=exchange.calling_aet,
+        called_aet=exchange.called_aet,
+        received_at=datetime.now(UTC),
+        sha256=request.sha256,
+    )
+    event.add(
+        sop_class=received.sop_class_uid,
+        sop_instance=received.sop_instance_uid,
+        transfer_syntax=received.transfer_syntax,
+        bytes_received=len(received.dataset),
+    )
+    kept = archive.ingest(received)
+    event.add(
+        outcome=kept.outcome,
+        study=kept.instance.study_instance_uid,
+        form=kept.instance.form,
+        bytes_kept=kept.instance.stored_size,
+    )
+    if not kept.instance.readable:
+        event.add(readable=False)
+    fallen_back = [f"{tried.form}: {tried.outcome} {tried.reason}" for tried in kept.attempts if tried.reason]
+    if fallen_back:
+        event.add(fallen_back=fallen_back)
+    if kept.fault:
+        event.add(fault=kept.fault)
+    if kept.given:
+        event.add(given=dict(kept.given))
+    status, comment = of_kept(kept)
+    exchange.respond(status, comment=comment)
+    event.add(status=status)

@@ -1,0 +1,95 @@
+"""Presentation data values put together to messages (PS3.8 Annex E, PS3.7 6.3).
+
+A dataset goes from the receive buffer into a :class:`~scp.spool.Spool`, which hashes it while the sender
+still sends, and holds no more than 4 MB of it in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scp.dimse.wire.messages import NO_DATASET, Message, Value, read_command
+from scp.dimse.wire.pdus import COMMAND, LAST, PDV
+from scp.errors import OutOfResources, UnreadableDataset
+from scp.spool import Spool
+
+_LONGEST_COMMAND = 65_536  # a command set of all elements at their longest has 1 KB
+
+
+class Assembly:
+    """The message that is being received; whole ones are given to ``deliver``."""
+
+    def __init__(self, deliver: Callable[[Message], None]) -> None:
+        self._deliver = deliver
+        self._command = bytearray()
+        self._fields: dict[str, Value] = {}
+        self._in_dataset = False
+        self._dataset: Spool | None = None  # also None for one that is read and dropped
+        self._fault = ""
+        self._context = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a message has come, and its rest has not."""
+        return self._in_dataset or bool(self._command)
+
+    def take(self, body: memoryview) -> bool:
+        """The presentation data values of one P-DATA-TF; whether a command came to its end.
+
+        Raises UnreadableDataset for what breaks the rules of PS3.8 9.3.5.1 or PS3.7 6.3.
+        """
+        at, complete = 0, False
+        while at < len(body):
+            if at + 6 > len(body):
+                raise UnreadableDataset("a presentation data value ends within its header")
+            length, context, control = PDV.unpack_from(body, at)
+            if length < 2 or at + 4 + length > len(body):
+                raise UnreadableDataset(f"a presentation data value of {length} bytes does not fit its PDU")
+            complete |= self._take_value(context, control, body[at + 6 : at + 4 + length])
+            at += 4 + length
+        return complete
+
+    def _take_value(self, context: int, control: int, data: memoryview) -> bool:
+        if control & COMMAND:
+            self._command += data
+            self._context = context
+            if len(self._command) > _LONGEST_COMMAND:
+                raise UnreadableDataset(f"a command set of more than {_LONGEST_COMMAND} bytes")
+            if control & LAST:
+                self._command_complete()
+                return True
+        elif not self._in_dataset or context != self._context:
+            raise UnreadableDataset("a dataset without its command")
+        else:
+            if self._dataset is not None:
+                self._keep(self._dataset, data)
+            if control & LAST:
+                self._dataset_complete()
+        return False
+
+    def _keep(self, dataset: Spool, data: memoryview) -> None:
+        """Add to a dataset; where there is no room, the rest of it is read all the same, and dropped."""
+        try:
+            dataset.write(data)
+        except OutOfResources as error:
+            self._dataset, self._fault = None, str(error)
+
+    def _command_complete(self) -> None:
+        if self._in_dataset:
+            raise UnreadableDataset("a command within another's dataset")
+        self._fields = read_command(bytes(self._command))
+        self._command.clear()
+        if self._fields.get("CommandDataSetType", NO_DATASET) == NO_DATASET:
+            self._deliver(Message(self._context, self._fields))
+        else:
+            self._in_dataset, self._dataset, self._fault = True, Spool(hashing=True), ""
+
+    def _dataset_complete(self) -> None:
+        view, digest = None, ""
+        if self._dataset is not None:
+            try:
+                view, digest = self._dataset.view(), self._dataset.sha256
+            except OutOfResources as error:
+                self._fault = str(error)
+        self._deliver(Message(self._context, self._fields, view, digest, self._fault))
+        self._in_dataset, self._dataset = False, None

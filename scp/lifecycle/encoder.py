@@ -1,0 +1,245 @@
+"""Encoding behind the response: what landed as received gets the form that its rule asks for.
+
+There is no queue: what is to be done is a query (``Index.pending``), so this may be killed at any moment and
+started again. Order, for each batch: new forms durable and proven → the index names them → that is durable
+→ old files removed, full segments of the landing log freed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import structlog
+
+from scp.archive.archive import Archive
+from scp.archive.refused import renew
+from scp.archive.repair import mend_from_siblings
+from scp.archive.replacement import Change
+from scp.background.doorbell import Doorbell
+from scp.background.parallel import yield_to_others
+from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
+from scp.lifecycle.pace import Pace
+from scp.lifecycle.recovery import Recovered, take_up_landed
+from scp.lifecycle.stages import Stages, swapped
+from scp.lifecycle.training import Automatic
+from scp.model import Instance
+from scp.objects.landing import is_landed, segment_of
+
+# One commit and one sync for so many objects, or so many bytes of them.
+_BATCH, _BATCH_BYTES = 64, 64 << 20
+_ROUNDS_BEFORE_FREEING = 8
+_RETRY_SECONDS = 5.0
+# Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
+_QUIET_SECONDS = 0.05
+# What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
+# What there is no room for waits twice as long each time.
+_PUT_OFF_SECONDS = 60.0
+# Nobody rings when a stage becomes due, or when the claims of a process end that has died.
+_LOOK_SECONDS = 60.0
+
+
+class Encoder:
+    """Encodes what is pending until it is told to stop; one for an archive, in a process of its own.
+
+    With a ``pace`` it then carries out later stages, in the name of ``owner`` (:mod:`scp.lifecycle.stages`).
+    Others may do that beside it, each with an owner of its own: those are not ``first``, and leave what is
+    pending to the one that is.
+
+    It yields to receiving: it waits for a moment in which nothing comes, unless more than ``eager`` bytes
+    wait already, and its threads run when nobody else wants the core. That they are not starved for ever is
+    seen to by the bound on the backlog: where that is reached, objects are encoded before their response.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        bell: Doorbell,
+        eager: int = 0,
+        pace: Pace | None = None,
+        owner: str = "encoder",
+        first: bool = True,
+    ) -> None:
+        self.pace = pace
+        self._archive = archive
+        self._first = first
+        self._eager = eager
+        self._bell = bell
+        self._stopped = threading.Event()
+        self._training = Automatic(archive)
+        self._put_off: dict[str, float] = {}  # until when, by the clock that only goes on
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
+        self._stages = Stages(archive, owner, self._pool)
+
+    def stop(self) -> None:
+        """Make :meth:`run` return once its batch is done."""
+        self._stopped.set()
+        self._stages.stop()
+        self._bell.ring()
+
+    def run(self) -> None:
+        """Work, and wait for work, until stopped."""
+        renewed = False
+        while not self._stopped.is_set():
+            try:
+                if self._first and not renewed:
+                    renew(self._archive)
+                    renewed = True
+                self._work()
+            except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
+                structlog.get_logger("zscp").error("encoding waits", exc_info=error)
+                self._wait_for_bell(_RETRY_SECONDS)
+            else:
+                self._wait_for_bell(self._rest())
+        self._pool.shutdown()
+
+    def _rest(self) -> float:
+        """How long there is nothing to do, if nobody rings."""
+        if self.pace is None:
+            return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
+        closed = self.pace.closed_for(datetime.now())
+        return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
+
+    def _wait_for_bell(self, seconds: float | None = None) -> None:
+        """Wait, unless told to stop: the ring that said so may have been taken for an object's."""
+        if not self._stopped.is_set():
+            self._bell.wait(seconds)
+
+    def _work(self) -> None:
+        """Encode until nothing is pending or due, or it is to stop. Raises OutOfResources."""
+        while not self._stopped.is_set():
+            if self._first:
+                self._work_on_pending()
+            if not self._work_on_stages():
+                break
+
+    def _work_on_pending(self) -> None:
+        rounds = 0
+        while not self._stopped.is_set():
+            self._wait_for_quiet()
+            if not self._round():
+                break
+            rounds += 1
+            if rounds % _ROUNDS_BEFORE_FREEING == 0:
+                self.free()
+        self.free()
+
+    def _work_on_stages(self) -> bool:
+        """Carry out stages until something came, then True; False when no more is to be done now."""
+        while not self._stopped.is_set() and (pace := self.pace) is not None:
+            if pace.closed_for(datetime.now()):
+                break
+            started = time.monotonic()
+            planned = self._stages.plan()  # what was retrieved may be due before all else
+            done = self._stages.round()
+            if not done.tried and not planned:
+                return False
+            pause = pace.pause(done.cpu, time.monotonic() - started)
+            if self._bell.wait(pause):
+                return True
+        self._stages.release()
+        return False
+
+    def _wait_for_quiet(self) -> None:
+        """Let a sender finish that sends one object after another."""
+        while not self._stopped.wait(_QUIET_SECONDS) and self._bell.wait(0):
+            if self._archive.index.backlog().size > self._eager:
+                return
+
+    def _round(self) -> bool:
+        """One batch; False when there was nothing to do. Raises OutOfResources."""
+        batch = self._batch()
+        suspects = [one for one in batch if self._archive.is_suspect(one)]
+        self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
+        for one in suspects:  # alone, and what came of it is kept before the next
+            if not self._stopped.is_set():
+                self._done([self._pool.submit(self._encoded, one).result()])
+        return bool(batch)
+
+    def _done(self, found: list[Change | None]) -> None:
+        """Put new forms in their places. Raises OutOfResources, where none can be, and puts them off."""
+        changes = [one for one in found if one is not None]
+        try:
+            taken = swapped(self._archive, changes, self._tell)
+        except Exception:
+            for one in changes:  # should it be the fault of those after all, they hold up nothing else
+                self._put_off[one.before.key] = time.monotonic() + _PUT_OFF_SECONDS
+            raise
+        if taken:
+            self._training.saw(taken)
+            self._training.work(lambda task: self._pool.submit(task).result())
+
+    def _tell(self, change: Change, error: Exception) -> None:
+        """One that cannot be put in its place, where others can."""
+        self._later(change.before, error, at_once=False)
+
+    def _batch(self) -> list[Instance]:
+        now = time.monotonic()
+        self._put_off = {key: until for key, until in self._put_off.items() if until > now}
+        found = self._archive.index.pending(_BATCH + len(self._put_off))
+        return list(_first_bytes(one for one in found if one.key not in self._put_off))
+
+    def _encoded(self, instance: Instance) -> Change | None:
+        """The form of one, if it has one.
+
+        What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
+        then refused (:meth:`scp.archive.reader.Holdings.trying`), unless it is not the object's fault.
+        None is begun once this is to stop.
+        """
+        if self._stopped.is_set():
+            return None
+        try:
+            return self._archive.encode(instance)
+        except ObjectMissing:
+            held = self._archive.index.current(instance.identity)
+            if held is None or held.key != instance.key:
+                return None  # deleted or replaced since it was found
+            if mend_from_siblings(self._archive, held):  # encoded by a process with an index that is gone
+                return None
+            self._damaged(instance, "it is not there")
+        except (ObjectDamaged, ObjectRefused) as error:
+            self._damaged(instance, str(error))
+        except Exception as error:  # noqa: BLE001 - one object must not stop all others
+            self._later(instance, error)
+        return None
+
+    def _damaged(self, instance: Instance, reason: str) -> None:
+        """It is found again when its file is mended (:mod:`scp.lifecycle.scrub`), or restored."""
+        uid = instance.sop_instance_uid
+        structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, reason=reason)
+        self._archive.index.checks.note([(instance, reason)], time.time())
+
+    def _later(self, instance: Instance, error: Exception, at_once: bool = True) -> None:
+        """One that failed is tried again later; ``at_once``, and alone, if that counts as its fault."""
+        attempts = self._archive.attempts
+        counted = attempts is not None and attempts.suspects.get(instance.key) is not None
+        if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):
+            times = error.times if isinstance(error, FormLacksRoom) else 1
+            self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS * 2 ** (times - 1)
+        uid = instance.sop_instance_uid
+        structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
+
+    def free(self) -> None:
+        """Free the segments of the landing log in which every record is over.
+
+        What is neither over nor named by the index is taken up first: the index has lost its row, or whoever
+        encoded it died before that was noted.
+        """
+        landing = self._archive.landing
+        if landing is not None and not self._archive.index_fault():
+            take_up_landed(self._archive, Recovered())
+            waiting = self._archive.index.pending_keys()
+            landing.free({segment_of(key) for key in waiting if is_landed(key)})
+
+
+def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:
+    size = 0
+    for instance in instances:
+        yield instance
+        size += instance.received_size
+        if size >= _BATCH_BYTES:
+            return

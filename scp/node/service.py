@@ -1,0 +1,199 @@
+"""A node as processes: one that holds the listening socket and starts the others.
+
+Workers serve associations from that socket, an encoder works behind them and does what else is to be done
+once, and others carry out later stages beside it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from scp.background.doorbell import Doorbell
+from scp.background.loops import Background
+from scp.background.progress import Progress, Silent
+from scp.config.settings import Settings
+from scp.encoding.cage.caged import prepare
+from scp.errors import ZscpError
+from scp.node.node import Node, background, encoder, guards, open_archive, pace, reloaded, take_up
+from scp.node.seats import Seats
+from scp.node.supervisor import Processes, Role
+from scp.objects.attempts import died_of_an_object
+from scp.resources import bounds, budget
+from scp.resources.malloc import keep_large_apart
+
+_BACKLOG_OF_CONNECTIONS = 128
+_SILENT = Silent()
+
+
+class Service:
+    """A node as processes. ``reread`` gives the configuration anew, or None where it cannot be used."""
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
+        self.settings = settings
+        self._reread = reread
+        self._processes = Processes(partial(died_of_an_object, settings.storage.path))
+        self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
+        self._seats = Seats(settings.limits.associations)
+        keep_large_apart()
+        budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
+        self._listening: socket.socket | None = None
+
+    def start(self, progress: Progress = _SILENT) -> tuple[str, int]:
+        """Listen and start all processes; returns host and port.
+
+        The address is taken first, and nobody is let in before the index knows what is stored: making it anew
+        may take hours, of which ``progress`` tells. A process of its own does that: an object that ends it
+        does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
+        """
+        self._listening = _bound(self.settings.node.host, self.settings.node.port)
+        gc.collect()
+        gc.freeze()  # what all processes share stays shared: no collection writes to it
+        self._processes.apart(partial(_make_ready, self.settings, progress))
+        self._listening.listen(_BACKLOG_OF_CONNECTIONS)
+        for number in range(_workers(self.settings)):
+            self._processes.fork(f"worker {number + 1}", self._worker)
+        self._processes.fork("encoder", self._encoder)
+        for number in range(2, self.settings.lifecycle.workers + 1):
+            self._processes.fork(f"lifecycle {number}", partial(self._lifecycle, number))
+        host, port = self._listening.getsockname()[:2]
+        return host, port
+
+    def run(self) -> bool:
+        """Serve until a signal says to stop; False when a process could not be kept running."""
+        kept_running = self._processes.run(self._reload)
+        self._count()
+        return kept_running
+
+    def _count(self) -> None:
+        """A copy of the index that was made while the node ran is an older one from now on."""
+        try:
+            archive = open_archive(self.settings)
+            if archive.pairing is not None:
+                archive.pairing.advance()
+            archive.close()
+        except ZscpError as error:  # the next start looks at it
+            structlog.get_logger("zscp").error("the index was not looked at", reason=str(error))
+
+    def _reload(self) -> bool:
+        settings = self._reread()
+        if settings is None:
+            return False
+        self.settings = settings
+        return True
+
+    def _worker(self) -> Role:
+        bells = (self._reports_bell, self._departures_bell)
+        node = Node(self.settings, self._bell, self._seats, *bells, end=_end)
+        self._reports_bell.ring()  # a worker that died may have left something to report
+        return _Worker(node, self._reread, self._listening)
+
+    def _encoder(self) -> Role:
+        return _Encoder(self.settings, self._reread, self._bell, (self._reports_bell, self._departures_bell))
+
+    def _lifecycle(self, number: int) -> Role:
+        return _Encoder(self.settings, self._reread, Doorbell(), number=number)
+
+
+class _Worker:
+    """Serves associations from the socket that all workers share."""
+
+    def __init__(
+        self, node: Node, reread: Callable[[], Settings | None], listening: socket.socket | None
+    ) -> None:
+        self._node, self._reread, self._listening = node, reread, listening
+
+    def start(self) -> None:
+        self._node.start(self._listening)
+
+    def reload(self) -> None:
+        settings = self._reread()
+        if settings is not None:
+            self._node.reload(settings)
+
+    def stop(self) -> None:
+        self._node.stop()
+
+
+class _Encoder:
+    """Encodes behind the workers, and carries out later stages; one also reports what they could not."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings | None],
+        bell: Doorbell,
+        bells: tuple[Doorbell, Doorbell] | None = None,
+        number: int = 1,
+    ) -> None:
+        self._settings, self._reread, self._bell = settings, reread, bell
+        self._archive = open_archive(settings, bell, mends=True)
+        self._encoder = encoder(self._archive, bell, settings, number)
+        self._thread = threading.Thread(target=self._encoder.run, name="encoder")
+        loops = guards(self._archive, _end, counts=bool(bells))
+        if bells:
+            loops += background(self._archive, lambda: self._settings, *bells)
+        self._background = Background(loops)
+
+    def start(self) -> None:
+        prepare()
+        take_up(self._archive)  # what this one's predecessor left, if it died
+        self._thread.start()
+        self._background.start()
+
+    def reload(self) -> None:
+        settings = self._reread()
+        if settings is not None:
+            self._settings = reloaded(self._settings, settings)
+            bounds.use(self._settings.limits.bounds)
+            self._archive.use_policy(settings.policy)
+            self._encoder.pace = pace(settings)
+            self._bell.ring()
+            self._background.hasten()
+
+    def stop(self) -> None:
+        self._archive.stopping()
+        self._encoder.stop()  # first: it begins no other object, and the one that it is at may take long
+        self._background.stop()
+        self._thread.join()
+        self._archive.close()
+
+
+def _make_ready(settings: Settings, progress: Progress) -> None:
+    """What is done once, before any other process. Raises OutOfResources, ConfigurationError."""
+    archive = open_archive(settings, mends=True)
+    try:
+        take_up(archive, progress)
+    finally:
+        archive.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket with the node's address, that does not listen yet. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _end() -> None:
+    """End this process as its parent would, which then starts another in its place."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _workers(settings: Settings) -> int:
+    return (os.cpu_count() or 1) if settings.node.workers == "auto" else int(settings.node.workers)
