@@ -19,7 +19,7 @@ REMEMBERED = 12 * 3600.0
 _MOST_REMEMBERED = 10_000
 
 
-class Departures:
+class Forwarding:
     """The rules for it; ``bell`` wakes who sends. ``prefetches``: whether occasions are taken up here."""
 
     def __init__(self, settings: Settings, bell: Doorbell | None = None, prefetches: bool = False) -> None:

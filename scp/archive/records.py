@@ -21,6 +21,7 @@ from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.part10 import Part10
 from scp.objects.store import beside, object_key
+from scp.policy.stages import step
 from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
@@ -182,6 +183,12 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     )
 
 
+def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float | None = None) -> Instance:
+    """An instance whose stage was carried out, with when the next one is due; None: on receive."""
+    due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
+    return replace(instance, planned=policy, due=due)
+
+
 def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
     """An instance whose form by ``rule`` is yet to be made."""
     return replace(instance, pending=True, rule=rule.name if rule else "")
@@ -204,6 +211,12 @@ def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
     """Where a form of a received object is stored."""
     study = uids_within(received, facts).study
     return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
+
+
+def own_key(instance: Instance) -> str:
+    """Where the file of an object lies that is kept as received."""
+    uids = (instance.study_instance_uid, instance.sop_instance_uid)
+    return object_key(*uids, instance.received_sha256, "received", wrapped=False)
 
 
 def check_uids(commanded: Received | Instance, facts: Facts) -> None:

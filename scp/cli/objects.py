@@ -112,25 +112,25 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     """List what is held."""
     if refused:
         with opened(config) as (archive, _):
-            refused_output.refused(archive.index.checks.refused(limit or None), limit, json)
+            refused_output.refused(archive.integrity.refused(limit or None), limit, json)
         return
     if conflicts:
         with opened(config) as (archive, _):
-            conflicts_output.conflicts(archive.index.conflicts(), json)
+            conflicts_output.conflicts(archive.conflicts(), json)
         return
     if unreadable:
         with opened(config) as (archive, _):
-            listed = archive.index.checks.unreadable(limit or None)
+            listed = archive.integrity.unreadable(limit or None)
             faults = [(one, fault_now(archive, one)) for one in listed]
         unreadable_output.unreadable(faults, limit, json)
         return
     if outgoing:
         with opened(config) as (archive, _):
-            send_queue_output.outgoing(archive.index.deliveries.all(), archive.delivered, json)
+            send_queue_output.outgoing(archive.deliveries.all(), archive.to_deliver, json)
         return
     if commitments:
         with opened(config) as (archive, _):
-            output.commitments(archive.index.commitments.all(), json)
+            output.commitments(archive.commitments.all(), json)
         return
     columns = output.COLUMNS.get(level.upper())
     if columns is None:
@@ -139,7 +139,7 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         if level.upper() == "IMAGE":
             found = archive.find(query_for("IMAGE", match, (*columns, "IssuerOfPatientID")))
             rows = [
-                output.with_storage(row, archive.index.current(identity_in(row)))
+                output.with_storage(row, archive.current(identity_in(row)))
                 for row in output.first(found, limit)
             ]
         else:
@@ -151,17 +151,7 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show how much is held, and what keeping it compressed saves."""
     with opened(config) as (archive, _):
-        index = archive.index
-        outstanding = len(index.commitments.all())
-        rows = index.statistics(tuple(archive.store.tiers))
-        more = output.Outstanding(
-            index.backlog(),
-            outstanding,
-            index.deliveries.outstanding(),
-            len(index.checks.damaged()),
-            len(index.checks.refused()),
-        )
-        output.statistics(index.counts(), rows, more, json)
+        output.statistics(archive.statistics(), json)
 
 
 def _syntax(name: str) -> str:

@@ -60,7 +60,7 @@ class Forwarder:
         with self._lock:
             self._away.clear()
         with suppress(OutOfResources):  # then each in its own time
-            self._archive.index.deliveries.hasten(datetime.now(UTC))
+            self._archive.deliveries.hasten(datetime.now(UTC))
         self._bell.ring()
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class Forwarder:
 
     def _work(self) -> float:
         """Have all sent that is due; the seconds until there may be more."""
-        outstanding = self._archive.index.deliveries
+        outstanding = self._archive.deliveries
         while not self._stopped.is_set():
             holder, now = new_holder(), datetime.now(UTC)
             claimed = outstanding.claim(holder, now, now + LEASE, _MOST, self._busy())
@@ -109,7 +109,7 @@ class Forwarder:
         """One claim, to its end."""
         aet = claimed[0].destination
         try:
-            with kept(self._archive.index.deliveries, holder):
+            with kept(self._archive.deliveries, holder):
                 self._send_all(aet, claimed)
         except Exception as error:  # noqa: BLE001 - its claims end by themselves
             structlog.get_logger("zscp").error("forwarding failed", destination=aet, exc_info=error)
@@ -155,9 +155,9 @@ class Forwarder:
         found: list[tuple[Delivery, Instance]] = []
         known: set[Identity] = set()
         for one in list(left.values()):
-            instance = self._archive.delivered(one)
+            instance = self._archive.to_deliver(one)
             if instance is None or instance.identity in known:
-                self._archive.index.deliveries.done([left.pop(one.number)], datetime.now(UTC))
+                self._archive.deliveries.done([left.pop(one.number)], datetime.now(UTC))
             else:
                 known.add(instance.identity)
                 found.append((one, instance))
@@ -165,7 +165,7 @@ class Forwarder:
 
     def _settled(self, taken: list[Delivery]) -> None:
         """What was sent ahead is remembered a while, so that it is not sent ahead again."""
-        now, outstanding = datetime.now(UTC), self._archive.index.deliveries
+        now, outstanding = datetime.now(UTC), self._archive.deliveries
         ahead = [one for one in taken if one.priority == PREFETCH]
         outstanding.done([one for one in taken if one.priority != PREFETCH], now)
         if ahead:
@@ -177,7 +177,7 @@ class Forwarder:
         """Those that were not tried; where the association broke, after a pause."""
         wait = self._keep_away(aet) if reason else 0.0
         for one in left.values():
-            self._archive.index.deliveries.postpone(one, datetime.now(UTC) + timedelta(seconds=wait))
+            self._archive.deliveries.postpone(one, datetime.now(UTC) + timedelta(seconds=wait))
 
     def _failed(self, aet: str, left: dict[int, Delivery], fault: str) -> None:
         """The peer is not there: all of them wait as long as it is left alone."""
@@ -202,11 +202,11 @@ class Forwarder:
         """Have it tried again, or give it up."""
         now, limit = datetime.now(UTC), self._limit(one)
         if limit is None or now - one.queued_at < timedelta(seconds=limit):
-            self._archive.index.deliveries.postpone(one, now + timedelta(seconds=wait), fault)
+            self._archive.deliveries.postpone(one, now + timedelta(seconds=wait), fault)
             return
         told = {"sop_instance": one.sop_instance_uid, "destination": one.destination, "rule": one.rule}
         structlog.get_logger("zscp").error("forwarding given up", **told, reason=fault)
-        self._archive.index.deliveries.give_up(one, fault)
+        self._archive.deliveries.give_up(one, fault)
 
     def _limit(self, one: Delivery) -> int | None:
         """After how many seconds one is given up: by its rule or, where that is gone, after a week."""

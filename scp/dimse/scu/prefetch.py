@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.forwarding import Departures
+from scp.archive.forwarding import Forwarding
 from scp.model import PREFETCH, Delivery, Instance, Query, QueryKey
 from scp.policy.forwarding import Occasion, priors
 
@@ -31,7 +31,7 @@ class Prefetcher:
     They are not durable: what was not looked for when a process dies is sent when it is asked for.
     """
 
-    def __init__(self, archive: Archive, departures: Departures) -> None:
+    def __init__(self, archive: Archive, departures: Forwarding) -> None:
         self._archive, self._departures = archive, departures
         self._stopped = threading.Event()
 
@@ -76,10 +76,10 @@ def prefetch(archive: Archive, found: Occasion) -> int:
         own = tuple(QueryKey(keyword, _ASKED[keyword], value) for keyword, value in named.items())
         instances = archive.instances(Query("STUDY", "STUDY", own))
         if rule.promote:
-            archive.accessed(instances)
+            archive.record_access(instances)
         for aet in rule.destinations:
             deliveries += [_ahead(one, aet, rule.name, now) for one in instances]
-    return archive.index.deliveries.add(deliveries)
+    return archive.deliveries.add(deliveries)
 
 
 def _ahead(instance: Instance, aet: str, rule: str, now: datetime) -> Delivery:

@@ -53,7 +53,7 @@ class Reports:
 
     def sync(self) -> None:
         """Make what was recorded outlive a power cut. Raises OutOfResources."""
-        self._archive.index.sync()
+        self._archive.sync()
 
     def begin(self, exchange: Exchange, commitment: Commitment) -> None:
         """See to a request that this process has claimed."""
@@ -69,7 +69,7 @@ class Reports:
 
     def leave(self, commitment: Commitment) -> None:
         """Leave a request to the reporter, at once."""
-        self._archive.index.commitments.postpone(commitment, datetime.now(UTC))
+        self._archive.commitments.postpone(commitment, datetime.now(UTC))
         self._bell.ring()
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class Reports:
             thread.join(_STOP_SECONDS)
 
     def _run(self, exchange: Exchange, commitment: Commitment) -> None:
-        outstanding = self._archive.index.commitments
+        outstanding = self._archive.commitments
         try:
             with kept(outstanding, commitment.holder):
                 reported = self._report(exchange, commitment)
@@ -104,7 +104,7 @@ class Reports:
         verdict = judge(self._archive, commitment, unknown_too, lambda: association.own.over)
         if verdict is None or not _is_quiet(association, wait, patience):
             return False
-        self._archive.index.sync()
+        self._archive.sync()
         bound = {"association": association.name, "calling_aet": commitment.calling_aet}
         with telemetry.request("n-event-report", **bound) as event:
             try:
