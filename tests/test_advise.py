@@ -35,7 +35,7 @@ from scp.cli.drawing import Drawing, Line, Rectangle, Text, png, svg
 from scp.cli.main import app
 from scp.config.rules import Stage
 from scp.config.settings import load
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC
 from scp.encoding.elements import CANONICAL, element_header
 from scp.errors import ConfigurationError
 from scp.model import Received

@@ -17,9 +17,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from scp.encoding.codecs import jpeg2000
 from scp.encoding.codecs.codec import Codec, fitted
-from scp.encoding.codecs.lossy_jpeg2000 import LOSSY_HTJ2K
+from scp.encoding.codecs.lossless import jpeg2000
+from scp.encoding.codecs.lossy.jpeg2000 import LOSSY_HTJ2K
 from scp.encoding.codecs.markers import jpeg_precision
 from scp.encoding.codecs.table import CODECS, codec_named, decoder_of, encoder_of
 from scp.encoding.dataset import split

@@ -26,7 +26,7 @@ from scp.encoding.cage.process import ProcessDied, ProcessGone
 from scp.encoding.codecs import native
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.compared import ByteCodec, Compared
-from scp.encoding.codecs.lossy import LossyCodec
+from scp.encoding.codecs.lossy_codec import LossyCodec
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode, CodecProcessFailed, OutOfResources
 from scp.resources.bounds import Bounds, bounds

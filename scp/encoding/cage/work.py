@@ -12,7 +12,7 @@ import numpy as np
 
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.compared import BROTLI, COMPARED, Compared
-from scp.encoding.codecs.jpegxl import recompress_whole_jpeg, restore_jpeg
+from scp.encoding.codecs.lossless.jpegxl import recompress_whole_jpeg, restore_jpeg
 from scp.encoding.codecs.native import CODECS, LOSSY_CODECS
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.spool import Buffer

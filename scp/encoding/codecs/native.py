@@ -7,17 +7,22 @@ those of :mod:`scp.encoding.codecs.table` and :mod:`scp.encoding.codecs.lossy_ta
 from __future__ import annotations
 
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.deflate import DEFLATE_CODEC
-from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, HTJ2K_EITHER_CODEC, HTJ2K_RPCL_CODEC, JPEG2000_CODEC
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
-from scp.encoding.codecs.jpegxl import JPEGXL_CODEC, RECOMPRESSED_CODEC
-from scp.encoding.codecs.lossy import LossyCodec
-from scp.encoding.codecs.lossy_jpeg import LOSSY_JPEG_BASELINE, LOSSY_JPEG_EXTENDED
-from scp.encoding.codecs.lossy_jpeg2000 import LOSSY_HTJ2K, LOSSY_JPEG2000
-from scp.encoding.codecs.lossy_jpegls import LOSSY_JPEGLS
-from scp.encoding.codecs.lossy_jpegxl import LOSSY_JPEGXL
-from scp.encoding.codecs.rle import RLE_CODEC
+from scp.encoding.codecs.lossless.deflate import DEFLATE_CODEC
+from scp.encoding.codecs.lossless.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import (
+    HTJ2K_CODEC,
+    HTJ2K_EITHER_CODEC,
+    HTJ2K_RPCL_CODEC,
+    JPEG2000_CODEC,
+)
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpegxl import JPEGXL_CODEC, RECOMPRESSED_CODEC
+from scp.encoding.codecs.lossless.rle import RLE_CODEC
+from scp.encoding.codecs.lossy.jpeg import LOSSY_JPEG_BASELINE, LOSSY_JPEG_EXTENDED
+from scp.encoding.codecs.lossy.jpeg2000 import LOSSY_HTJ2K, LOSSY_JPEG2000
+from scp.encoding.codecs.lossy.jpegls import LOSSY_JPEGLS
+from scp.encoding.codecs.lossy.jpegxl import LOSSY_JPEGXL
+from scp.encoding.codecs.lossy_codec import LossyCodec
 
 CODECS: tuple[Codec, ...] = (
     HTJ2K_CODEC,

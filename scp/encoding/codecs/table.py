@@ -5,7 +5,7 @@ from __future__ import annotations
 from scp.encoding.cage.caged import caged
 from scp.encoding.codecs import native
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.deflate import DEFLATE_CODEC
+from scp.encoding.codecs.lossless.deflate import DEFLATE_CODEC
 
 # zlib stays here: it is what reads a deflated dataset, too, and what it makes is bounded as it is made.
 CODECS: tuple[Codec, ...] = tuple(row if row is DEFLATE_CODEC else caged(row) for row in native.CODECS)

@@ -6,10 +6,10 @@ import imagecodecs
 import numpy as np
 
 from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
-from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
 from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
 from scp.encoding.codecs.jpegxl_structure import check_jpegxl
 from scp.encoding.codecs.lengths import any_length, most_bytes
+from scp.encoding.codecs.lossless.jpeg import decode_jpeg, decode_jpeg_strictly
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode, DamagedCodestream
 from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
