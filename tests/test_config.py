@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from scp import syntaxes
 from scp.config.rules import DEFAULT_POLICY, Stage
 from scp.config.settings import Settings, load, warnings
-from scp.config.values import FORMS, byte_count, duration
+from scp.config.values import byte_count, duration
 from scp.errors import ConfigurationError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -279,7 +279,7 @@ def test_the_default_policy_knows_every_compressed_transfer_syntax() -> None:
     }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", syntaxes.FORMS)
 def test_every_form_can_be_named(form: str) -> None:
     assert Stage(forms=(form,)).forms == Stage.model_validate({"form": form}).forms == (form,)
 

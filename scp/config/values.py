@@ -15,23 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
-from scp.syntaxes import BY_KEYWORD, BY_UID, JPEGLS_NEAR, LOSSY
+from scp.syntaxes import BY_KEYWORD, BY_UID, FORMS, JPEGLS_NEAR, LOSSY
 
-FORMS = (
-    "received",
-    "native",
-    "deflate",
-    "zstd",
-    "deflated-frames",
-    "rle",
-    "jpeg-lossless",
-    "jpegls",
-    "jpeg2000",
-    "htj2k",
-    "htj2k-rpcl",
-    "jpegxl",
-    "jpegxl-recompression",
-)
 # What a rule may ask besides the attributes of the dataset.
 SPECIAL_KEYS = ("calling_aet", "called_aet", "transfer_syntax", "size")
 

@@ -234,7 +234,7 @@ def caged(codec: Codec) -> Codec:
     return replace(
         codec,
         library=partial(library_of, codec.name),
-        encode=_Job(codec.name, "encode", Use.ENCODING).encode,
+        encode=codec.encode and _Job(codec.name, "encode", Use.ENCODING).encode,
         decode=_Job(codec.name, "decode", Use.OWN).decode,
         strictly=_Job(codec.name, "strictly", Use.FOREIGN).decode,
     )
@@ -297,9 +297,11 @@ def _in_this_process(codec: Codec) -> Codec:
 @cache
 def _set_up(name: str) -> Codec:
     codec = next(row for row in native.CODECS if row.name == name)
-    frame = np.zeros(_SMALL.shape, _SMALL.dtype)
-    with suppress(CannotEncode):
-        codec.decode(codec.encode(frame, _SMALL, 0), _SMALL)
+    encode = codec.encode or next(
+        (row.encode for row in native.CODECS if row.encode and row.library is codec.library), None
+    )
+    if encode is not None:
+        codec.decode(encode(np.zeros(_SMALL.shape, _SMALL.dtype), _SMALL, 0), _SMALL)
     return codec
 
 
