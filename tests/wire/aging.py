@@ -18,7 +18,7 @@ from scp.config.settings import Settings
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.node.node import open_archive
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
 from .peers import EXPLICIT, Sent, image
