@@ -1,4 +1,4 @@
-"""Other rooms ask the archive by its verbs and its named parts: nobody reaches through to what is below it."""
+"""Other rooms ask the archive by its verbs and its named parts: nobody reaches through to what is below."""
 
 from __future__ import annotations
 

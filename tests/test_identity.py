@@ -19,8 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from structlog.testing import capture_logs
 
-from scp.archive.archive import Archive
-from scp.archive.options import Duplicates, Options
+from scp.archive.archive import Archive, Duplicates
 from scp.background.progress import Silent
 from scp.config.rules import DEFAULT_POLICY
 from scp.config.settings import Settings
@@ -33,7 +32,7 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.transfer import export
-from scp.model import Delivery, Instance, Query, QueryKey, Received
+from scp.model import Instance, Query, QueryKey, QueuedSend, Received
 from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 
@@ -52,9 +51,7 @@ def opener(tmp_path: Path) -> Iterator[Opener]:
 
     def make(duplicates: Duplicates = "replace", index: str = "index.db") -> Archive:
         store = LocalStore(tmp_path / "objects")
-        archive = Archive(
-            store, SqlIndex.open(f"sqlite:///{tmp_path}/{index}"), DEFAULT_POLICY, Options(duplicates)
-        )
+        archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/{index}"), DEFAULT_POLICY, duplicates)
         opened.append(archive)
         return archive
 
@@ -353,7 +350,7 @@ class TestOneInstanceOfTwo:
         later = opener()
         later.store.recover = lambda: iter([anna.key])  # type: ignore[method-assign]
         assert recover(later).recorded == 1
-        assert later.files.has(bruno.key)
+        assert later.has(bruno.key)
         assert brought(later, "STUDY", StudyInstanceUID="1") == [("1.1.1", "A1")]
         findings = list(fsck(later, Silent(), repair=True))
         assert [one.key for one in findings if one.repaired == "recorded"] == [bruno.key]
@@ -385,10 +382,10 @@ class TestOneInstanceOfTwo:
     def test_both_are_sent_on(self, archive: Archive) -> None:
         instances = both(archive)
         for one, sent in zip(instances, ("A1", "B2"), strict=True):
-            delivery = Delivery("1.1.1", "PACS", "rule", START, START)
-            archive.index.record(one, {"PatientID": sent, "StudyInstanceUID": "1"}, [delivery])
-        queued = archive.index.deliveries.all()
-        assert [archive.to_deliver(one) for one in queued] == list(instances)
+            send = QueuedSend("1.1.1", "PACS", "rule", START, START)
+            archive.index.record(one, {"PatientID": sent, "StudyInstanceUID": "1"}, [send])
+        queued = archive.index.send_queue.all()
+        assert [archive.queued_instance(one) for one in queued] == list(instances)
         assert [one.patient_id for one in queued] == ["A1", "B2"]
 
 

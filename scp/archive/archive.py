@@ -32,8 +32,8 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, Commitments, Deliveries, Index, Stages, Waiting
-from scp.model import Delivery, Facts, Instance, Kept, Provenance, Query, Received, Wishes
+from scp.index.index import Checks, Commitments, Index, SendQueue, Stages, Waiting
+from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, Wishes
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.store import ObjectStore
 
@@ -45,7 +45,7 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     What is asked of one part only has that one's name: ``files``, ``reader``, ``recorder``, ``receiver``,
-    ``trials`` and ``interrupted`` here, ``stages``, ``integrity``, ``commitments`` and ``deliveries`` in the
+    ``trials`` and ``interrupted`` here, ``stages``, ``integrity``, ``commitments`` and ``send_queue`` in the
     index. Other rooms use these and the verbs, never ``store`` or ``index``.
     """
 
@@ -113,11 +113,11 @@ class Archive:
         """All instances of a SOP Instance UID, the newest first: of several studies or patients."""
         return self.index.named(sop_instance_uid)
 
-    def to_deliver(self, delivery: Delivery) -> Instance | None:
+    def queued_instance(self, queued: QueuedSend) -> Instance | None:
         """The object that is to be sent, as it is held now; None where it is not any more."""
-        if delivery.study_instance_uid or delivery.patient_id:
-            return self.index.current(delivery.identity)
-        return self.index.held(delivery.sop_instance_uid)  # recorded before it named its study and patient
+        if queued.study_instance_uid or queued.patient_id:
+            return self.index.current(queued.identity)
+        return self.index.held(queued.sop_instance_uid)  # recorded before it named its study and patient
 
     def conflicts(self) -> list[Conflict]:
         """What objects contradict each other in: whose they are. Reads much."""
@@ -211,9 +211,9 @@ class Archive:
         return self.index.commitments
 
     @property
-    def deliveries(self) -> Deliveries:
+    def send_queue(self) -> SendQueue:
         """Objects that are yet to be sent to peers."""
-        return self.index.deliveries
+        return self.index.send_queue
 
     # -- rows without more -------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class FormMaker:
         None where there is no room to make one, or something failed that nobody expects: it waits, and is
         tried again behind the response, as any other.
         """
-        key, act = key_of(received, facts, "received", wrapped=False), encoding_of(received.transfer_syntax)
+        key, act = key_of(received, facts), encoding_of(received.transfer_syntax)
         refusal = self._trials.refusal_at(key)
         if refusal is None or not refusal.covers(act):
             try:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from scp.background.doorbell import Doorbell
 from scp.config.settings import Settings
-from scp.model import Delivery, Facts
+from scp.model import Facts, QueuedSend
 from scp.policy.forwarding import Occasion, forwards, occasion
 
 # One look for earlier studies serves a study's other objects too, and what a reader asks all day.
@@ -35,13 +35,13 @@ class Forwarding:
         """From now on these rules count."""
         self._forward, self._prefetch = settings.forward, settings.prefetch
 
-    def of(self, facts: Facts) -> tuple[Delivery, ...]:
+    def of(self, facts: Facts) -> tuple[QueuedSend, ...]:
         """What is to be recorded together with an arriving object."""
         return forwards(self._forward, facts, datetime.now(UTC)) if self._forward else ()
 
-    def recorded(self, deliveries: Sequence[Delivery], facts: Facts, study: str) -> None:
+    def recorded(self, sends: Sequence[QueuedSend], facts: Facts, study: str) -> None:
         """The object is in the index, in this study: tell who sends, and who looks for earlier studies."""
-        if deliveries:
+        if sends:
             self.announce()
         if self._prefetch:
             self.notice("store", facts, study)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from scp.archive.stored_files import StoredFiles
 from scp.index.index import Index
-from scp.objects.landing import is_landed, segment_of
-from scp.objects.store import is_object
+from scp.objects.names import is_landed, is_object, segment_of
 
 
 class Interrupted:

@@ -18,9 +18,8 @@ from scp.encoding.forms import prove, why_undecodable
 from scp.errors import CodecProcessFailed, NotReproduced, ObjectDamaged, ObjectMissing, ZscpError
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
-from scp.objects.landing import is_landed
+from scp.objects.names import is_landed, store_of
 from scp.objects.part10 import Part10
-from scp.objects.store import store_of
 from scp.policy.stages import stage_within
 from scp.spool import sha256
 

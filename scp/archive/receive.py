@@ -123,13 +123,13 @@ class Receiver:
         attributes = chosen(facts.attributes, KEYWORDS)
         self._check_elsewhere(instance.identity)
         landing.sync(record.key)
-        deliveries = self._recorder.deliveries(facts)
-        held = self._index.add(instance, attributes, deliveries)
+        sends = self._recorder.sends(facts)
+        held = self._index.add(instance, attributes, sends)
         if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
             return kept
         record.committed = True
         if held is None:
-            return self._recorder.announced(instance, facts, deliveries)
+            return self._recorder.announced(instance, facts, sends)
         return self._recorder.record(instance, facts)
 
     # -- into a file of its own -------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Receiver:
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         file = as_received(received, facts)
         head = part10.head(file)
-        key = key_of(received, facts, "received", wrapped=False)
+        key = key_of(received, facts)
         self._files.store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
         return self._recorder.commit(waiting(instance_of(key, size, "", file, facts), rule), facts)

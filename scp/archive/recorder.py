@@ -12,8 +12,8 @@ from scp.archive.replacer import Replacer
 from scp.archive.stored_files import StoredFiles
 from scp.errors import ObjectDamaged, ObjectMissing, Superseded
 from scp.index.index import Index
-from scp.model import Delivery, Facts, Instance, Kept
-from scp.objects.landing import is_landed
+from scp.model import Facts, Instance, Kept, QueuedSend
+from scp.objects.names import is_landed
 
 
 class Recorder:
@@ -52,12 +52,12 @@ class Recorder:
         that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold, and
         Superseded where the object was ``found`` on the disk and what is held came later.
         """
-        deliveries = self.deliveries(facts)
-        held = self._index.add(instance, facts.attributes, deliveries)
-        replaced = None if held is None else self._replace(held, instance, facts, deliveries, found)
-        return self.announced(instance, facts, deliveries, replaced)
+        sends = self.sends(facts)
+        held = self._index.add(instance, facts.attributes, sends)
+        replaced = None if held is None else self._replace(held, instance, facts, sends, found)
+        return self.announced(instance, facts, sends, replaced)
 
-    def deliveries(self, facts: Facts) -> tuple[Delivery, ...]:
+    def sends(self, facts: Facts) -> tuple[QueuedSend, ...]:
         """Where an object that arrives is sent on to, to be recorded together with it."""
         return self._forwarding.of(facts) if self._forwarding is not None else ()
 
@@ -65,23 +65,23 @@ class Recorder:
         self,
         instance: Instance,
         facts: Facts,
-        deliveries: tuple[Delivery, ...],
+        sends: tuple[QueuedSend, ...],
         replaced: Instance | None = None,
     ) -> Kept:
         """What became of a recorded object; who sends it on, and who encodes it, is woken."""
         if self._forwarding is not None:
-            self._forwarding.recorded(deliveries, facts, instance.study_instance_uid)
+            self._forwarding.recorded(sends, facts, instance.study_instance_uid)
         if instance.pending and self._pending is not None:
             self._pending.add(instance.stored_size)
         return remarked(Kept("replaced" if replaced else "kept", instance), facts)
 
     def _replace(
-        self, held: Instance, instance: Instance, facts: Facts, deliveries: tuple[Delivery, ...], found: bool
+        self, held: Instance, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...], found: bool
     ) -> Instance | None:
         if found:
             _check_order(held, instance)
         if self._safekeeping is None or held.received_sha256 == instance.received_sha256:
-            return self._put_in_place(held, instance, facts, deliveries)
+            return self._put_in_place(held, instance, facts, sends)
         with self._safekeeping.replacing(held):
             if found:  # what is found is looked at while peers store
                 _check_order(self._index.current(instance.identity) or held, instance)
@@ -90,22 +90,22 @@ class Recorder:
             except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
                 if is_landed(held.key):
                     self._files.set_aside(held.key)
-                return self._put_in_place(held, instance, facts, deliveries)
-            return self._put_in_place(held, instance, facts, deliveries, trashes=True)
+                return self._put_in_place(held, instance, facts, sends)
+            return self._put_in_place(held, instance, facts, sends, trashes=True)
 
     def _put_in_place(
         self,
         held: Instance,
         instance: Instance,
         facts: Facts,
-        deliveries: tuple[Delivery, ...],
+        sends: tuple[QueuedSend, ...],
         trashes: bool = False,
     ) -> Instance | None:
         """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
         journaled = held.key != instance.key and not is_landed(held.key)
         if journaled:
             self._files.store.unsettle(held.key)
-        replaced = self._index.record(instance, facts.attributes, deliveries)
+        replaced = self._index.record(instance, facts.attributes, sends)
         if replaced is not None and replaced.key != instance.key:
             if trashes and not self._to_trash(replaced, instance.calling_aet):
                 return replaced

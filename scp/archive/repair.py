@@ -15,7 +15,7 @@ from scp.archive.records import own_key, provenance_of
 from scp.encoding.forms import prove
 from scp.errors import CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.model import Instance, Received
-from scp.objects.landing import is_landed
+from scp.objects.names import is_landed
 
 
 def repair_from_siblings(archive: Archive, instance: Instance) -> str:

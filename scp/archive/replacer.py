@@ -13,8 +13,7 @@ from scp.archive.stored_files import StoredFiles
 from scp.errors import ObjectDamaged, OutOfResources
 from scp.index.index import Index
 from scp.model import Instance
-from scp.objects.landing import is_landed
-from scp.objects.store import store_of
+from scp.objects.names import is_landed, store_of
 from scp.spool import Buffer, sha256
 
 

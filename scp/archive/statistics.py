@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scp.index.index import Counts, Index, Statistic, Waiting
-from scp.objects.store import Availability
+from scp.objects.names import prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Statistics:
     """What is held, by level and ``by_form``; sizes in bytes.
 
     ``pending`` are to be encoded yet. So many results of storage ``commitments`` are yet to be reported, and
-    so many objects are ``outgoing``, to be sent to peers. ``damaged`` files are missing as well, and
+    so many objects are in the ``send_queue``, to be sent to peers. ``damaged`` files are missing as well, and
     ``refused`` objects are not encoded or decoded any more.
     """
 
@@ -23,22 +23,22 @@ class Statistics:
     stored_size: int
     pending: Waiting
     commitments: int
-    outgoing: int
+    send_queue: int
     damaged: int
     refused: int
     by_form: tuple[Statistic, ...]
 
 
-def statistics_of(index: Index, tiers: Mapping[str, Availability]) -> Statistics:
+def statistics_of(index: Index, tiers: Iterable[str]) -> Statistics:
     """Asks the index; ``tiers`` are the stores beside the first. Raises OutOfResources."""
-    by_form = tuple(index.statistics(tuple(tiers)))
+    by_form = tuple(index.statistics(prefixes(tiers)))
     return Statistics(
         index.counts(),
         sum(row.received_size for row in by_form),
         sum(row.stored_size for row in by_form),
         index.backlog(),
         len(index.commitments.all()),
-        index.deliveries.outstanding(),
+        index.send_queue.outstanding(),
         len(index.checks.damaged()),
         len(index.checks.refused()),
         by_form,

@@ -8,11 +8,12 @@ from itertools import filterfalse, takewhile
 
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionaries, is_dictionary
+from scp.objects.dictionaries import Dictionaries
 from scp.objects.files import unreadable
-from scp.objects.landing import LandingLog, is_landed
+from scp.objects.landing import LandingLog
+from scp.objects.names import in_store, is_dictionary, is_landed, siblings_prefix, store_of
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, beside, siblings_prefix, store_of
+from scp.objects.store import ObjectStore
 from scp.spool import Buffer, sha256
 
 
@@ -65,7 +66,7 @@ class StoredFiles:
         for name in stores:
             if not name and self.landing is not None:
                 yield from self.landing.keys()
-            found = self.store.keys(beside(name, "")) if name else self._keys_of_the_first()
+            found = self.store.keys(in_store(name, "")) if name else self._keys_of_the_first()
             yield from filterfalse(is_dictionary, found)
 
     def _keys_of_the_first(self) -> Iterator[str]:
@@ -88,7 +89,7 @@ class StoredFiles:
     def is_there(self, store: str) -> bool:
         """Whether a store is configured, and its medium is there."""
         try:
-            next(iter(self.store.keys(beside(store, ""))), None)
+            next(iter(self.store.keys(in_store(store, ""))), None)
         except ObjectUnavailable:
             return False
         return not store or store in self.store.tiers
@@ -100,7 +101,7 @@ class StoredFiles:
         """
         for store in self.stores():
             with suppress(ObjectUnavailable):
-                yield from self.store.keys(siblings_prefix(beside(store, key), instance))
+                yield from self.store.keys(siblings_prefix(in_store(store, key), instance))
 
     def set_aside(self, key: str) -> None:
         """Keep a copy of a file that is not sound, and is about to go, where no key leads to."""

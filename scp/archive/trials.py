@@ -23,7 +23,7 @@ from scp.errors import ObjectRefused, ZscpError
 from scp.index.index import Index
 from scp.model import Instance
 from scp.objects.attempts import Attempts
-from scp.objects.store import instance_in
+from scp.objects.names import instance_in
 from scp.objects.suspects import Act, Suspect
 
 

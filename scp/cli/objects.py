@@ -91,8 +91,8 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     commitments: Annotated[
         bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
     ] = False,
-    outgoing: Annotated[
-        bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
+    send_queue: Annotated[
+        bool, typer.Option("--send-queue", "--outgoing", help="Instead: what is yet to be sent to peers.")
     ] = False,
     conflicts: Annotated[
         bool,
@@ -124,9 +124,9 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
             faults = [(one, fault_now(archive, one)) for one in listed]
         unreadable_output.unreadable(faults, limit, json)
         return
-    if outgoing:
+    if send_queue:
         with opened(config) as (archive, _):
-            send_queue_output.outgoing(archive.deliveries.all(), archive.to_deliver, json)
+            send_queue_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
         return
     if commitments:
         with opened(config) as (archive, _):

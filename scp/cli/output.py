@@ -245,8 +245,8 @@ def statistics(found: Statistics, json_wanted: bool) -> None:
         console.print(
             f"{found.commitments} results of storage commitment are yet to be reported: ls --commitments."
         )
-    if found.outgoing:
-        console.print(f"{found.outgoing} objects are yet to be sent to peers: ls --outgoing.")
+    if found.send_queue:
+        console.print(f"{found.send_queue} objects are yet to be sent to peers: ls --send-queue.")
 
 
 def form_then(stage: Stage) -> str:

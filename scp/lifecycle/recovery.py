@@ -23,7 +23,7 @@ from scp.errors import (
     told_of,
 )
 from scp.model import Instance
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
             found.damaged += (f"{key}: {error}",)
             return
     elif held.received_at == instance.received_at and not _was_on_its_way(archive, key, held):
-        # Its deliveries were recorded with it: it must not be sent twice.
+        # What is to be sent of it was recorded with it: it must not be sent twice.
         archive.record_rows([(instance, facts.attributes)])
         held = instance
     archive.sync()
