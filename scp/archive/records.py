@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from scp.archive.encode import StoredForm, uids_within
+from scp.archive.encode import uids_within
+from scp.archive.package import StoredForm
 from scp.archive.refusal import NO_STAGE, within
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import survey

@@ -149,7 +149,7 @@ def _looked_into(
     now: tuple[Attempt, ...] = ()
     if again:
         received = received_from(file, "")
-        kept = keep(received, survey(received), found.rule, dictionaries=archive.dictionaries)
+        kept = keep(received, survey(received), found.rule, archive.dictionaries)
         now = kept.provenance.attempts
     wanted = _is_quick(facts) if costs is None else costs
     stored, known = (file.dataset, file.transfer_syntax), found.provenance
@@ -184,7 +184,7 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
     received, _ = imported_from(foreign.read(data, archive.dictionaries.by_id)[0], aet)
     facts = survey(received)
     rule = choose(archive.policy.rules, facts)
-    form = keep(received, facts, rule, dictionaries=archive.dictionaries)
+    form = keep(received, facts, rule, archive.dictionaries)
     known, syntax = form.provenance, form.encoded.transfer_syntax
     why = _undecodable(form.encoded.dataset, syntax, known)
     return Explanation(
