@@ -24,7 +24,7 @@ from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash
-from scp.policy.retention import Leaving, excess_of, going
+from scp.policy.retention import ExpiredStudy, excess_of, going
 
 
 class Killed(BaseException):
@@ -219,13 +219,13 @@ def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, on
 def test_when_full_goes_only_above_the_high_mark(archive, one, tmp_path) -> None:
     chosen = settings(tmp_path, high_watermark="90%", low_watermark="80%", rule={"delete": "when full"})
     assert Retention(archive, lambda: chosen, lambda _: (90, 100)).plan(years(one, 11)).studies == ()
-    (leaving,) = Retention(archive, lambda: chosen, lambda _: (91, 100)).plan(years(one, 11)).studies
-    assert leaving.study == one.study_instance_uid
+    (expired,) = Retention(archive, lambda: chosen, lambda _: (91, 100)).plan(years(one, 11)).studies
+    assert expired.study == one.study_instance_uid
 
 
 def test_the_oldest_go_until_the_low_mark() -> None:
     old, newer, always = (
-        Leaving(name, "rule", 1, 10, at, 10, full)
+        ExpiredStudy(name, "rule", 1, 10, at, 10, full)
         for name, at, full in (("1", 1.0, True), ("2", 2.0, True), ("3", 3.0, False))
     )
     assert going([newer, old, always], 0) == [always]

@@ -28,7 +28,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
-from scp.model import Provenance, Received, Wishes
+from scp.model import Provenance, Received, SyntaxPreference
 from scp.objects import part10, provenance
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -118,7 +118,7 @@ def test_the_case_is_imported_and_goes_out_as_what_is_announced(name: str, tmp_p
     instance = archive.index.held(case(name).sop_instance_uid)
     assert instance.received_transfer_syntax == EXPLICIT
     archive.verify(instance, deep=True)
-    wire = Wishes(even=True)
+    wire = SyntaxPreference(even=True)
     assert b"".join(archive.fetch(instance, [EXPLICIT], wire).chunks) == case(name).dataset
     for syntax in (IMPLICIT, BIG_ENDIAN):
         out = archive.fetch(instance, [syntax], wire)

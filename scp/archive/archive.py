@@ -33,11 +33,11 @@ from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.index import Checks, Commitments, Index, SendQueue, Stages, Waiting
-from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, Wishes
+from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.store import ObjectStore
 
-_NO_WISHES = Wishes()
+_NO_PREFERENCE = SyntaxPreference()
 _NO_OPTIONS = Options()
 
 
@@ -133,13 +133,15 @@ class Archive:
 
     # -- out ---------------------------------------------------------------------------------------------
 
-    def fetch(self, instance: Instance, accepted: Iterable[str], wishes: Wishes = _NO_WISHES) -> Outgoing:
+    def fetch(
+        self, instance: Instance, accepted: Iterable[str], preference: SyntaxPreference = _NO_PREFERENCE
+    ) -> Outgoing:
         """An object in the best of the accepted transfer syntaxes (invariant 4).
 
-        A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay, ObjectMissing,
-        ObjectDamaged.
+        A lossy copy is made only where the preference holds a rule for it. Raises NoLosslessWay,
+        ObjectMissing, ObjectDamaged.
         """
-        return self._fetch(instance, tuple(accepted), wishes)
+        return self._fetch(instance, tuple(accepted), preference)
 
     def record_access(self, instances: Iterable[Instance]) -> None:
         """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""

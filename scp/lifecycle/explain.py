@@ -25,7 +25,7 @@ from scp.errors import (
     ObjectMissing,
     told_of,
 )
-from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
+from scp.model import Attempt, Facts, Instance, Provenance, Restoration, SyntaxPreference
 from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
@@ -227,7 +227,7 @@ def _why_not(rule: PolicyRule, key: str, facts: Facts) -> PassedOver:
 def _ways_out(stored: str, known: Provenance, undecodable: str = "") -> tuple[str, ...]:
     if undecodable:
         return (stored,)
-    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], Wishes()))
+    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], SyntaxPreference()))
 
 
 def _is_quick(facts: Facts) -> bool:

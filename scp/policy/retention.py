@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class ExpiredStudy:
     """A patient's study that its rules let go.
 
     ``size`` in stored bytes, of which ``room`` are in the first store. ``received`` is when its newest
@@ -25,7 +25,7 @@ class Leaving:
     issuer: str = field(default="", repr=False)
 
 
-def joined(one: Leaving | None, other: Leaving) -> Leaving:
+def joined(one: ExpiredStudy | None, other: ExpiredStudy) -> ExpiredStudy:
     """What two parts of a study come to: it waits for its newest instance, and for the need of any."""
     if one is None:
         return other
@@ -39,7 +39,7 @@ def joined(one: Leaving | None, other: Leaving) -> Leaving:
     )
 
 
-def going(studies: Iterable[Leaving], excess: int) -> list[Leaving]:
+def going(studies: Iterable[ExpiredStudy], excess: int) -> list[ExpiredStudy]:
     """Those that go now: all that need no reason, and the oldest others until ``excess`` bytes are free."""
     oldest_first = sorted(studies, key=lambda one: (one.when_full, one.received, one.study))
     chosen = []
