@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scp.errors import QueryError
-from scp.index.index import Counts, Index, Statistic, Waiting
+from scp.index.index import Counts, Index, PendingCount, Statistic
 from scp.index.sql import SqlIndex
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
 
@@ -312,11 +312,11 @@ class TestPending:
 
 
 def test_how_much_is_pending(index):
-    assert index.backlog() == Waiting(0, 0)
+    assert index.count_pending() == PendingCount(0, 0)
     sizes = {f"1.1.{number}": 1000 + number for number in range(4)}
     for uid, size in sizes.items():
         index.record(replace(instance(uid, pending=uid != "1.1.0"), key=f"at {uid}", stored_size=size), DOE)
-    assert index.backlog() == Waiting(3, 3006)
+    assert index.count_pending() == PendingCount(3, 3006)
     assert sorted(index.pending_keys()) == ["at 1.1.1", "at 1.1.2", "at 1.1.3"]
     assert index.pending_at("at 1.1.2") == index.held("1.1.2")
     assert index.pending_at("at 1.1.0") is None
@@ -625,11 +625,11 @@ class TestFind:
             [],
             None,
         )
-        assert index.backlog() == Waiting(0, 0)  # nobody will encode it: it holds up no other
+        assert index.count_pending() == PendingCount(0, 0)  # nobody will encode it: it holds up no other
         assert index.pending_keys() == [waits.key]  # its record in the landing log stays
         index.checks.note([(waits, ""), (settled, "")], 6)
         assert [one.sop_instance_uid for one in index.pending(10)] == ["1.1.1"]
-        assert index.backlog().instances == 1
+        assert index.count_pending().instances == 1
         assert [one.sop_instance_uid for one in index.stages.due("p", 10, 10)] == ["1.1.2"]
         assert index.stages.next_due("p") == 1
 

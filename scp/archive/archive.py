@@ -32,7 +32,7 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, Commitments, Index, SendQueue, Stages, Waiting
+from scp.index.index import Checks, Commitments, Index, PendingCount, SendQueue, Stages
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.store import ObjectStore
@@ -183,9 +183,9 @@ class Archive:
         """At most ``most`` of what is to be encoded yet, those that came first before others."""
         return self.index.pending(most)
 
-    def count_pending(self) -> Waiting:
+    def count_pending(self) -> PendingCount:
         """How much is to be encoded yet."""
-        return self.index.backlog()
+        return self.index.count_pending()
 
     def wake_encoder(self) -> None:
         """Tell the encoder that there is something to do."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from scp.archive.policy_in_force import PolicyInForce
-from scp.archive.records import facts_of_stored, facts_unseen, instance_of, planned, provenance_of, waiting
+from scp.archive.records import as_pending, facts_of_stored, facts_unseen, instance_of, planned, provenance_of
 from scp.archive.refusal import by_failure, refused_for, with_refusal
 from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
@@ -137,10 +137,10 @@ class Reader:
         if is_landed(key):
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
-            return waiting(instance_of(key, len(data), "", file, facts), rule), facts
+            return as_pending(instance_of(key, len(data), "", file, facts), rule), facts
         instance = instance_of(key, len(data), digest, file, facts)
         if not instance.refused:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
             return planned(instance, rule, policy), facts
-        return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
+        return as_pending(instance, rule), facts  # put before its rule was known: its form is yet to be made

@@ -14,7 +14,7 @@ from scp.archive.form_maker import FormMaker
 from scp.archive.options import Options
 from scp.archive.reader import Reader
 from scp.archive.recorder import Recorder
-from scp.archive.records import identity_of, instance_of, instance_of_form, key_of, planned, waiting
+from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
 from scp.archive.stored_files import StoredFiles
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import chosen, survey
@@ -76,7 +76,7 @@ class Receiver:
                 with self._landed(landing, received) as record:
                     facts = _admitted(received, admission)
                     _, rule = self._forms.policy.choose(facts)
-                    if rule is None or rule.waits:
+                    if rule is None or rule.may_be_pending:
                         return self._land(landing, record, received, facts, rule)
             return self._settle(received, facts)
 
@@ -86,7 +86,7 @@ class Receiver:
         """Whether an object is first written to the landing log: one that is small, where some may wait."""
         return (
             len(received.dataset) <= LARGEST
-            and self._forms.policy.may_wait()
+            and self._forms.policy.may_be_pending()
             and self._may_be_pending(len(received.dataset))
         )
 
@@ -119,7 +119,7 @@ class Receiver:
         self, landing: LandingLog, record: _Landed, received: Received, facts: Facts, rule: PolicyRule | None
     ) -> Kept:
         """Durable as received, then visible; what it becomes is seen to behind the response."""
-        instance = waiting(instance_of(record.key, record.size, "", record.file, facts), rule)
+        instance = as_pending(instance_of(record.key, record.size, "", record.file, facts), rule)
         attributes = chosen(facts.attributes, KEYWORDS)
         self._check_elsewhere(instance.identity)
         landing.sync(record.key)
@@ -144,8 +144,8 @@ class Receiver:
         self._check_elsewhere(identity)
         if (
             rule is not None
-            and rule.waits
-            and rule.behind is not None
+            and rule.may_be_pending
+            and rule.after_response is not None
             and self._may_be_pending(len(received.dataset))
         ):
             return self._put_as_received(received, facts, rule)
@@ -157,7 +157,7 @@ class Receiver:
         key = key_of(received, facts)
         self._files.store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
-        return self._recorder.commit(waiting(instance_of(key, size, "", file, facts), rule), facts)
+        return self._recorder.commit(as_pending(instance_of(key, size, "", file, facts), rule), facts)
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""

@@ -190,7 +190,7 @@ def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float
     return replace(instance, planned=policy, due=due)
 
 
-def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
+def as_pending(instance: Instance, rule: PolicyRule | None) -> Instance:
     """An instance whose form by ``rule`` is yet to be made."""
     return replace(instance, pending=True, rule=rule.name if rule else "")
 

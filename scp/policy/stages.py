@@ -66,7 +66,7 @@ def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
     done = _done(rule, instance, settled)
     if rule.on_access is not None and done > settled and now < instance.accessed + rule.on_access.keep_for:
         return Step(rule.on_access, AT_ONCE)
-    waits = current == 0 and rule.waits and len(times) > 1
+    waits = current == 0 and rule.may_be_pending and len(times) > 1
     if current > done and not waits:
         return Step(rule.stages[current], times[current])
     return Step(None, min(times[max(current, done) + 1 :], default=NEVER))

@@ -80,7 +80,7 @@ def node(held: Held, start: Starter) -> RunningNode:
 def _let_go(held: Held, node: RunningNode) -> None:
     held.go.set()
     node.archive.wake_encoder()
-    until(lambda: node.archive.index.backlog().instances == 0, "all is encoded")
+    until(lambda: node.archive.index.count_pending().instances == 0, "all is encoded")
     until(lambda: journal(node.root / "objects") == [], "what it replaced is gone")
 
 
@@ -289,7 +289,7 @@ def test_readers_see_one_form_or_the_other(held: Held, start: Starter) -> None:
     held.go.set()
     node.archive.wake_encoder()
     rounds = 0
-    while node.archive.index.backlog().instances or rounds < 2:
+    while node.archive.index.count_pending().instances or rounds < 2:
         assert sorted(_back(node)) == sorted(one.data for one in objects)
         rounds += 1
     assert {node.held(one).form for one in objects} == {"htj2k"}
