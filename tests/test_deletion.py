@@ -57,13 +57,13 @@ def content(archive: Archive, instance: Instance) -> bytes:
 def test_deleted_and_restored_it_is_the_same_to_the_byte(archive, deletion, one) -> None:
     before = content(archive, one)
     assert deletion.delete([one], "by hand: test").deleted == (one.sop_instance_uid,)
-    assert archive.index.held(one.sop_instance_uid) is None
+    assert archive.index.newest(one.sop_instance_uid) is None
     assert list(archive.files.keys()) == []
     (entry,) = deletion.trash.entries()
     assert (entry.state, entry.reason) == ("gone", "by hand: test")
     list(deletion.restore([entry]))
     assert content(archive, one) == before
-    archive.verify(archive.index.held(one.sop_instance_uid), deep=True)
+    archive.verify(archive.index.newest(one.sop_instance_uid), deep=True)
     assert deletion.trash.entries() == []
 
 
@@ -99,12 +99,12 @@ def test_killed_at_each_step(archive, deletion, one, monkeypatch, part: Any, ste
         patched.setattr(part, step, dies)
         with pytest.raises(Killed):
             deletion.delete([one], "test")
-    held = archive.index.held(one.sop_instance_uid)
+    held = archive.index.newest(one.sop_instance_uid)
     if held is not None:
         archive.verify(held)
     deletion.resume()
     assert deletion.resume() == 0
-    held = archive.index.held(one.sop_instance_uid)
+    held = archive.index.newest(one.sop_instance_uid)
     assert [entry.state for entry in deletion.trash.entries()] == ([] if held else ["gone"])
     assert list(archive.files.keys()) == ([held.key] if held else [])
 
@@ -119,7 +119,7 @@ def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypa
             deletion.delete([one], "test")
     archive.ingest(received(bundled_file("CT_small.dcm")))
     deletion.resume()
-    archive.verify(archive.index.held(one.sop_instance_uid))
+    archive.verify(archive.index.newest(one.sop_instance_uid))
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed"])
@@ -131,7 +131,7 @@ def test_what_gets_another_form_while_it_goes_stays(
     archive.use_policy([PolicyRule(name="small", stages=(Stage(forms=("zstd",)),))])
 
     def after_a_swap(index: SqlIndex, *given: Any) -> bool:
-        archive.replace([archive.encode(archive.index.held(one.sop_instance_uid))])
+        archive.replace([archive.encode(archive.index.newest(one.sop_instance_uid))])
         if killed:
             raise Killed
         return forget(index, *given)
@@ -144,7 +144,7 @@ def test_what_gets_another_form_while_it_goes_stays(
         else:
             assert deletion.delete([one], "test").left == (one.sop_instance_uid,)
     deletion.resume()
-    held = archive.index.held(one.sop_instance_uid)
+    held = archive.index.newest(one.sop_instance_uid)
     assert held.key != one.key
     archive.verify(held, deep=True)
     assert deletion.trash.entries() == []
@@ -174,10 +174,10 @@ def test_a_hold_that_comes_after_a_crash_still_counts(archive, deletion, one, mo
         deletion.holds.add(Hold("STUDY", one.study_instance_uid, "court", 1.0))
         deletion.resume()
         if step == "forget":
-            archive.verify(archive.index.held(one.sop_instance_uid))
+            archive.verify(archive.index.newest(one.sop_instance_uid))
             assert deletion.trash.entries() == []
         else:
-            assert archive.index.held(one.sop_instance_uid) is None
+            assert archive.index.newest(one.sop_instance_uid) is None
             assert deletion.purge(float("inf")) == []
         deletion.holds.remove(deletion.holds.all())
     assert len(deletion.purge(float("inf"))) == 1
@@ -206,7 +206,7 @@ def test_a_rule_lets_go_by_age_and_purges_later(archive, one, tmp_path) -> None:
     loop = Retention(archive, lambda: chosen)
     assert loop.plan(years(one, 9.9)).studies == ()
     loop.round(years(one, 10.1))
-    assert archive.index.held(one.sop_instance_uid) is None
+    assert archive.index.newest(one.sop_instance_uid) is None
 
 
 def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, one, tmp_path) -> None:
@@ -248,7 +248,7 @@ def test_fsck_finishes_what_a_dead_process_had_begun(archive, deletion, one, mon
     assert [finding.kind for finding in found] == ["interrupted", "file without a row"]
     (finding,) = fsck(archive, Silent(), repair=True, deletion=deletion)
     assert finding.repaired == "finished"
-    assert archive.index.held(one.sop_instance_uid) is None
+    assert archive.index.newest(one.sop_instance_uid) is None
     assert list(fsck(archive, Silent(), deletion=deletion)) == []
 
 
@@ -261,7 +261,7 @@ def test_what_lies_in_another_store_goes_to_the_trash_there(tmp_path: Path) -> N
     deletion = Deletion(archive, roots)
     instance = archive.ingest(received(bundled_file("CT_small.dcm"))).instance
     archive.replace([moved(instance, archive.store.get(instance.key), Stage(forms=("htj2k",), store="cold"))])
-    instance = archive.index.held(instance.sop_instance_uid) or instance
+    instance = archive.index.newest(instance.sop_instance_uid) or instance
     before = content(archive, instance)
     assert deletion.delete([instance], "test").deleted == (instance.sop_instance_uid,)
     assert not list((roots[""] / ".trash").glob("*.gone"))

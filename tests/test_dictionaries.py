@@ -104,11 +104,11 @@ def folder_of(archive: Archive) -> Path:
 
 
 def file_of(archive: Archive, one: Received) -> bytes:
-    return bytes(archive.store.get(archive.index.held(one.sop_instance_uid).key))
+    return bytes(archive.store.get(archive.index.newest(one.sop_instance_uid).key))
 
 
 def restored(archive: Archive, one: Received) -> bytes:
-    outgoing = archive.fetch(archive.index.held(one.sop_instance_uid), [one.transfer_syntax])
+    outgoing = archive.fetch(archive.index.newest(one.sop_instance_uid), [one.transfer_syntax])
     return b"".join(map(bytes, outgoing.chunks))
 
 
@@ -157,7 +157,7 @@ def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:
     entry = archive.dictionaries.add(KIND, dictionary())
     assert is_dictionary(entry.key)
     assert len([*archive.store.keys()]) == 3
-    assert [*archive.files.keys()] == [archive.index.held(small(1).sop_instance_uid).key]
+    assert [*archive.files.keys()] == [archive.index.newest(small(1).sop_instance_uid).key]
 
 
 # -- kept ------------------------------------------------------------------------------------------------
@@ -236,12 +236,12 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     content = path.read_bytes()
     path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
-    instance = later.index.held(one.sop_instance_uid)
+    instance = later.index.newest(one.sop_instance_uid)
     with pytest.raises(DictionaryMissing, match=str(entry.id)):
         later.verify(instance)
     assert later.dictionaries.newest(KIND) is None
     assert [str(entry.id) in fault for _, fault in reindex(later, Silent()).damaged] == [True]
-    assert later.index.held(one.sop_instance_uid) == instance
+    assert later.index.newest(one.sop_instance_uid) == instance
     assert (later.store.root / instance.key).exists()
     other = small(9)
     later.ingest(other)  # new objects do without it

@@ -31,7 +31,7 @@ def due(index: SqlIndex, now: float = NOW, policy: str = "p") -> list[str]:
 
 def held(index: SqlIndex, *uids: str) -> list[Instance]:
     """What is held of these; of one that is not, an instance that was."""
-    return [index.held(uid) or instance(uid) for uid in uids]
+    return [index.newest(uid) or instance(uid) for uid in uids]
 
 
 def fill(index: SqlIndex, *dues: int, policy: str = "p") -> None:

@@ -117,7 +117,7 @@ class Archive:
         """The object that is to be sent, as it is held now; None where it is not any more."""
         if queued.study_instance_uid or queued.patient_id:
             return self.index.current(queued.identity)
-        return self.index.held(queued.sop_instance_uid)  # recorded before it named its study and patient
+        return self.index.newest(queued.sop_instance_uid)  # recorded before it named its study and patient
 
     def conflicts(self) -> list[Conflict]:
         """What objects contradict each other in: whose they are. Reads much."""

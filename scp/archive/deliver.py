@@ -90,7 +90,7 @@ def outgoing(
         asked = lookup(way.transfer_syntax).keyword
         acts = needs(file.transfer_syntax, way.transfer_syntax)
         if refused is not None and any(map(refused.covers, acts)):
-            reasons.setdefault(refused.told, []).append(asked)
+            reasons.setdefault(refused.message, []).append(asked)
             continue
         try:
             if way.lossy and preference.lossy is not None:

@@ -96,9 +96,9 @@ def _best(candidates: _Candidates, stage: Stage, parts: SplitDataset | None) -> 
     if stage.compares and not candidates.hopeless:
         best = _smallest(candidates, plan(stage, parts, candidates.received.transfer_syntax))
     else:
-        best = next(candidates.held(stage.forms), None)
+        best = next(candidates.proven(stage.forms), None)
     last_resorts = (form for form in _LAST if form not in stage.forms)
-    return best or next(candidates.held(last_resorts), None) or candidates.as_received()
+    return best or next(candidates.proven(last_resorts), None) or candidates.as_received()
 
 
 def _smallest(candidates: _Candidates, chosen: Plan) -> StoredForm | None:
@@ -108,7 +108,7 @@ def _smallest(candidates: _Candidates, chosen: Plan) -> StoredForm | None:
         if best is not None and candidates.time_is_up():
             candidates.skip(Attempt(form, "skipped", "budget_ms used up"))
             continue
-        for found in candidates.held((form,)):
+        for found in candidates.proven((form,)):
             best = found if best is None or len(found.data) < len(best.data) else best
     if best is None and chosen.passed:
         return _smallest(candidates, Plan(tuple(one.form for one in chosen.passed)))
@@ -185,7 +185,7 @@ class _Candidates:
         """Note a form that is not tried, and why."""
         self._attempts.append(attempt)
 
-    def held(self, forms: Iterable[str]) -> Iterator[StoredForm]:
+    def proven(self, forms: Iterable[str]) -> Iterator[StoredForm]:
         """Try ``forms`` in their order: the results that may be kept."""
         for form in forms:
             if (found := self._tried(form)) is not None:

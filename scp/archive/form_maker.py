@@ -125,7 +125,7 @@ class FormMaker:
         refusal = by_failure("encode", error)
         self._trials.refuse(instance, refusal)
         if not instance.pending:
-            raise ObjectRefused(refusal.told) from error
+            raise ObjectRefused(refusal.message) from error
         return self._unencoded(with_refusal(instance, refusal), refusal)
 
 

@@ -352,7 +352,7 @@ class Index(Protocol):
         There are several where its objects are of several studies or patients.
         """
 
-    def held(self, sop_instance_uid: str) -> Instance | None:
+    def newest(self, sop_instance_uid: str) -> Instance | None:
         """The newest instance of that UID, or None: for who knows no more than that.
 
         Whatever acts on an object uses :meth:`current`.

@@ -162,8 +162,8 @@ class SqlIndex:
         with self._writer.transaction() as connection:
             return self._writer.remove(connection, sop_instance_uid, key)
 
-    def held(self, sop_instance_uid: str) -> Instance | None:
-        """See :meth:`scp.index.index.Index.held`."""
+    def newest(self, sop_instance_uid: str) -> Instance | None:
+        """See :meth:`scp.index.index.Index.newest`."""
         return next(iter(self.named(sop_instance_uid)), None)
 
     def named(self, sop_instance_uid: str) -> list[Instance]:

@@ -132,7 +132,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
 
 def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
     """Of what something is not done with nothing is tried, and only what may be looked into is."""
-    facts = facts_unseen(file, refusal.told)
+    facts = facts_unseen(file, refusal.message)
     if not refusal.covers("survey"):
         with archive.trials.of(instance, "survey"):
             facts = facts_of_stored(file)

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import is_held
+from scp.archive.safekeeping import is_under_hold
 from scp.background.alone import alone
 from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
@@ -98,7 +98,7 @@ class Retention:
         for standing in self._archive.stages.standings(self._keywords()):
             one = standing.instance
             expired = self._expired(standing, now)
-            if expired is not None and is_held(holds, one):
+            if expired is not None and is_under_hold(holds, one):
                 held, expired = held + 1, None
             study = one.identity[1:]  # of its patient
             known = found.get(study, expired)

@@ -114,7 +114,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 def _held(archive: Archive) -> Instance:
-    held = archive.index.held(BAD)
+    held = archive.index.newest(BAD)
     assert held is not None
     return held
 
