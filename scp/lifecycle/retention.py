@@ -22,7 +22,7 @@ from scp.index.index import Standing
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.store import store_of
-from scp.policy.retention import Leaving, excess_of, going, joined
+from scp.policy.retention import Leaving, Studies, excess_of, going
 from scp.policy.rules import choose
 
 # The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
@@ -93,20 +93,15 @@ class Retention:
         """What the rules let go at ``now``. Raises OutOfResources."""
         if not self._settings().retention:
             return Plan(())
-        found: dict[tuple[str, ...], Leaving | None] = {}  # None: the study stays
-        held, holds = 0, self._deletion.holds.all()
+        studies, held, holds = Studies(), 0, self._deletion.holds.all()
         for standing in self._archive.index.stages.standings(self._keywords()):
             one = standing.instance
-            leaving = self._leaving(standing, now)
-            if leaving is not None and is_held(holds, one):
-                held, leaving = held + 1, None
-            study = one.identity[1:]  # of its patient
-            known = found.get(study, leaving)
-            first = study not in found
-            stays = leaving is None or known is None or not one.study_instance_uid
-            found[study] = None if stays or leaving is None else leaving if first else joined(known, leaving)
-        studies = [one for one in found.values() if one is not None]
-        return Plan(tuple(going(studies, self._excess())), held)
+            part = self._leaving(standing, now)
+            if part is not None and is_held(holds, one):
+                held, part = held + 1, None
+            # Of its patient; what names no study cannot go with one.
+            studies.add(one.identity[1:], part if one.study_instance_uid else None)
+        return Plan(tuple(going(studies.leaving(), self._excess())), held)
 
     def _excess(self) -> int:
         """What is in the trash already counts as free: it will be, when it is purged."""
