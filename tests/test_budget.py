@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from objects import Shape, parts_of, phantom
 
+from objects import Shape, parts_of, phantom
 from scp.encoding.codecs.table import codec_named
 from scp.encoding.decoding import _at_once, _waiting, decoding
 from scp.encoding.encapsulating import encapsulated
@@ -410,7 +410,7 @@ def test_processes_that_are_idle_keep_nothing_from_small_work(
 
 _RESTARTED = """
 import os
-from scp import budget
+from scp.resources import budget
 budget.use(256 << 20)
 child = os.fork()
 if not child:

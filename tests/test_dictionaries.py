@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
+from test_stores import in_another_process
+
 from objects import (
     SECONDARY_CAPTURE,
     Shape,
@@ -26,8 +28,6 @@ from objects import (
     phantom,
     received,
 )
-from test_stores import in_another_process
-
 from scp.advise.sampling import load, look
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
@@ -45,9 +45,10 @@ from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
 from scp.model import Instance, Received
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionaries, is_dictionary
+from scp.objects.dictionaries import Dictionaries
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
+from scp.objects.names import is_dictionary
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
 KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"

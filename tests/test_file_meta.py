@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import Shape, as_received, assert_restored, deflate, element, kept, phantom
 from pydicom import dcmread
 
+from objects import Shape, as_received, assert_restored, deflate, element, kept, phantom
 from scp.archive.archive import Archive
 from scp.archive.backlog import Backlog
 from scp.background.doorbell import Doorbell
@@ -29,8 +29,9 @@ from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
 from scp.model import Provenance, Received, Wishes
 from scp.objects import part10, provenance
-from scp.objects.landing import LandingLog, is_landed
+from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
+from scp.objects.names import is_landed
 from scp.objects.part10 import PRIVATE_CREATOR_UID, Part10, pack, unpack
 from scp.syntaxes import BIG_ENDIAN, BY_UID, DEFLATED, EXPLICIT, IMPLICIT, lookup
 

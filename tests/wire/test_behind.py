@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from objects import bundled_file
 
+from objects import bundled_file
 from scp.archive.replacement import Change
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
@@ -26,7 +26,7 @@ from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
 from scp.objects import landing, part10
-from scp.objects.landing import is_landed
+from scp.objects.names import is_landed
 
 from .configured import journal, left_by_the_dead
 from .conftest import NodeProcess, RunningNode, Starter

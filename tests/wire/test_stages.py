@@ -16,9 +16,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
-from objects import bundled_file, received
 
+from objects import bundled_file, received
 from scp.archive.archive import Archive
 from scp.archive.refusal import Refusal, library_of
 from scp.background.doorbell import Doorbell
@@ -446,7 +447,7 @@ def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess
     node = _filled(process, count)
     node.write_config(policy=policy(FAST, SLOW))
     for _ in range(_KILLS):
-        running = subprocess.Popen(
+        running = forked.Python(
             command("recompress", "--now", "--json", "-c", node.config),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
