@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import structlog
 
 from scp.archive.form_choice import NOTHING, Earlier, Plan, plan
+from scp.archive.package import Frame, Wrap, Written, framed, in_frame
 from scp.archive.refusal import FAILED, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding.cage.caged import Trust
@@ -34,22 +34,13 @@ from scp.errors import (
 )
 from scp.model import Attempt, Facts, Provenance, Received
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionaries
+from scp.objects.dictionaries import Dictionaries, Dictionary
 from scp.objects.part10 import Part10
 from scp.objects.suspects import Act
 from scp.policy.stages import fingerprint
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 from scp.syntaxes import lookup
 
-# The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
-_LEVEL = 3
-# A frame around a codestream has to save this part of the file ("auto").
-_WORTHWHILE = 0.01
-# From this share of header on, more is spent on compressing it (part10.wrap).
-_MOSTLY_HEADER = 0.1
-# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
-# dictionary saves more, trying without one costs four times as much and cannot win.
-_MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
@@ -164,13 +155,6 @@ def _provenance(received: Received, rule: str = "", readable: bool = True, fault
         readable=readable,
         fault=fault,
     )
-
-
-class _Written(NamedTuple):
-    """A file, and its digest where one was taken as it was written: a small one's costs nothing later."""
-
-    data: Buffer
-    sha256: str
 
 
 class _Candidates:
@@ -288,7 +272,7 @@ class _Candidates:
     def _rewritten(self, best: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file, but for what it remembers; read back, as all that is kept."""
         plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
-        again = self._wrapped(best.encoded, plain) if best.wrapped else plain
+        again = in_frame(plain.data, self._frame(best.encoded)) if best.wrapped else plain
         if sha256(self._unpacked(again.data).dataset) != sha256(best.encoded.dataset):
             return best  # the proven file, without its history
         return replace(best, provenance=provenance, data=again.data, sha256=again.sha256)
@@ -315,48 +299,29 @@ class _Candidates:
             restoration=result.restoration,
             native_sha256=result.native_sha256,
         )
-        wrap = self._wrap(result)
-        plain = self._plain(result, provenance, hashing=wrap != "zstd")
-        header_share = 1 - result.pixel_bytes / len(plain.data)
-        if wrap == "none" or (wrap == "auto" and header_share < _WORTHWHILE):
-            return StoredForm(result, provenance, plain.data, False, plain.sha256)
-        wrapped = self._wrapped(result, plain)
-        if wrap == "auto" and len(wrapped.data) > len(plain.data) * (1 - _WORTHWHILE):
-            return StoredForm(result, provenance, plain.data, False, plain.sha256)
-        return StoredForm(result, provenance, wrapped.data, True, wrapped.sha256)
+        frame = self._frame(result)
+        plain = self._plain(result, provenance, hashing=frame.wrap != "zstd")
+        wrapped = framed(plain.data, frame)
+        kept = plain if wrapped is None else wrapped
+        return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
 
-    def _wrapped(self, result: Encoded, plain: _Written) -> _Written:
-        codestream_with_header = 0 < result.pixel_bytes < len(plain.data) * (1 - _MOSTLY_HEADER)
-        thorough = codestream_with_header and result.form != "zstd" and self.stage.level is None
-        level = None if thorough else self.stage.level or _LEVEL
-        small = self._with_dictionary(plain, level)
-        if small is not None and thorough:
-            usual = part10.wrap(plain.data, _LEVEL)
-            if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
-                return small
-        spool = Spool(hashing=len(plain.data) > IN_MEMORY)
-        found = _Written(part10.wrap(plain.data, level, spool), spool.sha256)
-        return found if small is None or len(found.data) <= len(small.data) else small
+    def _frame(self, result: Encoded) -> Frame:
+        if result.form == "zstd":
+            return Frame("zstd", 0, self.stage.level, self._dictionary)
+        wrap: Wrap = self.stage.wrap or ("auto" if result.is_image_form else "none")
+        return Frame(wrap, result.pixel_bytes, self.stage.level, self._dictionary)
 
-    def _with_dictionary(self, plain: _Written, level: int | None) -> _Written | None:
-        """The file in a frame with its SOP class's newest dictionary, where one is wanted and there."""
-        if not self.stage.dictionary or self.dictionaries is None or len(plain.data) > IN_MEMORY:
+    def _dictionary(self) -> Dictionary | None:
+        """The newest of its SOP class, where one is wanted and there."""
+        if not self.stage.dictionary or self.dictionaries is None:
             return None
-        dictionary = self.dictionaries.newest(self.received.sop_class_uid)
-        if dictionary is None:
-            return None
-        return _Written(part10.wrap(plain.data, level, dictionary=dictionary), "")
+        return self.dictionaries.newest(self.received.sop_class_uid)
 
     def _unpacked(self, data: Buffer) -> Part10:
         """What was packed, read back; by way of the dictionary that a reader will find in the store."""
         return part10.unpack(data, self.dictionaries.by_id if self.dictionaries is not None else None)
 
-    def _wrap(self, result: Encoded) -> str:
-        if result.form == "zstd":
-            return "zstd"
-        return self.stage.wrap or ("auto" if result.is_image_form else "none")
-
-    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> _Written:
+    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> Written:
         file = Part10(
             self.received.sop_class_uid,
             self.received.sop_instance_uid,
@@ -366,7 +331,7 @@ class _Candidates:
             self.received.calling_aet,
         )
         spool = Spool(hashing=hashing and len(result.dataset) > IN_MEMORY)
-        return _Written(part10.pack(file, spool), spool.sha256)
+        return Written(part10.pack(file, spool), spool.sha256)
 
     def _note(self, form: str, outcome: str, reason: str, started: float, size: int = 0) -> None:
         self.attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
