@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from scp.archive.form_choice import NOTHING, Earlier, Plan, plan
-from scp.archive.package import Frame, Wrap, Written, framed, in_frame
+from scp.archive.package import Framing, Wrap, Written, framed, in_frame
 from scp.archive.refusal import FAILED, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding.cage.caged import Trust
@@ -272,7 +272,7 @@ class _Candidates:
     def _rewritten(self, best: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file, but for what it remembers; read back, as all that is kept."""
         plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
-        again = in_frame(plain.data, self._frame(best.encoded)) if best.wrapped else plain
+        again = in_frame(plain.data, self._framing(best.encoded)) if best.wrapped else plain
         if sha256(self._unpacked(again.data).dataset) != sha256(best.encoded.dataset):
             return best  # the proven file, without its history
         return replace(best, provenance=provenance, data=again.data, sha256=again.sha256)
@@ -299,17 +299,17 @@ class _Candidates:
             restoration=result.restoration,
             native_sha256=result.native_sha256,
         )
-        frame = self._frame(result)
-        plain = self._plain(result, provenance, hashing=frame.wrap != "zstd")
-        wrapped = framed(plain.data, frame)
+        framing = self._framing(result)
+        plain = self._plain(result, provenance, hashing=framing.wrap != "zstd")
+        wrapped = framed(plain.data, framing)
         kept = plain if wrapped is None else wrapped
         return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
 
-    def _frame(self, result: Encoded) -> Frame:
+    def _framing(self, result: Encoded) -> Framing:
         if result.form == "zstd":
-            return Frame("zstd", 0, self.stage.level, self._dictionary)
+            return Framing("zstd", 0, self.stage.level, self._dictionary)
         wrap: Wrap = self.stage.wrap or ("auto" if result.is_image_form else "none")
-        return Frame(wrap, result.pixel_bytes, self.stage.level, self._dictionary)
+        return Framing(wrap, result.pixel_bytes, self.stage.level, self._dictionary)
 
     def _dictionary(self) -> Dictionary | None:
         """The newest of its SOP class, where one is wanted and there."""

@@ -31,7 +31,7 @@ class Written(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Framing:
     """What frame is asked for.
 
     ``wrap`` says when there is one: ``auto`` where it saves enough. ``pixels`` are the bytes of the file that
@@ -45,7 +45,7 @@ class Frame:
     dictionary: Callable[[], Dictionary | None] = lambda: None
 
 
-def framed(file: Buffer, asked: Frame) -> Written | None:
+def framed(file: Buffer, asked: Framing) -> Written | None:
     """A Part 10 file in a frame; None where it is kept as it is."""
     if asked.wrap == "none" or (asked.wrap == "auto" and _header_share(file, asked) < _WORTHWHILE):
         return None
@@ -54,11 +54,11 @@ def framed(file: Buffer, asked: Frame) -> Written | None:
     return found if gains or asked.wrap == "zstd" else None
 
 
-def _header_share(file: Buffer, asked: Frame) -> float:
+def _header_share(file: Buffer, asked: Framing) -> float:
     return 1 - asked.pixels / len(file)
 
 
-def in_frame(file: Buffer, asked: Frame) -> Written:
+def in_frame(file: Buffer, asked: Framing) -> Written:
     """A Part 10 file in the smallest frame, whatever that saves."""
     codestream_with_header = 0 < asked.pixels < len(file) * (1 - _MOSTLY_HEADER)
     thorough = codestream_with_header and asked.level is None
@@ -73,7 +73,7 @@ def in_frame(file: Buffer, asked: Frame) -> Written:
     return found if small is None or len(found.data) <= len(small.data) else small
 
 
-def _with_dictionary(file: Buffer, level: int | None, asked: Frame) -> Written | None:
+def _with_dictionary(file: Buffer, level: int | None, asked: Framing) -> Written | None:
     dictionary = asked.dictionary() if len(file) <= IN_MEMORY else None
     if dictionary is None:
         return None
