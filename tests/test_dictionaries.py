@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
-from test_stores import in_another_process
-
 from objects import (
     SECONDARY_CAPTURE,
     Shape,
@@ -28,10 +26,13 @@ from objects import (
     phantom,
     received,
 )
+from test_stores import in_another_process
+
 from scp.advise.sampling import load, look
 from scp.archive import trainer
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
+from scp.archive.options import Duplicates, Options
 from scp.archive.replacement import Change
 from scp.background.progress import Silent
 from scp.config.rules import PolicyRule, Stage
@@ -84,9 +85,9 @@ def open_archive(tmp_path: Path) -> Iterator[Callable[[], Archive]]:
     """Opens the same archive each time, as another process would."""
     opened: list[Archive] = []
 
-    def make() -> Archive:
+    def make(duplicates: Duplicates = "replace") -> Archive:
         store, index = LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
-        opened.append(Archive(store, index, [RULE]))
+        opened.append(Archive(store, index, [RULE], Options(duplicates)))
         return opened[-1]
 
     yield make
@@ -104,11 +105,11 @@ def folder_of(archive: Archive) -> Path:
 
 
 def file_of(archive: Archive, one: Received) -> bytes:
-    return bytes(archive.store.get(archive.index.held(one.sop_instance_uid).key))
+    return bytes(archive.store.get(archive.index.newest(one.sop_instance_uid).key))
 
 
 def restored(archive: Archive, one: Received) -> bytes:
-    outgoing = archive.fetch(archive.index.held(one.sop_instance_uid), [one.transfer_syntax])
+    outgoing = archive.fetch(archive.index.newest(one.sop_instance_uid), [one.transfer_syntax])
     return b"".join(map(bytes, outgoing.chunks))
 
 
@@ -157,7 +158,7 @@ def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:
     entry = archive.dictionaries.add(KIND, dictionary())
     assert is_dictionary(entry.key)
     assert len([*archive.store.keys()]) == 3
-    assert [*archive.keys()] == [archive.index.held(small(1).sop_instance_uid).key]
+    assert [*archive.files.keys()] == [archive.index.newest(small(1).sop_instance_uid).key]
 
 
 # -- kept ------------------------------------------------------------------------------------------------
@@ -236,12 +237,12 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     content = path.read_bytes()
     path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
-    instance = later.index.held(one.sop_instance_uid)
+    instance = later.index.newest(one.sop_instance_uid)
     with pytest.raises(DictionaryMissing, match=str(entry.id)):
         later.verify(instance)
     assert later.dictionaries.newest(KIND) is None
     assert [str(entry.id) in fault for _, fault in reindex(later, Silent()).damaged] == [True]
-    assert later.index.held(one.sop_instance_uid) == instance
+    assert later.index.newest(one.sop_instance_uid) == instance
     assert (later.store.root / instance.key).exists()
     other = small(9)
     later.ingest(other)  # new objects do without it
@@ -261,8 +262,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     path = archive.store.root / entry.key
     content = path.read_bytes()
     path.unlink()
-    later = open_archive()
-    later.duplicates = mode
+    later = open_archive(mode)
     other = small(8, content=9)
     if mode == "reject":
         with pytest.raises(DuplicateRejected):

@@ -20,7 +20,7 @@ from scp.advise.candidates import ByteCandidate, Candidate, ImageCandidate
 from scp.advise.dictionaries import NO_DICTIONARIES, Dictionaries
 from scp.advise.sampling import Sample
 from scp.advise.stored_as import file_with, form_for
-from scp.archive.package import Framing, framed, in_frame
+from scp.archive.framing import Framing, framed, in_frame
 from scp.encoding.cage.caged import thread_time
 from scp.encoding.pixels import Frame
 from scp.errors import CannotEncode

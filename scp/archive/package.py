@@ -1,80 +1,87 @@
-"""How a file is kept: as it is, or in a zstd frame, with a dictionary or without."""
+"""The file that an object is kept in: Part 10, within a zstd frame where that saves something."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
 
+from scp.archive.framing import Framing, Wrap, Written, framed, in_frame
+from scp.config.rules import Stage
+from scp.encoding.forms import Encoded
+from scp.model import Provenance, Received
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionary
-from scp.spool import IN_MEMORY, Buffer, Spool
-
-Wrap = Literal["auto", "zstd", "none"]
-
-# The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
-_LEVEL = 3
-# A frame around a codestream has to save this part of the file ("auto").
-_WORTHWHILE = 0.01
-# From this share of header on, more is spent on compressing it (part10.wrap).
-_MOSTLY_HEADER = 0.1
-# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
-# dictionary saves more, trying without one costs four times as much and cannot win.
-_MOST_OF_THOROUGH = 0.05
-
-
-class Written(NamedTuple):
-    """A file, and its digest where one was taken as it was written: a small one's costs nothing later."""
-
-    data: Buffer
-    sha256: str
+from scp.objects.dictionaries import Dictionaries, Dictionary
+from scp.objects.part10 import Part10
+from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 
 
 @dataclass(frozen=True, slots=True)
-class Framing:
-    """What frame is asked for.
+class StoredForm:
+    """A file, ready for the object store; ``sha256`` of ``data``, hexadecimal, empty until it is needed."""
 
-    ``wrap`` says when there is one: ``auto`` where it saves enough. ``pixels`` are the bytes of the file that
-    are pixel data. ``level`` None is the usual one, or more for a header in front of a codestream.
-    ``dictionary`` gives the one that is tried, if there is one.
-    """
-
-    wrap: Wrap
-    pixels: int = 0
-    level: int | None = None
-    dictionary: Callable[[], Dictionary | None] = lambda: None
+    encoded: Encoded
+    provenance: Provenance
+    data: Buffer
+    wrapped: bool
+    sha256: str
 
 
-def framed(file: Buffer, asked: Framing) -> Written | None:
-    """A Part 10 file in a frame; None where it is kept as it is."""
-    if asked.wrap == "none" or (asked.wrap == "auto" and _header_share(file, asked) < _WORTHWHILE):
-        return None
-    found = in_frame(file, asked)
-    gains = len(found.data) <= len(file) * (1 - _WORTHWHILE)
-    return found if gains or asked.wrap == "zstd" else None
+class Packer:
+    """Packs the forms of one object as a stage asks for; ``dictionaries`` are those of the store."""
 
+    def __init__(self, received: Received, stage: Stage, dictionaries: Dictionaries | None) -> None:
+        self._received = received
+        self._stage = stage
+        self._dictionaries = dictionaries
 
-def _header_share(file: Buffer, asked: Framing) -> float:
-    return 1 - asked.pixels / len(file)
+    def pack(self, result: Encoded, base: Provenance) -> StoredForm:
+        """A form's file; ``base`` is what is known of the object, whatever its form."""
+        provenance = replace(
+            base,
+            form=result.form,
+            codec=result.codec,
+            restoration=result.restoration,
+            native_sha256=result.native_sha256,
+        )
+        framing = self._framing(result)
+        plain = self._plain(result, provenance, hashing=framing.wrap != "zstd")
+        wrapped = framed(plain.data, framing)
+        kept = plain if wrapped is None else wrapped
+        return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
 
+    def pack_again(self, form: StoredForm, provenance: Provenance) -> StoredForm:
+        """The same file, but for what it remembers; as it was, where it does not read back the same."""
+        plain = self._plain(form.encoded, provenance, hashing=not form.wrapped)
+        again = in_frame(plain.data, self._framing(form.encoded)) if form.wrapped else plain
+        if sha256(self.unpack(again.data).dataset) != sha256(form.encoded.dataset):
+            return form
+        return replace(form, provenance=provenance, data=again.data, sha256=again.sha256)
 
-def in_frame(file: Buffer, asked: Framing) -> Written:
-    """A Part 10 file in the smallest frame, whatever that saves."""
-    codestream_with_header = 0 < asked.pixels < len(file) * (1 - _MOSTLY_HEADER)
-    thorough = codestream_with_header and asked.level is None
-    level = None if thorough else asked.level or _LEVEL
-    small = _with_dictionary(file, level, asked)
-    if small is not None and thorough:
-        usual = part10.wrap(file, _LEVEL)
-        if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
-            return small
-    spool = Spool(hashing=len(file) > IN_MEMORY)
-    found = Written(part10.wrap(file, level, spool), spool.sha256)
-    return found if small is None or len(found.data) <= len(small.data) else small
+    def unpack(self, data: Buffer) -> Part10:
+        """What was packed, read back; by way of the dictionary that a reader will find in the store."""
+        return part10.unpack(data, self._dictionaries.by_id if self._dictionaries is not None else None)
 
+    def _framing(self, result: Encoded) -> Framing:
+        level = self._stage.level
+        if result.form == "zstd":
+            return Framing("zstd", 0, level, self._dictionary)
+        wrap: Wrap = self._stage.wrap or ("auto" if result.is_image_form else "none")
+        return Framing(wrap, result.pixel_bytes, level, self._dictionary)
 
-def _with_dictionary(file: Buffer, level: int | None, asked: Framing) -> Written | None:
-    dictionary = asked.dictionary() if len(file) <= IN_MEMORY else None
-    if dictionary is None:
-        return None
-    return Written(part10.wrap(file, level, dictionary=dictionary), "")
+    def _dictionary(self) -> Dictionary | None:
+        """The newest of its SOP class, where one is wanted and there."""
+        if not self._stage.dictionary or self._dictionaries is None:
+            return None
+        return self._dictionaries.newest(self._received.sop_class_uid)
+
+    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> Written:
+        received = self._received
+        file = Part10(
+            received.sop_class_uid,
+            received.sop_instance_uid,
+            result.transfer_syntax,
+            result.dataset,
+            provenance,
+            received.calling_aet,
+        )
+        spool = Spool(hashing=hashing and len(result.dataset) > IN_MEMORY)
+        return Written(part10.pack(file, spool), spool.sha256)

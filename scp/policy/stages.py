@@ -102,7 +102,7 @@ def _only_waits(rule: PolicyRule, current: int) -> bool:
     That is a first stage of ``received`` with others behind it: nothing that a stored object could be brought
     to.
     """
-    return current == 0 and rule.waits and len(rule.stages) > 1
+    return current == 0 and rule.may_be_pending and len(rule.stages) > 1
 
 
 def _settled(rule: PolicyRule) -> int:
