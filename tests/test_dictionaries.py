@@ -29,6 +29,7 @@ from objects import (
 from test_stores import in_another_process
 
 from scp.advise.sampling import load, look
+from scp.archive import trainer
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
 from scp.archive.options import Duplicates, Options
@@ -325,8 +326,8 @@ def test_trained_from_stored_objects_the_same_each_time(archive) -> None:
     assert found.now == found.without
     assert 0 < found.saves < found.stored_size
     again = Dictionaries(MemoryStore())
-    made = training._trained([one.beginning for one in _files(archive)], 8 << 10)
-    assert made == training._trained([one.beginning for one in _files(archive)], 8 << 10)
+    made = trainer.trained([one.material.beginning for one in _files(archive)], 8 << 10)
+    assert made == trainer.trained([one.material.beginning for one in _files(archive)], 8 << 10)
     assert again.add(KIND, made).version == 1
     second = train(archive, KIND, _sample_of(archive))
     assert (second.entry, second.saves) == (None, 0)
@@ -343,10 +344,10 @@ def test_what_is_trained_on_ends_soon_behind_the_header(archive) -> None:
     one = phantom(Shape(rows=256, columns=256, noise=0.5))
     instance = archive.ingest(one).instance
     read = training._read(archive, instance)
-    at = bytes(read.data).index(b"\xe0\x7f\x10\x00OB")
-    assert len(read.beginning) == at + 12 + training._OF_PIXELS < len(read.data) / 2
+    at = bytes(read.material.data).index(b"\xe0\x7f\x10\x00OB")
+    assert len(read.material.beginning) == at + 12 + trainer.OF_PIXELS < len(read.material.data) / 2
     document = part10.Part10("1.2", "1.2.3", EXPLICIT, element(0x00080060, "CS", b"SR"))
-    assert training._pixels_at(document) == len(document.dataset)
+    assert trainer.pixels_at(document) == len(document.dataset)
 
 
 def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
@@ -355,8 +356,8 @@ def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
         archive.ingest(small(number))
     assert "6 small objects" in train(archive, KIND, _sample_of(archive)).reason
     assert archive.dictionaries.entries() == []
-    assert training._trained([b"ab"] * 20, 1000) == b""
-    assert training._trained([os.urandom(9) for _ in range(20)], 10**6) == b""
+    assert trainer.trained([b"ab"] * 20, 1000) == b""
+    assert trainer.trained([os.urandom(9) for _ in range(20)], 10**6) == b""
 
 
 def test_a_sample_is_bounded_and_spread_over_all(archive) -> None:

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
+from scp.archive.framing import Framing, Wrap, Written, framed, in_frame
 from scp.config.rules import Stage
 from scp.encoding.forms import Encoded
 from scp.model import Provenance, Received
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionaries
+from scp.objects.dictionaries import Dictionaries, Dictionary
 from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer, Spool, sha256
-
-# The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
-LEVEL = 3
-# A frame around a codestream has to save this part of the file ("auto").
-WORTHWHILE = 0.01
-# From this share of header on, more is spent on compressing it (part10.wrap).
-MOSTLY_HEADER = 0.1
-# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
-# dictionary saves more, trying without one costs four times as much and cannot win.
-_MOST_OF_THOROUGH = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +22,6 @@ class StoredForm:
     provenance: Provenance
     data: Buffer
     wrapped: bool
-    sha256: str
-
-
-class _Written(NamedTuple):
-    """A file, and its digest where one was taken as it was written: a small one's costs nothing later."""
-
-    data: Buffer
     sha256: str
 
 
@@ -59,21 +42,16 @@ class Packer:
             restoration=result.restoration,
             native_sha256=result.native_sha256,
         )
-        wrap = self._wrap_of(result)
-        plain = self._plain(result, provenance, hashing=wrap != "zstd")
-        as_it_is = StoredForm(result, provenance, plain.data, False, plain.sha256)
-        header_share = 1 - result.pixel_bytes / len(plain.data)
-        if wrap == "none" or (wrap == "auto" and header_share < WORTHWHILE):
-            return as_it_is
-        wrapped = self._wrapped(result, plain)
-        if wrap == "auto" and len(wrapped.data) > len(plain.data) * (1 - WORTHWHILE):
-            return as_it_is
-        return StoredForm(result, provenance, wrapped.data, True, wrapped.sha256)
+        framing = self._framing(result)
+        plain = self._plain(result, provenance, hashing=framing.wrap != "zstd")
+        wrapped = framed(plain.data, framing)
+        kept = plain if wrapped is None else wrapped
+        return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
 
     def pack_again(self, form: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file, but for what it remembers; as it was, where it does not read back the same."""
         plain = self._plain(form.encoded, provenance, hashing=not form.wrapped)
-        again = self._wrapped(form.encoded, plain) if form.wrapped else plain
+        again = in_frame(plain.data, self._framing(form.encoded)) if form.wrapped else plain
         if sha256(self.unpack(again.data).dataset) != sha256(form.encoded.dataset):
             return form
         return replace(form, provenance=provenance, data=again.data, sha256=again.sha256)
@@ -82,12 +60,20 @@ class Packer:
         """What was packed, read back; by way of the dictionary that a reader will find in the store."""
         return part10.unpack(data, self._dictionaries.by_id if self._dictionaries is not None else None)
 
-    def _wrap_of(self, result: Encoded) -> str:
+    def _framing(self, result: Encoded) -> Framing:
+        level = self._stage.level
         if result.form == "zstd":
-            return "zstd"
-        return self._stage.wrap or ("auto" if result.is_image_form else "none")
+            return Framing("zstd", 0, level, self._dictionary)
+        wrap: Wrap = self._stage.wrap or ("auto" if result.is_image_form else "none")
+        return Framing(wrap, result.pixel_bytes, level, self._dictionary)
 
-    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> _Written:
+    def _dictionary(self) -> Dictionary | None:
+        """The newest of its SOP class, where one is wanted and there."""
+        if not self._stage.dictionary or self._dictionaries is None:
+            return None
+        return self._dictionaries.newest(self._received.sop_class_uid)
+
+    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> Written:
         received = self._received
         file = Part10(
             received.sop_class_uid,
@@ -98,26 +84,4 @@ class Packer:
             received.calling_aet,
         )
         spool = Spool(hashing=hashing and len(result.dataset) > IN_MEMORY)
-        return _Written(part10.pack(file, spool), spool.sha256)
-
-    def _wrapped(self, result: Encoded, plain: _Written) -> _Written:
-        codestream_with_header = 0 < result.pixel_bytes < len(plain.data) * (1 - MOSTLY_HEADER)
-        thorough = codestream_with_header and result.form != "zstd" and self._stage.level is None
-        level = None if thorough else self._stage.level or LEVEL
-        small = self._with_dictionary(plain, level)
-        if small is not None and thorough:
-            usual = part10.wrap(plain.data, LEVEL)
-            if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
-                return small
-        spool = Spool(hashing=len(plain.data) > IN_MEMORY)
-        found = _Written(part10.wrap(plain.data, level, spool), spool.sha256)
-        return found if small is None or len(found.data) <= len(small.data) else small
-
-    def _with_dictionary(self, plain: _Written, level: int | None) -> _Written | None:
-        """The file in a frame with its SOP class's newest dictionary, where one is wanted and there."""
-        if not self._stage.dictionary or self._dictionaries is None or len(plain.data) > IN_MEMORY:
-            return None
-        dictionary = self._dictionaries.newest(self._received.sop_class_uid)
-        if dictionary is None:
-            return None
-        return _Written(part10.wrap(plain.data, level, dictionary=dictionary), "")
+        return Written(part10.pack(file, spool), spool.sha256)

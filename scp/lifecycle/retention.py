@@ -22,7 +22,7 @@ from scp.index.index import Standing
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.names import store_of
-from scp.policy.retention import ExpiredStudy, excess_of, going, joined
+from scp.policy.retention import ExpiredStudies, ExpiredStudy, excess_of, going
 from scp.policy.rules import choose
 
 # The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
@@ -93,20 +93,15 @@ class Retention:
         """What the rules let go at ``now``. Raises OutOfResources."""
         if not self._settings().retention:
             return Plan(())
-        found: dict[tuple[str, ...], ExpiredStudy | None] = {}  # None: the study stays
-        held, holds = 0, self._deletion.holds.all()
+        studies, held, holds = ExpiredStudies(), 0, self._deletion.holds.all()
         for standing in self._archive.stages.standings(self._keywords()):
             one = standing.instance
-            expired = self._expired(standing, now)
-            if expired is not None and is_under_hold(holds, one):
-                held, expired = held + 1, None
-            study = one.identity[1:]  # of its patient
-            known = found.get(study, expired)
-            first = study not in found
-            stays = expired is None or known is None or not one.study_instance_uid
-            found[study] = None if stays or expired is None else expired if first else joined(known, expired)
-        studies = [one for one in found.values() if one is not None]
-        return Plan(tuple(going(studies, self._excess())), held)
+            part = self._expired(standing, now)
+            if part is not None and is_under_hold(holds, one):
+                held, part = held + 1, None
+            # Of its patient; what names no study cannot go with one.
+            studies.add(one.identity[1:], part if one.study_instance_uid else None)
+        return Plan(tuple(going(studies.whole(), self._excess())), held)
 
     def _excess(self) -> int:
         """What is in the trash already counts as free: it will be, when it is purged."""

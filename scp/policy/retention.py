@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 
@@ -25,10 +25,26 @@ class ExpiredStudy:
     issuer: str = field(default="", repr=False)
 
 
-def joined(one: ExpiredStudy | None, other: ExpiredStudy) -> ExpiredStudy:
+class ExpiredStudies:
+    """What may go, study by study: a study goes as a whole, or it stays as a whole."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, ExpiredStudy | None] = {}  # None: the study stays
+
+    def add(self, study: Hashable, part: ExpiredStudy | None) -> None:
+        """A further part of a study; None for one that stays."""
+        if study not in self._found:
+            self._found[study] = part
+        elif (known := self._found[study]) is not None:
+            self._found[study] = part and _joined(known, part)
+
+    def whole(self) -> Iterator[ExpiredStudy]:
+        """Those all of whose parts may go."""
+        return (one for one in self._found.values() if one is not None)
+
+
+def _joined(one: ExpiredStudy, other: ExpiredStudy) -> ExpiredStudy:
     """What two parts of a study come to: it waits for its newest instance, and for the need of any."""
-    if one is None:
-        return other
     return replace(
         one,
         instances=one.instances + other.instances,
