@@ -48,6 +48,17 @@ def test_the_readme_stays_short_and_leads_to_all_pages() -> None:
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
 
 
+def test_the_list_of_decisions_has_each_with_its_title_status_and_date() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    for page in folder.glob("0*.md"):
+        title, _, status = page.read_text(encoding="utf-8").split("\n")[:3]
+        found = re.fullmatch(r"((?:Accepted|Superseded)\b.*)\. (\d{4}-\d\d-\d\d)\.", status)
+        assert found, f"the third line of {page.name} is no status with a date"
+        number, name = title.removeprefix("# ").split(". ", 1)
+        assert f"| [{number}]({page.name}) | {name} | {found[1]} | {found[2]} |" in listed
+
+
 def test_the_benchmark_writes_its_table_into_its_page() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert "| measured on |" not in into(page, "")
