@@ -31,6 +31,8 @@ from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.syntaxes import BY_UID, EXPLICIT, HTJ2K_EITHER, JPEG_LOSSLESS_SV1, JPEGLS, RLE, Content, lookup
 
+pytestmark = pytest.mark.peer
+
 ENCODERS = [codec for codec in CODECS if codec.writes]
 BY_NAME = pytest.mark.parametrize("codec", ENCODERS, ids=lambda codec: codec.name)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.quick
+
 _PROJECT = Path(__file__).parents[1]
 _SCRIPT = _PROJECT / "scripts" / "conformance.py"
 

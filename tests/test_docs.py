@@ -10,6 +10,8 @@ import pytest
 
 from bench.report import into
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page for folder in (".", "docs", "docs/decisions", "tests/cases") for page in (ROOT / folder).glob("*.md")

@@ -19,6 +19,8 @@ from scp.objects import landing
 from scp.objects.landing import LandingLog, is_landed, segment_of
 from scp.objects.sync import GroupSync
 
+pytestmark = pytest.mark.quick
+
 HEAD, SIZE = b"head of a file", 1 << 20
 
 
