@@ -16,7 +16,8 @@ import pytest
 
 from scp.errors import ObjectMissing, OutOfResources
 from scp.objects import landing
-from scp.objects.landing import LandingLog, is_landed, segment_of
+from scp.objects.landing import LandingLog
+from scp.objects.names import LANDING, is_landed, segment_of
 from scp.objects.sync import GroupSync
 
 pytestmark = pytest.mark.quick
@@ -43,7 +44,7 @@ def append(log: LandingLog, head: bytes, content: bytes) -> str:
 
 
 def segments(root: Path, pattern: str = "*.log") -> list[str]:
-    return sorted(path.name for path in (root / landing.FOLDER).glob(f"*/{pattern}"))
+    return sorted(path.name for path in (root / LANDING).glob(f"*/{pattern}"))
 
 
 def test_what_is_appended_is_there(log: LandingLog) -> None:
@@ -274,7 +275,7 @@ def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
     log.free({segment_of(found[0])})
     assert len(segments(tmp_path)) == 1
     log.free(set())
-    assert list((tmp_path / landing.FOLDER).glob("*/")) == []
+    assert list((tmp_path / LANDING).glob("*/")) == []
 
 
 def test_a_living_process_is_left_alone(log: LandingLog, tmp_path: Path) -> None:

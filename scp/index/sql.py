@@ -17,18 +17,18 @@ from scp.index.conflicts import listed
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
-from scp.index.index import NO_RANKS, Counts, Ranks, Statistic, Waiting
+from scp.index.index import NO_RANKS, NO_STORES, Counts, Ranks, Statistic, Waiting
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
-from scp.index.send_queue import SqlDeliveries, queue
+from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sequences import Selection, selection
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
 from scp.index.writer import Item, Writer
-from scp.model import Delivery, Instance, Query
+from scp.model import Instance, Query, QueuedSend
 
 _MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
 
@@ -53,7 +53,7 @@ class SqlIndex:
         self.stages = SqlStages(engine, self._writer)
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
-        self.deliveries = SqlDeliveries(engine, self._writer)
+        self.send_queue = SqlSendQueue(engine, self._writer)
         self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
@@ -90,20 +90,20 @@ class SqlIndex:
             engine.dispose()
 
     def record(
-        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+        self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
         # The texts are read here, as others cannot write while a group is written.
         return self._recording.submit(
-            (_queueing(self._writer.record, deliveries, always=True), (instance, texts(instance, attributes)))
+            (_queueing(self._writer.record, sends, always=True), (instance, texts(instance, attributes)))
         )
 
     def add(
-        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+        self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """See :meth:`scp.index.index.Index.add`."""
         return self._recording.submit(
-            (_queueing(self._writer.add, deliveries, always=False), (instance, texts(instance, attributes)))
+            (_queueing(self._writer.add, sends, always=False), (instance, texts(instance, attributes)))
         )
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
@@ -213,9 +213,10 @@ class SqlIndex:
             yield from map(as_instance, rows)
             last = rows[-1]["id"]
 
-    def statistics(self, stores: Sequence[str] = ()) -> list[Statistic]:
+    def statistics(self, stores: Mapping[str, str] = NO_STORES) -> list[Statistic]:
         """See :meth:`scp.index.index.Index.statistics`."""
-        within = [(INSTANCE.c.key.startswith(f"@{name}/", autoescape=True), name) for name in stores]
+        begins = INSTANCE.c.key.startswith
+        within = [(begins(prefix, autoescape=True), name) for prefix, name in stores.items()]
         store = case(*within, else_="") if within else literal("")
         groups = (SERIES.c.modality, INSTANCE.c.form, INSTANCE.c.transfer_syntax, store.label("store"))
         sums = (func.count(), func.sum(INSTANCE.c.received_size), func.sum(INSTANCE.c.stored_size))
@@ -271,15 +272,15 @@ class SqlIndex:
                     fetched = min(fetched * 2, _MOST_MATCHES)
 
 
-def _queueing(write: Write, deliveries: Sequence[Delivery], always: bool) -> Write:
-    """``write``, and in its transaction the deliveries; unless ``always``, only of what was not held."""
-    if not deliveries:
+def _queueing(write: Write, sends: Sequence[QueuedSend], always: bool) -> Write:
+    """``write``, and ``sends`` in its transaction; unless ``always``, only where the object was not held."""
+    if not sends:
         return write
 
     def both(connection: Connection, item: Item) -> Instance | None:
         held = write(connection, item)
         if always or held is None:
-            queue(connection, deliveries, identity(*item))
+            queue(connection, sends, identity(*item))
         return held
 
     return both

@@ -19,7 +19,7 @@ from scp.config.settings import Settings
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.node.node import open_archive
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
 from .peers import EXPLICIT, Sent, image
@@ -79,7 +79,7 @@ _STEPS = """
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from scp.config.settings import load
+    from scp.config.load import load
     from scp.index.sql import SqlIndex
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages

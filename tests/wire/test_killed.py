@@ -27,7 +27,7 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.verify import verify
 from scp.node.node import open_archive
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 from .aging import FAST, carry_out, policy
 from .configured import as_toml, environment, journal, settings_of, tables_of
@@ -48,7 +48,7 @@ _KILLED = """
     from pathlib import Path
     from threading import Thread
 
-    from scp.config.settings import load
+    from scp.config.load import load
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.recovery import recover
     from scp.lifecycle.stages import Stages

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scp.dimse.own_requests import OwnRequests
-from scp.dimse.services.reporting import _is_quiet
+from scp.dimse.services.commitment_report import _is_quiet
 
 pytestmark = pytest.mark.quick
 
