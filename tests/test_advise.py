@@ -41,6 +41,8 @@ from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, RLE
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 OWN = {"htj2k", "rle", "jpegls", "jpegxl 3", "jpegxl 7", "jpeg2000"}
 
 

@@ -15,6 +15,8 @@ from bench.report import into
 from scp.config.load import load
 from scp.errors import ConfigurationError
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page for folder in (".", "docs", "docs/decisions", "tests/cases") for page in (ROOT / folder).glob("*.md")

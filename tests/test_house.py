@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "scp"
 _MOST_AT_ROOT, _MOST_LINES = 8, 350
