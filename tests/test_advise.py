@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from objects import Shape, as_received, corpus, described, kept, phantom, written
 from PIL import Image
 from typer.testing import CliRunner
 
-from objects import Shape, as_received, corpus, described, kept, phantom, written
 from scp.advise import candidates as table
 from scp.advise import sampling
 from scp.advise.advise import Advice, Wanted, advise
@@ -40,6 +40,8 @@ from scp.model import Received
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, RLE
+
+pytestmark = pytest.mark.usefixtures("codecs_here")
 
 OWN = {"htj2k", "rle", "jpegls", "jpegxl 3", "jpegxl 7", "jpeg2000"}
 

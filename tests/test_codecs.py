@@ -45,6 +45,8 @@ from scp.syntaxes import (
     lookup,
 )
 
+pytestmark = pytest.mark.peer
+
 ENCODERS = [codec for codec in CODECS if codec.writes]
 BY_NAME = pytest.mark.parametrize("codec", ENCODERS, ids=lambda codec: codec.name)
 

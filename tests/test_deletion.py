@@ -26,6 +26,8 @@ from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash
 from scp.policy.retention import ExpiredStudy, excess_of, going
 
+pytestmark = pytest.mark.quick
+
 
 class Killed(BaseException):
     pass

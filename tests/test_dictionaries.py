@@ -53,6 +53,8 @@ from scp.objects.memory import MemoryStore
 from scp.objects.names import is_dictionary
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"
 RULE = PolicyRule(name="small", stages=(Stage(forms=("htj2k",), dictionary=True),))
 _WORDS = np.random.default_rng(1).integers(0, 256, (400, 24), dtype="u1")

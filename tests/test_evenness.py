@@ -42,6 +42,8 @@ from scp.objects.memory import MemoryStore
 from scp.objects.part10 import Part10, head, unpack
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG_BASELINE, RLE, lookup
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 CASE = Path(__file__).parent / "data" / "cases" / "odd-pixel-data.dcm"
 WIRE = SyntaxPreference(even=True)
 FORMS = ("received", "zstd", "native", "deflate", "htj2k", "rle")

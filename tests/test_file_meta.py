@@ -36,6 +36,8 @@ from scp.objects.names import is_landed
 from scp.objects.part10 import PRIVATE_CREATOR_UID, Part10, pack, unpack
 from scp.syntaxes import BIG_ENDIAN, BY_UID, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
+pytestmark = pytest.mark.quick
+
 CASES = Path(__file__).parent / "data" / "cases"
 RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
 FORMS = ("received", "zstd", "native", "deflate", "htj2k", "rle")

@@ -62,6 +62,8 @@ from scp.syntaxes import (
     lookup,
 )
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 IMAGE_FORMS = tuple(codec.name for codec in CODECS if codec.writes)
 
 

@@ -251,40 +251,40 @@ class TestAdd:
 
 class TestChange:
     def test_another_stored_form_takes_the_place_and_nothing_else_changes(self, filled):
-        before = filled.held("1.1.9")
+        before = filled.newest("1.1.9")
         after = replace(before, key="objects/1.1.9.jxl.dcm", form="jpegxl", stored_size=30, pending=False)
         asked = query("IMAGE", SOPInstanceUID="1.1.9", InstanceNumber="", PatientID="", Modality="")
         (match,) = filled.find(asked)
         assert filled.change_many(iter([(before, after)])) == [True]
-        assert filled.held("1.1.9") == after
+        assert filled.newest("1.1.9") == after
         assert list(filled.find(asked)) == [match]
         assert filled.counts() == Counts(2, 2, 3, 5)
 
     def test_what_is_not_held_any_more_is_left_alone(self, filled):
-        before, other = filled.held("1.1.9"), filled.held("1.1.2")
+        before, other = filled.newest("1.1.9"), filled.newest("1.1.2")
         newer = replace(before, key="objects/newer.dcm")
         filled.record(newer, DOE)
         gone = instance("9.9.9")
         changes = [(before, replace(before, key="a")), (other, replace(other, key="b")), (gone, gone)]
         assert filled.change_many(changes) == [False, True, False]
-        assert filled.held("1.1.9") == newer
-        assert filled.held("1.1.2").key == "b"
-        assert filled.held("9.9.9") is None
+        assert filled.newest("1.1.9") == newer
+        assert filled.newest("1.1.2").key == "b"
+        assert filled.newest("9.9.9") is None
 
     def test_one_instance_changed_twice_follows_the_order(self, filled):
-        first = filled.held("1.1.9")
+        first = filled.newest("1.1.9")
         second, third = replace(first, key="2"), replace(first, key="3")
         assert filled.change_many([(first, second), (second, third), (first, second)]) == [True, True, False]
-        assert filled.held("1.1.9") == third
+        assert filled.newest("1.1.9") == third
 
     def test_nothing_to_change(self, index):
         assert index.change_many([]) == []
 
     def test_all_or_nothing(self, filled):
-        before = filled.held("1.1.9")
+        before = filled.newest("1.1.9")
         with pytest.raises(AttributeError):
             filled.change_many([(before, replace(before, key="a")), (before, None)])
-        assert filled.held("1.1.9") == before
+        assert filled.newest("1.1.9") == before
 
 
 class TestPending:
@@ -336,7 +336,7 @@ class TestRemove:
         assert filled.counts() == Counts(2, 2, 2, 4)
         filled.remove("2.1.1")
         assert filled.counts() == Counts(1, 1, 1, 3)
-        assert filled.held("2.1.1") is None
+        assert filled.newest("2.1.1") is None
 
     def test_what_is_not_held_is_no_error(self, filled):
         filled.remove("9.9.9")

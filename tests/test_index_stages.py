@@ -15,6 +15,8 @@ from scp.index import stages
 from scp.index.sql import SqlIndex
 from scp.model import Instance
 
+pytestmark = pytest.mark.quick
+
 NOW = 1_000_000
 
 

@@ -22,6 +22,8 @@ from scp.objects import part10
 from scp.policy.rules import choose
 from scp.syntaxes import EXPLICIT, IMPLICIT, JPEGLS
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 IMAGE = Shape(rows=48, columns=48, noise=0.01)
 
 

@@ -58,6 +58,8 @@ from scp.syntaxes import (
     lookup,
 )
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 FINE = LossyRule(quality=95.0)
 SOURCE = Source("1.2.840.10008.5.1.4.1.1.7", "1.2.3", "00")
 DONE = Derivation("2.25.1", "ISO_15444_1", 12.345, "Lossy compression")

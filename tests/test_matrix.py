@@ -35,6 +35,8 @@ from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, FORMS, IMPLICIT, lookup
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("codecs_here")]
+
 ENCODED = tuple(dict.fromkeys(codec.writes for codec in CODECS if codec.writes))
 FORM = pytest.mark.parametrize("form", FORMS)
 

@@ -52,6 +52,8 @@ from scp.syntaxes import (
     lookup,
 )
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 GREY = Shape(rows=160, columns=176, bits_allocated=8, bits_stored=8)
 COLOUR = replace(GREY, samples=3, photometric="YBR_FULL_422")
 JPEGLS_NEAR = "1.2.840.10008.1.2.4.81"

@@ -16,6 +16,8 @@ from scp.objects.part10 import Part10
 from scp.objects.suspects import ACTS, Act
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEGLS
 
+pytestmark = pytest.mark.quick
+
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 KNOWN = Provenance(JPEGLS, "0" * 64, 4, NOW, "A", "B", "rule", "received")
 

@@ -28,6 +28,8 @@ from scp.objects import part10
 from scp.objects.memory import MemoryStore
 from scp.syntaxes import EXPLICIT, JPEGLS, lookup
 
+pytestmark = pytest.mark.usefixtures("codecs_here")
+
 LARGE = Shape(rows=320, columns=320, noise=0.01)
 SMALL = Shape(rows=48, columns=48, noise=0.01)
 FORMS = ("rle", "jpegls", "jpeg2000")

@@ -26,6 +26,8 @@ from scp.errors import MalformedAssociation
 from .conftest import RunningNode, Starter
 from .peers import EXPLICIT, IMPLICIT, MR_IMAGE, VERIFICATION, as_file, dcmtk, image, until
 
+pytestmark = pytest.mark.peer
+
 CONTEXT = b"1.2.840.10008.3.1.1.1"
 NO_TITLE = b"".ljust(16)
 

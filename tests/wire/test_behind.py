@@ -47,6 +47,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 _BACKLOG = {"backlog": "1GB"}
 _PATIENCE = 120.0  # who encodes and trains yields to whatever else this machine does
 _LARGE_ROWS = 2100  # 8.8 MB: more than what lands

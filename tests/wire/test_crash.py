@@ -38,6 +38,8 @@ from .peers import (
     until,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.peer]
+
 _KILLS = 20
 _RANDOM = random.Random(20260727)
 

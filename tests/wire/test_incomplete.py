@@ -40,6 +40,8 @@ from .peers import (
     written,
 )
 
+pytestmark = pytest.mark.peer
+
 CASES = Path(__file__).parents[1] / "data" / "cases"
 COERCED, UNREADABLE, MISMATCH, CANNOT_UNDERSTAND = 0xB000, 0xB007, 0xA900, 0xC002
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")

@@ -49,6 +49,8 @@ from .peers import (
     storescp,
 )
 
+pytestmark = pytest.mark.peer
+
 STUDY = identifier("STUDY", StudyInstanceUID="1.2.3")
 METHODS = {
     JPEG_BASELINE: "ISO_10918_1",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from scp.index.sql import SqlIndex
 
 from .configured import left_by_the_dead
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, VERIFICATION, Scu, Sent, Sink, identifier, image, until
 from .poison import DeadlyNode, poison
+
+pytestmark = pytest.mark.slow
 
 _PATIENCE = 120.0
 

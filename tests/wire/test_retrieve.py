@@ -411,7 +411,7 @@ def _video() -> Sent:
         "none",
     ],
 )
-def test_wishes(
+def test_preferences(
     node: RunningNode, way: str, preference: dict[str, object], takes: tuple[str, ...] | None, expected: str
 ) -> None:
     sent = image(sop_class=SECONDARY_CAPTURE, rows=64)

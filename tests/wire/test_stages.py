@@ -55,6 +55,8 @@ from .configured import environment, journal, settings_of, stored_files
 from .conftest import NodeProcess, RunningNode, Starter, command
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, as_file, identifier, image, until
 
+pytestmark = pytest.mark.slow
+
 # ---- in one process ----
 
 

@@ -32,6 +32,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.peer
+
 CONTEXTS = [(MR_IMAGE, EXPLICIT), (VERIFICATION, IMPLICIT)]
 
 
