@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from scp import telemetry
 from scp.archive.archive import Archive
@@ -116,6 +117,12 @@ def index_fault(settings: Settings) -> str:
     return ""
 
 
+def vr_of(keyword: str) -> str:
+    """The VR of an attribute; empty for what is none."""
+    tag = tag_for_keyword(keyword)
+    return dictionary_VR(tag) if tag is not None else ""
+
+
 def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()) -> Query:
     """A relational query by the command line's keys. Raises BadParameter."""
     wanted = {}
@@ -125,7 +132,7 @@ def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()
             raise typer.BadParameter(f"--match {pair} is not KEY=VALUE")
         wanted[key] = value
     keys = (*wanted, *(column for column in columns if column not in wanted))
-    vrs = {key: output.vr_of(key) for key in keys}
+    vrs = {key: vr_of(key) for key in keys}
     if unknown := [key for key, vr in vrs.items() if not vr]:
         raise typer.BadParameter(f"--match: {', '.join(unknown)} is no attribute's keyword")
     return Query(

@@ -14,7 +14,9 @@ from scp.cli.common import ConfigOption, JsonOption, opened
 from scp.config.values import byte_count
 from scp.lifecycle import training
 
-app = typer.Typer(no_args_is_help=True, help="zstd dictionaries, for small objects of one kind.")
+app = typer.Typer(
+    name="dictionary", no_args_is_help=True, help="zstd dictionaries, for small objects of one kind."
+)
 
 
 @app.command("train")
@@ -22,7 +24,7 @@ def train_dictionaries(
     sop_class: Annotated[
         str, typer.Option(help="Of this SOP class, by UID or keyword; all by default.")
     ] = "",
-    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{SIZE >> 10}KiB",
+    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = "512KiB",
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:

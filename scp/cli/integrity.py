@@ -105,6 +105,6 @@ def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     ):
         fitted = make_fit(archive, progress)
         outcome = fitted.outcome or rebuild(archive, progress)
-    output.reindexed(outcome, json, fitted.told)
+    integrity_output.reindexed(outcome, json, fitted.told)
     if outcome.damaged:
         raise typer.Exit(DATA)

@@ -21,8 +21,8 @@ from scp.cli.common import (
     PatientOption,
     opened,
     selected,
+    vr_of,
 )
-from scp.cli.output import vr_of
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.retention import Retention
 from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey

@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from scp import telemetry
-from scp.cli import output
+from scp.cli import output, serving_output
 from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, settings_of
 from scp.config.load import load, warnings
 from scp.config.settings import Settings
@@ -73,7 +73,7 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     else:
         for line in found:
             typer.echo(f"note: {line}")
-        output.settings(settings)
+        serving_output.settings(settings)
         typer.echo(f"{config or 'The default configuration'} can be used.")
         if unfit:
             typer.echo(f"index: {unfit}", err=True)
