@@ -10,8 +10,6 @@ from typing import Annotated
 
 import typer
 
-from scp.archive import foreign
-from scp.cli import lists_output, objects_output, output
 from scp.cli.common import (
     DATA,
     AllPatientsOption,
@@ -26,9 +24,6 @@ from scp.cli.common import (
     query_for,
     selected,
 )
-from scp.lifecycle import transfer
-from scp.lifecycle.explain import fault_now
-from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer()
 
@@ -43,6 +38,10 @@ def import_(
 
     What is no DICOM file is skipped and listed. Exit status 0 says that all files are held now.
     """
+    from scp.archive import foreign
+    from scp.cli import objects_output, output
+    from scp.lifecycle import transfer
+
     with opened(config, works=True) as (archive, settings):
         files = list(foreign.files_below(paths))
         with output.progress("importing", "files") as progress:
@@ -71,6 +70,9 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
     json: JsonOption = False,
 ) -> None:
     """Write objects as plain DICOM files, <study>/<series>/<instance>.dcm."""
+    from scp.cli import objects_output, output
+    from scp.lifecycle import transfer
+
     wanted = _syntax(syntax)
     with opened(config) as (archive, _):
         patient = Patient(patient_id, issuer, all_patients or not match)
@@ -113,6 +115,9 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
+    from scp.cli import lists_output, objects_output
+    from scp.lifecycle.explain import fault_now
+
     if refused:
         with opened(config) as (archive, _):
             lists_output.refused(archive.integrity.refused(limit or None), limit, json)
@@ -153,11 +158,15 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
 @app.command()
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show how much is held, and what keeping it compressed saves."""
+    from scp.cli import objects_output
+
     with opened(config) as (archive, _):
         objects_output.statistics(archive.statistics(), json)
 
 
 def _syntax(name: str) -> str:
+    from scp.syntaxes import BY_KEYWORD, BY_UID
+
     if name in ("received", "stored"):
         return name
     row = BY_KEYWORD.get(name) or BY_UID.get(name)
