@@ -22,7 +22,7 @@ from scp.index.files import exists
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
 from scp.model import LEVELS, Instance, Query, QueryKey
-from scp.node.node import open_archive, require_index
+from scp.node.build import open_archive, require_index
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file; without one, defaults.")

@@ -20,7 +20,7 @@ from scp.config.values import duration
 from scp.lifecycle.explain import explain as explain_object
 from scp.lifecycle.forecast import forecast
 from scp.lifecycle.recompress import recompress as carry_out
-from scp.node.node import take_up
+from scp.node.build import take_up
 
 app = typer.Typer()
 

@@ -6,7 +6,6 @@ processes may do it, and be killed. What is being received comes first: this rea
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import structlog
 from scp.archive.archive import Archive
 from scp.archive.repair import mend_from_siblings
 from scp.background.alone import UNREAD, alone
+from scp.background.back_off import BackOff
+from scp.background.loop import Task
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
 from scp.index.index import Waiting
@@ -27,7 +28,7 @@ _BATCH = 16
 _CLAIM_SECONDS = 60.0
 _AWAY_SECONDS = 3600.0  # what cannot be read now is left alone for so long
 _LOOK_SECONDS = 300.0
-_RETRY_SECONDS, _YIELD_SECONDS = 30.0, 5.0
+_YIELD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +79,20 @@ def _mended(archive: Archive, instance: Instance) -> str:
     return ""
 
 
-class Scrubber:
-    """Checks what was not read for the longest, until it is told to stop; in a thread of its own."""
+class Scrubber(Task):
+    """Checks what was not read for the longest."""
+
+    name = "scrubbing"
+    again = BackOff(30.0)
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], owner: str) -> None:
+        super().__init__()
         self._archive = archive
         self._settings = settings
         self._owner = f"scrub/{owner}"
-        self._awake = threading.Event()
-        self._stopped = threading.Event()
         self._waiting = Waiting(0, 0)
 
-    def stop(self) -> None:
-        """Make :meth:`run` return once its object is read."""
-        self._stopped.set()
-        self._awake.set()
-
-    def hasten(self) -> None:
-        """Look again: the configuration has changed."""
-        self._awake.set()
-
-    def run(self) -> None:
-        """Work, and wait for work, until stopped."""
-        while not self._stopped.is_set():
-            try:
-                pause = self._turn()
-            except Exception as error:  # noqa: BLE001 - the index does not answer, or a bug: ending cures neither
-                structlog.get_logger("zscp").error("scrubbing waits", exc_info=error)
-                pause = _RETRY_SECONDS
-            self._awake.wait(pause)
-            self._awake.clear()
-
-    def _turn(self) -> float:
+    def turn(self) -> float:
         """One batch, if there is one to do now; how many seconds to rest."""
         settings = self._settings()
         interval = settings.scrub.interval
@@ -137,7 +120,7 @@ class Scrubber:
         results: list[tuple[Instance, str]] = []
         tried: list[Instance] = []
         for one in claimed:
-            if self._stopped.is_set():
+            if self.stopping.is_set():
                 break
             tried.append(one)
             quiet = (*UNREAD, OutOfResources)

@@ -18,7 +18,7 @@ import pytest
 from scp.config.settings import load
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 
 from .configured import environment, journal, stored_files, trashed_contents
 from .conftest import NodeProcess
@@ -165,7 +165,7 @@ _STEPS = """
     from scp.index.sql import SqlIndex
     from scp.lifecycle.encoder import Encoder
     from scp.model import Received
-    from scp.node.node import open_archive
+    from scp.node.build import open_archive
     from scp.objects import landing
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -213,7 +213,7 @@ _STEPS = """
         Path("acknowledged").write_bytes(data)
         if behind:
             encoder = Encoder(archive, Doorbell())
-            while encoder._round():
+            while encoder.round():
                 pass
             # Others fill the segment, so that it can be freed.
             while any(segment.unrecorded == 0 for segment in archive.landing._open.values()):

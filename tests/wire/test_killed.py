@@ -24,7 +24,7 @@ from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.verify import verify
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 from scp.objects.store import store_of
 
 from .aging import FAST, carry_out, policy
@@ -48,7 +48,7 @@ _KILLED = """
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.recovery import recover
     from scp.lifecycle.stages import Stages
-    from scp.node.node import open_archive
+    from scp.node.build import open_archive
 
     kills, doomed = int(sys.argv[1]), sys.argv[2].split(",")
     chance = random.Random(20)
