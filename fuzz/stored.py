@@ -30,8 +30,9 @@ from scp.objects.dictionaries import Dictionary, dictionary_of
 from scp.objects.holds import Holds
 from scp.objects.landing import LandingLog
 from scp.objects.mark import ArchiveMark
+from scp.objects.names import LANDING
 from scp.objects.part10 import Part10
-from scp.objects.segments import FOLDER, keys_in
+from scp.objects.segments import keys_in
 from scp.objects.trash import Trash
 from scp.spool import sha256
 from scp.syntaxes import EXPLICIT
@@ -111,7 +112,7 @@ def dictionary(data: bytes) -> None:
 def landing(data: bytes) -> None:
     """A segment of the landing log."""
     with tempfile.TemporaryDirectory() as root:
-        segment = Path(root) / FOLDER / "1-a" / "000001.log"
+        segment = Path(root) / LANDING / "1-a" / "000001.log"
         segment.parent.mkdir(parents=True)
         segment.write_bytes(data)
         log = LandingLog(Path(root))

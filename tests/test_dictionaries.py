@@ -45,9 +45,10 @@ from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
 from scp.model import Instance, Received
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionaries, is_dictionary
+from scp.objects.dictionaries import Dictionaries
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
+from scp.objects.names import is_dictionary
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
 KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"

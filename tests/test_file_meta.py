@@ -29,8 +29,9 @@ from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
 from scp.model import Provenance, Received, Wishes
 from scp.objects import part10, provenance
-from scp.objects.landing import LandingLog, is_landed
+from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
+from scp.objects.names import is_landed
 from scp.objects.part10 import PRIVATE_CREATOR_UID, Part10, pack, unpack
 from scp.syntaxes import BIG_ENDIAN, BY_UID, DEFLATED, EXPLICIT, IMPLICIT, lookup
 

@@ -16,7 +16,8 @@ import pytest
 
 from scp.errors import ObjectMissing, OutOfResources
 from scp.objects import landing
-from scp.objects.landing import LandingLog, is_landed, segment_of
+from scp.objects.landing import LandingLog
+from scp.objects.names import LANDING, is_landed, segment_of
 from scp.objects.sync import GroupSync
 
 HEAD, SIZE = b"head of a file", 1 << 20
@@ -41,7 +42,7 @@ def append(log: LandingLog, head: bytes, content: bytes) -> str:
 
 
 def segments(root: Path, pattern: str = "*.log") -> list[str]:
-    return sorted(path.name for path in (root / landing.FOLDER).glob(f"*/{pattern}"))
+    return sorted(path.name for path in (root / LANDING).glob(f"*/{pattern}"))
 
 
 def test_what_is_appended_is_there(log: LandingLog) -> None:
@@ -272,7 +273,7 @@ def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
     log.free({segment_of(found[0])})
     assert len(segments(tmp_path)) == 1
     log.free(set())
-    assert list((tmp_path / landing.FOLDER).glob("*/")) == []
+    assert list((tmp_path / LANDING).glob("*/")) == []
 
 
 def test_a_living_process_is_left_alone(log: LandingLog, tmp_path: Path) -> None:

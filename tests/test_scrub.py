@@ -26,8 +26,9 @@ from scp.lifecycle.scrub import Checked, Scrubber
 from scp.lifecycle.verify import mend, verify
 from scp.model import Instance, Received
 from scp.objects import part10
-from scp.objects.landing import LandingLog, is_landed
+from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
+from scp.objects.names import is_landed
 from scp.spool import sha256
 from scp.syntaxes import EXPLICIT
 

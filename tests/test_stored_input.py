@@ -37,9 +37,9 @@ from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.mark import ArchiveMark, Mark
 from scp.objects.memory import MemoryStore
+from scp.objects.names import in_store
 from scp.objects.provenance import decoded
 from scp.objects.segments import keys_in
-from scp.objects.store import beside
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash, Trashed
 from scp.resources import bounds
@@ -244,7 +244,7 @@ def test_what_took_a_files_place_in_a_tier_is_not_copied(
 ) -> None:
     """It is of another size than what was written: copying it to see that would fill the disk."""
     first, *_ = in_a_tier.index.all()
-    os.truncate(tmp_path / "cold" / beside("", first.key), 1 << 40)
+    os.truncate(tmp_path / "cold" / in_store("", first.key), 1 << 40)
     copied: list[int] = []
     monkeypatch.setattr(files, "copied_from", copied.append)
     damaged = [one for one in verify(in_a_tier, in_a_tier.index.all()) if one.fault]

@@ -16,10 +16,12 @@ import pytest
 
 from scp.errors import ObjectMissing, OutOfResources
 from scp.objects import local as local_module
+from scp.objects import names
 from scp.objects.folders import locked
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
-from scp.objects.store import ObjectStore, object_key, siblings_prefix
+from scp.objects.names import object_key, siblings_prefix
+from scp.objects.store import ObjectStore
 from scp.objects.tiers import Tier, TieredStore
 
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
@@ -479,3 +481,23 @@ def test_what_another_process_put_meanwhile_stays(tmp_path: Path) -> None:
     other.settle("aa/key")
     one.withdraw("aa/key")
     assert bytes(other.get("aa/key")) == b"same"
+
+
+def test_what_a_key_says_is_read_from_it() -> None:
+    landed = names.landed_key(names.segment_name("7-1f", "000002"), 4156, 300)
+    assert (landed, names.is_landed(landed)) == (".landing/7-1f/000002/4156-300.dcm", True)
+    assert names.landed_name(landed) == names.LandedName("7-1f", "000002", 4156, 300)
+    assert names.segment_of(landed) == ".landing/7-1f/000002"
+    dictionary = names.dictionary_key("1.2.840", 3, 40001, "ab" * 32)
+    assert dictionary == "dictionaries/1.2.840/0003-40001-abababababababab.zdict"
+    assert names.dictionary_name(dictionary) == names.DictionaryName(
+        dictionary, "1.2.840", 3, 40001, "ab" * 8
+    )
+    assert names.dictionary_name(names.newest_key("1.2.840")) is None
+    kinds = [names.is_object(key) for key in (KEY, f"@cold/{KEY}", landed, dictionary, names.newest_key(""))]
+    assert kinds == [True, True, False, False, False]
+    again = object_key("1.2.3", "1.2.3.4", "ab" * 32, "htj2k", True, token="1f")
+    assert again.endswith("/1.2.3/1.2.3.4_abababababababab.htj2k-1f.dcm.zst")
+    assert (names.instance_in(again), names.digest_in(again)) == ("1.2.3.4", "ab" * 8)
+    assert names.key_in(names.file_name(again)) == again
+    assert dict(names.prefixes(["cold"])) == {"@cold/": "cold"}

@@ -12,7 +12,7 @@ import pytest
 from scp.errors import ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
-from scp.objects.store import beside, store_of
+from scp.objects.names import in_store, store_of
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.spool import Buffer
 
@@ -22,8 +22,8 @@ COLD = f"@cold/{KEY}"
 
 def test_a_key_names_its_store() -> None:
     assert (store_of(KEY), store_of(COLD)) == ("", "cold")
-    assert beside("cold", KEY) == beside("cold", beside("tape", KEY)) == COLD
-    assert beside("", COLD) == beside("", KEY) == KEY
+    assert in_store("cold", KEY) == in_store("cold", in_store("tape", KEY)) == COLD
+    assert in_store("", COLD) == in_store("", KEY) == KEY
 
 
 @pytest.fixture

@@ -6,14 +6,15 @@ from collections.abc import Generator, Mapping
 from contextlib import closing
 
 from scp.index.index import RANK, Ranks
-from scp.objects.store import Availability, beside
+from scp.objects.names import prefixes
+from scp.objects.store import Availability
 
 _SLOWER: tuple[Availability, ...] = ("ONLINE", "NEARLINE", "OFFLINE")
 
 
 def slowness(tiers: Mapping[str, Availability]) -> Ranks:
     """What to ask an index for, by the stores that are not online; empty where there are none."""
-    ranks = {beside(name, ""): _SLOWER.index(availability) for name, availability in tiers.items()}
+    ranks = {prefix: _SLOWER.index(tiers[name]) for prefix, name in prefixes(tiers).items()}
     return {prefix: rank for prefix, rank in ranks.items() if rank}
 
 

@@ -16,7 +16,7 @@ from scp.encoding.transcode import transcoding
 from scp.encoding.uids import uids_of
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
 from scp.model import Instance, LossyRule, Wishes
-from scp.objects.landing import is_landed
+from scp.objects.names import is_landed
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
 from scp.syntaxes import lookup

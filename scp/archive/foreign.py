@@ -19,9 +19,9 @@ from scp.encoding.elements import IMPLICIT_LITTLE, VRS, Encoding, Reader
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, ObjectDamaged, UnreadableDataset
 from scp.model import Received
-from scp.objects import dictionaries as stored_dictionaries
 from scp.objects import file_meta, part10
 from scp.objects.local import is_store
+from scp.objects.names import DICTIONARIES
 from scp.objects.part10 import Lookup, Part10
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, lookup
@@ -150,7 +150,7 @@ def _is_housekeeping(file: Path, root: Path) -> bool:
         return False
     for folder in file.parents:
         name = file.relative_to(folder).parts[0]
-        if (name.startswith(".") or name == stored_dictionaries.FOLDER) and is_store(folder):
+        if (name.startswith(".") or name == DICTIONARIES) and is_store(folder):
             return True
         if folder == root:
             break

@@ -15,6 +15,7 @@ from scp.archive.records import (
     facts_of_stored,
     facts_unseen,
     instance_of,
+    own_key,
     provenance_of,
     restored_from,
     waiting,
@@ -40,8 +41,9 @@ from scp.errors import (
 from scp.index.index import Index
 from scp.model import Facts, Instance, Received
 from scp.objects import part10
-from scp.objects.landing import LandingLog, is_landed
-from scp.objects.store import ObjectStore, store_of
+from scp.objects.landing import LandingLog
+from scp.objects.names import is_landed, store_of
+from scp.objects.store import ObjectStore
 from scp.policy.rules import choose
 from scp.policy.stages import (
     NEVER,
@@ -94,7 +96,7 @@ class Governed(Holdings):
     def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
         with self.trying(instance, "read"):
             instance, file = self._read(instance)
-        change = unencoded(instance, file, refusal, self._own_key(instance))
+        change = unencoded(instance, file, refusal, own_key(instance))
         if self.attempts is not None and change.before.key != change.after.key:
             self.attempts.carry(change.before.key, change.after.key)
         return replace(change, after=replace(change.after, planned=self.policy_print))

@@ -16,6 +16,7 @@ from enum import StrEnum
 from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
 from scp.index.index import ARCHIVE, INCARNATION, REBUILD, SEQUENCE, Index
 from scp.objects.mark import ArchiveMark, Mark
+from scp.objects.names import in_store
 from scp.objects.tiers import MediumMark
 
 
@@ -211,7 +212,7 @@ class Pairing:
             if medium.is_there():
                 with suppress(OutOfResources):  # one that cannot be written to keeps its mark without the id
                     medium.make(mark.archive)
-            elif self._index.has_keys(f"@{name}/"):
+            elif self._index.has_keys(in_store(name, "")):
                 continue
             else:
                 medium.make(mark.archive)

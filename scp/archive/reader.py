@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from scp.archive.pairing import Pairing
-from scp.archive.records import facts_of_stored, provenance_of
+from scp.archive.records import facts_of_stored, own_key, provenance_of
 from scp.archive.refusal import (
     Refusal,
     by_failure,
@@ -39,11 +39,12 @@ from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance, QueuedSend
 from scp.objects import part10
 from scp.objects.attempts import Attempts
-from scp.objects.dictionaries import Dictionaries, is_dictionary
+from scp.objects.dictionaries import Dictionaries
 from scp.objects.files import unreadable
-from scp.objects.landing import LandingLog, is_landed
+from scp.objects.landing import LandingLog
+from scp.objects.names import in_store, instance_in, is_dictionary, is_landed, siblings_prefix, store_of
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore, beside, instance_in, object_key, siblings_prefix, store_of
+from scp.objects.store import ObjectStore
 from scp.objects.suspects import Act
 from scp.spool import Buffer, sha256
 
@@ -224,7 +225,7 @@ class Holdings:
         for name in stores:
             if not name and self.landing is not None:
                 yield from self.landing.keys()
-            found = self.store.keys(beside(name, "")) if name else self._keys_of_the_first()
+            found = self.store.keys(in_store(name, "")) if name else self._keys_of_the_first()
             yield from filterfalse(is_dictionary, found)
 
     def _keys_of_the_first(self) -> Iterator[str]:
@@ -239,7 +240,7 @@ class Holdings:
         """
         for store in ("", *self.store.tiers):
             with suppress(ObjectUnavailable):
-                yield from self.store.keys(siblings_prefix(beside(store, key), instance))
+                yield from self.store.keys(siblings_prefix(in_store(store, key), instance))
 
     def has(self, key: str) -> bool:
         """Whether there is a stored file under a key. Raises ObjectUnavailable."""
@@ -297,7 +298,7 @@ class Holdings:
         instance, data = self._followed(instance, self._landed)
         if data is None:
             return instance
-        file = replace(instance, key=self._own_key(instance))
+        file = replace(instance, key=own_key(instance))
         self.swap([Change(instance, file, data)])
         return self.index.current(instance.identity) or instance
 
@@ -307,11 +308,6 @@ class Holdings:
             return None
         self._sound(instance)
         return self._get(instance.key)
-
-    def _own_key(self, instance: Instance) -> str:
-        """Where the file of an object lies that is kept as received."""
-        uids = (instance.study_instance_uid, instance.sop_instance_uid)
-        return object_key(*uids, instance.received_sha256, "received", wrapped=False)
 
     def index_fault(self) -> str:
         """Why what was just recorded may not be found by others; empty where it will be.

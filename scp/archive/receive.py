@@ -175,7 +175,7 @@ class Receiving(Recording):
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         file = as_received(received, facts)
         head = part10.head(file)
-        key = key_of(received, facts, "received", wrapped=False)
+        key = key_of(received, facts)
         self.store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
         return self._commit(waiting(instance_of(key, size, "", file, facts), rule), facts)
@@ -196,7 +196,7 @@ class Receiving(Recording):
         None where there is no room to make one, or something failed that nobody expects: it waits, and is
         tried again behind the response, as any other.
         """
-        key, act = key_of(received, facts, "received", wrapped=False), encoding_of(received.transfer_syntax)
+        key, act = key_of(received, facts), encoding_of(received.transfer_syntax)
         refusal = self.refusal_at(key)
         if refusal is None or not refusal.covers(act):
             try:

@@ -10,6 +10,7 @@ from scp.archive.admission import remarked
 from scp.archive.backlog import Backlog
 from scp.archive.forwarding import Forwarding
 from scp.archive.governed import Governed
+from scp.archive.records import own_key
 from scp.archive.safekeeping import Safekeeping
 from scp.config.rules import PolicyRule
 from scp.errors import (
@@ -19,7 +20,8 @@ from scp.errors import (
 )
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, QueuedSend
-from scp.objects.landing import LandingLog, is_landed
+from scp.objects.landing import LandingLog
+from scp.objects.names import is_landed
 from scp.objects.store import ObjectStore
 
 
@@ -118,7 +120,7 @@ class Recording(Governed):
         instance, _ = self.read_back(key)
         if self.safekeeping is None or instance.received_sha256 == held.received_sha256:
             return True
-        file = replace(instance, key=self._own_key(instance))
+        file = replace(instance, key=own_key(instance))
         self.store.put(file.key, self._get(key))
         with self.safekeeping.trash.lock():
             taken = self._to_trash(file, held.calling_aet)

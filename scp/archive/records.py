@@ -19,8 +19,8 @@ from scp.identity import Identity
 from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
+from scp.objects.names import in_store, object_key
 from scp.objects.part10 import Part10
-from scp.objects.store import beside, object_key
 from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
@@ -193,17 +193,22 @@ def instance_of_form(
     """The index row of a form that is about to be put into a store; a ``token`` makes its key another one."""
     known = form.provenance
     study = uids_within(received, facts).study
-    name = f"{known.form}-{token}" if token else known.form
-    key = object_key(study, received.sop_instance_uid, known.sha256, name, form.wrapped)
+    key = object_key(study, received.sop_instance_uid, known.sha256, known.form, form.wrapped, token)
     uids = (received.sop_class_uid, received.sop_instance_uid)
     file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
-    return instance_of(beside(store, key), len(form.data), form.sha256, file, facts)
+    return instance_of(in_store(store, key), len(form.data), form.sha256, file, facts)
 
 
-def key_of(received: Received, facts: Facts, form: str, wrapped: bool) -> str:
-    """Where a form of a received object is stored."""
+def key_of(received: Received, facts: Facts) -> str:
+    """Where an object lies that is stored as received."""
     study = uids_within(received, facts).study
-    return object_key(study, received.sop_instance_uid, received.sha256, form, wrapped)
+    return object_key(study, received.sop_instance_uid, received.sha256, "received")
+
+
+def own_key(instance: Instance) -> str:
+    """Where an object of the landing log lies that is given a file of its own, as received."""
+    uids = (instance.study_instance_uid, instance.sop_instance_uid)
+    return object_key(*uids, instance.received_sha256, "received")
 
 
 def check_uids(commanded: Received | Instance, facts: Facts) -> None:

@@ -11,12 +11,11 @@ from dataclasses import replace
 
 from scp.archive.admission import Admission
 from scp.archive.archive import Archive
-from scp.archive.records import provenance_of
+from scp.archive.records import own_key, provenance_of
 from scp.encoding.forms import prove
 from scp.errors import CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.model import Instance, Received
-from scp.objects.landing import is_landed
-from scp.objects.store import object_key
+from scp.objects.names import is_landed
 
 
 def mend_from_siblings(archive: Archive, instance: Instance) -> str:
@@ -26,8 +25,7 @@ def mend_from_siblings(archive: Archive, instance: Instance) -> str:
     """
     place = instance.key
     if is_landed(place):  # its files lie where one of it would
-        uids = (instance.study_instance_uid, instance.sop_instance_uid)
-        place = object_key(*uids, instance.received_sha256, "received", wrapped=False)
+        place = own_key(instance)
     for key in list(archive.siblings(place, instance.sop_instance_uid)):
         if key == instance.key:
             continue

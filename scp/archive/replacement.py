@@ -13,9 +13,8 @@ from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
-from scp.objects.landing import is_landed
+from scp.objects.names import in_store, is_landed, store_of
 from scp.objects.part10 import Part10
-from scp.objects.store import beside, store_of
 from scp.policy.stages import NEVER, fingerprint
 from scp.spool import Buffer, sha256
 
@@ -41,7 +40,7 @@ class Change:
     @property
     def moves(self) -> bool:
         """Whether the file goes to another store as it is."""
-        return self.data is not None and beside("", self.before.key) == beside("", self.after.key)
+        return self.data is not None and in_store("", self.before.key) == in_store("", self.after.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
     """
     if store_of(before.key) == (stage.store or ""):
         return Change(before, replace(before, stage=fingerprint(stage), outcome=""), None, stage)
-    key, digest = beside(stage.store or "", before.key), sha256(data)
+    key, digest = in_store(stage.store or "", before.key), sha256(data)
     if before.stored_sha256 not in ("", digest):
         raise ObjectDamaged(f"{before.key} is not what was written; restore it from a copy")
     after = replace(before, key=key, stored_sha256=digest, stage=fingerprint(stage), outcome="")

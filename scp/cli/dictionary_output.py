@@ -9,7 +9,7 @@ from rich.table import Table
 
 from scp.cli.output import as_json, percent, show, size
 from scp.lifecycle.training import Trained
-from scp.objects.dictionaries import Entry
+from scp.objects.names import DictionaryName
 
 
 def trained(results: list[Trained], json_wanted: bool) -> None:
@@ -35,7 +35,7 @@ def trained(results: list[Trained], json_wanted: bool) -> None:
         )
 
 
-def listing(rows: Iterable[tuple[Entry, int, bool]], json_wanted: bool) -> None:
+def listing(rows: Iterable[tuple[DictionaryName, int, bool]], json_wanted: bool) -> None:
     """The dictionaries that are stored: each with its size, and whether new objects use it."""
     rows = list(rows)
     if json_wanted:
@@ -55,8 +55,8 @@ def _fields(one: Trained) -> dict[str, object]:
     return fields
 
 
-def _entry(entry: Entry) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
+def _entry(entry: DictionaryName) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in DictionaryName.__dataclass_fields__}
 
 
 def _name(uid: str) -> str:

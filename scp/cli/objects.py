@@ -25,6 +25,7 @@ from scp.cli.common import (
 )
 from scp.lifecycle import transfer
 from scp.lifecycle.explain import fault_now
+from scp.objects.names import prefixes
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer()
@@ -153,7 +154,7 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     with opened(config) as (archive, _):
         index = archive.index
         outstanding = len(index.commitments.all())
-        rows = index.statistics(tuple(archive.store.tiers))
+        rows = index.statistics(prefixes(archive.store.tiers))
         more = output.Outstanding(
             index.backlog(),
             outstanding,

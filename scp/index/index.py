@@ -14,6 +14,7 @@ from scp.model import Commitment, Instance, Query, QueuedSend
 # What the keys of some instances begin with, and a number from 1; all others have 0.
 Ranks = Mapping[str, int]
 NO_RANKS: Ranks = MappingProxyType({})
+NO_STORES: Mapping[str, str] = MappingProxyType({})
 RANK = "@rank"
 
 # Names in Meta: the archive that an index belongs to, which its stores name as well; which making of the
@@ -390,8 +391,11 @@ class Index(Protocol):
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """Every instance once, ``batch`` at a time; others may write in between."""
 
-    def statistics(self, stores: Sequence[str] = ()) -> list[Statistic]:
-        """What is held, by modality, form, transfer syntax at rest, and which of ``stores`` it lies in."""
+    def statistics(self, stores: Mapping[str, str] = NO_STORES) -> list[Statistic]:
+        """What is held, by modality, form, transfer syntax at rest, and the store that it lies in.
+
+        ``stores`` are the names of stores by what the keys of their objects begin with.
+        """
 
     def counts(self) -> Counts:
         """How many patients, studies, series and instances are held."""

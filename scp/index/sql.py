@@ -17,7 +17,7 @@ from scp.index.conflicts import listed
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
-from scp.index.index import NO_RANKS, Counts, Ranks, Statistic, Waiting
+from scp.index.index import NO_RANKS, NO_STORES, Counts, Ranks, Statistic, Waiting
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
@@ -213,9 +213,10 @@ class SqlIndex:
             yield from map(as_instance, rows)
             last = rows[-1]["id"]
 
-    def statistics(self, stores: Sequence[str] = ()) -> list[Statistic]:
+    def statistics(self, stores: Mapping[str, str] = NO_STORES) -> list[Statistic]:
         """See :meth:`scp.index.index.Index.statistics`."""
-        within = [(INSTANCE.c.key.startswith(f"@{name}/", autoescape=True), name) for name in stores]
+        begins = INSTANCE.c.key.startswith
+        within = [(begins(prefix, autoescape=True), name) for prefix, name in stores.items()]
         store = case(*within, else_="") if within else literal("")
         groups = (SERIES.c.modality, INSTANCE.c.form, INSTANCE.c.transfer_syntax, store.label("store"))
         sums = (func.count(), func.sum(INSTANCE.c.received_size), func.sum(INSTANCE.c.stored_size))

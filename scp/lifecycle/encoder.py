@@ -29,7 +29,7 @@ from scp.lifecycle.recovery import Recovered, take_up_landed
 from scp.lifecycle.stages import Stages, swapped
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
-from scp.objects.landing import is_landed, segment_of
+from scp.objects.names import is_landed, segment_of
 
 # One commit and one sync for so many objects, or so many bytes of them.
 _BATCH, _BATCH_BYTES = 64, 64 << 20

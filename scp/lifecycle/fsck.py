@@ -34,8 +34,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.model import Instance
-from scp.objects.landing import is_landed
-from scp.objects.store import digest_in, instance_in, is_object
+from scp.objects.names import digest_in, instance_in, is_landed, is_object
 
 MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
     "row without a file",

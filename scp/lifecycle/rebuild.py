@@ -21,7 +21,7 @@ from scp.archive.refused import note_deaths
 from scp.background.progress import Progress
 from scp.errors import ObjectUnavailable, OutOfResources
 from scp.lifecycle.reindex import Outcome, reindex
-from scp.objects.store import beside
+from scp.objects.names import in_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _read_what_was_away(archive: Archive, progress: Progress) -> None:
 
 def _is_there(archive: Archive, name: str) -> bool:
     try:
-        next(iter(archive.store.keys(beside(name, ""))), None)
+        next(iter(archive.store.keys(in_store(name, ""))), None)
     except ObjectUnavailable:
         return False
     return True

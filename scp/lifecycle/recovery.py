@@ -24,8 +24,8 @@ from scp.errors import (
     told_of,
 )
 from scp.model import Instance
-from scp.objects.landing import LandingLog, is_landed
-from scp.objects.store import is_object, store_of
+from scp.objects.landing import LandingLog
+from scp.objects.names import is_landed, is_object, store_of
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from scp.errors import (
 from scp.identity import Identity
 from scp.index.attributes import HELD
 from scp.model import Instance
-from scp.objects.landing import is_landed
+from scp.objects.names import is_landed
 from scp.spool import temporary
 
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.

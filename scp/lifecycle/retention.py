@@ -22,7 +22,7 @@ from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import Standing
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 from scp.policy.retention import Leaving, excess_of, going, joined
 from scp.policy.rules import choose
 

@@ -22,7 +22,7 @@ from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 # Few, as receiving waits for no more than a batch; many enough to share a commit and its syncs.
 _BATCH, _BATCH_BYTES = 16, 16 << 20

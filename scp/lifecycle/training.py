@@ -23,7 +23,8 @@ from scp.encoding.dataset import encoding_of
 from scp.encoding.scan import scan
 from scp.model import Instance
 from scp.objects import part10
-from scp.objects.dictionaries import Dictionary, Entry, dictionary_of
+from scp.objects.dictionaries import Dictionary, dictionary_of
+from scp.objects.names import DictionaryName
 from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer
 from scp.syntaxes import lookup
@@ -85,7 +86,7 @@ class Trained:
     without: int = 0
     now: int = 0
     then: int = 0
-    entry: Entry | None = None
+    entry: DictionaryName | None = None
     reason: str = ""
 
     @property

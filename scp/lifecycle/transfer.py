@@ -18,8 +18,8 @@ from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, told_of
 from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.dictionaries_beside import dictionaries_beside
+from scp.objects.names import path_component
 from scp.objects.part10 import Part10
-from scp.objects.store import path_component
 from scp.resources.room import Room
 from scp.resources.room import of as room_of
 from scp.spool import copied, sha256, slices

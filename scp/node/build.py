@@ -29,7 +29,8 @@ from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.mark import ArchiveMark
-from scp.objects.store import AVAILABILITIES, ObjectStore, is_object
+from scp.objects.names import is_object
+from scp.objects.store import AVAILABILITIES, ObjectStore
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.resources import bounds, budget, room
 from scp.resources.malloc import keep_large_apart

@@ -1,6 +1,6 @@
 """A node as processes: one that holds the listening socket and starts the others.
 
-Workers serve associations from that socket, an encoder tasks behind them and does what else is to be done
+Workers serve associations from that socket, an encoder works behind them and does what else is to be done
 once, and others carry out later stages beside it.
 """
 

@@ -71,6 +71,6 @@ def _pace(settings: Settings) -> Pace | None:
 
 
 def _owner(settings: Settings, number: int) -> str:
-    """In whose name a process claims what it tasks on."""
+    """In whose name a process claims what it works on."""
     node = settings.node
     return f"{node.aet}@{node.host}:{node.port}/{number}"

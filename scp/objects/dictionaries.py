@@ -9,44 +9,32 @@ objects; it is written when that one is durable, so no object can need one that 
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import zstandard
 
 from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing
-from scp.objects.store import ObjectStore, path_component
+from scp.objects.names import (
+    DICTIONARIES,
+    DictionaryName,
+    dictionaries_prefix,
+    dictionary_key,
+    dictionary_name,
+    newest_key,
+)
+from scp.objects.store import ObjectStore
 from scp.spool import sha256
 
-FOLDER = "dictionaries"
-_NEWEST = "newest"
-_KEY = re.compile(rf"{FOLDER}/([\w.]+)/(\d+)-(\d+)-([0-9a-f]{{16}})\.zdict")
 # How soon a process uses what another one trained. Looking costs a read of a few bytes.
 _FRESH_SECONDS = 5.0
 # zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, was put in their place.
 _LARGEST, _LONGEST_NAME = 16 << 20, 256
 # IDs that RFC 8878 5 leaves to anybody; zstd derives one from the content.
 _FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
-
-
-def is_dictionary(key: str) -> bool:
-    """Whether a key of the object store names a dictionary, or the mark of the newest: no object."""
-    return key.startswith(FOLDER + "/")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A dictionary by its key. ``sop_class_uid`` is the folder's name, ``version`` counts from 1."""
-
-    key: str
-    sop_class_uid: str
-    version: int
-    id: int
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,12 +76,12 @@ class Dictionaries:
         self._read: dict[int, Dictionary] = {}
         self._newest: dict[str, tuple[float, Dictionary | None]] = {}
 
-    def entries(self, sop_class_uid: str = "") -> list[Entry]:
+    def entries(self, sop_class_uid: str = "") -> list[DictionaryName]:
         """All that are stored, or those of a SOP class; older ones first."""
-        within = f"{FOLDER}/{path_component(sop_class_uid)}/" if sop_class_uid else f"{FOLDER}/"
-        return sorted(_entries(self._store.keys(within)), key=lambda one: (one.sop_class_uid, one.version))
+        within = dictionaries_prefix(sop_class_uid or None)
+        return sorted(_named(self._store.keys(within)), key=lambda one: (one.sop_class_uid, one.version))
 
-    def size(self, entry: Entry) -> int:
+    def size(self, entry: DictionaryName) -> int:
         """Bytes of a dictionary's file. Raises ObjectMissing."""
         return self._store.size(entry.key)
 
@@ -121,31 +109,29 @@ class Dictionaries:
 
     def marked(self, sop_class_uid: str) -> str:
         """The key of the one that is to be used for new objects of a class, empty where there is none."""
-        folder = f"{FOLDER}/{path_component(sop_class_uid)}"
         try:
-            name = self._held(f"{folder}/{_NEWEST}", _LONGEST_NAME).decode("ascii", "replace").strip()
+            name = self._held(newest_key(sop_class_uid), _LONGEST_NAME).decode("ascii", "replace").strip()
         except (ObjectMissing, ObjectDamaged):
             return ""
-        return f"{folder}/{name}"
+        return dictionaries_prefix(sop_class_uid) + name
 
-    def add(self, sop_class_uid: str, content: bytes) -> Entry:
+    def add(self, sop_class_uid: str, content: bytes) -> DictionaryName:
         """Store a new version for a class: it is durable first, and then the newest. Raises OutOfResources.
 
         Its ID becomes another one where a dictionary with other content has it already.
         """
-        folder = f"{FOLDER}/{path_component(sop_class_uid)}"
         content = _with_an_id_of_its_own(content, {one.id: one.digest for one in self.entries()})
         number, digest = dictionary_of(content).id, sha256(content)[:16]
         former = self.entries(sop_class_uid)
         version = 1 + max((one.version for one in former), default=0)
-        key = f"{folder}/{version:04}-{number}-{digest}.zdict"
+        key = dictionary_key(sop_class_uid, version, number, digest)
         if same := [one.key for one in former if one.digest == digest]:
             key = same[-1]
         else:
             self._put(key, content)
-        self._put(f"{folder}/{_NEWEST}", key.rpartition("/")[2].encode())
+        self._put(newest_key(sop_class_uid), key.rpartition("/")[2].encode())
         self._newest.pop(sop_class_uid, None)
-        return next(_entries([key]))
+        return next(_named([key]))
 
     def _put(self, key: str, content: bytes) -> None:
         self._store.put(key, content)
@@ -155,7 +141,7 @@ class Dictionaries:
         """Read the mark, and what it names; that this is still there is seen each time."""
         try:
             key = self.marked(sop_class_uid)
-            entry = next(_entries([key]), None)
+            entry = dictionary_name(key)
             if entry is None:
                 return None
             self._store.size(key)
@@ -173,8 +159,8 @@ class Dictionaries:
         named = [one for one in self.entries() if one.id == number]
         if not named:
             raise DictionaryMissing(
-                f"it needs the zstd dictionary {number}, and there is no {FOLDER}/*/*-{number}-*.zdict in the"
-                " object store; bring that file back from a copy"
+                f"it needs the zstd dictionary {number}, and there is no {DICTIONARIES}/*/*-{number}-*.zdict"
+                " in the object store; bring that file back from a copy"
             )
         for entry in named:
             with suppress(ObjectDamaged, ObjectMissing):
@@ -187,11 +173,8 @@ class Dictionaries:
         )
 
 
-def _entries(keys: Iterator[str] | list[str]) -> Iterator[Entry]:
-    for key in keys:
-        found = _KEY.fullmatch(key)
-        if found is not None:
-            yield Entry(key, found[1], int(found[2]), int(found[3]), found[4])
+def _named(keys: Iterable[str]) -> Iterator[DictionaryName]:
+    return filter(None, map(dictionary_name, keys))
 
 
 def _with_an_id_of_its_own(content: bytes, taken: dict[int, str]) -> bytes:

@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from scp.errors import DictionaryMissing
-from scp.objects.dictionaries import FOLDER, Dictionaries, Dictionary
+from scp.objects.dictionaries import Dictionaries, Dictionary
 from scp.objects.local import LocalStore
+from scp.objects.names import DICTIONARIES
 
 Lookup = Callable[[int], Dictionary]
 
@@ -22,7 +23,7 @@ def dictionaries_beside(path: Path, otherwise: Lookup | None = None) -> Lookup:
 
     def find(number: int) -> Dictionary:
         for folder in path.absolute().parents:
-            if (folder / FOLDER).is_dir():
+            if (folder / DICTIONARIES).is_dir():
                 with suppress(DictionaryMissing):
                     return _beside(folder).by_id(number)
         if otherwise is None:

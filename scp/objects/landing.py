@@ -34,9 +34,9 @@ import structlog
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
 from scp.objects import files
 from scp.objects.folders import ASIDE, claim, folders_of_the_dead, make_folder, sync_file, sync_folder
+from scp.objects.names import LANDING, file_name, landed_key, landed_name, segment_of
 from scp.objects.segments import (
     BLOCK,
-    FOLDER,
     HEADER,
     LARGEST_SEGMENT,
     MAGIC,
@@ -44,24 +44,18 @@ from scp.objects.segments import (
     aligned,
     exclusive,
     free_segment,
-    is_landed,
     is_over,
     is_whole,
-    key_of,
     keys_in,
     mark_over,
     name_of,
-    place_of,
     record_header,
-    segment_of,
     write_at,
     write_spare,
 )
 from scp.objects.sync import GroupSync
 from scp.resources.room import Room
 from scp.spool import Buffer
-
-__all__ = ["FOLDER", "LARGEST", "SEGMENT", "LandingLog", "is_landed", "segment_of"]
 
 SEGMENT = 32 << 20
 LARGEST = 8 << 20  # a record; what is larger is better written to its own file
@@ -117,7 +111,7 @@ class LandingLog:
             at = segment.end
             segment.end = aligned(at + HEADER + size)
             segment.unrecorded += 1
-        key = key_of(name_of(segment.path), at, size)
+        key = landed_key(name_of(segment.path), at + HEADER, size)
         try:
             with self._given_up_if_it_fails(segment):
                 write_at(segment.descriptor, at, [record_header(segment.use, size, head) + head, dataset])
@@ -139,7 +133,7 @@ class LandingLog:
         """Take a record back for good, which the index does not name; before :meth:`recorded`."""
         segment = self._open[segment_of(key)]
         with self._given_up_if_it_fails(segment):
-            mark_over(segment.descriptor, place_of(key))
+            mark_over(segment.descriptor, landed_name(key))
             segment.sync.wait()
 
     def settle(self, keys: Iterable[str]) -> None:
@@ -151,7 +145,7 @@ class LandingLog:
             with _no_room(), exclusive(self._path(segment)) as descriptor:
                 if descriptor is not None:
                     for key in group:
-                        mark_over(descriptor, place_of(key))
+                        mark_over(descriptor, landed_name(key))
                     os.fdatasync(descriptor)
 
     def recorded(self, key: str) -> None:
@@ -175,7 +169,7 @@ class LandingLog:
         return file
 
     def _read(self, key: str) -> tuple[bytes, bytes]:
-        place = place_of(key)
+        place = landed_name(key)
         try:
             descriptor = files.opened(self._path(segment_of(key)))
         except (FileNotFoundError, NotADirectoryError):
@@ -205,7 +199,7 @@ class LandingLog:
 
     def keys(self) -> Iterator[str]:
         """The keys of all records of all processes that are not over, in no order."""
-        for path in sorted((self.root / FOLDER).glob("*/*.log")):
+        for path in sorted((self.root / LANDING).glob("*/*.log")):
             yield from _keys_in(path)
 
     def strays(self, named: set[str]) -> Iterator[str]:
@@ -214,11 +208,11 @@ class LandingLog:
         ``named`` are the keys that it names. What processes left behind that are gone is all looked at, and
         what is unfinished is among it; of those that live, full segments that nothing names.
         """
-        for folder in folders_of_the_dead(self.root / FOLDER):
+        for folder in folders_of_the_dead(self.root / LANDING):
             for path in sorted(folder.glob("*.log")):
                 yield from (key for key in _keys_in(path) if key not in named)
         segments = set(map(segment_of, named))
-        for sealed in sorted((self.root / FOLDER).glob("*/*.sealed")):
+        for sealed in sorted((self.root / LANDING).glob("*/*.sealed")):
             path = sealed.with_suffix(".log")
             if name_of(path) not in segments:
                 yield from _keys_in(path)
@@ -229,7 +223,7 @@ class LandingLog:
         folder = self.root / ASIDE
         with _no_room():
             make_folder(folder)
-            path = folder / key.replace("/", "!")
+            path = folder / file_name(key)
             self.room.check(len(file))
             path.write_bytes(file)
             sync_file(path)
@@ -240,11 +234,11 @@ class LandingLog:
 
         ``named`` are segments that the index names: there is no need to look into those.
         """
-        for sealed in (self.root / FOLDER).glob("*/*.sealed"):
+        for sealed in (self.root / LANDING).glob("*/*.sealed"):
             path = sealed.with_suffix(".log")
             if name_of(path) not in named:
                 free_segment(path, self.root / ASIDE)
-        for folder in folders_of_the_dead(self.root / FOLDER):
+        for folder in folders_of_the_dead(self.root / LANDING):
             for path in sorted(folder.glob("*.log")):
                 if name_of(path) not in named:
                     free_segment(path, self.root / ASIDE)
@@ -306,8 +300,8 @@ class LandingLog:
 
     def _folder(self) -> Path:
         if self._own is None:
-            make_folder(self.root / FOLDER)
-            self._own, self._own_lock = claim(self.root / FOLDER)
+            make_folder(self.root / LANDING)
+            self._own, self._own_lock = claim(self.root / LANDING)
             sync_folder(self._own.parent)
         return self._own
 

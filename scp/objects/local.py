@@ -18,12 +18,12 @@ from types import MappingProxyType
 from scp.errors import ObjectMissing, ObjectUnreadable, OutOfResources
 from scp.objects import files
 from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
+from scp.objects.names import file_name, key_in
 from scp.objects.store import Availability
 from scp.resources.room import NO_ROOM, STEP, Room
 from scp.spool import Buffer, slices, write_all
 
 _JOURNAL = ".incoming"
-_SEPARATOR = "!"  # stands for / in a journal entry's name; no key holds it
 _FOLDER_TRIES = 5
 
 
@@ -121,7 +121,7 @@ class LocalStore:
 
     def _recover_folder(self, folder: Path) -> Iterator[str]:
         for entry in sorted(path for path in folder.iterdir() if path.name != LOCK):
-            key = entry.name.replace(_SEPARATOR, "/")
+            key = key_in(entry.name)
             if _same_file(entry, self.root / key):
                 yield key
             entry.unlink()
@@ -134,14 +134,14 @@ class LocalStore:
             with contextlib.suppress(FileNotFoundError), locked(folder, wait=False) as gone:
                 for path in folder.iterdir():
                     if path.name != LOCK and not path.name.endswith("~"):
-                        found[path.name.replace(_SEPARATOR, "/")] = not gone
+                        found[key_in(path.name)] = not gone
         return found
 
     def set_aside(self, key: str) -> None:
         """See ObjectStore: in ``.damaged``, under its key, and a number where there is one already."""
         aside = self.root / ASIDE
         make_folder(aside)
-        name = key.replace("/", _SEPARATOR)
+        name = file_name(key)
         with contextlib.suppress(FileNotFoundError):
             if (self.root / key).is_dir():  # of which there are no hard links
                 (self.root / key).rename(aside / f"{name}.{uuid.uuid4().hex}")
@@ -211,7 +211,7 @@ class LocalStore:
         with self._lock:
             if self._own is None:
                 self._own, self._own_lock = claim(self.root / _JOURNAL)
-        return self._own / key.replace("/", _SEPARATOR)
+        return self._own / file_name(key)
 
     def _place(self, entry: Path, place: Path) -> None:
         """Link a written entry to its place, over whatever is there, in one step.

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scp.errors import ObjectMissing
 from scp.objects import files
 from scp.objects.folders import make_folder, sync_folder
+from scp.objects.names import LandedName, file_name, landed_key, segment_name
 from scp.resources.room import Room
 from scp.spool import Buffer
 
-FOLDER = ".landing"
 BLOCK = 4096
 MAGIC = b"zscp-log"
 _OVER = b"zscp-old"
@@ -40,45 +37,11 @@ SPARE = 4  # empty segments that a process keeps for itself
 _ZEROS = bytes(1 << 18)
 # Whole, over, or begun and not to be made out: torn in a power cut, or rotten.
 State = Literal["whole", "over", "unclear"]
-_KEY = re.compile(r"\.landing/([\w-]+)/(\d+)/(\d+)-(\d+)\.dcm")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record lies: its process's folder, the segment's serial, and the file in it, in bytes."""
-
-    process: str
-    serial: str
-    at: int
-    size: int
-
-
-def is_landed(key: str) -> bool:
-    """Whether a key names a record of a landing log."""
-    return key.startswith(FOLDER + "/")
-
-
-def segment_of(key: str) -> str:
-    """The segment that a landed key lies in: what its key begins with."""
-    return key.rpartition("/")[0]
 
 
 def name_of(path: Path) -> str:
-    """The name of a segment by its file, as :func:`segment_of` gives it."""
-    return f"{FOLDER}/{path.parent.name}/{path.stem}"
-
-
-def key_of(segment: str, at: int, size: int) -> str:
-    """The key of the record at ``at``, which is where its header begins."""
-    return f"{segment}/{at + HEADER}-{size}.dcm"
-
-
-def place_of(key: str) -> Place:
-    """Where the record of a key lies. Raises ObjectMissing for what is none."""
-    found = _KEY.fullmatch(key)
-    if found is None:
-        raise ObjectMissing(f"{key} is no key of the landing log")
-    return Place(found[1], found[2], int(found[3]), int(found[4]))
+    """The name of a segment by its file, as :func:`scp.objects.names.segment_name` gives it."""
+    return segment_name(path.parent.name, path.stem)
 
 
 def aligned(at: int) -> int:
@@ -94,7 +57,9 @@ def record_header(use: bytes, size: int, head: bytes) -> bytes:
 
 def keys_in(path: Path) -> Iterator[str]:
     """The keys of a segment's records that are not over. Raises FileNotFoundError, ObjectDamaged, OSError."""
-    return (key_of(name_of(path), at, size) for at, size, state in _records(path) if state == "whole")
+    for at, size, state in _records(path):
+        if state == "whole":
+            yield landed_key(name_of(path), at + HEADER, size)
 
 
 def _records(path: Path) -> Iterator[tuple[int, int, State]]:
@@ -156,7 +121,7 @@ def is_whole(header: bytes, file: bytes) -> bool:
     return bool(size == len(file) and zlib.crc32(file[:head]) == crc)
 
 
-def mark_over(descriptor: int, place: Place) -> None:
+def mark_over(descriptor: int, place: LandedName) -> None:
     """Say in a record's header that it is over, unless it is not that record's. Not synced."""
     at = place.at - HEADER
     header = os.pread(descriptor, HEADER, at)
@@ -224,7 +189,7 @@ def free_segment(path: Path, aside: Path) -> None:
             return
         if "unclear" in states:
             make_folder(aside)
-            path.rename(aside / f"{name_of(path).replace('/', '!')}.log")
+            path.rename(aside / f"{file_name(name_of(path))}.log")
             sync_folder(aside)
         elif len(list(folder.glob("*.spare"))) < SPARE:
             path.rename(folder / f"{secrets.token_hex(4)}.spare")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
@@ -17,9 +15,6 @@ AVAILABILITIES: Mapping[str, Availability] = {
     "nearline": "NEARLINE",
     "offline": "OFFLINE",
 }
-
-_KEY = re.compile(r"@?[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
-_PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 class ObjectStore(Protocol):
@@ -87,65 +82,9 @@ class ObjectStore(Protocol):
         """Let go of it; what was not settled is left to the next one's recovery."""
 
 
-def object_key(study: str, instance: str, sha256: str, form: str, wrapped: bool) -> str:
-    """Where a SOP instance lies: ``3f/a2/<study>/<instance>_<digest>.<form>.dcm[.zst]``.
-
-    Two levels of 256 folders, picked by the study, hold the studies: at 100 million objects in a
-    million studies that is 15 studies in each. The digest of what was received makes the same object
-    sent twice one file, and another content another file. A UID that is none becomes its SHA-256.
-    """
-    fan = hashlib.sha256(study.encode()).hexdigest()
-    name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
-    return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
-
-
 def check_size(key: str, found: int, size: int | None) -> None:
     """Raises ObjectDamaged where the size of an object is known, and another than what was found."""
     if size is not None and found != size:
         raise ObjectDamaged(
             f"{key} is not what was written: {found} bytes, and not {size}; restore it from a copy"
         )
-
-
-def is_object(key: str) -> bool:
-    """Whether a key is that of a stored object: neither of a dictionary, nor of what begins with a dot."""
-    return not beside("", key).startswith(("dictionaries/", "."))
-
-
-def is_within(key: object) -> bool:
-    """Whether something is a key, and so leads nowhere but into its store."""
-    return isinstance(key, str) and _KEY.fullmatch(key) is not None and ".." not in key.split("/")
-
-
-def store_of(key: str) -> str:
-    """The name of the store that an object lies in; empty for the first."""
-    return key[1:].partition("/")[0] if key.startswith("@") else ""
-
-
-def beside(store: str, key: str) -> str:
-    """The key of the same object in another store; ``store`` is empty for the first."""
-    own = key.partition("/")[2] if key.startswith("@") else key
-    return f"@{store}/{own}" if store else own
-
-
-def siblings_prefix(key: str, instance: str) -> str:
-    """What the keys of all stored forms of an instance in this study begin with."""
-    return f"{key.rsplit('/', 1)[0]}/{path_component(instance)}_"
-
-
-def instance_in(key: str) -> str:
-    """The SOP Instance UID that a key is of; empty where that does not stand in it."""
-    name = key.rpartition("/")[2].partition("_")[0]
-    return name if _PLAIN_UID.fullmatch(name) else ""
-
-
-def digest_in(key: str) -> str:
-    """The first hexadecimal digits of the SHA-256 of what was received, as a key has them."""
-    return key.rpartition("/")[2].partition("_")[2].partition(".")[0]
-
-
-def path_component(uid: str) -> str:
-    """A UID as the name of a file or folder; whatever else stands there becomes its SHA-256."""
-    if _PLAIN_UID.fullmatch(uid) and len(uid) <= 64:
-        return uid
-    return "none" if not uid else "x" + hashlib.sha256(uid.encode()).hexdigest()[:40]

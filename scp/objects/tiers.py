@@ -16,7 +16,8 @@ from pathlib import Path
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.objects import files
 from scp.objects.folders import make_folder, sync_file, sync_folder
-from scp.objects.store import Availability, ObjectStore, beside, store_of
+from scp.objects.names import in_store, store_of
+from scp.objects.store import Availability, ObjectStore
 from scp.spool import Buffer
 
 _MARK = ".zscp/store"
@@ -95,10 +96,10 @@ class TieredStore:
         done: list[str] = []
         try:
             for name, group in groupby(sorted(objects, key=_store_of_put), key=_store_of_put):
-                own = [(beside("", key), data) for key, data in group]
-                store, _ = self._writable(beside(name, ""))
+                own = [(in_store("", key), data) for key, data in group]
+                store, _ = self._writable(in_store(name, ""))
                 store.put_many(own)
-                done += [beside(name, key) for key, _ in own]
+                done += [in_store(name, key) for key, _ in own]
         except BaseException:
             for key in done:
                 self.withdraw(key)
@@ -127,14 +128,14 @@ class TieredStore:
         yield from self._first.recover()
         for name, tier in self._tiers.items():
             if tier.is_there():
-                yield from (beside(name, key) for key in tier.store.recover())
+                yield from (in_store(name, key) for key in tier.store.recover())
 
     def unsettled(self) -> Mapping[str, bool]:
         """See ObjectStore; of tiers whose medium is there."""
         found = dict(self._first.unsettled())
         for name, tier in self._tiers.items():
             if tier.is_there():
-                found |= {beside(name, key): lives for key, lives in tier.store.unsettled().items()}
+                found |= {in_store(name, key): lives for key, lives in tier.store.unsettled().items()}
         return found
 
     def set_aside(self, key: str) -> None:
@@ -178,8 +179,8 @@ class TieredStore:
         if not name:
             yield from self._first.keys(prefix)
         for tier in (name,) if name else self._tiers if not prefix else ():
-            store, own = self._readable(beside(tier, beside("", prefix)))
-            yield from (beside(tier, key) for key in store.keys(own))
+            store, own = self._readable(in_store(tier, in_store("", prefix)))
+            yield from (in_store(tier, key) for key in store.keys(own))
 
     def close(self) -> None:
         """See ObjectStore."""
@@ -193,7 +194,7 @@ class TieredStore:
             return self._first, key
         if name not in self._tiers:
             raise ObjectUnavailable(f"{key} lies in store {name}, and no [[storage]] is called so")
-        return self._tiers[name].store, beside("", key)
+        return self._tiers[name].store, in_store("", key)
 
     def _is_there(self, key: str) -> bool:
         name = store_of(key)

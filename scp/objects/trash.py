@@ -19,7 +19,7 @@ from scp.errors import ObjectDamaged, ObjectMissing
 from scp.identity import Identity
 from scp.objects import files
 from scp.objects.folders import locked, make_folder, sync_file, sync_folder
-from scp.objects.store import beside, is_within, store_of
+from scp.objects.names import in_store, is_within, store_of
 
 FOLDER = ".trash"
 _LONGEST_REASON = 200  # characters: an error may name all that it did not like
@@ -182,7 +182,7 @@ class Trash:
         return self._roots[store_of(one.key)] / FOLDER
 
     def _place(self, one: Trashed) -> Path:
-        return self._roots[store_of(one.key)] / beside("", one.key)
+        return self._roots[store_of(one.key)] / in_store("", one.key)
 
     def _files(self) -> list[Path]:
         folders = (root / FOLDER for root in self._roots.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import textwrap
 import time
@@ -12,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
+
 from scp.archive.archive import Archive
 from scp.config.rules import Stage
 from scp.config.settings import Settings
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.node.build import open_archive
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
 from .peers import EXPLICIT, Sent, image
@@ -78,7 +79,7 @@ _STEPS = """
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from scp.config.settings import load
+    from scp.config.load import load
     from scp.index.sql import SqlIndex
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages
@@ -158,14 +159,7 @@ def die_at_each_step(
     (tmp_path / "filled" / "zscp.toml").write_text(as_toml(tables_of(Path("data"), changed)))
     script = tmp_path / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, str(power)],
-        capture_output=True,
-        timeout=250,
-        check=False,
-        env=environment(),
-        encoding="utf-8",
-    )
+    done = forked.run([sys.executable, script, tmp_path, power], timeout=250, env=environment())
     assert done.returncode == 0, done.stderr
     seen: Counter[tuple[str, str, int]] = Counter()
     for line in done.stdout.splitlines():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 from scp.policy.stages import fingerprint
 
 from .aging import FAST, OBJECTS, policy, stage

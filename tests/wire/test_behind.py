@@ -21,13 +21,13 @@ from scp.background.doorbell import Doorbell
 from scp.background.loop import Loop
 from scp.background.progress import Silent
 from scp.encoding.codecs import table
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC
 from scp.errors import CannotEncode
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
 from scp.objects import landing, part10
-from scp.objects.landing import is_landed
+from scp.objects.names import is_landed
 
 from .configured import journal, left_by_the_dead
 from .conftest import NodeProcess, RunningNode, Starter

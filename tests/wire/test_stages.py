@@ -16,6 +16,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from objects import bundled_file, received
 
@@ -25,7 +26,7 @@ from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.lifecycle.planning import Planner
@@ -446,7 +447,7 @@ def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess
     node = _filled(process, count)
     node.write_config(policy=policy(FAST, SLOW))
     for _ in range(_KILLS):
-        running = subprocess.Popen(
+        running = forked.Python(
             command("recompress", "--now", "--json", "-c", node.config),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

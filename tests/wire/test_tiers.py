@@ -19,7 +19,7 @@ from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
 from scp.node.build import open_archive
 from scp.objects.local import LocalStore
-from scp.objects.store import store_of
+from scp.objects.names import store_of
 
 from .aging import FAST, OBJECTS, SMALL, carry_out, die_at_each_step, is_sound, policy
 from .configured import settings_of, stored_files, tables_of
@@ -77,7 +77,7 @@ def test_a_stage_moves(
     root = archive.store._first.root.parent  # type: ignore[attr-defined]
     assert stored_files(root / "objects") == []
     assert len([p for p in stored_files(root / "cold") if p.suffix in {".dcm", ".zst"}]) == len(OBJECTS)
-    assert {(row.store, row.form, row.instances) for row in archive.index.statistics(["cold"])} == {
+    assert {(row.store, row.form, row.instances) for row in archive.index.statistics({"@cold/": "cold"})} == {
         ("cold", form, len(OBJECTS))
     }
 

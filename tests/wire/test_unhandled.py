@@ -587,7 +587,7 @@ def test_what_is_refused_while_it_is_stored_is_kept_as_it_came(start: Starter, f
     def refused(received: Any, *given: Any) -> Any:
         if received.sop_instance_uid == BAD:
             for _ in range(2):
-                attempts.failed(key_of(received, given[0], "received", False), BAD, "encode", "it died")
+                attempts.failed(key_of(received, given[0]), BAD, "encode", "it died")
             raise ObjectRefused("it is not encoded any more")
         return form(received, *given)
 

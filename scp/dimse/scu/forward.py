@@ -1,6 +1,6 @@
 """Sends to peers what is queued for them: what rules send on, and what is sent ahead.
 
-What is due is a query, who tasks on it a claim (:class:`scp.index.index.SendQueue`), as for the reports of
+What is due is a query, who works on it a claim (:class:`scp.index.index.SendQueue`), as for the reports of
 :mod:`scp.dimse.scu.report`. Each peer has a thread while there is something for it, so that one that is
 slow or away holds up no other.
 """

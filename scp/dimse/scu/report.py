@@ -1,6 +1,6 @@
 """Results of storage commitment that are not reported on the association of their request.
 
-What is due is a query, who tasks on it a claim (:class:`scp.index.index.Commitments`), so that any number of
+What is due is a query, who works on it a claim (:class:`scp.index.index.Commitments`), so that any number of
 processes may do this, and be killed: each result is reported by one, and none is forgotten.
 """
 

@@ -1,0 +1,198 @@
+"""Every key of the object store is made and read here.
+
+Below the first store, and below each other store under ``@<store>/`` (docs/format.md):
+
+    3f/a2/<study>/<instance>_<digest>.<form>.dcm[.zst]     a stored object
+    .landing/<process>/<serial>/<offset>-<size>.dcm        a record of the landing log
+    dictionaries/<SOP class>/<version>-<id>-<digest>.zdict a zstd dictionary, and ``newest`` beside it
+
+What else begins with a dot (the journal, the trash, what was set aside) has no key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from scp.errors import ObjectMissing
+
+LANDING = ".landing"
+DICTIONARIES = "dictionaries"
+_NEWEST = "newest"
+_SEPARATOR = "!"  # stands for / where a key becomes the name of one file; no key holds it
+
+_KEY = re.compile(r"@?[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
+_LANDED = re.compile(rf"{re.escape(LANDING)}/([\w-]+)/(\d+)/(\d+)-(\d+)\.dcm")
+_DICTIONARY = re.compile(rf"{DICTIONARIES}/([\w.]+)/(\d+)-(\d+)-([0-9a-f]{{16}})\.zdict")
+_PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+def is_within(key: object) -> bool:
+    """Whether something is a key, and so leads nowhere but into its store."""
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None and ".." not in key.split("/")
+
+
+def file_name(key: str) -> str:
+    """A key as the name of one file, as the journal and ``.damaged`` have it."""
+    return key.replace("/", _SEPARATOR)
+
+
+def key_in(name: str) -> str:
+    """The key that :func:`file_name` made a name of."""
+    return name.replace(_SEPARATOR, "/")
+
+
+# -- stores --------------------------------------------------------------------------------------------
+
+
+def store_of(key: str) -> str:
+    """The name of the store that an object lies in; empty for the first."""
+    return key[1:].partition("/")[0] if key.startswith("@") else ""
+
+
+def in_store(store: str, key: str) -> str:
+    """The key of the same object in another store; ``store`` is empty for the first.
+
+    Of an empty ``key`` it is what all keys in that store begin with.
+    """
+    own = key.partition("/")[2] if key.startswith("@") else key
+    return f"@{store}/{own}" if store else own
+
+
+def prefixes(stores: Iterable[str]) -> Mapping[str, str]:
+    """What the keys in each of some stores begin with → the name of that store."""
+    return {in_store(name, ""): name for name in stores}
+
+
+# -- objects -------------------------------------------------------------------------------------------
+
+
+def object_key(
+    study: str, instance: str, sha256: str, form: str, wrapped: bool = False, token: str = ""
+) -> str:
+    """Where a SOP instance lies: ``3f/a2/<study>/<instance>_<digest>.<form>[-<token>].dcm[.zst]``.
+
+    Two levels of 256 folders, picked by the study, hold the studies: at 100 million objects in a
+    million studies that is 15 studies in each. The digest of what was received makes the same object
+    sent twice one file, and another content another file; a ``token`` makes the same form another file.
+    A UID that is none becomes its SHA-256.
+    """
+    fan = hashlib.sha256(study.encode()).hexdigest()
+    form = f"{form}-{token}" if token else form
+    name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
+    return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
+
+
+def is_object(key: str) -> bool:
+    """Whether a key is that of a stored object: neither of a dictionary, nor of what begins with a dot."""
+    own = in_store("", key)
+    return not (is_dictionary(own) or own.startswith("."))
+
+
+def siblings_prefix(key: str, instance: str) -> str:
+    """What the keys of all stored forms of an instance in this study begin with."""
+    return f"{key.rpartition('/')[0]}/{path_component(instance)}_"
+
+
+def instance_in(key: str) -> str:
+    """The SOP Instance UID that a key is of; empty where that does not stand in it."""
+    name = key.rpartition("/")[2].partition("_")[0]
+    return name if _PLAIN_UID.fullmatch(name) else ""
+
+
+def digest_in(key: str) -> str:
+    """The first hexadecimal digits of the SHA-256 of what was received, as a key has them."""
+    return key.rpartition("/")[2].partition("_")[2].partition(".")[0]
+
+
+def path_component(uid: str) -> str:
+    """A UID as the name of a file or folder; whatever else stands there becomes its SHA-256."""
+    if _PLAIN_UID.fullmatch(uid) and len(uid) <= 64:
+        return uid
+    return "none" if not uid else "x" + hashlib.sha256(uid.encode()).hexdigest()[:40]
+
+
+# -- the landing log -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LandedName:
+    """What a landed key says: the process's folder, the segment's serial, and the file in it, in bytes."""
+
+    process: str
+    serial: str
+    at: int
+    size: int
+
+
+def is_landed(key: str) -> bool:
+    """Whether a key names a record of a landing log."""
+    return key.startswith(LANDING + "/")
+
+
+def segment_name(process: str, serial: str) -> str:
+    """What the keys of all records in a segment of the landing log begin with, up to the last slash."""
+    return f"{LANDING}/{process}/{serial}"
+
+
+def segment_of(key: str) -> str:
+    """The segment that a landed key lies in, as :func:`segment_name` gives it."""
+    return key.rpartition("/")[0]
+
+
+def landed_key(segment: str, at: int, size: int) -> str:
+    """The key of a file of ``size`` bytes that begins at ``at`` in a segment of the landing log."""
+    return f"{segment}/{at}-{size}.dcm"
+
+
+def landed_name(key: str) -> LandedName:
+    """What a landed key says. Raises ObjectMissing for what is none."""
+    found = _LANDED.fullmatch(key)
+    if found is None:
+        raise ObjectMissing(f"{key} is no key of the landing log")
+    return LandedName(found[1], found[2], int(found[3]), int(found[4]))
+
+
+# -- dictionaries --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryName:
+    """A dictionary by its key. ``sop_class_uid`` is the folder's name, ``version`` counts from 1."""
+
+    key: str
+    sop_class_uid: str
+    version: int
+    id: int
+    digest: str
+
+
+def is_dictionary(key: str) -> bool:
+    """Whether a key of the object store names a dictionary, or the mark of the newest: no object."""
+    return key.startswith(DICTIONARIES + "/")
+
+
+def dictionaries_prefix(sop_class_uid: str | None = None) -> str:
+    """What the keys of all dictionaries, or of those of a SOP class, begin with."""
+    everywhere = f"{DICTIONARIES}/"
+    return everywhere if sop_class_uid is None else f"{everywhere}{path_component(sop_class_uid)}/"
+
+
+def dictionary_key(sop_class_uid: str, version: int, number: int, digest: str) -> str:
+    """Where a dictionary lies; ``number`` is the ID that frames name it by."""
+    return f"{dictionaries_prefix(sop_class_uid)}{version:04}-{number}-{digest[:16]}.zdict"
+
+
+def newest_key(sop_class_uid: str) -> str:
+    """Where the mark lies that names the dictionary for new objects of a class."""
+    return dictionaries_prefix(sop_class_uid) + _NEWEST
+
+
+def dictionary_name(key: str) -> DictionaryName | None:
+    """What a dictionary's key says; None for what is no such key."""
+    found = _DICTIONARY.fullmatch(key)
+    return (
+        DictionaryName(key, found[1], int(found[2]), int(found[3]), found[4]) if found is not None else None
+    )
