@@ -128,7 +128,6 @@ class Encoder(Task):
             pause = pace.pause(done.cpu, time.monotonic() - started)
             if self.bell.wait(pause):
                 return True
-        self._stages.release()
         return False
 
     def _wait_for_quiet(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -21,12 +21,12 @@ from scp.background.loop import Task
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
 from scp.index.index import Waiting
+from scp.index.queue import Lease, claimed
 from scp.lifecycle.pace import Pace
 from scp.model import Instance
 
 _BATCH = 16
-_CLAIM_SECONDS = 60.0
-_AWAY_SECONDS = 3600.0  # what cannot be read now is left alone for so long
+_AWAY = timedelta(hours=1)  # what cannot be read now is left alone for so long
 _LOOK_SECONDS = 300.0
 _YIELD_SECONDS = 5.0
 
@@ -115,24 +115,21 @@ class Scrubber(Task):
         due = self._archive.index.checks.due(since, now, _BATCH)
         if not due:
             return Checked()
-        stages = self._archive.index.stages
-        claimed = stages.claim(self._owner, due, now, now + _CLAIM_SECONDS)
+        claims, lease = self._archive.index.claims, Lease.begin(self._owner)
         results: list[tuple[Instance, str]] = []
         tried: list[Instance] = []
-        for one in claimed:
-            if self.stopping.is_set():
-                break
-            tried.append(one)
-            quiet = (*UNREAD, OutOfResources)
-            with alone("cannot be checked", quiet, through=(), sop_instance=one.sop_instance_uid):
-                results.append((one, check(self._archive, one)))
-            stages.renew(self._owner, time.time() + _CLAIM_SECONDS)
-        read = {one.identity for one, _ in results}
-        away = [one.sop_instance_uid for one in tried if one.identity not in read]
-        mended = note(self._archive, results)
-        if away:
-            stages.hold(away, now + _AWAY_SECONDS)
-        stages.release(self._owner)
+        with claimed(claims, lease, due) as mine:
+            for one in mine:
+                if self.stopping.is_set():
+                    break
+                tried.append(one)
+                quiet = (*UNREAD, OutOfResources)
+                with alone("cannot be checked", quiet, through=(), sop_instance=one.sop_instance_uid):
+                    results.append((one, check(self._archive, one)))
+            read = {one.identity for one, _ in results}
+            mended = note(self._archive, results)
+            if away := [one.sop_instance_uid for one in tried if one.identity not in read]:
+                claims.hold(away, lease.now + _AWAY)
         damaged = sum(bool(fault) for _, fault in results)
         size = sum(one.stored_size for one, _ in results)
         return Checked(len(tried), damaged, mended, size)

@@ -31,6 +31,7 @@ from scp.dimse.scu import report
 from scp.dimse.scu.report import Reporter
 from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
+from scp.lifecycle.encoder import Encoder
 from scp.model import Commitment, Reference
 
 from .conftest import NodeProcess, RunningNode, Starter
@@ -533,8 +534,9 @@ def test_more_requests_than_threads(node: RunningNode, modality: Modality) -> No
 def test_what_waits_to_be_encoded_is_committed(start: Starter, modality: Modality) -> None:
     """Durable in the landing log, and read there."""
     node = start(commitment=SOON, storage={"backlog": 10**9})
-    next(iter(node.node.loops)).stop()  # the encoder, so that it stays there
-    until(lambda: not node.node._encoding.is_alive(), "the encoder has stopped")
+    (encoder,) = (loop for loop in node.node.loops if isinstance(loop.task, Encoder))
+    encoder.stop()  # so that it stays there
+    encoder.join(10)
     good, damaged = image(seed=1), image(seed=2)
     node.keep(good, damaged)
     assert node.held(good).pending

@@ -299,7 +299,7 @@ def test_stages(archive: Archive, failing: Failing, made: Callable[..., Stages],
     assert failing.times == 1  # and again in an hour
     assert {one.form for one in archive.index.all() if one.sop_instance_uid != BAD} == {"jpegls"}
     for _ in range(8):
-        archive.index.stages.release("")
+        archive.index.claims.release("")
         carry_out(made(archive))
     assert failing.times == {MemoryError: 6, ObjectDamaged: 1}.get(type(error), 2)
     assert _held(archive).fault if isinstance(error, ObjectDamaged) else _held(archive).refused
@@ -392,7 +392,7 @@ def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None
     assert scrubber.round(long_ago + 100).read == len(_OBJECTS)
     assert failing.times == 1
     for _ in range(3):  # of others it is left alone for an hour
-        archive.index.stages.release("")
+        archive.index.claims.release("")
         scrubber.round(long_ago + 100)
     if isinstance(error, MemoryError):  # which says nothing of the object
         assert not _held(archive).fault

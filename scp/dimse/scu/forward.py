@@ -1,6 +1,6 @@
 """Sends to peers what is queued for them: what rules send on, and what is sent ahead.
 
-What is due is a query, who works on it a claim (:class:`scp.index.index.SendQueue`), as for the reports of
+What is due is a query, who works on it a claim (:class:`scp.index.queue.SendQueue`), as for the reports of
 :mod:`scp.dimse.scu.report`. Each peer has a thread while there is something for it, so that one that is
 slow or away holds up no other.
 """
@@ -22,11 +22,11 @@ from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Task
 from scp.config.settings import Settings
-from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.patience import PAUSES
 from scp.dimse.scu.sender import Sender
 from scp.errors import DestinationUnreachable, OutOfResources
 from scp.identity import Identity
+from scp.index.queue import Lease, kept
 from scp.model import PREFETCH, Instance, QueuedSend
 
 # For one claim: a series, and no more than is sent again after a crash at worst.
@@ -76,11 +76,11 @@ class Forwarder(Task):
         """Have all sent that is due; the seconds until there may be more."""
         outstanding = self._archive.index.send_queue
         while not self.stopping.is_set():
-            holder, now = new_holder(), datetime.now(UTC)
-            claimed = outstanding.claim(holder, now, now + LEASE, _MOST, self._busy())
+            lease = Lease.begin()
+            claimed = outstanding.claim(lease, _MOST, self._busy())
             if not claimed:
                 break
-            self._start(holder, claimed)
+            self._start(lease, claimed)
         due = outstanding.next_due(self._busy())
         moment = time.monotonic()
         waits = [until - moment for _, until in self._away.copy().values() if until > moment]
@@ -94,18 +94,18 @@ class Forwarder(Task):
         with self._lock:
             return [*self._working, *(aet for aet, (_, until) in self._away.items() if until > now)]
 
-    def _start(self, holder: str, claimed: list[QueuedSend]) -> None:
+    def _start(self, lease: Lease, claimed: list[QueuedSend]) -> None:
         aet = claimed[0].destination
-        thread = threading.Thread(target=self._deliver, args=(holder, claimed), name=f"to {aet}", daemon=True)
+        thread = threading.Thread(target=self._deliver, args=(lease, claimed), name=f"to {aet}", daemon=True)
         with self._lock:
             self._working[aet] = thread
         thread.start()
 
-    def _deliver(self, holder: str, claimed: list[QueuedSend]) -> None:
+    def _deliver(self, lease: Lease, claimed: list[QueuedSend]) -> None:
         """One claim, to its end."""
         aet = claimed[0].destination
         try:
-            with kept(self._archive.index.send_queue, holder):
+            with kept(self._archive.index.send_queue, lease):
                 self._send_all(aet, claimed)
         except Exception as error:  # noqa: BLE001 - its claims end by themselves
             structlog.get_logger("zscp").error("forwarding failed", destination=aet, exc_info=error)

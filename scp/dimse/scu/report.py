@@ -1,6 +1,6 @@
 """Results of storage commitment that are not reported on the association of their request.
 
-What is due is a query, who works on it a claim (:class:`scp.index.index.Commitments`), so that any number of
+What is due is a query, who works on it a claim (:class:`scp.index.queue.Commitments`), so that any number of
 processes may do this, and be killed: each result is reported by one, and none is forgotten.
 """
 
@@ -18,7 +18,6 @@ from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Task
 from scp.config.settings import Peer, Settings
-from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.identifier import write_identifier
 from scp.dimse.scu.associate import ReportLine, report_line
 from scp.dimse.status import is_success
@@ -26,6 +25,7 @@ from scp.dimse.verdict import Verdict, describe, judge
 from scp.dimse.wire.messages import N_EVENT_REPORT_RSP
 from scp.dimse.wire.upper_layer import Ended
 from scp.errors import DestinationUnreachable, OutOfResources
+from scp.index.queue import Lease, kept
 from scp.model import Commitment
 
 # For one association: a peer that was away for a night may have asked for dozens.
@@ -59,13 +59,12 @@ class Reporter(Task):
     def turn(self) -> float | None:
         """Report all that is due; the seconds until something is, None where nothing is outstanding."""
         outstanding = self._archive.index.commitments
-        holder = new_holder()
         while not self.stopping.is_set():
-            now = datetime.now(UTC)
-            claimed = outstanding.claim(holder, now, now + LEASE, _MOST)
+            lease = Lease.begin()
+            claimed = outstanding.claim(lease, _MOST)
             if not claimed:
                 break
-            with kept(outstanding, holder):
+            with kept(outstanding, lease):
                 self._report_all(claimed)
         due = outstanding.next_due()
         return None if due is None else max((due - datetime.now(UTC)).total_seconds(), 0.0)
