@@ -7,6 +7,8 @@ import pytest
 from scp.background.back_off import BackOff
 from scp.dimse.patience import Patience
 
+pytestmark = pytest.mark.quick
+
 
 class Clock:
     now = 100.0

@@ -24,6 +24,8 @@ from scp.objects.names import object_key, siblings_prefix
 from scp.objects.store import ObjectStore
 from scp.objects.tiers import Tier, TieredStore
 
+pytestmark = pytest.mark.quick
+
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 ROOT = Path(__file__).parents[1]
 STORES: dict[str, Callable[[Path], ObjectStore]] = {

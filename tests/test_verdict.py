@@ -12,6 +12,8 @@ from scp.dimse.verdict import judge
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
 from scp.model import Commitment, Reference
 
+pytestmark = pytest.mark.quick
+
 CT, PRIVATE, STANDARD = "1.2.840.10008.5.1.4.1.1.2", "1.3.6.1.4.1.99999.7.1", "1.2.840.10008.5.1.4.31"
 NOON = datetime(2026, 7, 27, 12, tzinfo=UTC)
 
@@ -21,10 +23,9 @@ class Archive:
 
     def __init__(self, **held: Exception | None) -> None:
         self._held = held
-        self.index = SimpleNamespace(named=self._find)
         self.read: list[str] = []
 
-    def _find(self, uid: str) -> Any:
+    def named(self, uid: str) -> Any:
         if uid == "unanswered":
             raise OutOfResources("the index does not answer")
         if uid == "shared":  # of two patients

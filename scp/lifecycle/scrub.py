@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.repair import mend_from_siblings
+from scp.archive.repair import repair_from_siblings
 from scp.background.alone import UNREAD, alone
 from scp.background.back_off import BackOff
 from scp.background.loop import Task
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
-from scp.index.index import Waiting
+from scp.index.index import PendingCount
 from scp.index.queue import Lease, claimed
 from scp.lifecycle.pace import Pace
 from scp.model import Instance
@@ -68,14 +68,14 @@ def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
         else:
             log.error("object damaged", **bound)
             told.append((instance, fault))
-    archive.index.checks.note(told, time.time())
+    archive.integrity.note(told, time.time())
     return mended
 
 
 def _mended(archive: Archive, instance: Instance) -> str:
     """The key of the copy that took its place, if there is one."""
     with alone("cannot be mended", quiet=(), through=(), sop_instance=instance.sop_instance_uid):
-        return mend_from_siblings(archive, instance)
+        return repair_from_siblings(archive, instance)
     return ""
 
 
@@ -90,7 +90,7 @@ class Scrubber(Task):
         self._archive = archive
         self._settings = settings
         self._owner = f"scrub/{owner}"
-        self._waiting = Waiting(0, 0)
+        self._waiting = PendingCount(0, 0)
 
     def turn(self) -> float:
         """One batch, if there is one to do now; how many seconds to rest."""
@@ -100,7 +100,7 @@ class Scrubber(Task):
             return _LOOK_SECONDS
         if closed := Pace(1.0, settings.lifecycle.hours).closed_for(datetime.now()):
             return min(closed, _LOOK_SECONDS)
-        waiting, self._waiting = self._waiting, self._archive.index.backlog()
+        waiting, self._waiting = self._waiting, self._archive.count_pending()
         if self._waiting.instances and self._waiting != waiting:
             return _YIELD_SECONDS  # objects are coming
         started = time.monotonic()
@@ -112,10 +112,10 @@ class Scrubber(Task):
     def round(self, since: float) -> Checked:
         """Check one batch of what was not read ``since``. Raises OutOfResources."""
         now = time.time()
-        due = self._archive.index.checks.due(since, now, _BATCH)
+        due = self._archive.integrity.due(since, now, _BATCH)
         if not due:
             return Checked()
-        claims, lease = self._archive.index.claims, Lease.begin(self._owner)
+        claims, lease = self._archive.claims, Lease.begin(self._owner)
         results: list[tuple[Instance, str]] = []
         tried: list[Instance] = []
         with claimed(claims, lease, due) as mine:

@@ -56,8 +56,7 @@ class Node:
         alone, bells = bells is None, bells or Bells()
         self._forwarding = Forwarding(settings, bells.forwarder, prefetches=True)
         self.archive = open_archive(settings, bells.encoder, self._forwarding, mends=True)
-        if self.archive.attempts is not None:
-            self.archive.attempts.patience = _PATIENCE_SECONDS
+        self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
         self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses)
         tasks: list[Task] = [Prefetcher(self.archive, self._forwarding)]
         tasks += guards(self.archive, end, counts=alone)

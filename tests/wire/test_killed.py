@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forked
+import pytest
 
-from scp.archive.refused import allow
 from scp.background.progress import Silent
 from scp.config.settings import Settings
 from scp.lifecycle.deletion import Deletion
@@ -32,6 +32,8 @@ from .aging import FAST, carry_out, policy
 from .configured import as_toml, environment, free_claims, journal, settings_of, tables_of
 from .conftest import Starter
 from .peers import EXPLICIT, Sent, image
+
+pytestmark = pytest.mark.slow
 
 KILLS, COUNT, STUDIES = 50, 240, 24
 # One policy encodes anew, another moves as well, the third moves alone; each child changes it once more.
@@ -168,7 +170,7 @@ def _all_is_well(
     assert 2 * len(refused) <= KILLS  # each costs two deaths
     assert {store_of(one.key) for one in archive.index.all() if not one.refused} == {"cold"}
     for one in refused:
-        allow(archive, one)
+        archive.trials.allow(one)
     again = carry_out(stages)
     assert set(again) <= {one.sop_instance_uid for one in refused}
     assert set(again.values()) <= {1}
