@@ -24,7 +24,7 @@ from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.model import Attempt, Received
 from scp.objects import part10
-from scp.objects.memory import MemoryStore
+from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT, IMPLICIT, JPEGLS, lookup
 
 LARGE = Shape(rows=320, columns=320, noise=0.01)
@@ -330,7 +330,9 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_archive_remembers_the_series(tmp_path) -> None:
     rule = PolicyRule(name="test", stages=(smallest(),))
-    with_memory = Archive(MemoryStore(), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), (rule,))
+    with_memory = Archive(
+        LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), (rule,)
+    )
     told = []
     for seed in range(5):
         object_ = phantom(replace(SMALL, seed=seed))

@@ -36,7 +36,6 @@ from scp.objects.holds import Hold, Holds
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.mark import ArchiveMark, Mark
-from scp.objects.memory import MemoryStore
 from scp.objects.names import in_store
 from scp.objects.provenance import decoded
 from scp.objects.segments import keys_in
@@ -494,8 +493,8 @@ def test_a_segment_that_is_far_too_large_is_not_gone_through(tmp_path: Path) -> 
     log.close()
 
 
-def test_a_dictionarys_mark_may_be_anything() -> None:
-    store = MemoryStore()
+def test_a_dictionarys_mark_may_be_anything(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
     dictionaries = Dictionaries(store)
     for bad in (b"", b"x" * 1000, b"../../a", b"0001-32768-0123456789abcdef.zdict"):
         store.put("dictionaries/1.2/newest", bad)

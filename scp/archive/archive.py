@@ -34,8 +34,8 @@ from scp.errors import (
 )
 from scp.index.index import Index
 from scp.model import Instance, Query, Wishes
+from scp.objects.journal import JournaledStore
 from scp.objects.landing import LandingLog
-from scp.objects.store import ObjectStore
 from scp.spool import Buffer
 
 _NO_WISHES = Wishes()
@@ -54,7 +54,7 @@ class Archive(Receiving):
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
-        store: ObjectStore,
+        store: JournaledStore,
         index: Index,
         policy: Iterable[PolicyRule],
         duplicates: Duplicates = "replace",

@@ -41,9 +41,9 @@ from scp.errors import (
 from scp.index.index import Index
 from scp.model import Facts, Instance, Received
 from scp.objects import part10
+from scp.objects.journal import JournaledStore
 from scp.objects.landing import LandingLog
 from scp.objects.names import is_landed, store_of
-from scp.objects.store import ObjectStore
 from scp.policy.rules import choose
 from scp.policy.stages import (
     NEVER,
@@ -61,7 +61,7 @@ class Governed(Holdings):
     """Stored objects under a policy. Every method that reads an object raises as those of Holdings do."""
 
     def __init__(
-        self, store: ObjectStore, index: Index, landing: LandingLog | None, policy: Iterable[PolicyRule]
+        self, store: JournaledStore, index: Index, landing: LandingLog | None, policy: Iterable[PolicyRule]
     ) -> None:
         super().__init__(store, index, landing)
         self._memory = Memory()

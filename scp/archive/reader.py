@@ -41,10 +41,10 @@ from scp.objects import part10
 from scp.objects.attempts import Attempts
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.files import unreadable
+from scp.objects.journal import JournaledStore
 from scp.objects.landing import LandingLog
 from scp.objects.names import in_store, instance_in, is_dictionary, is_landed, siblings_prefix, store_of
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore
 from scp.objects.suspects import Act
 from scp.spool import Buffer, sha256
 
@@ -57,7 +57,7 @@ class Holdings:
     Every method that reads an object raises ObjectMissing, ObjectDamaged and ObjectUnavailable.
     """
 
-    def __init__(self, store: ObjectStore, index: Index, landing: LandingLog | None) -> None:
+    def __init__(self, store: JournaledStore, index: Index, landing: LandingLog | None) -> None:
         self.store = store
         self.dictionaries = Dictionaries(store)
         self.index = index

@@ -42,8 +42,8 @@ from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, Received
 from scp.objects import part10
+from scp.objects.journal import JournaledStore
 from scp.objects.landing import LARGEST, LandingLog
-from scp.objects.store import ObjectStore
 from scp.policy.rules import choose
 
 Duplicates = Literal["replace", "keep", "reject"]
@@ -56,7 +56,7 @@ class Receiving(Recording):
     """Keeps objects by a policy. Small ones may land first, and be encoded behind the response."""
 
     def __init__(
-        self, store: ObjectStore, index: Index, landing: LandingLog | None, policy: Iterable[PolicyRule]
+        self, store: JournaledStore, index: Index, landing: LandingLog | None, policy: Iterable[PolicyRule]
     ) -> None:
         super().__init__(store, index, landing, policy)
         self.duplicates: Duplicates = "replace"

@@ -20,9 +20,9 @@ from scp.errors import (
 )
 from scp.index.index import Index
 from scp.model import Delivery, Facts, Instance, Kept
+from scp.objects.journal import JournaledStore
 from scp.objects.landing import LandingLog
 from scp.objects.names import is_landed
-from scp.objects.store import ObjectStore
 
 
 class Recording(Governed):
@@ -32,7 +32,7 @@ class Recording(Governed):
     """
 
     def __init__(
-        self, store: ObjectStore, index: Index, landing: LandingLog | None, policy: Iterable[PolicyRule]
+        self, store: JournaledStore, index: Index, landing: LandingLog | None, policy: Iterable[PolicyRule]
     ) -> None:
         super().__init__(store, index, landing, policy)
         self.backlog: Backlog | None = None
@@ -85,7 +85,7 @@ class Recording(Governed):
         """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
         journaled = held.key != instance.key and not is_landed(held.key)
         if journaled:
-            self.store.unsettle(held.key)
+            self.store.journal_removal(held.key)
         replaced = self.index.record(instance, facts.attributes, leaving)
         if replaced is not None and replaced.key != instance.key:
             if trashes and not self._to_trash(replaced, instance.calling_aet):

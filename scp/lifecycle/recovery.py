@@ -72,7 +72,7 @@ def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManag
 
     def stays(error: Exception) -> None:
         if not is_landed(key):
-            archive.store.unsettle(key)
+            archive.store.journal_removal(key)
         found.damaged += (f"{key}: {told_of(error)}",)
 
     remedy = "the next start, or zscp fsck, looks at it again"

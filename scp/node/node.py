@@ -47,10 +47,10 @@ from scp.node.seats import Seats
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.landing import LandingLog
-from scp.objects.local import LocalStore
 from scp.objects.mark import ArchiveMark
 from scp.objects.names import is_object
-from scp.objects.store import AVAILABILITIES, ObjectStore
+from scp.objects.store import AVAILABILITIES
+from scp.objects.stores import Place, open_store
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.resources import bounds, budget, room
 from scp.resources.malloc import Trimmer, keep_large_apart
@@ -88,7 +88,7 @@ def open_archive(
     keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
-    store: ObjectStore = LocalStore(storage.path, storage.reserve)
+    store = open_store(Place(storage.url, storage.path, storage.reserve))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
         store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
@@ -114,12 +114,12 @@ def require_index(settings: Settings) -> None:
     path = settings.storage.path
     if exists(settings.index.url) or not path.exists():
         return
-    if ArchiveMark(path).read() is not None or _holds_files(path):
+    if ArchiveMark(path).read() is not None or _holds_files(settings.storage.url, path):
         raise IndexUnfit(NO_INDEX)
 
 
-def _holds_files(path: Path) -> bool:
-    stored = LocalStore(path).keys()
+def _holds_files(url: str, path: Path) -> bool:
+    stored = open_store(Place(url, path)).keys()
     return next(chain(LandingLog(path).keys(), filter(is_object, stored)), None) is not None
 
 
@@ -145,7 +145,7 @@ def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
 
 def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
     """A store beside the first."""
-    store = LocalStore(chosen.path, chosen.reserve, maps=False)
+    store = open_store(Place(chosen.url, chosen.path, chosen.reserve, removable=True))
     availability = AVAILABILITIES[chosen.availability]
     return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
 
