@@ -215,7 +215,7 @@ FORWARD, PREFETCH = 0, 1  # priorities: what has just arrived goes before what m
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class QueuedSend:
     """One object that is to be sent to a peer, on its own or with others of that ``destination``.
 
     ``rule`` is the name of the rule that asks for it, ``priority`` FORWARD or PREFETCH. ``due`` is when it is

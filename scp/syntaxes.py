@@ -1,7 +1,7 @@
-"""The transfer syntaxes of PS3.5 Annex A and PS3.6 Annex A, as one table.
+"""The transfer syntaxes of PS3.5 Annex A and PS3.6 Annex A, as one table: the only list of forms, too.
 
-Everything that zscp knows about a transfer syntax is a column here; what can be decoded and encoded
-is said by the codecs' table (:mod:`scp.encoding.codecs.table`).
+Everything that zscp knows about a transfer syntax is a column here. The code that decodes and encodes one is
+in :mod:`scp.encoding.codecs`, and found by the transfer syntax that it writes (docs/decisions/0130).
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ class Content(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:
-    """One row: how the dataset is encoded, and what its pixel data holds."""
+    """One row: how the dataset is encoded, what its pixel data holds, and as what zscp stores it.
+
+    ``form`` is the name by which a policy asks for it; empty: zscp stores it only as received. Figures are of
+    CT, those of ``zscp advise``: an encoder makes ``encodes`` MB a second of one core, and what it sends has
+    ``size`` percent of the native object; a ``size`` of 0 keeps it from peers on a thin line that state no
+    preference. ``quick``: both ways it takes no longer than writing, reading and checking what comes of it.
+    """
 
     uid: str
     keyword: str
@@ -30,6 +36,10 @@ class TransferSyntax:
     explicit_vr: bool = True
     little_endian: bool = True
     deflated: bool = False
+    form: str = ""
+    encodes: float = 0
+    size: float = 0
+    quick: bool = False
 
     @property
     def encapsulated(self) -> bool:
@@ -67,24 +77,28 @@ _NATIVE, _LOSSLESS, _EITHER = Content.NATIVE, Content.LOSSLESS, Content.EITHER
 _VIDEO, _REFERENCED = Content.VIDEO, Content.REFERENCED
 
 TABLE: tuple[TransferSyntax, ...] = (
-    TransferSyntax(EXPLICIT, "ExplicitVRLittleEndian", _NATIVE),
-    TransferSyntax(IMPLICIT, "ImplicitVRLittleEndian", _NATIVE, explicit_vr=False),
-    TransferSyntax(BIG_ENDIAN, "ExplicitVRBigEndian", _NATIVE, little_endian=False),
-    TransferSyntax(DEFLATED, "DeflatedExplicitVRLittleEndian", _NATIVE, deflated=True),
+    TransferSyntax(EXPLICIT, "ExplicitVRLittleEndian", _NATIVE, form="native", size=100, quick=True),
+    TransferSyntax(IMPLICIT, "ImplicitVRLittleEndian", _NATIVE, explicit_vr=False, size=100, quick=True),
+    TransferSyntax(BIG_ENDIAN, "ExplicitVRBigEndian", _NATIVE, little_endian=False, quick=True),
+    TransferSyntax(
+        DEFLATED, "DeflatedExplicitVRLittleEndian", _NATIVE, deflated=True, form="deflate", size=40
+    ),
     TransferSyntax(ENCAPSULATED_UNCOMPRESSED, "EncapsulatedUncompressedExplicitVRLittleEndian", _LOSSLESS),
-    TransferSyntax(HTJ2K, "HTJ2KLossless", _LOSSLESS),
-    TransferSyntax(HTJ2K_RPCL, "HTJ2KLosslessRPCL", _LOSSLESS),
-    TransferSyntax(JPEGXL, "JPEGXLLossless", _LOSSLESS),
-    TransferSyntax(JPEGLS, "JPEGLSLossless", _LOSSLESS),
-    TransferSyntax(JPEG2000, "JPEG2000Lossless", _LOSSLESS),
-    TransferSyntax(JPEG_LOSSLESS_SV1, "JPEGLosslessSV1", _LOSSLESS),
+    TransferSyntax(HTJ2K, "HTJ2KLossless", _LOSSLESS, form="htj2k", encodes=155, size=22, quick=True),
+    TransferSyntax(HTJ2K_RPCL, "HTJ2KLosslessRPCL", _LOSSLESS, form="htj2k-rpcl", encodes=125, quick=True),
+    TransferSyntax(JPEGXL, "JPEGXLLossless", _LOSSLESS, form="jpegxl", encodes=27, size=18),
+    TransferSyntax(JPEGLS, "JPEGLSLossless", _LOSSLESS, form="jpegls", encodes=81, size=21),
+    TransferSyntax(JPEG2000, "JPEG2000Lossless", _LOSSLESS, form="jpeg2000", encodes=24, size=20),
+    TransferSyntax(JPEG_LOSSLESS_SV1, "JPEGLosslessSV1", _LOSSLESS, form="jpeg-lossless", encodes=50),
     TransferSyntax(JPEG_LOSSLESS, "JPEGLossless", _LOSSLESS),
     TransferSyntax(_JPEG + "92", "JPEG2000MCLossless", _LOSSLESS),
-    TransferSyntax(RLE, "RLELossless", _LOSSLESS),
-    TransferSyntax(DEFLATED_FRAMES, "DeflatedImageFrameCompression", _LOSSLESS),
+    TransferSyntax(RLE, "RLELossless", _LOSSLESS, form="rle", encodes=98, size=55, quick=True),
+    TransferSyntax(
+        DEFLATED_FRAMES, "DeflatedImageFrameCompression", _LOSSLESS, form="deflated-frames", encodes=12
+    ),
     TransferSyntax(_JPEG + "203", "HTJ2K", _EITHER),
     TransferSyntax(_JPEG + "112", "JPEGXL", _EITHER),
-    TransferSyntax(JPEGXL_RECOMPRESSION, "JPEGXLJPEGRecompression", _EITHER),
+    TransferSyntax(JPEGXL_RECOMPRESSION, "JPEGXLJPEGRecompression", _EITHER, form="jpegxl-recompression"),
     TransferSyntax(_JPEG + "91", "JPEG2000", _EITHER),
     TransferSyntax(_JPEG + "93", "JPEG2000MC", _EITHER),
     TransferSyntax(_JPEG + "81", "JPEGLSNearLossless", _EITHER),
@@ -114,6 +128,9 @@ TABLE: tuple[TransferSyntax, ...] = (
 _NOT_ENCAPSULATED = {row.uid for row in TABLE if row.content in (_NATIVE, _REFERENCED)}
 BY_UID: dict[str, TransferSyntax] = {row.uid: row for row in TABLE}
 BY_KEYWORD: dict[str, TransferSyntax] = {row.keyword: row for row in TABLE}
+BY_FORM: dict[str, TransferSyntax] = {row.form: row for row in TABLE if row.form}
+AS_RECEIVED = ("received", "zstd")  # they keep the transfer syntax that was received
+FORMS = ("received", *BY_FORM, "zstd")
 
 
 def lookup(uid: str) -> TransferSyntax:

@@ -16,9 +16,8 @@ from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.uid import UID
 
 from scp.config.settings import Settings
-from scp.config.values import FORMS
 from scp.dimse import status, verdict
-from scp.dimse.negotiation.negotiation import contexts
+from scp.dimse.negotiation import contexts
 from scp.encoding.codecs.lossy_table import lossy_encoder_of
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.forms import target_of
@@ -26,7 +25,7 @@ from scp.encoding.transcode import ways_out
 from scp.index.attributes import COMPUTED, HELD_BY_KEYWORD, HELD_BY_LEVEL, Attribute, Computed
 from scp.model import Wishes
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, Content
+from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, FORMS, Content
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "conformance.md"
 _SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -33,9 +33,9 @@ from scp.cli.advise_output import write_charts
 from scp.cli.chart import best, chart
 from scp.cli.drawing import Drawing, Line, Rectangle, Text, png, svg
 from scp.cli.main import app
+from scp.config.load import load
 from scp.config.rules import Stage
-from scp.config.settings import load
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC
 from scp.encoding.elements import CANONICAL, element_header
 from scp.errors import ConfigurationError
 from scp.model import Received

@@ -17,19 +17,33 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from scp.encoding.codecs import jpeg2000
+from scp.config.settings import Peer
+from scp.dimse.scu.preference import wishes_of
 from scp.encoding.codecs.codec import Codec, fitted
-from scp.encoding.codecs.lossy_jpeg2000 import LOSSY_HTJ2K
+from scp.encoding.codecs.lossless import jpeg2000
+from scp.encoding.codecs.lossy.jpeg2000 import LOSSY_HTJ2K
 from scp.encoding.codecs.markers import jpeg_precision
 from scp.encoding.codecs.table import CODECS, codec_named, decoder_of, encoder_of
 from scp.encoding.dataset import split
 from scp.encoding.decoding import native
 from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pixels import Frame, PixelFormat
+from scp.encoding.transcode import ways_out
 from scp.errors import CannotDecode, CannotEncode
+from scp.model import Wishes
 from scp.objects import part10
 from scp.objects.part10 import Part10
-from scp.syntaxes import BY_UID, EXPLICIT, HTJ2K_EITHER, JPEG_LOSSLESS_SV1, JPEGLS, RLE, Content, lookup
+from scp.syntaxes import (
+    BY_UID,
+    EXPLICIT,
+    FORMS,
+    HTJ2K_EITHER,
+    JPEG_LOSSLESS_SV1,
+    JPEGLS,
+    RLE,
+    Content,
+    lookup,
+)
 
 ENCODERS = [codec for codec in CODECS if codec.writes]
 BY_NAME = pytest.mark.parametrize("codec", ENCODERS, ids=lambda codec: codec.name)
@@ -197,11 +211,25 @@ def test_every_row_of_the_table_is_found() -> None:
         assert encoder_of(codec.writes) is codec
         assert decoder_of(codec.writes) is codec
         assert BY_UID[codec.writes].content is Content.LOSSLESS
+        assert BY_UID[codec.writes].form == codec.name
+        assert BY_UID[codec.writes].encodes > 0, "its place among those that a retrieve tries"
+    without_codec = {"received", "native", "deflate", "jpegxl-recompression", "zstd"}
+    assert {codec.name for codec in ENCODERS} == set(FORMS) - without_codec
     assert codec_named("jpeg") is None
     assert codec_named("jpegxl-recompression") is None
     read = [uid for codec in CODECS for uid in codec.reads]
     assert len(set(read)) == len(read)
     assert set(read) <= set(BY_UID)
+
+
+def test_encoders_are_tried_by_their_speed_and_sent_by_their_size() -> None:
+    made = [lookup(uid).form for uid in ways_out("", "", BY_UID, Wishes())]
+    encoders = "htj2k htj2k-rpcl rle jpegls jpeg-lossless jpegxl jpeg2000 deflated-frames".split()
+    assert [form for form in made if form in encoders] == encoders
+    thin = Peer(aet="THIN", host="10.0.0.1", port=104, link_mbps=5.0)
+    smallest = "jpegxl jpeg2000 jpegls htj2k rle deflate native".split()
+    preferred = [lookup(uid).form for uid in wishes_of(thin).preferred]
+    assert [form for form in preferred if form in smallest] == smallest
 
 
 @pytest.mark.parametrize(

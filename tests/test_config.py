@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from scp import syntaxes
+from scp.config.load import load, warnings
 from scp.config.rules import DEFAULT_POLICY, Stage
-from scp.config.settings import Settings, load, warnings
-from scp.config.values import FORMS, byte_count, duration
+from scp.config.settings import Settings
+from scp.config.values import byte_count, duration
 from scp.errors import ConfigurationError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -279,7 +280,7 @@ def test_the_default_policy_knows_every_compressed_transfer_syntax() -> None:
     }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", syntaxes.FORMS)
 def test_every_form_can_be_named(form: str) -> None:
     assert Stage(forms=(form,)).forms == Stage.model_validate({"form": form}).forms == (form,)
 
@@ -478,7 +479,7 @@ def test_what_a_retrieve_brings_back(written: Any, fault: Any) -> None:
     assert (plain.forms, plain.store, plain.keep_for) == ((), None, 7 * 86_400)
     for table, expected in (
         ('{ after = "1d" }', "policy[0].on_access: applies at once; leave out `after`"),
-        ('{ store = "x" }', 'policy: [0].on_access.store: "x" is no [[storage]]'),
+        ('{ store = "x" }', 'policy[0].on_access.store: "x" is no [[storage]]'),
         ("{ keep_for = 1 }", 'policy[0].on_access.keep_for: "1" is not a duration'),
         ('{ form = "x" }', 'policy[0].on_access.form: "x" is not a form'),
     ):
@@ -514,8 +515,8 @@ def test_several_stores(written: Any) -> None:
     [
         ('[[storage]]\n[[storage]]\nname = "cold"', "storage[1].url: is required"),
         ('[[storage]]\n[[storage]]\nurl = "/x"', "storage[1].name: is required"),
-        (STORES.replace("cold", "fast"), 'storage: [1].name: the first store is called "fast"'),
-        (STORES.replace("/srv/cold", "/srv/fast"), "storage: [1].url: is the folder of the first store"),
+        (STORES.replace("cold", "fast"), 'storage[1].name: the first store is called "fast"'),
+        (STORES.replace("/srv/cold", "/srv/fast"), "storage[1].url: is the folder of the first store"),
         (STORES.replace('"cold"', '"Cold!"'), 'storage[1].name: "Cold!" is no name of a store'),
         (
             STORES + 'availability = "tape"',
@@ -525,7 +526,7 @@ def test_several_stores(written: Any) -> None:
         (STORES + "backlog = 1", "storage[1].backlog: unknown key"),
         (
             STORES + RULE + 'stages = [{ form = "rle" }, { after = "1d", store = "col" }]',
-            'policy: [0].stages[1].store: "col" is no [[storage]]; did you mean "cold"?',
+            'policy[0].stages[1].store: "col" is no [[storage]]; did you mean "cold"?',
         ),
         (
             STORES + RULE + 'stages = [{ form = "rle", store = "cold" }]',

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scp.config.settings import load
+from scp.config.load import load
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,10 +22,10 @@ from pydicom.encaps import generate_frames
 from test_codecs import part10_file
 
 from scp.config.rules import Stage
-from scp.encoding.codecs.jpeg import JPEG_CODEC
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC, JPEG2000_CODEC
 from scp.encoding.codecs.jpeg_structure import structure_of
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpeg import JPEG_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC, JPEG2000_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
 from scp.encoding.codecs.openjpeg import decode_without_complaint
 from scp.encoding.codecs.table import CODECS, decoder_of
 from scp.encoding.dataset import split

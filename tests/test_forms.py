@@ -30,7 +30,6 @@ from objects import (
 )
 
 from scp.config.rules import Stage
-from scp.config.values import FORMS
 from scp.encoding import forms
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import split
@@ -50,6 +49,7 @@ from scp.syntaxes import (
     DEFLATED_FRAMES,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT,
+    FORMS,
     HTJ2K,
     HTJ2K_RPCL,
     IMPLICIT,

@@ -21,11 +21,11 @@ from PIL import Image
 from scp.config.rules import Stage
 from scp.encoding.cage.caged import AVAILABLE, Trust
 from scp.encoding.codecs.codec import Codec, fitted
-from scp.encoding.codecs.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
 from scp.encoding.codecs.lengths import check_length, check_lengths
+from scp.encoding.codecs.lossless.jpeg import JPEG_CODEC, JPEG_LOSSLESS_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.rle import RLE_CODEC
 from scp.encoding.codecs.native import CODECS
-from scp.encoding.codecs.rle import RLE_CODEC
 from scp.encoding.codecs.table import decoder_of
 from scp.encoding.decoding import decoding
 from scp.encoding.derived import rewritten
@@ -476,7 +476,7 @@ def test_jpeg2000_with_more_tile_parts_than_tlm_lists() -> None:
 
 _DECODES = """
 import sys
-from scp.encoding.codecs.jpeg2000 import JPEG2000_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import JPEG2000_CODEC
 from scp.encoding.pixels import PixelFormat
 form = PixelFormat(8, 8, 1, 8, 8, 7, False, "MONOCHROME2", 0, 1)
 for stream in sys.argv[1:]:

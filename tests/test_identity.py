@@ -32,7 +32,7 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.transfer import export
-from scp.model import Delivery, Instance, Query, QueryKey, Received
+from scp.model import Instance, Query, QueryKey, QueuedSend, Received
 from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 
@@ -382,10 +382,10 @@ class TestOneInstanceOfTwo:
     def test_both_are_sent_on(self, archive: Archive) -> None:
         instances = both(archive)
         for one, sent in zip(instances, ("A1", "B2"), strict=True):
-            delivery = Delivery("1.1.1", "PACS", "rule", START, START)
-            archive.index.record(one, {"PatientID": sent, "StudyInstanceUID": "1"}, [delivery])
-        queued = archive.index.deliveries.all()
-        assert [archive.delivered(one) for one in queued] == list(instances)
+            send = QueuedSend("1.1.1", "PACS", "rule", START, START)
+            archive.index.record(one, {"PatientID": sent, "StudyInstanceUID": "1"}, [send])
+        queued = archive.index.send_queue.all()
+        assert [archive.queued_instance(one) for one in queued] == list(instances)
         assert [one.patient_id for one in queued] == ["A1", "B2"]
 
 

@@ -20,7 +20,7 @@ import pytest
 from scp.errors import QueryError
 from scp.index.index import Counts, Index, Statistic, Waiting
 from scp.index.sql import SqlIndex
-from scp.model import PREFETCH, Commitment, Delivery, Instance, Query, QueryKey, Reference
+from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
 
 CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.4.201"
 OPENERS: dict[str, Callable[[Path], Index]] = {
@@ -953,35 +953,35 @@ class TestCommitments:
             one.close()
 
 
-def delivery(uid: str, destination: str = "A", **others) -> Delivery:
-    return Delivery(uid, destination, "rule", NOON, **{"due": NOON, **others})
+def queued(uid: str, destination: str = "A", **others) -> QueuedSend:
+    return QueuedSend(uid, destination, "rule", NOON, **{"due": NOON, **others})
 
 
-class TestDeliveries:
+class TestSendQueue:
     """What is to be sent to peers."""
 
     def test_recorded_with_the_object(self, index):
-        index.record(instance("1.1.1"), DOE, [delivery("1.1.1"), delivery("1.1.1", "B")])
-        assert [one.destination for one in index.deliveries.all()] == ["A", "B"]
+        index.record(instance("1.1.1"), DOE, [queued("1.1.1"), queued("1.1.1", "B")])
+        assert [one.destination for one in index.send_queue.all()] == ["A", "B"]
 
     def test_what_is_held_queues_nothing(self, index):
         index.record(instance("1.1.1"), DOE)
-        index.add(instance("1.1.1"), DOE, [delivery("1.1.1")])
-        assert index.deliveries.all() == []
-        index.add(instance("1.1.2"), DOE, [delivery("1.1.2")])
-        assert index.deliveries.outstanding() == 1
+        index.add(instance("1.1.1"), DOE, [queued("1.1.1")])
+        assert index.send_queue.all() == []
+        index.add(instance("1.1.2"), DOE, [queued("1.1.2")])
+        assert index.send_queue.outstanding() == 1
 
     def test_another_content_is_sent_once_more(self, index):
-        outstanding = index.deliveries
-        index.record(instance("1.1.1"), DOE, [delivery("1.1.1")])
+        outstanding = index.send_queue
+        index.record(instance("1.1.1"), DOE, [queued("1.1.1")])
         sending = outstanding.claim("me", NOON, LATER, 9)
-        index.record(instance("1.1.1", key="new"), DOE, [delivery("1.1.1")])
+        index.record(instance("1.1.1", key="new"), DOE, [queued("1.1.1")])
         outstanding.done(sending, NOON)
         assert [one.holder for one in outstanding.all()] == [""]
 
     def test_one_destination_at_a_time_the_urgent_first(self, index):
-        outstanding = index.deliveries
-        outstanding.add([delivery("1", "A", priority=PREFETCH), delivery("2", "B"), delivery("3", "A")])
+        outstanding = index.send_queue
+        outstanding.add([queued("1", "A", priority=PREFETCH), queued("2", "B"), queued("3", "A")])
         first = outstanding.claim("me", NOON, LATER, 9, busy=["B"])
         assert [one.sop_instance_uid for one in first] == ["3", "1"]
         assert [one.destination for one in outstanding.claim("me", NOON, LATER, 9)] == ["B"]
@@ -989,17 +989,17 @@ class TestDeliveries:
         assert outstanding.next_due() == LATER
 
     def test_what_was_sent_ahead_is_remembered(self, index):
-        outstanding = index.deliveries
-        assert outstanding.add([delivery("1")]) == 1
+        outstanding = index.send_queue
+        assert outstanding.add([queued("1")]) == 1
         outstanding.done(outstanding.claim("me", NOON, LATER, 9), NOON, LATER)
         assert (outstanding.all(), outstanding.outstanding(), outstanding.next_due()) == ([], 0, None)
-        assert outstanding.add([delivery("1")]) == 0
+        assert outstanding.add([queued("1")]) == 0
         outstanding.done([], LATER)
-        assert outstanding.add([delivery("1")]) == 1
+        assert outstanding.add([queued("1")]) == 1
 
     def test_given_up_until_it_is_hastened(self, index):
-        outstanding = index.deliveries
-        outstanding.add([delivery("1")])
+        outstanding = index.send_queue
+        outstanding.add([queued("1")])
         (mine,) = outstanding.claim("me", NOON, LATER, 9)
         assert outstanding.give_up(mine, "is down")
         assert not outstanding.postpone(mine, NOON)

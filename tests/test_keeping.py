@@ -14,7 +14,7 @@ from scp.archive.encode import StoredForm, _Candidates, keep
 from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
 from scp.encoding.facts import survey
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10

@@ -22,7 +22,7 @@ from scp.config.rules import PolicyRule, Stage
 from scp.encoding import streams
 from scp.encoding.census import excess
 from scp.encoding.codecs import lengths
-from scp.encoding.codecs.jpeg import JPEG_LOSSLESS_CODEC
+from scp.encoding.codecs.lossless.jpeg import JPEG_LOSSLESS_CODEC
 from scp.encoding.coercion import with_uids
 from scp.encoding.dataset import join, split
 from scp.encoding.elements import (

@@ -32,7 +32,7 @@ from pydicom.sequence import Sequence as Items
 
 from scp.config.rules import Stage
 from scp.encoding.codecs import lossy_table
-from scp.encoding.codecs.lossy import error_of, quality_of
+from scp.encoding.codecs.lossy_codec import error_of, quality_of
 from scp.encoding.codecs.lossy_table import LOSSY_CODECS, lossy_encoder_of
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.derived import Derivation, Source, derived_header, derived_trailer, rewritten, uid_of_copy

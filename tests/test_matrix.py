@@ -28,13 +28,12 @@ from objects import NATIVE, as_received, assert_restored, kept, restored, transc
 
 from scp.archive.encode import StoredForm
 from scp.config.rules import Stage
-from scp.config.values import FORMS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.facts import survey
 from scp.errors import CodecError
 from scp.model import Received
 from scp.objects import part10
-from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
+from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, FORMS, IMPLICIT, lookup
 
 ENCODED = tuple(dict.fromkeys(codec.writes for codec in CODECS if codec.writes))
 FORM = pytest.mark.parametrize("form", FORMS)

@@ -10,7 +10,8 @@ import pytest
 from objects import Shape, kept, phantom
 
 from scp.config.rules import Stage
-from scp.encoding.codecs import jpeg2000, native, table
+from scp.encoding.codecs import native, table
+from scp.encoding.codecs.lossless import jpeg2000
 from scp.encoding.codecs.progressive import (
     levels_for,
     part_lengths,

@@ -15,8 +15,8 @@ from scp.archive.form_choice import NOTHING, Earlier, Kind, Memory, kind_of, pla
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpeg2000 import JPEG2000_CODEC
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import JPEG2000_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
 from scp.encoding.facts import survey
 from scp.encoding.headers import Header
 from scp.encoding.sample import sample_of

@@ -21,7 +21,7 @@ from scp import spool
 from scp.config.rules import Stage
 from scp.encoding import decoding, fragments, pool
 from scp.encoding.codecs import table
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
 from scp.encoding.dataset import join, split
 from scp.encoding.streams import deflated, inflated, swapped_words
 from scp.encoding.transcode import transcoding

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from scp.encoding.cage.caged import caged_bytes, caged_compared
-from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.codec import Codec, Encode
 from scp.encoding.codecs.compared import BROTLI, COMPARED, Compared
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import inflate
@@ -24,7 +24,7 @@ from scp.encoding.pixels import Frame, PixelFormat
 from scp.encoding.streams import deflated
 from scp.objects import part10
 from scp.spool import Buffer
-from scp.syntaxes import HTJ2K, Content, lookup
+from scp.syntaxes import HTJ2K
 
 WITH_DICTIONARY = "+dict"
 
@@ -83,17 +83,18 @@ def candidates(lossy: bool = False) -> tuple[Candidate, ...]:
 
 def _own_images() -> Iterator[Candidate]:
     for codec in CODECS:
-        if not codec.writes or lookup(codec.writes).content is not Content.LOSSLESS:
+        if codec.encode is None:
             continue
         for effort in _EFFORTS.get(codec.name, (0,)):
-            yield _own(codec, effort)
+            yield _own(codec, codec.encode, effort)
         if codec.writes == HTJ2K:  # one shows what a dictionary does: it codes no pixels
-            yield replace(_own(codec, 0), name=f"{codec.name} {WITH_DICTIONARY}", dictionary=True)
+            own = _own(codec, codec.encode, 0)
+            yield replace(own, name=f"{codec.name} {WITH_DICTIONARY}", dictionary=True)
 
 
-def _own(codec: Codec, effort: int) -> ImageCandidate:
-    def encode(frame: Frame, form: PixelFormat) -> bytes:
-        return codec.encode(frame, form, effort)
+def _own(codec: Codec, encode: Encode, effort: int) -> ImageCandidate:
+    def with_effort(frame: Frame, form: PixelFormat) -> bytes:
+        return encode(frame, form, effort)
 
     return ImageCandidate(
         name=f"{codec.name} {effort}" if effort else codec.name,
@@ -102,7 +103,7 @@ def _own(codec: Codec, effort: int) -> ImageCandidate:
         library=codec.library(),
         transfer_syntax=codec.writes,
         refuses=codec.refuses,
-        encode=encode,
+        encode=with_effort,
         decode=codec.decode,
     )
 

@@ -21,7 +21,7 @@ from scp.archive.availability import slowness, with_availability
 from scp.archive.backlog import Backlog
 from scp.archive.decoded import Decoded
 from scp.archive.deliver import Outgoing, Trial, outgoing
-from scp.archive.forwarding import Departures
+from scp.archive.forwarding import Forwarding
 from scp.archive.receive import Duplicates, Receiving
 from scp.archive.refusal import (
     by_failure,
@@ -47,7 +47,7 @@ class Archive(Receiving):
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     ``backlog`` says what may be encoded behind the response, and tells who does it; without one all is
-    encoded before. ``landing`` is where small objects are durable until then. ``departures`` says what is
+    encoded before. ``landing`` is where small objects are durable until then. ``forwarding`` says what is
     sent on. A ``decoded``, if it is given one, remembers what was slow to decode. With a ``safekeeping``
     what is replaced goes to the trash, and what is under a hold is not replaced.
     """
@@ -60,13 +60,13 @@ class Archive(Receiving):
         duplicates: Duplicates = "replace",
         landing: LandingLog | None = None,
         backlog: Backlog | None = None,
-        departures: Departures | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         super().__init__(store, index, landing, policy)
         self.duplicates = duplicates
         self.backlog = backlog
         self.decoded: Decoded | None = None
-        self.departures = departures
+        self.forwarding = forwarding
 
     def prepare(self) -> None:
         """Make ready what the first object would else wait for."""

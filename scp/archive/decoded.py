@@ -11,11 +11,11 @@ from scp.encoding.lossy import ways
 from scp.model import Instance, Wishes
 from scp.objects.decoded import DecodedCache
 from scp.spool import slices
-from scp.syntaxes import BIG_ENDIAN, BY_UID, EXPLICIT, HTJ2K, HTJ2K_RPCL, IMPLICIT, RLE
+from scp.syntaxes import BY_UID, TABLE
 
 # From one of these to another takes about as long as to write, read and check what comes of it: HTJ2K decodes
 # at 394 MB/s a core, JPEG-LS at 114, JPEG XL at 28 to 60.
-_QUICK = (EXPLICIT, IMPLICIT, BIG_ENDIAN, RLE, HTJ2K, HTJ2K_RPCL)
+_QUICK = {row.uid for row in TABLE if row.quick}
 
 
 class Decoded:

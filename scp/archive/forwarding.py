@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from scp.background.doorbell import Doorbell
 from scp.config.settings import Settings
-from scp.model import Delivery, Facts
+from scp.model import Facts, QueuedSend
 from scp.policy.forwarding import Occasion, forwards, occasion
 
 # One look for earlier studies serves a study's other objects too, and what a reader asks all day.
@@ -19,7 +19,7 @@ REMEMBERED = 12 * 3600.0
 _MOST_REMEMBERED = 10_000
 
 
-class Departures:
+class Forwarding:
     """The rules for it; ``bell`` wakes who sends. ``prefetches``: whether occasions are taken up here."""
 
     def __init__(self, settings: Settings, bell: Doorbell | None = None, prefetches: bool = False) -> None:
@@ -35,13 +35,13 @@ class Departures:
         """From now on these rules count."""
         self._forward, self._prefetch = settings.forward, settings.prefetch
 
-    def of(self, facts: Facts) -> tuple[Delivery, ...]:
+    def of(self, facts: Facts) -> tuple[QueuedSend, ...]:
         """What is to be recorded together with an arriving object."""
         return forwards(self._forward, facts, datetime.now(UTC)) if self._forward else ()
 
-    def recorded(self, deliveries: Sequence[Delivery], facts: Facts, study: str) -> None:
+    def recorded(self, sends: Sequence[QueuedSend], facts: Facts, study: str) -> None:
         """The object is in the index, in this study: tell who sends, and who looks for earlier studies."""
-        if deliveries:
+        if sends:
             self.announce()
         if self._prefetch:
             self.notice("store", facts, study)

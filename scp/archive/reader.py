@@ -36,7 +36,7 @@ from scp.errors import (
     ZscpError,
 )
 from scp.index.index import Index
-from scp.model import Delivery, Facts, Instance, Provenance
+from scp.model import Facts, Instance, Provenance, QueuedSend
 from scp.objects import part10
 from scp.objects.attempts import Attempts
 from scp.objects.dictionaries import Dictionaries
@@ -130,11 +130,11 @@ class Holdings:
         """A stored file, and its row as it is now. Raises ObjectMissing, ObjectDamaged."""
         return self._read(instance)
 
-    def delivered(self, delivery: Delivery) -> Instance | None:
+    def queued_instance(self, queued: QueuedSend) -> Instance | None:
         """The object that is to be sent, as it is held now; None where it is not any more."""
-        if delivery.study_instance_uid or delivery.patient_id:
-            return self.index.current(delivery.identity)
-        return self.index.held(delivery.sop_instance_uid)  # recorded before it named its study and patient
+        if queued.study_instance_uid or queued.patient_id:
+            return self.index.current(queued.identity)
+        return self.index.held(queued.sop_instance_uid)  # recorded before it named its study and patient
 
     def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.

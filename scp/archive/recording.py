@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from scp.archive.admission import remarked
 from scp.archive.backlog import Backlog
-from scp.archive.forwarding import Departures
+from scp.archive.forwarding import Forwarding
 from scp.archive.governed import Governed
 from scp.archive.records import own_key
 from scp.archive.safekeeping import Safekeeping
@@ -19,14 +19,14 @@ from scp.errors import (
     Superseded,
 )
 from scp.index.index import Index
-from scp.model import Delivery, Facts, Instance, Kept
+from scp.model import Facts, Instance, Kept, QueuedSend
 from scp.objects.journal import JournaledStore
 from scp.objects.landing import LandingLog
 from scp.objects.names import is_landed
 
 
 class Recording(Governed):
-    """Records objects. ``departures`` says what is sent on, ``backlog`` who encodes what waits.
+    """Records objects. ``forwarding`` says what is sent on, ``backlog`` who encodes what waits.
 
     With a ``safekeeping`` what is replaced goes to the trash, and what is under a hold is not replaced.
     """
@@ -36,7 +36,7 @@ class Recording(Governed):
     ) -> None:
         super().__init__(store, index, landing, policy)
         self.backlog: Backlog | None = None
-        self.departures: Departures | None = None
+        self.forwarding: Forwarding | None = None
         self.safekeeping: Safekeeping | None = None
 
     def record(self, instance: Instance, facts: Facts, found: bool = False) -> Kept:
@@ -52,7 +52,7 @@ class Recording(Governed):
         return self._recorded(instance, replaced, facts, leaving)
 
     def _replace(
-        self, held: Instance, instance: Instance, facts: Facts, leaving: tuple[Delivery, ...], found: bool
+        self, held: Instance, instance: Instance, facts: Facts, leaving: tuple[QueuedSend, ...], found: bool
     ) -> Instance | None:
         if found:
             _check_order(held, instance)
@@ -79,7 +79,7 @@ class Recording(Governed):
         held: Instance,
         instance: Instance,
         facts: Facts,
-        leaving: tuple[Delivery, ...],
+        leaving: tuple[QueuedSend, ...],
         trashes: bool = False,
     ) -> Instance | None:
         """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
@@ -132,16 +132,16 @@ class Recording(Governed):
     def _to_trash(self, replaced: Instance, by: str) -> bool:
         return self.safekeeping is None or self.safekeeping.keep(replaced, by)
 
-    def leaving(self, facts: Facts) -> tuple[Delivery, ...]:
+    def leaving(self, facts: Facts) -> tuple[QueuedSend, ...]:
         """Where an object that arrives is sent on to, to be recorded together with it."""
-        return self.departures.of(facts) if self.departures is not None else ()
+        return self.forwarding.of(facts) if self.forwarding is not None else ()
 
     def _recorded(
-        self, instance: Instance, replaced: Instance | None, facts: Facts, leaving: tuple[Delivery, ...]
+        self, instance: Instance, replaced: Instance | None, facts: Facts, leaving: tuple[QueuedSend, ...]
     ) -> Kept:
         """What waits, or is sent on, is announced."""
-        if self.departures is not None:
-            self.departures.recorded(leaving, facts, instance.study_instance_uid)
+        if self.forwarding is not None:
+            self.forwarding.recorded(leaving, facts, instance.study_instance_uid)
         if instance.pending and self.backlog is not None:
             self.backlog.add(instance.stored_size)
         return remarked(Kept("replaced" if replaced else "kept", instance), facts)

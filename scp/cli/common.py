@@ -15,7 +15,8 @@ from scp import telemetry
 from scp.archive.archive import Archive
 from scp.archive.records import shared_studies
 from scp.cli import output
-from scp.config.settings import Settings, load
+from scp.config.load import load
+from scp.config.settings import Settings
 from scp.errors import IndexUnfit, OutOfResources
 from scp.identity import Identity
 from scp.index.files import exists

@@ -92,8 +92,8 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     commitments: Annotated[
         bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
     ] = False,
-    outgoing: Annotated[
-        bool, typer.Option("--outgoing", help="Instead: what is yet to be sent to peers.")
+    send_queue: Annotated[
+        bool, typer.Option("--send-queue", "--outgoing", help="Instead: what is yet to be sent to peers.")
     ] = False,
     conflicts: Annotated[
         bool,
@@ -125,9 +125,9 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
             faults = [(one, fault_now(archive, one)) for one in listed]
         unreadable_output.unreadable(faults, limit, json)
         return
-    if outgoing:
+    if send_queue:
         with opened(config) as (archive, _):
-            send_queue_output.outgoing(archive.index.deliveries.all(), archive.delivered, json)
+            send_queue_output.send_queue(archive.index.send_queue.all(), archive.queued_instance, json)
         return
     if commitments:
         with opened(config) as (archive, _):
@@ -158,7 +158,7 @@ def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
         more = output.Outstanding(
             index.backlog(),
             outstanding,
-            index.deliveries.outstanding(),
+            index.send_queue.outstanding(),
             len(index.checks.damaged()),
             len(index.checks.refused()),
         )

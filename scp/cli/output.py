@@ -214,7 +214,7 @@ class Outstanding:
 
     pending: Waiting
     commitments: int
-    outgoing: int
+    send_queue: int
     damaged: int
     refused: int
 
@@ -257,8 +257,8 @@ def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wa
         console.print(
             f"{more.commitments} results of storage commitment are yet to be reported: ls --commitments."
         )
-    if more.outgoing:
-        console.print(f"{more.outgoing} objects are yet to be sent to peers: ls --outgoing.")
+    if more.send_queue:
+        console.print(f"{more.send_queue} objects are yet to be sent to peers: ls --send-queue.")
 
 
 def form_then(stage: Stage) -> str:

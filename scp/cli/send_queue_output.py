@@ -1,4 +1,4 @@
-"""What ``zscp ls --outgoing`` prints."""
+"""What ``zscp ls --send-queue`` prints."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from scp.cli.output import as_json, size, terminal
-from scp.model import Delivery, Instance
+from scp.model import Instance, QueuedSend
 
 
-def outgoing(
-    deliveries: list[Delivery], held: Callable[[Delivery], Instance | None], json_wanted: bool
+def send_queue(
+    sends: list[QueuedSend], held: Callable[[QueuedSend], Instance | None], json_wanted: bool
 ) -> None:
     """What is yet to be sent, by destination, rule and state; sizes as stored."""
-    groups: dict[tuple[str, str, str], list[Delivery]] = {}
-    for one in deliveries:
+    groups: dict[tuple[str, str, str], list[QueuedSend]] = {}
+    for one in sends:
         groups.setdefault((one.destination, one.rule, one.state), []).append(one)
     rows = [_row(key, of, held) for key, of in sorted(groups.items())]
     if json_wanted:
@@ -36,7 +36,7 @@ def outgoing(
 
 
 def _row(
-    key: tuple[str, str, str], of: list[Delivery], held: Callable[[Delivery], Instance | None]
+    key: tuple[str, str, str], of: list[QueuedSend], held: Callable[[QueuedSend], Instance | None]
 ) -> dict[str, Any]:
     destination, rule, state = key
     waiting = [one.due for one in of if not one.holder and state == "waiting"]

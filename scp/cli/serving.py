@@ -11,7 +11,8 @@ import typer
 from scp import telemetry
 from scp.cli import output
 from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, settings_of
-from scp.config.settings import Settings, load, warnings
+from scp.config.load import load, warnings
+from scp.config.settings import Settings
 from scp.dimse.scu.echo import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable
 from scp.node.service import Service

@@ -1,22 +1,20 @@
 """What an admin can choose: the models of conf/zscp.toml, with every default.
 
-Values are described in :mod:`scp.config.values`, their sources in :mod:`scp.config.sources`; each key
-is explained to its reader in conf/zscp.toml, which a test keeps equal to the defaults here.
+Each key is checked here by itself; what depends on several is in :mod:`scp.config.link`, and
+:mod:`scp.config.load` does both. Values are described in :mod:`scp.config.values`. Each key is explained to
+its reader in conf/zscp.toml, which a test keeps equal to the defaults here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
@@ -26,11 +24,9 @@ from scp.config.rules import (
     PolicyRule,
     PrefetchRule,
     RetentionRule,
-    Stage,
-    rule_warnings,
 )
-from scp.config.sources import OTHER_STORES, first_and_others, override, read_file, tell
-from scp.config.tls import check_authority, check_identity, readable
+from scp.config.sources import OTHER_STORES
+from scp.config.tls import check_authority, readable
 from scp.config.values import (
     AeTitle,
     Bytes,
@@ -50,13 +46,9 @@ from scp.config.values import (
     Table,
     TransferSyntaxes,
     Workers,
-    bounds_lossy,
     list_of_tables,
-    nearest,
-    part_of_lossy,
     unique,
 )
-from scp.errors import ConfigurationError
 from scp.resources.bounds import DEFAULTS, Bounds
 
 
@@ -222,15 +214,8 @@ class TlsSettings(Table):
     """PEM files; an empty text is none. With ``certificate`` and ``key`` the node's port speaks TLS."""
 
     certificate: Annotated[str, AfterValidator(readable)] = ""
-    key: Annotated[str, AfterValidator(readable), Field(validate_default=True)] = ""
+    key: Annotated[str, AfterValidator(readable)] = ""
     ca: Annotated[str, AfterValidator(readable), AfterValidator(check_authority)] = ""
-
-    @field_validator("key")
-    @classmethod
-    def _belong_together(cls, key: str, info: ValidationInfo) -> str:
-        if "certificate" in info.data:
-            check_identity(info.data["certificate"], key)
-        return key
 
 
 class LogSettings(Table):
@@ -256,77 +241,13 @@ class Peer(Table):
     associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
     tls: Switch = False
     lossy: Switch = False
-    quality: Annotated[Quality | None, AfterValidator(part_of_lossy)] = None
-    max_error: Annotated[
-        SampleError | None,
-        AfterValidator(part_of_lossy),
-        AfterValidator(bounds_lossy),
-        Field(validate_default=True),
-    ] = None
+    quality: Quality | None = None
+    max_error: SampleError | None = None
 
 
 def _some_rules(rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:
     if not rules:
         raise ValueError("has no rule; leave the key out for the default policy")
-    return rules
-
-
-def _in_known_stores(rules: tuple[PolicyRule, ...], info: ValidationInfo) -> tuple[PolicyRule, ...]:
-    """The first store is where objects are without one: its name becomes None."""
-    first, tiers = info.data.get("storage"), info.data.get("tiers")
-    if first is None or tiers is None:  # these are at fault, and that is told
-        return rules
-    names = (first.name, *(tier.name for tier in tiers))
-    for number, rule in enumerate(rules):
-        placed = {f"stages[{place}]": stage for place, stage in enumerate(rule.stages)}
-        for place, stage in {**placed, **({"on_access": rule.on_access} if rule.on_access else {})}.items():
-            if stage.store and stage.store not in names:
-                where, remedy = f"[{number}].{place}.store", nearest(stage.store, names)
-                raise ValueError(f'{where}: "{stage.store}" is no [[storage]]; {remedy}')
-    return tuple(_without_name(rule, first.name) for rule in rules)
-
-
-def _without_name(rule: PolicyRule, first: str) -> PolicyRule:
-    stages = tuple(_unless_first(stage, first) for stage in rule.stages)
-    promotion = rule.on_access and _unless_first(rule.on_access, first)
-    return rule.model_copy(update={"stages": stages, "on_access": promotion})
-
-
-_AnyStage = TypeVar("_AnyStage", bound=Stage)
-
-
-def _unless_first(stage: _AnyStage, first: str) -> _AnyStage:
-    return stage.model_copy(update={"store": None}) if stage.store == first else stage
-
-
-def _beside_the_first(tiers: tuple[TierSettings, ...], info: ValidationInfo) -> tuple[TierSettings, ...]:
-    first = info.data.get("storage")
-    for number, tier in enumerate(tiers, 1):
-        if first is not None and tier.name == first.name:
-            raise ValueError(f'[{number}].name: the first store is called "{first.name}"; give it another')
-        if first is not None and tier.path.absolute() == first.path.absolute():
-            raise ValueError(f"[{number}].url: is the folder of the first store; give it another")
-    return tiers
-
-
-def _can_be_verified(peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Peer, ...]:
-    tls = info.data.get("tls")
-    for number, peer in enumerate(peers):
-        if peer.tls and isinstance(tls, TlsSettings) and not tls.ca:
-            raise ValueError(f"[{number}].tls needs tls.ca, to know whose certificate to believe")
-    return peers
-
-
-def _destinations_are_peers(
-    rules: tuple[ForwardRule | PrefetchRule, ...], info: ValidationInfo
-) -> tuple[ForwardRule | PrefetchRule, ...]:
-    known = {peer.aet for peer in info.data.get("peer", ())}
-    for number, rule in enumerate(rules):
-        for aet in rule.destinations:
-            if "peer" in info.data and aet not in known:
-                raise ValueError(
-                    f'[{number}].to names "{aet}", which is no [[peer]]; add one with its address'
-                )
     return rules
 
 
@@ -340,7 +261,6 @@ class Settings(Table):
         Field(alias=OTHER_STORES),
         AfterValidator(unique(lambda tier: tier.name, "store", 1)),
         AfterValidator(unique(lambda tier: tier.url, "folder", 1)),
-        AfterValidator(_beside_the_first),
     ] = ()
     cache: CacheSettings = CacheSettings()
     index: IndexSettings = IndexSettings()
@@ -356,14 +276,12 @@ class Settings(Table):
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),
         AfterValidator(unique(lambda peer: peer.aet, "AE title")),
-        AfterValidator(_can_be_verified),
     ] = ()
     policy: Annotated[
         tuple[PolicyRule, ...],
         BeforeValidator(list_of_tables),
         AfterValidator(_some_rules),
         AfterValidator(unique(lambda rule: rule.name, "rule")),
-        AfterValidator(_in_known_stores),
     ] = DEFAULT_POLICY
     retention: Annotated[
         tuple[RetentionRule, ...],
@@ -374,13 +292,11 @@ class Settings(Table):
     forward: Annotated[
         tuple[ForwardRule, ...],
         BeforeValidator(list_of_tables),
-        AfterValidator(_destinations_are_peers),
         AfterValidator(unique(lambda rule: rule.name, "rule")),
     ] = ()
     prefetch: Annotated[
         tuple[PrefetchRule, ...],
         BeforeValidator(list_of_tables),
-        AfterValidator(_destinations_are_peers),
         AfterValidator(unique(lambda rule: rule.name, "rule")),
     ] = ()
 
@@ -392,36 +308,3 @@ class Settings(Table):
     def peer_named(self, aet: str) -> Peer | None:
         """The peer with this AE title, padded or not, or None."""
         return next((peer for peer in self.peer if peer.aet == aet.strip(" ")), None)
-
-
-def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of the file at ``path``, or the defaults, with those of ``environ`` over them.
-
-    ConfigurationError names every fault at once: the file, the key, what is wrong, what would be right.
-    """
-    tables = first_and_others(read_file(path)) if path else {}
-    origins, faults = override(tables, environ, Settings)
-    try:
-        settings = Settings.model_validate(tables, by_alias=True, by_name=False)
-    except ValidationError as error:
-        faults += tell(error, Settings, origins)
-    if faults:
-        listed = "".join(f"\n  {fault}" for fault in faults)
-        raise ConfigurationError(f"{path or 'The environment'} cannot be used:{listed}")
-    return settings
-
-
-def warnings(settings: Settings) -> list[str]:
-    """What is set but has no effect, a line each: ``zscp check`` shows them."""
-    lines: list[str] = []
-    for number, rule in enumerate(settings.policy):
-        lines += (f"policy[{number}].{line}" for line in rule_warnings(rule))
-        if not rule.match and number + 1 < len(settings.policy):
-            lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
-    for number, kept in enumerate(settings.retention):
-        if kept.delete == "when full" and settings.storage.high_watermark is None:
-            lines.append(f"retention[{number}].delete: has no effect without storage.high_watermark")
-    for number, kept in enumerate(settings.retention[:-1]):
-        if not kept.match:
-            lines.append(f"retention[{number}]: matches every object, so those below it are never reached")
-    return lines

@@ -121,12 +121,15 @@ def _environment_value(text: str, field: FieldInfo) -> object:
 
 def tell(error: ValidationError, root: type[BaseModel], origins: Mapping[str, str]) -> list[str]:
     """One line a fault: the key path or variable, what is wrong, what would be right."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        path = _path(fault["loc"])
-        name = f"{origins[path]} ({path})" if path in origins else path
-        lines.append(f"{name}: {_explanation(fault, root)}")
-    return lines
+    return [
+        f"{named(_path(fault['loc']), origins)}: {_explanation(fault, root)}"
+        for fault in error.errors(include_url=False)
+    ]
+
+
+def named(path: str, origins: Mapping[str, str]) -> str:
+    """A key by its path, with the variable that it came from."""
+    return f"{origins[path]} ({path})" if path in origins else path
 
 
 def _path(location: tuple[int | str, ...]) -> str:

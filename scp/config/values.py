@@ -12,26 +12,11 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
-from scp.syntaxes import BY_KEYWORD, BY_UID, JPEGLS_NEAR, LOSSY
+from scp.syntaxes import BY_KEYWORD, BY_UID, FORMS
 
-FORMS = (
-    "received",
-    "native",
-    "deflate",
-    "zstd",
-    "deflated-frames",
-    "rle",
-    "jpeg-lossless",
-    "jpegls",
-    "jpeg2000",
-    "htj2k",
-    "htj2k-rpcl",
-    "jpegxl",
-    "jpegxl-recompression",
-)
 # What a rule may ask besides the attributes of the dataset.
 SPECIAL_KEYS = ("calling_aet", "called_aet", "transfer_syntax", "size")
 
@@ -298,24 +283,6 @@ def refuse_lossy(value: Any) -> Any:
     """Stops at any key that would make a form lossy."""
     if value is not None and value is not False:
         raise ValueError("lossy forms are not available in this version; leave the key out")
-    return value
-
-
-def part_of_lossy(value: T, info: ValidationInfo) -> T:
-    """Stops at a quality or a bound that no ``lossy`` of the same table makes use of."""
-    if value is not None and info.data.get("lossy") is False:
-        raise ValueError("is part of a lossy rule; write lossy = true beside it, or leave it out")
-    return value
-
-
-def bounds_lossy(value: T, info: ValidationInfo) -> T:
-    """Stops at a lossy rule that says neither how good nor how wrong its copies are."""
-    if value is not None or not info.data.get("lossy") or "quality" not in info.data:
-        return value
-    if info.data["quality"] is None:
-        raise ValueError("lossy = true needs this (in sample values), or a quality from 1 to 100")
-    if set(LOSSY).intersection(info.data.get("prefer", ())) == {JPEGLS_NEAR}:
-        raise ValueError("JPEGLSNearLossless, the one lossy syntax in prefer, needs this; it has no quality")
     return value
 
 

@@ -29,7 +29,7 @@ from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.scu.preference import wishes_of
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.services import commitment, echo, find, retrieve, store
-from scp.dimse.services.reporting import Reports
+from scp.dimse.services.commitment_report import AssociationReporter
 from scp.dimse.wire import messages
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
@@ -55,7 +55,7 @@ class DimseServer:
     """Serves one archive under one AE title; settings may change while it runs.
 
     ``seats`` count associations where several processes serve; without, this one counts its own.
-    ``reports_bell`` wakes who reports results of storage commitment on associations of their own.
+    ``report_bell`` wakes who reports results of storage commitment on associations of their own.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DimseServer:
         archive: Archive,
         settings: Callable[[], Settings],
         seats: Seats | None = None,
-        reports_bell: Doorbell | None = None,
+        report_bell: Doorbell | None = None,
     ) -> None:
         self._archive = archive
         self._settings = settings
@@ -74,7 +74,7 @@ class DimseServer:
         self._tls: ssl.SSLContext | None = None
         self._listener: Listener | None = None
         self._address = ("", 0)
-        self._reports = Reports(archive, settings, reports_bell or Doorbell())
+        self._reporter = AssociationReporter(archive, settings, report_bell or Doorbell())
         self._served = self._services()
         self._answers = Answers()
         self.associations = Associations()
@@ -105,7 +105,7 @@ class DimseServer:
             for association in self.associations.all():
                 association.abort()
             self.associations.wait_for_none(_ABORT_SECONDS)
-        self._reports.stop()
+        self._reporter.stop()
 
     def apply_settings(self) -> None:
         """Take over access, limits and certificates from the settings; running associations keep theirs.
@@ -196,7 +196,7 @@ class DimseServer:
         retrieve.serve_move(exchange, event, self._archive, self._settings())
 
     def _action(self, exchange: Exchange, event: RequestEvent) -> None:
-        commitment.serve(exchange, event, self._archive.index.commitments, self._reports)
+        commitment.serve(exchange, event, self._archive.index.commitments, self._reporter)
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())

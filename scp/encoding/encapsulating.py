@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, told_as
+from scp.encoding.codecs.codec import Codec, Encode, told_as
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, encapsulate
@@ -31,28 +31,30 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
     """
     if native.pixel is None:
         raise CannotEncode("no pixel data")
+    if codec.encode is None:
+        raise CannotEncode(f"{codec.name} is only decoded here")
     received = Header(native.header)
     form = received.format
     if reason := codec.refuses(form):
         raise CannotEncode(reason)
     value = native.pixel.held()
     tail = tail_of(value, native.pixel.tag, form)
-    items = encapsulate(_encoded(codec, value, form, effort), form.frames)
+    items = encapsulate(_encoded(codec, codec.encode, value, form, effort), form.frames)
     header = _encapsulated_header(received, form, codec)
     restoration = restoration_of(received.data, header, native.pixel.vr, form.planar, tail)
     pixel = PixelElement(PIXEL_DATA, "OB", items, encapsulated=True)
     return SplitDataset(header, pixel, native.trailer), restoration
 
 
-def _encoded(codec: Codec, value: Buffer, form: PixelFormat, effort: int) -> Iterator[bytes]:
-    def encode(each: int) -> bytes:
+def _encoded(codec: Codec, encode: Encode, value: Buffer, form: PixelFormat, effort: int) -> Iterator[bytes]:
+    def encoded(each: int) -> bytes:
         frame = frame_of(value, each, form)
         if not codec.keeps_all_bits and not unused_bits_are_empty(frame, form):
             raise CannotEncode("bits above Bits Stored are in use")
-        return codec.encode(frame, form, effort)
+        return encode(frame, form, effort)
 
     with told_as(CannotEncode, codec.library):
-        streams = in_order(encode, range(form.frames), form.frames, form.array_size)
+        streams = in_order(encoded, range(form.frames), form.frames, form.array_size)
         yield from letting_go(streams, value, form.frame_size)
 
 

@@ -25,9 +25,7 @@ from scp.errors import (
 )
 from scp.model import Provenance, Received, Restoration
 from scp.spool import IN_MEMORY, Buffer, slices
-from scp.syntaxes import DEFLATED, EXPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
-
-_WITHOUT_CODEC = {"native": EXPLICIT, "deflate": DEFLATED, recompression.FORM: JPEGXL_RECOMPRESSION}
+from scp.syntaxes import AS_RECEIVED, BY_FORM, EXPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,7 @@ class Encoded:
 
 def target_of(form: str) -> str:
     """The transfer syntax that a form writes; empty for one that keeps the received one, or is none."""
-    codec = codec_named(form)
-    return codec.writes if codec else _WITHOUT_CODEC.get(form, "")
+    return BY_FORM[form].uid if form in BY_FORM else ""
 
 
 def encoded(form: str, received: Received, parts: SplitDataset | None, effort: int = 0) -> Encoded:
@@ -61,7 +58,7 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
     received codestreams are not whole, so that it can take none but ``received`` and ``zstd``; DecoderFailed
     where a codec's process failed at decoding them, and CodecProcessFailed where one did at encoding.
     """
-    if form in ("received", "zstd"):
+    if form in AS_RECEIVED:
         return _as_received(form, received, parts)
     codec, target = codec_named(form), target_of(form)
     if not target:
@@ -74,6 +71,8 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
         if form == recompression.FORM:
             return _recompressed(received, parts)
         plain, reference = _decoded(received, parts)
+        if codec is None and lookup(target).content is not Content.NATIVE:
+            raise CannotEncode("no codec encodes it")
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
         return _coded(codec, plain, reference, effort)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from scp.encoding.codecs.codec import told_as
-from scp.encoding.codecs.lossy import LossyCodec, quality_of
+from scp.encoding.codecs.lossy_codec import LossyCodec, quality_of
 from scp.encoding.codecs.lossy_table import LOSSY_CODECS, lossy_encoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset, join, split
 from scp.encoding.derived import Derivation, Source, derived_header, derived_trailer, uid_of_copy

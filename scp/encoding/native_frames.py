@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scp.encoding.codecs.deflate import inflated_frame
+from scp.encoding.codecs.lossless.deflate import inflated_frame
 from scp.encoding.fragments import Fragments, Frames
 from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream

@@ -32,7 +32,7 @@ def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes
     What is lossy goes out as it is, or as the JPEG that it was, before any wish: decoded and encoded without
     loss it would be several times larger.
     """
-    encoders = [codec.writes for codec in sorted(CODECS, key=lambda codec: codec.rank) if codec.writes]
+    encoders = sorted((codec.writes for codec in CODECS if codec.encode), key=_slowness)
     natives = [received] if received in _NATIVE_ORDER else []
     first = [*wishes.preferred, stored] if wishes.before_stored else [stored, *wishes.preferred]
     if lookup(stored).content is Content.EITHER:
@@ -40,6 +40,10 @@ def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes
     allowed = set(accepted)
     order = dict.fromkeys(chain(first, natives, _NATIVE_ORDER, encoders))
     return [syntax for syntax in order if syntax in allowed]
+
+
+def _slowness(transfer_syntax: str) -> float:
+    return -lookup(transfer_syntax).encodes
 
 
 def _comes_late(plain: SplitDataset) -> bool:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
-from scp.model import Commitment, Delivery, Instance, Query
+from scp.model import Commitment, Instance, Query, QueuedSend
 
 # What the keys of some instances begin with, and a number from 1; all others have 0.
 Ranks = Mapping[str, int]
@@ -187,18 +187,18 @@ class Commitments(Protocol):
         """All of them, in the order of their coming."""
 
 
-class Deliveries(Protocol):
+class SendQueue(Protocol):
     """Objects that are to be sent to peers; claims on them are as those of :class:`Commitments`.
 
     Every method raises :class:`scp.errors.OutOfResources` as an index does.
     """
 
-    def add(self, deliveries: Sequence[Delivery]) -> int:
+    def add(self, sends: Sequence[QueuedSend]) -> int:
         """Record those whose object and destination are not recorded together yet; how many that were."""
 
     def claim(
         self, holder: str, now: datetime, until: datetime, most: int, busy: Collection[str] = ()
-    ) -> list[Delivery]:
+    ) -> list[QueuedSend]:
         """Claim at most ``most`` of those that are due ``now``, all to one destination that is not ``busy``.
 
         It is that of the most urgent; of its own, those of a lower priority number, that failed less often
@@ -208,17 +208,17 @@ class Deliveries(Protocol):
     def renew(self, holder: str, until: datetime) -> None:
         """Let all claims of ``holder`` last until then."""
 
-    def postpone(self, delivery: Delivery, due: datetime, fault: str = "") -> bool:
+    def postpone(self, queued: QueuedSend, due: datetime, fault: str = "") -> bool:
         """Give a claim back, for another try when ``due``; a ``fault`` counts as an attempt.
 
         False where the claim has ended and was taken by another, or where the object was recorded to be sent
         once more: then nothing is changed.
         """
 
-    def give_up(self, delivery: Delivery, fault: str) -> bool:
+    def give_up(self, queued: QueuedSend, fault: str) -> bool:
         """Let one wait for :meth:`hasten`; False as for :meth:`postpone`."""
 
-    def done(self, deliveries: Sequence[Delivery], now: datetime, remember: datetime | None = None) -> None:
+    def done(self, sends: Sequence[QueuedSend], now: datetime, remember: datetime | None = None) -> None:
         """Forget those that were sent, or only from ``remember`` on; but for those whose claim has ended."""
 
     def hasten(self, due: datetime) -> None:
@@ -230,7 +230,7 @@ class Deliveries(Protocol):
     def outstanding(self) -> int:
         """How many are not sent."""
 
-    def all(self) -> list[Delivery]:
+    def all(self) -> list[QueuedSend]:
         """All that are not sent, in the order of their coming."""
 
 
@@ -273,7 +273,7 @@ class Index(Protocol):
         """What is yet to be reported; not remade from the objects."""
 
     @property
-    def deliveries(self) -> Deliveries:
+    def send_queue(self) -> SendQueue:
         """What is yet to be sent; not remade from the objects."""
 
     @property
@@ -281,7 +281,7 @@ class Index(Protocol):
         """Which archive the index belongs to, and how far it is."""
 
     def record(
-        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+        self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """Insert ``instance``, or replace the one of its identity, which is returned.
 
@@ -295,12 +295,12 @@ class Index(Protocol):
         an empty one replaces nothing. An instance that is held under its very key in another place was
         recorded wrongly, and moves to where it belongs.
 
-        ``deliveries`` are recorded in the same transaction, each in the place of one of the same object and
+        ``sends`` are recorded in the same transaction, each in the place of one of the same object and
         destination.
         """
 
     def add(
-        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+        self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """As :meth:`record`, unless one of its identity is held: then that one is returned, and stays."""
 

@@ -193,8 +193,8 @@ COMMITMENT = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("fault", TEXT, nullable=False, server_default=""),
 )
-OUTGOING = Table(
-    "outgoing",
+SEND_QUEUE = Table(
+    "outgoing",  # the name that it got when it was made; another would need a migration
     METADATA,
     Column("id", ROW_ID, primary_key=True),
     Column("sop_instance_uid", TEXT, nullable=False),
@@ -218,8 +218,8 @@ META = Table(
     Column("name", TEXT, primary_key=True),
     Column("value", TEXT, nullable=False),
 )
-OUTGOING_KEY = (*(OUTGOING.c[name] for name in Identity._fields), OUTGOING.c.destination)
-Index("ux_outgoing", *OUTGOING_KEY, unique=True)
-Index("ix_outgoing_due", OUTGOING.c.state, OUTGOING.c.due)
+SEND_QUEUE_KEY = (*(SEND_QUEUE.c[name] for name in Identity._fields), SEND_QUEUE.c.destination)
+Index("ux_outgoing", *SEND_QUEUE_KEY, unique=True)
+Index("ix_outgoing_due", SEND_QUEUE.c.state, SEND_QUEUE.c.due)
 Index("ix_commitment_due", COMMITMENT.c.due)
 Index("ix_commitment_transaction", COMMITMENT.c.calling_aet, COMMITMENT.c.transaction_uid)

@@ -23,12 +23,12 @@ from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
-from scp.index.send_queue import SqlDeliveries, queue
+from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sequences import Selection, selection
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
 from scp.index.writer import Item, Writer
-from scp.model import Delivery, Instance, Query
+from scp.model import Instance, Query, QueuedSend
 
 _MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
 
@@ -53,7 +53,7 @@ class SqlIndex:
         self.stages = SqlStages(engine, self._writer)
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
-        self.deliveries = SqlDeliveries(engine, self._writer)
+        self.send_queue = SqlSendQueue(engine, self._writer)
         self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
@@ -90,20 +90,20 @@ class SqlIndex:
             engine.dispose()
 
     def record(
-        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+        self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
         # The texts are read here, as others cannot write while a group is written.
         return self._recording.submit(
-            (_queueing(self._writer.record, deliveries, always=True), (instance, texts(instance, attributes)))
+            (_queueing(self._writer.record, sends, always=True), (instance, texts(instance, attributes)))
         )
 
     def add(
-        self, instance: Instance, attributes: Mapping[str, str], deliveries: Sequence[Delivery] = ()
+        self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """See :meth:`scp.index.index.Index.add`."""
         return self._recording.submit(
-            (_queueing(self._writer.add, deliveries, always=False), (instance, texts(instance, attributes)))
+            (_queueing(self._writer.add, sends, always=False), (instance, texts(instance, attributes)))
         )
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
@@ -272,15 +272,15 @@ class SqlIndex:
                     fetched = min(fetched * 2, _MOST_MATCHES)
 
 
-def _queueing(write: Write, deliveries: Sequence[Delivery], always: bool) -> Write:
-    """``write``, and in its transaction the deliveries; unless ``always``, only of what was not held."""
-    if not deliveries:
+def _queueing(write: Write, sends: Sequence[QueuedSend], always: bool) -> Write:
+    """``write``, and ``sends`` in its transaction; unless ``always``, only where the object was not held."""
+    if not sends:
         return write
 
     def both(connection: Connection, item: Item) -> Instance | None:
         held = write(connection, item)
         if always or held is None:
-            queue(connection, deliveries, identity(*item))
+            queue(connection, sends, identity(*item))
         return held
 
     return both

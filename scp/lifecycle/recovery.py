@@ -97,7 +97,7 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
             found.damaged += (f"{key}: {error}",)
             return
     elif held.received_at == instance.received_at and not _was_on_its_way(archive, key, held):
-        # Its deliveries were recorded with it: it must not be sent twice.
+        # What is to be sent of it was recorded with it: it must not be sent twice.
         archive.index.record(instance, facts.attributes)
         held = instance
     archive.index.sync()

@@ -21,7 +21,7 @@ from scp.archive.admission import Admission
 from scp.archive.archive import Archive
 from scp.archive.backlog import Backlog
 from scp.archive.decoded import Decoded
-from scp.archive.forwarding import Departures
+from scp.archive.forwarding import Forwarding
 from scp.archive.pairing import NO_INDEX, Pairing
 from scp.archive.safekeeping import Safekeeping
 from scp.background.doorbell import Doorbell
@@ -66,7 +66,7 @@ _SILENT = Silent()
 def open_archive(
     settings: Settings,
     bell: Doorbell | None = None,
-    departures: Departures | None = None,
+    forwarding: Forwarding | None = None,
     mends: bool = False,
 ) -> Archive:
     """The archive that the settings describe, its folders and index made where missing.
@@ -74,7 +74,7 @@ def open_archive(
     Whether the index knows what the stores hold is not looked at: :func:`take_up` does. One that is damaged
     is kept under another name, and a new one made, where that ``mends``.
 
-    With a ``bell`` objects may wait for their encoding, and it wakes who does that. ``departures`` knows who
+    With a ``bell`` objects may wait for their encoding, and it wakes who does that. ``forwarding`` knows who
     is woken for what is sent on; without, it is found by the next look.
     Raises OutOfResources when the index cannot be opened, IndexDamaged, and ConfigurationError.
     """
@@ -96,8 +96,8 @@ def open_archive(
     backlog = None
     if bell is not None and storage.backlog:
         backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
-    departures = departures or Departures(settings)
-    archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, departures)
+    forwarding = forwarding or Forwarding(settings)
+    archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, forwarding)
     archive.admission = Admission(storage.incomplete, storage.unreadable)
     archive.safekeeping = Safekeeping(settings.folders)
     archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
@@ -186,12 +186,12 @@ def pace(settings: Settings) -> Pace | None:
 
 
 def background(
-    archive: Archive, settings: Callable[[], Settings], reports_bell: Doorbell, departures_bell: Doorbell
+    archive: Archive, settings: Callable[[], Settings], report_bell: Doorbell, send_bell: Doorbell
 ) -> list[Loop]:
     """What one process of a node does behind those who serve."""
     return [
-        Reporter(archive, settings, reports_bell),
-        Forwarder(archive, settings, departures_bell),
+        Reporter(archive, settings, report_bell),
+        Forwarder(archive, settings, send_bell),
         Scrubber(archive, settings, _owner(settings(), 1)),
         Retention(archive, settings),
     ]
@@ -216,7 +216,7 @@ def _owner(settings: Settings, number: int) -> str:
 class Node:
     """An archive, its DIMSE server and, unless another process does it, what is done behind that.
 
-    ``bell`` wakes the encoder, ``reports_bell`` the reporter, ``departures_bell`` the forwarder. ``end`` is
+    ``bell`` wakes the encoder, ``report_bell`` the reporter, ``send_bell`` the forwarder. ``end`` is
     called when the index has to be opened anew (:mod:`scp.lifecycle.guard`).
     """
 
@@ -225,25 +225,25 @@ class Node:
         settings: Settings,
         bell: Doorbell | None = None,
         seats: Seats | None = None,
-        reports_bell: Doorbell | None = None,
-        departures_bell: Doorbell | None = None,
+        report_bell: Doorbell | None = None,
+        send_bell: Doorbell | None = None,
         end: Callable[[], None] = _nobody,
     ) -> None:
         self.settings = settings
         self._bell = bell or Doorbell()
-        reports_bell = reports_bell or Doorbell()
-        departures_bell = departures_bell or Doorbell()
-        self._departures = Departures(settings, departures_bell, prefetches=True)
-        self.archive = open_archive(settings, self._bell, self._departures, mends=True)
+        report_bell = report_bell or Doorbell()
+        send_bell = send_bell or Doorbell()
+        self._forwarding = Forwarding(settings, send_bell, prefetches=True)
+        self.archive = open_archive(settings, self._bell, self._forwarding, mends=True)
         if self.archive.attempts is not None:
             self.archive.attempts.patience = _PATIENCE_SECONDS
-        self.server = DimseServer(self.archive, lambda: self.settings, seats, reports_bell)
+        self.server = DimseServer(self.archive, lambda: self.settings, seats, report_bell)
         self.encoder = encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)
-        loops: list[Loop] = [Prefetcher(self.archive, self._departures)]
+        loops: list[Loop] = [Prefetcher(self.archive, self._forwarding)]
         loops += guards(self.archive, end, counts=bell is None)
         if bell is None:
-            loops += background(self.archive, lambda: self.settings, reports_bell, departures_bell)
+            loops += background(self.archive, lambda: self.settings, report_bell, send_bell)
         self._background = Background(loops)
         self._seats = seats
 
@@ -266,7 +266,7 @@ class Node:
         self.settings = reloaded(self.settings, settings)
         bounds.use(self.settings.limits.bounds)
         self.archive.use_policy(self.settings.policy)
-        self._departures.use(self.settings)
+        self._forwarding.use(self.settings)
         if self.encoder is not None:
             self.encoder.pace = pace(settings)
             self._bell.ring()

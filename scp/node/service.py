@@ -40,7 +40,7 @@ class Service:
         self.settings = settings
         self._reread = reread
         self._processes = Processes(partial(died_of_an_object, settings.storage.path))
-        self._bell, self._reports_bell, self._departures_bell = Doorbell(), Doorbell(), Doorbell()
+        self._bell, self._report_bell, self._send_bell = Doorbell(), Doorbell(), Doorbell()
         self._seats = Seats(settings.limits.associations)
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
@@ -90,13 +90,13 @@ class Service:
         return True
 
     def _worker(self) -> Role:
-        bells = (self._reports_bell, self._departures_bell)
+        bells = (self._report_bell, self._send_bell)
         node = Node(self.settings, self._bell, self._seats, *bells, end=_end)
-        self._reports_bell.ring()  # a worker that died may have left something to report
+        self._report_bell.ring()  # a worker that died may have left something to report
         return _Worker(node, self._reread, self._listening)
 
     def _encoder(self) -> Role:
-        return _Encoder(self.settings, self._reread, self._bell, (self._reports_bell, self._departures_bell))
+        return _Encoder(self.settings, self._reread, self._bell, (self._report_bell, self._send_bell))
 
     def _lifecycle(self, number: int) -> Role:
         return _Encoder(self.settings, self._reread, Doorbell(), number=number)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from scp.config.rules import ForwardRule, PrefetchRule
-from scp.model import Delivery, Facts
+from scp.model import Facts, QueuedSend
 from scp.policy.rules import matches
 
 
-def forwards(rules: Iterable[ForwardRule], facts: Facts, now: datetime) -> tuple[Delivery, ...]:
+def forwards(rules: Iterable[ForwardRule], facts: Facts, now: datetime) -> tuple[QueuedSend, ...]:
     """What all matching rules ask for, once a destination; never back to the AE that it came from."""
-    found: dict[str, Delivery] = {}
+    found: dict[str, QueuedSend] = {}
     for rule in rules:
         if not matches(rule, facts):
             continue
@@ -21,7 +21,7 @@ def forwards(rules: Iterable[ForwardRule], facts: Facts, now: datetime) -> tuple
         for aet in rule.to:
             if aet != facts.calling_aet.strip(" "):
                 uid = facts.attributes.get("SOPInstanceUID", "")
-                found.setdefault(aet, Delivery(uid, aet, rule.name, now, due))
+                found.setdefault(aet, QueuedSend(uid, aet, rule.name, now, due))
     return tuple(found.values())
 
 

@@ -78,7 +78,7 @@ _STEPS = """
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from scp.config.settings import load
+    from scp.config.load import load
     from scp.index.sql import SqlIndex
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scp.archive.encode import as_received
+from scp.config.link import link
 from scp.config.settings import Settings
 from scp.config.sources import OTHER_STORES
 from scp.model import Received
@@ -38,7 +39,7 @@ def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(tables: dict[str, Any]) -> Settings:
-    return Settings.model_validate(tables, by_alias=True, by_name=False)
+    return link(Settings.model_validate(tables, by_alias=True, by_name=False))[0]
 
 
 def stored_files(objects: Path) -> list[Path]:

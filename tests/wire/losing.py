@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scp.background.doorbell import Doorbell
-from scp.config.settings import load
+from scp.config.load import load
 from scp.errors import OutOfResources
 from scp.lifecycle.encoder import Encoder
 from scp.model import Received

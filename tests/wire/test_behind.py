@@ -20,7 +20,7 @@ from scp.archive.replacement import Change
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.encoding.codecs import table
-from scp.encoding.codecs.jpeg2000 import HTJ2K_CODEC
+from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC
 from scp.errors import CannotEncode
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.recovery import Recovered, recover

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scp.config.settings import load
+from scp.config.load import load
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
 from scp.node.node import open_archive
@@ -160,7 +160,7 @@ _STEPS = """
 
     import structlog
 
-    from scp.config.settings import load
+    from scp.config.load import load
     from scp.background.doorbell import Doorbell
     from scp.index.sql import SqlIndex
     from scp.lifecycle.encoder import Encoder

@@ -57,7 +57,7 @@ def test_what_matches_arrives_in_a_syntax_that_the_peer_takes(start: Starter, tm
         wanted, other = image(seed=1), image(seed=2, Modality="CT")
         node.keep(wanted, other)
         assert node.held(wanted).transfer_syntax == HTJ2K
-        until(lambda: not node.archive.index.deliveries.outstanding(), "all is sent")
+        until(lambda: not node.archive.index.send_queue.outstanding(), "all is sent")
         assert list(files_in(tmp_path / "in")) == [wanted.instance]
         assert files_in(tmp_path / "in")[wanted.instance].data == wanted.data
 
@@ -68,9 +68,9 @@ def test_another_zscp_gets_it_and_sends_nothing_back(start: Starter) -> None:
     there.reload(peer=[peer("ZSCP", here.address[1])], forward=[forward("ZSCP")])
     sent = [image(seed=n) for n in range(5)]
     here.keep(*sent)
-    until(lambda: not here.archive.index.deliveries.outstanding(), "all is sent")
+    until(lambda: not here.archive.index.send_queue.outstanding(), "all is sent")
     assert [there.held(one).calling_aet for one in sent] == ["ZSCP"] * 5
-    assert there.archive.index.deliveries.all() == []
+    assert there.archive.index.send_queue.all() == []
 
 
 def test_a_duplicate_is_not_sent_again(start: Starter) -> None:
@@ -78,9 +78,9 @@ def test_a_duplicate_is_not_sent_again(start: Starter) -> None:
         node = start(peer=[peer("SINK", sink.port)], forward=[forward("SINK")])
         one = image()
         node.keep(one)
-        until(lambda: not node.archive.index.deliveries.outstanding(), "it is sent")
+        until(lambda: not node.archive.index.send_queue.outstanding(), "it is sent")
         node.keep(one)
-        assert node.archive.index.deliveries.all() == []
+        assert node.archive.index.send_queue.all() == []
         assert len(sink.arrived) == 1
 
 
@@ -97,7 +97,7 @@ def test_what_is_refused_is_tried_again_and_holds_up_no_other(start: Starter) ->
     with Sink(status=status) as sink:
         node = start(peer=[peer("SINK", sink.port)], forward=[forward("SINK")])
         node.keep(bad, good)
-        until(lambda: not node.archive.index.deliveries.outstanding(), "both are sent")
+        until(lambda: not node.archive.index.send_queue.outstanding(), "both are sent")
         instances = [one.sent.instance for one in sink.arrived]
     assert instances.count(good.instance) == 1
     assert instances[-1] == bad.instance
@@ -112,7 +112,7 @@ def test_one_that_the_peer_breaks_off_at_holds_up_no_other(start: Starter, most:
     with Destination(lambda uid, _: "abort" if uid == breaks else 0, most=most) as there:
         node = start(limits={"operations": most}, peer=[peer("DEST", there.port)], forward=[forward("DEST")])
         node.keep(*sent)
-        outstanding = node.archive.index.deliveries
+        outstanding = node.archive.index.send_queue
         until(lambda: there.taken == {one.instance for one in sent} - {breaks}, "all others arrive")
         until(lambda: [one.attempts > 1 for one in outstanding.all()] == [True], "it alone is tried again")
         (left,) = outstanding.all()
@@ -124,7 +124,7 @@ def test_given_up_is_told_and_tried_again_after_a_reload(start: Starter) -> None
     port = free_port()
     node = start(peer=[peer("DEST", port)], forward=[forward("DEST", give_up="0s")])
     node.keep(image())
-    outstanding = node.archive.index.deliveries
+    outstanding = node.archive.index.send_queue
     until(lambda: outstanding.all()[0].state == "given up", "it is given up")
     assert "does not answer" in outstanding.all()[0].fault
     with Sink() as sink:
@@ -160,7 +160,7 @@ def _store(node: NodeProcess, sent: list[Sent]) -> None:
 
 
 def _listed(node: NodeProcess) -> list[dict[str, Any]]:
-    return json.loads(node.run("ls", "--outgoing", "--json").stdout)
+    return json.loads(node.run("ls", "--send-queue", "--json").stdout)
 
 
 PRIORS = {"name": "priors", "to": "SINK", "modality": ["CT"], "within": "5y", "count": 2}
@@ -187,7 +187,7 @@ def test_priors_go_ahead_when_a_study_arrives(start: Starter) -> None:
         node.reload(prefetch=[PRIORS])
         node.keep(*(image(study="1.9", StudyDate="20240101", Modality="CT", seed=n) for n in range(3)))
         until(lambda: len(sink.arrived) == 2, "both priors are sent")
-        until(lambda: not node.archive.index.deliveries.outstanding(), "nothing is left")
+        until(lambda: not node.archive.index.send_queue.outstanding(), "nothing is left")
         assert set(sink.objects) == {held["1.1"].instance, held["1.2"].instance}
 
 
@@ -201,7 +201,7 @@ def test_a_study_without_a_uid_is_no_prior_of_itself(start: Starter) -> None:
             came = image(StudyInstanceUID=None, StudyDate=day, Modality="CT")
             assert [one.status for one in node.store(came)] == [0xB000]
         until(lambda: len(sink.arrived) == 3, "the second study has the first one for its prior")
-        until(lambda: not node.archive.index.deliveries.outstanding(), "nothing is left")
+        until(lambda: not node.archive.index.send_queue.outstanding(), "nothing is left")
         assert came.instance not in sink.objects
         assert held["1.1"].instance in sink.objects
 
@@ -218,7 +218,7 @@ def test_priors_go_ahead_when_a_patient_is_asked_for(start: Starter) -> None:
             with node.scu((PATIENT_FIND, [EXPLICIT]), calling=calling) as scu:
                 asked = identifier("STUDY", PatientID="WIRE1", StudyDate="20240101", StudyInstanceUID="")
                 scu.find(PATIENT_FIND, asked)
-        until(lambda: not node.archive.index.deliveries.outstanding() and sink.arrived, "it is sent")
+        until(lambda: not node.archive.index.send_queue.outstanding() and sink.arrived, "it is sent")
         assert list(sink.objects) == [held["1.1"].instance]
 
 
@@ -248,7 +248,7 @@ def test_one_whose_handling_raises_holds_up_no_other(
             node.keep(image(study="1.9", StudyDate="20240101", Modality="MR"))
         until(lambda: set(sink.objects) >= {one.instance for one in good}, "the others are sent")
         until(lambda: node.held(bad).refused, "it is refused")
-        left = node.archive.index.deliveries
+        left = node.archive.index.send_queue
         until(lambda: left.all() and "a bug" in left.all()[0].fault, "its fault is known")
         times = left.all()[0].attempts
         until(lambda: left.all()[0].attempts > times, "it is its turn again")
@@ -263,6 +263,6 @@ def test_a_peer_that_warns_has_taken_it(start: Starter, status: int) -> None:
     with Sink(status=lambda _: status) as sink:
         node = start(peer=[peer("SINK", sink.port)], forward=[forward("SINK")])
         assert [one.status for one in node.store(sent)] == [0xB000]
-        until(lambda: sink.arrived and not node.archive.index.deliveries.outstanding(), "it is sent")
+        until(lambda: sink.arrived and not node.archive.index.send_queue.outstanding(), "it is sent")
         (arrived,) = sink.arrived
         assert arrived.sent.dataset.StudyInstanceUID == node.held(sent).study_instance_uid

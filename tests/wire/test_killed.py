@@ -44,7 +44,7 @@ _KILLED = """
     from pathlib import Path
     from threading import Thread
 
-    from scp.config.settings import load
+    from scp.config.load import load
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.recovery import recover
     from scp.lifecycle.stages import Stages

@@ -21,14 +21,13 @@ from generated import (
 )
 from objects import NATIVE, corpus, joined, received, transcoded
 
-from scp.config.values import FORMS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import split
 from scp.encoding.decoding import native
 from scp.encoding.facts import survey
 from scp.errors import CodecError
 from scp.model import Received
-from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
+from scp.syntaxes import EXPLICIT, FORMS, IMPLICIT, lookup
 
 from .conftest import RunningNode, Starter
 from .peers import STUDY_GET, Retrieved, Sent, identifier

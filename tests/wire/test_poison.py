@@ -152,6 +152,6 @@ def test_what_ends_the_sender_holds_up_nothing_that_is_sent_on_or_ahead(tmp_path
 
 def _waiting(node: DeadlyNode) -> list[tuple[str, int, bool]]:
     """What is yet to be sent: by which rule, how many objects, and whether it is written down why."""
-    outgoing = json.loads(node.here("ls", "--outgoing", "--json"))
-    left = [one for one in outgoing if one["state"] == "waiting"]
+    queued = json.loads(node.here("ls", "--outgoing", "--json"))
+    left = [one for one in queued if one["state"] == "waiting"]
     return sorted((one["rule"], one["objects"], bool(one["fault"])) for one in left)

@@ -25,7 +25,7 @@ from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.lifecycle.planning import Planner

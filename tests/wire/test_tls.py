@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench import window
-from scp.config.settings import load
+from scp.config.load import load
 from scp.config.tls import client_context
 from scp.dimse.scu.echo import echo
 from scp.errors import ConfigurationError, DestinationUnreachable
@@ -253,7 +253,7 @@ def test_faults_name_key_and_remedy(authority: Authority, tmp_path: Path) -> Non
         (table(certificate=node.certificate, key=peer.key), "tls.key: ", "is not the key of"),
         (table(certificate=str(junk), key=node.key), "tls.key: ", "PEM"),
         (table(ca=str(junk)), "tls.ca: ", "holds no certificates"),
-        (table() + '[[peer]]\naet = "A"\nhost = "h"\nport = 1\ntls = true\n', "peer: [0].tls", "tls.ca"),
+        (table() + '[[peer]]\naet = "A"\nhost = "h"\nport = 1\ntls = true\n', "peer[0].tls", "tls.ca"),
     ]
     for text, start, part in cases:
         found = told(tmp_path, text)

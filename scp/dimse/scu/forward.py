@@ -1,6 +1,6 @@
 """Sends to peers what is queued for them: what rules send on, and what is sent ahead.
 
-What is due is a query, who works on it a claim (:class:`scp.index.index.Deliveries`), as for the reports of
+What is due is a query, who works on it a claim (:class:`scp.index.index.SendQueue`), as for the reports of
 :mod:`scp.dimse.scu.report`. Each peer has a thread while there is something for it, so that one that is
 slow or away holds up no other.
 """
@@ -22,10 +22,10 @@ from scp.background.doorbell import Doorbell
 from scp.config.settings import Settings
 from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.patience import pause_after
-from scp.dimse.scu.sender import Consignment
+from scp.dimse.scu.sender import Sender
 from scp.errors import DestinationUnreachable, OutOfResources
 from scp.identity import Identity
-from scp.model import PREFETCH, Delivery, Instance
+from scp.model import PREFETCH, Instance, QueuedSend
 
 # For one claim: a series, and no more than is sent again after a crash at worst.
 _MOST = 128
@@ -44,7 +44,7 @@ class Forwarder:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._working: dict[str, threading.Thread] = {}
-        self._sending: dict[str, Consignment] = {}
+        self._sending: dict[str, Sender] = {}
         self._away: dict[str, tuple[int, float]] = {}  # how often in a row, and until when
 
     def stop(self) -> None:
@@ -52,15 +52,15 @@ class Forwarder:
         self._stopped.set()
         self._bell.ring()
         with self._lock:
-            for consignment in self._sending.values():
-                consignment.stop()
+            for sender in self._sending.values():
+                sender.stop()
 
     def hasten(self) -> None:
         """Try all at once that failed: peers have changed."""
         with self._lock:
             self._away.clear()
         with suppress(OutOfResources):  # then each in its own time
-            self._archive.index.deliveries.hasten(datetime.now(UTC))
+            self._archive.index.send_queue.hasten(datetime.now(UTC))
         self._bell.ring()
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class Forwarder:
 
     def _work(self) -> float:
         """Have all sent that is due; the seconds until there may be more."""
-        outstanding = self._archive.index.deliveries
+        outstanding = self._archive.index.send_queue
         while not self._stopped.is_set():
             holder, now = new_holder(), datetime.now(UTC)
             claimed = outstanding.claim(holder, now, now + LEASE, _MOST, self._busy())
@@ -98,18 +98,18 @@ class Forwarder:
         with self._lock:
             return [*self._working, *(aet for aet, (_, until) in self._away.items() if until > now)]
 
-    def _start(self, holder: str, claimed: list[Delivery]) -> None:
+    def _start(self, holder: str, claimed: list[QueuedSend]) -> None:
         aet = claimed[0].destination
         thread = threading.Thread(target=self._deliver, args=(holder, claimed), name=f"to {aet}", daemon=True)
         with self._lock:
             self._working[aet] = thread
         thread.start()
 
-    def _deliver(self, holder: str, claimed: list[Delivery]) -> None:
+    def _deliver(self, holder: str, claimed: list[QueuedSend]) -> None:
         """One claim, to its end."""
         aet = claimed[0].destination
         try:
-            with kept(self._archive.index.deliveries, holder):
+            with kept(self._archive.index.send_queue, holder):
                 self._send_all(aet, claimed)
         except Exception as error:  # noqa: BLE001 - its claims end by themselves
             structlog.get_logger("zscp").error("forwarding failed", destination=aet, exc_info=error)
@@ -120,13 +120,13 @@ class Forwarder:
                 self._sending.pop(aet, None)
             self._bell.ring()
 
-    def _send_all(self, aet: str, claimed: list[Delivery]) -> None:
+    def _send_all(self, aet: str, claimed: list[QueuedSend]) -> None:
         peer, left = self._settings().peer_named(aet), {one.number: one for one in claimed}
         if peer is None:
             self._failed(aet, left, f"no [[peer]] has the AE title {aet}; add one with its address")
             return
 
-        def told(taken: list[Delivery], refused: list[tuple[Delivery, str]]) -> None:
+        def told(taken: list[QueuedSend], refused: list[tuple[QueuedSend, str]]) -> None:
             for one in (*taken, *(each for each, _ in refused)):
                 left.pop(one.number, None)
             if taken:
@@ -135,14 +135,14 @@ class Forwarder:
                 self._put_off(one, fault, self._after(one.attempts))
 
         objects = self._objects(left)
-        consignment = Consignment(self._archive, self._settings(), peer, told)
+        sender = Sender(self._archive, self._settings(), peer, told)
         with self._lock:
-            self._sending[aet] = consignment
+            self._sending[aet] = sender
         if self._stopped.is_set():
-            consignment.stop()
+            sender.stop()
         with telemetry.request("forward", destination=aet, objects=len(objects)) as event:
             try:
-                reason = consignment.send(objects)
+                reason = sender.send(objects)
             except DestinationUnreachable as error:
                 event.fail(error)
                 self._failed(aet, left, str(error))
@@ -150,22 +150,22 @@ class Forwarder:
             event.add(sent=len(claimed) - len(left))
         self._give_back(aet, left, reason)
 
-    def _objects(self, left: dict[int, Delivery]) -> list[tuple[Delivery, Instance]]:
+    def _objects(self, left: dict[int, QueuedSend]) -> list[tuple[QueuedSend, Instance]]:
         """What is held of them; what is not any more is forgotten."""
-        found: list[tuple[Delivery, Instance]] = []
+        found: list[tuple[QueuedSend, Instance]] = []
         known: set[Identity] = set()
         for one in list(left.values()):
-            instance = self._archive.delivered(one)
+            instance = self._archive.queued_instance(one)
             if instance is None or instance.identity in known:
-                self._archive.index.deliveries.done([left.pop(one.number)], datetime.now(UTC))
+                self._archive.index.send_queue.done([left.pop(one.number)], datetime.now(UTC))
             else:
                 known.add(instance.identity)
                 found.append((one, instance))
         return found
 
-    def _settled(self, taken: list[Delivery]) -> None:
+    def _settled(self, taken: list[QueuedSend]) -> None:
         """What was sent ahead is remembered a while, so that it is not sent ahead again."""
-        now, outstanding = datetime.now(UTC), self._archive.index.deliveries
+        now, outstanding = datetime.now(UTC), self._archive.index.send_queue
         ahead = [one for one in taken if one.priority == PREFETCH]
         outstanding.done([one for one in taken if one.priority != PREFETCH], now)
         if ahead:
@@ -173,13 +173,13 @@ class Forwarder:
         with self._lock:
             self._away.pop(taken[0].destination, None)
 
-    def _give_back(self, aet: str, left: dict[int, Delivery], reason: str) -> None:
+    def _give_back(self, aet: str, left: dict[int, QueuedSend], reason: str) -> None:
         """Those that were not tried; where the association broke, after a pause."""
         wait = self._keep_away(aet) if reason else 0.0
         for one in left.values():
-            self._archive.index.deliveries.postpone(one, datetime.now(UTC) + timedelta(seconds=wait))
+            self._archive.index.send_queue.postpone(one, datetime.now(UTC) + timedelta(seconds=wait))
 
-    def _failed(self, aet: str, left: dict[int, Delivery], fault: str) -> None:
+    def _failed(self, aet: str, left: dict[int, QueuedSend], fault: str) -> None:
         """The peer is not there: all of them wait as long as it is left alone."""
         wait = self._keep_away(aet)
         log = structlog.get_logger("zscp")
@@ -198,17 +198,17 @@ class Forwarder:
     def _after(self, attempts: int) -> float:
         return pause_after(attempts, self._pause, _LONGEST_PAUSE)
 
-    def _put_off(self, one: Delivery, fault: str, wait: float) -> None:
+    def _put_off(self, one: QueuedSend, fault: str, wait: float) -> None:
         """Have it tried again, or give it up."""
         now, limit = datetime.now(UTC), self._limit(one)
         if limit is None or now - one.queued_at < timedelta(seconds=limit):
-            self._archive.index.deliveries.postpone(one, now + timedelta(seconds=wait), fault)
+            self._archive.index.send_queue.postpone(one, now + timedelta(seconds=wait), fault)
             return
         told = {"sop_instance": one.sop_instance_uid, "destination": one.destination, "rule": one.rule}
         structlog.get_logger("zscp").error("forwarding given up", **told, reason=fault)
-        self._archive.index.deliveries.give_up(one, fault)
+        self._archive.index.send_queue.give_up(one, fault)
 
-    def _limit(self, one: Delivery) -> int | None:
+    def _limit(self, one: QueuedSend) -> int | None:
         """After how many seconds one is given up: by its rule or, where that is gone, after a week."""
         settings = self._settings()
         rules = settings.prefetch if one.priority == PREFETCH else settings.forward

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from scp.config.settings import Peer
 from scp.model import LossyRule, Wishes
-from scp.syntaxes import DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG2000, JPEGLS, JPEGXL, LOSSY, RLE
+from scp.syntaxes import LOSSY, TABLE, Content
 
-# Smallest first, by the design's table; what a thin line gets when its peer states no preference.
-_SMALLEST_FIRST = (JPEGXL, JPEG2000, JPEGLS, HTJ2K, RLE, DEFLATED, EXPLICIT, IMPLICIT)
+# What a thin line gets when its peer states no preference: the smallest first,
+# codecs of pixels before the others.
+_BY_SIZE = sorted(TABLE, key=lambda row: (row.content is Content.NATIVE, row.size))
+_SMALLEST_FIRST = tuple(row.uid for row in _BY_SIZE if row.size)
 
 
 def wishes_of(peer: Peer | None) -> Wishes:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.forwarding import Departures
-from scp.model import PREFETCH, Delivery, Instance, Query, QueryKey
+from scp.archive.forwarding import Forwarding
+from scp.model import PREFETCH, Instance, Query, QueryKey, QueuedSend
 from scp.policy.forwarding import Occasion, priors
 
 _ASKED = {
@@ -31,14 +31,14 @@ class Prefetcher:
     They are not durable: what was not looked for when a process dies is sent when it is asked for.
     """
 
-    def __init__(self, archive: Archive, departures: Departures) -> None:
-        self._archive, self._departures = archive, departures
+    def __init__(self, archive: Archive, forwarding: Forwarding) -> None:
+        self._archive, self._forwarding = archive, forwarding
         self._stopped = threading.Event()
 
     def stop(self) -> None:
         """Make :meth:`run` return soon."""
         self._stopped.set()
-        self._departures.occasion_bell.ring()
+        self._forwarding.occasion_bell.ring()
 
     def hasten(self) -> None:
         """Nothing waits here."""
@@ -46,10 +46,10 @@ class Prefetcher:
     def run(self) -> None:
         """Queue what occasions ask for, until stopped."""
         while not self._stopped.is_set():
-            while self._departures.occasions and not self._stopped.is_set():
-                self._take_up(self._departures.occasions.popleft())
+            while self._forwarding.occasions and not self._stopped.is_set():
+                self._take_up(self._forwarding.occasions.popleft())
             if not self._stopped.is_set():
-                self._departures.occasion_bell.wait()
+                self._forwarding.occasion_bell.wait()
 
     def _take_up(self, found: Occasion) -> None:
         log = structlog.get_logger("zscp")
@@ -60,7 +60,7 @@ class Prefetcher:
             return
         if queued:
             log.info("prefetch", rule=found.rule.name, destination=found.rule.to, objects=queued)
-            self._departures.announce()
+            self._forwarding.announce()
 
 
 def prefetch(archive: Archive, found: Occasion) -> int:
@@ -70,7 +70,7 @@ def prefetch(archive: Archive, found: Occasion) -> int:
     with closing(archive.find(Query("STUDY", "SERIES", asked, relational=True))) as series:
         studies = priors(found, series)
     now, rule = datetime.now(UTC), found.rule
-    deliveries: list[Delivery] = []
+    sends: list[QueuedSend] = []
     for study in studies:
         named = {"StudyInstanceUID": study, "PatientID": found.patient_id, "IssuerOfPatientID": found.issuer}
         own = tuple(QueryKey(keyword, _ASKED[keyword], value) for keyword, value in named.items())
@@ -78,10 +78,10 @@ def prefetch(archive: Archive, found: Occasion) -> int:
         if rule.promote:
             archive.accessed(instances)
         for aet in rule.destinations:
-            deliveries += [_ahead(one, aet, rule.name, now) for one in instances]
-    return archive.index.deliveries.add(deliveries)
+            sends += [_ahead(one, aet, rule.name, now) for one in instances]
+    return archive.index.send_queue.add(sends)
 
 
-def _ahead(instance: Instance, aet: str, rule: str, now: datetime) -> Delivery:
+def _ahead(instance: Instance, aet: str, rule: str, now: datetime) -> QueuedSend:
     of = instance.identity._asdict()
-    return Delivery(**of, destination=aet, rule=rule, queued_at=now, due=now, priority=PREFETCH)
+    return QueuedSend(**of, destination=aet, rule=rule, queued_at=now, due=now, priority=PREFETCH)

@@ -16,13 +16,13 @@ from scp.dimse.scu.preference import proposed, wishes_of
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.wire.upper_layer import Ended
 from scp.identity import Identity
-from scp.model import Delivery, Instance
+from scp.model import Instance, QueuedSend
 
 # Those that were taken, and those that failed alone, with the reasons.
-Told = Callable[[list[Delivery], list[tuple[Delivery, str]]], None]
+Told = Callable[[list[QueuedSend], list[tuple[QueuedSend, str]]], None]
 
 
-class Consignment:
+class Sender:
     """Sends what it is given; ``told`` hears of each object that was answered, or that cannot be sent."""
 
     def __init__(self, archive: Archive, settings: Settings, peer: Peer, told: Told) -> None:
@@ -31,7 +31,7 @@ class Consignment:
         self._stopped = threading.Event()
         self._carrier: Destination | None = None
         self._throttle = Throttle(peer.link_mbps, time.monotonic, self._stopped.wait)
-        self._left: dict[Identity, Delivery] = {}
+        self._left: dict[Identity, QueuedSend] = {}
 
     def stop(self) -> None:
         """Make :meth:`send` return soon."""
@@ -39,12 +39,12 @@ class Consignment:
         if (carrier := self._carrier) is not None:
             carrier.layer.break_off()
 
-    def send(self, objects: Sequence[tuple[Delivery, Instance]]) -> str:
+    def send(self, objects: Sequence[tuple[QueuedSend, Instance]]) -> str:
         """Send objects; why an association ended early, if one did.
 
         Raises DestinationUnreachable. Of what was not sent then, ``told`` has heard nothing.
         """
-        self._left = {instance.identity: delivery for delivery, instance in objects}
+        self._left = {instance.identity: queued for queued, instance in objects}
         instances = [instance for _, instance in objects]
         for batch, contexts in batches(instances, proposed(self._wishes)):
             if self._stopped.is_set():
@@ -116,5 +116,5 @@ class Consignment:
         self._told([], [(self._take(instance), reason) for instance in carrier.flying.values()])
         return reason
 
-    def _take(self, instance: Instance) -> Delivery:
+    def _take(self, instance: Instance) -> QueuedSend:
         return self._left.pop(instance.identity)

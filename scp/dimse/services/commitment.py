@@ -1,7 +1,7 @@
 """Storage Commitment Push Model, as SCP: the request (PS3.4 J.3.2).
 
 A request is recorded, durably, before it is answered with Success. Its result follows as an N-EVENT-REPORT
-(:mod:`scp.dimse.services.reporting`).
+(:mod:`scp.dimse.services.commitment_report`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scp.dimse.claims import LEASE, new_holder
 from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import read_identifier
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
-from scp.dimse.services.reporting import Reports
+from scp.dimse.services.commitment_report import AssociationReporter
 from scp.dimse.status import SUCCESS
 from scp.dimse.verdict import PUSH_INSTANCE
 from scp.encoding.uids import is_usable
@@ -33,25 +33,27 @@ _LARGEST = 8 << 20
 _UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
-def serve(exchange: Exchange, event: RequestEvent, outstanding: Commitments, reports: Reports) -> None:
+def serve(
+    exchange: Exchange, event: RequestEvent, outstanding: Commitments, reporter: AssociationReporter
+) -> None:
     """Take a request; what comes of it is reported later.
 
     Raises ActionRefused where it cannot be processed, OutOfResources where it cannot be recorded.
     """
     transaction, references = requested(exchange)
     event.add(transaction=transaction, instances=len(references))
-    now, holder = datetime.now(UTC), new_holder() if reports.has_room() else ""
+    now, holder = datetime.now(UTC), new_holder() if reporter.has_room() else ""
     wanted = Commitment(transaction, exchange.calling_aet, references, now, now + LEASE, holder)
     recorded = outstanding.add(wanted)
-    reports.sync()
+    reporter.sync()
     exchange.respond(SUCCESS)
     event.add(status=SUCCESS)
     if recorded is None:
         event.add(outcome="under way")  # the same request once more: it has one result
     elif holder:
-        reports.begin(exchange, recorded)
+        reporter.begin(exchange, recorded)
     else:
-        reports.leave(recorded)
+        reporter.leave(recorded)
 
 
 def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:

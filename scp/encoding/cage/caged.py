@@ -26,7 +26,7 @@ from scp.encoding.cage.process import ProcessDied, ProcessGone
 from scp.encoding.codecs import native
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.compared import ByteCodec, Compared
-from scp.encoding.codecs.lossy import LossyCodec
+from scp.encoding.codecs.lossy_codec import LossyCodec
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode, CodecProcessFailed, OutOfResources
 from scp.resources.bounds import Bounds, bounds
@@ -234,7 +234,7 @@ def caged(codec: Codec) -> Codec:
     return replace(
         codec,
         library=partial(library_of, codec.name),
-        encode=_Job(codec.name, "encode", Use.ENCODING).encode,
+        encode=codec.encode and _Job(codec.name, "encode", Use.ENCODING).encode,
         decode=_Job(codec.name, "decode", Use.OWN).decode,
         strictly=_Job(codec.name, "strictly", Use.FOREIGN).decode,
     )
@@ -297,9 +297,11 @@ def _in_this_process(codec: Codec) -> Codec:
 @cache
 def _set_up(name: str) -> Codec:
     codec = next(row for row in native.CODECS if row.name == name)
-    frame = np.zeros(_SMALL.shape, _SMALL.dtype)
-    with suppress(CannotEncode):
-        codec.decode(codec.encode(frame, _SMALL, 0), _SMALL)
+    encode = codec.encode or next(
+        (row.encode for row in native.CODECS if row.encode and row.library is codec.library), None
+    )
+    if encode is not None:
+        codec.decode(encode(np.zeros(_SMALL.shape, _SMALL.dtype), _SMALL, 0), _SMALL)
     return codec
 
 

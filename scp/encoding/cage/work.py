@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec
+from scp.encoding.codecs.codec import Encode as EncodeWithEffort
 from scp.encoding.codecs.compared import BROTLI, COMPARED, Compared
-from scp.encoding.codecs.jpegxl import recompress_whole_jpeg, restore_jpeg
+from scp.encoding.codecs.lossless.jpegxl import recompress_whole_jpeg, restore_jpeg
 from scp.encoding.codecs.native import CODECS, LOSSY_CODECS
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.spool import Buffer
@@ -21,8 +21,8 @@ Encode = Callable[[Frame, PixelFormat, float], bytes]
 Read = Callable[[bytes, PixelFormat], Frame | bytes]
 
 
-def _with_effort(codec: Codec) -> Encode:
-    return lambda frame, form, effort: codec.encode(frame, form, int(effort))
+def _with_effort(encode: EncodeWithEffort) -> Encode:
+    return lambda frame, form, effort: encode(frame, form, int(effort))
 
 
 def _without_setting(codec: Compared) -> Encode:
@@ -32,7 +32,8 @@ def _without_setting(codec: Compared) -> Encode:
 ENCODES: dict[str, Encode] = {}
 READS: dict[str, Read] = {}
 for _row in CODECS:
-    ENCODES[f"{_row.name}.encode"] = _with_effort(_row)
+    if _row.encode is not None:
+        ENCODES[f"{_row.name}.encode"] = _with_effort(_row.encode)
     READS[f"{_row.name}.decode"], READS[f"{_row.name}.strictly"] = _row.decode, _row.strictly
 for _lossy in LOSSY_CODECS:
     ENCODES[f"lossy {_lossy.name}.encode"] = _lossy.encode

@@ -15,35 +15,45 @@ from scp.errors import BeyondBitsStored, CannotDecode, CodecError, OutOfResource
 
 _BAND = 1 << 18  # samples
 
+Encode = Callable[[Frame, PixelFormat, int], bytes]
+
+
+def same_photometric(form: PixelFormat) -> str:
+    """For codecs that code samples as they come."""
+    return form.photometric
+
+
+def _takes_all(_form: PixelFormat) -> str:
+    return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """One image codec.
 
-    ``name`` is its form's name in a policy, ``library`` gives its library's name and version, ``writes`` is
-    the transfer syntax it encodes (empty: it only decodes), ``reads`` those it decodes. ``refuses`` says why
-    a pixel format cannot be taken, or nothing. ``encode`` takes a frame and an effort (0: the codec's
-    default), and may raise CannotEncode for what only the samples show; ``decode`` raises CannotDecode.
+    ``name`` is that of its form in a policy, where it encodes. ``library`` gives its library's name and
+    version, ``reads`` are the transfer syntaxes that it decodes, ``writes`` is the one that it encodes.
+    ``refuses`` says why a pixel format cannot be encoded, or nothing. ``encode`` takes a frame and an effort
+    (0: the codec's default), and may raise CannotEncode for what only the samples show; where it is None, the
+    codec only decodes, and ``writes`` is empty. ``decode`` raises CannotDecode.
     ``strictly`` decodes what others encoded: it raises DamagedCodestream, too, where a forgiving library
     makes up what a codestream does not hold. All may raise whatever their library raises;
     :mod:`scp.encoding.transcode` translates. ``least`` is how many bytes the shortest codestream of a frame
     has (:mod:`scp.encoding.codecs.lengths`). ``photometric`` is what the encoded frame's Photometric
     Interpretation is. ``keeps_all_bits`` is true where the bits above Bits Stored come back too, whatever
-    they hold. ``rank`` orders encoders by the time that a frame takes (design figures, CT): smaller is
-    cheaper.
+    they hold.
     """
 
     name: str
     library: Callable[[], str]
-    writes: str
     reads: tuple[str, ...]
-    refuses: Callable[[PixelFormat], str]
-    encode: Callable[[Frame, PixelFormat, int], bytes]
     decode: Callable[[bytes, PixelFormat], Frame]
     strictly: Callable[[bytes, PixelFormat], Frame]
-    photometric: Callable[[PixelFormat], str]
     least: Callable[[PixelFormat], int]
-    rank: int = 0
+    writes: str = ""
+    encode: Encode | None = None
+    refuses: Callable[[PixelFormat], str] = _takes_all
+    photometric: Callable[[PixelFormat], str] = same_photometric
     keeps_all_bits: bool = False
 
 
@@ -61,11 +71,6 @@ def told_as(kind: type[CodecError], who: Callable[[], str]) -> Iterator[None]:
 def version_of(library: str) -> Callable[[], str]:
     """What gives name and version of one of imagecodecs' libraries, which is loaded when that is asked."""
     return lambda: str(getattr(imagecodecs, f"{library}_version")())
-
-
-def same_photometric(form: PixelFormat) -> str:
-    """For codecs that code samples as they come."""
-    return form.photometric
 
 
 def refuse_unless(form: PixelFormat, *, bits: tuple[int, ...], samples: tuple[int, ...] = (1, 3)) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from scp.encoding.cage.caged import caged_lossy
 from scp.encoding.codecs import native
-from scp.encoding.codecs.lossy import LossyCodec
+from scp.encoding.codecs.lossy_codec import LossyCodec
 
 LOSSY_CODECS: tuple[LossyCodec, ...] = tuple(map(caged_lossy, native.LOSSY_CODECS))
 

@@ -1,11 +1,11 @@
-"""All image codecs; their work is done in codec processes. A new one is a file, and a row of native.py."""
+"""All lossless image codecs; their work is done in codec processes. How to add one: docs/decisions/0130."""
 
 from __future__ import annotations
 
 from scp.encoding.cage.caged import caged
 from scp.encoding.codecs import native
 from scp.encoding.codecs.codec import Codec
-from scp.encoding.codecs.deflate import DEFLATE_CODEC
+from scp.encoding.codecs.lossless.deflate import DEFLATE_CODEC
 
 # zlib stays here: it is what reads a deflated dataset, too, and what it makes is bounded as it is made.
 CODECS: tuple[Codec, ...] = tuple(row if row is DEFLATE_CODEC else caged(row) for row in native.CODECS)
@@ -13,7 +13,7 @@ CODECS: tuple[Codec, ...] = tuple(row if row is DEFLATE_CODEC else caged(row) fo
 
 def codec_named(name: str) -> Codec | None:
     """The codec of a policy's form."""
-    return next((codec for codec in CODECS if codec.name == name and codec.writes), None)
+    return next((codec for codec in CODECS if codec.name == name and codec.encode), None)
 
 
 def decoder_of(transfer_syntax: str) -> Codec | None:

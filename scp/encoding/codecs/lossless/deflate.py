@@ -9,17 +9,13 @@ import zlib
 
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, same_photometric
+from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.lengths import least_of_deflated
 from scp.encoding.pixels import Frame, PixelFormat, frame_of, native_bytes
 from scp.errors import CannotDecode, DamagedCodestream
 from scp.syntaxes import DEFLATED_FRAMES
 
 _DEFAULT_LEVEL = 6
-
-
-def _refuses(_form: PixelFormat) -> str:
-    return ""
 
 
 def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
@@ -62,12 +58,11 @@ DEFLATE_CODEC = Codec(
     library=lambda: f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
     writes=DEFLATED_FRAMES,
     reads=(DEFLATED_FRAMES,),
-    refuses=_refuses,
     encode=_encode,
     decode=_decode,
     strictly=_decode,
-    photometric=same_photometric,
     least=least_of_deflated,
-    rank=8,
     keeps_all_bits=True,
 )
+
+CODECS = (DEFLATE_CODEC,)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import imagecodecs
 
 from scp.encoding.codecs.codec import version_of
-from scp.encoding.codecs.jpeg2000 import HTJ2K_EITHER_CODEC, JPEG2000_CODEC
-from scp.encoding.codecs.lossy import LossyCodec, error_of, refuse_picture
+from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_EITHER_CODEC, JPEG2000_CODEC
+from scp.encoding.codecs.lossy_codec import LossyCodec, error_of, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import HTJ2K_EITHER, JPEG2000_EITHER
 

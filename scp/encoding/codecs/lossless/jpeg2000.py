@@ -168,7 +168,6 @@ HTJ2K_CODEC = Codec(
     strictly=_strictly_htj2k,
     photometric=_photometric,
     least=any_length,
-    rank=1,
 )
 
 HTJ2K_RPCL_CODEC = replace(
@@ -177,11 +176,10 @@ HTJ2K_RPCL_CODEC = replace(
     writes=HTJ2K_RPCL,
     reads=(HTJ2K_RPCL,),
     encode=_encode_progressive,
-    rank=2,
 )
 
 HTJ2K_EITHER_CODEC = replace(
-    HTJ2K_CODEC, name="htj2k-either", writes="", reads=(HTJ2K_EITHER,), decode=_decode_either
+    HTJ2K_CODEC, name="htj2k-either", reads=(HTJ2K_EITHER,), writes="", encode=None, decode=_decode_either
 )
 
 JPEG2000_CODEC = Codec(
@@ -195,5 +193,6 @@ JPEG2000_CODEC = Codec(
     strictly=_strictly,
     photometric=_photometric,
     least=any_length,
-    rank=7,
 )
+
+CODECS = (HTJ2K_CODEC, HTJ2K_RPCL_CODEC, HTJ2K_EITHER_CODEC, JPEG2000_CODEC)

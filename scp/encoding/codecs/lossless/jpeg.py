@@ -5,26 +5,18 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, version_of
 from scp.encoding.codecs.jpeg_colour import Colour, coded_colour, colour_markers
 from scp.encoding.codecs.jpeg_data import Decode, check_data
 from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.lengths import check_length, least_of_jpeg, least_of_lossless_jpeg
 from scp.encoding.codecs.markers import JPEG_LOSSLESS_FRAME, check_jpeg
 from scp.encoding.pixels import Frame, PixelFormat
-from scp.errors import CannotDecode, CannotEncode
+from scp.errors import CannotDecode
 from scp.syntaxes import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
 
 
-def _refuses(_form: PixelFormat) -> str:
-    return "no lossy JPEG encoder in this version"
-
-
-def _encode(_frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
-    raise CannotEncode("no lossy JPEG encoder in this version")
-
-
-def _refuses_lossless(form: PixelFormat) -> str:
+def _refuses(form: PixelFormat) -> str:
     return refuse_unless(form, bits=(8, 16))
 
 
@@ -110,29 +102,27 @@ def _decoder(codestream: bytes, form: PixelFormat, lossless: bool) -> Decode:
     return lambda data: np.asarray(imagecodecs.jpeg8_decode(data, colorspace=colour, outcolorspace="RGB"))
 
 
+_LIBRARY = version_of("jpeg8")
+
 JPEG_CODEC = Codec(
     name="jpeg",
-    library=version_of("jpeg8"),
-    writes="",
+    library=_LIBRARY,
     reads=(JPEG_BASELINE, JPEG_EXTENDED),
-    refuses=_refuses,
-    encode=_encode,
     decode=decode_jpeg,
     strictly=decode_jpeg_strictly,
-    photometric=same_photometric,
     least=least_of_jpeg,
 )
 
 JPEG_LOSSLESS_CODEC = Codec(
     name="jpeg-lossless",
-    library=version_of("jpeg8"),
+    library=_LIBRARY,
     writes=JPEG_LOSSLESS_SV1,
     reads=(JPEG_LOSSLESS_SV1, JPEG_LOSSLESS),
-    refuses=_refuses_lossless,
+    refuses=_refuses,
     encode=_encode_lossless,
     decode=_decode_lossless,
     strictly=_decode_lossless_strictly,
-    photometric=same_photometric,
     least=least_of_jpeg,  # of either kind: both come under this name
-    rank=5,
 )
+
+CODECS = (JPEG_CODEC, JPEG_LOSSLESS_CODEC)

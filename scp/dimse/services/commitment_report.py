@@ -36,7 +36,7 @@ _MOST_PATIENCE = 30.0
 _STOP_SECONDS = 5.0
 
 
-class Reports:
+class AssociationReporter:
     """Of one process that serves associations; ``bell`` wakes the reporter, in whichever process it is."""
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, version_of
 from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.jpegls_structure import check_parameters
 from scp.encoding.codecs.lengths import least_of_jpegls
@@ -63,7 +63,7 @@ JPEGLS_CODEC = Codec(
     encode=_encode,
     decode=_decode,
     strictly=_strictly,
-    photometric=same_photometric,
     least=least_of_jpegls,
-    rank=4,
 )
+
+CODECS = (JPEGLS_CODEC,)

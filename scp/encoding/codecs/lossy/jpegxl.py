@@ -7,8 +7,8 @@ from dataclasses import replace
 import imagecodecs
 
 from scp.encoding.codecs.codec import version_of
-from scp.encoding.codecs.jpegxl import JPEGXL_CODEC
-from scp.encoding.codecs.lossy import LossyCodec, error_of, refuse_picture
+from scp.encoding.codecs.lossless.jpegxl import JPEGXL_CODEC
+from scp.encoding.codecs.lossy_codec import LossyCodec, error_of, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import JPEGXL_EITHER
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import imagecodecs
 
 from scp.encoding.codecs.codec import as_unsigned, version_of
-from scp.encoding.codecs.jpegls import JPEGLS_CODEC
-from scp.encoding.codecs.lossy import LossyCodec, refuse_picture
+from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
+from scp.encoding.codecs.lossy_codec import LossyCodec, refuse_picture
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.syntaxes import JPEGLS_NEAR
 

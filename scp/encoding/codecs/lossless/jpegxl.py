@@ -5,11 +5,11 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, same_photometric, version_of
-from scp.encoding.codecs.jpeg import decode_jpeg, decode_jpeg_strictly
+from scp.encoding.codecs.codec import Codec, as_unsigned, fitted, refuse_unless, version_of
 from scp.encoding.codecs.jpeg_colour import coded_colour, colour_markers, libjxl_colour
 from scp.encoding.codecs.jpegxl_structure import check_jpegxl
 from scp.encoding.codecs.lengths import any_length, most_bytes
+from scp.encoding.codecs.lossless.jpeg import decode_jpeg, decode_jpeg_strictly
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, CannotEncode, DamagedCodestream
 from scp.syntaxes import JPEGXL, JPEGXL_RECOMPRESSION
@@ -78,14 +78,6 @@ def restore_jpeg(codestream: bytes, most: int | None = None) -> bytes:
         raise CannotDecode(f"no JPEG codestream can be restored from it: {error}") from error
 
 
-def _refuses_recompressed(_form: PixelFormat) -> str:
-    return "it holds JPEG codestreams, not frames"
-
-
-def _encode_recompressed(_frame: Frame, _form: PixelFormat, _effort: int) -> bytes:
-    raise CannotEncode("it holds JPEG codestreams, not frames")
-
-
 def _decode_recompressed(codestream: bytes, form: PixelFormat) -> Frame:
     """As the JPEG codestream in it decodes: libjxl's own rounding differs from libjpeg's."""
     check_jpegxl(codestream, form)
@@ -108,29 +100,27 @@ def _recompressed_strictly(codestream: bytes, form: PixelFormat) -> Frame:
     return decode_jpeg_strictly(jpeg, form)
 
 
+_LIBRARY = version_of("jpegxl")
+
 JPEGXL_CODEC = Codec(
     name="jpegxl",
-    library=version_of("jpegxl"),
+    library=_LIBRARY,
     writes=JPEGXL,
     reads=(JPEGXL, "1.2.840.10008.1.2.4.112"),
     refuses=_refuses,
     encode=_encode,
     decode=_decode,
     strictly=_decode,
-    photometric=same_photometric,
     least=any_length,
-    rank=6,
 )
 
 RECOMPRESSED_CODEC = Codec(
     name="jpegxl-recompression",
-    library=version_of("jpegxl"),
-    writes="",
+    library=_LIBRARY,
     reads=(JPEGXL_RECOMPRESSION,),
-    refuses=_refuses_recompressed,
-    encode=_encode_recompressed,
     decode=_decode_recompressed,
     strictly=_recompressed_strictly,
-    photometric=same_photometric,
     least=any_length,
 )
+
+CODECS = (JPEGXL_CODEC, RECOMPRESSED_CODEC)

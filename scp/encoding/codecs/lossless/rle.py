@@ -7,7 +7,7 @@ import struct
 import imagecodecs
 import numpy as np
 
-from scp.encoding.codecs.codec import Codec, fitted, same_photometric
+from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.lengths import least_of_plane, least_of_rle
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotDecode, DamagedCodestream
@@ -89,8 +89,8 @@ RLE_CODEC = Codec(
     encode=_encode,
     decode=_decode,
     strictly=_decode,
-    photometric=same_photometric,
     least=least_of_rle,
-    rank=3,
     keeps_all_bits=True,
 )
+
+CODECS = (RLE_CODEC,)

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from scp.dimse.own_requests import OwnRequests
-from scp.dimse.services.reporting import _is_quiet
+from scp.dimse.services.commitment_report import _is_quiet
 
 
 class Association:

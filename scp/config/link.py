@@ -1,0 +1,97 @@
+"""What depends on several keys of the configuration: one pure function, once each key is right by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from scp.config.rules import PolicyRule, Stage
+from scp.config.settings import Peer, Settings
+from scp.config.tls import check_identity
+from scp.config.values import nearest
+from scp.syntaxes import JPEGLS_NEAR, LOSSY
+
+# The path of a key, and what is wrong with it.
+Fault = tuple[str, str]
+_AnyStage = TypeVar("_AnyStage", bound=Stage)
+
+
+def link(settings: Settings) -> tuple[Settings, list[Fault]]:
+    """The settings with the policy linked to the stores, and all that does not fit together.
+
+    The first store is where objects are without a name of a store: in the policy its name becomes None.
+    """
+    faults = [*_tls(settings), *_stores(settings), *_peers(settings), *_policy(settings), *_sent_to(settings)]
+    rules = tuple(_without_first(rule, settings.storage.name) for rule in settings.policy)
+    return settings.model_copy(update={"policy": rules}), faults
+
+
+def _tls(settings: Settings) -> Iterator[Fault]:
+    try:
+        check_identity(settings.tls.certificate, settings.tls.key)
+    except ValueError as error:
+        yield "tls.key", str(error)
+
+
+def _stores(settings: Settings) -> Iterator[Fault]:
+    first = settings.storage
+    for number, tier in enumerate(settings.tiers, 1):
+        if tier.name == first.name:
+            yield f"storage[{number}].name", f'the first store is called "{first.name}"; give it another'
+        if tier.path.absolute() == first.path.absolute():
+            yield f"storage[{number}].url", "is the folder of the first store; give it another"
+
+
+def _peers(settings: Settings) -> Iterator[Fault]:
+    for number, peer in enumerate(settings.peer):
+        yield from ((f"peer[{number}].{key}", what) for key, what in _lossy(peer))
+        if peer.tls and not settings.tls.ca:
+            yield f"peer[{number}].tls", "needs tls.ca, to know whose certificate to believe"
+
+
+def _lossy(peer: Peer) -> Iterator[Fault]:
+    """A rule for lossy copies says how good they are, or how wrong; without one there is nothing to say."""
+    if not peer.lossy:
+        for key in ("quality", "max_error"):
+            if getattr(peer, key) is not None:
+                yield key, "is part of a lossy rule; write lossy = true beside it, or leave it out"
+    elif peer.max_error is None and peer.quality is None:
+        yield "max_error", "lossy = true needs this (in sample values), or a quality from 1 to 100"
+    elif peer.max_error is None and set(LOSSY).intersection(peer.prefer) == {JPEGLS_NEAR}:
+        yield "max_error", "JPEGLSNearLossless, the one lossy syntax in prefer, needs this; it has no quality"
+
+
+def _policy(settings: Settings) -> Iterator[Fault]:
+    names = tuple(store or settings.storage.name for store in settings.folders)
+    for number, rule in enumerate(settings.policy):
+        for place, stage in _placed(rule):
+            if stage.store and stage.store not in names:
+                remedy = nearest(stage.store, names)
+                yield f"policy[{number}].{place}.store", f'"{stage.store}" is no [[storage]]; {remedy}'
+
+
+def _placed(rule: PolicyRule) -> Iterator[tuple[str, Stage]]:
+    """Each stage, and where it stands in the file."""
+    yield from ((f"stages[{place}]", stage) for place, stage in enumerate(rule.stages))
+    if rule.on_access is not None:
+        yield "on_access", rule.on_access
+
+
+def _sent_to(settings: Settings) -> Iterator[Fault]:
+    known = {peer.aet for peer in settings.peer}
+    asked = [(f"forward[{number}].to", rule.destinations) for number, rule in enumerate(settings.forward)]
+    asked += [(f"prefetch[{number}].to", rule.destinations) for number, rule in enumerate(settings.prefetch)]
+    for key, destinations in asked:
+        for aet in destinations:
+            if aet not in known:
+                yield key, f'names "{aet}", which is no [[peer]]; add one with its address'
+
+
+def _without_first(rule: PolicyRule, first: str) -> PolicyRule:
+    stages = tuple(_unless_first(stage, first) for stage in rule.stages)
+    promotion = rule.on_access and _unless_first(rule.on_access, first)
+    return rule.model_copy(update={"stages": stages, "on_access": promotion})
+
+
+def _unless_first(stage: _AnyStage, first: str) -> _AnyStage:
+    return stage.model_copy(update={"store": None}) if stage.store == first else stage

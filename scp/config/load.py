@@ -1,0 +1,49 @@
+"""The configuration, read and checked; and what in it has no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from scp.config.link import link
+from scp.config.rules import rule_warnings
+from scp.config.settings import Settings
+from scp.config.sources import first_and_others, named, override, read_file, tell
+from scp.errors import ConfigurationError
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of the file at ``path``, or the defaults, with those of ``environ`` over them.
+
+    ConfigurationError names every fault: the file, the key, what is wrong, what would be right. What does not
+    fit together is told once each key is right by itself.
+    """
+    tables = first_and_others(read_file(path)) if path else {}
+    origins, faults = override(tables, environ, Settings)
+    try:
+        settings, unfit = link(Settings.model_validate(tables, by_alias=True, by_name=False))
+        faults += (f"{named(key, origins)}: {what}" for key, what in unfit)
+    except ValidationError as error:
+        faults += tell(error, Settings, origins)
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise ConfigurationError(f"{path or 'The environment'} cannot be used:{listed}")
+    return settings
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is set but has no effect, a line each: ``zscp check`` shows them."""
+    lines: list[str] = []
+    for number, rule in enumerate(settings.policy):
+        lines += (f"policy[{number}].{line}" for line in rule_warnings(rule))
+        if not rule.match and number + 1 < len(settings.policy):
+            lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    for number, kept in enumerate(settings.retention):
+        if kept.delete == "when full" and settings.storage.high_watermark is None:
+            lines.append(f"retention[{number}].delete: has no effect without storage.high_watermark")
+    for number, kept in enumerate(settings.retention[:-1]):
+        if not kept.match:
+            lines.append(f"retention[{number}]: matches every object, so those below it are never reached")
+    return lines
