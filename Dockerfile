@@ -2,7 +2,7 @@
 
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md constraints.txt ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY scp ./scp
 RUN python -m venv /opt/zscp && /opt/zscp/bin/pip install --no-cache-dir -c constraints.txt .
 

@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance setup run test check demo bench fuzz clean
+.PHONY: help commands conformance setup run test check demo bench fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,7 +35,10 @@ check: setup ## lint, formatting, types, and which module may import which
 	$(BIN)/lint-imports
 
 conformance: setup ## write the tables of docs/conformance.md from those of the code
-	$(BIN)/python scripts/conformance.py
+	$(BIN)/python -m scripts.conformance
+
+commands: setup ## write the reference of docs/commands.md from the command line
+	$(BIN)/python -m scripts.commands
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py

@@ -1,15 +1,13 @@
 """The tables of docs/conformance.md, made from the tables that the code runs by.
 
-``python scripts/conformance.py`` writes them anew, ``--check`` only tells, by exit status 1, that one is not
-as the code says.
+``python -m scripts.conformance`` writes them anew. With ``--check`` it changes nothing, and
+exits with 1 where a table is not as the code has it.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
@@ -26,35 +24,10 @@ from scp.index.attributes import COMPUTED, HELD_BY_KEYWORD, HELD_BY_LEVEL, Attri
 from scp.model import Wishes
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, FORMS, Content
+from scripts.sections import main, table
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "conformance.md"
-_SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _LEVELS = {"PATIENT": "Patient", "STUDY": "Study", "SERIES": "Series", "IMAGE": "Composite object instance"}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Update the document, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if it is stale")
-    options = parser.parse_args(arguments)
-    before = DOCUMENT.read_text(encoding="utf-8")
-    after = renewed(before)
-    if options.check:
-        if before != after:
-            sys.stderr.write(f"{DOCUMENT.name} is not what the code says: run `make conformance`\n")
-        return int(before != after)
-    DOCUMENT.write_text(after, encoding="utf-8")
-    return 0
-
-
-def renewed(text: str) -> str:
-    """The document with all its tables as the code has them now. Raises KeyError for one that has none."""
-    return _SECTION.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
 
 def _services() -> str:
@@ -67,12 +40,12 @@ def _services() -> str:
             (f"{root.title()} Root Query/Retrieve Information Model – {service}", uid, "no", "yes")
             for uid, root in model.items()
         ]
-    return _table(("SOP class", "UID", "SCU", "SCP"), rows)
+    return table(("SOP class", "UID", "SCU", "SCP"), rows)
 
 
 def _storage() -> str:
     rows = [(UID(uid).name, uid, "C-MOVE, C-GET", "yes") for uid in contexts.storage_classes()]
-    return _table(("SOP class", "UID", "SCU", "SCP"), rows)
+    return table(("SOP class", "UID", "SCU", "SCP"), rows)
 
 
 def _transfer_syntaxes() -> str:
@@ -101,7 +74,7 @@ def _transfer_syntaxes() -> str:
         "at rest by form",
         "made on the way out",
     )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _made(uid: str, made: Iterable[str]) -> str:
@@ -111,7 +84,7 @@ def _made(uid: str, made: Iterable[str]) -> str:
 
 
 def _identifiers() -> str:
-    return _table(
+    return table(
         ("order", "transfer syntax", "UID"),
         [(str(n), UID(uid).name, uid) for n, uid in enumerate(contexts.COMMAND_SYNTAXES, 1)],
     )
@@ -135,7 +108,7 @@ def _query_keys() -> str:
             for row in COMPUTED
             if row.level == level
         ]
-    return _table(("attribute", "tag", "VR", "level", "matching"), rows)
+    return table(("attribute", "tag", "VR", "level", "matching"), rows)
 
 
 def _named(keyword: str) -> tuple[str, str]:
@@ -158,11 +131,11 @@ def _gathered(row: Computed) -> str:
 def _statuses() -> str:
     rows = [(f"0x{code:04X}", when) for code, when in status.MEANINGS]
     rows += [(f"0x{code:04X}", _first_line(kind)) for kind, code in status.TABLE]
-    return _table(("status", "when"), sorted(rows))
+    return table(("status", "when"), sorted(rows))
 
 
 def _failure_reasons() -> str:
-    return _table(("reason", "when"), [(f"{code:04X}H", when) for code, when in verdict.MEANINGS])
+    return table(("reason", "when"), [(f"{code:04X}H", when) for code, when in verdict.MEANINGS])
 
 
 def _first_line(kind: type[Exception]) -> str:
@@ -174,7 +147,7 @@ def _first_line(kind: type[Exception]) -> str:
 def _limits() -> str:
     settings = Settings()
     limits = settings.limits
-    return _table(
+    return table(
         ("what", "value", "configured by"),
         [
             ("AE title", settings.node.aet, "`node.aet`"),
@@ -225,4 +198,4 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(DOCUMENT, TABLES, "make conformance", sys.argv[1:]))

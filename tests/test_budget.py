@@ -410,7 +410,7 @@ def test_processes_that_are_idle_keep_nothing_from_small_work(
 
 _RESTARTED = """
 import os
-from scp import budget
+from scp.resources import budget
 budget.use(256 << 20)
 child = os.fork()
 if not child:

@@ -1,42 +1,40 @@
-"""docs/conformance.md says what the code does."""
+"""docs/conformance.md and docs/commands.md say what the code does."""
 
 from __future__ import annotations
 
-import runpy
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-_PROJECT = Path(__file__).parents[1]
-_SCRIPT = _PROJECT / "scripts" / "conformance.py"
+from scripts import commands, conformance
+from scripts.sections import Sections, renewed
+
+_DOCUMENTS = {
+    "conformance": (conformance.DOCUMENT, conformance.TABLES),
+    "commands": (commands.DOCUMENT, commands.SECTIONS),
+}
+_EACH = pytest.mark.parametrize(("document", "sections"), _DOCUMENTS.values(), ids=_DOCUMENTS)
 
 
-@pytest.fixture(scope="module")
-def made() -> dict[str, Any]:
-    return runpy.run_path(str(_SCRIPT))
+@_EACH
+def test_the_document_is_current(document: Path, sections: Sections) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert renewed(text, sections) == text, f"run `make {document.stem}`"
 
 
-def test_the_document_is_current() -> None:
-    done = subprocess.run(
-        [sys.executable, _SCRIPT, "--check"],
-        check=False,
-        capture_output=True,
-        env={"PYTHONPATH": str(_PROJECT)},
-    )
-    assert done.returncode == 0
-
-
-def test_each_table_stands_in_the_document(made: dict[str, Any]) -> None:
-    text = made["DOCUMENT"].read_text(encoding="utf-8")
-    for name in made["TABLES"]:
+@_EACH
+def test_each_section_stands_in_the_document(document: Path, sections: Sections) -> None:
+    text = document.read_text(encoding="utf-8")
+    for name in sections:
         assert text.count(f"<!-- generated: {name} -->") == 1
 
 
-def test_what_is_not_current_is_found(made: dict[str, Any]) -> None:
-    text = made["DOCUMENT"].read_text(encoding="utf-8")
-    stale = text.replace("HTJ2K", "HTJ3K")
-    assert made["renewed"](stale) != stale
-    assert made["renewed"](text) == text
+@pytest.mark.parametrize(
+    ("name", "is_now", "was"), [("conformance", "HTJ2K", "HTJ3K"), ("commands", "--level", "--lvel")]
+)
+def test_what_is_not_current_is_found(name: str, is_now: str, was: str) -> None:
+    document, sections = _DOCUMENTS[name]
+    text = document.read_text(encoding="utf-8")
+    stale = text.replace(is_now, was)
+    assert stale != text
+    assert renewed(stale, sections) != stale

@@ -80,11 +80,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from objects import Shape, phantom
-from scp import budget, malloc, spool
+from scp import spool
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.encoding.transcode import transcoding
 from scp.archive.encode import keep
+from scp.resources import budget, malloc
 from scp.resources.malloc import Trimmer
 from scp.model import Received
 from scp.objects import part10

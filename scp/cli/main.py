@@ -7,6 +7,8 @@ configuration.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -18,6 +20,24 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICO
 for group in (serving, objects, forms, integrity, retention):
     app.add_typer(group.app)
 app.add_typer(dictionary.app, name="dictionary")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"zscp {version('zscp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

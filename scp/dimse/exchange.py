@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
+from scp.dimse.own_requests import OwnRequests
 from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
+from scp.dimse.wire.upper_layer import UpperLayer
 from scp.errors import UnrecognizedOperation
-
-if TYPE_CHECKING:
-    from scp.dimse.association import ServedAssociation
-
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): what is more than that is said as the most.
 _MOST_COUNTED = 0xFFFF
@@ -51,12 +49,51 @@ class Extended:
     combined_datetime: bool = False
 
 
+class Requester(Protocol):
+    """The association that a request came on, as far as services use it.
+
+    ``suboperations`` is how many C-STORE requests the peer takes before it answers the first; ``own`` sends
+    requests of this side to the peer.
+    """
+
+    name: str
+    suboperations: int
+    own: OwnRequests
+
+    @property
+    def calling_aet(self) -> str:
+        """AE title of the peer."""
+
+    @property
+    def called_aet(self) -> str:
+        """AE title that the peer called."""
+
+    @property
+    def accepted_contexts(self) -> list[PresentationContext]:
+        """Those that were negotiated."""
+
+    @property
+    def upper_layer(self) -> UpperLayer:
+        """The established association's. Raises Ended when there is none."""
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long the peer has asked for nothing; 0 while it does."""
+
+    def extended(self, sop_class: str) -> Extended:
+        """What was agreed on for a SOP class."""
+
+    def has_cancelled(self, message_id: int) -> bool:
+        """Whether a C-CANCEL for a request has come in. Raises Ended."""
+
+    def responses(self, wait: bool) -> list[Message]:
+        """What the peer answered to this side's C-STOREs; at least one where ``wait``. Raises Ended."""
+
+
 class Exchange:
     """One request being served: what was asked, under which context, and how to answer."""
 
-    def __init__(
-        self, association: ServedAssociation, request: Message, context: PresentationContext
-    ) -> None:
+    def __init__(self, association: Requester, request: Message, context: PresentationContext) -> None:
         self.association = association
         self.request = request
         self.abstract_syntax = str(context.abstract_syntax)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from wire.configured import settings_of
-from wire.conftest import NodeProcess
+from wire.conftest import ExecutedNode, NodeProcess
 from wire.peers import Sink
 
 from scp.archive.archive import Archive
@@ -99,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iter
         weighs: bool = True,
     ) -> Result:
         tables = configured(ports, limits, policy)
-        made.extend(NodeProcess(tmp_path_factory.mktemp(name), **tables) for name in ("node", "other"))
+        made.extend(ExecutedNode(tmp_path_factory.mktemp(name), **tables) for name in ("node", "other"))
         node, other = made[-2:]
         other.start()
         result = _tried(node, other, objects, weighs)

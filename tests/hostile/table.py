@@ -240,7 +240,7 @@ _GIVEN = {
 
 
 def expected_of(name: str) -> Expected:
-    """What has to become of an object of the table (docs/hostile-objects.md)."""
+    """What has to become of an object of the table (docs/limits.md)."""
     if name in _GIVEN:
         return Expected(given=True)
     return Expected(WARNING_MISMATCH if name in MASSES else SUCCESS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forked
 from wire.configured import environment
 from wire.conftest import NodeProcess
 
@@ -107,9 +108,8 @@ class Bystanders:
         command = [sys.executable, "-m", "hostile.bystander", str(node.address[1]), str(other.address[1])]
         env = environment()
         env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{_TESTS}"
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, encoding="utf-8"
-        )
+        pipe = subprocess.PIPE
+        self._process = forked.Python(command, stdin=pipe, stdout=pipe, env=env, text=True)
         self.requests: list[Request] = []
         self.status, self.seconds, self._begun = -1, 0.0, 0.0
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import textwrap
 import time
@@ -11,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import forked
 
 from scp.archive.archive import Archive
 from scp.config.rules import Stage
@@ -158,14 +159,7 @@ def die_at_each_step(
     (tmp_path / "filled" / "zscp.toml").write_text(as_toml(tables_of(Path("data"), changed)))
     script = tmp_path / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, str(power)],
-        capture_output=True,
-        timeout=250,
-        check=False,
-        env=environment(),
-        encoding="utf-8",
-    )
+    done = forked.run([sys.executable, script, tmp_path, power], timeout=250, env=environment())
     assert done.returncode == 0, done.stderr
     seen: Counter[tuple[str, str, int]] = Counter()
     for line in done.stdout.splitlines():

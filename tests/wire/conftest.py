@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import structlog
 from pynetdicom import _config
@@ -140,13 +141,15 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 class NodeProcess:
     """``python -m scp serve`` as a process of its own, which may be killed."""
 
+    popen: Any = forked.Python
+
     def __init__(self, root: Path, **tables: Any) -> None:
         self.root = root
         self.config = root / "zscp.toml"
         self.tables = tables_of(root, tables)
         self.write_config()
         self.log = root / "serve.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Any = None
         self.address = ("127.0.0.1", 0)
 
     def write_config(self, **tables: Any) -> None:
@@ -155,10 +158,11 @@ class NodeProcess:
 
     def start(self) -> None:
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command("serve", "-c", self.config), stderr=log, cwd=self.root, env=environment()
-            )
+            self.process = self.popen(self.command(), stderr=log, cwd=self.root, env=environment())
         self.address = ("127.0.0.1", until(self._port, "the node listens", 30))
+
+    def command(self) -> list[str]:
+        return command("serve", "-c", self.config)
 
     def _port(self) -> int:
         assert self.process is not None
@@ -191,21 +195,19 @@ class NodeProcess:
         return done.stdout
 
 
+class ExecutedNode(NodeProcess):
+    """One that is started as an admin starts it: its memory is its own, and so are its codec processes."""
+
+    popen: Any = subprocess.Popen
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "scp", *map(str, arguments)]
 
 
 def zscp(*arguments: object, status: int | None = 0, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
-    done = subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        timeout=120,
-        check=False,
-        cwd=cwd,
-        env=environment(),
-        encoding="utf-8",
-    )
+    done = forked.run(command(*arguments), cwd=cwd, env=environment())
     assert status is None or done.returncode == status, (
         f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     )
@@ -215,12 +217,22 @@ def zscp(*arguments: object, status: int | None = 0, cwd: Path) -> subprocess.Co
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     """Makes node processes, not started yet, each in a folder of its own."""
+    yield from _making(tmp_path, NodeProcess)
+
+
+@pytest.fixture
+def executed(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """The same, for what a forked one does not show."""
+    yield from _making(tmp_path, ExecutedNode)
+
+
+def _making(folder: Path, kind: type[NodeProcess]) -> Iterator[Callable[..., NodeProcess]]:
     made: list[NodeProcess] = []
 
     def make(**tables: Any) -> NodeProcess:
-        root = tmp_path / f"process{len(made)}"
+        root = folder / f"process{len(made)}"
         root.mkdir()
-        made.append(NodeProcess(root, **tables))
+        made.append(kind(root, **tables))
         return made[-1]
 
     yield make

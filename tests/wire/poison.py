@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
-from .configured import environment
 from .conftest import NodeProcess
-from .peers import Sent, image, until
+from .peers import Sent, image
 
 MARK = "POISONED"
 
@@ -50,13 +48,10 @@ class DeadlyNode(NodeProcess):
         super().__init__(root, **tables)
         self.where = where
 
-    def start(self) -> None:
+    def command(self) -> list[str]:
         calls = "\n".join(f"deadly({module!r}, {name!r})" for module, name in self.where)
         script = f"{textwrap.dedent(_DEADLY)}\n{calls}\nfrom scp.cli.main import main\nmain()\n"
-        with self.log.open("wb") as log:
-            command = [sys.executable, "-c", script, "serve", "-c", str(self.config)]
-            self.process = subprocess.Popen(command, stderr=log, cwd=self.root, env=environment())
-        self.address = ("127.0.0.1", until(self._port, "the node listens", 60))
+        return [sys.executable, "-c", script, "serve", "-c", str(self.config)]
 
     def deaths(self) -> int:
         """How many of its processes were killed."""

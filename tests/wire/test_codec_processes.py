@@ -108,8 +108,8 @@ def _pending(node: NodeProcess) -> int:
     return int(json.loads(node.run("stats", "--json").stdout)["pending"]["instances"])
 
 
-def test_codec_processes_are_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
-    node = process(policy=[{"name": "all", "stages": [{"form": "htj2k", "wrap": "none"}]}])
+def test_codec_processes_are_killed_again_and_again(executed: Callable[..., NodeProcess]) -> None:
+    node = executed(policy=[{"name": "all", "stages": [{"form": "htj2k", "wrap": "none"}]}])
     node.start()
     killer = _Killer(node)
     killer.start()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from objects import bundled_file
 from pydicom.dataset import Dataset
@@ -546,7 +547,7 @@ def test_commands_beside_a_running_node(filled: NodeProcess, tmp_path: Path) -> 
     filled.start()
     as_file(image(instance="1.2.3.1.50"), tmp_path / "more.dcm")
     commands = [
-        subprocess.Popen(
+        forked.Python(
             command(name, "-c", filled.config), stdout=subprocess.DEVNULL, cwd=filled.root, env=environment()
         )
         for name in ("verify", "stats", "reindex")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 
 from scp.config.load import load
@@ -260,9 +261,7 @@ def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool, behind: b
     (tmp_path / "old").write_bytes(old.data)
     (tmp_path / "new").write_bytes(new.data)
     command = [sys.executable, script, tmp_path, *map(str, (replacing, behind, power))]
-    done = subprocess.run(
-        command, capture_output=True, timeout=300, check=False, env=environment(), encoding="utf-8"
-    )
+    done = forked.run(command, timeout=300, env=environment())
     assert done.returncode == 0, done.stderr
     outcomes = set()
     deaths = 0

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 from objects import Shape, phantom
 
 from scp.archive.archive import Archive
@@ -81,7 +82,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_deleted_twice(tmp_path: Path) -
     deletion = Deletion(archive, {"": tmp_path / "objects"})
     for _ in range(6):
         arguments = [sys.executable, "-c", _DELETES, str(tmp_path)]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment()) as process:
+        with forked.Python(arguments, stdout=subprocess.PIPE, env=environment()) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"begins\n"
             time.sleep(moments.uniform(0, 0.15))

@@ -8,13 +8,14 @@ is killed after some writes to the disk, not after a time, so that as much gets 
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+import forked
 
 from scp.archive.refused import allow
 from scp.background.progress import Silent
@@ -128,14 +129,8 @@ def test_killed_fifty_times_in_the_midst_of_it(
             Path(f"{number}.toml").write_text(as_toml(one))
         Path("killed.py").write_text(textwrap.dedent(_KILLED))
         time.sleep(1.1)
-        done = subprocess.run(
-            [sys.executable, "killed.py", str(KILLS), ",".join(sorted(doomed))],
-            capture_output=True,
-            timeout=250,
-            check=False,
-            env=environment(),
-            encoding="utf-8",
-        )
+        command = [sys.executable, "killed.py", KILLS, ",".join(sorted(doomed))]
+        done = forked.run(command, timeout=250, env=environment())
         assert done.returncode == 0, done.stderr
         ends = Counter(line for line in done.stdout.splitlines() if line.startswith("ended"))
         assert ends.pop("ended 0", 0) < KILLS / 5  # it had done all there was to do

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from typer.testing import CliRunner
 
@@ -33,7 +34,7 @@ Live = Callable[..., None]
 class Lost:
     """An archive in a folder, and what may happen to its index."""
 
-    def __init__(self, root: Path, program: subprocess.Popen[str], tiers: bool = False) -> None:
+    def __init__(self, root: Path, program: forked.Python, tiers: bool = False) -> None:
         self.root, self._program = root, program
         self.config, self.index = root / "zscp.toml", root / "index.db"
         more: dict[str, Any] = {}
@@ -92,22 +93,20 @@ class Lost:
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[subprocess.Popen[str]]:
+def program() -> Iterator[forked.Python]:
     command = [sys.executable, str(Path(__file__).with_name("losing.py"))]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment()) as running:
+    with forked.Python(command, stdin=pipe, stdout=pipe, text=True, env=environment()) as running:
         yield running
-        assert running.stdin
-        running.stdin.close()
 
 
 @pytest.fixture
-def tiered(tmp_path: Path, program: subprocess.Popen[str]) -> Lost:
+def tiered(tmp_path: Path, program: forked.Python) -> Lost:
     return Lost(tmp_path, program, tiers=True)
 
 
 @pytest.fixture
-def single(tmp_path: Path, program: subprocess.Popen[str]) -> Lost:
+def single(tmp_path: Path, program: forked.Python) -> Lost:
     return Lost(tmp_path, program)
 
 

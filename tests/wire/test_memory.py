@@ -128,8 +128,8 @@ def _peaks(node: NodeProcess) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("backlog", [0, "4GB"], ids=["encoded before", "encoded behind"])
-def test_memory_is_bounded(process: Callable[..., NodeProcess], backlog: object) -> None:
-    node = process(storage={"backlog": backlog}, node={"workers": 1})
+def test_memory_is_bounded(executed: Callable[..., NodeProcess], backlog: object) -> None:
+    node = executed(storage={"backlog": backlog}, node={"workers": 1})
     node.start()
     with window.Scu(node.address, [(_MULTI_FRAME, EXPLICIT)], seconds=300.0) as scu:
         sent = _send(scu)
@@ -143,8 +143,9 @@ def test_memory_is_bounded(process: Callable[..., NodeProcess], backlog: object)
 _PROGRAM = """
 import sys
 from pathlib import Path
-from scp import budget, node, service
 from scp.config.settings import Settings
+from scp.node import node, service
+from scp.resources import budget
 made = []
 node.keep_large_apart = service.keep_large_apart = lambda: made.append(1)
 settings = Settings.model_validate({
@@ -175,9 +176,9 @@ def test_memory_that_is_free_is_given_back(start: Starter) -> None:
         assert any(isinstance(loop, Trimmer) for loop in guards(node.archive, lambda: None, counts))
 
 
-def test_all_threads_share_one_arena(process: Callable[..., NodeProcess]) -> None:
+def test_all_threads_share_one_arena(executed: Callable[..., NodeProcess]) -> None:
     """Of more than one, malloc_trim leaves what lies at their ends: 8 MB each."""
-    node = process(node={"workers": 1})
+    node = executed(node={"workers": 1})
     node.start()
     assert node.process is not None
     with ExitStack() as stack:

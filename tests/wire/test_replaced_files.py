@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 from replaced_files import REPLACED
 
@@ -64,7 +64,7 @@ def test_a_file_that_is_cut_off_while_it_is_sent_ends_no_worker(process: Callabl
     (path,) = (node.root / "objects").glob("*/*/*/*.dcm")
     wanted = identifier("STUDY", StudyInstanceUID="1.2.3")
     with Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as scu:
-        cutting = subprocess.Popen([sys.executable, "-c", _CUTS_OFF, str(path)])
+        cutting = forked.Python([sys.executable, "-c", _CUTS_OFF, str(path)])
         while cutting.poll() is None:  # until it meets a retrieve, which then gives all of it
             done = scu.get(STUDY_GET, wanted)
             if done.final.status:

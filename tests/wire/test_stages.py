@@ -16,6 +16,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from objects import bundled_file, received
 
@@ -446,7 +447,7 @@ def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess
     node = _filled(process, count)
     node.write_config(policy=policy(FAST, SLOW))
     for _ in range(_KILLS):
-        running = subprocess.Popen(
+        running = forked.Python(
             command("recompress", "--now", "--json", "-c", node.config),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -17,7 +16,6 @@ from scp.background.doorbell import Doorbell
 from scp.lifecycle.encoder import Encoder
 from scp.objects.attempts import Attempts
 
-from .configured import environment
 from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, Scu, image, until
 
@@ -25,8 +23,9 @@ from .peers import EXPLICIT, MR_IMAGE, Scu, image, until
 _SLOW = """
     import time
     from pathlib import Path
-    from scp import keeping, processes
+    from scp.archive import encode
     from scp.cli.main import main
+    from scp.node import supervisor
 
     def slow(form, *given):
         if form in ("received", "zstd"):
@@ -34,17 +33,14 @@ _SLOW = """
         Path("begun").touch()
         time.sleep(600)
 
-    encoded, keeping.encoded, processes._GRACE_SECONDS = keeping.encoded, slow, 1.0
+    encoded, encode.encoded, supervisor._GRACE_SECONDS = encode.encoded, slow, 1.0
     main()
 """
 
 
 class SlowNode(NodeProcess):
-    def start(self) -> None:
-        with self.log.open("wb") as log:
-            command = [sys.executable, "-c", textwrap.dedent(_SLOW), "serve", "-c", str(self.config)]
-            self.process = subprocess.Popen(command, stderr=log, cwd=self.root, env=environment())
-        self.address = ("127.0.0.1", until(self._port, "the node listens", 60))
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", textwrap.dedent(_SLOW), "serve", "-c", str(self.config)]
 
 
 @pytest.mark.parametrize(("backlog", "ends"), [("1GB", "stopped"), (0, "parent killed")])

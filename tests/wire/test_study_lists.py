@@ -1,4 +1,4 @@
-"""What study lists ask for, as docs/study-lists.md has it, and sequences (PS3.4 C.2.2.2.6)."""
+"""What study lists ask for, as docs/peers.md has it, and sequences (PS3.4 C.2.2.2.6)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .peers import (
     image,
 )
 
-_PAGE = Path(__file__).parents[2] / "docs" / "study-lists.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
 _ROW = re.compile(r"^\| ([^|]+) \| (PATIENT|STUDY|SERIES|IMAGE) \| ([\w, ]+) \|$", re.MULTILINE)
 CLIENTS = [(client, level, keys.split(", ")) for client, level, keys in _ROW.findall(_PAGE.read_text())]
 # Of what objects do not say; and what the service adds.

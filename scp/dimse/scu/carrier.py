@@ -8,7 +8,7 @@ from itertools import count
 
 from pynetdicom.presentation import PresentationContext
 
-from scp.dimse.association import ServedAssociation
+from scp.dimse.exchange import Requester
 from scp.dimse.negotiation.direct import context_id
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
@@ -112,7 +112,7 @@ class Carrier(ABC):
 class SameAssociation(Carrier):
     """C-GET's: objects go to the requester over its own association (PS3.4 C.4.3)."""
 
-    def __init__(self, association: ServedAssociation) -> None:
+    def __init__(self, association: Requester) -> None:
         # The requester takes the SCP role for these (PS3.4 C.5.3).
         as_scu = [context for context in association.accepted_contexts if context.as_scu]
         super().__init__(by_sop_class(as_scu), association.suboperations)

@@ -19,9 +19,8 @@ from scp import telemetry
 from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.settings import Settings
-from scp.dimse.association import ServedAssociation
 from scp.dimse.claims import kept
-from scp.dimse.exchange import Exchange
+from scp.dimse.exchange import Exchange, Requester
 from scp.dimse.identifier import write_identifier
 from scp.dimse.status import is_success
 from scp.dimse.verdict import Verdict, describe, judge
@@ -130,7 +129,7 @@ class AssociationReporter:
         return is_success(status)
 
 
-def _is_quiet(association: ServedAssociation, seconds: float, patience: float) -> bool:
+def _is_quiet(association: Requester, seconds: float, patience: float) -> bool:
     """Wait until the peer has asked for nothing for so long; False when it ends, or never is."""
     until = time.monotonic() + seconds + patience
     while not association.own.over:

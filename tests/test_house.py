@@ -1,0 +1,71 @@
+"""The house of docs/architecture.md: no import goes in a circle, few modules at the root, none too long.
+
+Layers are import-linter's (pyproject.toml). It does not see a circle within a layer, nor within one package.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "scp"
+_MOST_AT_ROOT, _MOST_LINES = 8, 350
+# Those that are longer today, in lines. They may become shorter, and then leave this list.
+_LONGER = {
+    "scp/archive/encode.py": 377,
+    "scp/archive/reader.py": 375,
+    "scp/cli/output.py": 381,
+    "scp/config/settings.py": 427,
+    "scp/index/index.py": 400,
+    "scp/objects/landing.py": 367,
+    "scp/resources/budget.py": 360,
+}
+
+
+def modules() -> dict[str, Path]:
+    """Each module of the package by its name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Modules of the package that one imports: within functions, and for the types alone, too."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            for each in node.names:
+                whole = f"{node.module}.{each.name}"
+                yield from {whole if whole in known else str(node.module)} & known.keys()
+        elif isinstance(node, ast.Import):
+            yield from {each.name for each in node.names} & known.keys()
+
+
+def graph() -> dict[str, set[str]]:
+    """What each module imports."""
+    known = modules()
+    return {name: set(imports(path, known)) - {name} for name, path in known.items()}
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    found = graph()
+    for name in TopologicalSorter(found).static_order():  # raises CycleError, with the circle
+        print(name, "←", *sorted(found[name]))  # noqa: T201 - pytest -s -k circle shows the graph
+
+
+def test_few_modules_are_at_the_root() -> None:
+    assert len([path for path in PACKAGE.glob("*.py") if path.stat().st_size]) <= _MOST_AT_ROOT
+
+
+def test_no_module_is_too_long() -> None:
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in modules().values()
+    }
+    too_long = {name: count for name, count in lines.items() if count > _LONGER.get(name, _MOST_LINES)}
+    assert too_long == {}
+    assert {name for name in _LONGER if lines.get(name, 0) <= _MOST_LINES} == set(), "may leave the list"
