@@ -58,7 +58,7 @@ def test_deleted_and_restored_it_is_the_same_to_the_byte(archive, deletion, one)
     before = content(archive, one)
     assert deletion.delete([one], "by hand: test").deleted == (one.sop_instance_uid,)
     assert archive.index.held(one.sop_instance_uid) is None
-    assert list(archive.keys()) == []
+    assert list(archive.files.keys()) == []
     (entry,) = deletion.trash.entries()
     assert (entry.state, entry.reason) == ("gone", "by hand: test")
     list(deletion.restore([entry]))
@@ -106,7 +106,7 @@ def test_killed_at_each_step(archive, deletion, one, monkeypatch, part: Any, ste
     assert deletion.resume() == 0
     held = archive.index.held(one.sop_instance_uid)
     assert [entry.state for entry in deletion.trash.entries()] == ([] if held else ["gone"])
-    assert list(archive.keys()) == ([held.key] if held else [])
+    assert list(archive.files.keys()) == ([held.key] if held else [])
 
 
 def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypatch) -> None:
@@ -131,7 +131,7 @@ def test_what_gets_another_form_while_it_goes_stays(
     archive.use_policy([PolicyRule(name="small", stages=(Stage(forms=("zstd",)),))])
 
     def after_a_swap(index: SqlIndex, *given: Any) -> bool:
-        archive.swap([archive.encode(archive.index.held(one.sop_instance_uid))])
+        archive.replace([archive.encode(archive.index.held(one.sop_instance_uid))])
         if killed:
             raise Killed
         return forget(index, *given)
@@ -148,7 +148,7 @@ def test_what_gets_another_form_while_it_goes_stays(
     assert held.key != one.key
     archive.verify(held, deep=True)
     assert deletion.trash.entries() == []
-    assert list(archive.keys()) == [held.key]
+    assert list(archive.files.keys()) == [held.key]
 
 
 def test_a_new_index_does_not_bring_back_what_was_deleted(archive, deletion, one) -> None:
@@ -260,14 +260,14 @@ def test_what_lies_in_another_store_goes_to_the_trash_there(tmp_path: Path) -> N
     archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), DEFAULT_POLICY)
     deletion = Deletion(archive, roots)
     instance = archive.ingest(received(bundled_file("CT_small.dcm"))).instance
-    archive.swap([moved(instance, archive.store.get(instance.key), Stage(forms=("htj2k",), store="cold"))])
+    archive.replace([moved(instance, archive.store.get(instance.key), Stage(forms=("htj2k",), store="cold"))])
     instance = archive.index.held(instance.sop_instance_uid) or instance
     before = content(archive, instance)
     assert deletion.delete([instance], "test").deleted == (instance.sop_instance_uid,)
     assert not list((roots[""] / ".trash").glob("*.gone"))
     (entry,) = deletion.trash.entries()
     assert entry.key == instance.key
-    assert list(archive.keys()) == []
+    assert list(archive.files.keys()) == []
     roots["cold"].rename(tmp_path / "away")  # the medium is not there: what lies in its trash stays
     assert deletion.purge(entry.at) == []
     (tmp_path / "away").rename(roots["cold"])

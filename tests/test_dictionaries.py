@@ -31,6 +31,7 @@ from test_stores import in_another_process
 from scp.advise.sampling import load, look
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
+from scp.archive.options import Duplicates, Options
 from scp.archive.replacement import Change
 from scp.background.progress import Silent
 from scp.config.rules import PolicyRule, Stage
@@ -82,9 +83,9 @@ def open_archive(tmp_path: Path) -> Iterator[Callable[[], Archive]]:
     """Opens the same archive each time, as another process would."""
     opened: list[Archive] = []
 
-    def make() -> Archive:
+    def make(duplicates: Duplicates = "replace") -> Archive:
         store, index = LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
-        opened.append(Archive(store, index, [RULE]))
+        opened.append(Archive(store, index, [RULE], Options(duplicates)))
         return opened[-1]
 
     yield make
@@ -155,7 +156,7 @@ def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:
     entry = archive.dictionaries.add(KIND, dictionary())
     assert is_dictionary(entry.key)
     assert len([*archive.store.keys()]) == 3
-    assert [*archive.keys()] == [archive.index.held(small(1).sop_instance_uid).key]
+    assert [*archive.files.keys()] == [archive.index.held(small(1).sop_instance_uid).key]
 
 
 # -- kept ------------------------------------------------------------------------------------------------
@@ -259,8 +260,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     path = archive.store.root / entry.key
     content = path.read_bytes()
     path.unlink()
-    later = open_archive()
-    later.duplicates = mode
+    later = open_archive(mode)
     other = small(8, content=9)
     if mode == "reject":
         with pytest.raises(DuplicateRejected):

@@ -16,7 +16,8 @@ from objects import Shape, as_received, assert_restored, deflate, element, kept,
 from pydicom import dcmread
 
 from scp.archive.archive import Archive
-from scp.archive.backlog import Backlog
+from scp.archive.options import Options
+from scp.archive.pending import PendingBound
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.config.rules import DEFAULT_POLICY, Stage
@@ -90,8 +91,10 @@ def opened(root: Path, index: str, lands: bool = False) -> Archive:
         LocalStore(root / "objects"),
         SqlIndex.open(f"sqlite:///{root}/{index}.db"),
         DEFAULT_POLICY,
-        landing=LandingLog(root / "objects", segment=1 << 20) if lands else None,
-        backlog=Backlog(lambda: 0, 1 << 30, Doorbell()) if lands else None,
+        Options(
+            landing=LandingLog(root / "objects", segment=1 << 20) if lands else None,
+            pending=PendingBound(lambda: 0, 1 << 30, Doorbell()) if lands else None,
+        ),
     )
 
 

@@ -14,6 +14,9 @@ from objects import Shape, phantom
 
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
+from scp.archive.options import Options
+from scp.archive.pending import PendingBound
+from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
@@ -50,7 +53,9 @@ def made(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
         stages = [FORMS[form], {**FORMS["jpegxl"], "after": "1d"}]
         rules = [PolicyRule.model_validate({"name": "rule", "stages": stages})]
         index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
-        opened.append(Archive(LocalStore(tmp_path / "objects"), index, rules, landing=landing))
+        pending = PendingBound(lambda: 0, 1 << 30, Doorbell()) if landing else None
+        options = Options(landing=landing, pending=pending)
+        opened.append(Archive(LocalStore(tmp_path / "objects"), index, rules, options))
         return opened[-1]
 
     yield make
@@ -150,14 +155,6 @@ def landed_in(archive: Archive, landing: LandingLog) -> Path:
     """Have an object land; returns its segment."""
     archive.use_policy([PolicyRule.model_validate({"name": "r", "stages": [FORMS["received"]]})])
 
-    class Takes:
-        def takes(self, _: int) -> bool:
-            return True
-
-        def add(self, _: int) -> None:
-            pass
-
-    archive.backlog = Takes()  # type: ignore[assignment]
     archive.ingest(SENT[0])
     key = held(archive, SENT[0]).key
     assert is_landed(key)
@@ -232,7 +229,7 @@ def test_a_copy_that_is_damaged_or_of_other_content_takes_no_place(archive: Arch
     newer = phantom(Shape(rows=40, columns=48, seed=1, bits_stored=9))
     assert newer.sop_instance_uid == SENT[0].sop_instance_uid
     second = Archive(
-        archive.store, SqlIndex.open("sqlite:///" + str(path.parents[3] / "i.db")), archive.policy
+        archive.store, SqlIndex.open("sqlite:///" + str(path.parents[3] / "i.db")), archive.policy.rules
     )
     stray = second.ingest(newer).instance
     second.index.close()
@@ -305,9 +302,9 @@ def test_a_form_that_was_left_over_goes(archive: Archive) -> None:
     left = leave_another_form(archive, SENT[0])
     (found,) = fsck(archive, Silent())
     assert (found.kind, found.key, found.repaired) == (checking.LEFT_OVER, left.key, "")
-    assert archive.has(left.key)
+    assert archive.files.has(left.key)
     assert kinds(list(fsck(archive, Silent(), repair=True))) == {checking.LEFT_OVER: "removed"}
-    assert not archive.has(left.key)
+    assert not archive.files.has(left.key)
     assert list(fsck(archive, Silent())) == []
 
 
@@ -401,7 +398,7 @@ def test_deep_compares_pixels_and_bytes(made: Callable[..., Archive], form: str)
 def forge(archive: Archive, sent: Received, wrong: Received, form: str) -> bytes:
     """The stored form of another image, with the provenance of the one that was sent."""
 
-    rule = archive.policy[0].at(archive.policy[0].stages[0])
+    rule = archive.policy.rules[0].at(archive.policy.rules[0].stages[0])
     made = [part10.unpack(keep(one, survey(one), rule).data) for one in (sent, wrong)]
     assert made[0].provenance is not None
     forged = part10.pack(replace(made[1], provenance=made[0].provenance))

@@ -21,6 +21,7 @@ from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.names import in_store, object_key
 from scp.objects.part10 import Part10
+from scp.policy.stages import step
 from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
@@ -180,6 +181,12 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         checked=int(known.received_at.timestamp()),
         refused="" if refusal is None else refusal.text,
     )
+
+
+def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float | None = None) -> Instance:
+    """An instance whose stage was carried out, with when the next one is due; None: on receive."""
+    due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
+    return replace(instance, planned=policy, due=due)
 
 
 def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:

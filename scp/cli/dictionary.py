@@ -30,8 +30,8 @@ def train_dictionaries(
     results = []
     with opened(config, works=True) as (archive, _):
         with output.progress("looking for objects", "objects") as progress:
-            progress.total(archive.index.counts().instances)
-            found = training.samples(archive.index.all(), progress, wanted)
+            progress.total(archive.count())
+            found = training.samples(archive.all(), progress, wanted)
         with output.progress("training", "objects") as progress:
             progress.total(sum(len(sample.kept) for sample in found.values()))
             results = [training.train(archive, uid, one, most, progress) for uid, one in found.items()]

@@ -84,7 +84,7 @@ def plan(
         raise typer.BadParameter(f"--at: {error}") from error
     now = time.time() + ahead
     with opened(config) as (archive, settings), output.progress("looking", "objects") as progress:
-        progress.total(archive.index.counts().instances)
+        progress.total(archive.count())
         found = forecast(archive, settings.lifecycle, now, seconds, progress)
     stages_output.forecast(found, datetime.fromtimestamp(now).astimezone(), settings, json)
 

@@ -196,7 +196,7 @@ class DimseServer:
         retrieve.serve_move(exchange, event, self._archive, self._settings())
 
     def _action(self, exchange: Exchange, event: RequestEvent) -> None:
-        commitment.serve(exchange, event, self._archive.index.commitments, self._reporter)
+        commitment.serve(exchange, event, self._archive.commitments, self._reporter)
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())

@@ -102,7 +102,7 @@ class Stages(Protocol):
         One that has another ``key`` by now, or was retrieved or refused meanwhile, is left as it is.
         """
 
-    def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
+    def record_access(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """Write down that instances were retrieved, where the last time is more than so many seconds ago.
 
         They are to be planned again: a stage may wait longer, or be undone.

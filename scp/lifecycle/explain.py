@@ -104,7 +104,7 @@ def explain(
     where that is quick). Nothing is kept. Raises ObjectMissing when it is neither, ObjectDamaged when it
     cannot be read.
     """
-    instance = archive.index.held(what)
+    instance = next(iter(archive.named(what)), None)
     if instance is not None:
         return _stored(archive, instance, again, costs)
     path = Path(what)
@@ -122,11 +122,11 @@ def fault_now(archive: Archive, instance: Instance) -> str:
 
 
 def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:
-    with archive.trying(instance, "read"):
-        instance, file = archive.stored(instance)
+    with archive.trials.of(instance, "read"):
+        instance, file = archive.reader.read(instance)
     if (refusal := in_force(instance)) is not None:
         return _refused(archive, instance, file, refusal)
-    with archive.trying(instance, "decode"):
+    with archive.trials.of(instance, "decode"):
         return _looked_into(archive, instance, file, again, costs)
 
 
@@ -134,7 +134,7 @@ def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusa
     """Of what something is not done with nothing is tried, and only what may be looked into is."""
     facts = facts_unseen(file, refusal.told)
     if not refusal.covers("survey"):
-        with archive.trying(instance, "survey"):
+        with archive.trials.of(instance, "survey"):
             facts = facts_of_stored(file)
     found = _held(archive, instance, file, facts)
     left = (way for way in found.ways_out if not any(map(refusal.covers, needs(file.transfer_syntax, way))))
@@ -165,13 +165,13 @@ def _looked_into(
 
 def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> Explanation:
     """What is known of a stored object without trying anything with it."""
-    known, rule = provenance_of(file), choose(archive.policy, facts)
+    known, rule = provenance_of(file), choose(archive.policy.rules, facts)
     return Explanation(
         instance.sop_instance_uid,
         known,
         rule,
         _matched(rule, facts),
-        _passed_over(archive.policy, rule, facts),
+        _passed_over(archive.policy.rules, rule, facts),
         instance.transfer_syntax,
         instance.stored_size,
         known.attempts,
@@ -183,7 +183,7 @@ def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> E
 def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> Explanation:
     received, _ = imported_from(foreign.read(data, archive.dictionaries.by_id)[0], aet)
     facts = survey(received)
-    rule = choose(archive.policy, facts)
+    rule = choose(archive.policy.rules, facts)
     form = keep(received, facts, rule, dictionaries=archive.dictionaries)
     known, syntax = form.provenance, form.encoded.transfer_syntax
     why = _undecodable(form.encoded.dataset, syntax, known)
@@ -192,7 +192,7 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         known,
         rule,
         _matched(rule, facts),
-        _passed_over(archive.policy, rule, facts),
+        _passed_over(archive.policy.rules, rule, facts),
         syntax,
         len(form.data),
         known.attempts,

@@ -95,7 +95,7 @@ class Retention:
             return Plan(())
         found: dict[tuple[str, ...], Leaving | None] = {}  # None: the study stays
         held, holds = 0, self._deletion.holds.all()
-        for standing in self._archive.index.stages.standings(self._keywords()):
+        for standing in self._archive.stages.standings(self._keywords()):
             one = standing.instance
             leaving = self._leaving(standing, now)
             if leaving is not None and is_held(holds, one):
@@ -148,7 +148,7 @@ class Retention:
         """Delete a study, unless something has come to it since it was planned."""
         key = QueryKey("StudyInstanceUID", "UI", study.study)
         patient = (study.patient_id, study.issuer)
-        shared = self._archive.index.instances(Query("STUDY", "STUDY", (key,)))
+        shared = self._archive.instances(Query("STUDY", "STUDY", (key,)))
         instances = [one for one in shared if (one.patient_id, one.issuer_of_patient_id) == patient]
         if len(instances) == study.instances and not any(one.pending for one in instances):
             try:

@@ -167,8 +167,8 @@ class _File:
 def _read(archive: Archive, instance: Instance) -> _File | None:
     """None for what was replaced since, or is damaged, or refused; a dictionary does without."""
     uid = instance.sop_instance_uid
-    with alone("not trained on", through=(), sop_instance=uid), archive.trying(instance, "survey"):
-        return _taken(instance, archive.stored(instance)[1])
+    with alone("not trained on", through=(), sop_instance=uid), archive.trials.of(instance, "survey"):
+        return _taken(instance, archive.reader.read(instance)[1])
     return None
 
 
@@ -225,7 +225,7 @@ class Automatic:
 
     def saw(self, changes: Iterable[Change]) -> None:
         """Objects that have got their form."""
-        asking = {rule.name for rule in self._archive.policy if rule.settled.dictionary}
+        asking = {rule.name for rule in self._archive.policy.rules if rule.settled.dictionary}
         for change in changes:
             if change.after.rule in asking and may_share(change.after):
                 self._seen.setdefault(change.after.sop_class_uid, Sample()).add(change.after)

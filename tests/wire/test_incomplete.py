@@ -305,7 +305,7 @@ def test_what_an_earlier_version_kept_is_found_after_a_rebuild(start: Starter) -
     query = identifier("STUDY", StudyInstanceUID=held.study_instance_uid)
     (got,) = get(node, STUDY_GET, query).objects
     assert got.dataset.StudyInstanceUID == held.study_instance_uid
-    node.archive.swap([node.archive.encode(held)])
+    node.archive.replace([node.archive.encode(held)])
     after = node.held(sent)
     assert (after.form, after.study_instance_uid) == ("htj2k", held.study_instance_uid)
     assert node.files() == [node.path(sent)]

@@ -86,7 +86,7 @@ def test_a_changed_policy_applies_to_what_is_stored(archive: Archive, made: Call
         assert carry_out(stages) == Counter()
     one = next(archive.index.all())
     assert one.stage == fingerprint(stage({**AT_ONCE, "form": "htj2k"}))
-    assert (one.planned, one.due) == (archive.policy_print, NEVER)
+    assert (one.planned, one.due) == (archive.policy.fingerprint, NEVER)
 
 
 def test_the_same_form_with_more_effort_takes_another_key(
@@ -144,7 +144,7 @@ def test_a_retrieve_while_it_is_planned_brings_it_back(
     assert forms(archive) == {("jpegls", ""): len(OBJECTS)}
     back = {**policy(FAST, SMALL)[0], "on_access": {"keep_for": "1h", "form": "rle"}}
     archive.use_policy(settings_of({"policy": [back]}).policy)
-    planned_while(monkeypatch, lambda: archive.accessed(list(archive.index.all())))
+    planned_while(monkeypatch, lambda: archive.record_access(list(archive.index.all())))
     carry_out(stages)
     assert forms(archive) == {("rle", ""): len(OBJECTS)}
 
@@ -156,7 +156,8 @@ def test_what_is_refused_while_it_is_planned_is_not_due(
     one = next(archive.index.all())
     use(archive, FAST, AT_ONCE)
     stages = made(archive)
-    planned_while(monkeypatch, lambda: archive.refuse(one, Refusal("decode", "no", library_of("decode"))))
+    refusal = Refusal("decode", "no", library_of("decode"))
+    planned_while(monkeypatch, lambda: archive.trials.refuse(one, refusal))
     for _ in range(10):
         done = stages.round()
         if not done.tried and not stages.plan():
@@ -187,13 +188,13 @@ def test_another_policy_while_it_encodes_applies_as_well(
     archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(archive, {**AT_ONCE, "after": None}, {**SMALL, "form": "zstd"})
-    form = archive._formed
+    form = archive.forms._formed
 
     def meanwhile(*given: Any) -> Any:
         use(archive, {**AT_ONCE, "after": None}, {**AT_ONCE, "form": "htj2k"})
         return form(*given)
 
-    monkeypatch.setattr(archive, "_formed", meanwhile)
+    monkeypatch.setattr(archive.forms, "_formed", meanwhile)
     carry_out(made(archive))
     assert forms(archive) == {("htj2k", ""): len(OBJECTS)}
 
@@ -338,7 +339,7 @@ def test_done_twice_after_all_one_of_them_wins(archive: Archive, made: Callable[
     late = [archive.encode(one) for one in archive.index.all()]
     carry_out(made(archive))
     keys = sorted(one.key for one in archive.index.all())
-    archive.swap(late)
+    archive.replace(late)
     assert sorted(one.key for one in archive.index.all()) == keys
     is_sound(archive, *OBJECTS)
 

@@ -61,7 +61,7 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
     if carrier.ended is not None:  # there is nobody left to answer
         raise carrier.ended
     operations.finish()
-    archive.accessed(instances)
+    archive.record_access(instances)
 
 
 def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
@@ -81,4 +81,4 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
         if operations.stopped:
             break
     operations.finish()
-    archive.accessed(instances)
+    archive.record_access(instances)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from scp.archive.deliver import Outgoing
+from scp.archive.fetch import Fetch
 from scp.encoding.lossy import ways
 from scp.model import Instance, Wishes
 from scp.objects.decoded import DecodedCache
@@ -18,13 +19,21 @@ from scp.syntaxes import BY_UID, TABLE
 _QUICK = {row.uid for row in TABLE if row.quick}
 
 
-class Decoded:
-    """Remembers objects in the transfer syntaxes that they were decoded to, in a cache that is bounded."""
+class CachedFetch:
+    """A :data:`Fetch` around another; it remembers objects in the transfer syntaxes they were decoded to."""
 
-    def __init__(self, cache: DecodedCache) -> None:
+    def __init__(self, fetch: Fetch, cache: DecodedCache) -> None:
+        self._fetch = fetch
         self._cache = cache
 
-    def find(self, instance: Instance, accepted: Iterable[str], wishes: Wishes) -> Outgoing | None:
+    def __call__(self, instance: Instance, accepted: tuple[str, ...], wishes: Wishes) -> Outgoing:
+        """Raises as what it is around does."""
+        if found := self._find(instance, accepted, wishes):
+            return found
+        found = self._fetch(instance, accepted, wishes)
+        return found if found.given else self._kept(found, wishes)
+
+    def _find(self, instance: Instance, accepted: Iterable[str], wishes: Wishes) -> Outgoing | None:
         """An object in the best of the accepted transfer syntaxes, if it is remembered in that one."""
         received = instance.received_transfer_syntax
         best = next(iter(ways(instance.transfer_syntax, received, accepted, wishes)), None)
@@ -33,7 +42,7 @@ class Decoded:
         data = self._cache.get(_name(instance, best.transfer_syntax, wishes.even))
         return None if data is None else Outgoing(instance, best.transfer_syntax, slices(data))
 
-    def kept(self, outgoing: Outgoing, wishes: Wishes) -> Outgoing:
+    def _kept(self, outgoing: Outgoing, wishes: Wishes) -> Outgoing:
         """The same; it is remembered once all of it was gone through, if it is slow to come by."""
         instance, target = outgoing.instance, outgoing.transfer_syntax
         quick = target == instance.transfer_syntax or {target, instance.transfer_syntax}.issubset(_QUICK)
