@@ -190,7 +190,7 @@ class LandedStore:
             yield from self._log.strays(set(filter(is_landed, named)))
 
     def free(self, named: Iterable[str]) -> None:
-        """Let go of full segments whose files are all deleted; those of the keys ``named`` are not looked into."""
+        """Let go of full segments whose files are all deleted, without a look into those of ``named`` keys."""
         if self._log is not None:
             self._log.free({segment_of(key) for key in named if is_landed(key)})
 
