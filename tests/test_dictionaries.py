@@ -99,7 +99,7 @@ def archive(open_archive) -> Archive:
 
 
 def folder_of(archive: Archive) -> Path:
-    return archive.store.root / "dictionaries" / KIND
+    return archive.store.inner.root / "dictionaries" / KIND
 
 
 def file_of(archive: Archive, one: Received) -> bytes:
@@ -231,7 +231,7 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     archive, one = open_archive(), small(8)
     entry = archive.dictionaries.add(KIND, dictionary())
     archive.ingest(one)
-    path = archive.store.root / entry.key
+    path = archive.store.inner.root / entry.key
     content = path.read_bytes()
     path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
@@ -241,7 +241,7 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     assert later.dictionaries.newest(KIND) is None
     assert [str(entry.id) in fault for _, fault in reindex(later, Silent()).damaged] == [True]
     assert later.index.held(one.sop_instance_uid) == instance
-    assert (later.store.root / instance.key).exists()
+    assert (later.store.inner.root / instance.key).exists()
     other = small(9)
     later.ingest(other)  # new objects do without it
     assert restored(later, other) == other.dataset
@@ -257,7 +257,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     archive, one = open_archive(), small(8)
     entry = archive.dictionaries.add(KIND, dictionary())
     archive.ingest(one)
-    path = archive.store.root / entry.key
+    path = archive.store.inner.root / entry.key
     content = path.read_bytes()
     path.unlink()
     later = open_archive(mode)
@@ -286,7 +286,7 @@ def test_a_kill_between_the_dictionary_and_its_first_use_loses_nothing(open_arch
         "before it is settled": "dies(LocalStore, 'settle', 0, True)",
         "after": "",
     }[death]
-    root = archive.store.root
+    root = archive.store.inner.root
     (root.parent / "content").write_bytes(dictionary())
     script = f"""
         from scp.objects.dictionaries import Dictionaries
@@ -409,7 +409,7 @@ def stored(archive) -> tuple[Path, Path, Received]:
     one = small(8, IMPLICIT)
     entry = archive.dictionaries.add(KIND, dictionary())
     instance = archive.ingest(one).instance
-    return archive.store.root / instance.key, archive.store.root / entry.key, one
+    return archive.store.inner.root / instance.key, archive.store.inner.root / entry.key, one
 
 
 def test_zstd_itself_opens_it(stored, tmp_path: Path) -> None:

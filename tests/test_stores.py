@@ -20,6 +20,8 @@ from scp.errors import ConfigurationError, ObjectMissing, OutOfResources
 from scp.objects import journal, names, stores
 from scp.objects.folders import locked
 from scp.objects.journal import Journaled, JournaledStore
+from scp.objects.landed import LandedStore
+from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import object_key, siblings_prefix
@@ -81,11 +83,16 @@ def tiered(root: Path) -> TieredStore:
     return TieredStore(LocalStore(root), [Tier("cold", cold, lambda: True)])
 
 
+def landed(root: Path) -> LandedStore:
+    return LandedStore(LocalStore(root), LandingLog(root, segment=1 << 20))
+
+
 # Those of the table, and what stores are put together from.
 STORES: dict[str, Callable[[Path], JournaledStore]] = {
     **{scheme: partial(of_table, scheme) for scheme in stores.STORES},
     "noted": noted,
     "tiered": tiered,
+    "landed": landed,
 }
 # What outlives its process.
 LASTING: dict[str, Callable[[Path], JournaledStore]] = {"local": LocalStore, "noted": noted}
@@ -362,7 +369,12 @@ def test_what_is_set_aside_is_kept_where_no_key_leads_to(store: JournaledStore) 
 
 
 def store_root(store: JournaledStore) -> Path:
-    return store._first.root if isinstance(store, TieredStore) else store.root
+    match store:
+        case TieredStore():
+            return store._first.root
+        case LandedStore():
+            return store.inner.root
+    return store.root
 
 
 def test_each_url_names_its_store(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
-from scp.objects.names import in_store, is_landed, store_of
+from scp.objects.names import in_store, store_of
 from scp.objects.part10 import Part10
 from scp.policy.stages import NEVER, fingerprint
 from scp.spool import Buffer, sha256
@@ -45,12 +45,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A stored object, and what it says of itself; ``rule`` is the one that applies to it."""
+    """A stored object, and what it says of itself; ``rule`` is the one that applies to it.
+
+    ``keeps`` says whether its file may stay where it lies (:meth:`scp.objects.landed.LandedStore.keeps`).
+    """
 
     instance: Instance
     received: Received
     facts: Facts
     rule: PolicyRule | None
+    keeps: bool = True
 
 
 def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
@@ -62,7 +66,7 @@ def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[s
     if lacking := lacks_room(form, stage):
         raise FormLacksRoom(lacking)
     instance, received = before.instance, before.received
-    if _must_move(instance, form) or _gains(instance, form, stage, before.rule, received.origin):
+    if _must_move(before, form) or _gains(instance, form, stage, before.rule, received.origin):
         # The key is a new one: under the old one is the old form for as long as it is there.
         token = "" if instance.pending else secrets.token_hex(4)
         after = instance_of_form(received, before.facts, form, token, stage.store or "")
@@ -116,11 +120,10 @@ def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
 def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> Change:
     """A pending object that is kept as it came, whatever its rule asks for; ``file`` says why from now on.
 
-    Nothing is asked of its dataset. One that has a file of its own, which landed objects get under ``key``,
-    keeps that as it is.
+    Nothing is asked of its dataset. Its file stays as it is, unless it gets another one under ``key``.
     """
     after = replace(instance, pending=False, stage=NO_STAGE, outcome="cannot", due=NEVER)
-    if not is_landed(instance.key):
+    if key == instance.key:
         return Change(instance, after)
     told = attempt_at("received", refusal.act, refusal.reason)
     known = replace(
@@ -134,14 +137,15 @@ def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> C
     return Change(instance, replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data)), data)
 
 
-def _must_move(instance: Instance, form: StoredForm) -> bool:
-    """Whether an object gets a file in any case: what landed has none of its own.
+def _must_move(before: Before, form: StoredForm) -> bool:
+    """Whether an object gets another file in any case.
 
     One that says why it has no other form may be put in its place only where no digest of the whole file is
     known, so that whoever reads it meanwhile finds either of the two sound.
     """
+    instance = before.instance
     told = instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256
-    return told or is_landed(instance.key)
+    return told or not before.keeps
 
 
 def _gains(

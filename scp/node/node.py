@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -47,9 +46,9 @@ from scp.lifecycle.scrub import Scrubber
 from scp.node.seats import Seats
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
+from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.mark import ArchiveMark
-from scp.objects.names import is_object
 from scp.objects.store import AVAILABILITIES
 from scp.objects.stores import Place, open_store
 from scp.objects.tiers import MediumMark, Tier, TieredStore
@@ -93,13 +92,12 @@ def open_archive(
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
         store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
-    landing = LandingLog(storage.path, storage.reserve)
-    pairing = Pairing(index, mark, mediums, StoredFiles(store, landing).are_there)
+    landed = LandedStore(store, LandingLog(storage.path, storage.reserve))
+    pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
-        landing,
         pending=_pending_bound(index, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
         safekeeping=Safekeeping(settings.folders),
@@ -107,7 +105,7 @@ def open_archive(
         pairing=pairing,
         decoded=_decoded_cache(settings),
     )
-    return Archive(store, index, settings.policy, options)
+    return Archive(landed, index, settings.policy, options)
 
 
 def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:
@@ -131,8 +129,8 @@ def require_index(settings: Settings) -> None:
 
 
 def _holds_files(url: str, path: Path) -> bool:
-    stored = open_store(Place(url, path)).keys()
-    return next(chain(LandingLog(path).keys(), filter(is_object, stored)), None) is not None
+    store = LandedStore(open_store(Place(url, path)), LandingLog(path))
+    return StoredFiles(store).are_there()
 
 
 def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:

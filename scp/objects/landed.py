@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects.journal import JournaledStore
 from scp.objects.landing import LARGEST, LandingLog
-from scp.objects.names import is_landed, segment_of, store_of
+from scp.objects.names import is_landed, segment_of
 from scp.objects.store import Availability, check_size
 from scp.spool import Buffer
 
@@ -44,31 +44,31 @@ class LandedStore:
     """
 
     def __init__(self, store: JournaledStore, log: LandingLog | None = None) -> None:
-        self._store = store
-        self._log = log
+        self.inner = store
+        self.log = log
 
     @property
     def tiers(self) -> Mapping[str, Availability]:
         """See JournaledStore."""
-        return self._store.tiers
+        return self.inner.tiers
 
     # -- the verbs of a store ----------------------------------------------------------------------------
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore. Always a file of its own."""
-        self._store.put(key, *parts)
+        self.inner.put(key, *parts)
 
     def get(self, key: str, size: int | None = None) -> Buffer:
         """See ObjectStore. Of a landed file what stands before its dataset is what was written."""
         if (log := self._log_of(key)) is None:
-            return self._store.get(key, size)
+            return self.inner.get(key, size)
         data = log.get(key)
         check_size(key, len(data), size)
         return data
 
     def size(self, key: str) -> int:
         """See ObjectStore. Raises ObjectDamaged for a record that is not whole."""
-        return self._store.size(key) if (log := self._log_of(key)) is None else len(log.get(key))
+        return self.inner.size(key) if (log := self._log_of(key)) is None else len(log.get(key))
 
     def has(self, key: str) -> bool:
         """Whether there is a file under a key, be it damaged. Raises ObjectUnavailable."""
@@ -87,56 +87,57 @@ class LandedStore:
     def delete_many(self, keys: Iterable[str]) -> None:
         """As :meth:`delete` for each; records of one segment share what waits for the disk, and go first."""
         keys = list(keys)
-        if self._log is not None:
-            self._log.settle(filter(is_landed, keys))
+        if self.log is not None:
+            self.log.settle(filter(is_landed, keys))
         for key in keys:
             if self._log_of(key) is None:
-                self._store.delete(key)
+                self.inner.delete(key)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """See ObjectStore. Landed ones are of the first store, and come first."""
-        if self._log is not None and not store_of(prefix) and (not prefix or is_landed(prefix)):
-            yield from filter(lambda key: key.startswith(prefix), self._log.keys())
-        yield from self._store.keys(prefix)
+        if self.log is not None and (not prefix or is_landed(prefix)):
+            yield from filter(lambda key: key.startswith(prefix), self.log.keys())
+        if not is_landed(prefix):
+            yield from self.inner.keys(prefix)
 
     def close(self) -> None:
         """See JournaledStore. What has not moved on from the log stays in it."""
-        if self._log is not None:
-            self._log.close()
-        self._store.close()
+        if self.log is not None:
+            self.log.close()
+        self.inner.close()
 
     # -- the journal -------------------------------------------------------------------------------------
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
         """See JournaledStore."""
-        self._store.put_many(objects)
+        self.inner.put_many(objects)
 
     def settle(self, key: str) -> None:
         """See JournaledStore. A landed file is settled when it is deleted, and not before."""
         if self._log_of(key) is None:
-            self._store.settle(key)
+            self.inner.settle(key)
 
     def withdraw(self, key: str) -> None:
         """See JournaledStore; of files that did not land."""
-        self._store.withdraw(key)
+        self.inner.withdraw(key)
 
     def journal_removal(self, key: str) -> None:
         """See JournaledStore. A landed file needs no entry: its record stays until it is over."""
         if self._log_of(key) is None:
-            self._store.journal_removal(key)
+            self.inner.journal_removal(key)
 
     def recover(self) -> Iterator[str]:
         """See JournaledStore; :meth:`strays` are those of the log."""
-        return self._store.recover()
+        return self.inner.recover()
 
     def unsettled(self) -> Mapping[str, bool]:
         """See JournaledStore; without landed files, of which :meth:`keeps` tells."""
-        return self._store.unsettled()
+        return self.inner.unsettled()
 
     def set_aside(self, key: str) -> None:
         """See JournaledStore. Raises OutOfResources."""
         if (log := self._log_of(key)) is None:
-            self._store.set_aside(key)
+            self.inner.set_aside(key)
         else:
             with suppress(ObjectMissing):
                 log.set_aside(key)
@@ -145,12 +146,12 @@ class LandedStore:
 
     def prepare(self) -> None:
         """Make ready what the first file that lands would else wait for."""
-        if self._log is not None:
-            self._log.prepare()
+        if self.log is not None:
+            self.log.prepare()
 
     def lands(self, size: int) -> bool:
         """Whether a dataset of so many bytes may land."""
-        return self._log is not None and size <= LARGEST
+        return self.log is not None and size <= LARGEST
 
     @contextmanager
     def landing(self, head: bytes, dataset: Buffer, is_named: Callable[[str], bool]) -> Iterator[Landing]:
@@ -160,21 +161,21 @@ class LandedStore:
         kept is withdrawn. After an exception ``is_named`` says whether the index names it all the same: while
         that is unsure, it stays. Raises OutOfResources.
         """
-        if self._log is None:
+        if self.log is None:
             raise ValueError("nothing lands in a store without a log")
-        key = self._log.write(head, dataset)
-        landing = Landing(key, len(head) + len(dataset), self._log.sync)
+        key = self.log.write(head, dataset)
+        landing = Landing(key, len(head) + len(dataset), self.log.sync)
         try:
             yield landing
         except Exception:
             if not is_named(key):
-                self._log.withdraw(key)
+                self.log.withdraw(key)
             raise
         else:
             if not landing.kept:
-                self._log.withdraw(key)
+                self.log.withdraw(key)
         finally:
-            self._log.recorded(key)
+            self.log.recorded(key)
 
     def keeps(self, key: str) -> bool:
         """Whether a file may stay where it lies: one that landed gets a file of its own, or goes."""
@@ -186,13 +187,13 @@ class LandedStore:
 
     def strays(self, named: Iterable[str]) -> Iterator[str]:
         """Keys of landed files that are not among those that the index names, where they should be."""
-        if self._log is not None:
-            yield from self._log.strays(set(filter(is_landed, named)))
+        if self.log is not None:
+            yield from self.log.strays(set(filter(is_landed, named)))
 
     def free(self, named: Iterable[str]) -> None:
-        """Let go of full segments whose files are all deleted, without a look into those of ``named`` keys."""
-        if self._log is not None:
-            self._log.free({segment_of(key) for key in named if is_landed(key)})
+        """Let go of full segments whose files are all deleted; none of those that ``named`` keys are in."""
+        if self.log is not None:
+            self.log.free({segment_of(key) for key in named if is_landed(key)})
 
     def _log_of(self, key: str) -> LandingLog | None:
-        return self._log if is_landed(key) else None
+        return self.log if is_landed(key) else None
