@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance setup run test check demo bench fuzz clean
+.PHONY: help commands conformance setup run test quick check demo bench fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,6 +27,9 @@ TESTS ?=
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+quick: setup ## run the tests that take less than a minute, and need no tool installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m quick
 
 check: setup ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff check .

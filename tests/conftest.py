@@ -9,14 +9,32 @@ import objects
 import pytest
 from process_state import put_back
 
+from scp.encoding.cage import caged
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself."""
+    """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
+
+    What is slow comes first: two workers that each take a file after the other then end together.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         given = getattr(item, "callspec", None)
         values = given.params.values() if given is not None else ()
         if any(isinstance(value, Path) and value.is_relative_to(objects.CORPUS) for value in values):
             item.add_marker(pytest.mark.corpus)
+
+
+@pytest.fixture(scope="module")
+def codecs_here() -> Iterator[None]:
+    """Codecs work in the test's own process, as they do where the system has no codec processes.
+
+    With a codec process for each object that came encoded, tests of what codecs and forms make of thousands
+    of objects took twice the processor time. tests/test_cage.py shows that it makes no difference.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(caged, "AVAILABLE", False)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ from scp.model import Instance
 from scp.resources import budget
 from scp.resources.budget import Budget
 
+pytestmark = pytest.mark.quick
+
 MB = 1 << 20
 
 

@@ -16,6 +16,8 @@ from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources
 from scp.objects.attempts import Attempts, died_of_an_object
 from scp.objects.suspects import Act, Suspect
 
+pytestmark = pytest.mark.quick
+
 
 def library(act: Act) -> str:
     return f"of {act}"

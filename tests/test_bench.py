@@ -14,6 +14,8 @@ from bench.processes import BenchError
 from bench.results import Sample, Target, judge, quarters, ratio, summarise
 from bench.scenarios import SCENARIOS, TARGETS
 
+pytestmark = pytest.mark.quick
+
 OWN = Sample("store", "zscp", 10, 5_000_000, 1.0, 3.0, 1_000_000, (90.0, 120.0))
 OTHER = Sample("store", "peer", 20, 10_000_000, 4.0)
 SAMPLES = [OWN, OTHER, replace(OWN, seconds=9.0), replace(OWN, seconds=2.0)]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.services.commitment_report import _is_quiet
+
+pytestmark = pytest.mark.quick
 
 
 class Association:

@@ -19,6 +19,8 @@ from scp.config.settings import Settings
 from scp.config.values import byte_count, duration
 from scp.errors import ConfigurationError
 
+pytestmark = pytest.mark.quick
+
 CONF = Path(__file__).parent.parent / "conf"
 PEER = '[[peer]]\naet = "{}"\nhost = "10.0.0.1"\nport = 104\n'
 RULE = '[[policy]]\nname = "rule"\n'

@@ -9,6 +9,7 @@ import pytest
 from scripts import commands, conformance
 from scripts.sections import Sections, renewed
 
+pytestmark = pytest.mark.quick
 _DOCUMENTS = {
     "conformance": (conformance.DOCUMENT, conformance.TABLES),
     "commands": (commands.DOCUMENT, commands.SECTIONS),

@@ -13,6 +13,8 @@ import yaml
 
 from scp.config.load import load
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -45,6 +45,8 @@ from scp.syntaxes import (
     lookup,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.peer]
+
 _SLOW = 4 << 20  # bytes of a frame: all of the corpus were decoded once
 DAMAGED = ("jpeg-baseline-cut", "jpeg-lossless-cut", "htj2k-cut", "htj2k-crashes-openjph")
 BY_CASE = pytest.mark.parametrize("name", DAMAGED)

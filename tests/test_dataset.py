@@ -26,6 +26,8 @@ from scp.encoding.elements import CANONICAL, walk
 from scp.errors import UnreadableDataset
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGLS, lookup
 
+pytestmark = pytest.mark.quick
+
 # Cut off, or labelled as what they are not: SC_rgb_jpeg.dcm is implicit VR under a JPEG transfer syntax.
 UNREADABLE = {"MR_truncated.dcm", "rtplan_truncated.dcm", "SC_rgb_jpeg.dcm"}
 

@@ -21,6 +21,8 @@ from scp.objects.journal import JournaledStore
 from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT, HTJ2K, IMPLICIT, JPEGXL
 
+pytestmark = pytest.mark.quick
+
 MOST = 80_000
 
 

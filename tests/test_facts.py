@@ -13,6 +13,8 @@ from pydicom import dcmread
 from scp.encoding.facts import survey
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
+pytestmark = pytest.mark.quick
+
 
 def facts(*elements: bytes):
     return survey(as_received(b"".join(elements), EXPLICIT))

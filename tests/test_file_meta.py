@@ -28,7 +28,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
-from scp.model import Provenance, Received, Wishes
+from scp.model import Provenance, Received, SyntaxPreference
 from scp.objects import part10, provenance
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
@@ -36,6 +36,8 @@ from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
 from scp.objects.part10 import PRIVATE_CREATOR_UID, Part10, pack, unpack
 from scp.syntaxes import BIG_ENDIAN, BY_UID, DEFLATED, EXPLICIT, IMPLICIT, lookup
+
+pytestmark = pytest.mark.quick
 
 CASES = Path(__file__).parent / "data" / "cases"
 RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
@@ -114,10 +116,10 @@ def test_the_case_is_imported_and_goes_out_as_what_is_announced(name: str, tmp_p
     archive = opened(tmp_path, "index")
     (found,) = import_files(archive, [CASES / f"{name}.dcm"], "ZSCP")
     assert (found.outcome, found.note) == ("kept", "")
-    instance = archive.index.held(case(name).sop_instance_uid)
+    instance = archive.index.newest(case(name).sop_instance_uid)
     assert instance.received_transfer_syntax == EXPLICIT
     archive.verify(instance, deep=True)
-    wire = Wishes(even=True)
+    wire = SyntaxPreference(even=True)
     assert b"".join(archive.fetch(instance, [EXPLICIT], wire).chunks) == case(name).dataset
     for syntax in (IMPLICIT, BIG_ENDIAN):
         out = archive.fetch(instance, [syntax], wire)
@@ -214,7 +216,7 @@ def test_neither_reindex_nor_delete_nor_export_takes_it_for_its_own(syntax: str,
     first.close()
     again = opened(tmp_path, "another")
     assert reindex(again, Silent()).recorded == 1
-    found = again.index.held(sent.sop_instance_uid)
+    found = again.index.newest(sent.sop_instance_uid)
     assert (found.calling_aet, found.received_at, found.received_sha256) == (
         before.calling_aet,
         sent.received_at,
@@ -223,7 +225,7 @@ def test_neither_reindex_nor_delete_nor_export_takes_it_for_its_own(syntax: str,
     deletion = Deletion(again, {"": tmp_path / "objects"})
     deletion.delete([found], "test")
     list(deletion.restore(deletion.trash.entries()))
-    restored = again.index.held(sent.sop_instance_uid)
+    restored = again.index.newest(sent.sop_instance_uid)
     assert (restored.calling_aet, restored.received_at) == ("MODALITY", sent.received_at)
     again.verify(restored, deep=True)
     (written,) = export(again, [restored], tmp_path / "out", "received")
@@ -239,7 +241,7 @@ def test_nor_does_the_recovery_of_what_landed(tmp_path: Path) -> None:
     first.close()
     again = opened(tmp_path / "killed", "another", lands=True)
     assert recover(again).recorded == 1
-    found = again.index.held(sent.sop_instance_uid)
+    found = again.index.newest(sent.sop_instance_uid)
     assert (found.calling_aet, found.received_at) == ("MODALITY", sent.received_at)
     again.verify(found, deep=True)
     again.close()

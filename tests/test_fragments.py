@@ -12,6 +12,8 @@ from objects import item
 from scp.encoding.fragments import encapsulate, frames_within
 from scp.errors import CannotDecode
 
+pytestmark = pytest.mark.quick
+
 JPEG = b"\xff\xd8\xff"
 
 

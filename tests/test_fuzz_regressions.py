@@ -16,6 +16,7 @@ from fuzz import codecs, seeds, structure
 from fuzz.fates import SOUND, fate, smallest
 from fuzz.targets import TARGETS, Target
 
+pytestmark = pytest.mark.quick
 FOUND = sorted((Path(__file__).parent / "data" / "fuzz").iterdir())
 
 

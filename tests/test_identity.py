@@ -19,7 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from structlog.testing import capture_logs
 
-from scp.archive.archive import Archive, Duplicates
+from scp.archive.archive import Archive
+from scp.archive.options import Duplicates, Options
 from scp.background.progress import Silent
 from scp.config.rules import DEFAULT_POLICY
 from scp.config.settings import Settings
@@ -51,7 +52,9 @@ def opener(tmp_path: Path) -> Iterator[Opener]:
 
     def make(duplicates: Duplicates = "replace", index: str = "index.db") -> Archive:
         store = LocalStore(tmp_path / "objects")
-        archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/{index}"), DEFAULT_POLICY, duplicates)
+        archive = Archive(
+            store, SqlIndex.open(f"sqlite:///{tmp_path}/{index}"), DEFAULT_POLICY, Options(duplicates)
+        )
         opened.append(archive)
         return archive
 
@@ -350,7 +353,7 @@ class TestOneInstanceOfTwo:
         later = opener()
         later.store.recover = lambda: iter([anna.key])  # type: ignore[method-assign]
         assert recover(later).recorded == 1
-        assert later.has(bruno.key)
+        assert later.files.has(bruno.key)
         assert brought(later, "STUDY", StudyInstanceUID="1") == [("1.1.1", "A1")]
         findings = list(fsck(later, Silent(), repair=True))
         assert [one.key for one in findings if one.repaired == "recorded"] == [bruno.key]

@@ -28,6 +28,8 @@ from scp.syntaxes import (
     RLE,
 )
 
+pytestmark = [pytest.mark.peer, pytest.mark.usefixtures("codecs_here")]
+
 FORM = pytest.mark.parametrize("form", [codec.name for codec in CODECS if codec.writes])
 NAMES = ("u8", "u8-of-5", "u16-of-12", "u16", "s16", "frames", "odd", "rgb-planes", "palette", "many-items")
 # Newer than Debian 12's dciodvfy, which takes them for uncompressed.

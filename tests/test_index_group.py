@@ -13,6 +13,8 @@ import pytest
 
 from scp.index.group import GroupCommit
 
+pytestmark = pytest.mark.quick
+
 
 class Ledger:
     """A database of one list, with transactions; ``gate`` keeps a transaction open until it is set."""

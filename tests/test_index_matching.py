@@ -21,6 +21,8 @@ from scp.index.matching import MOST_PATTERNS, MOST_VALUES, combined, condition, 
 from scp.index.values import matcher_of
 from scp.model import LEVELS, UNIQUE_KEYS, QueryKey
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:

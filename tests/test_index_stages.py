@@ -15,6 +15,8 @@ from scp.index import stages
 from scp.index.sql import SqlIndex
 from scp.model import Instance
 
+pytestmark = pytest.mark.quick
+
 NOW = 1_000_000
 
 
@@ -31,7 +33,7 @@ def due(index: SqlIndex, now: float = NOW, policy: str = "p") -> list[str]:
 
 def held(index: SqlIndex, *uids: str) -> list[Instance]:
     """What is held of these; of one that is not, an instance that was."""
-    return [index.held(uid) or instance(uid) for uid in uids]
+    return [index.newest(uid) or instance(uid) for uid in uids]
 
 
 def fill(index: SqlIndex, *dues: int, policy: str = "p") -> None:

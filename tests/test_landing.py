@@ -20,6 +20,8 @@ from scp.objects.landing import LandingLog
 from scp.objects.names import LANDING, is_landed, segment_of
 from scp.objects.sync import GroupSync
 
+pytestmark = pytest.mark.quick
+
 HEAD, SIZE = b"head of a file", 1 << 20
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from scp.resources.malloc import Trimmer
 
+pytestmark = pytest.mark.quick
+
 MB = 1 << 20
 
 

@@ -26,7 +26,7 @@ from generated import (
 )
 from objects import NATIVE, as_received, assert_restored, kept, restored, transcoded
 
-from scp.archive.encode import StoredForm
+from scp.archive.package import StoredForm
 from scp.config.rules import Stage
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.facts import survey
@@ -34,6 +34,8 @@ from scp.errors import CodecError
 from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, FORMS, IMPLICIT, lookup
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("codecs_here")]
 
 ENCODED = tuple(dict.fromkeys(codec.writes for codec in CODECS if codec.writes))
 FORM = pytest.mark.parametrize("form", FORMS)

@@ -22,6 +22,8 @@ from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import DEFLATED, DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED, EXPLICIT
 
+pytestmark = pytest.mark.quick
+
 CASES = Path(__file__).parent / "data" / "cases"
 SYNTAX = pytest.mark.parametrize(
     "syntax", [ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES], ids=["plain", "deflated"]

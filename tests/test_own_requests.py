@@ -13,6 +13,8 @@ from scp.dimse.own_requests import OwnRequests
 from scp.dimse.wire.messages import N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP, Message
 from scp.dimse.wire.upper_layer import Ended
 
+pytestmark = pytest.mark.quick
+
 _REQUEST = {"CommandField": N_EVENT_REPORT_RQ}
 
 

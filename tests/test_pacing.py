@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scp.dimse.scu.pacing import Throttle
+
+pytestmark = pytest.mark.quick
 
 
 class Clock:

@@ -23,6 +23,8 @@ from scp.model import Attempt, Provenance, Restoration
 from scp.objects import part10, provenance
 from scp.objects.part10 import Part10, pack, unpack, unwrap, wrap
 
+pytestmark = pytest.mark.quick
+
 SHAPE = Shape(rows=40, columns=40, noise=0.01)
 FORMS = ("received", "native", "deflate", "zstd", "rle", "jpegls", "htj2k", "jpeg2000", "jpegxl")
 

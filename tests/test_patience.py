@@ -6,6 +6,8 @@ import pytest
 
 from scp.dimse.patience import Patience, pause_after
 
+pytestmark = pytest.mark.quick
+
 
 class Clock:
     now = 100.0

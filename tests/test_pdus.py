@@ -21,6 +21,8 @@ from scp.dimse.wire.transport import MOST_BUFFERS, Transport, unsent
 from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.spool import Buffer
 
+pytestmark = pytest.mark.quick
+
 RESPONSE: dict[str, messages.Value] = {"CommandField": messages.C_GET_RSP, "Status": 0}
 
 

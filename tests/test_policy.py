@@ -11,6 +11,8 @@ from scp.model import Facts
 from scp.policy.rules import choose, matches
 from scp.syntaxes import EXPLICIT, JPEGLS
 
+pytestmark = pytest.mark.quick
+
 FACTS = Facts(
     attributes={
         "Modality": "MG",

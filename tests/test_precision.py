@@ -45,6 +45,8 @@ from scp.syntaxes import (
     lookup,
 )
 
+pytestmark = [pytest.mark.peer, pytest.mark.usefixtures("codecs_here")]
+
 CASES = Path(__file__).parent / "data" / "cases"
 SIDE = 12
 Words = np.ndarray[Any, np.dtype[np.int64]]

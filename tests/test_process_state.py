@@ -12,6 +12,8 @@ from scp import spool
 from scp.node.node import open_archive
 from scp.resources import bounds, budget, room
 
+pytestmark = pytest.mark.quick
+
 
 def _now() -> tuple[object, ...]:
     return bounds.bounds(), budget._budget, room._rooms, spool._room

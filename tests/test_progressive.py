@@ -22,6 +22,8 @@ from scp.encoding.codecs.table import codec_named
 from scp.encoding.pixels import PixelFormat
 from scp.errors import CannotDecode
 
+pytestmark = pytest.mark.quick
+
 TLM = b"\xff\x55"
 
 

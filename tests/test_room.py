@@ -21,6 +21,8 @@ from scp.resources import budget, room
 from scp.resources.room import Room
 from scp.spool import IN_MEMORY, Spool
 
+pytestmark = pytest.mark.quick
+
 MB = 1 << 20
 RESERVE = 100 * MB
 

@@ -77,7 +77,7 @@ def path_of(archive: Archive, sent: Received) -> Path:
 
 
 def held(archive: Archive, sent: Received) -> Instance:
-    found = archive.index.held(sent.sop_instance_uid)
+    found = archive.index.newest(sent.sop_instance_uid)
     assert found is not None
     return found
 
@@ -259,7 +259,7 @@ def test_a_backup_mends(archive: Archive, tmp_path: Path) -> None:
     assert len(archive.index.checks.damaged()) == 2
     mended = {path.name for path, done in mend(archive, sorted(folder.iterdir()), "TEST") if done}
     assert mended == {"0.dcm", "1.dcm"}
-    assert archive.index.held(SENT[3].sop_instance_uid) is None
+    assert archive.index.newest(SENT[3].sop_instance_uid) is None
     assert [replace(held(archive, sent), checked=0, fault="") for sent in SENT[:3]] == before
     assert [served(archive, sent) for sent in SENT[:3]] == [sent.dataset for sent in SENT[:3]]
     assert not any(verdict.fault for verdict in verify(archive, archive.index.all(), deep=True))
@@ -280,7 +280,7 @@ def test_all_is_well(archive: Archive) -> None:
 def test_a_file_without_a_row_is_recorded(archive: Archive) -> None:
     archive.index.remove(SENT[0].sop_instance_uid)
     assert kinds(list(fsck(archive, Silent()))) == {checking.UNRECORDED: ""}
-    assert archive.index.held(SENT[0].sop_instance_uid) is None
+    assert archive.index.newest(SENT[0].sop_instance_uid) is None
     assert kinds(list(fsck(archive, Silent(), repair=True))) == {checking.UNRECORDED: "recorded"}
     assert served(archive, SENT[0]) == SENT[0].dataset
     assert list(fsck(archive, Silent())) == []
@@ -338,7 +338,7 @@ def test_a_row_without_a_file(archive: Archive) -> None:
     assert "zscp verify --restore-from" in found[SENT[0].sop_instance_uid].told
     assert held(archive, SENT[1]).key == left.key
     assert kinds(list(fsck(archive, Silent(), forget=True))) == {checking.MISSING: "forgotten"}
-    assert archive.index.held(SENT[0].sop_instance_uid) is None
+    assert archive.index.newest(SENT[0].sop_instance_uid) is None
     assert list(fsck(archive, Silent())) == []
 
 

@@ -23,6 +23,8 @@ from scp.encoding.sequences import DEEPEST, LONGEST, MOST
 from scp.errors import UnreadableDataset
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, lookup
 
+pytestmark = pytest.mark.quick
+
 REQUESTS = 0x00400275
 
 

@@ -20,6 +20,8 @@ from scp.dimse.negotiation.window import Window, granted
 from scp.dimse.seats import OwnSeats
 from scp.dimse.server import DimseServer
 
+pytestmark = pytest.mark.quick
+
 CONTEXTS = [("1.2.840.10008.1.1", window.IMPLICIT)]
 ECHO = {"CommandField": 0x0030, "MessageID": 1, "AffectedSOPClassUID": "1.2.840.10008.1.1"}
 

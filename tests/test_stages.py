@@ -19,6 +19,8 @@ from scp.lifecycle.planning import Planner
 from scp.model import Facts, Instance
 from scp.policy.stages import NEVER, Step, asks_for_access, fingerprint, fingerprint_of, step
 
+pytestmark = pytest.mark.quick
+
 DAY = 86_400
 RECEIVED = int(WHEN.timestamp())
 

@@ -30,6 +30,8 @@ from scp.objects.stores import Place
 from scp.objects.tiers import Tier, TieredStore
 from scp.spool import Buffer
 
+pytestmark = pytest.mark.quick
+
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 ROOT = Path(__file__).parents[1]
 

@@ -18,6 +18,8 @@ from scp import telemetry
 from scp.config.settings import LogSettings
 from scp.errors import DuplicateRejected
 
+pytestmark = pytest.mark.quick
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:

@@ -18,6 +18,8 @@ from scp.objects.store import Availability
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.spool import Buffer
 
+pytestmark = pytest.mark.quick
+
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 COLD = f"@cold/{KEY}"
 

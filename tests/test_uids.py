@@ -19,6 +19,8 @@ from scp.encoding.uids import LONGEST, NON_PATIENT, is_usable, uid_of, uids_of
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
+pytestmark = pytest.mark.quick
+
 TAGS = {
     "SOPClassUID": 0x00080016,
     "SOPInstanceUID": 0x00080018,

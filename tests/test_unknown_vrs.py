@@ -20,6 +20,8 @@ from scp.encoding.headers import Header
 from scp.model import Received
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT
 
+pytestmark = pytest.mark.quick
+
 CASE = Path(__file__).parent / "data" / "cases" / "unknown-vr.dcm"
 RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
 BIG = Encoding(little=False)

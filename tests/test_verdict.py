@@ -12,6 +12,8 @@ from scp.dimse.verdict import judge
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
 from scp.model import Commitment, Reference
 
+pytestmark = pytest.mark.quick
+
 CT, PRIVATE, STANDARD = "1.2.840.10008.5.1.4.1.1.2", "1.3.6.1.4.1.99999.7.1", "1.2.840.10008.5.1.4.31"
 NOON = datetime(2026, 7, 27, 12, tzinfo=UTC)
 

@@ -32,13 +32,13 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, Commitments, Index, SendQueue, Stages, Waiting
-from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, Wishes
+from scp.index.index import Checks, Commitments, Index, PendingCount, SendQueue, Stages
+from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.journal import JournaledStore
 from scp.objects.landed import LandedStore
 
-_NO_WISHES = Wishes()
+_NO_PREFERENCE = SyntaxPreference()
 _NO_OPTIONS = Options()
 
 
@@ -119,7 +119,7 @@ class Archive:
         """The object that is to be sent, as it is held now; None where it is not any more."""
         if queued.study_instance_uid or queued.patient_id:
             return self.index.current(queued.identity)
-        return self.index.held(queued.sop_instance_uid)  # recorded before it named its study and patient
+        return self.index.newest(queued.sop_instance_uid)  # recorded before it named its study and patient
 
     def conflicts(self) -> list[Conflict]:
         """What objects contradict each other in: whose they are. Reads much."""
@@ -135,13 +135,15 @@ class Archive:
 
     # -- out ---------------------------------------------------------------------------------------------
 
-    def fetch(self, instance: Instance, accepted: Iterable[str], wishes: Wishes = _NO_WISHES) -> Outgoing:
+    def fetch(
+        self, instance: Instance, accepted: Iterable[str], preference: SyntaxPreference = _NO_PREFERENCE
+    ) -> Outgoing:
         """An object in the best of the accepted transfer syntaxes (invariant 4).
 
-        A lossy copy is made only where the wishes hold a rule for it. Raises NoLosslessWay, ObjectMissing,
-        ObjectDamaged.
+        A lossy copy is made only where the preference holds a rule for it. Raises NoLosslessWay,
+        ObjectMissing, ObjectDamaged.
         """
-        return self._fetch(instance, tuple(accepted), wishes)
+        return self._fetch(instance, tuple(accepted), preference)
 
     def record_access(self, instances: Iterable[Instance]) -> None:
         """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""
@@ -183,9 +185,9 @@ class Archive:
         """At most ``most`` of what is to be encoded yet, those that came first before others."""
         return self.index.pending(most)
 
-    def count_pending(self) -> Waiting:
+    def count_pending(self) -> PendingCount:
         """How much is to be encoded yet."""
-        return self.index.backlog()
+        return self.index.count_pending()
 
     def wake_encoder(self) -> None:
         """Tell the encoder that there is something to do."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from scp.archive.deliver import Outgoing
 from scp.archive.fetch import Fetch
 from scp.encoding.lossy import ways
-from scp.model import Instance, Wishes
+from scp.model import Instance, SyntaxPreference
 from scp.objects.decoded import DecodedCache
 from scp.spool import slices
 from scp.syntaxes import BY_UID, TABLE
@@ -26,30 +26,34 @@ class CachedFetch:
         self._fetch = fetch
         self._cache = cache
 
-    def __call__(self, instance: Instance, accepted: tuple[str, ...], wishes: Wishes) -> Outgoing:
+    def __call__(
+        self, instance: Instance, accepted: tuple[str, ...], preference: SyntaxPreference
+    ) -> Outgoing:
         """Raises as what it is around does."""
-        if found := self._find(instance, accepted, wishes):
+        if found := self._find(instance, accepted, preference):
             return found
-        found = self._fetch(instance, accepted, wishes)
-        return found if found.given else self._kept(found, wishes)
+        found = self._fetch(instance, accepted, preference)
+        return found if found.given else self._kept(found, preference)
 
-    def _find(self, instance: Instance, accepted: Iterable[str], wishes: Wishes) -> Outgoing | None:
+    def _find(
+        self, instance: Instance, accepted: Iterable[str], preference: SyntaxPreference
+    ) -> Outgoing | None:
         """An object in the best of the accepted transfer syntaxes, if it is remembered in that one."""
         received = instance.received_transfer_syntax
-        best = next(iter(ways(instance.transfer_syntax, received, accepted, wishes)), None)
+        best = next(iter(ways(instance.transfer_syntax, received, accepted, preference)), None)
         if best is None or best.lossy or best.transfer_syntax == instance.transfer_syntax:
             return None
-        data = self._cache.get(_name(instance, best.transfer_syntax, wishes.even))
+        data = self._cache.get(_name(instance, best.transfer_syntax, preference.even))
         return None if data is None else Outgoing(instance, best.transfer_syntax, slices(data))
 
-    def _kept(self, outgoing: Outgoing, wishes: Wishes) -> Outgoing:
+    def _kept(self, outgoing: Outgoing, preference: SyntaxPreference) -> Outgoing:
         """The same; it is remembered once all of it was gone through, if it is slow to come by."""
         instance, target = outgoing.instance, outgoing.transfer_syntax
         quick = target == instance.transfer_syntax or {target, instance.transfer_syntax}.issubset(_QUICK)
         if quick or outgoing.copy_uid or instance.pending or not self._cache.takes(instance.received_size):
             return outgoing
         return replace(
-            outgoing, chunks=self._cache.keep(_name(instance, target, wishes.even), outgoing.chunks)
+            outgoing, chunks=self._cache.keep(_name(instance, target, preference.even), outgoing.chunks)
         )
 
     def forget(self, instance: Instance) -> None:

@@ -11,13 +11,13 @@ from scp.archive.reader import Reader
 from scp.archive.refusal import by_failure, in_force, needs
 from scp.archive.trials import Trials
 from scp.errors import CodecProcessFailed
-from scp.model import Instance, Wishes
+from scp.model import Instance, SyntaxPreference
 from scp.spool import Buffer
 
 # What is smaller is decoded before it is gone through, all but always (scp.encoding.decoding).
 _JOURNALED = 1 << 20
 
-Fetch = Callable[[Instance, tuple[str, ...], Wishes], Outgoing]
+Fetch = Callable[[Instance, tuple[str, ...], SyntaxPreference], Outgoing]
 
 
 class Fetcher:
@@ -27,18 +27,20 @@ class Fetcher:
         self._reader = reader
         self._trials = trials
 
-    def __call__(self, instance: Instance, accepted: tuple[str, ...], wishes: Wishes) -> Outgoing:
-        """A lossy copy is made only where the wishes hold a rule for it.
+    def __call__(
+        self, instance: Instance, accepted: tuple[str, ...], preference: SyntaxPreference
+    ) -> Outgoing:
+        """A lossy copy is made only where the preference holds a rule for it.
 
         Raises NoLosslessWay, ObjectMissing, ObjectDamaged.
         """
         refusal = in_force(instance)
-        as_stored = instance.transfer_syntax in accepted and not (wishes.preferred or wishes.lossy)
+        as_stored = instance.transfer_syntax in accepted and not (preference.preferred or preference.lossy)
         decodes = not as_stored and (refusal is None or not refusal.covers("decode"))
         with self._trials.of(instance, "decode" if decodes else "read"):
             instance, file = self._reader.read(instance)
             trial = Trial(in_force(instance), partial(self._trials.refuse, instance))
-            found = outgoing(instance, file, accepted, wishes, trial)
+            found = outgoing(instance, file, accepted, preference, trial)
         if set(needs(instance.transfer_syntax, found.transfer_syntax)) <= {"survey"}:
             return found
         return replace(found, chunks=self._watched(instance, found.chunks))

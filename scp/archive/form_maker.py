@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import structlog
 
-from scp.archive.encode import AS_RECEIVED, StoredForm, keep
-from scp.archive.form_choice import Memory, kind_of
+from scp.archive.encode import AS_RECEIVED, keep
+from scp.archive.package import StoredForm
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
 from scp.archive.records import facts_of_stored, key_of, own_key, planned, restored_from
@@ -21,7 +21,7 @@ from scp.archive.refusal import (
     with_refusal,
     within,
 )
-from scp.archive.replacement import Before, Change, Lacking, lacks_room, moved, succession, unencoded
+from scp.archive.replacement import Before, Change, Lacking, lacks_room, moved, replacement, unencoded
 from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
@@ -38,7 +38,6 @@ class FormMaker:
         self._reader = reader
         self._trials = trials
         self.policy = policy
-        self._memory = Memory()
         self._lacking = Lacking()
 
     # -- of what is received ----------------------------------------------------------------------------
@@ -64,14 +63,10 @@ class FormMaker:
                 uid = received.sop_instance_uid
                 structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
                 return None
-        return keep(received, facts, rule, dictionaries=self._files.dictionaries, refused=refusal)
+        return keep(received, facts, rule, self._files.dictionaries, refused=refusal)
 
     def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
-        """An object's form by its rule, and by what earlier ones of its series came to."""
-        kind = kind_of(facts, rule)
-        form = keep(received, facts, rule, self._memory.recall(kind), self._files.dictionaries)
-        self._memory.learn(kind, form.provenance.attempts)
-        return form
+        return keep(received, facts, rule, self._files.dictionaries)
 
     # -- of what is stored ------------------------------------------------------------------------------
 
@@ -116,7 +111,7 @@ class FormMaker:
             received = restored_from(file)
             form = self._formed(received, facts, rule.at(found.stage) if rule else None)
             before = Before(instance, received, facts, rule, self._files.keeps(instance.key))
-            change = succession(before, form, found.stage, self._files.get)
+            change = replacement(before, form, found.stage, self._files.get)
             if (refusal := within(form.provenance)) is not None:
                 marked = replace(change.after, refused=refusal.text, stage=NO_STAGE)
                 change = replace(change, after=marked)
@@ -132,7 +127,7 @@ class FormMaker:
         refusal = by_failure("encode", error)
         self._trials.refuse(instance, refusal)
         if not instance.pending:
-            raise ObjectRefused(refusal.told) from error
+            raise ObjectRefused(refusal.message) from error
         return self._unencoded(with_refusal(instance, refusal), refusal)
 
 

@@ -33,6 +33,6 @@ class PolicyInForce:
         """
         return self.fingerprint, choose(self.rules, facts)
 
-    def may_wait(self) -> bool:
+    def may_be_pending(self) -> bool:
         """Whether any rule lets an object be encoded behind its response."""
-        return any(rule.waits for rule in self.rules)
+        return any(rule.may_be_pending for rule in self.rules)

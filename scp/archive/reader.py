@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from scp.archive.policy_in_force import PolicyInForce
-from scp.archive.records import facts_of_stored, facts_unseen, instance_of, planned, provenance_of, waiting
+from scp.archive.records import as_pending, facts_of_stored, facts_unseen, instance_of, planned, provenance_of
 from scp.archive.refusal import by_failure, refused_for, with_refusal
 from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
@@ -71,7 +71,7 @@ class Reader:
         if not deep:
             return ""
         if (refusal := refused_for(instance, "decode")) is not None:
-            return refusal.told
+            return refusal.message
         known = provenance_of(file)
         try:
             with self._trials.of(instance, "decode"):
@@ -82,7 +82,7 @@ class Reader:
         except CodecProcessFailed as error:
             refusal = by_failure("decode", error)
             self._trials.refuse(instance, refusal)
-            return refusal.told
+            return refusal.message
 
     def provenance(self, instance: Instance) -> Provenance:
         """What the stored file remembers."""
@@ -104,7 +104,7 @@ class Reader:
         refusal = self._trials.refusal_at(key)
         unseen = refusal is not None and refusal.covers("survey")
         with self._trials.of_key(key, "read" if unseen else "survey"):
-            instance, facts = self._read_back(key, refusal.told if refusal and unseen else "")
+            instance, facts = self._read_back(key, refusal.message if refusal and unseen else "")
         return (instance if refusal is None else with_refusal(instance, refusal)), facts
 
     def take_up(self, key: str) -> tuple[Instance, Facts]:
@@ -124,7 +124,7 @@ class Reader:
             raise
         except Exception as error:  # noqa: BLE001 - see above
             refusal = by_failure("survey", error)
-        instance, facts = self._read_back(key, refusal.told)
+        instance, facts = self._read_back(key, refusal.message)
         return with_refusal(instance, refusal), facts
 
     def _read_back(self, key: str, unseen: str) -> tuple[Instance, Facts]:
@@ -138,10 +138,10 @@ class Reader:
         if not keeps:
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
-            return waiting(instance_of(key, len(data), "", file, facts), rule), facts
+            return as_pending(instance_of(key, len(data), "", file, facts), rule), facts
         instance = instance_of(key, len(data), digest, file, facts)
         if not instance.refused:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
             return planned(instance, rule, policy), facts
-        return waiting(instance, rule), facts  # put before its rule was known: its form is yet to be made
+        return as_pending(instance, rule), facts  # put before its rule was known: its form is yet to be made

@@ -13,7 +13,7 @@ from scp.archive.form_maker import FormMaker
 from scp.archive.options import Options
 from scp.archive.reader import Reader
 from scp.archive.recorder import Recorder
-from scp.archive.records import identity_of, instance_of, instance_of_form, key_of, planned, waiting
+from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import chosen, survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
@@ -63,7 +63,7 @@ class Receiver:
             with self._store.landing(part10.head(file), received.dataset, is_named) as landing:
                 facts = _admitted(received, admission)
                 _, rule = self._forms.policy.choose(facts)
-                if rule is None or rule.waits:
+                if rule is None or rule.may_be_pending:
                     return self._land(landing, file, received, facts, rule)
             return self._settle(received, facts)
 
@@ -73,7 +73,7 @@ class Receiver:
         """Whether an object is first written to the landing log: one that is small, where some may wait."""
         return (
             self._store.lands(len(received.dataset))
-            and self._forms.policy.may_wait()
+            and self._forms.policy.may_be_pending()
             and self._may_be_pending(len(received.dataset))
         )
 
@@ -91,7 +91,7 @@ class Receiver:
 
         All that is to be known of it was found out while the disk writes.
         """
-        instance = waiting(instance_of(landing.key, landing.size, "", file, facts), rule)
+        instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
         attributes = chosen(facts.attributes, KEYWORDS)
         self._check_elsewhere(instance.identity)
         landing.sync()
@@ -116,8 +116,8 @@ class Receiver:
         self._check_elsewhere(identity)
         if (
             rule is not None
-            and rule.waits
-            and rule.behind is not None
+            and rule.may_be_pending
+            and rule.after_response is not None
             and self._may_be_pending(len(received.dataset))
         ):
             return self._put_as_received(received, facts, rule)
@@ -129,7 +129,7 @@ class Receiver:
         key = key_of(received, facts)
         self._store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
-        return self._recorder.commit(waiting(instance_of(key, size, "", file, facts), rule), facts)
+        return self._recorder.commit(as_pending(instance_of(key, size, "", file, facts), rule), facts)
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
         """Encoded and proven before the response; a stage that may be done behind it is done now."""

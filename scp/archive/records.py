@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from scp.archive.encode import StoredForm, uids_within
+from scp.archive.encode import uids_within
+from scp.archive.package import StoredForm
 from scp.archive.refusal import NO_STAGE, within
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import survey
@@ -189,7 +190,7 @@ def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float
     return replace(instance, planned=policy, due=due)
 
 
-def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
+def as_pending(instance: Instance, rule: PolicyRule | None) -> Instance:
     """An instance whose form by ``rule`` is yet to be made."""
     return replace(instance, pending=True, rule=rule.name if rule else "")
 

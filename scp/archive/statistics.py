@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scp.index.index import Counts, Index, Statistic, Waiting
+from scp.index.index import Counts, Index, PendingCount, Statistic
 from scp.objects.names import prefixes
 
 
@@ -21,7 +21,7 @@ class Statistics:
     counts: Counts
     received_size: int
     stored_size: int
-    pending: Waiting
+    pending: PendingCount
     commitments: int
     send_queue: int
     damaged: int
@@ -36,7 +36,7 @@ def statistics_of(index: Index, tiers: Iterable[str]) -> Statistics:
         index.counts(),
         sum(row.received_size for row in by_form),
         sum(row.stored_size for row in by_form),
-        index.backlog(),
+        index.count_pending(),
         len(index.commitments.all()),
         index.send_queue.outstanding(),
         len(index.checks.damaged()),

@@ -42,7 +42,7 @@ class Trials:
         (:mod:`scp.objects.attempts`). Raises ObjectRefused for what is refused already.
         """
         if (refusal := refused_for(instance, act)) is not None:
-            raise ObjectRefused(refusal.told)
+            raise ObjectRefused(refusal.message)
         if self.attempts is None:
             yield
             return
@@ -62,7 +62,7 @@ class Trials:
     def of_key(self, key: str, act: Act) -> Iterator[None]:
         """As :meth:`of`, of a file whose row nobody knows yet."""
         if (refusal := self.refusal_at(key)) is not None and refusal.covers(act):
-            raise ObjectRefused(f"{key}: {refusal.told}")
+            raise ObjectRefused(f"{key}: {refusal.message}")
         if self.attempts is None:
             yield
             return
@@ -113,7 +113,7 @@ class Trials:
             "object refused",
             sop_instance=instance.sop_instance_uid,
             key=instance.key,
-            reason=refusal.told,
+            reason=refusal.message,
             remedy="it stays as it is stored; zscp recompress --now --match SOPInstanceUID=… tries it again",
         )
 

@@ -8,6 +8,7 @@ import typer
 from pydicom import uid as registered
 from pydicom.uid import UID
 
+from scp.archive.trainer import SIZE
 from scp.cli import dictionary_output, output
 from scp.cli.common import ConfigOption, JsonOption, opened
 from scp.config.values import byte_count
@@ -21,7 +22,7 @@ def train_dictionaries(
     sop_class: Annotated[
         str, typer.Option(help="Of this SOP class, by UID or keyword; all by default.")
     ] = "",
-    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{training.SIZE >> 10}KiB",
+    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{SIZE >> 10}KiB",
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:

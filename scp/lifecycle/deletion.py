@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import Safekeeping, is_held, trashed
+from scp.archive.safekeeping import Safekeeping, is_under_hold, trashed
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
@@ -80,7 +80,7 @@ class Deletion:
             mine = stages.claim(self._owner, batch, now, now + CLAIM_SECONDS)
             found = [one.instance for one in stages.standings_of((), mine)]
             holds = self.holds.all()
-            held = {one.identity for one in found if is_held(holds, one)}
+            held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]
             gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in going))
             self._archive.forget_decoded(going)

@@ -25,7 +25,7 @@ from scp.errors import (
     ObjectMissing,
     told_of,
 )
-from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
+from scp.model import Attempt, Facts, Instance, Provenance, Restoration, SyntaxPreference
 from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
@@ -132,7 +132,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
 
 def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
     """Of what something is not done with nothing is tried, and only what may be looked into is."""
-    facts = facts_unseen(file, refusal.told)
+    facts = facts_unseen(file, refusal.message)
     if not refusal.covers("survey"):
         with archive.trials.of(instance, "survey"):
             facts = facts_of_stored(file)
@@ -149,7 +149,7 @@ def _looked_into(
     now: tuple[Attempt, ...] = ()
     if again:
         received = received_from(file, "")
-        kept = keep(received, survey(received), found.rule, dictionaries=archive.dictionaries)
+        kept = keep(received, survey(received), found.rule, archive.dictionaries)
         now = kept.provenance.attempts
     wanted = _is_quick(facts) if costs is None else costs
     stored, known = (file.dataset, file.transfer_syntax), found.provenance
@@ -184,7 +184,7 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
     received, _ = imported_from(foreign.read(data, archive.dictionaries.by_id)[0], aet)
     facts = survey(received)
     rule = choose(archive.policy.rules, facts)
-    form = keep(received, facts, rule, dictionaries=archive.dictionaries)
+    form = keep(received, facts, rule, archive.dictionaries)
     known, syntax = form.provenance, form.encoded.transfer_syntax
     why = _undecodable(form.encoded.dataset, syntax, known)
     return Explanation(
@@ -227,7 +227,7 @@ def _why_not(rule: PolicyRule, key: str, facts: Facts) -> PassedOver:
 def _ways_out(stored: str, known: Provenance, undecodable: str = "") -> tuple[str, ...]:
     if undecodable:
         return (stored,)
-    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], Wishes()))
+    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], SyntaxPreference()))
 
 
 def _is_quick(facts: Facts) -> bool:

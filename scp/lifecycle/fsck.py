@@ -62,7 +62,7 @@ def unfitness(archive: Archive, progress: Progress, repair: bool) -> list[Findin
     pairing = archive.pairing
     if pairing is None or pairing.state() in (State.FITS, State.NEW):
         return []
-    told = pairing.told(pairing.state())
+    told = pairing.message(pairing.state())
     if repair:
         make_fit(archive, progress)
     return [Finding(UNFIT, "index", told=told, repaired="made anew from the files" if repair else "")]

@@ -45,7 +45,7 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
         return Fitted(State.FITS)
     with pairing.lock():
         state = pairing.state()
-        told = pairing.told(state)  # asked first: pairing removes a migration's request
+        told = pairing.message(state)  # asked first: pairing removes a migration's request
         if state in (State.OTHER, State.EMPTY):
             pairing.require()
         if state in (State.FITS, State.NEW):

@@ -19,7 +19,7 @@ from scp.archive.repair import repair_from_siblings
 from scp.background.alone import UNREAD, alone
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
-from scp.index.index import Waiting
+from scp.index.index import PendingCount
 from scp.lifecycle.pace import Pace
 from scp.model import Instance
 
@@ -87,7 +87,7 @@ class Scrubber:
         self._owner = f"scrub/{owner}"
         self._awake = threading.Event()
         self._stopped = threading.Event()
-        self._waiting = Waiting(0, 0)
+        self._waiting = PendingCount(0, 0)
 
     def stop(self) -> None:
         """Make :meth:`run` return once its object is read."""

@@ -2,7 +2,7 @@
 
 All of it is in the index, and nothing beside it: any number of processes may do this at once, each be killed
 at any moment, and the next one goes on. Order, for each batch: claimed → new forms made and proven → durable
-→ the index names them → that is durable → old files removed (:meth:`scp.archive.archive.Archive.swap`).
+→ the index names them → that is durable → old files removed (:meth:`scp.archive.replacer.Replacer.replace`).
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def open_archive(
 def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:
     if bell is None or not most:
         return None
-    return PendingBound(lambda: index.backlog().size, most, bell)
+    return PendingBound(lambda: index.count_pending().size, most, bell)
 
 
 def _decoded_cache(settings: Settings) -> DecodedCache | None:

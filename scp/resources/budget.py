@@ -38,9 +38,6 @@ _FOR_SMALL = range(255, 239, -1)
 _MOST_TAKEN = 128  # units that are sure to be had by who waits: those for work alone, without the small ones
 _SMALL_UNITS = 4
 
-_PART = 4  # a quarter of the memory: what is counted is about half of what is used, and others need some too
-_LEAST = 256 << 20
-
 _ALONE, _DOOR = UNITS, UNITS + 1  # locked bytes behind those of the units: who goes beyond the budget; turns
 _POLL_SECONDS = 0.005  # how soon what another process gives back is seen
 # Whoever has been the first in turn for so long goes ahead, one at a time; or gives up after so long.
@@ -313,11 +310,6 @@ class Block:
 _inside = threading.local()
 
 
-def default_limit() -> int:
-    """Bytes of a budget that nobody chose: a quarter of the memory."""
-    return max(machine.memory() // _PART, _LEAST)
-
-
 _budget: Budget | None = None
 _is_shared = False  # with the process that this one was forked from
 
@@ -328,7 +320,7 @@ def use(limit: int) -> None:
     One that this process was forked with stays, as it is shared with others; one of this size stays, too.
     """
     global _budget  # noqa: PLW0603 - one for the process, set by who composes it
-    limit = max(limit or default_limit(), UNITS)
+    limit = max(limit or machine.default_budget(), UNITS)
     if _budget is None or (_budget.limit != limit and not _is_shared):
         _budget = Budget(limit)
 
@@ -337,7 +329,7 @@ def budget() -> Budget:
     """The one that holds now."""
     if _budget is None:
         use(0)
-    return _budget or Budget(default_limit())
+    return _budget or Budget(machine.default_budget())
 
 
 def hold(size: int) -> Held | None:

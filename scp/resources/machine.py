@@ -9,6 +9,13 @@ from pathlib import Path, PurePosixPath
 
 _PROC = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
+_PART = 4  # a quarter of the memory: what is counted is about half of what is used, and others need some too
+_LEAST = 256 << 20
+
+
+def default_budget() -> int:
+    """Bytes of a budget (:mod:`scp.resources.budget`) that nobody chose: a quarter of the memory."""
+    return max(memory() // _PART, _LEAST)
 
 
 def memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:

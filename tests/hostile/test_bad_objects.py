@@ -22,6 +22,8 @@ from .requester import Got
 from .table import LOSSLESS, SOUND, TABLE, expected_of, sound_of
 from .trial import Outcome
 
+pytestmark = pytest.mark.slow
+
 _LASTING_KB = 450_000  # what a process that serves may take: far below what any of the objects asks for
 _CODEC_KB = 1_000_000
 

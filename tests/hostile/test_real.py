@@ -9,6 +9,8 @@ from scp.dimse.status import SUCCESS
 from .conftest import Result, Runner
 from .real import LARGE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(run: Runner) -> Result:

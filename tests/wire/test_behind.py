@@ -47,6 +47,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 _BACKLOG = {"backlog": "1GB"}
 _PATIENCE = 120.0  # who encodes and trains yields to whatever else this machine does
 _LARGE_ROWS = 2100  # 8.8 MB: more than what lands
@@ -80,7 +82,7 @@ def node(held: Held, start: Starter) -> RunningNode:
 def _let_go(held: Held, node: RunningNode) -> None:
     held.go.set()
     node.archive.wake_encoder()
-    until(lambda: node.archive.index.backlog().instances == 0, "all is encoded")
+    until(lambda: node.archive.index.count_pending().instances == 0, "all is encoded")
     until(lambda: journal(node.root / "objects") == [], "what it replaced is gone")
 
 
@@ -289,7 +291,7 @@ def test_readers_see_one_form_or_the_other(held: Held, start: Starter) -> None:
     held.go.set()
     node.archive.wake_encoder()
     rounds = 0
-    while node.archive.index.backlog().instances or rounds < 2:
+    while node.archive.index.count_pending().instances or rounds < 2:
         assert sorted(_back(node)) == sorted(one.data for one in objects)
         rounds += 1
     assert {node.held(one).form for one in objects} == {"htj2k"}

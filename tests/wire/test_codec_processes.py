@@ -15,6 +15,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pytest
 from pydicom.encaps import encapsulate
 
 from .conftest import NodeProcess
@@ -32,6 +33,8 @@ from .peers import (
     until,
     written,
 )
+
+pytestmark = pytest.mark.slow
 
 _KILLS = 50
 _RANDOM = random.Random(20261128)

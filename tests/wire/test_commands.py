@@ -47,6 +47,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 _LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 
 

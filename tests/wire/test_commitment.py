@@ -47,6 +47,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 PUSH_MODEL, PUSH_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 NO_SUCH_INSTANCE, CONFLICT, NO_SUCH_CLASS, FAILURE, DUPLICATE = 0x0112, 0x0119, 0x0122, 0x0110, 0x0131
 SOON = {"wait_seconds": 0.2, "retry_seconds": 0.2}

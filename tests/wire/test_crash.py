@@ -38,6 +38,8 @@ from .peers import (
     until,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.peer]
+
 _KILLS = 20
 _RANDOM = random.Random(20260727)
 
@@ -210,7 +212,7 @@ _STEPS = """
             setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
-        assert bool(archive.index.backlog().instances) == behind
+        assert bool(archive.index.count_pending().instances) == behind
         Path("acknowledged").write_bytes(data)
         if behind:
             encoder = Encoder(archive, Doorbell())

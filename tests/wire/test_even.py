@@ -28,6 +28,8 @@ from .peers import (
     of_file,
 )
 
+pytestmark = pytest.mark.peer
+
 CASE = Path(__file__).parents[1] / "data" / "cases" / "odd-pixel-data.dcm"
 
 

@@ -30,6 +30,8 @@ from .peers import (
     written,
 )
 
+pytestmark = pytest.mark.peer
+
 _CHARSETS = (
     "chrFren",
     "chrGerm",

@@ -30,6 +30,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.peer
+
 HTJ2K = "1.2.840.10008.1.2.4.201"
 
 

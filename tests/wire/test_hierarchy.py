@@ -24,6 +24,8 @@ from .peers import (
     storescp,
 )
 
+pytestmark = pytest.mark.peer
+
 # Studies of two series each: two of the second patient, with one Accession Number.
 _STUDIES = {"1": ("P1", "A1"), "2": ("P2", "A2"), "3": ("P2", "A2")}
 

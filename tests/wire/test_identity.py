@@ -26,6 +26,8 @@ from .peers import (
     image,
 )
 
+pytestmark = pytest.mark.peer
+
 _STUDY, _UID = "1.2.3", "1.2.3.1.1"
 ANNA = image(instance=_UID, PatientID="A1", PatientName="Alpha^Anna")
 BRUNO = image(instance=_UID, seed=1, PatientID="B2", PatientName="Beta^Bruno")

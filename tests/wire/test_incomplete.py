@@ -40,6 +40,8 @@ from .peers import (
     written,
 )
 
+pytestmark = pytest.mark.peer
+
 CASES = Path(__file__).parents[1] / "data" / "cases"
 COERCED, UNREADABLE, MISMATCH, CANNOT_UNDERSTAND = 0xB000, 0xB007, 0xA900, 0xC002
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -262,7 +264,7 @@ def test_refused_where_that_is_wanted(start: Starter, missing: str) -> None:
         (answer, sound) = node.store(lacking(missing), image(instance="1.9.4.2"))
         assert (answer.status, sound.status) == (MISMATCH, 0)
         assert missing in answer.comment
-        assert node.archive.index.held("1.9.4.1") is None
+        assert node.archive.index.newest("1.9.4.1") is None
         assert [one.sop_instance_uid for one in node.archive.index.all()] == ["1.9.4.2"]
 
 

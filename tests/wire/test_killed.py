@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forked
+import pytest
 
 from scp.background.progress import Silent
 from scp.config.settings import Settings
@@ -31,6 +32,8 @@ from .aging import FAST, carry_out, policy
 from .configured import as_toml, environment, journal, settings_of, tables_of
 from .conftest import Starter
 from .peers import EXPLICIT, Sent, image
+
+pytestmark = pytest.mark.slow
 
 KILLS, COUNT, STUDIES = 50, 240, 24
 # One policy encodes anew, another moves as well, the third moves alone; each child changes it once more.

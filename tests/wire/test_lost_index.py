@@ -27,6 +27,8 @@ from .configured import as_toml, environment, tables_of
 from .conftest import NodeProcess
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, until
 
+pytestmark = pytest.mark.slow
+
 COUNT = 12  # of 130 KB, in segments of 512 KB
 Live = Callable[..., None]
 

@@ -32,6 +32,8 @@ from scp.syntaxes import EXPLICIT, FORMS, IMPLICIT, lookup
 from .conftest import RunningNode, Starter
 from .peers import STUDY_GET, Retrieved, Sent, identifier
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("codecs_here")]
+
 TARGETS = tuple(dict.fromkeys((*NATIVE, *(codec.writes for codec in CODECS if codec.writes))))
 STUDY = "1.2.826.0.1.62"  # of all that is generated
 FORM = pytest.mark.parametrize("form", FORMS)

@@ -24,6 +24,8 @@ from scp.resources.malloc import Trimmer
 from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, until, written
 
+pytestmark = pytest.mark.slow
+
 # 600 MB show what 2048 do, in a third of the time: ZSCP_TEST_LARGE_MB=2048 for the whole.
 _MEGABYTES = int(os.environ.get("ZSCP_TEST_LARGE_MB", "600"))
 _LIMIT_KB = 400_000

@@ -35,6 +35,8 @@ from .peers import (
     until,
 )
 
+pytestmark = pytest.mark.peer
+
 STUDY = identifier("STUDY", StudyInstanceUID="1.2.3")
 COUNT = 10
 SENT = [image(instance=f"1.2.3.1.{n}", InstanceNumber=n, seed=n) for n in range(1, COUNT + 1)]

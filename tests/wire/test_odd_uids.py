@@ -31,6 +31,8 @@ from .peers import (
     written,
 )
 
+pytestmark = pytest.mark.peer
+
 CASES = Path(__file__).parents[1] / "data" / "cases"
 UNUSABLE = 0x0117
 ODD = {

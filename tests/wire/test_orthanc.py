@@ -22,7 +22,10 @@ from .peers import CT_IMAGE, MR_IMAGE, as_file, free_port, image, until
 
 # Debian puts it where ordinary users do not look.
 _ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(_ORTHANC is None, reason="Orthanc is not installed")
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.skipif(_ORTHANC is None, reason="Orthanc is not installed"),
+]
 
 Rest = Callable[..., Any]
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from scp.index.sql import SqlIndex
 
 from .configured import left_by_the_dead
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, VERIFICATION, Scu, Sent, Sink, identifier, image, until
 from .poison import DeadlyNode, poison
+
+pytestmark = pytest.mark.slow
 
 _PATIENCE = 120.0
 
@@ -26,7 +30,7 @@ def _stored(node: DeadlyNode, objects: list[Sent]) -> None:
 def _forms(node: DeadlyNode, objects: list[Sent]) -> list[str]:
     index = SqlIndex.open(f"sqlite:///{node.root}/index.db")
     try:
-        held = [index.held(one.instance) for one in objects]
+        held = [index.newest(one.instance) for one in objects]
     finally:
         index.close()
     return [("" if one is None else "pending" if one.pending else one.form) for one in held]

@@ -29,6 +29,8 @@ from .peers import (
 )
 from .peers import written as stream_of
 
+pytestmark = pytest.mark.peer
+
 _CASE = Path(__file__).parents[1] / "data" / "cases" / "ir58-name.dcm"
 _STUDIES = {name: f"1.2.9.{number}" for number, name in enumerate(REPERTOIRES, 1)}
 EACH = pytest.mark.parametrize("name", REPERTOIRES)

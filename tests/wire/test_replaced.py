@@ -177,7 +177,7 @@ def test_a_trash_that_cannot_take_it_leaves_it_where_it_is(
         node.keep(_NEW)
     assert old.exists()
     assert _back(node) == [_NEW.data]
-    digest = node.archive.index.held(_UID).received_sha256
+    digest = node.archive.index.newest(_UID).received_sha256
     node.node.stop()
     again = RunningNode(node.root, {"storage": _WAYS["before"]})
     try:

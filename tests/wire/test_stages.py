@@ -55,6 +55,8 @@ from .configured import environment, journal, settings_of, stored_files
 from .conftest import NodeProcess, RunningNode, Starter, command
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, as_file, identifier, image, until
 
+pytestmark = pytest.mark.slow
+
 # ---- in one process ----
 
 
@@ -164,7 +166,7 @@ def test_what_is_refused_while_it_is_planned_is_not_due(
             break
     assert not done.tried
     assert forms(archive) == {("jpegls", ""): len(OBJECTS) - 1, ("rle", ""): 1}
-    assert archive.index.held(one.sop_instance_uid).due == NEVER
+    assert archive.index.newest(one.sop_instance_uid).due == NEVER
 
 
 def test_another_policy_while_it_plans_applies_as_well(
@@ -243,14 +245,14 @@ def test_wrong_pixels_replace_nothing(
 
 
 def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stages]) -> None:
-    bad = archive.index.held(OBJECTS[3].instance)
+    bad = archive.index.newest(OBJECTS[3].instance)
     path = archive.store.inner.root / bad.key  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
     use(archive, FAST, AT_ONCE)
     stages = made(archive)
     assert len(carry_out(stages)) == len(OBJECTS) - 1
     assert carry_out(stages) == Counter()
-    held = archive.index.held(bad.sop_instance_uid)
+    held = archive.index.newest(bad.sop_instance_uid)
     assert held.fault, "so that it is not found again"
     noted = {"planned": "", "due": 0, "fault": "", "checked": 0}
     assert replace(held, **noted) == replace(bad, **noted)
@@ -292,7 +294,7 @@ def test_what_came_losslessly_compressed_keeps_its_pixels_through_several_stages
     for form in ("htj2k", "jpegls", "jpeg2000"):
         use(archive, {"form": "received"}, {"after": "0s", "form": form, "wrap": "none"})
         assert carry_out(stages) == {uid: 1}
-        now = archive.index.held(uid)
+        now = archive.index.newest(uid)
         assert (now.form, now.outcome) == (form, "")
         for name in ("received_transfer_syntax", "received_sha256", "received_size", "received_at"):
             assert getattr(now, name) == getattr(came, name)
@@ -302,7 +304,7 @@ def test_what_came_losslessly_compressed_keeps_its_pixels_through_several_stages
     assert len(proofs) == 1
     use(archive, {"form": "received"}, {"after": "0s", "form": "rle"})
     carry_out(stages)
-    now = archive.index.held(uid)
+    now = archive.index.newest(uid)
     assert (now.form, now.outcome) == ("jpeg2000", "cannot")  # its very codestream cannot be made again
 
 

@@ -36,7 +36,8 @@ from .peers import (
 )
 
 NATIVE = (IMPLICIT, EXPLICIT)
-pytestmark = pytest.mark.corpus  # it serves where it is found, else what pydicom brings
+# The corpus serves where it is found, else what pydicom brings.
+pytestmark = [pytest.mark.corpus, pytest.mark.peer]
 
 _BUNDLED = (
     "CT_small.dcm",

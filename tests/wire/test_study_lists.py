@@ -26,6 +26,8 @@ from .peers import (
     image,
 )
 
+pytestmark = pytest.mark.peer
+
 _PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
 _ROW = re.compile(r"^\| ([^|]+) \| (PATIENT|STUDY|SERIES|IMAGE) \| ([\w, ]+) \|$", re.MULTILINE)
 CLIENTS = [(client, level, keys.split(", ")) for client, level, keys in _ROW.findall(_PAGE.read_text())]

@@ -26,6 +26,8 @@ from .configured import settings_of, stored_files, tables_of
 from .conftest import NodeProcess, RunningNode, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, Scu, identifier, until
 
+pytestmark = pytest.mark.slow
+
 MOVE = {"after": "30d", "store": "cold"}
 SMALL_THERE = {**SMALL, "store": "cold"}
 # By a time that has come: nobody waits for 30 days.

@@ -114,7 +114,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 def _held(archive: Archive) -> Instance:
-    held = archive.index.held(BAD)
+    held = archive.index.newest(BAD)
     assert held is not None
     return held
 
@@ -158,7 +158,7 @@ def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
     assert refusal is not None
     assert str(error) in refusal.reason
     assert (left[BAD].form, left[BAD].pending) == ("received", False)
-    assert pending.index.backlog().instances == 0
+    assert pending.index.count_pending().instances == 0
     pending.verify(left[BAD], deep=True)
     # The file says it, too: an index that is lost is made anew with it.
     pending.trials.attempts.forget(left[BAD].key)  # type: ignore[union-attr]
