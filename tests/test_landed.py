@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import scp
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LARGEST, LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import LANDING, is_landed
+
+SCP = Path(scp.__file__).parent
+# What only objects/ knows; the node makes the log.
+OWN_WORDS = re.compile(r"is_landed|segment_of|LandingLog|\.landing\b/|dictionaries/")
 
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 HEAD, DATASET = b"head" * 40, b"dataset" * 4000
@@ -135,6 +142,21 @@ def test_without_a_log_nothing_lands(tmp_path: Path) -> None:
     assert not store.has(key)
     with pytest.raises(ValueError, match="without a log"), store.landing(HEAD, DATASET, lambda _: False):
         pass
+
+
+def test_only_the_object_store_knows_how_a_key_is_made() -> None:
+    others = {path for path in SCP.rglob("*.py") if path.relative_to(SCP).parts[0] != "objects"}
+    found = {path.relative_to(SCP).as_posix() for path in others if OWN_WORDS.search(_code(path))}
+    assert found == {"node/node.py"}
+
+
+def _code(path: Path) -> str:
+    """A module without its docstrings and comments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)
 
 
 def test_what_is_large_does_not_land(store: LandedStore) -> None:

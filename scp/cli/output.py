@@ -198,13 +198,14 @@ def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
         return
     table = Table("asked by", "instances", "received", "attempts", "next", "last fault", "transaction UID")
     for one in outstanding:
-        following = "under way" if one.holder else _moment(one.due)
-        figures = (str(len(one.references)), _moment(one.received_at), str(one.attempts), following)
+        following = "under way" if one.holder else moment_text(one.due)
+        figures = (str(len(one.references)), moment_text(one.received_at), str(one.attempts), following)
         table.add_row(escape(one.calling_aet), *figures, escape(one.fault), escape(one.transaction_uid))
     terminal().print(table)
 
 
-def _moment(moment: datetime) -> str:
+def moment_text(moment: datetime) -> str:
+    """A moment as tables show it."""
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
 

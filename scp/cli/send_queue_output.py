@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from scp.cli.output import as_json, size, terminal
+from scp.cli.output import as_json, moment_text, size, terminal
 from scp.model import Instance, QueuedSend
 
 
@@ -28,8 +27,13 @@ def send_queue(
     for row in rows:
         following = "given up" if row["state"] == "given up" else "under way"
         if row["next_attempt"] is not None:
-            following = _moment(row["next_attempt"])
-        figures = (str(row["objects"]), size(row["bytes"]), _moment(row["queued_at"]), str(row["attempts"]))
+            following = moment_text(row["next_attempt"])
+        figures = (
+            str(row["objects"]),
+            size(row["bytes"]),
+            moment_text(row["queued_at"]),
+            str(row["attempts"]),
+        )
         names = (escape(row["destination"]), escape(row["rule"]))
         table.add_row(*names, *figures, following, escape(row["fault"]))
     terminal().print(table)
@@ -52,7 +56,3 @@ def _row(
         "next_attempt": min(waiting, default=None),
         "fault": next((one.fault for one in reversed(of) if one.fault), ""),
     }
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
