@@ -350,7 +350,7 @@ class TestOneInstanceOfTwo:
         """A file whose row is missing takes no file of another patient's object with it."""
         anna, bruno = both(archive)
         archive.index.remove("1.1.1")
-        archive.store.unsettle(anna.key)
+        archive.store.journal_removal(anna.key)
         later = opener()
         later.store.recover = lambda: iter([anna.key])  # type: ignore[method-assign]
         assert recover(later).recorded == 1

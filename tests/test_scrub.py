@@ -30,6 +30,7 @@ from scp.lifecycle.scrub import Checked, Scrubber
 from scp.lifecycle.verify import mend, verify
 from scp.model import Instance, Received
 from scp.objects import part10
+from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
@@ -55,8 +56,8 @@ def made(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
         rules = [PolicyRule.model_validate({"name": "rule", "stages": stages})]
         index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
         pending = PendingBound(lambda: 0, 1 << 30, Doorbell()) if landing else None
-        options = Options(landing=landing, pending=pending)
-        opened.append(Archive(LocalStore(tmp_path / "objects"), index, rules, options))
+        store = LandedStore(LocalStore(tmp_path / "objects"), landing)
+        opened.append(Archive(store, index, rules, Options(pending=pending)))
         return opened[-1]
 
     yield make
@@ -73,7 +74,7 @@ def archive(made: Callable[..., Archive]) -> Archive:
 
 
 def path_of(archive: Archive, sent: Received) -> Path:
-    return archive.store.root / held(archive, sent).key  # type: ignore[attr-defined, no-any-return]
+    return archive.store.inner.root / held(archive, sent).key  # type: ignore[attr-defined, no-any-return]
 
 
 def held(archive: Archive, sent: Received) -> Instance:
@@ -91,7 +92,7 @@ def served(archive: Archive, sent: Received) -> bytes:
 
 
 def aside(archive: Archive) -> list[bytes]:
-    folder = archive.store.root / ".damaged"  # type: ignore[attr-defined]
+    folder = archive.store.inner.root / ".damaged"  # type: ignore[attr-defined]
     return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
@@ -225,7 +226,7 @@ def test_another_copy_takes_the_place(archive: Archive) -> None:
 
 def test_a_copy_that_is_damaged_or_of_other_content_takes_no_place(archive: Archive) -> None:
     other = leave_another_form(archive, SENT[0])
-    path = archive.store.root / other.key  # type: ignore[attr-defined]
+    path = archive.store.inner.root / other.key  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
     newer = phantom(Shape(rows=40, columns=48, seed=1, bits_stored=9))
     assert newer.sop_instance_uid == SENT[0].sop_instance_uid
@@ -288,7 +289,7 @@ def test_a_file_without_a_row_is_recorded(archive: Archive) -> None:
 
 def test_what_cannot_be_read_is_told_and_left(archive: Archive) -> None:
     archive.index.remove(SENT[0].sop_instance_uid)
-    path = archive.store.root / next(
+    path = archive.store.inner.root / next(
         iter(set(archive.store.keys()) - {one.key for one in archive.index.all()})
     )  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:300])
