@@ -23,7 +23,7 @@ _LONGER = {
     "scp/archive/reader.py": 375,
     "scp/cli/output.py": 381,
     "scp/config/settings.py": 427,
-    "scp/index/index.py": 400,
+    "scp/index/index.py": 404,
     "scp/objects/landing.py": 367,
     "scp/resources/budget.py": 360,
 }
