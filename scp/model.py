@@ -298,7 +298,7 @@ class LossyRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class SyntaxPreference:
     """The transfer syntaxes that a peer would rather have, best first.
 
     They go behind the stored one, which costs nothing, or ``before_stored``. Without a ``lossy`` rule

@@ -69,7 +69,7 @@ JPEGLS_NEAR = "1.2.840.10008.1.2.4.81"
 JPEG2000_EITHER = "1.2.840.10008.1.2.4.91"
 JPEGXL_EITHER = "1.2.840.10008.1.2.4.112"
 HTJ2K_EITHER = "1.2.840.10008.1.2.4.203"
-# In the order in which a peer's rule tries them, where its wishes name none.
+# In the order in which a peer's rule tries them, where its preference names none.
 LOSSY = (JPEGLS_NEAR, JPEG2000_EITHER, HTJ2K_EITHER, JPEG_EXTENDED, JPEG_BASELINE, JPEGXL_EITHER)
 
 _JPEG = "1.2.840.10008.1.2.4."

@@ -21,7 +21,7 @@ from scp.encoding.codecs.table import decoder_of
 from scp.encoding.forms import target_of
 from scp.encoding.transcode import ways_out
 from scp.index.attributes import COMPUTED, HELD_BY_KEYWORD, HELD_BY_LEVEL, Attribute, Computed
-from scp.model import Wishes
+from scp.model import SyntaxPreference
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, FORMS, Content
 from scripts.sections import main, table
@@ -50,7 +50,7 @@ def _storage() -> str:
 
 def _transfer_syntaxes() -> str:
     rows = []
-    made = ways_out("", "", BY_UID, Wishes())
+    made = ways_out("", "", BY_UID, SyntaxPreference())
     for place, uid in enumerate(contexts.STORAGE_SYNTAXES, 1):
         row = BY_UID[uid]
         decoded = row.content is Content.NATIVE or uid == ENCAPSULATED_UNCOMPRESSED or decoder_of(uid)

@@ -16,7 +16,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from scp.archive.encode import StoredForm, keep
+from scp.archive.encode import keep
+from scp.archive.package import StoredForm
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding.dataset import SplitDataset, encoding_of, inflate, join, split
 from scp.encoding.elements import CANONICAL, UNDEFINED, Encoding, element_header

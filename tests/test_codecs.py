@@ -18,7 +18,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from scp.config.settings import Peer
-from scp.dimse.scu.preference import wishes_of
+from scp.dimse.scu.preference import preference_of
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.lossless import jpeg2000
 from scp.encoding.codecs.lossy.jpeg2000 import LOSSY_HTJ2K
@@ -30,7 +30,7 @@ from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pixels import Frame, PixelFormat
 from scp.encoding.transcode import ways_out
 from scp.errors import CannotDecode, CannotEncode
-from scp.model import Wishes
+from scp.model import SyntaxPreference
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.syntaxes import (
@@ -225,12 +225,12 @@ def test_every_row_of_the_table_is_found() -> None:
 
 
 def test_encoders_are_tried_by_their_speed_and_sent_by_their_size() -> None:
-    made = [lookup(uid).form for uid in ways_out("", "", BY_UID, Wishes())]
+    made = [lookup(uid).form for uid in ways_out("", "", BY_UID, SyntaxPreference())]
     encoders = "htj2k htj2k-rpcl rle jpegls jpeg-lossless jpegxl jpeg2000 deflated-frames".split()
     assert [form for form in made if form in encoders] == encoders
     thin = Peer(aet="THIN", host="10.0.0.1", port=104, link_mbps=5.0)
     smallest = "jpegxl jpeg2000 jpegls htj2k rle deflate native".split()
-    preferred = [lookup(uid).form for uid in wishes_of(thin).preferred]
+    preferred = [lookup(uid).form for uid in preference_of(thin).preferred]
     assert [form for form in preferred if form in smallest] == smallest
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from objects import Shape, phantom
 
-from scp.archive import archive as archives
+from scp.archive import fetch
 from scp.archive.archive import Archive
-from scp.archive.decoded import Decoded
 from scp.archive.deliver import outgoing
+from scp.archive.options import Options
 from scp.config.rules import PolicyRule
 from scp.errors import ObjectDamaged
 from scp.index.sql import SqlIndex
@@ -117,7 +117,7 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
-        monkeypatch.setattr(archives, "outgoing", self._outgoing)
+        monkeypatch.setattr(fetch, "outgoing", self._outgoing)
 
     def _outgoing(self, *arguments: object) -> object:
         self.times += 1
@@ -128,9 +128,8 @@ def kept(tmp_path: Path, form: str) -> Archive:
     store: ObjectStore = LocalStore(tmp_path / "objects")
     index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
     stages = [{"form": form, "wrap": "none"}]
-    archive = Archive(store, index, [PolicyRule.model_validate({"name": "rule", "stages": stages})])
-    archive.decoded = Decoded(DecodedCache(tmp_path / "decoded", 10**9))
-    return archive
+    rule = PolicyRule.model_validate({"name": "rule", "stages": stages})
+    return Archive(store, index, [rule], Options(decoded=DecodedCache(tmp_path / "decoded", 10**9)))
 
 
 def test_what_is_slow_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +146,7 @@ def test_what_is_slow_is_decoded_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert counting.times == 2
     assert archive.fetch(instance, [JPEGXL, EXPLICIT]).transfer_syntax == JPEGXL  # the peer takes it as it is
     assert counting.times == 3
-    archive.decoded.forget(instance)  # type: ignore[union-attr]
+    archive.forget_decoded([instance])
     b"".join(archive.fetch(instance, [EXPLICIT]).chunks)
     assert counting.times == 4
     archive.close()

@@ -24,7 +24,7 @@ from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash
-from scp.policy.retention import Leaving, excess_of, going
+from scp.policy.retention import ExpiredStudy, excess_of, going
 
 pytestmark = pytest.mark.quick
 
@@ -59,13 +59,13 @@ def content(archive: Archive, instance: Instance) -> bytes:
 def test_deleted_and_restored_it_is_the_same_to_the_byte(archive, deletion, one) -> None:
     before = content(archive, one)
     assert deletion.delete([one], "by hand: test").deleted == (one.sop_instance_uid,)
-    assert archive.index.held(one.sop_instance_uid) is None
-    assert list(archive.keys()) == []
+    assert archive.index.newest(one.sop_instance_uid) is None
+    assert list(archive.files.keys()) == []
     (entry,) = deletion.trash.entries()
     assert (entry.state, entry.reason) == ("gone", "by hand: test")
     list(deletion.restore([entry]))
     assert content(archive, one) == before
-    archive.verify(archive.index.held(one.sop_instance_uid), deep=True)
+    archive.verify(archive.index.newest(one.sop_instance_uid), deep=True)
     assert deletion.trash.entries() == []
 
 
@@ -101,14 +101,14 @@ def test_killed_at_each_step(archive, deletion, one, monkeypatch, part: Any, ste
         patched.setattr(part, step, dies)
         with pytest.raises(Killed):
             deletion.delete([one], "test")
-    held = archive.index.held(one.sop_instance_uid)
+    held = archive.index.newest(one.sop_instance_uid)
     if held is not None:
         archive.verify(held)
     deletion.resume()
     assert deletion.resume() == 0
-    held = archive.index.held(one.sop_instance_uid)
+    held = archive.index.newest(one.sop_instance_uid)
     assert [entry.state for entry in deletion.trash.entries()] == ([] if held else ["gone"])
-    assert list(archive.keys()) == ([held.key] if held else [])
+    assert list(archive.files.keys()) == ([held.key] if held else [])
 
 
 def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypatch) -> None:
@@ -121,7 +121,7 @@ def test_what_is_sent_again_while_it_goes_stays(archive, deletion, one, monkeypa
             deletion.delete([one], "test")
     archive.ingest(received(bundled_file("CT_small.dcm")))
     deletion.resume()
-    archive.verify(archive.index.held(one.sop_instance_uid))
+    archive.verify(archive.index.newest(one.sop_instance_uid))
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed"])
@@ -133,7 +133,7 @@ def test_what_gets_another_form_while_it_goes_stays(
     archive.use_policy([PolicyRule(name="small", stages=(Stage(forms=("zstd",)),))])
 
     def after_a_swap(index: SqlIndex, *given: Any) -> bool:
-        archive.swap([archive.encode(archive.index.held(one.sop_instance_uid))])
+        archive.replace([archive.encode(archive.index.newest(one.sop_instance_uid))])
         if killed:
             raise Killed
         return forget(index, *given)
@@ -146,11 +146,11 @@ def test_what_gets_another_form_while_it_goes_stays(
         else:
             assert deletion.delete([one], "test").left == (one.sop_instance_uid,)
     deletion.resume()
-    held = archive.index.held(one.sop_instance_uid)
+    held = archive.index.newest(one.sop_instance_uid)
     assert held.key != one.key
     archive.verify(held, deep=True)
     assert deletion.trash.entries() == []
-    assert list(archive.keys()) == [held.key]
+    assert list(archive.files.keys()) == [held.key]
 
 
 def test_a_new_index_does_not_bring_back_what_was_deleted(archive, deletion, one) -> None:
@@ -176,10 +176,10 @@ def test_a_hold_that_comes_after_a_crash_still_counts(archive, deletion, one, mo
         deletion.holds.add(Hold("STUDY", one.study_instance_uid, "court", 1.0))
         deletion.resume()
         if step == "forget":
-            archive.verify(archive.index.held(one.sop_instance_uid))
+            archive.verify(archive.index.newest(one.sop_instance_uid))
             assert deletion.trash.entries() == []
         else:
-            assert archive.index.held(one.sop_instance_uid) is None
+            assert archive.index.newest(one.sop_instance_uid) is None
             assert deletion.purge(float("inf")) == []
         deletion.holds.remove(deletion.holds.all())
     assert len(deletion.purge(float("inf"))) == 1
@@ -208,7 +208,7 @@ def test_a_rule_lets_go_by_age_and_purges_later(archive, one, tmp_path) -> None:
     loop = Retention(archive, lambda: chosen)
     assert loop.plan(years(one, 9.9)).studies == ()
     loop.round(years(one, 10.1))
-    assert archive.index.held(one.sop_instance_uid) is None
+    assert archive.index.newest(one.sop_instance_uid) is None
 
 
 def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, one, tmp_path) -> None:
@@ -221,13 +221,13 @@ def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, on
 def test_when_full_goes_only_above_the_high_mark(archive, one, tmp_path) -> None:
     chosen = settings(tmp_path, high_watermark="90%", low_watermark="80%", rule={"delete": "when full"})
     assert Retention(archive, lambda: chosen, lambda _: (90, 100)).plan(years(one, 11)).studies == ()
-    (leaving,) = Retention(archive, lambda: chosen, lambda _: (91, 100)).plan(years(one, 11)).studies
-    assert leaving.study == one.study_instance_uid
+    (expired,) = Retention(archive, lambda: chosen, lambda _: (91, 100)).plan(years(one, 11)).studies
+    assert expired.study == one.study_instance_uid
 
 
 def test_the_oldest_go_until_the_low_mark() -> None:
     old, newer, always = (
-        Leaving(name, "rule", 1, 10, at, 10, full)
+        ExpiredStudy(name, "rule", 1, 10, at, 10, full)
         for name, at, full in (("1", 1.0, True), ("2", 2.0, True), ("3", 3.0, False))
     )
     assert going([newer, old, always], 0) == [always]
@@ -250,7 +250,7 @@ def test_fsck_finishes_what_a_dead_process_had_begun(archive, deletion, one, mon
     assert [finding.kind for finding in found] == ["interrupted", "file without a row"]
     (finding,) = fsck(archive, Silent(), repair=True, deletion=deletion)
     assert finding.repaired == "finished"
-    assert archive.index.held(one.sop_instance_uid) is None
+    assert archive.index.newest(one.sop_instance_uid) is None
     assert list(fsck(archive, Silent(), deletion=deletion)) == []
 
 
@@ -262,14 +262,14 @@ def test_what_lies_in_another_store_goes_to_the_trash_there(tmp_path: Path) -> N
     archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), DEFAULT_POLICY)
     deletion = Deletion(archive, roots)
     instance = archive.ingest(received(bundled_file("CT_small.dcm"))).instance
-    archive.swap([moved(instance, archive.store.get(instance.key), Stage(forms=("htj2k",), store="cold"))])
-    instance = archive.index.held(instance.sop_instance_uid) or instance
+    archive.replace([moved(instance, archive.store.get(instance.key), Stage(forms=("htj2k",), store="cold"))])
+    instance = archive.index.newest(instance.sop_instance_uid) or instance
     before = content(archive, instance)
     assert deletion.delete([instance], "test").deleted == (instance.sop_instance_uid,)
     assert not list((roots[""] / ".trash").glob("*.gone"))
     (entry,) = deletion.trash.entries()
     assert entry.key == instance.key
-    assert list(archive.keys()) == []
+    assert list(archive.files.keys()) == []
     roots["cold"].rename(tmp_path / "away")  # the medium is not there: what lies in its trash stays
     assert deletion.purge(entry.at) == []
     (tmp_path / "away").rename(roots["cold"])

@@ -29,8 +29,10 @@ from objects import (
 from test_stores import in_another_process
 
 from scp.advise.sampling import load, look
+from scp.archive import trainer
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
+from scp.archive.options import Duplicates, Options
 from scp.archive.replacement import Change
 from scp.background.progress import Silent
 from scp.config.rules import PolicyRule, Stage
@@ -85,9 +87,9 @@ def open_archive(tmp_path: Path) -> Iterator[Callable[[], Archive]]:
     """Opens the same archive each time, as another process would."""
     opened: list[Archive] = []
 
-    def make() -> Archive:
+    def make(duplicates: Duplicates = "replace") -> Archive:
         store, index = LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
-        opened.append(Archive(store, index, [RULE]))
+        opened.append(Archive(store, index, [RULE], Options(duplicates)))
         return opened[-1]
 
     yield make
@@ -105,11 +107,11 @@ def folder_of(archive: Archive) -> Path:
 
 
 def file_of(archive: Archive, one: Received) -> bytes:
-    return bytes(archive.store.get(archive.index.held(one.sop_instance_uid).key))
+    return bytes(archive.store.get(archive.index.newest(one.sop_instance_uid).key))
 
 
 def restored(archive: Archive, one: Received) -> bytes:
-    outgoing = archive.fetch(archive.index.held(one.sop_instance_uid), [one.transfer_syntax])
+    outgoing = archive.fetch(archive.index.newest(one.sop_instance_uid), [one.transfer_syntax])
     return b"".join(map(bytes, outgoing.chunks))
 
 
@@ -158,7 +160,7 @@ def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:
     entry = archive.dictionaries.add(KIND, dictionary())
     assert is_dictionary(entry.key)
     assert len([*archive.store.keys()]) == 3
-    assert [*archive.keys()] == [archive.index.held(small(1).sop_instance_uid).key]
+    assert [*archive.files.keys()] == [archive.index.newest(small(1).sop_instance_uid).key]
 
 
 # -- kept ------------------------------------------------------------------------------------------------
@@ -237,12 +239,12 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     content = path.read_bytes()
     path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
-    instance = later.index.held(one.sop_instance_uid)
+    instance = later.index.newest(one.sop_instance_uid)
     with pytest.raises(DictionaryMissing, match=str(entry.id)):
         later.verify(instance)
     assert later.dictionaries.newest(KIND) is None
     assert [str(entry.id) in fault for _, fault in reindex(later, Silent()).damaged] == [True]
-    assert later.index.held(one.sop_instance_uid) == instance
+    assert later.index.newest(one.sop_instance_uid) == instance
     assert (later.store.root / instance.key).exists()
     other = small(9)
     later.ingest(other)  # new objects do without it
@@ -262,8 +264,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     path = archive.store.root / entry.key
     content = path.read_bytes()
     path.unlink()
-    later = open_archive()
-    later.duplicates = mode
+    later = open_archive(mode)
     other = small(8, content=9)
     if mode == "reject":
         with pytest.raises(DuplicateRejected):
@@ -327,8 +328,8 @@ def test_trained_from_stored_objects_the_same_each_time(archive) -> None:
     assert found.now == found.without
     assert 0 < found.saves < found.stored_size
     again = Dictionaries(MemoryStore())
-    made = training._trained([one.beginning for one in _files(archive)], 8 << 10)
-    assert made == training._trained([one.beginning for one in _files(archive)], 8 << 10)
+    made = trainer.trained([one.material.beginning for one in _files(archive)], 8 << 10)
+    assert made == trainer.trained([one.material.beginning for one in _files(archive)], 8 << 10)
     assert again.add(KIND, made).version == 1
     second = train(archive, KIND, _sample_of(archive))
     assert (second.entry, second.saves) == (None, 0)
@@ -345,10 +346,10 @@ def test_what_is_trained_on_ends_soon_behind_the_header(archive) -> None:
     one = phantom(Shape(rows=256, columns=256, noise=0.5))
     instance = archive.ingest(one).instance
     read = training._read(archive, instance)
-    at = bytes(read.data).index(b"\xe0\x7f\x10\x00OB")
-    assert len(read.beginning) == at + 12 + training._OF_PIXELS < len(read.data) / 2
+    at = bytes(read.material.data).index(b"\xe0\x7f\x10\x00OB")
+    assert len(read.material.beginning) == at + 12 + trainer.OF_PIXELS < len(read.material.data) / 2
     document = part10.Part10("1.2", "1.2.3", EXPLICIT, element(0x00080060, "CS", b"SR"))
-    assert training._pixels_at(document) == len(document.dataset)
+    assert trainer.pixels_at(document) == len(document.dataset)
 
 
 def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
@@ -357,8 +358,8 @@ def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
         archive.ingest(small(number))
     assert "6 small objects" in train(archive, KIND, _sample_of(archive)).reason
     assert archive.dictionaries.entries() == []
-    assert training._trained([b"ab"] * 20, 1000) == b""
-    assert training._trained([os.urandom(9) for _ in range(20)], 10**6) == b""
+    assert trainer.trained([b"ab"] * 20, 1000) == b""
+    assert trainer.trained([os.urandom(9) for _ in range(20)], 10**6) == b""
 
 
 def test_a_sample_is_bounded_and_spread_over_all(archive) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.report import into
+from scp.config.load import load
+from scp.errors import ConfigurationError
 
 pytestmark = pytest.mark.quick
 
@@ -19,6 +21,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page for folder in (".", "docs", "docs/decisions", "tests/cases") for page in (ROOT / folder).glob("*.md")
 )
+_EXAMPLE = re.compile(r"```toml\n(.*?)```", re.DOTALL)
+# What an example may lack: a peer that stands in another one, and files of the reader's machine.
+_ELSEWHERE = re.compile(r'  (\w+\[0\]\.to: names "HOMEREAD"|tls\.\w+: "/etc/zscp/).*')
 _LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
 
 
@@ -43,11 +48,34 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert list(_broken(page)) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_example_of_a_configuration_can_be_used(page: Path, tmp_path: Path) -> None:
+    for example in _EXAMPLE.findall(page.read_text(encoding="utf-8")):
+        file = tmp_path / "zscp.toml"
+        file.write_text(example, encoding="utf-8")
+        try:
+            load(file, {})
+        except ConfigurationError as error:
+            faults = str(error).splitlines()[1:]
+            assert [fault for fault in faults if not _ELSEWHERE.fullmatch(fault)] == []
+
+
 def test_the_readme_stays_short_and_leads_to_all_pages() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 180
     linked = {link[1] for link in _LINK.finditer(text)}
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def test_the_list_of_decisions_has_each_with_its_title_status_and_date() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    for page in folder.glob("0*.md"):
+        title, _, status = page.read_text(encoding="utf-8").split("\n")[:3]
+        found = re.fullmatch(r"((?:Accepted|Superseded)\b.*)\. (\d{4}-\d\d-\d\d)\.", status)
+        assert found, f"the third line of {page.name} is no status with a date"
+        number, name = title.removeprefix("# ").split(". ", 1)
+        assert f"| [{number}]({page.name}) | {name} | {found[1]} | {found[2]} |" in listed
 
 
 def test_the_benchmark_writes_its_table_into_its_page() -> None:

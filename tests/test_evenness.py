@@ -37,7 +37,7 @@ from scp.encoding.elements import IMPLICIT_LITTLE, UNDEFINED, VRS, Encoding
 from scp.encoding.evenness import even_stream
 from scp.index.sql import SqlIndex
 from scp.lifecycle.transfer import export
-from scp.model import Received, Wishes
+from scp.model import Received, SyntaxPreference
 from scp.objects.memory import MemoryStore
 from scp.objects.part10 import Part10, head, unpack
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG_BASELINE, RLE, lookup
@@ -45,7 +45,7 @@ from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG_B
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
 CASE = Path(__file__).parent / "data" / "cases" / "odd-pixel-data.dcm"
-WIRE = Wishes(even=True)
+WIRE = SyntaxPreference(even=True)
 FORMS = ("received", "zstd", "native", "deflate", "htj2k", "rle")
 
 # A reader of its own: every length that stands in a stream.

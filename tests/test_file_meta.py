@@ -16,7 +16,8 @@ from objects import Shape, as_received, assert_restored, deflate, element, kept,
 from pydicom import dcmread
 
 from scp.archive.archive import Archive
-from scp.archive.backlog import Backlog
+from scp.archive.options import Options
+from scp.archive.pending import PendingBound
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.config.rules import DEFAULT_POLICY, Stage
@@ -27,7 +28,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
-from scp.model import Provenance, Received, Wishes
+from scp.model import Provenance, Received, SyntaxPreference
 from scp.objects import part10, provenance
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -92,8 +93,10 @@ def opened(root: Path, index: str, lands: bool = False) -> Archive:
         LocalStore(root / "objects"),
         SqlIndex.open(f"sqlite:///{root}/{index}.db"),
         DEFAULT_POLICY,
-        landing=LandingLog(root / "objects", segment=1 << 20) if lands else None,
-        backlog=Backlog(lambda: 0, 1 << 30, Doorbell()) if lands else None,
+        Options(
+            landing=LandingLog(root / "objects", segment=1 << 20) if lands else None,
+            pending=PendingBound(lambda: 0, 1 << 30, Doorbell()) if lands else None,
+        ),
     )
 
 
@@ -114,10 +117,10 @@ def test_the_case_is_imported_and_goes_out_as_what_is_announced(name: str, tmp_p
     archive = opened(tmp_path, "index")
     (found,) = import_files(archive, [CASES / f"{name}.dcm"], "ZSCP")
     assert (found.outcome, found.note) == ("kept", "")
-    instance = archive.index.held(case(name).sop_instance_uid)
+    instance = archive.index.newest(case(name).sop_instance_uid)
     assert instance.received_transfer_syntax == EXPLICIT
     archive.verify(instance, deep=True)
-    wire = Wishes(even=True)
+    wire = SyntaxPreference(even=True)
     assert b"".join(archive.fetch(instance, [EXPLICIT], wire).chunks) == case(name).dataset
     for syntax in (IMPLICIT, BIG_ENDIAN):
         out = archive.fetch(instance, [syntax], wire)
@@ -214,7 +217,7 @@ def test_neither_reindex_nor_delete_nor_export_takes_it_for_its_own(syntax: str,
     first.close()
     again = opened(tmp_path, "another")
     assert reindex(again, Silent()).recorded == 1
-    found = again.index.held(sent.sop_instance_uid)
+    found = again.index.newest(sent.sop_instance_uid)
     assert (found.calling_aet, found.received_at, found.received_sha256) == (
         before.calling_aet,
         sent.received_at,
@@ -223,7 +226,7 @@ def test_neither_reindex_nor_delete_nor_export_takes_it_for_its_own(syntax: str,
     deletion = Deletion(again, {"": tmp_path / "objects"})
     deletion.delete([found], "test")
     list(deletion.restore(deletion.trash.entries()))
-    restored = again.index.held(sent.sop_instance_uid)
+    restored = again.index.newest(sent.sop_instance_uid)
     assert (restored.calling_aet, restored.received_at) == ("MODALITY", sent.received_at)
     again.verify(restored, deep=True)
     (written,) = export(again, [restored], tmp_path / "out", "received")
@@ -239,7 +242,7 @@ def test_nor_does_the_recovery_of_what_landed(tmp_path: Path) -> None:
     first.close()
     again = opened(tmp_path / "killed", "another", lands=True)
     assert recover(again).recorded == 1
-    found = again.index.held(sent.sop_instance_uid)
+    found = again.index.newest(sent.sop_instance_uid)
     assert (found.calling_aet, found.received_at) == ("MODALITY", sent.received_at)
     again.verify(found, deep=True)
     again.close()

@@ -81,7 +81,7 @@ def test_nothing_names_the_transfer_syntax(
     data = prefix + (b"" if encoding is None else meta(None, encoding)) + bytes(sent.dataset)
     found = imported(archive, data, tmp_path)
     assert (found.outcome, "was guessed" in found.note) == ("kept", True), found
-    assert archive.index.held(sent.sop_instance_uid).received_sha256 == sent.sha256
+    assert archive.index.newest(sent.sop_instance_uid).received_sha256 == sent.sha256
 
 
 @pytest.mark.parametrize("syntax", WRITERS)
@@ -91,7 +91,7 @@ def test_what_is_named_is_not_guessed(archive, prefix, encoding, syntax: str, tm
     found = imported(archive, prefix + meta(syntax, encoding) + bytes(sent.dataset), tmp_path)
     assert found.outcome == "kept", found
     assert "was guessed" not in found.note
-    assert archive.index.held(sent.sop_instance_uid).received_transfer_syntax == syntax
+    assert archive.index.newest(sent.sop_instance_uid).received_transfer_syntax == syntax
 
 
 @pytest.mark.parametrize("wrong", [0, 10, 40, 5000, 0xFFFFFFFE])
@@ -101,7 +101,7 @@ def test_a_wrong_group_length(archive, wrong: int, tmp_path: Path) -> None:
     count = element(0x00020000, "UL", wrong.to_bytes(4, "little"))
     found = imported(archive, PREFIX + count + meta(IMPLICIT) + bytes(sent.dataset), tmp_path)
     assert found.outcome == "kept", found
-    assert archive.index.held(sent.sop_instance_uid).received_sha256 == sent.sha256
+    assert archive.index.newest(sent.sop_instance_uid).received_sha256 == sent.sha256
 
 
 @pytest.mark.parametrize("syntax", WRITERS)
@@ -185,7 +185,7 @@ def test_an_archives_file_brings_its_time_and_sender(archive, tmp_path: Path) ->
         sent = replace(SENT[IMPLICIT], calling_aet="CT1")
         found = imported(archive, bytes(kept(sent, Stage(forms=(form,))).data), tmp_path)
         assert (found.outcome, found.note) in (("kept", ""), ("duplicate", ""))
-        held = archive.index.held(sent.sop_instance_uid)
+        held = archive.index.newest(sent.sop_instance_uid)
         assert (held.calling_aet, held.received_at, held.received_sha256) == (
             "CT1",
             sent.received_at,
@@ -212,7 +212,7 @@ def test_what_does_not_match_is_not_believed(archive, forged, tmp_path: Path) ->
     found = imported(archive, with_private(replace(KNOWN, **forged)), tmp_path)
     assert found.outcome == "kept"
     assert "not believed" in found.note
-    held = archive.index.held(SENT[EXPLICIT].sop_instance_uid)
+    held = archive.index.newest(SENT[EXPLICIT].sop_instance_uid)
     assert (held.calling_aet, held.received_sha256) == ("SOURCE", SENT[EXPLICIT].sha256)
     assert datetime.now(UTC) - held.received_at < timedelta(minutes=5)
 
@@ -221,7 +221,7 @@ def test_a_time_to_come_is_now(archive, tmp_path: Path) -> None:
     """The later one counts where an instance lies twice: nothing may be later than what is yet to come."""
     forged = replace(KNOWN, received_at=datetime(2999, 1, 1, tzinfo=UTC))
     imported(archive, with_private(forged), tmp_path)
-    held = archive.index.held(SENT[EXPLICIT].sop_instance_uid)
+    held = archive.index.newest(SENT[EXPLICIT].sop_instance_uid)
     assert held.calling_aet == "CT1"
     assert held.received_at <= datetime.now(UTC)
 
@@ -251,7 +251,7 @@ def test_private_information_that_makes_no_sense_is_ignored(archive, text: bytes
     found = imported(archive, forged, tmp_path)
     assert found.outcome == "kept"
     assert "private information" in found.note
-    assert archive.index.held(SENT[EXPLICIT].sop_instance_uid).received_sha256 == SENT[EXPLICIT].sha256
+    assert archive.index.newest(SENT[EXPLICIT].sop_instance_uid).received_sha256 == SENT[EXPLICIT].sha256
 
 
 def test_of_an_archives_folder_the_objects_are_imported(tmp_path: Path) -> None:

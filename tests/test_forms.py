@@ -41,7 +41,7 @@ from scp.encoding.fragments import frames_within
 from scp.encoding.streams import equal
 from scp.encoding.transcode import ways_out
 from scp.errors import CannotDecode, CannotEncode, NotReproduced
-from scp.model import Received, Wishes
+from scp.model import Received, SyntaxPreference
 from scp.objects import part10
 from scp.syntaxes import (
     BIG_ENDIAN,
@@ -415,8 +415,8 @@ def test_referenced_or_unknown_pixel_data_goes_nowhere_else(stored: str, target:
 
 def test_ways_out_begin_with_what_costs_nothing() -> None:
     accepted = [IMPLICIT, EXPLICIT, JPEGLS, HTJ2K]
-    assert ways_out(HTJ2K, IMPLICIT, accepted, Wishes()) == [HTJ2K, IMPLICIT, EXPLICIT, JPEGLS]
-    assert ways_out(JPEGXL, IMPLICIT, accepted, Wishes()) == [IMPLICIT, EXPLICIT, HTJ2K, JPEGLS]
-    assert ways_out(HTJ2K, IMPLICIT, accepted, Wishes((JPEGLS,), True))[0] == JPEGLS
-    assert ways_out(HTJ2K, IMPLICIT, accepted, Wishes((JPEGLS,)))[:2] == [HTJ2K, JPEGLS]
-    assert ways_out(HTJ2K, IMPLICIT, [], Wishes()) == []
+    assert ways_out(HTJ2K, IMPLICIT, accepted, SyntaxPreference()) == [HTJ2K, IMPLICIT, EXPLICIT, JPEGLS]
+    assert ways_out(JPEGXL, IMPLICIT, accepted, SyntaxPreference()) == [IMPLICIT, EXPLICIT, HTJ2K, JPEGLS]
+    assert ways_out(HTJ2K, IMPLICIT, accepted, SyntaxPreference((JPEGLS,), True))[0] == JPEGLS
+    assert ways_out(HTJ2K, IMPLICIT, accepted, SyntaxPreference((JPEGLS,)))[:2] == [HTJ2K, JPEGLS]
+    assert ways_out(HTJ2K, IMPLICIT, [], SyntaxPreference()) == []

@@ -19,7 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from structlog.testing import capture_logs
 
-from scp.archive.archive import Archive, Duplicates
+from scp.archive.archive import Archive
+from scp.archive.options import Duplicates, Options
 from scp.background.progress import Silent
 from scp.config.rules import DEFAULT_POLICY
 from scp.config.settings import Settings
@@ -51,7 +52,9 @@ def opener(tmp_path: Path) -> Iterator[Opener]:
 
     def make(duplicates: Duplicates = "replace", index: str = "index.db") -> Archive:
         store = LocalStore(tmp_path / "objects")
-        archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/{index}"), DEFAULT_POLICY, duplicates)
+        archive = Archive(
+            store, SqlIndex.open(f"sqlite:///{tmp_path}/{index}"), DEFAULT_POLICY, Options(duplicates)
+        )
         opened.append(archive)
         return archive
 
@@ -268,7 +271,7 @@ class TestOneInstanceOfTwo:
         newer = archive.ingest(made(patient="A1", StudyDescription="newer"))
         assert newer.outcome == "replaced"
         assert told(archive, "STUDY", "PatientID", "StudyDescription") == [("A1", "newer"), ("B2", "")]
-        assert len(list(archive.keys())) == 2
+        assert len(list(archive.files.keys())) == 2
 
     def test_a_read_follows_its_own_object(self, archive: Archive) -> None:
         anna, _ = both(archive)
@@ -291,7 +294,7 @@ class TestOneInstanceOfTwo:
         with pytest.raises(DuplicateRejected, match="another patient"):
             archive.ingest(made(patient="B2"))
         assert brought(archive, "STUDY", StudyInstanceUID="1") == [("1.1.1", "A1")]
-        assert len(list(archive.keys())) == 1
+        assert len(list(archive.files.keys())) == 1
 
     def test_the_index_made_anew_says_the_same(self, archive: Archive, opener: Opener) -> None:
         both(archive)
@@ -330,7 +333,7 @@ class TestOneInstanceOfTwo:
         monkeypatch.undo()
         deletion.resume()
         assert brought(archive, "STUDY", StudyInstanceUID="1") == [("1.1.1", "B2")]
-        assert len(list(archive.keys())) == 1
+        assert len(list(archive.files.keys())) == 1
 
     def test_retention_counts_them_apart(self, archive: Archive, tmp_path: Path) -> None:
         both(archive)
@@ -350,7 +353,7 @@ class TestOneInstanceOfTwo:
         later = opener()
         later.store.recover = lambda: iter([anna.key])  # type: ignore[method-assign]
         assert recover(later).recorded == 1
-        assert later.has(bruno.key)
+        assert later.files.has(bruno.key)
         assert brought(later, "STUDY", StudyInstanceUID="1") == [("1.1.1", "A1")]
         findings = list(fsck(later, Silent(), repair=True))
         assert [one.key for one in findings if one.repaired == "recorded"] == [bruno.key]
@@ -366,7 +369,7 @@ class TestOneInstanceOfTwo:
         moved = replace(bruno, key=f"{bruno.key}.new")
         assert archive.index.change_many([(bruno, moved)]) == [True]
         assert archive.index.current(anna.identity).key == anna.key
-        stages.touch([anna], 1e9, 60)
+        stages.record_access([anna], 1e9, 60)
         assert sorted((one.patient_id, one.accessed) for one in archive.index.all()) == [
             ("A1", 10**9),
             ("B2", 0),

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scp.errors import QueryError
-from scp.index.index import Counts, Index, Statistic, Waiting
+from scp.index.index import Counts, Index, PendingCount, Statistic
 from scp.index.sql import SqlIndex
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
 
@@ -97,13 +97,13 @@ class TestRecord:
     def test_what_was_recorded_is_held(self, index):
         recorded = instance("1.1.1", readable=False)
         assert index.record(recorded, DOE) is None
-        assert index.held("1.1.1") == recorded
-        assert index.held("1.1.2") is None
+        assert index.newest("1.1.1") == recorded
+        assert index.newest("1.1.2") is None
 
     def test_a_moment_is_kept_in_utc(self, index):
         local = datetime(2024, 1, 31, 11, 15, tzinfo=timezone(timedelta(hours=1)))
         index.record(instance("1.1.1", received_at=local), DOE)
-        kept = index.held("1.1.1").received_at
+        kept = index.newest("1.1.1").received_at
         assert kept == local
         assert kept.tzinfo is UTC
 
@@ -111,7 +111,7 @@ class TestRecord:
         first, second = instance("1.1.1"), instance("1.1.1", form="jpegxl", key="other")
         index.record(first, DOE | {"InstanceNumber": "1"})
         assert index.record(second, DOE | {"InstanceNumber": "2"}) == first
-        assert index.held("1.1.1") == second
+        assert index.newest("1.1.1") == second
         assert index.counts() == Counts(1, 1, 1, 1)
         assert found(index, "IMAGE", "InstanceNumber") == ["2"]
 
@@ -119,7 +119,7 @@ class TestRecord:
         recorded = instance("1.1.1")
         index.record(recorded, DOE)
         assert not index.forget("1.1.1", "another")
-        assert index.held("1.1.1") == recorded
+        assert index.newest("1.1.1") == recorded
         assert index.forget("1.1.1", recorded.key)
         assert not index.forget("1.1.1", recorded.key)
         assert index.counts() == Counts(0, 0, 0, 0)
@@ -194,7 +194,7 @@ class TestRecord:
         index.record(instance("7", study="", series=""), {"PatientID": "D1"})
         index.record(instance("8", study="1", series=""), DOE)
         index.record(instance("9", study="", series="1.9"), DOE)
-        assert index.held("7").study_instance_uid == ""
+        assert index.newest("7").study_instance_uid == ""
         assert found(index, "IMAGE", "SOPInstanceUID", SOPInstanceUID="7\\8\\9") == ["7", "8", "9"]
         assert studies(index) == ["1"]
         assert found(index, "SERIES", "SeriesInstanceUID") == []
@@ -229,14 +229,14 @@ class TestRecord:
 class TestAdd:
     def test_what_is_new_is_inserted(self, index):
         assert index.add(instance("1.1.1"), DOE) is None
-        assert index.held("1.1.1") == instance("1.1.1")
+        assert index.newest("1.1.1") == instance("1.1.1")
         assert index.counts() == Counts(1, 1, 1, 1)
 
     def test_what_is_held_stays_and_is_returned(self, index):
         index.record(instance("1.1.1"), DOE)
         other = replace(instance("1.1.1", "1", "1.2"), key="other")
         assert index.add(other, DOE | {"PatientName": "Other"}) == instance("1.1.1")
-        assert index.held("1.1.1") == instance("1.1.1")
+        assert index.newest("1.1.1") == instance("1.1.1")
         assert index.counts() == Counts(1, 1, 1, 1)
 
     def test_threads_add_one_instance_once(self, index):
@@ -246,45 +246,45 @@ class TestAdd:
             )
         assert found.count(None) == 1
         (held,) = {one for one in found if one is not None}
-        assert index.held("1.1.1") == held
+        assert index.newest("1.1.1") == held
 
 
 class TestChange:
     def test_another_stored_form_takes_the_place_and_nothing_else_changes(self, filled):
-        before = filled.held("1.1.9")
+        before = filled.newest("1.1.9")
         after = replace(before, key="objects/1.1.9.jxl.dcm", form="jpegxl", stored_size=30, pending=False)
         asked = query("IMAGE", SOPInstanceUID="1.1.9", InstanceNumber="", PatientID="", Modality="")
         (match,) = filled.find(asked)
         assert filled.change_many(iter([(before, after)])) == [True]
-        assert filled.held("1.1.9") == after
+        assert filled.newest("1.1.9") == after
         assert list(filled.find(asked)) == [match]
         assert filled.counts() == Counts(2, 2, 3, 5)
 
     def test_what_is_not_held_any_more_is_left_alone(self, filled):
-        before, other = filled.held("1.1.9"), filled.held("1.1.2")
+        before, other = filled.newest("1.1.9"), filled.newest("1.1.2")
         newer = replace(before, key="objects/newer.dcm")
         filled.record(newer, DOE)
         gone = instance("9.9.9")
         changes = [(before, replace(before, key="a")), (other, replace(other, key="b")), (gone, gone)]
         assert filled.change_many(changes) == [False, True, False]
-        assert filled.held("1.1.9") == newer
-        assert filled.held("1.1.2").key == "b"
-        assert filled.held("9.9.9") is None
+        assert filled.newest("1.1.9") == newer
+        assert filled.newest("1.1.2").key == "b"
+        assert filled.newest("9.9.9") is None
 
     def test_one_instance_changed_twice_follows_the_order(self, filled):
-        first = filled.held("1.1.9")
+        first = filled.newest("1.1.9")
         second, third = replace(first, key="2"), replace(first, key="3")
         assert filled.change_many([(first, second), (second, third), (first, second)]) == [True, True, False]
-        assert filled.held("1.1.9") == third
+        assert filled.newest("1.1.9") == third
 
     def test_nothing_to_change(self, index):
         assert index.change_many([]) == []
 
     def test_all_or_nothing(self, filled):
-        before = filled.held("1.1.9")
+        before = filled.newest("1.1.9")
         with pytest.raises(AttributeError):
             filled.change_many([(before, replace(before, key="a")), (before, None)])
-        assert filled.held("1.1.9") == before
+        assert filled.newest("1.1.9") == before
 
 
 class TestPending:
@@ -297,12 +297,12 @@ class TestPending:
         assert self.uids(index, 10) == ["1.1.8", "1.1.6", "1.1.4"]
         assert self.uids(index, 2) == ["1.1.8", "1.1.6"]
         assert self.uids(index, 0) == []
-        assert all(each.pending and each == index.held(each.sop_instance_uid) for each in index.pending(9))
+        assert all(each.pending and each == index.newest(each.sop_instance_uid) for each in index.pending(9))
 
     def test_what_is_changed_replaced_or_removed_is_pending_no_more(self, index):
         for number in range(4):
             index.record(instance(f"1.1.{number}", pending=True), DOE)
-        before = index.held("1.1.0")
+        before = index.newest("1.1.0")
         index.change_many([(before, replace(before, key="other", pending=False))])
         index.record(instance("1.1.1"), DOE)
         index.remove("1.1.2")
@@ -312,13 +312,13 @@ class TestPending:
 
 
 def test_how_much_is_pending(index):
-    assert index.backlog() == Waiting(0, 0)
+    assert index.count_pending() == PendingCount(0, 0)
     sizes = {f"1.1.{number}": 1000 + number for number in range(4)}
     for uid, size in sizes.items():
         index.record(replace(instance(uid, pending=uid != "1.1.0"), key=f"at {uid}", stored_size=size), DOE)
-    assert index.backlog() == Waiting(3, 3006)
+    assert index.count_pending() == PendingCount(3, 3006)
     assert sorted(index.pending_keys()) == ["at 1.1.1", "at 1.1.2", "at 1.1.3"]
-    assert index.pending_at("at 1.1.2") == index.held("1.1.2")
+    assert index.pending_at("at 1.1.2") == index.newest("1.1.2")
     assert index.pending_at("at 1.1.0") is None
 
 
@@ -336,7 +336,7 @@ class TestRemove:
         assert filled.counts() == Counts(2, 2, 2, 4)
         filled.remove("2.1.1")
         assert filled.counts() == Counts(1, 1, 1, 3)
-        assert filled.held("2.1.1") is None
+        assert filled.newest("2.1.1") is None
 
     def test_what_is_not_held_is_no_error(self, filled):
         filled.remove("9.9.9")
@@ -598,18 +598,18 @@ class TestFind:
         for number in range(3):
             index.record(replace(instance(f"1.1.{number}"), planned="p", due=0), DOE)
         for number in (0, 2):
-            one = index.held(f"1.1.{number}")
+            one = index.newest(f"1.1.{number}")
             assert index.checks.refuse(one.sop_instance_uid, one.key, "why")
         assert [one.sop_instance_uid for one in index.checks.refused()] == ["1.1.2", "1.1.0"]
         assert [one.sop_instance_uid for one in index.checks.refused(1)] == ["1.1.2"]
-        assert index.held("1.1.2").refused == "why"
+        assert index.newest("1.1.2").refused == "why"
         due = index.stages.due("p", 10, 10)
         assert [one.sop_instance_uid for one in due] == ["1.1.1"]
         assert {one.instance.sop_instance_uid for one in index.stages.unplanned("p", (), 10)} == {
             "1.1.0",
             "1.1.2",
         }
-        assert index.checks.refuse("1.1.2", index.held("1.1.2").key, "")
+        assert index.checks.refuse("1.1.2", index.newest("1.1.2").key, "")
         assert [one.sop_instance_uid for one in index.checks.refused()] == ["1.1.0"]
         assert not index.checks.refuse("1.1.2", "elsewhere", "why")
 
@@ -625,11 +625,11 @@ class TestFind:
             [],
             None,
         )
-        assert index.backlog() == Waiting(0, 0)  # nobody will encode it: it holds up no other
+        assert index.count_pending() == PendingCount(0, 0)  # nobody will encode it: it holds up no other
         assert index.pending_keys() == [waits.key]  # its record in the landing log stays
         index.checks.note([(waits, ""), (settled, "")], 6)
         assert [one.sop_instance_uid for one in index.pending(10)] == ["1.1.1"]
-        assert index.backlog().instances == 1
+        assert index.count_pending().instances == 1
         assert [one.sop_instance_uid for one in index.stages.due("p", 10, 10)] == ["1.1.2"]
         assert index.stages.next_due("p") == 1
 
@@ -757,7 +757,7 @@ class TestSharing:
             replaced = list(threads.map(write, range(100)))
         keys = [each.key for each in replaced if each is not None]
         assert replaced.count(None) == 1
-        assert sorted([*keys, index.held("1.1.1").key], key=int) == [str(number) for number in range(100)]
+        assert sorted([*keys, index.newest("1.1.1").key], key=int) == [str(number) for number in range(100)]
 
     def test_matches_may_be_read_and_closed_by_other_threads(self, filled):
         matches = filled.find(query("IMAGE", SOPInstanceUID=""))
@@ -790,7 +790,7 @@ def test_what_was_recorded_outlives_the_process_that_is_killed(name, tmp_path):
         while True:
             acknowledged.append(receiver.recv())
     index = OPENERS[name](tmp_path)
-    assert all(index.held(uid) for uid in acknowledged)
+    assert all(index.newest(uid) for uid in acknowledged)
     assert index.counts().instances - len(acknowledged) in {0, 1}
     assert index.record(instance("after"), DOE) is None
     index.close()

@@ -226,7 +226,7 @@ def _write_in_disorder(database: Path, process: int, done: Connection) -> None:
         attributes = (DOE, ROE)[(number // 7 + process) % 2]
         uid = f"{process}.{number % 40}"
         index.record(instance(uid, study=str(number % 3), series=f"{number % 3}.{number % 2}"), attributes)
-        held = index.held(uid)
+        held = index.newest(uid)
         if held is None or held.study_instance_uid != str(number % 3):
             done.send(f"{uid} is not seen")
         if number % 5 == 0:

@@ -33,7 +33,7 @@ def due(index: SqlIndex, now: float = NOW, policy: str = "p") -> list[str]:
 
 def held(index: SqlIndex, *uids: str) -> list[Instance]:
     """What is held of these; of one that is not, an instance that was."""
-    return [index.held(uid) or instance(uid) for uid in uids]
+    return [index.newest(uid) or instance(uid) for uid in uids]
 
 
 def fill(index: SqlIndex, *dues: int, policy: str = "p") -> None:
@@ -123,23 +123,23 @@ def test_standings_are_all_that_is_settled(index) -> None:
 
 def test_a_retrieve_is_written_down_and_planned_anew(index) -> None:
     fill(index, NOW + 5, NOW + 5)
-    index.stages.touch(held(index, "1.1.1", "9.9"), NOW, 60)
+    index.stages.record_access(held(index, "1.1.1", "9.9"), NOW, 60)
     assert [(one.sop_instance_uid, one.accessed, one.planned) for one in index.all()] == [
         ("1.1.0", 0, "p"),
         ("1.1.1", NOW, ""),
     ]
     (found,) = index.stages.unplanned("p", [], 10)
     index.stages.plan("p", [(found.instance, NOW + 9)])
-    index.stages.touch(held(index, "1.1.1"), NOW + 60, 60)  # so little later it is not worth writing
+    index.stages.record_access(held(index, "1.1.1"), NOW + 60, 60)  # so little later it is not worth writing
     assert index.stages.unplanned("p", [], 10) == []
-    index.stages.touch(held(index, "1.1.1"), NOW + 61, 60)
+    index.stages.record_access(held(index, "1.1.1"), NOW + 61, 60)
     assert [one.instance.accessed for one in index.stages.unplanned("p", [], 10)] == [NOW + 61]
 
 
 def test_what_is_retrieved_or_refused_while_it_is_planned_is_planned_once_more(index) -> None:
     fill(index, NOW, NOW, NOW, policy="k")
     found = [one.instance for one in index.stages.unplanned("p", [], 10)]
-    index.stages.touch(held(index, "1.1.1"), NOW, 60)
+    index.stages.record_access(held(index, "1.1.1"), NOW, 60)
     index.checks.refuse("1.1.2", found[2].key, "not any more")
     index.stages.plan("p", [(one, NOW) for one in found])
     assert due(index) == ["1.1.0"]
@@ -162,7 +162,7 @@ def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
     """The new form takes the place, and when a stage is next due is asked again."""
     fill(index, NOW, NOW)
     before = list(index.all())
-    index.stages.touch(held(index, "1.1.1"), NOW, 60)
+    index.stages.record_access(held(index, "1.1.1"), NOW, 60)
     after = [replace(one, key=f"{one.key}.new", planned="p", due=NOW + 100) for one in before]
     assert index.change_many(zip(before, after, strict=True)) == [True, True]
     assert [(one.key, one.accessed, one.planned) for one in index.all()] == [

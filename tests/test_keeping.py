@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from objects import Shape, as_received, assert_restored, corpus, kept, phantom, received
 
-from scp.archive.encode import StoredForm, _Candidates, keep
+from scp.archive.encode import keep
+from scp.archive.package import Packer, StoredForm
 from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
@@ -109,7 +110,7 @@ def test_what_a_codec_gets_wrong_is_never_kept(double, changes: dict, outcome: s
 def test_a_history_that_cannot_be_written_down_costs_no_form(double, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file was proven before: no C-STORE fails for what is told of it."""
     double(encode=raising(CannotEncode("too odd")))
-    monkeypatch.setattr(_Candidates, "_rewritten", raising(MemoryError("no more")))
+    monkeypatch.setattr(Packer, "pack_again", raising(MemoryError("no more")))
     object_ = phantom(IMAGE)
     found = kept(object_, Stage(forms=("jpegls", "rle"), wrap="none"))
     assert found.encoded.form == "rle"

@@ -17,7 +17,8 @@ from objects import Shape, phantom
 from vast import JPEG_LS, KINDS, STUDY, vast
 
 from scp.archive.archive import Archive
-from scp.archive.encode import StoredForm, keep
+from scp.archive.encode import keep
+from scp.archive.package import StoredForm
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding import streams
 from scp.encoding.census import excess

@@ -39,7 +39,7 @@ from scp.encoding.derived import Derivation, Source, derived_header, derived_tra
 from scp.encoding.lossy import Copy, Stored, Way, copied, ways
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotEncode, CodecError
-from scp.model import LossyRule, Received, Wishes
+from scp.model import LossyRule, Received, SyntaxPreference
 from scp.objects import part10
 from scp.syntaxes import (
     DEFLATED,
@@ -137,24 +137,24 @@ def test_quality_and_error_are_one_scale() -> None:
 def test_without_a_rule_the_ways_are_the_lossless_ones() -> None:
     for preferred in ((), (JPEGLS,), LOSSY):
         for before in (False, True):
-            wishes = Wishes(preferred, before)
+            preference = SyntaxPreference(preferred, before)
             accepted = [*LOSSY, *NATIVE, HTJ2K, JPEGLS]
-            found = ways(HTJ2K, EXPLICIT, accepted, wishes)
+            found = ways(HTJ2K, EXPLICIT, accepted, preference)
             assert not any(way.lossy for way in found)
-            assert [way.transfer_syntax for way in found] == ways_out(HTJ2K, EXPLICIT, accepted, wishes)
+            assert [way.transfer_syntax for way in found] == ways_out(HTJ2K, EXPLICIT, accepted, preference)
 
 
 def test_with_a_rule() -> None:
     rule = LossyRule(quality=90)
     accepted = [*LOSSY, EXPLICIT, HTJ2K, JPEGXL]
-    named = ways(HTJ2K, EXPLICIT, accepted, Wishes((JPEGXL, JPEG2000_EITHER, EXPLICIT), lossy=rule))
+    named = ways(HTJ2K, EXPLICIT, accepted, SyntaxPreference((JPEGXL, JPEG2000_EITHER, EXPLICIT), lossy=rule))
     assert named == [Way(JPEGXL), Way(JPEG2000_EITHER, True), Way(HTJ2K), Way(EXPLICIT)]
-    unnamed = ways(HTJ2K, EXPLICIT, accepted, Wishes(lossy=rule))
+    unnamed = ways(HTJ2K, EXPLICIT, accepted, SyntaxPreference(lossy=rule))
     assert unnamed[:3] == [Way(HTJ2K), Way(EXPLICIT), Way(JPEGXL)]
     assert unnamed[3:] == [Way(syntax, True) for syntax in LOSSY]
-    lossy = ways(JPEG_BASELINE, JPEG_BASELINE, accepted, Wishes((JPEG2000_EITHER,), lossy=rule))
+    lossy = ways(JPEG_BASELINE, JPEG_BASELINE, accepted, SyntaxPreference((JPEG2000_EITHER,), lossy=rule))
     assert lossy[:2] == [Way(JPEG_BASELINE), Way(JPEG2000_EITHER, True)]
-    assert ways(HTJ2K, EXPLICIT, [], Wishes(lossy=rule)) == []
+    assert ways(HTJ2K, EXPLICIT, [], SyntaxPreference(lossy=rule)) == []
 
 
 # ---- The pixels ----

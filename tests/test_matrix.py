@@ -26,7 +26,7 @@ from generated import (
 )
 from objects import NATIVE, as_received, assert_restored, kept, restored, transcoded
 
-from scp.archive.encode import StoredForm
+from scp.archive.package import StoredForm
 from scp.config.rules import Stage
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.facts import survey

@@ -40,7 +40,7 @@ from scp.encoding.elements import UNDEFINED
 from scp.encoding.fragments import frames_within
 from scp.encoding.transcode import ways_out
 from scp.errors import CannotEncode, DamagedCodestream, NotReproduced
-from scp.model import Received, Wishes
+from scp.model import Received, SyntaxPreference
 from scp.objects import part10
 from scp.syntaxes import (
     EXPLICIT,
@@ -233,18 +233,20 @@ def test_jpeg_xl_without_what_restores_it_is_decoded_as_jpeg_xl() -> None:
 
 def test_ways_out() -> None:
     accepted = [EXPLICIT, JPEG_BASELINE, HTJ2K]
-    first = ways_out(JPEGXL_RECOMPRESSION, JPEG_BASELINE, accepted, Wishes())
+    first = ways_out(JPEGXL_RECOMPRESSION, JPEG_BASELINE, accepted, SyntaxPreference())
     assert first == [JPEG_BASELINE, EXPLICIT, HTJ2K]
-    assert ways_out(JPEG_BASELINE, JPEG_BASELINE, [JPEGXL_RECOMPRESSION], Wishes()) == [JPEGXL_RECOMPRESSION]
-    assert ways_out(HTJ2K, JPEG_BASELINE, accepted, Wishes()) == [HTJ2K, EXPLICIT]
-    wished = Wishes((HTJ2K,))
+    assert ways_out(JPEG_BASELINE, JPEG_BASELINE, [JPEGXL_RECOMPRESSION], SyntaxPreference()) == [
+        JPEGXL_RECOMPRESSION
+    ]
+    assert ways_out(HTJ2K, JPEG_BASELINE, accepted, SyntaxPreference()) == [HTJ2K, EXPLICIT]
+    wished = SyntaxPreference((HTJ2K,))
     assert ways_out(JPEGXL_RECOMPRESSION, JPEG_BASELINE, accepted, wished) == [JPEG_BASELINE, HTJ2K, EXPLICIT]
-    thin = Wishes((HTJ2K, EXPLICIT), before_stored=True)
+    thin = SyntaxPreference((HTJ2K, EXPLICIT), before_stored=True)
     every = [*accepted, JPEGXL_RECOMPRESSION]
     assert ways_out(JPEG_BASELINE, JPEG_BASELINE, every, thin)[:2] == [JPEGXL_RECOMPRESSION, JPEG_BASELINE]
     assert ways_out(JPEG_BASELINE, JPEG_BASELINE, every, wished)[:2] == [JPEG_BASELINE, JPEGXL_RECOMPRESSION]
     assert ways_out(JPEGLS_NEAR, JPEGLS_NEAR, [HTJ2K, JPEGLS_NEAR], thin) == [JPEGLS_NEAR, HTJ2K]
-    assert JPEGXL_RECOMPRESSION not in ways_out(HTJ2K, EXPLICIT, [JPEGXL_RECOMPRESSION], Wishes())
+    assert JPEGXL_RECOMPRESSION not in ways_out(HTJ2K, EXPLICIT, [JPEGXL_RECOMPRESSION], SyntaxPreference())
 
 
 def test_a_peer_that_takes_recompressed_ones_gets_it_from_the_jpeg() -> None:

@@ -11,7 +11,7 @@ from scp.archive.deliver import Trial, outgoing
 from scp.archive.refusal import Refusal, attempt_at, is_outdated, library_of, within
 from scp.dimse.status import comment_of
 from scp.errors import NoLosslessWay
-from scp.model import Instance, Provenance, Wishes
+from scp.model import Instance, Provenance, SyntaxPreference
 from scp.objects.part10 import Part10
 from scp.objects.suspects import ACTS, Act
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEGLS
@@ -45,7 +45,7 @@ def test_the_reason_comes_first_and_fits_the_error_comment() -> None:
     refusal = Refusal("decode", "the codec's process died of signal 11", library_of("decode"))
     trial = Trial(refusal, lambda _: None)
     with pytest.raises(NoLosslessWay) as raised:
-        outgoing(instance, file, [EXPLICIT, IMPLICIT, BIG_ENDIAN], Wishes(), trial)
+        outgoing(instance, file, [EXPLICIT, IMPLICIT, BIG_ENDIAN], SyntaxPreference(), trial)
     told = str(raised.value)
     assert told.startswith(refusal.reason)
     assert told.count(refusal.reason) == 1  # not once for each transfer syntax

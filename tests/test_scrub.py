@@ -14,6 +14,9 @@ from objects import Shape, phantom
 
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
+from scp.archive.options import Options
+from scp.archive.pending import PendingBound
+from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
@@ -50,7 +53,9 @@ def made(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
         stages = [FORMS[form], {**FORMS["jpegxl"], "after": "1d"}]
         rules = [PolicyRule.model_validate({"name": "rule", "stages": stages})]
         index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
-        opened.append(Archive(LocalStore(tmp_path / "objects"), index, rules, landing=landing))
+        pending = PendingBound(lambda: 0, 1 << 30, Doorbell()) if landing else None
+        options = Options(landing=landing, pending=pending)
+        opened.append(Archive(LocalStore(tmp_path / "objects"), index, rules, options))
         return opened[-1]
 
     yield make
@@ -71,7 +76,7 @@ def path_of(archive: Archive, sent: Received) -> Path:
 
 
 def held(archive: Archive, sent: Received) -> Instance:
-    found = archive.index.held(sent.sop_instance_uid)
+    found = archive.index.newest(sent.sop_instance_uid)
     assert found is not None
     return found
 
@@ -150,14 +155,6 @@ def landed_in(archive: Archive, landing: LandingLog) -> Path:
     """Have an object land; returns its segment."""
     archive.use_policy([PolicyRule.model_validate({"name": "r", "stages": [FORMS["received"]]})])
 
-    class Takes:
-        def takes(self, _: int) -> bool:
-            return True
-
-        def add(self, _: int) -> None:
-            pass
-
-    archive.backlog = Takes()  # type: ignore[assignment]
     archive.ingest(SENT[0])
     key = held(archive, SENT[0]).key
     assert is_landed(key)
@@ -232,7 +229,7 @@ def test_a_copy_that_is_damaged_or_of_other_content_takes_no_place(archive: Arch
     newer = phantom(Shape(rows=40, columns=48, seed=1, bits_stored=9))
     assert newer.sop_instance_uid == SENT[0].sop_instance_uid
     second = Archive(
-        archive.store, SqlIndex.open("sqlite:///" + str(path.parents[3] / "i.db")), archive.policy
+        archive.store, SqlIndex.open("sqlite:///" + str(path.parents[3] / "i.db")), archive.policy.rules
     )
     stray = second.ingest(newer).instance
     second.index.close()
@@ -261,7 +258,7 @@ def test_a_backup_mends(archive: Archive, tmp_path: Path) -> None:
     assert len(archive.index.checks.damaged()) == 2
     mended = {path.name for path, done in mend(archive, sorted(folder.iterdir()), "TEST") if done}
     assert mended == {"0.dcm", "1.dcm"}
-    assert archive.index.held(SENT[3].sop_instance_uid) is None
+    assert archive.index.newest(SENT[3].sop_instance_uid) is None
     assert [replace(held(archive, sent), checked=0, fault="") for sent in SENT[:3]] == before
     assert [served(archive, sent) for sent in SENT[:3]] == [sent.dataset for sent in SENT[:3]]
     assert not any(verdict.fault for verdict in verify(archive, archive.index.all(), deep=True))
@@ -282,7 +279,7 @@ def test_all_is_well(archive: Archive) -> None:
 def test_a_file_without_a_row_is_recorded(archive: Archive) -> None:
     archive.index.remove(SENT[0].sop_instance_uid)
     assert kinds(list(fsck(archive, Silent()))) == {checking.UNRECORDED: ""}
-    assert archive.index.held(SENT[0].sop_instance_uid) is None
+    assert archive.index.newest(SENT[0].sop_instance_uid) is None
     assert kinds(list(fsck(archive, Silent(), repair=True))) == {checking.UNRECORDED: "recorded"}
     assert served(archive, SENT[0]) == SENT[0].dataset
     assert list(fsck(archive, Silent())) == []
@@ -305,9 +302,9 @@ def test_a_form_that_was_left_over_goes(archive: Archive) -> None:
     left = leave_another_form(archive, SENT[0])
     (found,) = fsck(archive, Silent())
     assert (found.kind, found.key, found.repaired) == (checking.LEFT_OVER, left.key, "")
-    assert archive.has(left.key)
+    assert archive.files.has(left.key)
     assert kinds(list(fsck(archive, Silent(), repair=True))) == {checking.LEFT_OVER: "removed"}
-    assert not archive.has(left.key)
+    assert not archive.files.has(left.key)
     assert list(fsck(archive, Silent())) == []
 
 
@@ -340,7 +337,7 @@ def test_a_row_without_a_file(archive: Archive) -> None:
     assert "zscp verify --restore-from" in found[SENT[0].sop_instance_uid].told
     assert held(archive, SENT[1]).key == left.key
     assert kinds(list(fsck(archive, Silent(), forget=True))) == {checking.MISSING: "forgotten"}
-    assert archive.index.held(SENT[0].sop_instance_uid) is None
+    assert archive.index.newest(SENT[0].sop_instance_uid) is None
     assert list(fsck(archive, Silent())) == []
 
 
@@ -401,7 +398,7 @@ def test_deep_compares_pixels_and_bytes(made: Callable[..., Archive], form: str)
 def forge(archive: Archive, sent: Received, wrong: Received, form: str) -> bytes:
     """The stored form of another image, with the provenance of the one that was sent."""
 
-    rule = archive.policy[0].at(archive.policy[0].stages[0])
+    rule = archive.policy.rules[0].at(archive.policy.rules[0].stages[0])
     made = [part10.unpack(keep(one, survey(one), rule).data) for one in (sent, wrong)]
     assert made[0].provenance is not None
     forged = part10.pack(replace(made[1], provenance=made[0].provenance))

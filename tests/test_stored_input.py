@@ -234,7 +234,7 @@ def in_a_tier(tmp_path: Path) -> Iterator[Archive]:
     store = TieredStore(LocalStore(tmp_path / "objects"), [cold])
     archive = Archive(store, archive_index(tmp_path), [])
     for one in list(archive.index.all()):
-        archive.swap([moved(one, store.get(one.key), Stage(forms=("zstd",), store="cold"))])
+        archive.replace([moved(one, store.get(one.key), Stage(forms=("zstd",), store="cold"))])
     yield archive
     archive.close()
 

@@ -23,10 +23,9 @@ class Archive:
 
     def __init__(self, **held: Exception | None) -> None:
         self._held = held
-        self.index = SimpleNamespace(named=self._find)
         self.read: list[str] = []
 
-    def _find(self, uid: str) -> Any:
+    def named(self, uid: str) -> Any:
         if uid == "unanswered":
             raise OutOfResources("the index does not answer")
         if uid == "shared":  # of two patients

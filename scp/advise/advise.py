@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scp.advise.candidates import Candidate, candidates
+from scp.advise.dictionaries import dictionaries_from
 from scp.advise.measuring import Measured, Row, measure, row
 from scp.advise.proposal import Evidence, Proposal, propose
-from scp.advise.sampling import Group, Seen, grouped, load, look
-from scp.advise.trained import Trained, train
+from scp.advise.sampling import Group, Sample, Seen, grouped, load, look
 from scp.archive.foreign import files_below
 from scp.background.progress import Progress
 from scp.errors import told_of
-
-# A dictionary is for headers: it is tried where they are this part of a group's bytes, or more.
-_HEADERS = 0.05
 
 Told = Callable[[str, str], AbstractContextManager[Progress]]
 
@@ -116,11 +113,11 @@ def _measured(
 ) -> list[_Object]:
     """What can be read of those chosen; what cannot joins ``failed``."""
     objects = []
-    dictionary = _trained(group)
+    dictionaries = dictionaries_from(_others(group), compared)
     for one in group.chosen:
         try:
             sample = load(one)
-            found = tuple(measure(sample, compared, dictionary))
+            found = tuple(measure(sample, compared, dictionaries))
             objects.append(_Object(one, sample.raw, sample.header_bytes, sample.cut, found))
         except Exception as error:  # noqa: BLE001 - a bug, or no memory: the others are measured all the same
             failed.append(replace(one, outcome="failed", reason=told_of(error)))
@@ -128,17 +125,11 @@ def _measured(
     return objects
 
 
-def _trained(group: Group) -> Trained | None:
-    """A dictionary of the headers of objects that are not measured, where headers matter."""
-    headers, size = [], 0
+def _others(group: Group) -> Iterator[Sample]:
+    """The objects that are not measured, as far as they can be read."""
     for one in group.others:
-        try:
-            sample = load(one)
-        except Exception:  # noqa: BLE001, S112 - told of where it is chosen; a dictionary does without
-            continue
-        headers.append(sample.header)
-        size += sample.raw
-    return train(headers) if sum(map(len, headers)) >= _HEADERS * size else None
+        with suppress(Exception):  # told of where it is chosen; a dictionary does without
+            yield load(one)
 
 
 def _table(group: Group, compared: Sequence[Candidate], objects: Sequence[_Object], link: float) -> Table:

@@ -12,30 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from scp.advise.candidates import ByteCandidate, Candidate, ImageCandidate
+from scp.advise.dictionaries import NO_DICTIONARIES, Dictionaries
 from scp.advise.sampling import Sample
-from scp.advise.trained import Trained
+from scp.advise.stored_as import file_with, form_for
+from scp.archive.framing import Framing, framed, in_frame
 from scp.encoding.cage.caged import thread_time
-from scp.encoding.dataset import PixelElement, SplitDataset, join
-from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import encapsulate
-from scp.encoding.pixels import Frame, PixelFormat
-from scp.encoding.streams import gathered
+from scp.encoding.pixels import Frame
 from scp.errors import CannotEncode
-from scp.model import Restoration
 from scp.objects import part10
-from scp.objects.part10 import Part10
+from scp.objects.dictionaries import Dictionary
 from scp.spool import Buffer
-from scp.syntaxes import HTJ2K, lookup
 
-# As in scp.archive.encode: a zstd frame around a codestream has to save this part of the file, and from this
-# share of header on it is made thoroughly (a test compares the sizes with what is kept).
-_WORTHWHILE, _MOSTLY_HEADER, _LEVEL = 0.01, 0.1, 3
 # What is quick is done again, and the best time counts: the first pays for cold memory.
 _ENOUGH_SECONDS, _MOST_TIMES = 0.03, 5
 _NO_DICTIONARY = "headers are too few, or too small a part, to train a dictionary for"
@@ -90,28 +82,35 @@ class Row:
 
 
 def measure(
-    sample: Sample, compared: Sequence[Candidate], dictionary: Trained | None = None
+    sample: Sample, compared: Sequence[Candidate], dictionaries: Dictionaries = NO_DICTIONARIES
 ) -> Iterator[Measured]:
-    """One object in each candidate, in their order; ``dictionary`` is for those that want one."""
-    fallback = Measured(sample.raw, sample.raw, len(part10.wrap(sample.file, _LEVEL)), "refused")
+    """One object in each candidate, in their order; ``dictionaries`` are for those that want one."""
+    as_zstd = in_frame(sample.file, Framing("zstd")).data
+    fallback = Measured(sample.raw, sample.raw, len(as_zstd), "refused")
     for candidate in compared:
         try:
-            yield _one(sample, candidate, dictionary)
+            yield _one(sample, candidate, dictionaries)
         except CannotEncode as error:
             yield replace(fallback, reason=str(error))
         except Exception as error:  # noqa: BLE001 - each library has its own kinds; one must not end the rest
             yield replace(fallback, reason=f"{type(error).__name__}: {error}")
 
 
-def _one(sample: Sample, candidate: Candidate, dictionary: Trained | None) -> Measured:
+def _one(sample: Sample, candidate: Candidate, dictionaries: Dictionaries) -> Measured:
+    dictionary = dictionaries.of(sample, candidate) if candidate.dictionary else None
     if candidate.dictionary and dictionary is None:
         raise CannotEncode(_NO_DICTIONARY)
     if isinstance(candidate, ImageCandidate):
         return _image(sample, candidate, dictionary)
     if not isinstance(candidate, ByteCandidate):
         raise CannotEncode("codes neither frames nor bytes")
-    if candidate.dictionary and dictionary is not None:
-        candidate = replace(candidate, encode=dictionary.wrap, decode=dictionary.unwrap)
+    if dictionary is not None:
+        asked = Framing("zstd", 0, candidate.level, lambda: dictionary)
+        candidate = replace(
+            candidate,
+            encode=lambda file: in_frame(file, asked).data,
+            decode=lambda frame: part10.unwrap(frame, lambda _: dictionary),
+        )
     return _bytes(sample, candidate)
 
 
@@ -138,16 +137,14 @@ def _bytes(sample: Sample, candidate: ByteCandidate) -> Measured:
     return Measured(sample.raw, line, head + len(coded), verdict, reason, encode, decode)
 
 
-def _image(sample: Sample, candidate: ImageCandidate, dictionary: Trained | None) -> Measured:
-    form = sample.form
-    if form is None or not sample.frames:
-        raise CannotEncode(sample.reason)
-    if reason := candidate.refuses(form):
-        raise CannotEncode(reason)
+def _image(sample: Sample, candidate: ImageCandidate, dictionary: Dictionary | None) -> Measured:
+    form = form_for(sample, candidate)
     streams, encode = _timed(lambda: [candidate.encode(frame, form) for frame in sample.frames])
     frames, decode = _timed(lambda: [candidate.decode(stream, form) for stream in streams])
-    line, plain = _stored(sample, candidate, form, streams)
-    disk, wrap, unwrap = _wrapped(plain, sum(map(len, streams)), dictionary if candidate.dictionary else None)
+    file = file_with(sample, candidate, streams)
+    plain = part10.pack(file)
+    disk, wrap, unwrap = _framed(plain, Framing("auto", sum(map(len, streams)), None, lambda: dictionary))
+    line = len(file.dataset)
     found = Measured(sample.raw, line, disk, "lossless", "", encode + wrap, decode + unwrap)
     if candidate.lossy:
         return _with_error(found, sample.frames, frames)
@@ -173,34 +170,15 @@ def _with_error(found: Measured, frames: Iterable[Frame], decoded: Iterable[Fram
     )
 
 
-def _stored(
-    sample: Sample, candidate: ImageCandidate, form: PixelFormat, streams: list[bytes]
-) -> tuple[int, Buffer]:
-    """Bytes on the line, and the Part 10 file.
-
-    What no transfer syntax holds is put into the same file, as if there were one for it.
-    """
-    header, trailer, vr = sample.parts.header, sample.parts.trailer, sample.vr
-    pixel = PixelElement(PIXEL_DATA, "OB", encapsulate(streams, len(streams)), encapsulated=True)
-    syntax = candidate.transfer_syntax or HTJ2K
-    dataset = gathered(join(SplitDataset(header, pixel, trailer), lookup(syntax)))
-    restoration = Restoration(len(header), 0, b"", vr, form.planar, b"")
-    known = replace(sample.known, form=candidate.form, codec=candidate.library, restoration=restoration)
-    return len(dataset), part10.pack(Part10(*sample.uids, syntax, dataset, known))
-
-
-def _wrapped(plain: Buffer, pixels: int, dictionary: Trained | None) -> tuple[int, float, float]:
+def _framed(plain: Buffer, asked: Framing) -> tuple[int, float, float]:
     """Bytes on the disk, and the seconds that a zstd frame costs where one is tried, and is read."""
-    header = 1 - pixels / len(plain)
-    if header < _WORTHWHILE:
-        return len(plain), 0.0, 0.0
-    level = None if header > _MOSTLY_HEADER else _LEVEL
-    wrap = dictionary.wrap if dictionary else partial(part10.wrap, level=level)
-    wrapped, encode = _timed(lambda: wrap(plain))
-    if len(wrapped) > len(plain) * (1 - _WORTHWHILE):
+    frame, encode = _timed(lambda: framed(plain, asked))
+    if frame is None:
         return len(plain), encode, 0.0
-    _, decode = _timed(lambda: (dictionary.unwrap if dictionary else part10.unwrap)(wrapped))
-    return len(wrapped), encode, decode
+    dictionary = asked.dictionary()
+    lookup = None if dictionary is None else lambda _: dictionary
+    _, decode = _timed(lambda: part10.unwrap(frame.data, lookup))
+    return len(frame.data), encode, decode
 
 
 def row(candidate: Candidate, found: Sequence[Measured], study: int, link: float) -> Row:

@@ -118,11 +118,6 @@ class Sample:
         return self.raw - (len(self.parts.pixel.value) if self.parts.pixel else 0)
 
     @property
-    def header(self) -> bytes:
-        """What a dictionary is trained on: meta information and dataset, up to the pixels."""
-        return bytes(self.file[: len(self.file) - self.raw + len(self.parts.header)])
-
-    @property
     def cut(self) -> bool:
         """Whether frames were left out."""
         return self.form is not None and len(self.frames) < self.form.frames

@@ -15,7 +15,7 @@ from scp.encoding.lossy import Stored, Way, copied, ways
 from scp.encoding.transcode import transcoding
 from scp.encoding.uids import uids_of
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
-from scp.model import Instance, LossyRule, Wishes
+from scp.model import Instance, LossyRule, SyntaxPreference
 from scp.objects.names import is_landed
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
@@ -71,27 +71,31 @@ class Trial:
 
 
 def outgoing(
-    instance: Instance, file: Part10, accepted: Iterable[str], wishes: Wishes, trial: Trial | None = None
+    instance: Instance,
+    file: Part10,
+    accepted: Iterable[str],
+    preference: SyntaxPreference,
+    trial: Trial | None = None,
 ) -> Outgoing:
     """An object in the best of the accepted transfer syntaxes (invariant 4).
 
-    A lossy copy is made only where the wishes hold a rule for it. What is refused is not tried, nor any other
-    way that needs it, once a codec's process failed. Raises NoLosslessWay.
+    A lossy copy is made only where the preference holds a rule for it. What is refused is not tried, nor any
+    other way that needs it, once a codec's process failed. Raises NoLosslessWay.
     """
     refused = trial.refused if trial is not None else None
     received, given = provenance_of(file).transfer_syntax, _given(instance, file)
-    possible = ways(file.transfer_syntax, received, accepted, wishes)
+    possible = ways(file.transfer_syntax, received, accepted, preference)
     reasons: dict[str, list[str]] = {}  # and what cannot be made because of each
     for way in possible:
         asked = lookup(way.transfer_syntax).keyword
         acts = needs(file.transfer_syntax, way.transfer_syntax)
         if refused is not None and any(map(refused.covers, acts)):
-            reasons.setdefault(refused.told, []).append(asked)
+            reasons.setdefault(refused.message, []).append(asked)
             continue
         try:
-            if way.lossy and wishes.lossy is not None:
-                return replace(_copy(instance, file, way, wishes.lossy, possible), given=given)
-            return replace(_exact(instance, file, way, wishes.even), given=given)
+            if way.lossy and preference.lossy is not None:
+                return replace(_copy(instance, file, way, preference.lossy, possible), given=given)
+            return replace(_exact(instance, file, way, preference.even), given=given)
         except CodecProcessFailed as error:
             reasons.setdefault(str(error), []).append(asked)
             refused = by_failure(acts[-1] if acts else "read", error)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import structlog
 
-from scp.archive.form_choice import NOTHING, Earlier, Plan, plan
+from scp.archive.form_choice import Plan, plan
+from scp.archive.package import Packer, StoredForm
 from scp.archive.refusal import FAILED, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
 from scp.encoding.cage.caged import Trust
@@ -33,39 +33,18 @@ from scp.errors import (
     told_of,
 )
 from scp.model import Attempt, Facts, Provenance, Received
-from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
 from scp.objects.suspects import Act
 from scp.policy.stages import fingerprint
-from scp.spool import IN_MEMORY, Buffer, Spool, sha256
+from scp.spool import sha256
 from scp.syntaxes import lookup
 
-# The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
-_LEVEL = 3
-# A frame around a codestream has to save this part of the file ("auto").
-_WORTHWHILE = 0.01
-# From this share of header on, more is spent on compressing it (part10.wrap).
-_MOSTLY_HEADER = 0.1
-# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
-# dictionary saves more, trying without one costs four times as much and cannot win.
-_MOST_OF_THOROUGH = 0.05
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
 NO_ROOM = "no room"  # the outcome of a form for which there was too little disk or memory to make it
 AS_RECEIVED = Stage(forms=("received",))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredForm:
-    """A proven file, ready for the object store; ``sha256`` of ``data``, hexadecimal."""
-
-    encoded: Encoded
-    provenance: Provenance
-    data: Buffer
-    wrapped: bool
-    sha256: str
 
 
 def as_received(received: Received, facts: Facts | None = None) -> Part10:
@@ -85,20 +64,19 @@ def uids_within(received: Received, facts: Facts) -> Uids:
     return uids_of(received.sop_class_uid, received.sop_instance_uid, facts.attributes, received.given)
 
 
-def keep(  # noqa: PLR0913, PLR0917 - what is known of it
+def keep(
     received: Received,
     facts: Facts,
     rule: PolicyRule | None,
-    earlier: Earlier = NOTHING,
     dictionaries: Dictionaries | None = None,
     clock: Callable[[], float] = time.perf_counter,
     refused: Refusal | None = None,
 ) -> StoredForm:
     """The stored form of a received object in the stage of its rule that it ends in at once.
 
-    ``facts`` are those of a survey of it; without a rule it is as received. ``earlier`` is what is known of
-    objects of its kind, ``dictionaries`` are those of the store that it goes to, ``clock`` gives seconds.
-    What is ``refused`` is kept as it came, and its file says why.
+    ``facts`` are those of a survey of it; without a rule it is as received. ``dictionaries`` are those of the
+    store that it goes to, ``clock`` gives seconds. What is ``refused`` is kept as it came, and its file says
+    why.
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.settled if rule else AS_RECEIVED
@@ -107,38 +85,35 @@ def keep(  # noqa: PLR0913, PLR0917 - what is known of it
     even = parts is not None and len(received.dataset) % 2 == 0 and is_even(parts)
     given = uids_within(received, facts).given
     known = replace(known, stage=fingerprint(stage), even=even, given=given)
-    asked = _Candidates(received, parts, known, stage, dictionaries, clock)
+    candidates = _Candidates(received, parts, known, stage, Packer(received, stage, dictionaries), clock)
     if refused is not None:
-        asked.fail(refused)
-    if stage.compares and not asked.hopeless:
-        best = _smallest(asked, plan(stage, parts, received.transfer_syntax, earlier))
+        candidates.give_up_codecs(refused)
+    return candidates.recorded(_best(candidates, stage, parts))
+
+
+def _best(candidates: _Candidates, stage: Stage, parts: SplitDataset | None) -> StoredForm:
+    """The form to keep: the first that holds or the smallest, else a last resort."""
+    if stage.compares and not candidates.hopeless:
+        best = _smallest(candidates, plan(stage, parts, candidates.received.transfer_syntax))
     else:
-        best = next(asked.try_forms(stage.forms), None)
-    if best is None:
-        best = (
-            next(asked.try_forms(form for form in _LAST if form not in stage.forms), None)
-            or asked.as_received()
-        )
-    if asked.damage:
-        structlog.get_logger("zscp").warning(
-            "codestream damaged", sop_instance=received.sop_instance_uid, reason=asked.damage
-        )
-    return asked.recorded(best)
+        best = next(candidates.proven(stage.forms), None)
+    last_resorts = (form for form in _LAST if form not in stage.forms)
+    return best or next(candidates.proven(last_resorts), None) or candidates.as_received()
 
 
-def _smallest(asked: _Candidates, chosen: Plan) -> StoredForm | None:
+def _smallest(candidates: _Candidates, chosen: Plan) -> StoredForm | None:
     """The smallest that holds, within the time that the stage gives; that bounds no search for any at all."""
     best: StoredForm | None = None
     for form in chosen.forms:
-        if best is not None and asked.time_is_up():
-            asked.skip(Attempt(form, "skipped", "budget_ms used up"))
+        if best is not None and candidates.time_is_up():
+            candidates.skip(Attempt(form, "skipped", "budget_ms used up"))
             continue
-        for found in asked.try_forms((form,)):
+        for found in candidates.proven((form,)):
             best = found if best is None or len(found.data) < len(best.data) else best
     if best is None and chosen.passed:
-        return _smallest(asked, Plan(tuple(one.form for one in chosen.passed)))
+        return _smallest(candidates, Plan(tuple(one.form for one in chosen.passed)))
     for one in chosen.passed:
-        asked.skip(one)
+        candidates.skip(one)
     return best
 
 
@@ -166,11 +141,19 @@ def _provenance(received: Received, rule: str = "", readable: bool = True, fault
     )
 
 
-class _Written(NamedTuple):
-    """A file, and its digest where one was taken as it was written: a small one's costs nothing later."""
-
-    data: Buffer
-    sha256: str
+def _outcome_of(error: Exception) -> tuple[str, str]:
+    """What an attempt that failed came to, and why (:class:`scp.model.Attempt`)."""
+    match error:
+        case CannotEncode() | DamagedCodestream():
+            return "refused", str(error)
+        case OutOfResources():
+            return NO_ROOM, str(error)
+        case MemoryError():
+            return NO_ROOM, told_of(error)
+        case NotReproduced() | ObjectDamaged():
+            return "wrong", str(error)
+        case _:  # no fault of a codec may fail a C-STORE (invariant 3)
+            return "wrong", f"{type(error).__name__}: {error}"
 
 
 class _Candidates:
@@ -182,65 +165,76 @@ class _Candidates:
         parts: SplitDataset | None,
         base: Provenance,
         stage: Stage,
-        dictionaries: Dictionaries | None,
+        packer: Packer,
         clock: Callable[[], float],
     ) -> None:
-        self.received, self.parts, self.base, self.stage = received, parts, base, stage
-        self.dictionaries = dictionaries
-        self.attempts: list[Attempt] = []
-        self.damage = ""  # what is wrong with the received codestream
+        self.received, self._parts, self._base, self._stage = received, parts, base, stage
+        self._packer = packer
+        self._attempts: list[Attempt] = []
+        self._damage = ""  # what is wrong with the received codestream
         self.hopeless = ""  # why no codec is to be tried any more
         self._clock, self._started = clock, clock()
 
     def time_is_up(self) -> bool:
         """Whether the stage's budget for an object of this size is used up."""
-        budget = self.stage.budget_ms
+        budget = self._stage.budget_ms
         seconds = self._clock() - self._started
-        return budget is not None and seconds > budget / 1e3 * self.base.size / 1e6
+        return budget is not None and seconds > budget / 1e3 * self._base.size / 1e6
 
     def skip(self, attempt: Attempt) -> None:
         """Note a form that is not tried, and why."""
-        self.attempts.append(attempt)
+        self._attempts.append(attempt)
 
-    def try_forms(self, forms: Iterable[str]) -> Iterator[StoredForm]:  # noqa: C901 - a table of what may fail
-        """The results that may be kept, in the order of ``forms``."""
+    def proven(self, forms: Iterable[str]) -> Iterator[StoredForm]:
+        """Try ``forms`` in their order: the results that may be kept."""
         for form in forms:
-            started = self._clock()
-            if self.hopeless and form not in _LAST:
-                self._note(form, "skipped", self.hopeless, started)
-                continue
-            try:
-                if self.damage and form not in _LAST:
-                    raise CannotEncode(self.damage)
-                found = self._proven(form)
-            except DamagedCodestream as error:
-                self.damage = str(error)
-                self._note(form, "refused", self.damage, started)
-            except CodecProcessFailed as error:
-                self._note_failure(form, error)
-            except MemoryError as error:
-                self._note(form, NO_ROOM, told_of(error), started)
-            except CannotEncode as error:
-                self._note(form, "refused", str(error), started)
-            except (NotReproduced, ObjectDamaged) as error:
-                self._note(form, "wrong", str(error), started)
-            except OutOfResources as error:
-                self._note(form, NO_ROOM, str(error), started)
-            except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
-                self._note(form, "wrong", f"{type(error).__name__}: {error}", started)
-            else:
-                gain = self.base.size - len(found.data)
-                if form not in _PLAIN and gain <= 0 and self._is_compressing(found):
-                    self._note(form, "larger", f"received {self.base.size} bytes", started, len(found.data))
-                    continue
-                self._note(form, "kept", "", started, len(found.data))
+            if (found := self._tried(form)) is not None:
                 yield found
 
-    def fail(self, refusal: Refusal) -> None:
-        """Try no codec: processes died of that."""
-        self.hopeless = refusal.reason
-        form = next(iter(self.stage.forms), "received")
-        self.attempts.append(attempt_at(form, refusal.act, refusal.reason))
+    def _tried(self, form: str) -> StoredForm | None:
+        """A form that was proven and gains; None where it may not be kept, which is noted."""
+        started, last_resort = self._clock(), form in _LAST
+        if self.hopeless and not last_resort:
+            self._note(form, "skipped", self.hopeless, started)
+            return None
+        try:
+            if self._damage and not last_resort:
+                raise CannotEncode(self._damage)
+            return self._gaining(self._proven(form), form, started)
+        except CodecProcessFailed as error:
+            self._note_failure(form, error)
+        except Exception as error:  # noqa: BLE001 - told apart by _outcome_of
+            if isinstance(error, DamagedCodestream):
+                self._damage = str(error)
+            self._note(form, *_outcome_of(error), started)
+        return None
+
+    def _gaining(self, found: StoredForm, form: str, started: float) -> StoredForm | None:
+        """What was proven, unless it is no smaller than what came, where that is why it was made."""
+        size = len(found.data)
+        gains = form in _PLAIN or size < self._base.size or not self._is_compressing(found)
+        reason = "" if gains else f"received {self._base.size} bytes"
+        self._note(form, "kept" if gains else "larger", reason, started, size)
+        return found if gains else None
+
+    def _proven(self, form: str) -> StoredForm:
+        """Encode, pack, and read back what was packed. Raises CannotEncode, NotReproduced."""
+        found = self._packer.pack(
+            encoded(form, self.received, self._parts, self._stage.effort or 0), self._base
+        )
+        file = self._packer.unpack(found.data)
+        if file.provenance is None:
+            raise NotReproduced("its private information is gone")
+        # Of an object whose codestream was replaced, what is at hand is not what came.
+        received = self.received.dataset if self.received.origin is None else b""
+        prove(file.dataset, file.transfer_syntax, file.provenance, received, Trust.MADE_HERE)
+        return found
+
+    def _is_compressing(self, found: StoredForm) -> bool:
+        return found.wrapped or found.encoded.transfer_syntax != self.received.transfer_syntax
+
+    def _note(self, form: str, outcome: str, reason: str, started: float, size: int = 0) -> None:
+        self._attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
 
     def _note_failure(self, form: str, error: CodecProcessFailed) -> None:
         """A codec's process failed.
@@ -248,9 +242,9 @@ class _Candidates:
         One that did at decoding what came would do so for each form; of encoders, the second is the last.
         """
         act: Act = "decode" if isinstance(error, DecoderFailed) else "encode"
-        if act == "decode" or any(one.outcome == FAILED for one in self.attempts):
+        if act == "decode" or any(one.outcome == FAILED for one in self._attempts):
             self.hopeless = told_of(error)
-        self.attempts.append(attempt_at(form, act, error))
+        self._attempts.append(attempt_at(form, act, error))
         structlog.get_logger("zscp").error(
             "codec failed",
             sop_instance=self.received.sop_instance_uid,
@@ -259,117 +253,37 @@ class _Candidates:
             reason=told_of(error),
         )
 
+    def give_up_codecs(self, refusal: Refusal) -> None:
+        """Try no codec: processes died of that."""
+        self.hopeless = refusal.reason
+        form = next(iter(self._stage.forms), "received")
+        self._attempts.append(attempt_at(form, refusal.act, refusal.reason))
+
     def as_received(self) -> StoredForm:
         """The form that cannot fail: the received stream in a Part 10 file."""
-        return self._packed(Encoded("received", self.received.transfer_syntax, self.received.dataset))
+        plain = Encoded("received", self.received.transfer_syntax, self.received.dataset)
+        return self._packer.pack(plain, self._base)
 
     def recorded(self, best: StoredForm) -> StoredForm:
         """The chosen file, with all attempts written into it."""
-        outcomes = tuple(
-            replace(attempt, outcome="beaten")
-            if attempt.outcome == "kept" and attempt.form != best.encoded.form
-            else attempt
-            for attempt in self.attempts
-        )
+        log, uid = structlog.get_logger("zscp"), self.received.sop_instance_uid
+        if self._damage:
+            log.warning("codestream damaged", sop_instance=uid, reason=self._damage)
+        outcomes = tuple(_beaten_by(best, attempt) for attempt in self._attempts)
         told = _worth_telling(outcomes)
         if told != best.provenance.attempts:
-            best = self._rewritten_if_it_can_be(best, replace(best.provenance, attempts=told))
+            try:
+                best = self._packer.pack_again(best, replace(best.provenance, attempts=told))
+            except Exception as error:
+                log.error("attempts not written down", sop_instance=uid, exc_info=error)
         provenance = replace(best.provenance, attempts=outcomes)
         return replace(best, provenance=provenance, sha256=best.sha256 or sha256(best.data))
 
-    def _rewritten_if_it_can_be(self, best: StoredForm, provenance: Provenance) -> StoredForm:
-        try:
-            return self._rewritten(best, provenance)
-        except Exception as error:  # noqa: BLE001 - the proven file is there: no C-STORE fails for its history
-            uid = self.received.sop_instance_uid
-            structlog.get_logger("zscp").error("attempts not written down", sop_instance=uid, exc_info=error)
-            return best
 
-    def _rewritten(self, best: StoredForm, provenance: Provenance) -> StoredForm:
-        """The same file, but for what it remembers; read back, as all that is kept."""
-        plain = self._plain(best.encoded, provenance, hashing=not best.wrapped)
-        again = self._wrapped(best.encoded, plain) if best.wrapped else plain
-        if sha256(self._unpacked(again.data).dataset) != sha256(best.encoded.dataset):
-            return best  # the proven file, without its history
-        return replace(best, provenance=provenance, data=again.data, sha256=again.sha256)
-
-    def _is_compressing(self, found: StoredForm) -> bool:
-        return found.wrapped or found.encoded.transfer_syntax != self.received.transfer_syntax
-
-    def _proven(self, form: str) -> StoredForm:
-        """Encode, pack, and read back what was packed. Raises CannotEncode, NotReproduced."""
-        found = self._packed(encoded(form, self.received, self.parts, self.stage.effort or 0))
-        file = self._unpacked(found.data)
-        if file.provenance is None:
-            raise NotReproduced("its private information is gone")
-        # Of an object whose codestream was replaced, what is at hand is not what came.
-        received = self.received.dataset if self.received.origin is None else b""
-        prove(file.dataset, file.transfer_syntax, file.provenance, received, Trust.MADE_HERE)
-        return found
-
-    def _packed(self, result: Encoded) -> StoredForm:
-        provenance = replace(
-            self.base,
-            form=result.form,
-            codec=result.codec,
-            restoration=result.restoration,
-            native_sha256=result.native_sha256,
-        )
-        wrap = self._wrap(result)
-        plain = self._plain(result, provenance, hashing=wrap != "zstd")
-        header_share = 1 - result.pixel_bytes / len(plain.data)
-        if wrap == "none" or (wrap == "auto" and header_share < _WORTHWHILE):
-            return StoredForm(result, provenance, plain.data, False, plain.sha256)
-        wrapped = self._wrapped(result, plain)
-        if wrap == "auto" and len(wrapped.data) > len(plain.data) * (1 - _WORTHWHILE):
-            return StoredForm(result, provenance, plain.data, False, plain.sha256)
-        return StoredForm(result, provenance, wrapped.data, True, wrapped.sha256)
-
-    def _wrapped(self, result: Encoded, plain: _Written) -> _Written:
-        codestream_with_header = 0 < result.pixel_bytes < len(plain.data) * (1 - _MOSTLY_HEADER)
-        thorough = codestream_with_header and result.form != "zstd" and self.stage.level is None
-        level = None if thorough else self.stage.level or _LEVEL
-        small = self._with_dictionary(plain, level)
-        if small is not None and thorough:
-            usual = part10.wrap(plain.data, _LEVEL)
-            if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
-                return small
-        spool = Spool(hashing=len(plain.data) > IN_MEMORY)
-        found = _Written(part10.wrap(plain.data, level, spool), spool.sha256)
-        return found if small is None or len(found.data) <= len(small.data) else small
-
-    def _with_dictionary(self, plain: _Written, level: int | None) -> _Written | None:
-        """The file in a frame with its SOP class's newest dictionary, where one is wanted and there."""
-        if not self.stage.dictionary or self.dictionaries is None or len(plain.data) > IN_MEMORY:
-            return None
-        dictionary = self.dictionaries.newest(self.received.sop_class_uid)
-        if dictionary is None:
-            return None
-        return _Written(part10.wrap(plain.data, level, dictionary=dictionary), "")
-
-    def _unpacked(self, data: Buffer) -> Part10:
-        """What was packed, read back; by way of the dictionary that a reader will find in the store."""
-        return part10.unpack(data, self.dictionaries.by_id if self.dictionaries is not None else None)
-
-    def _wrap(self, result: Encoded) -> str:
-        if result.form == "zstd":
-            return "zstd"
-        return self.stage.wrap or ("auto" if result.is_image_form else "none")
-
-    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> _Written:
-        file = Part10(
-            self.received.sop_class_uid,
-            self.received.sop_instance_uid,
-            result.transfer_syntax,
-            result.dataset,
-            provenance,
-            self.received.calling_aet,
-        )
-        spool = Spool(hashing=hashing and len(result.dataset) > IN_MEMORY)
-        return _Written(part10.pack(file, spool), spool.sha256)
-
-    def _note(self, form: str, outcome: str, reason: str, started: float, size: int = 0) -> None:
-        self.attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
+def _beaten_by(best: StoredForm, attempt: Attempt) -> Attempt:
+    """An attempt that held is ``beaten`` where another form is kept."""
+    is_beaten = attempt.outcome == "kept" and attempt.form != best.encoded.form
+    return replace(attempt, outcome="beaten") if is_beaten else attempt
 
 
 def _worth_telling(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

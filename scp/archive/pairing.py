@@ -120,7 +120,7 @@ class Pairing:
         asked = self._index.meta.all().get(REBUILD, "") if state is State.ASKED else ""
         return _WHY.get(state, "") + (f" ({asked})" if asked else "")
 
-    def told(self, state: State) -> str:
+    def message(self, state: State) -> str:
         """What a state means, and what to do; empty where all is well."""
         why = self.why(state)
         return f"{why}; {_REBUILT}" if state in _REBUILDS else why
@@ -129,9 +129,9 @@ class Pairing:
         """Raises IndexUnfit, or ConfigurationError where an admin has to decide, unless they fit."""
         state = self.state()
         if state in (State.OTHER, State.EMPTY):
-            raise ConfigurationError(self.told(state))
+            raise ConfigurationError(self.message(state))
         if state not in (State.FITS, State.NEW):
-            raise IndexUnfit(self.told(state))
+            raise IndexUnfit(self.message(state))
 
     def pair(self, unread: tuple[str, ...] = ()) -> None:
         """Let them name each other from now on; the index first, so that it is never behind by mistake."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from scp.archive.encode import StoredForm, uids_within
+from scp.archive.encode import uids_within
+from scp.archive.package import StoredForm
 from scp.archive.refusal import NO_STAGE, within
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import survey
@@ -21,6 +22,7 @@ from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects.names import in_store, object_key
 from scp.objects.part10 import Part10
+from scp.policy.stages import step
 from scp.spool import sha256
 
 # Forms that hold the received stream: it says by itself whether it is readable.
@@ -182,7 +184,13 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     )
 
 
-def waiting(instance: Instance, rule: PolicyRule | None) -> Instance:
+def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float | None = None) -> Instance:
+    """An instance whose stage was carried out, with when the next one is due; None: on receive."""
+    due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
+    return replace(instance, planned=policy, due=due)
+
+
+def as_pending(instance: Instance, rule: PolicyRule | None) -> Instance:
     """An instance whose form by ``rule`` is yet to be made."""
     return replace(instance, pending=True, rule=rule.name if rule else "")
 

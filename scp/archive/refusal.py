@@ -54,7 +54,7 @@ class Refusal:
         return ACTS.index(act) <= ACTS.index(self.act)
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """For people: the reason first, as an Error Comment has 64 characters."""
         return f"{self.reason}: it is not {_NOT_DONE[self.act]} any more"
 

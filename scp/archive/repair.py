@@ -18,19 +18,17 @@ from scp.model import Instance, Received
 from scp.objects.names import is_landed
 
 
-def mend_from_siblings(archive: Archive, instance: Instance) -> str:
+def repair_from_siblings(archive: Archive, instance: Instance) -> str:
     """Put another stored form of the same content in its place; returns that one's key, or nothing.
 
     Raises OutOfResources.
     """
-    place = instance.key
-    if is_landed(place):  # its files lie where one of it would
-        place = own_key(instance)
-    for key in list(archive.siblings(place, instance.sop_instance_uid)):
+    place = own_key(instance) if is_landed(instance.key) else instance.key  # its files lie where one would
+    for key in list(archive.files.siblings(place, instance.sop_instance_uid)):
         if key == instance.key:
             continue
         found = _proven(archive, instance, key)
-        if found is not None and archive.point_to(instance, found):
+        if found is not None and archive.replacer.point_to(instance, found):
             return key
     return ""
 
@@ -38,9 +36,9 @@ def mend_from_siblings(archive: Archive, instance: Instance) -> str:
 def _proven(archive: Archive, instance: Instance, key: str) -> Instance | None:
     """What is stored under a key, where that reproduces what was received as ``instance``."""
     with suppress(ObjectDamaged, ObjectMissing, ObjectUnavailable, CodecError):
-        found, _ = archive.read_back(key)
-        with archive.trying(found, "decode"):
-            _, file = archive.stored(found)
+        found, _ = archive.reader.read_back(key)
+        with archive.trials.of(found, "decode"):
+            _, file = archive.reader.read(found)
             prove(file.dataset, file.transfer_syntax, provenance_of(file))
         same = (found.sop_instance_uid, found.received_sha256, found.received_transfer_syntax)
         if same == (instance.sop_instance_uid, instance.received_sha256, instance.received_transfer_syntax):
@@ -48,13 +46,13 @@ def _proven(archive: Archive, instance: Instance, key: str) -> Instance | None:
     return None
 
 
-def mend_from(archive: Archive, received: Received) -> bool:
-    """Mend the object that a file is a copy of; False where that needs no mending, or is of other content.
+def repair_from(archive: Archive, received: Received) -> bool:
+    """Repair the object that a file is a copy of; False where that is not needed, or it is of other content.
 
     Raises OutOfResources.
     """
     copied = (received.sha256, received.transfer_syntax)
-    named = archive.index.named(received.sop_instance_uid)
+    named = archive.named(received.sop_instance_uid)
     held = next((one for one in named if (one.received_sha256, one.received_transfer_syntax) == copied), None)
     if held is None:
         return False
@@ -64,7 +62,7 @@ def mend_from(archive: Archive, received: Received) -> bool:
         return False
     except (ObjectDamaged, ObjectMissing):
         if not is_landed(held.key):
-            archive.store.set_aside(held.key)
+            archive.files.set_aside(held.key)
         again = replace(received, calling_aet=held.calling_aet, received_at=held.received_at)
         archive.ingest(again, Admission())  # it was taken once
         return True

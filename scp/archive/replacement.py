@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scp.archive.encode import NO_ROOM, StoredForm
+from scp.archive.encode import NO_ROOM
+from scp.archive.package import StoredForm
 from scp.archive.records import instance_of_form, provenance_of
 from scp.archive.refusal import NO_STAGE, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
-from scp.model import Facts, Instance, Provenance, Received
+from scp.model import Facts, Instance, Received
 from scp.objects import part10
 from scp.objects.names import in_store, is_landed, store_of
 from scp.objects.part10 import Part10
@@ -53,7 +54,7 @@ class Before:
     rule: PolicyRule | None
 
 
-def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
+def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
     """What ``stage`` comes to: the new form in the place of the stored one, or the stored one as it is.
 
     ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does,
@@ -62,7 +63,7 @@ def succession(before: Before, form: StoredForm, stage: Stage, read: Callable[[s
     if lacking := lacks_room(form, stage):
         raise FormLacksRoom(lacking)
     instance, received = before.instance, before.received
-    if _must_move(instance, form) or _gains(instance, form, stage, before.rule, received.origin):
+    if _takes_the_place(before, form, stage):
         # The key is a new one: under the old one is the old form for as long as it is there.
         token = "" if instance.pending else secrets.token_hex(4)
         after = instance_of_form(received, before.facts, form, token, stage.store or "")
@@ -134,28 +135,31 @@ def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> C
     return Change(instance, replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data)), data)
 
 
-def _must_move(instance: Instance, form: StoredForm) -> bool:
-    """Whether an object gets a file in any case: what landed has none of its own.
-
-    One that says why it has no other form may be put in its place only where no digest of the whole file is
-    known, so that whoever reads it meanwhile finds either of the two sound.
-    """
-    told = instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256
-    return told or is_landed(instance.key)
-
-
-def _gains(
-    instance: Instance, form: StoredForm, stage: Stage, rule: PolicyRule | None, origin: Provenance | None
-) -> bool:
-    """Whether a new form takes the place of a stored one.
-
-    A smaller one does; a last resort, for which nobody asked, only where it saves something. One that the
-    rule asks for at once does also where it is larger; a later one is there to save. Of an object whose
-    received codestream is gone it must decode to the same as the stored one.
-    """
-    if origin is not None and form.provenance.native_sha256 != origin.native_sha256:
-        return False
-    settled = rule is not None and stage in (rule.settled, rule.on_access)
+def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:
+    """Whether a new form takes the place of a stored one: the table of docs/decisions/0071."""
+    instance, origin, rule = before.instance, before.received.origin, before.rule
     asked = form.encoded.form in stage.forms
-    bound = instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
-    return len(form.data) < bound or (settled and asked and form.encoded.form != instance.form)
+    at_once = rule is not None and stage in (rule.settled, rule.on_access)
+    needs_file = is_landed(instance.key) or _has_to_tell(instance, form)
+    # Of an object whose received codestream is gone it must decode to the same as the stored one.
+    same = origin is None or form.provenance.native_sha256 == origin.native_sha256
+    wanted = at_once and asked and form.encoded.form != instance.form
+    smaller = len(form.data) < instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
+    match (needs_file, same, wanted, smaller):
+        case (True, _, _, _):
+            return True  # what landed has none of its own
+        case (_, False, _, _):
+            return False
+        case (_, _, True, _):
+            return True  # however large: a later stage is there to save, but not this one
+        case _:
+            return smaller
+
+
+def _has_to_tell(instance: Instance, form: StoredForm) -> bool:
+    """Whether the file is to say why its object has no other form.
+
+    It may be put in its own place only where no digest of the whole file is known, so that whoever reads it
+    meanwhile finds either of the two sound.
+    """
+    return instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256

@@ -26,7 +26,7 @@ def keys_of(one: Instance) -> dict[str, str]:
     }
 
 
-def is_held(holds: Iterable[Hold], one: Instance) -> bool:
+def is_under_hold(holds: Iterable[Hold], one: Instance) -> bool:
     """Whether any hold is on an object."""
     keys = keys_of(one)
     return any(hold.covers(keys) for hold in holds)
@@ -60,7 +60,7 @@ class Safekeeping:
         Raises DuplicateRejected where it is under a hold, HoldUnreadable where one cannot be read.
         """
         with self.trash.lock():
-            if is_held(self._known_holds(), held):
+            if is_under_hold(self._known_holds(), held):
                 raise DuplicateRejected(
                     "the SOP instance is under a legal hold; the other content is refused"
                 )

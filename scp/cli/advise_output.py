@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table as Grid
@@ -12,12 +11,7 @@ from rich.table import Table as Grid
 from scp.advise.advise import Advice, Table
 from scp.advise.measuring import Row
 from scp.advise.sampling import Seen
-from scp.cli import chart as charts
 from scp.cli import output
-from scp.cli.drawing import png, svg
-from scp.errors import ConfigurationError
-
-SUFFIXES = (".svg", ".png")
 
 
 def show(advice: Advice, json_wanted: bool) -> None:
@@ -45,19 +39,6 @@ not take an object, zstd 3 counts in its stead. Speeds: MB/s uncompressed, CPU t
 saw the same frames. What zstd keeps is sent uncompressed, as zstd is no transfer syntax. +dict: the frame has
 a dictionary, trained on other objects of the group. * is not storable as DICOM and stands here to compare;
 image codecs among these are put into the same file as if they were."""
-
-
-def write_charts(advice: Advice, files: Iterable[Path]) -> None:
-    """Draw the figures into each file, as SVG or PNG by its name.
-
-    Raises ConfigurationError for a file that cannot be written.
-    """
-    drawing = charts.chart(advice)
-    for path in files:
-        try:
-            path.write_bytes(png(drawing) if path.suffix.lower() == ".png" else svg(drawing).encode())
-        except OSError as error:
-            raise ConfigurationError(f"--chart {path} cannot be written: {error.strerror}") from error
 
 
 def _print(table: Table, advice: Advice) -> None:

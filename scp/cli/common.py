@@ -136,10 +136,10 @@ def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()
 def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
     """The instances that match, or all."""
     if not match:
-        yield from archive.index.all()
+        yield from archive.all()
         return
     for found in archive.find(query_for(LEVELS[-1], match, ("IssuerOfPatientID",))):
-        instance = archive.index.current(identity_in(found))
+        instance = archive.current(identity_in(found))
         if instance is not None:
             yield instance
 

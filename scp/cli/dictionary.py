@@ -8,6 +8,7 @@ import typer
 from pydicom import uid as registered
 from pydicom.uid import UID
 
+from scp.archive.trainer import SIZE
 from scp.cli import dictionary_output, output
 from scp.cli.common import ConfigOption, JsonOption, opened
 from scp.config.values import byte_count
@@ -21,7 +22,7 @@ def train_dictionaries(
     sop_class: Annotated[
         str, typer.Option(help="Of this SOP class, by UID or keyword; all by default.")
     ] = "",
-    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{training.SIZE >> 10}KiB",
+    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{SIZE >> 10}KiB",
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -30,8 +31,8 @@ def train_dictionaries(
     results = []
     with opened(config, works=True) as (archive, _):
         with output.progress("looking for objects", "objects") as progress:
-            progress.total(archive.index.counts().instances)
-            found = training.samples(archive.index.all(), progress, wanted)
+            progress.total(archive.count())
+            found = training.samples(archive.all(), progress, wanted)
         with output.progress("training", "objects") as progress:
             progress.total(sum(len(sample.kept) for sample in found.values()))
             results = [training.train(archive, uid, one, most, progress) for uid, one in found.items()]

@@ -14,6 +14,7 @@ from scp import telemetry
 from scp.advise.advise import Wanted
 from scp.advise.advise import advise as compare
 from scp.cli import advise_output, explain_output, output, stages_output
+from scp.cli import chart as charts
 from scp.cli.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
 from scp.config.settings import Settings
 from scp.config.values import duration
@@ -53,19 +54,24 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
     lossy: Annotated[bool, typer.Option("--lossy", help="Also some lossy codecs, and their errors.")] = False,
     chart: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Draw the figures: a .svg or .png; again for both."),
+        typer.Option(
+            metavar="FILE", help="Draw the figures: a .svg or .png; again for both. Needs zscp[charts]."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
     if by not in ("modality", "folder"):
         raise typer.BadParameter("--by is modality or folder")
-    if unknown := [path.name for path in chart or () if path.suffix.lower() not in advise_output.SUFFIXES]:
+    if unknown := [path.name for path in chart or () if path.suffix.lower() not in charts.SUFFIXES]:
         raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
+    if chart:
+        charts.require()  # before the work, which takes minutes
     telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
     found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), output.progress)
     advise_output.show(found, json)
-    advise_output.write_charts(found, chart or ())
+    if chart:
+        charts.draw(found, chart)
     if found.failed or not found.tables:
         raise typer.Exit(DATA)
 
@@ -84,7 +90,7 @@ def plan(
         raise typer.BadParameter(f"--at: {error}") from error
     now = time.time() + ahead
     with opened(config) as (archive, settings), output.progress("looking", "objects") as progress:
-        progress.total(archive.index.counts().instances)
+        progress.total(archive.count())
         found = forecast(archive, settings.lifecycle, now, seconds, progress)
     stages_output.forecast(found, datetime.fromtimestamp(now).astimezone(), settings, json)
 

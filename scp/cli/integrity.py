@@ -49,8 +49,8 @@ def verify(
     with opened(config, works=bool(restore_from)) as (archive, settings):
         _mend(archive, restore_from or [], settings.node.aet, verdicts)
         with output.progress("verifying", "objects") as progress:
-            progress.total(archive.index.counts().instances)
-            known = archive.index.checks.damaged() if damaged else selected(archive, match)
+            progress.total(archive.count())
+            known = archive.integrity.damaged() if damaged else selected(archive, match)
             for verdict in check_objects(archive, known, deep):
                 verdicts.add(verdict)
                 progress.advance()
@@ -89,7 +89,7 @@ def fsck(
         unfit = unfitness(archive, progress, repair)
         found += unfit
         if not unfit or repair:
-            progress.total(archive.index.counts().instances)
+            progress.total(archive.count())
             found += look(archive, progress, repair, forget, Deletion(archive, settings.folders))
     integrity_output.findings(found, json)
     if any(not one.repaired for one in found):

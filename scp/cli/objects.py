@@ -25,7 +25,6 @@ from scp.cli.common import (
 )
 from scp.lifecycle import transfer
 from scp.lifecycle.explain import fault_now
-from scp.objects.names import prefixes
 from scp.syntaxes import BY_KEYWORD, BY_UID
 
 app = typer.Typer()
@@ -113,25 +112,25 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     """List what is held."""
     if refused:
         with opened(config) as (archive, _):
-            refused_output.refused(archive.index.checks.refused(limit or None), limit, json)
+            refused_output.refused(archive.integrity.refused(limit or None), limit, json)
         return
     if conflicts:
         with opened(config) as (archive, _):
-            conflicts_output.conflicts(archive.index.conflicts(), json)
+            conflicts_output.conflicts(archive.conflicts(), json)
         return
     if unreadable:
         with opened(config) as (archive, _):
-            listed = archive.index.checks.unreadable(limit or None)
+            listed = archive.integrity.unreadable(limit or None)
             faults = [(one, fault_now(archive, one)) for one in listed]
         unreadable_output.unreadable(faults, limit, json)
         return
     if send_queue:
         with opened(config) as (archive, _):
-            send_queue_output.send_queue(archive.index.send_queue.all(), archive.queued_instance, json)
+            send_queue_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
         return
     if commitments:
         with opened(config) as (archive, _):
-            output.commitments(archive.index.commitments.all(), json)
+            output.commitments(archive.commitments.all(), json)
         return
     columns = output.COLUMNS.get(level.upper())
     if columns is None:
@@ -140,7 +139,7 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         if level.upper() == "IMAGE":
             found = archive.find(query_for("IMAGE", match, (*columns, "IssuerOfPatientID")))
             rows = [
-                output.with_storage(row, archive.index.current(identity_in(row)))
+                output.with_storage(row, archive.current(identity_in(row)))
                 for row in output.first(found, limit)
             ]
         else:
@@ -152,17 +151,7 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show how much is held, and what keeping it compressed saves."""
     with opened(config) as (archive, _):
-        index = archive.index
-        outstanding = len(index.commitments.all())
-        rows = index.statistics(prefixes(archive.store.tiers))
-        more = output.Outstanding(
-            index.backlog(),
-            outstanding,
-            index.send_queue.outstanding(),
-            len(index.checks.damaged()),
-            len(index.checks.refused()),
-        )
-        output.statistics(index.counts(), rows, more, json)
+        output.statistics(archive.statistics(), json)
 
 
 def _syntax(name: str) -> str:

@@ -22,10 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from scp.archive.statistics import Statistics
 from scp.background.progress import Progress
 from scp.config.rules import Stage
 from scp.config.settings import Settings
-from scp.index.index import Counts, Statistic, Waiting
 from scp.lifecycle.reindex import Outcome
 from scp.lifecycle.transfer import Exported, Imported
 from scp.model import Commitment, Instance
@@ -208,25 +208,13 @@ def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outstanding:
-    """What is still to be done, or not as it should be."""
-
-    pending: Waiting
-    commitments: int
-    send_queue: int
-    damaged: int
-    refused: int
-
-
-def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wanted: bool) -> None:
+def statistics(found: Statistics, json_wanted: bool) -> None:
     """What ``zscp stats`` counted."""
-    received, stored = sum(row.received_size for row in rows), sum(row.stored_size for row in rows)
     if json_wanted:
-        sizes = {"received_size": received, "stored_size": stored}
-        as_json({"counts": counts, **sizes, **dataclasses.asdict(more), "by_form": rows})
+        as_json(found)
         return
-    stores = any(row.store for row in rows)
+    counts, received, stored = found.counts, found.received_size, found.stored_size
+    stores = any(row.store for row in found.by_form)
     table = Table("modality", "form", "transfer syntax at rest", *["store"] * stores, show_footer=True)
     table.columns[0].footer = "all"
     for heading, footer in (
@@ -236,7 +224,7 @@ def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wa
         ("kept / received", percent(stored, received)),
     ):
         table.add_column(heading, footer, justify="right")
-    for row in rows:
+    for row in found.by_form:
         syntax = lookup(row.transfer_syntax).keyword
         share = percent(row.stored_size, row.received_size)
         figures = (str(row.instances), size(row.received_size), size(row.stored_size), share)
@@ -247,18 +235,18 @@ def statistics(counts: Counts, rows: list[Statistic], more: Outstanding, json_wa
         f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
         f"{counts.instances} objects; {size(received - stored)} saved."
     )
-    if more.damaged:
-        console.print(f"{more.damaged} objects are damaged or missing: verify --damaged.")
-    if more.refused:
-        console.print(f"{more.refused} objects are not encoded or decoded any more: ls --refused.")
-    if more.pending.instances:
-        console.print(f"{more.pending.instances} objects ({size(more.pending.size)}) wait to be encoded.")
-    if more.commitments:
+    if found.damaged:
+        console.print(f"{found.damaged} objects are damaged or missing: verify --damaged.")
+    if found.refused:
+        console.print(f"{found.refused} objects are not encoded or decoded any more: ls --refused.")
+    if found.pending.instances:
+        console.print(f"{found.pending.instances} objects ({size(found.pending.size)}) wait to be encoded.")
+    if found.commitments:
         console.print(
-            f"{more.commitments} results of storage commitment are yet to be reported: ls --commitments."
+            f"{found.commitments} results of storage commitment are yet to be reported: ls --commitments."
         )
-    if more.send_queue:
-        console.print(f"{more.send_queue} objects are yet to be sent to peers: ls --send-queue.")
+    if found.send_queue:
+        console.print(f"{found.send_queue} objects are yet to be sent to peers: ls --send-queue.")
 
 
 def form_then(stage: Stage) -> str:

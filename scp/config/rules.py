@@ -132,20 +132,20 @@ class PolicyRule(Table):
         return self.model_copy(update={"stages": (stage,)})
 
     @property
-    def waits(self) -> bool:
+    def may_be_pending(self) -> bool:
         """Whether the response may be sent before anything is encoded."""
         return self.on_receive.forms == ("received",)
 
     @property
-    def behind(self) -> Stage | None:
-        """The stage that applies right behind the response, if there is one."""
+    def after_response(self) -> Stage | None:
+        """The stage that applies right after the response, if there is one."""
         at_once = [stage for stage in self.later if stage.after == 0 and stage.after_access is None]
         return at_once[-1] if at_once else None
 
     @property
     def settled(self) -> Stage:
-        """The stage that an object ends in without waiting: the one behind, or the first."""
-        return self.behind or self.on_receive
+        """The stage that an object soon ends in: the one right after the response, or the first."""
+        return self.after_response or self.on_receive
 
 
 class RetentionRule(Table):

@@ -26,7 +26,7 @@ from scp.dimse.negotiation.contexts import FIND, GET, MOVE, supported
 from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
-from scp.dimse.scu.preference import wishes_of
+from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
@@ -169,11 +169,11 @@ class DimseServer:
         if asked is None or not isinstance(association, ServedAssociation):
             return
         if association.negotiator.answer is None:
-            wishes = wishes_of(settings.peer_named(asked.calling_ae_title or ""))
+            preference = preference_of(settings.peer_named(asked.calling_ae_title or ""))
             association.acceptor.supported_contexts = supported(
                 asked.presentation_context_definition_list,
                 settings.access.unknown_sop_classes,
-                wishes.preferred,
+                preference.preferred,
             )
         _agree_window(association, settings.limits.operations)
         _answer_identity(association)
@@ -196,7 +196,7 @@ class DimseServer:
         retrieve.serve_move(exchange, event, self._archive, self._settings())
 
     def _action(self, exchange: Exchange, event: RequestEvent) -> None:
-        commitment.serve(exchange, event, self._archive.index.commitments, self._reporter)
+        commitment.serve(exchange, event, self._archive.commitments, self._reporter)
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())

@@ -106,7 +106,7 @@ def judge(
 def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
     """The Failure Reason of an instance that cannot be committed; 0 for one that can."""
     try:
-        named = archive.index.named(reference.sop_instance_uid)
+        named = archive.named(reference.sop_instance_uid)
         if not named:
             known = is_storage(reference.sop_class_uid, unknown_too)
             return NO_SUCH_INSTANCE if known else CLASS_NOT_SUPPORTED

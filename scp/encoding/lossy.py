@@ -25,7 +25,7 @@ from scp.encoding.pool import in_order
 from scp.encoding.streams import gathered, letting_go
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotDecode, CannotEncode, CodecError, UnreadableDataset
-from scp.model import LossyRule, Restoration, Wishes
+from scp.model import LossyRule, Restoration, SyntaxPreference
 from scp.spool import Buffer, slices
 from scp.syntaxes import EXPLICIT, Content, lookup
 
@@ -68,28 +68,30 @@ class Stored:
     source: Source
 
 
-def ways(stored: str, received: str, accepted: Iterable[str], wishes: Wishes) -> list[Way]:
+def ways(stored: str, received: str, accepted: Iterable[str], preference: SyntaxPreference) -> list[Way]:
     """All ways that an object may go out, best first; the lossless ones are those of :func:`ways_out`.
 
-    With a lossy rule: what is stored in a syntax that may be lossy goes first, as it is. The peer's wishes
-    are then followed as far as the last lossy one among them. Where they name none, lossy copies are the
-    last resort, in the order of :data:`~scp.encoding.codecs.lossy_table.LOSSY_CODECS`.
+    With a lossy rule: what is stored in a syntax that may be lossy goes first, as it is. The preferred
+    syntaxes follow, as far as the last lossy one among them. Where none of them is lossy, lossy copies are
+    the last resort, in the order of :data:`~scp.encoding.codecs.lossy_table.LOSSY_CODECS`.
     """
     allowed = set(accepted)
-    lossless = [Way(syntax) for syntax in ways_out(stored, received, allowed, wishes)]
-    if wishes.lossy is None:
+    lossless = [Way(syntax) for syntax in ways_out(stored, received, allowed, preference)]
+    if preference.lossy is None:
         return lossless
-    wished = [Way(syntax, lossy_encoder_of(syntax) is not None) for syntax in wishes.preferred]
-    while wished and not wished[-1].lossy:
-        wished.pop()
+    preferred = [Way(syntax, lossy_encoder_of(syntax) is not None) for syntax in preference.preferred]
+    while preferred and not preferred[-1].lossy:
+        preferred.pop()
     exact = [way for way in lossless if _is_exact(way, stored, received)]
     first = [way for way in exact if _may_lose(way)] if _may_lose(Way(stored)) else []
-    last = [] if wished else [Way(codec.writes, lossy=True) for codec in LOSSY_CODECS]
-    return [way for way in dict.fromkeys((*first, *wished, *exact, *last)) if way.transfer_syntax in allowed]
+    last = [] if preferred else [Way(codec.writes, lossy=True) for codec in LOSSY_CODECS]
+    return [
+        way for way in dict.fromkeys((*first, *preferred, *exact, *last)) if way.transfer_syntax in allowed
+    ]
 
 
 def _is_exact(way: Way, stored: str, received: str) -> bool:
-    """Not so a wish for a lossy syntax: only what came or lies in one goes out in it without a loss."""
+    """Not so a preference for a lossy syntax: only what came or lies in one goes out in it without a loss."""
     return way.transfer_syntax in (stored, received) or lossy_encoder_of(way.transfer_syntax) is None
 
 

@@ -14,7 +14,7 @@ from scp.encoding.evenness import even_stream, evened
 from scp.encoding.recompression import RECOMPRESSIBLE, recompressed, restored
 from scp.encoding.streams import Chunks, gathered
 from scp.errors import CannotDecode, CannotEncode, UnreadableDataset
-from scp.model import Restoration, Wishes
+from scp.model import Restoration, SyntaxPreference
 from scp.spool import Buffer, has_room, slices
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
 
@@ -22,10 +22,10 @@ from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEGXL_RECOMP
 _NATIVE_ORDER = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
 
 
-def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes) -> list[str]:
+def ways_out(stored: str, received: str, accepted: Iterable[str], preference: SyntaxPreference) -> list[str]:
     """The accepted transfer syntaxes that may carry an object, best first.
 
-    The stored one costs nothing, then come the peer's wishes (before it, if they say so), the received
+    The stored one costs nothing, then come what the peer prefers (before it, if it says so), the received
     one where it is native or a recompressed JPEG, other native ones, encoders by their cost. Whether an
     object fits one of them shows only when it is tried.
 
@@ -34,9 +34,9 @@ def ways_out(stored: str, received: str, accepted: Iterable[str], wishes: Wishes
     """
     encoders = sorted((codec.writes for codec in CODECS if codec.encode), key=_slowness)
     natives = [received] if received in _NATIVE_ORDER else []
-    first = [*wishes.preferred, stored] if wishes.before_stored else [stored, *wishes.preferred]
+    first = [*preference.preferred, stored] if preference.before_stored else [stored, *preference.preferred]
     if lookup(stored).content is Content.EITHER:
-        first = [*_of_lossy(stored, received, wishes), *wishes.preferred]
+        first = [*_of_lossy(stored, received, preference), *preference.preferred]
     allowed = set(accepted)
     order = dict.fromkeys(chain(first, natives, _NATIVE_ORDER, encoders))
     return [syntax for syntax in order if syntax in allowed]
@@ -56,11 +56,11 @@ def _comes_late(plain: SplitDataset) -> bool:
     return isinstance(chunks, Chunks) and chunks.late and has_room(chunks.size)
 
 
-def _of_lossy(stored: str, received: str, wishes: Wishes) -> list[str]:
+def _of_lossy(stored: str, received: str, preference: SyntaxPreference) -> list[str]:
     """What carries the very codestream of a lossy object; the smaller first where the line is thin."""
     if stored in RECOMPRESSIBLE:
         both = [stored, JPEGXL_RECOMPRESSION]
-        return both[::-1] if wishes.before_stored else both
+        return both[::-1] if preference.before_stored else both
     restorable = stored == JPEGXL_RECOMPRESSION and received in RECOMPRESSIBLE
     return [stored, received] if restorable else [stored]
 

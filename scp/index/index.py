@@ -46,7 +46,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingCount:
     """How many instances are pending, and their stored size in bytes."""
 
     instances: int
@@ -102,7 +102,7 @@ class Stages(Protocol):
         One that has another ``key`` by now, or was retrieved or refused meanwhile, is left as it is.
         """
 
-    def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
+    def record_access(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """Write down that instances were retrieved, where the last time is more than so many seconds ago.
 
         They are to be planned again: a stage may wait longer, or be undone.
@@ -330,7 +330,7 @@ class Index(Protocol):
     def pending_keys(self) -> list[str]:
         """Where all instances that are pending are stored."""
 
-    def backlog(self) -> Waiting:
+    def count_pending(self) -> PendingCount:
         """How much is pending of what :meth:`pending` gives."""
 
     def sync(self) -> None:
@@ -352,7 +352,7 @@ class Index(Protocol):
         There are several where its objects are of several studies or patients.
         """
 
-    def held(self, sop_instance_uid: str) -> Instance | None:
+    def newest(self, sop_instance_uid: str) -> Instance | None:
         """The newest instance of that UID, or None: for who knows no more than that.
 
         Whatever acts on an object uses :meth:`current`.

@@ -17,7 +17,7 @@ from scp.index.conflicts import listed
 from scp.index.dialect import connect, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
-from scp.index.index import NO_RANKS, NO_STORES, Counts, Ranks, Statistic, Waiting
+from scp.index.index import NO_RANKS, NO_STORES, Counts, PendingCount, Ranks, Statistic
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
@@ -134,12 +134,12 @@ class SqlIndex:
         with self._read() as connection:
             return list(connection.execute(select(INSTANCE.c.key).where(PENDING)).scalars())
 
-    def backlog(self) -> Waiting:
-        """See :meth:`scp.index.index.Index.backlog`."""
+    def count_pending(self) -> PendingCount:
+        """See :meth:`scp.index.index.Index.count_pending`."""
         size = func.coalesce(func.sum(INSTANCE.c.stored_size), 0)
         with self._read() as connection:
             row = connection.execute(select(func.count(), size).where(PENDING, SOUND)).one()
-        return Waiting(int(row[0]), int(row[1]))
+        return PendingCount(int(row[0]), int(row[1]))
 
     def sync(self) -> None:
         """See :meth:`scp.index.index.Index.sync`."""
@@ -162,8 +162,8 @@ class SqlIndex:
         with self._writer.transaction() as connection:
             return self._writer.remove(connection, sop_instance_uid, key)
 
-    def held(self, sop_instance_uid: str) -> Instance | None:
-        """See :meth:`scp.index.index.Index.held`."""
+    def newest(self, sop_instance_uid: str) -> Instance | None:
+        """See :meth:`scp.index.index.Index.newest`."""
         return next(iter(self.named(sop_instance_uid)), None)
 
     def named(self, sop_instance_uid: str) -> list[Instance]:

@@ -169,7 +169,7 @@ class SqlStages:
             with self._writer.transaction() as connection:
                 connection.execute(_PLAN, rows)
 
-    def touch(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
+    def record_access(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
         """See :class:`scp.index.index.Stages`."""
         wanted = iter(instances)
         while some := list(islice(wanted, _TOUCHED_AT_ONCE)):

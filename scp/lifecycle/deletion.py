@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import Safekeeping, is_held, trashed
+from scp.archive.safekeeping import Safekeeping, is_under_hold, trashed
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
@@ -75,17 +75,15 @@ class Deletion:
         for instance in batch:
             self._settle(instance)
         now = time.time()
-        stages = self._archive.index.stages
+        stages = self._archive.stages
         try:  # claimed: no stage puts another file in the place of what goes
             mine = stages.claim(self._owner, batch, now, now + CLAIM_SECONDS)
             found = [one.instance for one in stages.standings_of((), mine)]
             holds = self.holds.all()
-            held = {one.identity for one in found if is_held(holds, one)}
+            held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]
             gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in going))
-            if (decoded := self._archive.decoded) is not None:
-                for one in going:
-                    decoded.forget(one)
+            self._archive.forget_decoded(going)
         finally:
             stages.release(self._owner)
         deleted = {one.identity for one in gone}
@@ -94,17 +92,17 @@ class Deletion:
 
     def _settle(self, instance: Instance) -> None:
         """Give what is pending a file in its form: what landed has none of its own."""
-        current = self._archive.index.current(instance.identity)
+        current = self._archive.current(instance.identity)
         if current is not None and current.pending:
             # Nor does a lack of room for it keep the others: it stays pending, and is left.
             with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
-                self._archive.swap([self._archive.encode(current)])
+                self._archive.replace([self._archive.encode(current)])
 
     def _finish(self, begun: list[Trashed]) -> list[Trashed]:
         """Those that went; see :meth:`_stays` for those that did not."""
         for one in begun:
-            self._archive.index.forget(one.sop_instance_uid, one.key)
-        self._archive.index.sync()
+            self._archive.forget(one.sop_instance_uid, one.key)
+        self._archive.sync()
         gone = [one for one in begun if not self._stays(one)]
         log = structlog.get_logger("zscp")
         for one in gone:
@@ -121,7 +119,7 @@ class Deletion:
 
     def _stays(self, one: Trashed) -> bool:
         """Whether an object got another form while it went, from a stage whose claim had run out."""
-        held = self._archive.index.current(one.identity)
+        held = self._archive.current(one.identity)
         if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
             return False
         if not self._is_there(held):
@@ -132,7 +130,7 @@ class Deletion:
 
     def _is_there(self, held: Instance) -> bool:
         try:
-            return self._archive.has(held.key)
+            return self._archive.files.has(held.key)
         except ObjectUnavailable:
             return False
 
@@ -160,8 +158,8 @@ class Deletion:
                     going.remove(one)
             for one in going:
                 if self.trash.in_place(one):  # one that was sent again since then stays
-                    self._archive.index.forget(one.sop_instance_uid, one.key)
-            self._archive.index.sync()
+                    self._archive.forget(one.sop_instance_uid, one.key)
+            self._archive.sync()
             going = [one for one in going if not self._stays(one)]
             for one in going:
                 self.trash.take(one)
@@ -173,7 +171,7 @@ class Deletion:
         return len(going) + len(back)
 
     def _is_held_as(self, one: Trashed) -> bool:
-        named = self._archive.index.named(one.sop_instance_uid)
+        named = self._archive.named(one.sop_instance_uid)
         return any(held.key == one.key for held in named)
 
     def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
@@ -184,11 +182,11 @@ class Deletion:
         Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays.
         """
         for one in entries:
-            held = self._archive.index.current(one.identity)
+            held = self._archive.current(one.identity)
             if replace and held is not None and held.received_sha256 != one.received_sha256:
                 self.delete([held], "replaced by what was restored from the trash")
             with self.trash.lock():
-                held = self._archive.index.current(one.identity)
+                held = self._archive.current(one.identity)
                 if held is not None and held.key != one.key and held.received_sha256 == one.received_sha256:
                     self._archive.verify(held)
                     self.trash.drop(one)
@@ -205,11 +203,11 @@ class Deletion:
     def _return(self, one: Trashed) -> None:
         self.trash.put_back(one)
         if not self._is_held_as(one):
-            instance, facts = self._archive.read_back(one.key)
-            if self._archive.index.current(instance.identity) is not None:
+            instance, facts = self._archive.reader.read_back(one.key)
+            if self._archive.current(instance.identity) is not None:
                 raise DuplicateRejected(f"{one.sop_instance_uid} is held; delete that one first")
-            self._archive.index.record(instance, facts.attributes)
-            self._archive.index.sync()
+            self._archive.record_rows([(instance, facts.attributes)])
+            self._archive.sync()
         self.trash.drop(one)
 
     def purge(self, before: float) -> list[Trashed]:

@@ -17,8 +17,7 @@ from datetime import datetime
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.refused import renew
-from scp.archive.repair import mend_from_siblings
+from scp.archive.repair import repair_from_siblings
 from scp.archive.replacement import Change
 from scp.background.doorbell import Doorbell
 from scp.background.parallel import yield_to_others
@@ -28,7 +27,6 @@ from scp.lifecycle.recovery import Recovered, take_up_landed
 from scp.lifecycle.stages import Stages, swapped
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
-from scp.objects.names import is_landed, segment_of
 
 # One commit and one sync for so many objects, or so many bytes of them.
 _BATCH, _BATCH_BYTES = 64, 64 << 20
@@ -87,7 +85,7 @@ class Encoder:
         while not self._stopped.is_set():
             try:
                 if self._first and not renewed:
-                    renew(self._archive)
+                    self._archive.trials.allow_outdated()
                     renewed = True
                 self._work()
             except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
@@ -147,13 +145,13 @@ class Encoder:
     def _wait_for_quiet(self) -> None:
         """Let a sender finish that sends one object after another."""
         while not self._stopped.wait(_QUIET_SECONDS) and self._bell.wait(0):
-            if self._archive.index.backlog().size > self._eager:
+            if self._archive.count_pending().size > self._eager:
                 return
 
     def _round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
         batch = self._batch()
-        suspects = [one for one in batch if self._archive.is_suspect(one)]
+        suspects = [one for one in batch if self._archive.trials.is_suspect(one)]
         self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
         for one in suspects:  # alone, and what came of it is kept before the next
             if not self._stopped.is_set():
@@ -180,14 +178,14 @@ class Encoder:
     def _batch(self) -> list[Instance]:
         now = time.monotonic()
         self._put_off = {key: until for key, until in self._put_off.items() if until > now}
-        found = self._archive.index.pending(_BATCH + len(self._put_off))
+        found = self._archive.pending(_BATCH + len(self._put_off))
         return list(_first_bytes(one for one in found if one.key not in self._put_off))
 
     def _encoded(self, instance: Instance) -> Change | None:
         """The form of one, if it has one.
 
         What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
-        then refused (:meth:`scp.archive.reader.Holdings.trying`), unless it is not the object's fault.
+        then refused (:meth:`scp.archive.trials.Trials.of`), unless it is not the object's fault.
         None is begun once this is to stop.
         """
         if self._stopped.is_set():
@@ -195,10 +193,10 @@ class Encoder:
         try:
             return self._archive.encode(instance)
         except ObjectMissing:
-            held = self._archive.index.current(instance.identity)
+            held = self._archive.current(instance.identity)
             if held is None or held.key != instance.key:
                 return None  # deleted or replaced since it was found
-            if mend_from_siblings(self._archive, held):  # encoded by a process with an index that is gone
+            if repair_from_siblings(self._archive, held):  # encoded by a process with an index that is gone
                 return None
             self._damaged(instance, "it is not there")
         except (ObjectDamaged, ObjectRefused) as error:
@@ -211,13 +209,11 @@ class Encoder:
         """It is found again when its file is mended (:mod:`scp.lifecycle.scrub`), or restored."""
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, reason=reason)
-        self._archive.index.checks.note([(instance, reason)], time.time())
+        self._archive.integrity.note([(instance, reason)], time.time())
 
     def _later(self, instance: Instance, error: Exception, at_once: bool = True) -> None:
         """One that failed is tried again later; ``at_once``, and alone, if that counts as its fault."""
-        attempts = self._archive.attempts
-        counted = attempts is not None and attempts.suspects.get(instance.key) is not None
-        if not (at_once and counted) or isinstance(error, (ZscpError, OSError)):
+        if not (at_once and self._archive.trials.counts(instance)) or isinstance(error, (ZscpError, OSError)):
             times = error.times if isinstance(error, FormLacksRoom) else 1
             self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS * 2 ** (times - 1)
         uid = instance.sop_instance_uid
@@ -229,11 +225,9 @@ class Encoder:
         What is neither over nor named by the index is taken up first: the index has lost its row, or whoever
         encoded it died before that was noted.
         """
-        landing = self._archive.landing
-        if landing is not None and not self._archive.index_fault():
+        if not self._archive.replacer.index_fault():
             take_up_landed(self._archive, Recovered())
-            waiting = self._archive.index.pending_keys()
-            landing.free({segment_of(key) for key in waiting if is_landed(key)})
+            self._archive.interrupted.free()
 
 
 def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:

@@ -25,7 +25,7 @@ from scp.errors import (
     ObjectMissing,
     told_of,
 )
-from scp.model import Attempt, Facts, Instance, Provenance, Restoration, Wishes
+from scp.model import Attempt, Facts, Instance, Provenance, Restoration, SyntaxPreference
 from scp.objects.part10 import Part10
 from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
@@ -104,7 +104,7 @@ def explain(
     where that is quick). Nothing is kept. Raises ObjectMissing when it is neither, ObjectDamaged when it
     cannot be read.
     """
-    instance = archive.index.held(what)
+    instance = next(iter(archive.named(what)), None)
     if instance is not None:
         return _stored(archive, instance, again, costs)
     path = Path(what)
@@ -122,19 +122,19 @@ def fault_now(archive: Archive, instance: Instance) -> str:
 
 
 def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:
-    with archive.trying(instance, "read"):
-        instance, file = archive.stored(instance)
+    with archive.trials.of(instance, "read"):
+        instance, file = archive.reader.read(instance)
     if (refusal := in_force(instance)) is not None:
         return _refused(archive, instance, file, refusal)
-    with archive.trying(instance, "decode"):
+    with archive.trials.of(instance, "decode"):
         return _looked_into(archive, instance, file, again, costs)
 
 
 def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
     """Of what something is not done with nothing is tried, and only what may be looked into is."""
-    facts = facts_unseen(file, refusal.told)
+    facts = facts_unseen(file, refusal.message)
     if not refusal.covers("survey"):
-        with archive.trying(instance, "survey"):
+        with archive.trials.of(instance, "survey"):
             facts = facts_of_stored(file)
     found = _held(archive, instance, file, facts)
     left = (way for way in found.ways_out if not any(map(refusal.covers, needs(file.transfer_syntax, way))))
@@ -149,7 +149,7 @@ def _looked_into(
     now: tuple[Attempt, ...] = ()
     if again:
         received = received_from(file, "")
-        kept = keep(received, survey(received), found.rule, dictionaries=archive.dictionaries)
+        kept = keep(received, survey(received), found.rule, archive.dictionaries)
         now = kept.provenance.attempts
     wanted = _is_quick(facts) if costs is None else costs
     stored, known = (file.dataset, file.transfer_syntax), found.provenance
@@ -165,13 +165,13 @@ def _looked_into(
 
 def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> Explanation:
     """What is known of a stored object without trying anything with it."""
-    known, rule = provenance_of(file), choose(archive.policy, facts)
+    known, rule = provenance_of(file), choose(archive.policy.rules, facts)
     return Explanation(
         instance.sop_instance_uid,
         known,
         rule,
         _matched(rule, facts),
-        _passed_over(archive.policy, rule, facts),
+        _passed_over(archive.policy.rules, rule, facts),
         instance.transfer_syntax,
         instance.stored_size,
         known.attempts,
@@ -183,8 +183,8 @@ def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> E
 def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> Explanation:
     received, _ = imported_from(foreign.read(data, archive.dictionaries.by_id)[0], aet)
     facts = survey(received)
-    rule = choose(archive.policy, facts)
-    form = keep(received, facts, rule, dictionaries=archive.dictionaries)
+    rule = choose(archive.policy.rules, facts)
+    form = keep(received, facts, rule, archive.dictionaries)
     known, syntax = form.provenance, form.encoded.transfer_syntax
     why = _undecodable(form.encoded.dataset, syntax, known)
     return Explanation(
@@ -192,7 +192,7 @@ def _would_be(archive: Archive, data: Buffer, aet: str, costs: bool | None) -> E
         known,
         rule,
         _matched(rule, facts),
-        _passed_over(archive.policy, rule, facts),
+        _passed_over(archive.policy.rules, rule, facts),
         syntax,
         len(form.data),
         known.attempts,
@@ -227,7 +227,7 @@ def _why_not(rule: PolicyRule, key: str, facts: Facts) -> PassedOver:
 def _ways_out(stored: str, known: Provenance, undecodable: str = "") -> tuple[str, ...]:
     if undecodable:
         return (stored,)
-    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], Wishes()))
+    return tuple(ways_out(stored, known.transfer_syntax, [*BY_UID, stored], SyntaxPreference()))
 
 
 def _is_quick(facts: Facts) -> bool:

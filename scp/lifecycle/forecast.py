@@ -92,12 +92,12 @@ def forecast(
 def _grouped(
     archive: Archive, now: float, progress: Progress
 ) -> tuple[list[Group], dict[int, list[Instance]], int]:
-    planner = Planner(archive.policy, ("Modality",))
+    planner = Planner(archive.policy.rules, ("Modality",))
     pick = random.Random(0)  # noqa: S311 - the same objects each time it is asked
     groups: dict[tuple[str, str, str, str], Group] = {}
     samples: dict[int, list[Instance]] = {}
     looked_at = 0
-    for standing in archive.index.stages.standings(planner.keywords):
+    for standing in archive.stages.standings(planner.keywords):
         looked_at += 1
         progress.advance()
         rule, step = planner.step(standing, archive.facts, now)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from scp.archive.archive import Archive
 from scp.archive.pairing import State
-from scp.archive.repair import mend_from_siblings
+from scp.archive.repair import repair_from_siblings
 from scp.background.progress import Progress
 from scp.errors import (
     ObjectDamaged,
@@ -62,7 +62,7 @@ def unfitness(archive: Archive, progress: Progress, repair: bool) -> list[Findin
     pairing = archive.pairing
     if pairing is None or pairing.state() in (State.FITS, State.NEW):
         return []
-    told = pairing.told(pairing.state())
+    told = pairing.message(pairing.state())
     if repair:
         make_fit(archive, progress)
     return [Finding(UNFIT, "index", told=told, repaired="made anew from the files" if repair else "")]
@@ -85,11 +85,11 @@ def fsck(
         for path, fault in deletion.trash.unreadable():
             yield Finding(UNREADABLE, str(path), told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
-    for key in iter(archive.keys()):
+    for key in iter(archive.files.keys()):
         progress.advance()
         if not is_landed(key):
             yield from _findings(key, _file(archive, key, repair))
-    for instance in archive.index.all():
+    for instance in archive.all():
         yield from _findings(instance.key, _row(archive, instance, repair, forget))
 
 
@@ -107,9 +107,8 @@ def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
     """What the journal has of processes that are gone; recovery sees to it, and to the landing log."""
-    left = [key for key, lives in archive.store.unsettled().items() if not lives and is_object(key)]
-    if archive.landing is not None:
-        left += archive.landing.strays(set(filter(is_landed, archive.index.pending_keys())))
+    left = [key for key, lives in archive.interrupted.unsettled().items() if not lives and is_object(key)]
+    left += archive.interrupted.landed()
     done = recover(archive) if repair else None
     for key in left:
         yield Finding(UNSETTLED, key, repaired="taken up" if repair else "")
@@ -122,7 +121,7 @@ def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
     if found is None:
         return
     uid, held = found
-    if archive.store.unsettled().get(key) or _stray(archive, key) is None or not archive.has(key):
+    if archive.interrupted.unsettled().get(key) or _stray(archive, key) is None or not archive.files.has(key):
         return  # under way, or it was when it was listed
     if not uid:
         yield Finding(UNREADABLE, key, told="it does not say which object it is; look at it, and remove it")
@@ -138,36 +137,36 @@ def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
     A file that cannot be read is of the row whose object has the digest in its key.
     """
     uid = instance_in(key)
-    named = archive.index.named(uid) if uid else []
+    named = archive.named(uid) if uid else []
     if any(one.key == key for one in named):
         return None
     try:
-        identity = archive.read_back(key)[0].identity
+        identity = archive.reader.read_back(key)[0].identity
     except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
         digest = digest_in(key)
         return uid, next((one for one in named if digest and one.received_sha256.startswith(digest)), None)
-    held = archive.index.current(identity)
+    held = archive.current(identity)
     return None if held is not None and held.key == key else (identity.sop_instance_uid, held)
 
 
 def _is_newer(archive: Archive, key: str, held: Instance) -> bool:
     """Whether a file came after what the index has, which must be an old one that was restored."""
     try:
-        return archive.read_back(key)[0].received_at > held.received_at
+        return archive.reader.read_back(key)[0].received_at > held.received_at
     except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
         return False
 
 
 def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
     try:
-        instance, facts = archive.read_back(key)
+        instance, facts = archive.reader.read_back(key)
         archive.verify(instance, deep=True)
     except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         return Finding(UNREADABLE, key, uid, f"{error}; look at it, and remove it")
     if not repair:
         return Finding(UNRECORDED, key, uid)
-    archive.index.record(instance, facts.attributes)
-    archive.index.sync()
+    archive.record_rows([(instance, facts.attributes)])
+    archive.sync()
     return Finding(UNRECORDED, key, uid, repaired="recorded")
 
 
@@ -178,29 +177,29 @@ def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Find
     try:
         archive.verify(held, deep=True)
     except (ObjectDamaged, ObjectMissing) as error:
-        taken = mend_from_siblings(archive, held)
+        taken = repair_from_siblings(archive, held)
         told, repaired = f"{told}: {error}", "taken in its place" if taken == key else ""
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told, repaired)
     except ObjectUnavailable as error:
         return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
-    archive.put_away(key, held)
+    archive.recorder.put_away(key, held)
     return Finding(LEFT_OVER, key, held.sop_instance_uid, told, "removed")
 
 
 def _row(archive: Archive, instance: Instance, repair: bool, forget: bool) -> Iterator[Finding]:
     try:
-        if archive.has(instance.key):
+        if archive.files.has(instance.key):
             return
-        current = archive.index.current(instance.identity)
+        current = archive.current(instance.identity)
         if current is None or current.key != instance.key:
             return  # it has moved on since
     except ObjectUnavailable:  # its store is not configured any more, or not there: it may be in it
         return
     uid, repaired = instance.sop_instance_uid, ""
-    if repair and (key := mend_from_siblings(archive, instance)):
+    if repair and (key := repair_from_siblings(archive, instance)):
         repaired = f"points to {key}"
     elif forget:
-        archive.index.forget(uid, instance.key)
+        archive.forget(uid, instance.key)
         repaired = "forgotten"
     told = "" if repaired else "bring it back from a copy: zscp verify --restore-from"
     yield Finding(MISSING, instance.key, uid, told, repaired)

@@ -17,11 +17,9 @@ import structlog
 
 from scp.archive.archive import Archive
 from scp.archive.pairing import State
-from scp.archive.refused import note_deaths
 from scp.background.progress import Progress
-from scp.errors import ObjectUnavailable, OutOfResources
+from scp.errors import OutOfResources
 from scp.lifecycle.reindex import Outcome, reindex
-from scp.objects.names import in_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +39,13 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
     One process does it, others wait, and find it done. Raises ConfigurationError where an admin has to decide
     what was meant, and OutOfResources.
     """
-    note_deaths(archive)
+    archive.trials.note_deaths()
     pairing, log = archive.pairing, structlog.get_logger("zscp")
     if pairing is None:
         return Fitted(State.FITS)
     with pairing.lock():
         state = pairing.state()
-        told = pairing.told(state)  # asked first: pairing removes a migration's request
+        told = pairing.message(state)  # asked first: pairing removes a migration's request
         if state in (State.OTHER, State.EMPTY):
             pairing.require()
         if state in (State.FITS, State.NEW):
@@ -55,7 +53,7 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
         else:
             log.error("the index is made anew", found=str(state), reason=pairing.why(state))
             outcome, away = _read_all(archive, progress)
-            archive.index.sync()
+            archive.sync()
             pairing.pair(away)
             log.warning("the index was made anew", objects=outcome.recorded, not_read=away)
             fitted = Fitted(state, told, outcome)
@@ -69,9 +67,10 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
 
 def _read_all(archive: Archive, progress: Progress) -> tuple[Outcome, tuple[str, ...]]:
     """All stores that are there, and the names of those that are not."""
-    away = tuple(name for name in archive.store.tiers if not _is_there(archive, name))
-    there = [name for name in ("", *archive.store.tiers) if name not in away]
-    return reindex(archive, progress, archive.keys_within(there)), away
+    stores = archive.files.stores()
+    away = tuple(name for name in stores if name and not archive.files.is_there(name))
+    there = [name for name in stores if name not in away]
+    return reindex(archive, progress, archive.files.keys_within(there)), away
 
 
 def _read_what_was_away(archive: Archive, progress: Progress) -> None:
@@ -79,16 +78,8 @@ def _read_what_was_away(archive: Archive, progress: Progress) -> None:
     if archive.pairing is None:
         return
     for name in archive.pairing.unread():
-        if name in archive.store.tiers and _is_there(archive, name):
-            found = reindex(archive, progress, archive.keys_within([name]))
-            archive.index.sync()
+        if archive.files.is_there(name):
+            found = reindex(archive, progress, archive.files.keys_within([name]))
+            archive.sync()
             archive.pairing.was_read(name)
             structlog.get_logger("zscp").warning("store read", store=name, objects=found.recorded)
-
-
-def _is_there(archive: Archive, name: str) -> bool:
-    try:
-        next(iter(archive.store.keys(in_store(name, ""))), None)
-    except ObjectUnavailable:
-        return False
-    return True

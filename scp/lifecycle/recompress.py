@@ -12,7 +12,7 @@ from itertools import islice
 
 from scp.archive.archive import Archive
 from scp.archive.refusal import LAST_RESORTS, NO_STAGE
-from scp.archive.refused import allow
+from scp.archive.replacement import Change
 from scp.background.parallel import yield_to_others
 from scp.background.progress import Progress
 from scp.index.index import Standing
@@ -88,11 +88,11 @@ def recompress(
 
 def _let_try(archive: Archive, one: Instance) -> None:
     if one.refused:
-        allow(archive, one)
-    stages = (stage for rule in archive.policy for stage in rule.stages)
+        archive.trials.allow(one)
+    stages = (stage for rule in archive.policy.rules for stage in rule.stages)
     done = next((stage for stage in stages if fingerprint(stage) == one.stage), None)
     if done is not None and one.form in LAST_RESORTS and one.form not in done.forms:
-        archive.index.change_many([(one, replace(one, stage=NO_STAGE, outcome="", refused=""))])
+        archive.replace([Change(one, replace(one, stage=NO_STAGE, outcome="", refused=""))])
 
 
 def _carry_out(
@@ -119,7 +119,7 @@ def _carry_out(
 
 
 def _due(archive: Archive, named: list[Instance] | None, now: Callable[[], float]) -> Iterator[Instance]:
-    planner = Planner(archive.policy)
+    planner = Planner(archive.policy.rules)
     for standing in _standings(archive, planner.keywords, named):
         if planner.step(standing, archive.facts, now())[1].stage is not None:
             yield standing.instance
@@ -129,7 +129,7 @@ def _standings(
     archive: Archive, keywords: tuple[str, ...], named: list[Instance] | None
 ) -> Iterator[Standing]:
     if named is None:
-        yield from archive.index.stages.standings(keywords)
+        yield from archive.stages.standings(keywords)
         return
     for first in range(0, len(named), _NAMED_AT_ONCE):
-        yield from archive.index.stages.standings_of(keywords, named[first : first + _NAMED_AT_ONCE])
+        yield from archive.stages.standings_of(keywords, named[first : first + _NAMED_AT_ONCE])

@@ -13,7 +13,6 @@ from scp.archive.archive import Archive
 from scp.archive.records import check_uids
 from scp.background.alone import alone
 from scp.errors import (
-    DictionaryMissing,
     DuplicateRejected,
     ObjectDamaged,
     ObjectMissing,
@@ -24,8 +23,7 @@ from scp.errors import (
     told_of,
 )
 from scp.model import Instance
-from scp.objects.landing import LandingLog
-from scp.objects.names import is_landed, is_object, store_of
+from scp.objects.names import store_of
 
 
 @dataclass(slots=True)
@@ -44,13 +42,11 @@ class Recovered:
 def recover(archive: Archive) -> Recovered:
     """Take up what processes that died left; safe beside those that live, and to stop and run again."""
     found = Recovered()
-    for key in archive.store.recover():
-        if is_object(key):  # nothing depends on others that are there and not in use
-            with _alone(archive, key, found):
-                _from_journal(archive, key, found)
+    for key in archive.interrupted.files():
+        with _alone(archive, key, found):
+            _from_journal(archive, key, found)
     take_up_landed(archive, found)
-    if archive.backlog is not None:
-        archive.backlog.announce()
+    archive.wake_encoder()
     return found
 
 
@@ -60,19 +56,17 @@ def take_up_landed(archive: Archive, found: Recovered) -> None:
     Afterwards the index names each of them, or it is over; but for those whose object is not to be looked at
     now. Safe beside those that encode, and to stop and run again.
     """
-    if archive.landing is not None:
-        for key in archive.landing.strays(set(filter(is_landed, archive.index.pending_keys()))):
-            with _alone(archive, key, found):
-                _from_log(archive, archive.landing, key, found)
-        archive.index.sync()
+    for key in archive.interrupted.landed():
+        with _alone(archive, key, found):
+            _from_log(archive, key, found)
+    archive.sync()
 
 
 def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManager[None]:
     """What cannot be taken up stays where it is, and the next start looks at it; the others are taken up."""
 
     def stays(error: Exception) -> None:
-        if not is_landed(key):
-            archive.store.unsettle(key)
+        archive.interrupted.keep(key)
         found.damaged += (f"{key}: {told_of(error)}",)
 
     remedy = "the next start, or zscp fsck, looks at it again"
@@ -82,25 +76,25 @@ def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManag
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
-        instance, facts = archive.take_up(key)
+        instance, facts = archive.reader.take_up(key)
     except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         found.damaged += (f"{key}: {error}",)
         return
-    held = archive.index.current(instance.identity)
+    held = archive.current(instance.identity)
     if held is None or held.received_at < instance.received_at:
         try:
-            archive.record(instance, facts, found=True)
+            archive.recorder.record(instance, facts, found=True)
             held = instance
         except Superseded:
-            held = archive.index.current(instance.identity) or instance
+            held = archive.current(instance.identity) or instance
         except DuplicateRejected as error:  # so it was never acknowledged; it stays, and fsck lists it
             found.damaged += (f"{key}: {error}",)
             return
     elif held.received_at == instance.received_at and not _was_on_its_way(archive, key, held):
         # What is to be sent of it was recorded with it: it must not be sent twice.
-        archive.index.record(instance, facts.attributes)
+        archive.record_rows([(instance, facts.attributes)])
         held = instance
-    archive.index.sync()
+    archive.sync()
     _remove_replaced(archive, key, held)
     found.recorded += 1
 
@@ -111,12 +105,12 @@ def _remove_replaced(archive: Archive, key: str, held: Instance) -> None:
     They go where they are older than what is held, or the same, and that is proven to be sound. All others
     stay, and fsck lists them.
     """
-    others = [left for left in archive.siblings(key, held.sop_instance_uid) if left != held.key]
+    others = [left for left in archive.files.siblings(key, held.sop_instance_uid) if left != held.key]
     if not others or not _is_sound(archive, held):
         return
     for left in others:
         if _is_superseded(archive, left, held):
-            archive.put_away(left, held)
+            archive.recorder.put_away(left, held)
 
 
 def _is_sound(archive: Archive, held: Instance) -> bool:
@@ -132,10 +126,10 @@ def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
 
     Two patients may have an object of this SOP Instance UID in one study: the other one's is left alone.
     """
-    if any(one.key == key for one in archive.index.named(held.sop_instance_uid)):
+    if any(one.key == key for one in archive.named(held.sop_instance_uid)):
         return False
     try:
-        left, _ = archive.take_up(key)
+        left, _ = archive.reader.take_up(key)
     except (ObjectDamaged, ObjectMissing, ObjectUnavailable):
         return False  # whose it was is not known
     return left.identity == held.identity and left.received_at <= held.received_at
@@ -146,78 +140,64 @@ def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
     if not store_of(key) or held.key == key:
         return False
     try:
-        return archive.has(held.key)
+        return archive.files.has(held.key)
     except ObjectUnavailable:
         return True
 
 
-def _from_log(archive: Archive, landing: LandingLog, key: str, found: Recovered) -> None:
+def _from_log(archive: Archive, key: str, found: Recovered) -> None:
     """A record: recorded if it came after what is held; else it is over, if what is held is there.
 
     What is not whole, or would be refused, was not acknowledged, as far as can be told: a copy is kept.
     """
     try:
-        instance, facts = archive.take_up(key)
+        instance, facts = archive.reader.take_up(key)
         check_uids(instance, facts)
     except (ObjectMissing, ObjectUnreadable):
         return  # it was settled meanwhile, or is looked at again by the next start
     except (ObjectDamaged, UidMismatch):
-        _set_aside(landing, key, found)
+        _set_aside(archive, key, found)
         return
-    held = archive.index.current(instance.identity)
+    held = archive.current(instance.identity)
     if held is not None and held.key == key:
         return
     if held is not None and held.received_at >= instance.received_at:
-        _settle_by(archive, landing, key, held, found)
-    elif archive.refuses(instance.identity) or (held is not None and not _gives_way(archive, held)):
-        _set_aside(landing, key, found)
-    elif landing.counts(key):  # or it went through encoding and deletion since it was listed
-        _record(archive, landing, key, found)
+        _settle_by(archive, key, held, found)
+    elif not archive.receiver.would_take(instance.identity, held):
+        _set_aside(archive, key, found)
+    elif archive.interrupted.counts(key):  # or it went through encoding and deletion since it was listed
+        _record(archive, key, found)
 
 
-def _record(archive: Archive, landing: LandingLog, key: str, found: Recovered) -> None:
-    instance, facts = archive.take_up(key)
+def _record(archive: Archive, key: str, found: Recovered) -> None:
+    instance, facts = archive.reader.take_up(key)
     try:
-        archive.record(instance, facts, found=True)
+        archive.recorder.record(instance, facts, found=True)
         found.recorded += 1
     except Superseded:  # by what a peer stored meanwhile
-        _from_log(archive, landing, key, found)
+        _from_log(archive, key, found)
     except DuplicateRejected:  # what is held is under a hold, so that this one was not acknowledged
-        _set_aside(landing, key, found)
+        _set_aside(archive, key, found)
 
 
-def _settle_by(archive: Archive, landing: LandingLog, key: str, held: Instance, found: Recovered) -> None:
+def _settle_by(archive: Archive, key: str, held: Instance, found: Recovered) -> None:
     """A record whose object is held elsewhere: over, if that file is there; else it is what is left.
 
     One of other content was replaced: it is over once the trash has it.
     """
     try:
-        if archive.has(held.key):
-            if archive.trash_landed(key, held):
-                landing.settle([key])
+        if archive.files.has(held.key):
+            if archive.recorder.trash_landed(key, held):
+                archive.interrupted.end(key)
             return
     except ObjectUnavailable:
         return  # looked at again when its medium is there
-    instance, facts = archive.take_up(key)
+    instance, facts = archive.reader.take_up(key)
     if instance.received_sha256 == held.received_sha256:
-        archive.record(instance, facts)
+        archive.recorder.record(instance, facts)
         found.recorded += 1
 
 
-def _set_aside(landing: LandingLog, key: str, found: Recovered) -> None:
-    landing.set_aside(key)
-    landing.settle([key])
+def _set_aside(archive: Archive, key: str, found: Recovered) -> None:
+    archive.interrupted.set_aside(key)
     found.unfinished += 1
-
-
-def _gives_way(archive: Archive, held: Instance) -> bool:
-    """Whether another content would have been taken in the place of what is held."""
-    if archive.duplicates == "replace":
-        return True
-    try:
-        archive.verify(held)
-    except ObjectUnavailable:
-        return False  # it may be as good as ever
-    except (ObjectMissing, ObjectDamaged) as error:
-        return not isinstance(error, DictionaryMissing)  # one that can be brought back is no rot
-    return False

@@ -59,18 +59,18 @@ def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = N
     outcome = Outcome()
     with ExitStack() as files:
         runs = []
-        records = _read_all(archive, archive.keys() if keys is None else keys, outcome, progress)
+        records = _read_all(archive, archive.files.keys() if keys is None else keys, outcome, progress)
         while run := sorted(islice(records, _RUN)):
             runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8", dir=temporary())))
             runs[-1].writelines(f"{line}\n" for line in run)
         _record(archive, heapq.merge(*map(_lines, runs)), outcome)
-    for instance in archive.index.all():
+    for instance in archive.all():
         try:
-            is_there = archive.has(instance.key)
+            is_there = archive.files.has(instance.key)
         except ObjectUnavailable:  # its store is no longer configured: the object may still be in it
             continue
         if not is_there:
-            archive.index.forget(instance.sop_instance_uid, instance.key)
+            archive.forget(instance.sop_instance_uid, instance.key)
             outcome.gone.append(instance.key)
     return outcome
 
@@ -99,9 +99,9 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
 
 def _line(archive: Archive, key: str) -> str:
     """Empty for what is not looked into any more, and is in the index as it was known before."""
-    instance, facts = archive.take_up(key)
+    instance, facts = archive.reader.take_up(key)
     if refused_for(instance, "survey") and any(
-        one.key == key for one in archive.index.named(instance.sop_instance_uid)
+        one.key == key for one in archive.named(instance.sop_instance_uid)
     ):
         return ""
     if is_landed(key):
@@ -123,12 +123,12 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     What may not have been acknowledged yet, in the landing log or the journal, takes the place of no other
     content here: recovery asks what ``storage.duplicates`` and the holds say of that.
     """
-    unsettled = archive.store.unsettled()
+    unsettled = archive.interrupted.unsettled()
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
         kept = []
         contents: dict[Identity, str] = {}
         for instance, attributes in batch:
-            held = archive.index.current(instance.identity)
+            held = archive.current(instance.identity)
             content = contents.get(instance.identity, held.received_sha256 if held is not None else "")
             unsure = is_landed(instance.key) or instance.key in unsettled
             if unsure and content not in ("", instance.received_sha256):
@@ -137,7 +137,7 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
             if held is not None and held.key != instance.key and held.received_at < instance.received_at:
                 outcome.superseded.append(held.key)
             kept.append((_with_what_is_known(instance, held), attributes))
-        archive.index.record_many(kept)
+        archive.record_rows(kept)
         outcome.recorded += len(kept)
 
 

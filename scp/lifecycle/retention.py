@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import is_held
+from scp.archive.safekeeping import is_under_hold
 from scp.background.alone import alone
 from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
@@ -22,7 +22,7 @@ from scp.index.index import Standing
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.names import store_of
-from scp.policy.retention import Leaving, excess_of, going, joined
+from scp.policy.retention import ExpiredStudies, ExpiredStudy, excess_of, going
 from scp.policy.rules import choose
 
 # The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
@@ -42,7 +42,7 @@ def disk_usage(path: Path) -> tuple[int, int]:
 class Plan:
     """What goes now, study by study, and how many instances only holds keep back."""
 
-    studies: tuple[Leaving, ...]
+    studies: tuple[ExpiredStudy, ...]
     held: int = 0
 
 
@@ -93,20 +93,15 @@ class Retention:
         """What the rules let go at ``now``. Raises OutOfResources."""
         if not self._settings().retention:
             return Plan(())
-        found: dict[tuple[str, ...], Leaving | None] = {}  # None: the study stays
-        held, holds = 0, self._deletion.holds.all()
-        for standing in self._archive.index.stages.standings(self._keywords()):
+        studies, held, holds = ExpiredStudies(), 0, self._deletion.holds.all()
+        for standing in self._archive.stages.standings(self._keywords()):
             one = standing.instance
-            leaving = self._leaving(standing, now)
-            if leaving is not None and is_held(holds, one):
-                held, leaving = held + 1, None
-            study = one.identity[1:]  # of its patient
-            known = found.get(study, leaving)
-            first = study not in found
-            stays = leaving is None or known is None or not one.study_instance_uid
-            found[study] = None if stays or leaving is None else leaving if first else joined(known, leaving)
-        studies = [one for one in found.values() if one is not None]
-        return Plan(tuple(going(studies, self._excess())), held)
+            part = self._expired(standing, now)
+            if part is not None and is_under_hold(holds, one):
+                held, part = held + 1, None
+            # Of its patient; what names no study cannot go with one.
+            studies.add(one.identity[1:], part if one.study_instance_uid else None)
+        return Plan(tuple(going(studies.whole(), self._excess())), held)
 
     def _excess(self) -> int:
         """What is in the trash already counts as free: it will be, when it is purged."""
@@ -115,7 +110,7 @@ class Retention:
         trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))
         return excess_of(used - trashed, total, storage.high_watermark, storage.low_watermark)
 
-    def _leaving(self, standing: Standing, now: float) -> Leaving | None:
+    def _expired(self, standing: Standing, now: float) -> ExpiredStudy | None:
         one = standing.instance
         rule = self._rule(standing)
         received = one.received_at.timestamp()
@@ -124,7 +119,9 @@ class Retention:
         full = rule.delete == "when full"
         room = 0 if store_of(one.key) else one.stored_size
         patient = (one.patient_id, one.issuer_of_patient_id)
-        return Leaving(one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full, *patient)
+        return ExpiredStudy(
+            one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full, *patient
+        )
 
     def _rule(self, standing: Standing) -> RetentionRule | None:
         one, rules = standing.instance, self._settings().retention
@@ -144,11 +141,11 @@ class Retention:
         keys = {key for rule in self._settings().retention for key in rule.match}
         return any(key not in HELD_BY_KEYWORD and key not in _OF_THE_INSTANCE for key in keys)
 
-    def _delete(self, study: Leaving) -> None:
+    def _delete(self, study: ExpiredStudy) -> None:
         """Delete a study, unless something has come to it since it was planned."""
         key = QueryKey("StudyInstanceUID", "UI", study.study)
         patient = (study.patient_id, study.issuer)
-        shared = self._archive.index.instances(Query("STUDY", "STUDY", (key,)))
+        shared = self._archive.instances(Query("STUDY", "STUDY", (key,)))
         instances = [one for one in shared if (one.patient_id, one.issuer_of_patient_id) == patient]
         if len(instances) == study.instances and not any(one.pending for one in instances):
             try:

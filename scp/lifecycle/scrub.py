@@ -15,11 +15,11 @@ from datetime import datetime
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.repair import mend_from_siblings
+from scp.archive.repair import repair_from_siblings
 from scp.background.alone import UNREAD, alone
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
-from scp.index.index import Waiting
+from scp.index.index import PendingCount
 from scp.lifecycle.pace import Pace
 from scp.model import Instance
 
@@ -67,14 +67,14 @@ def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
         else:
             log.error("object damaged", **bound)
             told.append((instance, fault))
-    archive.index.checks.note(told, time.time())
+    archive.integrity.note(told, time.time())
     return mended
 
 
 def _mended(archive: Archive, instance: Instance) -> str:
     """The key of the copy that took its place, if there is one."""
     with alone("cannot be mended", quiet=(), through=(), sop_instance=instance.sop_instance_uid):
-        return mend_from_siblings(archive, instance)
+        return repair_from_siblings(archive, instance)
     return ""
 
 
@@ -87,7 +87,7 @@ class Scrubber:
         self._owner = f"scrub/{owner}"
         self._awake = threading.Event()
         self._stopped = threading.Event()
-        self._waiting = Waiting(0, 0)
+        self._waiting = PendingCount(0, 0)
 
     def stop(self) -> None:
         """Make :meth:`run` return once its object is read."""
@@ -117,7 +117,7 @@ class Scrubber:
             return _LOOK_SECONDS
         if closed := Pace(1.0, settings.lifecycle.hours).closed_for(datetime.now()):
             return min(closed, _LOOK_SECONDS)
-        waiting, self._waiting = self._waiting, self._archive.index.backlog()
+        waiting, self._waiting = self._waiting, self._archive.count_pending()
         if self._waiting.instances and self._waiting != waiting:
             return _YIELD_SECONDS  # objects are coming
         started = time.monotonic()
@@ -129,10 +129,10 @@ class Scrubber:
     def round(self, since: float) -> Checked:
         """Check one batch of what was not read ``since``. Raises OutOfResources."""
         now = time.time()
-        due = self._archive.index.checks.due(since, now, _BATCH)
+        due = self._archive.integrity.due(since, now, _BATCH)
         if not due:
             return Checked()
-        stages = self._archive.index.stages
+        stages = self._archive.stages
         claimed = stages.claim(self._owner, due, now, now + _CLAIM_SECONDS)
         results: list[tuple[Instance, str]] = []
         tried: list[Instance] = []

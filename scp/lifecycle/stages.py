@@ -2,7 +2,7 @@
 
 All of it is in the index, and nothing beside it: any number of processes may do this at once, each be killed
 at any moment, and the next one goes on. Order, for each batch: claimed → new forms made and proven → durable
-→ the index names them → that is durable → old files removed (:meth:`scp.archive.archive.Archive.swap`).
+→ the index names them → that is durable → old files removed (:meth:`scp.archive.replacer.Replacer.replace`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Stages:
         claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
         self._archive = archive
-        self._index = archive.index.stages
+        self._index = archive.stages
         self._owner = owner
         self._pool = pool
         self._now = now
@@ -81,15 +81,15 @@ class Stages:
     def plan(self) -> bool:
         """Plan some of what was last planned under another policy; False when there is none."""
         archive = self._archive
-        policy = archive.policy_print  # before its rules: what new ones say is not planned as an old one's
-        planner = Planner(archive.policy)
+        policy = archive.policy.fingerprint  # before its rules: new ones are not planned as old ones
+        planner = Planner(archive.policy.rules)
         found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
         self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
         return bool(found)
 
     def seconds_until_due(self) -> float | None:
         """How long until a stage is due for anything; None where none will be."""
-        due = self._index.next_due(self._archive.policy_print)
+        due = self._index.next_due(self._archive.policy.fingerprint)
         return None if due is None else max(0.0, due - time.time())
 
     def round(self) -> Round:
@@ -97,7 +97,7 @@ class Stages:
         if not self._begun:
             self.release()
             self._begun = True
-        due = self._index.due(self._archive.policy_print, time.time(), _BATCH)
+        due = self._index.due(self._archive.policy.fingerprint, time.time(), _BATCH)
         return self.carry_out(due)
 
     def carry_out(self, instances: Iterable[Instance]) -> Round:
@@ -112,7 +112,7 @@ class Stages:
         self._claiming = True
         clock = time.time()
         claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
-        suspects = [one for one in claimed if self._archive.is_suspect(one)]
+        suspects = [one for one in claimed if self._archive.trials.is_suspect(one)]
         got = {one.identity for one in claimed}
         busy = tuple(one for one in wanted if one.identity not in got)
         done = self._carried_out([one for one in claimed if one not in suspects], Round(0))
@@ -188,7 +188,7 @@ class Stages:
         except (ObjectDamaged, ObjectUnavailable) as error:
             log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
             if isinstance(error, ObjectDamaged):  # it waits until it is mended
-                self._archive.index.checks.note([(instance, str(error))], time.time())
+                self._archive.integrity.note([(instance, str(error))], time.time())
         except Exception as error:
             log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
         return _Encoded(None, thread_time() - started, instance.sop_instance_uid)
@@ -206,7 +206,7 @@ def swapped(archive: Archive, changes: list[Change], not_taken: NotTaken) -> lis
     if not changes:
         return []
     try:
-        archive.swap(changes)
+        archive.replace(changes)
     except Exception:
         if len(changes) == 1:
             raise
@@ -215,7 +215,7 @@ def swapped(archive: Archive, changes: list[Change], not_taken: NotTaken) -> lis
     taken, failed = [], list[tuple[Change, Exception]]()
     for change in changes:
         try:
-            archive.swap([change])
+            archive.replace([change])
             taken.append(change)
         except Exception as error:  # noqa: BLE001 - whatever it was, the others are not held up by it
             failed.append((change, error))

@@ -1,8 +1,7 @@
 """zstd dictionaries trained from stored objects, by SOP class (docs/decisions/0055).
 
-Trained on what a zstd frame compresses: the Part 10 file after its image codec, up to a little behind the
-beginning of its pixel data, as what follows has nothing in common with other objects. A quarter of the sample
-is held out; only what makes these files smaller than they are now becomes the class's newest dictionary.
+A quarter of the sample is held out; only what makes these files smaller than they are now becomes the class's
+newest dictionary.
 """
 
 from __future__ import annotations
@@ -12,39 +11,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
-import zstandard
 
 from scp.archive.archive import Archive
 from scp.archive.replacement import Change
+from scp.archive.trainer import FEWEST, SIZE, Material, material_of, trained
 from scp.background.alone import alone
 from scp.background.parallel import each
 from scp.background.progress import Progress, Silent
-from scp.encoding.dataset import encoding_of
-from scp.encoding.scan import scan
 from scp.model import Instance
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionary, dictionary_of
 from scp.objects.names import DictionaryName
-from scp.objects.part10 import Part10
 from scp.spool import IN_MEMORY, Buffer
-from scp.syntaxes import lookup
 
-# Where 300 small MR objects and 19 with headers of 89 KB are one class, those are kept at 40.6 % with 64 KB,
-# 39.7 % with 128, 38.7 % with 256, 38.0 % with 512, 37.7 % with 1024, in 1.9, 2.3, 2.5, 3.1, 4.0 ms each.
-SIZE = 512 << 10
-# Bytes of pixel data that are trained on: the main header of a codestream, and some of what follows it.
-# Small MR 20.4 % with none, 20.1 % with 512, 19.9 % with 4096; all of it is no better, and takes longer.
-_OF_PIXELS = 4096
-_MOST_OF_A_FILE = 256 << 10
 # Objects of a class that are looked at: of small MR, 50 do nearly as well as 300 (19.9 % and 19.8 %).
-_SAMPLE, _FEWEST = 256, 8
+_SAMPLE = 256
 _HELD_OUT = 4  # each fourth
 # What a new version has to save of the held-out files: it stays for ever.
 _WORTHWHILE = 0.02
-# A dictionary is put together of segments of this size, those that most samples have in common (zstd's COVER
-# algorithm). Segments of 500 bytes lose half a point on small MR.
-_SEGMENT, _MATCH = 2000, 8
-_LEVEL = 3
 # A class gets its first dictionary at so many objects, and the next one is tried at four times as many.
 FIRST, _TIMES = 64, 4
 
@@ -121,11 +105,11 @@ def train(
         progress.advance()
         if read is not None:
             files.append(read)
-    if len(files) < _FEWEST:
-        return _but(nothing, f"{len(files)} small objects that can be read, and it takes {_FEWEST}")
+    if len(files) < FEWEST:
+        return _but(nothing, f"{len(files)} small objects that can be read, and it takes {FEWEST}")
     held_out = files[_HELD_OUT - 1 :: _HELD_OUT]
-    trained_on: list[Buffer] = [one.beginning for number, one in enumerate(files) if (number + 1) % _HELD_OUT]
-    content = _trained(trained_on, size)
+    learned_from = [one for number, one in enumerate(files) if (number + 1) % _HELD_OUT]
+    content = trained([one.material.beginning for one in learned_from], size)
     if not content:
         return _but(nothing, "too little that they have in common")
     return _judged(archive, nothing, held_out, content)
@@ -135,7 +119,7 @@ def _judged(archive: Archive, nothing: Trained, held_out: list[_File], content: 
     """Whether the files that were held out become smaller, and then stored."""
     uid = nothing.sop_class_uid
     before, new = archive.dictionaries.newest(uid), dictionary_of(content)
-    sizes = [_sizes(one.data, before, new) for one in held_out]
+    sizes = [_sizes(one.material.data, before, new) for one in held_out]
     without, now, then = (sum(column) for column in zip(*sizes, strict=True))
     gains = then <= now * (1 - _WORTHWHILE)
     return Trained(
@@ -157,51 +141,20 @@ def _but(nothing: Trained, reason: str) -> Trained:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A Part 10 file, the part of it that is trained on, and the size of the dataset that was received."""
+    """A stored file, and the size of the dataset that was received."""
 
-    data: Buffer
-    beginning: bytes
+    material: Material
     received: int
 
 
 def _read(archive: Archive, instance: Instance) -> _File | None:
     """None for what was replaced since, or is damaged, or refused; a dictionary does without."""
     uid = instance.sop_instance_uid
-    with alone("not trained on", through=(), sop_instance=uid), archive.trying(instance, "survey"):
-        return _taken(instance, archive.stored(instance)[1])
+    with alone("not trained on", through=(), sop_instance=uid), archive.trials.of(instance, "survey"):
+        file = archive.reader.read(instance)[1]
+        if len(file.dataset) <= IN_MEMORY:
+            return _File(material_of(file), instance.received_size)
     return None
-
-
-def _taken(instance: Instance, file: Part10) -> _File | None:
-    if len(file.dataset) > IN_MEMORY:
-        return None
-    data = bytes(part10.pack(file))
-    at = len(data) - len(file.dataset) + _pixels_at(file)
-    return _File(data, data[: min(at + _OF_PIXELS, _MOST_OF_A_FILE)], instance.received_size)
-
-
-def _pixels_at(file: Part10) -> int:
-    """Where pixel data begins in a dataset; its end where there is none, or it cannot be followed."""
-    syntax = lookup(file.transfer_syntax)
-    if syntax.deflated:
-        return len(file.dataset)
-    pixel = scan(memoryview(file.dataset), encoding_of(syntax), nested=False).pixel
-    return len(file.dataset) if pixel is None else pixel.value
-
-
-def _trained(beginnings: list[Buffer], size: int) -> bytes:
-    """A dictionary; empty where zstd finds too little to make one of. The same samples give the same one."""
-    size = min(size, sum(map(len, beginnings)) // 2)
-    segment = min(_SEGMENT, size // 8)
-    if segment <= _MATCH:
-        return b""
-    try:
-        made = zstandard.train_dictionary(
-            size, beginnings, k=segment, d=_MATCH, f=20, accel=1, split_point=1.0, level=_LEVEL
-        )
-    except zstandard.ZstdError:
-        return b""
-    return bytes(made.as_bytes())
 
 
 def _sizes(data: Buffer, before: Dictionary | None, new: Dictionary) -> tuple[int, int, int]:
@@ -225,7 +178,7 @@ class Automatic:
 
     def saw(self, changes: Iterable[Change]) -> None:
         """Objects that have got their form."""
-        asking = {rule.name for rule in self._archive.policy if rule.settled.dictionary}
+        asking = {rule.name for rule in self._archive.policy.rules if rule.settled.dictionary}
         for change in changes:
             if change.after.rule in asking and may_share(change.after):
                 self._seen.setdefault(change.after.sop_class_uid, Sample()).add(change.after)

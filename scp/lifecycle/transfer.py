@@ -48,7 +48,7 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
     def one(path: Path) -> Imported:
         try:
-            with archive.trying_key(_key_of(path), "survey"):
+            with archive.trials.of_key(_key_of(path), "survey"):
                 return _import(archive, path, aet)
         except Exception as error:  # noqa: BLE001 - the other files are imported all the same
             return Imported(path, "failed", told_of(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.repair import mend_from
+from scp.archive.repair import repair_from
 from scp.background.parallel import each
 from scp.errors import ObjectDamaged, ObjectMissing, ZscpError, told_of
 from scp.lifecycle.scrub import note
@@ -55,7 +55,7 @@ def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Pa
 
     def one(path: Path) -> tuple[Path, bool]:
         try:
-            return path, mend_from(archive, received_file(archive, path, aet))
+            return path, repair_from(archive, received_file(archive, path, aet))
         except (ObjectDamaged, OSError):  # no DICOM file, or none that can be read
             return path, False
         except ZscpError:

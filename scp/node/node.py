@@ -19,11 +19,12 @@ import structlog
 from scp import spool
 from scp.archive.admission import Admission
 from scp.archive.archive import Archive
-from scp.archive.backlog import Backlog
-from scp.archive.decoded import Decoded
 from scp.archive.forwarding import Forwarding
+from scp.archive.options import Options
 from scp.archive.pairing import NO_INDEX, Pairing
+from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import Safekeeping
+from scp.archive.stored_files import StoredFiles
 from scp.background.doorbell import Doorbell
 from scp.background.loops import Background, Loop
 from scp.background.progress import Progress, Silent
@@ -93,20 +94,31 @@ def open_archive(
     if settings.tiers:
         store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
     landing = LandingLog(storage.path, storage.reserve)
-    backlog = None
-    if bell is not None and storage.backlog:
-        backlog = Backlog(lambda: index.backlog().size, storage.backlog, bell)
-    forwarding = forwarding or Forwarding(settings)
-    archive = Archive(store, index, settings.policy, storage.duplicates, landing, backlog, forwarding)
-    archive.admission = Admission(storage.incomplete, storage.unreadable)
-    archive.safekeeping = Safekeeping(settings.folders)
-    archive.pairing = Pairing(index, mark, mediums, archive.holds_files)
-    archive.pairing.begin()
-    archive.attempts = Attempts(storage.path)
-    if settings.cache.bytes:
-        cache = DecodedCache(storage.path / FOLDER, settings.cache.bytes, storage.reserve)
-        archive.decoded = Decoded(cache)
-    return archive
+    pairing = Pairing(index, mark, mediums, StoredFiles(store, landing).are_there)
+    pairing.begin()
+    options = Options(
+        storage.duplicates,
+        Admission(storage.incomplete, storage.unreadable),
+        landing,
+        pending=_pending_bound(index, storage.backlog, bell),
+        forwarding=forwarding or Forwarding(settings),
+        safekeeping=Safekeeping(settings.folders),
+        attempts=Attempts(storage.path),
+        pairing=pairing,
+        decoded=_decoded_cache(settings),
+    )
+    return Archive(store, index, settings.policy, options)
+
+
+def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:
+    if bell is None or not most:
+        return None
+    return PendingBound(lambda: index.count_pending().size, most, bell)
+
+
+def _decoded_cache(settings: Settings) -> DecodedCache | None:
+    path, size = settings.storage.path / FOLDER, settings.cache.bytes
+    return DecodedCache(path, size, settings.storage.reserve) if size else None
 
 
 def require_index(settings: Settings) -> None:
@@ -235,8 +247,7 @@ class Node:
         send_bell = send_bell or Doorbell()
         self._forwarding = Forwarding(settings, send_bell, prefetches=True)
         self.archive = open_archive(settings, self._bell, self._forwarding, mends=True)
-        if self.archive.attempts is not None:
-            self.archive.attempts.patience = _PATIENCE_SECONDS
+        self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
         self.server = DimseServer(self.archive, lambda: self.settings, seats, report_bell)
         self.encoder = encoder(self.archive, self._bell, settings) if bell is None else None
         self._encoding = threading.Thread(target=self._encode, name="encoder", daemon=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class ExpiredStudy:
     """A patient's study that its rules let go.
 
     ``size`` in stored bytes, of which ``room`` are in the first store. ``received`` is when its newest
@@ -25,10 +25,26 @@ class Leaving:
     issuer: str = field(default="", repr=False)
 
 
-def joined(one: Leaving | None, other: Leaving) -> Leaving:
+class ExpiredStudies:
+    """What may go, study by study: a study goes as a whole, or it stays as a whole."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, ExpiredStudy | None] = {}  # None: the study stays
+
+    def add(self, study: Hashable, part: ExpiredStudy | None) -> None:
+        """A further part of a study; None for one that stays."""
+        if study not in self._found:
+            self._found[study] = part
+        elif (known := self._found[study]) is not None:
+            self._found[study] = part and _joined(known, part)
+
+    def whole(self) -> Iterator[ExpiredStudy]:
+        """Those all of whose parts may go."""
+        return (one for one in self._found.values() if one is not None)
+
+
+def _joined(one: ExpiredStudy, other: ExpiredStudy) -> ExpiredStudy:
     """What two parts of a study come to: it waits for its newest instance, and for the need of any."""
-    if one is None:
-        return other
     return replace(
         one,
         instances=one.instances + other.instances,
@@ -39,7 +55,7 @@ def joined(one: Leaving | None, other: Leaving) -> Leaving:
     )
 
 
-def going(studies: Iterable[Leaving], excess: int) -> list[Leaving]:
+def going(studies: Iterable[ExpiredStudy], excess: int) -> list[ExpiredStudy]:
     """Those that go now: all that need no reason, and the oldest others until ``excess`` bytes are free."""
     oldest_first = sorted(studies, key=lambda one: (one.when_full, one.received, one.study))
     chosen = []

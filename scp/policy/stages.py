@@ -54,39 +54,66 @@ def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
     """What ``rule`` asks of ``instance`` at ``now``; without a time, whatever its age.
 
     Of several stages whose time has come the last one counts. A stage that was carried out is not undone by
-    an earlier one, but by a retrieve, where the rule has ``on_access``. A first stage of ``received`` with
-    others behind it is where objects wait for those: it is nothing that a stored one could be brought to.
-    Nothing is asked of one with which something is not done any more.
+    an earlier one, but by a retrieve, where the rule has ``on_access``. Nothing is asked of an object with
+    which something is not done any more.
     """
     if rule is None or instance.refused:
         return Step(None, NEVER)
-    settled = rule.stages.index(rule.settled)
-    times = [_due(rule, stage, instance, number > settled) for number, stage in enumerate(rule.stages)]
-    current = max([number for number, at in enumerate(times) if at <= now], default=0)
-    done = _done(rule, instance, settled)
-    if rule.on_access is not None and done > settled and now < instance.accessed + rule.on_access.keep_for:
+    if _is_brought_back(rule, instance, now):
         return Step(rule.on_access, AT_ONCE)
-    waits = current == 0 and rule.waits and len(times) > 1
-    if current > done and not waits:
+    times = _times(rule, instance)
+    current, done = _current(times, now), _done(rule, instance)
+    if current > done and not _only_waits(rule, current):
         return Step(rule.stages[current], times[current])
     return Step(None, min(times[max(current, done) + 1 :], default=NEVER))
 
 
-def _due(rule: PolicyRule, stage: Stage, instance: Instance, later: bool) -> int:
+def _is_brought_back(rule: PolicyRule, instance: Instance, now: float) -> bool:
+    """Whether a retrieve brings an object back from a later stage, for as long as the rule says."""
+    if rule.on_access is None or now >= instance.accessed + rule.on_access.keep_for:
+        return False
+    return _done(rule, instance) > _settled(rule)
+
+
+def _times(rule: PolicyRule, instance: Instance) -> list[int]:
+    """When the time of each stage comes."""
+    return [_due(rule, number, instance) for number in range(len(rule.stages))]
+
+
+def _due(rule: PolicyRule, number: int, instance: Instance) -> int:
     """When the time of a stage comes; what was brought back by a retrieve stays so for a while."""
-    received = int(instance.received_at.timestamp())
+    stage, received = rule.stages[number], int(instance.received_at.timestamp())
     at = received + (stage.after or 0)
     if stage.after_access is not None:
         return max(at, max(received, instance.accessed) + stage.after_access)
-    if later and rule.on_access is not None and instance.accessed:
+    if number > _settled(rule) and rule.on_access is not None and instance.accessed:
         return max(at, instance.accessed + rule.on_access.keep_for)
     return at
 
 
-def _done(rule: PolicyRule, instance: Instance, settled: int) -> int:
+def _current(times: list[int], now: float) -> int:
+    """The number of the last stage whose time has come; 0, as the first one applies on receive."""
+    return max((number for number, at in enumerate(times) if at <= now), default=0)
+
+
+def _only_waits(rule: PolicyRule, current: int) -> bool:
+    """Whether an object is where it waits for a stage that comes behind the response.
+
+    That is a first stage of ``received`` with others behind it: nothing that a stored object could be brought
+    to.
+    """
+    return current == 0 and rule.may_be_pending and len(rule.stages) > 1
+
+
+def _settled(rule: PolicyRule) -> int:
+    """The number of the stage that an object ends in without waiting."""
+    return rule.stages.index(rule.settled)
+
+
+def _done(rule: PolicyRule, instance: Instance) -> int:
     """The number of the last stage that was carried out; -1 for one of another policy."""
     if rule.on_access is not None and instance.stage == fingerprint(rule.on_access):
-        return settled
+        return _settled(rule)
     numbers = [number for number, stage in enumerate(rule.stages) if _is_done(rule, stage, instance)]
     return max(numbers, default=-1)
 

@@ -172,7 +172,7 @@ def _settled(node: NodeProcess, digests: set[str]) -> list[str]:
 
 def _waiting(archive: Archive, digests: set[str]) -> list[str]:
     found = list(archive.index.pending(1000))
-    found += archive.index.stages.due(archive.policy_print, time.time() + _SOON_SECONDS, 1000)
+    found += archive.index.stages.due(archive.policy.fingerprint, time.time() + _SOON_SECONDS, 1000)
     return [one.sop_instance_uid for one in found if one.received_sha256 in digests]
 
 

@@ -67,7 +67,7 @@ class RunningNode:
         assert [answer.status for answer in self.store(*objects)] == [0] * len(objects)
 
     def held(self, sent: Sent) -> Instance:
-        found = self.archive.index.held(sent.instance)
+        found = self.archive.index.newest(sent.instance)
         assert found is not None
         return found
 

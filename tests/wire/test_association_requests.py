@@ -369,7 +369,7 @@ def test_dcmtk_expects_a_response(node: RunningNode, tmp_path: Path, how: list[s
     host, port = node.address
     file = as_file(sent, tmp_path / "one.dcm")
     dcmtk("storescu", "-aec", "ZSCP", "-xe", *how, "-rsp", host, port, file)
-    assert node.archive.index.held(sent.instance) is not None
+    assert node.archive.index.newest(sent.instance) is not None
 
 
 # -- out of place in an established association --------------------------------------------------------

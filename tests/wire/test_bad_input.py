@@ -192,7 +192,7 @@ def test_broken_off_in_an_object(node: RunningNode, how: str) -> None:
             association.dul.socket.close()
             association.abort()
     until(lambda: not node.node.server.associations.all(), "its association is gone")
-    assert node.archive.index.held(sent.instance) is None
+    assert node.archive.index.newest(sent.instance) is None
     _nothing_left(node)
 
 
@@ -288,7 +288,7 @@ def test_uids_that_disagree(node: RunningNode, keyword: str) -> None:
         assert "1.2.3.4.5" in answer.comment or answer.comment.endswith("...")
         assert scu.echo() == 0
         assert scu.store(sent).status == 0
-    assert node.archive.index.held("1.2.3.4.5") is None
+    assert node.archive.index.newest("1.2.3.4.5") is None
 
 
 def _unreadable() -> dict[str, Sent]:
@@ -394,7 +394,7 @@ def test_disk_is_full(node: RunningNode, monkeypatch: pytest.MonkeyPatch, where:
     monkeypatch.undo()
     _nothing_left(node)
     node.archive.verify(node.held(before), deep=True)
-    assert node.archive.index.held("1.8.2") is None
+    assert node.archive.index.newest("1.8.2") is None
 
 
 def test_index_does_not_answer(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +427,7 @@ def test_a_disk_that_is_really_full(node: RunningNode, start: Starter, tmp_path:
             if status == 0:
                 small.archive.verify(small.held(one), deep=True)
             else:
-                assert small.archive.index.held(one.instance) is None
+                assert small.archive.index.newest(one.instance) is None
         ballast.unlink()
         refused = [one for one, status in zip(sent, statuses, strict=True) if status]
         small.keep(refused[0])

@@ -81,8 +81,8 @@ def node(held: Held, start: Starter) -> RunningNode:
 
 def _let_go(held: Held, node: RunningNode) -> None:
     held.go.set()
-    node.archive.backlog.announce()
-    until(lambda: node.archive.index.backlog().instances == 0, "all is encoded")
+    node.archive.wake_encoder()
+    until(lambda: node.archive.index.count_pending().instances == 0, "all is encoded")
     until(lambda: journal(node.root / "objects") == [], "what it replaced is gone")
 
 
@@ -167,14 +167,14 @@ def test_replaced_while_it_is_encoded(held: Held, node: RunningNode, monkeypatch
     """The newer one stays, whatever the encoder made of the older."""
     old, new = (image(instance="1.2.3.1.1", seed=seed) for seed in range(2))
     node.keep(old)
-    swap = node.archive.swap
+    swap = node.archive.replace
 
     def late(changes: list[Change]) -> None:
-        monkeypatch.setattr(node.archive, "swap", swap)
+        monkeypatch.setattr(node.archive, "replace", swap)
         node.keep(new)
         swap(changes)
 
-    monkeypatch.setattr(node.archive, "swap", late)
+    monkeypatch.setattr(node.archive, "replace", late)
     _let_go(held, node)
     assert _back(node) == [new.data]
     assert len(node.files()) == 1
@@ -208,7 +208,7 @@ def test_with_a_full_backlog_it_is_encoded_first(held: Held, start: Starter) -> 
     assert not node.held(second).pending
     _let_go(held, node)
     third = image(rows=48)
-    until(lambda: node.archive.backlog.takes(4000), "there is room again")
+    until(lambda: node.archive.receiver._may_be_pending(4000), "there is room again")
     node.keep(third)
     assert sorted(_back(node)) == sorted(one.data for one in (first, second, third))
 
@@ -271,7 +271,7 @@ def test_a_damaged_one_stops_no_other_and_is_never_served(held: Held, node: Runn
     at = content.index(bad.data[-2000:])
     path.write_bytes(content[:at] + bytes(10) + content[at + 10 :])
     held.go.set()
-    node.archive.backlog.announce()
+    node.archive.wake_encoder()
     until(lambda: node.held(good).form == "htj2k", "the good one is encoded")
     until(lambda: node.held(bad).fault, "the bad one is told as damaged")
     assert replace(node.held(bad), fault="", checked=row.checked) == row
@@ -289,9 +289,9 @@ def test_readers_see_one_form_or_the_other(held: Held, start: Starter) -> None:
     objects = [image(instance=f"1.2.3.4.{n}", seed=n, rows=64) for n in range(60)]
     node.keep(*objects)
     held.go.set()
-    node.archive.backlog.announce()
+    node.archive.wake_encoder()
     rounds = 0
-    while node.archive.index.backlog().instances or rounds < 2:
+    while node.archive.index.count_pending().instances or rounds < 2:
         assert sorted(_back(node)) == sorted(one.data for one in objects)
         rounds += 1
     assert {node.held(one).form for one in objects} == {"htj2k"}

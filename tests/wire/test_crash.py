@@ -201,9 +201,9 @@ _STEPS = """
         if power:
             SqlIndex.sync = remembering(SqlIndex.sync)
         archive = open_archive(load(base / "zscp.toml", {}), Doorbell() if behind else None)
-        if archive.landing:
-            archive.landing._size = 1 << 16
-        archive.store.room.reserve = archive.landing.room.reserve = 0
+        if archive.files.landing:
+            archive.files.landing._size = 1 << 16
+        archive.store.room.reserve = archive.files.landing.room.reserve = 0
         archive.index.sync()
         count = []
         for name in SYSTEM:
@@ -212,18 +212,18 @@ _STEPS = """
             setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
-        assert bool(archive.index.backlog().instances) == behind
+        assert bool(archive.index.count_pending().instances) == behind
         Path("acknowledged").write_bytes(data)
         if behind:
             encoder = Encoder(archive, Doorbell())
             while encoder._round():
                 pass
             # Others fill the segment, so that it can be freed.
-            while any(segment.unrecorded == 0 for segment in archive.landing._open.values()):
-                filler = archive.landing.write(b"head", bytes(20_000))
-                archive.landing.withdraw(filler)
-                archive.landing.recorded(filler)
-                if len(archive.landing._open) == 1 and archive.landing._current.end > 1 << 15:
+            while any(segment.unrecorded == 0 for segment in archive.files.landing._open.values()):
+                filler = archive.files.landing.write(b"head", bytes(20_000))
+                archive.files.landing.withdraw(filler)
+                archive.files.landing.recorded(filler)
+                if len(archive.files.landing._open) == 1 and archive.files.landing._current.end > 1 << 15:
                     break
             encoder.free()
         os._exit(0)
@@ -302,7 +302,7 @@ def _after_restart(root: Path) -> tuple[list[bytes], list[str]]:
         recover(archive)
         Deletion(archive, {"": data / "objects"}).resume()
         waiting = archive.index.pending(10)
-        archive.swap([archive.encode(one) for one in waiting])
+        archive.replace([archive.encode(one) for one in waiting])
         held = list(archive.index.all())
         assert journal(data / "objects") == []
         assert len(stored_files(data / "objects")) == len(held)

@@ -264,7 +264,7 @@ def test_refused_where_that_is_wanted(start: Starter, missing: str) -> None:
         (answer, sound) = node.store(lacking(missing), image(instance="1.9.4.2"))
         assert (answer.status, sound.status) == (MISMATCH, 0)
         assert missing in answer.comment
-        assert node.archive.index.held("1.9.4.1") is None
+        assert node.archive.index.newest("1.9.4.1") is None
         assert [one.sop_instance_uid for one in node.archive.index.all()] == ["1.9.4.2"]
 
 
@@ -307,7 +307,7 @@ def test_what_an_earlier_version_kept_is_found_after_a_rebuild(start: Starter) -
     query = identifier("STUDY", StudyInstanceUID=held.study_instance_uid)
     (got,) = get(node, STUDY_GET, query).objects
     assert got.dataset.StudyInstanceUID == held.study_instance_uid
-    node.archive.swap([node.archive.encode(held)])
+    node.archive.replace([node.archive.encode(held)])
     after = node.held(sent)
     assert (after.form, after.study_instance_uid) == ("htj2k", held.study_instance_uid)
     assert node.files() == [node.path(sent)]

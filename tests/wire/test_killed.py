@@ -18,7 +18,6 @@ from pathlib import Path
 import forked
 import pytest
 
-from scp.archive.refused import allow
 from scp.background.progress import Silent
 from scp.config.settings import Settings
 from scp.lifecycle.deletion import Deletion
@@ -168,7 +167,7 @@ def _all_is_well(
     assert 2 * len(refused) <= KILLS  # each costs two deaths
     assert {store_of(one.key) for one in archive.index.all() if not one.refused} == {"cold"}
     for one in refused:
-        allow(archive, one)
+        archive.trials.allow(one)
     again = carry_out(stages)
     assert set(again) <= {one.sop_instance_uid for one in refused}
     assert set(again.values()) <= {1}

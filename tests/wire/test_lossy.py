@@ -172,13 +172,13 @@ def test_without_a_rule_nothing_is_lossy(node: RunningNode, way: str, prefer: bo
     """Neither a thin line nor a preference is a rule: who takes lossy syntaxes only gets a clear failure."""
     sent = _grey()
     node.keep(sent)
-    wishes = {"link_mbps": 2, "prefer": _names(*LOSSY)} if prefer else {}
-    done, arrived = _sent_by(node, way, LOSSY, **wishes)
+    preference = {"link_mbps": 2, "prefer": _names(*LOSSY)} if prefer else {}
+    done, arrived = _sent_by(node, way, LOSSY, **preference)
     assert arrived == []
     assert (done.final.status, done.final.counts) == (0xA702, (None, 0, 1, 0))
     assert done.final.identifier is not None
     assert done.final.identifier.FailedSOPInstanceUIDList == sent.instance
-    _, arrived = _sent_by(node, way, (*LOSSY, EXPLICIT), **wishes)
+    _, arrived = _sent_by(node, way, (*LOSSY, EXPLICIT), **preference)
     assert [(one.syntax, one.data) for one in arrived] == [(EXPLICIT, sent.data)]
 
 
@@ -274,7 +274,15 @@ def test_the_same_copy_each_time(node: RunningNode, way: str) -> None:
         ([], LOSSY, JPEG2000_EITHER),
         ([JPEGXL], (JPEG_EXTENDED, JPEGXL_EITHER), JPEG_EXTENDED),
     ],
-    ids=["named", "next", "lossless named before", "not taken", "unnamed", "last resort", "unnamed, wishes"],
+    ids=[
+        "named",
+        "next",
+        "lossless named before",
+        "not taken",
+        "unnamed",
+        "last resort",
+        "unnamed, preference",
+    ],
 )
 def test_which_way_wins(
     node: RunningNode, way: str, prefer: list[str], takes: tuple[str, ...], expected: str

@@ -30,7 +30,7 @@ def _stored(node: DeadlyNode, objects: list[Sent]) -> None:
 def _forms(node: DeadlyNode, objects: list[Sent]) -> list[str]:
     index = SqlIndex.open(f"sqlite:///{node.root}/index.db")
     try:
-        held = [index.held(one.instance) for one in objects]
+        held = [index.newest(one.instance) for one in objects]
     finally:
         index.close()
     return [("" if one is None else "pending" if one.pending else one.form) for one in held]

@@ -177,7 +177,7 @@ def test_a_trash_that_cannot_take_it_leaves_it_where_it_is(
         node.keep(_NEW)
     assert old.exists()
     assert _back(node) == [_NEW.data]
-    digest = node.archive.index.held(_UID).received_sha256
+    digest = node.archive.index.newest(_UID).received_sha256
     node.node.stop()
     again = RunningNode(node.root, {"storage": _WAYS["before"]})
     try:
@@ -300,7 +300,7 @@ def test_what_a_peer_stores_while_a_record_is_taken_up_stays(
         node.keep(oldest)
     left_by_the_dead(node.root, _OLD)
     whole, name = {
-        "before it is recorded": (node.archive.landing, "counts"),
+        "before it is recorded": (node.archive.interrupted, "counts"),
         "before it takes its place": (node.archive.index, "add"),
     }[moment]
     asked = getattr(whole, name)
@@ -328,19 +328,19 @@ def test_what_gets_its_form_while_it_is_replaced_goes_to_the_trash(
     node = start(storage=_WAYS["behind"])
     node.keep(_OLD)
     archive, old = node.archive, node.held(_OLD)
-    own, read = archive.own_file, archive._sound
+    own, read = archive.replacer.own_file, archive.reader.sound
 
     def owning(held: Instance) -> Instance:
-        monkeypatch.setattr(archive, "_sound", reading)
+        monkeypatch.setattr(archive.reader, "sound", reading)
         return own(held)
 
     def reading(held: Instance) -> Any:
-        monkeypatch.setattr(archive, "_sound", read)
+        monkeypatch.setattr(archive.reader, "sound", read)
         found = read(held)
-        archive.swap([archive.encode(old)])
+        archive.replace([archive.encode(old)])
         return found
 
-    monkeypatch.setattr(archive, "own_file", owning)
+    monkeypatch.setattr(archive.replacer, "own_file", owning)
     node.keep(_NEW)
     assert _back(node) == [_NEW.data]
     list(_deletion(node).restore(_trash(node), replace=True))

@@ -397,7 +397,7 @@ def _video() -> Sent:
 
 @pytest.mark.parametrize("way", ["move", "get"])
 @pytest.mark.parametrize(
-    ("wishes", "takes", "expected"),
+    ("preference", "takes", "expected"),
     [
         ({"link_mbps": 5, "prefer": ["JPEGXLLossless", "JPEGLSLossless"]}, None, JPEGXL),
         ({"link_mbps": 5, "prefer": ["JPEGXLLossless", "JPEGLSLossless"]}, (JPEGLS, HTJ2K, EXPLICIT), JPEGLS),
@@ -406,20 +406,27 @@ def _video() -> Sent:
         ({"prefer": ["JPEGXLLossless", "JPEGLSLossless"]}, (JPEGLS, EXPLICIT), JPEGLS),
         ({}, (JPEGLS, EXPLICIT), EXPLICIT),
     ],
-    ids=["thin line", "thin, no JPEG XL", "thin, no wishes", "wishes", "wishes, not the stored form", "none"],
+    ids=[
+        "thin line",
+        "thin, no JPEG XL",
+        "thin, no preference",
+        "preference",
+        "preference, not the stored form",
+        "none",
+    ],
 )
-def test_wishes(
-    node: RunningNode, way: str, wishes: dict[str, object], takes: tuple[str, ...] | None, expected: str
+def test_preferences(
+    node: RunningNode, way: str, preference: dict[str, object], takes: tuple[str, ...] | None, expected: str
 ) -> None:
     sent = image(sop_class=SECONDARY_CAPTURE, rows=64)
     node.keep(sent)
     if way == "move":
         with Sink(accepts=lambda _, syntax: takes is None or syntax in takes) as sink:
-            node.peer("SINK", sink.port, **wishes)
+            node.peer("SINK", sink.port, **preference)
             assert _move(node).final.status == 0
         (one,) = sink.objects.values()
     else:
-        node.peer("TESTER", free_port(), **wishes)
+        node.peer("TESTER", free_port(), **preference)
         storage = [(SECONDARY_CAPTURE, [syntax]) for syntax in takes or (EXPLICIT, HTJ2K, JPEGXL, JPEGLS)]
         done = _get(node, *storage, roles=[SECONDARY_CAPTURE])
         assert done.final.status == 0

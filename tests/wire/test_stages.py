@@ -88,7 +88,7 @@ def test_a_changed_policy_applies_to_what_is_stored(archive: Archive, made: Call
         assert carry_out(stages) == Counter()
     one = next(archive.index.all())
     assert one.stage == fingerprint(stage({**AT_ONCE, "form": "htj2k"}))
-    assert (one.planned, one.due) == (archive.policy_print, NEVER)
+    assert (one.planned, one.due) == (archive.policy.fingerprint, NEVER)
 
 
 def test_the_same_form_with_more_effort_takes_another_key(
@@ -146,7 +146,7 @@ def test_a_retrieve_while_it_is_planned_brings_it_back(
     assert forms(archive) == {("jpegls", ""): len(OBJECTS)}
     back = {**policy(FAST, SMALL)[0], "on_access": {"keep_for": "1h", "form": "rle"}}
     archive.use_policy(settings_of({"policy": [back]}).policy)
-    planned_while(monkeypatch, lambda: archive.accessed(list(archive.index.all())))
+    planned_while(monkeypatch, lambda: archive.record_access(list(archive.index.all())))
     carry_out(stages)
     assert forms(archive) == {("rle", ""): len(OBJECTS)}
 
@@ -158,14 +158,15 @@ def test_what_is_refused_while_it_is_planned_is_not_due(
     one = next(archive.index.all())
     use(archive, FAST, AT_ONCE)
     stages = made(archive)
-    planned_while(monkeypatch, lambda: archive.refuse(one, Refusal("decode", "no", library_of("decode"))))
+    refusal = Refusal("decode", "no", library_of("decode"))
+    planned_while(monkeypatch, lambda: archive.trials.refuse(one, refusal))
     for _ in range(10):
         done = stages.round()
         if not done.tried and not stages.plan():
             break
     assert not done.tried
     assert forms(archive) == {("jpegls", ""): len(OBJECTS) - 1, ("rle", ""): 1}
-    assert archive.index.held(one.sop_instance_uid).due == NEVER
+    assert archive.index.newest(one.sop_instance_uid).due == NEVER
 
 
 def test_another_policy_while_it_plans_applies_as_well(
@@ -189,13 +190,13 @@ def test_another_policy_while_it_encodes_applies_as_well(
     archive: Archive, made: Callable[..., Stages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(archive, {**AT_ONCE, "after": None}, {**SMALL, "form": "zstd"})
-    form = archive._formed
+    form = archive.forms._formed
 
     def meanwhile(*given: Any) -> Any:
         use(archive, {**AT_ONCE, "after": None}, {**AT_ONCE, "form": "htj2k"})
         return form(*given)
 
-    monkeypatch.setattr(archive, "_formed", meanwhile)
+    monkeypatch.setattr(archive.forms, "_formed", meanwhile)
     carry_out(made(archive))
     assert forms(archive) == {("htj2k", ""): len(OBJECTS)}
 
@@ -244,14 +245,14 @@ def test_wrong_pixels_replace_nothing(
 
 
 def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stages]) -> None:
-    bad = archive.index.held(OBJECTS[3].instance)
+    bad = archive.index.newest(OBJECTS[3].instance)
     path = archive.store.root / bad.key  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
     use(archive, FAST, AT_ONCE)
     stages = made(archive)
     assert len(carry_out(stages)) == len(OBJECTS) - 1
     assert carry_out(stages) == Counter()
-    held = archive.index.held(bad.sop_instance_uid)
+    held = archive.index.newest(bad.sop_instance_uid)
     assert held.fault, "so that it is not found again"
     noted = {"planned": "", "due": 0, "fault": "", "checked": 0}
     assert replace(held, **noted) == replace(bad, **noted)
@@ -293,7 +294,7 @@ def test_what_came_losslessly_compressed_keeps_its_pixels_through_several_stages
     for form in ("htj2k", "jpegls", "jpeg2000"):
         use(archive, {"form": "received"}, {"after": "0s", "form": form, "wrap": "none"})
         assert carry_out(stages) == {uid: 1}
-        now = archive.index.held(uid)
+        now = archive.index.newest(uid)
         assert (now.form, now.outcome) == (form, "")
         for name in ("received_transfer_syntax", "received_sha256", "received_size", "received_at"):
             assert getattr(now, name) == getattr(came, name)
@@ -303,7 +304,7 @@ def test_what_came_losslessly_compressed_keeps_its_pixels_through_several_stages
     assert len(proofs) == 1
     use(archive, {"form": "received"}, {"after": "0s", "form": "rle"})
     carry_out(stages)
-    now = archive.index.held(uid)
+    now = archive.index.newest(uid)
     assert (now.form, now.outcome) == ("jpeg2000", "cannot")  # its very codestream cannot be made again
 
 
@@ -340,7 +341,7 @@ def test_done_twice_after_all_one_of_them_wins(archive: Archive, made: Callable[
     late = [archive.encode(one) for one in archive.index.all()]
     carry_out(made(archive))
     keys = sorted(one.key for one in archive.index.all())
-    archive.swap(late)
+    archive.replace(late)
     assert sorted(one.key for one in archive.index.all()) == keys
     is_sound(archive, *OBJECTS)
 

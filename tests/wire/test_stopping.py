@@ -94,4 +94,4 @@ def test_an_encoder_that_is_to_stop_begins_no_other_object(
     monkeypatch.setattr(node.archive, "encode", encodes)
     encoder.run()
     assert 1 <= len(begun) <= (os.cpu_count() or 1)
-    assert node.archive.index.backlog().instances == 20 - len(begun)
+    assert node.archive.index.count_pending().instances == 20 - len(begun)

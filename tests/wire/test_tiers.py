@@ -89,7 +89,7 @@ def test_a_policy_that_names_no_store_any_more_brings_them_back(
 ) -> None:
     archive = cold(FAST, SOON)
     for one in archive.index.all():
-        archive.swap([archive.encode(one, late())])
+        archive.replace([archive.encode(one, late())])
     assert set(stores(archive)) == {("cold", "rle")}
     archive.use_policy(settings_of({"policy": policy(FAST)}).policy)
     assert set(carry_out(made(archive)).values()) == {1}
@@ -135,7 +135,7 @@ def test_the_index_is_made_anew_from_all_stores(
 ) -> None:
     archive = cold(FAST, SOON)
     for one in list(archive.index.all())[:5]:
-        archive.swap([archive.encode(one, late())])
+        archive.replace([archive.encode(one, late())])
     before = {one.sop_instance_uid: one.key for one in archive.index.all()}
     for uid in before:
         archive.index.remove(uid)

@@ -112,7 +112,7 @@ def test_stores_over_tls(node: RunningNode, authority: Authority, asked: int) ->
         assert scu.store(sent) == [0] * len(sent)
         scu.release()
     for one in sent:
-        node.archive.verify(node.archive.index.held(one.instance), deep=True)
+        node.archive.verify(node.archive.index.newest(one.instance), deep=True)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

@@ -14,10 +14,10 @@ from objects import bundled_file
 
 from scp.archive import deliver, encode
 from scp.archive.archive import Archive
-from scp.archive.reader import Holdings
+from scp.archive.form_maker import FormMaker
+from scp.archive.reader import Reader
 from scp.archive.records import key_of
 from scp.archive.refusal import Refusal, library_of, refusal_of
-from scp.archive.refused import note_deaths, renew
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.config.settings import LifecycleSettings
@@ -91,7 +91,7 @@ class Failing:
         self.patch.setattr(where, name, step)
 
     def at_swaps_of_the_bad(self, archive: Archive) -> None:
-        swap = archive.swap
+        swap = archive.replace
 
         def full(changes: list[Any]) -> None:
             if any(one.before.sop_instance_uid == BAD for one in changes):
@@ -99,7 +99,7 @@ class Failing:
                 raise OSError(28, "No space left on device")
             swap(changes)
 
-        self.patch.setattr(archive, "swap", full)
+        self.patch.setattr(archive, "replace", full)
 
 
 def _is_bad(given: object) -> bool:
@@ -114,7 +114,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 def _held(archive: Archive) -> Instance:
-    held = archive.index.held(BAD)
+    held = archive.index.newest(BAD)
     assert held is not None
     return held
 
@@ -144,7 +144,7 @@ def _encode_all(archive: Archive, rounds: int = 6) -> None:
 
 @pytest.mark.parametrize("error", ERRORS[1:], ids=lambda error: type(error).__name__)
 def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
-    failing.at(Archive, "_encoded", error)
+    failing.at(FormMaker, "_encoded", error)
     _encode_all(pending)
     left = {one.sop_instance_uid: one for one in pending.index.all()}
     assert {left[uid].form for uid in _GOOD} == {"htj2k"}
@@ -158,11 +158,11 @@ def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
     assert refusal is not None
     assert str(error) in refusal.reason
     assert (left[BAD].form, left[BAD].pending) == ("received", False)
-    assert pending.index.backlog().instances == 0
+    assert pending.index.count_pending().instances == 0
     pending.verify(left[BAD], deep=True)
     # The file says it, too: an index that is lost is made anew with it.
-    pending.attempts.forget(left[BAD].key)  # type: ignore[union-attr]
-    again, _ = pending.read_back(left[BAD].key)
+    pending.trials.attempts.forget(left[BAD].key)  # type: ignore[union-attr]
+    again, _ = pending.reader.read_back(left[BAD].key)
     assert (again.pending, bool(again.refused)) == (False, True)
 
 
@@ -191,9 +191,9 @@ def test_without_room_it_is_tried_later_and_later_and_then_refused(
     if where == "codec":
         tried = _no_form(failing, error)
     else:
-        failing.at(Archive, "_encoded", error)
+        failing.at(FormMaker, "_encoded", error)
     encoder, clock, pauses = Encoder(pending, Doorbell()), [1000.0], list[float]()
-    failing.patch.setattr(encoder.time, "monotonic", lambda: clock[0])
+    failing.patch.setattr(time, "monotonic", lambda: clock[0])
     for _ in range(5):
         encoder._round()
         encoder._round()
@@ -210,7 +210,7 @@ def test_without_room_it_is_tried_later_and_later_and_then_refused(
     assert refusal.act == "encode"
     assert "none" in refusal.reason
     assert (held.form, held.pending) == ("received", False)
-    again, _ = pending.read_back(held.key)
+    again, _ = pending.reader.read_back(held.key)
     assert (again.pending, bool(again.refused)) == (False, True)
     if where == "codec":
         _tried_again_when_asked(pending, failing)
@@ -232,7 +232,7 @@ def test_a_codec_that_fails_is_tried_no_more(pending: Archive, failing: Failing)
     assert refusal is not None
     assert (refusal.act, held.form, held.pending) == ("encode", "zstd", False)
     assert [one.outcome for one in pending.provenance(held).attempts] == ["failed", "kept"]
-    again, _ = pending.read_back(held.key)
+    again, _ = pending.reader.read_back(held.key)
     assert again.refused == held.refused
     _tried_again_when_asked(pending, failing)
 
@@ -251,17 +251,21 @@ def test_what_its_row_says_the_journal_forgets(
     pending: Archive, monkeypatch: pytest.MonkeyPatch, uid: str
 ) -> None:
     """100,000 rows were read for each record of the landing log that a process had died of, at each start."""
-    assert pending.attempts is not None
+    assert pending.trials.attempts is not None
     key = _held(pending).key
     for one in (key, "import:elsewhere"):
         for _ in range(4):
-            pending.attempts.failed(one, uid if one == key else "", "encode", "it died", library_of("encode"))
+            pending.trials.attempts.failed(
+                one, uid if one == key else "", "encode", "it died", library_of("encode")
+            )
     monkeypatch.setattr(type(pending.index), "pending", lambda *_: pytest.fail("all that is pending is read"))
-    note_deaths(pending)
+    pending.trials.note_deaths()
     refusal = _refused(pending)
     assert refusal is not None
     assert (refusal.act, refusal.reason) == ("encode", "it died")
-    assert [one.key for one in pending.attempts.suspects.all()] == ["import:elsewhere"]  # that has no row
+    assert [one.key for one in pending.trials.attempts.suspects.all()] == [
+        "import:elsewhere"
+    ]  # that has no row
 
 
 def test_tried_again_when_asked_though_it_is_in_its_last_resort_and_refused(
@@ -272,20 +276,20 @@ def test_tried_again_when_asked_though_it_is_in_its_last_resort_and_refused(
     _encode_all(pending)
     assert (_held(pending).form, _held(pending).refused) == ("zstd", "")
     failing.patch.undo()
-    pending.refuse(_held(pending), Refusal("decode", "it died", library_of("decode")))
+    pending.trials.refuse(_held(pending), Refusal("decode", "it died", library_of("decode")))
     assert recompress(pending, [_held(pending)], time.time, Silent(), again=True).encoded == 1
     assert (_held(pending).form, _held(pending).refused) == ("htj2k", "")
 
 
 def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Failing) -> None:
-    failing.at(Archive, "_encoded", RuntimeError("a bug"))
+    failing.at(FormMaker, "_encoded", RuntimeError("a bug"))
     _encode_all(pending)
     refusal = _refused(pending)
     assert refusal is not None
-    assert renew(pending) == 0
+    assert pending.trials.allow_outdated() == 0
     pending.index.checks.refuse(BAD, _held(pending).key, replace(refusal, library="zscp 0").text)
     failing.patch.undo()
-    assert renew(pending) == 1
+    assert pending.trials.allow_outdated() == 1
     assert recompress(pending, None, time.time, Silent()).encoded == 1
     assert (_held(pending).form, _held(pending).refused) == ("htj2k", "")
 
@@ -293,7 +297,7 @@ def test_tried_again_when_a_version_has_changed(pending: Archive, failing: Faili
 @each_error
 def test_stages(archive: Archive, failing: Failing, made: Callable[..., Stages], error: Exception) -> None:
     use(archive, FAST, {**SMALL, "after": "0s"})
-    failing.at(Archive, "_encoded", error)
+    failing.at(FormMaker, "_encoded", error)
     done = carry_out(made(archive))
     assert set(done) == _GOOD
     assert failing.times == 1  # and again in an hour
@@ -331,8 +335,8 @@ def test_one_alone_that_cannot_be_put_in_its_place_is_left_for_a_while(
 
 def test_one_alone_behind_the_response_is_left_for_a_while(pending: Archive, failing: Failing) -> None:
     """A suspect is tried alone, and may be as sound as any."""
-    pending.attempts.failed(_held(pending).key, BAD, "encode", "it died")  # type: ignore[union-attr]
-    pending.attempts.failed(pending.index.pending(2)[1].key, "", "encode", "it died")  # type: ignore[union-attr]
+    pending.trials.attempts.failed(_held(pending).key, BAD, "encode", "it died")  # type: ignore[union-attr]
+    pending.trials.attempts.failed(pending.index.pending(2)[1].key, "", "encode", "it died")  # type: ignore[union-attr]
     failing.at_swaps_of_the_bad(pending)
     encoder = Encoder(pending, Doorbell())
     with pytest.raises(OSError, match="No space"):
@@ -351,8 +355,8 @@ def test_a_suspect_that_is_not_at_fault_is_put_off(
     pending: Archive, failing: Failing, error: Exception
 ) -> None:
     """It was tried again at once, and again, as if it were to be found out what it does."""
-    pending.attempts.failed(_held(pending).key, BAD, "survey", "it died")  # type: ignore[union-attr]
-    failing.at(Archive, "_encoded", error)
+    pending.trials.attempts.failed(_held(pending).key, BAD, "survey", "it died")  # type: ignore[union-attr]
+    failing.at(FormMaker, "_encoded", error)
     _encode_all(pending)
     assert failing.times == 1
 
@@ -362,7 +366,7 @@ def test_planning(archive: Archive, failing: Failing, made: Callable[..., Stages
     """A rule that asks what only the file says."""
     rules = settings_of({"policy": policy({**FAST, "form": "jpegls"}, KVP="80")}).policy
     archive.use_policy(rules)
-    failing.at(Holdings, "facts", error)
+    failing.at(Reader, "facts", error)
     assert set(carry_out(made(archive))) == _GOOD
     assert forecast(archive, LifecycleSettings(), time.time(), 1.0, Silent()).looked_at == len(_OBJECTS)
 
@@ -370,7 +374,7 @@ def test_planning(archive: Archive, failing: Failing, made: Callable[..., Stages
 @each_error
 def test_forecast(archive: Archive, failing: Failing, error: Exception) -> None:
     use(archive, FAST, {**SMALL, "after": "0s"})
-    failing.at(Archive, "_encoded", error)
+    failing.at(FormMaker, "_encoded", error)
     found = forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
     assert sum(group.measured.objects for group in found.groups) > 0
 
@@ -378,14 +382,14 @@ def test_forecast(archive: Archive, failing: Failing, error: Exception) -> None:
 def test_a_forecast_without_room_says_so(archive: Archive, failing: Failing) -> None:
     """A full disk was taken for objects that cannot be measured: there was nothing to save."""
     use(archive, FAST, {**SMALL, "after": "0s"})
-    failing.at(Archive, "_encoded", OutOfResources("no room"))
+    failing.at(FormMaker, "_encoded", OutOfResources("no room"))
     with pytest.raises(OutOfResources, match="no room"):
         forecast(archive, LifecycleSettings(), time.time(), 30.0, Silent())
 
 
 @each_error
 def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None:
-    failing.at(Holdings, "_read", error)
+    failing.at(Reader, "read", error)
     long_ago = time.time() - 1000
     archive.index.checks.note([(one, "") for one in archive.index.all()], long_ago)
     scrubber = Scrubber(archive, lambda: settings_of({}), "test")
@@ -403,7 +407,7 @@ def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None
 
 @each_error
 def test_verifying(archive: Archive, failing: Failing, error: Exception) -> None:
-    failing.at(Holdings, "_read", error)
+    failing.at(Reader, "read", error)
     verdicts = {one.instance.sop_instance_uid: one for one in verify(archive, archive.index.all(), deep=True)}
     assert {uid for uid, one in verdicts.items() if one.fault} == {BAD}
     assert verdicts[BAD].away is not isinstance(error, ObjectDamaged)
@@ -413,7 +417,7 @@ def test_verifying(archive: Archive, failing: Failing, error: Exception) -> None
 def test_fsck(archive: Archive, failing: Failing, error: Exception) -> None:
     key = _held(archive).key
     archive.index.forget(BAD, key)
-    failing.at(Archive, "_read_back", error)
+    failing.at(Reader, "_read_back", error)
     found = list(fsck(archive, Silent(), repair=True))
     assert [(one.kind, one.key) for one in found] == [("unreadable file", key)]
 
@@ -421,7 +425,7 @@ def test_fsck(archive: Archive, failing: Failing, error: Exception) -> None:
 @each_error
 def test_reindexing(archive: Archive, failing: Failing, error: Exception) -> None:
     """It is recorded by its File Meta Information, where its dataset cannot be looked into."""
-    work = archive._read_back
+    work = archive.reader._read_back
     for one in archive.index.all():
         archive.index.remove(one.sop_instance_uid)
 
@@ -430,7 +434,7 @@ def test_reindexing(archive: Archive, failing: Failing, error: Exception) -> Non
             raise error
         return work(key, unseen)
 
-    failing.patch.setattr(archive, "_read_back", step)
+    failing.patch.setattr(archive.reader, "_read_back", step)
     outcome = reindex(archive, Silent())
     held = {one.sop_instance_uid for one in archive.index.all()}
     if isinstance(error, ObjectDamaged):
@@ -449,7 +453,7 @@ def test_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Except
     for one in _OBJECTS:
         left_by_the_dead(tmp_path, one)
     archive = open_archive(settings_of(tables_of(tmp_path, {})))
-    work = archive._read_back
+    work = archive.reader._read_back
 
     def step(key: str, unseen: str) -> Any:
         instance, facts = work(key, unseen)
@@ -457,7 +461,7 @@ def test_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Except
             raise error
         return instance, facts
 
-    monkeypatch.setattr(archive, "_read_back", step)
+    monkeypatch.setattr(archive.reader, "_read_back", step)
     found = recover(archive)
     held = {one.sop_instance_uid for one in archive.index.all()}
     damaged = isinstance(error, ObjectDamaged)
@@ -470,7 +474,7 @@ def test_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Except
 
 @each_error
 def test_training(archive: Archive, failing: Failing, error: Exception) -> None:
-    failing.at(Holdings, "stored", error)
+    failing.at(Reader, "read", error)
     found = training.samples(archive.index.all(), Silent())
     (uid,) = found
     assert training.train(archive, uid, found[uid]).objects == len(_OBJECTS)
@@ -483,14 +487,14 @@ def test_retention(archive: Archive, failing: Failing, error: Exception, tmp_pat
     rules = [{"name": "all", "match": {"KVP": "80"}, "after": "1s"}]
     settings = settings_of(tables_of(tmp_path, {"retention": rules}))
     retention = Retention(archive, lambda: settings, lambda _: (1, 100))
-    failing.at(Holdings, "facts", error)
+    failing.at(Reader, "facts", error)
     assert [study.study for study in retention.plan(time.time() + 10).studies] == ["1.2.3"]
     assert failing.times == 1
 
 
 @each_error
 def test_export(archive: Archive, failing: Failing, error: Exception, tmp_path: Path) -> None:
-    failing.at(Holdings, "_read", error)
+    failing.at(Reader, "read", error)
     found = list(transfer.export(archive, archive.index.all(), tmp_path / "out", "received"))
     assert {one.instance.sop_instance_uid for one in found if one.reason} == {BAD}
 
@@ -560,7 +564,7 @@ def test_encoding_before_the_response(
 ) -> None:
     """What fails while a form is made fails no C-STORE (invariant 3), and refuses no object at once."""
     node: RunningNode = start(policy=policy(FAST))
-    failing.at(Archive, "_formed", error)
+    failing.at(FormMaker, "_formed", error)
     with structlog.testing.capture_logs() as logged:
         node.keep(*_OBJECTS)
     assert [one["exc_info"] for one in logged if one["event"] == "encoding failed"] == [error]
@@ -582,7 +586,7 @@ def test_encoding_before_the_response(
 def test_what_is_refused_while_it_is_stored_is_kept_as_it_came(start: Starter, failing: Failing) -> None:
     """A process died of it, or it failed, under another sender: the C-STORE is answered with Success."""
     node: RunningNode = start(policy=policy(FAST))
-    form, attempts = node.archive._formed, node.archive.attempts
+    form, attempts = node.archive.forms._formed, node.archive.trials.attempts
 
     def refused(received: Any, *given: Any) -> Any:
         if received.sop_instance_uid == BAD:
@@ -591,7 +595,7 @@ def test_what_is_refused_while_it_is_stored_is_kept_as_it_came(start: Starter, f
             raise ObjectRefused("it is not encoded any more")
         return form(received, *given)
 
-    failing.patch.setattr(node.archive, "_formed", refused)
+    failing.patch.setattr(node.archive.forms, "_formed", refused)
     node.keep(*_OBJECTS)
     assert {node.held(one).form for one in _OBJECTS[1:]} == {"rle"}
     assert node.held(_OBJECTS[0]).form in ("received", "zstd")

@@ -115,7 +115,7 @@ def test_all_are_kept_and_answered_once(node: RunningNode, asked: int) -> None:
         assert sorted(scu.order) == list(range(1, len(sent) + 1))
         scu.release()
     for one in sent:
-        held = node.archive.index.held(one.instance)
+        held = node.archive.index.newest(one.instance)
         assert held.received_sha256 == Received("", "", "", one.dataset, "", "", held.received_at).sha256
         node.archive.verify(held, deep=True)
 
@@ -131,7 +131,7 @@ def test_answers_come_as_each_is_done(node: RunningNode, gate: Gate) -> None:
             response = scu.response()
             assert (response["MessageIDBeingRespondedTo"], response["Status"]) == (number, 0)
             assert response["AffectedSOPInstanceUID"] == f"1.2.3.1.{number}"
-            assert node.archive.index.held(f"1.2.3.1.{number}") is not None
+            assert node.archive.index.newest(f"1.2.3.1.{number}") is not None
         scu.release()
 
 
@@ -209,7 +209,7 @@ def test_the_end_with_requests_outstanding(node: RunningNode, gate: Gate, how: s
     gate.open(*(one.instance for one in sent))
     until(lambda: not node.node.server.associations.all(), "the association is gone")
     for one in sent:
-        node.archive.verify(node.archive.index.held(one.instance), deep=True)
+        node.archive.verify(node.archive.index.newest(one.instance), deep=True)
 
 
 def test_the_node_stops_with_requests_outstanding(node: RunningNode, gate: Gate) -> None:
@@ -261,7 +261,7 @@ def test_no_room_to_receive(node: RunningNode, monkeypatch: pytest.MonkeyPatch) 
         scu.longest = 16384
         assert scu.store(sent) == [0xA700, 0, 0]
         scu.release()
-    assert node.archive.index.held(sent[0].instance) is None
+    assert node.archive.index.newest(sent[0].instance) is None
 
 
 def fragmented(data: bytes, size: int) -> Callable[[socket.socket], None]:

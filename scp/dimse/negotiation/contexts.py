@@ -110,9 +110,9 @@ def supported(
             contexts.append(build_context(uid, list(COMMAND_SYNTAXES)))
         elif is_storage(uid, unknown_too):
             order = _VIDEO_FIRST if uid in _VIDEO_CLASSES else STORAGE_SYNTAXES
-            # A wish for a lossy syntax is one for what goes out; nobody is to send lossy because of it.
-            wishes = [wish for wish in preferred if lookup(wish).content in _SURELY_LOSSLESS]
-            every = dict.fromkeys([*wishes, *order])
+            # A preference for a lossy syntax is one for what goes out; nobody is to send lossy because of it.
+            chosen = [one for one in preferred if lookup(one).content in _SURELY_LOSSLESS]
+            every = dict.fromkeys([*chosen, *order])
             # Those that the peer does not offer are left out, as pynetdicom looks at each: 118 contexts of 43
             # took 26 ms.
             common = [syntax for syntax in every if syntax in syntaxes_offered]

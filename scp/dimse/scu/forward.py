@@ -60,7 +60,7 @@ class Forwarder:
         with self._lock:
             self._away.clear()
         with suppress(OutOfResources):  # then each in its own time
-            self._archive.index.send_queue.hasten(datetime.now(UTC))
+            self._archive.send_queue.hasten(datetime.now(UTC))
         self._bell.ring()
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class Forwarder:
 
     def _work(self) -> float:
         """Have all sent that is due; the seconds until there may be more."""
-        outstanding = self._archive.index.send_queue
+        outstanding = self._archive.send_queue
         while not self._stopped.is_set():
             holder, now = new_holder(), datetime.now(UTC)
             claimed = outstanding.claim(holder, now, now + LEASE, _MOST, self._busy())
@@ -109,7 +109,7 @@ class Forwarder:
         """One claim, to its end."""
         aet = claimed[0].destination
         try:
-            with kept(self._archive.index.send_queue, holder):
+            with kept(self._archive.send_queue, holder):
                 self._send_all(aet, claimed)
         except Exception as error:  # noqa: BLE001 - its claims end by themselves
             structlog.get_logger("zscp").error("forwarding failed", destination=aet, exc_info=error)
@@ -157,7 +157,7 @@ class Forwarder:
         for one in list(left.values()):
             instance = self._archive.queued_instance(one)
             if instance is None or instance.identity in known:
-                self._archive.index.send_queue.done([left.pop(one.number)], datetime.now(UTC))
+                self._archive.send_queue.done([left.pop(one.number)], datetime.now(UTC))
             else:
                 known.add(instance.identity)
                 found.append((one, instance))
@@ -165,7 +165,7 @@ class Forwarder:
 
     def _settled(self, taken: list[QueuedSend]) -> None:
         """What was sent ahead is remembered a while, so that it is not sent ahead again."""
-        now, outstanding = datetime.now(UTC), self._archive.index.send_queue
+        now, outstanding = datetime.now(UTC), self._archive.send_queue
         ahead = [one for one in taken if one.priority == PREFETCH]
         outstanding.done([one for one in taken if one.priority != PREFETCH], now)
         if ahead:
@@ -177,7 +177,7 @@ class Forwarder:
         """Those that were not tried; where the association broke, after a pause."""
         wait = self._keep_away(aet) if reason else 0.0
         for one in left.values():
-            self._archive.index.send_queue.postpone(one, datetime.now(UTC) + timedelta(seconds=wait))
+            self._archive.send_queue.postpone(one, datetime.now(UTC) + timedelta(seconds=wait))
 
     def _failed(self, aet: str, left: dict[int, QueuedSend], fault: str) -> None:
         """The peer is not there: all of them wait as long as it is left alone."""
@@ -202,11 +202,11 @@ class Forwarder:
         """Have it tried again, or give it up."""
         now, limit = datetime.now(UTC), self._limit(one)
         if limit is None or now - one.queued_at < timedelta(seconds=limit):
-            self._archive.index.send_queue.postpone(one, now + timedelta(seconds=wait), fault)
+            self._archive.send_queue.postpone(one, now + timedelta(seconds=wait), fault)
             return
         told = {"sop_instance": one.sop_instance_uid, "destination": one.destination, "rule": one.rule}
         structlog.get_logger("zscp").error("forwarding given up", **told, reason=fault)
-        self._archive.index.send_queue.give_up(one, fault)
+        self._archive.send_queue.give_up(one, fault)
 
     def _limit(self, one: QueuedSend) -> int | None:
         """After how many seconds one is given up: by its rule or, where that is gone, after a week."""

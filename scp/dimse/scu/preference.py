@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scp.config.settings import Peer
-from scp.model import LossyRule, Wishes
+from scp.model import LossyRule, SyntaxPreference
 from scp.syntaxes import LOSSY, TABLE, Content
 
 # What a thin line gets when its peer states no preference: the smallest first,
@@ -12,18 +12,18 @@ _BY_SIZE = sorted(TABLE, key=lambda row: (row.content is Content.NATIVE, row.siz
 _SMALLEST_FIRST = tuple(row.uid for row in _BY_SIZE if row.size)
 
 
-def wishes_of(peer: Peer | None) -> Wishes:
+def preference_of(peer: Peer | None) -> SyntaxPreference:
     """What a configured peer would rather have; on a thin line, above all little of it."""
     if peer is None:
-        return Wishes(even=True)
+        return SyntaxPreference(even=True)
     thin = peer.link_mbps is not None
     rule = LossyRule(peer.quality, peer.max_error) if peer.lossy else None
     preferred = peer.prefer or (_SMALLEST_FIRST if thin else ())
-    return Wishes(preferred, before_stored=thin, lossy=rule, even=True)
+    return SyntaxPreference(preferred, before_stored=thin, lossy=rule, even=True)
 
 
-def proposed(wishes: Wishes) -> tuple[str, ...]:
+def proposed(preference: SyntaxPreference) -> tuple[str, ...]:
     """What to propose to a C-MOVE destination besides what is stored and what anybody takes."""
-    if wishes.lossy is None or not set(LOSSY).isdisjoint(wishes.preferred):
-        return wishes.preferred
-    return (*wishes.preferred, *LOSSY)
+    if preference.lossy is None or not set(LOSSY).isdisjoint(preference.preferred):
+        return preference.preferred
+    return (*preference.preferred, *LOSSY)

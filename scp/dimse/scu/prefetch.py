@@ -76,10 +76,10 @@ def prefetch(archive: Archive, found: Occasion) -> int:
         own = tuple(QueryKey(keyword, _ASKED[keyword], value) for keyword, value in named.items())
         instances = archive.instances(Query("STUDY", "STUDY", own))
         if rule.promote:
-            archive.accessed(instances)
+            archive.record_access(instances)
         for aet in rule.destinations:
             sends += [_ahead(one, aet, rule.name, now) for one in instances]
-    return archive.index.send_queue.add(sends)
+    return archive.send_queue.add(sends)
 
 
 def _ahead(instance: Instance, aet: str, rule: str, now: datetime) -> QueuedSend:

@@ -55,7 +55,7 @@ class Reporter:
     def hasten(self) -> None:
         """Try all at once that waits for its next time: peers have changed."""
         with suppress(OutOfResources):  # then each in its own time
-            self._archive.index.commitments.hasten(datetime.now(UTC))
+            self._archive.commitments.hasten(datetime.now(UTC))
         self._bell.ring()
 
     def run(self) -> None:
@@ -71,7 +71,7 @@ class Reporter:
 
     def _work(self) -> float | None:
         """Report all that is due; the seconds until something is, None where nothing is outstanding."""
-        outstanding = self._archive.index.commitments
+        outstanding = self._archive.commitments
         holder = new_holder()
         while not self._stopped.is_set():
             now = datetime.now(UTC)
@@ -99,7 +99,7 @@ class Reporter:
         finally:
             self._hang_up()
             for commitment in left:  # stopped, or failed in a way that is nobody's fault
-                self._archive.index.commitments.postpone(commitment, datetime.now(UTC))
+                self._archive.commitments.postpone(commitment, datetime.now(UTC))
 
     def _report_some(self, peer: Peer, left: list[Commitment]) -> bool:
         """Report the first of ``left``, which it takes off; where the peer is not there, none of them."""
@@ -118,14 +118,14 @@ class Reporter:
         if fault:
             self._put_off(commitment, fault)
         else:
-            self._archive.index.commitments.remove(commitment)
+            self._archive.commitments.remove(commitment)
         return True
 
     def _judged(self, commitment: Commitment) -> Verdict | None:
         # Once the peer is there, and anew each time: what is promised must be true when it is said.
         unknown_too = self._settings().access.unknown_sop_classes
         verdict = judge(self._archive, commitment, unknown_too, self._stopped.is_set)
-        self._archive.index.sync()
+        self._archive.sync()
         return verdict
 
     def _connect(self, peer: Peer) -> ReportLine:
@@ -188,7 +188,7 @@ class Reporter:
             "instances": len(commitment.references),
             "reason": fault,
         }
-        log, outstanding = structlog.get_logger("zscp"), self._archive.index.commitments
+        log, outstanding = structlog.get_logger("zscp"), self._archive.commitments
         if choices.give_up is not None and now - commitment.received_at >= timedelta(seconds=choices.give_up):
             log.error("commitment given up", **told, attempts=commitment.attempts + 1)
             outstanding.remove(commitment)

@@ -12,7 +12,7 @@ from scp.config.settings import Peer, Settings
 from scp.dimse.scu.associate import Destination, associated, batches
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
 from scp.dimse.scu.pacing import Throttle
-from scp.dimse.scu.preference import proposed, wishes_of
+from scp.dimse.scu.preference import preference_of, proposed
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.wire.upper_layer import Ended
 from scp.identity import Identity
@@ -27,7 +27,7 @@ class Sender:
 
     def __init__(self, archive: Archive, settings: Settings, peer: Peer, told: Told) -> None:
         self._archive, self._settings, self._peer, self._told = archive, settings, peer, told
-        self._wishes = wishes_of(peer)
+        self._preference = preference_of(peer)
         self._stopped = threading.Event()
         self._carrier: Destination | None = None
         self._throttle = Throttle(peer.link_mbps, time.monotonic, self._stopped.wait)
@@ -46,7 +46,7 @@ class Sender:
         """
         self._left = {instance.identity: queued for queued, instance in objects}
         instances = [instance for _, instance in objects]
-        for batch, contexts in batches(instances, proposed(self._wishes)):
+        for batch, contexts in batches(instances, proposed(self._preference)):
             if self._stopped.is_set():
                 return ""
             self._carrier = carrier = associated(self._peer, contexts, self._settings)
@@ -65,7 +65,7 @@ class Sender:
     def _carry(self, carrier: Destination, work: Work) -> None:
         def fetch(instance: Instance) -> Outgoing:
             accepted = carrier.accepted(instance.sop_class_uid)
-            return identified(self._archive.fetch(instance, accepted, self._wishes))
+            return identified(self._archive.fetch(instance, accepted, self._preference))
 
         with Ahead(work, fetch) as ahead:
             for fetched in ahead:

@@ -52,7 +52,7 @@ class AssociationReporter:
 
     def sync(self) -> None:
         """Make what was recorded outlive a power cut. Raises OutOfResources."""
-        self._archive.index.sync()
+        self._archive.sync()
 
     def begin(self, exchange: Exchange, commitment: Commitment) -> None:
         """See to a request that this process has claimed."""
@@ -68,7 +68,7 @@ class AssociationReporter:
 
     def leave(self, commitment: Commitment) -> None:
         """Leave a request to the reporter, at once."""
-        self._archive.index.commitments.postpone(commitment, datetime.now(UTC))
+        self._archive.commitments.postpone(commitment, datetime.now(UTC))
         self._bell.ring()
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ class AssociationReporter:
             thread.join(_STOP_SECONDS)
 
     def _run(self, exchange: Exchange, commitment: Commitment) -> None:
-        outstanding = self._archive.index.commitments
+        outstanding = self._archive.commitments
         try:
             with kept(outstanding, commitment.holder):
                 reported = self._report(exchange, commitment)
@@ -103,7 +103,7 @@ class AssociationReporter:
         verdict = judge(self._archive, commitment, unknown_too, lambda: association.own.over)
         if verdict is None or not _is_quiet(association, wait, patience):
             return False
-        self._archive.index.sync()
+        self._archive.sync()
         bound = {"association": association.name, "calling_aet": commitment.calling_aet}
         with telemetry.request("n-event-report", **bound) as event:
             try:

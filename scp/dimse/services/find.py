@@ -32,9 +32,8 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
     )
     event.add(root=query.root, query_level=query.level, keys=[key.keyword for key in query.keys if key.value])
     service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": settings.node.aet}
-    if archive.forwarding is not None:
-        asked = {key.keyword: key.value for key in query.keys if key.value}
-        archive.forwarding.notice("query", Facts(asked, "", 0, exchange.calling_aet, exchange.called_aet))
+    asked = {key.keyword: key.value for key in query.keys if key.value}
+    archive.notice_query(Facts(asked, "", 0, exchange.calling_aet, exchange.called_aet))
     matches, status = 0, SUCCESS
     with closing(archive.find(replace(query, keys=(*query.keys, _CHARACTER_SET)))) as found:
         for match in found:

@@ -14,12 +14,12 @@ from scp.dimse.negotiation.contexts import GET, MOVE
 from scp.dimse.scu.associate import batches
 from scp.dimse.scu.carrier import Carrier, SameAssociation
 from scp.dimse.scu.fetch_ahead import Work
-from scp.dimse.scu.preference import proposed, wishes_of
+from scp.dimse.scu.preference import preference_of, proposed
 from scp.dimse.services.move import Move
 from scp.dimse.services.naming import named
 from scp.dimse.services.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown
-from scp.model import Instance, Wishes
+from scp.model import Instance, SyntaxPreference
 from scp.telemetry import RequestEvent
 
 
@@ -44,9 +44,9 @@ def _asked_for(
     return instances
 
 
-def _fetching(archive: Archive, wishes: Wishes) -> FetchFor:
+def _fetching(archive: Archive, preference: SyntaxPreference) -> FetchFor:
     def fetch(instance: Instance, carrier: Carrier) -> Outgoing:
-        return identified(archive.fetch(instance, carrier.accepted(instance.sop_class_uid), wishes))
+        return identified(archive.fetch(instance, carrier.accepted(instance.sop_class_uid), preference))
 
     return fetch
 
@@ -56,12 +56,12 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
     instances = _asked_for(exchange, event, archive, settings.query)
     operations = Suboperations(exchange, event, instances)
     carrier = SameAssociation(exchange.association)
-    wishes = wishes_of(settings.peer_named(exchange.calling_aet))
-    operations.carry(Work(instances), carrier, _fetching(archive, wishes))
+    preference = preference_of(settings.peer_named(exchange.calling_aet))
+    operations.carry(Work(instances), carrier, _fetching(archive, preference))
     if carrier.ended is not None:  # there is nobody left to answer
         raise carrier.ended
     operations.finish()
-    archive.accessed(instances)
+    archive.record_access(instances)
 
 
 def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
@@ -73,12 +73,12 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
         raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")
     instances = _asked_for(exchange, event, archive, settings.query)
     operations = Suboperations(exchange, event, instances)
-    wishes = wishes_of(peer)
+    preference = preference_of(peer)
     origin = (exchange.calling_aet, exchange.message_id)
-    move = Move(operations, peer, settings, origin, _fetching(archive, wishes))
-    for batch, contexts in batches(instances, proposed(wishes)):
+    move = Move(operations, peer, settings, origin, _fetching(archive, preference))
+    for batch, contexts in batches(instances, proposed(preference)):
         move.send(batch, contexts)
         if operations.stopped:
             break
     operations.finish()
-    archive.accessed(instances)
+    archive.record_access(instances)

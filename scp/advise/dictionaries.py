@@ -1,0 +1,56 @@
+"""The zstd dictionaries that the archive would make, of objects that are not measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from scp.advise.candidates import Candidate
+from scp.advise.sampling import Sample
+from scp.advise.stored_as import file_of
+from scp.archive.trainer import FEWEST, material_of, trained
+from scp.errors import CannotEncode
+from scp.objects.dictionaries import Dictionary, dictionary_of
+
+# A dictionary is for headers: it is tried where they are this part of the objects' bytes, or more.
+_HEADERS = 0.05
+
+# A dictionary is for what one candidate makes of one SOP class.
+_Use = tuple[str, str]
+
+
+class Dictionaries:
+    """Those that were trained, by what they are for."""
+
+    def __init__(self, trained_for: Mapping[_Use, Dictionary]) -> None:
+        self._trained_for = trained_for
+
+    def of(self, sample: Sample, candidate: Candidate) -> Dictionary | None:
+        """The one for what a candidate makes of an object."""
+        return self._trained_for.get(_use(sample, candidate))
+
+
+NO_DICTIONARIES = Dictionaries({})
+
+
+def dictionaries_from(samples: Iterable[Sample], compared: Sequence[Candidate]) -> Dictionaries:
+    """Trained on these objects, for those of ``compared`` that have one, where headers matter."""
+    wanting = [candidate for candidate in compared if candidate.dictionary]
+    beginnings: dict[_Use, list[bytes]] = defaultdict(list)
+    headers = size = 0
+    for sample in samples:
+        headers, size = headers + sample.header_bytes, size + sample.raw
+        for candidate in wanting:
+            try:
+                material = material_of(file_of(sample, candidate))
+            except CannotEncode:
+                continue  # there is nothing to learn from
+            beginnings[_use(sample, candidate)].append(material.beginning)
+    if headers < _HEADERS * size:
+        return NO_DICTIONARIES
+    contents = {use: trained(learned) for use, learned in beginnings.items() if len(learned) >= FEWEST}
+    return Dictionaries({use: dictionary_of(content) for use, content in contents.items() if content})
+
+
+def _use(sample: Sample, candidate: Candidate) -> _Use:
+    return candidate.name, sample.uids[0]

@@ -1,0 +1,135 @@
+"""The form that the policy asks for: of an object that is received, and of one that is stored."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import structlog
+
+from scp.archive.encode import AS_RECEIVED, keep
+from scp.archive.package import StoredForm
+from scp.archive.policy_in_force import PolicyInForce
+from scp.archive.reader import Reader
+from scp.archive.records import facts_of_stored, key_of, own_key, planned, restored_from
+from scp.archive.refusal import (
+    NO_STAGE,
+    Refusal,
+    by_failure,
+    encoding_of,
+    refused_for,
+    with_refusal,
+    within,
+)
+from scp.archive.replacement import Before, Change, Lacking, lacks_room, moved, replacement, unencoded
+from scp.archive.stored_files import StoredFiles
+from scp.archive.trials import Trials
+from scp.config.rules import PolicyRule
+from scp.errors import FormLacksRoom, ObjectRefused, ZscpError, told_of
+from scp.model import Facts, Instance, Received
+from scp.policy.stages import NEVER, Step, only_moves, step
+
+
+class FormMaker:
+    """Makes forms by the policy, and proves them. It changes nothing that is stored."""
+
+    def __init__(self, files: StoredFiles, reader: Reader, trials: Trials, policy: PolicyInForce) -> None:
+        self._files = files
+        self._reader = reader
+        self._trials = trials
+        self.policy = policy
+        self._lacking = Lacking()
+
+    # -- of what is received ----------------------------------------------------------------------------
+
+    def before_response(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm | None:
+        """An object's form before its response; as it came where a process died of that, or it failed.
+
+        None where there is no room to make one, or something failed that nobody expects: it waits, and is
+        tried again behind the response, as any other.
+        """
+        key, act = key_of(received, facts), encoding_of(received.transfer_syntax)
+        refusal = self._trials.refusal_at(key)
+        if refusal is None or not refusal.covers(act):
+            try:
+                with self._trials.of_key(key, act):
+                    form = self._formed(received, facts, rule)
+                return None if rule is not None and lacks_room(form, rule.settled) else form
+            except ObjectRefused as error:  # for what another did with it since
+                refusal = self._trials.refusal_at(key) or by_failure(act, error)
+            except ZscpError:
+                raise
+            except Exception as error:  # noqa: BLE001 - no fault of a codec may fail a C-STORE (invariant 3)
+                uid = received.sop_instance_uid
+                structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
+                return None
+        return keep(received, facts, rule, self._files.dictionaries, refused=refusal)
+
+    def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
+        return keep(received, facts, rule, self._files.dictionaries)
+
+    # -- of what is stored ------------------------------------------------------------------------------
+
+    def change(self, instance: Instance, now: float | None = None) -> Change:
+        """The form that an object's rule asks for at ``now``, proven.
+
+        What is pending gets the form that it is to have at once, or is kept as received where something is
+        refused; all else that of the stage whose time has come, if one has. Encoding starts from what is
+        stored. Where there was no room for it several times, it is refused as well. Raises ObjectMissing,
+        ObjectDamaged, ObjectRefused, FormLacksRoom.
+        """
+        act = encoding_of(instance.transfer_syntax)
+        if instance.pending and (refusal := refused_for(instance, act)):
+            return self._unencoded(instance, refusal)
+        try:
+            with self._trials.of(instance, act):
+                change = self._encoded(instance, now)
+        except (FormLacksRoom, MemoryError) as error:
+            return self._without_room(instance, error)
+        self._lacking.over(instance.key)
+        return change
+
+    def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
+        with self._trials.of(instance, "read"):
+            instance, file = self._reader.read(instance)
+        change = unencoded(instance, file, refusal, own_key(instance))
+        self._trials.carry(change.before, change.after)
+        return replace(change, after=replace(change.after, planned=self.policy.fingerprint))
+
+    def _encoded(self, instance: Instance, now: float | None) -> Change:
+        instance, file = self._reader.read(instance)
+        facts = facts_of_stored(file)
+        policy, rule = self.policy.choose(facts)
+        now = time.time() if now is None else now
+        found = _due(instance, rule, now)
+        if found.stage is None:
+            return Change(instance, replace(instance, planned=policy, due=found.due))
+        if rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
+            change = moved(instance, self._files.get(instance.key), found.stage)
+        else:
+            received = restored_from(file)
+            form = self._formed(received, facts, rule.at(found.stage) if rule else None)
+            change = replacement(Before(instance, received, facts, rule), form, found.stage, self._files.get)
+            if (refusal := within(form.provenance)) is not None:
+                marked = replace(change.after, refused=refusal.text, stage=NO_STAGE)
+                change = replace(change, after=marked)
+        after = planned(change.after, rule, policy, now)
+        if change.data is not None:
+            after = replace(after, checked=int(time.time()), fault="")
+        return replace(change, after=after)
+
+    def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:
+        """What becomes of one for which there was no room once more. Raises FormLacksRoom, ObjectRefused."""
+        if times := self._lacking.again(instance.key):
+            raise FormLacksRoom(told_of(error), times) from error
+        refusal = by_failure("encode", error)
+        self._trials.refuse(instance, refusal)
+        if not instance.pending:
+            raise ObjectRefused(refusal.message) from error
+        return self._unencoded(with_refusal(instance, refusal), refusal)
+
+
+def _due(instance: Instance, rule: PolicyRule | None, now: float) -> Step:
+    if instance.pending:
+        return Step(rule.settled if rule else AS_RECEIVED, NEVER)
+    return step(rule, instance, now)

@@ -1,0 +1,87 @@
+"""The file that an object is kept in: Part 10, within a zstd frame where that saves something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from scp.archive.framing import Framing, Wrap, Written, framed, in_frame
+from scp.config.rules import Stage
+from scp.encoding.forms import Encoded
+from scp.model import Provenance, Received
+from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries, Dictionary
+from scp.objects.part10 import Part10
+from scp.spool import IN_MEMORY, Buffer, Spool, sha256
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """A file, ready for the object store; ``sha256`` of ``data``, hexadecimal, empty until it is needed."""
+
+    encoded: Encoded
+    provenance: Provenance
+    data: Buffer
+    wrapped: bool
+    sha256: str
+
+
+class Packer:
+    """Packs the forms of one object as a stage asks for; ``dictionaries`` are those of the store."""
+
+    def __init__(self, received: Received, stage: Stage, dictionaries: Dictionaries | None) -> None:
+        self._received = received
+        self._stage = stage
+        self._dictionaries = dictionaries
+
+    def pack(self, result: Encoded, base: Provenance) -> StoredForm:
+        """A form's file; ``base`` is what is known of the object, whatever its form."""
+        provenance = replace(
+            base,
+            form=result.form,
+            codec=result.codec,
+            restoration=result.restoration,
+            native_sha256=result.native_sha256,
+        )
+        framing = self._framing(result)
+        plain = self._plain(result, provenance, hashing=framing.wrap != "zstd")
+        wrapped = framed(plain.data, framing)
+        kept = plain if wrapped is None else wrapped
+        return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
+
+    def pack_again(self, form: StoredForm, provenance: Provenance) -> StoredForm:
+        """The same file, but for what it remembers; as it was, where it does not read back the same."""
+        plain = self._plain(form.encoded, provenance, hashing=not form.wrapped)
+        again = in_frame(plain.data, self._framing(form.encoded)) if form.wrapped else plain
+        if sha256(self.unpack(again.data).dataset) != sha256(form.encoded.dataset):
+            return form
+        return replace(form, provenance=provenance, data=again.data, sha256=again.sha256)
+
+    def unpack(self, data: Buffer) -> Part10:
+        """What was packed, read back; by way of the dictionary that a reader will find in the store."""
+        return part10.unpack(data, self._dictionaries.by_id if self._dictionaries is not None else None)
+
+    def _framing(self, result: Encoded) -> Framing:
+        level = self._stage.level
+        if result.form == "zstd":
+            return Framing("zstd", 0, level, self._dictionary)
+        wrap: Wrap = self._stage.wrap or ("auto" if result.is_image_form else "none")
+        return Framing(wrap, result.pixel_bytes, level, self._dictionary)
+
+    def _dictionary(self) -> Dictionary | None:
+        """The newest of its SOP class, where one is wanted and there."""
+        if not self._stage.dictionary or self._dictionaries is None:
+            return None
+        return self._dictionaries.newest(self._received.sop_class_uid)
+
+    def _plain(self, result: Encoded, provenance: Provenance, hashing: bool) -> Written:
+        received = self._received
+        file = Part10(
+            received.sop_class_uid,
+            received.sop_instance_uid,
+            result.transfer_syntax,
+            result.dataset,
+            provenance,
+            received.calling_aet,
+        )
+        spool = Spool(hashing=hashing and len(result.dataset) > IN_MEMORY)
+        return Written(part10.pack(file, spool), spool.sha256)

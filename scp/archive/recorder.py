@@ -1,0 +1,157 @@
+"""A durable object becomes visible, in the place of what is held of it: order, trash and legal holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scp.archive.admission import remarked
+from scp.archive.options import Options
+from scp.archive.reader import Reader
+from scp.archive.records import own_key
+from scp.archive.replacer import Replacer
+from scp.archive.stored_files import StoredFiles
+from scp.errors import ObjectDamaged, ObjectMissing, Superseded
+from scp.index.index import Index
+from scp.model import Facts, Instance, Kept, QueuedSend
+from scp.objects.names import is_landed
+
+
+class Recorder:
+    """Records objects, and says so to the forwarder and the encoder of ``options``.
+
+    With its ``safekeeping`` what is replaced goes to the trash, and what is under a hold is not replaced.
+    """
+
+    def __init__(
+        self, files: StoredFiles, index: Index, reader: Reader, replacer: Replacer, options: Options
+    ) -> None:
+        self._files = files
+        self._index = index
+        self._reader = reader
+        self._replacer = replacer
+        self._safekeeping = options.safekeeping
+        self._forwarding = options.forwarding
+        self._pending = options.pending
+
+    def commit(self, instance: Instance, facts: Facts) -> Kept:
+        """Record an object whose file is durable already, and forget that it was unsettled."""
+        try:
+            kept = self.record(instance, facts)
+        except BaseException:
+            self._replacer.withdraw(instance)
+            raise
+        self._index.sync()
+        if not self._replacer.index_fault():  # else the journal tells the next process what its index lacks
+            self._files.store.settle(instance.key)
+        return kept
+
+    def record(self, instance: Instance, facts: Facts, found: bool = False) -> Kept:
+        """Record a durable object, in the place of what is held of its identity, if anything is.
+
+        What it replaces goes to the trash, unless it has the same content. Should the process die before
+        that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold, and
+        Superseded where the object was ``found`` on the disk and what is held came later.
+        """
+        sends = self.sends(facts)
+        held = self._index.add(instance, facts.attributes, sends)
+        replaced = None if held is None else self._replace(held, instance, facts, sends, found)
+        return self.announced(instance, facts, sends, replaced)
+
+    def sends(self, facts: Facts) -> tuple[QueuedSend, ...]:
+        """Where an object that arrives is sent on to, to be recorded together with it."""
+        return self._forwarding.of(facts) if self._forwarding is not None else ()
+
+    def announced(
+        self,
+        instance: Instance,
+        facts: Facts,
+        sends: tuple[QueuedSend, ...],
+        replaced: Instance | None = None,
+    ) -> Kept:
+        """What became of a recorded object; who sends it on, and who encodes it, is woken."""
+        if self._forwarding is not None:
+            self._forwarding.recorded(sends, facts, instance.study_instance_uid)
+        if instance.pending and self._pending is not None:
+            self._pending.add(instance.stored_size)
+        return remarked(Kept("replaced" if replaced else "kept", instance), facts)
+
+    def _replace(
+        self, held: Instance, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...], found: bool
+    ) -> Instance | None:
+        if found:
+            _check_order(held, instance)
+        if self._safekeeping is None or held.received_sha256 == instance.received_sha256:
+            return self._put_in_place(held, instance, facts, sends)
+        with self._safekeeping.replacing(held):
+            if found:  # what is found is looked at while peers store
+                _check_order(self._index.current(instance.identity) or held, instance)
+            try:
+                held = self._replacer.own_file(held)
+            except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
+                if is_landed(held.key):
+                    self._files.set_aside(held.key)
+                return self._put_in_place(held, instance, facts, sends)
+            return self._put_in_place(held, instance, facts, sends, trashes=True)
+
+    def _put_in_place(
+        self,
+        held: Instance,
+        instance: Instance,
+        facts: Facts,
+        sends: tuple[QueuedSend, ...],
+        trashes: bool = False,
+    ) -> Instance | None:
+        """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
+        journaled = held.key != instance.key and not is_landed(held.key)
+        if journaled:
+            self._files.store.unsettle(held.key)
+        replaced = self._index.record(instance, facts.attributes, sends)
+        if replaced is not None and replaced.key != instance.key:
+            if trashes and not self._to_trash(replaced, instance.calling_aet):
+                return replaced
+            self._files.discard(replaced.key)
+        if journaled:
+            self._files.store.settle(held.key)
+        return replaced
+
+    def put_away(self, key: str, held: Instance) -> None:
+        """Remove a stored file of an instance whose row names another file.
+
+        A file of other content goes to the trash; one that cannot be read is set aside. Where neither works
+        it stays. Raises ObjectMissing.
+        """
+        try:
+            instance, _ = self._reader.read_back(key)
+        except ObjectDamaged:
+            self._files.store.set_aside(key)
+        else:
+            if self._safekeeping is not None and instance.received_sha256 != held.received_sha256:
+                with self._safekeeping.trash.lock():
+                    if not self._to_trash(instance, held.calling_aet):
+                        return
+        self._files.store.delete(key)
+
+    def trash_landed(self, key: str, held: Instance) -> bool:
+        """Put a record of the landing log into the trash, if its content is another than what is held.
+
+        False where the trash cannot take it. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        """
+        instance, _ = self._reader.read_back(key)
+        if self._safekeeping is None or instance.received_sha256 == held.received_sha256:
+            return True
+        file = replace(instance, key=own_key(instance))
+        self._files.store.put(file.key, self._files.get(key))
+        with self._safekeeping.trash.lock():
+            taken = self._to_trash(file, held.calling_aet)
+        if taken:
+            self._files.store.delete(file.key)
+        self._files.store.settle(file.key)
+        return taken
+
+    def _to_trash(self, replaced: Instance, by: str) -> bool:
+        return self._safekeeping is None or self._safekeeping.keep(replaced, by)
+
+
+def _check_order(held: Instance, found: Instance) -> None:
+    if held.received_at >= found.received_at:
+        raise Superseded(f"{found.key}: what is held of {found.sop_instance_uid} came later")

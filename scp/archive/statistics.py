@@ -1,0 +1,45 @@
+"""How much is held, and what is still to be done: the same figures for the command, a page and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scp.index.index import Counts, Index, PendingCount, Statistic
+from scp.objects.names import prefixes
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What is held, by level and ``by_form``; sizes in bytes.
+
+    ``pending`` are to be encoded yet. So many results of storage ``commitments`` are yet to be reported, and
+    so many objects are in the ``send_queue``, to be sent to peers. ``damaged`` files are missing as well, and
+    ``refused`` objects are not encoded or decoded any more.
+    """
+
+    counts: Counts
+    received_size: int
+    stored_size: int
+    pending: PendingCount
+    commitments: int
+    send_queue: int
+    damaged: int
+    refused: int
+    by_form: tuple[Statistic, ...]
+
+
+def statistics_of(index: Index, tiers: Iterable[str]) -> Statistics:
+    """Asks the index; ``tiers`` are the stores beside the first. Raises OutOfResources."""
+    by_form = tuple(index.statistics(prefixes(tiers)))
+    return Statistics(
+        index.counts(),
+        sum(row.received_size for row in by_form),
+        sum(row.stored_size for row in by_form),
+        index.count_pending(),
+        len(index.commitments.all()),
+        index.send_queue.outstanding(),
+        len(index.checks.damaged()),
+        len(index.checks.refused()),
+        by_form,
+    )
