@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from objects import Shape, as_received, corpus, described, kept, phantom, written
 from PIL import Image
 from typer.testing import CliRunner
 
-from objects import Shape, as_received, corpus, described, kept, phantom, written
 from scp.advise import candidates as table
 from scp.advise import sampling
 from scp.advise.advise import Advice, Wanted, advise

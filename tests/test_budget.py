@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-
 from objects import Shape, parts_of, phantom
+
 from scp.encoding.codecs.table import codec_named
 from scp.encoding.decoding import _at_once, _waiting, decoding
 from scp.encoding.encapsulating import encapsulated

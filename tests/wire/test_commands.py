@@ -13,10 +13,10 @@ from typing import Any
 
 import forked
 import pytest
+from objects import bundled_file
 from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
-from objects import bundled_file
 from scp.cli.main import app
 from scp.index.sql import SqlIndex
 from scp.syntaxes import BY_KEYWORD, BY_UID
