@@ -18,7 +18,7 @@ AVAILABILITIES: Mapping[str, Availability] = {
 
 
 class ObjectStore(Protocol):
-    """The plug point; tests/test_stores.py is its contract.
+    """The plug point; tests/contracts/test_stores.py is its contract.
 
     Keys are relative paths of ASCII letters, digits, dots, dashes and slashes. What asks about an object may
     raise ObjectUnavailable where it lies on a medium that is not there (:mod:`scp.objects.tiers`).
