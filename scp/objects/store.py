@@ -22,7 +22,7 @@ AVAILABILITIES: Mapping[str, Availability] = {
 
 
 class ObjectStore(Protocol):
-    """The plug point; tests/test_stores.py is its contract, scp/objects/stores.py the table of all there are.
+    """The plug point; tests/contracts/test_stores.py is its contract, scp/objects/stores.py the table of all.
 
     Keys are relative paths of ASCII letters, digits, dots, dashes and slashes (:mod:`scp.objects.names`).
     What asks about an object may raise ObjectUnavailable where it lies on a medium that is not there

@@ -53,7 +53,7 @@ _SECONDS = 30  # of processor time, of one of them
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What came of each, by its name; and under "" what memory it took."""
     folder = tmp_path_factory.mktemp("replaced")
-    script = Path(__file__).with_name("replaced_files.py")
+    script = Path(__file__).parents[1] / "replaced_files.py"
     done = subprocess.run(
         [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=600, check=False
     )

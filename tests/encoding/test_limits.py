@@ -374,7 +374,7 @@ def test_uids_are_put_in_within_twice_the_steps(monkeypatch: pytest.MonkeyPatch)
 def test_memory_is_bounded(kind: str, syntax: str, steps: str) -> None:
     """300,000 of each took 75 to 120 MB."""
     count = "3e5" if kind != "long_text" else "1.5e8"
-    script = Path(__file__).with_name("vast.py")
+    script = Path(__file__).parents[1] / "vast.py"
     run = subprocess.run(
         [sys.executable, str(script), kind, syntax, count, steps],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(script.parents[1])},

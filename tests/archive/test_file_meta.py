@@ -39,8 +39,8 @@ from scp.syntaxes import BIG_ENDIAN, BY_UID, DEFLATED, EXPLICIT, IMPLICIT, looku
 
 pytestmark = pytest.mark.quick
 
-CASES = Path(__file__).parent / "data" / "cases"
-RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
+CASES = Path(__file__).parents[1] / "data" / "cases"
+RESTORE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "restore.py"))["restored"]
 FORMS = ("received", "zstd", "native", "deflate", "htj2k", "rle")
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
 FORGED = Provenance(

@@ -43,7 +43,7 @@ from scp.errors import (
 from scp.resources import bounds
 from scp.syntaxes import lookup
 
-_CASES = Path(__file__).parent / "data" / "cases"
+_CASES = Path(__file__).parents[1] / "data" / "cases"
 FORM = PixelFormat(64, 48, 1, 16, 12, 11, False, "MONOCHROME2", 0, 1)
 FRAME = np.random.default_rng(3).integers(0, 4096, FORM.shape).astype("<u2")
 

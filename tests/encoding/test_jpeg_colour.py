@@ -24,7 +24,7 @@ from scp.syntaxes import EXPLICIT, JPEG_BASELINE, JPEG_LOSSLESS_SV1
 
 pytestmark = [pytest.mark.peer, pytest.mark.usefixtures("codecs_here")]
 
-CASES = Path(__file__).parent / "data" / "cases"
+CASES = Path(__file__).parents[1] / "data" / "cases"
 COMPONENTS = np.array([200, 30, 60])  # what the codestream holds, whatever they are called
 AS_YCBCR = np.array([105, 255, 26])  # these taken for Y, Cb and Cr, as RGB (ITU-T T.871 7)
 SIDE = 16

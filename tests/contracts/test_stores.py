@@ -33,7 +33,7 @@ from scp.spool import Buffer
 pytestmark = pytest.mark.quick
 
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class PlainFiles:

@@ -125,7 +125,7 @@ with ThreadPoolExecutor(4) as pool:
 def test_memory_goes_back_to_where_it_was(tmp_path: Path) -> None:
     run = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
     done = subprocess.run(
-        run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent
+        run, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parents[1]
     )
     assert done.returncode == 0, done.stderr
     before, most, after, used = map(int, done.stdout.split())

@@ -242,7 +242,7 @@ def test_an_object_never_has_to_fit_in_memory(syntax: str, tmp_path: Path) -> No
 
 
 def _run_in_little_memory(syntax: str, megabytes: int, folder: Path) -> int:
-    script = Path(__file__).with_name("in_little_memory.py")
+    script = Path(__file__).parents[1] / "in_little_memory.py"
     done = subprocess.run(
         [sys.executable, str(script), syntax, str(megabytes), str(folder)],
         check=True,

@@ -60,7 +60,7 @@ pytestmark = pytest.mark.usefixtures("codecs_here")
 KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"
 RULE = PolicyRule(name="small", stages=(Stage(forms=("htj2k",), dictionary=True),))
 _WORDS = np.random.default_rng(1).integers(0, 256, (400, 24), dtype="u1")
-SCRIPT = Path(__file__).parents[1] / "docs" / "examples" / "restore.py"
+SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "restore.py"
 
 
 def small(number: int, syntax: str = EXPLICIT, content: int | None = None) -> Received:

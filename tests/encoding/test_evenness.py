@@ -44,7 +44,7 @@ from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG_B
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
-CASE = Path(__file__).parent / "data" / "cases" / "odd-pixel-data.dcm"
+CASE = Path(__file__).parents[1] / "data" / "cases" / "odd-pixel-data.dcm"
 WIRE = SyntaxPreference(even=True)
 FORMS = ("received", "zstd", "native", "deflate", "htj2k", "rle")
 

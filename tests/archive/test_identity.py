@@ -38,8 +38,8 @@ from scp.model import Instance, Query, QueryKey, QueuedSend, Received
 from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
 
-CASES = Path(__file__).parent / "data" / "cases"
-BEFORE = Path(__file__).parent / "data" / "before-identity"
+CASES = Path(__file__).parents[1] / "data" / "cases"
+BEFORE = Path(__file__).parents[1] / "data" / "before-identity"
 SHARED = "1.2.826.0.1.3680043.8.498.7777.14771.864248314"
 STEM = "1.2.826.0.1.3680043.8.498.7777.5871.86392854"
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -22,8 +22,8 @@ from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT
 
 pytestmark = pytest.mark.quick
 
-CASE = Path(__file__).parent / "data" / "cases" / "unknown-vr.dcm"
-RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
+CASE = Path(__file__).parents[1] / "data" / "cases" / "unknown-vr.dcm"
+RESTORE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "restore.py"))["restored"]
 BIG = Encoding(little=False)
 
 

@@ -163,7 +163,7 @@ def test_overlays_in_unused_bits_are_no_reason_to_refuse(form: str) -> None:
         forms.encoded("jpegls", object_, parts_of(object_))
 
 
-RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
+RESTORE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "restore.py"))["restored"]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -47,7 +47,7 @@ from scp.syntaxes import (
 
 pytestmark = [pytest.mark.peer, pytest.mark.usefixtures("codecs_here")]
 
-CASES = Path(__file__).parent / "data" / "cases"
+CASES = Path(__file__).parents[1] / "data" / "cases"
 SIDE = 12
 Words = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -58,7 +58,7 @@ GREY = Shape(rows=160, columns=176, bits_allocated=8, bits_stored=8)
 COLOUR = replace(GREY, samples=3, photometric="YBR_FULL_422")
 JPEGLS_NEAR = "1.2.840.10008.1.2.4.81"
 STAGE = Stage(forms=("jpegxl-recompression",))
-RESTORE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "restore.py"))["restored"]
+RESTORE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "restore.py"))["restored"]
 
 
 def jpegs(shape: Shape, **options: object) -> list[bytes]:

@@ -24,7 +24,7 @@ from scp.syntaxes import DEFLATED, DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED, E
 
 pytestmark = pytest.mark.quick
 
-CASES = Path(__file__).parent / "data" / "cases"
+CASES = Path(__file__).parents[1] / "data" / "cases"
 SYNTAX = pytest.mark.parametrize(
     "syntax", [ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES], ids=["plain", "deflated"]
 )

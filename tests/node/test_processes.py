@@ -18,7 +18,7 @@ from scp.background.doorbell import Doorbell
 from scp.node.seats import Seats
 from scp.node.supervisor import _pickled
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECONDS = 20.0
 
 

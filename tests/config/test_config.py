@@ -21,7 +21,7 @@ from scp.errors import ConfigurationError
 
 pytestmark = pytest.mark.quick
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 PEER = '[[peer]]\naet = "{}"\nhost = "10.0.0.1"\nport = 104\n'
 RULE = '[[policy]]\nname = "rule"\n'
 

@@ -255,7 +255,7 @@ def died(root: Path, script: str) -> None:
     """
     code = textwrap.dedent(head) + textwrap.dedent(script) + "\nos._exit(9)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False, capture_output=True
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False, capture_output=True
     )
     assert done.returncode == 9, done.stderr
 
