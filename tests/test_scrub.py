@@ -22,6 +22,7 @@ from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
 from scp.encoding.facts import survey
 from scp.errors import ObjectDamaged, ObjectMissing
+from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.lifecycle import fsck as checking
 from scp.lifecycle.fsck import Finding, fsck
@@ -172,22 +173,22 @@ def test_what_was_not_read_for_the_longest_is_read_first(archive: Archive) -> No
 
 def test_what_others_work_on_is_left_to_them(archive: Archive) -> None:
     some = [held(archive, sent) for sent in SENT[:3]]
-    archive.index.stages.claim("other", some, time.time(), time.time() + 60)
+    archive.index.claims.claim(Lease.begin("other"), some)
     assert scrubber(archive).round(time.time() + 1).read == 1
-    archive.index.stages.release("other")
+    archive.index.claims.release("other")
     assert scrubber(archive).round(time.time() + 1).read == 4
-    assert archive.index.stages.claim("x", some, time.time(), 0) != []  # nothing is claimed any more
+    assert archive.index.claims.claim(Lease.begin("x", 0), some) != []  # nothing is claimed any more
 
 
 def test_the_rate_and_the_interval_bound_it(archive: Archive) -> None:
     size = sum(one.stored_size for one in archive.index.all())
     for one in list(archive.index.all()):
         archive.index.checks.note([(one, "")], time.time() - 200)
-    assert scrubber(archive, interval="0s")._turn() > 1
-    assert scrubber(archive, interval="1h")._turn() > 1
+    assert scrubber(archive, interval="0s").turn() > 1
+    assert scrubber(archive, interval="1h").turn() > 1
     assert max(one.checked for one in archive.index.all()) < time.time() - 100  # nothing was read
     slow = scrubber(archive, interval="1m", bytes_per_second=size // 10)
-    assert 5 < slow._turn() <= 10.5
+    assert 5 < slow.turn() <= 10.5
     assert min(one.checked for one in archive.index.all()) > time.time() - 100
 
 

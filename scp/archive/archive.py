@@ -32,7 +32,8 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, Commitments, Index, PendingCount, SendQueue, Stages
+from scp.index.index import Checks, Index, PendingCount, Stages
+from scp.index.queue import Claims, Commitments, SendQueue
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.store import ObjectStore
@@ -45,8 +46,8 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     What is asked of one part only has that one's name: ``files``, ``reader``, ``recorder``, ``receiver``,
-    ``trials`` and ``interrupted`` here, ``stages``, ``integrity``, ``commitments`` and ``send_queue`` in the
-    index. Other rooms use these and the verbs, never ``store`` or ``index``.
+    ``trials`` and ``interrupted`` here, ``stages``, ``claims``, ``integrity``, ``commitments`` and
+    ``send_queue`` in the index. Other rooms use these and the verbs, never ``store`` or ``index``.
     """
 
     def __init__(
@@ -199,8 +200,13 @@ class Archive:
 
     @property
     def stages(self) -> Stages:
-        """Which stages of the policy are due, and who works on them."""
+        """Which stages of the policy are due."""
         return self.index.stages
+
+    @property
+    def claims(self) -> Claims:
+        """Who works on an instance."""
+        return self.index.claims
 
     @property
     def integrity(self) -> Checks:

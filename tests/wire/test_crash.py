@@ -19,7 +19,7 @@ import pytest
 from scp.config.load import load
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 
 from .configured import environment, journal, stored_files, trashed_contents
 from .conftest import NodeProcess
@@ -168,7 +168,7 @@ _STEPS = """
     from scp.index.sql import SqlIndex
     from scp.lifecycle.encoder import Encoder
     from scp.model import Received
-    from scp.node.node import open_archive
+    from scp.node.build import open_archive
     from scp.objects import landing
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -216,7 +216,7 @@ _STEPS = """
         Path("acknowledged").write_bytes(data)
         if behind:
             encoder = Encoder(archive, Doorbell())
-            while encoder._round():
+            while encoder.round():
                 pass
             # Others fill the segment, so that it can be freed.
             while any(segment.unrecorded == 0 for segment in archive.files.landing._open.values()):

@@ -17,7 +17,7 @@ from scp.background.progress import Silent
 from scp.errors import ObjectUnavailable
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 from scp.objects.local import LocalStore
 from scp.objects.names import store_of
 

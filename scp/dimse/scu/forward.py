@@ -1,6 +1,6 @@
 """Sends to peers what is queued for them: what rules send on, and what is sent ahead.
 
-What is due is a query, who works on it a claim (:class:`scp.index.index.SendQueue`), as for the reports of
+What is due is a query, who works on it a claim (:class:`scp.index.queue.SendQueue`), as for the reports of
 :mod:`scp.dimse.scu.report`. Each peer has a thread while there is something for it, so that one that is
 slow or away holds up no other.
 """
@@ -18,73 +18,69 @@ import structlog
 from scp import telemetry
 from scp.archive.archive import Archive
 from scp.archive.forwarding import REMEMBERED
+from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
+from scp.background.loop import Task
 from scp.config.settings import Settings
-from scp.dimse.claims import LEASE, kept, new_holder
-from scp.dimse.patience import pause_after
+from scp.dimse.patience import PAUSES
 from scp.dimse.scu.sender import Sender
 from scp.errors import DestinationUnreachable, OutOfResources
 from scp.identity import Identity
+from scp.index.queue import Lease, kept
 from scp.model import PREFETCH, Instance, QueuedSend
 
 # For one claim: a series, and no more than is sent again after a crash at worst.
 _MOST = 128
-_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0  # seconds
-_RETRY_SECONDS = 5.0  # where the index does not answer
 _LOOK_SECONDS = 60.0  # what a command imports rings no bell
 
 
-class Forwarder:
-    """Sends what is due, until it is told to stop; ``pause`` is the first between two tries, in seconds."""
+class Forwarder(Task):
+    """Sends what is due; ``back_off`` is for an object that was refused, and for a peer that is not there."""
+
+    name = "forwarding"
 
     def __init__(
-        self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell, pause: float = _FIRST_PAUSE
+        self,
+        archive: Archive,
+        settings: Callable[[], Settings],
+        bell: Doorbell,
+        back_off: BackOff = PAUSES.send,
     ) -> None:
-        self._archive, self._settings, self._bell, self._pause = archive, settings, bell, pause
-        self._stopped = threading.Event()
+        super().__init__(bell)
+        self._archive, self._settings, self._back_off = archive, settings, back_off
         self._lock = threading.Lock()
         self._working: dict[str, threading.Thread] = {}
         self._sending: dict[str, Sender] = {}
         self._away: dict[str, tuple[int, float]] = {}  # how often in a row, and until when
 
     def stop(self) -> None:
-        """Make :meth:`run` return soon; what it is about is tried again at the next start."""
-        self._stopped.set()
-        self._bell.ring()
+        """What it is about is tried again at the next start."""
+        super().stop()
         with self._lock:
             for sender in self._sending.values():
                 sender.stop()
 
-    def hasten(self) -> None:
+    def reconfigured(self) -> None:
         """Try all at once that failed: peers have changed."""
         with self._lock:
             self._away.clear()
         with suppress(OutOfResources):  # then each in its own time
             self._archive.send_queue.hasten(datetime.now(UTC))
-        self._bell.ring()
 
-    def run(self) -> None:
-        """Send what is due, and wait for what will be, until stopped."""
-        while not self._stopped.is_set():
-            try:
-                pause = self._work()
-            except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
-                structlog.get_logger("zscp").error("forwarding waits", exc_info=error)
-                pause = _RETRY_SECONDS
-            if not self._stopped.is_set():
-                self._bell.wait(pause)
+    def close(self) -> None:
+        """Wait for what is being broken off."""
         for thread in list(self._working.values()):
             thread.join()
 
-    def _work(self) -> float:
+    def turn(self) -> float:
         """Have all sent that is due; the seconds until there may be more."""
         outstanding = self._archive.send_queue
-        while not self._stopped.is_set():
-            holder, now = new_holder(), datetime.now(UTC)
-            claimed = outstanding.claim(holder, now, now + LEASE, _MOST, self._busy())
+        while not self.stopping.is_set():
+            lease = Lease.begin()
+            claimed = outstanding.claim(lease, _MOST, self._busy())
             if not claimed:
                 break
-            self._start(holder, claimed)
+            self._start(lease, claimed)
         due = outstanding.next_due(self._busy())
         moment = time.monotonic()
         waits = [until - moment for _, until in self._away.copy().values() if until > moment]
@@ -98,18 +94,18 @@ class Forwarder:
         with self._lock:
             return [*self._working, *(aet for aet, (_, until) in self._away.items() if until > now)]
 
-    def _start(self, holder: str, claimed: list[QueuedSend]) -> None:
+    def _start(self, lease: Lease, claimed: list[QueuedSend]) -> None:
         aet = claimed[0].destination
-        thread = threading.Thread(target=self._deliver, args=(holder, claimed), name=f"to {aet}", daemon=True)
+        thread = threading.Thread(target=self._deliver, args=(lease, claimed), name=f"to {aet}", daemon=True)
         with self._lock:
             self._working[aet] = thread
         thread.start()
 
-    def _deliver(self, holder: str, claimed: list[QueuedSend]) -> None:
+    def _deliver(self, lease: Lease, claimed: list[QueuedSend]) -> None:
         """One claim, to its end."""
         aet = claimed[0].destination
         try:
-            with kept(self._archive.send_queue, holder):
+            with kept(self._archive.send_queue, lease):
                 self._send_all(aet, claimed)
         except Exception as error:  # noqa: BLE001 - its claims end by themselves
             structlog.get_logger("zscp").error("forwarding failed", destination=aet, exc_info=error)
@@ -118,7 +114,7 @@ class Forwarder:
             with self._lock:
                 self._working.pop(aet, None)
                 self._sending.pop(aet, None)
-            self._bell.ring()
+            self.bell.ring()
 
     def _send_all(self, aet: str, claimed: list[QueuedSend]) -> None:
         peer, left = self._settings().peer_named(aet), {one.number: one for one in claimed}
@@ -132,13 +128,13 @@ class Forwarder:
             if taken:
                 self._settled(taken)
             for one, fault in refused:
-                self._put_off(one, fault, self._after(one.attempts))
+                self._put_off(one, fault, self._back_off.after(one.attempts))
 
         objects = self._objects(left)
         sender = Sender(self._archive, self._settings(), peer, told)
         with self._lock:
             self._sending[aet] = sender
-        if self._stopped.is_set():
+        if self.stopping.is_set():
             sender.stop()
         with telemetry.request("forward", destination=aet, objects=len(objects)) as event:
             try:
@@ -191,12 +187,9 @@ class Forwarder:
         """Begin nothing for a peer for a while, longer each time; how long, in seconds."""
         with self._lock:
             times, _ = self._away.get(aet, (0, 0.0))
-            wait = self._after(times)
+            wait = self._back_off.after(times)
             self._away[aet] = (times + 1, time.monotonic() + wait)
         return wait
-
-    def _after(self, attempts: int) -> float:
-        return pause_after(attempts, self._pause, _LONGEST_PAUSE)
 
     def _put_off(self, one: QueuedSend, fault: str, wait: float) -> None:
         """Have it tried again, or give it up."""
