@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -27,11 +26,11 @@ from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
+from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
-from scp.objects.local import LocalStore
 from scp.objects.mark import ArchiveMark
-from scp.objects.names import is_object
-from scp.objects.store import AVAILABILITIES, ObjectStore
+from scp.objects.store import AVAILABILITIES
+from scp.objects.stores import Place, open_store
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.resources import bounds, budget, room
 from scp.resources.malloc import keep_large_apart
@@ -65,17 +64,16 @@ def open_archive(
     keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
-    store: ObjectStore = LocalStore(storage.path, storage.reserve)
+    store = open_store(Place(storage.url, storage.path, storage.reserve))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
         store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
-    landing = LandingLog(storage.path, storage.reserve)
-    pairing = Pairing(index, mark, mediums, StoredFiles(store, landing).are_there)
+    landed = LandedStore(store, LandingLog(storage.path, storage.reserve))
+    pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
-        landing,
         pending=_pending_bound(index, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
         safekeeping=Safekeeping(settings.folders),
@@ -83,7 +81,7 @@ def open_archive(
         pairing=pairing,
         decoded=_decoded_cache(settings),
     )
-    return Archive(store, index, settings.policy, options)
+    return Archive(landed, index, settings.policy, options)
 
 
 def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:
@@ -102,13 +100,13 @@ def require_index(settings: Settings) -> None:
     path = settings.storage.path
     if exists(settings.index.url) or not path.exists():
         return
-    if ArchiveMark(path).read() is not None or _holds_files(path):
+    if ArchiveMark(path).read() is not None or _holds_files(settings.storage.url, path):
         raise IndexUnfit(NO_INDEX)
 
 
-def _holds_files(path: Path) -> bool:
-    stored = LocalStore(path).keys()
-    return next(chain(LandingLog(path).keys(), filter(is_object, stored)), None) is not None
+def _holds_files(url: str, path: Path) -> bool:
+    store = LandedStore(open_store(Place(url, path)), LandingLog(path))
+    return StoredFiles(store).are_there()
 
 
 def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
@@ -133,7 +131,7 @@ def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
 
 def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
     """A store beside the first."""
-    store = LocalStore(chosen.path, chosen.reserve, maps=False)
+    store = open_store(Place(chosen.url, chosen.path, chosen.reserve, removable=True))
     availability = AVAILABILITIES[chosen.availability]
     return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
 

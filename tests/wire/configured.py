@@ -24,7 +24,10 @@ _PROJECT = Path(__file__).parents[2]
 
 
 def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
-    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it."""
+    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it.
+
+    ``shipped`` among them leaves what is not named as it is shipped.
+    """
     plain: dict[str, Any] = {
         "node": {"host": "127.0.0.1", "port": 0},
         # Encoded before the response: what is stored is there at once, in its form. tests/wire/test_behind.py
@@ -33,6 +36,9 @@ def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
         "cache": {"bytes": 0},  # what is served is decoded each time
         "index": {"url": f"sqlite:///{root}/index.db"},
     }
+    tables = dict(tables)
+    if tables.pop("shipped", False):
+        del plain["storage"]["backlog"], plain["cache"]["bytes"]
     merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}
     others = {key: table for key, table in tables.items() if key != "tiers"}
     if "tiers" in tables:

@@ -135,8 +135,17 @@ def start(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any]) -> It
 
 @pytest.fixture
 def node(start: Starter) -> RunningNode:
-    """A node with the defaults, and nothing in it."""
+    """A node that encodes before it answers, and decodes what it serves each time; nothing is in it."""
     return start()
+
+
+WAYS = pytest.mark.parametrize("shipped", [False, True], ids=["encoded before", "as shipped"])
+
+
+@pytest.fixture
+def either(start: Starter, shipped: bool) -> RunningNode:
+    """The same, and for tests marked WAYS one as it is shipped: with a backlog and a cache."""
+    return start(shipped=shipped)
 
 
 @pytest.fixture(scope="module")

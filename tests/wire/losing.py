@@ -60,8 +60,8 @@ def _act(archive: Any, step: str) -> None:
 def _live(config: str, steps: list[str]) -> None:
     settings = load(Path(config), {})
     archive = open_archive(settings, Doorbell(), mends=True)
-    archive.files.landing._size = 1 << 19
-    archive.files.landing.prepare = lambda: None
+    archive.store.log._size = 1 << 19
+    archive.store.log.prepare = lambda: None
     take_up(archive)
     for step in steps:
         _act(archive, step)

@@ -380,7 +380,7 @@ def _store(process: NodeProcess, *objects: Sent) -> None:
 
 
 def _stats(process: NodeProcess) -> Any:
-    return json.loads(process.run("stats", "--json").stdout)
+    return json.loads(process.here("stats", "--json"))
 
 
 def test_a_node_of_several_processes(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ def test_a_dictionary_trained_by_one_process_is_read_by_all(
     objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
     _store(node, *objects[:70])
     until(lambda: _stats(node)["pending"]["instances"] == 0, "the first are encoded", _PATIENCE)
-    until(lambda: json.loads(node.run("dictionary", "list", "--json").stdout), "one is trained", _PATIENCE)
+    until(lambda: json.loads(node.here("dictionary", "list", "--json")), "one is trained", _PATIENCE)
     _store(node, *objects[70:])
     until(lambda: _stats(node)["pending"]["instances"] == 0, "all are encoded", _PATIENCE)
     (entry,) = json.loads(node.run("dictionary", "list", "--json").stdout)

@@ -246,7 +246,7 @@ def test_wrong_pixels_replace_nothing(
 
 def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stages]) -> None:
     bad = archive.index.newest(OBJECTS[3].instance)
-    path = archive.store.root / bad.key  # type: ignore[attr-defined]
+    path = archive.store.inner.root / bad.key  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
     use(archive, FAST, AT_ONCE)
     stages = made(archive)
@@ -472,7 +472,7 @@ def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess
     assert done <= count - result["encoded"] <= done + 16
     # What two killed processes were about alone is refused, by the design, and gets its stage when asked.
     refused = json.loads(node.run("ls", "--refused", "--json").stdout)
-    assert all("processes died" in one["refused"] for one in refused)
+    assert [one["refused"] for one in refused if "processes died" not in one["refused"]] == []
     for one in refused:
         node.run("recompress", "--now", "--match", f"SOPInstanceUID={one['sop_instance_uid']}")
     assert _settled(node) == {"jpegxl": count}
