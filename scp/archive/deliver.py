@@ -63,7 +63,7 @@ def identified(outgoing: Outgoing) -> Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is ``refused`` of an object, and who is told where a codec's process ``failed`` at it."""
+    """What is ``refused`` for an object; ``failed`` is called where a codec's process fails at it."""
 
     refused: Refusal | None
     failed: Callable[[Refusal], None]

@@ -40,7 +40,7 @@ class Reader:
         return self.followed(instance, self.sound)
 
     def followed(self, instance: Instance, read: Callable[[Instance], Read]) -> tuple[Instance, Read]:
-        """What is read of an object where it lies by now, and its row as it is then."""
+        """Read an object where it lies by now; returns its row as it is then, too."""
         while True:
             try:
                 return instance, read(instance)

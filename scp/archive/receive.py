@@ -144,7 +144,7 @@ class Receiver:
     # -- what is held already ---------------------------------------------------------------------------
 
     def _duplicate(self, received: Received, held: Instance, facts: Facts) -> Kept | None:
-        """What becomes of an instance that is held already; None when it is to be kept."""
+        """What becomes of an object that is stored already; None when the new one is to be kept."""
         same = received.sha256 == held.received_sha256
         try:
             self._reader.verify(held)  # reads it: Success must not be said on a copy that has rotted

@@ -1,4 +1,4 @@
-"""A damaged or missing object, brought back from another copy where there is one.
+"""A damaged or missing object is repaired from another copy, where there is one.
 
 Other copies are stored forms of the same content that were left over, in any store, and files that an admin
 names. Each is proven before it takes the place, and the damaged file is set aside, not deleted.

@@ -21,7 +21,7 @@ from scp.spool import Buffer, sha256
 
 # What a last resort must save to take the place of a stored form: less is in how its attempts are told.
 _WORTHWHILE = 0.01
-# Half an hour behind the response, where each pause is twice as long as the one before.
+# These tries take half an hour behind the response: each pause is twice as long as the one before.
 _MOST_TRIES = 6
 _MOST_LACKING = 10_000
 
@@ -78,13 +78,13 @@ def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[
 
 
 def lacks_room(form: StoredForm, stage: Stage) -> str:
-    """For want of what no form that ``stage`` asks for was made; empty where that is not why, or one was."""
+    """Which room was lacking, so that no form of ``stage`` was made; empty where that is not why."""
     lacking = (one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM)
     return "" if form.encoded.form in stage.forms else next(lacking, "")
 
 
 class Lacking:
-    """How often there was no room to make an object's form, by its key. It is not tried without end."""
+    """Counts, by key, how often there was no room to make an object's form: it is not tried for ever."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
