@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import subprocess
@@ -35,7 +36,9 @@ from scp.archive.encode import keep
 from scp.archive.options import Duplicates, Options
 from scp.archive.replacement import Change
 from scp.background.progress import Silent
+from scp.cli.dictionary import train_dictionaries
 from scp.config.rules import PolicyRule, Stage
+from scp.config.values import byte_count
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
 from scp.index.sql import SqlIndex
@@ -350,6 +353,11 @@ def test_what_is_trained_on_ends_soon_behind_the_header(archive) -> None:
     assert len(read.material.beginning) == at + 12 + trainer.OF_PIXELS < len(read.material.data) / 2
     document = part10.Part10("1.2", "1.2.3", EXPLICIT, element(0x00080060, "CS", b"SR"))
     assert trainer.pixels_at(document) == len(document.dataset)
+
+
+def test_the_command_asks_for_the_size_that_the_archive_trains_by_itself() -> None:
+    asked = inspect.signature(train_dictionaries).parameters["size"].default
+    assert byte_count(asked) == trainer.SIZE
 
 
 def test_too_few_or_too_unlike_objects_make_none(archive) -> None:

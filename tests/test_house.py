@@ -19,9 +19,8 @@ PACKAGE = ROOT / "scp"
 _MOST_AT_ROOT, _MOST_LINES = 8, 350
 # Those that are longer today, in lines. They may become shorter, and then leave this list.
 _LONGER = {
-    "scp/cli/output.py": 381,
     "scp/objects/landing.py": 367,
-    "scp/resources/budget.py": 360,
+    "scp/resources/budget.py": 352,
 }
 
 
