@@ -22,6 +22,7 @@ from pydicom.encaps import generate_frames
 from test_codecs import part10_file
 
 from scp.config.rules import Stage
+from scp.encoding.cage import caged
 from scp.encoding.codecs.jpeg_structure import structure_of
 from scp.encoding.codecs.lossless.jpeg import JPEG_CODEC
 from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC, JPEG2000_CODEC
@@ -79,8 +80,12 @@ def test_what_is_whole_is_decoded(name: str) -> None:
 
 
 @BY_STREAM
-def test_what_is_damaged_is_not(name: str, tmp_path: Path) -> None:
-    """Or it is as another decoder has it, which finds no fault in it either."""
+def test_what_is_damaged_is_not(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it is as another decoder has it, which finds no fault in it either.
+
+    OpenJPH alone ends its process at some of what is done to its streams; the others need none of their own.
+    """
+    monkeypatch.setattr(caged, "AVAILABLE", "htj2k" in name)
     stream = STREAMS[name]()
     passed = []
     for how, percent, data in damages(stream):

@@ -512,7 +512,7 @@ def test_processes_of_a_node_are_killed_while_others_read(process: Callable[...,
             done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
         assert done.final.status == 0
         assert sorted(one.data for one in done.objects) == expected
-    until(lambda: _settled(node) == {"jpegls": count}, "all is done", 90)
+    until(lambda: _settled(node) == {"jpegls": count}, "all is done", 240)
     assert node.kill(signal.SIGTERM) == 0
     _clean(node, count)
 
