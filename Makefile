@@ -26,7 +26,7 @@ run: setup ## serve with the defaults, data in ./zscp-data
 TESTS ?=
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
 	scripts/install-tools.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 quick: setup ## run the tests that take less than a minute, and need no tool installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m quick

@@ -63,7 +63,7 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
     nothing, and raise IndexUnfit or IndexDamaged, which say what to do. Raises ConfigurationError and
     OutOfResources.
     """
-    from scp.node.node import open_archive, require_index
+    from scp.node.build import open_archive, require_index
 
     settings = settings_of(config)
     if not works:
@@ -88,7 +88,7 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
 @contextmanager
 def opened_unfit(config: Path | None, mends: bool) -> Iterator[tuple[Archive, Settings]]:
     """As :func:`opened`, whatever the index knows of what is stored: for what looks at that, or mends it."""
-    from scp.node.node import open_archive, require_index
+    from scp.node.build import open_archive, require_index
 
     settings = settings_of(config)
     if not mends:
@@ -107,7 +107,7 @@ def index_fault(settings: Settings) -> str:
     """
     from scp.index.files import exists
     from scp.index.sql import SqlIndex
-    from scp.node.node import open_archive, require_index
+    from scp.node.build import open_archive, require_index
 
     try:
         require_index(settings)

@@ -112,7 +112,7 @@ def recompress(
     """
     from scp.cli import output, stages_output
     from scp.lifecycle.recompress import recompress as carry_out
-    from scp.node.node import take_up
+    from scp.node.build import take_up
 
     with opened(config, works=True) as (archive, _), output.progress("recompressing", "objects") as progress:
         take_up(archive)  # what an earlier run left that was killed
