@@ -459,7 +459,7 @@ def test_without_the_library_for_charts_nothing_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("scp.cli.forms.compare", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr("scp.advise.advise.advise", lambda *_: pytest.fail("it measures"))
     done = CliRunner().invoke(app, ["advise", str(tmp_path), "--chart", str(tmp_path / "figures.svg")])
     assert 'pip install "zscp[charts]"' in str(done.exception)
 

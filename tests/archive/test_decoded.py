@@ -17,8 +17,8 @@ from scp.config.rules import PolicyRule
 from scp.errors import ObjectDamaged
 from scp.index.sql import SqlIndex
 from scp.objects.decoded import DecodedCache
+from scp.objects.journal import JournaledStore
 from scp.objects.local import LocalStore
-from scp.objects.store import ObjectStore
 from scp.syntaxes import EXPLICIT, HTJ2K, IMPLICIT, JPEGXL
 
 pytestmark = pytest.mark.quick
@@ -125,7 +125,7 @@ class Counting:
 
 
 def kept(tmp_path: Path, form: str) -> Archive:
-    store: ObjectStore = LocalStore(tmp_path / "objects")
+    store: JournaledStore = LocalStore(tmp_path / "objects")
     index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
     stages = [{"form": form, "wrap": "none"}]
     rule = PolicyRule.model_validate({"name": "rule", "stages": stages})

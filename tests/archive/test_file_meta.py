@@ -30,6 +30,7 @@ from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
 from scp.model import Provenance, Received, SyntaxPreference
 from scp.objects import part10, provenance
+from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
@@ -89,14 +90,12 @@ def case(name: str) -> Received:
 
 
 def opened(root: Path, index: str, lands: bool = False) -> Archive:
+    log = LandingLog(root / "objects", segment=1 << 20) if lands else None
     return Archive(
-        LocalStore(root / "objects"),
+        LandedStore(LocalStore(root / "objects"), log),
         SqlIndex.open(f"sqlite:///{root}/{index}.db"),
         DEFAULT_POLICY,
-        Options(
-            landing=LandingLog(root / "objects", segment=1 << 20) if lands else None,
-            pending=PendingBound(lambda: 0, 1 << 30, Doorbell()) if lands else None,
-        ),
+        Options(pending=PendingBound(lambda: 0, 1 << 30, Doorbell()) if lands else None),
     )
 
 

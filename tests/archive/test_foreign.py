@@ -23,7 +23,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.transfer import Imported, import_files
 from scp.model import Provenance
 from scp.objects import part10
-from scp.objects.memory import MemoryStore
+from scp.objects.local import LocalStore
 from scp.objects.part10 import Part10, pack, unpack
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEG_BASELINE, lookup
 
@@ -34,7 +34,9 @@ WRITERS = {EXPLICIT: "+te", IMPLICIT: "+ti", BIG_ENDIAN: "+tb"}
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Archive]:
-    one = Archive(MemoryStore(), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), DEFAULT_POLICY)
+    one = Archive(
+        LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), DEFAULT_POLICY
+    )
     yield one
     one.close()
 

@@ -26,6 +26,7 @@ from scp.config.rules import DEFAULT_POLICY
 from scp.config.settings import Settings
 from scp.errors import DuplicateRejected
 from scp.identity import ConflictKind
+from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
@@ -349,7 +350,7 @@ class TestOneInstanceOfTwo:
         """A file whose row is missing takes no file of another patient's object with it."""
         anna, bruno = both(archive)
         archive.index.remove("1.1.1")
-        archive.store.unsettle(anna.key)
+        archive.store.journal_removal(anna.key)
         later = opener()
         later.store.recover = lambda: iter([anna.key])  # type: ignore[method-assign]
         assert recover(later).recorded == 1
@@ -360,16 +361,16 @@ class TestOneInstanceOfTwo:
         assert brought(later, "STUDY", StudyInstanceUID="1") == [("1.1.1", "A1"), ("1.1.1", "B2")]
 
     def test_what_is_encoded_later_stays_two_objects(self, archive: Archive) -> None:
-        stages = archive.index.stages
+        claims = archive.index.claims
         anna, bruno = both(archive)
-        claimed = stages.claim("me", [anna], 0, 9e9)
+        claimed = claims.claim(Lease.begin("me"), [anna])
         assert [one.patient_id for one in claimed] == ["A1"]
-        assert stages.claim("you", [bruno], 0, 9e9) == []  # a claim keeps others from both
-        stages.release("me")
+        assert claims.claim(Lease.begin("you"), [bruno]) == []  # a claim keeps others from both
+        claims.release("me")
         moved = replace(bruno, key=f"{bruno.key}.new")
         assert archive.index.change_many([(bruno, moved)]) == [True]
         assert archive.index.current(anna.identity).key == anna.key
-        stages.record_access([anna], 1e9, 60)
+        archive.index.stages.record_access([anna], 1e9, 60)
         assert sorted((one.patient_id, one.accessed) for one in archive.index.all()) == [
             ("A1", 10**9),
             ("B2", 0),

@@ -25,7 +25,7 @@ from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.model import Received
 from scp.objects import part10
-from scp.objects.memory import MemoryStore
+from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT, JPEGLS, lookup
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
@@ -238,7 +238,8 @@ def test_what_a_sample_cannot_be_taken_of_is_tried_in_full() -> None:
 def test_what_a_process_saw_before_changes_no_form(tmp_path) -> None:
     """Of small images all forms are tried, each time: earlier objects of a series decide nothing."""
     rule = PolicyRule(name="test", stages=(smallest(),))
-    archive = Archive(MemoryStore(), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), (rule,))
+    store = LocalStore(tmp_path / "objects")
+    archive = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), (rule,))
     for seed in range(5):
         told = archive.ingest(phantom(replace(SMALL, seed=seed))).attempts
         assert "skipped" not in {one.outcome for one in told}

@@ -36,7 +36,6 @@ from scp.objects.holds import Hold, Holds
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.mark import ArchiveMark, Mark
-from scp.objects.memory import MemoryStore
 from scp.objects.names import in_store
 from scp.objects.provenance import decoded
 from scp.objects.segments import keys_in
@@ -204,7 +203,7 @@ def test_a_disk_that_gives_nothing_is_told_by_one_object(
     """Permission for one file is gone, or its sector is: all loops go on with the others."""
     archive = archive_in(tmp_path)
     first = next(iter(archive.index.all()))
-    denied, opened = archive.store.root / first.key, files.opened  # type: ignore[attr-defined]
+    denied, opened = archive.store.inner.root / first.key, files.opened  # type: ignore[attr-defined]
 
     def fails(path: Path) -> int:
         if path == denied:
@@ -402,7 +401,7 @@ def test_descriptors_go_with_their_maps(tmp_path: Path) -> None:
 def test_an_object_is_mended_where_a_folder_lies(tmp_path: Path, full: bool) -> None:
     archive = archive_in(tmp_path)
     one = next(iter(archive.index.all()))
-    path = archive.store.root / one.key  # type: ignore[attr-defined]
+    path = archive.store.inner.root / one.key  # type: ignore[attr-defined]
     sound = path.read_bytes()
     path.unlink()
     path.mkdir()
@@ -412,7 +411,7 @@ def test_an_object_is_mended_where_a_folder_lies(tmp_path: Path, full: bool) -> 
     archive.store.put(one.key, sound)
     archive.store.settle(one.key)
     archive.verify(one, deep=True)
-    assert len(list((archive.store.root / ".damaged").iterdir())) == 1  # type: ignore[attr-defined]
+    assert len(list((archive.store.inner.root / ".damaged").iterdir())) == 1  # type: ignore[attr-defined]
     archive.close()
 
 
@@ -494,8 +493,8 @@ def test_a_segment_that_is_far_too_large_is_not_gone_through(tmp_path: Path) -> 
     log.close()
 
 
-def test_a_dictionarys_mark_may_be_anything() -> None:
-    store = MemoryStore()
+def test_a_dictionarys_mark_may_be_anything(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
     dictionaries = Dictionaries(store)
     for bad in (b"", b"x" * 1000, b"../../a", b"0001-32768-0123456789abcdef.zdict"):
         store.put("dictionaries/1.2/newest", bad)

@@ -19,6 +19,7 @@ import pytest
 
 from scp.errors import QueryError
 from scp.index.index import Counts, Index, PendingCount, Statistic
+from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
 
@@ -867,34 +868,34 @@ class TestCommitments:
         for transaction in ("1.1", "1.2", "1.3"):
             outstanding.add(asked(transaction))
         outstanding.add(asked("1.4", due=LATER))
-        claimed = outstanding.claim("me", NOON, LATER, 2)
+        claimed = outstanding.claim(Lease("me", NOON, LATER), 2)
         assert uids(claimed) == ["1.1", "1.2"]
         assert {(one.holder, one.due) for one in claimed} == {("me", LATER)}
-        assert uids(outstanding.claim("you", NOON, LATER, 2)) == ["1.3"]
-        assert outstanding.claim("they", NOON, LATER, 2) == []
+        assert uids(outstanding.claim(Lease("you", NOON, LATER), 2)) == ["1.3"]
+        assert outstanding.claim(Lease("they", NOON, LATER), 2) == []
 
     def test_one_ae_at_a_time_the_longest_due_first(self, index):
         outstanding = index.commitments
         outstanding.add(asked("1.1", "B", due=NOON))
         outstanding.add(asked("1.2", "A", due=NOON - timedelta(seconds=1)))
         outstanding.add(asked("1.3", "B", due=NOON))
-        assert uids(outstanding.claim("me", NOON, LATER, 9)) == ["1.2"]
-        assert uids(outstanding.claim("me", NOON, LATER, 9)) == ["1.1", "1.3"]
+        assert uids(outstanding.claim(Lease("me", NOON, LATER), 9)) == ["1.2"]
+        assert uids(outstanding.claim(Lease("me", NOON, LATER), 9)) == ["1.1", "1.3"]
 
     def test_a_claim_ends_unless_it_is_renewed(self, index):
         outstanding = index.commitments
         outstanding.add(asked("1.1"))
         outstanding.add(asked("1.2"))
-        outstanding.claim("me", NOON, LATER, 1)
-        outstanding.claim("you", NOON, LATER, 1)
-        outstanding.renew("you", LATER + timedelta(seconds=1))
-        assert uids(outstanding.claim("they", LATER, LATER + timedelta(minutes=1), 9)) == ["1.1"]
+        outstanding.claim(Lease("me", NOON, LATER), 1)
+        outstanding.claim(Lease("you", NOON, LATER), 1)
+        outstanding.renew(Lease("you", NOON, LATER + timedelta(seconds=1)))
+        assert uids(outstanding.claim(Lease("they", LATER, LATER + timedelta(minutes=1)), 9)) == ["1.1"]
 
     def test_who_lost_a_claim_changes_nothing(self, index):
         outstanding = index.commitments
         outstanding.add(asked("1.1"))
-        (lost,) = outstanding.claim("me", NOON, NOON, 1)
-        (taken,) = outstanding.claim("you", NOON, LATER, 1)
+        (lost,) = outstanding.claim(Lease("me", NOON, NOON), 1)
+        (taken,) = outstanding.claim(Lease("you", NOON, LATER), 1)
         assert not outstanding.postpone(lost, NOON, "late")
         assert not outstanding.remove(lost)
         assert outstanding.all() == [taken]
@@ -904,12 +905,12 @@ class TestCommitments:
     def test_what_is_put_off_is_due_again(self, index):
         outstanding = index.commitments
         outstanding.add(asked("1.1"))
-        (mine,) = outstanding.claim("me", NOON, LATER, 1)
+        (mine,) = outstanding.claim(Lease("me", NOON, LATER), 1)
         assert outstanding.postpone(mine, LATER)
-        (mine,) = outstanding.claim("me", LATER, LATER, 1)
+        (mine,) = outstanding.claim(Lease("me", LATER, LATER), 1)
         assert (mine.attempts, mine.fault) == (0, "")
         assert outstanding.postpone(mine, LATER, "is down")
-        (mine,) = outstanding.claim("me", LATER, LATER, 1)
+        (mine,) = outstanding.claim(Lease("me", LATER, LATER), 1)
         assert (mine.attempts, mine.fault) == (1, "is down")
 
     def test_all_that_waits_may_be_hastened(self, index):
@@ -931,7 +932,7 @@ class TestCommitments:
         references = tuple(Reference(CT, f"1.2.3.{n}") for n in range(20_000))
         index.commitments.add(asked("1.1", references=references))
         assert index.commitments.all()[0].references == references
-        assert index.commitments.claim("me", NOON, LATER, 1)[0].references == references
+        assert index.commitments.claim(Lease("me", NOON, LATER), 1)[0].references == references
 
     def test_several_never_claim_the_same(self, opener, index):
         outstanding = index.commitments
@@ -942,7 +943,7 @@ class TestCommitments:
 
         def claim_all(one: Index) -> list[str]:
             found: list[str] = []
-            while claimed := one.commitments.claim(f"{id(one)}", NOON, LATER, 1):
+            while claimed := one.commitments.claim(Lease(f"{id(one)}", NOON, LATER), 1):
                 found += uids(claimed)
             return found
 
@@ -974,7 +975,7 @@ class TestSendQueue:
     def test_another_content_is_sent_once_more(self, index):
         outstanding = index.send_queue
         index.record(instance("1.1.1"), DOE, [queued("1.1.1")])
-        sending = outstanding.claim("me", NOON, LATER, 9)
+        sending = outstanding.claim(Lease("me", NOON, LATER), 9)
         index.record(instance("1.1.1", key="new"), DOE, [queued("1.1.1")])
         outstanding.done(sending, NOON)
         assert [one.holder for one in outstanding.all()] == [""]
@@ -982,16 +983,16 @@ class TestSendQueue:
     def test_one_destination_at_a_time_the_urgent_first(self, index):
         outstanding = index.send_queue
         outstanding.add([queued("1", "A", priority=PREFETCH), queued("2", "B"), queued("3", "A")])
-        first = outstanding.claim("me", NOON, LATER, 9, busy=["B"])
+        first = outstanding.claim(Lease("me", NOON, LATER), 9, busy=["B"])
         assert [one.sop_instance_uid for one in first] == ["3", "1"]
-        assert [one.destination for one in outstanding.claim("me", NOON, LATER, 9)] == ["B"]
-        assert outstanding.claim("you", NOON, LATER, 9) == []
+        assert [one.destination for one in outstanding.claim(Lease("me", NOON, LATER), 9)] == ["B"]
+        assert outstanding.claim(Lease("you", NOON, LATER), 9) == []
         assert outstanding.next_due() == LATER
 
     def test_what_was_sent_ahead_is_remembered(self, index):
         outstanding = index.send_queue
         assert outstanding.add([queued("1")]) == 1
-        outstanding.done(outstanding.claim("me", NOON, LATER, 9), NOON, LATER)
+        outstanding.done(outstanding.claim(Lease("me", NOON, LATER), 9), NOON, LATER)
         assert (outstanding.all(), outstanding.outstanding(), outstanding.next_due()) == ([], 0, None)
         assert outstanding.add([queued("1")]) == 0
         outstanding.done([], LATER)
@@ -1000,10 +1001,10 @@ class TestSendQueue:
     def test_given_up_until_it_is_hastened(self, index):
         outstanding = index.send_queue
         outstanding.add([queued("1")])
-        (mine,) = outstanding.claim("me", NOON, LATER, 9)
+        (mine,) = outstanding.claim(Lease("me", NOON, LATER), 9)
         assert outstanding.give_up(mine, "is down")
         assert not outstanding.postpone(mine, NOON)
-        assert outstanding.claim("me", LATER, LATER, 9) == []
+        assert outstanding.claim(Lease("me", LATER, LATER), 9) == []
         assert [(one.state, one.fault) for one in outstanding.all()] == [("given up", "is down")]
         outstanding.hasten(NOON)
-        assert len(outstanding.claim("me", NOON, LATER, 9)) == 1
+        assert len(outstanding.claim(Lease("me", NOON, LATER), 9)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -10,36 +11,111 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from scp.errors import ObjectMissing, OutOfResources
-from scp.objects import local as local_module
-from scp.objects import names
+from scp.errors import ConfigurationError, ObjectMissing, OutOfResources
+from scp.objects import journal, names, stores
 from scp.objects.folders import locked
+from scp.objects.journal import Journaled, JournaledStore
+from scp.objects.landed import LandedStore
+from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import object_key, siblings_prefix
-from scp.objects.store import ObjectStore
+from scp.objects.store import check_size
+from scp.objects.stores import Place
 from scp.objects.tiers import Tier, TieredStore
+from scp.spool import Buffer
 
 pytestmark = pytest.mark.quick
 
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 ROOT = Path(__file__).parents[2]
-STORES: dict[str, Callable[[Path], ObjectStore]] = {
-    "memory": lambda _: MemoryStore(),
-    "local": LocalStore,
-    "tiered": lambda root: TieredStore(LocalStore(root), [Tier("cold", MemoryStore(), lambda: True)]),
+
+
+class PlainFiles:
+    """Five verbs over files, none of which tells whose a file is: as a store that others serve would."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._memory = MemoryStore()
+        self._count = itertools.count()
+
+    def put(self, key: str, *parts: Buffer) -> None:
+        path, fresh = self.root / key, self.root / f"{os.getpid()}.{next(self._count)}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(b"".join(parts))
+        fresh.replace(path)
+
+    def get(self, key: str, size: int | None = None) -> Buffer:
+        try:
+            data = (self.root / key).read_bytes()
+        except FileNotFoundError:
+            raise ObjectMissing(f"{key} is not in the object store") from None
+        check_size(key, len(data), size)
+        return data
+
+    def size(self, key: str) -> int:
+        return len(self.get(key))
+
+    def delete(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        files = (path for path in self.root.glob("*/**/*") if path.is_file())
+        return (key for path in files if (key := path.relative_to(self.root).as_posix()).startswith(prefix))
+
+    def close(self) -> None:
+        pass
+
+
+def of_table(scheme: str, root: Path) -> JournaledStore:
+    return stores.open_store(Place(f"{scheme}://", root))
+
+
+def noted(root: Path) -> Journaled:
+    return Journaled(PlainFiles(root / "objects"), root)
+
+
+def tiered(root: Path) -> TieredStore:
+    cold = Journaled(MemoryStore(), root / "cold-journal")
+    return TieredStore(LocalStore(root), [Tier("cold", cold, lambda: True)])
+
+
+def landed(root: Path) -> LandedStore:
+    return LandedStore(LocalStore(root), LandingLog(root, segment=1 << 20))
+
+
+# Those of the table, and what stores are put together from.
+STORES: dict[str, Callable[[Path], JournaledStore]] = {
+    **{scheme: partial(of_table, scheme) for scheme in stores.STORES},
+    "noted": noted,
+    "tiered": tiered,
+    "landed": landed,
 }
+# What outlives its process.
+LASTING: dict[str, Callable[[Path], JournaledStore]] = {"local": LocalStore, "noted": noted}
 
 
 @pytest.fixture(params=STORES)
-def store(request, tmp_path: Path) -> Iterator[ObjectStore]:
+def store(request, tmp_path: Path) -> Iterator[JournaledStore]:
     made = STORES[request.param](tmp_path / "made" / "when" / "needed")
     yield made
     made.close()
+
+
+@pytest.fixture(params=LASTING)
+def opened(request, tmp_path: Path) -> Callable[[], JournaledStore]:
+    """Opens one store again and again, as processes do."""
+    return lambda: LASTING[request.param](tmp_path / "lasting")
+
+
+def died(store: JournaledStore) -> None:
+    """What is left when a process ends: its files, and nobody who holds the lock."""
+    os.close(store._journal._own_lock)
 
 
 @pytest.fixture
@@ -185,6 +261,131 @@ def test_put_and_delete_in_one_folder_from_threads(store) -> None:
     assert len(list(store.keys())) == 8
 
 
+# The journal
+
+
+def test_what_is_taken_back_is_only_what_was_put_there(store: JournaledStore) -> None:
+    """An object that is sent twice has one key: what was there before is no part of the second try."""
+    store.put("aa/new", b"first")
+    store.withdraw("aa/new")
+    assert list(store.keys()) == []
+    store.put("aa/kept", b"acknowledged")
+    store.settle("aa/kept")
+    store.put("aa/kept", b"acknowledged")
+    store.withdraw("aa/kept")
+    assert bytes(store.get("aa/kept")) == b"acknowledged"
+    assert dict(store.unsettled()) == {}
+
+
+def test_what_another_process_put_meanwhile_stays(opened: Callable[[], JournaledStore]) -> None:
+    one, other = opened(), opened()
+    one.put("aa/key", b"same")
+    other.put("aa/key", b"same")
+    other.settle("aa/key")
+    one.withdraw("aa/key")
+    assert bytes(other.get("aa/key")) == b"same"
+
+
+def test_what_a_dead_process_had_not_settled_is_found_once(opened: Callable[[], JournaledStore]) -> None:
+    dead = opened()
+    dead.put("a/1", b"1")
+    dead.put_many([("a/2", b"2"), ("a/3", b"3")])
+    dead.settle("a/2")
+    dead.put("a/4", b"4")
+    dead.settle("a/4")
+    dead.journal_removal("a/4")
+    dead.journal_removal("a/none")
+    living = opened()
+    assert dict(living.unsettled()) == {"a/1": True, "a/3": True, "a/4": True}
+    assert list(living.recover()) == [], "it lives"
+    died(dead)
+    assert dict(living.unsettled()) == {"a/1": False, "a/3": False, "a/4": False}
+    assert sorted(living.recover()) == ["a/1", "a/3", "a/4"]
+    assert list(opened().recover()) == []
+    assert sorted(living.keys()) == ["a/1", "a/2", "a/3", "a/4"]
+
+
+def test_what_was_withdrawn_or_deleted_is_not_recovered(opened: Callable[[], JournaledStore]) -> None:
+    dead = opened()
+    dead.put("a/1", b"1")
+    dead.withdraw("a/1")
+    dead.put("a/2", b"2")
+    dead.delete("a/2")
+    died(dead)
+    living = opened()
+    assert list(living.recover()) == []
+    assert list(living.keys()) == []
+
+
+def test_within_recovery_others_are_put_and_taken_back(opened: Callable[[], JournaledStore]) -> None:
+    dead = opened()
+    dead.put("a/1", b"1")
+    died(dead)
+    living = opened()
+    for key in living.recover():
+        living.put(key, b"2")
+        living.settle(key)
+        living.put("a/2", b"2")
+        living.withdraw("a/2")
+        living.journal_removal(key)
+    assert {key: bytes(living.get(key)) for key in list(living.keys())} == {"a/1": b"2"}
+    assert dict(living.unsettled()) == {"a/1": True}
+
+
+def test_where_one_of_many_fails_none_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the store raises, and it may have put the object all the same."""
+    store = noted(tmp_path)
+    store.put("a/2", b"acknowledged")
+    store.settle("a/2")
+    put = PlainFiles.put
+
+    def puts(files: PlainFiles, key: str, *parts: Buffer) -> None:
+        put(files, key, *parts)
+        if key == "a/3":
+            raise OutOfResources("no room")
+
+    monkeypatch.setattr(PlainFiles, "put", puts)
+    with pytest.raises(OutOfResources, match="no room"):
+        store.put_many([(f"a/{n}", b"acknowledged") for n in range(1, 4)])
+    assert list(store.keys()) == ["a/2"]
+    assert dict(store.unsettled()) == {}
+
+
+def test_a_journal_that_cannot_be_written_stores_nothing(tmp_path: Path) -> None:
+    store = noted(tmp_path)
+    store.put("a/1", b"1")
+    (store.root / ".incoming").rename(tmp_path / "elsewhere")
+    with pytest.raises(OutOfResources, match="the journal cannot take a/2"):
+        store.put("a/2", b"2")
+    assert list(store.keys()) == ["a/1"]
+
+
+def test_what_is_set_aside_is_kept_where_no_key_leads_to(store: JournaledStore) -> None:
+    store.put(KEY, b"rotten")
+    store.set_aside(KEY)
+    store.set_aside(KEY + ".none")
+    store.delete(KEY)
+    assert list(store.keys()) == []
+    kept = [path.read_bytes() for path in Path(store_root(store)).rglob(".damaged/*")]
+    assert kept == [b"rotten"]
+
+
+def store_root(store: JournaledStore) -> Path:
+    match store:
+        case TieredStore():
+            return store._first.root
+        case LandedStore():
+            return store.inner.root
+    return store.root
+
+
+def test_each_url_names_its_store(tmp_path: Path) -> None:
+    for url in ("objects", "/srv/a:b", "file:///srv/objects"):
+        assert isinstance(stores.open_store(Place(url, tmp_path)), LocalStore)
+    with pytest.raises(ConfigurationError, match=r"there are file://, memory://"):
+        stores.open_store(Place("ftp://there", tmp_path))
+
+
 # On a disk
 
 
@@ -262,7 +463,7 @@ def test_of_many_all_or_none_are_there(local, monkeypatch, name: str, calls: int
 
 def test_what_is_about_to_go_is_found_by_the_next(tmp_path: Path) -> None:
     """An object that is being replaced elsewhere: its file is recovered, should the process die."""
-    script = "store.put(key, b'1'); store.settle(key); store.unsettle(key); os._exit(9)"
+    script = "store.put(key, b'1'); store.settle(key); store.journal_removal(key); os._exit(9)"
     assert in_another_process(tmp_path, script).wait() == 9
     assert list(LocalStore(tmp_path).recover()) == [KEY]
 
@@ -389,14 +590,14 @@ def test_a_process_that_ends_well_while_it_is_looked_at_stops_no_recovery(
     for one in (dead, ending):
         one.put(f"a/{id(one)}", b"data")
     ending.settle(f"a/{id(ending)}")
-    os.close(dead._own_lock)
+    died(dead)
 
     def locking(folder: Path, wait: bool = True) -> object:
-        if folder == ending._own:
+        if folder == ending._journal._own:
             ending.close()
         return locked(folder, wait)
 
-    monkeypatch.setattr(local_module, "locked", locking)
+    monkeypatch.setattr(journal, "locked", locking)
     assert list(LocalStore(tmp_path).recover()) == [f"a/{id(dead)}"]
 
 
@@ -461,28 +662,6 @@ def test_siblings_are_all_forms_of_one_instance(store) -> None:
     ):
         store.put(key, b"x")
     assert sorted(store.keys(siblings_prefix(mine[0], "1.2.3"))) == sorted(mine)
-
-
-def test_what_is_taken_back_is_only_what_was_put_there(store: ObjectStore) -> None:
-    """An object that is sent twice has one key: what was there before is no part of the second try."""
-    store.put("aa/new", b"first")
-    store.withdraw("aa/new")
-    assert list(store.keys()) == []
-    store.put("aa/kept", b"acknowledged")
-    store.settle("aa/kept")
-    store.put("aa/kept", b"acknowledged")
-    store.withdraw("aa/kept")
-    assert bytes(store.get("aa/kept")) == b"acknowledged"
-    assert dict(store.unsettled()) == {}
-
-
-def test_what_another_process_put_meanwhile_stays(tmp_path: Path) -> None:
-    one, other = LocalStore(tmp_path), LocalStore(tmp_path)
-    one.put("aa/key", b"same")
-    other.put("aa/key", b"same")
-    other.settle("aa/key")
-    one.withdraw("aa/key")
-    assert bytes(other.get("aa/key")) == b"same"
 
 
 def test_what_a_key_says_is_read_from_it() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scp.dimse.patience import Patience, pause_after
+from scp.background.back_off import BackOff
+from scp.dimse.patience import Patience
 
 pytestmark = pytest.mark.quick
 
@@ -65,5 +66,5 @@ def test_none_is_wanted() -> None:
 
 
 def test_pauses_of_queues() -> None:
-    assert [pause_after(n, 30, 3600) for n in (0, 1, 2, 7, 5000)] == [30, 60, 120, 3600, 3600]
-    assert pause_after(3, 7200, 3600) == 7200
+    assert [BackOff(30, 3600).after(n) for n in (0, 1, 2, 7, 5000)] == [30, 60, 120, 3600, 3600]
+    assert BackOff(7200, 3600).after(3) == 7200

@@ -38,7 +38,7 @@ from scp.encoding.evenness import even_stream
 from scp.index.sql import SqlIndex
 from scp.lifecycle.transfer import export
 from scp.model import Received, SyntaxPreference
-from scp.objects.memory import MemoryStore
+from scp.objects.local import LocalStore
 from scp.objects.part10 import Part10, head, unpack
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEG_BASELINE, RLE, lookup
 
@@ -170,7 +170,7 @@ def _position(stream: bytes, tag: int, encoding: Encoding) -> int:
 @pytest.fixture(params=FORMS)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]:
     rule = PolicyRule(name="all", stages=(Stage(forms=(request.param,)),))
-    one = Archive(MemoryStore(), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), [rule])
+    one = Archive(LocalStore(tmp_path / "objects"), SqlIndex.open(f"sqlite:///{tmp_path}/index.db"), [rule])
     yield one
     one.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from test_index_contract import DOE, ROE, instance
 from test_index_sql import plan
 
 from scp.index import stages
+from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.model import Instance
 
@@ -25,6 +27,11 @@ def index(tmp_path: Path) -> Iterator[SqlIndex]:
     index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
     yield index
     index.close()
+
+
+def lease(holder: str, since: float = 0, until: float = 60) -> Lease:
+    """In seconds after NOW."""
+    return Lease(holder, *(datetime.fromtimestamp(NOW + seconds, UTC) for seconds in (since, until)))
 
 
 def due(index: SqlIndex, now: float = NOW, policy: str = "p") -> list[str]:
@@ -59,33 +66,33 @@ def test_what_is_pending_is_nobody_elses(index) -> None:
 
 def test_what_is_claimed_is_left_to_its_owner_until_the_claim_ends(index) -> None:
     fill(index, 1, 2, 3)
-    claimed = index.stages.claim("a", held(index, "1.1.0", "1.1.1"), NOW, NOW + 60)
+    claimed = index.claims.claim(lease("a"), held(index, "1.1.0", "1.1.1"))
     assert sorted(one.sop_instance_uid for one in claimed) == ["1.1.0", "1.1.1"]
     assert due(index) == ["1.1.2"]
-    got = index.stages.claim("b", held(index, "1.1.0", "1.1.2"), NOW, NOW + 60)
+    got = index.claims.claim(lease("b"), held(index, "1.1.0", "1.1.2"))
     assert [one.sop_instance_uid for one in got] == ["1.1.2"]
-    index.stages.renew("a", NOW + 120)
+    index.claims.renew(lease("a", until=120))
     assert due(index, NOW + 60) == ["1.1.2"]
     assert due(index, NOW + 120) == ["1.1.0", "1.1.1", "1.1.2"]
-    assert len(index.stages.claim("b", held(index, "1.1.0"), NOW + 120, NOW + 180)) == 1
+    assert len(index.claims.claim(lease("b", 120, 180), held(index, "1.1.0"))) == 1
 
 
 def test_the_next_claim_gives_up_the_one_before(index) -> None:
     fill(index, 1, 2)
-    index.stages.claim("a", held(index, "1.1.0"), NOW, NOW + 60)
-    index.stages.claim("a", held(index, "1.1.1"), NOW, NOW + 60)
+    index.claims.claim(lease("a"), held(index, "1.1.0"))
+    index.claims.claim(lease("a"), held(index, "1.1.1"))
     assert due(index) == ["1.1.0"]
-    index.stages.release("a")
+    index.claims.release("a")
     assert due(index) == ["1.1.0", "1.1.1"]
 
 
 def test_what_failed_is_nobodys_for_a_while(index) -> None:
     fill(index, 1, 2)
-    index.stages.claim("a", held(index, "1.1.0", "1.1.1"), NOW, NOW + 60)
-    index.stages.hold(["1.1.0"], NOW + 600)
-    index.stages.release("a")
+    index.claims.claim(lease("a"), held(index, "1.1.0", "1.1.1"))
+    index.claims.hold(["1.1.0"], lease("", 600).now)
+    index.claims.release("a")
     assert due(index) == ["1.1.1"]
-    assert index.stages.claim("a", held(index, "1.1.0"), NOW, NOW + 60) == []
+    assert index.claims.claim(lease("a"), held(index, "1.1.0")) == []
     assert due(index, NOW + 600) == ["1.1.0", "1.1.1"]
 
 
@@ -94,7 +101,7 @@ def test_a_claim_tells_how_the_instance_is_now(index) -> None:
     fill(index, 1)
     (found,) = index.stages.due("p", NOW, 10)
     index.change_many([(found, instance("1.1.0", planned="p", due=NOW * 2, form="jpegxl", key="new"))])
-    (claimed,) = index.stages.claim("a", held(index, "1.1.0"), NOW, NOW + 60)
+    (claimed,) = index.claims.claim(lease("a"), held(index, "1.1.0"))
     assert (claimed.form, claimed.due) == ("jpegxl", NOW * 2)
 
 

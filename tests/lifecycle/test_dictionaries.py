@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import subprocess
@@ -35,7 +36,9 @@ from scp.archive.encode import keep
 from scp.archive.options import Duplicates, Options
 from scp.archive.replacement import Change
 from scp.background.progress import Silent
+from scp.cli.dictionary import train_dictionaries
 from scp.config.rules import PolicyRule, Stage
+from scp.config.values import byte_count
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
 from scp.index.sql import SqlIndex
@@ -49,7 +52,6 @@ from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.local import LocalStore
-from scp.objects.memory import MemoryStore
 from scp.objects.names import is_dictionary
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
@@ -103,7 +105,7 @@ def archive(open_archive) -> Archive:
 
 
 def folder_of(archive: Archive) -> Path:
-    return archive.store.root / "dictionaries" / KIND
+    return archive.store.inner.root / "dictionaries" / KIND
 
 
 def file_of(archive: Archive, one: Received) -> bytes:
@@ -118,8 +120,8 @@ def restored(archive: Archive, one: Received) -> bytes:
 # -- stored ----------------------------------------------------------------------------------------------
 
 
-def test_the_newest_of_a_class_is_used_and_older_ones_stay() -> None:
-    held = Dictionaries(MemoryStore())
+def test_the_newest_of_a_class_is_used_and_older_ones_stay(tmp_path: Path) -> None:
+    held = Dictionaries(LocalStore(tmp_path / "made"))
     assert held.newest(KIND) is None
     first, second = (held.add(KIND, dictionary(seed)) for seed in range(2))
     assert [(one.version, one.sop_class_uid) for one in (first, second)] == [(1, KIND), (2, KIND)]
@@ -132,9 +134,9 @@ def test_the_newest_of_a_class_is_used_and_older_ones_stay() -> None:
     assert len(held.entries(KIND)) == 2
 
 
-def test_two_with_one_id_are_told_apart() -> None:
+def test_two_with_one_id_are_told_apart(tmp_path: Path) -> None:
     """2^31 IDs, and a frame that names one: another content must not be found under it."""
-    held = Dictionaries(MemoryStore())
+    held = Dictionaries(LocalStore(tmp_path / "made"))
     first, other = dictionary(0), dictionary(1)
     other = other[:4] + first[4:8] + other[8:]
     entries = [held.add("1.2", first), held.add("1.3", other), held.add("1.4", first)]
@@ -183,8 +185,8 @@ def test_kept_with_a_dictionary_it_is_smaller_and_comes_back_to_the_byte(open_ar
 
 @pytest.mark.parametrize("forms", [("zstd",), ("native",), ("received",), ("htj2k",), ("jpegls", "rle")])
 @pytest.mark.parametrize("wrap", ["auto", "zstd"])
-def test_every_form_in_a_frame_takes_one(forms: tuple[str, ...], wrap: str) -> None:
-    held, one = Dictionaries(MemoryStore()), small(5)
+def test_every_form_in_a_frame_takes_one(forms: tuple[str, ...], wrap: str, tmp_path: Path) -> None:
+    held, one = Dictionaries(LocalStore(tmp_path / "made")), small(5)
     held.add(KIND, dictionary())
     rule = PolicyRule(name="r", stages=(Stage(forms=forms, wrap=wrap, dictionary=True, keep="smallest"),))
     found = keep(one, survey(one), rule, dictionaries=held)
@@ -193,8 +195,8 @@ def test_every_form_in_a_frame_takes_one(forms: tuple[str, ...], wrap: str) -> N
     assert_restored(one, part10.pack(file))
 
 
-def test_where_it_is_not_asked_for_or_not_smaller_there_is_none() -> None:
-    held = Dictionaries(MemoryStore())
+def test_where_it_is_not_asked_for_or_not_smaller_there_is_none(tmp_path: Path) -> None:
+    held = Dictionaries(LocalStore(tmp_path / "made"))
     held.add(KIND, dictionary())
     one = small(5)
     plain = PolicyRule(name="r", stages=(Stage(forms=("htj2k",)),))
@@ -208,9 +210,9 @@ def test_where_it_is_not_asked_for_or_not_smaller_there_is_none() -> None:
     assert part10.dictionary_id(keep(zeros, survey(zeros), RULE, dictionaries=held).data) == 0
 
 
-def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch) -> None:
+def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch, tmp_path: Path) -> None:
     """A dictionary that a reader would not find, or not as it is here, keeps no object."""
-    held, one = Dictionaries(MemoryStore()), small(5)
+    held, one = Dictionaries(LocalStore(tmp_path / "made")), small(5)
     held.add(KIND, dictionary())
     assert held.newest(KIND) is not None
     asked: list[int] = []
@@ -235,7 +237,7 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     archive, one = open_archive(), small(8)
     entry = archive.dictionaries.add(KIND, dictionary())
     archive.ingest(one)
-    path = archive.store.root / entry.key
+    path = archive.store.inner.root / entry.key
     content = path.read_bytes()
     path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
@@ -245,7 +247,7 @@ def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(ope
     assert later.dictionaries.newest(KIND) is None
     assert [str(entry.id) in fault for _, fault in reindex(later, Silent()).damaged] == [True]
     assert later.index.newest(one.sop_instance_uid) == instance
-    assert (later.store.root / instance.key).exists()
+    assert (later.store.inner.root / instance.key).exists()
     other = small(9)
     later.ingest(other)  # new objects do without it
     assert restored(later, other) == other.dataset
@@ -261,7 +263,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     archive, one = open_archive(), small(8)
     entry = archive.dictionaries.add(KIND, dictionary())
     archive.ingest(one)
-    path = archive.store.root / entry.key
+    path = archive.store.inner.root / entry.key
     content = path.read_bytes()
     path.unlink()
     later = open_archive(mode)
@@ -290,7 +292,7 @@ def test_a_kill_between_the_dictionary_and_its_first_use_loses_nothing(open_arch
         "before it is settled": "dies(LocalStore, 'settle', 0, True)",
         "after": "",
     }[death]
-    root = archive.store.root
+    root = archive.store.inner.root
     (root.parent / "content").write_bytes(dictionary())
     script = f"""
         from scp.objects.dictionaries import Dictionaries
@@ -320,14 +322,14 @@ def _sample_of(archive: Archive, kind: str = KIND) -> Sample:
     return samples(archive.index.all(), Silent(), kind)[kind]
 
 
-def test_trained_from_stored_objects_the_same_each_time(archive) -> None:
+def test_trained_from_stored_objects_the_same_each_time(archive, tmp_path: Path) -> None:
     for number in range(24):
         archive.ingest(small(number))
     found = train(archive, KIND, _sample_of(archive))
     assert found.then < 0.7 * found.now
     assert found.now == found.without
     assert 0 < found.saves < found.stored_size
-    again = Dictionaries(MemoryStore())
+    again = Dictionaries(LocalStore(tmp_path / "made"))
     made = trainer.trained([one.material.beginning for one in _files(archive)], 8 << 10)
     assert made == trainer.trained([one.material.beginning for one in _files(archive)], 8 << 10)
     assert again.add(KIND, made).version == 1
@@ -350,6 +352,11 @@ def test_what_is_trained_on_ends_soon_behind_the_header(archive) -> None:
     assert len(read.material.beginning) == at + 12 + trainer.OF_PIXELS < len(read.material.data) / 2
     document = part10.Part10("1.2", "1.2.3", EXPLICIT, element(0x00080060, "CS", b"SR"))
     assert trainer.pixels_at(document) == len(document.dataset)
+
+
+def test_the_command_asks_for_the_size_that_the_archive_trains_by_itself() -> None:
+    asked = inspect.signature(train_dictionaries).parameters["size"].default
+    assert byte_count(asked) == trainer.SIZE
 
 
 def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
@@ -413,7 +420,7 @@ def stored(archive) -> tuple[Path, Path, Received]:
     one = small(8, IMPLICIT)
     entry = archive.dictionaries.add(KIND, dictionary())
     instance = archive.ingest(one).instance
-    return archive.store.root / instance.key, archive.store.root / entry.key, one
+    return archive.store.inner.root / instance.key, archive.store.inner.root / entry.key, one
 
 
 def test_zstd_itself_opens_it(stored, tmp_path: Path) -> None:
@@ -441,7 +448,7 @@ def test_the_reader_without_zscp_finds_the_dictionary(stored, tmp_path: Path) ->
 
 def test_a_stored_file_is_imported_elsewhere_with_the_dictionary_beside_it(stored, tmp_path: Path) -> None:
     path, dictionary_path, one = stored
-    store = MemoryStore()
+    store = LocalStore(tmp_path / "made")
     other = Archive(store, SqlIndex.open(f"sqlite:///{tmp_path}/other.db"), [RULE])
     assert [result.outcome for result in import_files(other, [path, dictionary_path], "X")] == [
         "kept",

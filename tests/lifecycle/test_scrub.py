@@ -22,6 +22,7 @@ from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
 from scp.encoding.facts import survey
 from scp.errors import ObjectDamaged, ObjectMissing
+from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.lifecycle import fsck as checking
 from scp.lifecycle.fsck import Finding, fsck
@@ -29,6 +30,7 @@ from scp.lifecycle.scrub import Checked, Scrubber
 from scp.lifecycle.verify import mend, verify
 from scp.model import Instance, Received
 from scp.objects import part10
+from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
@@ -54,8 +56,8 @@ def made(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
         rules = [PolicyRule.model_validate({"name": "rule", "stages": stages})]
         index = SqlIndex.open(f"sqlite:///{tmp_path}/index.db")
         pending = PendingBound(lambda: 0, 1 << 30, Doorbell()) if landing else None
-        options = Options(landing=landing, pending=pending)
-        opened.append(Archive(LocalStore(tmp_path / "objects"), index, rules, options))
+        store = LandedStore(LocalStore(tmp_path / "objects"), landing)
+        opened.append(Archive(store, index, rules, Options(pending=pending)))
         return opened[-1]
 
     yield make
@@ -72,7 +74,7 @@ def archive(made: Callable[..., Archive]) -> Archive:
 
 
 def path_of(archive: Archive, sent: Received) -> Path:
-    return archive.store.root / held(archive, sent).key  # type: ignore[attr-defined, no-any-return]
+    return archive.store.inner.root / held(archive, sent).key  # type: ignore[attr-defined, no-any-return]
 
 
 def held(archive: Archive, sent: Received) -> Instance:
@@ -90,7 +92,7 @@ def served(archive: Archive, sent: Received) -> bytes:
 
 
 def aside(archive: Archive) -> list[bytes]:
-    folder = archive.store.root / ".damaged"  # type: ignore[attr-defined]
+    folder = archive.store.inner.root / ".damaged"  # type: ignore[attr-defined]
     return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
@@ -172,22 +174,22 @@ def test_what_was_not_read_for_the_longest_is_read_first(archive: Archive) -> No
 
 def test_what_others_work_on_is_left_to_them(archive: Archive) -> None:
     some = [held(archive, sent) for sent in SENT[:3]]
-    archive.index.stages.claim("other", some, time.time(), time.time() + 60)
+    archive.index.claims.claim(Lease.begin("other"), some)
     assert scrubber(archive).round(time.time() + 1).read == 1
-    archive.index.stages.release("other")
+    archive.index.claims.release("other")
     assert scrubber(archive).round(time.time() + 1).read == 4
-    assert archive.index.stages.claim("x", some, time.time(), 0) != []  # nothing is claimed any more
+    assert archive.index.claims.claim(Lease.begin("x", 0), some) != []  # nothing is claimed any more
 
 
 def test_the_rate_and_the_interval_bound_it(archive: Archive) -> None:
     size = sum(one.stored_size for one in archive.index.all())
     for one in list(archive.index.all()):
         archive.index.checks.note([(one, "")], time.time() - 200)
-    assert scrubber(archive, interval="0s")._turn() > 1
-    assert scrubber(archive, interval="1h")._turn() > 1
+    assert scrubber(archive, interval="0s").turn() > 1
+    assert scrubber(archive, interval="1h").turn() > 1
     assert max(one.checked for one in archive.index.all()) < time.time() - 100  # nothing was read
     slow = scrubber(archive, interval="1m", bytes_per_second=size // 10)
-    assert 5 < slow._turn() <= 10.5
+    assert 5 < slow.turn() <= 10.5
     assert min(one.checked for one in archive.index.all()) > time.time() - 100
 
 
@@ -224,7 +226,7 @@ def test_another_copy_takes_the_place(archive: Archive) -> None:
 
 def test_a_copy_that_is_damaged_or_of_other_content_takes_no_place(archive: Archive) -> None:
     other = leave_another_form(archive, SENT[0])
-    path = archive.store.root / other.key  # type: ignore[attr-defined]
+    path = archive.store.inner.root / other.key  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
     newer = phantom(Shape(rows=40, columns=48, seed=1, bits_stored=9))
     assert newer.sop_instance_uid == SENT[0].sop_instance_uid
@@ -287,7 +289,7 @@ def test_a_file_without_a_row_is_recorded(archive: Archive) -> None:
 
 def test_what_cannot_be_read_is_told_and_left(archive: Archive) -> None:
     archive.index.remove(SENT[0].sop_instance_uid)
-    path = archive.store.root / next(
+    path = archive.store.inner.root / next(
         iter(set(archive.store.keys()) - {one.key for one in archive.index.all()})
     )  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:300])

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from scp.errors import ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.objects.journal import Journaled
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import in_store, store_of
+from scp.objects.store import Availability
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.spool import Buffer
 
@@ -111,8 +113,8 @@ def test_a_store_that_is_no_longer_configured(places: tuple[LocalStore, LocalSto
         TieredStore(places[0], []).get(COLD)
 
 
-def test_what_is_not_on_an_offline_medium_is_on_another() -> None:
-    store = TieredStore(MemoryStore(), [Tier("tape", MemoryStore(), lambda: True, "OFFLINE")])
+def test_what_is_not_on_an_offline_medium_is_on_another(tmp_path: Path) -> None:
+    store = tape(MemoryStore(), tmp_path, "OFFLINE", 60)
     for ask in (store.get, store.size):
         with pytest.raises(ObjectUnavailable, match="bring the other"):
             ask("@tape/1")
@@ -136,13 +138,14 @@ class Slow(MemoryStore):
         return super().get(key)
 
 
-def nearline(slow: Slow, seconds: float) -> TieredStore:
-    return TieredStore(MemoryStore(), [Tier("tape", slow, lambda: True, "NEARLINE", seconds)])
+def tape(store: MemoryStore, root: Path, availability: Availability, seconds: float) -> TieredStore:
+    tier = Tier("tape", Journaled(store, root / "tape"), lambda: True, availability, seconds)
+    return TieredStore(Journaled(MemoryStore(), root / "first"), [tier])
 
 
-def test_a_slow_store_is_waited_for() -> None:
+def test_a_slow_store_is_waited_for(tmp_path: Path) -> None:
     slow = Slow()
-    store = nearline(slow, 60)
+    store = tape(slow, tmp_path, "NEARLINE", 60)
     found: list[Buffer] = []
     threads = [
         threading.Thread(target=lambda key=key: found.append(store.get(key)))
@@ -156,10 +159,10 @@ def test_a_slow_store_is_waited_for() -> None:
     assert sorted(map(bytes, found)) == [b"one", b"two"]
 
 
-def test_a_silent_store_is_given_up_and_then_not_waited_for() -> None:
+def test_a_silent_store_is_given_up_and_then_not_waited_for(tmp_path: Path) -> None:
     """Whoever comes while it is silent fails at once; when it gives something again, all goes on."""
     slow = Slow()
-    store = nearline(slow, 0.2)
+    store = tape(slow, tmp_path, "NEARLINE", 0.2)
     with pytest.raises(ObjectUnavailable, match=r"store tape has given nothing for 0\.2 s; ask again later"):
         store.get("@tape/1")
     threads = threading.active_count()
@@ -179,9 +182,9 @@ def test_a_silent_store_is_given_up_and_then_not_waited_for() -> None:
             break
 
 
-def test_a_slow_store_tells_what_is_wrong() -> None:
+def test_a_slow_store_tells_what_is_wrong(tmp_path: Path) -> None:
     slow = Slow()
-    store = nearline(slow, 60)
+    store = tape(slow, tmp_path, "NEARLINE", 60)
     for error, expected in (
         (ObjectMissing("gone"), ObjectMissing),
         (OSError(5, "broken"), ObjectUnavailable),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from scp.archive.encode import as_received
 from scp.config.link import link
 from scp.config.settings import Settings
 from scp.config.sources import OTHER_STORES
+from scp.index.index import Index
+from scp.index.queue import Lease
 from scp.model import Received
 from scp.objects import landing, part10
 from scp.objects.trash import Trash
@@ -62,6 +64,12 @@ def trashed_contents(objects: Path) -> list[str]:
 def journal(objects: Path) -> list[Path]:
     """What lies in the journal besides the locks."""
     return sorted(p for p in (objects / ".incoming").rglob("*") if p.is_file() and p.name != "lock")
+
+
+def free_claims(index: Index) -> None:
+    """As if the time had passed that the claims of the dead last."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    index.claims.claim(Lease("test", later, later), [])
 
 
 def environment() -> dict[str, str]:

@@ -18,8 +18,7 @@ import pytest
 
 from bench import window
 from scp.dimse.wire.messages import write_command
-from scp.node.node import guards
-from scp.resources.malloc import Trimmer
+from scp.node.tasks import guards
 
 from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, until, written
@@ -173,9 +172,9 @@ def test_limits_of_memory_hold_in_each_process(tmp_path: Path, what: str) -> Non
 def test_memory_that_is_free_is_given_back(start: Starter) -> None:
     """By a loop in each process that has an archive open."""
     node = start()
-    assert "trimmer" in [thread.name for thread in threading.enumerate()]
+    assert "trimming" in [thread.name for thread in threading.enumerate()]
     for counts in (True, False):
-        assert any(isinstance(loop, Trimmer) for loop in guards(node.archive, lambda: None, counts))
+        assert "trimming" in [task.name for task in guards(node.archive, lambda: None, counts)]
 
 
 def test_all_threads_share_one_arena(executed: Callable[..., NodeProcess]) -> None:
