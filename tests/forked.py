@@ -30,6 +30,12 @@ from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
 _IMPORTED = ("scp.cli.main", "scp.encoding.cage.nursery", "scp.node.supervisor", "pydicom", "pynetdicom")
+# Commands import what they need when they run.
+_IMPORTED_BY_COMMANDS = (
+    "scp.node.service",
+    "scp.lifecycle.rebuild",
+    *(f"scp.cli.{path.stem}" for path in sorted((_ROOT / "scp" / "cli").glob("*_output.py"))),
+)
 _MOST_BYTES, _MOST_DESCRIPTORS = 1 << 17, 20
 _HIGH = 500  # descriptors from here on are out of the way of those that a process is given by number
 
@@ -153,7 +159,7 @@ def _address() -> str:
 
 def _serve(parent: socket.socket) -> list[str]:
     """Fork for whoever asks; comes back in each process that is forked, with its command's arguments."""
-    for name in _IMPORTED:
+    for name in (*_IMPORTED, *_IMPORTED_BY_COMMANDS):
         importlib.import_module(name)
     importlib.import_module("scp.encoding.cage.work").warm_up()
     gc.collect()

@@ -77,7 +77,9 @@ def test_json_reads_back() -> None:
 def test_the_chart_is_xml_with_a_bar_each() -> None:
     done = made()
     root = ET.fromstring(chart(done.summaries, done.titles))
-    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 2
+    texts = [(each.text or "").strip() for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"zscp", "peer"} < set(texts)
+    assert texts.count("200.00 ms") == 2
 
 
 def test_a_document_keeps_what_is_outside_of_the_markers() -> None:

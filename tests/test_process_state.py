@@ -9,7 +9,7 @@ from process_state import put_back
 from wire.configured import settings_of, tables_of
 
 from scp import spool
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 from scp.resources import bounds, budget, room
 
 pytestmark = pytest.mark.quick

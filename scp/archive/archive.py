@@ -32,10 +32,12 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, Commitments, Index, PendingCount, SendQueue, Stages
+from scp.index.index import Checks, Index, PendingCount, Stages
+from scp.index.queue import Claims, Commitments, SendQueue
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
-from scp.objects.store import ObjectStore
+from scp.objects.journal import JournaledStore
+from scp.objects.landed import LandedStore
 
 _NO_PREFERENCE = SyntaxPreference()
 _NO_OPTIONS = Options()
@@ -45,27 +47,28 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     What is asked of one part only has that one's name: ``files``, ``reader``, ``recorder``, ``receiver``,
-    ``trials`` and ``interrupted`` here, ``stages``, ``integrity``, ``commitments`` and ``send_queue`` in the
-    index. Other rooms use these and the verbs, never ``store`` or ``index``.
+    ``trials`` and ``interrupted`` here, ``stages``, ``claims``, ``integrity``, ``commitments`` and
+    ``send_queue`` in the index. Other rooms use these and the verbs, never ``store`` or ``index``.
     """
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: JournaledStore,
         index: Index,
         policy: Iterable[PolicyRule],
         options: Options = _NO_OPTIONS,
     ) -> None:
-        self.store, self.index, self._options = store, index, options
+        self.store = store if isinstance(store, LandedStore) else LandedStore(store)
+        self.index, self._options = index, options
         self.policy = PolicyInForce(policy)
         self.pairing = options.pairing
-        self.files = StoredFiles(store, options.landing)
+        self.files = StoredFiles(self.store)
         self.trials = Trials(index, options.attempts)
         self.reader = Reader(self.files, index, self.trials, self.policy)
         self.forms = FormMaker(self.files, self.reader, self.trials, self.policy)
         self.replacer = Replacer(self.files, index, self.reader, options.pairing)
         self.recorder = Recorder(self.files, index, self.reader, self.replacer, options)
-        self.receiver = Receiver(self.files, index, self.reader, self.forms, self.recorder, options)
+        self.receiver = Receiver(self.store, index, self.reader, self.forms, self.recorder, options)
         self.interrupted = Interrupted(self.files, index)
         fetch: Fetch = Fetcher(self.reader, self.trials)
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
@@ -199,8 +202,13 @@ class Archive:
 
     @property
     def stages(self) -> Stages:
-        """Which stages of the policy are due, and who works on them."""
+        """Which stages of the policy are due."""
         return self.index.stages
+
+    @property
+    def claims(self) -> Claims:
+        """Who works on an instance."""
+        return self.index.claims
 
     @property
     def integrity(self) -> Checks:
@@ -238,8 +246,8 @@ class Archive:
 
     def prepare(self) -> None:
         """Make ready what the first object would else wait for."""
-        if self._options.landing is not None and self._options.pending is not None:
-            self._options.landing.prepare()
+        if self._options.pending is not None:
+            self.store.prepare()
 
     def use_policy(self, policy: Iterable[PolicyRule]) -> None:
         """From now on these rules count, also for what is stored."""
@@ -252,7 +260,6 @@ class Archive:
     def close(self) -> None:
         """Let go of store and index."""
         self.index.sync()
-        self.files.close()
         self.trials.close()
         self.store.close()
         self.index.close()

@@ -16,7 +16,6 @@ from scp.encoding.transcode import transcoding
 from scp.encoding.uids import uids_of
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
 from scp.model import Instance, LossyRule, SyntaxPreference
-from scp.objects.names import is_landed
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
 from scp.syntaxes import lookup
@@ -64,7 +63,7 @@ def identified(outgoing: Outgoing) -> Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is ``refused`` of an object, and who is told where a codec's process ``failed`` at it."""
+    """What is ``refused`` for an object; ``failed`` is called where a codec's process fails at it."""
 
     refused: Refusal | None
     failed: Callable[[Refusal], None]
@@ -129,7 +128,7 @@ def _may_lack_one(instance: Instance, dataset: Buffer) -> bool:
     found_by = ((instance.study_instance_uid, _STUDY), (instance.series_instance_uid, _SERIES))
     if any(uid.startswith("2.25.") and not said.search(dataset, 0, _HEADER) for uid, said in found_by):
         return True
-    return is_landed(instance.key) and not _SOP_INSTANCE.search(dataset, 0, _NEAR)
+    return instance.pending and not _SOP_INSTANCE.search(dataset, 0, _NEAR)
 
 
 def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:

@@ -20,7 +20,7 @@ from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, ObjectDamaged, UnreadableDataset
 from scp.model import Received
 from scp.objects import file_meta, part10
-from scp.objects.local import is_store
+from scp.objects.journal import is_store
 from scp.objects.names import DICTIONARIES
 from scp.objects.part10 import Lookup, Part10
 from scp.spool import Buffer

@@ -92,7 +92,8 @@ class FormMaker:
     def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
         with self._trials.of(instance, "read"):
             instance, file = self._reader.read(instance)
-        change = unencoded(instance, file, refusal, own_key(instance))
+        key = instance.key if self._files.keeps(instance.key) else own_key(instance)
+        change = unencoded(instance, file, refusal, key)
         self._trials.carry(change.before, change.after)
         return replace(change, after=replace(change.after, planned=self.policy.fingerprint))
 
@@ -109,7 +110,8 @@ class FormMaker:
         else:
             received = restored_from(file)
             form = self._formed(received, facts, rule.at(found.stage) if rule else None)
-            change = replacement(Before(instance, received, facts, rule), form, found.stage, self._files.get)
+            before = Before(instance, received, facts, rule, self._files.keeps(instance.key))
+            change = replacement(before, form, found.stage, self._files.get)
             if (refusal := within(form.provenance)) is not None:
                 marked = replace(change.after, refused=refusal.text, stage=NO_STAGE)
                 change = replace(change, after=marked)

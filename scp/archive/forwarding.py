@@ -20,7 +20,10 @@ _MOST_REMEMBERED = 10_000
 
 
 class Forwarding:
-    """The rules for it; ``bell`` wakes who sends. ``prefetches``: whether occasions are taken up here."""
+    """Applies the rules for that. ``bell`` wakes the forwarder.
+
+    Only a process that ``prefetches`` collects occasions to send earlier studies.
+    """
 
     def __init__(self, settings: Settings, bell: Doorbell | None = None, prefetches: bool = False) -> None:
         self._bell = bell

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from scp.archive.stored_files import StoredFiles
 from scp.index.index import Index
-from scp.objects.names import is_landed, is_object, segment_of
+from scp.objects.names import is_object
 
 
 class Interrupted:
@@ -30,33 +30,28 @@ class Interrupted:
 
     def keep(self, key: str) -> None:
         """Leave a file to the next start; a landed record stays by itself."""
-        if not is_landed(key):
-            self._files.store.unsettle(key)
+        self._files.store.journal_removal(key)
 
     def landed(self) -> Iterator[str]:
         """Keys of landed records that are not over, and that the index does not name, where it should."""
-        if self._files.landing is not None:
-            yield from self._files.landing.strays(set(filter(is_landed, self._index.pending_keys())))
+        return self._files.store.strays(self._index.pending_keys())
 
     def counts(self, key: str) -> bool:
         """Whether there is a landed record under a key that is whole, and not over."""
-        return self._files.landing is not None and self._files.landing.counts(key)
+        return self._files.store.counts(key)
 
     def end(self, key: str) -> None:
         """A landed record is over: its object is durable elsewhere, or nobody was told that it is kept."""
-        self._files.end_landed([key])
+        self._files.discard(key)
 
     def set_aside(self, key: str) -> None:
         """End a landed record that was not acknowledged, as far as can be told; a copy is kept.
 
         Raises ObjectMissing.
         """
-        if self._files.landing is not None:
-            self._files.landing.set_aside(key)
-            self.end(key)
+        self._files.set_aside(key)
+        self.end(key)
 
     def free(self) -> None:
         """Free the segments of the landing log in which every record is over."""
-        if self._files.landing is not None:
-            named = self._index.pending_keys()
-            self._files.landing.free({segment_of(key) for key in named if is_landed(key)})
+        self._files.store.free(self._index.pending_keys())

@@ -12,7 +12,6 @@ from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import Safekeeping
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import DecodedCache
-from scp.objects.landing import LandingLog
 
 Duplicates = Literal["replace", "keep", "reject"]
 _DEFAULT = Admission()
@@ -23,15 +22,14 @@ class Options:
     """Each part is there or not; the defaults are those of an archive that does all at once by itself.
 
     ``pending`` says how much may be encoded behind the response, and wakes who does that: without it all is
-    encoded before. ``landing`` is where small objects are durable until then. ``forwarding`` says what is
-    sent on. With a ``safekeeping`` what is replaced goes to the trash, and what is under a hold is not
-    replaced. ``attempts`` tells the next process what this one died of. ``pairing`` knows whether the index
-    is the stores' own. ``decoded`` caches objects that were slow to decode.
+    encoded before. ``forwarding`` says what is sent on. With a ``safekeeping`` what is replaced goes to the
+    trash, and what is under a hold is not replaced. ``attempts`` tells the next process what this one died
+    of. ``pairing`` knows whether the index is the stores' own. ``decoded`` caches objects that were slow to
+    decode.
     """
 
     duplicates: Duplicates = "replace"
     admission: Admission = _DEFAULT
-    landing: LandingLog | None = None
     pending: PendingBound | None = None
     forwarding: Forwarding | None = None
     safekeeping: Safekeeping | None = None

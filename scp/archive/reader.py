@@ -18,7 +18,7 @@ from scp.encoding.forms import prove, why_undecodable
 from scp.errors import CodecProcessFailed, NotReproduced, ObjectDamaged, ObjectMissing, ZscpError
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
-from scp.objects.names import is_landed, store_of
+from scp.objects.names import store_of
 from scp.objects.part10 import Part10
 from scp.policy.stages import stage_within
 from scp.spool import sha256
@@ -40,7 +40,7 @@ class Reader:
         return self.followed(instance, self.sound)
 
     def followed(self, instance: Instance, read: Callable[[Instance], Read]) -> tuple[Instance, Read]:
-        """What is read of an object where it lies by now, and its row as it is then."""
+        """Read an object where it lies by now; returns its row as it is then, too."""
         while True:
             try:
                 return instance, read(instance)
@@ -129,12 +129,13 @@ class Reader:
 
     def _read_back(self, key: str, unseen: str) -> tuple[Instance, Facts]:
         data = self._files.get(key)
-        digest = "" if is_landed(key) else self._files.digest(key, data)  # first: a map is not read before
+        keeps = self._files.keeps(key)
+        digest = self._files.digest(key, data) if keeps else ""  # first: a map is not read before
         file = self._files.unpack(data)
         facts = facts_unseen(file, unseen) if unseen else facts_of_stored(file)
         policy, rule = self._policy.choose(facts)
         known = provenance_of(file)
-        if is_landed(key):
+        if not keeps:
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
             return as_pending(instance_of(key, len(data), "", file, facts), rule), facts

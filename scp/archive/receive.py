@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from scp.archive.admission import Admission, check_names, remarked
 from scp.archive.encode import as_received, uids_within
@@ -15,7 +14,6 @@ from scp.archive.options import Options
 from scp.archive.reader import Reader
 from scp.archive.recorder import Recorder
 from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
-from scp.archive.stored_files import StoredFiles
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import chosen, survey
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
@@ -24,21 +22,11 @@ from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, Received
 from scp.objects import part10
-from scp.objects.landing import LARGEST, LandingLog
+from scp.objects.landed import LandedStore, Landing
 from scp.objects.part10 import Part10
 
 # One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
 _STRIPES = 256
-
-
-@dataclass(slots=True)
-class _Landed:
-    """A record of the landing log that is being written: its file, and whether it is to stay."""
-
-    key: str
-    file: Part10
-    size: int
-    committed: bool = False
 
 
 class Receiver:
@@ -46,14 +34,14 @@ class Receiver:
 
     def __init__(
         self,
-        files: StoredFiles,
+        store: LandedStore,
         index: Index,
         reader: Reader,
         forms: FormMaker,
         recorder: Recorder,
         options: Options,
     ) -> None:
-        self._files = files
+        self._store = store
         self._index = index
         self._reader = reader
         self._forms = forms
@@ -69,15 +57,14 @@ class Receiver:
         check_names(received)
         admission = admission or self._options.admission
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
-            landing = self._files.landing
-            if landing is None or not self._may_land(received):
+            if not self._may_land(received):
+                return self._settle(received, _admitted(received, admission))
+            file, is_named = as_received(received), partial(self._is_named, received.sop_instance_uid)
+            with self._store.landing(part10.head(file), received.dataset, is_named) as landing:
                 facts = _admitted(received, admission)
-            else:
-                with self._landed(landing, received) as record:
-                    facts = _admitted(received, admission)
-                    _, rule = self._forms.policy.choose(facts)
-                    if rule is None or rule.may_be_pending:
-                        return self._land(landing, record, received, facts, rule)
+                _, rule = self._forms.policy.choose(facts)
+                if rule is None or rule.may_be_pending:
+                    return self._land(landing, file, received, facts, rule)
             return self._settle(received, facts)
 
     # -- first into the landing log ---------------------------------------------------------------------
@@ -85,7 +72,7 @@ class Receiver:
     def _may_land(self, received: Received) -> bool:
         """Whether an object is first written to the landing log: one that is small, where some may wait."""
         return (
-            len(received.dataset) <= LARGEST
+            self._store.lands(len(received.dataset))
             and self._forms.policy.may_be_pending()
             and self._may_be_pending(len(received.dataset))
         )
@@ -93,41 +80,26 @@ class Receiver:
     def _may_be_pending(self, size: int) -> bool:
         return self._options.pending is not None and self._options.pending.takes(size)
 
-    @contextmanager
-    def _landed(self, landing: LandingLog, received: Received) -> Iterator[_Landed]:
-        """A record of the landing log, as received; what is not committed is withdrawn at the end.
-
-        All that is to be known of the object is found out within, while the disk writes.
-        """
-        file = as_received(received)
-        head = part10.head(file)
-        record = _Landed(landing.write(head, received.dataset), file, len(head) + len(received.dataset))
-        try:
-            yield record
-        except Exception:
-            named = self._index.named(received.sop_instance_uid)  # while that is unsure, the record stays
-            if all(one.key != record.key for one in named):
-                landing.withdraw(record.key)
-            raise
-        else:
-            if not record.committed:
-                landing.withdraw(record.key)
-        finally:
-            landing.recorded(record.key)
+    def _is_named(self, sop_instance_uid: str, key: str) -> bool:
+        """Whether the index names a file of an object."""
+        return any(one.key == key for one in self._index.named(sop_instance_uid))
 
     def _land(
-        self, landing: LandingLog, record: _Landed, received: Received, facts: Facts, rule: PolicyRule | None
+        self, landing: Landing, file: Part10, received: Received, facts: Facts, rule: PolicyRule | None
     ) -> Kept:
-        """Durable as received, then visible; what it becomes is seen to behind the response."""
-        instance = as_pending(instance_of(record.key, record.size, "", record.file, facts), rule)
+        """Durable as received, then visible; what it becomes is seen to behind the response.
+
+        All that is to be known of it was found out while the disk writes.
+        """
+        instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
         attributes = chosen(facts.attributes, KEYWORDS)
         self._check_elsewhere(instance.identity)
-        landing.sync(record.key)
+        landing.sync()
         sends = self._recorder.sends(facts)
         held = self._index.add(instance, attributes, sends)
         if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
             return kept
-        record.committed = True
+        landing.keep()
         if held is None:
             return self._recorder.announced(instance, facts, sends)
         return self._recorder.record(instance, facts)
@@ -155,7 +127,7 @@ class Receiver:
         file = as_received(received, facts)
         head = part10.head(file)
         key = key_of(received, facts)
-        self._files.store.put(key, head, received.dataset)
+        self._store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
         return self._recorder.commit(as_pending(instance_of(key, size, "", file, facts), rule), facts)
 
@@ -165,14 +137,14 @@ class Receiver:
         if form is None:
             return self._put_as_received(received, facts, rule)
         instance = planned(instance_of_form(received, facts, form), rule, policy)
-        self._files.store.put(instance.key, form.data)
+        self._store.put(instance.key, form.data)
         kept = self._recorder.commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
 
     # -- what is held already ---------------------------------------------------------------------------
 
     def _duplicate(self, received: Received, held: Instance, facts: Facts) -> Kept | None:
-        """What becomes of an instance that is held already; None when it is to be kept."""
+        """What becomes of an object that is stored already; None when the new one is to be kept."""
         same = received.sha256 == held.received_sha256
         try:
             self._reader.verify(held)  # reads it: Success must not be said on a copy that has rotted

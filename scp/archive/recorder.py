@@ -13,7 +13,6 @@ from scp.archive.stored_files import StoredFiles
 from scp.errors import ObjectDamaged, ObjectMissing, Superseded
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, QueuedSend
-from scp.objects.names import is_landed
 
 
 class Recorder:
@@ -88,8 +87,7 @@ class Recorder:
             try:
                 held = self._replacer.own_file(held)
             except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
-                if is_landed(held.key):
-                    self._files.set_aside(held.key)
+                self._files.set_aside(held.key)
                 return self._put_in_place(held, instance, facts, sends)
             return self._put_in_place(held, instance, facts, sends, trashes=True)
 
@@ -102,9 +100,9 @@ class Recorder:
         trashes: bool = False,
     ) -> Instance | None:
         """Order: the journal knows the old file → the index names the new one → the trash has the old one."""
-        journaled = held.key != instance.key and not is_landed(held.key)
+        journaled = held.key != instance.key
         if journaled:
-            self._files.store.unsettle(held.key)
+            self._files.store.journal_removal(held.key)
         replaced = self._index.record(instance, facts.attributes, sends)
         if replaced is not None and replaced.key != instance.key:
             if trashes and not self._to_trash(replaced, instance.calling_aet):

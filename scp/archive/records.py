@@ -90,9 +90,9 @@ def received_from(file: Part10, aet: str, proven: bool = False) -> Received:
 def imported_from(file: Part10, aet: str) -> tuple[Received, str]:
     """As :func:`received_from`, of a file that came from elsewhere, and why it is not believed; or nothing.
 
-    What such a file says of when and from whom it was received counts only where its digests match what it
-    holds. Else, and where it says what zscp cannot have written, it counts as anybody's file. Digests are no
-    signatures: who imports a file vouches for it.
+    Such a file may say when and from whom it was received. That is believed only where its digests match its
+    content, and where zscp can have written it; otherwise it is imported as any other file. A digest is no
+    signature: whoever imports a file vouches for it.
     """
     doubt = ""
     if file.provenance is not None:

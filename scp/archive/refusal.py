@@ -1,7 +1,7 @@
-"""What is not done with an object any more, as it failed or ended processes: what its row says, and why.
+"""What is no longer done with an object, because it failed or ended a process, and why.
 
 The object stays as it is, and goes out as it is stored. It is tried again when an admin asks for that
-(``zscp recompress --now --match``), or when the version has changed of what failed.
+(``zscp recompress --now --match``), or when the library that failed has another version.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ _FAILED_AT = re.compile(rf"({'|'.join(_ACT_OF)}) with (.*?): (.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is not done any more, why, and whose version that depends on.
+    """What is no longer done, why, and which library's version that depends on.
 
-    ``act`` is the least of it: what is not decoded is not encoded either, and what is not surveyed neither.
+    All that needs ``act`` is not done either: an object that is not decoded is not encoded, and one that is
+    not surveyed is neither decoded nor encoded.
     """
 
     act: Act
@@ -99,12 +100,12 @@ def by_suspect(suspect: Suspect) -> Refusal | None:
 
 
 def by_failure(act: Act, error: BaseException) -> Refusal:
-    """That this could not be done with an object."""
+    """The refusal of what could not be done with an object."""
     return Refusal(act, told_of(error)[:LONGEST_REASON], library_of(act))
 
 
 def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
-    """A row that says it, unless it says more already."""
+    """The row with this refusal, unless it has one that covers more."""
     held = in_force(instance)
     if held is not None and ACTS.index(held.act) >= ACTS.index(refusal.act):
         return instance
@@ -112,7 +113,7 @@ def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
 
 
 def within(known: Provenance) -> Refusal | None:
-    """What an object's file says: nothing, where it is in a form that a codec made."""
+    """The refusal that an object's file tells of; None where it is in a form that a codec made."""
     if known.form not in LAST_RESORTS:
         return None
     found: Refusal | None = None
@@ -124,7 +125,7 @@ def within(known: Provenance) -> Refusal | None:
 
 
 def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
-    """How it is written down of a form that it failed."""
+    """A failure as the history in an object's file has it."""
     reason = error if isinstance(error, str) else told_of(error)[:LONGEST_REASON]
     return Attempt(form, FAILED, f"{_DOING[act]} with {library_of(act)}: {reason}")
 
@@ -143,7 +144,7 @@ def encoding_of(transfer_syntax: str) -> Act:
 
 
 def needs(transfer_syntax: str, target: str) -> tuple[Act, ...]:
-    """What it takes to give out in ``target`` what is stored in ``transfer_syntax``; mostly nothing."""
+    """Which acts it takes to send in ``target`` what is stored in ``transfer_syntax``; often none."""
     if transfer_syntax == target:
         return ()
     decoded: tuple[Act, ...] = ("decode",) if lookup(transfer_syntax).encapsulated else ()

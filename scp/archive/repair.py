@@ -1,4 +1,4 @@
-"""A damaged or missing object, brought back from another copy where there is one.
+"""A damaged or missing object is repaired from another copy, where there is one.
 
 Other copies are stored forms of the same content that were left over, in any store, and files that an admin
 names. Each is proven before it takes the place, and the damaged file is set aside, not deleted.
@@ -15,7 +15,6 @@ from scp.archive.records import own_key, provenance_of
 from scp.encoding.forms import prove
 from scp.errors import CodecError, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.model import Instance, Received
-from scp.objects.names import is_landed
 
 
 def repair_from_siblings(archive: Archive, instance: Instance) -> str:
@@ -23,7 +22,7 @@ def repair_from_siblings(archive: Archive, instance: Instance) -> str:
 
     Raises OutOfResources.
     """
-    place = own_key(instance) if is_landed(instance.key) else instance.key  # its files lie where one would
+    place = instance.key if archive.files.keeps(instance.key) else own_key(instance)
     for key in list(archive.files.siblings(place, instance.sop_instance_uid)):
         if key == instance.key:
             continue
@@ -61,7 +60,7 @@ def repair_from(archive: Archive, received: Received) -> bool:
     except ObjectUnavailable:
         return False
     except (ObjectDamaged, ObjectMissing):
-        if not is_landed(held.key):
+        if archive.files.keeps(held.key):
             archive.files.set_aside(held.key)
         again = replace(received, calling_aet=held.calling_aet, received_at=held.received_at)
         archive.ingest(again, Admission())  # it was taken once

@@ -14,14 +14,14 @@ from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
 from scp.model import Facts, Instance, Received
 from scp.objects import part10
-from scp.objects.names import in_store, is_landed, store_of
+from scp.objects.names import in_store, store_of
 from scp.objects.part10 import Part10
 from scp.policy.stages import NEVER, fingerprint
 from scp.spool import Buffer, sha256
 
 # What a last resort must save to take the place of a stored form: less is in how its attempts are told.
 _WORTHWHILE = 0.01
-# Half an hour behind the response, where each pause is twice as long as the one before.
+# These tries take half an hour behind the response: each pause is twice as long as the one before.
 _MOST_TRIES = 6
 _MOST_LACKING = 10_000
 
@@ -46,12 +46,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A stored object, and what it says of itself; ``rule`` is the one that applies to it."""
+    """A stored object, and what it says of itself; ``rule`` is the one that applies to it.
+
+    ``keeps`` says whether its file may stay where it lies (:meth:`scp.objects.landed.LandedStore.keeps`).
+    """
 
     instance: Instance
     received: Received
     facts: Facts
     rule: PolicyRule | None
+    keeps: bool
 
 
 def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
@@ -74,13 +78,13 @@ def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[
 
 
 def lacks_room(form: StoredForm, stage: Stage) -> str:
-    """For want of what no form that ``stage`` asks for was made; empty where that is not why, or one was."""
+    """Which room was lacking, so that no form of ``stage`` was made; empty where that is not why."""
     lacking = (one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM)
     return "" if form.encoded.form in stage.forms else next(lacking, "")
 
 
 class Lacking:
-    """How often there was no room to make an object's form, by its key. It is not tried without end."""
+    """Counts, by key, how often there was no room to make an object's form: it is not tried for ever."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
@@ -117,11 +121,10 @@ def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
 def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> Change:
     """A pending object that is kept as it came, whatever its rule asks for; ``file`` says why from now on.
 
-    Nothing is asked of its dataset. One that has a file of its own, which landed objects get under ``key``,
-    keeps that as it is.
+    Nothing is asked of its dataset. Its file stays as it is, unless it gets another one under ``key``.
     """
     after = replace(instance, pending=False, stage=NO_STAGE, outcome="cannot", due=NEVER)
-    if not is_landed(instance.key):
+    if key == instance.key:
         return Change(instance, after)
     told = attempt_at("received", refusal.act, refusal.reason)
     known = replace(
@@ -140,14 +143,14 @@ def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:
     instance, origin, rule = before.instance, before.received.origin, before.rule
     asked = form.encoded.form in stage.forms
     at_once = rule is not None and stage in (rule.settled, rule.on_access)
-    needs_file = is_landed(instance.key) or _has_to_tell(instance, form)
+    needs_file = not before.keeps or _has_to_tell(instance, form)
     # Of an object whose received codestream is gone it must decode to the same as the stored one.
     same = origin is None or form.provenance.native_sha256 == origin.native_sha256
     wanted = at_once and asked and form.encoded.form != instance.form
     smaller = len(form.data) < instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
     match (needs_file, same, wanted, smaller):
         case (True, _, _, _):
-            return True  # what landed has none of its own
+            return True
         case (_, False, _, _):
             return False
         case (_, _, True, _):

@@ -13,7 +13,7 @@ from scp.archive.stored_files import StoredFiles
 from scp.errors import ObjectDamaged, OutOfResources
 from scp.index.index import Index
 from scp.model import Instance
-from scp.objects.names import is_landed, store_of
+from scp.objects.names import store_of
 from scp.spool import Buffer, sha256
 
 
@@ -58,16 +58,13 @@ class Replacer:
 
     def _remove_replaced(self, changes: list[tuple[Change, bool]]) -> None:
         """Remove the files of what changed, and take back the new ones of what did not."""
-        moved = (change.before.key for change, changed in changes if changed)
-        self._files.end_landed(filter(is_landed, moved))  # one sync for all of a segment
+        replaced = [one for one, changed in changes if changed]
+        self._files.store.delete_many(one.before.key for one in replaced if one.before.key != one.after.key)
         for change, changed in changes:
-            before, after = change.before.key, change.after.key
-            if not changed:  # another object has come in its place
+            if changed:
+                self._files.store.settle(change.after.key)
+            else:  # another object has come in its place
                 self.withdraw(change.after)
-                continue
-            if before != after and not is_landed(before):
-                self._files.discard(before)
-            self._files.store.settle(after)
 
     def own_file(self, instance: Instance) -> Instance:
         """Give an object that lies in the landing log a file of its own, as received.
@@ -82,7 +79,7 @@ class Replacer:
 
     def _landed(self, instance: Instance) -> Buffer | None:
         """The record of an object in the landing log; None where it lies elsewhere."""
-        if not is_landed(instance.key):
+        if self._files.keeps(instance.key):
             return None
         self._reader.sound(instance)
         return self._files.get(instance.key)
@@ -92,7 +89,7 @@ class Replacer:
         changed = self._index.change_many([(before, replace(after, checked=int(time.time())))])[0]
         self._index.sync()
         if changed:
-            if not is_landed(before.key):
+            if self._files.keeps(before.key):
                 self._files.set_aside(before.key)
             self._files.discard(before.key)
         return changed

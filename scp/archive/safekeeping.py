@@ -55,7 +55,7 @@ class Safekeeping:
 
     @contextmanager
     def replacing(self, held: Instance) -> Iterator[None]:
-        """Around the replacing of ``held`` by other content, so that nobody adds a hold meanwhile.
+        """Around the replacement of ``held`` by other content: nobody can add a legal hold meanwhile.
 
         Raises DuplicateRejected where it is under a hold, HoldUnreadable where one cannot be read.
         """

@@ -1,4 +1,4 @@
-"""Where stored files lie: in the object store or, small ones that are pending, in the landing log."""
+"""The files of stored objects, by their keys: read, listed, and looked for."""
 
 from __future__ import annotations
 
@@ -6,33 +6,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import filterfalse, takewhile
 
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import ObjectUnavailable
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.files import unreadable
-from scp.objects.landing import LandingLog
-from scp.objects.names import in_store, is_dictionary, is_landed, siblings_prefix, store_of
+from scp.objects.landed import LandedStore
+from scp.objects.names import in_store, is_dictionary, siblings_prefix, store_of
 from scp.objects.part10 import Part10
-from scp.objects.store import ObjectStore
 from scp.spool import Buffer, sha256
 
 
 class StoredFiles:
-    """The files of an object store and of a landing log, by their keys, whatever an index says of them."""
+    """The files of an object store, whatever an index says of them."""
 
-    def __init__(self, store: ObjectStore, landing: LandingLog | None = None) -> None:
+    def __init__(self, store: LandedStore) -> None:
         self.store = store
-        self.landing = landing
         self.dictionaries = Dictionaries(store)
-
-    def get(self, key: str, size: int | None = None) -> Buffer:
-        """What lies under a key. What took its place may be of any size: that is not read.
-
-        Raises ObjectMissing, ObjectDamaged, ObjectUnavailable.
-        """
-        if is_landed(key) and self.landing is not None:
-            return self.landing.get(key)
-        return self.store.get(key, size)
+        # The store's own verbs, for those who have no other use for it.
+        self.get, self.has, self.keeps = store.get, store.has, store.keeps
+        self.set_aside, self.discard = store.set_aside, store.delete
 
     def unpack(self, data: Buffer, whole: bool = False) -> Part10:
         """A stored file taken apart. Raises ObjectDamaged, DictionaryMissing."""
@@ -45,27 +37,13 @@ class StoredFiles:
         except OSError as error:
             raise unreadable(key, error) from error
 
-    def has(self, key: str) -> bool:
-        """Whether there is a stored file under a key. Raises ObjectUnavailable."""
-        try:
-            self.get(key) if is_landed(key) else self.store.size(key)
-        except ObjectMissing:
-            return False
-        except ObjectDamaged:
-            pass
-        return True
-
     def keys(self) -> Iterator[str]:
         """The keys of all stored files; of an object that is about to move on, both."""
-        if self.landing is not None:
-            yield from self.landing.keys()
-        yield from filterfalse(is_dictionary, self.store.keys())
+        return filterfalse(is_dictionary, self.store.keys())
 
     def keys_within(self, stores: Iterable[str]) -> Iterator[str]:
-        """As :meth:`keys`, of some stores: the first, which the landing log is part of, has no name."""
+        """As :meth:`keys`, of some stores; the first has no name."""
         for name in stores:
-            if not name and self.landing is not None:
-                yield from self.landing.keys()
             found = self.store.keys(in_store(name, "")) if name else self._keys_of_the_first()
             yield from filterfalse(is_dictionary, found)
 
@@ -75,7 +53,7 @@ class StoredFiles:
             yield from takewhile(lambda key: not store_of(key), self.store.keys())
 
     def are_there(self) -> bool:
-        """Whether any store that is there, or the landing log, holds an object."""
+        """Whether any store that is there holds an object."""
         for name in self.stores():
             with suppress(ObjectUnavailable):
                 if next(self.keys_within([name]), None) is not None:
@@ -102,28 +80,3 @@ class StoredFiles:
         for store in self.stores():
             with suppress(ObjectUnavailable):
                 yield from self.store.keys(siblings_prefix(in_store(store, key), instance))
-
-    def set_aside(self, key: str) -> None:
-        """Keep a copy of a file that is not sound, and is about to go, where no key leads to."""
-        if not is_landed(key):
-            self.store.set_aside(key)
-        elif self.landing is not None:
-            with suppress(ObjectMissing):
-                self.landing.set_aside(key)
-
-    def discard(self, key: str) -> None:
-        """Remove a file whose place another durable one has taken."""
-        if is_landed(key):
-            self.end_landed([key])
-        else:
-            self.store.delete(key)
-
-    def end_landed(self, keys: Iterable[str]) -> None:
-        """Say durably of records of the landing log that their objects are durable elsewhere, or replaced."""
-        if self.landing is not None:
-            self.landing.settle(keys)
-
-    def close(self) -> None:
-        """Let go of the landing log."""
-        if self.landing is not None:
-            self.landing.close()

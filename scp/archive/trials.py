@@ -36,7 +36,7 @@ class Trials:
 
     @contextmanager
     def of(self, instance: Instance, act: Act) -> Iterator[None]:
-        """Around work on a stored object: should it end the process, the next one knows.
+        """Around work on a stored object. If the process dies of it, the next one knows which object it was.
 
         What fails twice by an exception that nobody raises on purpose is refused as well
         (:mod:`scp.objects.attempts`). Raises ObjectRefused for what is refused already.

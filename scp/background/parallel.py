@@ -1,8 +1,9 @@
-"""Work on many objects with all cores: reading, decoding and hashing release the GIL."""
+"""Threads: many objects with all cores (reading, decoding and hashing release the GIL), or a single call."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -35,3 +36,20 @@ def yield_to_others() -> None:
     if hasattr(os, "SCHED_IDLE"):
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def beside(call: Callable[[], R]) -> Future[R]:
+    """Run a call in a thread of its own; a process that ends does not wait for it, as it would for a pool."""
+    future: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:  # the machine gives no more threads: this one does it
+        run()
+    return future

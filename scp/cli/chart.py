@@ -40,7 +40,7 @@ def require() -> None:
 def draw(advice: Advice, files: Sequence[Path]) -> None:
     """Draw the figures into each file, in the format that its name says. Raises ConfigurationError."""
     require()
-    from matplotlib import rc_context  # noqa: PLC0415 - an extra, and slow to import
+    from matplotlib import rc_context
 
     with rc_context(_STYLE):
         figure = _figure(advice)
@@ -54,7 +54,7 @@ def draw(advice: Advice, files: Sequence[Path]) -> None:
 
 def _figure(advice: Advice) -> Any:
     """All groups, one below the other; each codec stands where its size puts it, the smallest first."""
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure
 
     panels = [
         (table, sorted(shown(table), key=lambda row: row.disk, reverse=True)) for table in advice.tables
@@ -70,7 +70,7 @@ def _figure(advice: Advice) -> Any:
 
 
 def _legend(figure: Any, panels: Sequence[tuple[Table, Sequence[Row]]]) -> None:
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from matplotlib.patches import Patch
 
     used = {_colour(row, best(rows)) for _, rows in panels for row in rows}
     patches = [Patch(color=colour, label=what) for colour, what in _MEANINGS.items() if colour in used]

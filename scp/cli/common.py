@@ -7,23 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp import telemetry
-from scp.archive.archive import Archive
-from scp.archive.records import shared_studies
-from scp.cli import output
-from scp.config.load import load
-from scp.config.settings import Settings
 from scp.errors import IndexUnfit, OutOfResources
-from scp.identity import Identity
-from scp.index.files import exists
-from scp.index.sql import SqlIndex
-from scp.lifecycle.rebuild import make_fit
-from scp.model import LEVELS, Instance, Query, QueryKey
-from scp.node.node import open_archive, require_index
+
+if TYPE_CHECKING:
+    from scp.archive.archive import Archive
+    from scp.config.settings import Settings
+    from scp.identity import Identity
+    from scp.model import Instance, Query
+
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file; without one, defaults.")
@@ -52,6 +47,9 @@ DATA, USAGE = 1, 2  # exit statuses
 
 def settings_of(config: Path | None) -> Settings:
     """The configuration, with the log set up by it. Raises ConfigurationError."""
+    from scp import telemetry
+    from scp.config.load import load
+
     settings = load(config, os.environ)
     telemetry.configure(settings.log)
     return settings
@@ -65,12 +63,17 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
     nothing, and raise IndexUnfit or IndexDamaged, which say what to do. Raises ConfigurationError and
     OutOfResources.
     """
+    from scp.node.build import open_archive, require_index
+
     settings = settings_of(config)
     if not works:
         require_index(settings)
     archive = open_archive(settings, mends=works)
     try:
         if works:
+            from scp.cli import output
+            from scp.lifecycle.rebuild import make_fit
+
             with output.progress("making the index anew", "objects") as progress:
                 make_fit(archive, progress)
         if archive.pairing is not None:
@@ -85,6 +88,8 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
 @contextmanager
 def opened_unfit(config: Path | None, mends: bool) -> Iterator[tuple[Archive, Settings]]:
     """As :func:`opened`, whatever the index knows of what is stored: for what looks at that, or mends it."""
+    from scp.node.build import open_archive, require_index
+
     settings = settings_of(config)
     if not mends:
         require_index(settings)
@@ -100,6 +105,10 @@ def index_fault(settings: Settings) -> str:
 
     Makes nothing that is not there. Raises ConfigurationError where an admin has to decide what was meant.
     """
+    from scp.index.files import exists
+    from scp.index.sql import SqlIndex
+    from scp.node.build import open_archive, require_index
+
     try:
         require_index(settings)
         url = settings.index.url
@@ -116,8 +125,18 @@ def index_fault(settings: Settings) -> str:
     return ""
 
 
+def vr_of(keyword: str) -> str:
+    """The VR of an attribute; empty for what is none."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    return dictionary_VR(tag) if tag is not None else ""
+
+
 def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()) -> Query:
     """A relational query by the command line's keys. Raises BadParameter."""
+    from scp.model import Query, QueryKey
+
     wanted = {}
     for pair in match or []:
         key, separator, value = pair.partition("=")
@@ -125,7 +144,7 @@ def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()
             raise typer.BadParameter(f"--match {pair} is not KEY=VALUE")
         wanted[key] = value
     keys = (*wanted, *(column for column in columns if column not in wanted))
-    vrs = {key: output.vr_of(key) for key in keys}
+    vrs = {key: vr_of(key) for key in keys}
     if unknown := [key for key, vr in vrs.items() if not vr]:
         raise typer.BadParameter(f"--match: {', '.join(unknown)} is no attribute's keyword")
     return Query(
@@ -135,6 +154,8 @@ def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()
 
 def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
     """The instances that match, or all."""
+    from scp.model import LEVELS
+
     if not match:
         yield from archive.all()
         return
@@ -146,6 +167,8 @@ def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
 
 def identity_in(found: Mapping[str, str]) -> Identity:
     """Which object a match at IMAGE level is; the Issuer of Patient ID must have been asked for."""
+    from scp.identity import Identity
+
     uids = (found["SOPInstanceUID"], found["StudyInstanceUID"])
     return Identity(*uids, found["PatientID"], found["IssuerOfPatientID"])
 
@@ -164,6 +187,8 @@ class Patient:
         Raises BadParameter where several patients' are left that have a study in common or, if they are to be
         of ``one_patient``, a Patient ID: whoever named it may not know of the other one.
         """
+        from scp.archive.records import shared_studies
+
         wanted = [one for one in instances if self._has(one)]
         if self.all_patients:
             return wanted

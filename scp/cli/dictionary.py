@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from pydicom import uid as registered
-from pydicom.uid import UID
 
-from scp.archive.trainer import SIZE
-from scp.cli import dictionary_output, output
 from scp.cli.common import ConfigOption, JsonOption, opened
-from scp.config.values import byte_count
-from scp.lifecycle import training
 
-app = typer.Typer(no_args_is_help=True, help="zstd dictionaries, for small objects of one kind.")
+app = typer.Typer(
+    name="dictionary", no_args_is_help=True, help="zstd dictionaries, for small objects of one kind."
+)
 
 
 @app.command("train")
@@ -22,11 +18,14 @@ def train_dictionaries(
     sop_class: Annotated[
         str, typer.Option(help="Of this SOP class, by UID or keyword; all by default.")
     ] = "",
-    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = f"{SIZE >> 10}KiB",
+    size: Annotated[str, typer.Option(help="Most bytes of a dictionary.")] = "512KiB",
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train dictionaries from stored objects; those that make such objects smaller are stored, and used."""
+    from scp.cli import dictionary_output, output
+    from scp.lifecycle import training
+
     wanted, most = _sop_class(sop_class), _bytes(size)
     results = []
     with opened(config, works=True) as (archive, _):
@@ -42,6 +41,8 @@ def train_dictionaries(
 @app.command("list")
 def list_dictionaries(config: ConfigOption = None, json: JsonOption = False) -> None:
     """List the dictionaries that are stored; none is ever deleted, as objects need it."""
+    from scp.cli import dictionary_output
+
     with opened(config) as (archive, _):
         held = archive.dictionaries
         rows = [(one, held.size(one), held.marked(one.sop_class_uid) == one.key) for one in held.entries()]
@@ -50,6 +51,9 @@ def list_dictionaries(config: ConfigOption = None, json: JsonOption = False) -> 
 
 def _sop_class(name: str) -> str:
     """The UID of a SOP class, given as such or by keyword; empty for none. Raises BadParameter."""
+    from pydicom import uid as registered
+    from pydicom.uid import UID
+
     known = getattr(registered, name, None) if name else ""
     uid = known if isinstance(known, UID) else UID(name)
     if name and not uid.is_valid:
@@ -58,6 +62,8 @@ def _sop_class(name: str) -> str:
 
 
 def _bytes(text: str) -> int:
+    from scp.config.values import byte_count
+
     try:
         return byte_count(text)
     except ValueError as error:

@@ -10,18 +10,7 @@ from typing import Annotated
 
 import typer
 
-from scp import telemetry
-from scp.advise.advise import Wanted
-from scp.advise.advise import advise as compare
-from scp.cli import advise_output, explain_output, output, stages_output
-from scp.cli import chart as charts
 from scp.cli.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
-from scp.config.settings import Settings
-from scp.config.values import duration
-from scp.lifecycle.explain import explain as explain_object
-from scp.lifecycle.forecast import forecast
-from scp.lifecycle.recompress import recompress as carry_out
-from scp.node.node import take_up
 
 app = typer.Typer()
 
@@ -40,6 +29,9 @@ def explain(
 
     And what it costs to serve. For a file that is not in the archive: what would be done with it.
     """
+    from scp.cli import explain_output
+    from scp.lifecycle.explain import explain as explain_object
+
     with opened(config) as (archive, settings):
         explain_output.show(explain_object(archive, what, settings.node.aet, again, costs), json)
 
@@ -61,6 +53,13 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
     json: JsonOption = False,
 ) -> None:
     """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
+    from scp import telemetry
+    from scp.advise.advise import Wanted
+    from scp.advise.advise import advise as compare
+    from scp.cli import advise_output, output
+    from scp.cli import chart as charts
+    from scp.config.settings import Settings
+
     if by not in ("modality", "folder"):
         raise typer.BadParameter("--by is modality or folder")
     if unknown := [path.name for path in chart or () if path.suffix.lower() not in charts.SUFFIXES]:
@@ -84,6 +83,10 @@ def plan(
     json: JsonOption = False,
 ) -> None:
     """Show what the policy would do to what is stored, how long it would take and what it would save."""
+    from scp.cli import output, stages_output
+    from scp.config.values import duration
+    from scp.lifecycle.forecast import forecast
+
     try:
         ahead = duration(at) or 0
     except ValueError as error:
@@ -107,6 +110,10 @@ def recompress(
     With --now and --match what was refused with those objects is tried again, too (ls --refused), and what
     could only be kept as it was: after a limit was raised, for example.
     """
+    from scp.cli import output, stages_output
+    from scp.lifecycle.recompress import recompress as carry_out
+    from scp.node.build import take_up
+
     with opened(config, works=True) as (archive, _), output.progress("recompressing", "objects") as progress:
         take_up(archive)  # what an earlier run left that was killed
         some = list(selected(archive, match)) if match else None

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.archive import foreign
-from scp.archive.archive import Archive
-from scp.cli import integrity_output, output
 from scp.cli.common import (
     DATA,
     ConfigOption,
@@ -19,13 +16,11 @@ from scp.cli.common import (
     opened_unfit,
     selected,
 )
-from scp.lifecycle.deletion import Deletion
-from scp.lifecycle.fsck import fsck as look
-from scp.lifecycle.fsck import unfitness
-from scp.lifecycle.rebuild import make_fit
-from scp.lifecycle.reindex import reindex as rebuild
-from scp.lifecycle.verify import mend
-from scp.lifecycle.verify import verify as check_objects
+
+if TYPE_CHECKING:
+    from scp.archive.archive import Archive
+    from scp.cli import integrity_output
+
 
 app = typer.Typer()
 
@@ -45,6 +40,9 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Read stored objects and check them against the digests of what was written; mend what can be."""
+    from scp.cli import integrity_output, output
+    from scp.lifecycle.verify import verify as check_objects
+
     verdicts = integrity_output.VerifySummary()
     with opened(config, works=bool(restore_from)) as (archive, settings):
         _mend(archive, restore_from or [], settings.node.aet, verdicts)
@@ -60,6 +58,10 @@ def verify(
 
 
 def _mend(archive: Archive, paths: list[Path], aet: str, verdicts: integrity_output.VerifySummary) -> None:
+    from scp.archive import foreign
+    from scp.cli import output
+    from scp.lifecycle.verify import mend
+
     files = list(foreign.files_below(paths))
     if not files:
         return
@@ -81,6 +83,11 @@ def fsck(
     json: JsonOption = False,
 ) -> None:
     """Find files without rows, rows without files, and what interrupted work has left."""
+    from scp.cli import integrity_output, output
+    from scp.lifecycle.deletion import Deletion
+    from scp.lifecycle.fsck import fsck as look
+    from scp.lifecycle.fsck import unfitness
+
     found = []
     with (
         opened_unfit(config, mends=repair) as (archive, settings),
@@ -99,12 +106,16 @@ def fsck(
 @app.command()
 def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Make the index anew from the stored objects alone."""
+    from scp.cli import integrity_output, output
+    from scp.lifecycle.rebuild import make_fit
+    from scp.lifecycle.reindex import reindex as rebuild
+
     with (
         opened_unfit(config, mends=True) as (archive, _),
         output.progress("reindexing", "objects") as progress,
     ):
         fitted = make_fit(archive, progress)
         outcome = fitted.outcome or rebuild(archive, progress)
-    output.reindexed(outcome, json, fitted.told)
+    integrity_output.reindexed(outcome, json, fitted.told)
     if outcome.damaged:
         raise typer.Exit(DATA)

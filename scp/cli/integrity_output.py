@@ -1,12 +1,14 @@
-"""What ``zscp verify`` and ``zscp fsck`` print."""
+"""What ``zscp verify``, ``fsck`` and ``reindex`` print."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
 from scp.cli.output import as_json, tell_faults, terminal
 from scp.lifecycle.fsck import Finding
+from scp.lifecycle.reindex import Outcome
 from scp.lifecycle.verify import Verdict
 
 
@@ -78,3 +80,17 @@ def findings(found: list[Finding], json_wanted: bool) -> None:
         terminal().print(f"{counted}; {left} not repaired (--repair does what needs no guessing)")
     else:
         terminal().print(f"{counted}; all repaired")
+
+
+def reindexed(outcome: Outcome, json_wanted: bool, unfit: str = "") -> None:
+    """What reindexing found; ``unfit`` is what was wrong with the index, if anything was."""
+    if json_wanted:
+        as_json({**dataclasses.asdict(outcome), "index": unfit})
+        return
+    tell_faults([f"index: {unfit}"] if unfit else [])
+    tell_faults(f"damaged: {key}: {fault}" for key, fault in outcome.damaged)
+    tell_faults(f"superseded, left where it is: {key}" for key in outcome.superseded)
+    terminal().print(
+        f"{outcome.recorded} recorded, {len(outcome.damaged)} damaged, "
+        f"{len(outcome.gone)} rows without a file removed"
+    )

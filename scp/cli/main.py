@@ -1,7 +1,8 @@
 """The command ``zscp``: each command reads the configuration, does one thing, and says what came of it.
 
-They are in :mod:`scp.cli`. Exit status 0: done. 1: something was wrong with the data. 2: usage or
-configuration.
+Exit status 0: done. 1: something was wrong with the data. 2: usage or configuration.
+
+What a command does its work with is imported when it runs: all of zscp takes a second of processor time.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from scp.cli.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
-for group in (serving, objects, forms, integrity, retention):
+# A new command is a function in its group's file; a new group is a file, and a word here.
+for group in (serving, objects, forms, integrity, retention, dictionary):
     app.add_typer(group.app)
-app.add_typer(dictionary.app, name="dictionary")
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.archive import foreign
-from scp.cli import conflicts_output, output, refused_output, send_queue_output, unreadable_output
 from scp.cli.common import (
     DATA,
     AllPatientsOption,
@@ -23,9 +24,9 @@ from scp.cli.common import (
     query_for,
     selected,
 )
-from scp.lifecycle import transfer
-from scp.lifecycle.explain import fault_now
-from scp.syntaxes import BY_KEYWORD, BY_UID
+
+if TYPE_CHECKING:
+    from scp.archive.archive import Archive
 
 app = typer.Typer()
 
@@ -40,11 +41,15 @@ def import_(
 
     What is no DICOM file is skipped and listed. Exit status 0 says that all files are held now.
     """
+    from scp.archive import foreign
+    from scp.cli import objects_output, output
+    from scp.lifecycle import transfer
+
     with opened(config, works=True) as (archive, settings):
         files = list(foreign.files_below(paths))
         with output.progress("importing", "files") as progress:
             progress.total(len(files))
-            summary = output.ImportSummary()
+            summary = objects_output.ImportSummary()
             for result in transfer.import_files(archive, files, settings.node.aet):
                 summary.add(result)
                 progress.advance()
@@ -68,13 +73,16 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
     json: JsonOption = False,
 ) -> None:
     """Write objects as plain DICOM files, <study>/<series>/<instance>.dcm."""
+    from scp.cli import objects_output, output
+    from scp.lifecycle import transfer
+
     wanted = _syntax(syntax)
     with opened(config) as (archive, _):
         patient = Patient(patient_id, issuer, all_patients or not match)
         instances = patient.of(selected(archive, match))
         with output.progress("exporting", "objects") as progress:
             progress.total(len(instances))
-            summary = output.ExportSummary(target)
+            summary = objects_output.ExportSummary(target)
             for result in transfer.export(archive, instances, target, wanted):
                 summary.add(result)
                 progress.advance()
@@ -110,54 +118,75 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
-    if refused:
-        with opened(config) as (archive, _):
-            refused_output.refused(archive.integrity.refused(limit or None), limit, json)
-        return
-    if conflicts:
-        with opened(config) as (archive, _):
-            conflicts_output.conflicts(archive.conflicts(), json)
-        return
-    if unreadable:
-        with opened(config) as (archive, _):
+    lists = {
+        "refused": refused,
+        "conflicts": conflicts,
+        "unreadable": unreadable,
+        "send_queue": send_queue,
+        "commitments": commitments,
+    }
+    with opened(config) as (archive, _):
+        for name, wanted in lists.items():
+            if wanted:
+                _print_list(archive, name, limit, json)
+                return
+        _print_level(archive, level.upper(), match, limit, json)
+
+
+def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
+    """What one of the options of ``ls`` asks for instead of studies."""
+    from scp.cli import lists_output
+    from scp.lifecycle.explain import fault_now
+
+    match name:
+        case "refused":
+            lists_output.refused(archive.integrity.refused(limit or None), limit, json)
+        case "conflicts":
+            lists_output.conflicts(archive.conflicts(), json)
+        case "unreadable":
             listed = archive.integrity.unreadable(limit or None)
-            faults = [(one, fault_now(archive, one)) for one in listed]
-        unreadable_output.unreadable(faults, limit, json)
-        return
-    if send_queue:
-        with opened(config) as (archive, _):
-            send_queue_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
-        return
-    if commitments:
-        with opened(config) as (archive, _):
-            output.commitments(archive.commitments.all(), json)
-        return
-    columns = output.COLUMNS.get(level.upper())
+            lists_output.unreadable([(one, fault_now(archive, one)) for one in listed], limit, json)
+        case "send_queue":
+            lists_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
+        case "commitments":
+            lists_output.commitments(archive.commitments.all(), json)
+
+
+def _print_level(archive: Archive, level: str, match: list[str] | None, limit: int, json: bool) -> None:
+    from scp.cli import objects_output
+
+    columns = objects_output.COLUMNS.get(level)
     if columns is None:
         raise typer.BadParameter("--level is patient, study, series or image")
-    with opened(config) as (archive, _):
-        if level.upper() == "IMAGE":
-            found = archive.find(query_for("IMAGE", match, (*columns, "IssuerOfPatientID")))
-            rows = [
-                output.with_storage(row, archive.current(identity_in(row)))
-                for row in output.first(found, limit)
-            ]
-        else:
-            rows = output.first(archive.find(query_for(level.upper(), match, columns)), limit)
-    output.listing(level.upper(), rows, limit, json)
+    if level == "IMAGE":
+        found = _first(archive.find(query_for(level, match, (*columns, "IssuerOfPatientID"))), limit)
+        rows = [objects_output.with_storage(row, archive.current(identity_in(row))) for row in found]
+    else:
+        rows = _first(archive.find(query_for(level, match, columns)), limit)
+    objects_output.listing(level, rows, limit, json)
 
 
 @app.command()
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show how much is held, and what keeping it compressed saves."""
+    from scp.cli import objects_output
+
     with opened(config) as (archive, _):
-        output.statistics(archive.statistics(), json)
+        objects_output.statistics(archive.statistics(), json)
 
 
 def _syntax(name: str) -> str:
+    from scp.syntaxes import BY_KEYWORD, BY_UID
+
     if name in ("received", "stored"):
         return name
     row = BY_KEYWORD.get(name) or BY_UID.get(name)
     if row is None:
         raise typer.BadParameter(f"{name} is no transfer syntax; try {', '.join(list(BY_KEYWORD)[:3])}, …")
     return row.uid
+
+
+def _first(rows: Generator[dict[str, str], None, None], limit: int) -> list[dict[str, str]]:
+    """The first rows and one more, which tells that there are more; 0 is all."""
+    with closing(rows):
+        return list(islice(rows, limit + 1 if limit else None))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.archive.archive import Archive
-from scp.cli import retention_output as report
 from scp.cli.common import (
     DATA,
     AllPatientsOption,
@@ -21,13 +19,14 @@ from scp.cli.common import (
     PatientOption,
     opened,
     selected,
+    vr_of,
 )
-from scp.cli.output import vr_of
-from scp.lifecycle.deletion import Deletion
-from scp.lifecycle.retention import Retention
-from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
-from scp.objects.holds import Hold
-from scp.objects.trash import Trashed
+
+if TYPE_CHECKING:
+    from scp.archive.archive import Archive
+    from scp.model import Instance
+    from scp.objects.trash import Trashed
+
 
 app = typer.Typer()
 hold = typer.Typer(no_args_is_help=True, help="Legal holds: what must not be deleted.")
@@ -59,6 +58,9 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     json: JsonOption = False,
 ) -> None:
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
+    from scp.cli import retention_output as report
+    from scp.lifecycle.deletion import Deletion
+
     with opened(config, works=not dry_run) as (archive, settings):
         patient = Patient(patient_id, issuer, all_patients)
         wanted = patient.of(_wanted(archive, uid, match, level), one_patient=level.upper() == "PATIENT")
@@ -82,6 +84,9 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
 @app.command()
 def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show what the rules of retention would delete now; nothing is deleted."""
+    from scp.cli import retention_output as report
+    from scp.lifecycle.retention import Retention
+
     with opened(config) as (archive, settings):
         report.plan(Retention(archive, lambda: settings).plan(time.time()), json)
 
@@ -96,6 +101,10 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Hold a patient, study, series or instance, and what comes to it later; of all patients who have it."""
+    from scp.lifecycle.deletion import Deletion
+    from scp.model import LEVELS
+    from scp.objects.holds import Hold
+
     if level.upper() not in LEVELS:
         raise typer.BadParameter("--level is patient, study, series or image")
     with opened(config) as (archive, settings):
@@ -113,6 +122,8 @@ def remove(
     config: ConfigOption = None,
 ) -> None:
     """Let go of all holds on it, or of those that the options name."""
+    from scp.lifecycle.deletion import Deletion
+
     with opened(config) as (archive, settings):
         holds = Deletion(archive, settings.folders).holds
         found = [
@@ -131,6 +142,9 @@ def remove(
 @hold.command("list")
 def list_holds(config: ConfigOption = None, json: JsonOption = False) -> None:
     """List all holds."""
+    from scp.cli import retention_output as report
+    from scp.lifecycle.deletion import Deletion
+
     with opened(config) as (archive, settings):
         report.holds(Deletion(archive, settings.folders).holds.all(), json)
 
@@ -138,6 +152,9 @@ def list_holds(config: ConfigOption = None, json: JsonOption = False) -> None:
 @trash.command("list")
 def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
     """List what was deleted or replaced, when and why."""
+    from scp.cli import retention_output as report
+    from scp.lifecycle.deletion import Deletion
+
     with opened(config) as (archive, settings):
         report.trash(Deletion(archive, settings.folders).trash.entries(), json)
 
@@ -155,6 +172,9 @@ def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
     json: JsonOption = False,
 ) -> None:
     """Bring a study or instance back as it was when it was deleted or replaced."""
+    from scp.cli import retention_output as report
+    from scp.lifecycle.deletion import Deletion
+
     with opened(config, works=True) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
@@ -179,6 +199,9 @@ def purge(
     json: JsonOption = False,
 ) -> None:
     """Remove for good what has lain in the trash for storage.trash."""
+    from scp.cli import retention_output as report
+    from scp.lifecycle.deletion import Deletion
+
     with opened(config, works=True) as (archive, settings):
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
@@ -188,6 +211,8 @@ def purge(
 
 def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: str) -> list[Instance]:
     """What a UID or match names. Raises BadParameter for neither or both: everything is never meant."""
+    from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+
     if level.upper() not in ("", *LEVELS):
         raise typer.BadParameter("--level is patient, study, series or image")
     if bool(uid) == bool(match):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
-from scp import telemetry
-from scp.cli import output
 from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, settings_of
-from scp.config.load import load, warnings
-from scp.config.settings import Settings
-from scp.dimse.scu.echo import echo as send_echo
 from scp.errors import ConfigurationError, DestinationUnreachable
-from scp.node.service import Service
+
+if TYPE_CHECKING:
+    from scp.config.settings import Settings
+
 
 app = typer.Typer()
 
@@ -23,6 +20,13 @@ app = typer.Typer()
 @app.command()
 def serve(config: ConfigOption = None) -> None:
     """Run the node until it is told to stop (SIGTERM, SIGINT); SIGHUP reads the configuration again."""
+    import structlog
+
+    from scp import telemetry
+    from scp.cli import output
+    from scp.config.load import load
+    from scp.node.service import Service
+
     settings = settings_of(config)
 
     def reread() -> Settings | None:
@@ -59,6 +63,9 @@ def serve(config: ConfigOption = None) -> None:
 @app.command()
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Say whether the configuration can be used, what has no effect, and whether index and stores fit."""
+    from scp.cli import output, serving_output
+    from scp.config.load import load, warnings
+
     settings = load(config, os.environ)
     found = warnings(settings)
     try:
@@ -73,7 +80,7 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     else:
         for line in found:
             typer.echo(f"note: {line}")
-        output.settings(settings)
+        serving_output.settings(settings)
         typer.echo(f"{config or 'The default configuration'} can be used.")
         if unfit:
             typer.echo(f"index: {unfit}", err=True)
@@ -90,6 +97,9 @@ def echo(
     json: JsonOption = False,
 ) -> None:
     """Send a C-ECHO: is the node there, and does it answer?"""
+    from scp.cli import output
+    from scp.dimse.scu.echo import echo as send_echo
+
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise typer.BadParameter("must be HOST:PORT")

@@ -78,35 +78,35 @@ class Promotion(Stage):
 
 
 def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Stages as they will apply: one on receive, the others by time."""
+    """Stages as they will apply: one on receive, in the first store, the others by time."""
     if not stages:
         raise ValueError('has no stage; write, say, [ { form = "htj2k" } ]')
     if stages[0].after or stages[0].after_access is not None:
         raise ValueError(
             '[0] must apply on receive; leave out its times, or put { form = "received" } before it'
         )
-    for number, stage in enumerate(stages[1:], 1):
-        if stage.after is None and stage.after_access is None:
-            raise ValueError(f"[{number}] has no time, but only [0] applies on receive; give it an `after`")
-    times = [stage.after for stage in stages if stage.after is not None]
-    if times != sorted(times):
-        raise ValueError("must stand in ascending order of `after`")
-    return _in_stores(stages)
-
-
-def _in_stores(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Each stage with what it takes over from the one before it: a store, and a form where it has none."""
-    placed: list[Stage] = []
     for number, stage in enumerate(stages):
+        if number and stage.after is None and stage.after_access is None:
+            raise ValueError(f"[{number}] has no time, but only [0] applies on receive; give it an `after`")
         if stage.store and not (stage.after or stage.after_access):
             raise ValueError(
                 f"[{number}].store: objects come in to the first store; name another in a later stage"
             )
+    times = [stage.after for stage in stages if stage.after is not None]
+    if times != sorted(times):
+        raise ValueError("must stand in ascending order of `after`")
+    return stages
+
+
+def _with_what_they_take_over(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Each stage takes over from the one before it the store and, where it names none, the form."""
+    complete = [stages[0]]
+    for stage in stages[1:]:
+        before = complete[-1]
         times = {"after": stage.after, "after_access": stage.after_access}
-        before = placed[-1] if placed else stage
         form = stage if stage.forms else before.model_copy(update=times)
-        placed.append(form.model_copy(update={"store": stage.store or before.store}))
-    return tuple(placed)
+        complete.append(form.model_copy(update={"store": stage.store or before.store}))
+    return tuple(complete)
 
 
 class PolicyRule(Table):
@@ -114,7 +114,12 @@ class PolicyRule(Table):
 
     name: Annotated[str, Field(min_length=1)]
     match: Match = Field(default_factory=dict)
-    stages: Annotated[tuple[Stage, ...], BeforeValidator(list_of_tables), AfterValidator(_in_order)]
+    stages: Annotated[
+        tuple[Stage, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(_in_order),
+        AfterValidator(_with_what_they_take_over),
+    ]
     on_access: Promotion | None = None
 
     @property

@@ -5,16 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-# Between two tries to reach the destination of a C-MOVE: its requester waits meanwhile.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds
+from scp.background.back_off import BackOff
+
 # Tried so often at least, however long each try took.
 _FEWEST_TRIES = 2
 
 
-def pause_after(attempts: int, first: float, longest: float) -> float:
-    """Seconds until the next try after so many that failed: ``first``, and each time twice that."""
-    return min(first * 2.0 ** min(attempts, 32), max(first, longest))
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long peers are left alone and waited for, where the configuration does not say it.
+
+    ``move`` is between two tries to reach the destination of a C-MOVE, whose requester waits meanwhile. After
+    a C-CANCEL, what is under way has ``cancel`` seconds to be answered. ``send`` is between two tries to send
+    what is in the send queue.
+    """
+
+    move: BackOff
+    cancel: float
+    send: BackOff
+
+
+PAUSES = Pauses(move=BackOff(0.5, 8.0), cancel=5.0, send=BackOff(30.0, 3600.0))
 
 
 class Patience:
@@ -24,8 +37,13 @@ class Patience:
     then the time and the pauses begin anew.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = seconds, clock
+    def __init__(
+        self,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        back_off: BackOff = PAUSES.move,
+    ) -> None:
+        self._seconds, self._clock, self._back_off = seconds, clock, back_off
         self._lock = threading.Lock()
         self._since: float | None = None
         self._progress = self._tries = 0
@@ -46,5 +64,4 @@ class Patience:
             self._tries += 1
         if not number:
             return 0.0
-        pause = pause_after(number - 1, _FIRST_PAUSE, _LONGEST_PAUSE)
-        return min(pause, max(left, _FIRST_PAUSE))
+        return min(self._back_off.after(number - 1), max(left, self._back_off.first))

@@ -26,6 +26,7 @@ from scp.dimse.negotiation.contexts import FIND, GET, MOVE, supported
 from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
+from scp.dimse.patience import PAUSES, Pauses
 from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.services import commitment, echo, find, retrieve, store
@@ -64,9 +65,11 @@ class DimseServer:
         settings: Callable[[], Settings],
         seats: Seats | None = None,
         report_bell: Doorbell | None = None,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self._archive = archive
         self._settings = settings
+        self._pauses = pauses
         self._seats = seats or OwnSeats(lambda: self._settings().limits.associations)
         self._ae = AE(settings().node.aet)
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -193,7 +196,7 @@ class DimseServer:
         find.serve(exchange, event, self._archive, self._settings())
 
     def _move(self, exchange: Exchange, event: RequestEvent) -> None:
-        retrieve.serve_move(exchange, event, self._archive, self._settings())
+        retrieve.serve_move(exchange, event, self._archive, self._settings(), self._pauses)
 
     def _action(self, exchange: Exchange, event: RequestEvent) -> None:
         commitment.serve(exchange, event, self._archive.commitments, self._reporter)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Select, bindparam, func, select, upda
 from scp.index.dialect import translated
 from scp.index.record import as_instance
 from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, REFUSED, UNREADABLE
-from scp.index.stages import unclaimed
+from scp.index.sql_queue import unclaimed
 from scp.index.writer import Writer
 from scp.model import Instance
 

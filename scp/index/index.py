@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
-from scp.model import Commitment, Instance, Query, QueuedSend
+from scp.index.queue import Claims, Commitments, SendQueue
+from scp.model import Instance, Query, QueuedSend
 
 # What the keys of some instances begin with, and a number from 1; all others have 0.
 Ranks = Mapping[str, int]
@@ -62,7 +62,7 @@ class Standing:
 
 
 class Stages(Protocol):
-    """What is due by the stages of a policy, which is named by its fingerprint, and who works on it.
+    """What is due by the stages of a policy, which is named by its fingerprint.
 
     Instances that are pending are left out. Times are seconds since 1970. Every method raises
     :class:`scp.errors.OutOfResources` as an index does.
@@ -76,22 +76,6 @@ class Stages(Protocol):
 
     def next_due(self, policy: str) -> int | None:
         """When a stage is next due for anything; None where nothing was planned."""
-
-    def claim(self, owner: str, instances: Iterable[Instance], now: float, until: float) -> list[Instance]:
-        """Claim instances until then, but for those that others have; returns them as they are now.
-
-        What ``owner`` had claimed before is given up. Who claims an instance keeps others from all that are
-        held of its SOP Instance UID.
-        """
-
-    def renew(self, owner: str, until: float) -> None:
-        """Let all claims of ``owner`` last until then."""
-
-    def release(self, owner: str) -> None:
-        """Give up all claims of ``owner``."""
-
-    def hold(self, uids: Iterable[str], until: float) -> None:
-        """Let claimed instances be nobody's until then: something was wrong with them."""
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[Standing]:
         """At most ``most`` of those that were last planned under another policy."""
@@ -146,94 +130,6 @@ class Checks(Protocol):
         """Those with which something is not done any more, the newest first; None: all."""
 
 
-class Commitments(Protocol):
-    """Requests for storage commitment whose result is not reported yet (PS3.4 J.3).
-
-    Who works on one has a claim on it, under a name that nobody else uses. It ends by itself unless it is
-    renewed, so that what a process leaves that dies is taken up by another. Every method raises
-    :class:`scp.errors.OutOfResources` as an index does.
-    """
-
-    def add(self, commitment: Commitment) -> Commitment | None:
-        """Record a request, claimed by its ``holder`` until ``due`` if it has one.
-
-        Returns it with its ``number``, and with ``duplicate`` set where another request of its AE is
-        recorded under its transaction UID. One that is the same in all its references is not recorded
-        again: its ``holder`` takes over the claim on that one or, where another has that, None is returned.
-        """
-
-    def claim(self, holder: str, now: datetime, until: datetime, most: int) -> list[Commitment]:
-        """Claim at most ``most`` of those that are due ``now``, all of one AE: that of the longest due."""
-
-    def renew(self, holder: str, until: datetime) -> None:
-        """Let all claims of ``holder`` last until then."""
-
-    def postpone(self, commitment: Commitment, due: datetime, fault: str = "") -> bool:
-        """Give a claim back, for another try when ``due``; a ``fault`` counts as an attempt.
-
-        False where the claim has ended and was taken by another: then nothing is changed.
-        """
-
-    def remove(self, commitment: Commitment) -> bool:
-        """Forget one that is done; False as for :meth:`postpone`."""
-
-    def hasten(self, due: datetime) -> None:
-        """Let all that nobody has claimed be due by then."""
-
-    def next_due(self) -> datetime | None:
-        """When the first is due, or the first claim ends; None where there is none."""
-
-    def all(self) -> list[Commitment]:
-        """All of them, in the order of their coming."""
-
-
-class SendQueue(Protocol):
-    """Objects that are to be sent to peers; claims on them are as those of :class:`Commitments`.
-
-    Every method raises :class:`scp.errors.OutOfResources` as an index does.
-    """
-
-    def add(self, sends: Sequence[QueuedSend]) -> int:
-        """Record those whose object and destination are not recorded together yet; how many that were."""
-
-    def claim(
-        self, holder: str, now: datetime, until: datetime, most: int, busy: Collection[str] = ()
-    ) -> list[QueuedSend]:
-        """Claim at most ``most`` of those that are due ``now``, all to one destination that is not ``busy``.
-
-        It is that of the most urgent; of its own, those of a lower priority number, that failed less often
-        and that came first go before others.
-        """
-
-    def renew(self, holder: str, until: datetime) -> None:
-        """Let all claims of ``holder`` last until then."""
-
-    def postpone(self, queued: QueuedSend, due: datetime, fault: str = "") -> bool:
-        """Give a claim back, for another try when ``due``; a ``fault`` counts as an attempt.
-
-        False where the claim has ended and was taken by another, or where the object was recorded to be sent
-        once more: then nothing is changed.
-        """
-
-    def give_up(self, queued: QueuedSend, fault: str) -> bool:
-        """Let one wait for :meth:`hasten`; False as for :meth:`postpone`."""
-
-    def done(self, sends: Sequence[QueuedSend], now: datetime, remember: datetime | None = None) -> None:
-        """Forget those that were sent, or only from ``remember`` on; but for those whose claim has ended."""
-
-    def hasten(self, due: datetime) -> None:
-        """Let all that failed, or was given up, be due by then."""
-
-    def next_due(self, busy: Collection[str] = ()) -> datetime | None:
-        """When the first is due, or its claim ends, of destinations that are not ``busy``."""
-
-    def outstanding(self) -> int:
-        """How many are not sent."""
-
-    def all(self) -> list[QueuedSend]:
-        """All that are not sent, in the order of their coming."""
-
-
 class Meta(Protocol):
     """What an index says of itself, as names and values.
 
@@ -267,6 +163,10 @@ class Index(Protocol):
     @property
     def checks(self) -> Checks:
         """What is known of the state of the files."""
+
+    @property
+    def claims(self) -> Claims:
+        """Who works on an instance."""
 
     @property
     def commitments(self) -> Commitments:

@@ -25,6 +25,7 @@ from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
 from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sequences import Selection, selection
+from scp.index.sql_queue import SqlClaims
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
 from scp.index.writer import Item, Writer
@@ -53,6 +54,7 @@ class SqlIndex:
         self.stages = SqlStages(engine, self._writer)
         self.checks = SqlChecks(engine, self._writer)
         self.commitments = SqlCommitments(engine, self._writer)
+        self.claims = SqlClaims(self._writer)
         self.send_queue = SqlSendQueue(engine, self._writer)
         self.meta = SqlMeta(engine, self._writer)
 

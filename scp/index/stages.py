@@ -1,7 +1,7 @@
 """What the stages of a policy ask of the index: what is due, who works on it, and what is yet to be planned.
 
-There is no queue: what is due is a query, and whoever works on something has a row that says so until a given
-time. Each method is one short transaction.
+There is no queue: what is due is a query, and whoever works on something claims it
+(:class:`scp.index.queue.Claims`). Each method is one short transaction.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    delete,
-    exists,
     func,
-    insert,
     select,
     update,
 )
@@ -31,7 +28,8 @@ from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.dialect import translated
 from scp.index.index import Standing
 from scp.index.record import as_instance
-from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
+from scp.index.sql_queue import unclaimed
 from scp.index.writer import Writer
 from scp.model import Instance
 
@@ -80,12 +78,6 @@ def standings(keywords: Sequence[str], after: int, most: int) -> Select[Any]:
     return rows.where(INSTANCE.c.id > after, ~INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
 
 
-def unclaimed(now: float) -> ColumnElement[bool]:
-    """That nobody works on an instance."""
-    claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
-    return ~exists().where(claimed, CLAIM.c.until > int(now))
-
-
 def _columns(keywords: Sequence[str]) -> Iterator[ColumnElement[Any]]:
     yield from INSTANCE_COLUMNS
     for keyword in keywords:
@@ -110,37 +102,6 @@ class SqlStages:
         with self._read() as connection:
             found = connection.execute(next_due(policy)).scalar_one()
         return None if found is None else int(found)
-
-    def claim(self, owner: str, instances: Iterable[Instance], now: float, until: float) -> list[Instance]:
-        """See :class:`scp.index.index.Stages`."""
-        identities = {one.identity for one in instances}
-        wanted = sorted({one.sop_instance_uid for one in identities})
-        with self._writer.transaction() as connection:
-            connection.execute(delete(CLAIM).where((CLAIM.c.owner == owner) | (CLAIM.c.until <= int(now))))
-            taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
-            others = set(connection.execute(taken).scalars())
-            free = [uid for uid in wanted if uid not in others]
-            if not free:
-                return []
-            rows = [{"sop_instance_uid": uid, "owner": owner, "until": int(until)} for uid in free]
-            connection.execute(insert(CLAIM), rows)
-            held = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid.in_(free))
-            # As they are now: another may have finished one, and let go of it, since it was found due.
-            found = [as_instance(row) for row in connection.execute(held).mappings()]
-            return [one for one in found if one.identity in identities]
-
-    def renew(self, owner: str, until: float) -> None:
-        """See :class:`scp.index.index.Stages`."""
-        self._write(update(CLAIM).where(CLAIM.c.owner == owner).values(until=int(until)))
-
-    def release(self, owner: str) -> None:
-        """See :class:`scp.index.index.Stages`."""
-        self._write(delete(CLAIM).where(CLAIM.c.owner == owner))
-
-    def hold(self, uids: Iterable[str], until: float) -> None:
-        """See :class:`scp.index.index.Stages`."""
-        held = CLAIM.c.sop_instance_uid.in_(list(uids))
-        self._write(update(CLAIM).where(held).values(owner="", until=int(until)))
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[Standing]:
         """See :class:`scp.index.index.Stages`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -22,7 +23,7 @@ _environment = threading.Lock()  # Alembic keeps its environment in module globa
 
 def is_current(engine: Engine) -> bool:
     """Whether the database has this version's schema. Raises what SQLAlchemy raises."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _scripts().get_current_head()
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision() == head
 
@@ -31,6 +32,12 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """All migrations, which Alembic imports each time that it is asked for them: 25 ms."""
+    return ScriptDirectory.from_config(_config())
 
 
 def upgrade(engine: Engine) -> None:
@@ -65,4 +72,4 @@ def migrate(connection: Connection) -> None:
 def _create(connection: Connection) -> None:
     """What all migrations come to: 0.05 s instead of 0.17."""
     METADATA.create_all(connection)
-    MigrationContext.configure(connection).stamp(ScriptDirectory.from_config(_config()), "head")
+    MigrationContext.configure(connection).stamp(_scripts(), "head")

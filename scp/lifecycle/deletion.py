@@ -26,7 +26,7 @@ from scp.errors import (
     ObjectUnavailable,
 )
 from scp.identity import Identity
-from scp.lifecycle.stages import CLAIM_SECONDS
+from scp.index.queue import Lease, claimed
 from scp.model import Instance
 from scp.objects.trash import Trashed
 
@@ -75,17 +75,15 @@ class Deletion:
         for instance in batch:
             self._settle(instance)
         now = time.time()
-        stages = self._archive.stages
-        try:  # claimed: no stage puts another file in the place of what goes
-            mine = stages.claim(self._owner, batch, now, now + CLAIM_SECONDS)
-            found = [one.instance for one in stages.standings_of((), mine)]
+        lease = Lease.begin(self._owner)
+        # Claimed: no stage puts another file in the place of what goes.
+        with claimed(self._archive.claims, lease, batch) as mine:
+            found = [one.instance for one in self._archive.stages.standings_of((), mine)]
             holds = self.holds.all()
             held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]
             gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in going))
             self._archive.forget_decoded(going)
-        finally:
-            stages.release(self._owner)
         deleted = {one.identity for one in gone}
         left = wanted - deleted - held
         return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))

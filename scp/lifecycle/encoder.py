@@ -8,9 +8,8 @@ started again. Order, for each batch: new forms durable and proven → the index
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -19,7 +18,9 @@ import structlog
 from scp.archive.archive import Archive
 from scp.archive.repair import repair_from_siblings
 from scp.archive.replacement import Change
+from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
+from scp.background.loop import Task
 from scp.background.parallel import yield_to_others
 from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.lifecycle.pace import Pace
@@ -31,95 +32,81 @@ from scp.model import Instance
 # One commit and one sync for so many objects, or so many bytes of them.
 _BATCH, _BATCH_BYTES = 64, 64 << 20
 _ROUNDS_BEFORE_FREEING = 8
-_RETRY_SECONDS = 5.0
 # Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
 _QUIET_SECONDS = 0.05
 # What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
 # What there is no room for waits twice as long each time.
-_PUT_OFF_SECONDS = 60.0
+_PUT_OFF = BackOff(60.0, 3600.0)
 # Nobody rings when a stage becomes due, or when the claims of a process end that has died.
 _LOOK_SECONDS = 60.0
 
 
-class Encoder:
-    """Encodes what is pending until it is told to stop; one for an archive, in a process of its own.
+class Encoder(Task):
+    """Encodes what is pending; one for an archive, in a process of its own.
 
-    With a ``pace`` it then carries out later stages, in the name of ``owner`` (:mod:`scp.lifecycle.stages`).
-    Others may do that beside it, each with an owner of its own: those are not ``first``, and leave what is
-    pending to the one that is.
+    Where ``pace`` tells one it then carries out later stages, in the name of ``owner``
+    (:mod:`scp.lifecycle.stages`). Others may do that beside it, each with an owner of its own: those are not
+    ``first``, and leave what is pending to the one that is.
 
     It yields to receiving: it waits for a moment in which nothing comes, unless more than ``eager`` bytes
     wait already, and its threads run when nobody else wants the core. That they are not starved for ever is
     seen to by the bound on the backlog: where that is reached, objects are encoded before their response.
     """
 
-    def __init__(
+    name = "encoding"
+    is_waited_for = True  # the object that it is at may take long, and is not begun again
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each process's own
         self,
         archive: Archive,
         bell: Doorbell,
         eager: int = 0,
-        pace: Pace | None = None,
+        pace: Callable[[], Pace | None] = lambda: None,
         owner: str = "encoder",
         first: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pace = pace
-        self._archive = archive
-        self._first = first
-        self._eager = eager
-        self._bell = bell
-        self._stopped = threading.Event()
+        super().__init__(bell)
+        self._archive, self._pace, self._first, self._eager, self._clock = archive, pace, first, eager, clock
+        self._renewed = not first
         self._training = Automatic(archive)
         self._put_off: dict[str, float] = {}  # until when, by the clock that only goes on
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
         self._stages = Stages(archive, owner, self._pool)
 
     def stop(self) -> None:
-        """Make :meth:`run` return once its batch is done."""
-        self._stopped.set()
+        """Begin no other object."""
+        super().stop()
         self._stages.stop()
-        self._bell.ring()
 
-    def run(self) -> None:
-        """Work, and wait for work, until stopped."""
-        renewed = False
-        while not self._stopped.is_set():
-            try:
-                if self._first and not renewed:
-                    self._archive.trials.allow_outdated()
-                    renewed = True
-                self._work()
-            except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
-                structlog.get_logger("zscp").error("encoding waits", exc_info=error)
-                self._wait_for_bell(_RETRY_SECONDS)
-            else:
-                self._wait_for_bell(self._rest())
+    def close(self) -> None:
+        """See :class:`scp.background.loop.Task`."""
         self._pool.shutdown()
 
-    def _rest(self) -> float:
-        """How long there is nothing to do, if nobody rings."""
-        if self.pace is None:
-            return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
-        closed = self.pace.closed_for(datetime.now())
-        return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
-
-    def _wait_for_bell(self, seconds: float | None = None) -> None:
-        """Wait, unless told to stop: the ring that said so may have been taken for an object's."""
-        if not self._stopped.is_set():
-            self._bell.wait(seconds)
-
-    def _work(self) -> None:
-        """Encode until nothing is pending or due, or it is to stop. Raises OutOfResources."""
-        while not self._stopped.is_set():
+    def turn(self) -> float:
+        """Encode until nothing is pending or due; how long there is nothing to do. Raises OutOfResources."""
+        if not self._renewed:
+            self._archive.trials.allow_outdated()
+            self._renewed = True
+        while not self.stopping.is_set():
             if self._first:
                 self._work_on_pending()
             if not self._work_on_stages():
                 break
+        return self._rest()
+
+    def _rest(self) -> float:
+        """How long there is nothing to do, if nobody rings."""
+        if (pace := self._pace()) is None:
+            return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
+        closed = pace.closed_for(datetime.now())
+        return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
 
     def _work_on_pending(self) -> None:
         rounds = 0
-        while not self._stopped.is_set():
+        while not self.stopping.is_set():
             self._wait_for_quiet()
-            if not self._round():
+            if not self.round():
                 break
             rounds += 1
             if rounds % _ROUNDS_BEFORE_FREEING == 0:
@@ -128,7 +115,7 @@ class Encoder:
 
     def _work_on_stages(self) -> bool:
         """Carry out stages until something came, then True; False when no more is to be done now."""
-        while not self._stopped.is_set() and (pace := self.pace) is not None:
+        while not self.stopping.is_set() and (pace := self._pace()) is not None:
             if pace.closed_for(datetime.now()):
                 break
             started = time.monotonic()
@@ -137,24 +124,23 @@ class Encoder:
             if not done.tried and not planned:
                 return False
             pause = pace.pause(done.cpu, time.monotonic() - started)
-            if self._bell.wait(pause):
+            if self.bell.wait(pause):
                 return True
-        self._stages.release()
         return False
 
     def _wait_for_quiet(self) -> None:
         """Let a sender finish that sends one object after another."""
-        while not self._stopped.wait(_QUIET_SECONDS) and self._bell.wait(0):
+        while not self.stopping.wait(_QUIET_SECONDS) and self.bell.wait(0):
             if self._archive.count_pending().size > self._eager:
                 return
 
-    def _round(self) -> bool:
+    def round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
         batch = self._batch()
         suspects = [one for one in batch if self._archive.trials.is_suspect(one)]
         self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
         for one in suspects:  # alone, and what came of it is kept before the next
-            if not self._stopped.is_set():
+            if not self.stopping.is_set():
                 self._done([self._pool.submit(self._encoded, one).result()])
         return bool(batch)
 
@@ -165,7 +151,7 @@ class Encoder:
             taken = swapped(self._archive, changes, self._tell)
         except Exception:
             for one in changes:  # should it be the fault of those after all, they hold up nothing else
-                self._put_off[one.before.key] = time.monotonic() + _PUT_OFF_SECONDS
+                self._put_off[one.before.key] = self._clock() + _PUT_OFF.first
             raise
         if taken:
             self._training.saw(taken)
@@ -176,7 +162,7 @@ class Encoder:
         self._later(change.before, error, at_once=False)
 
     def _batch(self) -> list[Instance]:
-        now = time.monotonic()
+        now = self._clock()
         self._put_off = {key: until for key, until in self._put_off.items() if until > now}
         found = self._archive.pending(_BATCH + len(self._put_off))
         return list(_first_bytes(one for one in found if one.key not in self._put_off))
@@ -188,7 +174,7 @@ class Encoder:
         then refused (:meth:`scp.archive.trials.Trials.of`), unless it is not the object's fault.
         None is begun once this is to stop.
         """
-        if self._stopped.is_set():
+        if self.stopping.is_set():
             return None
         try:
             return self._archive.encode(instance)
@@ -215,7 +201,7 @@ class Encoder:
         """One that failed is tried again later; ``at_once``, and alone, if that counts as its fault."""
         if not (at_once and self._archive.trials.counts(instance)) or isinstance(error, (ZscpError, OSError)):
             times = error.times if isinstance(error, FormLacksRoom) else 1
-            self._put_off[instance.key] = time.monotonic() + _PUT_OFF_SECONDS * 2 ** (times - 1)
+            self._put_off[instance.key] = self._clock() + _PUT_OFF.after(times - 1)
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
 

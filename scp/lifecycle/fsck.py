@@ -34,7 +34,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.model import Instance
-from scp.objects.names import digest_in, instance_in, is_landed, is_object
+from scp.objects.names import digest_in, instance_in, is_object
 
 MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
     "row without a file",
@@ -87,7 +87,7 @@ def fsck(
     yield from _interrupted(archive, repair)
     for key in iter(archive.files.keys()):
         progress.advance()
-        if not is_landed(key):
+        if archive.files.keeps(key):
             yield from _findings(key, _file(archive, key, repair))
     for instance in archive.all():
         yield from _findings(instance.key, _row(archive, instance, repair, forget))

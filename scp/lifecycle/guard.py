@@ -7,7 +7,6 @@ ended, and its successor opens what is there and, where that lacks anything, mak
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import structlog
@@ -15,13 +14,13 @@ import structlog
 from scp.archive.pairing import Pairing
 from scp.errors import IndexDamaged, OutOfResources
 
-_LOOK_SECONDS = 5.0
+LOOK_SECONDS = 5.0
 # Where nothing tells whether anything was written.
 _LOOKS_A_COUNT = 12
 
 
 class Guard:
-    """Looks every few seconds, and calls ``end`` once when the index is not to be gone on with.
+    """Calls ``end`` once when the index must not be used on; :meth:`watch` is called every LOOK_SECONDS.
 
     One for a node ``counts``: an index that was copied before is then known to be older
     (:meth:`scp.archive.pairing.Pairing.advance`).
@@ -29,16 +28,15 @@ class Guard:
 
     def __init__(self, pairing: Pairing, end: Callable[[], None], counts: bool = False) -> None:
         self._pairing, self._end, self._counts = pairing, end, counts
-        self._stopped = threading.Event()
         self._looks = 0
+        self._ended = False
 
-    def run(self) -> None:
-        """See :class:`scp.background.loops.Loop`."""
-        while not self._stopped.wait(_LOOK_SECONDS):
-            if fault := self.look():
-                structlog.get_logger("zscp").error("the index is opened anew", reason=fault)
-                self._end()
-                return
+    def watch(self) -> None:
+        """Look, and end the process where that is needed."""
+        if not self._ended and (fault := self.look()):
+            structlog.get_logger("zscp").error("the index is opened anew", reason=fault)
+            self._ended = True
+            self._end()
 
     def look(self) -> str:
         """What is wrong, if anything; counts on where nothing is."""
@@ -54,10 +52,3 @@ class Guard:
         except OutOfResources as error:
             structlog.get_logger("zscp").error("the index was not looked at", reason=str(error))
         return ""
-
-    def stop(self) -> None:
-        """See :class:`scp.background.loops.Loop`."""
-        self._stopped.set()
-
-    def hasten(self) -> None:
-        """See :class:`scp.background.loops.Loop`."""

@@ -16,15 +16,16 @@ from scp.archive.replacement import Change
 from scp.background.parallel import yield_to_others
 from scp.background.progress import Progress
 from scp.index.index import Standing
+from scp.index.queue import LEASE_SECONDS
 from scp.lifecycle.planning import Planner
-from scp.lifecycle.stages import CLAIM_SECONDS, Stages
+from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.policy.stages import fingerprint
 
 _AT_ONCE = 64
 _NAMED_AT_ONCE = 500
 # What others work on is waited for: a claim that outlasts this is renewed, so its owner lives and will do it.
-_PATIENCE_SECONDS, _LOOK_SECONDS = CLAIM_SECONDS + 5, 1.0
+_PATIENCE_SECONDS, _LOOK_SECONDS = LEASE_SECONDS + 5, 1.0
 
 
 @dataclass(slots=True)
@@ -75,14 +76,12 @@ def recompress(
             _carry_out(stages, _due(archive, named, now), done, busy, progress)
             until = time.monotonic() + _PATIENCE_SECONDS
             while busy and time.monotonic() < until:
-                stages.release()
                 time.sleep(_LOOK_SECONDS)
                 waiting, busy = busy, []
                 _carry_out(stages, _due(archive, waiting, now), done, busy, progress)
             done.left += len(busy)
         finally:
             stages.stop()
-            stages.release()
     return done
 
 

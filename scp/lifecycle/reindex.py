@@ -35,7 +35,6 @@ from scp.errors import (
 from scp.identity import Identity
 from scp.index.attributes import HELD
 from scp.model import Instance
-from scp.objects.names import is_landed
 from scp.spool import temporary
 
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.
@@ -104,7 +103,7 @@ def _line(archive: Archive, key: str) -> str:
         one.key == key for one in archive.named(instance.sop_instance_uid)
     ):
         return ""
-    if is_landed(key):
+    if not archive.files.keeps(key):
         check_uids(instance, facts)
     held = {row.keyword: facts.attributes.get(row.keyword, "") for row in HELD}
     fields: dict[str, Any] = asdict(replace(instance))
@@ -130,7 +129,7 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
         for instance, attributes in batch:
             held = archive.current(instance.identity)
             content = contents.get(instance.identity, held.received_sha256 if held is not None else "")
-            unsure = is_landed(instance.key) or instance.key in unsettled
+            unsure = not archive.files.keeps(instance.key) or instance.key in unsettled
             if unsure and content not in ("", instance.received_sha256):
                 continue
             contents[instance.identity] = instance.received_sha256

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import structlog
 from scp.archive.archive import Archive
 from scp.archive.safekeeping import is_under_hold
 from scp.background.alone import alone
+from scp.background.back_off import BackOff
+from scp.background.loop import Task
 from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
 from scp.errors import OutOfResources
@@ -46,44 +47,35 @@ class Plan:
     held: int = 0
 
 
-class Retention:
-    """Carries out ``settings().retention``, and purges the trash (:class:`scp.background.loops.Loop`)."""
+class Retention(Task):
+    """Carries out ``settings().retention``, and purges the trash."""
+
+    name = "retention"
+    again = BackOff(_LOOK_SECONDS)
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], usage: Usage = disk_usage) -> None:
+        super().__init__()
         self._archive = archive
         self._settings = settings
         self._usage = usage
         self._deletion = Deletion(archive, settings().folders)
-        self._stopped = threading.Event()
-        self._wake = threading.Event()
         self._looked = 0.0
 
-    def run(self) -> None:
-        """See :class:`scp.background.loops.Loop`."""
-        while not self._stopped.is_set():
-            self._wake.clear()
-            try:
-                self.round(time.time())
-            except Exception as error:  # noqa: BLE001 - the next round tries again
-                structlog.get_logger("zscp").error("retention failed", exc_info=error)
-            self._wake.wait(_LOOK_SECONDS)
+    def turn(self) -> float:
+        """See :class:`scp.background.loop.Task`."""
+        self.round(time.time())
+        return _LOOK_SECONDS
 
-    def stop(self) -> None:
-        """See :class:`scp.background.loops.Loop`."""
-        self._stopped.set()
-        self._wake.set()
-
-    def hasten(self) -> None:
-        """See :class:`scp.background.loops.Loop`."""
+    def reconfigured(self) -> None:
+        """Other rules may let go of something today."""
         self._looked = 0.0
-        self._wake.set()
 
     def round(self, now: float) -> None:
         """Finish what was begun, purge what is old, and delete what may go. Raises OutOfResources."""
         self._deletion.resume()
         if now >= self._looked + _DAY or self._excess() > 0:
             for study in self.plan(now).studies:
-                if self._stopped.is_set():
+                if self.stopping.is_set():
                     return
                 self._delete(study)
             self._looked = now

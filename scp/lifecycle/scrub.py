@@ -6,28 +6,29 @@ processes may do it, and be killed. What is being received comes first: this rea
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from scp.archive.archive import Archive
 from scp.archive.repair import repair_from_siblings
 from scp.background.alone import UNREAD, alone
+from scp.background.back_off import BackOff
+from scp.background.loop import Task
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResources
 from scp.index.index import PendingCount
+from scp.index.queue import Lease, claimed
 from scp.lifecycle.pace import Pace
 from scp.model import Instance
 
 _BATCH = 16
-_CLAIM_SECONDS = 60.0
-_AWAY_SECONDS = 3600.0  # what cannot be read now is left alone for so long
+_AWAY = timedelta(hours=1)  # what cannot be read now is left alone for so long
 _LOOK_SECONDS = 300.0
-_RETRY_SECONDS, _YIELD_SECONDS = 30.0, 5.0
+_YIELD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +79,20 @@ def _mended(archive: Archive, instance: Instance) -> str:
     return ""
 
 
-class Scrubber:
-    """Checks what was not read for the longest, until it is told to stop; in a thread of its own."""
+class Scrubber(Task):
+    """Checks what was not read for the longest."""
+
+    name = "scrubbing"
+    again = BackOff(30.0)
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], owner: str) -> None:
+        super().__init__()
         self._archive = archive
         self._settings = settings
         self._owner = f"scrub/{owner}"
-        self._awake = threading.Event()
-        self._stopped = threading.Event()
         self._waiting = PendingCount(0, 0)
 
-    def stop(self) -> None:
-        """Make :meth:`run` return once its object is read."""
-        self._stopped.set()
-        self._awake.set()
-
-    def hasten(self) -> None:
-        """Look again: the configuration has changed."""
-        self._awake.set()
-
-    def run(self) -> None:
-        """Work, and wait for work, until stopped."""
-        while not self._stopped.is_set():
-            try:
-                pause = self._turn()
-            except Exception as error:  # noqa: BLE001 - the index does not answer, or a bug: ending cures neither
-                structlog.get_logger("zscp").error("scrubbing waits", exc_info=error)
-                pause = _RETRY_SECONDS
-            self._awake.wait(pause)
-            self._awake.clear()
-
-    def _turn(self) -> float:
+    def turn(self) -> float:
         """One batch, if there is one to do now; how many seconds to rest."""
         settings = self._settings()
         interval = settings.scrub.interval
@@ -132,24 +115,21 @@ class Scrubber:
         due = self._archive.integrity.due(since, now, _BATCH)
         if not due:
             return Checked()
-        stages = self._archive.stages
-        claimed = stages.claim(self._owner, due, now, now + _CLAIM_SECONDS)
+        claims, lease = self._archive.claims, Lease.begin(self._owner)
         results: list[tuple[Instance, str]] = []
         tried: list[Instance] = []
-        for one in claimed:
-            if self._stopped.is_set():
-                break
-            tried.append(one)
-            quiet = (*UNREAD, OutOfResources)
-            with alone("cannot be checked", quiet, through=(), sop_instance=one.sop_instance_uid):
-                results.append((one, check(self._archive, one)))
-            stages.renew(self._owner, time.time() + _CLAIM_SECONDS)
-        read = {one.identity for one, _ in results}
-        away = [one.sop_instance_uid for one in tried if one.identity not in read]
-        mended = note(self._archive, results)
-        if away:
-            stages.hold(away, now + _AWAY_SECONDS)
-        stages.release(self._owner)
+        with claimed(claims, lease, due) as mine:
+            for one in mine:
+                if self.stopping.is_set():
+                    break
+                tried.append(one)
+                quiet = (*UNREAD, OutOfResources)
+                with alone("cannot be checked", quiet, through=(), sop_instance=one.sop_instance_uid):
+                    results.append((one, check(self._archive, one)))
+            read = {one.identity for one, _ in results}
+            mended = note(self._archive, results)
+            if away := [one.sop_instance_uid for one in tried if one.identity not in read]:
+                claims.hold(away, lease.now + _AWAY)
         damaged = sum(bool(fault) for _, fault in results)
         size = sum(one.stored_size for one, _ in results)
         return Checked(len(tried), damaged, mended, size)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 
 import structlog
@@ -20,6 +21,7 @@ from scp.archive.archive import Archive
 from scp.archive.replacement import Change
 from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.index.queue import LEASE_SECONDS, Lease, claimed
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
 from scp.objects.names import store_of
@@ -27,12 +29,10 @@ from scp.objects.names import store_of
 # Few, as receiving waits for no more than a batch; many enough to share a commit and its syncs.
 _BATCH, _BATCH_BYTES = 16, 16 << 20
 _PLANNED_AT_ONCE = 500
-# A claim lasts so long unless it is renewed: what a dead process had is taken up by others after that.
-CLAIM_SECONDS = 60.0
 # What failed for a reason that is not the object's is left alone for so long.
-_FAILED_SECONDS = 3600.0
+_FAILED = timedelta(hours=1)
 # And for so long what could not be put in its place, as nothing can be: others' turn comes meanwhile.
-_NOTHING_TAKEN_SECONDS = 60.0
+_NOTHING_TAKEN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,14 @@ class Stages:
         owner: str,
         pool: Executor,
         now: Callable[[], float] = time.time,
-        claim_seconds: float = CLAIM_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._archive = archive
-        self._index = archive.stages
+        self._index, self._claims = archive.stages, archive.claims
         self._owner = owner
         self._pool = pool
         self._now = now
-        self._claim_seconds = claim_seconds
-        self._claiming = True  # for all that is known: one of the same name may have died
+        self._lease_seconds = lease_seconds
         self._begun = False
         self._stopped = threading.Event()
 
@@ -94,8 +93,8 @@ class Stages:
 
     def round(self) -> Round:
         """Carry out what is due for one batch. Raises OutOfResources."""
-        if not self._begun:
-            self.release()
+        if not self._begun:  # for all that is known: one of the same name may have died
+            self._claims.release(self._owner)
             self._begun = True
         due = self._index.due(self._archive.policy.fingerprint, time.time(), _BATCH)
         return self.carry_out(due)
@@ -107,33 +106,20 @@ class Stages:
         """
         wanted = list(_first_bytes(islice(instances, _BATCH)))
         if not wanted:
-            self.release()
             return Round()
-        self._claiming = True
-        clock = time.time()
-        claimed = self._index.claim(self._owner, wanted, clock, clock + self._claim_seconds)
-        suspects = [one for one in claimed if self._archive.trials.is_suspect(one)]
-        got = {one.identity for one in claimed}
+        with claimed(self._claims, Lease.begin(self._owner, self._lease_seconds), wanted) as mine:
+            suspects = [one for one in mine if self._archive.trials.is_suspect(one)]
+            done = self._carried_out([one for one in mine if one not in suspects], Round(0))
+            for one in suspects:  # alone, and what came of it is kept before the next
+                done = self._carried_out([one], done)
+        got = {one.identity for one in mine}
         busy = tuple(one for one in wanted if one.identity not in got)
-        done = self._carried_out([one for one in claimed if one not in suspects], Round(0))
-        for one in suspects:  # alone, and what came of it is kept before the next
-            done = self._carried_out([one], done)
         return replace(done, tried=len(wanted), busy=busy)
 
-    def _carried_out(self, claimed: list[Instance], before: Round) -> Round:
-        futures = [self._pool.submit(self._encoded, one) for one in claimed]
-        while wait(futures, self._claim_seconds / 3).not_done:
-            self._index.renew(self._owner, time.time() + self._claim_seconds)
-        return self._swapped(before, futures)
+    def _carried_out(self, mine: list[Instance], before: Round) -> Round:
+        return self._swapped(before, list(self._pool.map(self._encoded, mine)))
 
-    def release(self) -> None:
-        """Give up what is claimed."""
-        if self._claiming:
-            self._index.release(self._owner)
-            self._claiming = False
-
-    def _swapped(self, begun: Round, futures: list[Future[_Encoded]]) -> Round:
-        done = [future.result() for future in futures]
+    def _swapped(self, begun: Round, done: list[_Encoded]) -> Round:
         failed = [one.failed for one in done if one.failed]
 
         def not_taken(change: Change, error: Exception) -> None:
@@ -147,7 +133,7 @@ class Stages:
                 found += self._taken(store, changes, not_taken)
         finally:
             if failed:
-                self._index.hold(failed, time.time() + _FAILED_SECONDS)
+                self._claims.hold(failed, datetime.now(UTC) + _FAILED)
         return replace(
             begun,
             changes=(*begun.changes, *found),
@@ -168,7 +154,7 @@ class Stages:
                 error, (ObjectDamaged, ObjectUnavailable, OSError, OutOfResources)
             ):
                 uids = [one.before.sop_instance_uid for one in changes]
-                self._index.hold(uids, time.time() + _NOTHING_TAKEN_SECONDS)
+                self._claims.hold(uids, datetime.now(UTC) + _NOTHING_TAKEN)
                 raise
             log = structlog.get_logger("zscp")
             log.error("store takes nothing", store=store, objects=len(changes), reason=str(error))

@@ -10,27 +10,31 @@ import gc
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
 from functools import partial
 
 import structlog
 
+from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
-from scp.background.loops import Background
+from scp.background.loop import Loops, Task
 from scp.background.progress import Progress, Silent
 from scp.config.settings import Settings
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
-from scp.node.node import Node, background, encoder, guards, open_archive, pace, reloaded, take_up
+from scp.node.build import open_archive, take_up
+from scp.node.node import Node, reloaded
 from scp.node.seats import Seats
 from scp.node.supervisor import Processes, Role
+from scp.node.tasks import Bells, Current, background, encoder, guards
 from scp.objects.attempts import died_of_an_object
 from scp.resources import bounds, budget
 from scp.resources.malloc import keep_large_apart
 
 _BACKLOG_OF_CONNECTIONS = 128
 _SILENT = Silent()
+
+Tasks = Callable[[Archive, Current], list[Task]]
 
 
 class Service:
@@ -40,7 +44,7 @@ class Service:
         self.settings = settings
         self._reread = reread
         self._processes = Processes(partial(died_of_an_object, settings.storage.path))
-        self._bell, self._report_bell, self._send_bell = Doorbell(), Doorbell(), Doorbell()
+        self._bells = Bells()
         self._seats = Seats(settings.limits.associations)
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
@@ -90,16 +94,30 @@ class Service:
         return True
 
     def _worker(self) -> Role:
-        bells = (self._report_bell, self._send_bell)
-        node = Node(self.settings, self._bell, self._seats, *bells, end=_end)
-        self._report_bell.ring()  # a worker that died may have left something to report
+        node = Node(self.settings, self._bells, self._seats, end=_end)
+        self._bells.reporter.ring()  # a worker that died may have left something to report
         return _Worker(node, self._reread, self._listening)
 
     def _encoder(self) -> Role:
-        return _Encoder(self.settings, self._reread, self._bell, (self._report_bell, self._send_bell))
+        """Encodes what is pending, carries out later stages, and does what one process does for all."""
+
+        def tasks(archive: Archive, settings: Current) -> list[Task]:
+            return [
+                encoder(archive, settings, self._bells.encoder),
+                *guards(archive, _end, counts=True),
+                *background(archive, settings, self._bells),
+            ]
+
+        return _Behind(self.settings, self._reread, self._bells.encoder, tasks)
 
     def _lifecycle(self, number: int) -> Role:
-        return _Encoder(self.settings, self._reread, Doorbell(), number=number)
+        """Carries out later stages beside the encoder."""
+        bell = Doorbell()
+
+        def tasks(archive: Archive, settings: Current) -> list[Task]:
+            return [encoder(archive, settings, bell, number), *guards(archive, _end, counts=False)]
+
+        return _Behind(self.settings, self._reread, bell, tasks)
 
 
 class _Worker:
@@ -122,31 +140,20 @@ class _Worker:
         self._node.stop()
 
 
-class _Encoder:
-    """Encodes behind the workers, and carries out later stages; one also reports what they could not."""
+class _Behind:
+    """Works behind the workers; ``tasks`` makes what it does, of its archive and settings."""
 
     def __init__(
-        self,
-        settings: Settings,
-        reread: Callable[[], Settings | None],
-        bell: Doorbell,
-        bells: tuple[Doorbell, Doorbell] | None = None,
-        number: int = 1,
+        self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, tasks: Tasks
     ) -> None:
-        self._settings, self._reread, self._bell = settings, reread, bell
+        self._settings, self._reread = settings, reread
         self._archive = open_archive(settings, bell, mends=True)
-        self._encoder = encoder(self._archive, bell, settings, number)
-        self._thread = threading.Thread(target=self._encoder.run, name="encoder")
-        loops = guards(self._archive, _end, counts=bool(bells))
-        if bells:
-            loops += background(self._archive, lambda: self._settings, *bells)
-        self._background = Background(loops)
+        self._loops = Loops(tasks(self._archive, lambda: self._settings))
 
     def start(self) -> None:
         prepare()
         take_up(self._archive)  # what this one's predecessor left, if it died
-        self._thread.start()
-        self._background.start()
+        self._loops.start()
 
     def reload(self) -> None:
         settings = self._reread()
@@ -154,15 +161,11 @@ class _Encoder:
             self._settings = reloaded(self._settings, settings)
             bounds.use(self._settings.limits.bounds)
             self._archive.use_policy(settings.policy)
-            self._encoder.pace = pace(settings)
-            self._bell.ring()
-            self._background.hasten()
+            self._loops.reconfigured()
 
     def stop(self) -> None:
         self._archive.stopping()
-        self._encoder.stop()  # first: it begins no other object, and the one that it is at may take long
-        self._background.stop()
-        self._thread.join()
+        self._loops.stop()
         self._archive.close()
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import zstandard
 
 from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing
+from scp.objects.journal import JournaledStore
 from scp.objects.names import (
     DICTIONARIES,
     DictionaryName,
@@ -26,7 +27,6 @@ from scp.objects.names import (
     dictionary_name,
     newest_key,
 )
-from scp.objects.store import ObjectStore
 from scp.spool import sha256
 
 # How soon a process uses what another one trained. Looking costs a read of a few bytes.
@@ -70,7 +70,7 @@ def dictionary_of(content: bytes) -> Dictionary:
 class Dictionaries:
     """The dictionaries of an object store; threads may share it, and other processes write beside it."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: JournaledStore) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._read: dict[int, Dictionary] = {}

@@ -67,9 +67,9 @@ def folders_of_the_dead(parent: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder's lock; yields whether it was to be had."""
-    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+def locked(folder: Path, wait: bool = True, name: str = LOCK) -> Iterator[bool]:
+    """Hold a folder's lock, or another of its locks by name; yields whether it was to be had."""
+    descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

@@ -32,13 +32,11 @@ from pathlib import Path
 import structlog
 
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
-from scp.objects import files
 from scp.objects.folders import ASIDE, claim, folders_of_the_dead, make_folder, sync_file, sync_folder
 from scp.objects.names import LANDING, file_name, landed_key, landed_name, segment_of
 from scp.objects.segments import (
     BLOCK,
     HEADER,
-    LARGEST_SEGMENT,
     MAGIC,
     SEGMENT_HEADER,
     aligned,
@@ -49,6 +47,7 @@ from scp.objects.segments import (
     keys_in,
     mark_over,
     name_of,
+    read_record,
     record_header,
     write_at,
     write_spare,
@@ -161,33 +160,12 @@ class LandingLog:
 
         Raises ObjectMissing, ObjectDamaged.
         """
-        header, file = self._read(key)
+        header, file = read_record(self._path(segment_of(key)), key)
         if is_over(header):
             raise ObjectMissing(f"{key} has moved on, or was withdrawn")
         if not is_whole(header, file):
             raise ObjectDamaged(f"{key} is not what was written; restore it from a copy")
         return file
-
-    def _read(self, key: str) -> tuple[bytes, bytes]:
-        place = landed_name(key)
-        try:
-            descriptor = files.opened(self._path(segment_of(key)))
-        except (FileNotFoundError, NotADirectoryError):
-            raise ObjectMissing(f"{key} is not in the landing log") from None
-        except OSError as error:
-            raise files.unreadable(key, error) from error
-        try:
-            length = os.fstat(descriptor).st_size
-            if length > LARGEST_SEGMENT:
-                raise ObjectDamaged(f"{key} lies in a segment of {length} bytes, which is none; set it aside")
-            size = min(place.size, length)  # what a key promises is not asked for where there is less
-            return os.pread(descriptor, HEADER, max(place.at - HEADER, 0)), os.pread(
-                descriptor, size, place.at
-            )
-        except OSError as error:
-            raise files.unreadable(key, error) from error
-        finally:
-            os.close(descriptor)
 
     def counts(self, key: str) -> bool:
         """Whether there is a record under a key that is whole, and not over."""
@@ -219,7 +197,7 @@ class LandingLog:
 
     def set_aside(self, key: str) -> None:
         """Keep what lies under ``key``, whatever it is, in ``.damaged``; raises ObjectMissing."""
-        _, file = self._read(key)
+        _, file = read_record(self._path(segment_of(key)), key)
         folder = self.root / ASIDE
         with _no_room():
             make_folder(folder)

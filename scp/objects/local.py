@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,28 +16,21 @@ from types import MappingProxyType
 
 from scp.errors import ObjectMissing, ObjectUnreadable, OutOfResources
 from scp.objects import files
-from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
-from scp.objects.names import file_name, key_in
+from scp.objects.folders import ASIDE, make_folder, sync_file, sync_folder
+from scp.objects.journal import Journal
+from scp.objects.names import file_name
 from scp.objects.store import Availability
 from scp.resources.room import NO_ROOM, STEP, Room
 from scp.spool import Buffer, slices, write_all
 
-_JOURNAL = ".incoming"
 _FOLDER_TRIES = 5
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a folder is that of a store that was ever written to."""
-    return (folder / _JOURNAL / LOCK).exists()
-
-
 class LocalStore:
-    """Files below ``root`` (:class:`scp.objects.store.ObjectStore`).
+    """Files below ``root`` (:class:`scp.objects.journal.JournaledStore`).
 
     An object is written to ``.incoming/<process>/<key>``, synced, hard-linked to its place, and the
-    folder synced. The entry in ``.incoming`` stays until :meth:`settle`: it is the journal that tells
-    the next start which objects may lack their index row, without a walk over the whole store.
-    Entries without a link in their place are unfinished and of no one.
+    folder synced. The entry in ``.incoming`` stays until :meth:`settle`: it is the journal.
 
     ``reserve`` bytes of the file system are left free. Large files are mapped under a lease, unless the
     medium may go away meanwhile: reading a map of one that has ends the process, where reading a file raises
@@ -51,10 +43,8 @@ class LocalStore:
         self.root = root
         self.room = Room(root, reserve)
         self._maps = maps
-        self._lock = threading.Lock()
+        self._journal = Journal(root)
         self._folders = threading.Lock()
-        self._own: Path | None = None
-        self._own_lock = -1
         self._counter = itertools.count()
         self._put_over: set[str] = set()  # unsettled keys under which something lay before
 
@@ -63,13 +53,13 @@ class LocalStore:
         self._put([_Put(key, self.root / key, parts)])
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
-        """See ObjectStore. The first sync commits the file system's journal for all of them."""
+        """See JournaledStore. The first sync commits the file system's journal for all of them."""
         self._put([_Put(key, self.root / key, (data,)) for key, data in objects])
 
     def _put(self, puts: list[_Put]) -> None:
         try:
             for put in puts:
-                put.entry = self._entry(put.key)
+                put.entry = self._journal.entry(put.key)
             self.room.check(sum(len(part) for put in puts for part in put.parts))
             for put in puts:
                 put.replaces = put.place.exists()
@@ -92,53 +82,31 @@ class LocalStore:
             raise
 
     def settle(self, key: str) -> None:
-        """See ObjectStore."""
+        """See JournaledStore."""
         self._put_over.discard(key)
-        self._entry(key).unlink(missing_ok=True)
+        self._journal.settle(key)
 
     def withdraw(self, key: str) -> None:
-        """See ObjectStore."""
-        if key not in self._put_over and _same_file(self._entry(key), self.root / key):
+        """See JournaledStore."""
+        if key not in self._put_over and _same_file(self._journal.entry(key), self.root / key):
             self.delete(key)
         self.settle(key)
 
-    def unsettle(self, key: str) -> None:
-        """See ObjectStore."""
+    def journal_removal(self, key: str) -> None:
+        """See JournaledStore."""
         with contextlib.suppress(FileExistsError, FileNotFoundError):
-            os.link(self.root / key, self._entry(key))
+            os.link(self.root / key, self._journal.entry(key))
 
     def recover(self) -> Iterator[str]:
-        """See ObjectStore."""
-        journal = self.root / _JOURNAL
-        if not journal.is_dir():
-            return
-        self._entry("")  # claimed now: the loop holds the lock that claiming takes, and its body may put
-        with locked(journal):
-            for folder in sorted(path for path in journal.iterdir() if path.is_dir()):
-                with contextlib.suppress(FileNotFoundError), locked(folder, wait=False) as alone:
-                    if alone:  # else it is somebody's, or was until just now
-                        yield from self._recover_folder(folder)
-
-    def _recover_folder(self, folder: Path) -> Iterator[str]:
-        for entry in sorted(path for path in folder.iterdir() if path.name != LOCK):
-            key = key_in(entry.name)
-            if _same_file(entry, self.root / key):
-                yield key
-            entry.unlink()
-        shutil.rmtree(folder)
+        """See JournaledStore. An entry without a link in its place is unfinished and of no one."""
+        return self._journal.recover(lambda entry, key: _same_file(entry, self.root / key))
 
     def unsettled(self) -> Mapping[str, bool]:
-        """See ObjectStore."""
-        found: dict[str, bool] = {}
-        for folder in (self.root / _JOURNAL).glob("*/"):
-            with contextlib.suppress(FileNotFoundError), locked(folder, wait=False) as gone:
-                for path in folder.iterdir():
-                    if path.name != LOCK and not path.name.endswith("~"):
-                        found[key_in(path.name)] = not gone
-        return found
+        """See JournaledStore."""
+        return self._journal.unsettled()
 
     def set_aside(self, key: str) -> None:
-        """See ObjectStore: in ``.damaged``, under its key, and a number where there is one already."""
+        """See JournaledStore: in ``.damaged``, under its key, and a number where there is one already."""
         aside = self.root / ASIDE
         make_folder(aside)
         name = file_name(key)
@@ -197,21 +165,8 @@ class LocalStore:
                     yield key
 
     def close(self) -> None:
-        """See ObjectStore."""
-        with self._lock:
-            own, self._own = self._own, None
-            if own is None:
-                return
-            with contextlib.suppress(OSError):  # entries that were not settled keep the folder
-                if [path.name for path in own.iterdir()] == [LOCK]:
-                    shutil.rmtree(own)
-            os.close(self._own_lock)
-
-    def _entry(self, key: str) -> Path:
-        with self._lock:
-            if self._own is None:
-                self._own, self._own_lock = claim(self.root / _JOURNAL)
-        return self._own / file_name(key)
+        """See JournaledStore."""
+        self._journal.close()
 
     def _place(self, entry: Path, place: Path) -> None:
         """Link a written entry to its place, over whatever is there, in one step.

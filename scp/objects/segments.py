@@ -16,9 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects import files
 from scp.objects.folders import make_folder, sync_folder
-from scp.objects.names import LandedName, file_name, landed_key, segment_name
+from scp.objects.names import LandedName, file_name, landed_key, landed_name, segment_name
 from scp.resources.room import Room
 from scp.spool import Buffer
 
@@ -119,6 +120,27 @@ def is_whole(header: bytes, file: bytes) -> bool:
         return False
     _, _, size, head, crc = _RECORD.unpack_from(header)
     return bool(size == len(file) and zlib.crc32(file[:head]) == crc)
+
+
+def read_record(path: Path, key: str) -> tuple[bytes, bytes]:
+    """The header and the file of a record in a segment, sound or not. Raises ObjectMissing, ObjectDamaged."""
+    name = landed_name(key)
+    try:
+        descriptor = files.opened(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ObjectMissing(f"{key} is not in the landing log") from None
+    except OSError as error:
+        raise files.unreadable(key, error) from error
+    try:
+        length = os.fstat(descriptor).st_size
+        if length > LARGEST_SEGMENT:
+            raise ObjectDamaged(f"{key} lies in a segment of {length} bytes, which is none; set it aside")
+        size = min(name.size, length)  # what a key promises is not asked for where there is less
+        return os.pread(descriptor, HEADER, max(name.at - HEADER, 0)), os.pread(descriptor, size, name.at)
+    except OSError as error:
+        raise files.unreadable(key, error) from error
+    finally:
+        os.close(descriptor)
 
 
 def mark_over(descriptor: int, place: LandedName) -> None:

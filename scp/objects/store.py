@@ -1,8 +1,12 @@
-"""What an object store is: bytes under keys, durable when put returns."""
+"""What an object store is: bytes under keys, durable when put returns.
+
+An object store has five verbs; docs/decisions/0127 says why no more. What an archive needs beyond them, to
+find after a crash what it stored and had not recorded yet, is a journal (:mod:`scp.objects.journal`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol
 
 from scp.errors import ObjectDamaged
@@ -18,50 +22,18 @@ AVAILABILITIES: Mapping[str, Availability] = {
 
 
 class ObjectStore(Protocol):
-    """The plug point; tests/test_stores.py is its contract.
+    """The plug point; tests/contracts/test_stores.py is its contract, scp/objects/stores.py the table of all.
 
-    Keys are relative paths of ASCII letters, digits, dots, dashes and slashes. What asks about an object may
-    raise ObjectUnavailable where it lies on a medium that is not there (:mod:`scp.objects.tiers`).
+    Keys are relative paths of ASCII letters, digits, dots, dashes and slashes (:mod:`scp.objects.names`).
+    What asks about an object may raise ObjectUnavailable where it lies on a medium that is not there
+    (:mod:`scp.objects.tiers`).
     """
-
-    @property
-    def tiers(self) -> Mapping[str, Availability]:
-        """The stores beside the first one, by name, and how readily they give what they hold."""
 
     def put(self, key: str, *parts: Buffer) -> None:
         """Make ``parts``, one after another, durable and visible under ``key``, all of it or nothing of it.
 
-        It is remembered as unsettled until :meth:`settle`. Raises OutOfResources.
+        What lay there before is replaced. Raises OutOfResources.
         """
-
-    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
-        """As :meth:`put` for each, sharing what waits for the disk; where one fails none is there."""
-
-    def settle(self, key: str) -> None:
-        """Forget that ``key`` was put: whatever depends on it is durable too."""
-
-    def withdraw(self, key: str) -> None:
-        """Take back what this process put and has not settled, which then counts as settled.
-
-        What lay under ``key`` before, or was put there by another process since, stays: an object that is put
-        twice has one key.
-        """
-
-    def unsettle(self, key: str) -> None:
-        """Remember that ``key``, which is there, is about to go: as if it had been put and not settled."""
-
-    def recover(self) -> Iterator[str]:
-        """Keys that were put, and not settled, by a process that is gone.
-
-        Each counts as settled when the next one is asked for. What such a process left unfinished is
-        removed.
-        """
-
-    def unsettled(self) -> Mapping[str, bool]:
-        """What was put and not settled: key → whether the process that did is still there."""
-
-    def set_aside(self, key: str) -> None:
-        """Keep what is under ``key`` also where no key leads to: it is about to go, and not sound."""
 
     def get(self, key: str, size: int | None = None) -> Buffer:
         """The object. Raises ObjectMissing, ObjectDamaged where no file lies there, ObjectUnreadable.
@@ -79,7 +51,7 @@ class ObjectStore(Protocol):
         """All keys with a prefix, in no order."""
 
     def close(self) -> None:
-        """Let go of it; what was not settled is left to the next one's recovery."""
+        """Let go of it."""
 
 
 def check_size(key: str, found: int, size: int | None) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.objects import files
 from scp.objects.folders import make_folder, sync_file, sync_folder
+from scp.objects.journal import JournaledStore
 from scp.objects.names import in_store, store_of
-from scp.objects.store import Availability, ObjectStore
+from scp.objects.store import Availability
 from scp.spool import Buffer
 
 _MARK = ".zscp/store"
@@ -31,7 +32,7 @@ class Tier:
     """
 
     name: str
-    store: ObjectStore
+    store: JournaledStore
     is_there: Callable[[], bool]
     availability: Availability = "ONLINE"
     fetch_seconds: float = 60.0
@@ -70,20 +71,20 @@ class MediumMark:
 
 
 class TieredStore:
-    """The first store and some tiers (:class:`scp.objects.store.ObjectStore`).
+    """The first store and some tiers (:class:`scp.objects.journal.JournaledStore`).
 
     What asks for an object of a tier whose medium is not there raises ObjectUnavailable, and what would
     write to it OutOfResources: nothing that is away counts as gone, nothing is written to where it was.
     """
 
-    def __init__(self, first: ObjectStore, tiers: Sequence[Tier]) -> None:
+    def __init__(self, first: JournaledStore, tiers: Sequence[Tier]) -> None:
         self._first = first
         self._tiers = {tier.name: tier for tier in tiers}
         self._queues = {tier.name: _Queue(tier) for tier in tiers if tier.availability != "ONLINE"}
 
     @property
     def tiers(self) -> Mapping[str, Availability]:
-        """See ObjectStore."""
+        """See JournaledStore."""
         return {name: tier.availability for name, tier in self._tiers.items()}
 
     def put(self, key: str, *parts: Buffer) -> None:
@@ -92,7 +93,7 @@ class TieredStore:
         store.put(own, *parts)
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
-        """See ObjectStore. Those of one store share what waits for the disk."""
+        """See JournaledStore. Those of one store share what waits for the disk."""
         done: list[str] = []
         try:
             for name, group in groupby(sorted(objects, key=_store_of_put), key=_store_of_put):
@@ -106,32 +107,32 @@ class TieredStore:
             raise
 
     def settle(self, key: str) -> None:
-        """See ObjectStore. Where the medium is not there, its next recovery does."""
+        """See JournaledStore. Where the medium is not there, its next recovery does."""
         store, own = self._named(key)
         if self._is_there(key):
             store.settle(own)
 
     def withdraw(self, key: str) -> None:
-        """See ObjectStore. Where the medium is not there, its next recovery sees to it."""
+        """See JournaledStore. Where the medium is not there, its next recovery sees to it."""
         store, own = self._named(key)
         if self._is_there(key):
             store.withdraw(own)
 
-    def unsettle(self, key: str) -> None:
-        """See ObjectStore."""
+    def journal_removal(self, key: str) -> None:
+        """See JournaledStore."""
         store, own = self._named(key)
         if self._is_there(key):
-            store.unsettle(own)
+            store.journal_removal(own)
 
     def recover(self) -> Iterator[str]:
-        """See ObjectStore; of tiers whose medium is there."""
+        """See JournaledStore; of tiers whose medium is there."""
         yield from self._first.recover()
         for name, tier in self._tiers.items():
             if tier.is_there():
                 yield from (in_store(name, key) for key in tier.store.recover())
 
     def unsettled(self) -> Mapping[str, bool]:
-        """See ObjectStore; of tiers whose medium is there."""
+        """See JournaledStore; of tiers whose medium is there."""
         found = dict(self._first.unsettled())
         for name, tier in self._tiers.items():
             if tier.is_there():
@@ -139,7 +140,7 @@ class TieredStore:
         return found
 
     def set_aside(self, key: str) -> None:
-        """See ObjectStore."""
+        """See JournaledStore."""
         store, own = self._named(key)
         if self._is_there(key):
             store.set_aside(own)
@@ -183,12 +184,12 @@ class TieredStore:
             yield from (in_store(tier, key) for key in store.keys(own))
 
     def close(self) -> None:
-        """See ObjectStore."""
+        """See JournaledStore."""
         self._first.close()
         for tier in self._tiers.values():
             tier.store.close()
 
-    def _named(self, key: str) -> tuple[ObjectStore, str]:
+    def _named(self, key: str) -> tuple[JournaledStore, str]:
         name = store_of(key)
         if not name:
             return self._first, key
@@ -200,13 +201,13 @@ class TieredStore:
         name = store_of(key)
         return not name or self._tiers[name].is_there()
 
-    def _readable(self, key: str) -> tuple[ObjectStore, str]:
+    def _readable(self, key: str) -> tuple[JournaledStore, str]:
         found = self._named(key)
         if not self._is_there(key):
             raise ObjectUnavailable(f"{key}: the medium of store {store_of(key)} is not there; mount it")
         return found
 
-    def _writable(self, key: str) -> tuple[ObjectStore, str]:
+    def _writable(self, key: str) -> tuple[JournaledStore, str]:
         try:
             return self._readable(key)
         except ObjectUnavailable as error:

@@ -32,9 +32,7 @@ UNITS = 256
 # needs half of the budget can be worked on. Units 240 to 255 are for small work: a codec that has all else
 # for a minute does not hold up an image of 0.5 MB.
 _HELD = range(112)
-_LARGE = range(239, -1, -1)
-_SMALL = range(255, -1, -1)
-_FOR_SMALL = range(255, 239, -1)
+_LARGE, _SMALL, _FOR_SMALL = range(239, -1, -1), range(255, -1, -1), range(255, 239, -1)
 _MOST_TAKEN = 128  # units that are sure to be had by who waits: those for work alone, without the small ones
 _SMALL_UNITS = 4
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +20,7 @@ _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # A look costs 20 µs, and trimming 1 to 20 ms beside other threads. Where trimming does not help, as what was
 # taken is in use, it is tried again after twice as many looks.
-_SECONDS, _MOST_LOOKS = 2.0, 32
+LOOK_SECONDS, _MOST_LOOKS = 2.0, 32
 # A process that uses less than so much of a core is quiet. One that works spends a hundredth of it at most.
 _QUIET, _WORTH = 0.05, 100
 # Grown by so much beyond what it was at its smallest, it is worth it.
@@ -74,7 +73,7 @@ def trim() -> None:
 
 
 class Trimmer:
-    """Trims a process that has grown, once it has time for that (:class:`scp.background.loops.Loop`).
+    """Trims a process that has grown, once it has time for that; :meth:`look` is called every LOOK_SECONDS.
 
     While it works it needs again what it has free: then it is trimmed after a hundred times the processor
     time that trimming took. ``used`` is the processor time of the process, ``used_here`` of this thread.
@@ -88,20 +87,14 @@ class Trimmer:
         used_here: Callable[[], float] = time.thread_time,
     ) -> None:
         self._measure, self._trim, self._used, self._used_here = measure, trim, used, used_here
-        self._stopped = threading.Event()
         self._least = 0
         self._seen = self._due = 0.0  # processor time: at the last look, and when trimming is paid for
         self._looks, self._pause = 0, 1  # how many have passed without trimming, and how many are to
 
-    def run(self) -> None:
-        """Look now and then, until stopped."""
-        while not self._stopped.wait(_SECONDS):
-            self.look()
-
     def look(self) -> None:
         """Trim if the process has grown."""
         now = self._used()
-        works, self._seen = now - self._seen > _QUIET * _SECONDS, now
+        works, self._seen = now - self._seen > _QUIET * LOOK_SECONDS, now
         if works:  # and so what was in use may be free soon
             self._pause = 1
         before = self._measure()
@@ -116,10 +109,3 @@ class Trimmer:
         self._due = now + _WORTH * (self._used_here() - begun)
         self._seen = self._used()
         self._looks, self._pause = 0, 1 if after <= before / _PART else min(2 * self._pause, _MOST_LOOKS)
-
-    def stop(self) -> None:
-        """Make :meth:`run` return."""
-        self._stopped.set()
-
-    def hasten(self) -> None:
-        """The configuration says nothing of this."""

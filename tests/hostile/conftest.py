@@ -16,7 +16,7 @@ from wire.conftest import ExecutedNode, NodeProcess
 from wire.peers import Sink
 
 from scp.archive.archive import Archive
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 
 from .table import LIMITS, SOUND
 from .trial import SINKS, Makers, Outcome, Trial, configured

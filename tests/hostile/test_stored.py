@@ -18,7 +18,7 @@ from wire.conftest import NodeProcess, command
 from wire.peers import EXPLICIT
 
 from bench.processes import status_kb
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 
 from . import requester, stored
 from .objects import Bad, native

@@ -18,7 +18,7 @@ from scp.config.rules import Stage
 from scp.config.settings import Settings
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 from scp.objects.names import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
@@ -83,7 +83,7 @@ _STEPS = """
     from scp.index.sql import SqlIndex
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages
-    from scp.node.node import open_archive
+    from scp.node.build import open_archive
 
     base, power = Path(sys.argv[1]), sys.argv[2] == "True"
     SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from scp.archive.encode import as_received
 from scp.config.link import link
 from scp.config.settings import Settings
 from scp.config.sources import OTHER_STORES
+from scp.index.index import Index
+from scp.index.queue import Lease
 from scp.model import Received
 from scp.objects import landing, part10
 from scp.objects.trash import Trash
@@ -22,7 +24,10 @@ _PROJECT = Path(__file__).parents[2]
 
 
 def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
-    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it."""
+    """A configuration in a folder, on loopback, on a free port; ``tables`` go over it.
+
+    ``shipped`` among them leaves what is not named as it is shipped.
+    """
     plain: dict[str, Any] = {
         "node": {"host": "127.0.0.1", "port": 0},
         # Encoded before the response: what is stored is there at once, in its form. tests/wire/test_behind.py
@@ -31,6 +36,9 @@ def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
         "cache": {"bytes": 0},  # what is served is decoded each time
         "index": {"url": f"sqlite:///{root}/index.db"},
     }
+    tables = dict(tables)
+    if tables.pop("shipped", False):
+        del plain["storage"]["backlog"], plain["cache"]["bytes"]
     merged = {key: {**plain[key], **tables.get(key, {})} for key in plain}
     others = {key: table for key, table in tables.items() if key != "tiers"}
     if "tiers" in tables:
@@ -56,6 +64,12 @@ def trashed_contents(objects: Path) -> list[str]:
 def journal(objects: Path) -> list[Path]:
     """What lies in the journal besides the locks."""
     return sorted(p for p in (objects / ".incoming").rglob("*") if p.is_file() and p.name != "lock")
+
+
+def free_claims(index: Index) -> None:
+    """As if the time had passed that the claims of the dead last."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    index.claims.claim(Lease("test", later, later), [])
 
 
 def environment() -> dict[str, str]:

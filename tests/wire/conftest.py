@@ -22,7 +22,8 @@ from scp.archive.archive import Archive
 from scp.cli.main import app
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
-from scp.node.node import Node, open_archive
+from scp.node.build import open_archive
+from scp.node.node import Node
 
 from .aging import FAST, OBJECTS, policy
 from .configured import as_toml, environment, settings_of, stored_files, tables_of
@@ -34,10 +35,10 @@ _PROJECT = Path(__file__).parents[2]
 class RunningNode:
     """A node inside this process, on a port of its own."""
 
-    def __init__(self, root: Path, tables: dict[str, Any]) -> None:
+    def __init__(self, root: Path, tables: dict[str, Any], **parts: Any) -> None:
         self.root = root
         self._tables = tables_of(root, tables)
-        self.node = Node(settings_of(self._tables))
+        self.node = Node(settings_of(self._tables), **parts)
         self.address = self.node.start()
 
     @property
@@ -108,11 +109,17 @@ def _dropped(*_: Any) -> Any:
 Starter = Callable[..., RunningNode]
 
 
-def _starting(folder: Callable[[], Path]) -> Iterator[Starter]:
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Any]:
+    """What the nodes of a module are given besides their configuration."""
+    return {}
+
+
+def _starting(folder: Callable[[], Path], parts: dict[str, Any]) -> Iterator[Starter]:
     started: list[RunningNode] = []
 
-    def start(**tables: Any) -> RunningNode:
-        started.append(RunningNode(folder(), tables))
+    def start(more: dict[str, Any] | None = None, **tables: Any) -> RunningNode:
+        started.append(RunningNode(folder(), tables, **parts | (more or {})))
         return started[-1]
 
     yield start
@@ -121,21 +128,30 @@ def _starting(folder: Callable[[], Path]) -> Iterator[Starter]:
 
 
 @pytest.fixture
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+def start(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any]) -> Iterator[Starter]:
     """Starts nodes with a configuration, for one test."""
-    yield from _starting(lambda: tmp_path_factory.mktemp("node"))
+    yield from _starting(lambda: tmp_path_factory.mktemp("node"), parts)
 
 
 @pytest.fixture
 def node(start: Starter) -> RunningNode:
-    """A node with the defaults, and nothing in it."""
+    """A node that encodes before it answers, and decodes what it serves each time; nothing is in it."""
     return start()
 
 
+WAYS = pytest.mark.parametrize("shipped", [False, True], ids=["encoded before", "as shipped"])
+
+
+@pytest.fixture
+def either(start: Starter, shipped: bool) -> RunningNode:
+    """The same, and for tests marked WAYS one as it is shipped: with a backlog and a cache."""
+    return start(shipped=shipped)
+
+
 @pytest.fixture(scope="module")
-def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+def start_shared(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any]) -> Iterator[Starter]:
     """Starts nodes that the tests of a module share."""
-    yield from _starting(lambda: tmp_path_factory.mktemp("node"))
+    yield from _starting(lambda: tmp_path_factory.mktemp("node"), parts)
 
 
 class NodeProcess:

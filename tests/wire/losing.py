@@ -20,7 +20,7 @@ from scp.config.load import load
 from scp.errors import OutOfResources
 from scp.lifecycle.encoder import Encoder
 from scp.model import Received
-from scp.node.node import open_archive, take_up
+from scp.node.build import open_archive, take_up
 
 _MR, _EXPLICIT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"
 
@@ -33,7 +33,7 @@ def _receive(archive: Any, folder: Path) -> None:
 
 def _encode(archive: Any, most: int | None = None) -> None:
     encoder = Encoder(archive, Doorbell())
-    while encoder._round() and (most is None or (most := most - 1) > 0):
+    while encoder.round() and (most is None or (most := most - 1) > 0):
         pass
     encoder.free()
 
@@ -46,7 +46,7 @@ def _act(archive: Any, step: str) -> None:
     elif name == "encode":
         _encode(archive)
     elif name == "try":
-        with suppress(OutOfResources):  # as Encoder.run does, until the process is ended
+        with suppress(OutOfResources):  # as its loop does, until the process is ended
             _encode(archive)
     elif name == "remove":
         for end in ("", "-wal", "-shm"):
@@ -60,8 +60,8 @@ def _act(archive: Any, step: str) -> None:
 def _live(config: str, steps: list[str]) -> None:
     settings = load(Path(config), {})
     archive = open_archive(settings, Doorbell(), mends=True)
-    archive.files.landing._size = 1 << 19
-    archive.files.landing.prepare = lambda: None
+    archive.store.log._size = 1 << 19
+    archive.store.log.prepare = lambda: None
     take_up(archive)
     for step in steps:
         _act(archive, step)

@@ -127,11 +127,12 @@ def free_port() -> int:
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
-    """Wait for ``condition``, and fail when it does not come."""
-    end = time.monotonic() + seconds
+    """Wait for ``condition``, and fail when it does not come. What takes longer is looked at less often."""
+    begun = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"{what}: not within {seconds} s"
+        time.sleep(min(max(0.02, waited / 10), 0.3))
     return value
 
 
@@ -231,7 +232,7 @@ def image(
     return Sent(sop_class, str(dataset.SOPInstanceUID), syntax, written(dataset, syntax))
 
 
-_TOOLS = {JPEGLS: "dcmdjpls", RLE: "dcmdrle", JPEG_LOSSLESS: "dcmdjpeg", JPEG_BASELINE: "dcmdjpeg"}
+_TOOLS = {JPEGLS: "dcmdjpls", JPEG_LOSSLESS: "dcmdjpeg", JPEG_BASELINE: "dcmdjpeg"}
 _READERS = {JPEG2000: "jpeg2k_decode", HTJ2K: "jpeg2k_decode", JPEGXL: "jpegxl_decode"}
 _READERS["1.2.840.10008.1.2.4.91"] = "jpeg2k_decode"
 _TOOLS |= dict.fromkeys(("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57"), "dcmdjpeg")
@@ -239,7 +240,10 @@ _TOOLS["1.2.840.10008.1.2.4.81"] = "dcmdjpls"
 
 
 def pixels(sent: Sent) -> np.ndarray:
-    """The samples of an object, as stored, by another decoder than zscp's: DCMTK's, or the bare library."""
+    """The samples of an object, as stored, by another decoder than zscp's, or by the bare library.
+
+    Native and RLE: pydicom. JPEG and JPEG-LS: DCMTK.
+    """
     if sent.syntax in _TOOLS:
         with tempfile.TemporaryDirectory() as folder:
             plain = Path(folder) / "plain.dcm"

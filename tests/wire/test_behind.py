@@ -18,6 +18,7 @@ from objects import bundled_file
 
 from scp.archive.replacement import Change
 from scp.background.doorbell import Doorbell
+from scp.background.loop import Loop
 from scp.background.progress import Silent
 from scp.encoding.codecs import table
 from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC
@@ -59,7 +60,7 @@ class Held:
 
     def __init__(self) -> None:
         self.go = threading.Event()
-        self.work = Encoder._round
+        self.work = Encoder.round
 
     def round(self, encoder: Encoder) -> bool:
         return self.go.is_set() and self.work(encoder)
@@ -68,7 +69,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     one = Held()
-    monkeypatch.setattr(Encoder, "_round", lambda encoder: one.round(encoder))  # noqa: PLW0108 - binds
+    monkeypatch.setattr(Encoder, "round", lambda encoder: one.round(encoder))  # noqa: PLW0108 - binds
     yield one
     one.go.set()
 
@@ -101,11 +102,11 @@ def test_told_to_stop_while_it_looks_for_quiet(node: RunningNode, monkeypatch: p
 
     def told_meanwhile(seconds: float | None = None) -> bool:
         if seconds == 0 and not stopped:
-            stopped.append(encoder.stop())
+            stopped.append(Loop(encoder).stop())
         return look(5 if seconds is None else seconds)
 
     monkeypatch.setattr(bell, "wait", told_meanwhile)
-    thread = threading.Thread(target=encoder.run)
+    thread = threading.Thread(target=Loop(encoder).run)
     thread.start()
     thread.join(3)
     assert stopped
@@ -379,7 +380,7 @@ def _store(process: NodeProcess, *objects: Sent) -> None:
 
 
 def _stats(process: NodeProcess) -> Any:
-    return json.loads(process.run("stats", "--json").stdout)
+    return json.loads(process.here("stats", "--json"))
 
 
 def test_a_node_of_several_processes(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
@@ -416,7 +417,7 @@ def test_a_dictionary_trained_by_one_process_is_read_by_all(
     objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
     _store(node, *objects[:70])
     until(lambda: _stats(node)["pending"]["instances"] == 0, "the first are encoded", _PATIENCE)
-    until(lambda: json.loads(node.run("dictionary", "list", "--json").stdout), "one is trained", _PATIENCE)
+    until(lambda: json.loads(node.here("dictionary", "list", "--json")), "one is trained", _PATIENCE)
     _store(node, *objects[70:])
     until(lambda: _stats(node)["pending"]["instances"] == 0, "all are encoded", _PATIENCE)
     (entry,) = json.loads(node.run("dictionary", "list", "--json").stdout)

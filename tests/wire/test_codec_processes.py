@@ -108,7 +108,7 @@ def _retrieved(node: NodeProcess, syntax: str) -> list[Sent]:
 
 
 def _pending(node: NodeProcess) -> int:
-    return int(json.loads(node.run("stats", "--json").stdout)["pending"]["instances"])
+    return int(json.loads(node.here("stats", "--json"))["pending"]["instances"])
 
 
 def test_codec_processes_are_killed_again_and_again(executed: Callable[..., NodeProcess]) -> None:

@@ -25,11 +25,13 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
 from scp.background.doorbell import Doorbell
+from scp.background.loop import Loops
 from scp.dimse.identifier import write_identifier
 from scp.dimse.scu import report
 from scp.dimse.scu.report import Reporter
 from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
+from scp.lifecycle.encoder import Encoder
 from scp.model import Commitment, Reference
 
 from .conftest import NodeProcess, RunningNode, Starter
@@ -412,15 +414,11 @@ def test_several_reporters_share_what_is_due(node: RunningNode, modality: Modali
     wanted = [f"1.2.3.{number}" for number in range(40)]
     for transaction in wanted:
         modality.ask_and_go(node, [(MR_IMAGE, "1.2.3")], transaction)
-    others = [Reporter(node.archive, lambda: node.node.settings, Doorbell()) for _ in range(2)]
-    threads = [threading.Thread(target=one.run) for one in others]
-    for thread in threads:
-        thread.start()
+    others = Loops(Reporter(node.archive, lambda: node.node.settings, Doorbell()) for _ in range(2))
+    others.start()
     modality.listen()
     until(lambda: not outstanding(node), "all are done with", 60)
-    for one, thread in zip(others, threads, strict=True):
-        one.stop()
-        thread.join()
+    others.stop()
     assert sorted(report.transaction for report in modality.reports) == sorted(wanted)
 
 
@@ -538,8 +536,9 @@ def test_more_requests_than_threads(node: RunningNode, modality: Modality) -> No
 def test_what_waits_to_be_encoded_is_committed(start: Starter, modality: Modality) -> None:
     """Durable in the landing log, and read there."""
     node = start(commitment=SOON, storage={"backlog": 10**9})
-    node.node.encoder.stop()  # so that it stays there
-    until(lambda: not node.node._encoding.is_alive(), "the encoder has stopped")
+    (encoder,) = (loop for loop in node.node.loops if isinstance(loop.task, Encoder))
+    encoder.stop()  # so that it stays there
+    encoder.join(10)
     good, damaged = image(seed=1), image(seed=2)
     node.keep(good, damaged)
     assert node.held(good).pending

@@ -19,7 +19,7 @@ import pytest
 from scp.config.load import load
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.recovery import recover
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 
 from .configured import environment, journal, stored_files, trashed_contents
 from .conftest import NodeProcess
@@ -168,7 +168,7 @@ _STEPS = """
     from scp.index.sql import SqlIndex
     from scp.lifecycle.encoder import Encoder
     from scp.model import Received
-    from scp.node.node import open_archive
+    from scp.node.build import open_archive
     from scp.objects import landing
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -201,9 +201,9 @@ _STEPS = """
         if power:
             SqlIndex.sync = remembering(SqlIndex.sync)
         archive = open_archive(load(base / "zscp.toml", {}), Doorbell() if behind else None)
-        if archive.files.landing:
-            archive.files.landing._size = 1 << 16
-        archive.store.room.reserve = archive.files.landing.room.reserve = 0
+        if archive.store.log:
+            archive.store.log._size = 1 << 16
+        archive.store.inner.room.reserve = archive.store.log.room.reserve = 0
         archive.index.sync()
         count = []
         for name in SYSTEM:
@@ -216,14 +216,14 @@ _STEPS = """
         Path("acknowledged").write_bytes(data)
         if behind:
             encoder = Encoder(archive, Doorbell())
-            while encoder._round():
+            while encoder.round():
                 pass
             # Others fill the segment, so that it can be freed.
-            while any(segment.unrecorded == 0 for segment in archive.files.landing._open.values()):
-                filler = archive.files.landing.write(b"head", bytes(20_000))
-                archive.files.landing.withdraw(filler)
-                archive.files.landing.recorded(filler)
-                if len(archive.files.landing._open) == 1 and archive.files.landing._current.end > 1 << 15:
+            while any(segment.unrecorded == 0 for segment in archive.store.log._open.values()):
+                filler = archive.store.log.write(b"head", bytes(20_000))
+                archive.store.log.withdraw(filler)
+                archive.store.log.recorded(filler)
+                if len(archive.store.log._open) == 1 and archive.store.log._current.end > 1 << 15:
                     break
             encoder.free()
         os._exit(0)

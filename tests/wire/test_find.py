@@ -47,9 +47,9 @@ _CHARSETS = (
 )
 
 
-@pytest.fixture(scope="module")
-def node(start_shared: Starter) -> RunningNode:
-    node = start_shared()
+@pytest.fixture(scope="module", params=[False, True], ids=["encoded before", "as shipped"])
+def node(start_shared: Starter, request: pytest.FixtureRequest) -> RunningNode:
+    node = start_shared(shipped=request.param)
     node.keep(
         *(
             image(

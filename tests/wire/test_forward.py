@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scp.archive import deliver
-from scp.dimse.scu.forward import Forwarder
+from scp.background.back_off import BackOff
+from scp.dimse.patience import PAUSES
 from scp.model import Instance
 
 from .conftest import NodeProcess, Starter
@@ -35,9 +37,9 @@ pytestmark = pytest.mark.peer
 HTJ2K = "1.2.840.10008.1.2.4.201"
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Forwarder.__init__, "__defaults__", (0.2,))
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Any]:
+    return {"pauses": replace(PAUSES, send=BackOff(0.2, 3600))}
 
 
 def peer(aet: str, port: int) -> dict[str, object]:

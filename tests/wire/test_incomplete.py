@@ -13,7 +13,7 @@ from scp.archive.encode import as_received
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export
 from scp.model import Received
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 from scp.objects import part10
 
 from .configured import settings_of, tables_of

@@ -25,11 +25,11 @@ from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.verify import verify
-from scp.node.node import open_archive
+from scp.node.build import open_archive
 from scp.objects.names import store_of
 
 from .aging import FAST, carry_out, policy
-from .configured import as_toml, environment, journal, settings_of, tables_of
+from .configured import as_toml, environment, free_claims, journal, settings_of, tables_of
 from .conftest import Starter
 from .peers import EXPLICIT, Sent, image
 
@@ -44,14 +44,16 @@ BACK = policy({"form": "htj2k", "wrap": "none"})
 _KILLED = """
     import json, os, random, signal, sys, time
     from concurrent.futures import ThreadPoolExecutor
+    from datetime import UTC, datetime, timedelta
     from pathlib import Path
     from threading import Thread
 
     from scp.config.load import load
+    from scp.index.queue import Lease
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.recovery import recover
     from scp.lifecycle.stages import Stages
-    from scp.node.node import open_archive
+    from scp.node.build import open_archive
 
     kills, doomed = int(sys.argv[1]), sys.argv[2].split(",")
     chance = random.Random(20)
@@ -65,7 +67,8 @@ _KILLED = """
     def work(number, written):
         settings = load(Path(f"{number % 3}.toml"), {})
         archive = open_archive(settings)
-        archive.index.stages.claim("nobody", [], time.time() + 3600, 0)  # the claims of the dead have ended
+        later = datetime.now(UTC) + timedelta(hours=1)
+        archive.index.claims.claim(Lease("nobody", later, later), [])  # the claims of the dead have ended
         recover(archive)
         deletion = Deletion(archive, settings.folders)
 
@@ -147,7 +150,7 @@ def _all_is_well(
     deletion = Deletion(archive, settings.folders)
     recover(archive)
     deletion.resume()
-    archive.index.stages.claim("test", [], time.time() + 3600, 0)  # as if the claims of the dead had ended
+    free_claims(archive.index)
     assert list(fsck(archive, Silent(), deletion=deletion)) == []
     assert not any(verdict.fault for verdict in verify(archive, archive.index.all(), deep=True))
     trashed = Counter(one.sop_instance_uid for one in deletion.trash.entries())

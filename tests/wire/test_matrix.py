@@ -69,7 +69,7 @@ def samples(name: str) -> np.ndarray:
 
 @cache
 def way_out(name: str, target: str) -> bytes | None:
-    """What the received stream becomes in a transfer syntax; tests/test_matrix.py has proven these."""
+    """What the received stream becomes in a transfer syntax, which tests/encoding/test_matrix.py proves."""
     object_ = generated()[name]
     try:
         return transcoded(object_.dataset, object_.transfer_syntax, target, None)

@@ -18,16 +18,15 @@ import pytest
 
 from bench import window
 from scp.dimse.wire.messages import write_command
-from scp.node.node import guards
-from scp.resources.malloc import Trimmer
+from scp.node.tasks import guards
 
 from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, until, written
 
 pytestmark = pytest.mark.slow
 
-# 600 MB show what 2048 do, in a third of the time: ZSCP_TEST_LARGE_MB=2048 for the whole.
-_MEGABYTES = int(os.environ.get("ZSCP_TEST_LARGE_MB", "600"))
+# 440 MB show what 2048 do, in a fifth of the time: ZSCP_TEST_LARGE_MB=2048 for the whole.
+_MEGABYTES = int(os.environ.get("ZSCP_TEST_LARGE_MB", "440"))
 _LIMIT_KB = 400_000
 _ROWS = 1024
 _FRAME = _ROWS * _ROWS * 2
@@ -136,7 +135,7 @@ def test_memory_is_bounded(executed: Callable[..., NodeProcess], backlog: object
     with window.Scu(node.address, [(_MULTI_FRAME, EXPLICIT)], seconds=300.0) as scu:
         sent = _send(scu)
         scu.release()
-    until(lambda: '"htj2k"' in node.run("stats", "--json").stdout, "it is encoded", 300)
+    until(lambda: '"htj2k"' in node.here("stats", "--json"), "it is encoded", 300)
     assert _get(node.address) == sent
     node.run("verify", "--deep")
     assert max(_peaks(node).values()) < _LIMIT_KB, _peaks(node)
@@ -173,9 +172,9 @@ def test_limits_of_memory_hold_in_each_process(tmp_path: Path, what: str) -> Non
 def test_memory_that_is_free_is_given_back(start: Starter) -> None:
     """By a loop in each process that has an archive open."""
     node = start()
-    assert "trimmer" in [thread.name for thread in threading.enumerate()]
+    assert "trimming" in [thread.name for thread in threading.enumerate()]
     for counts in (True, False):
-        assert any(isinstance(loop, Trimmer) for loop in guards(node.archive, lambda: None, counts))
+        assert "trimming" in [task.name for task in guards(node.archive, lambda: None, counts)]
 
 
 def test_all_threads_share_one_arena(executed: Callable[..., NodeProcess]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import structlog
 from pynetdicom.dimse_primitives import C_MOVE
 
 from bench import window
+from scp.background.back_off import BackOff
+from scp.dimse.patience import PAUSES
 
 from .conftest import RunningNode, Starter
 from .destination import Destination
@@ -55,10 +58,9 @@ def node(start_shared: Starter) -> Iterator[RunningNode]:
 LIMITS: dict[str, Any] = {"move_retry_seconds": 5, "dimse_seconds": 0.6, "acse_seconds": 2, "operations": 4}
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scp.dimse.patience._FIRST_PAUSE", 0.1)
-    monkeypatch.setattr("scp.dimse.services.move._GRACE_SECONDS", 0.5)
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Any]:
+    return {"pauses": replace(PAUSES, move=BackOff(0.1, 8), cancel=0.5)}
 
 
 def move(node: RunningNode, port: int, associations: int = 1, **limits: Any) -> tuple[Retrieved, list[Any]]:

@@ -16,6 +16,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
 from scp.model import Instance
+from scp.node.tasks import Bells
 from scp.objects.holds import Hold
 from scp.objects.trash import Trash, Trashed
 
@@ -29,12 +30,13 @@ _OLD, _NEW = (image(instance=_UID, seed=seed) for seed in range(2))
 # Encoded before the response, in a file of its own; or behind it, in the landing log until then.
 _WAYS: dict[str, dict[str, Any]] = {"before": {"backlog": 0}, "behind": {"backlog": "1GB"}}
 
+# Another process encodes, or would.
+_NOT_ENCODING = {"bells": Bells()}
+
 
 @pytest.fixture(params=sorted(_WAYS))
-def node(request: Any, start: Starter, monkeypatch: pytest.MonkeyPatch) -> RunningNode:
-    if request.param == "behind":
-        monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
-    return start(storage=_WAYS[request.param])
+def node(request: Any, start: Starter) -> RunningNode:
+    return start(_NOT_ENCODING if request.param == "behind" else {}, storage=_WAYS[request.param])
 
 
 def _back(node: RunningNode) -> list[bytes]:
@@ -165,7 +167,7 @@ def test_a_trash_that_cannot_take_it_leaves_it_where_it_is(
     start: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full, say: the newer object was acknowledged, and the next start finishes."""
-    node = start(storage=_WAYS["before"])
+    node = start(_NOT_ENCODING, storage=_WAYS["before"])
     node.keep(_OLD)
     old = node.path(_OLD)
 
@@ -253,9 +255,8 @@ def test_what_was_acknowledged_stays_where_the_index_is_lost_too(
     start: Starter, monkeypatch: pytest.MonkeyPatch, way: str, mode: str, held: bool
 ) -> None:
     """Newer content was written, and its process died before it asked whether it may replace the older."""
-    monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
     storage = {**_WAYS[way], "duplicates": mode}
-    node = start(storage=storage)
+    node = start(_NOT_ENCODING, storage=storage)
     node.keep(_OLD)
     if held:
         _deletion(node).holds.add(Hold("STUDY", "1.2.3", "court", 1.0))
@@ -263,7 +264,7 @@ def test_what_was_acknowledged_stays_where_the_index_is_lost_too(
     node.node.stop()
     for file in node.root.glob("index.db*"):
         file.unlink()
-    again = RunningNode(node.root, {"storage": storage})
+    again = RunningNode(node.root, {"storage": storage}, **_NOT_ENCODING)
     try:
         old, new = (hashlib.sha256(one.data).hexdigest() for one in (_OLD, _NEW))
         replaced = mode == "replace" and not held
@@ -293,8 +294,7 @@ def test_what_a_peer_stores_while_a_record_is_taken_up_stays(
     start: Starter, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The record is older: it was written by a process that died."""
-    monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
-    node = start(storage=_WAYS["before"])
+    node = start(_NOT_ENCODING, storage=_WAYS["before"])
     oldest = image(instance=_UID, seed=9)
     if moment == "before it takes its place":
         node.keep(oldest)
@@ -324,8 +324,7 @@ def test_what_gets_its_form_while_it_is_replaced_goes_to_the_trash(
     start: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record is gone before it has a file of its own: what took its place is what is replaced."""
-    monkeypatch.setattr("scp.lifecycle.encoder.Encoder.run", lambda _: None)
-    node = start(storage=_WAYS["behind"])
+    node = start(_NOT_ENCODING, storage=_WAYS["behind"])
     node.keep(_OLD)
     archive, old = node.archive, node.held(_OLD)
     own, read = archive.replacer.own_file, archive.reader.sound

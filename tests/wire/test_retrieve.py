@@ -11,7 +11,7 @@ from objects import bundled_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 
-from .conftest import RunningNode, Starter
+from .conftest import WAYS, RunningNode, Starter
 from .peers import (
     CT_IMAGE,
     EXPLICIT,
@@ -73,12 +73,13 @@ def _failed(done: Retrieved) -> list[str]:
     return [listed] if isinstance(listed, str) else list(listed)
 
 
-def test_counts_of_a_move(node: RunningNode) -> None:
+@WAYS
+def test_counts_of_a_move(either: RunningNode) -> None:
     sent = _series(4)
-    node.keep(*sent)
+    either.keep(*sent)
     with Sink() as sink:
-        node.peer("SINK", sink.port)
-        done = _move(node)
+        either.peer("SINK", sink.port)
+        done = _move(either)
     assert [one.counts for one in done.answers] == [(3, 1, 0, 0), (2, 2, 0, 0), (1, 3, 0, 0), (None, 4, 0, 0)]
     assert [one.status for one in done.answers] == [0xFF00] * 3 + [0]
     assert done.final.identifier is None
@@ -86,27 +87,30 @@ def test_counts_of_a_move(node: RunningNode) -> None:
     assert {arrived.originator for arrived in sink.arrived} == {("TESTER", 1)}
 
 
-def test_counts_of_a_get(node: RunningNode) -> None:
+@WAYS
+def test_counts_of_a_get(either: RunningNode) -> None:
     sent = _series(3)
-    node.keep(*sent)
-    done = _get(node, (MR_IMAGE, [EXPLICIT]))
+    either.keep(*sent)
+    done = _get(either, (MR_IMAGE, [EXPLICIT]))
     assert [one.counts for one in done.answers] == [(2, 1, 0, 0), (1, 2, 0, 0), (None, 3, 0, 0)]
     assert done.final.status == 0
     assert [one.data for one in done.objects] == [one.data for one in sent]
 
 
-def test_nothing_matches(node: RunningNode) -> None:
-    node.keep(*_series(1))
-    with node.scu((STUDY_GET, [EXPLICIT])) as scu:
+@WAYS
+def test_nothing_matches(either: RunningNode) -> None:
+    either.keep(*_series(1))
+    with either.scu((STUDY_GET, [EXPLICIT])) as scu:
         done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="9.9"))
     assert (done.final.status, done.final.counts) == (0, (None, 0, 0, 0))
 
 
-def test_warnings_are_counted_apart(node: RunningNode) -> None:
+@WAYS
+def test_warnings_are_counted_apart(either: RunningNode) -> None:
     sent = _series(3)
-    node.keep(*sent)
+    either.keep(*sent)
     done = _get(
-        node, (MR_IMAGE, [EXPLICIT]), status=lambda one: 0xB000 if one.instance == sent[1].instance else 0
+        either, (MR_IMAGE, [EXPLICIT]), status=lambda one: 0xB000 if one.instance == sent[1].instance else 0
     )
     assert (done.final.status, done.final.counts) == (0xB000, (None, 2, 0, 1))
     assert _failed(done) == []

@@ -20,10 +20,10 @@ def test_a_node_finds_what_is_damaged_and_serves_the_rest(start: Starter) -> Non
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     node.reload(scrub={"interval": "1s"})
-    (scrubber,) = (loop for loop in node.node._background._loops if isinstance(loop, Scrubber))
+    (scrubber,) = (loop for loop in node.node.loops if isinstance(loop.task, Scrubber))
 
     def found() -> list[str]:
-        scrubber.hasten()
+        scrubber.wake()
         return [one.sop_instance_uid for one in node.archive.index.checks.damaged()]
 
     until(lambda: found() == [OBJECTS[2].instance], "it is found")

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from scp.background.doorbell import Doorbell
+from scp.background.loop import Loop
 from scp.lifecycle.encoder import Encoder
+from scp.node.tasks import Bells
 from scp.objects.attempts import Attempts
 
 from .conftest import NodeProcess, Starter
@@ -80,9 +82,7 @@ def _alive(processes: Path) -> bool:
 def test_an_encoder_that_is_to_stop_begins_no_other_object(
     start: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Encoder, "run", lambda _: None)
-    node = start(storage={"backlog": "1GB"})
-    monkeypatch.undo()
+    node = start({"bells": Bells()}, storage={"backlog": "1GB"})
     node.keep(*(image(instance=f"1.2.3.8.{number}", seed=number) for number in range(20)))
     encoder, encode, begun = Encoder(node.archive, Doorbell()), node.archive.encode, []
 
@@ -92,6 +92,6 @@ def test_an_encoder_that_is_to_stop_begins_no_other_object(
         return encode(*given)
 
     monkeypatch.setattr(node.archive, "encode", encodes)
-    encoder.run()
+    Loop(encoder).run()
     assert 1 <= len(begun) <= (os.cpu_count() or 1)
     assert node.archive.index.count_pending().instances == 20 - len(begun)

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from objects import CORPUS, bundled
 
-from .conftest import RunningNode, Starter
+from .conftest import WAYS, RunningNode, Starter
 from .peers import (
     EXPLICIT,
     HTJ2K,
@@ -92,8 +92,9 @@ def sending(start_shared: Starter, tmp_path_factory: pytest.TempPathFactory) -> 
     return Sending(node, sent)
 
 
-def test_storescu_and_dcmsend_store_the_same(sending: Sending, start: Starter) -> None:
-    other = start()
+@WAYS
+def test_storescu_and_dcmsend_store_the_same(sending: Sending, either: RunningNode) -> None:
+    other = either
     files = [path for path in _sample() if of_file(path).syntax == EXPLICIT][:10]
     dcmtk("storescu", "-xe", "-aec", "ZSCP", *other.address, *files)
     for sent in map(of_file, files):

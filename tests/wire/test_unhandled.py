@@ -45,7 +45,8 @@ from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.verify import verify
 from scp.model import Instance
-from scp.node.node import open_archive, take_up
+from scp.node.build import open_archive, take_up
+from scp.node.tasks import Bells
 
 from .aging import FAST, SMALL, carry_out, policy, use
 from .configured import left_by_the_dead, settings_of, tables_of
@@ -138,8 +139,8 @@ def pending(tmp_path: Path) -> Iterator[Archive]:
 def _encode_all(archive: Archive, rounds: int = 6) -> None:
     encoder = Encoder(archive, Doorbell())
     for _ in range(rounds):
-        encoder._round()
-    encoder._pool.shutdown()
+        encoder.round()
+    encoder.close()
 
 
 @pytest.mark.parametrize("error", ERRORS[1:], ids=lambda error: type(error).__name__)
@@ -192,18 +193,18 @@ def test_without_room_it_is_tried_later_and_later_and_then_refused(
         tried = _no_form(failing, error)
     else:
         failing.at(FormMaker, "_encoded", error)
-    encoder, clock, pauses = Encoder(pending, Doorbell()), [1000.0], list[float]()
-    failing.patch.setattr(time, "monotonic", lambda: clock[0])
+    clock, pauses = [1000.0], list[float]()
+    encoder = Encoder(pending, Doorbell(), clock=lambda: clock[0])
     for _ in range(5):
-        encoder._round()
-        encoder._round()
+        encoder.round()
+        encoder.round()
         assert [one.sop_instance_uid for one in pending.index.pending(10)] == [BAD]
         pauses.append(encoder._put_off[_held(pending).key] - clock[0])
         clock[0] += pauses[-1]
     assert pauses == [60, 120, 240, 480, 960]
     assert _refused(pending) is None
-    encoder._round()
-    encoder._pool.shutdown()
+    encoder.round()
+    encoder.close()
     assert (failing.times if where == "node" else len(tried)) == 6
     held, refusal = _held(pending), _refused(pending)
     assert refusal is not None
@@ -303,7 +304,7 @@ def test_stages(archive: Archive, failing: Failing, made: Callable[..., Stages],
     assert failing.times == 1  # and again in an hour
     assert {one.form for one in archive.index.all() if one.sop_instance_uid != BAD} == {"jpegls"}
     for _ in range(8):
-        archive.index.stages.release("")
+        archive.index.claims.release("")
         carry_out(made(archive))
     assert failing.times == {MemoryError: 6, ObjectDamaged: 1}.get(type(error), 2)
     assert _held(archive).fault if isinstance(error, ObjectDamaged) else _held(archive).refused
@@ -340,10 +341,10 @@ def test_one_alone_behind_the_response_is_left_for_a_while(pending: Archive, fai
     failing.at_swaps_of_the_bad(pending)
     encoder = Encoder(pending, Doorbell())
     with pytest.raises(OSError, match="No space"):
-        encoder._round()
+        encoder.round()
     for _ in range(3):
-        encoder._round()
-    encoder._pool.shutdown()
+        encoder.round()
+    encoder.close()
     assert [one.sop_instance_uid for one in pending.index.pending(20)] == [BAD]
     assert failing.times == 1
 
@@ -396,7 +397,7 @@ def test_scrubbing(archive: Archive, failing: Failing, error: Exception) -> None
     assert scrubber.round(long_ago + 100).read == len(_OBJECTS)
     assert failing.times == 1
     for _ in range(3):  # of others it is left alone for an hour
-        archive.index.stages.release("")
+        archive.index.claims.release("")
         scrubber.round(long_ago + 100)
     if isinstance(error, MemoryError):  # which says nothing of the object
         assert not _held(archive).fault
@@ -563,7 +564,7 @@ def test_encoding_before_the_response(
     start: Starter, failing: Failing, error: Exception, passing: bool
 ) -> None:
     """What fails while a form is made fails no C-STORE (invariant 3), and refuses no object at once."""
-    node: RunningNode = start(policy=policy(FAST))
+    node: RunningNode = start({"bells": Bells()}, policy=policy(FAST))  # nobody else encodes
     failing.at(FormMaker, "_formed", error)
     with structlog.testing.capture_logs() as logged:
         node.keep(*_OBJECTS)

@@ -2,7 +2,7 @@
 
 This is the module that relies on pynetdicom's internals: version 3.0's ``Association`` builds an ``ACSE``
 that talks to ``Association.dul`` by ``send_pdu`` and ``receive_pdu``. Here that is an object which writes
-and reads the socket at once, so that no thread polls. tests/test_negotiation.py fails when they change.
+and reads the socket at once, so that no thread polls. tests/dimse/test_negotiation.py fails when they change.
 """
 
 from __future__ import annotations

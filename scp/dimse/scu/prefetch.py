@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -10,6 +9,7 @@ import structlog
 
 from scp.archive.archive import Archive
 from scp.archive.forwarding import Forwarding
+from scp.background.loop import Task
 from scp.model import PREFETCH, Instance, Query, QueryKey, QueuedSend
 from scp.policy.forwarding import Occasion, priors
 
@@ -25,31 +25,22 @@ _ASKED = {
 }
 
 
-class Prefetcher:
-    """Takes up the occasions of its process, until it is told to stop.
+class Prefetcher(Task):
+    """Takes up the occasions of its process.
 
     They are not durable: what was not looked for when a process dies is sent when it is asked for.
     """
 
+    name = "prefetching"
+
     def __init__(self, archive: Archive, forwarding: Forwarding) -> None:
+        super().__init__(forwarding.occasion_bell)
         self._archive, self._forwarding = archive, forwarding
-        self._stopped = threading.Event()
 
-    def stop(self) -> None:
-        """Make :meth:`run` return soon."""
-        self._stopped.set()
-        self._forwarding.occasion_bell.ring()
-
-    def hasten(self) -> None:
-        """Nothing waits here."""
-
-    def run(self) -> None:
-        """Queue what occasions ask for, until stopped."""
-        while not self._stopped.is_set():
-            while self._forwarding.occasions and not self._stopped.is_set():
-                self._take_up(self._forwarding.occasions.popleft())
-            if not self._stopped.is_set():
-                self._forwarding.occasion_bell.wait()
+    def turn(self) -> None:
+        """Queue what occasions ask for."""
+        while self._forwarding.occasions and not self.stopping.is_set():
+            self._take_up(self._forwarding.occasions.popleft())
 
     def _take_up(self, found: Occasion) -> None:
         log = structlog.get_logger("zscp")

@@ -1,12 +1,11 @@
 """Results of storage commitment that are not reported on the association of their request.
 
-What is due is a query, who works on it a claim (:class:`scp.index.index.Commitments`), so that any number of
+What is due is a query, who works on it a claim (:class:`scp.index.queue.Commitments`), so that any number of
 processes may do this, and be killed: each result is reported by one, and none is forgotten.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,70 +14,57 @@ import structlog
 
 from scp import telemetry
 from scp.archive.archive import Archive
+from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
+from scp.background.loop import Task
 from scp.config.settings import Peer, Settings
-from scp.dimse.claims import LEASE, kept, new_holder
 from scp.dimse.identifier import write_identifier
-from scp.dimse.patience import pause_after
 from scp.dimse.scu.associate import ReportLine, report_line
 from scp.dimse.status import is_success
 from scp.dimse.verdict import Verdict, describe, judge
 from scp.dimse.wire.messages import N_EVENT_REPORT_RSP
 from scp.dimse.wire.upper_layer import Ended
 from scp.errors import DestinationUnreachable, OutOfResources
+from scp.index.queue import Lease, kept
 from scp.model import Commitment
 
 # For one association: a peer that was away for a night may have asked for dozens.
 _MOST = 16
-_LONGEST_PAUSE = 3600.0  # seconds
-_RETRY_SECONDS = 5.0  # where the index does not answer
+_LONGEST_PAUSE = 3600.0  # seconds; the first is the configuration's
 _MESSAGE_ID = 1  # one request at a time
 
 
-class Reporter:
-    """Reports to the peers of whoever asked, until it is told to stop; in a thread of its own."""
+class Reporter(Task):
+    """Reports to the peers of whoever asked."""
+
+    name = "reporting"
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell) -> None:
+        super().__init__(bell)
         self._archive = archive
         self._settings = settings
-        self._bell = bell
-        self._stopped = threading.Event()
         self._line: ReportLine | None = None
 
     def stop(self) -> None:
-        """Make :meth:`run` return soon; what it is about is tried again at the next start."""
-        self._stopped.set()
-        self._bell.ring()
+        """What it is about is tried again at the next start."""
+        super().stop()
         if (line := self._line) is not None:
             line.layer.break_off()
 
-    def hasten(self) -> None:
+    def reconfigured(self) -> None:
         """Try all at once that waits for its next time: peers have changed."""
         with suppress(OutOfResources):  # then each in its own time
             self._archive.commitments.hasten(datetime.now(UTC))
-        self._bell.ring()
 
-    def run(self) -> None:
-        """Report what is due, and wait for what will be, until stopped."""
-        while not self._stopped.is_set():
-            try:
-                pause = self._work()
-            except Exception as error:  # noqa: BLE001 - no room, or a bug: neither is cured by ending
-                structlog.get_logger("zscp").error("reporting waits", exc_info=error)
-                pause = _RETRY_SECONDS
-            if not self._stopped.is_set():
-                self._bell.wait(pause)
-
-    def _work(self) -> float | None:
+    def turn(self) -> float | None:
         """Report all that is due; the seconds until something is, None where nothing is outstanding."""
         outstanding = self._archive.commitments
-        holder = new_holder()
-        while not self._stopped.is_set():
-            now = datetime.now(UTC)
-            claimed = outstanding.claim(holder, now, now + LEASE, _MOST)
+        while not self.stopping.is_set():
+            lease = Lease.begin()
+            claimed = outstanding.claim(lease, _MOST)
             if not claimed:
                 break
-            with kept(outstanding, holder):
+            with kept(outstanding, lease):
                 self._report_all(claimed)
         due = outstanding.next_due()
         return None if due is None else max((due - datetime.now(UTC)).total_seconds(), 0.0)
@@ -93,7 +79,7 @@ class Reporter:
             return
         left = list(claimed)
         try:
-            while left and not self._stopped.is_set():
+            while left and not self.stopping.is_set():
                 if not self._report_some(peer, left):
                     return
         finally:
@@ -124,7 +110,7 @@ class Reporter:
     def _judged(self, commitment: Commitment) -> Verdict | None:
         # Once the peer is there, and anew each time: what is promised must be true when it is said.
         unknown_too = self._settings().access.unknown_sop_classes
-        verdict = judge(self._archive, commitment, unknown_too, self._stopped.is_set)
+        verdict = judge(self._archive, commitment, unknown_too, self.stopping.is_set)
         self._archive.sync()
         return verdict
 
@@ -157,7 +143,7 @@ class Reporter:
                     status = self._send(self._connect(peer), verdict)
                 except Ended as ended:
                     self._hang_up(broken=True)
-                    if again and not self._stopped.is_set():
+                    if again and not self.stopping.is_set():
                         continue
                     event.fail(ended)
                     return f"{peer.aet} ended the association: {ended}"
@@ -193,6 +179,6 @@ class Reporter:
             log.error("commitment given up", **told, attempts=commitment.attempts + 1)
             outstanding.remove(commitment)
             return
-        pause = pause_after(commitment.attempts, choices.retry_seconds, _LONGEST_PAUSE)
+        pause = BackOff(choices.retry_seconds, _LONGEST_PAUSE).after(commitment.attempts)
         log.warning("commitment not reported", **told, attempts=commitment.attempts + 1, retry_seconds=pause)
         outstanding.postpone(commitment, now + timedelta(seconds=pause), fault)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from scp.dimse.claims import LEASE, new_holder
 from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import read_identifier
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
@@ -22,7 +20,7 @@ from scp.dimse.status import SUCCESS
 from scp.dimse.verdict import PUSH_INSTANCE
 from scp.encoding.uids import is_usable
 from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
-from scp.index.index import Commitments
+from scp.index.queue import Commitments, Lease
 from scp.model import Commitment, Reference
 from scp.telemetry import RequestEvent
 
@@ -42,8 +40,9 @@ def serve(
     """
     transaction, references = requested(exchange)
     event.add(transaction=transaction, instances=len(references))
-    now, holder = datetime.now(UTC), new_holder() if reporter.has_room() else ""
-    wanted = Commitment(transaction, exchange.calling_aet, references, now, now + LEASE, holder)
+    lease = Lease.begin()
+    holder = lease.holder if reporter.has_room() else ""
+    wanted = Commitment(transaction, exchange.calling_aet, references, lease.now, lease.until, holder)
     recorded = outstanding.add(wanted)
     reporter.sync()
     exchange.respond(SUCCESS)

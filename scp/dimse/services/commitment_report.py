@@ -19,12 +19,12 @@ from scp import telemetry
 from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.settings import Settings
-from scp.dimse.claims import kept
 from scp.dimse.exchange import Exchange, Requester
 from scp.dimse.identifier import write_identifier
 from scp.dimse.status import is_success
 from scp.dimse.verdict import Verdict, describe, judge
 from scp.dimse.wire.upper_layer import Ended
+from scp.index.queue import Lease, kept
 from scp.model import Commitment
 from scp.telemetry import RequestEvent
 
@@ -81,7 +81,7 @@ class AssociationReporter:
     def _run(self, exchange: Exchange, commitment: Commitment) -> None:
         outstanding = self._archive.commitments
         try:
-            with kept(outstanding, commitment.holder):
+            with kept(outstanding, Lease.begin(commitment.holder)):
                 reported = self._report(exchange, commitment)
             if reported:
                 outstanding.remove(commitment)

@@ -15,17 +15,16 @@ from functools import partial
 
 import structlog
 
-from scp.background.loops import beside
+from scp.background.parallel import beside
 from scp.config.settings import Peer, Settings
-from scp.dimse.patience import Patience
+from scp.dimse.patience import PAUSES, Patience, Pauses
 from scp.dimse.scu.associate import Destination, associated
 from scp.dimse.scu.fetch_ahead import Work
 from scp.dimse.services.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnreachable, NothingAccepted
 from scp.model import Instance
 
-# How often C-CANCEL is looked for, and how long what is under way then still may take to be answered.
-_LOOK_SECONDS, _GRACE_SECONDS = 0.2, 5.0
+_LOOK_SECONDS = 0.2  # how often C-CANCEL is looked for
 
 Contexts = list[tuple[str, str]]
 
@@ -40,10 +39,12 @@ class Move:
         settings: Settings,
         origin: tuple[str, int],
         fetch: FetchFor,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self._operations, self._fetch = operations, fetch
         self._peer, self._settings, self._origin = peer, settings, origin
-        self._patience = Patience(settings.limits.move_retry_seconds)
+        self._patience = Patience(settings.limits.move_retry_seconds, back_off=pauses.move)
+        self._grace = pauses.cancel
         self._reached = False  # a destination that was never there is not waited for
         self._lock = threading.Lock()
         self._broken: list[Instance] = []  # what was under way where an association broke
@@ -141,7 +142,7 @@ class Move:
         while wait(parts, _LOOK_SECONDS).not_done:
             if not self._operations.watch():
                 continue
-            until = until or time.monotonic() + _GRACE_SECONDS
+            until = until or time.monotonic() + self._grace
             if time.monotonic() > until:
                 with self._lock:
                     for carrier in self._open:

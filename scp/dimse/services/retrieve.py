@@ -11,6 +11,7 @@ from scp.config.settings import QuerySettings, Settings
 from scp.dimse.exchange import Exchange
 from scp.dimse.identifier import read_identifier
 from scp.dimse.negotiation.contexts import GET, MOVE
+from scp.dimse.patience import Pauses
 from scp.dimse.scu.associate import batches
 from scp.dimse.scu.carrier import Carrier, SameAssociation
 from scp.dimse.scu.fetch_ahead import Work
@@ -64,7 +65,13 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
     archive.record_access(instances)
 
 
-def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
+def serve_move(
+    exchange: Exchange,
+    event: RequestEvent,
+    archive: Archive,
+    settings: Settings,
+    pauses: Pauses,
+) -> None:
     """Answer a C-MOVE: sub-operations go over associations to the destination."""
     destination = exchange.request.text("MoveDestination")
     event.add(destination=destination)
@@ -75,7 +82,7 @@ def serve_move(exchange: Exchange, event: RequestEvent, archive: Archive, settin
     operations = Suboperations(exchange, event, instances)
     preference = preference_of(peer)
     origin = (exchange.calling_aet, exchange.message_id)
-    move = Move(operations, peer, settings, origin, _fetching(archive, preference))
+    move = Move(operations, peer, settings, origin, _fetching(archive, preference), pauses)
     for batch, contexts in batches(instances, proposed(preference)):
         move.send(batch, contexts)
         if operations.stopped:

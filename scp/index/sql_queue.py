@@ -1,0 +1,171 @@
+"""Claims as rows: on instances in a table of their own, on what is due for peers in the rows themselves.
+
+Writers take turns, in all processes: what one transaction reads and then writes, no other one changes in
+between.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
+
+from scp.index.dialect import translated
+from scp.index.queue import Lease
+from scp.index.record import as_instance
+from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS
+from scp.index.writer import Writer
+from scp.model import Commitment, Instance, QueuedSend
+
+Row = TypeVar("Row", Commitment, QueuedSend)
+
+
+def unclaimed(now: float) -> ColumnElement[bool]:
+    """That nobody works on an instance."""
+    claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
+    return ~exists().where(claimed, CLAIM.c.until > int(now))
+
+
+class SqlClaims:
+    """:class:`scp.index.queue.Claims` on the writer of a SQL index."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def claim(self, lease: Lease, instances: Iterable[Instance]) -> list[Instance]:
+        """See :class:`scp.index.queue.Claims`."""
+        identities = {one.identity for one in instances}
+        wanted = sorted({one.sop_instance_uid for one in identities})
+        with self._writer.transaction() as connection:
+            over = (CLAIM.c.owner == lease.holder) | (CLAIM.c.until <= _seconds(lease.now))
+            connection.execute(delete(CLAIM).where(over))
+            taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
+            others = set(connection.execute(taken).scalars())
+            free = [uid for uid in wanted if uid not in others]
+            if not free:
+                return []
+            own = {"owner": lease.holder, "until": _seconds(lease.until)}
+            connection.execute(insert(CLAIM), [{"sop_instance_uid": uid, **own} for uid in free])
+            held = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid.in_(free))
+            # As they are now: another may have finished one, and let go of it, since it was found due.
+            found = [as_instance(row) for row in connection.execute(held).mappings()]
+            return [one for one in found if one.identity in identities]
+
+    def renew(self, lease: Lease) -> None:
+        """See :class:`scp.index.queue.Claims`."""
+        own = update(CLAIM).where(CLAIM.c.owner == lease.holder)
+        self._write(own.values(until=_seconds(lease.until)))
+
+    def release(self, holder: str) -> None:
+        """See :class:`scp.index.queue.Claims`."""
+        self._write(delete(CLAIM).where(CLAIM.c.owner == holder))
+
+    def hold(self, uids: Iterable[str], until: datetime) -> None:
+        """See :class:`scp.index.queue.Claims`."""
+        held = update(CLAIM).where(CLAIM.c.sop_instance_uid.in_(list(uids)))
+        self._write(held.values(owner="", until=_seconds(until)))
+
+    def _write(self, statement: Any) -> None:
+        with self._writer.transaction() as connection:
+            connection.execute(statement)
+
+
+def _seconds(moment: datetime) -> int:
+    """Since 1970, as the column has it."""
+    return int(moment.timestamp())
+
+
+class SqlClaimedQueue(ABC, Generic[Row]):
+    """:class:`scp.index.queue.ClaimedQueue` on a table of its own.
+
+    ``peer`` is the column that names whom a row is for, ``waits`` what is true of those that are not done.
+    The peer of the first by ``urgency`` has its turn, and of its rows the first by ``order``.
+    """
+
+    table: Table
+    peer: Column[str]
+    waits: ColumnElement[bool] = true()
+    urgency: tuple[ColumnElement[Any], ...]
+    order: tuple[ColumnElement[Any], ...]
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        self._engine = engine
+        self._writer = writer
+
+    @abstractmethod
+    def _row(self, row: RowMapping) -> Row:
+        """What a row of the table says."""
+
+    def claim(self, lease: Lease, most: int, busy: Collection[str] = ()) -> list[Row]:
+        """See :meth:`scp.index.queue.ClaimedQueue.claim`."""
+        own = self.table.c
+        is_due = self.waits & (own.due <= lease.now) & self.peer.not_in(busy)
+        first = select(self.peer).where(is_due).order_by(*self.urgency).limit(1)
+        with self._read() as connection:  # most looks find nothing, and need no writer's turn
+            if connection.execute(first).first() is None:
+                return []
+        with self._writer.transaction() as connection:
+            peer = connection.execute(first).scalar()
+            found = select(own.id).where(is_due, self.peer == peer).order_by(*self.order).limit(most)
+            ids = connection.execute(found).scalars().all()
+            claimed = update(self.table).where(own.id.in_(ids)).values(holder=lease.holder, due=lease.until)
+            rows = connection.execute(claimed.returning(self.table)).mappings().all()
+        places = {number: place for place, number in enumerate(ids)}
+        return [self._row(row) for row in sorted(rows, key=lambda row: places[row["id"]])]
+
+    def renew(self, lease: Lease) -> None:
+        """See :meth:`scp.index.queue.Renewed.renew`."""
+        own = update(self.table).where(self.table.c.holder == lease.holder)
+        with self._writer.transaction() as connection:
+            connection.execute(own.values(due=lease.until))
+
+    def postpone(self, row: Row, due: datetime, fault: str = "") -> bool:
+        """See :meth:`scp.index.queue.ClaimedQueue.postpone`."""
+        return self._changed(row, fault, due=due)
+
+    def next_due(self, busy: Collection[str] = ()) -> datetime | None:
+        """See :meth:`scp.index.queue.ClaimedQueue.next_due`."""
+        first = select(func.min(self.table.c.due)).where(self.waits, self.peer.not_in(busy))
+        with self._read() as connection:
+            due: datetime | None = connection.execute(first).scalar_one()
+            return due
+
+    def _changed(self, row: Row, fault: str, **values: Any) -> bool:
+        """Give a claim back; whether it was still held."""
+        values["holder"] = ""
+        if fault:
+            values |= {"fault": fault, "attempts": self.table.c.attempts + 1}
+        with self._writer.transaction() as connection:
+            statement = update(self.table).where(self._claimed(row)).values(**values)
+            return connection.execute(statement).rowcount == 1
+
+    def _claimed(self, row: Row) -> ColumnElement[bool]:
+        return (self.table.c.id == row.number) & (self.table.c.holder == row.holder)
+
+    def _listed(self, which: ColumnElement[bool]) -> list[Row]:
+        with self._read() as connection:
+            asked = select(self.table).where(which).order_by(self.table.c.id)
+            return [self._row(row) for row in connection.execute(asked).mappings()]
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with translated(self._engine), self._engine.connect() as connection:
+            yield connection

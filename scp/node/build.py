@@ -1,0 +1,149 @@
+"""How an archive is built from its settings, and made ready: folders, stores, index, landing log, cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from scp import spool
+from scp.archive.admission import Admission
+from scp.archive.archive import Archive
+from scp.archive.forwarding import Forwarding
+from scp.archive.options import Options
+from scp.archive.pairing import NO_INDEX, Pairing
+from scp.archive.pending import PendingBound
+from scp.archive.safekeeping import Safekeeping
+from scp.archive.stored_files import StoredFiles
+from scp.background.doorbell import Doorbell
+from scp.background.progress import Progress, Silent
+from scp.config.settings import Settings, TierSettings
+from scp.errors import IndexDamaged, IndexUnfit
+from scp.index.files import exists, set_aside
+from scp.index.sql import SqlIndex
+from scp.lifecycle.rebuild import make_fit
+from scp.lifecycle.recovery import recover
+from scp.objects.attempts import Attempts
+from scp.objects.decoded import FOLDER, DecodedCache
+from scp.objects.landed import LandedStore
+from scp.objects.landing import LandingLog
+from scp.objects.mark import ArchiveMark
+from scp.objects.store import AVAILABILITIES
+from scp.objects.stores import Place, open_store
+from scp.objects.tiers import MediumMark, Tier, TieredStore
+from scp.resources import bounds, budget, room
+from scp.resources.malloc import keep_large_apart
+from scp.resources.room import Room
+
+_SILENT = Silent()
+
+
+def open_archive(
+    settings: Settings,
+    bell: Doorbell | None = None,
+    forwarding: Forwarding | None = None,
+    mends: bool = False,
+) -> Archive:
+    """The archive that the settings describe, its folders and index made where missing.
+
+    Whether the index knows what the stores hold is not looked at: :func:`take_up` does. One that is damaged
+    is kept under another name, and a new one made, where that ``mends``.
+
+    With a ``bell`` objects may wait for their encoding, and it wakes who does that. ``forwarding`` knows who
+    is woken for what is sent on; without, it is found by the next look.
+    Raises OutOfResources when the index cannot be opened, IndexDamaged, and ConfigurationError.
+    """
+    storage = settings.storage
+    storage.path.mkdir(parents=True, exist_ok=True)
+    spool.keep_in(storage.path, storage.reserve)
+    tiers = (Room(chosen.path, chosen.reserve) for chosen in settings.tiers)
+    room.use([Room(storage.path, storage.reserve), *tiers])
+    bounds.use(settings.limits.bounds)
+    budget.use(settings.limits.memory)
+    keep_large_apart()
+    mark = ArchiveMark(storage.path)
+    index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
+    store = open_store(Place(storage.url, storage.path, storage.reserve))
+    mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
+    if settings.tiers:
+        store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
+    landed = LandedStore(store, LandingLog(storage.path, storage.reserve))
+    pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
+    pairing.begin()
+    options = Options(
+        storage.duplicates,
+        Admission(storage.incomplete, storage.unreadable),
+        pending=_pending_bound(index, storage.backlog, bell),
+        forwarding=forwarding or Forwarding(settings),
+        safekeeping=Safekeeping(settings.folders),
+        attempts=Attempts(storage.path),
+        pairing=pairing,
+        decoded=_decoded_cache(settings),
+    )
+    return Archive(landed, index, settings.policy, options)
+
+
+def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:
+    if bell is None or not most:
+        return None
+    return PendingBound(lambda: index.count_pending().size, most, bell)
+
+
+def _decoded_cache(settings: Settings) -> DecodedCache | None:
+    path, size = settings.storage.path / FOLDER, settings.cache.bytes
+    return DecodedCache(path, size, settings.storage.reserve) if size else None
+
+
+def require_index(settings: Settings) -> None:
+    """Raises IndexUnfit where the stores hold something and there is no index: opening would make one."""
+    path = settings.storage.path
+    if exists(settings.index.url) or not path.exists():
+        return
+    if ArchiveMark(path).read() is not None or _holds_files(settings.storage.url, path):
+        raise IndexUnfit(NO_INDEX)
+
+
+def _holds_files(url: str, path: Path) -> bool:
+    store = LandedStore(open_store(Place(url, path)), LandingLog(path))
+    return StoredFiles(store).are_there()
+
+
+def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
+    """The index, read whole where it is small or was found damaged.
+
+    A damaged one is kept under another name, and a new one made.
+    """
+    url = settings.index.url
+    with mark.lock():
+        found = mark.read()
+        thorough = found is not None and found.suspect
+        try:
+            index = SqlIndex.open(url, check=True, thorough=thorough)
+        except IndexDamaged as error:
+            kept = set_aside(url)
+            structlog.get_logger("zscp").error("the index is damaged", reason=str(error), kept_as=kept)
+            index = SqlIndex.open(url)
+        if found is not None and thorough:
+            mark.write(replace(found, suspect=False))
+    return index
+
+
+def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
+    """A store beside the first."""
+    store = open_store(Place(chosen.url, chosen.path, chosen.reserve, removable=True))
+    availability = AVAILABILITIES[chosen.availability]
+    return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
+
+
+def take_up(archive: Archive, progress: Progress = _SILENT) -> None:
+    """Make the index anew where it does not know what the stores hold; recover what processes that died left.
+
+    Raises ConfigurationError where an admin has to decide what index and stores are meant.
+    """
+    make_fit(archive, progress)
+    found = recover(archive)
+    if found.recorded or found.damaged or found.unfinished:
+        structlog.get_logger("zscp").warning(
+            "recovered", objects=found.recorded, damaged=found.damaged, unfinished=found.unfinished
+        )

@@ -1,0 +1,76 @@
+"""What the processes of a node do besides serving, each a loop of its own (:mod:`scp.background.loop`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from scp.archive.archive import Archive
+from scp.background.doorbell import Doorbell
+from scp.background.loop import Every, Task
+from scp.config.settings import Settings
+from scp.dimse.patience import PAUSES, Pauses
+from scp.dimse.scu.forward import Forwarder
+from scp.dimse.scu.report import Reporter
+from scp.lifecycle.encoder import Encoder
+from scp.lifecycle.guard import LOOK_SECONDS as GUARD_SECONDS
+from scp.lifecycle.guard import Guard
+from scp.lifecycle.pace import Pace
+from scp.lifecycle.retention import Retention
+from scp.lifecycle.scrub import Scrubber
+from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
+from scp.resources.malloc import Trimmer
+
+# From this part of a full backlog on, encoding does not wait for a quiet moment.
+_EAGER = 4
+
+Current = Callable[[], Settings]
+
+
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """Wake who encodes, who reports results of storage commitment, and who sends, in whichever process."""
+
+    encoder: Doorbell = field(default_factory=Doorbell)
+    reporter: Doorbell = field(default_factory=Doorbell)
+    forwarder: Doorbell = field(default_factory=Doorbell)
+
+
+def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1) -> Encoder:
+    """One of the processes that carry out stages; the first also encodes what is pending.
+
+    Each has the name that its predecessor had, so that it takes over what that one had claimed.
+    """
+    eager, owner = settings().storage.backlog // _EAGER, _owner(settings(), number)
+    return Encoder(archive, bell, eager, lambda: _pace(settings()), owner, first=number == 1)
+
+
+def background(archive: Archive, settings: Current, bells: Bells, pauses: Pauses = PAUSES) -> list[Task]:
+    """What one process of a node does behind those that serve."""
+    return [
+        Reporter(archive, settings, bells.reporter),
+        Forwarder(archive, settings, bells.forwarder, pauses.send),
+        Scrubber(archive, settings, _owner(settings(), 1)),
+        Retention(archive, settings),
+    ]
+
+
+def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Task]:
+    """Who watches a process: that it has the right index open, and keeps no memory that is free."""
+    trimming = Every("trimming", TRIM_SECONDS, Trimmer().look)
+    if archive.pairing is None:
+        return [trimming]
+    guard = Guard(archive.pairing, end, counts)
+    return [Every("guarding the index", GUARD_SECONDS, guard.watch), trimming]
+
+
+def _pace(settings: Settings) -> Pace | None:
+    """The pace of each process that carries out stages; None where there is none."""
+    chosen = settings.lifecycle
+    return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
+
+
+def _owner(settings: Settings, number: int) -> str:
+    """In whose name a process claims what it works on."""
+    node = settings.node
+    return f"{node.aet}@{node.host}:{node.port}/{number}"

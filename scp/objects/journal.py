@@ -1,0 +1,249 @@
+"""What was stored and is not in the index yet: a process that dies leaves word of it to the next.
+
+Between the moment in which an object is durable in a store and that in which its index row is, it could be
+lost: no row names it, and nobody walks through a whole store at each start. So what is put is remembered
+until it is settled. An entry lies in ``.incoming/<process>/``, a folder that is locked while its process
+lives, under the object's key with ``!`` for ``/``.
+
+A store of files makes the entry in one act with the object, by a hard link (:mod:`scp.objects.local`).
+:class:`Journaled` gives any other store a journal of notes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from scp.errors import ObjectMissing, OutOfResources
+from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
+from scp.objects.names import file_name, key_in
+from scp.objects.store import Availability, ObjectStore
+from scp.spool import Buffer
+
+_FOLDER = ".incoming"
+_NOTES = "notes"  # the lock of those who write notes: recovery holds the folder's, and may put meanwhile
+_FRESH = b"fresh"  # of a note: nothing lay under the key before, and nobody has put anything there since
+
+
+class JournaledStore(ObjectStore, Protocol):
+    """An object store that remembers what was put into it and is not settled; an archive's are such."""
+
+    @property
+    def tiers(self) -> Mapping[str, Availability]:
+        """The stores beside the first one, by name, and how readily they give what they hold."""
+
+    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
+        """As :meth:`put` for each, sharing what waits for the disk; where one fails none is there."""
+
+    def settle(self, key: str) -> None:
+        """Forget that ``key`` was put: whatever depends on it is durable too."""
+
+    def withdraw(self, key: str) -> None:
+        """Take back what this process put and has not settled, which then counts as settled.
+
+        What lay under ``key`` before, or was put there by another process since, stays: an object that is put
+        twice has one key.
+        """
+
+    def journal_removal(self, key: str) -> None:
+        """Remember that ``key``, which is there, is about to go: as if it had been put and not settled."""
+
+    def recover(self) -> Iterator[str]:
+        """Keys that were put, and not settled, by a process that is gone.
+
+        Each counts as settled when the next one is asked for. What such a process left unfinished is
+        removed.
+        """
+
+    def unsettled(self) -> Mapping[str, bool]:
+        """What was put and not settled: key → whether the process that did is still there."""
+
+    def set_aside(self, key: str) -> None:
+        """Keep what is under ``key`` also where no key leads to: it is about to go, and not sound."""
+
+    def close(self) -> None:
+        """Let go of it; what was not settled is left to the next one's recovery."""
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is that of a store that was ever written to."""
+    return (folder / _FOLDER / LOCK).exists()
+
+
+class Journal:
+    """The entries of all processes below ``root``; this one's folder is made when it is first needed."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / _FOLDER
+        self._lock = threading.Lock()
+        self._own: Path | None = None
+        self._own_lock = -1
+
+    def entry(self, key: str) -> Path:
+        """Where this process's entry of a key lies, or would."""
+        with self._lock:
+            if self._own is None:
+                self._own, self._own_lock = claim(self._folder)
+        return self._own / file_name(key)
+
+    def settle(self, key: str) -> None:
+        """Remove this process's entry."""
+        self.entry(key).unlink(missing_ok=True)
+
+    def recover(self, is_placed: Callable[[Path, str], bool]) -> Iterator[str]:
+        """See JournaledStore; ``is_placed`` says of an entry and its key whether the object is there."""
+        if not self._folder.is_dir():
+            return
+        self.entry("")  # claimed now: the loop holds the lock that claiming takes, and its body may put
+        with locked(self._folder):
+            for folder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
+                with suppress(FileNotFoundError), locked(folder, wait=False) as alone:
+                    if alone:  # else it is somebody's, or was until just now
+                        yield from _left_in(folder, is_placed)
+
+    def unsettled(self) -> Mapping[str, bool]:
+        """See JournaledStore."""
+        found: dict[str, bool] = {}
+        for folder in self._folder.glob("*/"):
+            with suppress(FileNotFoundError), locked(folder, wait=False) as gone:
+                for path in folder.iterdir():
+                    if path.name != LOCK and not path.name.endswith("~"):
+                        found[key_in(path.name)] = not gone
+        return found
+
+    @contextmanager
+    def alone_with(self, key: str) -> Iterator[tuple[Path, list[Path]]]:
+        """This process's entry of a key, and those of others, while nobody else is in here."""
+        own = self.entry(key)
+        with locked(self._folder, name=_NOTES):
+            yield own, [path for path in self._folder.glob(f"*/{own.name}") if path != own]
+
+    def close(self) -> None:
+        """Let go of the folder; entries that are left keep it."""
+        with self._lock:
+            own, self._own = self._own, None
+            if own is None:
+                return
+            with suppress(OSError):
+                if [path.name for path in own.iterdir()] == [LOCK]:
+                    shutil.rmtree(own)
+            os.close(self._own_lock)
+
+
+def _left_in(folder: Path, is_placed: Callable[[Path, str], bool]) -> Iterator[str]:
+    for entry in sorted(path for path in folder.iterdir() if path.name != LOCK):
+        key = key_in(entry.name)
+        if is_placed(entry, key):
+            yield key
+        entry.unlink()
+    shutil.rmtree(folder)
+
+
+class Journaled:
+    """Any object store with a journal of notes below ``root``: for one that has no hard links.
+
+    Order: the note is durable → the object is. A note says whether withdrawing takes the object away; another
+    process that puts the same object meanwhile takes that back. ``root`` is a folder of this store's own.
+    """
+
+    tiers: Mapping[str, Availability] = MappingProxyType({})
+
+    def __init__(self, store: ObjectStore, root: Path) -> None:
+        self.root = root
+        self._store = store
+        self._journal = Journal(root)
+        self.get, self.size, self.delete, self.keys = store.get, store.size, store.delete, store.keys
+
+    def put(self, key: str, *parts: Buffer) -> None:
+        """See ObjectStore."""
+        self._note(key, lambda others: not others and not self._has(key))
+        with self._withdrawn_if_it_fails([key]):
+            self._store.put(key, *parts)
+
+    def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
+        """See JournaledStore. Nothing is shared: each has a note of its own."""
+        done: list[str] = []
+        with self._withdrawn_if_it_fails(done):
+            for key, data in objects:
+                self.put(key, data)
+                done.append(key)
+
+    def settle(self, key: str) -> None:
+        """See JournaledStore."""
+        self._journal.settle(key)
+
+    def withdraw(self, key: str) -> None:
+        """See JournaledStore."""
+        with self._journal.alone_with(key) as (note, _):
+            if note.exists() and note.read_bytes() == _FRESH:
+                self._store.delete(key)
+            note.unlink(missing_ok=True)
+
+    def journal_removal(self, key: str) -> None:
+        """See JournaledStore."""
+        if self._has(key):
+            self._note(key, lambda _: False)
+
+    def recover(self) -> Iterator[str]:
+        """See JournaledStore."""
+        return self._journal.recover(lambda _, key: self._has(key))
+
+    def unsettled(self) -> Mapping[str, bool]:
+        """See JournaledStore."""
+        return self._journal.unsettled()
+
+    def set_aside(self, key: str) -> None:
+        """See JournaledStore: a copy in ``.damaged`` below ``root``."""
+        with suppress(ObjectMissing), _told(key):
+            data = self._store.get(key)
+            make_folder(self.root / ASIDE)
+            copy = self.root / ASIDE / f"{file_name(key)}.{uuid.uuid4().hex}"
+            copy.write_bytes(data)
+            sync_file(copy)
+            sync_folder(copy.parent)
+
+    def close(self) -> None:
+        """See JournaledStore."""
+        self._store.close()
+        self._journal.close()
+
+    def _has(self, key: str) -> bool:
+        try:
+            self._store.size(key)
+        except ObjectMissing:
+            return False
+        return True
+
+    def _note(self, key: str, is_fresh: Callable[[list[Path]], bool]) -> None:
+        """Raises OutOfResources."""
+        with _told(key), self._journal.alone_with(key) as (note, others):
+            for other in others:
+                with suppress(FileNotFoundError):
+                    os.truncate(other, 0)
+            note.write_bytes(_FRESH if is_fresh(others) else b"")
+            sync_file(note)
+            sync_folder(note.parent)
+
+    @contextmanager
+    def _withdrawn_if_it_fails(self, keys: list[str]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for key in keys:
+                self.withdraw(key)
+            raise
+
+
+@contextmanager
+def _told(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutOfResources(f"the journal cannot take {key}: {error.strerror}") from error

@@ -1,0 +1,43 @@
+"""The kinds of object stores there are, by the scheme of their URL: a new one is one file, and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scp.errors import ConfigurationError
+from scp.objects.journal import Journaled, JournaledStore
+from scp.objects.local import LocalStore
+from scp.objects.memory import MemoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a store is to be opened.
+
+    ``folder`` is one of this machine's that is the store's own: a store of files lies in it, any other one
+    keeps its journal there. ``reserve`` bytes of its file system stay free. ``removable`` says that its
+    medium may go away while it is read.
+    """
+
+    url: str
+    folder: Path
+    reserve: int = 0
+    removable: bool = False
+
+
+STORES: Mapping[str, Callable[[Place], JournaledStore]] = {
+    "file": lambda place: LocalStore(place.folder, place.reserve, maps=not place.removable),
+    "memory": lambda place: Journaled(MemoryStore(), place.folder),
+}
+
+
+def open_store(place: Place) -> JournaledStore:
+    """The store that a URL names; one without a scheme is a folder's. Raises ConfigurationError."""
+    scheme, found, _ = place.url.partition("://")
+    made = STORES.get(scheme if found else "file")
+    if made is None:
+        known = ", ".join(f"{name}://" for name in STORES)
+        raise ConfigurationError(f"{place.url}: there is no such object store; there are {known}")
+    return made(place)

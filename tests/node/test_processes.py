@@ -1,0 +1,254 @@
+"""Processes that are started again, end with their parent, and share a number of seats."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scp.background.doorbell import Doorbell
+from scp.node.seats import Seats
+from scp.node.supervisor import _pickled
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 20.0
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+class Parent:
+    """A process with children that note in files that they live, reload and stop."""
+
+    def __init__(self, folder: Path, roles: str) -> None:
+        self.folder = folder
+        script = """
+            import os, sys, time
+            from pathlib import Path
+            from scp import telemetry
+            from scp.config.settings import LogSettings
+            from scp.node.supervisor import Processes
+
+            folder = Path(sys.argv[1])
+            telemetry.configure(LogSettings(format="json"))
+
+            class Role:
+                def note(self, what):
+                    (folder / f"{what}-{os.getpid()}").touch()
+                def start(self):
+                    self.note("started")
+                def reload(self):
+                    self.note("reloaded")
+                def stop(self):
+                    self.note("stopped")
+
+            class Broken(Role):
+                def start(self):
+                    self.note("started")
+                    raise ValueError("no use")
+
+            processes = Processes()
+            for number, role in enumerate(sys.argv[2].split(",")):
+                processes.fork(f"{role} {number}", {"works": Role, "broken": Broken}[role])
+            kept = processes.run(lambda: not (folder / "bad configuration").exists())
+            sys.exit(0 if kept else 3)
+        """
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(script), folder, roles], cwd=ROOT, stderr=log
+            )
+
+    def noted(self, what: str) -> set[int]:
+        return {int(path.name.partition("-")[2]) for path in self.folder.glob(f"{what}-*")}
+
+    def started(self, count: int) -> set[int]:
+        until(lambda: len(self.noted("started")) >= count, f"{count} started")
+        return self.noted("started")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    except FileNotFoundError:
+        return False
+
+
+def test_told_to_stop_all_stop(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, "works,works")
+    children = parent.started(2)
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0
+    assert parent.noted("stopped") == children
+    assert not any(map(alive, children))
+
+
+def test_what_dies_is_started_again(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, "works,works")
+    first = min(parent.started(2))
+    os.kill(first, signal.SIGKILL)
+    assert len(parent.started(3)) == 3
+    assert '"process": "works 0", "status": -9' in parent.log.read_text()
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0
+    assert parent.noted("stopped") == parent.noted("started") - {first}
+
+
+def test_what_cannot_live_is_given_up(tmp_path: Path) -> None:
+    """It is not forked for ever, and the others are told."""
+    parent = Parent(tmp_path, "works,broken")
+    assert parent.process.wait(SECONDS) == 3
+    assert len(parent.noted("started")) == 6
+    assert len(parent.noted("stopped")) == 1
+    assert "no use" in parent.log.read_text()
+
+
+def test_children_reload_where_the_parent_can(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, "works,works")
+    children = parent.started(2)
+    (tmp_path / "bad configuration").touch()
+    parent.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert parent.noted("reloaded") == set()
+    (tmp_path / "bad configuration").unlink()
+    parent.process.send_signal(signal.SIGHUP)
+    until(lambda: parent.noted("reloaded") == children, "all have reloaded")
+    parent.process.terminate()
+    parent.process.wait(SECONDS)
+
+
+def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, "works,works")
+    children = parent.started(2)
+    parent.process.kill()
+    parent.process.wait(SECONDS)
+    until(lambda: not any(map(alive, children)), "the children have ended")
+    assert parent.noted("stopped") == children
+
+
+def test_seats_are_shared_and_come_back_from_the_dead() -> None:
+    seats = Seats(3)
+    assert seats.take()
+    assert seats.take()
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writes, bytes([seats.take(), seats.take()]))
+        time.sleep(SECONDS)
+        os._exit(0)
+    try:
+        assert os.read(reads, 2) == b"\1\0"
+        assert not seats.take()
+        seats.give_back()
+        assert seats.take()
+        assert not seats.take()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reads)
+        os.close(writes)
+    assert seats.take(), "the dead one's"
+    assert not seats.take()
+
+
+def test_a_limit_may_change() -> None:
+    seats = Seats(1)
+    assert seats.take()
+    assert not seats.take()
+    seats.limit = 2
+    assert seats.take()
+    seats.give_back()
+    seats.limit = 1
+    assert not seats.take()
+
+
+def test_a_bell_rung_before_and_often_wakes_once() -> None:
+    bell = Doorbell()
+    for _ in range(100_000):  # more than its pipe holds
+        bell.ring()
+    assert bell.wait(0)
+    assert not bell.wait(0)
+    bell.ring()
+    assert bell.wait()
+
+
+def _deadly(folder: Path, lives: int, blamed: bool) -> subprocess.CompletedProcess[bytes]:
+    """A parent whose child is killed at its start, so often; an object ends it where ``blamed``."""
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from scp.node.supervisor import Processes
+
+        folder, lives, blamed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+
+        class Role:
+            def start(self):
+                (folder / f"started-{os.getpid()}").touch()
+                if len(list(folder.glob("started-*"))) <= lives:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getppid(), signal.SIGTERM)
+            def reload(self):
+                pass
+            def stop(self):
+                pass
+
+        def ready():
+            (folder / f"ready-{os.getpid()}").touch()
+            if len(list(folder.glob("ready-*"))) <= lives:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        processes = Processes(lambda pid: blamed)
+        try:
+            processes.apart(ready)
+        except Exception as error:
+            sys.exit(type(error).__name__)
+        processes.fork("role", Role)
+        sys.exit(0 if processes.run(lambda: True) else 3)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), folder, str(lives), str(blamed)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
+
+
+def test_what_objects_end_does_not_end_the_node(tmp_path: Path) -> None:
+    """Ten in a row that each end two processes, at the start and later."""
+    assert _deadly(tmp_path, 20, blamed=True).returncode == 0
+    assert len(list(tmp_path.glob("ready-*"))) == len(list(tmp_path.glob("started-*"))) == 21
+
+
+def test_a_start_that_dies_otherwise_is_told(tmp_path: Path) -> None:
+    done = _deadly(tmp_path, 20, blamed=False)
+    assert (done.returncode, b"NotStarted" in done.stderr) == (1, True)
+    assert len(list(tmp_path.glob("ready-*"))) == 1
+
+
+class TwoWords(Exception):
+    """One that can be pickled, and not be read back."""
+
+    def __init__(self, one: str, *, other: str = "", **more: str) -> None:
+        super().__init__(one, other)
+
+
+@pytest.mark.parametrize("kind", [ValueError, TwoWords])
+def test_what_a_process_raises_says_where(kind: Callable[[str], Exception]) -> None:
+    """The parent that raised it had another traceback: its own."""
+
+    def somewhere() -> None:
+        raise kind("odd")
+
+    with pytest.raises(Exception, match="odd") as raised:
+        somewhere()
+    told = pickle.loads(_pickled(raised.value))
+    assert "odd" in str(told)
+    assert "in somewhere" in "".join(told.__notes__)
