@@ -27,7 +27,7 @@ def explain(
 ) -> None:
     """Say which rule applies to an object and why, which forms were tried, and what is stored.
 
-    And what it costs to serve. For a file that is not in the archive: what would be done with it.
+    Also what it costs to serve. For a file that is not in the archive: what would be done with it.
     """
     from scp.cli import explain_output
     from scp.lifecycle.explain import explain as explain_object
@@ -39,7 +39,7 @@ def explain(
 @app.command()
 def advise(  # noqa: PLR0913, PLR0917 - each is an option
     paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
-    by: Annotated[str, typer.Option(help="What a table is of: modality or folder.")] = "modality",
+    by: Annotated[str, typer.Option(help="One table for each modality or folder.")] = "modality",
     sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
     megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
     link: Annotated[float, typer.Option(min=0.001, help="A line's Mbit/s: how long would a study take?")] = 5,
@@ -52,7 +52,7 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare codecs on one's own objects, and propose a policy that fits them. Keeps nothing."""
+    """Compare codecs on your own objects, and propose a policy that fits them. Stores nothing."""
     from scp import telemetry
     from scp.advise.advise import Wanted
     from scp.advise.advise import advise as compare
@@ -77,7 +77,7 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
 
 @app.command()
 def plan(
-    at: Annotated[str, typer.Option(help="What will be due in so long: 12h, 30d, 6w.")] = "0s",
+    at: Annotated[str, typer.Option(help="Show what will be due after this time: 12h, 30d, 6w.")] = "0s",
     seconds: Annotated[float, typer.Option(help="How long to measure, about.")] = 20.0,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -101,7 +101,9 @@ def plan(
 @app.command()
 def recompress(
     match: MatchOption = None,
-    now: Annotated[bool, typer.Option("--now", help="Whatever the age: go on to the last stage.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Carry out all stages, whatever the age of the object.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -31,15 +31,17 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also decode, and compare with what was received.")
     ] = False,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Only those that were damaged before.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Only files that were found damaged before.")
+    ] = False,
     restore_from: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, metavar="PATH", help="First mend from these files, or folders of them."),
+        typer.Option(exists=True, metavar="PATH", help="First repair from these files or folders."),
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read stored objects and check them against the digests of what was written; mend what can be."""
+    """Read stored files and compare their digests; repair what can be repaired."""
     from scp.cli import integrity_output, output
     from scp.lifecycle.verify import verify as check_objects
 
@@ -82,7 +84,7 @@ def fsck(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Find files without rows, rows without files, and what interrupted work has left."""
+    """Find files without index rows, rows without files, and leftovers of interrupted work."""
     from scp.cli import integrity_output, output
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.fsck import fsck as look
@@ -105,7 +107,7 @@ def fsck(
 
 @app.command()
 def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Make the index anew from the stored objects alone."""
+    """Make the index again from the stored files alone."""
     from scp.cli import integrity_output, output
     from scp.lifecycle.rebuild import make_fit
     from scp.lifecycle.reindex import reindex as rebuild

@@ -39,7 +39,7 @@ def import_(
 ) -> None:
     """Keep DICOM files as if they had been received.
 
-    What is no DICOM file is skipped and listed. Exit status 0 says that all files are held now.
+    Files that are not DICOM are skipped and listed. Exit status 0 means that all files are stored now.
     """
     from scp.archive import foreign
     from scp.cli import objects_output, output
@@ -95,29 +95,37 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
 def ls(  # noqa: PLR0913, PLR0917 - typer's options
     match: MatchOption = None,
     level: Annotated[str, typer.Option(help="patient, study, series or image.")] = "study",
-    limit: Annotated[int, typer.Option(help="0: all.")] = 100,
+    limit: Annotated[int, typer.Option(help="Most lines; 0: all.")] = 100,
     commitments: Annotated[
-        bool, typer.Option("--commitments", help="Instead: storage commitment that is yet to be reported.")
+        bool,
+        typer.Option(
+            "--commitments", help="Instead: results of storage commitment that are not reported yet."
+        ),
     ] = False,
     send_queue: Annotated[
-        bool, typer.Option("--send-queue", "--outgoing", help="Instead: what is yet to be sent to peers.")
+        bool,
+        typer.Option("--send-queue", "--outgoing", help="Instead: objects that are not sent to peers yet."),
     ] = False,
     conflicts: Annotated[
         bool,
-        typer.Option("--conflicts", help="Instead: objects that contradict each other in whose they are."),
+        typer.Option(
+            "--conflicts", help="Instead: objects that contradict each other about patient or study."
+        ),
     ] = False,
     unreadable: Annotated[
         bool,
-        typer.Option("--unreadable", help="Instead: what cannot be read in the transfer syntax it came in."),
+        typer.Option(
+            "--unreadable", help="Instead: objects that cannot be read in the transfer syntax they came in."
+        ),
     ] = False,
     refused: Annotated[
         bool,
-        typer.Option("--refused", help="Instead: what is not encoded or decoded any more, and why."),
+        typer.Option("--refused", help="Instead: objects that are not encoded or decoded any more, and why."),
     ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List what is held."""
+    """List patients, studies, series or images, or one of the other lists."""
     lists = {
         "refused": refused,
         "conflicts": conflicts,
@@ -168,7 +176,7 @@ def _print_level(archive: Archive, level: str, match: list[str] | None, limit: i
 
 @app.command()
 def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show how much is held, and what keeping it compressed saves."""
+    """Show how many objects are stored, and what compression saves."""
     from scp.cli import objects_output
 
     with opened(config) as (archive, _):

@@ -38,7 +38,7 @@ UidArgument = Annotated[
     str | None, typer.Argument(help="UID of a study, series or instance, or with --level patient its ID.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
-NowOption = Annotated[bool, typer.Option("--now", help="Not through the trash: gone for good.")]
+NowOption = Annotated[bool, typer.Option("--now", help="Purge at once: the objects cannot be restored.")]
 LevelOption = Annotated[str, typer.Option(help="patient, study, series or image.")]
 
 
@@ -48,7 +48,7 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     uid: UidArgument = None,
     match: MatchOption = None,
     level: Annotated[str, typer.Option(help="What UID is: study, series, image, or patient.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
     now: NowOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     patient_id: PatientOption = None,
@@ -83,7 +83,7 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
 
 @app.command()
 def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show what the rules of retention would delete now; nothing is deleted."""
+    """Show what the retention rules would delete now; nothing is deleted."""
     from scp.cli import retention_output as report
     from scp.lifecycle.retention import Retention
 
@@ -100,7 +100,7 @@ def add(
     issuer: IssuerOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Hold a patient, study, series or instance, and what comes to it later; of all patients who have it."""
+    """Hold a patient, study, series or instance, and what is added later; of all patients who have it."""
     from scp.lifecycle.deletion import Deletion
     from scp.model import LEVELS
     from scp.objects.holds import Hold
@@ -121,7 +121,7 @@ def remove(
     issuer: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Let go of all holds on it, or of those that the options name."""
+    """Remove all holds on it, or those that the options name."""
     from scp.lifecycle.deletion import Deletion
 
     with opened(config) as (archive, settings):
@@ -163,7 +163,7 @@ def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
 def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
     uid: Annotated[str, typer.Argument(help="UID of a study or instance, or the id that trash list shows.")],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put what is held with other content into the trash.")
+        bool, typer.Option("--replace", help="Put the stored object with other content into the trash.")
     ] = False,
     patient_id: PatientOption = None,
     issuer: IssuerOption = None,

@@ -62,7 +62,7 @@ def serve(config: ConfigOption = None) -> None:
 
 @app.command()
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Say whether the configuration can be used, what has no effect, and whether index and stores fit."""
+    """Check the configuration, list keys without effect, and say whether index and stores fit."""
     from scp.cli import output, serving_output
     from scp.config.load import load, warnings
 
