@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance setup run test quick check demo bench fuzz clean
+.PHONY: help commands conformance setup run test quick coverage check demo bench fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,6 +27,12 @@ TESTS ?=
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 quick: setup ## run the tests that take less than a minute, and need no tool installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m quick
