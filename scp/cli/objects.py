@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from scp.cli.common import (
     query_for,
     selected,
 )
+
+if TYPE_CHECKING:
+    from scp.archive.archive import Archive
 
 app = typer.Typer()
 
@@ -115,44 +118,52 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
     json: JsonOption = False,
 ) -> None:
     """List what is held."""
-    from scp.cli import lists_output, objects_output
+    lists = {
+        "refused": refused,
+        "conflicts": conflicts,
+        "unreadable": unreadable,
+        "send_queue": send_queue,
+        "commitments": commitments,
+    }
+    with opened(config) as (archive, _):
+        for name, wanted in lists.items():
+            if wanted:
+                _print_list(archive, name, limit, json)
+                return
+        _print_level(archive, level.upper(), match, limit, json)
+
+
+def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
+    """What one of the options of ``ls`` asks for instead of studies."""
+    from scp.cli import lists_output
     from scp.lifecycle.explain import fault_now
 
-    if refused:
-        with opened(config) as (archive, _):
+    match name:
+        case "refused":
             lists_output.refused(archive.integrity.refused(limit or None), limit, json)
-        return
-    if conflicts:
-        with opened(config) as (archive, _):
+        case "conflicts":
             lists_output.conflicts(archive.conflicts(), json)
-        return
-    if unreadable:
-        with opened(config) as (archive, _):
+        case "unreadable":
             listed = archive.integrity.unreadable(limit or None)
-            faults = [(one, fault_now(archive, one)) for one in listed]
-        lists_output.unreadable(faults, limit, json)
-        return
-    if send_queue:
-        with opened(config) as (archive, _):
+            lists_output.unreadable([(one, fault_now(archive, one)) for one in listed], limit, json)
+        case "send_queue":
             lists_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
-        return
-    if commitments:
-        with opened(config) as (archive, _):
+        case "commitments":
             lists_output.commitments(archive.commitments.all(), json)
-        return
-    columns = objects_output.COLUMNS.get(level.upper())
+
+
+def _print_level(archive: Archive, level: str, match: list[str] | None, limit: int, json: bool) -> None:
+    from scp.cli import objects_output
+
+    columns = objects_output.COLUMNS.get(level)
     if columns is None:
         raise typer.BadParameter("--level is patient, study, series or image")
-    with opened(config) as (archive, _):
-        if level.upper() == "IMAGE":
-            found = archive.find(query_for("IMAGE", match, (*columns, "IssuerOfPatientID")))
-            rows = [
-                objects_output.with_storage(row, archive.current(identity_in(row)))
-                for row in _first(found, limit)
-            ]
-        else:
-            rows = _first(archive.find(query_for(level.upper(), match, columns)), limit)
-    objects_output.listing(level.upper(), rows, limit, json)
+    if level == "IMAGE":
+        found = _first(archive.find(query_for(level, match, (*columns, "IssuerOfPatientID"))), limit)
+        rows = [objects_output.with_storage(row, archive.current(identity_in(row))) for row in found]
+    else:
+        rows = _first(archive.find(query_for(level, match, columns)), limit)
+    objects_output.listing(level, rows, limit, json)
 
 
 @app.command()
