@@ -250,7 +250,7 @@ def _to_the_end(arguments: list[str]) -> int:
 
     Then the process ends at once. Taking down all modules would cost 0.3 s.
     """
-    status: object = None
+    status: Any = None
     try:
         _run(arguments)
     except SystemExit as end:
@@ -266,7 +266,7 @@ def _to_the_end(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    return int(status or 0)  # type: ignore[call-overload]
+    return int(status or 0)
 
 
 if __name__ == "__main__":
