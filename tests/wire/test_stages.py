@@ -22,7 +22,6 @@ from objects import bundled_file, received
 
 from scp.archive.archive import Archive
 from scp.archive.refusal import Refusal, library_of
-from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
@@ -405,8 +404,8 @@ def test_outside_its_hours_a_node_rests(start: Starter) -> None:
     node = start(policy=policy(FAST), lifecycle={"hours": later})
     node.keep(*OBJECTS)
     node.reload(policy=policy(FAST, AT_ONCE))
-    bell: Doorbell = node.node._bell
-    bell.ring()
+    for loop in node.node.loops:
+        loop.wake()
     node.keep(image(instance="1.2.3.5"))
     assert {node.held(one).form for one in OBJECTS} == {"rle"}
     node.reload(policy=policy(FAST, AT_ONCE), lifecycle={"hours": ""})
