@@ -1,34 +1,42 @@
-"""Bring a database to the schema of this version: Alembic's migrations, run from the program."""
+"""Bring a database to the schema of this version: Alembic's migrations, run from the program.
+
+Alembic is imported where there is something to migrate: it takes an eighth of the time of a short command.
+"""
 
 from __future__ import annotations
 
 import threading
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, inspect, text
 
 from scp.errors import ConfigurationError
 from scp.index.dialect import WRITES
 from scp.index.schema import METADATA
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
 _FOLDER = Path(__file__).with_name("migrations")
+# A migration's file begins with its revision; each follows the one before it.
+NEWEST = max(path.name[:4] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
 _environment = threading.Lock()  # Alembic keeps its environment in module globals
 
 
 def is_current(engine: Engine) -> bool:
     """Whether the database has this version's schema. Raises what SQLAlchemy raises."""
-    head = _scripts().get_current_head()
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head
+        if not inspect(connection).has_table("alembic_version"):
+            return False
+        return list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()) == [NEWEST]
 
 
 def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return config
@@ -37,6 +45,8 @@ def _config() -> Config:
 @cache
 def _scripts() -> ScriptDirectory:
     """All migrations, which Alembic imports each time that it is asked for them: 25 ms."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     return ScriptDirectory.from_config(_config())
 
 
@@ -61,6 +71,9 @@ def migrate(connection: Connection) -> None:
 
     Raises :class:`scp.errors.ConfigurationError` for a database of a later version.
     """
+    from alembic import command  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     config = _config()
     config.attributes["connection"] = connection
     try:
@@ -71,5 +84,7 @@ def migrate(connection: Connection) -> None:
 
 def _create(connection: Connection) -> None:
     """What all migrations come to: 0.05 s instead of 0.17."""
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+
     METADATA.create_all(connection)
     MigrationContext.configure(connection).stamp(_scripts(), "head")

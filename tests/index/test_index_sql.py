@@ -13,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Select, create_engine, inspect, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
@@ -25,6 +26,7 @@ from scp.index import query as reading
 from scp.index import upgrade as upgrading
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
+from scp.index.upgrade import NEWEST, _config
 
 
 @pytest.fixture
@@ -362,3 +364,7 @@ def test_an_older_index_asks_to_be_made_anew(tmp_path: Path) -> None:
         with closing(sqlite3.connect(database)) as connection:
             asked = [row[0] for row in connection.execute(_REBUILD)]
         assert asked == (["attributes that study lists ask for"] if held else [])
+
+
+def test_the_newest_revision_is_where_the_migrations_end() -> None:
+    assert ScriptDirectory.from_config(_config()).get_heads() == [NEWEST]

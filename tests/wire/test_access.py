@@ -33,8 +33,7 @@ def node(start: Starter, tmp_path: Path) -> RunningNode:
     )
     node.keep(*OBJECTS[:6])
     time.sleep(1)
-    for loop in node.node.loops:
-        loop.wake()
+    node.wake()
     until(lambda: where(node) == {("cold", "jpegls")}, "all are there")
     return node
 
