@@ -145,10 +145,10 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from scp.config.settings import Settings
-from scp.node import node, service
+from scp.node import build, service
 from scp.resources import budget
 made = []
-node.keep_large_apart = service.keep_large_apart = lambda: made.append(1)
+build.keep_large_apart = service.keep_large_apart = lambda: made.append(1)
 settings = Settings.model_validate({
     "storage": {"url": f"file://{sys.argv[1]}/objects"}, "index": {"url": f"sqlite:///{sys.argv[1]}/index.db"},
     "limits": {"memory": "300MB"},
@@ -156,7 +156,7 @@ settings = Settings.model_validate({
 if sys.argv[2] == "node":
     service.Service(settings, lambda: None)
 else:
-    node.open_archive(settings).close()
+    build.open_archive(settings).close()
 print(budget._budget.limit, len(made))
 """
 
