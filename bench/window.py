@@ -232,7 +232,7 @@ def of_files(folder: Path) -> list[Obj]:
         meta = dcmread(path, stop_before_pixels=True, specific_tags=[]).file_meta
         start = 144 + int(meta.FileMetaInformationGroupLength)
         uids = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
-        found.append(Obj(*map(str, uids), path.read_bytes()[start:]))
+        found.append(Obj(*map(str, uids), path.read_bytes()[start:]))  # type: ignore[call-arg]
     return found
 
 

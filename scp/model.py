@@ -1,4 +1,4 @@
-"""What travels between the stages: frozen dataclasses, nothing that knows a socket or SQL."""
+"""Frozen dataclasses that travel between the rooms; none knows a socket or SQL."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def codecs_here() -> Iterator[None]:
     """Codecs work in the test's own process, as they do where the system has no codec processes.
 
     With a codec process for each object that came encoded, tests of what codecs and forms make of thousands
-    of objects took twice the processor time. tests/encoding/test_cage.py shows that it makes no difference.
+    of objects took twice the processor time. tests/contracts/test_codecs.py runs each codec in one.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caged, "AVAILABLE", False)

@@ -1,7 +1,7 @@
 """Python processes that are forked from one that has imported zscp, instead of started anew.
 
 A process of zscp imports for a second of processor time before it does anything, and what makes its codec
-processes for half of one: that was more than half of the time of all tests. :class:`Python` takes a command
+processes for half of one (docs/decisions/0129). :class:`Python` takes a command
 as ``subprocess.Popen`` does, and makes the same process in 20 ms: with its own process id, arguments,
 environment, folder and streams, and the exit of an interpreter. It does not show how a process starts, and
 what memory it begins with: tests of that use subprocess.
@@ -250,7 +250,7 @@ def _to_the_end(arguments: list[str]) -> int:
 
     Then the process ends at once. Taking down all modules would cost 0.3 s.
     """
-    status: object = None
+    status: Any = None
     try:
         _run(arguments)
     except SystemExit as end:
@@ -266,7 +266,7 @@ def _to_the_end(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    return int(status or 0)  # type: ignore[call-overload]
+    return int(status or 0)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page for folder in (".", "docs", "docs/decisions", "tests/cases") for page in (ROOT / folder).glob("*.md")
 )
+_MODULE = re.compile(r"\b(?:bench|fuzz|scp|scripts|tests)/[\w/-]+\.py")
 _EXAMPLE = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 # What an example may lack: a peer that stands in another one, and files of the reader's machine.
 _ELSEWHERE = re.compile(r'  (\w+\[0\]\.to: names "HOMEREAD"|tls\.\w+: "/etc/zscp/).*')
@@ -58,6 +59,12 @@ def test_every_example_of_a_configuration_can_be_used(page: Path, tmp_path: Path
         except ConfigurationError as error:
             faults = str(error).splitlines()[1:]
             assert [fault for fault in faults if not _ELSEWHERE.fullmatch(fault)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_and_test_that_a_page_names_is_there(page: Path) -> None:
+    named = set(_MODULE.findall(page.read_text(encoding="utf-8")))
+    assert {path for path in named if not (ROOT / path).exists()} == set()
 
 
 def test_the_readme_stays_short_and_leads_to_all_pages() -> None:

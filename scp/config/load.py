@@ -1,4 +1,4 @@
-"""The configuration, read and checked; and what in it has no effect."""
+"""The configuration, read and checked, and the keys in it that have no effect."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from scp.errors import ConfigurationError
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The settings of the file at ``path``, or the defaults, with those of ``environ`` over them.
 
-    ConfigurationError names every fault: the file, the key, what is wrong, what would be right. What does not
-    fit together is told once each key is right by itself.
+    ConfigurationError names every fault: the file, the key, what is wrong, what would be right. Keys
+    that do not fit together are reported once each key is right by itself.
     """
     tables = first_and_others(read_file(path)) if path else {}
     origins, faults = override(tables, environ, Settings)

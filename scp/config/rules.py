@@ -1,4 +1,4 @@
-"""Rules that an admin writes: how objects are kept, what goes, what is sent on."""
+"""Rules that an admin writes: how objects are kept, when they are deleted, where they are sent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Stage(Table):
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not self.forms and not self.store:
-            raise ValueError('names neither a form nor a store; give it, say, form = "htj2k"')
+            raise ValueError('has neither a form nor a store; give it, say, form = "htj2k"')
         return self
 
     @property
@@ -63,7 +63,7 @@ class Stage(Table):
 
 
 class Promotion(Stage):
-    """What a retrieve brings an object back to that is in a later stage, for ``keep_for`` seconds.
+    """Where a retrieve brings back an object that is in a later stage, for ``keep_for`` seconds.
 
     Without ``forms`` it keeps its form; ``store`` None is the first store.
     """
@@ -80,7 +80,7 @@ class Promotion(Stage):
 def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Stages as they will apply: one on receive, in the first store, the others by time."""
     if not stages:
-        raise ValueError('names no stage; write, say, [ { form = "htj2k" } ]')
+        raise ValueError('has no stage; write, say, [ { form = "htj2k" } ]')
     if stages[0].after or stages[0].after_access is not None:
         raise ValueError(
             '[0] must apply on receive; leave out its times, or put { form = "received" } before it'
@@ -154,7 +154,7 @@ class PolicyRule(Table):
 
 
 class RetentionRule(Table):
-    """Objects that ``match`` may go ``after`` so many seconds since they were received."""
+    """Objects that ``match`` may be deleted ``after`` so many seconds since they were received."""
 
     name: Annotated[str, Field(min_length=1)]
     match: Match = Field(default_factory=dict)
@@ -163,7 +163,7 @@ class RetentionRule(Table):
 
 
 class ForwardRule(Table):
-    """Where what arrives and matches is sent to: AE titles of peers. ``after`` and ``give_up`` in seconds."""
+    """Peers, by AE title, to which new objects that match are sent. ``after`` and ``give_up`` in seconds."""
 
     name: Annotated[str, Field(min_length=1)]
     match: Match = Field(default_factory=dict)
@@ -178,7 +178,7 @@ class ForwardRule(Table):
 
 
 class PrefetchRule(Table):
-    """Which earlier studies of a patient are sent ahead of being asked for, or brought back, and when.
+    """Which earlier studies of a patient are sent before they are asked for, or brought back, and when.
 
     ``modality`` and ``body_part`` select series, empty: all; studies with such a series are sent whole, at
     most ``count`` of them, the newest first, none older than ``within`` seconds. With ``promote`` they count

@@ -64,7 +64,7 @@ class NodeSettings(Table):
 class StorageSettings(Table):
     """Where objects come in; ``reserve`` is the disk space in bytes that stays free.
 
-    ``backlog`` is how many bytes may wait to be encoded behind their response; 0: none. ``name`` is what
+    ``backlog`` is how many bytes may be pending, to be encoded after the response; 0: none. ``name`` is what
     stages call this store, where there are several.
     """
 
@@ -88,8 +88,8 @@ class StorageSettings(Table):
 class TierSettings(Table):
     """Another store, which stages name: every [[storage]] but the first.
 
-    ``availability`` is Instance Availability (PS3.3 C.4.23.1.1). Whoever waits for an object gives up when
-    a store that is not online has given none for ``fetch_seconds``.
+    ``availability`` is Instance Availability (PS3.3 C.4.23.1.1). A retrieve from
+    a store that is not online fails when that has given nothing for ``fetch_seconds``.
     """
 
     name: StoreName
@@ -105,7 +105,7 @@ class TierSettings(Table):
 
 
 class CacheSettings(Table):
-    """How many bytes of decoded objects are kept, for who asks for them again; 0: none."""
+    """How many bytes of decoded objects are cached for later retrieves; 0: none."""
 
     bytes: Bytes = 10**9
 

@@ -1,4 +1,4 @@
-"""Where the configuration comes from, file and environment, and how its faults are told."""
+"""Where the configuration comes from, file and environment, and how its faults are reported."""
 
 from __future__ import annotations
 

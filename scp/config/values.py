@@ -86,7 +86,7 @@ def part(value: object) -> float | None:
         return None
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
     if parts is None or not 0 < float(parts[1]) <= 100:
-        raise ValueError(f'"{value}" is no part; write, say, "90%", or "" for none')
+        raise ValueError(f'"{value}" is not a percentage; write, say, "90%", or "" for none')
     return float(parts[1]) / 100
 
 
@@ -100,7 +100,7 @@ def hours(value: object) -> tuple[int, int] | None:
     numbers = [int(part) for part in parts.groups()] if parts else [24, 60, 24, 60]
     begin, end = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
     if max(numbers[0::2]) > 23 or max(numbers[1::2]) > 59 or begin == end:
-        raise ValueError(f'"{value}" is no time of day; write, say, "19:00-06:00", or "" for all day')
+        raise ValueError(f'"{value}" is not a time of day; write, say, "19:00-06:00", or "" for all day')
     return begin, end
 
 
@@ -110,7 +110,7 @@ def ae_title(text: str) -> str:
     if not 1 <= len(title) <= 16:
         raise ValueError(f'"{title}" has {len(title)} characters; an AE title has 1 to 16')
     if not (title.isascii() and title.isprintable()) or "\\" in title:
-        raise ValueError(f"{title!r} is no AE title; use ASCII without backslash or control characters")
+        raise ValueError(f"{title!r} is not an AE title; use ASCII without backslash or control characters")
     return title
 
 
@@ -134,7 +134,7 @@ def store_name(text: str) -> str:
     """What stages call a store: it begins the keys of what lies in it."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
         raise ValueError(
-            f'"{text}" is no name of a store; write small letters, digits and dashes, say "cold"'
+            f'"{text}" is not a name for a store; write lower-case letters, digits and dashes, say "cold"'
         )
     return text
 

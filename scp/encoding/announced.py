@@ -1,4 +1,4 @@
-"""Whether a stream is what it was announced as, as far as its first bytes tell: no codestream is decoded.
+"""Whether a stream is what it was announced as, by its first bytes: no codestream is decoded.
 
 Whether a codestream of the right kind can be decoded is another question, which codecs answer.
 """

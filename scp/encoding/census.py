@@ -1,4 +1,4 @@
-"""What a dataset holds, counted against ``[limits]`` before anybody looks into it.
+"""The contents of a dataset, counted against ``[limits]`` before anything reads them.
 
 One flat loop over the element headers, a microsecond for three of them: it goes into sequences and items by
 going on behind their headers, and holds nothing but where those end that it is in. What is wrong within one

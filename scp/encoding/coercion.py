@@ -1,4 +1,4 @@
-"""UIDs that a dataset lacks, put into it on its way out (PS3.4 B.4.1.3: coercion of data elements).
+"""UIDs that a dataset lacks, added when it is sent (PS3.4 B.4.1.3: coercion of data elements).
 
 What is stored stays as it was received. All else of the stream goes out as it is, but for the length of the
 group that an element is put into, where there is one.

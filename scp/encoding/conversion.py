@@ -1,4 +1,4 @@
-"""A dataset stream taken from one encoding to another, its bytes otherwise untouched."""
+"""A dataset stream converted to another encoding; its bytes stay the same otherwise."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def convert(
     behind: tuple[int, int] = (-1, 0),
     even: bool = False,
 ) -> Buffer:
-    """A whole stream taken from one encoding to another, nested items and all; a large one lies in a file.
+    """Convert a whole stream, nested items too, to another encoding; a large result lies in a file.
 
     Lengths of sequences and items stay defined or undefined as they were, group lengths are made
     anew. ``behind`` is a group that goes on behind ``data``, and with how many bytes in ``target``: its
@@ -76,7 +76,7 @@ def convert(
 
 
 def check(data: Buffer, source: Encoding, target: Encoding) -> None:
-    """Whether a stream can be converted; nothing is. Raises UnreadableDataset, BeyondBounds."""
+    """Check that a stream can be converted, without doing it. Raises UnreadableDataset, BeyondBounds."""
     out = Draft(keeps=False)
     _Converter(data, source, target, out).elements(0, _Level(len(data), 0, signed=False))
 
@@ -171,7 +171,7 @@ class _Converter:
     def _set_length(self, at: int, size: int) -> None:
         """Raises UnreadableDataset for what has grown beyond a length's 32 bits."""
         if size >= UNDEFINED:
-            raise UnreadableDataset(f"{size} bytes, which no length can say")
+            raise UnreadableDataset(f"{size} bytes are more than a length field can hold")
         self.out.rewrite(at, struct.pack("<L" if self.target.little else ">L", size))
 
     def _holding_items(self, element: _Header, level: _Level) -> int:
@@ -237,7 +237,7 @@ class _Converter:
             if tag == SEQUENCE_END and not defined:
                 break
             if tag != ITEM:
-                raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must")
+                raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must begin")
             at = self._item(value, length, level)
         return at
 

@@ -1,4 +1,4 @@
-"""Codestreams into native pixel data, frame by frame while it is read."""
+"""Codestreams are decoded to native pixel data, frame by frame while that is read."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class _Icons:
         """Raises PixelsBeyondBounds where all together would be too large, before the next is decoded."""
         if form.size > self.left:
             raise PixelsBeyondBounds(
-                f"{form.size} bytes, {self.left} are left for all such together (limits.header_bytes)"
+                f"{form.size} bytes, {self.left} are left for all of them together (limits.header_bytes)"
             )
 
 

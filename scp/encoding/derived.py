@@ -1,4 +1,4 @@
-"""The header of a lossy copy: a derived image, which says what it was made of and how.
+"""The header of a lossy copy: a derived image, which names its source and how it was made.
 
 PS3.3 C.7.6.1.1.5: a compressed version of another image has Lossy Image Compression "01", DERIVED as the
 first value of Image Type, and a SOP Instance UID of its own where the other one was a DICOM image. PS3.3

@@ -1,4 +1,4 @@
-"""Decoded samples against the header that describes them: no value is cut, none gets another meaning.
+"""Decoded samples compared with the header: no value is cut, and none gets another meaning.
 
 A codestream has a precision P of its own (:mod:`scp.encoding.codecs.precision`). That may not be Bits Stored,
 and the codestream may have a sign where Pixel Representation has none, or the reverse. This is the one answer

@@ -1,4 +1,4 @@
-"""Data elements as bytes: what an encoding makes of tag, VR and length, and walking a dataset stream.
+"""Data elements as bytes: how an encoding writes tag, VR and length, and how to walk a stream.
 
 Only what PS3.5 section 7 says of tags, VRs and lengths is known here; values stay bytes. pydicom reads
 datasets too, but writes them its own way; what a byte-exact archive needs is that nothing is
@@ -83,7 +83,7 @@ class Reader:
             elif _is_vr(vr):
                 value, length = at + 12, self._long(self.data, at + 8)[0]
             else:
-                raise UnreadableDataset(f"{name_of(tag)} at byte {at} has no VR where one must stand")
+                raise UnreadableDataset(f"{name_of(tag)} at byte {at} has no VR")
         except struct.error:
             raise UnreadableDataset(f"the stream ends within the element header at byte {at}") from None
         if value > end or (length != UNDEFINED and value + length > end):
@@ -147,7 +147,7 @@ class Reader:
                     at = value + length if items else value
                     continue
                 if tag != SEQUENCE_END:
-                    raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must")
+                    raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must begin")
                 if (depth, True) == outermost:
                     return at
                 depth, items, at = depth - 1, False, at + 8
@@ -166,7 +166,7 @@ class Reader:
 
 
 def too_deep(at: int) -> BeyondBounds:
-    """What is raised of sequences that nest too deep, at a byte."""
+    """The error for sequences that nest too deep, at a byte."""
     return BeyondBounds(f"sequences nest deeper than {bounds().depth} at byte {at} (limits.depth)")
 
 

@@ -1,4 +1,4 @@
-"""Native pixel data into codestreams, and what it takes to undo that."""
+"""Native pixel data is encoded to codestreams, with what it takes to undo that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
     if native.pixel is None:
         raise CannotEncode("no pixel data")
     if codec.encode is None:
-        raise CannotEncode(f"{codec.name} is only decoded here")
+        raise CannotEncode(f"{codec.name} can only be decoded")
     received = Header(native.header)
     form = received.format
     if reason := codec.refuses(form):

@@ -1,4 +1,4 @@
-"""Even lengths: what goes out over a network has no others (PS3.5 7.1.1 and A.4; PS3.8 E.1).
+"""Even lengths: everything that is sent over a network has them (PS3.5 7.1.1 and A.4; PS3.8 E.1).
 
 What was received with odd ones is kept so, and padded when it is sent. Whether that is needed is seen in one
 pass over the element headers. It goes into sequences and items by going on behind their headers, as what is

@@ -1,4 +1,4 @@
-"""What a dataset says of itself, as text, for policy and index.
+"""The attributes of a dataset, as text, for policy and index.
 
 A survey is on the way of every object between its arrival and its response. It takes nothing apart and
 converts nothing: 0.16 ms for an MR object of 342 elements and 80 attributes, where pydicom takes 1.0 ms.

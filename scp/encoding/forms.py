@@ -1,4 +1,4 @@
-"""The forms of a policy: what a received object becomes at rest, and the proof that nothing is lost."""
+"""The forms of a policy: a received object is encoded in one, and proven to lose nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Encoded:
 
 
 def target_of(form: str) -> str:
-    """The transfer syntax that a form writes; empty for one that keeps the received one, or is none."""
+    """The transfer syntax that a form writes; empty if it keeps the received one or is unknown."""
     return BY_FORM[form].uid if form in BY_FORM else ""
 
 
@@ -66,13 +66,13 @@ def encoded(form: str, received: Received, parts: SplitDataset | None, effort: i
     if target == received.transfer_syntax:
         return _as_received(form, received, parts)
     if parts is None:
-        raise CannotEncode("the dataset is unreadable")
+        raise CannotEncode("the dataset cannot be read")
     try:
         if form == recompression.FORM:
             return _recompressed(received, parts)
         plain, reference = _decoded(received, parts)
         if codec is None and lookup(target).content is not Content.NATIVE:
-            raise CannotEncode("no codec encodes it")
+            raise CannotEncode("no codec can encode it")
         if codec is None:
             return Encoded(form, target, gathered(join(plain, lookup(target))), native_sha256=reference)
         return _coded(codec, plain, reference, effort)
@@ -140,7 +140,7 @@ def _native_digest(received: Received, plain: SplitDataset) -> str:
 
 
 def why_undecodable(dataset: Buffer, transfer_syntax: str) -> str:
-    """Why codestreams are not decoded, as they came; empty where they are, or where none is read here.
+    """Why the received codestreams cannot be decoded; empty if they can, or if zscp has no decoder.
 
     Raises CodecProcessFailed.
     """
@@ -175,7 +175,7 @@ def prove(
     """
     try:
         if not _reproduces(dataset, transfer_syntax, provenance, received, (trust, held)):
-            raise NotReproduced("decoded, it is not what was received")
+            raise NotReproduced("when decoded, it is not what was received")
     except (CodecError, UnreadableDataset, ValueError) as error:
         if isinstance(error, (NotReproduced, CodecProcessFailed)):
             raise

@@ -120,7 +120,7 @@ class Frames(Sequence[Fragments]):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Where fragments have gone to from where: offsets from the first one, in their order."""
+    """Old and new places of fragments that moved: offsets from the first one, in their order."""
 
     before: Places
     after: Places
@@ -228,9 +228,9 @@ def frames_within(value: Buffer, count: int) -> Frames:
     if count == 1 and len(firsts) <= 1:
         return Frames(fragments, np.zeros(1, np.uint64))
     if len(firsts) != count:
-        raise CannotDecode(f"{len(fragments)} fragments cannot be told apart into {count} frames")
+        raise CannotDecode(f"{len(fragments)} fragments cannot be divided into {count} frames")
     if firsts[0]:
-        raise CannotDecode("the first fragment begins no frame")
+        raise CannotDecode("the first fragment does not begin a frame")
     return Frames(fragments, firsts)
 
 
@@ -269,7 +269,7 @@ def _items(value: Buffer) -> Iterator[tuple[int, int]]:
         tag, length = layout(view, at)
         start = at + 8
         if tag != item or start + length > end:
-            raise CannotDecode(f"byte {at} of the encapsulated pixel data begins no item")
+            raise CannotDecode(f"byte {at} of the encapsulated pixel data does not begin an item")
         at = start + length
         yield start, at
 

@@ -19,7 +19,7 @@ from scp.spool import Buffer
 
 
 class Header:
-    """What stands before the pixel data, as explicit VR little endian. It is scanned once."""
+    """The dataset before the pixel data, as explicit VR little endian. It is scanned once."""
 
     def __init__(self, data: Buffer, proven: bool = False) -> None:
         """Raises CannotEncode for what is longer than ``[limits]`` allows, unless it was ``proven`` before.

@@ -1,4 +1,4 @@
-"""Lossy copies of stored objects, for peers whose rule asks for them: which ways, made, and proven.
+"""Lossy copies of stored objects, for peers whose rule asks for them: chosen, made, and proven.
 
 Nothing here is reached without a :class:`~scp.model.LossyRule` (invariant 4). A copy goes out only if its
 codestreams were decoded again, every sample is within the rule's bound, and padding can still be told from
@@ -209,7 +209,7 @@ def _encoded(
             if _holds(frame, back, told, rule.max_error):
                 padding.look(frame, back)
                 return stream
-        raise CannotEncode(f"nothing that it makes keeps every sample within {rule.max_error}")
+        raise CannotEncode(f"no quality keeps every sample within {rule.max_error}")
 
     with told_as(CannotEncode, codec.library):
         yield from in_order(encode, range(form.frames), form.frames, form.array_size)

@@ -1,4 +1,4 @@
-"""Pixel padding through lossy coding: what was one value becomes a range, which the header then names.
+"""Pixel padding in lossy copies: one value becomes a range of values, which the header then names.
 
 PS3.3 C.7.5.1.1.2: Pixel Padding Value, with Pixel Padding Range Limit, says which samples are no part of the
 image, and none of the image's may be among them.
@@ -49,7 +49,7 @@ class Padding:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, frame: Frame, back: Frame) -> None:
-        """Take note of a frame and of what came back of it."""
+        """Compare a frame with what was decoded from its copy."""
         if self.low is None:
             return
         is_padding = np.greater_equal(frame, self.low) & np.less_equal(frame, self.high)
@@ -58,14 +58,14 @@ class Padding:
             self._image.take(back[~is_padding])
 
     def changes(self, form: PixelFormat) -> dict[int, tuple[bytes, bytes] | None]:
-        """What the header has to say of padding now. Raises CannotEncode where it runs into the image."""
+        """The elements that describe the padding now. Raises CannotEncode where it mixes with the image."""
         if self.low is None:
             return {}
         low, high = self._padding.low, self._padding.high
         if self._padding.empty:  # what is not there must not be found where a sample became that value
             return {_VALUE: None, _LIMIT: None}
         if not self._image.empty and low <= self._image.high and self._image.low <= high:
-            raise CannotEncode("its padding would run into the image")
+            raise CannotEncode("its padding values would mix with image values")
         vr, layout = (b"SS", "<h") if form.signed else (b"US", "<H")
         # From the end of black on (C.7.5.1.1.2).
         first, last = (high, low) if form.photometric == "MONOCHROME1" else (low, high)

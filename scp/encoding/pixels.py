@@ -117,7 +117,7 @@ def _check(form: PixelFormat) -> None:
             f"Bits Allocated is {form.bits_allocated}; samples of 1, 8, 16, 32 or 64 are needed"
         )
     if min(form.rows, form.columns, form.samples, form.frames) < 1 or form.planar not in (0, 1):
-        raise CannotEncode("the Image Pixel module describes no image")
+        raise CannotEncode("the Image Pixel module does not describe an image")
     if form.samples > 4:
         raise CannotEncode(f"{form.samples} samples a pixel")
     if not 1 <= form.bits_stored <= form.bits_allocated:

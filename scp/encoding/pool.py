@@ -1,4 +1,4 @@
-"""The threads that code frames: beside each other, in order, a bounded number ahead."""
+"""The threads that code frames: in parallel, in order, a bounded number ahead."""
 
 from __future__ import annotations
 

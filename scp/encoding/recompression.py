@@ -93,7 +93,7 @@ def restored(stored: SplitDataset, restoration: Restoration, trust: Trust = Trus
     """
     layout = restoration.jpeg
     if layout is None or stored.pixel is None or not stored.pixel.encapsulated:
-        raise CannotDecode("nothing says which JPEG codestreams it was made of")
+        raise CannotDecode("the stored file does not say which JPEG codestreams it was made of")
     header = restored_header(bytes(stored.header), restoration)
     try:
         count = Header(header, proven=True).proven_format.frames

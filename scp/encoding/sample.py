@@ -1,4 +1,4 @@
-"""A small part of an object's pixels, which tells which form suits all of them."""
+"""A small part of an object's pixels: it shows which form suits the whole."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -25,7 +25,7 @@ from scp.background.parallel import yield_to_others
 from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import Recovered, take_up_landed
-from scp.lifecycle.stages import Stages, swapped
+from scp.lifecycle.stages import Stages, first_bytes, swapped
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
 
@@ -165,7 +165,7 @@ class Encoder(Task):
         now = self._clock()
         self._put_off = {key: until for key, until in self._put_off.items() if until > now}
         found = self._archive.pending(_BATCH + len(self._put_off))
-        return list(_first_bytes(one for one in found if one.key not in self._put_off))
+        return list(first_bytes((one for one in found if one.key not in self._put_off), _BATCH_BYTES))
 
     def _encoded(self, instance: Instance) -> Change | None:
         """The form of one, if it has one.
@@ -214,12 +214,3 @@ class Encoder(Task):
         if not self._archive.replacer.index_fault():
             take_up_landed(self._archive, Recovered())
             self._archive.interrupted.free()
-
-
-def _first_bytes(instances: Iterator[Instance]) -> Iterator[Instance]:
-    size = 0
-    for instance in instances:
-        yield instance
-        size += instance.received_size
-        if size >= _BATCH_BYTES:
-            return

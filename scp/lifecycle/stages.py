@@ -104,7 +104,7 @@ class Stages:
 
         Raises OutOfResources.
         """
-        wanted = list(_first_bytes(islice(instances, _BATCH)))
+        wanted = list(first_bytes(islice(instances, _BATCH), _BATCH_BYTES))
         if not wanted:
             return Round()
         with claimed(self._claims, Lease.begin(self._owner, self._lease_seconds), wanted) as mine:
@@ -227,10 +227,11 @@ def _by_store(changes: Iterable[Change]) -> Iterator[tuple[str, list[Change]]]:
         yield name, list(group)
 
 
-def _first_bytes(instances: Iterable[Instance]) -> Iterable[Instance]:
+def first_bytes(instances: Iterable[Instance], most: int) -> Iterator[Instance]:
+    """Instances until they come to ``most`` bytes as received; at least one, if there is one."""
     size = 0
     for instance in instances:
         yield instance
         size += instance.received_size
-        if size >= _BATCH_BYTES:
+        if size >= most:
             return

@@ -1,4 +1,4 @@
-"""Which peers an arriving object is sent to, and which earlier studies go ahead of being asked for: pure."""
+"""To which peers a new object is forwarded, and which earlier studies are prefetched: pure functions."""
 
 from __future__ import annotations
 

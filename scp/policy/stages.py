@@ -1,7 +1,7 @@
 """What a rule asks of a stored object, and when: pure functions of the rule, the object and the clock.
 
-Times are whole seconds since 1970, UTC. What was carried out is told by a stage's fingerprint, so that it is
-known again after a rule was renamed, moved or written anew.
+Times are whole seconds since 1970, UTC. A stage is known by its fingerprint, also after its rule was
+renamed, moved or written again.
 """
 
 from __future__ import annotations

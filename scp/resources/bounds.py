@@ -16,7 +16,7 @@ class Bounds:
 
     ``elements``, ``items`` and ``fragments`` are counted over a whole dataset, at all depths; ``depth`` is
     how many sequences may lie in one another. ``header_bytes`` is what an object may hold outside its pixel
-    data for these to be encoded or decoded; else it is as long as it likes.
+    data for these to be encoded or decoded; other objects may hold more.
     ``inflated_bytes`` is the largest that a deflated dataset may become, or a stored file in zstd, which may
     always become ten times its own size; ``inflated_ratio`` how many times its own size a deflated dataset,
     beyond 256 MB. ``frame_bytes`` is one frame, and ``pixel_bytes`` all frames, as they are

@@ -1,15 +1,15 @@
 """One budget of memory, in bytes, for all processes of a node.
 
-What takes memory by what an object is says so here first. There are two kinds, and only one of them waits:
+Code whose memory grows with an object asks for it here first. There are two kinds of use, and only one waits:
 
-- What is **held** waits for somebody: bytes that a peer still sends, decoded frames that a peer still has to
-  read. :func:`hold` never waits; what does not fit goes through a file (:mod:`scp.spool`).
-- What is **taken** is used by work that ends by itself: a codec at one frame. :func:`taking` waits, in turn
-  over all processes. Nobody may wait for a peer, or take again, while he has something taken: so all that is
-  taken is given back in time, and no two can wait for each other.
+- **Held** memory waits for a peer: bytes that the peer still sends, decoded frames that it still has to read.
+  :func:`hold` never waits; what does not fit goes through a file (:mod:`scp.spool`).
+- **Taken** memory is used by work that ends by itself: a codec at one frame. :func:`taking` waits its turn,
+  over all processes. A thread that has taken memory may neither wait for a peer nor take more. So everything
+  taken is given back in time, and no two threads can wait for each other.
 
-A budget is 256 units, each a locked byte (:mod:`scp.resources.locked_bytes`): the system frees those of a
-process that dies. A process locks as many units as what is taken in it comes to. docs/decisions/0118.
+A budget is 256 units, each a locked byte (:mod:`scp.resources.locked_bytes`): the system frees the units of a
+process that dies. A process locks as many units as its use comes to. docs/decisions/0118.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Lease:
         self.parents = False  # of the process that this one was forked from
 
     def take(self, size: int, order: range | None = None) -> bool:
-        """Whether so many bytes could be had; by who has the budget's lock."""
+        """Whether so many bytes could be had. The caller has the budget's lock."""
         wanted = -(-(self.used + size) // self._budget.unit) - len(self._units)
         if order is not None and any(unit not in order for unit in self._units):
             return False  # what others wait for gets free, and is not filled again and again
@@ -106,7 +106,7 @@ class _Lease:
             self._budget.settle()
 
     def shrink(self, size: int) -> None:
-        """Give back bytes, and the units that they filled; by who has the budget's lock."""
+        """Give back bytes, and the units that they filled. The caller has the budget's lock."""
         self.used -= size
         needed = -(-self.used // self._budget.unit)
         self._budget.unlock_units(self._units[needed:])
@@ -114,7 +114,7 @@ class _Lease:
 
 
 class _Beyond(_Lease):
-    """What goes beyond the budget: one at a time in a whole node."""
+    """A use that goes beyond the budget: one at a time in a whole node."""
 
     def take(self, size: int, order: range | None = None) -> bool:  # noqa: ARG002 - as of any lease
         if self.used or not self._budget.locks.lock(_ALONE):

@@ -1,7 +1,7 @@
-"""Bytes of a file without a name, locked: what is counted over all processes that were forked from one.
+"""Locked bytes of a nameless file: a count over all processes that were forked from one.
 
-The system frees those of a process that dies, which no counter in shared memory would. A lock belongs to a
-process: its threads agree among themselves who of them has it.
+The system frees the locks of a process that dies; a counter in shared memory would keep its count. A lock
+belongs to a process: its threads agree among themselves which of them has it.
 """
 
 from __future__ import annotations

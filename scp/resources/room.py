@@ -1,8 +1,8 @@
 """Whether there is room on a disk: ``storage.reserve`` bytes of it stay free, whoever writes.
 
-Everything that writes objects, or parts of them, asks here before each megabyte. What several write at the
-same moment may pass that by a megabyte for each of them. The index asks nobody: the reserve is for it, so
-that it goes on where objects are refused. docs/decisions/0119.
+Everything that writes objects, or parts of them, asks here before each megabyte. Several writers at the same
+moment may pass the reserve by a megabyte each. The index does not ask: the reserve is for it, so that it goes
+on when objects are refused. docs/decisions/0119.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _rooms: tuple[Room, ...] = ()
 
 
 def use(rooms: Iterable[Room]) -> None:
-    """The disks of which something is left free, in the whole process."""
+    """Set the disks on which something stays free, for the whole process."""
     global _rooms  # noqa: PLW0603 - one for the process, set by who composes it
     _rooms = tuple(rooms)
 
@@ -83,7 +83,7 @@ def of(folder: Path) -> Room:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Say of an error that there is no room for ``what``. Raises OutOfResources in its place."""
+    """Raise OutOfResources, which says that there is no room for ``what``, instead of an error."""
     try:
         yield
     except OSError as error:

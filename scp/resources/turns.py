@@ -1,4 +1,4 @@
-"""Turns: who waits for something, in the order in which they came, over all processes of a node."""
+"""Turns: those who wait are served in the order in which they came, over all processes of a node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TICKET, _WAITED = struct.Struct("<q"), struct.Struct("<d")  # the next one; whe
 
 
 class Turns:
-    """Tickets in ascending order: locked bytes from ``door`` on, so that those of a dead process are none.
+    """Tickets in ascending order: locked bytes from ``door`` on, so that a dead process has none.
 
     The threads of a process call this one at a time.
     """

@@ -171,7 +171,7 @@ _UIDS = st.binary(max_size=70).map(lambda uid: uid.decode("latin-1").strip(" \0"
     source=st.sampled_from(["", "SENDER"]),
 )
 def test_written_and_read_it_is_the_same(dataset, syntax, uids, known, source) -> None:
-    file = Part10(*uids, syntax, dataset, FORGED if known else None, source)
+    file = Part10(*uids, syntax, dataset, FORGED if known else None, source)  # type: ignore[call-arg]
     assert unpack(pack(file)) == file
     assert unpack(part10.wrap(pack(file), 3)) == file
 

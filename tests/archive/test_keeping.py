@@ -140,7 +140,7 @@ def test_no_row_of_the_table_is_believed(monkeypatch, name: str, lie: str) -> No
     following = "jpegls" if name != "jpegls" else "rle"
     object_ = phantom(IMAGE)
     found = kept(object_, Stage(forms=(name, following)))
-    assert outcomes(found)[name] == ("wrong", "decoded, it is not what was received")
+    assert outcomes(found)[name] == ("wrong", "when decoded, it is not what was received")
     assert found.encoded.form == following
     assert_restored(object_, found.data)
 

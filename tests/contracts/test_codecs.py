@@ -495,8 +495,8 @@ SIZE, TILES, COMPONENTS, PLANES = "codestream holds", "tiles", "subsampled", "by
         ("htj2k", b"\xff\x51", 6 + 35, b"\2", COMPONENTS),  # XRsiz
         ("rle", b"", 0, b"\0\0\0\0", PLANES),
         ("rle", b"", 0, b"\x0f\0\0\0", PLANES),
-        ("rle", b"", 4, b"\xff\xff\xff\xff", "do not lie behind each other"),
-        ("rle", b"", 8, b"\xff\xff\xff\x7f", "do not lie behind each other"),
+        ("rle", b"", 4, b"\xff\xff\xff\xff", "do not follow one another"),
+        ("rle", b"", 8, b"\xff\xff\xff\x7f", "do not follow one another"),
         ("rle", b"", 64, b"\x7f" * 40, "imagecodecs|byte plane"),
     ],
 )

@@ -128,7 +128,7 @@ def test_frames_of_whole_pixels_are_ybr_full(syntax: str) -> None:
 @pytest.mark.parametrize("sizes", [(32, 48), (48, 32), (30,), (34,), (64,), (32, 32, 16)])
 def test_frames_of_other_sizes(syntax: str, sizes: tuple[int, ...]) -> None:
     frames = [frames_of(1, size)[0] for size in sizes]
-    with pytest.raises(CannotDecode, match=r"describe|cut off"):
+    with pytest.raises(CannotDecode, match=r"describe|header says|cut off"):
         out_of(object_of(syntax, frames, "YBR_FULL_422", rows=4, columns=4))
 
 
@@ -181,7 +181,7 @@ def test_native_shared_samples_pass_through(name: str) -> None:
 
 def test_a_deflated_frame_that_is_a_bomb_is_not_inflated() -> None:
     object_ = object_of(DEFLATED_FRAMES, [bytes(1 << 24)], "YBR_FULL_422", rows=4, columns=4)
-    with pytest.raises(CannotDecode, match="or more, 49 at most are described"):
+    with pytest.raises(CannotDecode, match="or more, where the header says 49 at most"):
         out_of(object_)
 
 
@@ -205,7 +205,7 @@ def test_what_follows_a_deflated_frame_is_padding(photometric: str) -> None:
         items, _ = items_of([wrapped(DEFLATED_FRAMES, frame) + behind])
         object_ = Compressed(DEFLATED_FRAMES, shape, items).received("padded")
         if behind == b"rest":
-            with pytest.raises(CannotDecode, match="no padding"):
+            with pytest.raises(CannotDecode, match="not padding"):
                 out_of(object_)
         else:
             assert bytes(out_of(object_).PixelData) == frame

@@ -271,7 +271,7 @@ def test_a_peer_that_takes_recompressed_ones_gets_it_from_the_jpeg() -> None:
         (object_of(GREY, [[b"no JPEG at all!!"]]), "no frame header"),
         (object_of(replace(GREY, rows=9), [[jpegs(GREY)[0]]]), "the header describes"),
         (object_of(GREY, [[jpegs(GREY)[0][:300]]]), "cut off or damaged"),
-        (object_of(replace(GREY, frames=2), [[b"\xff\xd8"], [b"1"], [b"2"]]), "cannot be told apart"),
+        (object_of(replace(GREY, frames=2), [[b"\xff\xd8"], [b"1"], [b"2"]]), "cannot be divided"),
         (object_of(GREY, [pieces(jpegs(GREY)[0] + bytes(20_000), 2)]), "too many to remember"),
         (object_of(GREY, [[jpegs(GREY)[0]]], table=bytes(40_000)), "too many to remember"),
     ],

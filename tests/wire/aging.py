@@ -81,6 +81,7 @@ _STEPS = """
 
     from scp.config.load import load
     from scp.index.sql import SqlIndex
+    from scp.index.sql_queue import SqlClaims
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages
     from scp.node.build import open_archive
@@ -118,8 +119,8 @@ _STEPS = """
             setattr(os, name, dying(getattr(os, name), stop_at, count))
         for name in ("change_many", "sync"):
             setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
-        for name in ("plan", "claim", "release"):
-            setattr(SqlStages, name, dying(getattr(SqlStages, name), stop_at, count))
+        for where, name in ((SqlStages, "plan"), (SqlClaims, "claim"), (SqlClaims, "release")):
+            setattr(where, name, dying(getattr(where, name), stop_at, count))
         with ThreadPoolExecutor(1) as pool:
             stages = Stages(archive, "killed", pool)
             while stages.round().tried or stages.plan():

@@ -50,6 +50,11 @@ class RunningNode:
         self._tables |= tables
         self.node.reload(settings_of(self._tables))
 
+    def wake(self) -> None:
+        """Have what is done in the background look for work at once."""
+        for loop in self.node.loops:
+            loop.wake()
+
     def peer(self, aet: str, port: int, **more: Any) -> None:
         """Make a peer known, in place of those before."""
         self.reload(peer=[{"aet": aet, "host": "127.0.0.1", "port": port, **more}])

@@ -33,7 +33,7 @@ def node(start: Starter, tmp_path: Path) -> RunningNode:
     )
     node.keep(*OBJECTS[:6])
     time.sleep(1)
-    node.node._bell.ring()
+    node.wake()
     until(lambda: where(node) == {("cold", "jpegls")}, "all are there")
     return node
 

@@ -172,7 +172,7 @@ def moved(start: Starter, tmp_path: Path, **more: Any) -> RunningNode:
     node = start(policy=policy(FAST, SOON), lifecycle={"max_cpu": 16.0}, **tiers(tmp_path, **more))
     node.keep(*OBJECTS[:4])
     time.sleep(1)
-    node.node._bell.ring()
+    node.wake()
     until(lambda: {store_of(node.held(one).key) for one in OBJECTS[:4]} == {"cold"}, "all are moved")
     node.reload(lifecycle={"workers": 0})
     node.keep(OBJECTS[4])

@@ -1,4 +1,4 @@
-"""Codecs whose work is done in a codec process: the one way to a native codec, for all that serves.
+"""Codecs whose work is done in a codec process: the only way to a native codec for code that serves.
 
 A frame that ends its process, or passes its limit, fails for itself: CodecProcessFailed says why. One whose
 process was killed from outside, or died of something else before it, is tried once more in a new one.
@@ -219,9 +219,9 @@ def _how_it_ended(code: int | None, request: Request) -> str:
 class Trust(Enum):
     """How far a codestream is trusted.
 
-    ANYBODYS is anybody's, MADE_HERE was just encoded, or lies in a file with the digest that it was stored
-    with. PROVEN was decoded and compared before it was stored, too, and is needed at once: it is decoded in
-    this process, as docs/decisions/0111 says.
+    ANYBODYS may come from anybody. MADE_HERE was just encoded, or lies in a file with the digest that it was
+    stored with. PROVEN was decoded and compared before it was stored, too, and is needed at once: it is
+    decoded in this process, as docs/decisions/0111 says.
     """
 
     ANYBODYS = "anybody's"

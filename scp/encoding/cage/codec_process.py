@@ -1,4 +1,4 @@
-"""A codec process: it takes one request after another, within its limits, until nobody is there to ask.
+"""A codec process: it serves one request after another, within its limits, until nobody can ask any more.
 
 It is forked from a process with one thread that has imported everything (:mod:`scp.encoding.cage.nursery`).
 """

@@ -1,4 +1,4 @@
-"""What a codec process gives up before it sees its first codestream: it cannot be had back.
+"""The rights that a codec process gives up for ever, before it sees its first codestream.
 
 No descriptor can be made (so no file opened and no socket made), no file written, no process made, traced or
 signalled where Landlock knows how to forbid it, and no more memory taken than its limit. seccomp is left out:

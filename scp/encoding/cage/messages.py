@@ -1,6 +1,6 @@
-"""What a node's process and its codec process say to each other, in one packet each way.
+"""The messages between a node's process and its codec process: one packet each way.
 
-A request is JSON: who reads it trusts who wrote it. An answer is not trusted: it is a fixed header and a
+A request is JSON: its reader trusts its writer. An answer is not trusted: it is a fixed header and a
 text, each field is compared with what it may be, and nothing of it is ever unpickled. Samples and codestreams
 are in memory that both share.
 """

@@ -1,6 +1,6 @@
 """The codec processes of one process of a node: made when they are needed, kept while they are used.
 
-Who needs one takes it, and gives it back; a thread that holds one has it for itself. They are kept apart by
+A thread takes one, has it for itself, and gives it back. They are kept apart by
 what they are used for:
 
 - encoding: samples from peers, and what an encoder makes of them is proven;

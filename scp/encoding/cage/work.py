@@ -1,4 +1,4 @@
-"""What a codec process does: each job by its name. Only codec processes import this.
+"""The jobs of a codec process, by name. Only codec processes import this.
 
 It brings in imagecodecs and through it all native codecs, at once: later, nothing can be opened any more.
 """

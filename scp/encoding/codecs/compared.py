@@ -1,4 +1,4 @@
-"""Codecs that ``zscp advise`` puts beside zscp's own for comparison: nothing is stored by them."""
+"""Codecs that ``zscp advise`` compares with zscp's own; zscp stores nothing in them."""
 
 from __future__ import annotations
 

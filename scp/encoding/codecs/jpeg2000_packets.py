@@ -52,7 +52,7 @@ def check_packets(data: bytes, codestream: Codestream) -> None:
                 raise DamagedCodestream(f"a packet of tile {index} goes beyond its data") from None
             if at != len(body):
                 raise DamagedCodestream(
-                    f"{len(body) - at} bytes are left over behind the packets of tile {index}"
+                    f"{len(body) - at} bytes are left over after the packets of tile {index}"
                 )
 
 

@@ -139,7 +139,7 @@ def _read_parts(data: bytes, at: int, found: Codestream, whole: Tile) -> None:
         marker, size, index, length, number, count = struct.unpack_from(">HHHLBB", data, at)
         end = at + length if length else _last_end(data, at)
         if marker != _SOT or size != _SOT_SIZE - 2 or not at + _SOT_SIZE < end <= len(data):
-            raise DamagedCodestream(f"neither a whole tile-part nor EOC at byte {at}")
+            raise DamagedCodestream(f"neither a complete tile-part nor EOC at byte {at}")
         came, least = parts.get(index, (0, 0))
         if index >= found.across * found.down or number != came:
             raise DamagedCodestream(f"tile-part {number} of tile {index} is not the next one")
@@ -158,7 +158,7 @@ def _segments(data: bytes, at: int, last: int) -> Iterator[tuple[int, int, bytes
     while (marker := struct.unpack_from(">H", data, at)[0]) != last:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker not in _WITH_LENGTH or length < 2 or at + 2 + length > len(data):
-            raise DamagedCodestream(f"no marker segment that may stand there at byte {at}")
+            raise DamagedCodestream(f"no valid marker segment at byte {at}")
         yield marker, at, data[at + 4 : at + 2 + length]
         at += 2 + length
     yield marker, at, b""
@@ -169,7 +169,7 @@ def _sized(content: bytes) -> tuple[Codestream, int]:
         ">8LH", content, 2
     )
     if len(content) != 36 + 3 * components or not width or not height:
-        raise DamagedCodestream("SIZ is not as A.5.1 has it")
+        raise DamagedCodestream("SIZ does not follow ISO/IEC 15444-1 A.5.1")
     return Codestream((left, top, right, bottom), (from_left, from_top, width, height)), components
 
 
@@ -180,7 +180,7 @@ def _apply(tile: Tile, marker: int, content: bytes) -> None:
         tile.style = Style(order, layers, bool(content[0] & 2), bool(content[0] & 4))
         tile.codings = [_coding(content[5:], content[0])] * len(tile.codings)
         if order > 4 or not layers:
-            raise DamagedCodestream("COD is not as A.6.1 has it")
+            raise DamagedCodestream("COD does not follow ISO/IEC 15444-1 A.6.1")
     elif marker == _COC:
         wide = len(tile.codings) > 256
         component = struct.unpack_from(">H" if wide else ">B", content)[0]
@@ -206,7 +206,7 @@ def _coding(content: bytes, style: int) -> Coding:
     levels, across, down, blocks = content[0], content[1] + 2, content[2] + 2, content[3]
     sizes = content[5:] if style & 1 else bytes((0xFF,)) * (levels + 1)
     if levels > 32 or across > 10 or down > 10 or across + down > 12 or len(sizes) != levels + 1:
-        raise DamagedCodestream("COD or COC is not as A.6.1 has it")
+        raise DamagedCodestream("COD or COC does not follow ISO/IEC 15444-1 A.6.1")
     return Coding(levels, (across, down), blocks, tuple((size & 15, size >> 4) for size in sizes))
 
 
@@ -225,5 +225,5 @@ def _read_part(data: bytes, at: int, end: int, tile: Tile) -> None:
         raise DamagedCodestream(f"the header of the tile-part at byte {at} is longer than the tile-part")
     expected = _OF_DATA_WITH_SOP if tile.style.sop or tile.style.eph else _OF_DATA
     if (at := marker_within(data, body, end, expected)) >= 0:
-        raise DamagedCodestream(f"a marker within the data, at byte {at}")
+        raise DamagedCodestream(f"a marker inside the data, at byte {at}")
     tile.spans.append((body, end))

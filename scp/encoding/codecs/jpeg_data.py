@@ -64,7 +64,7 @@ def _is_countable(structure: Structure) -> bool:
 def _check_count(codestream: bytes, structure: Structure, scan: Scan, samples: Frame) -> None:
     """The bits of all differences (T.81 H.1.2) are those of the data, in each restart interval."""
     if scan.restart % structure.columns:
-        raise DamagedCodestream("a restart interval of a lossless scan is no whole rows")  # H.1.1
+        raise DamagedCodestream("a restart interval of a lossless scan does not hold whole rows")  # H.1.1
     step = scan.restart // structure.columns or structure.rows
     bits = np.zeros(structure.rows, np.int64)
     for component in scan.components:
@@ -141,7 +141,7 @@ def _check_enough(codestream: bytes, structure: Structure, samples: Frame, decod
         changes.append((begin - 2, end, (len(content) + 2).to_bytes(2, "big") + content))
     if not np.array_equal(decode(_changed(codestream, sorted(changes))), samples):
         raise DamagedCodestream(
-            "the entropy-coded data ends before the image does, or holds codes of no symbol"
+            "the entropy-coded data ends before the image does, or holds codes without a symbol"
         )
 
 
@@ -179,7 +179,7 @@ def _check_nothing_left(
             if seen.all():
                 break
         if size > _TAIL and (seen != before).any():
-            raise DamagedCodestream("entropy-coded data is left over behind the image")
+            raise DamagedCodestream("entropy-coded data is left over after the image")
         if seen.all():
             break
     return times

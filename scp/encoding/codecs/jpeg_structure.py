@@ -1,6 +1,6 @@
 """The marker segments of a JPEG or JPEG-LS codestream, and where its data lies (ITU-T T.81 B, T.87 C).
 
-Decoders read over much that is wrong here, and make up the pixels that they miss. This reads the structure
+Decoders accept much that is wrong here, and make up the missing pixels. This reads the structure
 alone, and says where it does not hold.
 """
 
@@ -151,7 +151,7 @@ class _Walk:
         components = tuple(known[identifier] for identifier in selected)
         first, last, approximation = content[1 + 2 * among : 4 + 2 * among]
         if not components or len(selected) != among:
-            raise DamagedCodestream("a scan header's components are not as T.81 B.2.3 has them")
+            raise DamagedCodestream("a scan header's components do not follow T.81 B.2.3")
         end = _data_end(self._codestream, begin, _OF_JPEG_LS_DATA if found.frame == JPEG_LS else _OF_DATA)
         restart = 0 if found.frame == JPEG_LS else self._restart  # CharLS looks after its markers
         intervals: tuple[tuple[int, int], ...] = ((begin, end),)
@@ -193,9 +193,9 @@ def _read_frame(found: Structure, marker: int, content: bytes) -> None:
         for at in range(6, 6 + 3 * among, 3)
     )
     if not among or not all(1 <= each.across <= 4 and 1 <= each.down <= 4 for each in found.components):
-        raise DamagedCodestream("the frame header's components are not as T.81 B.2.2 has them")
+        raise DamagedCodestream("the frame header's components do not follow T.81 B.2.2")
     if not found.rows or not found.columns:
-        raise DamagedCodestream("the frame header describes no image")
+        raise DamagedCodestream("the frame header does not describe an image")
     found.frame = marker
 
 
@@ -226,7 +226,7 @@ def huffman_tables(content: bytes) -> Iterator[HuffmanTable]:
         used = sum(codes << 16 - length for length, codes in enumerate(counts, 1))
         whole = len(counts) == 16 and len(symbols) == sum(counts)
         if not whole or len(set(symbols)) < len(symbols) or used >= 1 << 16:
-            raise DamagedCodestream("a Huffman table is none")
+            raise DamagedCodestream("a Huffman table is invalid")
         yield HuffmanTable(content[at], counts, symbols)
         at += 17 + len(symbols)
 
@@ -241,7 +241,7 @@ def _check_quantization(content: bytes) -> None:
         size = 128 if content[at] >> 4 else 64
         steps = content[at + 1 : at + 1 + size]
         if len(steps) < size or not all(map(any, zip(*[iter(steps)] * (size // 64), strict=True))):
-            raise DamagedCodestream("a quantization table is none")
+            raise DamagedCodestream("a quantization table is invalid")
         at += 1 + size
 
 

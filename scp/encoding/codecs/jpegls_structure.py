@@ -47,7 +47,7 @@ def _preset(content: bytes) -> tuple[int, ...]:
     if kind == _SIZE:
         raise CannotDecode("the codestream has its size in an LSE segment")
     if kind in _MAPPING:
-        raise CannotDecode("the codestream's samples are numbers of a mapping table")
+        raise CannotDecode("the codestream's samples are indices into a mapping table")
     if kind != _PRESETS or len(content) != _PRESET_BYTES:
         raise DamagedCodestream(f"an LSE segment of kind {kind} with {len(content)} bytes")
     return struct.unpack(">5H", content[1:])

@@ -1,4 +1,4 @@
-"""The length of a codestream against what it claims to hold, before memory or time is spent on it.
+"""The length of a codestream compared with what it declares, before memory or time is spent on it.
 
 For each codec there is a shortest codestream of a frame: by it a JPEG of 646 bytes cannot be one of 65500 x
 65500. JPEG 2000 and JPEG XL have none worth the name: 4096 x 5000 black pixels are 214 bytes of JPEG 2000.
@@ -51,12 +51,12 @@ def check_lengths(total: int, form: PixelFormat) -> None:
 
 
 def most_bytes(form: PixelFormat) -> int:
-    """Of a codestream of one frame: more than any encoder writes of it."""
+    """More bytes than any encoder writes for one frame."""
     return _TIMES * form.array_size + _BESIDE
 
 
 def any_length(_form: PixelFormat) -> int:
-    """Of JPEG 2000 and JPEG XL."""
+    """For JPEG 2000 and JPEG XL, which have no shortest codestream."""
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a codestream says of its own size, read before a decoder is let loose on it.
+"""The size that a codestream declares, read before a decoder gets it.
 
 A few changed bytes make a codestream of 65535 x 65535 pixels, which decoders take seconds and
 gigabytes for, or never come back from. Nothing is decoded that is not of the described size.

@@ -1,4 +1,4 @@
-"""OpenJPEG, and what it says while it decodes."""
+"""OpenJPEG, and the messages that it prints while it decodes."""
 
 from __future__ import annotations
 

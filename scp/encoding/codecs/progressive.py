@@ -1,4 +1,4 @@
-"""What HTJ2K Lossless RPCL asks of a codestream (PS3.5 10.18), read from its marker segments.
+"""Whether a codestream meets HTJ2K Lossless RPCL (PS3.5 10.18), by its marker segments.
 
 A reader fetches the main header, finds in its TLM segments where each resolution ends, and reads no
 further than it needs. A codestream that lacks this would still decode, but under a wrong label.

@@ -37,9 +37,11 @@ def inflated_frame(codestream: bytes, most: int) -> bytes:
     if not inflater.eof and len(plain) <= most:
         raise DamagedCodestream(f"a deflated frame ends after {len(plain)} bytes")
     if inflater.unused_data.strip(b"\0"):
-        raise CannotDecode("bytes that are no padding follow a deflated frame")
+        raise CannotDecode("bytes that are not padding follow a deflated frame")
     if not inflater.eof or len(plain) > most:
-        raise CannotDecode(f"a deflated frame of {len(plain)} bytes or more, {most} at most are described")
+        raise CannotDecode(
+            f"a deflated frame of {len(plain)} bytes or more, where the header says {most} at most"
+        )
     return plain
 
 
@@ -48,7 +50,7 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
     size = form.frame_size
     plain = inflated_frame(codestream, size + size % 2)
     if len(plain) not in (size, size + size % 2):
-        raise CannotDecode(f"a deflated frame of {len(plain)} bytes, {size} are described")
+        raise CannotDecode(f"a deflated frame of {len(plain)} bytes, where the header says {size}")
     # The header says in which order the samples lie: nothing rearranges them on their way.
     return np.asarray(frame_of(plain, 0, form))
 

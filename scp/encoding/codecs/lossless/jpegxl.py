@@ -27,7 +27,7 @@ def _refuses(form: PixelFormat) -> str:
 
 def _encode(frame: Frame, form: PixelFormat, effort: int) -> bytes:
     if form.signed and int(frame.min()) < 0:
-        raise CannotEncode("JPEG XL codes no negative samples")
+        raise CannotEncode("JPEG XL cannot encode negative samples")
     samples = as_unsigned(frame)
     if form.bits_stored <= 8:  # libjxl takes no 16-bit samples of so few bits
         samples = samples.astype("u1")

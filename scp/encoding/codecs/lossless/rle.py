@@ -57,7 +57,7 @@ def _decode(codestream: bytes, form: PixelFormat) -> Frame:
         raise CannotDecode(f"{count} byte planes where {form.samples * size} are described")
     bounds = [*offsets[:count], len(codestream)]
     if bounds[0] < _HEADER.size or bounds != sorted(bounds):  # else segments may hold the same bytes
-        raise DamagedCodestream("the segments of the RLE frame do not lie behind each other")
+        raise DamagedCodestream("the segments of the RLE frame do not follow one another")
     pixels = form.rows * form.columns
     samples = np.empty((pixels, form.samples, size), "u1")
     for each in range(count):
