@@ -208,6 +208,7 @@ def test_another_shape_than_described_cannot_be_decoded(codec: Codec) -> None:
 
 def test_every_row_of_the_table_is_found() -> None:
     assert len({codec.name for codec in CODECS}) == len(CODECS)
+    assert all((codec.encode is None) == (codec.writes == "") for codec in CODECS)
     for codec in ENCODERS:
         assert codec_named(codec.name) is codec
         assert encoder_of(codec.writes) is codec
