@@ -90,7 +90,8 @@ def test_several_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) 
 
 def test_what_ends_the_start_does_not_keep_the_node_from_starting(tmp_path: Path) -> None:
     """It could not be started any more: recovery looked into the same object each time."""
-    node = DeadlyNode(tmp_path, ("scp.archive.governed", "facts_of_stored"), node={"workers": 1})
+    looks = [("scp.archive.reader", "facts_of_stored"), ("scp.archive.form_maker", "facts_of_stored")]
+    node = DeadlyNode(tmp_path, *looks, node={"workers": 1})
     (node.root / "objects").mkdir()
     bad, good = [poison(number) for number in range(3)], _others(5)
     for one in bad + good:
