@@ -11,7 +11,7 @@ from scp.advise.candidates import Candidate, candidates
 from scp.advise.dictionaries import dictionaries_from
 from scp.advise.measuring import Measured, Row, measure, row
 from scp.advise.proposal import Evidence, Proposal, propose
-from scp.advise.sampling import Group, Sample, Seen, grouped, load, look
+from scp.advise.sampling import SampledGroup, SampledObject, Seen, grouped, load, look
 from scp.archive.foreign import files_below
 from scp.background.progress import Progress
 from scp.errors import told_of
@@ -31,13 +31,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ComparisonTable:
     """One group compared: ``measured`` objects of ``raw`` bytes uncompressed, ``headers`` of them no pixels.
 
     ``cut`` counts the multi-frame objects of which only some frames were measured.
     """
 
-    group: Group
+    group: SampledGroup
     rows: tuple[Row, ...]
     measured: int
     raw: int
@@ -50,7 +50,7 @@ class Advice:
     """All that ``zscp advise`` found. ``failed`` could not be read; ``skipped`` is no DICOM."""
 
     wanted: Wanted
-    tables: tuple[Table, ...]
+    tables: tuple[ComparisonTable, ...]
     proposal: Proposal | None
     files: int
     failed: tuple[Seen, ...]
@@ -67,7 +67,7 @@ def advise(paths: Sequence[Path], wanted: Wanted, told: Told) -> Advice:
     compared = candidates(wanted.lossy)
     groups = grouped(seen, paths, wanted.by, wanted.sample, wanted.most)
     failed = [one for one in seen if one.outcome == "failed"]
-    tables: list[Table] = []
+    tables: list[ComparisonTable] = []
     evidence: list[Evidence] = []
     with told("measuring", "objects") as progress:
         progress.total(sum(len(group.chosen) for group in groups))
@@ -109,7 +109,7 @@ class _Object:
 
 
 def _measured(
-    group: Group, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
+    group: SampledGroup, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
 ) -> list[_Object]:
     """What can be read of those chosen; what cannot joins ``failed``."""
     objects = []
@@ -125,19 +125,21 @@ def _measured(
     return objects
 
 
-def _others(group: Group) -> Iterator[Sample]:
+def _others(group: SampledGroup) -> Iterator[SampledObject]:
     """The objects that are not measured, as far as they can be read."""
     for one in group.others:
         with suppress(Exception):  # told of where it is chosen; a dictionary does without
             yield load(one)
 
 
-def _table(group: Group, compared: Sequence[Candidate], objects: Sequence[_Object], link: float) -> Table:
+def _table(
+    group: SampledGroup, compared: Sequence[Candidate], objects: Sequence[_Object], link: float
+) -> ComparisonTable:
     rows = tuple(
         row(candidate, [one.found[at] for one in objects], group.study, link)
         for at, candidate in enumerate(compared)
     )
-    return Table(
+    return ComparisonTable(
         group,
         rows,
         len(objects),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from scp.advise.candidates import Candidate
-from scp.advise.sampling import Sample
+from scp.advise.sampling import SampledObject
 from scp.advise.stored_as import file_of
 from scp.archive.trainer import FEWEST, material_of, trained
 from scp.errors import CannotEncode
@@ -19,21 +19,21 @@ _HEADERS = 0.05
 _Use = tuple[str, str]
 
 
-class Dictionaries:
+class TrainedDictionaries:
     """Those that were trained, by what they are for."""
 
     def __init__(self, trained_for: Mapping[_Use, Dictionary]) -> None:
         self._trained_for = trained_for
 
-    def of(self, sample: Sample, candidate: Candidate) -> Dictionary | None:
+    def of(self, sample: SampledObject, candidate: Candidate) -> Dictionary | None:
         """The one for what a candidate makes of an object."""
         return self._trained_for.get(_use(sample, candidate))
 
 
-NO_DICTIONARIES = Dictionaries({})
+NO_DICTIONARIES = TrainedDictionaries({})
 
 
-def dictionaries_from(samples: Iterable[Sample], compared: Sequence[Candidate]) -> Dictionaries:
+def dictionaries_from(samples: Iterable[SampledObject], compared: Sequence[Candidate]) -> TrainedDictionaries:
     """Trained on these objects, for those of ``compared`` that have one, where headers matter."""
     wanting = [candidate for candidate in compared if candidate.dictionary]
     beginnings: dict[_Use, list[bytes]] = defaultdict(list)
@@ -49,8 +49,8 @@ def dictionaries_from(samples: Iterable[Sample], compared: Sequence[Candidate]) 
     if headers < _HEADERS * size:
         return NO_DICTIONARIES
     contents = {use: trained(learned) for use, learned in beginnings.items() if len(learned) >= FEWEST}
-    return Dictionaries({use: dictionary_of(content) for use, content in contents.items() if content})
+    return TrainedDictionaries({use: dictionary_of(content) for use, content in contents.items() if content})
 
 
-def _use(sample: Sample, candidate: Candidate) -> _Use:
+def _use(sample: SampledObject, candidate: Candidate) -> _Use:
     return candidate.name, sample.uids[0]

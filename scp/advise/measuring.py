@@ -17,8 +17,8 @@ from typing import TypeVar
 import numpy as np
 
 from scp.advise.candidates import ByteCandidate, Candidate, ImageCandidate
-from scp.advise.dictionaries import NO_DICTIONARIES, Dictionaries
-from scp.advise.sampling import Sample
+from scp.advise.dictionaries import NO_DICTIONARIES, TrainedDictionaries
+from scp.advise.sampling import SampledObject
 from scp.advise.stored_as import file_with, form_for
 from scp.archive.framing import Framing, framed, in_frame
 from scp.encoding.cage.caged import thread_time
@@ -82,7 +82,7 @@ class Row:
 
 
 def measure(
-    sample: Sample, compared: Sequence[Candidate], dictionaries: Dictionaries = NO_DICTIONARIES
+    sample: SampledObject, compared: Sequence[Candidate], dictionaries: TrainedDictionaries = NO_DICTIONARIES
 ) -> Iterator[Measured]:
     """One object in each candidate, in their order; ``dictionaries`` are for those that want one."""
     as_zstd = in_frame(sample.file, Framing("zstd")).data
@@ -96,7 +96,7 @@ def measure(
             yield replace(fallback, reason=f"{type(error).__name__}: {error}")
 
 
-def _one(sample: Sample, candidate: Candidate, dictionaries: Dictionaries) -> Measured:
+def _one(sample: SampledObject, candidate: Candidate, dictionaries: TrainedDictionaries) -> Measured:
     dictionary = dictionaries.of(sample, candidate) if candidate.dictionary else None
     if candidate.dictionary and dictionary is None:
         raise CannotEncode(_NO_DICTIONARY)
@@ -126,7 +126,7 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
             return result, best
 
 
-def _bytes(sample: Sample, candidate: ByteCandidate) -> Measured:
+def _bytes(sample: SampledObject, candidate: ByteCandidate) -> Measured:
     source = bytes(sample.dataset if candidate.dataset_only else sample.file)
     coded, encode = _timed(lambda: candidate.encode(source))
     back, decode = _timed(lambda: candidate.decode(coded))
@@ -137,7 +137,7 @@ def _bytes(sample: Sample, candidate: ByteCandidate) -> Measured:
     return Measured(sample.raw, line, head + len(coded), verdict, reason, encode, decode)
 
 
-def _image(sample: Sample, candidate: ImageCandidate, dictionary: Dictionary | None) -> Measured:
+def _image(sample: SampledObject, candidate: ImageCandidate, dictionary: Dictionary | None) -> Measured:
     form = form_for(sample, candidate)
     streams, encode = _timed(lambda: [candidate.encode(frame, form) for frame in sample.frames])
     frames, decode = _timed(lambda: [candidate.decode(stream, form) for stream in streams])

@@ -67,7 +67,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SampledGroup:
     """What is compared in one table: the files chosen of ``objects``, which have ``size`` bytes in all.
 
     ``others`` are files to train a dictionary on, none of them chosen. ``study`` is the uncompressed size of
@@ -84,7 +84,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampledObject:
     """One object as all candidates see it, uncompressed: explicit VR little endian.
 
     ``file`` is its Part 10 file, ``dataset`` what stands behind the meta information. ``frames`` is empty,
@@ -174,7 +174,9 @@ def _frames_taken(form: PixelFormat) -> int:
     return max(1, min(form.frames, _MOST_OF_ONE // form.frame_size))
 
 
-def grouped(seen: Iterable[Seen], roots: Sequence[Path], by: str, sample: int, most: int) -> list[Group]:
+def grouped(
+    seen: Iterable[Seen], roots: Sequence[Path], by: str, sample: int, most: int
+) -> list[SampledGroup]:
     """Sound files by ``by`` (``modality`` or ``folder``), with those of each group that are measured.
 
     At most ``sample`` objects a group, and about ``most`` bytes, but one object in any case.
@@ -186,7 +188,7 @@ def grouped(seen: Iterable[Seen], roots: Sequence[Path], by: str, sample: int, m
     return [_group(name, groups[name], sample, most) for name in sorted(groups)]
 
 
-def _group(name: str, members: list[Seen], sample: int, most: int) -> Group:
+def _group(name: str, members: list[Seen], sample: int, most: int) -> SampledGroup:
     total = sum(one.measured for one in members)
     fitting = max(1, most * len(members) // max(total, 1))
     studies: dict[str, int] = defaultdict(int)
@@ -194,7 +196,7 @@ def _group(name: str, members: list[Seen], sample: int, most: int) -> Group:
         studies[one.study] += one.size
     chosen = spread(members, min(sample, fitting))
     left = [one for one in members if one not in set(chosen)]
-    return Group(
+    return SampledGroup(
         name,
         tuple(chosen),
         tuple(spread(left, min(fitting, _MOST_OTHERS))),
@@ -235,7 +237,7 @@ def _evenly(items: Sequence[T], count: int) -> list[T]:
     return [items[(2 * each + 1) * len(items) // (2 * count)] for each in range(count)]
 
 
-def load(seen: Seen) -> Sample:
+def load(seen: Seen) -> SampledObject:
     """The object behind a file, uncompressed.
 
     Raises ZscpError or OSError where it cannot be read.
@@ -249,7 +251,7 @@ def load(seen: Seen) -> Sample:
     return _sample(seen, plain, (received.sop_class_uid, received.sop_instance_uid))
 
 
-def _sample(seen: Seen, plain: SplitDataset, uids: tuple[str, str]) -> Sample:
+def _sample(seen: Seen, plain: SplitDataset, uids: tuple[str, str]) -> SampledObject:
     frames: tuple[Frame, ...] = ()
     form, reason = None, ""
     try:
@@ -261,7 +263,7 @@ def _sample(seen: Seen, plain: SplitDataset, uids: tuple[str, str]) -> Sample:
         EXPLICIT, sha256(dataset), len(dataset), _WHEN, "", "", rule=_RULE, form="zstd", stage=_STAGE
     )
     file = part10.pack(Part10(*uids, EXPLICIT, dataset, known))
-    return Sample(seen, file, dataset, plain, known, uids, frames, form, reason)
+    return SampledObject(seen, file, dataset, plain, known, uids, frames, form, reason)
 
 
 def _frames(plain: SplitDataset) -> tuple[PixelFormat, tuple[Frame, ...], SplitDataset]:

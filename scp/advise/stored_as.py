@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from scp.advise.candidates import Candidate, ImageCandidate
-from scp.advise.sampling import Sample
+from scp.advise.sampling import SampledObject
 from scp.encoding.dataset import PixelElement, SplitDataset, join
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import encapsulate
@@ -19,7 +19,7 @@ from scp.objects.part10 import Part10
 from scp.syntaxes import HTJ2K, lookup
 
 
-def file_of(sample: Sample, candidate: Candidate) -> Part10:
+def file_of(sample: SampledObject, candidate: Candidate) -> Part10:
     """The file before any zstd frame. Raises CannotEncode."""
     if not isinstance(candidate, ImageCandidate):
         return part10.unpack(sample.file)
@@ -27,7 +27,7 @@ def file_of(sample: Sample, candidate: Candidate) -> Part10:
     return file_with(sample, candidate, [candidate.encode(frame, form) for frame in sample.frames])
 
 
-def form_for(sample: Sample, candidate: ImageCandidate) -> PixelFormat:
+def form_for(sample: SampledObject, candidate: ImageCandidate) -> PixelFormat:
     """The pixel format that a candidate codes. Raises CannotEncode, with the reason, where it does not."""
     if sample.form is None or not sample.frames:
         raise CannotEncode(sample.reason)
@@ -36,7 +36,7 @@ def form_for(sample: Sample, candidate: ImageCandidate) -> PixelFormat:
     return sample.form
 
 
-def file_with(sample: Sample, candidate: ImageCandidate, streams: Sequence[bytes]) -> Part10:
+def file_with(sample: SampledObject, candidate: ImageCandidate, streams: Sequence[bytes]) -> Part10:
     """The file with these codestreams.
 
     What no transfer syntax holds is put into the same file, as if there were one for it.

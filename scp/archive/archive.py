@@ -32,7 +32,7 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, Index, PendingCount, Stages
+from scp.index.index import Checks, DueStages, Index, PendingCount
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
@@ -201,7 +201,7 @@ class Archive:
         return self.files.dictionaries
 
     @property
-    def stages(self) -> Stages:
+    def stages(self) -> DueStages:
         """Which stages of the policy are due."""
         return self.index.stages
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import structlog
 
-from scp.archive.form_choice import Plan, plan
+from scp.archive.form_choice import FormPlan, plan
 from scp.archive.package import Packer, StoredForm
 from scp.archive.refusal import FAILED, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
@@ -101,7 +101,7 @@ def _best(candidates: _Candidates, stage: Stage, parts: SplitDataset | None) -> 
     return best or next(candidates.proven(last_resorts), None) or candidates.as_received()
 
 
-def _smallest(candidates: _Candidates, chosen: Plan) -> StoredForm | None:
+def _smallest(candidates: _Candidates, chosen: FormPlan) -> StoredForm | None:
     """The smallest that holds, within the time that the stage gives; that bounds no search for any at all."""
     best: StoredForm | None = None
     for form in chosen.forms:
@@ -111,7 +111,7 @@ def _smallest(candidates: _Candidates, chosen: Plan) -> StoredForm | None:
         for found in candidates.proven((form,)):
             best = found if best is None or len(found.data) < len(best.data) else best
     if best is None and chosen.passed:
-        return _smallest(candidates, Plan(tuple(one.form for one in chosen.passed)))
+        return _smallest(candidates, FormPlan(tuple(one.form for one in chosen.passed)))
     for one in chosen.passed:
         candidates.skip(one)
     return best

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydicom._dicom_dict import DicomDictionary
 
 from scp.encoding.dataset import encoding_of
-from scp.encoding.elements import IMPLICIT_LITTLE, VRS, Encoding, Reader
+from scp.encoding.elements import IMPLICIT_LITTLE, VRS, ElementReader, Encoding
 from scp.encoding.facts import survey
 from scp.errors import DictionaryMissing, ObjectDamaged, UnreadableDataset
 from scp.model import Received
@@ -74,7 +74,7 @@ def _meta(file: memoryview, at: int) -> tuple[dict[int, bytes], int]:
 
 
 def _by_reader(file: memoryview, at: int, encoding: Encoding) -> tuple[dict[int, bytes], int]:
-    reader, values, last = Reader(file, encoding), dict[int, bytes](), -1
+    reader, values, last = ElementReader(file, encoding), dict[int, bytes](), -1
     try:
         while at < len(file):
             tag, _, value, length = reader.header(at, len(file))

@@ -23,34 +23,34 @@ _TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FormPlan:
     """The forms to try, in order; and those to try only if none of them holds, with the reason."""
 
     forms: tuple[str, ...]
     passed: tuple[Attempt, ...] = ()
 
 
-def plan(stage: Stage, parts: SplitDataset | None, transfer_syntax: str) -> Plan:
+def plan(stage: Stage, parts: SplitDataset | None, transfer_syntax: str) -> FormPlan:
     """The forms of a stage to try for an object that was received in ``transfer_syntax``; pure.
 
     ``parts`` is what it splits into, None if unreadable.
     """
     if not stage.narrows or parts is None:
-        return Plan(stage.forms)
+        return FormPlan(stage.forms)
     sample = sample_of(parts, lookup(transfer_syntax))
     if sample is None:
-        return Plan(stage.forms)
+        return FormPlan(stage.forms)
     return _by_sizes(stage.forms, sizes_of(sample, stage.forms, stage.effort or 0))
 
 
-def _by_sizes(forms: tuple[str, ...], sizes: Mapping[str, int]) -> Plan:
+def _by_sizes(forms: tuple[str, ...], sizes: Mapping[str, int]) -> FormPlan:
     """Without the forms that are larger; what has no size has to be tried."""
     smallest = min(sizes.values(), default=0)
     larger = {form: size for form, size in sizes.items() if size > smallest * (1 + _TOLERANCE)}
     left = (form for form in forms if form not in larger)
     # The likely one first: that counts where the time is bounded.
     order = sorted(left, key=lambda form: sizes.get(form, inf))
-    return Plan(tuple(order), tuple(_skipped(form, larger[form] / smallest - 1) for form in larger))
+    return FormPlan(tuple(order), tuple(_skipped(form, larger[form] / smallest - 1) for form in larger))
 
 
 def _skipped(form: str, share: float) -> Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scp.index.index import Counts, Index, PendingCount, Statistic
+from scp.index.index import EntityCounts, Index, PendingCount, Statistic
 from scp.objects.names import prefixes
 
 
@@ -18,7 +18,7 @@ class Statistics:
     ``refused`` objects are not encoded or decoded any more.
     """
 
-    counts: Counts
+    counts: EntityCounts
     received_size: int
     stored_size: int
     pending: PendingCount

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table as Grid
 
-from scp.advise.advise import Advice, Table
+from scp.advise.advise import Advice, ComparisonTable
 from scp.advise.measuring import Row
 from scp.advise.sampling import Seen
 from scp.cli import output
@@ -41,7 +41,7 @@ a dictionary, trained on other objects of the group. * is not storable as DICOM 
 image codecs among these are put into the same file as if they were."""
 
 
-def _print(table: Table, advice: Advice) -> None:
+def _print(table: ComparisonTable, advice: Advice) -> None:
     grid = Grid("codec", title=_title(table), title_justify="left", title_style="bold")
     for heading in ("on disk", "sent", "encode", "decode", f"s at {advice.wanted.link:g} Mbit/s", "lossless"):
         grid.add_column(heading, justify="right" if heading != "lossless" else "left")
@@ -57,7 +57,7 @@ def _print(table: Table, advice: Advice) -> None:
     console.print()
 
 
-def _title(table: Table) -> str:
+def _title(table: ComparisonTable) -> str:
     group = table.group
     share = 100 * table.headers / max(table.raw, 1)
     cut = f", of {table.cut} of them some frames only" if table.cut else ""
@@ -93,7 +93,7 @@ def _verdict(row: Row) -> str:
     return said if row.taken == row.objects else f"{said}; took {row.taken} of {row.objects}"
 
 
-def _of_study(table: Table, link: float) -> str:
+def _of_study(table: ComparisonTable, link: float) -> str:
     group = table.group
     which = "the one study" if group.studies == 1 else f"the median of {group.studies} studies"
     return f"Seconds: {which} found, {output.size(group.study)} uncompressed, over {link:g} Mbit/s."
@@ -136,7 +136,7 @@ def _row(seen: Seen) -> dict[str, str]:
     return {"path": str(seen.path), "reason": seen.reason}
 
 
-def _group_fields(table: Table) -> dict[str, Any]:
+def _group_fields(table: ComparisonTable) -> dict[str, Any]:
     group = table.group
     return {
         "name": group.name,

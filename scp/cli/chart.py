@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from scp.advise.advise import Advice, Table
+from scp.advise.advise import Advice, ComparisonTable
 from scp.advise.measuring import Row
 from scp.errors import ConfigurationError
 
@@ -69,7 +69,7 @@ def _figure(advice: Advice) -> Any:
     return figure
 
 
-def _legend(figure: Any, panels: Sequence[tuple[Table, Sequence[Row]]]) -> None:
+def _legend(figure: Any, panels: Sequence[tuple[ComparisonTable, Sequence[Row]]]) -> None:
     from matplotlib.patches import Patch
 
     used = {_colour(row, best(rows)) for _, rows in panels for row in rows}
@@ -77,7 +77,7 @@ def _legend(figure: Any, panels: Sequence[tuple[Table, Sequence[Row]]]) -> None:
     figure.legend(handles=patches, loc="outside upper center", ncols=len(_MEANINGS), frameon=False)
 
 
-def _panels(part: Any, table: Table, rows: Sequence[Row], most: float) -> None:
+def _panels(part: Any, table: ComparisonTable, rows: Sequence[Row], most: float) -> None:
     """One group; the scale of sizes is one for all groups, so that these compare."""
     share = 100 * table.headers / max(table.raw, 1)
     measured = f"{table.measured} of {table.group.objects} objects measured; {share:.1f} % header"
@@ -104,7 +104,7 @@ def _bars(axes: Any, rows: Sequence[Row], values: Sequence[float], title: str) -
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def shown(table: Table) -> list[Row]:
+def shown(table: ComparisonTable) -> list[Row]:
     """The rows that have figures, without the uncompressed form, which would be off every scale."""
     return [row for row in table.rows if row.taken and row.candidate.form != "native"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from scp.cli.output import as_json, tell_faults, terminal
 from scp.lifecycle.fsck import Finding
 from scp.lifecycle.reindex import Outcome
-from scp.lifecycle.verify import Verdict
+from scp.lifecycle.verify import Verified
 
 
 class VerifySummary:
@@ -17,11 +17,11 @@ class VerifySummary:
 
     def __init__(self) -> None:
         self.sound = 0
-        self.faults: list[Verdict] = []
-        self.undecodable: list[Verdict] = []
+        self.faults: list[Verified] = []
+        self.undecodable: list[Verified] = []
         self.mended: list[Path] = []
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: Verified) -> None:
         """Count one object."""
         if verdict.fault:
             self.faults.append(verdict)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from scp.cli.output import as_json, show, size
 from scp.lifecycle.deletion import Removal
-from scp.lifecycle.retention import Plan
+from scp.lifecycle.retention import RetentionPlan
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
@@ -82,7 +82,7 @@ def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
     show(table)
 
 
-def plan(found: Plan, json_wanted: bool) -> None:
+def plan(found: RetentionPlan, json_wanted: bool) -> None:
     """What the rules of retention let go now, rule by rule."""
     if json_wanted:
         as_json(asdict(found))

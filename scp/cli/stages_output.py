@@ -11,7 +11,7 @@ from rich.table import Table
 
 from scp.cli.output import as_json, form_then, percent, size
 from scp.config.settings import Settings
-from scp.lifecycle.forecast import Forecast, Group
+from scp.lifecycle.forecast import Forecast, ForecastGroup
 from scp.lifecycle.recompress import Recompressed
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -86,7 +86,7 @@ def _size(count: int | None) -> str:
     return "?" if count is None else size(count) if count >= 0 else f"-{size(-count)}"
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(group: ForecastGroup) -> dict[str, Any]:
     names = ("rule", "modality", "form", "objects", "received_size", "stored_size", "seconds", "saved")
     stage = group.stage.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return {**{name: getattr(group, name) for name in names}, "stage": stage, "measured": group.measured}

@@ -29,7 +29,7 @@ _ECHOED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class SuboperationCounts:
     """Sub-operations of a C-MOVE or C-GET (PS3.4 C.4.2.1.6 to 9).
 
     ``remaining`` is None where the response is final, which has no such number.
@@ -130,7 +130,7 @@ class Exchange:
         *,
         dataset: bytes | None = None,
         comment: str = "",
-        counts: Counts | None = None,
+        counts: SuboperationCounts | None = None,
     ) -> None:
         """Send a response; ``dataset`` is the identifier, encoded. Raises Ended."""
         asked = self.request.command

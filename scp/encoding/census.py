@@ -22,8 +22,8 @@ from scp.encoding.elements import (
     SEQUENCE_END,
     SHORT,
     UNDEFINED,
+    ElementReader,
     Encoding,
-    Reader,
     too_deep,
 )
 from scp.errors import BeyondBounds, UnreadableDataset
@@ -117,7 +117,7 @@ class _Census:
         ``level`` is in how many sequences it is. Returns where it stopped. Raises BeyondBounds, and
         UnreadableDataset where it cannot be followed.
         """
-        data, explicit, header = self._data, encoding.explicit, Reader(self._data, encoding).header
+        data, explicit, header = self._data, encoding.explicit, ElementReader(self._data, encoding).header
         layout, long_length = _LAYOUTS[encoding]
         short, sequences = SHORT, SEQUENCE_TAGS
         elements, most = self._elements, self._limits.elements

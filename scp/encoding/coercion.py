@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Literal
 
 from scp.encoding.dataset import encoding_of
-from scp.encoding.elements import Encoding, Reader, element_header
+from scp.encoding.elements import ElementReader, Encoding, element_header
 from scp.encoding.streams import deflated, gathered, inflated
 from scp.encoding.uids import uid_of
 from scp.errors import UnreadableDataset
@@ -57,7 +57,7 @@ class _Placing:
 
     def __init__(self, data: bytes, encoding: Encoding, uids: Mapping[int, str]) -> None:
         self._data, self._encoding, self._uids = data, encoding, uids
-        self._reader = Reader(data, encoding)
+        self._reader = ElementReader(data, encoding)
         self._order: Literal["little", "big"] = "little" if encoding.little else "big"
         self._left = sorted(uids)
         self._parts: list[bytes] = []

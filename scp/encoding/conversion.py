@@ -20,8 +20,8 @@ from scp.encoding.elements import (
     SEQUENCE_END,
     SHORT,
     UNDEFINED,
+    ElementReader,
     Encoding,
-    Reader,
     element_header,
     name_of,
     too_deep,
@@ -109,7 +109,7 @@ class _Converter:
         self, data: Buffer, source: Encoding, target: Encoding, out: Draft, even: bool = False
     ) -> None:
         self.data, self.even, self.out = memoryview(data), even, out
-        self.reader = Reader(data, source)
+        self.reader = ElementReader(data, source)
         self.source, self.target = source, target
         self._swaps = source.little != target.little
         self._begun = 0  # what was read since the memory of a mapped buffer was given back
@@ -195,7 +195,7 @@ class _Converter:
         """
         tag, vr, value, length = element
         out = self.out
-        stop = Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, level.end, level.depth + 1)
+        stop = ElementReader(self.data, IMPLICIT_LITTLE).end_of_items(value, level.end, level.depth + 1)
         out.write(element_header(tag, vr, length, self.target))
         if not self.even:
             out.write(self.data[value : stop + 8])

@@ -60,7 +60,7 @@ class Element(NamedTuple):
     undefined: bool
 
 
-class Reader:
+class ElementReader:
     """Reads element headers of one stream; every fault becomes UnreadableDataset."""
 
     def __init__(self, data: Buffer, encoding: Encoding) -> None:
@@ -115,7 +115,7 @@ class Reader:
         if length != UNDEFINED:
             return Element(tag, vr, at, value, value + length, value + length, False)
         # The content of UN of undefined length is implicit VR little endian (PS3.5 6.2.2).
-        inner = self if vr != b"UN" else Reader(self.data, IMPLICIT_LITTLE)
+        inner = self if vr != b"UN" else ElementReader(self.data, IMPLICIT_LITTLE)
         stop = inner.end_of_items(value, end, depth + 1)
         return Element(tag, vr, at, value, stop, stop + 8, True)
 
@@ -158,7 +158,7 @@ class Reader:
             elif length != UNDEFINED:
                 at = value + length
             elif vr == b"UN":
-                at = Reader(self.data, IMPLICIT_LITTLE).end_of_items(value, end, depth + 1) + 8
+                at = ElementReader(self.data, IMPLICIT_LITTLE).end_of_items(value, end, depth + 1) + 8
             else:
                 depth, items, at = depth + 1, True, value
                 if depth > deepest:
@@ -187,7 +187,7 @@ def walk(data: Buffer, encoding: Encoding) -> Iterator[Element]:
 
     Raises UnreadableDataset where the encoding cannot be followed; everything yielded before is sound.
     """
-    reader, at, end = Reader(data, encoding), 0, len(data)
+    reader, at, end = ElementReader(data, encoding), 0, len(data)
     while at < end:
         element = reader.element(at, end)
         yield element

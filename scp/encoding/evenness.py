@@ -22,8 +22,8 @@ from scp.encoding.elements import (
     SEQUENCE_END,
     SHORT,
     UNDEFINED,
+    ElementReader,
     Encoding,
-    Reader,
 )
 from scp.encoding.fragments import EXTENDED_OFFSETS, evened_items, moved_offsets
 from scp.encoding.headers import Header
@@ -82,7 +82,7 @@ def _explicit(data: Buffer, encoding: Encoding) -> bool:
                 continue
             at += length if vr != b"SQ" else 0
         else:
-            _, _, value, length = Reader(data, encoding).header(at, end)
+            _, _, value, length = ElementReader(data, encoding).header(at, end)
             at = value + length
         if length & 1:
             return False

@@ -18,7 +18,7 @@ from scp.encoding.elements import (
     SEQUENCE_END,
     UNDEFINED,
     Element,
-    Reader,
+    ElementReader,
     element_header,
     walk,
 )
@@ -76,7 +76,7 @@ def _with(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def _sequence(data: bytes, sequence: Element, decode: Decode) -> bytes:
-    reader, at, items = Reader(data, CANONICAL), sequence.value, bytearray()
+    reader, at, items = ElementReader(data, CANONICAL), sequence.value, bytearray()
     while at < sequence.end:
         _, _, value, length = reader.header(at, sequence.end)
         end = value + length if length != UNDEFINED else reader.end_of_item(value, sequence.end, 1)

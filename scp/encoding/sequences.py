@@ -18,7 +18,7 @@ from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from scp.encoding.elements import ITEM, UNDEFINED, Encoding, Reader
+from scp.encoding.elements import ITEM, UNDEFINED, ElementReader, Encoding
 from scp.errors import UnreadableDataset
 from scp.spool import Buffer
 
@@ -65,7 +65,7 @@ _remembered = lru_cache(maxsize=1024)(_text)
 
 
 def _items(data: Buffer, encoding: Encoding) -> Iterator[Buffer]:
-    reader, at, end = Reader(data, encoding), 0, len(data)
+    reader, at, end = ElementReader(data, encoding), 0, len(data)
     while at < end:
         tag, _, value, length = reader.header(at, end)
         if tag != ITEM:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, bindparam, func, select, update
+from sqlalchemy import Engine, Select, bindparam, func, select, update
 
-from scp.index.dialect import translated
+from scp.index.dialect import reads
 from scp.index.record import as_instance
 from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, REFUSED, UNREADABLE
 from scp.index.sql_queue import unclaimed
@@ -41,12 +40,12 @@ class SqlChecks:
 
     def due(self, since: float, now: float, most: int) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(unchecked(since, now, most)).mappings()]
 
     def oldest(self) -> int | None:
         """See :class:`scp.index.index.Checks`."""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             found = connection.execute(select(func.min(INSTANCE.c.checked))).scalar_one()
         return None if found is None else int(found)
 
@@ -63,13 +62,13 @@ class SqlChecks:
     def damaged(self) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
         known = select(*INSTANCE_COLUMNS).where(DAMAGED).order_by(INSTANCE.c.id)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
 
     def unreadable(self, most: int | None = None) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
         known = select(*INSTANCE_COLUMNS).where(UNREADABLE).order_by(INSTANCE.c.id.desc()).limit(most)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
 
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
@@ -82,10 +81,5 @@ class SqlChecks:
     def refused(self, most: int | None = None) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
         known = select(*INSTANCE_COLUMNS).where(REFUSED).order_by(INSTANCE.c.id.desc()).limit(most)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with translated(self._engine), self._engine.connect() as connection:
-            yield connection

@@ -68,6 +68,13 @@ def translated(engine: Engine) -> Iterator[None]:
         raise OutOfResources(f"the index does not answer: {error}") from error
 
 
+@contextmanager
+def reads(engine: Engine) -> Iterator[Connection]:
+    """A connection that only reads. Raises as :func:`translated`."""
+    with translated(engine), engine.connect() as connection:
+        yield connection
+
+
 def _make_folder(url: URL) -> None:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("index.url: an index in memory would not outlive the process; name a file")

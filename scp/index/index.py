@@ -36,7 +36,7 @@ class Statistic:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class EntityCounts:
     """How many entities of each level are held; studies and series without a UID are not counted."""
 
     patients: int
@@ -54,14 +54,14 @@ class PendingCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PolicyRow:
     """An instance, and those of its attributes that a policy asks for."""
 
     instance: Instance
     attributes: Mapping[str, str]
 
 
-class Stages(Protocol):
+class DueStages(Protocol):
     """What is due by the stages of a policy, which is named by its fingerprint.
 
     Instances that are pending are left out. Times are seconds since 1970. Every method raises
@@ -77,7 +77,7 @@ class Stages(Protocol):
     def next_due(self, policy: str) -> int | None:
         """When a stage is next due for anything; None where nothing was planned."""
 
-    def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[Standing]:
+    def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
         """At most ``most`` of those that were last planned under another policy."""
 
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
@@ -92,10 +92,10 @@ class Stages(Protocol):
         They are to be planned again: a stage may wait longer, or be undone.
         """
 
-    def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
+    def policy_rows(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[PolicyRow]:
         """Every instance once, ``batch`` at a time; others may write in between."""
 
-    def standings_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[Standing]:
+    def policy_rows_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[PolicyRow]:
         """Those of some instances, as they are now, which are not too many for one query."""
 
 
@@ -123,7 +123,7 @@ class Checks(Protocol):
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
         """Write down what is not done any more with what is stored under ``key``; empty: all is done again.
 
-        Stages are planned for it anew. False where there is none.
+        DueStages are planned for it anew. False where there is none.
         """
 
     def refused(self, most: int | None = None) -> list[Instance]:
@@ -157,7 +157,7 @@ class Index(Protocol):
     """
 
     @property
-    def stages(self) -> Stages:
+    def stages(self) -> DueStages:
         """What is due by the stages of a policy."""
 
     @property
@@ -297,7 +297,7 @@ class Index(Protocol):
         ``stores`` are the names of stores by what the keys of their objects begin with.
         """
 
-    def counts(self) -> Counts:
+    def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""
 
     def close(self) -> None:

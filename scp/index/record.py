@@ -40,7 +40,7 @@ _FOUND_BY = frozenset({*UNIQUE.values(), *(HELD_BY_KEYWORD[keyword].column for k
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EntityPlace:
     """Where an instance belongs: the id of its series, and the conflicts that its arrival began."""
 
     series: int
@@ -76,7 +76,7 @@ def as_instance(row: RowMapping) -> Instance:
     return Instance(**{column.name: row[column.name] for column in INSTANCE_COLUMNS})
 
 
-def place(connection: Connection, texts: Mapping[str, str], corrects: bool) -> Place:
+def place(connection: Connection, texts: Mapping[str, str], corrects: bool) -> EntityPlace:
     """Where an instance belongs, after what is newer of its study and series was written.
 
     ``corrects`` says that it takes the place of an older one of the same study: then other data of the
@@ -90,7 +90,7 @@ def place(connection: Connection, texts: Mapping[str, str], corrects: bool) -> P
         new["differs_within"] = True
     study_id = _merge(connection, "STUDY", study, new)
     series_id = _merge(connection, "SERIES", series, rows["SERIES"] | {"parent": study_id})
-    return Place(series_id, tuple(begun(connection, study, study_id, new)))
+    return EntityPlace(series_id, tuple(begun(connection, study, study_id, new)))
 
 
 def _held(connection: Connection, rows: Mapping[str, Values]) -> tuple[Row, Row]:

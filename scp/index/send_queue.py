@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
 from scp.identity import Identity
+from scp.index.dialect import reads
 from scp.index.prepared import INSERTS
 from scp.index.schema import SEND_QUEUE, SEND_QUEUE_KEY
 from scp.index.sql_queue import SqlClaimedQueue
@@ -76,7 +77,7 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
     def outstanding(self) -> int:
         """See :meth:`scp.index.queue.SendQueue.outstanding`."""
         counted = select(func.count()).where(_OUTSTANDING)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return int(connection.execute(counted).scalar_one())
 
     def all(self) -> list[QueuedSend]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
@@ -14,10 +14,10 @@ from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
 from scp.index.conflicts import listed
-from scp.index.dialect import connect, translated
+from scp.index.dialect import connect, reads, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
-from scp.index.index import NO_RANKS, NO_STORES, Counts, PendingCount, Ranks, Statistic
+from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, Statistic
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
@@ -122,24 +122,24 @@ class SqlIndex:
 
     def pending(self, most: int) -> list[Instance]:
         """See :meth:`scp.index.index.Index.pending`."""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(reading.pending(most)).mappings()]
 
     def pending_at(self, key: str) -> Instance | None:
         """See :meth:`scp.index.index.Index.pending_at`."""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             row = connection.execute(reading.pending_at(key)).mappings().first()
         return None if row is None else as_instance(row)
 
     def pending_keys(self) -> list[str]:
         """See :meth:`scp.index.index.Index.pending_keys`."""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return list(connection.execute(select(INSTANCE.c.key).where(PENDING)).scalars())
 
     def count_pending(self) -> PendingCount:
         """See :meth:`scp.index.index.Index.count_pending`."""
         size = func.coalesce(func.sum(INSTANCE.c.stored_size), 0)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             row = connection.execute(select(func.count(), size).where(PENDING, SOUND)).one()
         return PendingCount(int(row[0]), int(row[1]))
 
@@ -156,7 +156,7 @@ class SqlIndex:
     def has_keys(self, prefix: str) -> bool:
         """See :meth:`scp.index.index.Index.has_keys`."""
         begun = select(INSTANCE.c.id).where(INSTANCE.c.key.startswith(prefix, autoescape=True)).limit(1)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return connection.execute(begun).first() is not None
 
     def forget(self, sop_instance_uid: str, key: str) -> bool:
@@ -186,7 +186,7 @@ class SqlIndex:
 
     def conflicts(self) -> list[Conflict]:
         """See :meth:`scp.index.index.Index.conflicts`."""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             return list(listed(connection))
 
     def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
@@ -199,7 +199,7 @@ class SqlIndex:
     def instances(self, query: Query) -> list[Instance]:
         """See :meth:`scp.index.index.Index.instances`."""
         statement = reading.instances(query)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             rows = connection.execute(statement).mappings().all()
         return [as_instance(row) for row in sorted(rows, key=_reading_order)]
 
@@ -208,7 +208,7 @@ class SqlIndex:
         last = 0
         while True:
             after = select(INSTANCE.c.id, *INSTANCE_COLUMNS).where(INSTANCE.c.id > last)
-            with self._read() as connection:
+            with reads(self._engine) as connection:
                 rows = connection.execute(after.order_by(INSTANCE.c.id).limit(batch)).mappings().all()
             if not rows:
                 return
@@ -223,14 +223,14 @@ class SqlIndex:
         groups = (SERIES.c.modality, INSTANCE.c.form, INSTANCE.c.transfer_syntax, store.label("store"))
         sums = (func.count(), func.sum(INSTANCE.c.received_size), func.sum(INSTANCE.c.stored_size))
         statement = select(*groups, *sums).select_from(INSTANCE.join(SERIES))
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             rows = connection.execute(statement.group_by(*groups).order_by(*groups)).all()
         return [
             Statistic(modality, form, syntax, count, int(received), int(stored), store)
             for modality, form, syntax, store, count, received, stored in rows
         ]
 
-    def counts(self) -> Counts:
+    def counts(self) -> EntityCounts:
         """See :meth:`scp.index.index.Index.counts`."""
         counted = (
             PATIENT.c.id,
@@ -239,32 +239,27 @@ class SqlIndex:
             INSTANCE.c.id,
         )
         statement = select(*(select(func.count(column)).scalar_subquery() for column in counted))
-        with self._read() as connection:
-            return Counts(*connection.execute(statement).one())
+        with reads(self._engine) as connection:
+            return EntityCounts(*connection.execute(statement).one())
 
     def close(self) -> None:
         """See :meth:`scp.index.index.Index.close`."""
         self._writer.close()
         self._engine.dispose()
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with translated(self._engine), self._engine.connect() as connection:
-            yield connection
-
     def _later(self, query: Query) -> str:
         """The keyword that more studies match than the other, so that it is better not begun with."""
         ranges = reading.ranges(query)
         if not ranges:
             return ""
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             matched = {key: connection.execute(counting).scalar_one() for key, counting in ranges.items()}
         return "StudyDate" if matched["StudyDate"] >= matched["PatientName"] else "PatientName"
 
     def _stream(
         self, statement: Select[Any], chosen: Selection | None
     ) -> Generator[dict[str, str], None, None]:
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             streaming = connection.execution_options(stream_results=True)
             with streaming.execute(statement) as result:
                 matches, fetched = result.mappings(), 1

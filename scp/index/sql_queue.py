@@ -7,15 +7,13 @@ between.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Connection,
     Engine,
     RowMapping,
     Table,
@@ -28,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from scp.index.dialect import translated
+from scp.index.dialect import reads
 from scp.index.queue import Lease
 from scp.index.record import as_instance
 from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS
@@ -119,7 +117,7 @@ class SqlClaimedQueue(ABC, Generic[Row]):
         own = self.table.c
         is_due = self.waits & (own.due <= lease.now) & self.peer.not_in(busy)
         first = select(self.peer).where(is_due).order_by(*self.urgency).limit(1)
-        with self._read() as connection:  # most looks find nothing, and need no writer's turn
+        with reads(self._engine) as connection:  # most looks find nothing, and need no writer's turn
             if connection.execute(first).first() is None:
                 return []
         with self._writer.transaction() as connection:
@@ -144,7 +142,7 @@ class SqlClaimedQueue(ABC, Generic[Row]):
     def next_due(self, busy: Collection[str] = ()) -> datetime | None:
         """See :meth:`scp.index.queue.ClaimedQueue.next_due`."""
         first = select(func.min(self.table.c.due)).where(self.waits, self.peer.not_in(busy))
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             due: datetime | None = connection.execute(first).scalar_one()
             return due
 
@@ -161,11 +159,6 @@ class SqlClaimedQueue(ABC, Generic[Row]):
         return (self.table.c.id == row.number) & (self.table.c.holder == row.holder)
 
     def _listed(self, which: ColumnElement[bool]) -> list[Row]:
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             asked = select(self.table).where(which).order_by(self.table.c.id)
             return [self._row(row) for row in connection.execute(asked).mappings()]
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with translated(self._engine), self._engine.connect() as connection:
-            yield connection

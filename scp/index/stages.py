@@ -7,13 +7,11 @@ There is no queue: what is due is a query, and whoever works on something claims
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Engine,
     Select,
     and_,
@@ -25,8 +23,8 @@ from sqlalchemy import (
 
 from scp.identity import Identity
 from scp.index.attributes import HELD_BY_KEYWORD
-from scp.index.dialect import translated
-from scp.index.index import Standing
+from scp.index.dialect import reads
+from scp.index.index import PolicyRow
 from scp.index.record import as_instance
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
 from scp.index.sql_queue import unclaimed
@@ -72,7 +70,7 @@ def unplanned(policy: str, keywords: Sequence[str], most: int) -> list[Select[An
     return [rows.where(SETTLED, where) for where in (planned < policy, planned > policy)]
 
 
-def standings(keywords: Sequence[str], after: int, most: int) -> Select[Any]:
+def policy_rows(keywords: Sequence[str], after: int, most: int) -> Select[Any]:
     """All instances that are settled in a form, in the order of their coming, those behind row ``after``."""
     rows = select(INSTANCE.c.id.label("row"), *_columns(keywords)).select_from(_JOINED)
     return rows.where(INSTANCE.c.id > after, ~INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
@@ -86,27 +84,27 @@ def _columns(keywords: Sequence[str]) -> Iterator[ColumnElement[Any]]:
 
 
 class SqlStages:
-    """:class:`scp.index.index.Stages` on the tables and the writer of a SQL index."""
+    """:class:`scp.index.index.DueStages` on the tables and the writer of a SQL index."""
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
         self._engine = engine
         self._writer = writer
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
-        """See :class:`scp.index.index.Stages`."""
-        with self._read() as connection:
+        """See :class:`scp.index.index.DueStages`."""
+        with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(due(policy, now, most)).mappings()]
 
     def next_due(self, policy: str) -> int | None:
-        """See :class:`scp.index.index.Stages`."""
-        with self._read() as connection:
+        """See :class:`scp.index.index.DueStages`."""
+        with reads(self._engine) as connection:
             found = connection.execute(next_due(policy)).scalar_one()
         return None if found is None else int(found)
 
-    def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[Standing]:
-        """See :class:`scp.index.index.Stages`."""
-        found: list[Standing] = []
-        with self._read() as connection:
+    def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
+        """See :class:`scp.index.index.DueStages`."""
+        found: list[PolicyRow] = []
+        with reads(self._engine) as connection:
             for statement in unplanned(policy, keywords, most):
                 if len(found) < most:
                     rows = connection.execute(statement).mappings()
@@ -114,7 +112,7 @@ class SqlStages:
         return found
 
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
-        """See :class:`scp.index.index.Stages`."""
+        """See :class:`scp.index.index.DueStages`."""
         rows = [
             {
                 "uid": one.sop_instance_uid,
@@ -131,7 +129,7 @@ class SqlStages:
                 connection.execute(_PLAN, rows)
 
     def record_access(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
-        """See :class:`scp.index.index.Stages`."""
+        """See :class:`scp.index.index.DueStages`."""
         wanted = iter(instances)
         while some := list(islice(wanted, _TOUCHED_AT_ONCE)):
             values = zip(Identity._fields, zip(*(one.identity for one in some), strict=True), strict=True)
@@ -139,23 +137,23 @@ class SqlStages:
             earlier = INSTANCE.c.accessed < int(now - exactness)
             self._write(update(INSTANCE).where(named, earlier).values(accessed=int(now), planned=""))
 
-    def standings(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[Standing]:
-        """See :class:`scp.index.index.Stages`."""
+    def policy_rows(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[PolicyRow]:
+        """See :class:`scp.index.index.DueStages`."""
         last = 0
         while True:
-            with self._read() as connection:
-                rows = connection.execute(standings(keywords, last, batch)).mappings().all()
+            with reads(self._engine) as connection:
+                rows = connection.execute(policy_rows(keywords, last, batch)).mappings().all()
             if not rows:
                 return
             yield from (_standing(row, keywords) for row in rows)
             last = rows[-1]["row"]
 
-    def standings_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[Standing]:
-        """See :class:`scp.index.index.Stages`."""
+    def policy_rows_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[PolicyRow]:
+        """See :class:`scp.index.index.DueStages`."""
         identities = {one.identity for one in instances}
         named = INSTANCE.c.sop_instance_uid.in_({one.sop_instance_uid for one in identities})
         rows = select(*_columns(keywords)).select_from(_JOINED).where(named, ~INSTANCE.c.pending)
-        with self._read() as connection:
+        with reads(self._engine) as connection:
             found = [_standing(row, keywords) for row in connection.execute(rows).mappings()]
         return [one for one in found if one.instance.identity in identities]
 
@@ -163,11 +161,6 @@ class SqlStages:
         with self._writer.transaction() as connection:
             connection.execute(statement)
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with translated(self._engine), self._engine.connect() as connection:
-            yield connection
 
-
-def _standing(row: Any, keywords: Sequence[str]) -> Standing:
-    return Standing(as_instance(row), {keyword: row[f"@{keyword}"] or "" for keyword in keywords})
+def _standing(row: Any, keywords: Sequence[str]) -> PolicyRow:
+    return PolicyRow(as_instance(row), {keyword: row[f"@{keyword}"] or "" for keyword in keywords})

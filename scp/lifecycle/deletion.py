@@ -78,7 +78,7 @@ class Deletion:
         lease = Lease.begin(self._owner)
         # Claimed: no stage puts another file in the place of what goes.
         with claimed(self._archive.claims, lease, batch) as mine:
-            found = [one.instance for one in self._archive.stages.standings_of((), mine)]
+            found = [one.instance for one in self._archive.stages.policy_rows_of((), mine)]
             holds = self.holds.all()
             held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]

@@ -27,7 +27,7 @@ _SAMPLES = 8
 
 
 @dataclass(slots=True)
-class Measured:
+class MeasuredStage:
     """What a few objects took and came to: bytes, and seconds of one core."""
 
     objects: int = 0
@@ -36,7 +36,7 @@ class Measured:
     saved: int = 0
     seconds: float = 0.0
 
-    def add(self, other: Measured) -> None:
+    def add(self, other: MeasuredStage) -> None:
         """Take another's figures in."""
         self.objects += other.objects
         self.received_size += other.received_size
@@ -46,7 +46,7 @@ class Measured:
 
 
 @dataclass(slots=True)
-class Group:
+class ForecastGroup:
     """Objects of one modality in one ``form``, for which one stage of one rule is due.
 
     ``seconds`` of one core and bytes ``saved`` are what all of them would come to by what was ``measured``,
@@ -60,7 +60,7 @@ class Group:
     objects: int = 0
     received_size: int = 0
     stored_size: int = 0
-    measured: Measured = field(default_factory=Measured)
+    measured: MeasuredStage = field(default_factory=MeasuredStage)
     seconds: float | None = None
     saved: int | None = None
 
@@ -73,7 +73,7 @@ class Forecast:
     a group could not be measured.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[ForecastGroup, ...]
     looked_at: int
     seconds: float | None
 
@@ -91,13 +91,13 @@ def forecast(
 
 def _grouped(
     archive: Archive, now: float, progress: Progress
-) -> tuple[list[Group], dict[int, list[Instance]], int]:
+) -> tuple[list[ForecastGroup], dict[int, list[Instance]], int]:
     planner = Planner(archive.policy.rules, ("Modality",))
     pick = random.Random(0)  # noqa: S311 - the same objects each time it is asked
-    groups: dict[tuple[str, str, str, str], Group] = {}
+    groups: dict[tuple[str, str, str, str], ForecastGroup] = {}
     samples: dict[int, list[Instance]] = {}
     looked_at = 0
-    for standing in archive.stages.standings(planner.keywords):
+    for standing in archive.stages.policy_rows(planner.keywords):
         looked_at += 1
         progress.advance()
         rule, step = planner.step(standing, archive.facts, now)
@@ -105,7 +105,7 @@ def _grouped(
             continue
         one, modality = standing.instance, standing.attributes["Modality"]
         key = (rule.name, modality, one.form, fingerprint(step.stage))
-        group = groups.setdefault(key, Group(rule.name, modality, one.form, step.stage))
+        group = groups.setdefault(key, ForecastGroup(rule.name, modality, one.form, step.stage))
         group.objects += 1
         group.received_size += one.received_size
         group.stored_size += one.stored_size
@@ -119,7 +119,7 @@ def _grouped(
 
 
 def _measure(
-    archive: Archive, groups: Sequence[tuple[Group, list[Instance]]], now: float, bound: float
+    archive: Archive, groups: Sequence[tuple[ForecastGroup, list[Instance]]], now: float, bound: float
 ) -> None:
     """One object of each group, then another of each, until the time is up."""
     until = time.monotonic() + bound
@@ -129,20 +129,20 @@ def _measure(
                 group.measured.add(_measured(archive, samples[turn], now))
 
 
-def _measured(archive: Archive, one: Instance, now: float) -> Measured:
+def _measured(archive: Archive, one: Instance, now: float) -> MeasuredStage:
     """Nothing for one that cannot be measured. Raises OutOfResources."""
     started = thread_time()
     with alone("cannot be measured", sop_instance=one.sop_instance_uid):
         change = archive.encode(one, now)
         saved = one.stored_size - change.after.stored_size
-        return Measured(1, one.received_size, one.stored_size, saved, thread_time() - started)
-    return Measured()
+        return MeasuredStage(1, one.received_size, one.stored_size, saved, thread_time() - started)
+    return MeasuredStage()
 
 
-def _estimate(groups: Sequence[Group]) -> None:
-    of_stage: dict[str, Measured] = {}
+def _estimate(groups: Sequence[ForecastGroup]) -> None:
+    of_stage: dict[str, MeasuredStage] = {}
     for group in groups:
-        of_stage.setdefault(fingerprint(group.stage), Measured()).add(group.measured)
+        of_stage.setdefault(fingerprint(group.stage), MeasuredStage()).add(group.measured)
     for group in groups:
         by = group.measured if group.measured.objects else of_stage[fingerprint(group.stage)]
         if by.objects:
@@ -150,7 +150,7 @@ def _estimate(groups: Sequence[Group]) -> None:
             group.saved = round(by.saved / max(by.stored_size, 1) * group.stored_size)
 
 
-def _seconds(groups: Sequence[Group], chosen: LifecycleSettings) -> float | None:
+def _seconds(groups: Sequence[ForecastGroup], chosen: LifecycleSettings) -> float | None:
     needed = [group.seconds for group in groups]
     if not chosen.workers or None in needed:
         return None

@@ -12,7 +12,7 @@ from scp.background.alone import UNREAD, alone
 from scp.config.rules import PolicyRule
 from scp.errors import ObjectRefused, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
-from scp.index.index import Standing
+from scp.index.index import PolicyRow
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
 from scp.policy.stages import NEVER, Step, step
@@ -43,7 +43,7 @@ class Planner:
             rule.name: all(key in _OWN or key in HELD_BY_KEYWORD for key in rule.match) for rule in policy
         }
 
-    def rule(self, standing: Standing, read: ReadFacts) -> PolicyRule | None:
+    def rule(self, standing: PolicyRow, read: ReadFacts) -> PolicyRule | None:
         """The rule that applies; ``read`` gives the facts of a stored file, and is rarely needed.
 
         Raises what ``read`` does.
@@ -69,7 +69,7 @@ class Planner:
                 return rule, True
         return None, True
 
-    def step(self, standing: Standing, read: ReadFacts, now: float) -> tuple[PolicyRule | None, Step]:
+    def step(self, standing: PolicyRow, read: ReadFacts, now: float) -> tuple[PolicyRule | None, Step]:
         """The rule that applies, and what it asks at ``now``.
 
         Of what cannot be looked into now it is nothing yet: then it is due a while later, whatever its rule.
@@ -86,12 +86,12 @@ class Planner:
             return None, Step(None, NEVER)
         return None, Step(None, int(time.time()) + _LATER_SECONDS)
 
-    def next_due(self, standing: Standing, read: ReadFacts) -> int:
+    def next_due(self, standing: PolicyRow, read: ReadFacts) -> int:
         """When something is to be done next: in the past where it should have been done already."""
         return self.step(standing, read, standing.instance.received_at.timestamp())[1].due
 
 
-def _facts(standing: Standing) -> Facts:
+def _facts(standing: PolicyRow) -> Facts:
     one = standing.instance
     return Facts(standing.attributes, one.received_transfer_syntax, one.received_size, one.calling_aet)
 

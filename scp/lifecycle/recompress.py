@@ -15,7 +15,7 @@ from scp.archive.refusal import LAST_RESORTS, NO_STAGE
 from scp.archive.replacement import Change
 from scp.background.parallel import yield_to_others
 from scp.background.progress import Progress
-from scp.index.index import Standing
+from scp.index.index import PolicyRow
 from scp.index.queue import LEASE_SECONDS
 from scp.lifecycle.planning import Planner
 from scp.lifecycle.stages import Stages
@@ -126,9 +126,9 @@ def _due(archive: Archive, named: list[Instance] | None, now: Callable[[], float
 
 def _standings(
     archive: Archive, keywords: tuple[str, ...], named: list[Instance] | None
-) -> Iterator[Standing]:
+) -> Iterator[PolicyRow]:
     if named is None:
-        yield from archive.stages.standings(keywords)
+        yield from archive.stages.policy_rows(keywords)
         return
     for first in range(0, len(named), _NAMED_AT_ONCE):
-        yield from archive.stages.standings_of(keywords, named[first : first + _NAMED_AT_ONCE])
+        yield from archive.stages.policy_rows_of(keywords, named[first : first + _NAMED_AT_ONCE])

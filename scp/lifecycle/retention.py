@@ -19,7 +19,7 @@ from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
 from scp.errors import OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
-from scp.index.index import Standing
+from scp.index.index import PolicyRow
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.names import store_of
@@ -40,7 +40,7 @@ def disk_usage(path: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetentionPlan:
     """What goes now, study by study, and how many instances only holds keep back."""
 
     studies: tuple[ExpiredStudy, ...]
@@ -81,19 +81,19 @@ class Retention(Task):
             self._looked = now
         self._deletion.purge(max(now, time.time()) - self._settings().storage.trash)
 
-    def plan(self, now: float) -> Plan:
+    def plan(self, now: float) -> RetentionPlan:
         """What the rules let go at ``now``. Raises OutOfResources."""
         if not self._settings().retention:
-            return Plan(())
+            return RetentionPlan(())
         studies, held, holds = ExpiredStudies(), 0, self._deletion.holds.all()
-        for standing in self._archive.stages.standings(self._keywords()):
+        for standing in self._archive.stages.policy_rows(self._keywords()):
             one = standing.instance
             part = self._expired(standing, now)
             if part is not None and is_under_hold(holds, one):
                 held, part = held + 1, None
             # Of its patient; what names no study cannot go with one.
             studies.add(one.identity[1:], part if one.study_instance_uid else None)
-        return Plan(tuple(going(studies.whole(), self._excess())), held)
+        return RetentionPlan(tuple(going(studies.whole(), self._excess())), held)
 
     def _excess(self) -> int:
         """What is in the trash already counts as free: it will be, when it is purged."""
@@ -102,7 +102,7 @@ class Retention(Task):
         trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))
         return excess_of(used - trashed, total, storage.high_watermark, storage.low_watermark)
 
-    def _expired(self, standing: Standing, now: float) -> ExpiredStudy | None:
+    def _expired(self, standing: PolicyRow, now: float) -> ExpiredStudy | None:
         one = standing.instance
         rule = self._rule(standing)
         received = one.received_at.timestamp()
@@ -115,7 +115,7 @@ class Retention(Task):
             one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full, *patient
         )
 
-    def _rule(self, standing: Standing) -> RetentionRule | None:
+    def _rule(self, standing: PolicyRow) -> RetentionRule | None:
         one, rules = standing.instance, self._settings().retention
         if self._unknown():
             with alone("cannot be judged", sop_instance=one.sop_instance_uid):

@@ -34,7 +34,7 @@ FIRST, _TIMES = 64, 4
 
 
 @dataclass(slots=True)
-class Sample:
+class TrainingSample:
     """Some objects of one SOP class, spread evenly over all that were ``seen``: the same ones each time."""
 
     seen: int = 0
@@ -84,9 +84,11 @@ def may_share(instance: Instance) -> bool:
     return instance.readable and not instance.pending and instance.stored_size <= IN_MEMORY
 
 
-def samples(instances: Iterable[Instance], progress: Progress, wanted: str = "") -> dict[str, Sample]:
+def samples(instances: Iterable[Instance], progress: Progress, wanted: str = "") -> dict[str, TrainingSample]:
     """By SOP class, or of the one that is ``wanted``, what may be trained on."""
-    found: dict[str, Sample] = defaultdict(Sample, {wanted: Sample()} if wanted else {})
+    found: dict[str, TrainingSample] = defaultdict(
+        TrainingSample, {wanted: TrainingSample()} if wanted else {}
+    )
     for instance in instances:
         if wanted in ("", instance.sop_class_uid) and may_share(instance):
             found[instance.sop_class_uid].add(instance)
@@ -95,7 +97,11 @@ def samples(instances: Iterable[Instance], progress: Progress, wanted: str = "")
 
 
 def train(
-    archive: Archive, sop_class_uid: str, sample: Sample, size: int = SIZE, progress: Progress | None = None
+    archive: Archive,
+    sop_class_uid: str,
+    sample: TrainingSample,
+    size: int = SIZE,
+    progress: Progress | None = None,
 ) -> Trained:
     """Make a dictionary of at most ``size`` bytes, and store it if it gains. Raises OutOfResources."""
     progress = progress or Silent()
@@ -173,7 +179,7 @@ class Automatic:
     def __init__(self, archive: Archive, first: int = FIRST) -> None:
         self._archive = archive
         self._first = first
-        self._seen: dict[str, Sample] = {}
+        self._seen: dict[str, TrainingSample] = {}
         self._next: dict[str, int] = {}
 
     def saw(self, changes: Iterable[Change]) -> None:
@@ -181,7 +187,7 @@ class Automatic:
         asking = {rule.name for rule in self._archive.policy.rules if rule.settled.dictionary}
         for change in changes:
             if change.after.rule in asking and may_share(change.after):
-                self._seen.setdefault(change.after.sop_class_uid, Sample()).add(change.after)
+                self._seen.setdefault(change.after.sop_class_uid, TrainingSample()).add(change.after)
 
     def work(self, run: Callable[[Callable[[], Trained]], Trained]) -> None:
         """Train where it is time to; ``run`` runs that, in a thread that yields. Raises OutOfResources."""

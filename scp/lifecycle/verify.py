@@ -21,7 +21,7 @@ _NOTED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verified:
     """One checked object; an empty ``fault`` means that it is sound. ``away``: it could not be looked at.
 
     ``remark`` is why its codestream, which is kept as it came, is not decoded.
@@ -33,16 +33,16 @@ class Verdict:
     remark: str = ""
 
 
-def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) -> Iterator[Verdict]:
+def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) -> Iterator[Verified]:
     """Check each instance (invariants 1 and 2), and write down what that came to."""
 
-    def one(instance: Instance) -> Verdict:
+    def one(instance: Instance) -> Verified:
         try:
-            return Verdict(instance, remark=archive.verify(instance, deep))
+            return Verified(instance, remark=archive.verify(instance, deep))
         except (ObjectMissing, ObjectDamaged) as error:
-            return Verdict(instance, str(error))
+            return Verified(instance, str(error))
         except Exception as error:  # noqa: BLE001 - told; the others are checked all the same
-            return Verdict(instance, told_of(error), away=True)
+            return Verified(instance, told_of(error), away=True)
 
     verdicts = each(one, instances)
     while some := list(islice(verdicts, _NOTED_AT_ONCE)):

@@ -30,7 +30,7 @@ from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.mark import ArchiveMark
 from scp.objects.store import AVAILABILITIES
-from scp.objects.stores import Place, open_store
+from scp.objects.stores import StorePlace, open_store
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.resources import bounds, budget, room
 from scp.resources.malloc import keep_large_apart
@@ -64,7 +64,7 @@ def open_archive(
     keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
-    store = open_store(Place(storage.url, storage.path, storage.reserve))
+    store = open_store(StorePlace(storage.url, storage.path, storage.reserve))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
         store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
@@ -105,7 +105,7 @@ def require_index(settings: Settings) -> None:
 
 
 def _holds_files(url: str, path: Path) -> bool:
-    store = LandedStore(open_store(Place(url, path)), LandingLog(path))
+    store = LandedStore(open_store(StorePlace(url, path)), LandingLog(path))
     return StoredFiles(store).are_there()
 
 
@@ -131,7 +131,7 @@ def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
 
 def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
     """A store beside the first."""
-    store = open_store(Place(chosen.url, chosen.path, chosen.reserve, removable=True))
+    store = open_store(StorePlace(chosen.url, chosen.path, chosen.reserve, removable=True))
     availability = AVAILABILITIES[chosen.availability]
     return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
 

@@ -19,7 +19,7 @@ from scp.dimse.scu.prefetch import Prefetcher
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
 from scp.node.build import open_archive, take_up
-from scp.node.seats import Seats
+from scp.node.seats import SharedSeats
 from scp.node.tasks import Bells, background, encoder, guards
 from scp.resources import bounds
 
@@ -48,7 +48,7 @@ class Node:
         self,
         settings: Settings,
         bells: Bells | None = None,
-        seats: Seats | None = None,
+        seats: SharedSeats | None = None,
         end: Callable[[], None] = _nobody,
         pauses: Pauses = PAUSES,
     ) -> None:

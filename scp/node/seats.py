@@ -7,7 +7,7 @@ import threading
 from scp.resources.locked_bytes import LockedBytes
 
 
-class Seats:
+class SharedSeats:
     """``limit`` seats, each a locked byte, for all processes that were forked from the one that made this."""
 
     def __init__(self, limit: int) -> None:

@@ -24,7 +24,7 @@ from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.node.build import open_archive, take_up
 from scp.node.node import Node, reloaded
-from scp.node.seats import Seats
+from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
 from scp.node.tasks import Bells, Current, background, encoder, guards
 from scp.objects.attempts import died_of_an_object
@@ -45,7 +45,7 @@ class Service:
         self._reread = reread
         self._processes = Processes(partial(died_of_an_object, settings.storage.path))
         self._bells = Bells()
-        self._seats = Seats(settings.limits.associations)
+        self._seats = SharedSeats(settings.limits.associations)
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
         self._listening: socket.socket | None = None

@@ -13,7 +13,7 @@ from scp.objects.memory import MemoryStore
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StorePlace:
     """Where a store is to be opened.
 
     ``folder`` is one of this machine's that is the store's own: a store of files lies in it, any other one
@@ -27,13 +27,13 @@ class Place:
     removable: bool = False
 
 
-STORES: Mapping[str, Callable[[Place], JournaledStore]] = {
+STORES: Mapping[str, Callable[[StorePlace], JournaledStore]] = {
     "file": lambda place: LocalStore(place.folder, place.reserve, maps=not place.removable),
     "memory": lambda place: Journaled(MemoryStore(), place.folder),
 }
 
 
-def open_store(place: Place) -> JournaledStore:
+def open_store(place: StorePlace) -> JournaledStore:
     """The store that a URL names; one without a scheme is a folder's. Raises ConfigurationError."""
     scheme, found, _ = place.url.partition("://")
     made = STORES.get(scheme if found else "file")

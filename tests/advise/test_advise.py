@@ -84,13 +84,15 @@ def folder_of(tmp_path: Path, objects: Sequence[Received], name: str = "in") -> 
     return tmp_path / name
 
 
-def one_sample(tmp_path: Path, received: Received) -> sampling.Sample:
+def one_sample(tmp_path: Path, received: Received) -> sampling.SampledObject:
     (seen,) = look([as_file(received, tmp_path / "one.dcm")])
     assert seen.outcome == "sound", seen
     return load_sample(seen)
 
 
-def measured(sample: sampling.Sample, compared: Sequence[Candidate] | None = None) -> dict[str, Measured]:
+def measured(
+    sample: sampling.SampledObject, compared: Sequence[Candidate] | None = None
+) -> dict[str, Measured]:
     compared = compared or candidates()
     return dict(zip((each.name for each in compared), measure(sample, compared), strict=True))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scp.errors import QueryError
-from scp.index.index import Counts, Index, PendingCount, Statistic
+from scp.index.index import EntityCounts, Index, PendingCount, Statistic
 from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
@@ -113,7 +113,7 @@ class TestRecord:
         index.record(first, DOE | {"InstanceNumber": "1"})
         assert index.record(second, DOE | {"InstanceNumber": "2"}) == first
         assert index.newest("1.1.1") == second
-        assert index.counts() == Counts(1, 1, 1, 1)
+        assert index.counts() == EntityCounts(1, 1, 1, 1)
         assert found(index, "IMAGE", "InstanceNumber") == ["2"]
 
     def test_forgotten_only_where_it_is_stored(self, index):
@@ -123,19 +123,19 @@ class TestRecord:
         assert index.newest("1.1.1") == recorded
         assert index.forget("1.1.1", recorded.key)
         assert not index.forget("1.1.1", recorded.key)
-        assert index.counts() == Counts(0, 0, 0, 0)
+        assert index.counts() == EntityCounts(0, 0, 0, 0)
 
     def test_a_replaced_instance_leaves_its_former_series(self, index):
         index.record(instance("1.1.1"), DOE)
         index.record(instance("1.1.1", series="1.2", key="other"), DOE)
-        assert index.counts() == Counts(1, 1, 1, 1)
+        assert index.counts() == EntityCounts(1, 1, 1, 1)
         assert found(index, "SERIES", "SeriesInstanceUID") == ["1.2"]
 
     def test_a_file_that_was_recorded_wrongly_moves_to_where_it_belongs(self, index):
         """As a migration left it, which knows no files."""
         index.record(instance("1.1.1"), DOE)
         index.record(instance("1.1.1", study="2", series="2.1"), ROE)
-        assert index.counts() == Counts(1, 1, 1, 1)
+        assert index.counts() == EntityCounts(1, 1, 1, 1)
         assert studies(index) == ["2"]
 
     def test_newer_values_replace_older_ones_and_empty_ones_replace_nothing(self, index):
@@ -158,7 +158,7 @@ class TestRecord:
         ]
         images = {"StudyInstanceUID": "1", "PatientName": "Roe*"}
         assert found(filled, "IMAGE", "SOPInstanceUID", **images) == ["1.1.11"]
-        assert filled.counts() == Counts(2, 3, 4, 6)
+        assert filled.counts() == EntityCounts(2, 3, 4, 6)
 
     def test_a_series_uid_used_again_takes_nothing_from_the_first_study(self, filled):
         filled.record(instance("1.2.2", "2", "1.2"), ROE | {"Modality": "SR"})
@@ -189,7 +189,7 @@ class TestRecord:
         assert studies(index, PatientID="D1") == ["1"]
         assert index.counts().patients == 3
         index.record(instance("1.1.3"), {"PatientName": "Doe^John"})
-        assert index.counts() == Counts(3, 3, 3, 4)
+        assert index.counts() == EntityCounts(3, 3, 3, 4)
 
     def test_instances_without_uids_above_are_found_by_their_own_only(self, index):
         index.record(instance("7", study="", series=""), {"PatientID": "D1"})
@@ -204,7 +204,7 @@ class TestRecord:
         ]
         for uid in "789":
             index.remove(uid)
-        assert index.counts() == Counts(0, 0, 0, 0)
+        assert index.counts() == EntityCounts(0, 0, 0, 0)
 
     def test_series_without_a_study_are_told_apart_by_patient_too(self, index):
         index.record(instance("1", study="", series="1.1"), DOE)
@@ -213,14 +213,14 @@ class TestRecord:
         index.record(instance("4", study="", series="1.1"), DOE)
         assert found(index, "IMAGE", "SOPInstanceUID", PatientID="R1") == ["3"]
         assert found(index, "IMAGE", "SOPInstanceUID", PatientID="D1") == ["1", "2", "4"]
-        assert index.counts() == Counts(2, 0, 3, 4)
+        assert index.counts() == EntityCounts(2, 0, 3, 4)
 
     def test_record_many_is_all_or_nothing(self, index):
         with pytest.raises(TypeError):
             index.record_many([(instance("1.1.1"), DOE), (instance("1.1.2"), FAILING)])
-        assert index.counts() == Counts(0, 0, 0, 0)
+        assert index.counts() == EntityCounts(0, 0, 0, 0)
         index.record_many((instance(f"1.1.{number}"), DOE) for number in range(3))
-        assert index.counts() == Counts(1, 1, 1, 3)
+        assert index.counts() == EntityCounts(1, 1, 1, 3)
 
     def test_text_that_is_no_unicode_or_full_of_quotes_is_kept(self, index):
         index.record(instance("1.1.1"), {"PatientID": "D1\0", "PatientName": "M\udcfcller^'; DROP--"})
@@ -231,14 +231,14 @@ class TestAdd:
     def test_what_is_new_is_inserted(self, index):
         assert index.add(instance("1.1.1"), DOE) is None
         assert index.newest("1.1.1") == instance("1.1.1")
-        assert index.counts() == Counts(1, 1, 1, 1)
+        assert index.counts() == EntityCounts(1, 1, 1, 1)
 
     def test_what_is_held_stays_and_is_returned(self, index):
         index.record(instance("1.1.1"), DOE)
         other = replace(instance("1.1.1", "1", "1.2"), key="other")
         assert index.add(other, DOE | {"PatientName": "Other"}) == instance("1.1.1")
         assert index.newest("1.1.1") == instance("1.1.1")
-        assert index.counts() == Counts(1, 1, 1, 1)
+        assert index.counts() == EntityCounts(1, 1, 1, 1)
 
     def test_threads_add_one_instance_once(self, index):
         with ThreadPoolExecutor(8) as threads:
@@ -259,7 +259,7 @@ class TestChange:
         assert filled.change_many(iter([(before, after)])) == [True]
         assert filled.newest("1.1.9") == after
         assert list(filled.find(asked)) == [match]
-        assert filled.counts() == Counts(2, 2, 3, 5)
+        assert filled.counts() == EntityCounts(2, 2, 3, 5)
 
     def test_what_is_not_held_any_more_is_left_alone(self, filled):
         before, other = filled.newest("1.1.9"), filled.newest("1.1.2")
@@ -328,20 +328,20 @@ def test_syncing_changes_nothing(index):
     index.record(instance("1.1.1"), DOE)
     index.sync()
     index.sync()
-    assert index.counts() == Counts(1, 1, 1, 1)
+    assert index.counts() == EntityCounts(1, 1, 1, 1)
 
 
 class TestRemove:
     def test_what_is_left_empty_goes_too(self, filled):
         filled.remove("1.2.1")
-        assert filled.counts() == Counts(2, 2, 2, 4)
+        assert filled.counts() == EntityCounts(2, 2, 2, 4)
         filled.remove("2.1.1")
-        assert filled.counts() == Counts(1, 1, 1, 3)
+        assert filled.counts() == EntityCounts(1, 1, 1, 3)
         assert filled.newest("2.1.1") is None
 
     def test_what_is_not_held_is_no_error(self, filled):
         filled.remove("9.9.9")
-        assert filled.counts() == Counts(2, 2, 3, 5)
+        assert filled.counts() == EntityCounts(2, 2, 3, 5)
 
 
 REQUESTS = json.dumps(
@@ -703,7 +703,7 @@ class TestOverview:
 
     def test_of_nothing(self, index):
         assert index.statistics() == []
-        assert index.counts() == Counts(0, 0, 0, 0)
+        assert index.counts() == EntityCounts(0, 0, 0, 0)
         assert list(index.all()) == []
 
     def test_all_gives_each_instance_once_while_others_write(self, filled):
@@ -724,7 +724,7 @@ class TestSharing:
 
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(write, range(4)))
-        assert index.counts() == Counts(1, 1, 3, 100)
+        assert index.counts() == EntityCounts(1, 1, 3, 100)
 
     def test_writers_do_not_wait_for_a_reader(self, index):
         index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1100))
@@ -737,7 +737,7 @@ class TestSharing:
         other = opener()
         index.record(instance("1.1.1"), DOE)
         other.record(instance("1.1.2"), DOE)
-        assert index.counts() == other.counts() == Counts(1, 1, 1, 2)
+        assert index.counts() == other.counts() == EntityCounts(1, 1, 1, 2)
         other.close()
 
     def test_threads_record_what_fails_beside_what_does_not(self, index):
@@ -818,7 +818,7 @@ def test_processes_that_make_the_index_at_once(name, tmp_path):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
     index = OPENERS[name](tmp_path)
-    assert index.counts() == Counts(1, 1, 1, 40)
+    assert index.counts() == EntityCounts(1, 1, 1, 40)
     index.close()
 
 

@@ -26,7 +26,7 @@ from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import object_key, siblings_prefix
 from scp.objects.store import check_size
-from scp.objects.stores import Place
+from scp.objects.stores import StorePlace
 from scp.objects.tiers import Tier, TieredStore
 from scp.spool import Buffer
 
@@ -73,7 +73,7 @@ class PlainFiles:
 
 
 def of_table(scheme: str, root: Path) -> JournaledStore:
-    return stores.open_store(Place(f"{scheme}://", root))
+    return stores.open_store(StorePlace(f"{scheme}://", root))
 
 
 def noted(root: Path) -> Journaled:
@@ -381,9 +381,9 @@ def store_root(store: JournaledStore) -> Path:
 
 def test_each_url_names_its_store(tmp_path: Path) -> None:
     for url in ("objects", "/srv/a:b", "file:///srv/objects"):
-        assert isinstance(stores.open_store(Place(url, tmp_path)), LocalStore)
+        assert isinstance(stores.open_store(StorePlace(url, tmp_path)), LocalStore)
     with pytest.raises(ConfigurationError, match=r"there are file://, memory://"):
-        stores.open_store(Place("ftp://there", tmp_path))
+        stores.open_store(StorePlace("ftp://there", tmp_path))
 
 
 # On a disk

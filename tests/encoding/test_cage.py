@@ -22,7 +22,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 
 from scp.encoding.cage import caged, confinement, messages
-from scp.encoding.cage.messages import Answer, Garbage, LibraryError, NoRoom, Request
+from scp.encoding.cage.messages import CodecAnswer, CodecRequest, Garbage, LibraryError, NoRoom
 from scp.encoding.cage.pool import Pool, Use, pool
 from scp.encoding.cage.process import CodecProcess, Nursery, ProcessGone
 from scp.encoding.codecs import native
@@ -186,9 +186,9 @@ def test_a_codec_process_that_forked_and_ended_is_not_waited_for(
 
 def test_nobody_is_tried_for_ever(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither processes that end before they are given work, nor results that grow."""
-    asked: list[Request] = []
+    asked: list[CodecRequest] = []
 
-    def gone(_: CodecProcess, request: Request, __: object) -> Answer:
+    def gone(_: CodecProcess, request: CodecRequest, __: object) -> CodecAnswer:
         asked.append(request)
         raise ProcessGone
 
@@ -198,9 +198,9 @@ def test_nobody_is_tried_for_ever(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatc
     assert len(asked) == 3
     asked.clear()
 
-    def grows(_: CodecProcess, request: Request, __: object) -> Answer:
+    def grows(_: CodecProcess, request: CodecRequest, __: object) -> CodecAnswer:
         asked.append(request)
-        return Answer(0, 0, NoRoom(request.room + 1))
+        return CodecAnswer(0, 0, NoRoom(request.room + 1))
 
     monkeypatch.setattr(CodecProcess, "work", grows)
     with pytest.raises(CodecProcessFailed, match=r"made \d+ bytes"):
@@ -360,7 +360,7 @@ def test_errors_keep_their_kind_words_and_numbers(bad_jobs: Pool) -> None:
 
 # -- What is said on the way -------------------------------------------------------------------------------
 
-_REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0, bounds.DEFAULTS)
+_REQUEST = CodecRequest("test.pid", FORM, 0, 1000, 1 << 20, 60.0, bounds.DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ _REQUEST = Request("test.pid", FORM, 0, 1000, 1 << 20, 60.0, bounds.DEFAULTS)
 def test_an_error_arrives_as_it_was(error: Exception) -> None:
     raised = KeyError if isinstance(error, LibraryError) else None
     packet = messages.failed(ArithmeticError("why") if raised else error, 5)
-    found = Answer.unpacked(packet, _REQUEST).error
+    found = CodecAnswer.unpacked(packet, _REQUEST).error
     assert type(found) is type(error)
     assert str(found) == str(error)
 
@@ -398,16 +398,16 @@ def test_an_error_arrives_as_it_was(error: Exception) -> None:
 )
 def test_what_is_no_answer_is_not_taken_for_one(packet: bytes) -> None:
     with pytest.raises(Garbage):
-        Answer.unpacked(packet, _REQUEST)
+        CodecAnswer.unpacked(packet, _REQUEST)
 
 
 def test_a_text_with_control_characters_does_not_reach_a_log() -> None:
-    found = Answer.unpacked(messages.failed(CannotDecode("one\n\x1b[2Jtwo"), 0), _REQUEST).error
+    found = CodecAnswer.unpacked(messages.failed(CannotDecode("one\n\x1b[2Jtwo"), 0), _REQUEST).error
     assert str(found) == "one  [2Jtwo"
 
 
 def test_time_that_a_process_claims_is_bounded_by_what_it_may_take() -> None:
-    assert Answer.unpacked(messages.done(10, 1 << 60), _REQUEST).seconds == 60.0
+    assert CodecAnswer.unpacked(messages.done(10, 1 << 60), _REQUEST).seconds == 60.0
 
 
 def test_a_frame_of_another_shape_is_not_encoded() -> None:

@@ -19,7 +19,7 @@ from test_index_contract import DOE, ROE, found, instance, query, studies
 
 from scp.index import places
 from scp.index import record as entities
-from scp.index.index import Counts
+from scp.index.index import EntityCounts
 from scp.index.sql import SqlIndex
 
 
@@ -82,7 +82,7 @@ def test_two_that_write_in_turn_take_the_short_way(index, other, placed):
     for number in range(6):
         (index, other)[number % 2].record(instance(f"1.1.{number}"), DOE)
     assert len(placed) == 2
-    assert index.counts() == Counts(1, 1, 1, 6)
+    assert index.counts() == EntityCounts(1, 1, 1, 6)
 
 
 def test_values_that_alternate_are_written_each_time(index):

@@ -61,7 +61,7 @@ def test_what_is_pending_is_nobody_elses(index) -> None:
     index.record(instance("1.1.1", planned="p", due=1, pending=True), DOE)
     assert due(index) == []
     assert index.stages.unplanned("q", [], 10) == []
-    assert list(index.stages.standings([])) == []
+    assert list(index.stages.policy_rows([])) == []
 
 
 def test_what_is_claimed_is_left_to_its_owner_until_the_claim_ends(index) -> None:
@@ -121,10 +121,10 @@ def test_what_another_policy_planned_is_planned_again(index) -> None:
 
 def test_standings_are_all_that_is_settled(index) -> None:
     fill(index, *range(5))
-    found = list(index.stages.standings(["StudyDate"], batch=2))
+    found = list(index.stages.policy_rows(["StudyDate"], batch=2))
     assert [one.instance.sop_instance_uid for one in found] == [f"1.1.{n}" for n in range(5)]
     assert {one.attributes["StudyDate"] for one in found} == {"20240131"}
-    (one,) = index.stages.standings_of(["Modality"], held(index, "1.1.3", "9.9"))
+    (one,) = index.stages.policy_rows_of(["Modality"], held(index, "1.1.3", "9.9"))
     assert (one.instance.sop_instance_uid, one.attributes) == ("1.1.3", {"Modality": "CT"})
 
 
@@ -185,7 +185,7 @@ def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
         (stages.next_due("p"), "ix_instance_due (planned=?)"),
         (stages.unplanned("p", ["Modality"], 500)[0], "ix_instance_due (planned<?)"),
         (stages.unplanned("p", ["Modality"], 500)[1], "ix_instance_due (planned>?)"),
-        (stages.standings(["Modality"], 100, 1000), "instance USING INTEGER PRIMARY KEY (rowid>?)"),
+        (stages.policy_rows(["Modality"], 100, 1000), "instance USING INTEGER PRIMARY KEY (rowid>?)"),
     ],
 )
 def test_each_question_is_answered_from_an_index(index, statement: Select, used: str) -> None:

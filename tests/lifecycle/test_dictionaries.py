@@ -45,7 +45,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle import training
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
-from scp.lifecycle.training import Automatic, Sample, samples, train
+from scp.lifecycle.training import Automatic, TrainingSample, samples, train
 from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
 from scp.model import Instance, Received
@@ -318,7 +318,7 @@ def test_a_kill_between_the_dictionary_and_its_first_use_loses_nothing(open_arch
 # -- trained ---------------------------------------------------------------------------------------------
 
 
-def _sample_of(archive: Archive, kind: str = KIND) -> Sample:
+def _sample_of(archive: Archive, kind: str = KIND) -> TrainingSample:
     return samples(archive.index.all(), Silent(), kind)[kind]
 
 
@@ -360,7 +360,7 @@ def test_the_command_asks_for_the_size_that_the_archive_trains_by_itself() -> No
 
 
 def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
-    assert "0 small objects" in train(archive, KIND, Sample()).reason
+    assert "0 small objects" in train(archive, KIND, TrainingSample()).reason
     for number in range(6):
         archive.ingest(small(number))
     assert "6 small objects" in train(archive, KIND, _sample_of(archive)).reason
@@ -371,7 +371,7 @@ def test_too_few_or_too_unlike_objects_make_none(archive) -> None:
 
 def test_a_sample_is_bounded_and_spread_over_all(archive) -> None:
     instance = archive.ingest(small(1)).instance
-    sample = Sample()
+    sample = TrainingSample()
     for number in range(5000):
         sample.add(replace(instance, sop_instance_uid=str(number)))
     kept = [int(one.sop_instance_uid) for one in sample.kept]
@@ -386,7 +386,7 @@ def test_automatic_training_comes_with_enough_objects_and_then_at_four_times_as_
     tried: list[int] = []
     work = training.train
 
-    def counted(archive: Archive, uid: str, sample: Sample) -> training.Trained:
+    def counted(archive: Archive, uid: str, sample: TrainingSample) -> training.Trained:
         tried.append(sample.seen)
         return work(archive, uid, sample)
 

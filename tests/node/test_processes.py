@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scp.background.doorbell import Doorbell
-from scp.node.seats import Seats
+from scp.node.seats import SharedSeats
 from scp.node.supervisor import _pickled
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,7 @@ def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 
 def test_seats_are_shared_and_come_back_from_the_dead() -> None:
-    seats = Seats(3)
+    seats = SharedSeats(3)
     assert seats.take()
     assert seats.take()
     reads, writes = os.pipe()
@@ -164,7 +164,7 @@ def test_seats_are_shared_and_come_back_from_the_dead() -> None:
 
 
 def test_a_limit_may_change() -> None:
-    seats = Seats(1)
+    seats = SharedSeats(1)
     assert seats.take()
     assert not seats.take()
     seats.limit = 2

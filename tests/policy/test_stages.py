@@ -13,7 +13,7 @@ from objects import SECONDARY_CAPTURE, WHEN
 
 from scp.config.rules import PolicyRule, Stage
 from scp.errors import ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
-from scp.index.index import Standing
+from scp.index.index import PolicyRow
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
 from scp.model import Facts, Instance
@@ -184,8 +184,8 @@ def unread(_: Instance) -> Facts:
     raise AssertionError("the index knows enough")
 
 
-def standing(instance: Instance, **attributes: str) -> Standing:
-    return Standing(instance, attributes)
+def standing(instance: Instance, **attributes: str) -> PolicyRow:
+    return PolicyRow(instance, attributes)
 
 
 def test_the_index_tells_which_rule_applies() -> None:

@@ -19,7 +19,7 @@ from pynetdicom.presentation import PresentationContext
 from scp.dimse import server
 from scp.dimse.negotiation.contexts import supported
 from scp.dimse.negotiation.direct import DirectAssociation
-from scp.dimse.negotiation.remembered_answers import Answer, Answers, apart, together
+from scp.dimse.negotiation.remembered_answers import Answers, RememberedAnswer, apart, together
 
 from .conftest import RunningNode, Starter
 
@@ -169,7 +169,7 @@ def test_apart_and_together_again() -> None:
     assert found is not None
     assert len(found.rest) + len(found.contexts) + len(found.roles) == len(request) - 6
     header = struct.pack(">BxL", 1, len(found.rest))
-    whole = together(header + found.rest, Answer({}, (), found.contexts, found.roles))
+    whole = together(header + found.rest, RememberedAnswer({}, (), found.contexts, found.roles))
     decoded, original = A_ASSOCIATE_RQ(), A_ASSOCIATE_RQ()
     decoded.decode(whole)
     original.decode(request)
@@ -185,7 +185,7 @@ def test_what_cannot_be_followed_is_left_to_pynetdicom() -> None:
 
 
 def test_as_many_as_are_kept() -> None:
-    answers, answer = Answers(), Answer({}, (), b"", b"")
+    answers, answer = Answers(), RememberedAnswer({}, (), b"", b"")
     for number in range(100):
         answers.remember(b"%d" % number, answer)
     answers.remember(bytes(1 << 20), answer)

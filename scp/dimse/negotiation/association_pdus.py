@@ -53,7 +53,7 @@ class Rejection(NamedTuple):
 
 
 @dataclass(slots=True)
-class Request:
+class AssociationRequest:
     """An A-ASSOCIATE-RQ: ``body`` is what pynetdicom can decode of it.
 
     ``contexts`` are the context IDs; ``refused`` has the results of those that pynetdicom does not see;
@@ -78,13 +78,13 @@ class Request:
         return HEADER.pack(ASSOCIATE_AC, len(whole)) + whole
 
 
-def read_request(body: bytes) -> Request | Rejection:
+def read_request(body: bytes) -> AssociationRequest | Rejection:
     """The body of an A-ASSOCIATE-RQ. Raises MalformedAssociation where it cannot be followed."""
     _check_fixed(body)
     version, called, calling = struct.unpack(">H", body[:2])[0], body[_CALLED], body[_CALLING]
     if not version & 1:
         return Rejection(1, 2, 2, f"protocol version {version:04X}H, without bit 0")
-    request = Request(b"", body[_TITLES])
+    request = AssociationRequest(b"", body[_TITLES])
     context, kept = b"", [b""]
     for kind, one in _followed(body, FIXED):
         if kind == APPLICATION_CONTEXT:
@@ -169,7 +169,7 @@ def _uid(value: bytes) -> bytes:
     return text if len(text) <= _LONGEST_UID and text.isascii() and b"\0" not in text else b""
 
 
-def _context(one: bytes, request: Request) -> bytes:
+def _context(one: bytes, request: AssociationRequest) -> bytes:
     """A proposed presentation context; where it cannot be accepted, nothing, and its answer is noted."""
     number, result, kept = (_judged if len(one) > _SHORT else _remembered)(one)
     if number in request.contexts:

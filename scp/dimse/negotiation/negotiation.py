@@ -27,8 +27,15 @@ from pynetdicom.pdu import (
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 
-from scp.dimse.negotiation.association_pdus import Rejection, Request, read_accept, read_request
-from scp.dimse.negotiation.remembered_answers import Answer, Answers, Apart, apart, proposal_of, together
+from scp.dimse.negotiation.association_pdus import AssociationRequest, Rejection, read_accept, read_request
+from scp.dimse.negotiation.remembered_answers import (
+    Answers,
+    Apart,
+    RememberedAnswer,
+    apart,
+    proposal_of,
+    together,
+)
 from scp.dimse.wire.pdus import (
     ABORT,
     ASSOCIATE_AC,
@@ -78,8 +85,8 @@ class Negotiator:
         self._expected = _ASKED if mode == "acceptor" else _ANSWERED
         self._proposal = b""
         self._sent: Apart | None = None
-        self.request: Request | None = None
-        self.answer: Answer | None = None
+        self.request: AssociationRequest | None = None
+        self.answer: RememberedAnswer | None = None
         self.rejection: Rejection | None = None
         self.fault = ""
         # Where pynetdicom's time-out setters put their values; nothing runs by them here.
@@ -112,7 +119,7 @@ class Negotiator:
     ) -> None:
         """Remember what a proposal was answered, which was sent."""
         if self._answers is not None and self._sent is not None:
-            answer = Answer(dict(accepted), tuple(refused), self._sent.contexts, self._sent.roles)
+            answer = RememberedAnswer(dict(accepted), tuple(refused), self._sent.contexts, self._sent.roles)
             self._answers.remember(self._proposal, answer)
 
     def receive_pdu(self, wait: bool = True, timeout: float | None = None) -> Any:  # noqa: ARG002

@@ -43,7 +43,7 @@ class Apart:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RememberedAnswer:
     """What a proposal was answered: by context ID, what was refused, and both as items of the PDU."""
 
     accepted: Mapping[int, PresentationContext]
@@ -57,9 +57,9 @@ class Answers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[bytes, Answer] = OrderedDict()
+        self._known: OrderedDict[bytes, RememberedAnswer] = OrderedDict()
 
-    def find(self, proposal: bytes) -> Answer | None:
+    def find(self, proposal: bytes) -> RememberedAnswer | None:
         """What was answered to a proposal of this peer."""
         with self._lock:
             found = self._known.get(proposal)
@@ -67,7 +67,7 @@ class Answers:
                 self._known.move_to_end(proposal)
             return found
 
-    def remember(self, proposal: bytes, answer: Answer) -> None:
+    def remember(self, proposal: bytes, answer: RememberedAnswer) -> None:
         """Keep an answer, unless it is an odd one; the oldest goes where there are too many."""
         if len(proposal) > _LONGEST:
             return
@@ -103,7 +103,7 @@ def apart(body: bytes) -> Apart | None:
     return Apart(b"".join(rest), b"".join(contexts), b"".join(roles))
 
 
-def together(pdu: bytes, answer: Answer) -> bytes:
+def together(pdu: bytes, answer: RememberedAnswer) -> bytes:
     """An encoded A-ASSOCIATE-AC, with the contexts and roles of an answer put into it."""
     kind, _ = HEADER.unpack_from(pdu)
     body = pdu[HEADER.size :]

@@ -11,7 +11,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
-from scp.dimse.exchange import Counts, Exchange
+from scp.dimse.exchange import Exchange, SuboperationCounts
 from scp.dimse.identifier import write_identifier
 from scp.dimse.scu.carrier import Carrier
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
@@ -240,5 +240,5 @@ class Suboperations:
             return SUCCESS if not self.warning else WARNING_SUBOPERATIONS
         return WARNING_SUBOPERATIONS if self.completed or self.warning else UNABLE_SUBOPERATIONS
 
-    def _counts(self, remaining: int | None) -> Counts:
-        return Counts(remaining, self.completed, len(self.failed), self.warning)
+    def _counts(self, remaining: int | None) -> SuboperationCounts:
+        return SuboperationCounts(remaining, self.completed, len(self.failed), self.warning)

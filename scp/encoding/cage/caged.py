@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from scp.encoding.cage.messages import Garbage, NoMemory, NoRoom, Request
+from scp.encoding.cage.messages import CodecRequest, Garbage, NoMemory, NoRoom
 from scp.encoding.cage.pool import Use, pool
 from scp.encoding.cage.process import ProcessDied, ProcessGone
 from scp.encoding.codecs import native
@@ -108,26 +108,26 @@ class _Job:
         room = 2 * len(data) + _MORE_ROOM
         return _Work(self, data, self._request(form, 0, room)).result(bytes)
 
-    def _request(self, form: PixelFormat, setting: float, room: int, patience: float = 1) -> Request:
+    def _request(self, form: PixelFormat, setting: float, room: int, patience: float = 1) -> CodecRequest:
         return _request(self.name, form, setting, room, patience, bounds())
 
 
 @lru_cache(128)
 def _request(
     job: str, form: PixelFormat, setting: float, room: int, patience: float, most: Bounds
-) -> Request:
+) -> CodecRequest:
     size = max(form.array_size, room)
     if len(form.photometric) > _LONGEST_PHOTOMETRIC:
         form = replace(form, photometric=form.photometric[:_LONGEST_PHOTOMETRIC])
     memory = min(_BASE_MEMORY + _MEMORY_TIMES * size, most.codec_bytes)
     seconds = most.codec_seconds * patience * max(size / _FOR_SECONDS, 1)
-    return Request(job, form, setting, room, memory, seconds, most)
+    return CodecRequest(job, form, setting, room, memory, seconds, most)
 
 
 class _Work:
     """One frame's way through a codec process, or two where the first was killed."""
 
-    def __init__(self, job: _Job, data: Buffer | Frame, request: Request) -> None:
+    def __init__(self, job: _Job, data: Buffer | Frame, request: CodecRequest) -> None:
         self._job, self._data, self._request = job, data, request
         self._size = data.nbytes if isinstance(data, np.ndarray) else len(data)
         self._failures: dict[type[Exception], int] = {}
@@ -208,7 +208,7 @@ class _Died(Exception):
         self.innocent = code != -signal.SIGPROF and (killed or not first)
 
 
-def _how_it_ended(code: int | None, request: Request) -> str:
+def _how_it_ended(code: int | None, request: CodecRequest) -> str:
     if code == -signal.SIGPROF:
         return f"took over {request.seconds:.0f} s of processor time"
     if code is None or code >= 0:

@@ -14,7 +14,7 @@ import numpy as np
 
 from scp.encoding.cage import work
 from scp.encoding.cage.confinement import give_up_rights, limit_memory
-from scp.encoding.cage.messages import MOST_BYTES, NoRoom, Request, done, failed, result_at
+from scp.encoding.cage.messages import MOST_BYTES, CodecRequest, NoRoom, done, failed, result_at
 from scp.encoding.pixels import Frame
 from scp.resources.bounds import use
 
@@ -25,7 +25,7 @@ def serve(requests: socket.socket, shared: mmap.mmap, memory: int) -> None:
     base, allowed = give_up_rights(memory), memory
     view = np.frombuffer(shared, "u1")
     while packet := requests.recv(MOST_BYTES):
-        request, size = Request.unpacked(packet)
+        request, size = CodecRequest.unpacked(packet)
         use(request.bounds)
         if request.memory != allowed:
             allowed = request.memory
@@ -34,7 +34,7 @@ def serve(requests: socket.socket, shared: mmap.mmap, memory: int) -> None:
         requests.send(_answer(request, size, view))
 
 
-def _answer(request: Request, size: int, view: Frame) -> bytes:
+def _answer(request: CodecRequest, size: int, view: Frame) -> bytes:
     begun = time.process_time_ns()
     try:
         result = work.done(request.job, view[:size], request.form, request.setting)

@@ -69,7 +69,7 @@ class Garbage(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CodecRequest:
     """A kind of work, and its limits: what is the same for all frames of a series, and read once.
 
     The input is at the beginning of the shared memory; the result goes behind it, ``room`` bytes at most.
@@ -90,7 +90,7 @@ class Request:
         return _SIZE.pack(size) + _packed(self)
 
     @staticmethod
-    def unpacked(packet: bytes) -> tuple[Request, int]:
+    def unpacked(packet: bytes) -> tuple[CodecRequest, int]:
         """As it was sent."""
         return _request(packet[_SIZE.size :]), _SIZE.unpack_from(packet)[0]
 
@@ -100,15 +100,15 @@ class Request:
 
 
 @lru_cache(_REMEMBERED)
-def _packed(request: Request) -> bytes:
+def _packed(request: CodecRequest) -> bytes:
     limits = (request.room, request.memory, request.seconds, astuple(request.bounds))
     return json.dumps([request.job, astuple(request.form), request.setting, *limits]).encode()
 
 
 @lru_cache(_REMEMBERED)
-def _request(packet: bytes) -> Request:
+def _request(packet: bytes) -> CodecRequest:
     job, form, setting, room, memory, seconds, most = json.loads(packet)
-    return Request(job, PixelFormat(*form), setting, room, memory, seconds, Bounds(*most))
+    return CodecRequest(job, PixelFormat(*form), setting, room, memory, seconds, Bounds(*most))
 
 
 def result_at(size: int) -> int:
@@ -139,7 +139,7 @@ def failed(error: BaseException, nanoseconds: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CodecAnswer:
     """What came of a request: ``size`` bytes of result, or an ``error``; ``seconds`` of a processor."""
 
     size: int
@@ -147,7 +147,7 @@ class Answer:
     error: Exception | None = None
 
     @staticmethod
-    def unpacked(packet: bytes, request: Request) -> Answer:
+    def unpacked(packet: bytes, request: CodecRequest) -> CodecAnswer:
         """Raises Garbage for anything that is no answer to the request."""
         if len(packet) < _ANSWER.size or len(packet) > _ANSWER.size + _MOST_TEXT:
             raise Garbage(f"{len(packet)} bytes")
@@ -155,10 +155,10 @@ class Answer:
         seconds = min(nanoseconds / 1e9, request.seconds)
         text = packet[_ANSWER.size :].decode("utf-8", "replace")
         if outcome == _DONE and not kind and size <= request.room and not text:
-            return Answer(size, seconds)
+            return CodecAnswer(size, seconds)
         if outcome != _FAILED:
             raise Garbage(f"outcome {outcome}, {size} bytes")
-        return Answer(0, seconds, _error(kind, (stored, bits), size, _printable(text)))
+        return CodecAnswer(0, seconds, _error(kind, (stored, bits), size, _printable(text)))
 
 
 def _error(kind: int, numbers: tuple[int, int], size: int, text: str) -> Exception:

@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from scp.encoding.cage.messages import MOST_BYTES, Answer, Request, result_at
+from scp.encoding.cage.messages import MOST_BYTES, CodecAnswer, CodecRequest, result_at
 from scp.encoding.pixels import Frame
 from scp.errors import CodecProcessFailed
 from scp.spool import Buffer
@@ -225,7 +225,7 @@ class CodecProcess:
         _open.add(self)
         asks.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _LOOK_SECONDS, 0))
 
-    def work(self, request: Request, data: Buffer | Frame) -> Answer:
+    def work(self, request: CodecRequest, data: Buffer | Frame) -> CodecAnswer:
         """Have ``data`` worked on; the result is then in :meth:`result`.
 
         Raises ProcessGone where it had ended before, ProcessDied, CodecProcessFailed where it was ended for
@@ -241,11 +241,11 @@ class CodecProcess:
         self.served += 1
         with suppress(ConnectionError):
             if packet := self._waited_for(request):
-                return Answer.unpacked(packet, request)
+                return CodecAnswer.unpacked(packet, request)
         self.kill()
         raise ProcessDied(self._nursery.exit_code(self.pid))
 
-    def _waited_for(self, request: Request) -> bytes:
+    def _waited_for(self, request: CodecRequest) -> bytes:
         watch = _Watch(request.seconds)
         while True:
             try:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scp.encoding.codecs.codec import bands
-from scp.encoding.codecs.jpeg_structure import LOSSLESS, HuffmanTable, Scan, Structure, huffman_tables
+from scp.encoding.codecs.jpeg_structure import LOSSLESS, HuffmanTable, JpegScan, Structure, huffman_tables
 from scp.encoding.pixels import Frame
 from scp.errors import DamagedCodestream
 
@@ -61,7 +61,7 @@ def _is_countable(structure: Structure) -> bool:
 # -- lossless: counted --------------------------------------------------------------------------------
 
 
-def _check_count(codestream: bytes, structure: Structure, scan: Scan, samples: Frame) -> None:
+def _check_count(codestream: bytes, structure: Structure, scan: JpegScan, samples: Frame) -> None:
     """The bits of all differences (T.81 H.1.2) are those of the data, in each restart interval."""
     if scan.restart % structure.columns:
         raise DamagedCodestream("a restart interval of a lossless scan does not hold whole rows")  # H.1.1
@@ -97,7 +97,7 @@ def _costs(table: dict[int, int]) -> NDArray[np.uint8]:
 
 
 def _differences(
-    plane: Frame, structure: Structure, scan: Scan, step: int, begin: int
+    plane: Frame, structure: Structure, scan: JpegScan, step: int, begin: int
 ) -> NDArray[np.integer]:
     """To what is predicted (table H.1), modulo 2^16; ``step`` rows have each a first one (H.1.2.1).
 
@@ -162,7 +162,7 @@ def _completed(table: HuffmanTable) -> bytes:
 
 
 def _check_nothing_left(
-    codestream: bytes, structure: Structure, scan: Scan, samples: Frame, decode: Decode
+    codestream: bytes, structure: Structure, scan: JpegScan, samples: Frame, decode: Decode
 ) -> int:
     """Where the last bytes of an interval are others, so are its pixels: they belong to it.
 
@@ -191,7 +191,7 @@ def _tail(codestream: bytes, span: Span, size: int) -> Span:
     return (at - (at > begin and codestream[at - 1] == 0xFF), end)  # FF 00 is one byte of data
 
 
-def _seen(changed: NDArray[np.bool_], structure: Structure, scan: Scan) -> NDArray[np.bool_]:
+def _seen(changed: NDArray[np.bool_], structure: Structure, scan: JpegScan) -> NDArray[np.bool_]:
     """Whether a pixel changed in each restart interval of a scan."""
     if len(scan.intervals) == 1:
         return np.array([changed.any()])

@@ -39,7 +39,7 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class JpegScan:
     """A scan (B.2.3): its components, their tables, and ``intervals``, where its data begins and ends.
 
     There are as many intervals as the restart interval asks for, one without. ``tables`` maps each
@@ -68,7 +68,7 @@ class Structure:
     rows: int = 0
     columns: int = 0
     components: tuple[Component, ...] = ()
-    scans: list[Scan] = field(default_factory=list)
+    scans: list[JpegScan] = field(default_factory=list)
     huffman: list[tuple[int, int]] = field(default_factory=list)
     presets: list[bytes] = field(default_factory=list)
 
@@ -163,7 +163,7 @@ class _Walk:
             intervals = _intervals(self._codestream, begin, end, units)
         tables = {component: self._tables.get(table, {}) for component, table in selected.items()}
         high, low = approximation >> 4, approximation & 15
-        found.scans.append(Scan(components, tables, first, last, high, low, restart, intervals))
+        found.scans.append(JpegScan(components, tables, first, last, high, low, restart, intervals))
         return end
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from scp.encoding.codecs.jpeg_structure import Scan, Structure
+from scp.encoding.codecs.jpeg_structure import JpegScan, Structure
 from scp.errors import CannotDecode, DamagedCodestream
 
 _PRESETS, _MAPPING, _SIZE = 1, (2, 3), 4  # what an LSE segment holds (C.2.4.1)
@@ -53,7 +53,7 @@ def _preset(content: bytes) -> tuple[int, ...]:
     return struct.unpack(">5H", content[1:])
 
 
-def _check_scan(scan: Scan, maximum: int) -> None:
+def _check_scan(scan: JpegScan, maximum: int) -> None:
     near, interleaved = scan.first, scan.last
     if near > min(_LARGEST_NEAR, maximum // 2) or interleaved not in _INTERLEAVED:
         raise DamagedCodestream(f"a scan of JPEG-LS with NEAR {near} and ILV {interleaved}")
