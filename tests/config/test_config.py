@@ -321,8 +321,8 @@ def test_a_private_transfer_syntax_can_be_matched(written: Any) -> None:
 @pytest.mark.parametrize(
     ("stages", "expected"),
     [
-        ("[]", "policy[0].stages: names no stage"),
-        ("[{}]", "policy[0].stages[0]: names neither a form nor a store"),
+        ("[]", "policy[0].stages: has no stage"),
+        ("[{}]", "policy[0].stages[0]: has neither a form nor a store"),
         ('[{ form = "htj3k" }]', 'policy[0].stages[0].form: "htj3k" is not a form; did you mean "htj2k"?'),
         ("[{ form = [] }]", "policy[0].stages[0].form: names no form; known: received, native"),
         ("[{ form = 1 }]", "policy[0].stages[0].form: 1 is not text"),
@@ -519,7 +519,7 @@ def test_several_stores(written: Any) -> None:
         ('[[storage]]\n[[storage]]\nurl = "/x"', "storage[1].name: is required"),
         (STORES.replace("cold", "fast"), 'storage[1].name: the first store is called "fast"'),
         (STORES.replace("/srv/cold", "/srv/fast"), "storage[1].url: is the folder of the first store"),
-        (STORES.replace('"cold"', '"Cold!"'), 'storage[1].name: "Cold!" is no name of a store'),
+        (STORES.replace('"cold"', '"Cold!"'), 'storage[1].name: "Cold!" is not a name for a store'),
         (
             STORES + 'availability = "tape"',
             'storage[1].availability: must be "online", "nearline" or "offline"',
@@ -540,7 +540,7 @@ def test_several_stores(written: Any) -> None:
         ),
         (
             RULE + 'stages = [{ form = "rle" }, { after = "1d" }]',
-            "policy[0].stages[1]: names neither a form nor a store",
+            "policy[0].stages[1]: has neither a form nor a store",
         ),
     ],
 )
