@@ -470,7 +470,7 @@ def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess
     assert done <= count - result["encoded"] <= done + 16
     # What two killed processes were about alone is refused, by the design, and gets its stage when asked.
     refused = json.loads(node.run("ls", "--refused", "--json").stdout)
-    assert [one["refused"] for one in refused if "processes died" not in one["refused"]] == []
+    assert [one["reason"] for one in refused if "processes died" not in one["reason"]] == []
     for one in refused:
         node.run("recompress", "--now", "--match", f"SOPInstanceUID={one['sop_instance_uid']}")
     assert _settled(node) == {"jpegxl": count}
