@@ -319,7 +319,7 @@ def test_padding_becomes_a_range(photometric: str) -> None:
 
 
 def test_padding_that_runs_into_the_image_is_no_copy() -> None:
-    with pytest.raises(CannotEncode, match="padding would run into the image"):
+    with pytest.raises(CannotEncode, match="padding values would mix with image values"):
         _copy(_padded(-201, _disc(-201)), JPEG2000_EITHER, LossyRule(quality=30))
 
 
