@@ -25,9 +25,10 @@ def chart(summaries: Mapping[Key, Summary], titles: Mapping[str, str]) -> str:
     written = StringIO()
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, sum(heights) + HEAD), layout="constrained")
-        panels = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)
-        for axes, scenario, group in zip(panels[:, 0], scenarios, groups, strict=True):
-            _bars(axes, titles.get(scenario, scenario), group)
+        if groups:  # else every receiver failed
+            panels = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)
+            for axes, scenario, group in zip(panels[:, 0], scenarios, groups, strict=True):
+                _bars(axes, titles.get(scenario, scenario), group)
         figure.supxlabel("milliseconds an object, median of the rounds; thin line: fastest to slowest round")
         figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from scp.identity import Identity
 from scp.spool import Buffer, sha256
+
+AttemptOutcome = Literal["kept", "refused", "wrong", "larger", "beaten", "skipped", "no room", "failed"]
+KeptOutcome = Literal["kept", "duplicate", "replaced", "discarded"]
+StageOutcome = Literal["", "no gain", "cannot"]
+SendState = Literal["waiting", "given up", "sent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class Attempt:
     """
 
     form: str
-    outcome: str
+    outcome: AttemptOutcome
     reason: str = ""
     size: int = 0
     seconds: float = 0.0
@@ -164,7 +170,7 @@ class Instance:
     readable: bool = True
     pending: bool = False
     stage: str = ""
-    outcome: str = ""
+    outcome: StageOutcome = ""
     planned: str = ""
     due: int = 0
     accessed: int = 0
@@ -232,7 +238,7 @@ class QueuedSend:
     queued_at: datetime
     due: datetime
     priority: int = FORWARD
-    state: str = "waiting"
+    state: SendState = "waiting"
     holder: str = ""
     attempts: int = 0
     fault: str = ""
@@ -320,7 +326,7 @@ class Kept:
     cannot be read, and ``given`` are the UIDs that it lacks, by keyword; both are empty for a sound one.
     """
 
-    outcome: str
+    outcome: KeptOutcome
     instance: Instance
     attempts: tuple[Attempt, ...] = field(default=())
     fault: str = ""

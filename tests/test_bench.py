@@ -74,6 +74,10 @@ def test_json_reads_back() -> None:
     assert (machine, samples, soak) == ({"processor": "a|b"}, SAMPLES, {})
 
 
+def test_where_every_receiver_failed_there_is_a_chart_of_nothing() -> None:
+    assert ET.fromstring(chart({}, {})).tag.endswith("svg")
+
+
 def test_the_chart_is_xml_with_a_bar_each() -> None:
     done = made()
     root = ET.fromstring(chart(done.summaries, done.titles))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ _ENOUGH_SECONDS, _MOST_TIMES = 0.03, 5
 _NO_DICTIONARY = "headers are too few, or too small a part, to train a dictionary for"
 
 T = TypeVar("T")
+Outcome = Literal["lossless", "lossy", "wrong", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Measured:
     raw: int
     line: int
     disk: int
-    outcome: str
+    outcome: Outcome
     reason: str = ""
     encode: float = 0.0
     decode: float = 0.0
@@ -70,7 +71,7 @@ class Row:
     candidate: Candidate
     objects: int
     taken: int
-    verdict: str
+    verdict: Outcome
     reason: str
     line: float = 0.0
     disk: float = 0.0
@@ -132,7 +133,7 @@ def _bytes(sample: SampledObject, candidate: ByteCandidate) -> Measured:
     back, decode = _timed(lambda: candidate.decode(coded))
     head = len(sample.file) - len(source)
     line = len(coded) if candidate.on_line else sample.raw
-    verdict = "lossless" if back == source else "wrong"
+    verdict: Outcome = "lossless" if back == source else "wrong"
     reason = "" if verdict == "lossless" else "other bytes came back"
     return Measured(sample.raw, line, head + len(coded), verdict, reason, encode, decode)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median_high
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from scp.archive import foreign
 from scp.archive.records import imported_from
@@ -45,6 +45,7 @@ _RULE = "everything else"
 _STAGE = "4f3a9c0d17be"  # as long as a stage's fingerprint
 
 T = TypeVar("T")
+Look = Literal["sound", "lossy", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Seen:
     """
 
     path: Path
-    outcome: str
+    outcome: Look
     reason: str = ""
     modality: str = ""
     study: str = ""
@@ -154,7 +155,7 @@ def _looked_at(path: Path) -> Seen:
     get = facts.attributes.get
     content = lookup(file.transfer_syntax).content
     sizes = _sizes(facts.attributes, len(file.dataset), content)
-    outcome = "sound" if content in (Content.NATIVE, Content.LOSSLESS) else "lossy"
+    outcome: Look = "sound" if content in (Content.NATIVE, Content.LOSSLESS) else "lossy"
     study, series = get("StudyInstanceUID", ""), get("SeriesInstanceUID", "")
     return Seen(path, outcome, "", get("Modality", "") or "none", study, series, *sizes)
 

@@ -32,7 +32,7 @@ from scp.errors import (
     UnreadableDataset,
     told_of,
 )
-from scp.model import Attempt, Facts, Provenance, Received
+from scp.model import Attempt, AttemptOutcome, Facts, Provenance, Received
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
 from scp.objects.suspects import Act
@@ -43,7 +43,7 @@ from scp.syntaxes import lookup
 # Forms that were asked for as they are: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
-NO_ROOM = "no room"  # the outcome of a form for which there was too little disk or memory to make it
+NO_ROOM: AttemptOutcome = "no room"  # of a form for which there was too little disk or memory to make it
 AS_RECEIVED = Stage(forms=("received",))
 
 
@@ -141,7 +141,7 @@ def _provenance(received: Received, rule: str = "", readable: bool = True, fault
     )
 
 
-def _outcome_of(error: Exception) -> tuple[str, str]:
+def _outcome_of(error: Exception) -> tuple[AttemptOutcome, str]:
     """What an attempt that failed came to, and why (:class:`scp.model.Attempt`)."""
     match error:
         case CannotEncode() | DamagedCodestream():
@@ -233,7 +233,7 @@ class _Candidates:
     def _is_compressing(self, found: StoredForm) -> bool:
         return found.wrapped or found.encoded.transfer_syntax != self.received.transfer_syntax
 
-    def _note(self, form: str, outcome: str, reason: str, started: float, size: int = 0) -> None:
+    def _note(self, form: str, outcome: AttemptOutcome, reason: str, started: float, size: int = 0) -> None:
         self._attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
 
     def _note_failure(self, form: str, error: CodecProcessFailed) -> None:

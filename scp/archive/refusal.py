@@ -13,13 +13,13 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from scp.errors import told_of
-from scp.model import Attempt, Instance, Provenance
+from scp.model import Attempt, AttemptOutcome, Instance, Provenance
 from scp.objects.suspects import ACTS, LONGEST_REASON, Act, Suspect
 from scp.syntaxes import lookup
 
 # The stage of an object whose stage came to nothing because of it: none of any policy.
 NO_STAGE = "refused"
-FAILED = "failed"  # an attempt's outcome
+FAILED: AttemptOutcome = "failed"  # an attempt's outcome
 LAST_RESORTS = ("received", "zstd")
 _NOT_DONE: dict[Act, str] = {
     "encode": "encoded",

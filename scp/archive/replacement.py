@@ -12,7 +12,7 @@ from scp.archive.records import instance_of_form, provenance_of
 from scp.archive.refusal import NO_STAGE, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
-from scp.model import Facts, Instance, Received
+from scp.model import Facts, Instance, Received, StageOutcome
 from scp.objects import part10
 from scp.objects.names import in_store, store_of
 from scp.objects.part10 import Part10
@@ -72,7 +72,7 @@ def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[
         token = "" if instance.pending else secrets.token_hex(4)
         after = instance_of_form(received, before.facts, form, token, stage.store or "")
         return Change(instance, after, form.data, stage)
-    outcome = "no gain" if form.encoded.form in stage.forms else "cannot"
+    outcome: StageOutcome = "no gain" if form.encoded.form in stage.forms else "cannot"
     change = moved(instance, read(instance.key), stage)
     return replace(change, after=replace(change.after, pending=False, outcome=outcome))
 

@@ -66,6 +66,7 @@ TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 ROW_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers INTEGER keys only
 _TYPES: Mapping[Any, Any] = {
     "str": TEXT,
+    "StageOutcome": TEXT,
     "int": BigInteger,
     "bool": Boolean,
     "datetime": Moment,

@@ -28,6 +28,7 @@ from scp.errors import (
 from scp.identity import Identity
 from scp.index.queue import Lease, claimed
 from scp.model import Instance
+from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
 
 _BATCH = 100  # what a batch does is over well before its claim ends
@@ -82,7 +83,10 @@ class Deletion:
             holds = self.holds.all()
             held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]
-            gone = self._finish(self.trash.begin(trashed(one, reason, now) for one in going))
+            begun = self.trash.begin(trashed(one, reason, now) for one in going)
+            for entry in begun:
+                self._archive.forget(entry.sop_instance_uid, entry.key)
+            gone = self._finish(begun)
             self._archive.forget_decoded(going)
         deleted = {one.identity for one in gone}
         left = wanted - deleted - held
@@ -97,9 +101,7 @@ class Deletion:
                 self._archive.replace([self._archive.encode(current)])
 
     def _finish(self, begun: list[Trashed]) -> list[Trashed]:
-        """Those that went; see :meth:`_stays` for those that did not."""
-        for one in begun:
-            self._archive.forget(one.sop_instance_uid, one.key)
+        """Clear the places of objects whose rows are gone; those that went (see :meth:`_stays`)."""
         self._archive.sync()
         gone = [one for one in begun if not self._stays(one)]
         log = structlog.get_logger("zscp")
@@ -145,32 +147,30 @@ class Deletion:
             return 0
         with self.trash.lock():
             self.trash.tidy()
-            entries = self.trash.entries()
-            holds = self.holds.all()
-            going = [one for one in entries if one.state == "going"]
-            for one in [one for one in going if any(hold.covers(one.uids) for hold in holds)]:
-                if self._is_held_as(one):  # held since it was begun: it stays
-                    with suppress(ObjectMissing):  # its place was not cleared yet
-                        self.trash.put_back(one)
-                    self.trash.drop(one)
-                    going.remove(one)
+            entries, holds = self.trash.entries(), self.holds.all()
+            going = [one for one in entries if one.state == "going" and not self._put_back(one, holds)]
             for one in going:
                 if self.trash.in_place(one):  # one that was sent again since then stays
                     self._archive.forget(one.sop_instance_uid, one.key)
-            self._archive.sync()
-            going = [one for one in going if not self._stays(one)]
-            for one in going:
-                self.trash.take(one)
-                self.trash.mark(one, "gone")
+            gone = self._finish(going)
             back = [one for one in entries if one.state == "back"]
             for one in back:
                 with alone("cannot be restored", quiet=(), key=one.key):
                     self._return(one)
-        return len(going) + len(back)
+        return len(gone) + len(back)
 
-    def _is_held_as(self, one: Trashed) -> bool:
-        named = self._archive.named(one.sop_instance_uid)
-        return any(held.key == one.key for held in named)
+    def _put_back(self, one: Trashed, holds: list[Hold]) -> bool:
+        """Whether an object came under a hold since its deletion was begun, and is in its place again."""
+        if not any(hold.covers(one.uids) for hold in holds) or not self._is_named(one):
+            return False
+        with suppress(ObjectMissing):  # its place was not cleared yet
+            self.trash.put_back(one)
+        self.trash.drop(one)
+        return True
+
+    def _is_named(self, one: Trashed) -> bool:
+        """Whether the index names the file that an object went with."""
+        return any(held.key == one.key for held in self._archive.named(one.sop_instance_uid))
 
     def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
         """Bring objects back, each given when it is there.
@@ -200,7 +200,7 @@ class Deletion:
 
     def _return(self, one: Trashed) -> None:
         self.trash.put_back(one)
-        if not self._is_held_as(one):
+        if not self._is_named(one):
             instance, facts = self._archive.reader.read_back(one.key)
             if self._archive.current(instance.identity) is not None:
                 raise DuplicateRejected(f"{one.sop_instance_uid} is held; delete that one first")

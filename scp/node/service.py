@@ -20,6 +20,7 @@ from scp.background.doorbell import Doorbell
 from scp.background.loop import Loops, Task
 from scp.background.progress import Progress, Silent
 from scp.config.settings import Settings
+from scp.dimse.negotiation.listener import BACKLOG, bound
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.node.build import open_archive, take_up
@@ -31,7 +32,6 @@ from scp.objects.attempts import died_of_an_object
 from scp.resources import bounds, budget
 from scp.resources.malloc import keep_large_apart
 
-_BACKLOG_OF_CONNECTIONS = 128
 _SILENT = Silent()
 
 Tasks = Callable[[Archive, Current], list[Task]]
@@ -57,11 +57,11 @@ class Service:
         may take hours, of which ``progress`` tells. A process of its own does that: an object that ends it
         does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
-        self._listening = _bound(self.settings.node.host, self.settings.node.port)
+        self._listening = bound(self.settings.node.host, self.settings.node.port)
         gc.collect()
         gc.freeze()  # what all processes share stays shared: no collection writes to it
         self._processes.apart(partial(_make_ready, self.settings, progress))
-        self._listening.listen(_BACKLOG_OF_CONNECTIONS)
+        self._listening.listen(BACKLOG)
         for number in range(_workers(self.settings)):
             self._processes.fork(f"worker {number + 1}", self._worker)
         self._processes.fork("encoder", self._encoder)
@@ -176,21 +176,6 @@ def _make_ready(settings: Settings, progress: Progress) -> None:
         take_up(archive, progress)
     finally:
         archive.close()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket with the node's address, that does not listen yet. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((host, port))
-    except BaseException:
-        made.close()
-        raise
-    return made
 
 
 def _end() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from scp.errors import ObjectDamaged
-from scp.model import Attempt, JpegLayout, Provenance, Restoration
+from scp.model import Attempt, AttemptOutcome, JpegLayout, Provenance, Restoration
 
 VERSION = 1
 _ALWAYS = ("version", "syntax", "sha256", "size", "at")
@@ -165,7 +165,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def _read_attempt(fields: dict[str, Any]) -> Attempt:
     return Attempt(
         form=_text(fields, "form", required=True),
-        outcome=_text(fields, "outcome"),
+        outcome=cast("AttemptOutcome", _text(fields, "outcome")),  # a later version may know others
         reason=_text(fields, "reason"),
         size=_count(fields.get("size", 0)),
         seconds=float(fields.get("seconds", 0.0)),

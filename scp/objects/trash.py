@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.identity import Identity
@@ -23,7 +24,8 @@ from scp.objects.names import in_store, is_within, store_of
 
 FOLDER = ".trash"
 _LONGEST_REASON = 200  # characters: an error may name all that it did not like
-STATES = ("going", "gone", "back")
+State = Literal["going", "gone", "back"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Trashed:
     uids: Mapping[str, str] = field(default_factory=dict)
     received_sha256: str = ""
     id: str = ""
-    state: str = "going"
+    state: State = "going"
 
     @property
     def identity(self) -> Identity:
@@ -141,7 +143,7 @@ class Trash:
             raise ObjectMissing(f"{one.key} was purged from the trash; restore it from a copy") from None
         sync_folder(place.parent)
 
-    def mark(self, one: Trashed, state: str) -> Trashed:
+    def mark(self, one: Trashed, state: State) -> Trashed:
         """Another state of an entry, durably."""
         marked = replace(one, state=state)
         self._sidecar(one).rename(self._sidecar(marked))

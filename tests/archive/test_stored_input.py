@@ -394,7 +394,8 @@ def test_descriptors_go_with_their_maps(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(50):
         files.read(path)
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before  # those of other tests may be closed meanwhile
+    now = len(list(Path("/proc/self/fd").iterdir()))
+    assert now <= before  # those of other tests may be closed meanwhile
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 # Many senders at once, as when a ward's modalities come back after a network fault.
-_BACKLOG = 128
+BACKLOG = 128
 # Connections that have not associated yet: beyond so many, which time out, others are turned away.
 MOST_UNASSOCIATED = 256
 # Out of descriptors or memory, accept() fails again at once: look again when some may be free.
@@ -17,12 +17,28 @@ _RECOVER_MS = 200
 Serve = Callable[[socket.socket, tuple[str, int]], None]
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes any that is free. Raises OSError."""
-    family, _, _, _, address = socket.getaddrinfo(
+def bound(host: str, port: int) -> socket.socket:
+    """A socket with an address, that does not listen yet; port 0 takes any that is free. Raises OSError."""
+    family, kind, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    made = socket.socket(family, kind)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; as :func:`bound`."""
+    made = bound(host, port)
+    made.listen(BACKLOG)
+    return made
 
 
 class Listener:

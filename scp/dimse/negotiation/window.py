@@ -73,7 +73,7 @@ class Window:
             thread.start()
         except RuntimeError:  # the machine gives no more: those that there are do it, or else this one
             if not self._threads:
-                self._run(once=True)
+                self._do_next()
             return
         self._threads.append(thread)
 
@@ -92,26 +92,28 @@ class Window:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, once: bool = False) -> None:
-        self._lock.acquire()
+    def _run(self) -> None:
+        while self._do_next():
+            pass
+
+    def _do_next(self) -> bool:
+        """Wait for a job and do it; False once the window is closed, and nothing is to do.
+
+        Between two calls no job, and so no dataset, is held.
+        """
+        if (job := self._next()) is None:
+            return False
         try:
-            working = True
-            while working:
-                working = not once
-                while not self._jobs and not self._closed:
-                    self._free += 1
-                    self._work.wait()
-                    self._free -= 1
-                if not self._jobs:
-                    return
-                job = self._jobs.popleft()
-                self._lock.release()
-                try:
-                    job()
-                finally:
-                    job = None  # type: ignore[assignment]  # a dataset is not held while nothing is to do
-                    self._lock.acquire()
-                    self._outstanding -= 1
-                    self._room.notify()
+            job()
         finally:
-            self._lock.release()
+            with self._lock:
+                self._outstanding -= 1
+                self._room.notify()
+        return True
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._lock:
+            self._free += 1
+            self._work.wait_for(lambda: self._jobs or self._closed)
+            self._free -= 1
+            return self._jobs.popleft() if self._jobs else None
