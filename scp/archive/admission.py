@@ -1,4 +1,4 @@
-"""What is taken in, and what is said of it: objects that cannot be named, lack a UID, or cannot be read."""
+"""Which received objects are accepted, with or without a remark: unnamed, incomplete and unreadable ones."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Choice = Literal["keep", "reject"]
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What becomes of objects that lack a UID (``incomplete``), and of those that cannot be read."""
+    """Whether objects that lack a UID (``incomplete``), or cannot be read, are kept or rejected."""
 
     incomplete: Choice = "keep"
     unreadable: Choice = "keep"
 
     def check(self, received: Received, facts: Facts) -> None:
-        """Refuse what is not to be kept.
+        """Reject an object that must not be kept.
 
         Raises UidMismatch, IncompleteDataset, UnreadableDataset, MismatchedPixelData.
         """
@@ -41,7 +41,7 @@ class Admission:
 
 
 def check_names(received: Received) -> None:
-    """Whether an object can be kept under the command's UIDs. Raises UnidentifiedDataset, UnusableUid."""
+    """Check that an object can be kept under the command's UIDs. Raises UnidentifiedDataset, UnusableUid."""
     if not received.dataset or not received.sop_instance_uid:
         raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
     for uid in (received.sop_class_uid, received.sop_instance_uid):
@@ -50,15 +50,15 @@ def check_names(received: Received) -> None:
 
 
 def fault_of(facts: Facts) -> str:
-    """Why an object cannot be read in the transfer syntax that it was announced in; empty where it can.
+    """Why an object cannot be read in the transfer syntax that it was announced in; empty if it can be read.
 
-    What nothing here knows, an unknown transfer syntax, is no fault of the object's.
+    A transfer syntax that zscp does not know is no fault of the object.
     """
     return facts.fault if facts.transfer_syntax in BY_UID else ""
 
 
 def remarked(kept: Kept, facts: Facts) -> Kept:
-    """What became of an object of which ``facts`` are known, with what its sender is to be told of it."""
+    """``kept`` with what the sender must be told: the object's fault, and the UIDs that it was given."""
     one = kept.instance
     given = uids_of(one.sop_class_uid, one.sop_instance_uid, facts.attributes, {}).given
     return replace(kept, fault=fault_of(facts), given=given)

@@ -1,11 +1,11 @@
-"""The story: what happens to an object from its arrival to its way out, one part a chapter.
+"""The archive: what happens to an object from its arrival until it is sent out. Each part has a module.
 
-A received dataset is looked at, matched by the policy, made durable and recorded in the index, and only then
-acknowledged (:mod:`scp.archive.receive`, :mod:`scp.archive.recorder`). Where the policy puts its encoding
-behind that, it lands as received, and its form is made and proven (:mod:`scp.archive.form_maker`,
-:mod:`scp.archive.encode`) right afterwards, and put in its place (:mod:`scp.archive.replacer`); else before.
-A stored one is looked up, read, checked (:mod:`scp.archive.reader`), and given out in a transfer syntax that
-the peer accepts (:mod:`scp.archive.fetch`, :mod:`scp.archive.deliver`).
+A received dataset is surveyed, matched by the policy, made durable and recorded in the index. Only then is it
+acknowledged (:mod:`scp.archive.receive`, :mod:`scp.archive.recorder`). Its form is made and proven by
+:mod:`scp.archive.form_maker` and :mod:`scp.archive.encode`: before the response or, where the policy allows
+it, after. Then the object is first stored as received, and :mod:`scp.archive.replacer` replaces that form.
+A stored object is looked up, read and checked (:mod:`scp.archive.reader`), and sent out in a transfer syntax
+that the peer accepts (:mod:`scp.archive.fetch`, :mod:`scp.archive.deliver`).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _NO_OPTIONS = Options()
 class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
-    What is asked of one part only has that one's name: ``files``, ``reader``, ``recorder``, ``receiver``,
-    ``trials`` and ``interrupted`` here, ``stages``, ``claims``, ``integrity``, ``commitments`` and
-    ``send_queue`` in the index. Other rooms use these and the verbs, never ``store`` or ``index``.
+    Callers use a single part by its name: ``files``, ``reader``, ``recorder``, ``receiver``, ``trials`` and
+    ``interrupted`` of this package, ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``
+    of the index. Other packages use these parts and the methods here, never ``store`` or ``index``.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Archive:
     def ingest(self, received: Received, admission: Admission | None = None) -> Kept:
         """Keep an object: when this returns it is durable and indexed (invariant 1).
 
-        ``admission`` stands in the place of the archive's own. Raises DatasetError, OutOfResources.
+        ``admission`` replaces the archive's own. Raises DatasetError, OutOfResources.
         """
         return self.receiver.ingest(received, admission)
 
@@ -88,15 +88,15 @@ class Archive:
     def find(self, query: Query) -> Generator[dict[str, str], None, None]:
         """Matches of a C-FIND, each as keyword to text. Raises QueryError.
 
-        Where there are stores that are slower than the first, Instance Availability is that of the slowest
-        that a match has anything in: what a retrieve of it has to wait for.
+        Where some stores are slower than the first, Instance Availability is that of the slowest store that
+        holds any part of a match: a retrieve of the match has to wait for that store.
         """
         ranks = slowness(self.store.tiers)
         found = self.index.find(query, ranks)
         return with_availability(found) if ranks else found
 
     def notice_query(self, asked: Facts) -> None:
-        """A peer asked for something: earlier studies may be wanted soon."""
+        """Note that a peer sent a query: earlier studies may be wanted soon."""
         if self._options.forwarding is not None:
             self._options.forwarding.notice("query", asked)
 
@@ -105,25 +105,25 @@ class Archive:
         return self.index.instances(query)
 
     def all(self) -> Iterator[Instance]:
-        """Every instance once; others may write in between."""
+        """Every instance once; other processes may write in between."""
         return self.index.all()
 
     def current(self, identity: Identity) -> Instance | None:
-        """What is held now of an object."""
+        """The row of an object as it is now; None if the object is not held."""
         return self.index.current(identity)
 
     def named(self, sop_instance_uid: str) -> list[Instance]:
-        """All instances of a SOP Instance UID, the newest first: of several studies or patients."""
+        """All instances of a SOP Instance UID, the newest first; of several studies or patients, maybe."""
         return self.index.named(sop_instance_uid)
 
     def queued_instance(self, queued: QueuedSend) -> Instance | None:
-        """The object that is to be sent, as it is held now; None where it is not any more."""
+        """The object that is to be sent, as it is stored now; None if it is no longer held."""
         if queued.study_instance_uid or queued.patient_id:
             return self.index.current(queued.identity)
-        return self.index.newest(queued.sop_instance_uid)  # recorded before it named its study and patient
+        return self.index.newest(queued.sop_instance_uid)  # recorded by a version that did not name them
 
     def conflicts(self) -> list[Conflict]:
-        """What objects contradict each other in: whose they are. Reads much."""
+        """Studies and patients about which objects contradict each other. Reads large parts of the index."""
         return self.index.conflicts()
 
     def count(self) -> int:
@@ -131,7 +131,7 @@ class Archive:
         return self.index.counts().instances
 
     def statistics(self) -> Statistics:
-        """How much is held, and what is still to be done. Raises OutOfResources."""
+        """How much is held, and how much work is outstanding. Raises OutOfResources."""
         return statistics_of(self.index, self.store.tiers)
 
     # -- out ---------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Archive:
         return self._fetch(instance, tuple(accepted), preference)
 
     def record_access(self, instances: Iterable[Instance]) -> None:
-        """Note that objects were retrieved, where the policy asks for that: some may be due to come back."""
+        """Note that objects were retrieved, if the policy uses that: a stage may undo their compression."""
         if not self.policy.access_exactness:
             return
         self.stages.record_access(instances, time.time(), self.policy.access_exactness)
@@ -160,18 +160,18 @@ class Archive:
             for one in instances:
                 self._cached.forget(one)
 
-    # -- looked after ------------------------------------------------------------------------------------
+    # -- maintenance -------------------------------------------------------------------------------------
 
     def verify(self, instance: Instance, deep: bool = False) -> str:
         """See :meth:`scp.archive.reader.Reader.verify`."""
         return self.reader.verify(instance, deep)
 
     def provenance(self, instance: Instance) -> Provenance:
-        """What the stored file remembers. Raises ObjectMissing, ObjectDamaged."""
+        """What the stored file says of its origin. Raises ObjectMissing, ObjectDamaged."""
         return self.reader.provenance(instance)
 
     def facts(self, instance: Instance) -> Facts:
-        """What the policy was asked of a stored object when it came. Raises as :meth:`verify`."""
+        """The facts of a stored object by which the policy chose its rule. Raises as :meth:`verify`."""
         return self.reader.facts(instance)
 
     def encode(self, instance: Instance, now: float | None = None) -> Change:
@@ -183,15 +183,15 @@ class Archive:
         self.replacer.replace(changes)
 
     def pending(self, most: int) -> list[Instance]:
-        """At most ``most`` of what is to be encoded yet, those that came first before others."""
+        """At most ``most`` of the objects that are yet to be encoded, in the order of their arrival."""
         return self.index.pending(most)
 
     def count_pending(self) -> PendingCount:
-        """How much is to be encoded yet."""
+        """How much is yet to be encoded."""
         return self.index.count_pending()
 
     def wake_encoder(self) -> None:
-        """Tell the encoder that there is something to do."""
+        """Tell the encoder that there is work."""
         if self._options.pending is not None:
             self._options.pending.announce()
 
@@ -207,12 +207,12 @@ class Archive:
 
     @property
     def claims(self) -> Claims:
-        """Who works on an instance."""
+        """Which process works on an instance."""
         return self.index.claims
 
     @property
     def integrity(self) -> Checks:
-        """Which files were read when, what was wrong with them, and what is refused."""
+        """When each file was last read, what was wrong with it, and what is refused."""
         return self.index.checks
 
     @property
@@ -225,12 +225,12 @@ class Archive:
         """Objects that are yet to be sent to peers."""
         return self.index.send_queue
 
-    # -- rows without more -------------------------------------------------------------------------------
+    # -- rows only ---------------------------------------------------------------------------------------
 
     def record_rows(self, rows: Iterable[tuple[Instance, Mapping[str, str]]]) -> None:
-        """Have the index name files, with the attributes of their objects: in one transaction, in order.
+        """Record files in the index, with the attributes of their objects: in one transaction, in order.
 
-        Nothing is sent on, encoded or removed for it. It outlives a power cut after :meth:`sync`.
+        Nothing is forwarded, encoded or removed. The rows survive a power cut after :meth:`sync`.
         """
         self.index.record_many(rows)
 
@@ -239,26 +239,26 @@ class Archive:
         self.index.forget(sop_instance_uid, key)
 
     def sync(self) -> None:
-        """Make all that was recorded until now outlive a power cut. Raises OutOfResources."""
+        """Make all that was recorded until now survive a power cut. Raises OutOfResources."""
         self.index.sync()
 
-    # -- its life ----------------------------------------------------------------------------------------
+    # -- start, policy and end ---------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make ready what the first object would else wait for."""
+        """Prepare what the first object would otherwise have to wait for."""
         if self._options.pending is not None:
             self.store.prepare()
 
     def use_policy(self, policy: Iterable[PolicyRule]) -> None:
-        """From now on these rules count, also for what is stored."""
+        """Apply these rules from now on, also to stored objects."""
         self.policy.use(policy)
 
     def stopping(self) -> None:
-        """This process was told to end: no object is to blame for that, whatever it works on."""
+        """Note that this process was told to end, so that no object is blamed for its end."""
         self.trials.stopping()
 
     def close(self) -> None:
-        """Let go of store and index."""
+        """Close the store and the index."""
         self.index.sync()
         self.trials.close()
         self.store.close()

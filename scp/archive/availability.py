@@ -1,4 +1,4 @@
-"""Instance Availability (PS3.3 C.4.23.1.1): how readily an archive gives what a query matches."""
+"""Instance Availability (PS3.3 C.4.23.1.1): how soon the archive can send the matches of a query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SLOWER: tuple[Availability, ...] = ("ONLINE", "NEARLINE", "OFFLINE")
 
 
 def slowness(tiers: Mapping[str, Availability]) -> Ranks:
-    """What to ask an index for, by the stores that are not online; empty where there are none."""
+    """The ranks to ask the index for, one for each store that is not online; empty where all are online."""
     ranks = {prefix: _SLOWER.index(tiers[name]) for prefix, name in prefixes(tiers).items()}
     return {prefix: rank for prefix, rank in ranks.items() if rank}
 
@@ -21,7 +21,7 @@ def slowness(tiers: Mapping[str, Availability]) -> Ranks:
 def with_availability(
     matches: Generator[dict[str, str], None, None],
 ) -> Generator[dict[str, str], None, None]:
-    """Matches that were asked for with :func:`slowness`, each with the availability of its slowest part."""
+    """Matches of a query with :func:`slowness` as ranks, each with the availability of its slowest part."""
     with closing(matches):
         for match in matches:
             yield {**match, "InstanceAvailability": _SLOWER[int(match.pop(RANK))]}

@@ -1,4 +1,4 @@
-"""The way out: a stored object becomes a dataset stream in a transfer syntax that the peer accepted."""
+"""Sending: a stored object becomes a dataset stream in a transfer syntax that the peer accepted."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _HEADER = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A stored object on its way out: a dataset stream in a transfer syntax that the peer accepted.
+    """A stored object that is to be sent: a dataset stream in a transfer syntax that the peer accepted.
 
-    ``chunks`` are its bytes, piece by piece, and can be gone through once; a large object is decoded while
-    they are. Going through them raises CodecError where that shows only then. ``copy_uid`` is the SOP
-    Instance UID of a lossy copy; empty where the object itself goes out. ``given`` are the UIDs, by keyword,
-    that the dataset lacks: :func:`identified` puts them in.
+    ``chunks`` are its bytes, piece by piece, and can be iterated once; a large object is decoded during the
+    iteration, which raises CodecError if that fails. ``copy_uid`` is the SOP Instance UID of a lossy copy;
+    empty where the object itself is sent. ``given`` are the UIDs, by keyword, that the dataset lacks:
+    :func:`identified` adds them.
     """
 
     instance: Instance
@@ -51,11 +51,11 @@ class Outgoing:
 
 
 def identified(outgoing: Outgoing) -> Outgoing:
-    """An object as a peer can use it: with the UIDs under which it was found, where it lacks them."""
+    """An object with the UIDs under which it was found, where it lacks them, so that a peer can use it."""
     if not outgoing.given:
         return outgoing
     uids = {_TAGS[keyword]: uid for keyword, uid in outgoing.given.items() if keyword in _TAGS}
-    if outgoing.copy_uid:  # a derived image, which has one of its own
+    if outgoing.copy_uid:  # a derived image, which has its own SOP Instance UID
         uids.pop(_TAGS["SOPInstanceUID"], None)
     chunks = with_uids(outgoing.chunks, lookup(outgoing.transfer_syntax), uids)
     return replace(outgoing, chunks=chunks)
@@ -63,7 +63,7 @@ def identified(outgoing: Outgoing) -> Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is ``refused`` for an object; ``failed`` is called where a codec's process fails at it."""
+    """What is ``refused`` for an object; ``failed`` is called when a codec's process fails with it."""
 
     refused: Refusal | None
     failed: Callable[[Refusal], None]
@@ -78,13 +78,13 @@ def outgoing(
 ) -> Outgoing:
     """An object in the best of the accepted transfer syntaxes (invariant 4).
 
-    A lossy copy is made only where the preference holds a rule for it. What is refused is not tried, nor any
-    other way that needs it, once a codec's process failed. Raises NoLosslessWay.
+    A lossy copy is made only where the preference holds a rule for it. Acts that are refused are not tried.
+    Once a codec's process fails, no other way that needs the same act is tried. Raises NoLosslessWay.
     """
     refused = trial.refused if trial is not None else None
     received, given = provenance_of(file).transfer_syntax, _given(instance, file)
     possible = ways(file.transfer_syntax, received, accepted, preference)
-    reasons: dict[str, list[str]] = {}  # and what cannot be made because of each
+    reasons: dict[str, list[str]] = {}  # reason → transfer syntaxes that it rules out
     for way in possible:
         asked = lookup(way.transfer_syntax).keyword
         acts = needs(file.transfer_syntax, way.transfer_syntax)
@@ -110,10 +110,10 @@ def outgoing(
 def _given(instance: Instance, file: Part10) -> Mapping[str, str]:
     """The UIDs that a stored dataset lacks.
 
-    What landed was written before they were known, and older versions wrote none: those are looked at again
-    where they may lack some.
+    Landed files were written before these were known, and older versions wrote none: the dataset of such a
+    file is read again if it may lack some.
     """
-    if not instance.readable:  # nobody knows where they would have to stand
+    if not instance.readable:  # their positions in the dataset are unknown
         return {}
     if known := provenance_of(file).given:
         return known
@@ -124,7 +124,7 @@ def _given(instance: Instance, file: Part10) -> Mapping[str, str]:
 
 
 def _may_lack_one(instance: Instance, dataset: Buffer) -> bool:
-    """Whether a dataset may lack a UID, by a look at its beginning that takes microseconds."""
+    """Whether a dataset may lack a UID; only its beginning is read, which takes microseconds."""
     found_by = ((instance.study_instance_uid, _STUDY), (instance.series_instance_uid, _SERIES))
     if any(uid.startswith("2.25.") and not said.search(dataset, 0, _HEADER) for uid, said in found_by):
         return True
@@ -134,7 +134,7 @@ def _may_lack_one(instance: Instance, dataset: Buffer) -> bool:
 def _exact(instance: Instance, file: Part10, way: Way, even: bool) -> Outgoing:
     """The object itself. Raises CodecError."""
     known = provenance_of(file)
-    even = even and not known.even  # one whose lengths are known to be even is not looked at again
+    even = even and not known.even  # no need to pad if all lengths are known to be even
     syntaxes = (file.transfer_syntax, way.transfer_syntax)
     made_here = known.transfer_syntax != file.transfer_syntax
     chunks = transcoding(file.dataset, *syntaxes, known.restoration, even, Trust.PROVEN, made_here)

@@ -1,7 +1,7 @@
 """From a received object to the file that is kept: the forms of a stage are tried in turn.
 
-Each result is proven before it may be kept (invariant 2); what cannot be taken, does not prove, or
-does not gain, gives way to the next, and the last ones are zstd and as received (invariant 3).
+Each result is proven before it may be kept (invariant 2). If a codec cannot take the object, or its result
+does not verify or is not smaller, the next form is tried; the last are zstd and as received (invariant 3).
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from scp.policy.stages import fingerprint
 from scp.spool import sha256
 from scp.syntaxes import lookup
 
-# Forms that were asked for as they are: no gain is expected of them.
+# Forms that are kept whatever their size: no gain is expected of them.
 _PLAIN = ("received", "native")
 _LAST = ("zstd", "received")
-NO_ROOM: AttemptOutcome = "no room"  # of a form for which there was too little disk or memory to make it
+NO_ROOM: AttemptOutcome = "no room"  # there was too little disk space or memory to make the form
 AS_RECEIVED = Stage(forms=("received",))
 
 
 def as_received(received: Received, facts: Facts | None = None) -> Part10:
-    """The Part 10 file of a received object as it came, which needs no proof.
+    """The Part 10 file of an object as received, which needs no proof.
 
-    Without ``facts`` it is written before anything else is known of the object: neither the rule, nor
-    whether it is readable, nor which UIDs it lacks.
+    Without ``facts`` the file says nothing that a survey finds: neither whether the object is readable, nor
+    which UIDs it lacks.
     """
     given = {} if facts is None else uids_within(received, facts).given
     known = replace(_provenance(received), form="received", given=given)
@@ -60,7 +60,7 @@ def as_received(received: Received, facts: Facts | None = None) -> Part10:
 
 
 def uids_within(received: Received, facts: Facts) -> Uids:
-    """The UIDs of a received object whose survey gave ``facts``."""
+    """The UIDs of a received object; ``facts`` are the result of its survey."""
     return uids_of(received.sop_class_uid, received.sop_instance_uid, facts.attributes, received.given)
 
 
@@ -72,11 +72,11 @@ def keep(
     clock: Callable[[], float] = time.perf_counter,
     refused: Refusal | None = None,
 ) -> StoredForm:
-    """The stored form of a received object in the stage of its rule that it ends in at once.
+    """The stored form of a received object by the first settled stage of its rule.
 
-    ``facts`` are those of a survey of it; without a rule it is as received. ``dictionaries`` are those of the
-    store that it goes to, ``clock`` gives seconds. What is ``refused`` is kept as it came, and its file says
-    why.
+    ``facts`` are the result of its survey. Without a rule the form is as received. ``dictionaries`` are those
+    of the store that it is put into, ``clock`` gives seconds. A ``refused`` object is kept as received, and
+    its file says why.
     Never fails because of compression: as received is always the last candidate.
     """
     stage = rule.settled if rule else AS_RECEIVED
@@ -92,7 +92,7 @@ def keep(
 
 
 def _best(candidates: _Candidates, stage: Stage, parts: SplitDataset | None) -> StoredForm:
-    """The form to keep: the first that holds or the smallest, else a last resort."""
+    """The form to keep: the first or the smallest that is proven, else a last resort."""
     if stage.compares and not candidates.hopeless:
         best = _smallest(candidates, plan(stage, parts, candidates.received.transfer_syntax))
     else:
@@ -102,7 +102,7 @@ def _best(candidates: _Candidates, stage: Stage, parts: SplitDataset | None) -> 
 
 
 def _smallest(candidates: _Candidates, chosen: FormPlan) -> StoredForm | None:
-    """The smallest that holds, within the time that the stage gives; that bounds no search for any at all."""
+    """The smallest proven form. The stage's time bounds this search, but not the search for a first form."""
     best: StoredForm | None = None
     for form in chosen.forms:
         if best is not None and candidates.time_is_up():
@@ -142,7 +142,7 @@ def _provenance(received: Received, rule: str = "", readable: bool = True, fault
 
 
 def _outcome_of(error: Exception) -> tuple[AttemptOutcome, str]:
-    """What an attempt that failed came to, and why (:class:`scp.model.Attempt`)."""
+    """The outcome of a failed attempt, and its reason (:class:`scp.model.Attempt`)."""
     match error:
         case CannotEncode() | DamagedCodestream():
             return "refused", str(error)
@@ -157,7 +157,7 @@ def _outcome_of(error: Exception) -> tuple[AttemptOutcome, str]:
 
 
 class _Candidates:
-    """The attempts at one object, and what came of them."""
+    """The attempts to encode one object, and their outcomes."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Candidates:
         self._packer = packer
         self._attempts: list[Attempt] = []
         self._damage = ""  # what is wrong with the received codestream
-        self.hopeless = ""  # why no codec is to be tried any more
+        self.hopeless = ""  # why no more codecs are tried
         self._clock, self._started = clock, clock()
 
     def time_is_up(self) -> bool:
@@ -182,17 +182,17 @@ class _Candidates:
         return budget is not None and seconds > budget / 1e3 * self._base.size / 1e6
 
     def skip(self, attempt: Attempt) -> None:
-        """Note a form that is not tried, and why."""
+        """Note why a form is not tried."""
         self._attempts.append(attempt)
 
     def proven(self, forms: Iterable[str]) -> Iterator[StoredForm]:
-        """Try ``forms`` in their order: the results that may be kept."""
+        """Try ``forms`` in their order; yields the results that may be kept."""
         for form in forms:
             if (found := self._tried(form)) is not None:
                 yield found
 
     def _tried(self, form: str) -> StoredForm | None:
-        """A form that was proven and gains; None where it may not be kept, which is noted."""
+        """A form that is proven and smaller; None, with a note of the reason, if it may not be kept."""
         started, last_resort = self._clock(), form in _LAST
         if self.hopeless and not last_resort:
             self._note(form, "skipped", self.hopeless, started)
@@ -210,7 +210,7 @@ class _Candidates:
         return None
 
     def _gaining(self, found: StoredForm, form: str, started: float) -> StoredForm | None:
-        """What was proven, unless it is no smaller than what came, where that is why it was made."""
+        """The proven form; None if it was made to save space and is not smaller than what was received."""
         size = len(found.data)
         gains = form in _PLAIN or size < self._base.size or not self._is_compressing(found)
         reason = "" if gains else f"received {self._base.size} bytes"
@@ -225,7 +225,7 @@ class _Candidates:
         file = self._packer.unpack(found.data)
         if file.provenance is None:
             raise NotReproduced("its private information is gone")
-        # Of an object whose codestream was replaced, what is at hand is not what came.
+        # If the object's codestream was replaced before, the input here is not what was received.
         received = self.received.dataset if self.received.origin is None else b""
         prove(file.dataset, file.transfer_syntax, file.provenance, received, Trust.MADE_HERE)
         return found
@@ -237,9 +237,10 @@ class _Candidates:
         self._attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
 
     def _note_failure(self, form: str, error: CodecProcessFailed) -> None:
-        """A codec's process failed.
+        """Note that a codec's process failed.
 
-        One that did at decoding what came would do so for each form; of encoders, the second is the last.
+        After a failed decoder no codec is tried any more, as it would fail for each form; of encoders, after
+        the second that failed.
         """
         act: Act = "decode" if isinstance(error, DecoderFailed) else "encode"
         if act == "decode" or any(one.outcome == FAILED for one in self._attempts):
@@ -254,7 +255,7 @@ class _Candidates:
         )
 
     def give_up_codecs(self, refusal: Refusal) -> None:
-        """Try no codec: processes died of that."""
+        """Try no codec, because of a refusal."""
         self.hopeless = refusal.reason
         form = next(iter(self._stage.forms), "received")
         self._attempts.append(attempt_at(form, refusal.act, refusal.reason))
@@ -281,11 +282,11 @@ class _Candidates:
 
 
 def _beaten_by(best: StoredForm, attempt: Attempt) -> Attempt:
-    """An attempt that held is ``beaten`` where another form is kept."""
+    """A successful attempt is ``beaten`` if another form is kept."""
     is_beaten = attempt.outcome == "kept" and attempt.form != best.encoded.form
     return replace(attempt, outcome="beaten") if is_beaten else attempt
 
 
 def _worth_telling(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    """What the file itself must remember: nothing, where the first form asked for was taken."""
+    """The attempts that the file must record: none, if the first form that was asked for is kept."""
     return () if len(attempts) == 1 and attempts[0].outcome == "kept" else attempts

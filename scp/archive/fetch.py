@@ -1,4 +1,4 @@
-"""A stored object is looked up, read, checked, and given out in a transfer syntax that the peer accepts."""
+"""A stored object is looked up, read, checked, and sent out in a transfer syntax that the peer accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scp.errors import CodecProcessFailed
 from scp.model import Instance, SyntaxPreference
 from scp.spool import Buffer
 
-# What is smaller is decoded before it is gone through, all but always (scp.encoding.decoding).
+# Smaller objects are nearly always decoded before their chunks are read (scp.encoding.decoding).
 _JOURNALED = 1 << 20
 
 Fetch = Callable[[Instance, tuple[str, ...], SyntaxPreference], Outgoing]
@@ -46,7 +46,7 @@ class Fetcher:
         return replace(found, chunks=self._watched(instance, found.chunks))
 
     def _watched(self, instance: Instance, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
-        """What is decoded while it is gone through: should that end the process, the next one knows."""
+        """``chunks`` that are decoded as they are read; if that ends the process, the next process knows."""
         if max(instance.received_size, instance.stored_size) <= _JOURNALED:
             yield from self._refused_if_it_fails(instance, chunks)
             return

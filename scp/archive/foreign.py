@@ -1,8 +1,8 @@
-"""Files that somebody else wrote, read tolerantly: also without preamble, or without File Meta Information.
+"""Files of other software, read tolerantly: also without preamble, or without File Meta Information.
 
-Where nothing says in which transfer syntax a dataset is, it is guessed by its first element, as DCMTK's
-dcmdump does (DcmItem::checkTransferSyntax). A guess counts only if the dataset can then be followed to its
-end and says which instance it is: anything else is no DICOM file.
+If a file does not name its transfer syntax, it is guessed from the first element of the dataset, as DCMTK's
+dcmdump does (DcmItem::checkTransferSyntax). A guess counts only if the dataset can then be parsed to its end
+and names its SOP instance: anything else is no DICOM file.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _CLASS, _INSTANCE, _SYNTAX, _SOURCE = 0x0002, 0x0003, 0x0010, 0x0016
 
 
 def read(data: Buffer, dictionaries: Lookup | None = None) -> tuple[Part10, str]:
-    """A file taken apart, and what had to be assumed of it; nothing, of a Part 10 file as it should be.
+    """A file taken apart, and what had to be assumed about it; empty for a correct Part 10 file.
 
-    Raises ObjectDamaged for what is no DICOM file, DictionaryMissing.
+    Raises ObjectDamaged if it is no DICOM file, DictionaryMissing.
     """
     file = memoryview(part10.unwrap(data, dictionaries))
     try:
@@ -61,7 +61,7 @@ def read(data: Buffer, dictionaries: Lookup | None = None) -> tuple[Part10, str]
 def _meta(file: memoryview, at: int) -> tuple[dict[int, bytes], int]:
     """The values of the File Meta Information at ``at``, if there is one, and where it ends.
 
-    Some writers put it into the encoding of the dataset. Raises ObjectDamaged.
+    Some writers encode it in the transfer syntax of the dataset. Raises ObjectDamaged.
     """
     syntax = _guess(file[at:])
     if bytes(file[at : at + 2]) == b"\2\0" and syntax != IMPLICIT:
@@ -91,7 +91,7 @@ def _text(values: Mapping[int, bytes], number: int) -> str:
 
 
 def _guess(data: memoryview) -> str:
-    """The transfer syntax that a dataset seems to be in, by its first element; empty: none."""
+    """The transfer syntax that a dataset seems to be in, by its first element; empty if it fits none."""
     if len(data) < 8:
         return ""
     first, second = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "little")
@@ -100,20 +100,20 @@ def _guess(data: memoryview) -> str:
     explicit = bytes(data[4:6]) in VRS
     if not (little or big):
         return EXPLICIT if explicit else ""
-    # A group number that is small in big endian only is one.
+    # If the group number is small only when read as big endian, the dataset is big endian.
     if not little or (big and first > 0xFF >= swapped[0]):
         return BIG_ENDIAN if explicit else ""
     return EXPLICIT if explicit else IMPLICIT
 
 
 def _is_known(group: int, number: int) -> bool:
-    """Whether PS3.6 has a tag; it has group lengths, and private creators, of all groups."""
+    """Whether PS3.6 has a tag; group lengths, and private creators, count as known in all groups."""
     creator = group % 2 and 0x10 <= number <= 0xFF
     return bool(number == 0 or creator or group << 16 | number in DicomDictionary)
 
 
 def _guessed(file: Part10) -> tuple[Part10, str]:
-    """A file whose transfer syntax nothing names. Raises ObjectDamaged."""
+    """A file that does not name its transfer syntax, with the guessed one. Raises ObjectDamaged."""
     syntax = _guess(memoryview(file.dataset))
     if not syntax:
         raise ObjectDamaged("it is not a DICOM file: it has no File Meta Information, and begins no dataset")
@@ -131,10 +131,10 @@ def _guessed(file: Part10) -> tuple[Part10, str]:
 
 
 def files_below(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files that ``paths`` are or hold, in order; of an archive's folder, those that are objects.
+    """The files that ``paths`` name or contain, in order; of an archive's folder, those of objects.
 
-    Its journal, trash and dictionaries are left out. Segments of the landing log are not: what lies in one of
-    those may have no file yet.
+    The archive's journal, trash and dictionaries are left out. Segments of the landing log are included:
+    objects in them may have no file of their own yet.
     """
     for path in paths:
         if path.is_dir():
@@ -145,7 +145,7 @@ def files_below(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _is_housekeeping(file: Path, root: Path) -> bool:
-    """Whether a file below ``root`` is an archive's, and no object of it (docs/format.md, section 1)."""
+    """Whether a file below ``root`` is an archive's, but no object (docs/format.md, section 1)."""
     if file.suffix == ".log":
         return False
     for folder in file.parents:

@@ -1,8 +1,8 @@
 """Which of several forms to try, where the smallest is wanted: not those that a sample rules out.
 
-A sixteenth of a large image is encoded in each form. Of a small one that is no cheaper than all of it: there
-all forms are tried. So the choice depends on the object alone. What a sample rules out is tried all the same
-where none of the others holds. The numbers are in docs/decisions/0057.
+A sixteenth of a large image is encoded in each form. For a small image a sample costs as much as the whole:
+all forms are tried. So the choice depends on the object alone. Forms that the sample rules out are tried
+after all if none of the others is proven. The numbers are in docs/decisions/0057.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from scp.encoding.sample import sample_of, sizes_of
 from scp.model import Attempt
 from scp.syntaxes import lookup
 
-# A form that is this much larger in a sample may be the smallest all the same: the headers and the borders of
-# a small image cost JPEG 2000 up to 2 %.
+# A form that is this much larger in a sample may still be the smallest for the whole image: the headers and
+# the borders of a small image cost JPEG 2000 up to 2 %.
 _TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class FormPlan:
-    """The forms to try, in order; and those to try only if none of them holds, with the reason."""
+    """The forms to try, in order; and those to try only if none of these is proven, with the reason."""
 
     forms: tuple[str, ...]
     passed: tuple[Attempt, ...] = ()
@@ -33,7 +33,7 @@ class FormPlan:
 def plan(stage: Stage, parts: SplitDataset | None, transfer_syntax: str) -> FormPlan:
     """The forms of a stage to try for an object that was received in ``transfer_syntax``; pure.
 
-    ``parts`` is what it splits into, None if unreadable.
+    ``parts`` are the parts of its dataset, None if unreadable.
     """
     if not stage.narrows or parts is None:
         return FormPlan(stage.forms)
@@ -44,11 +44,11 @@ def plan(stage: Stage, parts: SplitDataset | None, transfer_syntax: str) -> Form
 
 
 def _by_sizes(forms: tuple[str, ...], sizes: Mapping[str, int]) -> FormPlan:
-    """Without the forms that are larger; what has no size has to be tried."""
+    """The plan without the forms that are larger; a form without a size has to be tried."""
     smallest = min(sizes.values(), default=0)
     larger = {form: size for form, size in sizes.items() if size > smallest * (1 + _TOLERANCE)}
     left = (form for form in forms if form not in larger)
-    # The likely one first: that counts where the time is bounded.
+    # The most promising form first: this matters where the time is bounded.
     order = sorted(left, key=lambda form: sizes.get(form, inf))
     return FormPlan(tuple(order), tuple(_skipped(form, larger[form] / smallest - 1) for form in larger))
 

@@ -1,4 +1,4 @@
-"""The form that the policy asks for: of an object that is received, and of one that is stored."""
+"""Makes the form that the policy asks for, of received and of stored objects."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class FormMaker:
         self.policy = policy
         self._lacking = Lacking()
 
-    # -- of what is received ----------------------------------------------------------------------------
+    # -- received objects -------------------------------------------------------------------------------
 
     def before_response(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm | None:
-        """An object's form before its response; as it came where a process died of that, or it failed.
+        """The form of an object, made before its response; as received if its encoding was refused before.
 
-        None where there is no room to make one, or something failed that nobody expects: it waits, and is
-        tried again behind the response, as any other.
+        None if there is no room to make a form, or after an unexpected exception: then the object is stored
+        as received, and encoded after the response as any other.
         """
         key, act = key_of(received, facts), encoding_of(received.transfer_syntax)
         refusal = self._trials.refusal_at(key)
@@ -55,7 +55,7 @@ class FormMaker:
                 with self._trials.of_key(key, act):
                     form = self._formed(received, facts, rule)
                 return None if rule is not None and lacks_room(form, rule.settled) else form
-            except ObjectRefused as error:  # for what another did with it since
+            except ObjectRefused as error:  # because of what another thread or process did meanwhile
                 refusal = self._trials.refusal_at(key) or by_failure(act, error)
             except ZscpError:
                 raise
@@ -68,14 +68,14 @@ class FormMaker:
     def _formed(self, received: Received, facts: Facts, rule: PolicyRule | None) -> StoredForm:
         return keep(received, facts, rule, self._files.dictionaries)
 
-    # -- of what is stored ------------------------------------------------------------------------------
+    # -- stored objects ---------------------------------------------------------------------------------
 
     def change(self, instance: Instance, now: float | None = None) -> Change:
         """The form that an object's rule asks for at ``now``, proven.
 
-        What is pending gets the form that it is to have at once, or is kept as received where something is
-        refused; all else that of the stage whose time has come, if one has. Encoding starts from what is
-        stored. Where there was no room for it several times, it is refused as well. Raises ObjectMissing,
+        A pending object gets its first settled form, or is kept as received if anything is refused for it.
+        Any other object gets the form of the stage that is due, if one is. Encoding starts from the stored
+        form. An object for which there was no room several times is refused as well. Raises ObjectMissing,
         ObjectDamaged, ObjectRefused, FormLacksRoom.
         """
         act = encoding_of(instance.transfer_syntax)
@@ -121,7 +121,7 @@ class FormMaker:
         return replace(change, after=after)
 
     def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:
-        """What becomes of one for which there was no room once more. Raises FormLacksRoom, ObjectRefused."""
+        """What to do when there was no room for a form once more. Raises FormLacksRoom, ObjectRefused."""
         if times := self._lacking.again(instance.key):
             raise FormLacksRoom(told_of(error), times) from error
         refusal = by_failure("encode", error)

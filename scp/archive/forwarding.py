@@ -1,4 +1,4 @@
-"""What is to be sent away because of what arrives or is asked for, and who is woken for it."""
+"""Which objects to send to peers when an object or a query arrives, and which loops to wake for that."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scp.config.settings import Settings
 from scp.model import Facts, QueuedSend
 from scp.policy.forwarding import Occasion, forwards, occasion
 
-# One look for earlier studies serves a study's other objects too, and what a reader asks all day.
+# One search for earlier studies serves the study's other objects too, and a reader's queries of a whole day.
 REMEMBERED = 12 * 3600.0
 _MOST_REMEMBERED = 10_000
 
 
 class Forwarding:
-    """Applies the rules for that. ``bell`` wakes the forwarder.
+    """Applies the forwarding rules. ``bell`` wakes the forwarder.
 
     Only a process that ``prefetches`` collects occasions to send earlier studies.
     """
@@ -35,29 +35,29 @@ class Forwarding:
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
-        """From now on these rules count."""
+        """Apply these rules from now on."""
         self._forward, self._prefetch = settings.forward, settings.prefetch
 
     def of(self, facts: Facts) -> tuple[QueuedSend, ...]:
-        """What is to be recorded together with an arriving object."""
+        """The queue entries to record together with an arriving object."""
         return forwards(self._forward, facts, datetime.now(UTC)) if self._forward else ()
 
     def recorded(self, sends: Sequence[QueuedSend], facts: Facts, study: str) -> None:
-        """The object is in the index, in this study: tell who sends, and who looks for earlier studies."""
+        """Note that an object of ``study`` was recorded: wake the forwarder and the prefetching."""
         if sends:
             self.announce()
         if self._prefetch:
             self.notice("store", facts, study)
 
     def announce(self) -> None:
-        """Wake who sends."""
+        """Wake the forwarder."""
         if self._bell is not None:
             self._bell.ring()
 
     def notice(self, what: str, facts: Facts, study: str = "") -> None:
-        """A "store" or a "query": an occasion to send earlier studies ahead, once for each study.
+        """Note a "store" or a "query": an occasion to prefetch earlier studies, once for each study.
 
-        ``study`` is the one that an object is in, which it may not say itself.
+        ``study`` is the Study Instance UID of an object, which its dataset may lack.
         """
         for rule in self._prefetch if self._prefetches else ():
             found = occasion(rule, facts) if what in rule.on else None

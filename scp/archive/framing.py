@@ -12,19 +12,19 @@ from scp.spool import IN_MEMORY, Buffer, Spool
 
 Wrap = Literal["auto", "zstd", "none"]
 
-# The zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
+# The level of the zstd form: 174 MB/s on CT, within 4 % of the size of level 19.
 _LEVEL = 3
 # A frame around a codestream has to save this part of the file ("auto").
 _WORTHWHILE = 0.01
-# From this share of header on, more is spent on compressing it (part10.wrap).
+# If the header is at least this share of the file, it is compressed more thoroughly (part10.wrap).
 _MOSTLY_HEADER = 0.1
-# What thorough compression saves of a frame of the usual level at most (docs/decisions/0005): where a
-# dictionary saves more, trying without one costs four times as much and cannot win.
+# The most that thorough compression saves of a frame of the usual level (docs/decisions/0005). If a
+# dictionary saves more, a try without one costs four times as much and cannot win.
 _MOST_OF_THOROUGH = 0.05
 
 
 class Written(NamedTuple):
-    """A file, and its digest where one was taken as it was written: a small one's costs nothing later."""
+    """A file, and its digest if that was computed during writing: for a small file it costs nothing later."""
 
     data: Buffer
     sha256: str
@@ -32,11 +32,11 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """What frame is asked for.
+    """Which frame is asked for.
 
-    ``wrap`` says when there is one: ``auto`` where it saves enough. ``pixels`` are the bytes of the file that
-    are pixel data. ``level`` None is the usual one, or more for a header in front of a codestream.
-    ``dictionary`` gives the one that is tried, if there is one.
+    ``wrap`` says when there is a frame: ``auto`` where it saves enough. ``pixels`` is how many bytes of the
+    file are pixel data. ``level`` None is the usual level, or more for a header in front of a codestream.
+    ``dictionary`` gives the dictionary to try, if there is one.
     """
 
     wrap: Wrap
@@ -46,7 +46,7 @@ class Framing:
 
 
 def framed(file: Buffer, asked: Framing) -> Written | None:
-    """A Part 10 file in a frame; None where it is kept as it is."""
+    """A Part 10 file in a frame; None if it is kept without one."""
     if asked.wrap == "none" or (asked.wrap == "auto" and _header_share(file, asked) < _WORTHWHILE):
         return None
     found = in_frame(file, asked)

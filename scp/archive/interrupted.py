@@ -1,4 +1,4 @@
-"""What processes left that died: files in their places whose rows may be missing, and landed records."""
+"""What dead processes left: stored files whose rows may be missing, and records of the landing log."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ class Interrupted:
     def files(self) -> Iterator[str]:
         """Keys of objects that were put, and not settled, by a process that is gone.
 
-        Each counts as settled when the next one is asked for. Nothing depends on dictionaries that are there
-        and not in use.
+        Each counts as settled when the next one is asked for. Dictionaries are left out: an unused one does
+        no harm.
         """
         return filter(is_object, self._files.store.recover())
 
     def unsettled(self) -> Mapping[str, bool]:
-        """What was put and not settled: key → whether the process that did is still there."""
+        """Keys that were put and not settled → whether the process that put them still lives."""
         return self._files.store.unsettled()
 
     def keep(self, key: str) -> None:
-        """Leave a file to the next start; a landed record stays by itself."""
+        """Leave a file to the next start; a landed record stays anyway."""
         self._files.store.journal_removal(key)
 
     def landed(self) -> Iterator[str]:
-        """Keys of landed records that are not over, and that the index does not name, where it should."""
+        """Keys of landed records that are not over, but that are missing in the index."""
         return self._files.store.strays(self._index.pending_keys())
 
     def counts(self, key: str) -> bool:
-        """Whether there is a landed record under a key that is whole, and not over."""
+        """Whether the landed record under a key is there, whole and not over."""
         return self._files.store.counts(key)
 
     def end(self, key: str) -> None:
-        """A landed record is over: its object is durable elsewhere, or nobody was told that it is kept."""
+        """Mark a landed record as over: its object is durable elsewhere, or was never acknowledged."""
         self._files.discard(key)
 
     def set_aside(self, key: str) -> None:
-        """End a landed record that was not acknowledged, as far as can be told; a copy is kept.
+        """Keep a copy of a landed record that was probably never acknowledged, and mark it as over.
 
         Raises ObjectMissing.
         """

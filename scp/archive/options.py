@@ -1,4 +1,4 @@
-"""What an archive may be given besides its object store, its index and its policy."""
+"""The optional parts of an archive, besides its object store, its index and its policy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _DEFAULT = Admission()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Each part is there or not; the defaults are those of an archive that does all at once by itself.
+    """The optional parts. By default an archive does everything before the response, and by itself.
 
-    ``pending`` says how much may be encoded behind the response, and wakes who does that: without it all is
-    encoded before. ``forwarding`` says what is sent on. With a ``safekeeping`` what is replaced goes to the
-    trash, and what is under a hold is not replaced. ``attempts`` tells the next process what this one died
-    of. ``pairing`` knows whether the index is the stores' own. ``decoded`` caches objects that were slow to
-    decode.
+    ``pending`` bounds how much may be encoded after the response, and wakes the encoder; without it all is
+    encoded before. ``forwarding`` says which objects are forwarded. With ``safekeeping`` replaced objects go
+    to the trash, and objects under a legal hold are not replaced. ``attempts`` tells the next process which
+    object this one worked on when it died. ``pairing`` checks that the index belongs to the stores.
+    ``decoded`` caches objects that are slow to decode.
     """
 
     duplicates: Duplicates = "replace"

@@ -1,4 +1,4 @@
-"""The file that an object is kept in: Part 10, within a zstd frame where that saves something."""
+"""The file of a stored object: DICOM Part 10, inside a zstd frame where that saves space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scp.spool import IN_MEMORY, Buffer, Spool, sha256
 
 @dataclass(frozen=True, slots=True)
 class StoredForm:
-    """A file, ready for the object store; ``sha256`` of ``data``, hexadecimal, empty until it is needed."""
+    """A file, ready for the object store. ``sha256`` is that of ``data``, hexadecimal; empty until needed."""
 
     encoded: Encoded
     provenance: Provenance
@@ -34,7 +34,7 @@ class Packer:
         self._dictionaries = dictionaries
 
     def pack(self, result: Encoded, base: Provenance) -> StoredForm:
-        """A form's file; ``base`` is what is known of the object, whatever its form."""
+        """The file of a form; ``base`` is the provenance of the object without what depends on its form."""
         provenance = replace(
             base,
             form=result.form,
@@ -49,7 +49,7 @@ class Packer:
         return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
 
     def pack_again(self, form: StoredForm, provenance: Provenance) -> StoredForm:
-        """The same file, but for what it remembers; as it was, where it does not read back the same."""
+        """The same file with another ``provenance``; unchanged if its dataset does not read back the same."""
         plain = self._plain(form.encoded, provenance, hashing=not form.wrapped)
         again = in_frame(plain.data, self._framing(form.encoded)) if form.wrapped else plain
         if sha256(self.unpack(again.data).dataset) != sha256(form.encoded.dataset):
@@ -57,7 +57,7 @@ class Packer:
         return replace(form, provenance=provenance, data=again.data, sha256=again.sha256)
 
     def unpack(self, data: Buffer) -> Part10:
-        """What was packed, read back; by way of the dictionary that a reader will find in the store."""
+        """A packed file, read back with the dictionary that a reader will find in the store."""
         return part10.unpack(data, self._dictionaries.by_id if self._dictionaries is not None else None)
 
     def _framing(self, result: Encoded) -> Framing:
@@ -68,7 +68,7 @@ class Packer:
         return Framing(wrap, result.pixel_bytes, level, self._dictionary)
 
     def _dictionary(self) -> Dictionary | None:
-        """The newest of its SOP class, where one is wanted and there."""
+        """The newest dictionary of the object's SOP class, if the stage wants one and it is there."""
         if not self._stage.dictionary or self._dictionaries is None:
             return None
         return self._dictionaries.newest(self._received.sop_class_uid)

@@ -1,4 +1,4 @@
-"""What is pending, to be encoded behind its response: how much, who does it, and when that is too much."""
+"""A bound on the pending objects, which are to be encoded after their response."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 from scp.background.doorbell import Doorbell
 
-# How old the count may be: in that time the fastest line there is brings a tenth of what may be pending.
-# Counting 80,000 small objects takes 0.1 s, which may not be more than a twentieth of the time.
+# How old the count may be, in seconds: in that time the fastest network brings a tenth of the bound. Counting
+# 80,000 small objects takes 0.1 s; counting may take a twentieth of the time at most.
 _FRESH_SECONDS, _TIMES_AS_LONG = 0.2, 20
 
 
 class PendingBound:
-    """A bound on what is pending, shared by all processes that receive into one archive.
+    """A bound on the pending bytes, shared by all processes that receive into one archive.
 
-    ``counted`` tells the bytes that are pending, ``most`` is how many may be; ``bell`` wakes the encoder.
+    ``counted`` returns how many bytes are pending, ``most`` is how many may be; ``bell`` wakes the encoder.
     """
 
     def __init__(self, counted: Callable[[], int], most: int, bell: Doorbell) -> None:
@@ -28,7 +28,7 @@ class PendingBound:
         self._until = 0.0
 
     def takes(self, size: int) -> bool:
-        """Whether ``size`` bytes more may be pending; if not, they are encoded before the response."""
+        """Whether ``size`` bytes more may be pending; if not, the object is encoded before the response."""
         with self._lock:
             now = time.monotonic()
             if now >= self._until:
@@ -38,7 +38,7 @@ class PendingBound:
             return self._size + size <= self._most
 
     def add(self, size: int) -> None:
-        """So many bytes more are pending."""
+        """Note that ``size`` bytes more are pending, and wake the encoder."""
         with self._lock:
             self._size += size
         self.announce()

@@ -1,4 +1,4 @@
-"""The policy that counts now: a running node takes over another one when it is told to."""
+"""The policy in force: a running node replaces it when it reloads its configuration."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from scp.policy.stages import asks_for_access, fingerprint_of
 
 
 class PolicyInForce:
-    """Its ``rules``, and their ``fingerprint``.
+    """The ``rules`` of the policy, and their ``fingerprint``.
 
-    ``access_exactness`` says within how many seconds it is to be known when an object was last retrieved;
-    0 where no rule asks for that.
+    ``access_exactness`` says how exactly, in seconds, the last retrieval of an object must be known; 0 if no
+    rule uses it.
     """
 
     def __init__(self, rules: Iterable[PolicyRule]) -> None:
         self.use(rules)
 
     def use(self, rules: Iterable[PolicyRule]) -> None:
-        """From now on these rules count, also for what is stored."""
+        """Apply these rules from now on, also to stored objects."""
         self.rules = tuple(rules)
         self.fingerprint = fingerprint_of(self.rules)
         self.access_exactness = asks_for_access(self.rules)
@@ -29,10 +29,10 @@ class PolicyInForce:
     def choose(self, facts: Facts) -> tuple[str, PolicyRule | None]:
         """The policy's fingerprint, and its rule for an object.
 
-        In this order: should another policy come in between, what its rule says is planned anew.
+        They are read in this order: if another policy comes in between, the object is planned again.
         """
         return self.fingerprint, choose(self.rules, facts)
 
     def may_be_pending(self) -> bool:
-        """Whether any rule lets an object be encoded behind its response."""
+        """Whether any rule lets an object be encoded after its response."""
         return any(rule.may_be_pending for rule in self.rules)
