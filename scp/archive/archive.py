@@ -147,7 +147,7 @@ class Archive:
         return self._fetch(instance, tuple(accepted), preference)
 
     def record_access(self, instances: Iterable[Instance]) -> None:
-        """Note that objects were retrieved, if the policy uses that: a stage may undo their compression."""
+        """Note that objects were retrieved, if the policy uses that: a rule's ``on_access`` may be due."""
         if not self.policy.access_exactness:
             return
         self.stages.record_access(instances, time.time(), self.policy.access_exactness)

@@ -72,7 +72,7 @@ def keep(
     clock: Callable[[], float] = time.perf_counter,
     refused: Refusal | None = None,
 ) -> StoredForm:
-    """The stored form of a received object by the first settled stage of its rule.
+    """The stored form of a received object in the settled stage of its rule (``PolicyRule.settled``).
 
     ``facts`` are the result of its survey. Without a rule the form is as received. ``dictionaries`` are those
     of the store that it is put into, ``clock`` gives seconds. A ``refused`` object is kept as received, and

@@ -73,7 +73,7 @@ class FormMaker:
     def change(self, instance: Instance, now: float | None = None) -> Change:
         """The form that an object's rule asks for at ``now``, proven.
 
-        A pending object gets its first settled form, or is kept as received if anything is refused for it.
+        A pending object gets the form of its rule's settled stage, or is kept as received if it is refused.
         Any other object gets the form of the stage that is due, if one is. Encoding starts from the stored
         form. An object for which there was no room several times is refused as well. Raises ObjectMissing,
         ObjectDamaged, ObjectRefused, FormLacksRoom.

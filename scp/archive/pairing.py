@@ -1,8 +1,8 @@
-"""Whether the index and the stores belong together: both name the archive, and how far the index was.
+"""Whether the index and the stores belong together: both name the archive and a sequence number of the index.
 
-An index may be missing, be an older copy of itself, or another archive's; a store may be on a disk that is
-not mounted. Whatever is judged here, nothing is removed for it: it decides whether the index is made anew
-from the files before anybody is served (:mod:`scp.lifecycle.rebuild`), or an admin has to say what was meant.
+An index may be missing, be an older copy of itself, or belong to another archive. A store may be on a disk
+that is not mounted. Nothing is removed because of the result. The result decides whether the index is rebuilt
+from the files before any request is served (:mod:`scp.lifecycle.rebuild`), or an admin has to decide.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from scp.objects.tiers import MediumMark
 
 
 class State(StrEnum):
-    """How an index stands to the stores."""
+    """How an index relates to the stores."""
 
     FITS = "fits"
-    NEW = "new"  # neither says yet which archive it belongs to, and nothing speaks against it
+    NEW = "new"  # neither names an archive yet, and nothing shows that they do not fit
     MISSING = "missing"
     OLDER = "older"
     ASKED = "asked"
@@ -47,10 +47,10 @@ NO_INDEX = f"{_WHY[State.MISSING]}; {_REBUILT}"
 
 
 def judge(mark: Mark | None, meta: Mapping[str, str], rows: bool, files: bool) -> State:
-    """How an index with this ``meta`` stands to stores with this ``mark``.
+    """How an index with this ``meta`` relates to stores with this ``mark``.
 
-    ``rows`` says whether it names any object, ``files`` whether the stores hold any, which counts only where
-    they have no mark.
+    ``rows`` says whether the index names any object; ``files`` whether the stores hold any, which counts only
+    if they have no mark.
     """
     if mark is None:
         return _unmarked(meta, rows, files)
@@ -63,13 +63,13 @@ def judge(mark: Mark | None, meta: Mapping[str, str], rows: bool, files: bool) -
 
 
 def _unmarked(meta: Mapping[str, str], rows: bool, files: bool) -> State:
-    """Stores of an earlier version have no mark; so have those that nothing was put into yet."""
+    """As :func:`judge`, of stores without a mark: those of an earlier version, and those never written to."""
     if rows and not files:
         return State.EMPTY
     if files and not rows:
         return State.MISSING
     if files and ARCHIVE in meta:
-        return State.OLDER  # it was paired with a mark that is gone: what it lacks is not known
+        return State.OLDER  # it was paired with a mark that is gone: it is unknown what it lacks
     return State.ASKED if files and REBUILD in meta else State.NEW
 
 
@@ -106,11 +106,11 @@ class Pairing:
                 self._mark_mediums()
 
     def lock(self) -> AbstractContextManager[None]:
-        """Nobody else pairs, or makes the index anew, meanwhile."""
+        """Keep other processes from pairing, or rebuilding the index, meanwhile."""
         return self._mark.lock()
 
     def state(self) -> State:
-        """How they stand to each other now."""
+        """How the index and the stores relate to each other now."""
         rows = self._index.has_keys("")
         mark = self._mark.read()
         return judge(mark, self._index.meta.all(), rows, mark is None and self._has_files())
@@ -126,7 +126,7 @@ class Pairing:
         return f"{why}; {_REBUILT}" if state in _REBUILDS else why
 
     def require(self) -> None:
-        """Raises IndexUnfit, or ConfigurationError where an admin has to decide, unless they fit."""
+        """Check that they fit. Raises IndexUnfit, or ConfigurationError where an admin has to decide."""
         state = self.state()
         if state in (State.OTHER, State.EMPTY):
             raise ConfigurationError(self.message(state))
@@ -134,7 +134,7 @@ class Pairing:
             raise IndexUnfit(self.message(state))
 
     def pair(self, unread: tuple[str, ...] = ()) -> None:
-        """Let them name each other from now on; the index first, so that it is never behind by mistake."""
+        """Pair index and stores, under a new incarnation; the index first, so that it is never behind."""
         mark, meta = self._mark.read(), self._index.meta.all()
         archive = mark.archive if mark else meta.get(ARCHIVE) or self._owner() or uuid.uuid4().hex
         sequence = 1 + max(mark.sequence if mark else 0, int(meta.get(SEQUENCE, "0")))
@@ -147,14 +147,14 @@ class Pairing:
         self._mark_mediums()
 
     def advance(self) -> None:
-        """Count on in both: an index that was copied before is an older one from now on.
+        """Raise the sequence number in both: a copy of the index that was made before is older from now on.
 
         Raises OutOfResources.
         """
         with self.lock():
             mark, meta = self._mark.read(), self._index.meta.all()
             if mark is None or meta.get(INCARNATION) != mark.index:
-                return  # another index has come meanwhile
+                return  # another index was paired meanwhile
             sequence = 1 + max(mark.sequence, int(meta.get(SEQUENCE, "0")))
             self._index.meta.put({SEQUENCE: str(sequence)})
             self._index.sync()
@@ -162,13 +162,13 @@ class Pairing:
         self._stamp = self._index.meta.stamp()
 
     def advance_if_changed(self, always: bool = False) -> None:
-        """As :meth:`advance`, where the index was written to since; ``always`` where nothing tells that."""
+        """As :meth:`advance`, if the index was written to since; ``always``: also if that is unknown."""
         stamp = self._index.meta.stamp()
         if (stamp is None and always) or (stamp is not None and stamp != self._stamp):
             self.advance()
 
     def fault(self) -> str:
-        """Why the index that is open is not the one to go on with any more; empty where it is."""
+        """Why the open index must not be used any more; empty if it may."""
         if not self._index.meta.is_in_place():
             return "the index was removed or replaced while it was open"
         mark, meta = self._mark.read(), self._index.meta.all()
@@ -179,18 +179,18 @@ class Pairing:
         return ""
 
     def suspect(self) -> None:
-        """Remember that the index was found damaged: the next start looks at all of it."""
+        """Note in the mark that the index was found damaged: the next start checks all of it."""
         mark = self._mark.read()
         if mark is not None:
             self._mark.write(replace(mark, suspect=True))
 
     def unread(self) -> tuple[str, ...]:
-        """Stores that were not there when the index was made anew."""
+        """Stores that were not there when the index was rebuilt."""
         mark = self._mark.read()
         return mark.unread if mark else ()
 
     def was_read(self, name: str) -> None:
-        """The files of such a store are in the index by now."""
+        """Note that the files of such a store are in the index now."""
         with self.lock():
             mark = self._mark.read()
             if mark is not None:
@@ -200,9 +200,9 @@ class Pairing:
         return [name for name in self._mediums if mark is None or name not in mark.stores]
 
     def _mark_mediums(self) -> None:
-        """Mark the folders of stores that are new: never that of one whose medium is not there.
+        """Mark the folders of new stores; never that of a store whose medium is not there.
 
-        That the index names nothing in it does not make a store new: it must never have been listed either.
+        A store is new if the index names nothing in it and the archive's mark never listed it.
         """
         mark = self._mark.read()
         if mark is None:
@@ -210,7 +210,7 @@ class Pairing:
         for name in self._unlisted(mark):
             medium = self._mediums[name]
             if medium.is_there():
-                with suppress(OutOfResources):  # one that cannot be written to keeps its mark without the id
+                with suppress(OutOfResources):  # a read-only one keeps its mark without the id
                     medium.make(mark.archive)
             elif self._index.has_keys(in_store(name, "")):
                 continue

@@ -1,4 +1,4 @@
-"""A stored file read back and checked, and what it says of itself."""
+"""Stored files are read back and checked, and their provenance and facts read."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Reader:
         self._policy = policy
 
     def read(self, instance: Instance) -> tuple[Instance, Part10]:
-        """A stored file, checked against the digest of what was written, and its row as it is now."""
+        """A stored file, checked against the digest from when it was written, and its current row."""
         return self.followed(instance, self.sound)
 
     def followed(self, instance: Instance, read: Callable[[Instance], Read]) -> tuple[Instance, Read]:
-        """Read an object where it lies by now; returns its row as it is then, too."""
+        """Read an object, also if its file was replaced or moved meanwhile; returns its current row, too."""
         while True:
             try:
                 return instance, read(instance)
-            except (ObjectMissing, ObjectDamaged):  # replaced or moved on since it was looked up?
+            except (ObjectMissing, ObjectDamaged):  # replaced or moved since it was looked up?
                 current = self._index.current(instance.identity)
                 if current is None or current.key == instance.key:
                     raise
@@ -52,7 +52,7 @@ class Reader:
 
     def sound(self, instance: Instance) -> Part10:
         """The file that a row names, checked against the digest in the row."""
-        known = bool(instance.stored_sha256)  # else nobody knows yet what the whole file should be
+        known = bool(instance.stored_sha256)  # else the whole file has no known digest yet
         data = self._files.get(instance.key, instance.stored_size if known else None)
         whole = not known or self._files.digest(instance.key, data) == instance.stored_sha256
         file = self._files.unpack(data, whole=known) if whole else None
@@ -61,9 +61,9 @@ class Reader:
         return file
 
     def verify(self, instance: Instance, deep: bool = False) -> str:
-        """Check a stored object: its file is what was written and, when ``deep``, reproduces what came.
+        """Check a stored object: its file is what was written and, if ``deep``, reproduces what was received.
 
-        Returns, only when ``deep``, why its codestream is not decoded, if it is not: mostly nothing.
+        Returns why its codestream was not decoded, if ``deep`` and it was not; mostly empty.
         Raises ObjectRefused as well.
         """
         with self._trials.of(instance, "read"):
@@ -85,21 +85,21 @@ class Reader:
             return refusal.message
 
     def provenance(self, instance: Instance) -> Provenance:
-        """What the stored file remembers."""
+        """The provenance in the stored file."""
         return provenance_of(self.read(instance)[1])
 
     def facts(self, instance: Instance) -> Facts:
-        """What the policy was asked of a stored object when it came. Raises ObjectRefused as well."""
+        """The facts of a stored object by which the policy chose its rule. Raises ObjectRefused as well."""
         with self._trials.of(instance, "survey"):
             return facts_of_stored(self.read(instance)[1])
 
-    # -- files whose rows nobody knows -------------------------------------------------------------------
+    # -- files without known rows ------------------------------------------------------------------------
 
     def read_back(self, key: str) -> tuple[Instance, Facts]:
-        """What a stored file says of itself (invariant 6): its row, and its facts.
+        """The row and the facts of a stored file, from the file alone (invariant 6).
 
-        What processes died of when they looked into it is told by its File Meta Information alone. Raises
-        ObjectRefused as well.
+        If processes died while they surveyed it, only its File Meta Information is read. Raises ObjectRefused
+        as well.
         """
         refusal = self._trials.refusal_at(key)
         unseen = refusal is not None and refusal.covers("survey")
@@ -108,15 +108,15 @@ class Reader:
         return (instance if refusal is None else with_refusal(instance, refusal)), facts
 
     def take_up(self, key: str) -> tuple[Instance, Facts]:
-        """As :meth:`read_back`, of what is to be recorded whatever it is.
+        """As :meth:`read_back`, of a file that must be recorded whatever it holds.
 
-        What fails twice by an exception that nobody raises on purpose is told by its File Meta Information.
+        If it fails twice with an unexpected exception, only its File Meta Information is read.
         """
         try:
             return self.read_back(key)
         except (ZscpError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - a bug, or no memory: it must not keep a node from starting
+        except Exception as error:  # noqa: BLE001 - a bug, or no memory: the node must start anyway
             structlog.get_logger("zscp").error("cannot be looked into", key=key, exc_info=error)
         try:
             return self.read_back(key)
@@ -130,7 +130,7 @@ class Reader:
     def _read_back(self, key: str, unseen: str) -> tuple[Instance, Facts]:
         data = self._files.get(key)
         keeps = self._files.keeps(key)
-        digest = self._files.digest(key, data) if keeps else ""  # first: a map is not read before
+        digest = self._files.digest(key, data) if keeps else ""  # first: a map must not be read before
         file = self._files.unpack(data)
         facts = facts_unseen(file, unseen) if unseen else facts_of_stored(file)
         policy, rule = self._policy.choose(facts)
@@ -144,4 +144,4 @@ class Reader:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:
             return planned(instance, rule, policy), facts
-        return as_pending(instance, rule), facts  # put before its rule was known: its form is yet to be made
+        return as_pending(instance, rule), facts  # put before its rule was known: still to be encoded

@@ -1,4 +1,4 @@
-"""The way in: an object is looked at, matched by the policy, made durable and recorded, then acknowledged."""
+"""Receiving: an object is surveyed, matched by the policy, made durable and recorded, then acknowledged."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from scp.objects import part10
 from scp.objects.landed import LandedStore, Landing
 from scp.objects.part10 import Part10
 
-# One SOP instance is written by one thread at a time; 256 locks keep different ones apart.
+# One SOP instance is written by one thread at a time. With 256 locks, different ones seldom share a lock.
 _STRIPES = 256
 
 
 class Receiver:
-    """Keeps objects by a policy. Small ones may land first, and be encoded behind the response."""
+    """Keeps objects by a policy. Small ones may go to the landing log first, and be encoded later."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Receiver:
     def ingest(self, received: Received, admission: Admission | None = None) -> Kept:
         """Keep an object: when this returns it is durable and indexed (invariant 1).
 
-        ``admission`` stands in the place of the archive's own. Raises DatasetError, OutOfResources.
+        ``admission`` replaces the archive's own. Raises DatasetError, OutOfResources.
         """
         check_names(received)
         admission = admission or self._options.admission
@@ -70,7 +70,7 @@ class Receiver:
     # -- first into the landing log ---------------------------------------------------------------------
 
     def _may_land(self, received: Received) -> bool:
-        """Whether an object is first written to the landing log: one that is small, where some may wait."""
+        """Whether an object is first written to the landing log: if it is small, and may be pending."""
         return (
             self._store.lands(len(received.dataset))
             and self._forms.policy.may_be_pending()
@@ -87,9 +87,9 @@ class Receiver:
     def _land(
         self, landing: Landing, file: Part10, received: Received, facts: Facts, rule: PolicyRule | None
     ) -> Kept:
-        """Durable as received, then visible; what it becomes is seen to behind the response.
+        """Make an object durable as received, then visible; it is encoded after the response.
 
-        All that is to be known of it was found out while the disk writes.
+        Its survey ran while the disk was writing.
         """
         instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
         attributes = chosen(facts.attributes, KEYWORDS)
@@ -107,7 +107,7 @@ class Receiver:
     # -- into a file of its own -------------------------------------------------------------------------
 
     def _settle(self, received: Received, facts: Facts) -> Kept:
-        """Durable in a file of its own: in its final form or, where that may wait, as received."""
+        """Make an object durable in its own file: in its settled form or, if that may wait, as received."""
         policy, rule = self._forms.policy.choose(facts)
         identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
         held = self._index.current(identity)
@@ -132,7 +132,7 @@ class Receiver:
         return self._recorder.commit(as_pending(instance_of(key, size, "", file, facts), rule), facts)
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
-        """Encoded and proven before the response; a stage that may be done behind it is done now."""
+        """Encode and prove an object before the response; also for a stage that might be done after it."""
         form = self._forms.before_response(received, facts, rule)
         if form is None:
             return self._put_as_received(received, facts, rule)
@@ -141,19 +141,19 @@ class Receiver:
         kept = self._recorder.commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)
 
-    # -- what is held already ---------------------------------------------------------------------------
+    # -- duplicates -------------------------------------------------------------------------------------
 
     def _duplicate(self, received: Received, held: Instance, facts: Facts) -> Kept | None:
-        """What becomes of an object that is stored already; None when the new one is to be kept."""
+        """The result for an object that is stored already; None if the new one must be kept."""
         same = received.sha256 == held.received_sha256
         try:
-            self._reader.verify(held)  # reads it: Success must not be said on a copy that has rotted
+            self._reader.verify(held)  # reads it: Success must not rest on a damaged copy
         except ObjectUnavailable:
             if same:
-                return None  # a copy that nobody can look at is worth less than the one that is here
+                return None  # the copy here is better than one out of reach
         except (ObjectMissing, ObjectDamaged) as error:
-            if same or not isinstance(error, DictionaryMissing):  # one that can be brought back is no rot
-                return None  # what is held is no copy: this one mends it
+            if same or not isinstance(error, DictionaryMissing):  # a missing dictionary can be restored
+                return None  # the stored file is damaged: the new one repairs it
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return remarked(Kept("duplicate", held), facts)
         if self._options.duplicates == "keep":
@@ -163,7 +163,7 @@ class Receiver:
         return None
 
     def would_take(self, identity: Identity, held: Instance | None) -> bool:
-        """Whether an object is taken that has another content than what is ``held`` of it, if anything is."""
+        """Whether an object with other content than the ``held`` one, if there is one, would be accepted."""
         return not self._is_refused(identity) and (held is None or self._gives_way(held))
 
     def _gives_way(self, held: Instance) -> bool:
@@ -172,15 +172,15 @@ class Receiver:
         try:
             self._reader.verify(held)
         except ObjectUnavailable:
-            return False  # it may be as good as ever
+            return False  # it may be undamaged
         except (ObjectMissing, ObjectDamaged) as error:
-            return not isinstance(error, DictionaryMissing)  # one that can be brought back is no rot
+            return not isinstance(error, DictionaryMissing)  # a missing dictionary can be restored
         return False
 
     def _check_elsewhere(self, identity: Identity) -> None:
-        """Whether an object's SOP Instance UID may be that of another study's, or patient's, object too.
+        """Check whether the SOP Instance UID may also be that of an object of another study or patient.
 
-        They are two objects, of which neither replaces the other. Raises DuplicateRejected.
+        These are two objects; neither replaces the other. Raises DuplicateRejected.
         """
         if self._is_refused(identity):
             raise DuplicateRejected(
@@ -188,7 +188,7 @@ class Receiver:
             )
 
     def _is_refused(self, identity: Identity) -> bool:
-        """Whether an object is refused because its SOP Instance UID is that of another object."""
+        """Whether an object is rejected because another object has its SOP Instance UID."""
         if self._options.duplicates != "reject":
             return False
         named = self._index.named(identity.sop_instance_uid)
@@ -196,7 +196,7 @@ class Receiver:
 
 
 def _admitted(received: Received, admission: Admission) -> Facts:
-    """What is known of an object that is taken in. Raises DatasetError."""
+    """The facts of a received object, which is accepted. Raises DatasetError if it is not."""
     facts = survey(received)
     admission.check(received, facts)
     return facts

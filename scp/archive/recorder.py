@@ -1,4 +1,4 @@
-"""A durable object becomes visible, in the place of what is held of it: order, trash and legal holds."""
+"""A durable object becomes visible, and replaces an older one of its identity: order, trash, legal holds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from scp.model import Facts, Instance, Kept, QueuedSend
 
 
 class Recorder:
-    """Records objects, and says so to the forwarder and the encoder of ``options``.
+    """Records objects, and wakes the forwarder and the encoder of ``options``.
 
-    With its ``safekeeping`` what is replaced goes to the trash, and what is under a hold is not replaced.
+    With ``options.safekeeping`` replaced objects go to the trash, and those under a hold are not replaced.
     """
 
     def __init__(
@@ -33,23 +33,23 @@ class Recorder:
         self._pending = options.pending
 
     def commit(self, instance: Instance, facts: Facts) -> Kept:
-        """Record an object whose file is durable already, and forget that it was unsettled."""
+        """Record an object whose file is durable already, and settle the file in the journal."""
         try:
             kept = self.record(instance, facts)
         except BaseException:
             self._replacer.withdraw(instance)
             raise
         self._index.sync()
-        if not self._replacer.index_fault():  # else the journal tells the next process what its index lacks
+        if not self._replacer.index_fault():  # else its journal entry stays, for the next process
             self._files.store.settle(instance.key)
         return kept
 
     def record(self, instance: Instance, facts: Facts, found: bool = False) -> Kept:
-        """Record a durable object, in the place of what is held of its identity, if anything is.
+        """Record a durable object; it replaces the held object of its identity, if there is one.
 
-        What it replaces goes to the trash, unless it has the same content. Should the process die before
-        that, the journal knows of its file. Raises DuplicateRejected where that one is under a hold, and
-        Superseded where the object was ``found`` on the disk and what is held came later.
+        The replaced object goes to the trash, unless it has the same content. If the process dies before
+        that, the journal names its file. Raises DuplicateRejected if the held object is under a hold, and
+        Superseded if the new object was ``found`` on the disk and the held one was received later.
         """
         sends = self.sends(facts)
         held = self._index.add(instance, facts.attributes, sends)
@@ -57,7 +57,7 @@ class Recorder:
         return self.announced(instance, facts, sends, replaced)
 
     def sends(self, facts: Facts) -> tuple[QueuedSend, ...]:
-        """Where an object that arrives is sent on to, to be recorded together with it."""
+        """Where an arriving object is forwarded to: queue entries to record together with it."""
         return self._forwarding.of(facts) if self._forwarding is not None else ()
 
     def announced(
@@ -67,7 +67,7 @@ class Recorder:
         sends: tuple[QueuedSend, ...],
         replaced: Instance | None = None,
     ) -> Kept:
-        """What became of a recorded object; who sends it on, and who encodes it, is woken."""
+        """The result for a recorded object; wakes the forwarder and the encoder for it."""
         if self._forwarding is not None:
             self._forwarding.recorded(sends, facts, instance.study_instance_uid)
         if instance.pending and self._pending is not None:
@@ -82,11 +82,11 @@ class Recorder:
         if self._safekeeping is None or held.received_sha256 == instance.received_sha256:
             return self._put_in_place(held, instance, facts, sends)
         with self._safekeeping.replacing(held):
-            if found:  # what is found is looked at while peers store
+            if found:  # found files are read while peers store
                 _check_order(self._index.current(instance.identity) or held, instance)
             try:
                 held = self._replacer.own_file(held)
-            except (ObjectMissing, ObjectDamaged):  # there is nothing left that could be restored
+            except (ObjectMissing, ObjectDamaged):  # no sound file is left to restore
                 self._files.set_aside(held.key)
                 return self._put_in_place(held, instance, facts, sends)
             return self._put_in_place(held, instance, facts, sends, trashes=True)
@@ -115,7 +115,7 @@ class Recorder:
     def put_away(self, key: str, held: Instance) -> None:
         """Remove a stored file of an instance whose row names another file.
 
-        A file of other content goes to the trash; one that cannot be read is set aside. Where neither works
+        A file of other content goes to the trash; a file that cannot be read is set aside. If neither works,
         it stays. Raises ObjectMissing.
         """
         try:
@@ -130,9 +130,9 @@ class Recorder:
         self._files.store.delete(key)
 
     def trash_landed(self, key: str, held: Instance) -> bool:
-        """Put a record of the landing log into the trash, if its content is another than what is held.
+        """Put a record of the landing log into the trash, if its content differs from that of ``held``.
 
-        False where the trash cannot take it. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        False if the trash cannot take it. Raises ObjectMissing, ObjectDamaged, OutOfResources.
         """
         instance, _ = self._reader.read_back(key)
         if self._safekeeping is None or instance.received_sha256 == held.received_sha256:

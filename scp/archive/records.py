@@ -1,4 +1,4 @@
-"""A stored file read back: as a row of the index, and as what was received."""
+"""Stored files read back: as a row of the index, and as the object that was received."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from scp.objects.part10 import Part10
 from scp.policy.stages import step
 from scp.spool import sha256
 
-# Forms that hold the received stream: it says by itself whether it is readable.
+# Forms that hold the received stream: a survey of it shows whether it is readable.
 _AS_THEY_CAME = ("received", "zstd")
 _FIRST_MOMENT = datetime(1993, 1, 1, tzinfo=UTC)  # of DICOM
 _LONGEST_AET = 16  # PS3.5 table 6.2-1
 
 
 def provenance_of(file: Part10) -> Provenance:
-    """What zscp remembers of a stored file. Raises ObjectDamaged where it says nothing."""
+    """The provenance that zscp wrote into a stored file. Raises ObjectDamaged if there is none."""
     if file.provenance is None:
         raise ObjectDamaged("zscp's private information is missing from its File Meta Information")
     return file.provenance
 
 
 def facts_unseen(file: Part10, reason: str) -> Facts:
-    """What is known of an object that is not looked into, for a ``reason``: nothing of its dataset."""
+    """The facts of an object that is not surveyed, for a ``reason``: they say nothing of its dataset."""
     known = provenance_of(file)
     called = (known.calling_aet, known.called_aet)
     return Facts({}, known.transfer_syntax, known.size, *called, readable=False, fault=reason)
 
 
 def facts_of_stored(file: Part10) -> Facts:
-    """The facts of the object as it came in, from its stored form."""
+    """The facts of an object as it was received, from its stored form."""
     known = provenance_of(file)
     found = survey(_as_it_is(file, known))
     if known.form in _AS_THEY_CAME:
@@ -61,10 +61,10 @@ def facts_of_stored(file: Part10) -> Facts:
 
 
 def received_from(file: Part10, aet: str, proven: bool = False) -> Received:
-    """A file as if ``aet`` received it now; one that an archive like this wrote, as that one had.
+    """A file as if ``aet`` received it now; a file that zscp wrote, as zscp received its object.
 
-    What was ``proven`` here before comes back under smaller limits, too. Where the received codestream was
-    replaced, what is stored counts as received.
+    A form that was ``proven`` here before is restored even if the limits have become smaller. Where the
+    received codestream was replaced, the stored one counts as received.
     """
     known = file.provenance
     if known is None:
@@ -88,23 +88,23 @@ def received_from(file: Part10, aet: str, proven: bool = False) -> Received:
 
 
 def imported_from(file: Part10, aet: str) -> tuple[Received, str]:
-    """As :func:`received_from`, of a file that came from elsewhere, and why it is not believed; or nothing.
+    """As :func:`received_from`, of a file from elsewhere; and why its provenance is not believed, or empty.
 
-    Such a file may say when and from whom it was received. That is believed only where its digests match its
-    content, and where zscp can have written it; otherwise it is imported as any other file. A digest is no
-    signature: whoever imports a file vouches for it.
+    Such a file may say when and from whom it was received. That is believed only if its digests match its
+    content, and zscp can have written it; otherwise it is imported as any other file. A digest is no
+    signature: the person who imports a file vouches for it.
     """
     doubt = ""
     if file.provenance is not None:
         try:
             return _believed(file, file.provenance, aet), ""
-        except Exception as error:  # noqa: BLE001 - it may say anything: no codec was made for that
+        except Exception as error:  # noqa: BLE001 - false provenance may make a codec raise anything
             doubt = f"what it says of its receipt is not believed: {error}"
     return received_from(replace(file, provenance=None), aet), doubt
 
 
 def _believed(file: Part10, known: Provenance, aet: str) -> Received:
-    """Raises NotReproduced, or whatever wrong information makes a codec raise."""
+    """Raises NotReproduced, or whatever a false provenance makes a codec raise."""
     if (
         known.received_at < _FIRST_MOMENT
         or max(map(len, (known.calling_aet, known.called_aet))) > _LONGEST_AET
@@ -117,14 +117,14 @@ def _believed(file: Part10, known: Provenance, aet: str) -> Received:
         prove(file.dataset, file.transfer_syntax, known, held=False)
     elif len(received.dataset) != known.size:
         raise NotReproduced("its size is that of something else")
-    # A time to come would let it take the place of all that is received until then.
+    # With a time in the future it would replace every copy that is received until then.
     return replace(received, received_at=min(known.received_at, datetime.now(UTC)))
 
 
 def restored_from(file: Part10) -> Received:
-    """What was received, from its stored form; with its ``origin`` where its codestream is gone.
+    """The received object, from its stored form; with its ``origin`` if the received codestream is gone.
 
-    Raises ObjectDamaged for what should give back the received stream and does not.
+    Raises ObjectDamaged if the form should reproduce the received stream and does not.
     """
     known = provenance_of(file)
     received = received_from(file, known.called_aet, proven=True)
@@ -149,7 +149,7 @@ def _as_it_is(file: Part10, known: Provenance) -> Received:
 
 
 def identity_of(sop_instance_uid: str, study: str, facts: Facts) -> Identity:
-    """Which object has these facts; ``study`` is its Study Instance UID, which may be a derived one."""
+    """The identity of an object with these facts; ``study`` is its (maybe derived) Study Instance UID."""
     patient = (cleaned(keyword, facts.attributes.get(keyword, "")) for keyword in IDENTIFYING)
     return Identity(sop_instance_uid, study, *patient)
 
@@ -157,7 +157,7 @@ def identity_of(sop_instance_uid: str, study: str, facts: Facts) -> Identity:
 def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) -> Instance:
     """The index row of a stored file of ``size`` bytes with this SHA-256.
 
-    Without a ``digest`` the dataset within the file is the received one, and is checked by that one's.
+    Without a ``digest`` the file holds the dataset as received, and is checked by the digest of that.
     """
     known = provenance_of(file)
     uids = uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given)
@@ -185,7 +185,7 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
 
 
 def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float | None = None) -> Instance:
-    """An instance whose stage was carried out, with when the next one is due; None: on receive."""
+    """An instance after a stage was carried out, with the time of the next. ``now`` None: when received."""
     due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
     return replace(instance, planned=policy, due=due)
 
@@ -198,7 +198,7 @@ def as_pending(instance: Instance, rule: PolicyRule | None) -> Instance:
 def instance_of_form(
     received: Received, facts: Facts, form: StoredForm, token: str = "", store: str = ""
 ) -> Instance:
-    """The index row of a form that is about to be put into a store; a ``token`` makes its key another one."""
+    """The index row of a form that is about to be put into a store; a ``token`` makes its key unique."""
     known = form.provenance
     study = uids_within(received, facts).study
     key = object_key(study, received.sop_instance_uid, known.sha256, known.form, form.wrapped, token)
@@ -208,19 +208,19 @@ def instance_of_form(
 
 
 def key_of(received: Received, facts: Facts) -> str:
-    """Where an object lies that is stored as received."""
+    """The key of an object that is stored as received."""
     study = uids_within(received, facts).study
     return object_key(study, received.sop_instance_uid, received.sha256, "received")
 
 
 def own_key(instance: Instance) -> str:
-    """Where an object of the landing log lies that is given a file of its own, as received."""
+    """The key of an object of the landing log when it is given a file of its own, as received."""
     uids = (instance.study_instance_uid, instance.sop_instance_uid)
     return object_key(*uids, instance.received_sha256, "received")
 
 
 def check_uids(commanded: Received | Instance, facts: Facts) -> None:
-    """The command set's UIDs against the dataset's; one that the dataset lacks disagrees with nothing.
+    """Compare the command set's UIDs with the dataset's; a UID that the dataset lacks is no mismatch.
 
     Raises UidMismatch.
     """
@@ -234,7 +234,7 @@ def check_uids(commanded: Received | Instance, facts: Facts) -> None:
 
 
 def shared_studies(instances: Iterable[Instance]) -> list[str]:
-    """The Study Instance UIDs among some instances that several patients have."""
+    """The Study Instance UIDs, among some instances, that several patients share."""
     patients: dict[str, set[tuple[str, str]]] = {}
     for one in instances:
         patients.setdefault(one.study_instance_uid, set()).add((one.patient_id, one.issuer_of_patient_id))

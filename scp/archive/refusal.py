@@ -1,6 +1,6 @@
-"""What is no longer done with an object, because it failed or ended a process, and why.
+"""Acts that are refused for an object, because they failed or ended a process, and why.
 
-The object stays as it is, and goes out as it is stored. It is tried again when an admin asks for that
+The object stays as it is, and is sent as it is stored. The act is tried again when an admin asks for that
 (``zscp recompress --now --match``), or when the library that failed has another version.
 """
 
@@ -17,7 +17,7 @@ from scp.model import Attempt, AttemptOutcome, Instance, Provenance
 from scp.objects.suspects import ACTS, LONGEST_REASON, Act, Suspect
 from scp.syntaxes import lookup
 
-# The stage of an object whose stage came to nothing because of it: none of any policy.
+# The stage of an object whose stage was refused; no policy has a stage of this name.
 NO_STAGE = "refused"
 FAILED: AttemptOutcome = "failed"  # an attempt's outcome
 LAST_RESORTS = ("received", "zstd")
@@ -27,7 +27,7 @@ _NOT_DONE: dict[Act, str] = {
     "survey": "looked into, decoded or encoded",
     "read": "read",
 }
-# As an attempt's reason in an object's file says it.
+# The acts as an attempt's reason in an object's file names them.
 _DOING: dict[Act, str] = {
     "encode": "encoding",
     "decode": "decoding",
@@ -40,9 +40,9 @@ _FAILED_AT = re.compile(rf"({'|'.join(_ACT_OF)}) with (.*?): (.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is no longer done, why, and which library's version that depends on.
+    """The act that is refused, why, and the version of the ``library`` that this depends on.
 
-    All that needs ``act`` is not done either: an object that is not decoded is not encoded, and one that is
+    Acts that need ``act`` are refused with it: an object that is not decoded is not encoded, and one that is
     not surveyed is neither decoded nor encoded.
     """
 
@@ -51,22 +51,22 @@ class Refusal:
     library: str
 
     def covers(self, act: Act) -> bool:
-        """Whether ``act`` is not done."""
+        """Whether ``act`` is refused."""
         return ACTS.index(act) <= ACTS.index(self.act)
 
     @property
     def message(self) -> str:
-        """For people: the reason first, as an Error Comment has 64 characters."""
+        """The refusal as a message: the reason first, as an Error Comment has 64 characters."""
         return f"{self.reason}: it is not {_NOT_DONE[self.act]} any more"
 
     @property
     def text(self) -> str:
-        """For a row."""
+        """The refusal as a row of the index holds it."""
         return json.dumps({"act": self.act, "reason": self.reason, "library": self.library})
 
 
 def refusal_of(text: str) -> Refusal | None:
-    """What a row says; None for nothing, or what no version of zscp wrote."""
+    """The refusal in a row's ``text``; None if it is empty, or no version of zscp wrote it."""
     if not text:
         return None
     try:
@@ -78,29 +78,29 @@ def refusal_of(text: str) -> Refusal | None:
 
 
 def is_outdated(refusal: Refusal) -> bool:
-    """Whether what failed has another version by now."""
+    """Whether the library that failed has another version now."""
     return refusal.library != library_of(refusal.act)
 
 
 def in_force(instance: Instance) -> Refusal | None:
-    """What is not done with a stored object."""
+    """The refusal of a stored object; None if there is none."""
     found = refusal_of(instance.refused) if instance.refused else None
     return None if found is None or is_outdated(found) else found
 
 
 def refused_for(instance: Instance, act: Act) -> Refusal | None:
-    """The same, if it is ``act`` that is not done."""
+    """The refusal of a stored object, if it covers ``act``."""
     found = in_force(instance)
     return found if found is not None and found.covers(act) else None
 
 
 def by_suspect(suspect: Suspect) -> Refusal | None:
-    """What the journal of attempts says of an object."""
+    """The refusal that the journal of attempts knows for an object; None if there is none."""
     return Refusal(suspect.refused, suspect.reason, suspect.library) if suspect.refused else None
 
 
 def by_failure(act: Act, error: BaseException) -> Refusal:
-    """The refusal of what could not be done with an object."""
+    """The refusal of an ``act`` that failed with ``error``."""
     return Refusal(act, told_of(error)[:LONGEST_REASON], library_of(act))
 
 
@@ -113,7 +113,7 @@ def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
 
 
 def within(known: Provenance) -> Refusal | None:
-    """The refusal that an object's file tells of; None where it is in a form that a codec made."""
+    """The refusal that an object's file records; None if a codec made its form."""
     if known.form not in LAST_RESORTS:
         return None
     found: Refusal | None = None
@@ -125,26 +125,26 @@ def within(known: Provenance) -> Refusal | None:
 
 
 def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
-    """A failure as the history in an object's file has it."""
+    """A failure as an attempt in the provenance of an object's file."""
     reason = error if isinstance(error, str) else told_of(error)[:LONGEST_REASON]
     return Attempt(form, FAILED, f"{_DOING[act]} with {library_of(act)}: {reason}")
 
 
 def library_of(act: Act) -> str:
-    """Whose version counts for what was refused: that of the codecs, or zscp's own.
+    """The library, with its version, that decides when a refused ``act`` is tried again: the codecs, or zscp.
 
-    All codecs come with one release of imagecodecs: a new version of any is a new one of that.
+    All codecs come with one release of imagecodecs: a new version of any codec is a new version of that.
     """
     return _version("imagecodecs" if act in ("encode", "decode") else "zscp")
 
 
 def encoding_of(transfer_syntax: str) -> Act:
-    """What it takes to give an object another form than it has."""
+    """The act that is needed to give an object another form: encapsulated pixel data is decoded first."""
     return "decode" if lookup(transfer_syntax).encapsulated else "encode"
 
 
 def needs(transfer_syntax: str, target: str) -> tuple[Act, ...]:
-    """Which acts it takes to send in ``target`` what is stored in ``transfer_syntax``; often none."""
+    """The acts that are needed to send an object of ``transfer_syntax`` in ``target``; often none."""
     if transfer_syntax == target:
         return ()
     decoded: tuple[Act, ...] = ("decode",) if lookup(transfer_syntax).encapsulated else ()

@@ -1,7 +1,7 @@
 """A damaged or missing object is repaired from another copy, where there is one.
 
-Other copies are stored forms of the same content that were left over, in any store, and files that an admin
-names. Each is proven before it takes the place, and the damaged file is set aside, not deleted.
+Other copies are left-over stored forms of the same content, in any store, and files that an admin names. Each
+copy is proven before it replaces the damaged file, which is set aside, not deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scp.model import Instance, Received
 
 
 def repair_from_siblings(archive: Archive, instance: Instance) -> str:
-    """Put another stored form of the same content in its place; returns that one's key, or nothing.
+    """Repair an object from another stored form of the same content; returns the key of that, or nothing.
 
     Raises OutOfResources.
     """
@@ -33,7 +33,7 @@ def repair_from_siblings(archive: Archive, instance: Instance) -> str:
 
 
 def _proven(archive: Archive, instance: Instance, key: str) -> Instance | None:
-    """What is stored under a key, where that reproduces what was received as ``instance``."""
+    """The row of the file under a key, if the file reproduces what was received as ``instance``."""
     with suppress(ObjectDamaged, ObjectMissing, ObjectUnavailable, CodecError):
         found, _ = archive.reader.read_back(key)
         with archive.trials.of(found, "decode"):
@@ -46,7 +46,7 @@ def _proven(archive: Archive, instance: Instance, key: str) -> Instance | None:
 
 
 def repair_from(archive: Archive, received: Received) -> bool:
-    """Repair the object that a file is a copy of; False where that is not needed, or it is of other content.
+    """Repair the object that a file is a copy of; False if that is not needed, or the content differs.
 
     Raises OutOfResources.
     """
@@ -63,6 +63,6 @@ def repair_from(archive: Archive, received: Received) -> bool:
         if archive.files.keeps(held.key):
             archive.files.set_aside(held.key)
         again = replace(received, calling_aet=held.calling_aet, received_at=held.received_at)
-        archive.ingest(again, Admission())  # it was taken once
+        archive.ingest(again, Admission())  # it was accepted before
         return True
     return False

@@ -1,4 +1,4 @@
-"""Which stored form may take another one's place (docs/decisions/0071), and where it goes."""
+"""Which form may replace the stored form of an object (docs/decisions/0071), and where it is stored."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from scp.objects.part10 import Part10
 from scp.policy.stages import NEVER, fingerprint
 from scp.spool import Buffer, sha256
 
-# What a last resort must save to take the place of a stored form: less is in how its attempts are told.
+# The share that a last resort must save to replace a stored form: less may come from its recorded attempts.
 _WORTHWHILE = 0.01
-# These tries take half an hour behind the response: each pause is twice as long as the one before.
+# These tries take half an hour after the response: each pause is twice as long as the one before.
 _MOST_TRIES = 6
 _MOST_LACKING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object's stored form, and the one that takes its place; no ``data`` where the file stays.
+    """An object's stored form, and the form that replaces it; no ``data`` if the file stays.
 
-    ``stage`` is the one that was carried out for it, None where none was due.
+    ``stage`` is the stage that was carried out, None if none was due.
     """
 
     before: Instance
@@ -40,15 +40,15 @@ class Change:
 
     @property
     def moves(self) -> bool:
-        """Whether the file goes to another store as it is."""
+        """Whether the file is moved to another store unchanged."""
         return self.data is not None and in_store("", self.before.key) == in_store("", self.after.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A stored object, and what it says of itself; ``rule`` is the one that applies to it.
+    """A stored object, as it was received and with its facts; ``rule`` is the one that applies to it.
 
-    ``keeps`` says whether its file may stay where it lies (:meth:`scp.objects.landed.LandedStore.keeps`).
+    ``keeps`` says whether its file may stay where it is (:meth:`scp.objects.landed.LandedStore.keeps`).
     """
 
     instance: Instance
@@ -59,16 +59,16 @@ class Before:
 
 
 def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[str], Buffer]) -> Change:
-    """What ``stage`` comes to: the new form in the place of the stored one, or the stored one as it is.
+    """The result of ``stage``: the new form replaces the stored one, or the stored one stays.
 
-    ``read`` gives the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved` does,
-    and FormLacksRoom where a form was not made for want of room: the object waits until there is some.
+    ``read`` returns the file under a key, and raises ObjectMissing. Raises ObjectDamaged as :func:`moved`
+    does, and FormLacksRoom if a form was not made for lack of room: the object waits until there is some.
     """
     if lacking := lacks_room(form, stage):
         raise FormLacksRoom(lacking)
     instance, received = before.instance, before.received
     if _takes_the_place(before, form, stage):
-        # The key is a new one: under the old one is the old form for as long as it is there.
+        # The key must be a new one: the old form stays under the old key until it is removed.
         token = "" if instance.pending else secrets.token_hex(4)
         after = instance_of_form(received, before.facts, form, token, stage.store or "")
         return Change(instance, after, form.data, stage)
@@ -78,19 +78,19 @@ def replacement(before: Before, form: StoredForm, stage: Stage, read: Callable[[
 
 
 def lacks_room(form: StoredForm, stage: Stage) -> str:
-    """Which room was lacking, so that no form of ``stage`` was made; empty where that is not why."""
+    """Which room was lacking to make a form of ``stage``; empty if that is not why none was made."""
     lacking = (one.reason for one in form.provenance.attempts if one.outcome == NO_ROOM)
     return "" if form.encoded.form in stage.forms else next(lacking, "")
 
 
 class Lacking:
-    """Counts, by key, how often there was no room to make an object's form: it is not tried for ever."""
+    """Counts, by key, how often there was no room to make an object's form, so that the tries end."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
 
     def again(self, key: str) -> int:
-        """Once more; returns how often that was, 0 where it was once too often."""
+        """Count one more failure for lack of room; returns how many there were, 0 if that is too many."""
         times = self._times.pop(key, 0) + 1
         if times >= _MOST_TRIES:
             return 0
@@ -100,14 +100,14 @@ class Lacking:
         return times
 
     def over(self, key: str) -> None:
-        """There was room."""
+        """Forget the count of a key: there was room."""
         self._times.pop(key, None)
 
 
 def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
-    """An object that keeps its form, and goes to the store of ``stage`` with its file, if it is not there.
+    """An object that keeps its form; its file moves to the store of ``stage``, if it is not there yet.
 
-    Raises ObjectDamaged where ``data``, its file, is not what was written.
+    Raises ObjectDamaged if ``data``, its file, is not what was written.
     """
     if store_of(before.key) == (stage.store or ""):
         return Change(before, replace(before, stage=fingerprint(stage), outcome=""), None, stage)
@@ -119,9 +119,9 @@ def moved(before: Instance, data: Buffer, stage: Stage) -> Change:
 
 
 def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> Change:
-    """A pending object that is kept as it came, whatever its rule asks for; ``file`` says why from now on.
+    """A pending object that is kept as received, whatever its rule asks for; its new file says why.
 
-    Nothing is asked of its dataset. Its file stays as it is, unless it gets another one under ``key``.
+    Its dataset is not read. If ``key`` is the key that it has, its file stays as it is.
     """
     after = replace(instance, pending=False, stage=NO_STAGE, outcome="cannot", due=NEVER)
     if key == instance.key:
@@ -139,12 +139,12 @@ def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> C
 
 
 def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:
-    """Whether a new form takes the place of a stored one: the table of docs/decisions/0071."""
+    """Whether a new form replaces the stored one: the table of docs/decisions/0071."""
     instance, origin, rule = before.instance, before.received.origin, before.rule
     asked = form.encoded.form in stage.forms
     at_once = rule is not None and stage in (rule.settled, rule.on_access)
     needs_file = not before.keeps or _has_to_tell(instance, form)
-    # Of an object whose received codestream is gone it must decode to the same as the stored one.
+    # If the received codestream is gone, the new form must decode to the same pixels as the stored one.
     same = origin is None or form.provenance.native_sha256 == origin.native_sha256
     wanted = at_once and asked and form.encoded.form != instance.form
     smaller = len(form.data) < instance.stored_size * (1 if asked else 1 - _WORTHWHILE)
@@ -154,15 +154,15 @@ def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:
         case (_, False, _, _):
             return False
         case (_, _, True, _):
-            return True  # however large: a later stage is there to save, but not this one
+            return True  # of any size: saving space is the task of later stages
         case _:
             return smaller
 
 
 def _has_to_tell(instance: Instance, form: StoredForm) -> bool:
-    """Whether the file is to say why its object has no other form.
+    """Whether the file must be written again to say why its object has no other form.
 
-    It may be put in its own place only where no digest of the whole file is known, so that whoever reads it
-    meanwhile finds either of the two sound.
+    A file may be replaced under its own key only if the row has no digest of the whole file: then both the
+    old and the new file are sound for a reader meanwhile.
     """
     return instance.pending and len(form.provenance.attempts) > 1 and not instance.stored_sha256

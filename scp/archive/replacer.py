@@ -1,4 +1,4 @@
-"""New stored forms are put in the places of old ones: in which order, so that nothing is lost in between."""
+"""New stored forms replace old ones, in an order in which a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scp.spool import Buffer, sha256
 
 
 class Replacer:
-    """Changes what is stored of objects. A ``pairing`` tells whether the index is still the right one."""
+    """Replaces stored forms. A ``pairing`` tells whether the index still belongs to the stores."""
 
     def __init__(self, files: StoredFiles, index: Index, reader: Reader, pairing: Pairing | None) -> None:
         self._files = files
@@ -27,12 +27,12 @@ class Replacer:
         self._pairing = pairing
 
     def replace(self, changes: list[Change]) -> None:
-        """Put new stored forms in the place of old ones.
+        """Replace old stored forms by new ones.
 
-        They are made durable → read back, where they are in another store → the index names them → that is
-        durable, and it is still the right index → the old ones go. A reader in between sees one of the two.
-        Raises OutOfResources and, of another store, ObjectDamaged and ObjectUnavailable; then nothing has
-        changed, or the journal knows of what has.
+        Order: the new files are durable → they are read back, if in another store → the index names them →
+        that is durable, and it is still the right index → the old files are removed. A reader in between sees
+        one of the two. Raises OutOfResources and, for another store, ObjectDamaged and ObjectUnavailable;
+        then nothing has changed, or the journal names what has.
         """
         self._files.store.put_many([(one.after.key, one.data) for one in changes if one.data is not None])
         try:
@@ -44,12 +44,12 @@ class Replacer:
                     self.withdraw(change.after)
             raise
         self._index.sync()
-        if fault := self.index_fault():  # another index names the old ones: recovery sees to it
+        if fault := self.index_fault():  # another index names the old files: recovery decides
             raise OutOfResources(f"nothing is removed: {fault}")
         self._remove_replaced([pair for pair in zip(changes, done, strict=True) if pair[0].data is not None])
 
     def _check_arrived(self, changes: list[Change]) -> None:
-        """Read back what went to another store. Raises ObjectDamaged, ObjectMissing, ObjectUnavailable."""
+        """Read back files in another store. Raises ObjectDamaged, ObjectMissing, ObjectUnavailable."""
         for one in changes:
             if one.data is None or store_of(one.after.key) == store_of(one.before.key):
                 continue
@@ -57,19 +57,19 @@ class Replacer:
                 raise ObjectDamaged(f"{one.after.key} is not what was written; look after that store")
 
     def _remove_replaced(self, changes: list[tuple[Change, bool]]) -> None:
-        """Remove the files of what changed, and take back the new ones of what did not."""
+        """Remove the old files of changed rows, and withdraw the new files of rows that did not change."""
         replaced = [one for one, changed in changes if changed]
         self._files.store.delete_many(one.before.key for one in replaced if one.before.key != one.after.key)
         for change, changed in changes:
             if changed:
                 self._files.store.settle(change.after.key)
-            else:  # another object has come in its place
+            else:  # another object replaced it meanwhile
                 self.withdraw(change.after)
 
     def own_file(self, instance: Instance) -> Instance:
-        """Give an object that lies in the landing log a file of its own, as received.
+        """Give an object of the landing log a file of its own, as received.
 
-        Returns it as it is stored now. Raises ObjectMissing, ObjectDamaged, OutOfResources.
+        Returns its new row. Raises ObjectMissing, ObjectDamaged, OutOfResources.
         """
         instance, data = self._reader.followed(instance, self._landed)
         if data is None:
@@ -78,14 +78,14 @@ class Replacer:
         return self._index.current(instance.identity) or instance
 
     def _landed(self, instance: Instance) -> Buffer | None:
-        """The record of an object in the landing log; None where it lies elsewhere."""
+        """The record of an object in the landing log; None if it is stored elsewhere."""
         if self._files.keeps(instance.key):
             return None
         self._reader.sound(instance)
         return self._files.get(instance.key)
 
     def point_to(self, before: Instance, after: Instance) -> bool:
-        """Have the index name another file of an object, stored and proven, and set the old one aside."""
+        """Let the index name another stored, proven file of an object, and set the old file aside."""
         changed = self._index.change_many([(before, replace(after, checked=int(time.time())))])[0]
         self._index.sync()
         if changed:
@@ -95,13 +95,13 @@ class Replacer:
         return changed
 
     def withdraw(self, instance: Instance) -> None:
-        """Take back a file whose row could not be written; while that is unsure it stays unsettled."""
+        """Withdraw a file whose row could not be written; if that is unsure, the file stays unsettled."""
         held = self._index.current(instance.identity)
         if held is None or held.key != instance.key:
             self._files.store.withdraw(instance.key)
 
     def index_fault(self) -> str:
-        """Why what was just recorded may not be found by others; empty where it will be.
+        """Why other processes may not find the rows that were just recorded; empty if they will.
 
         Raises OutOfResources.
         """

@@ -1,4 +1,4 @@
-"""What keeps replaced and deleted objects from being lost: the holds, and the trash."""
+"""Legal holds and the trash, which protect objects from being lost when they are replaced or deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scp.objects.trash import Trash, Trashed
 
 
 def keys_of(one: Instance) -> dict[str, str]:
-    """The unique keys of an object by level, and the issuer of its Patient ID."""
+    """The unique keys of an object, by level, and the issuer of its Patient ID."""
     return {
         "ISSUER": one.issuer_of_patient_id,
         "PATIENT": one.patient_id,
@@ -55,9 +55,9 @@ class Safekeeping:
 
     @contextmanager
     def replacing(self, held: Instance) -> Iterator[None]:
-        """Around the replacement of ``held`` by other content: nobody can add a legal hold meanwhile.
+        """Around the replacement of ``held`` by other content: no legal hold can be added meanwhile.
 
-        Raises DuplicateRejected where it is under a hold, HoldUnreadable where one cannot be read.
+        Raises DuplicateRejected if it is under a hold, HoldUnreadable if a hold cannot be read.
         """
         with self.trash.lock():
             if is_under_hold(self._known_holds(), held):
@@ -74,10 +74,10 @@ class Safekeeping:
             raise HoldUnreadable("a legal hold cannot be read, so that nothing is replaced") from error
 
     def keep(self, replaced: Instance, by: str) -> bool:
-        """Put the file of what was replaced into the trash, inside :meth:`replacing`.
+        """Put the file of a replaced object into the trash, inside :meth:`replacing`.
 
-        ``by`` is the AE title that sent the newer object. False where the trash could not take it: then the
-        file must stay where it is.
+        ``by`` is the AE title that sent the newer object. False if the trash could not take the file: then
+        it must stay where it is.
         """
         entry = trashed(replaced, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
         log = structlog.get_logger("zscp")

@@ -1,4 +1,4 @@
-"""How much is held, and what is still to be done: the same figures for the command, a page and metrics."""
+"""How much is held, and how much work is outstanding: the figures of the command, a page and the metrics."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scp.objects.names import prefixes
 class Statistics:
     """What is held, by level and ``by_form``; sizes in bytes.
 
-    ``pending`` are to be encoded yet. So many results of storage ``commitments`` are yet to be reported, and
-    so many objects are in the ``send_queue``, to be sent to peers. ``damaged`` files are missing as well, and
-    ``refused`` objects are not encoded or decoded any more.
+    ``pending`` objects are yet to be encoded. ``commitments`` counts the results of storage commitment that
+    are yet to be reported, ``send_queue`` the objects that are yet to be sent to peers. ``damaged`` counts
+    missing files, too. ``refused`` objects are not encoded or decoded any more.
     """
 
     counts: EntityCounts
@@ -30,7 +30,7 @@ class Statistics:
 
 
 def statistics_of(index: Index, tiers: Iterable[str]) -> Statistics:
-    """Asks the index; ``tiers`` are the stores beside the first. Raises OutOfResources."""
+    """The statistics by the index; ``tiers`` are the stores beside the first. Raises OutOfResources."""
     by_form = tuple(index.statistics(prefixes(tiers)))
     return Statistics(
         index.counts(),

@@ -1,4 +1,4 @@
-"""The files of stored objects, by their keys: read, listed, and looked for."""
+"""The files of stored objects, by their keys: read, listed, and searched."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scp.spool import Buffer, sha256
 
 
 class StoredFiles:
-    """The files of an object store, whatever an index says of them."""
+    """The files of an object store, independent of the index."""
 
     def __init__(self, store: LandedStore) -> None:
         self.store = store
         self.dictionaries = Dictionaries(store)
-        # The store's own verbs, for those who have no other use for it.
+        # Methods of the store, for callers that need nothing else of it.
         self.get, self.has, self.keeps = store.get, store.has, store.keeps
         self.set_aside, self.discard = store.set_aside, store.delete
 
@@ -31,14 +31,14 @@ class StoredFiles:
         return part10.unpack(data, self.dictionaries.by_id, whole=whole)
 
     def digest(self, key: str, data: Buffer) -> str:
-        """The SHA-256 of what lies under a key. Raises ObjectDamaged, ObjectUnavailable."""
+        """The SHA-256 of the file under a key. Raises ObjectDamaged, ObjectUnavailable."""
         try:
             return sha256(data)
         except OSError as error:
             raise unreadable(key, error) from error
 
     def keys(self) -> Iterator[str]:
-        """The keys of all stored files; of an object that is about to move on, both."""
+        """The keys of all stored files; an object that is about to move has two."""
         return filterfalse(is_dictionary, self.store.keys())
 
     def keys_within(self, stores: Iterable[str]) -> Iterator[str]:
@@ -48,12 +48,12 @@ class StoredFiles:
             yield from filterfalse(is_dictionary, found)
 
     def _keys_of_the_first(self) -> Iterator[str]:
-        """Those of the first store, which come before those of others: one of these may not be there."""
+        """The keys of the first store, which come before those of others: others may not be there."""
         with suppress(ObjectUnavailable):
             yield from takewhile(lambda key: not store_of(key), self.store.keys())
 
     def are_there(self) -> bool:
-        """Whether any store that is there holds an object."""
+        """Whether any available store holds an object."""
         for name in self.stores():
             with suppress(ObjectUnavailable):
                 if next(self.keys_within([name]), None) is not None:
@@ -73,9 +73,9 @@ class StoredFiles:
         return not store or store in self.store.tiers
 
     def siblings(self, key: str, instance: str) -> Iterator[str]:
-        """The keys of all stored forms of an instance in its study, in all stores that are there.
+        """The keys of all stored forms of an instance in its study, in all available stores.
 
-        Where patients share the study and the SOP Instance UID, those of all their objects.
+        If patients share the study and the SOP Instance UID, the forms of all their objects.
         """
         for store in self.stores():
             with suppress(ObjectUnavailable):

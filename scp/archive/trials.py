@@ -1,6 +1,7 @@
-"""What is tried with an object, and what is refused as it ended processes, or failed at each try.
+"""Acts are tried with an object, and refused if they ended processes, or failed at each try.
 
-What a process was about that died is suspected, tried again alone, and refused when it ends another.
+An object that a process worked on when it died becomes a suspect. It is tried again alone, and refused if it
+ends another process.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scp.objects.suspects import Act, Suspect
 
 
 class Trials:
-    """Writes down what is tried in ``attempts``, if there is such a journal, and refusals in the index."""
+    """Records what is tried in the journal ``attempts``, if there is one, and refusals in the index."""
 
     def __init__(self, index: Index, attempts: Attempts | None) -> None:
         self._index = index
@@ -36,10 +37,10 @@ class Trials:
 
     @contextmanager
     def of(self, instance: Instance, act: Act) -> Iterator[None]:
-        """Around work on a stored object. If the process dies of it, the next one knows which object it was.
+        """Around work on a stored object. If the process dies, the next one knows which object it worked on.
 
-        What fails twice by an exception that nobody raises on purpose is refused as well
-        (:mod:`scp.objects.attempts`). Raises ObjectRefused for what is refused already.
+        An act that fails twice with an unexpected exception is refused as well (:mod:`scp.objects.attempts`).
+        Raises ObjectRefused if the act is refused already.
         """
         if (refusal := refused_for(instance, act)) is not None:
             raise ObjectRefused(refusal.message)
@@ -60,7 +61,7 @@ class Trials:
 
     @contextmanager
     def of_key(self, key: str, act: Act) -> Iterator[None]:
-        """As :meth:`of`, of a file whose row nobody knows yet."""
+        """As :meth:`of`, for a file whose row is not known yet."""
         if (refusal := self.refusal_at(key)) is not None and refusal.covers(act):
             raise ObjectRefused(f"{key}: {refusal.message}")
         if self.attempts is None:
@@ -71,9 +72,10 @@ class Trials:
 
     @contextmanager
     def decoding(self, instance: Instance) -> Iterator[None]:
-        """As :meth:`of`, around chunks that are decoded while somebody else goes through them.
+        """As :meth:`of`, around chunks that are decoded while a caller reads them.
 
-        Nothing is refused here, and a suspect is not waited for: the other says how long it takes.
+        Nothing is refused here, and a suspect does not wait to be alone: the caller decides how long it
+        takes.
         """
         if self.attempts is None:
             yield
@@ -85,26 +87,26 @@ class Trials:
             self.attempts.end(slot)
 
     def wait_at_most(self, seconds: float) -> None:
-        """A suspect waits so long for being the only object that this process works on."""
+        """Set how long a suspect waits at most to be the only object that this process works on."""
         if self.attempts is not None:
             self.attempts.patience = seconds
 
     def is_suspect(self, instance: Instance) -> bool:
-        """Whether a process died of a stored object, or failed at it: then it is tried alone."""
+        """Whether a process died while working on a stored object, or failed: then it is tried alone."""
         return self.attempts is not None and self.attempts.is_suspect(instance.key)
 
     def counts(self, instance: Instance) -> bool:
-        """Whether something that failed with an object counts as its own fault."""
+        """Whether a failure with an object counts as the object's own fault."""
         return self.attempts is not None and self.attempts.suspects.get(instance.key) is not None
 
     def refusal_at(self, key: str) -> Refusal | None:
-        """What is not done with a file, as far as the journal of attempts knows."""
+        """The refusal of the file under a key, as far as the journal of attempts knows."""
         known = self.attempts.refusal(key) if self.attempts is not None else None
         found = None if known is None else by_suspect(known)
         return None if found is None or is_outdated(found) else found
 
     def refuse(self, instance: Instance, refusal: Refusal) -> None:
-        """Write down what is not done with a stored object any more. Raises OutOfResources."""
+        """Record the refusal of a stored object in its row. Raises OutOfResources."""
         marked = with_refusal(instance, refusal)
         if marked is instance:
             return
@@ -118,18 +120,18 @@ class Trials:
         )
 
     def carry(self, before: Instance, after: Instance) -> None:
-        """What is known of a file holds for the one that takes its place."""
+        """Keep what is known of a file for the file that replaces it."""
         if self.attempts is not None and before.key != after.key:
             self.attempts.carry(before.key, after.key)
 
     def allow(self, instance: Instance) -> None:
-        """Let everything be tried again with an object. Raises OutOfResources."""
+        """Lift all refusals of an object. Raises OutOfResources."""
         self._index.checks.refuse(instance.sop_instance_uid, instance.key, "")
         if self.attempts is not None:
             self.attempts.forget(instance.key)
 
     def allow_outdated(self) -> int:
-        """Let be tried again what failed in another version than there is now; returns how many objects.
+        """Lift refusals whose library has another version now; returns the number of objects.
 
         Raises OutOfResources.
         """
@@ -144,10 +146,10 @@ class Trials:
         return done
 
     def note_deaths(self) -> None:
-        """Read what processes left that died, and mark the rows of what is refused because of it.
+        """Read what dead processes left in the journal, and mark the rows of objects that are now refused.
 
-        Before anything is tried. Safe beside processes that live, and to stop and run again.
-        Raises OutOfResources.
+        Must be called before anything is tried. It is safe beside live processes, and may be interrupted and
+        run again. Raises OutOfResources.
         """
         if self.attempts is None:
             return
@@ -161,9 +163,9 @@ class Trials:
                 self.attempts.forget(one.key)
 
     def _is_settled(self, one: Suspect, refusal: Refusal) -> bool:
-        """Whether the journal need not know of what is refused: its row says so, or versions have changed.
+        """Whether the journal may forget a refusal: the object's row has it, or the version has changed.
 
-        Of what has no row the journal alone knows; recovery, reindex and import ask it.
+        For an object without a row only the journal has it; recovery, reindex and import ask the journal.
         """
         if is_outdated(refusal):
             return True
@@ -173,16 +175,16 @@ class Trials:
         return instance is not None
 
     def _instance_at(self, one: Suspect) -> Instance | None:
-        if not one.uid:  # a record of the landing log does not say whose it is, nor a file to be imported
+        if not one.uid:  # so for a record of the landing log, or a file to import
             return self._index.pending_at(one.key)
         return next((each for each in self._index.named(one.uid) if each.key == one.key), None)
 
     def stopping(self) -> None:
-        """This process was told to end: no object is to blame for that, whatever it works on."""
+        """Note that this process was told to end, so that no object is blamed for its end."""
         if self.attempts is not None:
             self.attempts.stopping()
 
     def close(self) -> None:
-        """Nothing is tried any more."""
+        """Close the journal: nothing is tried any more."""
         if self.attempts is not None:
             self.attempts.close()
