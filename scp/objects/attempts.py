@@ -1,9 +1,9 @@
-"""What is being worked on, written down before: who comes after a death knows what it may have been of.
+"""Objects are written down before a process works on them: the next one then knows what it may have died of.
 
-``.attempts/processes/<process>/slots`` holds a slot of 4 KB for each object that the process is about;
-beside it is the lock that says that the process lives. The file is mapped: a slot is filled before the work
-and emptied after it without a system call, and outlives the process, which is all that it has to
-(docs/decisions/0113). What a dead process left in its slots are suspects (:mod:`scp.objects.suspects`).
+``.attempts/processes/<process>/slots`` holds a slot of 4 KB for each object that the process works on. Beside
+it is a lock that shows that the process lives. The file is mapped: a slot is filled before the work and
+emptied after it without a system call. It survives the process, but need not survive a power cut
+(docs/decisions/0113). Objects in the slots of a dead process are suspects (:mod:`scp.objects.suspects`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from scp.objects.suspects import ACTS, Act, Suspect, Suspects
 
 FOLDER = ".attempts"
 _PROCESSES, _SLOTS = "processes", "slots"
-_SLOT, _MOST = 4096, 256  # what is beyond those, no process was seen to do at once
+_SLOT, _MOST = 4096, 256  # bytes; slots of a process, more than any was seen to use at once
 _EMPTY = 0
-# A suspect waits so long for being the only one that its process is about, and others for it, in seconds.
+# How many seconds a suspect waits to be the only object that its process works on, and others wait for it.
 _PATIENCE = 60.0
 
 Library = Callable[[], str]
@@ -38,7 +38,7 @@ def _unknown() -> str:
 
 
 class Attempts:
-    """The journal of what is tried below ``root``, an archive's folder; threads may share it.
+    """The journal of attempts below ``root``, an archive's folder; threads may share it.
 
     Each process has a folder of its own, made when it first tries something.
     """
@@ -63,8 +63,8 @@ class Attempts:
     def of(self, key: str, uid: str, act: Act, library: Library = _unknown) -> Iterator[None]:
         """Around work on an object. Inside another such block of the same thread it does nothing.
 
-        If the process dies inside, or an exception leaves the block that nobody raises on purpose, the object
-        becomes a suspect, or is refused for ``act``; ``library`` says whose version that depends on.
+        If the process dies inside the block, or an unexpected exception leaves it, the object becomes a
+        suspect, or is refused for ``act``; ``library`` gives the library and version that this depends on.
         """
         if getattr(self._mine, "tries", False):
             yield
@@ -75,7 +75,7 @@ class Attempts:
         try:
             yield
         except (OutOfResources, ObjectUnavailable, OSError, MemoryError):
-            raise  # it was not tried to its end: that says nothing of the object
+            raise  # the attempt was not finished: that says nothing of the object
         except ZscpError:
             if known is not None:
                 self._survived(key, act)
@@ -93,8 +93,8 @@ class Attempts:
     def begin(self, key: str, uid: str, act: Act, alone: bool = True) -> int:
         """Write an object down; returns the number of its slot, for :meth:`end`.
 
-        A suspect waits until nothing else is under way in this process, for :attr:`patience` at most, unless
-        it may not be ``alone``, as somebody else says how long it takes.
+        A suspect waits until this process works on nothing else, for :attr:`patience` at most. If not
+        ``alone`` it does not wait, as the caller decides how long the work takes.
         """
         suspect = alone and self.is_suspect(key, act)
         with self._changed:
@@ -110,7 +110,7 @@ class Attempts:
         return slot
 
     def end(self, slot: int) -> None:
-        """What :meth:`begin` began is over, whatever came of it."""
+        """Empty the slot: what :meth:`begin` began has ended, with or without success."""
         with self._changed:
             self._empty(slot)
             del self._flying[slot]
@@ -120,29 +120,29 @@ class Attempts:
             self._changed.notify_all()
 
     def _survived(self, key: str, act: Act) -> None:
-        """No process died of it, and it did not fail: it is no suspect any more."""
+        """Clear the suspicion of an object: the act ended without a failure."""
         if (known := self.suspects.get(key)) is None or known.act != act or not known.times:
             return
         try:
             with self.suspects.changing() as put:
                 put(replace(known, times=0) if known.refused else None, key)
-        except OSError as error:  # what was done with the object is done
+        except OSError as error:  # the work on the object is finished anyway
             self._tell_broken(error)
 
-    # -- what came of it -------------------------------------------------------------------------------
+    # -- results ---------------------------------------------------------------------------------------
 
     def is_suspect(self, key: str, act: Act = "encode") -> bool:
-        """Whether a process died of ``act``, or of what is part of it, or failed, and is to try it alone."""
+        """Whether ``act``, or an act that it needs, ended a process or failed, so that it is tried alone."""
         known = self.suspects.get(key)
         return known is not None and known.times > 0 and ACTS.index(act) <= ACTS.index(known.act)
 
     def refusal(self, key: str) -> Suspect | None:
-        """What an object is refused for, and why, as far as this journal knows."""
+        """The act that an object is refused for, and why, as far as this journal knows."""
         known = self.suspects.get(key)
         return known if known is not None and known.refused else None
 
     def failed(self, key: str, uid: str, act: Act, reason: str, library: str = "") -> Suspect | None:
-        """Count a failure; what is known of the object now. None where that cannot be written down."""
+        """Count a failure; returns what is known of the object now, None if that cannot be written."""
         with self._changed:
             alone = len(self._flying) <= 1
         try:
@@ -152,29 +152,29 @@ class Attempts:
             return None
 
     def forget(self, key: str) -> None:
-        """An object is to be tried as any other; or its row says that it is refused."""
+        """Forget an object: it is tried as any other from now on, or its row has the refusal."""
         if self.suspects.get(key) is not None:
             with self.suspects.changing() as put:
                 put(None, key)
 
     def carry(self, key: str, to: str) -> None:
-        """What is known of a file holds for the one that takes its place."""
+        """Keep what is known of a file for the file that replaces it."""
         if (known := self.suspects.get(key)) is not None:
             with self.suspects.changing() as put:
                 put(None, key)
                 put(replace(known, key=to), to)
 
     def take_up(self, library: Callable[[Act], str]) -> list[Suspect]:
-        """Read what processes left that died; returns what is suspected, or refused, because of it.
+        """Read what dead processes left; returns the objects that are suspected, or refused, because of it.
 
-        ``library`` says whose version counts for an act.
+        ``library`` gives the library and version that count for an act.
         """
         found: list[Suspect] = []
         try:
             for folder in folders_of_the_dead(self._processes):
                 try:
                     found += self._of_the_dead(folder, library)
-                except OSError as error:  # of this one: the next start looks again
+                except OSError as error:  # of this folder: the next start tries again
                     self._tell_broken(error)
         except OSError as error:
             self._tell_broken(error)
@@ -185,7 +185,7 @@ class Attempts:
         told = "processes died while they worked on it"
         found = self._count(left, told, len(left) == 1, library) if left else []
         for path in sorted(folder.iterdir(), key=lambda path: path.name == LOCK):
-            path.unlink(missing_ok=True)  # it may not have died, but be ending well just now
+            path.unlink(missing_ok=True)  # the process may be ending normally just now
         with suppress(OSError):
             folder.rmdir()
         return found
@@ -203,9 +203,9 @@ class Attempts:
         return found
 
     def stopping(self) -> None:
-        """This process ends because it was told to: whoever ends it from now on, no object did.
+        """Note that this process was told to end: no object is blamed for its end from now on.
 
-        What takes too long is killed then, and is to be tried again as any other.
+        Work that takes too long is killed, and is tried again as any other.
         """
         with self._changed:
             self._stopping = True
@@ -214,7 +214,7 @@ class Attempts:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing is under way any more."""
+        """Remove this process's folder: it works on nothing any more."""
         with self._changed:
             own, self._own = self._own, None
             if own is None:
@@ -223,14 +223,14 @@ class Attempts:
             if not self._flying:
                 for name in (_SLOTS, LOCK):
                     (own / name).unlink(missing_ok=True)
-                with suppress(OSError):  # its disk is not there any more
+                with suppress(OSError):  # its disk may be gone
                     own.rmdir()
             os.close(self._own_lock)
 
     # -- the file ----------------------------------------------------------------------------------------
 
     def _write(self, slot: int, record: bytes) -> None:
-        """Without room for it work goes on without a journal, which is told once."""
+        """Write a slot. If there is no room for the file, work goes on without it, which is logged once."""
         if self._stopping:
             return
         try:
@@ -252,7 +252,7 @@ class Attempts:
             self._own, self._own_lock = claim(self._processes)
             descriptor = os.open(self._own / _SLOTS, os.O_RDWR | os.O_CREAT, 0o640)
             try:
-                os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # or a full disk would end the process
+                os.posix_fallocate(descriptor, 0, _SLOT * _MOST)  # else a full disk would end the process
                 self._map = mmap.mmap(descriptor, _SLOT * _MOST)
                 self._unusable = False
             finally:
@@ -266,7 +266,7 @@ class Attempts:
 
 
 def _used(folder: Path) -> list[tuple[str, str, Act]]:
-    """Key, UID and act of what a process was about."""
+    """Key, UID and act of each object that a process worked on."""
     try:
         data = small(folder / _SLOTS, _SLOT * _MOST)
     except (FileNotFoundError, ObjectDamaged):
@@ -281,5 +281,5 @@ def _used(folder: Path) -> list[tuple[str, str, Act]]:
 
 
 def died_of_an_object(root: Path, process: int) -> bool:
-    """Whether a process that has ended was at work on an object, if nobody took that up yet."""
+    """Whether a process that has ended was working on an object; only before :meth:`Attempts.take_up`."""
     return any(_used(folder) for folder in (root / FOLDER / _PROCESSES).glob(f"{process}-*"))

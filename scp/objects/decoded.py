@@ -1,8 +1,8 @@
-"""Decoded objects kept for a while: what is read today is often read again, and decoding is what it costs.
+"""A cache of decoded objects: an object that was read is often read again, and decoding is the main cost.
 
-Files in one folder, shared by all processes, bounded in bytes; what was not asked for the longest goes first.
-Each ends in the SHA-256 of what is before it, as nothing here waits for the disk: a file that a crash cut
-off, or that has rotted, is none.
+The cache consists of files in one folder, shared by all processes. It is bounded in bytes; the least recently
+used files are removed first. Each file ends in the SHA-256 of the bytes before it, as nothing here is synced:
+a file that a crash cut off, or that was damaged, is ignored.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from scp.spool import Buffer, sha256, slices, write_all
 FOLDER = ".decoded"
 _DIGEST = 32
 _UNFINISHED = ".part"
-_FORGOTTEN_SECONDS = 3600.0  # after so long nobody is still writing a file
-# A single object may take this part of the room, and so much is freed at a time.
+_FORGOTTEN_SECONDS = 3600.0  # after this time no process is still writing a file
+# A single object may take this part of the cache, and this much is freed at a time.
 _PART = 8
 
 
 class DecodedCache:
-    """At most ``most`` bytes below ``folder``, about; threads and processes may share it.
+    """About ``most`` bytes below ``folder`` at most; threads and processes may share it.
 
-    ``reserve`` bytes of the file system are left free. Nothing here fails: what cannot be kept is not.
+    ``reserve`` bytes of the file system are left free. Nothing here raises: what cannot be cached is not.
     """
 
     def __init__(self, folder: Path, most: int, reserve: int = 0) -> None:
@@ -41,10 +41,10 @@ class DecodedCache:
         self._room = Room(folder, reserve)
         self._counter = itertools.count()
         self._lock = threading.Lock()
-        self._written = most  # so that the first to write looks at what is there
+        self._written = most  # so that the first write checks the folder
 
     def get(self, name: str) -> Buffer | None:
-        """What was kept under a name, if it is still there and whole."""
+        """What was cached under a name, if it is still there and whole."""
         path = self._folder / name
         try:
             size = path.stat().st_size
@@ -56,16 +56,16 @@ class DecodedCache:
         except FileNotFoundError:
             return None
         except (OSError, ObjectDamaged):
-            pass  # it cannot be read, so it is none
+            pass  # it cannot be read: as if it were not there
         self.forget([name])
         return None
 
     def takes(self, size: int) -> bool:
-        """Whether an object of this size is worth keeping here."""
+        """Whether an object of this size may be cached."""
         return size <= self._most // _PART
 
     def keep(self, name: str, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
-        """The same chunks, kept on the way if all of them are gone through."""
+        """The same chunks; they are cached when all of them have been read."""
         unfinished = self._folder / f"{name}.{os.getpid()}-{next(self._counter)}{_UNFINISHED}"
         with contextlib.ExitStack() as undo:
             descriptor = self._begun(unfinished, undo)
@@ -81,7 +81,7 @@ class DecodedCache:
                     self._make_room(size)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Remove what is kept under these names."""
+        """Remove what is cached under these names."""
         for name in names:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()
@@ -99,7 +99,7 @@ class DecodedCache:
         return descriptor
 
     def _append(self, descriptor: int | None, data: Buffer) -> int | None:
-        """The descriptor, if all could be written to it."""
+        """Write ``data``; returns the descriptor, None if that failed."""
         if descriptor is None:
             return None
         try:
@@ -111,7 +111,7 @@ class DecodedCache:
         return descriptor
 
     def _make_room(self, size: int) -> None:
-        """Look at the folder when this process has written a part of the room, as others write too."""
+        """Check the folder when this process has written a part of the limit, as others write too."""
         with self._lock:
             self._written += size
             if self._written < self._most // _PART:
@@ -129,7 +129,7 @@ class DecodedCache:
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """When it was last asked for, size, and path, of each file."""
+    """The time of last use, the size and the path of each file."""
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):

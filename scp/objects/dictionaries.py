@@ -1,10 +1,10 @@
-"""zstd dictionaries beside the objects: what small objects of one SOP class have in common, kept once.
+"""zstd dictionaries beside the objects: what small objects of one SOP class have in common is stored once.
 
-``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it, named
-by its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
+``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it. Its
+name has its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
 3.1.1.1.3), and the beginning of its SHA-256. It is never changed and never deleted: objects need it for as
-long as they are there. ``dictionaries/<SOP Class UID>/newest`` holds the name of the one that is used for new
-objects; it is written when that one is durable, so no object can need one that a power cut takes away.
+long as they exist. ``dictionaries/<SOP Class UID>/newest`` holds the name of the dictionary for new objects.
+It is written after that dictionary is durable, so no object can need one that a power cut takes away.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from scp.objects.names import (
 )
 from scp.spool import sha256
 
-# How soon a process uses what another one trained. Looking costs a read of a few bytes.
+# How soon a process uses a dictionary that another one trained. A check costs a read of a few bytes.
 _FRESH_SECONDS = 5.0
-# zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, was put in their place.
+# zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, is not zscp's.
 _LARGEST, _LONGEST_NAME = 16 << 20, 256
-# IDs that RFC 8878 5 leaves to anybody; zstd derives one from the content.
+# IDs that RFC 8878 5 does not reserve; zstd derives one from the content.
 _FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dictionary:
-    """One that has been read; threads share it, and what zstd makes of it for each level."""
+    """A dictionary that has been read; threads share it, and its compression tables for each level."""
 
     id: int
     content: bytes = field(repr=False)
@@ -48,7 +48,7 @@ class Dictionary:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def compressing(self, level: int) -> zstandard.ZstdCompressionDict:
-        """The same, made ready for compressing at ``level``."""
+        """The dictionary, prepared for compressing at ``level``."""
         with self._lock:
             found = self._compressing.get(level)
             if found is None:
@@ -58,7 +58,7 @@ class Dictionary:
 
 
 def dictionary_of(content: bytes) -> Dictionary:
-    """A dictionary from the bytes of its file. Raises ObjectDamaged where they are none."""
+    """A dictionary from the bytes of its file. Raises ObjectDamaged if they are no dictionary."""
     try:
         made = zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_FULLDICT)
         zstandard.ZstdDecompressor(dict_data=made)
@@ -77,7 +77,7 @@ class Dictionaries:
         self._newest: dict[str, tuple[float, Dictionary | None]] = {}
 
     def entries(self, sop_class_uid: str = "") -> list[DictionaryName]:
-        """All that are stored, or those of a SOP class; older ones first."""
+        """All stored dictionaries, or those of a SOP class; older ones first."""
         within = dictionaries_prefix(sop_class_uid or None)
         return sorted(_named(self._store.keys(within)), key=lambda one: (one.sop_class_uid, one.version))
 
@@ -95,9 +95,9 @@ class Dictionaries:
         return found
 
     def newest(self, sop_class_uid: str) -> Dictionary | None:
-        """The one to compress new objects of a class with; None where there is none that can be read.
+        """The dictionary for compressing new objects of a class; None if there is none that can be read.
 
-        What another process stores is found within seconds.
+        A dictionary that another process stores is found within seconds.
         """
         now = time.monotonic()
         until, found = self._newest.get(sop_class_uid, (0.0, None))
@@ -108,7 +108,7 @@ class Dictionaries:
         return found
 
     def marked(self, sop_class_uid: str) -> str:
-        """The key of the one that is to be used for new objects of a class, empty where there is none."""
+        """The key of the dictionary for new objects of a class, by the mark; empty if there is none."""
         try:
             name = self._held(newest_key(sop_class_uid), _LONGEST_NAME).decode("ascii", "replace").strip()
         except (ObjectMissing, ObjectDamaged):
@@ -116,9 +116,9 @@ class Dictionaries:
         return dictionaries_prefix(sop_class_uid) + name
 
     def add(self, sop_class_uid: str, content: bytes) -> DictionaryName:
-        """Store a new version for a class: it is durable first, and then the newest. Raises OutOfResources.
+        """Store a new version for a class, durably, and then mark it as the newest. Raises OutOfResources.
 
-        Its ID becomes another one where a dictionary with other content has it already.
+        It gets another ID if a dictionary with other content has its ID already.
         """
         content = _with_an_id_of_its_own(content, {one.id: one.digest for one in self.entries()})
         number, digest = dictionary_of(content).id, sha256(content)[:16]
@@ -138,7 +138,7 @@ class Dictionaries:
         self._store.settle(key)
 
     def _look(self, sop_class_uid: str) -> Dictionary | None:
-        """Read the mark, and what it names; that this is still there is seen each time."""
+        """Read the mark, and the dictionary that it names; checks each time that this is still there."""
         try:
             key = self.marked(sop_class_uid)
             entry = dictionary_name(key)
@@ -147,10 +147,10 @@ class Dictionaries:
             self._store.size(key)
             return self.by_id(entry.id)
         except (ObjectMissing, ObjectDamaged):
-            return None  # objects do without it, and those that need it tell when they are read
+            return None  # new objects do without it; reading those that need it raises
 
     def _held(self, key: str, most: int) -> bytes:
-        """What lies under a key. Raises ObjectMissing, and ObjectDamaged for more than so many bytes."""
+        """The bytes under a key. Raises ObjectMissing, and ObjectDamaged for more than ``most`` bytes."""
         if (size := self._store.size(key)) > most:
             raise ObjectDamaged(f"{key} has {size} bytes, {most} are the most")
         return bytes(self._store.get(key))
@@ -178,7 +178,7 @@ def _named(keys: Iterable[str]) -> Iterator[DictionaryName]:
 
 
 def _with_an_id_of_its_own(content: bytes, taken: dict[int, str]) -> bytes:
-    """The ID lies in bytes 4 to 7 (RFC 8878 5), and nothing else depends on it."""
+    """The dictionary with an unused ID. It is in bytes 4 to 7 (RFC 8878 5); nothing else depends on it."""
     while True:
         number = int.from_bytes(content[4:8], "little")
         if taken.get(number, sha256(content)[:16]) == sha256(content)[:16]:

@@ -1,4 +1,4 @@
-"""The dictionaries of stored files that are read where they lie, by path."""
+"""The dictionaries of stored files that are read directly, by path."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Lookup = Callable[[int], Dictionary]
 
 
 def dictionaries_beside(path: Path, otherwise: Lookup | None = None) -> Lookup:
-    """Finds dictionaries beside a stored file, in whosever store it lies, and then by ``otherwise``.
+    """A lookup of dictionaries in the store that a file is in, of any archive, and then by ``otherwise``.
 
-    What it gives raises DictionaryMissing.
+    The lookup raises DictionaryMissing.
     """
 
     def find(number: int) -> Dictionary:

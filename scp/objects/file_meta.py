@@ -1,7 +1,7 @@
 """File Meta Information, the group 0002 in front of a dataset (PS3.10 7.1), read and written.
 
-Where it ends is what (0002,0000) says, not where the group changes: a dataset may itself begin with elements
-of group 0002, which it should not, and those are the sender's, not the file's.
+Its end is given by (0002,0000), not by the change of group: a dataset may itself begin with elements of group
+0002. It should not, but then these are the sender's, not the file's.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from scp.spool import Buffer
 
 _LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
 _GROUP = b"\x02\0"
-# Bytes of all values together that are looked at; what is beyond is as empty. zscp's own private
-# information has a few hundred, and 0.2 MB where 8192 fragments are remembered; 2 MB of JSON may become
+# Bytes of all values together that are read; any value beyond counts as empty. zscp's own private
+# information has a few hundred, and 0.2 MB with the layout of 8192 fragments; 2 MB of JSON may become
 # 0.1 GB in memory.
 _LONGEST = 2 << 20
 _MOST_ELEMENTS = 1 << 16  # a group has no more numbers
 
 
 class FileMeta(NamedTuple):
-    """The values by element number, where the dataset begins, and whether (0002,0000) said so.
+    """The values by element number, where the dataset begins, and whether (0002,0000) gave that position.
 
-    Only what is ``counted`` is certainly the writer's own. Without a sound (0002,0000), as some writers leave
-    it, the elements are those of group 0002 in ascending order.
+    Only ``counted`` elements are certainly those of the file's writer. Some writers leave out (0002,0000) or
+    write a wrong one: then the elements are those of group 0002 in ascending order.
     """
 
     values: dict[int, bytes]
@@ -33,17 +33,17 @@ class FileMeta(NamedTuple):
     counted: bool
 
     def text(self, number: int) -> str:
-        """A value as text; empty where it is not there."""
+        """A value as text; empty if it is missing."""
         return self.values.get(number, b"").decode("latin-1").strip(" \0")
 
 
 def read(file: Buffer, at: int) -> FileMeta:
-    """The File Meta Information that begins at ``at``. Raises ObjectDamaged where it is cut off."""
+    """The File Meta Information that begins at ``at``. Raises ObjectDamaged if it is cut off."""
     return _counted(file, at) or uncounted(file, at)
 
 
 def _counted(file: Buffer, at: int) -> FileMeta | None:
-    """By its group length; None where that is not there, or does not end where an element does."""
+    """As :func:`read`, by its group length; None if that is missing, or ends within an element."""
     values = _Values()
     try:
         if bytes(file[at : at + 8]) != b"\x02\0\0\0UL\x04\0":
@@ -58,7 +58,7 @@ def _counted(file: Buffer, at: int) -> FileMeta | None:
 
 
 def uncounted(file: Buffer, at: int) -> FileMeta:
-    """As :func:`read`, whatever its group length is."""
+    """As :func:`read`, without regard to its group length."""
     values = _Values()
     last = -1
     try:
@@ -74,14 +74,14 @@ def uncounted(file: Buffer, at: int) -> FileMeta:
 
 
 class _Values:
-    """Values by element number, of which not all may be as long as they like."""
+    """Values by element number; their total length is bounded."""
 
     def __init__(self) -> None:
         self.found: dict[int, bytes] = {}
         self._elements, self._room = 0, _LONGEST
 
     def take(self, number: int, file: Buffer, begin: int, end: int) -> None:
-        """Note a value from ``begin`` to ``end``. Raises ObjectDamaged for more elements than there are."""
+        """Keep the value from ``begin`` to ``end``. Raises ObjectDamaged for too many elements."""
         self._elements += 1
         if self._elements > _MOST_ELEMENTS:
             raise ObjectDamaged(f"its File Meta Information has more than {_MOST_ELEMENTS} elements")
@@ -95,7 +95,7 @@ def _is_meta(file: Buffer, at: int) -> bool:
 
 
 def _element(file: Buffer, at: int) -> tuple[int, int, int]:
-    """Number, and where its value and the next element begin. Raises struct.error where it is cut off."""
+    """An element's number, and where its value and the next element begin. Raises struct.error if cut off."""
     _, number, vr, length = struct.unpack_from("<HH2sH", file, at)
     value = at + 8
     if vr in _LONG_VRS:
@@ -106,7 +106,7 @@ def _element(file: Buffer, at: int) -> tuple[int, int, int]:
 
 
 def written(elements: list[tuple[int, bytes, bytes]]) -> bytes:
-    """Elements of group 0002, each as number, VR and value, behind their group length."""
+    """Elements of group 0002, each given as number, VR and value, after their group length."""
     body = b"".join(_written(*element) for element in elements)
     return _written(0x0000, b"UL", struct.pack("<L", len(body))) + body
 

@@ -1,10 +1,10 @@
-"""Files that somebody else may have put, replaced or cut off, read so that none of them harms the process.
+"""Files that others may have put, replaced or truncated are read so that none of them harms the process.
 
-A FIFO in a stored file's place would hold up its reader for ever; it, a folder and a device are no files. A
-map of a file that is cut off meanwhile, or whose disk gives nothing, ends the process with SIGBUS. So a large
-file is mapped only under a lease (fcntl(2), F_SETLEASE), which makes whoever would write to it or cut it off
-wait; its digest asks for its pages, which raises OSError where there are none, before it reads them; and
-where there is no lease to be had it is copied. docs/decisions/0124 has what each costs.
+A FIFO in the place of a stored file would block its reader for ever: FIFOs, folders and devices are rejected.
+If a mapped file is truncated, or its disk fails, reading the map ends the process with SIGBUS. So large files
+are mapped only under a lease (fcntl(2), F_SETLEASE), which makes any process wait that would write to such a
+file or truncate it. The digest requests the pages before it reads them, which raises OSError if the disk fails. If
+there is no lease, the file is copied. docs/decisions/0124 has the cost of each.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from scp.errors import ObjectDamaged, ObjectUnreadable, OutOfResources
 from scp.objects.store import check_size
 from scp.spool import IN_MEMORY, Buffer, FileMap, copied_from
 
-# What tells that something else than a file lies there, or that the disk does not give it back.
+# Errors which show that there is something else than a file, or that the disk fails to read it.
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
-# A note or a mark is a few hundred bytes; more is none of ours.
+# A note or a mark has a few hundred bytes; a longer one is not zscp's.
 _LONGEST_NOTE = 1 << 20
 
 
 def read(path: Path, maps: bool = True, leased: bool = True, size: int | None = None) -> Buffer:
     """A file's content: read where it is small, else mapped or copied, as the module says.
 
-    Without ``maps`` it is copied: a lease does not help where the medium itself may go away. Without
-    ``leased`` it is mapped also where there is no lease: for a process that serves nobody. Raises
-    ObjectDamaged where there is no regular file or one of another ``size`` than it has to have,
-    FileNotFoundError, OutOfResources, and OSError.
+    Without ``maps`` it is copied: a lease does not help if the medium itself may be removed. Without
+    ``leased`` it is mapped even if there is no lease: for a process that serves nobody. Raises ObjectDamaged
+    if it is no regular file, or its size is not ``size``, FileNotFoundError, OutOfResources, and OSError.
     """
     descriptor = opened(path)
     try:
@@ -45,7 +44,7 @@ def read(path: Path, maps: bool = True, leased: bool = True, size: int | None = 
             return _mapped(path, descriptor)
         try:
             return copied_from(descriptor)
-        except OutOfResources:  # a full disk: what is there can be read all the same
+        except OutOfResources:  # a full disk: stored files must still be readable
             if not maps:
                 raise
             return _mapped(path, descriptor)
@@ -54,15 +53,15 @@ def read(path: Path, maps: bool = True, leased: bool = True, size: int | None = 
 
 
 def _mapped(path: Path, descriptor: int) -> Buffer:
-    """A map of as much as the file has now: it may have been cut off before there was a lease."""
+    """A map of the file with its current size: it may have been truncated before the lease was taken."""
     try:
         return memoryview(FileMap.of(os.dup(descriptor), os.fstat(descriptor).st_size))
-    except ValueError as error:  # nothing is left, or less than a moment ago
+    except ValueError as error:  # it is empty, or smaller than a moment ago
         raise ObjectDamaged(f"{path.name} was cut off while it was read: {error}") from None
 
 
 def opened(path: Path) -> int:
-    """A descriptor of a regular file, to read from. Raises ObjectDamaged where it is none, OSError."""
+    """A descriptor of a regular file, for reading. Raises ObjectDamaged if it is no such file, OSError."""
     # O_NONBLOCK: a FIFO is opened at once, instead of waiting for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     mode = os.fstat(descriptor).st_mode
@@ -74,7 +73,7 @@ def opened(path: Path) -> int:
 
 
 def unreadable(key: str, error: OSError) -> ObjectDamaged | ObjectUnreadable:
-    """What a stored file that cannot be read is: damaged, or only out of reach."""
+    """The error for a stored file that cannot be read: it is damaged, or only out of reach."""
     if error.errno in _NO_FILE:
         return ObjectDamaged(f"{key} is no file ({error.strerror}); restore it from a copy")
     if error.errno == errno.EIO:
@@ -85,7 +84,7 @@ def unreadable(key: str, error: OSError) -> ObjectDamaged | ObjectUnreadable:
 
 
 def small(path: Path, most: int = _LONGEST_NOTE) -> bytes:
-    """A file of ours, of ``most`` bytes at most. Raises ObjectDamaged for others, and OSError."""
+    """The content of a file of at most ``most`` bytes. Raises ObjectDamaged if it is larger, and OSError."""
     descriptor = opened(path)
     try:
         data = _first(descriptor, most + 1)
@@ -105,7 +104,7 @@ def note(path: Path) -> str:
 
 
 def _first(descriptor: int, most: int) -> bytes:
-    """Up to so many bytes: a file that was cut off meanwhile gives fewer."""
+    """Up to ``most`` bytes; fewer if the file was truncated meanwhile."""
     parts = []
     while most > 0 and (part := os.read(descriptor, most)):
         parts.append(part)
@@ -114,12 +113,13 @@ def _first(descriptor: int, most: int) -> bytes:
 
 
 def _is_leased(descriptor: int) -> bool:
-    """Whether nobody writes to a file, and whoever begins to has to wait until it is closed (45 s on Linux).
+    """Whether a lease was taken: no process writes to the file, and one that wants to has to wait.
 
-    Not on file systems without leases, and of other users' files.
+    It waits until the file is closed, 45 s at most on Linux. There are no leases on some file systems, nor on
+    other users' files.
     """
     try:
-        # SIGIO, which is sent otherwise to who is waited for, ends a process; this one does nothing.
+        # The kernel signals the holder of a lease. SIGIO, the default, would end it; SIGURG is ignored.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Folders that outlive a power cut, and folders that belong to a process for as long as it lives."""
+"""Folders that survive a power cut, and folders that belong to a process while it lives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK = "lock"
-ASIDE = ".damaged"  # what others have taken the place of, and what could not be read
+ASIDE = ".damaged"  # replaced files that were not sound, and files that could not be read
 
 
 def sync_folder(folder: Path) -> None:
@@ -33,9 +33,9 @@ def sync_file(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and every missing one above it durable.
+    """Make a folder, and every missing one above it, durably.
 
-    One thread at a time: a folder that is there may be one that another has yet to sync.
+    One thread at a time: a folder that exists may be one that another thread has yet to sync.
     """
     missing = list(itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
     for path in reversed(missing):
@@ -44,10 +44,10 @@ def make_folder(folder: Path) -> None:
 
 
 def claim(parent: Path) -> tuple[Path, int]:
-    """A folder of this process's own below ``parent``, and the descriptor that locks it."""
+    """A new folder for this process below ``parent``, and the descriptor that locks it."""
     folder = parent / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     parent.mkdir(parents=True, exist_ok=True)
-    with locked(parent):  # or a recovery could take the folder for a dead process's
+    with locked(parent):  # else a recovery could take it for a dead process's folder
         folder.mkdir()
         descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -55,7 +55,7 @@ def claim(parent: Path) -> tuple[Path, int]:
 
 
 def folders_of_the_dead(parent: Path) -> Iterator[Path]:
-    """The folders that processes left behind, each locked until the next one is asked for."""
+    """The folders that dead processes left, each locked until the next one is asked for."""
     if not parent.is_dir():
         return
     with locked(parent):
@@ -68,7 +68,7 @@ def folders_of_the_dead(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = True, name: str = LOCK) -> Iterator[bool]:
-    """Hold a folder's lock, or another of its locks by name; yields whether it was to be had."""
+    """Hold a folder's lock, or another of its locks by name; yields whether the lock was obtained."""
     descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

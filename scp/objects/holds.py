@@ -1,4 +1,4 @@
-"""Legal holds: what must not be deleted. A file each in ``.holds`` below the objects, no index."""
+"""Legal holds: objects that must not be deleted. Each hold is a file in ``.holds``, without an index."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LONGEST_REASON = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A patient, study, series or instance (``level`` as in C-FIND) that stays, by its unique key.
+    """A hold on a patient, study, series or instance (``level`` as in C-FIND), by its unique key.
 
-    Without ``patient_id`` it is on what every patient has of that UID, without ``issuer`` on the patients of
-    all issuers.
+    Without ``patient_id`` it covers the objects of that UID of every patient, without ``issuer`` the patients
+    of all issuers.
     """
 
     level: str
@@ -33,7 +33,7 @@ class Hold:
     issuer: str | None = None
 
     def covers(self, uids: Mapping[str, str]) -> bool:
-        """Whether an object with these unique keys, by level, is held; also one that came later."""
+        """Whether the hold covers an object with these unique keys, by level; also one that arrived later."""
         of_patient = self.patient_id is None or uids.get("PATIENT") == self.patient_id
         of_issuer = self.issuer is None or uids.get("ISSUER") == self.issuer
         return uids.get(self.level) == self.uid and of_patient and of_issuer
@@ -46,10 +46,9 @@ class Holds:
         self._folder = root / FOLDER
 
     def all(self) -> list[Hold]:
-        """All of them, the oldest first.
+        """All holds, the oldest first.
 
-        Raises ObjectDamaged where one is not what was written: nothing may be removed while it is not known
-        what it holds.
+        Raises ObjectDamaged if one is damaged: nothing may be removed while it is unknown what it covers.
         """
         paths = self._folder.glob("*.json") if self._folder.is_dir() else ()
         holds = [one for one in map(_read, paths) if one is not None]
@@ -66,7 +65,7 @@ class Holds:
         sync_folder(self._folder)
 
     def remove(self, holds: Iterable[Hold]) -> None:
-        """Let go of some."""
+        """Remove some holds."""
         for hold in holds:
             (self._folder / f"{hold.id}.json").unlink(missing_ok=True)
         if self._folder.is_dir():
@@ -74,7 +73,7 @@ class Holds:
 
 
 def _read(path: Path) -> Hold | None:
-    """A hold; None where another process has removed it. Raises ObjectDamaged."""
+    """A hold; None if another process has removed it. Raises ObjectDamaged."""
     try:
         hold = Hold(**json.loads(files.note(path)))
     except FileNotFoundError:

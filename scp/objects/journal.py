@@ -1,11 +1,11 @@
-"""What was stored and is not in the index yet: a process that dies leaves word of it to the next.
+"""A journal of objects that are stored and not in the index yet, for the next process if this one dies.
 
-Between the moment in which an object is durable in a store and that in which its index row is, it could be
-lost: no row names it, and nobody walks through a whole store at each start. So what is put is remembered
-until it is settled. An entry lies in ``.incoming/<process>/``, a folder that is locked while its process
-lives, under the object's key with ``!`` for ``/``.
+An object is durable in a store before its index row is. If the process dies in between, no row names the
+object, and a whole store is not searched at each start. So the journal keeps each put object until it is
+settled. An entry is in ``.incoming/<process>/``, a folder that is locked while its process lives, under the
+object's key with ``!`` for ``/``.
 
-A store of files makes the entry in one act with the object, by a hard link (:mod:`scp.objects.local`).
+A store of files makes the entry in one step with the object, by a hard link (:mod:`scp.objects.local`).
 :class:`Journaled` gives any other store a journal of notes.
 """
 
@@ -28,52 +28,52 @@ from scp.objects.store import Availability, ObjectStore
 from scp.spool import Buffer
 
 _FOLDER = ".incoming"
-_NOTES = "notes"  # the lock of those who write notes: recovery holds the folder's, and may put meanwhile
-_FRESH = b"fresh"  # of a note: nothing lay under the key before, and nobody has put anything there since
+_NOTES = "notes"  # the lock for writing notes: recovery holds the folder's lock, and may put meanwhile
+_FRESH = b"fresh"  # in a note: the key was free before, and no other process has put it since
 
 
 class JournaledStore(ObjectStore, Protocol):
-    """An object store that remembers what was put into it and is not settled; an archive's are such."""
+    """An object store with a journal of what was put and is not settled, as all stores of an archive are."""
 
     @property
     def tiers(self) -> Mapping[str, Availability]:
-        """The stores beside the first one, by name, and how readily they give what they hold."""
+        """The stores beside the first one, by name, with their Instance Availability."""
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
-        """As :meth:`put` for each, sharing what waits for the disk; where one fails none is there."""
+        """As :meth:`put` for each, with shared syncs; if one fails, none is stored."""
 
     def settle(self, key: str) -> None:
-        """Forget that ``key`` was put: whatever depends on it is durable too."""
+        """Remove ``key`` from the journal: whatever depends on it is durable, too."""
 
     def withdraw(self, key: str) -> None:
-        """Take back what this process put and has not settled, which then counts as settled.
+        """Undo a put of this process that is not settled; it counts as settled then.
 
-        What lay under ``key`` before, or was put there by another process since, stays: an object that is put
+        What was under ``key`` before, or was put there by another process since, stays: an object that is put
         twice has one key.
         """
 
     def journal_removal(self, key: str) -> None:
-        """Remember that ``key``, which is there, is about to go: as if it had been put and not settled."""
+        """Note that the file under ``key`` is about to be removed, as if it had been put and not settled."""
 
     def recover(self) -> Iterator[str]:
         """Keys that were put, and not settled, by a process that is gone.
 
-        Each counts as settled when the next one is asked for. What such a process left unfinished is
+        Each counts as settled when the next one is asked for. Unfinished files of such a process are
         removed.
         """
 
     def unsettled(self) -> Mapping[str, bool]:
-        """What was put and not settled: key → whether the process that did is still there."""
+        """Keys that were put and not settled → whether the process that put them still lives."""
 
     def set_aside(self, key: str) -> None:
-        """Keep what is under ``key`` also where no key leads to: it is about to go, and not sound."""
+        """Keep the damaged file under ``key``, which is about to be removed, in a place without a key."""
 
     def close(self) -> None:
-        """Let go of it; what was not settled is left to the next one's recovery."""
+        """Close the store; what is not settled is left to the recovery of the next process."""
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is that of a store that was ever written to."""
+    """Whether a folder is that of a store that was written to before."""
     return (folder / _FOLDER / LOCK).exists()
 
 
@@ -87,7 +87,7 @@ class Journal:
         self._own_lock = -1
 
     def entry(self, key: str) -> Path:
-        """Where this process's entry of a key lies, or would."""
+        """The path of this process's entry of a key, which need not exist."""
         with self._lock:
             if self._own is None:
                 self._own, self._own_lock = claim(self._folder)
@@ -101,11 +101,11 @@ class Journal:
         """See JournaledStore; ``is_placed`` says of an entry and its key whether the object is there."""
         if not self._folder.is_dir():
             return
-        self.entry("")  # claimed now: the loop holds the lock that claiming takes, and its body may put
+        self.entry("")  # claims now: the loop holds the lock that claiming takes, and its body may put
         with locked(self._folder):
             for folder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
                 with suppress(FileNotFoundError), locked(folder, wait=False) as alone:
-                    if alone:  # else it is somebody's, or was until just now
+                    if alone:  # else its process lives, or lived until just now
                         yield from _left_in(folder, is_placed)
 
     def unsettled(self) -> Mapping[str, bool]:
@@ -120,13 +120,13 @@ class Journal:
 
     @contextmanager
     def alone_with(self, key: str) -> Iterator[tuple[Path, list[Path]]]:
-        """This process's entry of a key, and those of others, while nobody else is in here."""
+        """This process's entry of a key, and those of others; under the lock for notes."""
         own = self.entry(key)
         with locked(self._folder, name=_NOTES):
             yield own, [path for path in self._folder.glob(f"*/{own.name}") if path != own]
 
     def close(self) -> None:
-        """Let go of the folder; entries that are left keep it."""
+        """Give up the folder; it is removed if it has no entries."""
         with self._lock:
             own, self._own = self._own, None
             if own is None:
@@ -147,10 +147,10 @@ def _left_in(folder: Path, is_placed: Callable[[Path, str], bool]) -> Iterator[s
 
 
 class Journaled:
-    """Any object store with a journal of notes below ``root``: for one that has no hard links.
+    """Any object store without hard links, with a journal of notes below ``root``.
 
-    Order: the note is durable → the object is. A note says whether withdrawing takes the object away; another
-    process that puts the same object meanwhile takes that back. ``root`` is a folder of this store's own.
+    Order: the note is durable → the object is. A note says whether withdrawing removes the object. Another
+    process that puts the same object meanwhile changes that. ``root`` is a folder for this store alone.
     """
 
     tiers: Mapping[str, Availability] = MappingProxyType({})
@@ -168,7 +168,7 @@ class Journaled:
             self._store.put(key, *parts)
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
-        """See JournaledStore. Nothing is shared: each has a note of its own."""
+        """See JournaledStore. No syncs are shared: each object has a note of its own."""
         done: list[str] = []
         with self._withdrawn_if_it_fails(done):
             for key, data in objects:

@@ -1,8 +1,8 @@
-"""A store with a landing log before it: whoever has a key need not know which of the two it leads to.
+"""A store with a landing log in front: a caller with a key need not know which of the two the key is of.
 
 Small objects are durable in the log first (:mod:`scp.objects.landing`), and get files of their own in the
-store behind the response. Keys of both are asked for here by the same verbs. A landed file is unsettled by
-itself, until it is deleted: then its record is over.
+store after the response. The same methods take the keys of both. A landed file counts as unsettled until it
+is deleted: then its record is over.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Landing:
         self._sync(self.key)
 
     def keep(self) -> None:
-        """It is to stay: the index names it."""
+        """Keep the file: the index names it."""
         self.kept = True
 
 
@@ -59,7 +59,7 @@ class LandedStore:
         self.inner.put(key, *parts)
 
     def get(self, key: str, size: int | None = None) -> Buffer:
-        """See ObjectStore. Of a landed file what stands before its dataset is what was written."""
+        """See ObjectStore. Of a landed file only the part before its dataset is checked."""
         if (log := self._log_of(key)) is None:
             return self.inner.get(key, size)
         data = log.get(key)
@@ -71,7 +71,7 @@ class LandedStore:
         return self.inner.size(key) if (log := self._log_of(key)) is None else len(log.get(key))
 
     def has(self, key: str) -> bool:
-        """Whether there is a file under a key, be it damaged. Raises ObjectUnavailable."""
+        """Whether there is a file under a key, even a damaged one. Raises ObjectUnavailable."""
         try:
             self.size(key)
         except ObjectMissing:
@@ -85,7 +85,7 @@ class LandedStore:
         self.delete_many([key])
 
     def delete_many(self, keys: Iterable[str]) -> None:
-        """As :meth:`delete` for each; records of one segment share what waits for the disk, and go first."""
+        """As :meth:`delete` for each; landed files go first, and those of one segment share a sync."""
         keys = list(keys)
         if self.log is not None:
             self.log.settle(filter(is_landed, keys))
@@ -94,14 +94,14 @@ class LandedStore:
                 self.inner.delete(key)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """See ObjectStore. Landed ones are of the first store, and come first."""
+        """See ObjectStore. Keys of landed files belong to the first store, and come first."""
         if self.log is not None and (not prefix or is_landed(prefix)):
             yield from filter(lambda key: key.startswith(prefix), self.log.keys())
         if not is_landed(prefix):
             yield from self.inner.keys(prefix)
 
     def close(self) -> None:
-        """See JournaledStore. What has not moved on from the log stays in it."""
+        """See JournaledStore. Records that have no file of their own yet stay in the log."""
         if self.log is not None:
             self.log.close()
         self.inner.close()
@@ -118,7 +118,7 @@ class LandedStore:
             self.inner.settle(key)
 
     def withdraw(self, key: str) -> None:
-        """See JournaledStore; of files that did not land."""
+        """See JournaledStore; only for files that did not land."""
         self.inner.withdraw(key)
 
     def journal_removal(self, key: str) -> None:
@@ -127,11 +127,11 @@ class LandedStore:
             self.inner.journal_removal(key)
 
     def recover(self) -> Iterator[str]:
-        """See JournaledStore; :meth:`strays` are those of the log."""
+        """See JournaledStore; :meth:`strays` gives those of the log."""
         return self.inner.recover()
 
     def unsettled(self) -> Mapping[str, bool]:
-        """See JournaledStore; without landed files, of which :meth:`keeps` tells."""
+        """See JournaledStore; without landed files, which :meth:`keeps` tells apart."""
         return self.inner.unsettled()
 
     def set_aside(self, key: str) -> None:
@@ -145,21 +145,21 @@ class LandedStore:
     # -- landing -----------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make ready what the first file that lands would else wait for."""
+        """Prepare what the first landed file would otherwise have to wait for."""
         if self.log is not None:
             self.log.prepare()
 
     def lands(self, size: int) -> bool:
-        """Whether a dataset of so many bytes may land."""
+        """Whether a dataset of ``size`` bytes may go to the landing log."""
         return self.log is not None and size <= LARGEST
 
     @contextmanager
     def landing(self, head: bytes, dataset: Buffer, is_named: Callable[[str], bool]) -> Iterator[Landing]:
-        """Write a file to the log, given as what stands before its dataset and the dataset.
+        """Write a file to the log; ``head`` is what is before its dataset.
 
-        It is on its way to the disk within, and durable after :meth:`Landing.sync`. At the end what was not
-        kept is withdrawn. After an exception ``is_named`` says whether the index names it all the same: while
-        that is unsure, it stays. Raises OutOfResources.
+        The file is durable after :meth:`Landing.sync`. At the end it is withdrawn, unless it was kept. After
+        an exception ``is_named`` says whether the index names it anyway; if that cannot be found out, the
+        file stays. Raises OutOfResources.
         """
         if self.log is None:
             raise ValueError("nothing lands in a store without a log")
@@ -178,20 +178,20 @@ class LandedStore:
             self.log.recorded(key)
 
     def keeps(self, key: str) -> bool:
-        """Whether a file may stay where it lies: one that landed gets a file of its own, or goes."""
+        """Whether a file may stay where it is: a landed one has to get a file of its own, or be removed."""
         return self._log_of(key) is None
 
     def counts(self, key: str) -> bool:
-        """Whether there is a landed file under a key that is whole, and was not deleted."""
+        """Whether the landed file under a key is there, whole and not deleted."""
         return (log := self._log_of(key)) is not None and log.counts(key)
 
     def strays(self, named: Iterable[str]) -> Iterator[str]:
-        """Keys of landed files that are not among those that the index names, where they should be."""
+        """Keys of landed files that are missing among the ``named`` ones, those that the index names."""
         if self.log is not None:
             yield from self.log.strays(set(filter(is_landed, named)))
 
     def free(self, named: Iterable[str]) -> None:
-        """Let go of full segments whose files are all deleted; none of those that ``named`` keys are in."""
+        """Free full segments whose files are all deleted, except the segments of ``named`` keys."""
         if self.log is not None:
             self.log.free({segment_of(key) for key in named if is_landed(key)})
 

@@ -1,21 +1,21 @@
-"""Where small objects are durable first: append-only segments, one sync for all that came meanwhile.
+"""The landing log: small objects are written to append-only segments first, and share syncs.
 
-A file of its own costs an object two syncs and three directory entries: 0.52 ms for 25 KB, where a record in
-a segment that was written before costs 0.13 ms (ext4, NVMe), and records of several associations share one
-sync. From here objects move to files of their own behind the response.
+A file of its own costs an object two syncs and three directory entries: 0.52 ms for 25 KB. A record in a
+segment that was written before costs 0.13 ms (ext4, NVMe), and records of several associations share one
+sync. After the response objects move from here to files of their own.
 
-``.landing/<process>/<serial>.log`` holds a header block and records, each from a multiple of 4096 bytes on,
-so that no block of a record that counts is ever written again. A record is a header, and a Part 10 file
+``.landing/<process>/<serial>.log`` holds a header block and records, each starting at a multiple of 4096
+bytes, so that no block of a valid record is ever written again. A record is a header, and a Part 10 file
 (:mod:`scp.objects.segments`). Blocks that were written before are overwritten without a change to the file
-system's own records: 0.13 ms a sync, where room that is only reserved takes 0.3 ms. So a spare segment is
-written with zeros beforehand. Both headers carry a random number that is drawn when a segment is used anew:
-what is left of its former use is no record.
+system's metadata: 0.13 ms a sync, while room that is only reserved takes 0.3 ms. So a spare segment is
+written with zeros beforehand. Both headers carry a random number, which is new each time a segment is used:
+data of its former use is no record.
 
 A record is over when it was withdrawn, or is settled: its object is durable elsewhere. Its header says so. A
-segment is freed, and used again, only when it is full and every record in it is over. That nothing names a
-record frees nothing: an index may be missing, or an older copy of itself.
+segment is freed, and used again, only when it is full and every record in it is over. A record that no index
+row names is not over for that: the index may be missing, or an older copy of itself.
 
-A process's folder is locked while it lives. After its death its segments stay until all in them is over.
+A process's folder is locked while it lives. After its death its segments stay until all records are over.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ from scp.resources.room import Room
 from scp.spool import Buffer
 
 SEGMENT = 32 << 20
-LARGEST = 8 << 20  # a record; what is larger is better written to its own file
+LARGEST = 8 << 20  # of a record, in bytes; a larger object is better written to its own file
 
 
 class _Segment:
-    """One file that is being filled, or waits for the index rows of its last records."""
+    """A segment that is being filled, or waits for the index rows of its last records."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
@@ -76,9 +76,9 @@ class _Segment:
 
 
 class LandingLog:
-    """Records below ``root``; threads may share it, each process has its own.
+    """The landing log below ``root``; threads may share it, each process has its own.
 
-    ``segment`` is the size of a file in bytes. ``reserve`` bytes of the file system are left free.
+    ``segment`` is the size of a segment in bytes. ``reserve`` bytes of the file system are left free.
     """
 
     def __init__(self, root: Path, reserve: int = 0, segment: int = SEGMENT) -> None:
@@ -95,14 +95,14 @@ class LandingLog:
         self._closed = False
 
     def prepare(self) -> None:
-        """Have a spare segment ready, in a thread of its own, if there is none."""
+        """Make a spare segment, in a separate thread, if there is none."""
         threading.Thread(target=self._prepare, name="landing", daemon=True).start()
 
     def write(self, head: bytes, dataset: Buffer) -> str:
-        """Write a Part 10 file, given as what stands before its dataset and the dataset; returns its key.
+        """Write a Part 10 file, and return its key; ``head`` is what is before its dataset.
 
-        It is on its way to the disk when this returns, and there after :meth:`sync`. Then, or when it is
-        given up, :meth:`recorded` is to be called. Raises OutOfResources.
+        The file is durable after :meth:`sync`. When the index names it, or it is given up, :meth:`recorded`
+        must be called. Raises OutOfResources.
         """
         size = len(head) + len(dataset)
         with self._lock, _no_room():
@@ -114,7 +114,7 @@ class LandingLog:
         try:
             with self._given_up_if_it_fails(segment):
                 write_at(segment.descriptor, at, [record_header(segment.use, size, head) + head, dataset])
-                # Linux begins to write what it is advised to forget, and has most of it done when the sync
+                # On this advice Linux begins to write the pages, and has written most of them when the sync
                 # comes 0.2 ms later: that takes 0.06 ms instead of 0.13 (25 KB) or 0.3 (530 KB).
                 os.posix_fadvise(segment.descriptor, at, segment.end - at, os.POSIX_FADV_DONTNEED)
         except BaseException:
@@ -123,22 +123,22 @@ class LandingLog:
         return key
 
     def sync(self, key: str) -> None:
-        """Return when a record is durable; others share the sync. Raises OutOfResources."""
+        """Return when a record is durable; records share syncs. Raises OutOfResources."""
         segment = self._open[segment_of(key)]
         with self._given_up_if_it_fails(segment):
             segment.sync.wait()
 
     def withdraw(self, key: str) -> None:
-        """Take a record back for good, which the index does not name; before :meth:`recorded`."""
+        """Withdraw a record that the index does not name; before :meth:`recorded`."""
         segment = self._open[segment_of(key)]
         with self._given_up_if_it_fails(segment):
             mark_over(segment.descriptor, landed_name(key))
             segment.sync.wait()
 
     def settle(self, keys: Iterable[str]) -> None:
-        """Say durably that records of any process are over, as their objects are durable elsewhere.
+        """Mark records of any process durably as over, as their objects are durable elsewhere.
 
-        One sync for all in a segment. What was settled before, or is not there any more, is passed over.
+        All records in a segment share a sync. Records that are settled already, or gone, are skipped.
         """
         for segment, group in groupby(sorted(keys), key=segment_of):
             with _no_room(), exclusive(self._path(segment)) as descriptor:
@@ -148,7 +148,7 @@ class LandingLog:
                     os.fdatasync(descriptor)
 
     def recorded(self, key: str) -> None:
-        """The index names ``key``, or never will."""
+        """Note that the index names ``key``, or never will."""
         with self._lock:
             segment = self._open[segment_of(key)]
             segment.unrecorded -= 1
@@ -156,7 +156,7 @@ class LandingLog:
                 self._seal(segment)
 
     def get(self, key: str) -> bytes:
-        """The Part 10 file under a key; what stands before its dataset is what was written.
+        """The Part 10 file under a key; only the part before its dataset is checked.
 
         Raises ObjectMissing, ObjectDamaged.
         """
@@ -168,7 +168,7 @@ class LandingLog:
         return file
 
     def counts(self, key: str) -> bool:
-        """Whether there is a record under a key that is whole, and not over."""
+        """Whether the record under a key is there, whole and not over."""
         try:
             self.get(key)
         except (ObjectMissing, ObjectDamaged):
@@ -181,10 +181,10 @@ class LandingLog:
             yield from _keys_in(path)
 
     def strays(self, named: set[str]) -> Iterator[str]:
-        """Keys of records that are not over, and that the index does not name, where it should.
+        """Keys of records that are not over, but that are missing in the index.
 
-        ``named`` are the keys that it names. What processes left behind that are gone is all looked at, and
-        what is unfinished is among it; of those that live, full segments that nothing names.
+        ``named`` are the keys that the index names. All segments of dead processes are read, and unfinished
+        records count; of live processes only full segments that nothing names.
         """
         for folder in folders_of_the_dead(self.root / LANDING):
             for path in sorted(folder.glob("*.log")):
@@ -196,7 +196,7 @@ class LandingLog:
                 yield from _keys_in(path)
 
     def set_aside(self, key: str) -> None:
-        """Keep what lies under ``key``, whatever it is, in ``.damaged``; raises ObjectMissing."""
+        """Keep a copy of the record under ``key``, sound or not, in ``.damaged``; raises ObjectMissing."""
         _, file = read_record(self._path(segment_of(key)), key)
         folder = self.root / ASIDE
         with _no_room():
@@ -208,9 +208,9 @@ class LandingLog:
             sync_folder(folder)
 
     def free(self, named: set[str]) -> None:
-        """Let go of full segments in which every record is over.
+        """Free full segments in which every record is over.
 
-        ``named`` are segments that the index names: there is no need to look into those.
+        ``named`` are segments that the index names: these are not read.
         """
         for sealed in (self.root / LANDING).glob("*/*.sealed"):
             path = sealed.with_suffix(".log")
@@ -226,7 +226,7 @@ class LandingLog:
                 folder.rmdir()
 
     def close(self) -> None:
-        """Let go of it. What has not moved on stays."""
+        """Close the log. Records that have no file of their own yet stay."""
         self._closed = True
         with self._preparing, self._lock:
             own, self._own = self._own, None
@@ -241,7 +241,7 @@ class LandingLog:
         return self.root / f"{segment}.log"
 
     def _with_room_for(self, size: int) -> _Segment:
-        """The segment that is being filled, or the next."""
+        """The segment that is being filled, or the next one if that has too little room."""
         segment = self._current
         if segment is not None and segment.end + size <= self._size:
             return segment
@@ -268,7 +268,7 @@ class LandingLog:
         return segment
 
     def _check_again(self, segment: _Segment) -> None:
-        """Whether the reserve is free beside a segment whose room is taken: several may be made at a time."""
+        """Check the reserve again with the new segment allocated: several may be made at the same time."""
         try:
             self.room.check(0)
         except OutOfResources:
@@ -295,13 +295,13 @@ class LandingLog:
                 self.room.check(self._size)
                 write_spare(own / f"{secrets.token_hex(4)}.spare", self._size, self.room)
         except (OSError, OutOfResources):
-            pass  # then room is only reserved, or there is none: append tells
+            pass  # then room is only reserved, or there is none: the next write raises
         finally:
             self._preparing.release()
 
     @contextmanager
     def _given_up_if_it_fails(self, segment: _Segment) -> Iterator[None]:
-        """Write no more to a segment that failed: what could not be synced once may seem synced later."""
+        """Write no more to a segment that failed: after a failed sync the next one may succeed falsely."""
         try:
             with _no_room():
                 yield
@@ -313,14 +313,14 @@ class LandingLog:
             raise
 
     def _seal(self, segment: _Segment) -> None:
-        """Full, and all its records are in the index: from here on others may free it."""
+        """Seal a segment that is full and whose records are all in the index: any process may free it now."""
         del self._open[name_of(segment.path)]
         os.close(segment.descriptor)
         segment.path.with_suffix(".sealed").touch()
 
 
 def _keys_in(path: Path) -> Iterator[str]:
-    """As :func:`keys_in`; a segment that is no file, or that cannot be read, has none to name."""
+    """As :func:`keys_in`; none for a segment that is missing, no file, or cannot be read."""
     try:
         yield from keys_in(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Objects as files below one folder."""
+"""An object store of files below one folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LocalStore:
     folder synced. The entry in ``.incoming`` stays until :meth:`settle`: it is the journal.
 
     ``reserve`` bytes of the file system are left free. Large files are mapped under a lease, unless the
-    medium may go away meanwhile: reading a map of one that has ends the process, where reading a file raises
+    medium may be removed meanwhile: reading the map would end the process then, while reading a file raises
     OSError.
     """
 
@@ -46,7 +46,7 @@ class LocalStore:
         self._journal = Journal(root)
         self._folders = threading.Lock()
         self._counter = itertools.count()
-        self._put_over: set[str] = set()  # unsettled keys under which something lay before
+        self._put_over: set[str] = set()  # unsettled keys under which there was a file before
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
@@ -63,7 +63,7 @@ class LocalStore:
             self.room.check(sum(len(part) for put in puts for part in put.parts))
             for put in puts:
                 put.replaces = put.place.exists()
-                put.written().unlink(missing_ok=True)  # of an unsettled put, a hard link to what is there
+                put.written().unlink(missing_ok=True)  # if unsettled, a hard link to the stored file
                 _write(put.written(), put.parts, self.room)
             for put in puts:
                 sync_file(put.written())
@@ -98,7 +98,7 @@ class LocalStore:
             os.link(self.root / key, self._journal.entry(key))
 
     def recover(self) -> Iterator[str]:
-        """See JournaledStore. An entry without a link in its place is unfinished and of no one."""
+        """See JournaledStore. An entry that is not linked to its place is unfinished, and removed."""
         return self._journal.recover(lambda entry, key: _same_file(entry, self.root / key))
 
     def unsettled(self) -> Mapping[str, bool]:
@@ -106,12 +106,12 @@ class LocalStore:
         return self._journal.unsettled()
 
     def set_aside(self, key: str) -> None:
-        """See JournaledStore: in ``.damaged``, under its key, and a number where there is one already."""
+        """See JournaledStore: in ``.damaged``, under its key, with a number if there is one already."""
         aside = self.root / ASIDE
         make_folder(aside)
         name = file_name(key)
         with contextlib.suppress(FileNotFoundError):
-            if (self.root / key).is_dir():  # of which there are no hard links
+            if (self.root / key).is_dir():  # folders have no hard links
                 (self.root / key).rename(aside / f"{name}.{uuid.uuid4().hex}")
             for number in itertools.count():
                 with contextlib.suppress(FileExistsError):
@@ -120,14 +120,14 @@ class LocalStore:
         sync_folder(aside)
 
     def get(self, key: str, size: int | None = None) -> Buffer:
-        """See ObjectStore. One that there is no room to copy to is unreadable now; others may be as ever."""
+        """See ObjectStore. Without room for a copy the object is unreadable now; others may be readable."""
         try:
             return files.read(self.root / key, self._maps, size=size)
         except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"{key} is not in the object store") from None
         except OSError as error:
             if not self._maps and error.errno == errno.EIO:
-                raise  # the medium may have gone away: who knows of it tells
+                raise  # the medium may be gone: TieredStore finds out
             raise files.unreadable(key, error) from error
         except OutOfResources as error:
             raise ObjectUnreadable(f"{key} cannot be read now: {error}") from error
@@ -144,14 +144,14 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """See ObjectStore. A study's folder goes with its last object."""
         place = self.root / key
-        if place.is_dir():  # somebody's, made in an object's place
+        if place.is_dir():  # a folder that somebody made in an object's place
             self.set_aside(key)
         place.unlink(missing_ok=True)
         with self._folders, contextlib.suppress(OSError):
             place.parent.rmdir()
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """See ObjectStore. Folders with a dot hold what is on its way."""
+        """See ObjectStore. Folders whose names begin with a dot hold no objects."""
         folder, _, name = prefix.rpartition("/")
         start = self.root / folder
         for path, folders, names in os.walk(start):
@@ -169,10 +169,10 @@ class LocalStore:
         self._journal.close()
 
     def _place(self, entry: Path, place: Path) -> None:
-        """Link a written entry to its place, over whatever is there, in one step.
+        """Link a written entry to its place in one step, and replace whatever is there.
 
-        A delete by another process may take the study's folder away just after it was made: then it is
-        made again. Those of this process wait for the lock, or many of them would use up the tries.
+        A delete by another process may remove the study's folder just after it was made: then it is made
+        again. Deletes of this process wait for the lock: many of them would use up the tries.
         """
         link = entry.with_name(f"{entry.name}.{next(self._counter)}~")
         os.link(entry, link)
@@ -191,9 +191,9 @@ class LocalStore:
                 link.replace(place)
 
     def _withdraw(self, puts: list[_Put]) -> None:
-        """Undo puts that failed; what cannot be undone is left to the next start's recovery.
+        """Undo failed puts; those that cannot be undone are left to the next start's recovery.
 
-        An object that was put over another stays: it is whole, and the other one is gone.
+        An object that replaced another stays: it is whole, and the other one is gone.
         """
         for put in puts:
             if put.entry is None:
@@ -211,7 +211,7 @@ class LocalStore:
 
 @dataclass(slots=True)
 class _Put:
-    """One object on its way: ``entry`` in the journal, and whether another lies in its place."""
+    """An object that is being put: its ``entry`` in the journal, and whether another is in its place."""
 
     key: str
     place: Path
@@ -226,13 +226,13 @@ class _Put:
 
 
 def _write(path: Path, parts: Sequence[Buffer], room: Room) -> None:
-    several = sum(map(len, parts)) > STEP  # else one look was enough
+    several = sum(map(len, parts)) > STEP  # else one check was enough
     with path.open("wb", buffering=0) as file:
         for part in chain.from_iterable(map(slices, parts)):
-            if several:  # others write meanwhile
+            if several:  # others may write meanwhile
                 room.check(len(part))
             write_all(file.fileno(), part)
-        # On its way to the disk from here on: see scp.objects.landing.
+        # Linux begins to write the file to the disk here: see scp.objects.landing.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 

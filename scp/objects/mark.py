@@ -1,7 +1,7 @@
-"""What a store says of the archive that it belongs to: ``.zscp/archive`` in the first store.
+"""The mark of the archive that a store belongs to: ``.zscp/archive`` in the first store.
 
-The index says the same (:class:`scp.index.index.Meta`), so that each can tell whether the other is its own,
-and as new as itself. A store beside the first has its mark in ``.zscp/store``
+The index holds the same (:class:`scp.index.index.Meta`), so that a start can check whether both belong
+together, and are equally new. A store beside the first has its mark in ``.zscp/store``
 (:class:`scp.objects.tiers.MediumMark`).
 """
 
@@ -22,12 +22,12 @@ FOLDER = ".zscp"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The archive's id, and what the index was when both were last known to agree.
+    """The archive's id, and the state of the index when both were last known to agree.
 
-    ``index`` is the index's incarnation and ``sequence`` how far it was: an index of the same incarnation
-    that is behind is an older copy. ``stores`` are all others that ever were the archive's, by name;
-    ``unread`` those that were not there when the index was made anew. With ``suspect`` the index was found
-    damaged.
+    ``index`` is the index's incarnation, ``sequence`` its sequence number: an index of the same incarnation
+    with a lower one is an older copy. ``stores`` are the names of all other stores that ever belonged to the
+    archive; ``unread`` those that were not there when the index was rebuilt. ``suspect`` says that the index
+    was found damaged.
     """
 
     archive: str
@@ -46,7 +46,7 @@ class ArchiveMark:
         self._path = self._folder / "archive"
 
     def read(self) -> Mark | None:
-        """The mark; None where there is none, or it cannot be read."""
+        """The mark; None if there is none, or it cannot be read."""
         try:
             found = json.loads(files.note(self._path))
             known = {field.name: found[field.name] for field in fields(Mark) if field.name in found}
@@ -69,7 +69,7 @@ class ArchiveMark:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Nobody else pairs this store with an index meanwhile, or makes one anew. Raises OutOfResources."""
+        """Keep others from pairing this store with an index, or rebuilding one. Raises OutOfResources."""
         try:
             make_folder(self._folder)
         except OSError as error:

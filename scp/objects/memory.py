@@ -1,4 +1,4 @@
-"""An object store that forgets: for tests and trials."""
+"""An object store in memory, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ class MemoryStore:
         return iter(found)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """See ObjectStore. Does nothing."""

@@ -1,4 +1,4 @@
-"""Every key of the object store is made and read here.
+"""The keys of the object store: all of them are made and parsed here.
 
 Below the first store, and below each other store under ``@<store>/`` (docs/format.md):
 
@@ -6,7 +6,7 @@ Below the first store, and below each other store under ``@<store>/`` (docs/form
     .landing/<process>/<serial>/<offset>-<size>.dcm        a record of the landing log
     dictionaries/<SOP class>/<version>-<id>-<digest>.zdict a zstd dictionary, and ``newest`` beside it
 
-What else begins with a dot (the journal, the trash, what was set aside) has no key.
+Everything else that begins with a dot (the journal, the trash, what was set aside) has no key.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 def is_within(key: object) -> bool:
-    """Whether something is a key, and so leads nowhere but into its store."""
+    """Whether ``key`` is a valid key, which cannot lead outside its store."""
     return isinstance(key, str) and _KEY.fullmatch(key) is not None and ".." not in key.split("/")
 
 
 def file_name(key: str) -> str:
-    """A key as the name of one file, as the journal and ``.damaged`` have it."""
+    """A key as the name of one file, as the journal and ``.damaged`` use it."""
     return key.replace("/", _SEPARATOR)
 
 
 def key_in(name: str) -> str:
-    """The key that :func:`file_name` made a name of."""
+    """The key in a name that :func:`file_name` made."""
     return name.replace(_SEPARATOR, "/")
 
 
@@ -48,21 +48,21 @@ def key_in(name: str) -> str:
 
 
 def store_of(key: str) -> str:
-    """The name of the store that an object lies in; empty for the first."""
+    """The name of the store that an object is in; empty for the first."""
     return key[1:].partition("/")[0] if key.startswith("@") else ""
 
 
 def in_store(store: str, key: str) -> str:
     """The key of the same object in another store; ``store`` is empty for the first.
 
-    Of an empty ``key`` it is what all keys in that store begin with.
+    For an empty ``key`` it is the prefix of all keys in that store.
     """
     own = key.partition("/")[2] if key.startswith("@") else key
     return f"@{store}/{own}" if store else own
 
 
 def prefixes(stores: Iterable[str]) -> Mapping[str, str]:
-    """What the keys in each of some stores begin with → the name of that store."""
+    """The prefix of the keys in each store → the name of the store."""
     return {in_store(name, ""): name for name in stores}
 
 
@@ -72,12 +72,12 @@ def prefixes(stores: Iterable[str]) -> Mapping[str, str]:
 def object_key(
     study: str, instance: str, sha256: str, form: str, wrapped: bool = False, token: str = ""
 ) -> str:
-    """Where a SOP instance lies: ``3f/a2/<study>/<instance>_<digest>.<form>[-<token>].dcm[.zst]``.
+    """The key of a SOP instance: ``3f/a2/<study>/<instance>_<digest>.<form>[-<token>].dcm[.zst]``.
 
-    Two levels of 256 folders, picked by the study, hold the studies: at 100 million objects in a
-    million studies that is 15 studies in each. The digest of what was received makes the same object
-    sent twice one file, and another content another file; a ``token`` makes the same form another file.
-    A UID that is none becomes its SHA-256.
+    Two levels of 256 folders, chosen by the study, hold the studies: with 100 million objects in a million
+    studies that is 15 studies in each. By the digest of what was received, the same object sent twice has one
+    file, and other content has another file; a ``token`` gives the same form another file. A UID that is no
+    valid one becomes its SHA-256.
     """
     fan = hashlib.sha256(study.encode()).hexdigest()
     form = f"{form}-{token}" if token else form
@@ -86,29 +86,29 @@ def object_key(
 
 
 def is_object(key: str) -> bool:
-    """Whether a key is that of a stored object: neither of a dictionary, nor of what begins with a dot."""
+    """Whether a key is that of a stored object: not of a dictionary, and not one that begins with a dot."""
     own = in_store("", key)
     return not (is_dictionary(own) or own.startswith("."))
 
 
 def siblings_prefix(key: str, instance: str) -> str:
-    """What the keys of all stored forms of an instance in this study begin with."""
+    """The prefix of the keys of all stored forms of an instance in the study of ``key``."""
     return f"{key.rpartition('/')[0]}/{path_component(instance)}_"
 
 
 def instance_in(key: str) -> str:
-    """The SOP Instance UID that a key is of; empty where that does not stand in it."""
+    """The SOP Instance UID in a key; empty if the key has none."""
     name = key.rpartition("/")[2].partition("_")[0]
     return name if _PLAIN_UID.fullmatch(name) else ""
 
 
 def digest_in(key: str) -> str:
-    """The first hexadecimal digits of the SHA-256 of what was received, as a key has them."""
+    """The first hexadecimal digits of the SHA-256 of what was received, from a key."""
     return key.rpartition("/")[2].partition("_")[2].partition(".")[0]
 
 
 def path_component(uid: str) -> str:
-    """A UID as the name of a file or folder; whatever else stands there becomes its SHA-256."""
+    """A UID as the name of a file or folder; a text that is no valid UID becomes its SHA-256."""
     if _PLAIN_UID.fullmatch(uid) and len(uid) <= 64:
         return uid
     return "none" if not uid else "x" + hashlib.sha256(uid.encode()).hexdigest()[:40]
@@ -119,7 +119,7 @@ def path_component(uid: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LandedName:
-    """What a landed key says: the process's folder, the segment's serial, and the file in it, in bytes."""
+    """The parts of a landed key: the process's folder, the segment's serial, and the file in it, in bytes."""
 
     process: str
     serial: str
@@ -133,12 +133,12 @@ def is_landed(key: str) -> bool:
 
 
 def segment_name(process: str, serial: str) -> str:
-    """What the keys of all records in a segment of the landing log begin with, up to the last slash."""
+    """The prefix of the keys of all records in a segment of the landing log, up to the last slash."""
     return f"{LANDING}/{process}/{serial}"
 
 
 def segment_of(key: str) -> str:
-    """The segment that a landed key lies in, as :func:`segment_name` gives it."""
+    """The segment of a landed key, as :func:`segment_name` gives it."""
     return key.rpartition("/")[0]
 
 
@@ -148,7 +148,7 @@ def landed_key(segment: str, at: int, size: int) -> str:
 
 
 def landed_name(key: str) -> LandedName:
-    """What a landed key says. Raises ObjectMissing for what is none."""
+    """The parts of a landed key. Raises ObjectMissing if it is none."""
     found = _LANDED.fullmatch(key)
     if found is None:
         raise ObjectMissing(f"{key} is no key of the landing log")
@@ -170,28 +170,28 @@ class DictionaryName:
 
 
 def is_dictionary(key: str) -> bool:
-    """Whether a key of the object store names a dictionary, or the mark of the newest: no object."""
+    """Whether a key of the object store names a dictionary, or the mark of the newest one."""
     return key.startswith(DICTIONARIES + "/")
 
 
 def dictionaries_prefix(sop_class_uid: str | None = None) -> str:
-    """What the keys of all dictionaries, or of those of a SOP class, begin with."""
+    """The prefix of the keys of all dictionaries, or of those of a SOP class."""
     everywhere = f"{DICTIONARIES}/"
     return everywhere if sop_class_uid is None else f"{everywhere}{path_component(sop_class_uid)}/"
 
 
 def dictionary_key(sop_class_uid: str, version: int, number: int, digest: str) -> str:
-    """Where a dictionary lies; ``number`` is the ID that frames name it by."""
+    """The key of a dictionary; ``number`` is the ID by which frames name it."""
     return f"{dictionaries_prefix(sop_class_uid)}{version:04}-{number}-{digest[:16]}.zdict"
 
 
 def newest_key(sop_class_uid: str) -> str:
-    """Where the mark lies that names the dictionary for new objects of a class."""
+    """The key of the mark that names the dictionary for new objects of a class."""
     return dictionaries_prefix(sop_class_uid) + _NEWEST
 
 
 def dictionary_name(key: str) -> DictionaryName | None:
-    """What a dictionary's key says; None for what is no such key."""
+    """The parts of a dictionary's key; None if ``key`` is no such key."""
     found = _DICTIONARY.fullmatch(key)
     return (
         DictionaryName(key, found[1], int(found[2]), int(found[3]), found[4]) if found is not None else None

@@ -1,6 +1,6 @@
 """The stored form: a DICOM Part 10 file (PS3.10 7.1), or one inside a single zstd frame.
 
-docs/format.md is this module in words. Whoever changes what is written here changes it there, and
+docs/format.md describes the same format. Whoever changes what is written here also changes that page, and
 never changes what can be read.
 """
 
@@ -27,31 +27,31 @@ T = TypeVar("T")
 
 IMPLEMENTATION_CLASS_UID = "2.25.318130511866968614254428972589148430207"
 IMPLEMENTATION_VERSION = "ZSCP_0_1"
-# Names the content of (0002,0102) as docs/format.md's.
+# Says that (0002,0102) has the content that docs/format.md describes.
 PRIVATE_CREATOR_UID = "2.25.111626470391460094811646254720805741782"
 
 _PREAMBLE = bytes(128) + b"DICM"
 _TRANSFER_SYNTAX = 0x0010
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LONGEST_HEADER = 18  # RFC 8878 3.1.1.1, with the magic number
-# A block gives 128 KB at most (RFC 8878 3.1.1.2.4), and takes 4 bytes at least: what these bytes can give
-# fits into memory, and larger frames are read some blocks at a time.
+# A block takes 4 bytes at least, and decompresses to 128 KB at most (RFC 8878 3.1.1.2.4): a frame of so many
+# bytes fits into memory, and larger frames are read some blocks at a time.
 _SMALL_FRAME = 1 << 10
 _BLOCKS = 16
 _LET_GO = 8 << 20
-# A frame may give so many times its own size whatever it is, and limits.inflated_bytes where it is small: an
-# object of 10 GB that comes compressed does not shrink to a tenth of that.
+# A frame may decompress to so many times its own size or, if it is small, to limits.inflated_bytes: an object
+# of 10 GB that comes compressed does not shrink to a tenth of that.
 _RATIO = 10
 _WITHOUT_BOUND = 1 << 62
-# A thread keeps its contexts, and each has room for the window of its last frames: 128 MB at most, by
-# libzstd's own limit. zscp's windows are of 2 MB, with the highest levels 8 MB.
+# A thread keeps its contexts, and each keeps the memory for the window of its last frames: 128 MB at most, by
+# libzstd's own limit. zscp's windows have 2 MB, with the highest levels 8 MB.
 _USUAL_WINDOW = 8 << 20
-# What stands in front of "DICM", and that.
+# Bytes of the preamble and "DICM".
 _PREFIX = 132
 
 
 def _thorough(min_match: int) -> zstandard.ZstdCompressionParameters:
-    """Between zstd's levels 15 and 16, for headers in front of a codestream."""
+    """Parameters between zstd's levels 15 and 16, for headers in front of a codestream."""
     return zstandard.ZstdCompressionParameters(
         strategy=zstandard.STRATEGY_BTULTRA,
         window_log=20,
@@ -65,19 +65,19 @@ def _thorough(min_match: int) -> zstandard.ZstdCompressionParameters:
     )
 
 
-# docs/decisions/0020: matches of three bytes pay where all is small; where a codestream is large, looking
-# for them in it takes a fifth of the time and gives nothing.
+# docs/decisions/0020: matches of three bytes pay in a small file. In a large codestream the search for them
+# takes a fifth of the time and gains nothing.
 _THOROUGH_SMALL, _THOROUGH_LARGE, _SMALL = _thorough(3), _thorough(4), 64 << 10
 _USUAL_LEVEL = 3
 _LEVEL_WITH_DICTIONARY = 9
 
-# A context costs 0.5 ms to make, of the 1.3 ms that a small MR object took: its tables are a few MB, and
-# fresh memory. So each thread has those that it needs for most objects.
+# Making a context takes 0.5 ms, of the 1.3 ms for a small MR object: its tables are a few MB of fresh memory.
+# So each thread keeps those that it needs for most objects.
 _contexts = threading.local()
-# Of those with a dictionary a thread keeps so many, 0.2 MB to read and 1 MB to compress each.
+# A thread keeps so many contexts with a dictionary, of 0.2 MB for reading and 1 MB for compressing each.
 _MOST_KEPT = 8
 
-# Gives the dictionary that a frame's header names by its ID; raises ObjectDamaged.
+# Returns the dictionary that a frame's header names by its ID; raises ObjectDamaged.
 Lookup = Callable[[int], Dictionary]
 
 
@@ -94,12 +94,12 @@ class Part10:
 
 
 def head(file: Part10) -> bytes:
-    """What stands before the dataset: preamble and File Meta Information."""
+    """The part before the dataset: preamble and File Meta Information."""
     return _PREAMBLE + _meta(file)
 
 
 def pack(file: Part10, spool: Spool | None = None) -> Buffer:
-    """The file's bytes, not wrapped; by way of ``spool``, which may hash them."""
+    """The file's bytes, without a frame; written to ``spool``, if given, which may hash them."""
     spool = spool or Spool()
     spool.write(head(file))
     for part in slices(file.dataset):
@@ -143,9 +143,9 @@ def _wrapped(data: Buffer, compressor: zstandard.ZstdCompressor, spool: Spool) -
 
 
 def _compressor(level: int | None, size: int) -> zstandard.ZstdCompressor:
-    """The thread's own for what is usual.
+    """A compressor: the one that the thread keeps, if it is a usual one.
 
-    High levels have tables of 100 MB, and what is large 8 MB at level 3, which are not kept.
+    The tables of high levels take 100 MB, those for large data 8 MB at level 3; they are not kept.
     """
     small = size <= _SMALL
     if level not in (None, _USUAL_LEVEL) or size > IN_MEMORY:
@@ -177,7 +177,7 @@ def _compressor_with(dictionary: Dictionary, level: int) -> zstandard.ZstdCompre
 def _decompressor(
     dictionary: Dictionary | None, frame: zstandard.FrameParameters
 ) -> zstandard.ZstdDecompressor:
-    """The thread's own; but for a large frame, whose window of some megabytes would stay with it."""
+    """The decompressor that the thread keeps; a new one for a large frame, as it keeps a large window."""
 
     def make() -> zstandard.ZstdDecompressor:
         return zstandard.ZstdDecompressor(dict_data=dictionary.decompressing if dictionary else None)
@@ -187,7 +187,7 @@ def _decompressor(
 
 
 def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
-    """The thread's own, made where it is missing; of many, those that were made last."""
+    """What the thread keeps for ``of``, made if missing; if there are too many, the oldest is dropped."""
     kept: dict[Hashable, T] = _contexts.__dict__.setdefault(kind, {})
     found = kept.get(of)
     if found is None:
@@ -198,7 +198,7 @@ def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
 
 
 def dictionary_id(data: Buffer) -> int:
-    """The ID of the dictionary that a stored object's bytes need; 0: none. Raises ObjectDamaged."""
+    """The ID of the dictionary that a stored object needs; 0 if it needs none. Raises ObjectDamaged."""
     return _frame(data).dict_id if bytes(data[:4]) == _ZSTD_MAGIC else 0
 
 
@@ -212,9 +212,9 @@ def _frame(data: Buffer) -> zstandard.FrameParameters:
 def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, whole: bool = False) -> Buffer:
     """The Part 10 file within a stored object's bytes. Raises ObjectDamaged, DictionaryMissing.
 
-    It is unpacked step by step, 2 MB at most, and to no more than ``limits.inflated_bytes``, or ten times its
-    size; but what is ``whole``, by the digest of what was written, to whatever it holds (invariant 7). With
-    ``is_file`` what does not begin as a Part 10 file is given up after the first step.
+    It is unpacked in steps of 2 MB at most, and to no more than ``limits.inflated_bytes``, or ten times its
+    size if that is more. There is no limit if the bytes are ``whole`` by the digest of what was written
+    (invariant 7). With ``is_file`` data that does not begin as a Part 10 file is rejected after one step.
     """
     if bytes(data[:4]) != _ZSTD_MAGIC:
         return data
@@ -252,7 +252,7 @@ def _check_prefix(file: Buffer) -> None:
 
 
 def _pieces_of_frame(data: Buffer) -> Iterator[Buffer]:
-    """A zstd frame cut where some blocks end: each piece gives 2 MB at most, however little it holds."""
+    """A zstd frame, cut between blocks: each piece decompresses to 2 MB at most, however short it is."""
     if len(data) <= _SMALL_FRAME:
         yield data
         return
@@ -270,9 +270,9 @@ def _pieces_of_frame(data: Buffer) -> Iterator[Buffer]:
 
 
 def unpack(data: Buffer, lookup: Lookup | None = None, whole: bool = False) -> Part10:
-    """A stored object's bytes, wrapped or not, taken apart. Raises ObjectDamaged, DictionaryMissing.
+    """A stored object's bytes, with or without a frame, taken apart. Raises ObjectDamaged, DictionaryMissing.
 
-    Memory is bounded whatever the file holds: what is large lies in a file, or in the map of one.
+    Memory is bounded whatever the file holds: large data is in a file, or in the map of one.
 
     ``lookup`` finds dictionaries; without it frames that need one are not read. ``whole`` is as in
     :func:`unwrap`.
@@ -293,7 +293,7 @@ def unpack(data: Buffer, lookup: Lookup | None = None, whole: bool = False) -> P
 
 
 def _provenance(meta: FileMeta) -> Provenance | None:
-    """What zscp wrote into it. zscp counts what it writes; what is not counted is nothing of its own."""
+    """The provenance, if zscp wrote the file: zscp always writes (0002,0000), so it must be ``counted``."""
     if not meta.counted or meta.text(0x0100) != PRIVATE_CREATOR_UID:
         return None
     return private.decoded(meta.values.get(0x0102, b""))

@@ -1,6 +1,6 @@
-"""What zscp remembers of an object, as JSON in (0002,0102) (docs/format.md).
+"""The provenance of an object, as JSON in (0002,0102) (docs/format.md).
 
-What is empty is not written, and what is not known is not read: files outlive programs.
+Empty fields are not written, and unknown fields are ignored: files outlive programs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scp.model import Attempt, AttemptOutcome, JpegLayout, Provenance, Restorati
 
 VERSION = 1
 _ALWAYS = ("version", "syntax", "sha256", "size", "at")
-_LARGEST = (1 << 63) - 1  # what the index has room for
-_LONGEST_REASON = 200  # characters: an error may name all that it did not like
+_LARGEST = (1 << 63) - 1  # the largest integer that the index can hold
+_LONGEST_REASON = 200  # characters: an error message may be long
 
 
 def encoded(provenance: Provenance) -> bytes:
@@ -43,7 +43,7 @@ def encoded(provenance: Provenance) -> bytes:
     text = json.dumps(
         {k: v for k, v in fields.items() if v or k in _ALWAYS}, separators=(",", ":"), ensure_ascii=False
     )
-    data = text.encode(errors="replace")  # what a peer or a library said may hold lone surrogates
+    data = text.encode(errors="replace")  # texts of a peer or a library may hold lone surrogates
     return data + b" " * (len(data) % 2)
 
 
@@ -88,7 +88,7 @@ def _text(fields: dict[str, Any], name: str, required: bool = False) -> str:
 
 
 def _writable(text: str) -> str:
-    text.encode()  # raises ValueError for lone surrogates, which the index does not take
+    text.encode()  # raises ValueError for lone surrogates, which the index cannot hold
     return text
 
 
@@ -102,7 +102,7 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.utcoffset() is None:
         raise ValueError(f"{text} has no offset from UTC")
-    moment.astimezone(UTC)  # raises OverflowError before the year 1, which could not be compared
+    moment.astimezone(UTC)  # raises OverflowError for a moment before the year 1 in UTC
     return moment
 
 

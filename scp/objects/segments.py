@@ -1,7 +1,7 @@
-"""What stands in a file of the landing log: records, whole or torn, and which of them are over.
+"""The segments of the landing log: their records, whole or torn, and which of them are over.
 
-docs/format.md section 9 describes it byte by byte. A record is over when it was withdrawn, or when its object
-is durable elsewhere: then its header says so, which is the only thing that lets its room be used again.
+docs/format.md section 9 describes them byte by byte. A record is over when it was withdrawn, or when its
+object is durable elsewhere. Then its header says so; only this allows its room to be used again.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ SEGMENT_HEADER = struct.Struct("<8s16s")
 _RECORD = struct.Struct("<8s16sQLL")  # magic, use, size of the file, of its head, CRC-32 of the head
 _CRC = struct.Struct("<L")  # of the record header before it, as it was written
 HEADER = _RECORD.size + _CRC.size
-# A segment is of 32 MB, unless another size was asked for; what is larger than this was put in its place.
+# A segment has 32 MB, unless another size was asked for; a file larger than this is not zscp's.
 LARGEST_SEGMENT = 1 << 30
 SPARE = 4  # empty segments that a process keeps for itself
-# A spare is written in steps that are each synced: what is received meanwhile waits 0.2 ms for its own sync
-# on average and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
+# A spare is written in steps, each with a sync: objects received meanwhile wait 0.2 ms for their own sync on
+# average, and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
 _ZEROS = bytes(1 << 18)
-# Whole, over, or begun and not to be made out: torn in a power cut, or rotten.
+# Whole, over, or unclear: begun but not readable, as it was torn by a power cut, or damaged.
 State = Literal["whole", "over", "unclear"]
 
 
 def name_of(path: Path) -> str:
-    """The name of a segment by its file, as :func:`scp.objects.names.segment_name` gives it."""
+    """The name of a segment from its path, as :func:`scp.objects.names.segment_name` gives it."""
     return segment_name(path.parent.name, path.stem)
 
 
 def aligned(at: int) -> int:
-    """The next multiple of a block."""
+    """The next multiple of the block size, or ``at`` itself."""
     return -(-at // BLOCK) * BLOCK
 
 
 def record_header(use: bytes, size: int, head: bytes) -> bytes:
-    """The header of a record: of a file of ``size`` bytes that begins with ``head``."""
+    """The header of a record with a file of ``size`` bytes that begins with ``head``."""
     record = _RECORD.pack(MAGIC, use, size, len(head), zlib.crc32(head))
     return record + _CRC.pack(zlib.crc32(record))
 
@@ -64,7 +64,7 @@ def keys_in(path: Path) -> Iterator[str]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, int, State]]:
-    """Where a record's header begins, the size of its file, and its state; all else is passed over."""
+    """Of each record: where its header begins, the size of its file, and its state; other data is skipped."""
     descriptor = files.opened(path)
     try:
         length = os.fstat(descriptor).st_size
@@ -85,9 +85,9 @@ def _records(path: Path) -> Iterator[tuple[int, int, State]]:
 
 
 def _record_at(descriptor: int, at: int, use: bytes, length: int) -> tuple[int, State | None]:
-    """The size of the file in the record at ``at``, or 0, and the record's state; None where none begins.
+    """The size of the file in the record at ``at``, or 0, and the record's state; None if none begins there.
 
-    It is read, and not mapped: whoever cuts off a mapped segment ends its reader.
+    It is read, not mapped: if somebody truncates a mapped segment, its reader's process ends.
     """
     header = os.pread(descriptor, HEADER, at)
     if len(header) < HEADER:
@@ -115,7 +115,7 @@ def is_over(header: bytes) -> bool:
 
 
 def is_whole(header: bytes, file: bytes) -> bool:
-    """Whether a record's header is what was written, and by it the file's size and head."""
+    """Whether a record's header is what was written, and the file's size and head agree with it."""
     if not header.startswith(MAGIC) or not _header_is_sound(header):
         return False
     _, _, size, head, crc = _RECORD.unpack_from(header)
@@ -135,7 +135,7 @@ def read_record(path: Path, key: str) -> tuple[bytes, bytes]:
         length = os.fstat(descriptor).st_size
         if length > LARGEST_SEGMENT:
             raise ObjectDamaged(f"{key} lies in a segment of {length} bytes, which is none; set it aside")
-        size = min(name.size, length)  # what a key promises is not asked for where there is less
+        size = min(name.size, length)  # a key may name more bytes than there are
         return os.pread(descriptor, HEADER, max(name.at - HEADER, 0)), os.pread(descriptor, size, name.at)
     except OSError as error:
         raise files.unreadable(key, error) from error
@@ -144,7 +144,7 @@ def read_record(path: Path, key: str) -> tuple[bytes, bytes]:
 
 
 def mark_over(descriptor: int, place: LandedName) -> None:
-    """Say in a record's header that it is over, unless it is not that record's. Not synced."""
+    """Mark a record as over in its header, unless the header is another record's. Not synced."""
     at = place.at - HEADER
     header = os.pread(descriptor, HEADER, at)
     sound = header.startswith(MAGIC) and _header_is_sound(header)
@@ -154,7 +154,7 @@ def mark_over(descriptor: int, place: LandedName) -> None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[int | None]:
-    """A segment's descriptor while nobody else marks or frees it; None where it is not there any more."""
+    """A segment's descriptor, while nobody else may mark or free it; None if it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -168,7 +168,7 @@ def exclusive(path: Path) -> Iterator[int | None]:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is still the one under this name: a freed segment has another."""
+    """Whether the open file still has this name: a freed segment gets another one."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
-    """Write ``parts`` one after another from ``at`` on, whatever cuts it short."""
+    """Write ``parts`` one after another from ``at`` on; short writes are continued."""
     wanted = sum(map(len, parts))
     written = os.pwritev(descriptor, parts, at)
     while written < wanted:  # a signal, or a disk that is nearly full
@@ -184,7 +184,7 @@ def write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
 
 
 def write_spare(path: Path, size: int, room: Room) -> None:
-    """An empty segment, ready to be used. Raises OutOfResources."""
+    """Write an empty segment, ready for use. Raises OutOfResources."""
     unfinished = path.with_suffix(".zeros")
     try:
         with unfinished.open("wb", buffering=0) as file:
@@ -201,8 +201,8 @@ def write_spare(path: Path, size: int, room: Room) -> None:
 def free_segment(path: Path, aside: Path) -> None:
     """Give a segment back to its process, or remove it, if every record in it is over.
 
-    One in which anything cannot be made out goes to the folder ``aside`` as it is. Readers of its records
-    look them up again.
+    A segment with an unclear record is moved to the folder ``aside`` unchanged. Readers of its records look
+    them up again.
     """
     folder = path.parent
     with exclusive(path) as descriptor, suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
-"""What an object store is: bytes under keys, durable when put returns.
+"""The object store protocol: bytes under keys, durable when ``put`` returns.
 
-An object store has five verbs; docs/decisions/0127 says why no more. What an archive needs beyond them, to
-find after a crash what it stored and had not recorded yet, is a journal (:mod:`scp.objects.journal`).
+An object store has five verbs; docs/decisions/0127 says why no more. Besides them an archive needs a journal
+(:mod:`scp.objects.journal`), to find after a crash what was stored and not recorded yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from scp.errors import ObjectDamaged
 from scp.spool import Buffer
 
-# PS3.3 C.4.23.1.1: at once; from a slow medium; after somebody has brought the medium.
+# PS3.3 C.4.23.1.1: at once; from a slow medium; after somebody has mounted the medium.
 Availability = Literal["ONLINE", "NEARLINE", "OFFLINE"]
 AVAILABILITIES: Mapping[str, Availability] = {
     "online": "ONLINE",
@@ -22,40 +22,40 @@ AVAILABILITIES: Mapping[str, Availability] = {
 
 
 class ObjectStore(Protocol):
-    """The plug point; tests/contracts/test_stores.py is its contract, scp/objects/stores.py the table of all.
+    """An object store; tests/contracts/test_stores.py is the contract, scp/objects/stores.py lists all kinds.
 
     Keys are relative paths of ASCII letters, digits, dots, dashes and slashes (:mod:`scp.objects.names`).
-    What asks about an object may raise ObjectUnavailable where it lies on a medium that is not there
+    Methods that ask about an object may raise ObjectUnavailable if its medium is not there
     (:mod:`scp.objects.tiers`).
     """
 
     def put(self, key: str, *parts: Buffer) -> None:
-        """Make ``parts``, one after another, durable and visible under ``key``, all of it or nothing of it.
+        """Make ``parts``, one after another, durable and visible under ``key``: all of it or nothing.
 
-        What lay there before is replaced. Raises OutOfResources.
+        What was there before is replaced. Raises OutOfResources.
         """
 
     def get(self, key: str, size: int | None = None) -> Buffer:
-        """The object. Raises ObjectMissing, ObjectDamaged where no file lies there, ObjectUnreadable.
+        """The object. Raises ObjectMissing, ObjectDamaged if it is no file, ObjectUnreadable.
 
-        Where its ``size`` is known, an object of another is damaged: what took its place is not read.
+        If ``size`` is given, an object of another size counts as damaged, and is not read.
         """
 
     def size(self, key: str) -> int:
         """Its size in bytes. Raises ObjectMissing."""
 
     def delete(self, key: str) -> None:
-        """Remove it; one that is not there is none."""
+        """Remove the object; a missing one is no error."""
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """All keys with a prefix, in no order."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the store."""
 
 
 def check_size(key: str, found: int, size: int | None) -> None:
-    """Raises ObjectDamaged where the size of an object is known, and another than what was found."""
+    """Raises ObjectDamaged if the known ``size`` of an object differs from the size ``found``."""
     if size is not None and found != size:
         raise ObjectDamaged(
             f"{key} is not what was written: {found} bytes, and not {size}; restore it from a copy"

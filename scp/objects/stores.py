@@ -1,4 +1,4 @@
-"""The kinds of object stores there are, by the scheme of their URL: a new one is one file, and a row here."""
+"""The kinds of object stores, by the scheme of their URL: a new kind needs one module, and a row here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scp.objects.memory import MemoryStore
 
 @dataclass(frozen=True, slots=True)
 class StorePlace:
-    """Where a store is to be opened.
+    """Where to open a store.
 
-    ``folder`` is one of this machine's that is the store's own: a store of files lies in it, any other one
-    keeps its journal there. ``reserve`` bytes of its file system stay free. ``removable`` says that its
-    medium may go away while it is read.
+    ``folder`` is a local folder for this store alone: a store of files is in it, any other store keeps its
+    journal there. ``reserve`` bytes of its file system stay free. ``removable`` says that its medium may be
+    removed while it is read.
     """
 
     url: str
@@ -34,7 +34,7 @@ STORES: Mapping[str, Callable[[StorePlace], JournaledStore]] = {
 
 
 def open_store(place: StorePlace) -> JournaledStore:
-    """The store that a URL names; one without a scheme is a folder's. Raises ConfigurationError."""
+    """The store that a URL names; a URL without a scheme is a folder. Raises ConfigurationError."""
     scheme, found, _ = place.url.partition("://")
     made = STORES.get(scheme if found else "file")
     if made is None:

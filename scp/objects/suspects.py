@@ -1,9 +1,9 @@
-"""What processes died of, or failed at, how often: a file that all processes of an archive share.
+"""Objects that processes may have died of, or failed with, in a file that all processes of an archive share.
 
-An object that was being worked on when a process died is a *suspect*: an admin's ``kill -9``, or another
-object beside it, may have been what ended the process. It is tried again alone. Where a process dies of it
-once more, or it fails, it is *refused*. So one object ends two processes at most, and what was in its company
-when it did is soon no suspect any more. Where an object could not be tried alone, four times are enough.
+An object that a process was working on when it died is a *suspect*: an admin's ``kill -9``, or another object
+at the same time, may have ended the process instead. The suspect is tried again alone. If a process dies once
+more, or fails, the object is *refused*. So one object ends two processes at most, and other objects of that
+moment are soon no suspects any more. An object that could not be tried alone is refused after four times.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from scp.errors import ObjectDamaged
 from scp.objects import files
 from scp.objects.folders import locked
 
-# What is done with an object, the most that is asked of it first. What is refused is that and all before it.
+# What is done with an object, the most demanding act first. A refusal covers its act and all before it.
 Act = Literal["encode", "decode", "survey", "read"]
 ACTS: tuple[Act, ...] = get_args(Act)
 
 _ALONE, _IN_COMPANY = 2, 4
-# Of what was refused and has no row to be marked (yet), so many are remembered; each is 300 to 900 bytes, and
-# what is larger than 1 MB is not read (scp.objects.files).
+# So many refused objects that have no row to be marked (yet) are kept; each takes 300 to 900 bytes. A file of
+# more than 1 MB is not read (scp.objects.files).
 _MOST = 1000
 LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An object, by its ``key`` and, where it is known, ``uid``: what it failed at last, how often, and why.
+    """An object, by its ``key`` and, if known, ``uid``: which ``act`` failed last, how often, and why.
 
-    ``times`` counts from the last refusal on. ``refused`` is what it is refused for, empty until it is, and
-    ``library`` whose version that depends on.
+    ``times`` counts from the last refusal on. ``refused`` is the act that is refused, empty if none is, and
+    ``library`` the library and version that this depends on.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Suspect:
     library: str = ""
 
     def failed(self, act: Act, reason: str, alone: bool, library: str) -> Suspect:
-        """The same after one more time: refused, if that was once too often."""
+        """The suspect after one more failure: refused, if there were too many."""
         times, reason = self.times + 1, _plain(reason)
         if times < (_ALONE if alone else _IN_COMPANY):
             return replace(self, act=act, times=times, reason=reason)
@@ -60,7 +60,7 @@ class Suspect:
 class Suspects:
     """The file below ``folder``. Threads and processes may share it; none of its writes is synced.
 
-    It must outlive processes, not a power cut: what is lost then is tried once more.
+    It must survive processes, not a power cut: objects whose entries are lost then are tried once more.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class Suspects:
         self._known: dict[str, Suspect] = {}
 
     def get(self, key: str) -> Suspect | None:
-        """What is known of an object; 1 µs where nothing has changed."""
+        """What is known of an object; takes 1 µs if the file has not changed."""
         self._look()
         return self._known.get(key)
 
@@ -81,7 +81,7 @@ class Suspects:
 
     @contextmanager
     def changing(self) -> Iterator[Callable[[Suspect | None, str], None]]:
-        """Change some, by what this gives: a suspect, or none, and its key."""
+        """Change entries, by the function that this yields: it takes a suspect, or None, and its key."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked(self._folder):
             self._look(anew=True)
@@ -118,7 +118,7 @@ def _plain(reason: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Suspect]:
-    """What cannot be read counts as nothing: then it is found out anew."""
+    """The entries of the file; none if it cannot be read: then the suspects are found again."""
     with suppress(ObjectDamaged, OSError, ValueError, TypeError, KeyError, RecursionError):
         found = [Suspect(**one) for one in json.loads(files.note(path))]
         return {one.key: one for one in found if _is_sound(one)}

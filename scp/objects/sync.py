@@ -1,4 +1,4 @@
-"""One sync for all who wait for one."""
+"""Group sync: all threads that wait for a sync share one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class GroupSync:
-    """Makes a file's content durable; all who ask while one sync runs share the next."""
+    """Makes a file's content durable; all threads that ask while one sync runs share the next."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -19,8 +19,8 @@ class GroupSync:
     def wait(self) -> None:
         """Return when all that was written before the call is durable.
 
-        Raises OSError, also to all who come later: after a sync that failed the kernel may take the same
-        pages for written (the "fsyncgate" of PostgreSQL, 2018).
+        Raises OSError, also for all later calls: after a failed sync the kernel may count the same pages as
+        written (the "fsyncgate" of PostgreSQL, 2018).
         """
         with self._turn:
             self._asked += 1

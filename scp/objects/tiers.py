@@ -1,7 +1,7 @@
-"""Several object stores as one: the first, where objects come in, and others that stages name.
+"""Several object stores as one: the first, into which objects are received, and others that stages name.
 
-A key of another store is that of the object with ``@<name>/`` before it, so that whatever has a key knows
-where the object lies, and an object keeps the rest of its key when it moves.
+A key in another store is the object's key with ``@<name>/`` before it. So a key shows in which store the
+object is, and an object keeps the rest of its key when it moves.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MARK = ".zscp/store"
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A store beside the first. ``is_there`` says whether its medium is: an empty mount point is none.
+    """A store beside the first. ``is_there`` says whether its medium is there: an empty mount point is not.
 
-    ``fetch_seconds`` bounds how long it may give nothing to those who wait, where it is not online.
+    ``fetch_seconds`` bounds how long a store that is not online may return nothing to waiting readers.
     """
 
     name: str
@@ -46,18 +46,18 @@ class MediumMark:
         self._name = name
 
     def is_there(self) -> bool:
-        """Whether the folder is the store's, now."""
+        """Whether the folder has the store's mark now."""
         return self._path.is_file()
 
     def owner(self) -> str:
-        """The archive that the store is of; empty where its mark does not say, or is not there."""
+        """The archive that the store belongs to; empty if its mark does not say, or is missing."""
         try:
             return "".join(files.note(self._path).split("\n")[1:2])
         except (OSError, ObjectDamaged):
             return ""
 
     def make(self, archive: str = "") -> None:
-        """Mark the folder as a store of an archive; it is made where it is missing. Raises OutOfResources."""
+        """Mark the folder, made if it is missing, as a store of an archive. Raises OutOfResources."""
         fresh = self._path.with_suffix(".new")
         try:
             make_folder(self._path.parent)
@@ -73,8 +73,8 @@ class MediumMark:
 class TieredStore:
     """The first store and some tiers (:class:`scp.objects.journal.JournaledStore`).
 
-    What asks for an object of a tier whose medium is not there raises ObjectUnavailable, and what would
-    write to it OutOfResources: nothing that is away counts as gone, nothing is written to where it was.
+    If the medium of a tier is not there, methods that read from the tier raise ObjectUnavailable, and methods
+    that write to it OutOfResources: its objects do not count as missing, and nothing is written in its place.
     """
 
     def __init__(self, first: JournaledStore, tiers: Sequence[Tier]) -> None:
@@ -93,7 +93,7 @@ class TieredStore:
         store.put(own, *parts)
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
-        """See JournaledStore. Those of one store share what waits for the disk."""
+        """See JournaledStore. Objects of one store share syncs."""
         done: list[str] = []
         try:
             for name, group in groupby(sorted(objects, key=_store_of_put), key=_store_of_put):
@@ -107,13 +107,13 @@ class TieredStore:
             raise
 
     def settle(self, key: str) -> None:
-        """See JournaledStore. Where the medium is not there, its next recovery does."""
+        """See JournaledStore. If the medium is not there, this is left to its next recovery."""
         store, own = self._named(key)
         if self._is_there(key):
             store.settle(own)
 
     def withdraw(self, key: str) -> None:
-        """See JournaledStore. Where the medium is not there, its next recovery sees to it."""
+        """See JournaledStore. If the medium is not there, this is left to the store's next recovery."""
         store, own = self._named(key)
         if self._is_there(key):
             store.withdraw(own)
@@ -169,13 +169,13 @@ class TieredStore:
             raise
 
     def delete(self, key: str) -> None:
-        """See ObjectStore. What lies where the medium is not there stays; fsck finds it."""
+        """See ObjectStore. An object whose medium is not there stays; fsck finds it."""
         store, own = self._named(key)
         if self._is_there(key):
             store.delete(own)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """See ObjectStore. Raises ObjectUnavailable when it comes to a tier that is not there."""
+        """See ObjectStore. Raises ObjectUnavailable when it reaches a tier that is not there."""
         name = store_of(prefix)
         if not name:
             yield from self._first.keys(prefix)
@@ -226,10 +226,10 @@ def _store_of_put(put: tuple[str, Buffer]) -> str:
 
 
 class _Queue:
-    """Reads of a store that may take long, each in a thread: one that hangs must hold up nobody for ever.
+    """Reads of a slow store, each in a thread: a store that hangs must not block its readers for ever.
 
-    The limit counts from when the store last gave anything, so that many may wait for one that gives them
-    one after another. Where it has been silent for longer, who comes later does not wait at all.
+    The limit counts from the time when the store last returned anything, so that many readers may wait for a
+    store that serves them one by one. If it has been silent for longer, later readers do not wait at all.
     """
 
     def __init__(self, tier: Tier) -> None:
@@ -250,7 +250,7 @@ class _Queue:
                 threading.Thread(
                     target=self._read, args=(key, size, found), name="fetch", daemon=True
                 ).start()
-            except RuntimeError as error:  # the machine gives no more threads
+            except RuntimeError as error:  # no more threads can be started
                 raise OutOfResources(f"{key} cannot be fetched: {error}") from error
             self._reading += 1
             while not found and (left := self._left()) > 0:
@@ -267,7 +267,7 @@ class _Queue:
     def _read(self, key: str, size: int | None, found: list[Buffer | Exception]) -> None:
         try:
             result: Buffer | Exception = self._tier.store.get(key, size)
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised by the waiting reader
             result = error
         with self._changed:
             found.append(result)

@@ -1,8 +1,8 @@
-"""Where deleted objects lie until they are purged: ``.trash`` in the store that they lay in, two files each.
+"""The trash: deleted objects are in ``.trash`` of their store until they are purged, as two files each.
 
 ``<id>.dcm`` is the stored file itself, by a hard link; ``<id>.<state>`` says in JSON what it is, and when and
-why it went. States: ``going`` (row and place are yet to be cleared), ``gone``, ``back`` (being restored).
-Whoever writes holds the lock of the folder, which ends with its process.
+why it was deleted. States: ``going`` (its row and its file in the store are yet to be removed), ``gone``,
+``back`` (being restored). Writers hold the lock of the folder, which ends with their process.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from scp.objects.folders import locked, make_folder, sync_file, sync_folder
 from scp.objects.names import in_store, is_within, store_of
 
 FOLDER = ".trash"
-_LONGEST_REASON = 200  # characters: an error may name all that it did not like
+_LONGEST_REASON = 200  # characters: an error message may be long
 State = Literal["going", "gone", "back"]
 STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
 class Trashed:
-    """One deleted object: ``key`` is where it lay, ``size`` in bytes, ``at`` in seconds since 1970.
+    """A deleted object: ``key`` is the one that it had, ``size`` in bytes, ``at`` in seconds since 1970.
 
-    ``uids`` are its unique keys by level and the ``ISSUER`` of its Patient ID, which a hold may name.
+    ``uids`` are its unique keys, by level, and the ``ISSUER`` of its Patient ID, which a hold may name.
     """
 
     key: str
@@ -48,15 +48,15 @@ class Trashed:
 
     @property
     def identity(self) -> Identity:
-        """Which object it is."""
+        """The identity of the object."""
         patient = (self.uids.get("PATIENT", ""), self.uids.get("ISSUER", ""))
         return Identity(self.sop_instance_uid, self.study_instance_uid, *patient)
 
 
 class Trash:
-    """The trash of the objects in some stores: their names, empty for the first, and folders.
+    """The trash of some stores, which are given as names, empty for the first, and folders.
 
-    What lies in a store that is not there is left alone until it is.
+    Entries in a store that is not there stay as they are until it is there again.
     """
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
@@ -68,19 +68,19 @@ class Trash:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Nobody else deletes, restores, purges or changes holds meanwhile."""
+        """Keep others from deleting, restoring, purging or changing holds meanwhile."""
         folder = self._roots[""] / FOLDER
         make_folder(folder)
         with locked(folder):
             yield
 
     def entries(self) -> list[Trashed]:
-        """All of it, what went first before others."""
+        """All entries, in the order of their deletion."""
         found = (_read(path) for path in self._notes())
         return sorted((one for one in found if isinstance(one, Trashed)), key=lambda one: (one.at, one.id))
 
     def unreadable(self) -> Iterator[tuple[Path, str]]:
-        """Notes that are not what was written, and why. What they are of is neither restored nor purged."""
+        """Damaged notes, with the reason. Their objects are neither restored nor purged."""
         for path in self._notes():
             if isinstance(fault := _read(path), str):
                 yield path, fault
@@ -89,7 +89,7 @@ class Trash:
         return (path for path in self._files() if path.suffix[1:] in STATES)
 
     def begin(self, wanted: Iterable[Trashed]) -> list[Trashed]:
-        """Make the way of some objects into the trash durable; those without a file are left out."""
+        """Begin to delete some objects, with durable entries; objects without a file are left out."""
         begun = []
         for one in wanted:
             named = replace(one, id=uuid.uuid4().hex)
@@ -99,28 +99,28 @@ class Trash:
             with suppress(FileNotFoundError):
                 os.link(self._place(one), self._file(named))
                 begun.append(named)
-        self._sync(begun)  # a file without a note is nothing; a note without a file would be a loss
+        self._sync(begun)  # a file without a note does no harm; a note without a file would be a loss
         for named in begun:
             self._note(named)
         self._sync(begun)
         return begun
 
     def in_place(self, one: Trashed) -> bool:
-        """Whether the very file of an entry lies where it lay: one that was sent again is another."""
+        """Whether the entry's own file is still in its place: an object that was sent again has another."""
         try:
             return self._file(one).samefile(self._place(one))
         except FileNotFoundError:
             return False
 
     def take(self, one: Trashed) -> None:
-        """Clear the place of an object, unless another file has come there."""
+        """Remove an object's file from its place, unless another file is there by now."""
         moved, place = self._folder(one) / f"{one.id}.moved", self._place(one)
         if not moved.exists():
             if not self.in_place(one):
                 return
             try:
-                place.rename(moved)  # looked at where nobody can put another in its place
-            except FileNotFoundError:  # a stage has removed what it replaced
+                place.rename(moved)  # compared there, where nobody can replace it
+            except FileNotFoundError:  # a stage has removed the file that it replaced
                 return
         if not moved.samefile(self._file(one)) and not place.exists():
             make_folder(place.parent)
@@ -138,27 +138,27 @@ class Trash:
         try:
             os.link(self._file(one), place)
         except FileExistsError:
-            pass  # put back before, or sent again: the same key is the same object
+            pass  # restored before, or sent again: the same key is the same object
         except FileNotFoundError:
             raise ObjectMissing(f"{one.key} was purged from the trash; restore it from a copy") from None
         sync_folder(place.parent)
 
     def mark(self, one: Trashed, state: State) -> Trashed:
-        """Another state of an entry, durably."""
+        """Change the state of an entry, durably."""
         marked = replace(one, state=state)
         self._sidecar(one).rename(self._sidecar(marked))
         sync_folder(self._folder(one))
         return marked
 
     def drop(self, one: Trashed) -> None:
-        """Forget an entry and its file; the note goes last, so that nothing is left without one."""
+        """Remove an entry and its file; the note is removed last, so that no file is left without one."""
         self._file(one).unlink(missing_ok=True)
         self._sidecar(one).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove links whose note was never written, where the objects still lie in their places.
+        """Remove links whose note was never written, if the objects are still in their places.
 
-        One that is the last link of its file stays, whatever has become of its note.
+        A link that is the last one of its file stays, with or without a note.
         """
         known = {path.stem for path in self._files() if path.suffix[1:] in STATES}
         for path in self._files():
@@ -196,7 +196,7 @@ class Trash:
 
 
 def _read(path: Path) -> Trashed | str | None:
-    """A note, or what is wrong with it; None where another process has moved it on."""
+    """A note, or what is wrong with it; None if another process has changed its state."""
     try:
         found = Trashed(**{**json.loads(files.note(path)), "id": path.stem, "state": path.suffix[1:]})
     except FileNotFoundError:
