@@ -1,4 +1,4 @@
-"""The attributes that the index holds, as one table, and those it computes, as another.
+"""The attributes that the index holds, as one table, and those that it computes, as another.
 
 Everything else follows from these rows: the columns of :mod:`scp.index.schema`, what is recorded,
 what can be matched and what is returned. A new row needs a migration that adds its columns.
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from scp.model import LEVELS
 
-# The columns beside an attribute's own text that hold what is compared, where text does not compare
-# (scp.index.keys makes them). A person name has one for each of its component groups.
+# The columns beside an attribute's own text that hold keys to compare, where the text itself cannot be
+# compared (scp.index.keys makes them). A person name has one for each of its component groups.
 KEY_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "DA": ("key",),
     "DT": ("key",),
@@ -23,7 +23,7 @@ KEY_SUFFIXES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-# What tells patients apart. All else that objects say of a patient describes it.
+# The attributes that tell patients apart. All other attributes of a patient describe it.
 IDENTIFYING = ("PatientID", "IssuerOfPatientID")
 
 
@@ -37,11 +37,11 @@ def column_name(keyword: str) -> str:
 class Attribute:
     """One row: an attribute held for the entities of ``level``.
 
-    ``several`` says that several values are usual, so that each of them is matched alone. ``column``
-    holds the text that is returned, ``key_columns`` what is compared; they are the same where text
-    compares as it is. The text of a sequence is JSON (:mod:`scp.index.sequences`). ``table`` is the level
-    whose table has the columns. It is ``level``, except for what says no more of a patient than who it is:
-    each study holds that as its own objects say it (docs/decisions/0105).
+    ``several`` says that several values are usual, so that each of them is matched alone. ``column`` holds
+    the text that is returned, ``key_columns`` the keys that are compared; they are the same where the text
+    itself is compared. The text of a sequence is JSON (:mod:`scp.index.sequences`). ``table`` is the level
+    whose table has the columns. It is ``level``, except for attributes that describe a patient: each study
+    holds these as its own objects say them (docs/decisions/0105).
     """
 
     level: str
@@ -63,7 +63,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """One row: an attribute of ``level`` that is computed from the entities below, when asked for.
+    """One row: an attribute of ``level`` that is computed from the entities below when a query asks for it.
 
     It either counts the entities of level ``counts`` or gathers the values of attribute ``gathers``.
     """

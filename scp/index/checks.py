@@ -1,4 +1,4 @@
-"""Which stored files were read when, and what was wrong with them."""
+"""When each stored file was last read, and what was wrong with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOTE = (
 
 
 def unchecked(since: float, now: float, most: int) -> Select[Any]:
-    """Instances whose files were last read before ``since``, and that nobody works on."""
+    """Instances whose files were last read before ``since``, and that no process works on."""
     return (
         select(*INSTANCE_COLUMNS)
         .where(INSTANCE.c.checked < int(since), unclaimed(now))

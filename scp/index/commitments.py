@@ -1,4 +1,4 @@
-"""What is outstanding of storage commitment, as rows: recorded, claimed, tried again, done."""
+"""Storage commitment requests with an outstanding result, as rows: recorded, claimed, tried again, done."""
 
 from __future__ import annotations
 

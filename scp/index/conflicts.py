@@ -1,6 +1,7 @@
-"""Objects that contradict each other in whose they are: noticed when one arrives, and listed.
+"""Objects that contradict each other about their study or patient: noticed when one arrives, and listed.
 
-Nothing is decided here. Each object stays what it says it is; a person has to find out which is right.
+Nothing is decided here. Each object stays with the identity that it claims; a person has to find out which is
+right.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from scp.index.prepared import Prepared
 from scp.index.schema import INSTANCE, PATIENT, SERIES, STUDY, TEXT
 
 Row = Mapping[str, Any]
-# Two that differ in one of these may be two persons. Keys are compared: case and padding do not count.
+# Patients that differ in one of these may be two persons. Keys are compared: case and padding do not count.
 _PERSON = tuple(
     name
     for keyword in ("PatientName", "PatientBirthDate", "PatientSex")
@@ -46,22 +47,22 @@ _EMPTY: ColumnElement[str] = literal_column("''")
 
 
 class Warnings:
-    """Logs conflicts once for each study, when what began them is committed; used in the writer's turn."""
+    """Logs conflicts once for each study, when their transaction is committed; used by the writer only."""
 
     def __init__(self) -> None:
         self._noticed: list[tuple[ConflictKind, str]] = []
         self._told: OrderedDict[tuple[ConflictKind, str], None] = OrderedDict()
 
     def notice(self, kind: ConflictKind, study: str) -> None:
-        """A conflict that the running transaction begins."""
+        """Note a conflict that the running transaction begins."""
         self._noticed.append((kind, study))
 
     def rolled_back(self) -> None:
-        """Nothing has happened."""
+        """Forget the noted conflicts: their transaction was rolled back."""
         self._noticed.clear()
 
     def committed(self) -> None:
-        """Log what is new."""
+        """Log the new conflicts."""
         for found in dict.fromkeys(self._noticed):
             if found not in self._told:
                 self._told[found] = None
@@ -73,14 +74,14 @@ class Warnings:
 
 
 def differ(held: Row, new: Row) -> bool:
-    """Whether name, birth date or sex are two different ones; a missing one differs from none."""
+    """Whether name, birth date or sex differ; a missing value differs from no other."""
     return any(held[name] and new[name] and held[name] != new[name] for name in _PERSON)
 
 
 def begun(connection: Connection, before: Row | None, study: int, new: Row) -> Iterator[ConflictKind]:
-    """The conflicts that a study's row with the id ``study`` has, and did not have ``before``.
+    """The conflicts that the study's row with the id ``study`` has, and did not have ``before``.
 
-    ``new`` are the values that were written to it.
+    ``new`` are the values that were written to the row.
     """
     values = {**new, "study": study}
     if before is None and new["study_instance_uid"] and _finds(connection, _sharing, values):
@@ -92,7 +93,7 @@ def begun(connection: Connection, before: Row | None, study: int, new: Row) -> I
 
 
 def listed(connection: Connection) -> Iterator[Conflict]:
-    """All conflicts among what is held. Goes through all studies, and the index of all instances."""
+    """All conflicts among the held objects. Reads all studies, and the database index of all instances."""
     for kind, uid, condition in (
         (ConflictKind.STUDY, STUDY.c.study_instance_uid, _shared_study()),
         (ConflictKind.PATIENT, PATIENT.c.patient_id, _contradicted_patient()),
@@ -168,7 +169,7 @@ def _finds(connection: Connection, statement: Any, values: Row) -> bool:
 
 @lru_cache(maxsize=4)
 def _sharing(dialect: Dialect) -> Prepared:
-    """Another study of the same Study Instance UID."""
+    """Finds another study of the same Study Instance UID."""
     same = STUDY.c.study_instance_uid == bindparam("study_instance_uid")
     other = STUDY.c.id != bindparam("study")
     return Prepared(select(_ONE).where(exists().where(same, other)), dialect)
@@ -176,7 +177,7 @@ def _sharing(dialect: Dialect) -> Prepared:
 
 @lru_cache(maxsize=4)
 def _contradicting(dialect: Dialect) -> Prepared:
-    """Another study of the same patient that names another person."""
+    """Finds another study of the same patient that names another person."""
     differs = [
         and_(STUDY.c[name] != _EMPTY, bindparam(name, type_=TEXT) != _EMPTY, STUDY.c[name] != bindparam(name))
         for name in _PERSON

@@ -1,4 +1,4 @@
-"""What differs between databases: how to connect, and how writers take turns. Nothing else does."""
+"""All that differs between databases: how to connect, and how writers take turns."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 
-# Execution options of connections: whose transactions are going to write, and who begin them themselves.
+# Execution options of connections: their transactions will write; they begin their transactions themselves.
 WRITES, BEGUN = "zscp_writes", "zscp_begun"
 _BUSY_MS = 30_000
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_WRITERS = 0x7A736370  # "zscp": the advisory lock that PostgreSQL keeps among writers
+_WRITERS = 0x7A736370  # "zscp": PostgreSQL's advisory lock among writers
 _BEGIN_WITH_LOCK = f"SELECT pg_advisory_xact_lock({_WRITERS})"
 _BEGIN_WRITING = {"sqlite": "BEGIN IMMEDIATE"}
-# The log is copied into the database by who syncs, once it is longer than this; by who commits only at
-# four times the length, where nobody syncs.
+# A sync copies the log into the database if it is longer than this. A commit does so only at four times the
+# length, in case nobody syncs.
 JOURNAL_BYTES = 16 << 20
 _CHECKPOINT_PAGES = 4 * JOURNAL_BYTES // 4096
-_IDLE = 32  # connections that are kept: opening one takes 1 ms
+_IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 
 def connect(url: str) -> Engine:
     """An engine for ``url``; the folder of a SQLite file is created.
 
-    Raises :class:`scp.errors.ConfigurationError` for a URL that is none, or names a database
-    that there is no driver for, and :class:`scp.errors.OutOfResources` if the folder cannot be made.
+    Raises :class:`scp.errors.ConfigurationError` for an invalid URL, or a database without an installed
+    driver, and :class:`scp.errors.OutOfResources` if the folder cannot be made.
     """
     try:
         parsed = make_url(url)
-        # Each stream of a slow peer's matches holds a connection, so there is no upper limit.
+        # Each C-FIND of a slow peer holds a connection, so there is no upper limit.
         engine = create_engine(parsed, pool_size=_IDLE, max_overflow=-1)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError) as error:
         raise ConfigurationError(f"index.url: {url!r} cannot be used: {error}") from error
@@ -54,7 +54,7 @@ def connect(url: str) -> Engine:
 
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Raise :class:`scp.errors.OutOfResources` where the database is full, locked, damaged or gone."""
+    """Raise :class:`scp.errors.OutOfResources` if the database is full, locked, damaged or gone."""
     try:
         yield
     except (DatabaseError, engine.dialect.loaded_dbapi.DatabaseError) as error:
@@ -86,10 +86,10 @@ def _make_folder(url: URL) -> None:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins no transactions of its own: _begin_sqlite
+    connection.isolation_level = None  # the driver begins no transactions: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     _write_ahead(connection)
-    # A commit does not wait for the disk: scp.index.durable does, when asked.
+    # A commit does not wait for the disk: scp.index.durable does so on request.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
@@ -99,10 +99,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _matches(pattern: str, text: str | None) -> bool:
-    """A regular expression of :mod:`scp.index.matching`, in time that does not explode.
+    """Match a regular expression of :mod:`scp.index.matching`, in bounded time.
 
-    With five stars on a text of 200 characters, ``re`` would take minutes, and hold up the whole process.
-    What stands between two stars need not be looked for again behind the first place where it is.
+    With five stars on a text of 200 characters, ``re`` would take minutes, and block the whole process. The
+    text between two stars is matched at the first place where it is found, without further tries.
     """
     return text is not None and _compiled(pattern).search(text) is not None
 
@@ -116,9 +116,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to write-ahead logging, which the file remembers.
+    """Switch to write-ahead logging, which is stored in the file.
 
-    While another process does the same SQLite answers "locked" at once, without the busy timeout.
+    While another process does the same, SQLite reports "locked" at once, without the busy timeout.
     """
     deadline = time.monotonic() + _BUSY_MS / 1000
     while True:
@@ -133,16 +133,16 @@ def _write_ahead(connection: Any) -> None:
 
 
 def begin_writing(engine: Engine, cursor: Any) -> None:
-    """Begin a transaction that is going to write, when it is its turn among all processes.
+    """Begin a transaction that will write, when it is its turn among all processes.
 
-    A transaction that begins by reading and then writes fails at once if another one wrote in between;
-    one that begins IMMEDIATE waits for its turn.
+    A transaction that first reads and then writes fails at once if another one wrote in between; one that
+    begins IMMEDIATE waits for its turn.
     """
     cursor.execute(_BEGIN_WRITING.get(engine.dialect.name, _BEGIN_WITH_LOCK))
 
 
 def data_version(engine: Engine, cursor: Any) -> object:
-    """What changes when another connection has changed the database; None where nothing tells."""
+    """A value that changes when another connection changes the database; None if there is no such value."""
     if engine.dialect.name != "sqlite":
         return None
     return cursor.execute("PRAGMA data_version").fetchone()[0]

@@ -1,9 +1,9 @@
-"""What is committed → what outlives a power cut.
+"""Makes commits survive a power cut.
 
-SQLite in write-ahead mode appends commits to a log file, and with synchronous=NORMAL waits for the
-disk only when it copies the log into the database: the log before, the database after. So whatever
-is committed is in the log that is there now, or in the database and on the disk; waiting for the
-log, whichever process wrote it, is all it takes.
+SQLite in write-ahead mode appends commits to a log file. With synchronous=NORMAL it waits for the disk only
+when it copies the log into the database: it syncs the log before that, and the database after it. So each
+commit is in the current log, or in the database and on the disk. It is enough to sync the log, whichever
+process wrote it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from scp.index.dialect import JOURNAL_BYTES
 def sync(engine: Engine) -> None:
     """Wait until all that was committed is on the disk.
 
-    PostgreSQL is left alone: its commits wait, unless it was told otherwise.
+    Does nothing for PostgreSQL: its commits wait for the disk, unless it is configured otherwise.
 
-    Raises :class:`scp.errors.OutOfResources` when the disk fails; what was committed is unsure then.
+    Raises :class:`scp.errors.OutOfResources` if the disk fails; whether commits are durable is unknown then.
     """
     if engine.dialect.name == "sqlite" and _log_on_disk(f"{engine.url.database}-wal") > JOURNAL_BYTES:
-        # Here, where somebody waits for the disk anyway, and not in a commit. PASSIVE waits for nobody,
-        # and nobody for it.
+        # The log is copied here, where the caller waits for the disk anyway, and not in a commit. PASSIVE
+        # waits for no other connection, and none waits for it.
         with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _log_on_disk(name: str) -> int:
-    """Wait for the disk; the length of the log in bytes.
+    """Wait until the log is on the disk; returns its length in bytes.
 
-    SQLite keeps no lock on this file, so that closing it again does no harm (it would to the database).
+    SQLite holds no lock on this file, so closing it does no harm; closing the database file would.
     """
     try:
         log = os.open(name, os.O_RDONLY)

@@ -1,6 +1,6 @@
-"""The file that a SQLite index is: whether it is there, whole, and still the one that was opened.
+"""The file of a SQLite index: whether it is there, whole, and still the one that was opened.
 
-A database server looks after its own files: of its databases nothing here says anything.
+A database server looks after its own files: the functions here do not check its databases.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from scp.errors import IndexDamaged, OutOfResources
 from scp.index.dialect import translated
 
 _BESIDE = ("", "-wal", "-shm")
-# Read whole at each start where it is no larger: that takes 0.2 s.
+# A database up to this size is read completely at each start: that takes 0.2 s.
 _SMALL = 64 << 20
 
 
 def path_of(url: str) -> Path | None:
-    """The file of an index; None where it is no file."""
+    """The file of an index; None if it is not in a file."""
     parsed = make_url(url)
     sqlite = parsed.get_backend_name() == "sqlite" and parsed.database
     return Path(parsed.database) if sqlite and parsed.database else None
 
 
 def exists(url: str) -> bool:
-    """Whether there is an index at ``url``; True where nothing tells before it is opened."""
+    """Whether there is an index at ``url``; True if that is unknown until it is opened."""
     path = path_of(url)
     return path is None or path.exists()
 
 
 def identity(engine: Engine) -> tuple[int, int] | None:
-    """What tells the file at the engine's URL from any other; None where there is none."""
+    """Device and inode of the file at the engine's URL, which identify it; None if there is none."""
     path = path_of(engine.url.render_as_string(hide_password=False))
     if path is None:
         return (0, 0)
@@ -46,7 +46,7 @@ def identity(engine: Engine) -> tuple[int, int] | None:
 
 
 def stamp(engine: Engine) -> object:
-    """What changes when the database is written to; None where nothing tells."""
+    """A value that changes when the database is written to; None if there is no such value."""
     path = path_of(engine.url.render_as_string(hide_password=False))
     if path is None:
         return None
@@ -62,7 +62,7 @@ def stamp(engine: Engine) -> object:
 
 
 def check(engine: Engine, thorough: bool) -> None:
-    """Read a small database whole, or any when ``thorough``. Raises IndexDamaged, OutOfResources."""
+    """Read a small database completely, or any if ``thorough``. Raises IndexDamaged, OutOfResources."""
     path = path_of(engine.url.render_as_string(hide_password=False))
     if path is None or not (thorough or path.stat().st_size <= _SMALL):
         return
@@ -77,7 +77,7 @@ def check(engine: Engine, thorough: bool) -> None:
 
 
 def set_aside(url: str) -> str:
-    """Keep a damaged index under another name beside it, which is returned. Raises OutOfResources."""
+    """Rename a damaged index, and return its new name. Raises OutOfResources."""
     path = path_of(url)
     if path is None:
         raise OutOfResources("the index is damaged, and is no file; look after its database")

@@ -1,9 +1,9 @@
-"""Group commit: writers that come at the same time share one transaction.
+"""Group commit: threads that write at the same time share one transaction.
 
-A commit costs more than what it commits, and only one can be made at a time. Whoever comes while
-nobody writes leads: takes all that waits, writes it in one transaction,
-hands everybody the result, and then the lead to the first of those who came meanwhile. So nobody
-waits for others to come, and there is no timer and no thread for it.
+A commit costs more than what it commits, and only one can be made at a time. A thread that comes while no
+other writes becomes the leader: it takes all waiting items, writes them in one transaction, and gives each
+thread its result. Then it hands the lead to the first thread that came meanwhile. So no thread waits for
+others to come, and no timer or extra thread is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Access = TypeVar("Access")
 
 
 class _Ticket(Generic[Item, Result]):
-    """One caller's item on its way; ``woken`` is released once: when it is settled, or has to lead."""
+    """One caller's item. ``woken`` is released once: when the item is settled, or its caller has to lead."""
 
     __slots__ = ("error", "item", "result", "settled", "woken")
 
@@ -36,12 +36,11 @@ class _Ticket(Generic[Item, Result]):
 
 
 class GroupCommit(Generic[Access, Item, Result]):
-    """Calls ``write`` for each submitted item, in the order of their coming, inside ``transaction``.
+    """Calls ``write`` for each submitted item, in the order of arrival, inside ``transaction``.
 
-    ``transaction`` is a context that commits at its end, and rolls back when it is left by an
-    exception. A group that fails is written again one by one, each item in a transaction of its own,
-    so that an item takes no other down; ``write`` must therefore do no more than the transaction
-    undoes.
+    ``transaction`` is a context that commits at its end, and rolls back after an exception. If a group fails,
+    each of its items is written again in a transaction of its own, so that one item makes no other fail.
+    Therefore ``write`` must do nothing that a rollback does not undo.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class GroupCommit(Generic[Access, Item, Result]):
     ) -> None:
         self._transaction = transaction
         self._write = write
-        self._guard = threading.Lock()  # of the three below; never held while writing
+        self._guard = threading.Lock()  # for the three below; never held while writing
         self._leader: _Ticket[Item, Result] | None = None
         self._waiting: list[_Ticket[Item, Result]] = []
         self._group: list[_Ticket[Item, Result]] = []
@@ -64,7 +63,7 @@ class GroupCommit(Generic[Access, Item, Result]):
                 ticket.woken.acquire()
             if not ticket.settled:
                 self._lead()
-        finally:  # also when a signal interrupted the waiting: nobody must wait for a leader that is gone
+        finally:  # also if a signal interrupted the wait: no thread may wait for a lost leader
             if not ticket.settled or self._leader is ticket:
                 self._leave(ticket)
         if ticket.error is not None:
@@ -79,7 +78,7 @@ class GroupCommit(Generic[Access, Item, Result]):
             return self._leader is ticket
 
     def _lead(self) -> None:
-        """Write all that waits; every ticket of the group is settled afterwards."""
+        """Write all waiting items; every ticket of the group is settled afterwards."""
         with self._guard:
             self._group, self._waiting = self._waiting, []
         group = self._group
@@ -92,26 +91,26 @@ class GroupCommit(Generic[Access, Item, Result]):
         for place, ticket in enumerate(group):
             begun, error = self._attempt([ticket])
             if error is not None:
-                # A database that is locked stays so for half a minute: no such wait for each of the others.
+                # A locked database makes each transaction wait for half a minute: the others fail at once.
                 _fail([ticket] if begun else group[place:], error)
                 if not begun:
                     return
 
     def _attempt(self, group: Sequence[_Ticket[Item, Result]]) -> tuple[bool, Exception | None]:
-        """Write ``group`` in one transaction: whether one could be begun, and what went wrong, if any."""
+        """Write ``group`` in one transaction; returns whether one could be begun, and the error, if any."""
         begun = False
         try:
             with self._transaction() as access:
                 begun = True
                 results = [self._write(access, ticket.item) for ticket in group]
-        except Exception as error:  # noqa: BLE001 - submit() raises it where the item came from
+        except Exception as error:  # noqa: BLE001 - submit() raises it in the item's own thread
             return begun, error
         for ticket, result in zip(group, results, strict=True):
             ticket.settle(result)
         return begun, None
 
     def _leave(self, ticket: _Ticket[Item, Result]) -> None:
-        """Tell the group, and hand over the lead; what a dying leader left unwritten goes first again."""
+        """Wake the group, and hand over the lead; items that a failing leader left unwritten come first."""
         with self._guard:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)

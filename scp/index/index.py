@@ -1,4 +1,4 @@
-"""The plug point: what the archive asks of an index, and nothing of how it is kept."""
+"""The index protocol: what the archive needs of an index, independent of its implementation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scp.identity import Conflict, Identity
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.model import Instance, Query, QueuedSend
 
-# What the keys of some instances begin with, and a number from 1; all others have 0.
+# Key prefix → the rank of the instances whose keys begin with it, from 1; all other instances have rank 0.
 Ranks = Mapping[str, int]
 NO_RANKS: Ranks = MappingProxyType({})
 NO_STORES: Mapping[str, str] = MappingProxyType({})
 RANK = "@rank"
 
-# Names in Meta: the archive that an index belongs to, which its stores name as well; which making of the
-# index this is; a number that grows in index and store together; and why it is to be made anew, if it is.
+# Names in Meta: the archive that an index belongs to, which its stores name as well; an id that is new each
+# time the index is built; a number that grows in index and store together; and why to rebuild it, if needed.
 ARCHIVE, INCARNATION, SEQUENCE, REBUILD = "archive", "incarnation", "sequence", "rebuild"
 
 
@@ -55,79 +55,79 @@ class PendingCount:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """An instance, and those of its attributes that a policy asks for."""
+    """An instance, and those of its attributes that a policy needs."""
 
     instance: Instance
     attributes: Mapping[str, str]
 
 
 class DueStages(Protocol):
-    """What is due by the stages of a policy, which is named by its fingerprint.
+    """The instances for which a stage of a policy is due; the policy is named by its fingerprint.
 
-    Instances that are pending are left out. Times are seconds since 1970. Every method raises
+    Pending instances are left out. Times are seconds since 1970. Every method raises
     :class:`scp.errors.OutOfResources` as an index does.
     """
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
-        """At most ``most`` of those for which a stage is due, and that nobody works on.
+        """At most ``most`` of the instances for which a stage is due, and that no process works on.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended.
+        Instances whose file is known to be damaged, or missing, wait until it is repaired.
         """
 
     def next_due(self, policy: str) -> int | None:
-        """When a stage is next due for anything; None where nothing was planned."""
+        """When a stage is next due for any instance; None if nothing is planned."""
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
-        """At most ``most`` of those that were last planned under another policy."""
+        """At most ``most`` of the instances that were last planned under another policy."""
 
     def plan(self, policy: str, planned: Iterable[tuple[Instance, int]]) -> None:
-        """Say when a stage is next due for instances that are still as they were read.
+        """Set when a stage is next due, for instances that have not changed since they were read.
 
-        One that has another ``key`` by now, or was retrieved or refused meanwhile, is left as it is.
+        An instance that has another ``key`` by now, or was retrieved or refused meanwhile, is left as it is.
         """
 
     def record_access(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
-        """Write down that instances were retrieved, where the last time is more than so many seconds ago.
+        """Record that instances were retrieved, if the last time is more than ``exactness`` seconds ago.
 
-        They are to be planned again: a stage may wait longer, or be undone.
+        They are planned again: a stage may be due later, or be undone.
         """
 
     def policy_rows(self, keywords: Sequence[str], batch: int = 1000) -> Iterator[PolicyRow]:
-        """Every instance once, ``batch`` at a time; others may write in between."""
+        """Every instance once, read ``batch`` at a time; others may write in between."""
 
     def policy_rows_of(self, keywords: Sequence[str], instances: Iterable[Instance]) -> list[PolicyRow]:
-        """Those of some instances, as they are now, which are not too many for one query."""
+        """The rows of some instances, as they are now; there must not be too many for one query."""
 
 
 class Checks(Protocol):
-    """Which stored files were read when, and what was wrong with them. Times are seconds since 1970.
+    """When each stored file was last read, and what was wrong with it. Times are seconds since 1970.
 
     Every method raises :class:`scp.errors.OutOfResources` as an index does.
     """
 
     def due(self, since: float, now: float, most: int) -> list[Instance]:
-        """At most ``most`` of those whose file was not read ``since``, and that nobody works on."""
+        """At most ``most`` of the instances whose file was not read ``since``, and that no process works on."""
 
     def oldest(self) -> int | None:
-        """When the one was read that was not read for the longest; None where nothing is held."""
+        """The oldest time at which a file was last read; None if nothing is held."""
 
     def note(self, results: Iterable[tuple[Instance, str]], now: float) -> None:
-        """Write down what was wrong with files, or nothing, where they are still those of their instances."""
+        """Record each file's fault, or an empty one, if the file is still that of its instance."""
 
     def damaged(self) -> list[Instance]:
-        """Those whose file was damaged, or missing, when it was last read."""
+        """The instances whose file was damaged, or missing, when it was last read."""
 
     def unreadable(self, most: int | None = None) -> list[Instance]:
-        """Those that cannot be read in the transfer syntax they came in, the newest first; None: all."""
+        """The instances that cannot be read in their received transfer syntax, the newest first; None: all."""
 
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
-        """Write down what is not done any more with what is stored under ``key``; empty: all is done again.
+        """Record the refusal of the instance that is stored under ``key``; an empty one lifts it.
 
-        DueStages are planned for it anew. False where there is none.
+        Its stages are planned again. False if there is no such instance.
         """
 
     def refused(self, most: int | None = None) -> list[Instance]:
-        """Those with which something is not done any more, the newest first; None: all."""
+        """The instances with a refusal, the newest first; None: all."""
 
 
 class Meta(Protocol):
@@ -140,17 +140,17 @@ class Meta(Protocol):
         """All that is set: :data:`ARCHIVE`, :data:`INCARNATION`, :data:`SEQUENCE`, :data:`REBUILD`."""
 
     def put(self, values: Mapping[str, str | None]) -> None:
-        """Set some, or remove those that are None, in one transaction."""
+        """Set values, or remove those that are None, in one transaction."""
 
     def stamp(self) -> object:
-        """What changes when anything is written to the index; None where nothing tells."""
+        """A value that changes when the index is written to; None if there is no such value."""
 
     def is_in_place(self) -> bool:
-        """Whether who opens the index now opens the same one: a file may be removed while it is open."""
+        """Whether opening the index again would give the same one: its file may be removed while open."""
 
 
 class Index(Protocol):
-    """What is held, and how it is found (PS3.4 C.4).
+    """The objects that are held, and the queries for them (PS3.4 C.4).
 
     An index may be shared by threads. Every method raises
     :class:`scp.errors.OutOfResources` when there is no room or the index does not answer.
@@ -158,116 +158,114 @@ class Index(Protocol):
 
     @property
     def stages(self) -> DueStages:
-        """What is due by the stages of a policy."""
+        """Which stages of the policy are due."""
 
     @property
     def checks(self) -> Checks:
-        """What is known of the state of the files."""
+        """The known state of the files."""
 
     @property
     def claims(self) -> Claims:
-        """Who works on an instance."""
+        """Which process works on an instance."""
 
     @property
     def commitments(self) -> Commitments:
-        """What is yet to be reported; not remade from the objects."""
+        """Results of storage commitment that are yet to be reported; lost when the index is rebuilt."""
 
     @property
     def send_queue(self) -> SendQueue:
-        """What is yet to be sent; not remade from the objects."""
+        """Objects that are yet to be sent to peers; lost when the index is rebuilt."""
 
     @property
     def meta(self) -> Meta:
-        """Which archive the index belongs to, and how far it is."""
+        """Which archive the index belongs to, and its sequence number."""
 
     def record(
         self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
-        """Insert ``instance``, or replace the one of its identity, which is returned.
+        """Insert ``instance``, or replace the held one of its identity, which is returned.
 
-        ``attributes`` maps keywords to text as :class:`scp.model.Facts` does. What is recorded is
-        committed when this returns. A study is one of its Study Instance UID and its patient, who is one of
-        a Patient ID and its issuer or, without an ID, of a study. A series belongs to its study, so that its
-        UID in another study is another series. So an instance of another study or patient replaces nothing,
-        whatever its SOP Instance UID; a contradiction is logged once for each study, see :meth:`conflicts`.
+        ``attributes`` maps keywords to text as :class:`scp.model.Facts` does. The rows are committed when
+        this returns. A study is identified by its Study Instance UID and its patient; a patient by Patient ID
+        and issuer or, without an ID, by the study. A series belongs to its study: its UID in another study is
+        another series. So an instance of another study or patient replaces nothing, whatever its SOP Instance
+        UID; a contradiction is logged once for each study, see :meth:`conflicts`.
 
-        Of a study, with what describes its patient, and of a series a newer value replaces an older one, and
-        an empty one replaces nothing. An instance that is held under its very key in another place was
-        recorded wrongly, and moves to where it belongs.
+        In a study (with the description of its patient) and a series a newer value replaces an older one, but
+        an empty one replaces nothing. An instance that is held under the same key in another study was
+        recorded wrongly, and moves to the right one.
 
-        ``sends`` are recorded in the same transaction, each in the place of one of the same object and
-        destination.
+        ``sends`` are recorded in the same transaction; each replaces one of the same object and destination.
         """
 
     def add(
         self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
-        """As :meth:`record`, unless one of its identity is held: then that one is returned, and stays."""
+        """As :meth:`record`, unless an instance of its identity is held: that is returned, and stays."""
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """Record all ``items`` in their order and in one transaction: all of them or none.
 
-        Returns what each of them replaced.
+        Returns the instance that each of them replaced, or None.
         """
 
     def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
-        """Put another stored form in an instance's place, in one transaction for all (before, after).
+        """Replace the stored forms of instances, in one transaction for all pairs (before, after).
 
-        Nothing but how it is stored differs. False where ``before`` is not what is held any more, by its
-        ``key``: then nothing is changed for it.
+        Only the storage of the two differs. False if the instance does not have the ``key`` of ``before``
+        any more: then it is not changed.
         """
 
     def pending(self, most: int) -> list[Instance]:
-        """At most ``most`` of the instances that are pending, those that came first before others.
+        """At most ``most`` of the pending instances, in the order of arrival.
 
-        Those whose file is known to be damaged, or missing, wait until it is mended; those with which
-        something is not done any more, until that is tried again.
+        Instances whose file is known to be damaged, or missing, wait until it is repaired; refused ones until
+        the refusal is lifted.
         """
 
     def pending_at(self, key: str) -> Instance | None:
-        """The instance that is pending and stored under ``key``, or None."""
+        """The pending instance that is stored under ``key``, or None."""
 
     def pending_keys(self) -> list[str]:
-        """Where all instances that are pending are stored."""
+        """The keys of all pending instances."""
 
     def count_pending(self) -> PendingCount:
-        """How much is pending of what :meth:`pending` gives."""
+        """The number and size of the instances that :meth:`pending` can give."""
 
     def sync(self) -> None:
-        """Make all that was committed until now outlive a power cut.
+        """Make all that was committed until now survive a power cut.
 
-        Without it a commit outlives the process and is seen by all others at once, but the last ones may
-        be gone after a power cut; whoever needs to know must be able to record them again.
+        Without it a commit survives the process, and all others see it at once. But the last commits may be
+        lost in a power cut: a caller that does not sync must be able to record them again.
         """
 
     def has_keys(self, prefix: str) -> bool:
-        """Whether any instance is stored under a key that begins so."""
+        """Whether any instance is stored under a key that begins with ``prefix``."""
 
     def current(self, identity: Identity) -> Instance | None:
-        """What is held now of an object, or None."""
+        """The instance of an identity as it is held now, or None."""
 
     def named(self, sop_instance_uid: str) -> list[Instance]:
         """All instances of that UID, the newest first.
 
-        There are several where its objects are of several studies or patients.
+        There are several if objects of several studies or patients share the UID.
         """
 
     def newest(self, sop_instance_uid: str) -> Instance | None:
-        """The newest instance of that UID, or None: for who knows no more than that.
+        """The newest instance of that UID, or None: for callers that know only the UID.
 
-        Whatever acts on an object uses :meth:`current`.
+        Callers that act on an object use :meth:`current`.
         """
 
     def conflicts(self) -> list[Conflict]:
-        """What objects contradict each other in: whose they are. Reads much."""
+        """Studies and patients about which objects contradict each other. Reads large parts of the index."""
 
     def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
         """The matches of a C-FIND identifier (PS3.4 C.2.2.2), as keyword → text.
 
-        A match has the keywords that were asked for and are held, at the query's level or above,
-        and the unique keys of these levels; empty text where there is no value. With ``ranks`` each has
-        the highest among the instances below it under :data:`RANK`. Closing the iterator frees what it
-        holds.
+        A match has the requested keywords that are held, at the query's level or above, and the unique keys
+        of these levels; empty text if there is no value. With ``ranks`` each match has, under :data:`RANK`,
+        the highest rank of the instances below it. Closing the iterator frees its database connection.
 
         Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR
         does not allow.
@@ -283,22 +281,22 @@ class Index(Protocol):
         """
 
     def remove(self, sop_instance_uid: str) -> None:
-        """Forget all that is held of a SOP Instance UID, and the entities above that this leaves empty."""
+        """Remove all instances of a SOP Instance UID, and the entities above that this leaves empty."""
 
     def forget(self, sop_instance_uid: str, key: str) -> bool:
-        """As :meth:`remove`, of that alone which is stored under ``key``; False where there is none."""
+        """As :meth:`remove`, only for the instance that is stored under ``key``; False if there is none."""
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
-        """Every instance once, ``batch`` at a time; others may write in between."""
+        """Every instance once, read ``batch`` at a time; others may write in between."""
 
     def statistics(self, stores: Mapping[str, str] = NO_STORES) -> list[Statistic]:
-        """What is held, by modality, form, transfer syntax at rest, and the store that it lies in.
+        """What is held, by modality, form, transfer syntax at rest, and store.
 
-        ``stores`` are the names of stores by what the keys of their objects begin with.
+        ``stores`` maps the prefix of the keys in each store to the name of the store.
         """
 
     def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""
 
     def close(self) -> None:
-        """Let go of all connections; the index is of no use afterwards."""
+        """Close all connections; the index cannot be used afterwards."""

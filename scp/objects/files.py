@@ -3,8 +3,8 @@
 A FIFO in the place of a stored file would block its reader for ever: FIFOs, folders and devices are rejected.
 If a mapped file is truncated, or its disk fails, reading the map ends the process with SIGBUS. So large files
 are mapped only under a lease (fcntl(2), F_SETLEASE), which makes any process wait that would write to such a
-file or truncate it. The digest requests the pages before it reads them, which raises OSError if the disk fails. If
-there is no lease, the file is copied. docs/decisions/0124 has the cost of each.
+file or truncate it. The digest requests the pages before it reads them, which raises OSError if the disk
+fails. If there is no lease, the file is copied. docs/decisions/0124 has the cost of each.
 """
 
 from __future__ import annotations
