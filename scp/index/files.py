@@ -34,7 +34,7 @@ def exists(url: str) -> bool:
 
 
 def identity(engine: Engine) -> tuple[int, int] | None:
-    """Device and inode of the file at the engine's URL, which identify it; None if there is none."""
+    """Device and inode of the file at the engine's URL; zeros for a database server, None without a file."""
     path = path_of(engine.url.render_as_string(hide_password=False))
     if path is None:
         return (0, 0)

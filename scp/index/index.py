@@ -106,7 +106,7 @@ class Checks(Protocol):
     """
 
     def due(self, since: float, now: float, most: int) -> list[Instance]:
-        """At most ``most`` of the instances whose file was not read ``since``, and that no process works on."""
+        """At most ``most`` instances whose file was not read ``since``, and that no process works on."""
 
     def oldest(self) -> int | None:
         """The oldest time at which a file was last read; None if nothing is held."""
@@ -118,7 +118,7 @@ class Checks(Protocol):
         """The instances whose file was damaged, or missing, when it was last read."""
 
     def unreadable(self, most: int | None = None) -> list[Instance]:
-        """The instances that cannot be read in their received transfer syntax, the newest first; None: all."""
+        """Instances that cannot be read in their received transfer syntax, the newest first; None: all."""
 
     def refuse(self, sop_instance_uid: str, key: str, told: str) -> bool:
         """Record the refusal of the instance that is stored under ``key``; an empty one lifts it.
@@ -265,7 +265,7 @@ class Index(Protocol):
 
         A match has the requested keywords that are held, at the query's level or above, and the unique keys
         of these levels; empty text if there is no value. With ``ranks`` each match has, under :data:`RANK`,
-        the highest rank of the instances below it. Closing the iterator frees its database connection.
+        the highest rank of the instances below it. Closing the iterator frees its resources.
 
         Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR
         does not allow.

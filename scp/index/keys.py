@@ -1,6 +1,6 @@
-"""Text of a VR → what the index keeps of it: the text to return, and keys that compare.
+"""Text of a VR → what the index keeps of it: the text to return, and keys that can be compared.
 
-Used on both sides, for what is recorded and for what is asked, so that the two always agree.
+Recorded values and the values of a query use the same functions, so that the two always agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _GROUPS = 3
 _TIME = r"(?:[01]\d|2[0-4])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?"  # 24: seen for midnight
 _MONTH, _DAY = r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 _OFFSET = r"(?:[+-](?:0\d|1[0-4])[0-5]\d)?"
-# VR → its grammar, and the first and last moment, whose tails complete a value of lower precision.
+# VR → its grammar, and its first and last moment; the ends of these complete a value of lower precision.
 _MOMENTS = {
     "DA": (re.compile(rf"(\d{{4}}{_MONTH}{_DAY})", re.ASCII), "00000101", "99991231"),
     "TM": (re.compile(f"({_TIME})", re.ASCII), "000000.000000", "235959.999999"),
@@ -30,10 +30,10 @@ _MOMENTS = {
 
 
 def storable(text: str) -> str:
-    """``text`` without what a database cannot keep.
+    """``text`` without characters that a database cannot store.
 
-    That is NUL (which pads UIDs), and lone surrogates, which a wrong Specific Character Set leaves
-    behind and which become question marks.
+    NUL, which pads UIDs, is removed. Lone surrogates, which a wrong Specific Character Set causes, become
+    question marks.
     """
     text = text.replace("\0", "")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -50,7 +50,7 @@ def clean(attribute: Attribute, text: str) -> str:
 def keys(attribute: Attribute, text: str) -> tuple[str, ...]:
     """The keys of cleaned ``text``, one for each of ``attribute.key_columns``.
 
-    A date or time that cannot be read has an empty key: nothing but universal matching finds it.
+    A date or time that cannot be parsed has an empty key: only universal matching finds it.
     """
     if attribute.vr == "PN":
         return _name_keys(text.split(VALUES) if attribute.several else [text])
@@ -63,9 +63,9 @@ def keys(attribute: Attribute, text: str) -> tuple[str, ...]:
 
 
 def fold(text: str) -> str:
-    """``text`` as names are compared: compatibility forms (half-width kana) and case made one.
+    """``text`` as names are compared: without differences of compatibility form (half-width kana) and case.
 
-    Folding once is not enough: it may leave what NFKC composes again, and that may fold further.
+    Folding once is not enough: NFKC may compose the result again, and that may fold further.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return folded if folded.isascii() else unicodedata.normalize("NFKC", folded).casefold()
@@ -80,15 +80,15 @@ def name_group(group: str) -> str:
 
 
 def integer(text: str) -> str:
-    """An Integer String in its shortest form (``+007`` becomes ``7``), or as it is if it is none."""
+    """An Integer String in its shortest form (``+007`` becomes ``7``); other text is returned unchanged."""
     return str(int(text)) if re.fullmatch(r"[+-]?[0-9]{1,12}", text) else text
 
 
 def period(vr: str, text: str) -> tuple[str, str] | None:
-    """First and last moment that a DA, TM or DT value means, as keys; None if it is malformed.
+    """The first and last moment that a DA, TM or DT value stands for, as keys; None if it is malformed.
 
-    ``10`` is the hour from ``100000.000000`` to ``105959.999999``. The offset from UTC of a DT is
-    left out: most values have none, so only the time on the wall clock can be compared.
+    ``10`` is the hour from ``100000.000000`` to ``105959.999999``. The UTC offset of a DT is left out: most
+    values have none, so only local times can be compared.
     """
     grammar, first, last = _MOMENTS[vr]
     found = grammar.fullmatch(_without_old_delimiters(vr, text))
@@ -105,7 +105,7 @@ def always(vr: str) -> tuple[str, str]:
 
 
 def _without_old_delimiters(vr: str, text: str) -> str:
-    """ACR-NEMA 2.0 wrote 1993.08.22 and 10:15:30; PS3.5 Table 6.2-1 wants them understood."""
+    """Text without ACR-NEMA 2.0 delimiters (1993.08.22, 10:15:30), which PS3.5 Table 6.2-1 still allows."""
     if vr == "DA" and re.fullmatch(r"\d{4}\.\d\d\.\d\d", text):
         return text.replace(".", "")
     return text.replace(":", "") if vr == "TM" else text

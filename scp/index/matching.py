@@ -1,9 +1,8 @@
 """Attribute matching of PS3.4 C.2.2.2: one key of an identifier → one condition in SQL. Pure.
 
-Wildcards become LIKE, with the range of keys that begin alike beside it where the pattern starts
-with text, because a B-tree index serves a range. Of a text with several values each is matched
-alone; there LIKE narrows down, and a regular expression decides, as ``*`` must not run from one
-value into the next.
+Wildcards become LIKE. If the pattern starts with text, a range of keys with this prefix is added, because a
+B-tree index can find a range. In a text with several values each value is matched alone: LIKE narrows down,
+and a regular expression decides, as ``*`` must not match across values.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from scp.index.attributes import Attribute
 from scp.index.keys import VALUES, always, fold, integer, name_group, period, storable
 from scp.model import QueryKey
 
-# SQLite takes 32 766 parameters a statement, which is three such lists of UIDs (study, series and
-# instance), and nests conditions 1000 deep, which each further pattern does by one.
+# SQLite allows 32 766 parameters in a statement, enough for three such lists of UIDs (study, series and
+# instance), and conditions nested 1000 deep; each further pattern adds one level.
 MOST_VALUES, MOST_PATTERNS = 10_000, 100
 _WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})  # C.2.2.2.4
 _ONE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is text there (PS3.5 6.4)
@@ -35,15 +34,15 @@ Text = ColumnElement[Any]
 
 
 def universal(value: str) -> bool:
-    """Whether ``value`` matches all entities, those without the attribute too (PS3.4 C.2.2.2.3)."""
+    """Whether ``value`` matches all entities, also those without the attribute (PS3.4 C.2.2.2.3)."""
     return not value.strip(" \0").strip("*")
 
 
 def values(key: QueryKey, attribute: Attribute) -> list[str]:
     """The values that ``key`` lists, any of which may match; empty for universal matching.
 
-    Lists are the standard's for UIDs (PS3.4 C.2.2.2.2); here they are for every VR that takes
-    several values.
+    The standard has lists for UIDs (PS3.4 C.2.2.2.2); here they work for every VR that allows several
+    values.
 
     Raises :class:`scp.errors.QueryError` for more than :data:`MOST_VALUES` UIDs or integers, or
     :data:`MOST_PATTERNS` others.
@@ -59,17 +58,17 @@ def values(key: QueryKey, attribute: Attribute) -> list[str]:
 
 
 def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Condition | None:
-    """What ``key`` asks of ``attribute`` in the rows of ``table``; None when all rows match.
+    """The condition of ``key`` on ``attribute`` in the rows of ``table``; None if all rows match.
 
-    Raises :class:`scp.errors.QueryError`, naming the keyword, for a value that the VR or the kind
-    of matching does not allow.
+    Raises :class:`scp.errors.QueryError`, with the keyword, for a value that the VR or the kind of matching
+    does not allow.
     """
     listed = values(key, attribute)
     if not listed:
         return None
     columns: list[Text] = [table.c[name] for name in attribute.key_columns]
     if attribute.vr == "UI":
-        return columns[0].in_(listed)  # no wildcards (C.2.2.2.1): * and ? are themselves, as in what is held
+        return columns[0].in_(listed)  # no wildcards (C.2.2.2.1): * and ? are literal, as in held values
     if attribute.vr == "IS":
         return columns[0].in_([integer_of(key.keyword, value) for value in listed])
     if attribute.vr in MOMENT_VRS:
@@ -80,7 +79,7 @@ def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Conditi
 
 
 def combined(date: QueryKey, time: QueryKey, columns: tuple[Text, Text]) -> Condition:
-    """Combined date and time matching: both keys bound one span of time (PS3.4 C.2.2.2.5).
+    """Combined date and time matching: both keys limit one span of time (PS3.4 C.2.2.2.5).
 
     ``columns`` are the key columns of the date and the time. Neither key may be universal or a list.
 
@@ -93,9 +92,9 @@ def combined(date: QueryKey, time: QueryKey, columns: tuple[Text, Text]) -> Cond
 
 
 def moments(keyword: str, vr: str, value: str) -> tuple[str, str]:
-    """First and last moment that a DA, TM or DT value or range means, as keys (PS3.4 C.2.2.2.5).
+    """The first and last moment of a DA, TM or DT value or range, as keys (PS3.4 C.2.2.2.5).
 
-    Both ends of a range belong to it, whole: ``10-12`` lasts until ``125959.999999``.
+    Both ends of a range are included completely: ``10-12`` lasts until ``125959.999999``.
 
     Raises :class:`scp.errors.QueryError` for anything else, naming ``keyword``.
     """
@@ -103,7 +102,7 @@ def moments(keyword: str, vr: str, value: str) -> tuple[str, str]:
     one = period(vr, value)
     if one is not None:
         return one
-    # A hyphen may also belong to the offset from UTC of a DT, so every one is tried.
+    # A hyphen may also belong to the UTC offset of a DT, so each hyphen is tried.
     for hyphen in re.finditer("-", value):
         first, last = value[: hyphen.start()].strip(), value[hyphen.end() :].strip()
         low = period(vr, first) if first else always(vr)
@@ -126,14 +125,14 @@ def integer_of(keyword: str, value: str) -> str:
 
 
 def takes_wildcards(attribute: Attribute) -> bool:
-    """Whether ``*`` and ``?`` are wildcards in its values (PS3.4 C.2.2.2.4)."""
+    """Whether ``*`` and ``?`` are wildcards in the values of ``attribute`` (PS3.4 C.2.2.2.4)."""
     return attribute.vr in _WILDCARD_VRS
 
 
 def literals(key: QueryKey, attribute: Attribute) -> list[str]:
-    """What a text that matches ``key`` has in it as it stands, where that is certain."""
+    """The literal parts that each text which matches ``key`` certainly contains."""
     if attribute.vr in {"PN", "IS", *MOMENT_VRS}:
-        return []  # they are compared in another form
+        return []  # these are compared as keys, not as text
     listed = values(key, attribute)
     if len(listed) != 1:
         return []
@@ -147,7 +146,7 @@ def _text(column: Text, value: str, attribute: Attribute) -> Condition:
 
 
 def _name(keyword: str, columns: list[Text], value: str, several: bool) -> Condition:
-    """A name with ``=`` matches group by group, one without it matches any component group."""
+    """A pattern with ``=`` matches group by group; one without ``=`` matches any component group."""
     groups = component_groups(keyword, value)
     if len(groups) == 1:
         return or_(*(_group(column, value, several) for column in columns))
@@ -157,7 +156,7 @@ def _name(keyword: str, columns: list[Text], value: str, several: bool) -> Condi
 
 
 def component_groups(keyword: str, value: str) -> list[str]:
-    """A name's groups. Raises :class:`scp.errors.QueryError`, naming ``keyword``, for more than it has."""
+    """A name's component groups. Raises :class:`scp.errors.QueryError`, with ``keyword``, for too many."""
     groups = value.split("=")
     if len(groups) > _GROUPS:
         raise QueryError(f"{keyword}: {len(groups)} component groups; a name has {_GROUPS} at most")
@@ -165,14 +164,14 @@ def component_groups(keyword: str, value: str) -> list[str]:
 
 
 def group_patterns(pattern: str) -> list[str]:
-    """The patterns for a component group, any of which may match; none for universal matching.
+    """The patterns for a component group, any of which may match; empty for universal matching.
 
-    ``Doe^*`` finds ``Doe`` too: delimiters at the end do not count, so ``Doe`` is also ``Doe^``.
+    ``Doe^*`` also finds ``Doe``: delimiters at the end do not count, so ``Doe`` equals ``Doe^``.
     """
     patterns = [name_group(pattern)]
     while patterns[-1].endswith("^*") and len(patterns) <= _COMPONENTS:
         patterns.append(patterns[-1].removesuffix("*").rstrip("^"))
-    # Delimiters only: no value, which is universal matching.
+    # Only delimiters: an empty value, which is universal matching.
     return [each for each in patterns if each] if patterns[0] else []
 
 
@@ -184,12 +183,12 @@ def _group(column: Text, pattern: str, several: bool) -> Condition:
 
 
 def tokens_of(pattern: str, *, folded: bool = False) -> list[str]:
-    """Literal text and the wildcards ``*`` and ``?`` in turn, literal text at the even places.
+    """Literal text and the wildcards ``*`` and ``?`` in turn; literal text is at the even positions.
 
-    Text is folded piece by piece, as folding would make wildcards of full-width forms.
+    Text is folded piece by piece, as folding turns full-width forms into wildcards.
     """
     pieces = re.split(r"(\*+|\?)", pattern)
-    pieces[1::2] = [wildcard[0] for wildcard in pieces[1::2]]  # several stars are one
+    pieces[1::2] = [wildcard[0] for wildcard in pieces[1::2]]  # several stars equal one
     if folded:
         pieces[::2] = [fold(text) for text in pieces[::2]]
     return pieces
@@ -219,7 +218,7 @@ def _beginning(column: Text, prefix: str) -> Iterable[Condition]:
     yield column >= prefix
     stem = prefix.rstrip(_HIGHEST)
     if stem:
-        # The code points between these two are surrogates, which no text has.
+        # The code points between these two are surrogates, which do not occur in text.
         following = 0xE000 if stem[-1] == "\ud7ff" else ord(stem[-1]) + 1
         yield column < stem[:-1] + chr(following)
 
@@ -229,7 +228,7 @@ def _like(tokens: list[str]) -> str:
 
 
 def _regular(tokens: list[str]) -> str:
-    """The same for Python (which SQLite is given) and for PostgreSQL."""
+    """A regular expression that means the same in Python (used with SQLite) and in PostgreSQL."""
     return _translated(tokens, {"*": r"[^\\]*", "?": r"[^\\]"}, re.escape)
 
 

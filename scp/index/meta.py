@@ -1,4 +1,4 @@
-"""What a SQL index says of itself: names and values, beside the tables of what is held."""
+"""What a SQL index says of itself: a table of names and values, beside the tables of the held objects."""
 
 from __future__ import annotations
 

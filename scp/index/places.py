@@ -1,8 +1,8 @@
-"""Where the usual instance belongs, without look-ups: the next one of a series that came before.
+"""A cache of the rows above an instance: the usual instance belongs to a series that was recorded before.
 
-Recording an instance with the same texts of patient, study and series a second time changes nothing
-above it, as long as these three rows are as the first time left them. So their contents are
-remembered by these texts, and the instance needs no more than its own row.
+A second instance with the same texts of patient, study and series changes nothing in these three rows, if
+they are still as the first instance left them. So the rows are cached by these texts, and only the row of the
+instance itself has to be written.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _NEEDED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 @dataclass(slots=True)
 class _Place:
-    """The three rows as they were, series id first, and when that was last known to be true."""
+    """The three rows as last read, series id first, and the era in which that was known to be true."""
 
     rows: tuple[Any, ...]
     era: int
 
 
 class Places:
-    """Texts of patient, study and series → id of the series, a bounded number of the latest.
+    """Texts of patient, study and series → id of the series; a bounded number of the most recent.
 
-    An era is a time in which nobody changed any patient, study or series that was there: it ends by
-    :meth:`doubt`. A place of an earlier era is read again, in one look-up, and counts only if its
-    rows, ids included, are what they were; ids that SQLite gives again do no harm therefore.
+    An era is a time in which no existing patient, study or series was changed: :meth:`doubt` ends it. A place
+    of an earlier era is read again, in one look-up, and counts only if its rows, ids included, are unchanged.
+    Therefore ids that SQLite uses again do no harm.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -55,11 +55,11 @@ class Places:
         self._era = 0
 
     def doubt(self) -> None:
-        """Somebody may have changed what is remembered."""
+        """Begin a new era: the cached rows may have changed."""
         self._era += 1
 
     def find(self, cursor: Any, texts: Mapping[str, str]) -> int | None:
-        """The id of the series that an instance with ``texts`` joins without a change above, if known."""
+        """The id of the series that an instance with ``texts`` joins without a change above it, or None."""
         sought = above(texts)
         place = self._places.get(sought)
         if place is None:
@@ -73,9 +73,9 @@ class Places:
         return int(place.rows[0])
 
     def remember(self, cursor: Any, texts: Mapping[str, str]) -> None:
-        """Keep the place of an instance with ``texts``, which was just written.
+        """Cache the place of an instance with ``texts``, which was just written.
 
-        Where one of the three has no unique key, it is found in other ways than by one: that is not kept.
+        Places are not cached if patient, study or series has no unique key: these are found in other ways.
         """
         if not all(texts[keyword] for keyword in _NEEDED):
             return

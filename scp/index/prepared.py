@@ -1,8 +1,7 @@
-"""Statements compiled once and run on the driver's own cursor.
+"""Statements that are compiled once and run on the driver's own cursor.
 
-SQLAlchemy Core takes 60 to 130 µs to execute a statement that SQLite answers in 5; for what is done
-for each stored object that is too much. The texts are still Core's, so that they follow the tables
-and the database.
+SQLAlchemy Core takes 60 to 130 µs to execute a statement that SQLite answers in 5: too much for statements
+that run for each stored object. Core still writes their SQL, so that it fits the tables and the database.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.
 
 
 class Prepared:
-    """One statement, for :meth:`run` with the values of its parameters by name."""
+    """One statement; :meth:`run` takes the values of its parameters by name."""
 
     def __init__(self, statement: Select[Any] | Insert | Update, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
@@ -30,14 +29,14 @@ class Prepared:
         self._names = compiled.positiontup if compiled.positional else None
 
     def run(self, cursor: Any, values: Values) -> Any:
-        """Execute on a DBAPI cursor, which is returned; values are passed as they are."""
+        """Execute the statement on a DBAPI cursor, which is returned; values are passed unchanged."""
         names = self._names
         cursor.execute(self._text, values if names is None else [values[name] for name in names])
         return cursor
 
 
 class InstanceRows:
-    """Instances as rows of the driver and back, through the processors of the columns' types."""
+    """Converts instances to rows of the driver and back, with the processors of the columns' types."""
 
     def __init__(self, dialect: Dialect) -> None:
         types = [(column.name, column.type.dialect_impl(dialect)) for column in INSTANCE_COLUMNS]
@@ -49,14 +48,14 @@ class InstanceRows:
         ]
 
     def bound(self, instance: Instance) -> Values:
-        """Column → value for the driver."""
+        """The columns of an instance → their values for the driver."""
         values = {name: getattr(instance, name) for name in _OWN}
         for name, bind in self._binders:
             values[name] = bind(values[name])
         return values
 
     def instance(self, row: Sequence[Any]) -> Instance:
-        """The instance in a row of :data:`scp.index.schema.INSTANCE_COLUMNS`, as the driver gave it."""
+        """The instance in a row of :data:`scp.index.schema.INSTANCE_COLUMNS` from the driver."""
         values = list(row)
         for place, read in self._readers:
             values[place] = read(values[place])
@@ -71,16 +70,15 @@ def insert_instance(dialect: Dialect) -> Prepared:
 
 
 def named_instances(dialect: Dialect) -> Prepared:
-    """The columns of the instances of one SOP Instance UID, the parameter ``uid``: nearly always one."""
+    """Select the instances of one SOP Instance UID, the parameter ``uid``: nearly always one instance."""
     sought = INSTANCE.c.sop_instance_uid == bindparam("uid")
     return Prepared(select(*INSTANCE_COLUMNS).where(sought), dialect)
 
 
 def change_held(dialect: Dialect) -> Prepared:
-    """Put an instance's columns in the place of those of ``held_uid``, if that is kept at ``held_key``.
+    """Replace the columns of the instance ``held_uid``, if it is stored under ``held_key``.
 
-    When it was last retrieved stays; where that is another time than the one that it was planned by, it is
-    to be planned again.
+    The time of its last retrieval stays; if it was planned by another time, it is planned again.
     """
     held = (INSTANCE.c.sop_instance_uid == bindparam("held_uid")) & (INSTANCE.c.key == bindparam("held_key"))
     changed: Values = dict.fromkeys(_OWN)

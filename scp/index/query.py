@@ -1,10 +1,10 @@
 """Reading: an identifier of PS3.4 C.4 → one SELECT. Pure.
 
-All levels from the query's up to the patient are joined; entities below are asked only in
-subqueries, on aliases, so that no statement is sent for each match.
+All levels from the query's up to the patient are joined. Entities below are queried only in subqueries, on
+aliases, so that no further statement is needed for each match.
 
-What describes a patient is in each study. At patient level it is that of the newest study: of the latest
-Study Date, then the one that came last.
+Each study has the description of its patient. At patient level the newest study's is used: that of the latest
+Study Date, then of the last arrival.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ _UNIQUE = frozenset(UNIQUE_KEYS.values())
 _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
 _ROW: ColumnElement[Any] = literal_column(
     "1"
-)  # EXISTS of all columns would read the row behind an index that suffices
-MOST_COUNTED = 5000  # rows of an index in half a millisecond; above it the order matters little
+)  # EXISTS of all columns would read the row, though the index suffices
+MOST_COUNTED = 5000  # index rows read in half a millisecond; beyond that the order matters little
 _NEWEST = TABLES["STUDY"].alias("newest")
 _BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID")
 _RANGED = ("PatientName", "StudyDate")
 
 
 def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
-    """The matches of a C-FIND identifier, a column for each keyword that is answered.
+    """The matches of a C-FIND identifier, with a column for each keyword that is answered.
 
-    Keys of the next level below match when one entity there matches all of them, and are answered too
-    (docs/decisions/0100); those of lower levels match in relational queries only, and are never answered:
-    there may be many values (PS3.4 C.4.1.2.2.2). Of keys that are sequences, matches are only narrowed down
-    (:mod:`scp.index.sequences`). ``later`` is a keyword that is to be looked at when a row was found by
-    others; see :func:`ranges`.
+    Keys of the next level below match if one entity there matches all of them, and are answered too
+    (docs/decisions/0100). Keys of lower levels match in relational queries only, and are never answered:
+    there may be many values (PS3.4 C.4.1.2.2.2). Keys that are sequences only narrow down the matches
+    (:mod:`scp.index.sequences`). ``later`` is a keyword that is tested only after a row was found by other
+    keys; see :func:`ranges`.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
@@ -72,11 +72,11 @@ def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
 
 
 def ranges(query: Query) -> dict[str, Select[Any]]:
-    """Keyword → how many studies, up to :data:`MOST_COUNTED`, its key matches that an index serves.
+    """Keyword → a count of the studies, up to :data:`MOST_COUNTED`, that its key finds in an index.
 
-    Empty unless studies can be found by two ranges: a name as it begins, a date. Which of them is the
-    shorter a database cannot know from statistics when the values are parameters, and going through the
-    longer takes up to 20 times as long. It is empty for a unique key too, which is the best way in.
+    Empty unless studies can be found by two ranges: the beginning of a name, and a date. A database cannot
+    know from statistics which range is shorter if the values are parameters, and reading the longer one takes
+    up to 20 times as long. It is empty for a unique key too, as the index of that is best.
 
     Raises :class:`scp.errors.QueryError` as :func:`find` does.
     """
@@ -104,12 +104,12 @@ def answer(row: RowMapping) -> dict[str, str]:
 def instances(query: Query) -> Select[Any]:
     """All instances below the entities that a retrieve identifier names, and the numbers to sort by.
 
-    The entities are named as PS3.4 C.4.2.1.4 has it.
-    Only the unique keys count, with the Issuer of Patient ID where it is given, as it tells apart two
-    patients of one ID.
+    The entities are named as PS3.4 C.4.2.1.4 says.
+    Only the unique keys count, and the Issuer of Patient ID if it is given, as it tells apart two patients
+    with one ID.
 
-    Raises :class:`scp.errors.QueryError` when the unique key of the query's level is missing, or a
-    UID is none.
+    Raises :class:`scp.errors.QueryError` if the unique key of the query's level is missing, or a UID is
+    invalid.
     """
     levels = _levels(query)
     given = {key.keyword: key for key in query.keys}
@@ -129,12 +129,12 @@ def instances(query: Query) -> Select[Any]:
 
 
 def pending(most: int) -> Select[Any]:
-    """The instances that are pending, those that came first before others."""
+    """The pending instances, in the order of arrival."""
     return select(*INSTANCE_COLUMNS).where(PENDING, SOUND).order_by(TABLES["IMAGE"].c.id).limit(most)
 
 
 def pending_at(key: str) -> Select[Any]:
-    """The instance that is pending under a key: of few rows, one."""
+    """The pending instance that is stored under a key."""
     return select(*INSTANCE_COLUMNS).where(PENDING, TABLES["IMAGE"].c.key == key).limit(1)
 
 
@@ -146,7 +146,7 @@ def _levels(query: Query) -> tuple[str, ...]:
 
 
 def _joined(tables: Tables) -> FromClause:
-    """``tables``, which follow each other in LEVELS, each joined to the one above it."""
+    """``tables``, which are in the order of LEVELS, each joined to the one above it."""
     first, *others = tables.values()
     joined = above = first
     for table in others:
@@ -167,21 +167,21 @@ def _found_in(above: Tables) -> FromClause:
 
 
 def _holding(attribute: Attribute, tables: Tables) -> FromClause:
-    """Which of ``tables``, in which there is the attribute's level, has its columns."""
+    """The one of ``tables`` that has the attribute's columns; the attribute's level is among them."""
     return tables.get(attribute.table, _NEWEST)
 
 
 def _below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause], Condition]:
-    """Aliases of the tables below ``level`` down to ``lowest``, and what ties them to its table."""
+    """Aliases of the tables below ``level`` down to ``lowest``, and the condition that joins them to it."""
     between = LEVELS[LEVELS.index(level) + 1 : LEVELS.index(lowest) + 1]
     aliases: dict[str, FromClause] = {name: TABLES[name].alias() for name in between}
     return aliases, aliases[between[0]].c.parent == above[level].c.id
 
 
 def _named(level: str, tables: Tables) -> Iterator[Condition]:
-    """Studies and series without a UID cannot be asked for, so they are not offered.
+    """Studies and series without a UID cannot be requested, so they are not returned.
 
-    Nor are patients who have no others: see :func:`_found_in`.
+    Nor are patients who have only such studies: see :func:`_found_in`.
     """
     if level in {"STUDY", "SERIES"}:
         yield tables["STUDY"].c.study_instance_uid.is_not(None)
@@ -190,7 +190,7 @@ def _named(level: str, tables: Tables) -> Iterator[Condition]:
 
 
 def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
-    """What the keys ask of ``tables``; keys of other levels are left out."""
+    """The conditions of the keys on ``tables``; keys of other levels are left out."""
     paired = _paired(query) if query.combined_datetime else {}
     found: list[Condition | None] = []
     for key in query.keys:
@@ -214,7 +214,7 @@ def _condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Condit
 
 
 def _without_index(matching: Condition | None) -> Condition | None:
-    """The same condition, on columns to which something is done: no database uses an index for that."""
+    """The same condition on expressions instead of columns: no database uses an index for these."""
     if matching is None:
         return None
 
@@ -225,7 +225,7 @@ def _without_index(matching: Condition | None) -> Condition | None:
 
 
 def _matching_below(query: Query, above: Tables) -> list[Condition]:
-    """One entity of the lower levels has to match all keys of its level, and lie below the others."""
+    """One entity of each lower level must match all keys of its level, and be below the matched ones."""
     lower = LEVELS[LEVELS.index(query.level) + 1 :]
     asked = [
         key
@@ -244,7 +244,7 @@ def _matching_below(query: Query, above: Tables) -> list[Condition]:
 
 
 def _paired(query: Query) -> dict[str, QueryKey]:
-    """Keyword of a date → the key of its time, where the two are matched as one moment."""
+    """Keyword of a date → the key of its time, if the two are matched as one moment."""
     given = {key.keyword: key for key in query.keys if not universal(key.value) and VALUES not in key.value}
     times = {
         keyword: given.get(f"{keyword.removesuffix('Date')}Time")
@@ -260,7 +260,7 @@ def _combined(date: QueryKey, time: QueryKey, table: FromClause) -> Condition:
 
 
 def _gathered(key: QueryKey, computed: Computed, tables: Tables) -> Condition | None:
-    """A gathered attribute matches when any of its values does; counts are not matched."""
+    """A gathered attribute matches if any of its values matches; counts are not matched."""
     if not computed.gathers:
         return None
     attribute = HELD_BY_KEYWORD[computed.gathers]
@@ -282,12 +282,12 @@ def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
 
 
 def lifted(attribute: Attribute, level: str) -> bool:
-    """Whether what is held one level below is matched and answered at ``level``: studies' and series'."""
+    """Whether an attribute of the level below is matched and answered at ``level``, study or series."""
     return attribute.level == {"STUDY": "SERIES", "SERIES": "IMAGE"}.get(level)
 
 
 def _lifted(attribute: Attribute, level: str, tables: Tables) -> ColumnElement[Any]:
-    """The value of the entity below that came first and has one; of sequences, all that there are."""
+    """The value of the first entity below that has one; for sequences, the values of all."""
     aliases, tie = _below(level, attribute.level, tables)
     table = aliases[attribute.level]
     column = table.c[attribute.column]
@@ -320,7 +320,7 @@ def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
     column = aliases[attribute.level].c[attribute.column]
     below = select(column.label("value")).select_from(_joined(aliases)).where(tie)
     if computed.counts:
-        # Instances are counted in the index of their series: all have a UID, which is not in there.
+        # Instances are counted in the index by series, which lacks their UID; all instances have one.
         counted = func.count() if computed.counts == "IMAGE" else func.count(column)
         return below.with_only_columns(counted).scalar_subquery()
     between = sequences.BETWEEN if attribute.vr == "SQ" else VALUES
@@ -328,7 +328,7 @@ def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
 
 
 def _gathering(values_: Select[Any], above: FromClause, between: str) -> ColumnElement[Any]:
-    # DISTINCT in a subquery of its own: SQLite's group_concat(DISTINCT …) takes no separator.
+    # DISTINCT is in a separate subquery: SQLite's group_concat(DISTINCT …) takes no separator.
     distinct = values_.distinct().correlate(above).subquery()
     return select(func.aggregate_strings(distinct.c.value, between)).scalar_subquery()
 
@@ -343,7 +343,7 @@ def _answer(keyword: str, value: Any) -> str:
 
 
 def _exactly(key: QueryKey, attribute: Attribute) -> Condition | None:
-    """Unique keys of a retrieve are values or lists, never patterns (PS3.4 C.4.2.2.1)."""
+    """The condition of a retrieve's unique key: a value or list, never a pattern (PS3.4 C.4.2.2.1)."""
     if attribute.vr == "UI":
         return condition(key, attribute, TABLES[attribute.level])
     listed = values(key, attribute)

@@ -1,6 +1,6 @@
-"""Who works on what, and until when: leases, claims on instances, and queues of what is due for a peer.
+"""Leases, claims on instances, and queues of what is due for peers: who works on what, and until when.
 
-A claim ends by itself unless it is renewed, so that what a process leaves that dies is taken up by another.
+A claim ends by itself unless it is renewed, so that another process takes over the work of a dead one.
 Every method of a protocol here raises :class:`scp.errors.OutOfResources` as an index does.
 """
 
@@ -17,7 +17,7 @@ from uuid import uuid4
 from scp.errors import OutOfResources
 from scp.model import Commitment, Instance, QueuedSend
 
-# After so long another process takes up what one has left that died; a claim in use is renewed thrice in it.
+# After so many seconds another process takes over from a dead one; a claim in use is renewed thrice in them.
 LEASE_SECONDS = 9.0
 
 Row = TypeVar("Row")
@@ -25,7 +25,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What ``holder`` claims at ``now`` is its own until then."""
+    """A claim that ``holder`` makes at ``now`` lasts until ``until``."""
 
     holder: str
     now: datetime
@@ -33,35 +33,35 @@ class Lease:
 
     @classmethod
     def begin(cls, holder: str = "", seconds: float = LEASE_SECONDS) -> Lease:
-        """One from now on; without a ``holder`` under a name that nobody else has."""
+        """A lease from now on; without a ``holder`` under a unique name."""
         now = datetime.now(UTC)
         return cls(holder or uuid4().hex, now, now + timedelta(seconds=seconds))
 
     def again(self) -> Lease:
-        """As long a one, from now on."""
+        """A lease of the same length, from now on."""
         return Lease.begin(self.holder, self.seconds)
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """The length of the lease in seconds."""
         return (self.until - self.now).total_seconds()
 
 
 class Renewed(Protocol):
-    """Where claims are."""
+    """Something with claims that can be renewed."""
 
     def renew(self, lease: Lease) -> None:
-        """Let all claims of its holder last until its end."""
+        """Let all claims of the lease's holder last until the end of the lease."""
 
 
 @contextmanager
 def kept(claims: Renewed, lease: Lease) -> Iterator[None]:
-    """Renew the claims of a lease's holder as long as the block takes."""
+    """Renew the claims of a lease's holder while the block runs."""
     over = threading.Event()
 
     def renew() -> None:
         while not over.wait(lease.seconds / 3):
-            with suppress(OutOfResources):  # the next time it may go; else another tries too
+            with suppress(OutOfResources):  # the next renewal may succeed; else another process tries too
                 claims.renew(lease.again())
 
     thread = threading.Thread(target=renew, name="claims", daemon=True)
@@ -74,25 +74,25 @@ def kept(claims: Renewed, lease: Lease) -> Iterator[None]:
 
 
 class Claims(Renewed, Protocol):
-    """Claims on instances, of who carries out a stage, checks a file, or deletes."""
+    """Claims on instances, for carrying out a stage, checking a file, or deleting."""
 
     def claim(self, lease: Lease, instances: Iterable[Instance]) -> list[Instance]:
-        """Claim instances, but for those that others have; returns them as they are now.
+        """Claim instances, except those that others have claimed; returns them as they are now.
 
-        What the holder had claimed before is given up. Who claims an instance keeps others from all that are
-        held of its SOP Instance UID.
+        Earlier claims of the holder are given up. A claim on an instance covers all instances of its SOP
+        Instance UID.
         """
 
     def release(self, holder: str) -> None:
         """Give up all claims of ``holder``."""
 
     def hold(self, uids: Iterable[str], until: datetime) -> None:
-        """Let claimed instances be nobody's until then: something was wrong with them."""
+        """Keep claimed instances from everybody ``until`` then: something was wrong with them."""
 
 
 @contextmanager
 def claimed(claims: Claims, lease: Lease, instances: Iterable[Instance]) -> Iterator[list[Instance]]:
-    """Claim what nobody else has of some instances, as long as the block takes."""
+    """Claim those of some instances that nobody else has, while the block runs."""
     found = claims.claim(lease, instances)
     try:
         with kept(claims, lease):
@@ -102,29 +102,29 @@ def claimed(claims: Claims, lease: Lease, instances: Iterable[Instance]) -> Iter
 
 
 class ClaimedQueue(Renewed, Protocol[Row]):
-    """What is due for peers. Who claims a row is its ``holder``, and it is ``due`` when the claim ends."""
+    """Work that is due for peers. A claimed row names its ``holder``, and is ``due`` when the claim ends."""
 
     def claim(self, lease: Lease, most: int, busy: Collection[str] = ()) -> list[Row]:
-        """Claim at most ``most`` of those that are due, all for one peer that is not ``busy``.
+        """Claim at most ``most`` due rows, all for one peer that is not ``busy``.
 
-        It is that of the most urgent row.
+        It is the peer of the most urgent row.
         """
 
     def postpone(self, row: Row, due: datetime, fault: str = "") -> bool:
         """Give a claim back, for another try when ``due``; a ``fault`` counts as an attempt.
 
-        False where the claim has ended and was taken by another, or where another row took this one's place:
-        then nothing is changed.
+        False if the claim has ended and another holder has the row, or another row replaced this one: then
+        nothing is changed.
         """
 
     def hasten(self, due: datetime) -> None:
-        """Let all that wait for another try, or were given up, be due by then; not what is claimed."""
+        """Make all rows that wait for another try, or were given up, due by then; not claimed ones."""
 
     def next_due(self, busy: Collection[str] = ()) -> datetime | None:
-        """When the first is due, or the first claim ends, of peers that are not ``busy``."""
+        """When the first row is due, or the first claim ends, for peers that are not ``busy``."""
 
     def all(self) -> list[Row]:
-        """All that are not done, in the order of their coming."""
+        """All rows that are not done, in the order of arrival."""
 
 
 class Commitments(ClaimedQueue[Commitment], Protocol):
@@ -133,30 +133,29 @@ class Commitments(ClaimedQueue[Commitment], Protocol):
     def add(self, commitment: Commitment) -> Commitment | None:
         """Record a request, claimed by its ``holder`` until ``due`` if it has one.
 
-        Returns it with its ``number``, and with ``duplicate`` set where another request of its AE is
-        recorded under its transaction UID. One that is the same in all its references is not recorded
-        again: its ``holder`` takes over the claim on that one or, where another has that, None is returned.
+        Returns it with its ``number``, and with ``duplicate`` set if another request of the AE is recorded
+        under its transaction UID. A request with the same references is not recorded again: its ``holder``
+        takes over the claim on the recorded one; if another holder has that claim, None is returned.
         """
 
     def remove(self, commitment: Commitment) -> bool:
-        """Forget one that is done; False as for :meth:`postpone`."""
+        """Remove a request that is done; False as for :meth:`postpone`."""
 
 
 class SendQueue(ClaimedQueue[QueuedSend], Protocol):
     """Objects that are to be sent to peers.
 
-    Of one destination's, those of a lower priority number, that failed less often and that came first go
-    before others.
+    For one destination, objects are sent in the order of priority number, of failures, and of arrival.
     """
 
     def add(self, sends: Sequence[QueuedSend]) -> int:
-        """Record those whose object and destination are not recorded together yet; how many that were."""
+        """Record entries whose object and destination are not recorded together yet; returns how many."""
 
     def give_up(self, queued: QueuedSend, fault: str) -> bool:
-        """Let one wait for :meth:`hasten`; False as for :meth:`postpone`."""
+        """Let an entry wait for :meth:`hasten`; False as for :meth:`postpone`."""
 
     def done(self, sends: Sequence[QueuedSend], now: datetime, remember: datetime | None = None) -> None:
-        """Forget those that were sent, or only from ``remember`` on; but for those whose claim has ended."""
+        """Remove sent entries, or only from ``remember`` on; but not those whose claim has ended."""
 
     def outstanding(self) -> int:
-        """How many are not sent."""
+        """How many entries are not sent."""

@@ -1,8 +1,8 @@
-"""Writing: where an instance belongs, and what its arrival changes of the entities above it.
+"""Writing: where an instance belongs, and what its arrival changes in the entities above it.
 
 It belongs to the study of its Study Instance UID and of its patient, whatever else is held: no object
-changes what other studies' objects say. The entities above it are written from above, as each row names the
-one above it.
+changes the data of other studies. The entities are written from the top down, as each row names the row above
+it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class EntityPlace:
 
 
 def replace(connection: Connection, before: Instance, after: Instance, others: Values) -> None:
-    """Put ``after`` and its ``others`` columns in the place of ``before``, which is held."""
+    """Replace ``before``, which is held, by ``after`` and its ``others`` columns."""
     held = _row_of(connection, before.sop_instance_uid, before.key)
     if held is None:
         raise LookupError(f"there is no instance {before.sop_instance_uid} to replace at {before.key}")
@@ -77,10 +77,10 @@ def as_instance(row: RowMapping) -> Instance:
 
 
 def place(connection: Connection, texts: Mapping[str, str], corrects: bool) -> EntityPlace:
-    """Where an instance belongs, after what is newer of its study and series was written.
+    """Where an instance belongs, after newer values of its study and series were written.
 
-    ``corrects`` says that it takes the place of an older one of the same study: then other data of the
-    patient are a correction, not a contradiction.
+    ``corrects`` says that it replaces an older instance of the same study: then other data of the patient are
+    a correction, not a contradiction.
     """
     rows = {level: row(level, texts) for level in LEVELS if level != "IMAGE"}
     study, series = _held(connection, rows)
@@ -94,11 +94,11 @@ def place(connection: Connection, texts: Mapping[str, str], corrects: bool) -> E
 
 
 def _held(connection: Connection, rows: Mapping[str, Values]) -> tuple[Row, Row]:
-    """Study and series that the instance belongs to, where there are such already.
+    """The study and the series that the instance belongs to, if they are held already.
 
-    A series is one of its study: equipment that uses a Series Instance UID again in another study
-    must not take the first one's images there. Objects without a Study Instance UID share a study
-    only if they share a series, those without a Series Instance UID share one in each study.
+    A series belongs to its study: if equipment uses a Series Instance UID again in another study, the first
+    study's images must not move there. Objects without a Study Instance UID share a study only if they share
+    a series; those without a Series Instance UID share one series in each study.
     """
     study = _study(connection, rows)
     if study is None:
@@ -108,7 +108,7 @@ def _held(connection: Connection, rows: Mapping[str, Values]) -> tuple[Row, Row]
 
 
 def _study(connection: Connection, rows: Mapping[str, Values]) -> Row:
-    """The study of these UIDs and this patient; who has no Patient ID is told apart by the study alone."""
+    """The study of these UIDs and this patient; patients without a Patient ID differ by their study alone."""
     sought = {
         "study": rows["STUDY"][UNIQUE["STUDY"]],
         "series": rows["SERIES"][UNIQUE["SERIES"]],
@@ -157,7 +157,7 @@ def _row_of(connection: Connection, sop_instance_uid: str, key: str) -> RowMappi
 
 
 def _by(connection: Connection, level: str, **sought: Any) -> Row:
-    """A row of the level's table, above the instances, whose columns have these values."""
+    """A row of the table of ``level``, above the instances, whose columns have these values."""
     missing = frozenset(name for name, value in sought.items() if value is None)
     names, statement = _seek(connection.dialect, level, tuple(sought), missing)
     with closing(connection.connection.cursor()) as cursor:
@@ -169,10 +169,10 @@ def _by(connection: Connection, level: str, **sought: Any) -> Row:
 def _seek(
     dialect: Dialect, level: str, names: tuple[str, ...], missing: frozenset[str]
 ) -> tuple[tuple[str, ...], Prepared]:
-    """The columns and the statement of :func:`_by`; all of them are texts, or ids.
+    """The columns and the statement of :func:`_by`; all values are texts, or ids.
 
-    An object that tells its series, study or patient otherwise than the one before takes five of these:
-    by way of Core they were 0.7 of its 1.5 ms.
+    An object whose series, study or patient differs from that of the one before needs five of these: run by
+    Core they took 0.7 of its 1.5 ms.
     """
     columns = [TABLES[level].c[name] for name in names]
     conditions = [c.is_(None) if c.name in missing else c == bindparam(c.name) for c in columns]
@@ -182,14 +182,14 @@ def _seek(
 
 @lru_cache(maxsize=256)
 def _change(dialect: Dialect, level: str, names: tuple[str, ...]) -> Prepared:
-    """Sets these columns of the level's row with the id ``row``."""
+    """Sets the columns ``names`` of the level's row with the id ``row``."""
     table = TABLES[level]
     values: Values = {name: bindparam(f"new_{name}") for name in names}
     return Prepared(update(table).where(table.c.id == bindparam("row")).values(values), dialect)
 
 
 def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
-    """The id of ``held`` after what is newer in ``new`` was written to it; of a row of its own, if None."""
+    """The id of ``held`` after newer values of ``new`` were written to it; of a new row, if it is None."""
     table = TABLES[level]
     if held is None:
         return int(connection.execute(insert(table).values(new).returning(table.c.id)).scalar_one())
@@ -203,7 +203,7 @@ def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
 
 
 def _changes(level: str, held: Mapping[str, Any], new: Values) -> Iterator[tuple[str, Any]]:
-    """The columns to write: never an empty value, and never what the row was found by."""
+    """The columns to write: never an empty value, and never the columns by which the row was found."""
     if new.get("differs_within") and not held["differs_within"]:
         yield "differs_within", True
     for attribute in HELD_BY_TABLE[level]:
@@ -214,7 +214,7 @@ def _changes(level: str, held: Mapping[str, Any], new: Values) -> Iterator[tuple
 
 
 def _prune(connection: Connection, level: str, row_id: int) -> None:
-    """Delete the row if nothing is below it, then the one above it by the same rule."""
+    """Delete the row if nothing is below it, then likewise the row above it."""
     table, below = TABLES[level], TABLES[LEVELS[LEVELS.index(level) + 1]]
     child = select(below.c.id).where(below.c.parent == row_id).limit(1)
     if connection.execute(child).first() is not None:

@@ -1,4 +1,4 @@
-"""An instance and its attributes → the texts that count, and the columns of its rows. Pure."""
+"""An instance and its attributes → the texts that the index holds, and the columns of its rows. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROW_KEYWORDS: Mapping[str, tuple[str, ...]] = {
     level: tuple(row.keyword for row in rows if level != "IMAGE" or row.column not in _OWN)
     for level, rows in HELD_BY_TABLE.items()
 }
-_SHORT = 64  # characters of texts that are remembered; most repeat from instance to instance
+_SHORT = 64  # characters of texts that are cached; most repeat from instance to instance
 
 above: Callable[[Mapping[str, str]], tuple[str, ...]] = itemgetter(
     *(row.keyword for row in HELD if row.level != "IMAGE")
@@ -34,33 +34,33 @@ above: Callable[[Mapping[str, str]], tuple[str, ...]] = itemgetter(
 def texts(instance: Instance, attributes: Mapping[str, str]) -> dict[str, str]:
     """Keyword → text of all held attributes, '' for none; study and series as ``instance`` names them.
 
-    :func:`above` picks those of patient, study and series, of all instances in the same order.
+    :func:`above` selects those of patient, study and series, in the same order for all instances.
     """
-    get = attributes.get  # not all of them: an object has hundreds, which are read when asked for
+    get = attributes.get  # not items(): an object has hundreds, which are read when requested
     found = {keyword: get(keyword) or "" for keyword in KEYWORDS}
     found["StudyInstanceUID"] = instance.study_instance_uid
     found["SeriesInstanceUID"] = instance.series_instance_uid
-    for keyword in IDENTIFYING:  # as instances hold them, so that they compare
+    for keyword in IDENTIFYING:  # as instances hold them, so that they can be compared
         found[keyword] = cleaned(keyword, found[keyword])
     return found
 
 
 def identity(instance: Instance, given: Mapping[str, str]) -> Identity:
-    """Which object an instance is, by the texts that :func:`texts` made."""
+    """The identity of an instance, by the texts that :func:`texts` made."""
     uids = (instance.sop_instance_uid, instance.study_instance_uid)
     return Identity(*uids, *(given[keyword] for keyword in IDENTIFYING))
 
 
 @lru_cache(maxsize=8192)
 def cleaned(keyword: str, text: str) -> str:
-    """A value of an attribute that identifies, as the index keeps and compares it; most repeat."""
+    """A value of an identifying attribute, as the index holds and compares it; most values repeat."""
     return clean(HELD_BY_KEYWORD[keyword], text)
 
 
 def row(level: str, given: Mapping[str, str]) -> Values:
     """The columns of the table of ``level``; a missing value is '', a missing unique key NULL.
 
-    The row of an instance lacks what :class:`scp.model.Instance` has.
+    The row of an instance lacks the fields of :class:`scp.model.Instance`.
     """
     values = dict(_EMPTY[level])
     for keyword in _ROW_KEYWORDS[level]:

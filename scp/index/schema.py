@@ -1,11 +1,11 @@
 """The tables: four generated from :mod:`scp.index.attributes` and :class:`scp.model.Instance`.
 
-Each row of study, series and instance names the row above it as ``parent``. A patient's row says only who
-it is; what describes a patient is in each of its studies. The unique keys of patient, study and series are
-NULL where an object has none: databases hold any number of rows that are NULL in a unique index, so objects
-without a UID are kept apart and equal nothing that is asked. Who has no Patient ID has a row for each study.
+Each row of study, series and instance names the row above it as ``parent``. A patient's row only identifies
+the patient; its description is in each of its studies. The unique keys of patient, study and series are NULL
+if an object has none: a unique index allows any number of NULLs, so objects without a UID are kept apart and
+match no query for a UID. A patient without a Patient ID has a row for each study.
 
-Beside them stands what is outstanding of storage commitment, and what is to be sent, which are in no object.
+Further tables hold what no object says, such as outstanding storage commitment results and the send queue.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from scp.model import LEVELS, UNIQUE_KEYS, Instance
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite keeps no time zones, and one without is taken for UTC."""
+    """A moment in UTC. SQLite stores no time zones; a moment without one counts as UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -52,7 +52,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _utc(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """To UTC, whatever the database made of it."""
+        """To UTC, in whatever zone the database returns it."""
         return None if value is None else _utc(value)
 
 
@@ -61,7 +61,7 @@ def _utc(value: datetime) -> datetime:
 
 
 METADATA = MetaData()
-# PostgreSQL compares by the database's language unless told: ranges of keys need code point order.
+# By default PostgreSQL compares by the database's locale, but ranges of keys need code point order.
 TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 ROW_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers INTEGER keys only
 _TYPES: Mapping[Any, Any] = {
@@ -129,24 +129,24 @@ INSTANCE_COLUMNS = [INSTANCE.c[field.name] for field in fields(Instance)]
 Index("ux_patient_id", PATIENT.c.patient_id, PATIENT.c.issuer_of_patient_id, unique=True)
 Index("ux_study_instance_uid", STUDY.c.study_instance_uid, STUDY.c.parent, unique=True)
 Index("ux_series_instance_uid", SERIES.c.series_instance_uid, SERIES.c.parent, unique=True)
-# Unique within its study: the writer sees to that, as a series may change where an object is sent again.
+# The writer keeps it unique within its study, as the series may change when an object is sent again.
 Index("ux_sop_instance_uid", INSTANCE.c.sop_instance_uid, INSTANCE.c.parent, unique=True)
 Index("ix_patient_name_alphabetic", STUDY.c.patient_name_alphabetic)
 Index("ix_patient_name_ideographic", STUDY.c.patient_name_ideographic)
 Index("ix_patient_name_phonetic", STUDY.c.patient_name_phonetic)
 Index("ix_study_date", STUDY.c.study_date_key)
 Index("ix_study_accession_number", STUDY.c.accession_number)
-# With what is asked of the rows below an entity, so that those that do not match are not read. There
-# is none of modalities alone: each is a tenth of all series.
+# These include the columns that queries ask of the rows below an entity, so that rows that do not match are
+# not read. There is no index of modalities alone: each is a tenth of all series.
 Index("ix_study_parent_date", STUDY.c.parent, STUDY.c.study_date_key)
 Index("ix_series_parent_modality", SERIES.c.parent, SERIES.c.modality)
-# Few rows are pending at a time, of millions. SQLite uses the index for the very same condition only,
-# and Core would write "pending = 1" for a Boolean.
+# Few rows of millions are pending at a time. SQLite uses the index only for exactly the same condition, and
+# Core would write "pending = 1" for a Boolean.
 PENDING: ColumnElement[bool] = literal_column("instance.pending")
 _PENDING = text("pending")
 Index("ix_instance_pending", INSTANCE.c.id, sqlite_where=_PENDING, postgresql_where=_PENDING)
 
-# All others, by what is due: planned is the same in nearly all of them, and due says what is asked of few.
+# All other rows, by when they are due: ``planned`` is the same in nearly all of them, ``due`` selects few.
 SETTLED: ColumnElement[bool] = literal_column("NOT instance.pending")
 _SETTLED = text("NOT pending")
 Index(
@@ -157,22 +157,22 @@ Index(
     postgresql_where=_SETTLED,
 )
 
-# Which files were not read for the longest, and the few that are known to be damaged.
+# The files by when they were last read, and the few that are known to be damaged.
 Index("ix_instance_checked", INSTANCE.c.checked)
 _DAMAGED = text("fault <> ''")
 Index("ix_instance_damaged", INSTANCE.c.id, sqlite_where=_DAMAGED, postgresql_where=_DAMAGED)
 DAMAGED: ColumnElement[bool] = literal_column("instance.fault <> ''")
 SOUND: ColumnElement[bool] = literal_column("instance.fault = ''")  # as far as is known
-# The few that cannot be read in the transfer syntax that they were announced in.
+# The few instances that cannot be read in the transfer syntax that they were announced in.
 _UNREADABLE = text("NOT readable")
 Index("ix_instance_unreadable", INSTANCE.c.id, sqlite_where=_UNREADABLE, postgresql_where=_UNREADABLE)
 UNREADABLE: ColumnElement[bool] = literal_column("NOT instance.readable")
-# The few with which something is not done any more.
+# The few instances with a refusal.
 _REFUSED = text("refused <> ''")
 Index("ix_instance_refused", INSTANCE.c.id, sqlite_where=_REFUSED, postgresql_where=_REFUSED)
 REFUSED: ColumnElement[bool] = literal_column("instance.refused <> ''")
 
-# Who works on a stage of an instance, and until when: seconds since 1970.
+# Claims on instances: who works on one, and until when, in seconds since 1970.
 CLAIM = Table(
     "claim",
     METADATA,
@@ -195,7 +195,7 @@ COMMITMENT = Table(
     Column("fault", TEXT, nullable=False, server_default=""),
 )
 SEND_QUEUE = Table(
-    "outgoing",  # the name that it got when it was made; another would need a migration
+    "outgoing",  # the table's first name; another one would need a migration
     METADATA,
     Column("id", ROW_ID, primary_key=True),
     Column("sop_instance_uid", TEXT, nullable=False),

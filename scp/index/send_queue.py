@@ -1,4 +1,4 @@
-"""What is to be sent to peers, as rows: recorded with the object, claimed, tried again, done."""
+"""Objects that are to be sent to peers, as rows: recorded with the object, claimed, tried again, done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OUTSTANDING = SEND_QUEUE.c.state != "sent"
 
 
 def queue(connection: Connection, sends: Sequence[QueuedSend], of: Identity) -> None:
-    """Record some of one object inside a transaction: each in the place of the one of its destination."""
+    """Record entries of one object inside a transaction; each replaces the one of its destination."""
     statement = INSERTS[connection.dialect.name](SEND_QUEUE)
     changed = {name: statement.excluded[name] for name in _GIVEN}
     connection.execute(

@@ -1,9 +1,9 @@
 """Sequence matching (PS3.4 C.2.2.2.6): narrowed down in SQL, decided here.
 
-The text of a sequence is a JSON array of items, each an object of keyword → text or, of a sequence within,
-such an array; a key's value is the same, with what is asked in place of what is held. An item matches when
-all that is asked of it does, and only matching items are answered. SQL is asked for the texts that have the
-literal parts of what is asked somewhere in them; JSON functions would differ between databases.
+The text of a sequence is a JSON array of items, each an object of keyword → text or, for a nested sequence,
+such an array. A query key has the same shape, with the requested values instead of held ones. An item matches
+if all requested attributes match, and only matching items are answered. SQL selects the texts that contain
+the literal parts of the key anywhere; JSON functions would differ between databases.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scp.index.matching import literals
 from scp.index.values import Matcher, matcher_of
 from scp.model import Query, QueryKey
 
-BETWEEN = "\n"  # between the texts of several entities; no JSON on one line has it
+BETWEEN = "\n"  # between the texts of several entities; JSON on one line does not contain it
 Item = Mapping[str, Any]
 Match = dict[str, str]
 Selection = Callable[[Match], Match | None]
@@ -35,7 +35,7 @@ def is_sequence(keyword: str) -> bool:
 
 
 def narrowed(value: str, column: ColumnElement[Any]) -> ColumnElement[bool] | None:
-    """What the texts of a column must have in them to match ``value``; None where that is nothing.
+    """The condition that a column's text contains the literal parts of ``value``; None if it has none.
 
     A list of several items would match any of them: it narrows nothing down.
     """
@@ -47,10 +47,10 @@ def narrowed(value: str, column: ColumnElement[Any]) -> ColumnElement[bool] | No
 
 
 def selection(query: Query) -> Selection | None:
-    """What becomes of a match: its sequences without the items that do not match; None if one has no other.
+    """A function that removes the items that do not match from a match's sequences.
 
-    None where nothing is asked of a sequence. Raises :class:`scp.errors.QueryError` for a value that is not
-    allowed.
+    It returns None if no item of a sequence is left. There is no function, but None, if the query has no
+    condition on a sequence. Raises :class:`scp.errors.QueryError` for a value that is not allowed.
     """
     asked = {key.keyword: key for key in query.keys if is_sequence(key.keyword)}
     if not asked:
@@ -71,7 +71,7 @@ def selection(query: Query) -> Selection | None:
 
 
 def _items(text: str) -> list[Item]:
-    """Of one entity or several, each item once."""
+    """The items in the text of one entity or several, each item once."""
     lines = [json.loads(line) for line in sorted(text.split(BETWEEN)) if line]
     items = {json.dumps(item, sort_keys=True): item for line in lines for item in line}
     return list(items.values())
@@ -83,7 +83,7 @@ def _items_test(asked: list[Item]) -> Callable[[Item], bool]:
 
 
 def _item_test(asked: Item) -> Callable[[Item], bool]:
-    """All that is asked of an item; an attribute that it does not have is the empty text."""
+    """A test for all requested attributes of an item; a missing attribute counts as empty text."""
     nested = {name: _items_test(value) for name, value in asked.items() if not isinstance(value, str)}
     plain: dict[str, Matcher] = {}
     for name, value in asked.items():

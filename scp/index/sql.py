@@ -1,4 +1,4 @@
-"""The index on a SQL database: each method one transaction around :mod:`writer` or :mod:`query`."""
+"""The index on a SQL database: each method is one transaction of the writer, or runs a query."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from scp.index.upgrade import is_current, upgrade
 from scp.index.writer import Item, Writer
 from scp.model import Instance, Query, QueuedSend
 
-_MOST_MATCHES = 512  # fetched at once; the first comes alone, as a peer may wait for it
+_MOST_MATCHES = 512  # fetched at once; the first is fetched alone, as a peer may wait for it
 
 Write = Callable[[Connection, Item], Instance | None]
 
 
 class SqlIndex:
-    """:class:`scp.index.index.Index` on SQLite; threads may share it, processes open their own.
+    """:class:`scp.index.index.Index` on a SQL database; threads may share it, each process opens its own.
 
-    A process that was forked must not use, nor close, what its parent opened: SQLite's locks do not
-    survive a fork. Worker processes open theirs after it.
+    A forked process must not use, nor close, what its parent opened: SQLite's locks do not survive a fork.
+    Worker processes open their own after the fork.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -60,12 +60,12 @@ class SqlIndex:
 
     @classmethod
     def open(cls, url: str, check: bool = False, thorough: bool = False) -> Self:
-        """Open the index at ``url``, made or brought to this version's schema where it is not.
+        """Open the index at ``url``; it is made, or migrated to this version's schema, if necessary.
 
-        Several processes may do so at once. With ``check`` a small one is read whole, with ``thorough`` any.
-        Raises :class:`scp.errors.ConfigurationError` for an unusable URL or a database of a later version,
-        :class:`scp.errors.IndexDamaged` for one that cannot be read, and :class:`scp.errors.OutOfResources`
-        if the database cannot be opened.
+        Several processes may do so at once. With ``check`` a small one is read completely, with ``thorough``
+        any. Raises :class:`scp.errors.ConfigurationError` for an unusable URL or a database of a later
+        version, :class:`scp.errors.IndexDamaged` for one that cannot be read, and
+        :class:`scp.errors.OutOfResources` if the database cannot be opened.
         """
         engine = connect(url)
         try:
@@ -80,7 +80,7 @@ class SqlIndex:
 
     @staticmethod
     def is_current(url: str) -> bool:
-        """Whether the index at ``url``, which is there, has this version's schema; nothing is changed.
+        """Whether the existing index at ``url`` has this version's schema; nothing is changed.
 
         Raises as :meth:`open`.
         """
@@ -95,7 +95,7 @@ class SqlIndex:
         self, instance: Instance, attributes: Mapping[str, str], sends: Sequence[QueuedSend] = ()
     ) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`."""
-        # The texts are read here, as others cannot write while a group is written.
+        # The texts are read here, before the group's transaction, in which no other process can write.
         return self._recording.submit(
             (_queueing(self._writer.record, sends, always=True), (instance, texts(instance, attributes)))
         )
@@ -193,7 +193,7 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.find`."""
         statement = reading.find(
             query, self._later(query), ranks
-        )  # here: a faulty identifier is refused at once
+        )  # here, so that a faulty identifier is rejected at once
         return self._stream(statement, selection(query))
 
     def instances(self, query: Query) -> list[Instance]:
@@ -204,7 +204,7 @@ class SqlIndex:
         return [as_instance(row) for row in sorted(rows, key=_reading_order)]
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
-        """See :meth:`scp.index.index.Index.all`; in the order of first arrival."""
+        """See :meth:`scp.index.index.Index.all`; in the order of the first arrival."""
         last = 0
         while True:
             after = select(INSTANCE.c.id, *INSTANCE_COLUMNS).where(INSTANCE.c.id > last)
@@ -248,7 +248,7 @@ class SqlIndex:
         self._engine.dispose()
 
     def _later(self, query: Query) -> str:
-        """The keyword that more studies match than the other, so that it is better not begun with."""
+        """The keyword that matches more studies than the other, so that it is better tested second."""
         ranges = reading.ranges(query)
         if not ranges:
             return ""
@@ -270,7 +270,7 @@ class SqlIndex:
 
 
 def _queueing(write: Write, sends: Sequence[QueuedSend], always: bool) -> Write:
-    """``write``, and ``sends`` in its transaction; unless ``always``, only where the object was not held."""
+    """``write``, with ``sends`` in its transaction; unless ``always``, only if the object was not held."""
     if not sends:
         return write
 

@@ -1,7 +1,7 @@
-"""Claims as rows: on instances in a table of their own, on what is due for peers in the rows themselves.
+"""Claims as rows: those on instances in a table of their own, those on a queue's rows in the rows themselves.
 
-Writers take turns, in all processes: what one transaction reads and then writes, no other one changes in
-between.
+Writers of all processes take turns: no other transaction changes a row between one transaction's reading and
+writing it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Row = TypeVar("Row", Commitment, QueuedSend)
 
 
 def unclaimed(now: float) -> ColumnElement[bool]:
-    """That nobody works on an instance."""
+    """The condition that no process works on an instance."""
     claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
     return ~exists().where(claimed, CLAIM.c.until > int(now))
 
@@ -63,7 +63,7 @@ class SqlClaims:
             own = {"owner": lease.holder, "until": _seconds(lease.until)}
             connection.execute(insert(CLAIM), [{"sop_instance_uid": uid, **own} for uid in free])
             held = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid.in_(free))
-            # As they are now: another may have finished one, and let go of it, since it was found due.
+            # Read again: another process may have finished and released one since it was found due.
             found = [as_instance(row) for row in connection.execute(held).mappings()]
             return [one for one in found if one.identity in identities]
 
@@ -94,8 +94,8 @@ def _seconds(moment: datetime) -> int:
 class SqlClaimedQueue(ABC, Generic[Row]):
     """:class:`scp.index.queue.ClaimedQueue` on a table of its own.
 
-    ``peer`` is the column that names whom a row is for, ``waits`` what is true of those that are not done.
-    The peer of the first by ``urgency`` has its turn, and of its rows the first by ``order``.
+    ``peer`` is the column with the peer of a row, ``waits`` the condition for rows that are not done. The
+    peer of the first row by ``urgency`` is next, with its first rows by ``order``.
     """
 
     table: Table
@@ -110,14 +110,14 @@ class SqlClaimedQueue(ABC, Generic[Row]):
 
     @abstractmethod
     def _row(self, row: RowMapping) -> Row:
-        """What a row of the table says."""
+        """The entry in a row of the table."""
 
     def claim(self, lease: Lease, most: int, busy: Collection[str] = ()) -> list[Row]:
         """See :meth:`scp.index.queue.ClaimedQueue.claim`."""
         own = self.table.c
         is_due = self.waits & (own.due <= lease.now) & self.peer.not_in(busy)
         first = select(self.peer).where(is_due).order_by(*self.urgency).limit(1)
-        with reads(self._engine) as connection:  # most looks find nothing, and need no writer's turn
+        with reads(self._engine) as connection:  # most calls find nothing, and need no writer's turn
             if connection.execute(first).first() is None:
                 return []
         with self._writer.transaction() as connection:
@@ -147,7 +147,7 @@ class SqlClaimedQueue(ABC, Generic[Row]):
             return due
 
     def _changed(self, row: Row, fault: str, **values: Any) -> bool:
-        """Give a claim back; whether it was still held."""
+        """Give a claim back; returns whether it was still held."""
         values["holder"] = ""
         if fault:
             values |= {"fault": fault, "attempts": self.table.c.attempts + 1}

@@ -1,6 +1,6 @@
-"""What the stages of a policy ask of the index: what is due, who works on it, and what is yet to be planned.
+"""Queries for the stages of a policy: which instances are due, and which are yet to be planned.
 
-There is no queue: what is due is a query, and whoever works on something claims it
+There is no queue: due instances are found by a query, and a process that works on one claims it
 (:class:`scp.index.queue.Claims`). Each method is one short transaction.
 """
 
@@ -35,7 +35,7 @@ _TOUCHED_AT_ONCE = 500  # others write in between
 _JOINED = INSTANCE.join(SERIES).join(STUDY, SERIES.c.parent == STUDY.c.id).join(PATIENT)
 _WORKED_ON = and_(SOUND, INSTANCE.c.refused == "")
 _TABLES = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": INSTANCE}
-# One that was retrieved, or refused, since it was read is asked again: else that would be forgotten.
+# An instance that was retrieved, or refused, since it was read stays unplanned: else that would be lost.
 _PLAN = (
     update(INSTANCE)
     .where(
@@ -49,7 +49,7 @@ _PLAN = (
 
 
 def due(policy: str, now: float, most: int) -> Select[Any]:
-    """Instances for which a stage is due and that nobody works on, the longest due before others."""
+    """Instances for which a stage is due and that no process works on, the longest due first."""
     return (
         select(*INSTANCE_COLUMNS)
         .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), _WORKED_ON, unclaimed(now))
@@ -59,19 +59,19 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
 
 
 def next_due(policy: str) -> Select[Any]:
-    """When a stage is next due, for anything."""
+    """When a stage is next due, for any instance."""
     return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy, _WORKED_ON)
 
 
 def unplanned(policy: str, keywords: Sequence[str], most: int) -> list[Select[Any]]:
-    """Instances that were last planned under another policy: two ranges of one index."""
+    """Instances that were last planned under another policy, as two ranges of one database index."""
     planned = INSTANCE.c.planned
     rows = select(*_columns(keywords)).select_from(_JOINED).limit(most)
     return [rows.where(SETTLED, where) for where in (planned < policy, planned > policy)]
 
 
 def policy_rows(keywords: Sequence[str], after: int, most: int) -> Select[Any]:
-    """All instances that are settled in a form, in the order of their coming, those behind row ``after``."""
+    """The instances that are not pending, in the order of arrival, after the row ``after``."""
     rows = select(INSTANCE.c.id.label("row"), *_columns(keywords)).select_from(_JOINED)
     return rows.where(INSTANCE.c.id > after, ~INSTANCE.c.pending).order_by(INSTANCE.c.id).limit(most)
 

@@ -1,6 +1,6 @@
-"""Attribute matching of PS3.4 C.2.2.2 without a database, for what is within sequences.
+"""Attribute matching of PS3.4 C.2.2.2 without a database, for the attributes in sequences.
 
-It agrees with :mod:`scp.index.matching`, which says the same in SQL; a test holds them against each other.
+It agrees with :mod:`scp.index.matching`, which does the same in SQL; a test compares the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Matcher = Callable[[str], bool]
 
 
 def matcher_of(attribute: Attribute, value: str) -> Matcher | None:
-    """Whether a text of ``attribute`` matches ``value``; None where every text does, and none too.
+    """A test whether a text of ``attribute`` matches ``value``; None if every text matches, and no text too.
 
     Raises :class:`scp.errors.QueryError` as :func:`scp.index.matching.condition` does.
     """
@@ -70,7 +70,7 @@ def _text_matcher(attribute: Attribute, value: str) -> Matcher:
 
 
 def _name_matcher(attribute: Attribute, value: str) -> Matcher:
-    """Group by group where there is ``=``, else in any component group."""
+    """A test group by group if ``value`` has ``=``, else of any component group."""
     groups = component_groups(attribute.keyword, value)
     if len(groups) == 1:
         only = _group_matcher(groups[0])
@@ -85,9 +85,9 @@ def _group_matcher(pattern: str) -> Matcher:
 
 
 def alike(pattern: list[str], text: str) -> bool:
-    """Whether a text matches literal text and wildcards in turn, in time that grows with their product.
+    """Whether a text matches a pattern of literal text and wildcards, in time proportional to their product.
 
-    A regular expression could take for ever with many stars. Only the last star needs to be tried again.
+    A regular expression could run for ever with many stars. Only the last star needs to be tried again.
     """
     units = [(place % 2, unit) for place, part in enumerate(pattern) for unit in part]
     at = unit = 0

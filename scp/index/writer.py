@@ -1,4 +1,4 @@
-"""The one connection that writes: its turn, its transactions, and recording without detours."""
+"""The one connection of a process that writes: its turn, its transactions, and fast recording."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from scp.index.prepared import InstanceRows, change_held, insert_instance, named
 from scp.index.rows import identity, row
 from scp.model import Instance
 
-Item = tuple[Instance, Mapping[str, str]]  # with all texts that count, as rows.texts gives them
+Item = tuple[Instance, Mapping[str, str]]  # with the texts that rows.texts returns
 
 
 class Writer:
     """Writes for all threads of a process, one transaction at a time, on a connection of its own.
 
-    A connection that always is the same one can tell whether others wrote in between, so that
-    :class:`scp.index.places.Places` may trust what it wrote itself.
+    As it is always the same connection, it can find out whether others wrote in between, so that
+    :class:`scp.index.places.Places` may rely on what this process wrote.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turn = threading.Lock()  # SQLite's own waiting polls
+        self._turn = threading.Lock()  # SQLite's own wait would poll
         self._places = Places(engine.dialect)
         self._rows = InstanceRows(engine.dialect)
         self._insert = insert_instance(engine.dialect)
@@ -46,8 +46,8 @@ class Writer:
     def transaction(self) -> Iterator[Connection]:
         """The connection, in a transaction that is committed at the end, or rolled back by an exception.
 
-        What is written by other ways than the methods of this class must be no patient, study or
-        series. Raises :class:`scp.errors.OutOfResources`.
+        Patients, studies and series must be written by the methods of this class only. Raises
+        :class:`scp.errors.OutOfResources`.
         """
         with self._turn, translated(self._engine):
             connection = self._connected()
@@ -72,9 +72,9 @@ class Writer:
         return held if held is not None else self._write(connection, item, named)
 
     def _write(self, connection: Connection, item: Item, named: list[Instance]) -> Instance | None:
-        """Insert or replace an instance; ``named`` are those that are held of its SOP Instance UID.
+        """Insert or replace an instance; ``named`` are the held instances of its SOP Instance UID.
 
-        One that is held under its very key is the same file, which was recorded as another object.
+        An instance that is held under the same key is the same file, which was recorded as another object.
         """
         instance, given = _as_given(*item)
         held = _of(named, instance.identity) if named else None
@@ -82,7 +82,7 @@ class Writer:
         if held is not None and same_file is not None and same_file.identity != held.identity:
             entities.remove(
                 connection, same_file.sop_instance_uid, same_file.key
-            )  # no file is of two objects
+            )  # a file belongs to one object only
         held = held or same_file
         parent = self._places.find(self._cursor, given)
         if parent is None:
@@ -94,7 +94,7 @@ class Writer:
             if named:
                 self._conflicts.notice(ConflictKind.INSTANCE, instance.study_instance_uid)
             return None
-        self._places.doubt()  # the series that it leaves may go
+        self._places.doubt()  # the series that it leaves may be removed
         entities.replace(connection, held, instance, others)
         return held
 
@@ -103,7 +103,7 @@ class Writer:
         return [self._rows.instance(one) for one in rows]
 
     def change(self, before: Instance, after: Instance) -> bool:
-        """Put how ``after`` is stored in the place of ``before``, if that is held; inside a transaction."""
+        """Replace the row of ``before``, if that is held, by ``after``; inside a transaction."""
         held = {"held_uid": before.sop_instance_uid, "held_key": before.key}
         return bool(self._change.run(self._cursor, self._rows.bound(after) | held).rowcount == 1)
 
@@ -115,7 +115,7 @@ class Writer:
         return any(removed)
 
     def close(self) -> None:
-        """Let go of the connection; the next transaction would open another one."""
+        """Close the connection; the next transaction would open another one."""
         with self._turn:
             self._drop()
 
@@ -128,7 +128,7 @@ class Writer:
         return found.series
 
     def _look_around(self) -> None:
-        """Others may have written since this connection last did."""
+        """Check whether others have written since this connection last did."""
         version = data_version(self._engine, self._cursor)
         if version is None or version != self._version:
             self._places.doubt()
@@ -137,7 +137,7 @@ class Writer:
     def _connected(self) -> Connection:
         if self._connection is None:
             connection = self._engine.connect().execution_options(**{BEGUN: True})
-            connection.detach()  # the pool neither counts it nor waits for its return
+            connection.detach()  # so that the pool neither counts it nor waits for it
             self._cursor = connection.connection.cursor()
             self._connection = connection
         return self._connection
@@ -147,8 +147,8 @@ class Writer:
         self._conflicts.rolled_back()
         try:
             connection.rollback()
-            connection.connection.rollback()  # where Core had not taken part
-        except Exception:  # noqa: BLE001 - what went wrong before this is what is raised
+            connection.connection.rollback()  # in case Core had not begun its own transaction
+        except Exception:  # noqa: BLE001 - the error before this one is raised
             self._drop()
 
     def _drop(self) -> None:
@@ -159,7 +159,7 @@ class Writer:
 
 
 def _as_given(instance: Instance, given: Mapping[str, str]) -> Item:
-    """An instance with the patient that its attributes tell, who is nearly always in it already."""
+    """An instance with the patient of its attributes, which it nearly always has already."""
     patient = {"patient_id": given["PatientID"], "issuer_of_patient_id": given["IssuerOfPatientID"]}
     if (instance.patient_id, instance.issuer_of_patient_id) == (*patient.values(),):
         return instance, given
@@ -171,7 +171,7 @@ def _of(named: list[Instance], wanted: Identity) -> Instance | None:
 
 
 def _commit(connection: Connection) -> None:
-    """Core begins its transaction when it is first asked for something, inside the one there is."""
+    """Commit by Core if it has begun its transaction, at its first statement; else by the driver."""
     if connection.in_transaction():
         connection.commit()
     else:
