@@ -1,6 +1,6 @@
 """The first tables: patient, study, series, instance.
 
-Written out, not derived from the code's tables: what was released must not change with them.
+They are written out, not derived from the tables in the code: a released migration must not change with these.
 """
 
 from __future__ import annotations
@@ -208,6 +208,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop all tables; ``zscp reindex`` makes their content again from the objects."""
+    """Drop all tables; ``zscp reindex`` rebuilds their content from the objects."""
     for table in ("instance", "series", "study", "patient"):
         op.drop_table(table)

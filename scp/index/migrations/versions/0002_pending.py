@@ -1,4 +1,4 @@
-"""Which instances wait for the stage of their rule that applies at once, behind the response."""
+"""Which instances are pending: they wait for the stage of their rule right after the response."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget it."""
+    """Drop both."""
     op.drop_index("ix_instance_pending", "instance")
     op.drop_column("instance", "pending")

@@ -1,4 +1,4 @@
-"""Indexes that say of studies and series below an entity what is asked most: date and modality."""
+"""Indexes of the studies and series below an entity by what queries ask most: date and modality."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Widen two indexes; drop the one of modalities, of which each is a tenth of all series."""
+    """Widen two indexes; drop the one of modalities, as each modality is a tenth of all series."""
     op.create_index("ix_study_parent_date", "study", ["parent", "study_date_key"])
     op.create_index("ix_series_parent_modality", "series", ["parent", "modality"])
     op.drop_index("ix_study_parent", "study")
@@ -20,7 +20,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to what 0001 made."""
+    """Restore the indexes of 0001."""
     op.create_index("ix_series_modality", "series", ["modality"])
     op.create_index("ix_series_parent", "series", ["parent"])
     op.create_index("ix_study_parent", "study", ["parent"])

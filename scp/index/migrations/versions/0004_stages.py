@@ -15,7 +15,7 @@ _TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the columns, an index by what is due, and the table of claims."""
+    """Add the columns, an index of due instances, and the table of claims."""
     for name in ("stage", "outcome", "planned"):
         op.add_column("instance", sa.Column(name, _TEXT, nullable=False, server_default=""))
     op.add_column("instance", sa.Column("due", sa.BigInteger, nullable=False, server_default="0"))
@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget it."""
+    """Drop them."""
     op.drop_table("claim")
     op.drop_index("ix_instance_due", "instance")
     for name in ("due", "planned", "outcome", "stage"):

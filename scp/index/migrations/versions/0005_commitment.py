@@ -34,5 +34,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget them: who asked has to ask again."""
+    """Drop the table: peers have to send their requests again."""
     op.drop_table("commitment")

@@ -1,4 +1,4 @@
-"""When an instance's file was last found sound, and what is wrong with those that were not."""
+"""When an instance's file was last read, and what was wrong with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget it."""
+    """Drop them."""
     for name in ("damaged", "checked"):
         op.drop_index(f"ix_instance_{name}", "instance")
     for name in ("fault", "checked"):

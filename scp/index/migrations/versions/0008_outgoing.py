@@ -35,5 +35,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget them: they are not sent."""
+    """Drop the table: its objects are not sent."""
     op.drop_table("outgoing")

@@ -1,12 +1,12 @@
-"""What the index says of itself: which archive it belongs to, how far it is, whether it is to be made anew.
+"""What the index says of itself: its archive, its sequence number, and whether it must be rebuilt.
 
-Names and values are those of :mod:`scp.index.meta`. A later migration that needs values which only the stored
-files have asks for the index to be made anew, in the place of an earlier request::
+Names and values are those of :mod:`scp.index.meta`. A later migration that needs values from the stored files
+requests a rebuild of the index, and replaces an earlier request::
 
     op.execute("DELETE FROM meta WHERE name = 'rebuild'")
     op.execute("INSERT INTO meta (name, value) VALUES ('rebuild', 'why, in a few words')")
 
-Whoever then opens the index for work reads all files before it goes on, and removes the row
+The next process that opens the index for work reads all files before it goes on, and removes the row
 (:mod:`scp.lifecycle.rebuild`).
 """
 
@@ -34,5 +34,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget it: the index belongs to whichever stores are configured."""
+    """Drop the table: the index then belongs to whichever stores are configured."""
     op.drop_table("meta")

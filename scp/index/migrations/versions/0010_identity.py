@@ -1,7 +1,7 @@
-"""Studies are told apart by patient and UID, and hold what their own objects say of the patient.
+"""Studies are told apart by patient and UID, and hold the description of the patient by their own objects.
 
-Which objects had moved to another patient's study, and which study said what of a patient, only the files
-know, so the index is to be made anew. Until then patients of several studies have no name.
+Only the files show which objects had moved to another patient's study, and how each study described its
+patient, so the index must be rebuilt. Until then patients of several studies have no name.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _IDENTITY = ("study_instance_uid", "patient_id", "issuer_of_patient_id")
 
 
 def upgrade() -> None:
-    """Move what describes patients to their studies, and ask for a new index."""
+    """Move the description of patients to their studies, and request a rebuild of the index."""
     for group in _GROUPS:
         op.drop_index(f"ix_patient_name_{group}", "patient")
-    # A patient of several studies was described by the last object of any: which is whose, the files say.
+    # The last object of any study described its patient: only the files show which description is whose.
     only = "(SELECT count(*) FROM study AS other WHERE other.parent = patient.id) = 1"
     _move(_DESCRIBING, "patient", "study", f"study.parent = patient.id AND {only}")
     op.add_column("study", sa.Column("differs_within", sa.Boolean, nullable=False, server_default=sa.false()))
@@ -71,7 +71,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to one study for each UID: what two patients share is told of the one that came first."""
+    """Restore the tables with one study for each UID, empty: ``zscp reindex`` rebuilds their rows."""
     _index_outgoing(("sop_instance_uid", "destination"))
     for name in _IDENTITY:
         op.drop_column("outgoing", name)

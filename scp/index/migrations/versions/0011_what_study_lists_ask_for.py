@@ -1,6 +1,6 @@
 """Attributes that study lists ask for, sequences among them, and the character set of a study's texts.
 
-Their values are in the objects alone, so the index is to be made anew from these.
+Only the objects have their values, so the index must be rebuilt from these.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COLUMNS = {
 
 
 def upgrade() -> None:
-    """Add the columns, empty, and ask for the values."""
+    """Add the columns, empty, and request a rebuild."""
     for table, names in _COLUMNS.items():
         for name in names:
             op.add_column(table, sa.Column(name, _TEXT, nullable=False, server_default=""))
@@ -52,14 +52,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget them."""
+    """Drop them."""
     for table, names in _COLUMNS.items():
         for name in names:
             op.drop_column(table, name)
 
 
 def _ask_for_rebuild(why: str) -> None:
-    """Where something is held; whoever opens the index for work makes it anew, and removes the row."""
+    """Request a rebuild, if anything is held, by the process that next opens the index for work."""
     connection = op.get_bind()
     if connection.execute(sa.text("SELECT 1 FROM instance LIMIT 1")).first() is None:
         return

@@ -16,7 +16,7 @@ _UNREADABLE = sa.text("NOT readable")
 
 
 def upgrade() -> None:
-    """Add the index; where anything is held without a UID, or with several in one, ask for a rebuild."""
+    """Add the index; request a rebuild if any object has no UID, or several values in one."""
     op.create_index(
         "ix_instance_unreadable",
         "instance",
@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 
 def _unnamed(table: str) -> sa.Select[Any]:
-    """A row of those whose UIDs have changed: derived ones, and the first of several, are not in it yet."""
+    """A row whose UID will change: to a derived UID, or to the first of several values."""
     uid: sa.ColumnClause[str | None] = sa.column(f"{table}_instance_uid")
     changed = uid.is_(None) | uid.contains("\\", autoescape=True)
     return sa.select(uid).select_from(sa.table(table)).where(changed).limit(1)

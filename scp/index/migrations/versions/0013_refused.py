@@ -1,7 +1,7 @@
-"""What is not done with an object any more, and why; an index of those.
+"""The refusal of an object, and an index of refused objects.
 
-Nothing is asked of the files: where one says that its forms failed, the next rebuild reads it, and what does
-not say so is found out again.
+No rebuild is requested: if a file says that its forms failed, the next rebuild reads that; other failures are
+found again.
 """
 
 from __future__ import annotations
