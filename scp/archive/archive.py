@@ -113,14 +113,14 @@ class Archive:
         return self.index.current(identity)
 
     def named(self, sop_instance_uid: str) -> list[Instance]:
-        """All instances of a SOP Instance UID, the newest first; of several studies or patients, maybe."""
+        """All instances of a SOP Instance UID, the newest first; several studies or patients may have one."""
         return self.index.named(sop_instance_uid)
 
     def queued_instance(self, queued: QueuedSend) -> Instance | None:
         """The object that is to be sent, as it is stored now; None if it is no longer held."""
         if queued.study_instance_uid or queued.patient_id:
             return self.index.current(queued.identity)
-        return self.index.newest(queued.sop_instance_uid)  # recorded by a version that did not name them
+        return self.index.newest(queued.sop_instance_uid)  # an older version recorded neither
 
     def conflicts(self) -> list[Conflict]:
         """Studies and patients about which objects contradict each other. Reads large parts of the index."""

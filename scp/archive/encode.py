@@ -50,8 +50,8 @@ AS_RECEIVED = Stage(forms=("received",))
 def as_received(received: Received, facts: Facts | None = None) -> Part10:
     """The Part 10 file of an object as received, which needs no proof.
 
-    Without ``facts`` the file says nothing that a survey finds: neither whether the object is readable, nor
-    which UIDs it lacks.
+    Without ``facts`` the file is written before the survey and the choice of a rule: it says neither whether
+    the object is readable, nor which UIDs it lacks.
     """
     given = {} if facts is None else uids_within(received, facts).given
     known = replace(_provenance(received), form="received", given=given)

@@ -47,7 +47,7 @@ _EMPTY: ColumnElement[str] = literal_column("''")
 
 
 class Warnings:
-    """Logs conflicts once for each study, when their transaction is committed; used by the writer only."""
+    """Logs conflicts once for each study, when their transaction is committed; used in the writer's turn."""
 
     def __init__(self) -> None:
         self._noticed: list[tuple[ConflictKind, str]] = []

@@ -170,11 +170,11 @@ class Index(Protocol):
 
     @property
     def commitments(self) -> Commitments:
-        """Results of storage commitment that are yet to be reported; lost when the index is rebuilt."""
+        """Results of storage commitment that are yet to be reported; the objects do not hold them."""
 
     @property
     def send_queue(self) -> SendQueue:
-        """Objects that are yet to be sent to peers; lost when the index is rebuilt."""
+        """Objects that are yet to be sent to peers; the objects themselves do not hold this."""
 
     @property
     def meta(self) -> Meta:

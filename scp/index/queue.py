@@ -17,7 +17,7 @@ from uuid import uuid4
 from scp.errors import OutOfResources
 from scp.model import Commitment, Instance, QueuedSend
 
-# After so many seconds another process takes over from a dead one; a claim in use is renewed thrice in them.
+# After so many seconds another process takes over from a dead one; meanwhile a live one renews its claim thrice.
 LEASE_SECONDS = 9.0
 
 Row = TypeVar("Row")

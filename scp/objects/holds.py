@@ -1,4 +1,4 @@
-"""Legal holds: objects that must not be deleted. Each hold is a file in ``.holds``, without an index."""
+"""Legal holds: what must not be deleted. Each is a file in ``.holds`` below the objects; there is no index."""
 
 from __future__ import annotations
 

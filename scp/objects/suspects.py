@@ -2,8 +2,8 @@
 
 An object that a process was working on when it died is a *suspect*: an admin's ``kill -9``, or another object
 at the same time, may have ended the process instead. The suspect is tried again alone. If a process dies once
-more, or fails, the object is *refused*. So one object ends two processes at most, and other objects of that
-moment are soon no suspects any more. An object that could not be tried alone is refused after four times.
+more, or the act fails, the object is *refused*. So one object ends two processes at most, and other objects of
+that moment are soon no suspects any more. An object that could not be tried alone is refused after four times.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The first tables: patient, study, series, instance.
 
-They are written out, not derived from the tables in the code: a released migration must not change with these.
+They are written out, not derived from the tables in the code: a released migration must not change.
 """
 
 from __future__ import annotations
