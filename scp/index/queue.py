@@ -17,7 +17,7 @@ from uuid import uuid4
 from scp.errors import OutOfResources
 from scp.model import Commitment, Instance, QueuedSend
 
-# After so many seconds another process takes over from a dead one; meanwhile a live one renews its claim thrice.
+# After so long another process takes over from a dead one; a claim in use is renewed three times in it.
 LEASE_SECONDS = 9.0
 
 Row = TypeVar("Row")

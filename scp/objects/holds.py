@@ -1,4 +1,4 @@
-"""Legal holds: what must not be deleted. Each is a file in ``.holds`` below the objects; there is no index."""
+"""Legal holds: what must not be deleted. Each is a file in ``.holds`` below the objects, without an index."""
 
 from __future__ import annotations
 

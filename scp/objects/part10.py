@@ -34,8 +34,8 @@ _PREAMBLE = bytes(128) + b"DICM"
 _TRANSFER_SYNTAX = 0x0010
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LONGEST_HEADER = 18  # RFC 8878 3.1.1.1, with the magic number
-# A block takes 4 bytes at least, and decompresses to 128 KB at most (RFC 8878 3.1.1.2.4): a frame of so many
-# bytes fits into memory, and larger frames are read some blocks at a time.
+# A block takes 4 bytes at least, and decompresses to 128 KB at most (RFC 8878 3.1.1.2.4): the content of a
+# frame of so many bytes fits into memory, and larger frames are read some blocks at a time.
 _SMALL_FRAME = 1 << 10
 _BLOCKS = 16
 _LET_GO = 8 << 20

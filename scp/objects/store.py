@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from scp.errors import ObjectDamaged
 from scp.spool import Buffer
 
-# PS3.3 C.4.23.1.1: at once; from a slow medium; after somebody has mounted the medium.
+# PS3.3 C.4.23.1.1: at once; from a slow medium; after manual intervention, as the medium is not there.
 Availability = Literal["ONLINE", "NEARLINE", "OFFLINE"]
 AVAILABILITIES: Mapping[str, Availability] = {
     "online": "ONLINE",

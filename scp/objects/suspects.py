@@ -1,9 +1,10 @@
 """Objects that processes may have died of, or failed with, in a file that all processes of an archive share.
 
 An object that a process was working on when it died is a *suspect*: an admin's ``kill -9``, or another object
-at the same time, may have ended the process instead. The suspect is tried again alone. If a process dies once
-more, or the act fails, the object is *refused*. So one object ends two processes at most, and other objects of
-that moment are soon no suspects any more. An object that could not be tried alone is refused after four times.
+at the same time, may have ended the process instead. The suspect is tried again alone. If a process dies
+again, or the act fails, the object is *refused*. So one object ends two processes at most, and other objects
+of that moment are soon no suspects any more. An object that could not be tried alone is refused after four
+times.
 """
 
 from __future__ import annotations
