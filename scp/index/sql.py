@@ -1,4 +1,4 @@
-"""The index on a SQL database: each method is one transaction of the writer, or runs a query."""
+"""The index on a SQL database: each method is one transaction of scp.index.writer or scp.index.query."""
 
 from __future__ import annotations
 
