@@ -26,7 +26,7 @@ Matcher = Callable[[str], bool]
 
 
 def matcher_of(attribute: Attribute, value: str) -> Matcher | None:
-    """A test whether a text of ``attribute`` matches ``value``; None if every text matches, and a missing one.
+    """A test whether a text of ``attribute`` matches ``value``; None if all texts match, and a missing one.
 
     Raises :class:`scp.errors.QueryError` as :func:`scp.index.matching.condition` does.
     """
