@@ -10,40 +10,40 @@
     │   │   ├── MismatchedPixelData   its pixel data is of another kind than its transfer syntax has
     │   │   └── BeyondBounds          it is, or holds, more than [limits] allows
     │   ├── UnidentifiedDataset   nothing says which SOP instance it is, so it cannot be kept
-    │   ├── UnusableUid           its SOP Instance UID is one that nothing can be kept under
+    │   ├── UnusableUid           its SOP Instance UID is one that no object can be stored under
     │   ├── IncompleteDataset     it lacks a UID, and storage.incomplete says reject
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
-    │       └── Superseded        what is held came later
-    ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be followed, or cannot be worked with
-    ├── UnrecognizedOperation     a request that its SOP class does not have
+    │       └── Superseded        the stored object was received later
+    ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be read, or whose values cannot be used
+    ├── UnrecognizedOperation     an operation that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
     ├── ActionRefused             an N-ACTION that cannot be acted upon
     │   ├── NoSuchAction          not one that its SOP class has
-    │   ├── NoSuchInstance        not on the SOP instance that its SOP class is about
+    │   ├── NoSuchInstance        not on the well-known SOP instance of its SOP class
     │   └── InvalidArgument       its information is not what the standard asks for
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
     ├── DestinationUnreachable    a peer that does not answer, or refuses the association
     │   └── NothingAccepted       it accepts none of the presentation contexts
-    ├── CodecError                pixel data could not be taken from one form to another
+    ├── CodecError                pixel data could not be converted from one form to another
     │   ├── CannotEncode          this codec cannot take this object
     │   ├── CannotDecode          this codestream cannot be read
-    │   │   ├── DamagedCodestream  it is cut off or damaged: what a decoder makes of it is made up
+    │   │   ├── DamagedCodestream  it is cut off or damaged: a decoder would invent a part of the image
     │   │   ├── BeyondBitsStored  its samples need more bits than its header describes
     │   │   ├── PixelsBeyondBounds  it declares more pixels than [limits] allows, or than it can hold
-    │   │   └── CodecProcessFailed  its codec died, or passed its limit of memory or time
-    │   │       └── DecoderFailed     at decoding what came
+    │   │   └── CodecProcessFailed  its codec's process died, or exceeded its limit of memory or time
+    │   │       └── DecoderFailed     while it decoded what was received
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
-    │   ├── FormLacksRoom         an object's form could not be made for want of memory or disk
+    │   ├── FormLacksRoom         an object's form could not be made for lack of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
-    ├── IndexUnfit                the index is not that of the stores, or lacks objects: it is to be made anew
+    ├── IndexUnfit                the index does not belong to the stores, or lacks objects: rebuild it
     ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
     ├── ObjectMissing             the index names a file that is not there
-    ├── ObjectUnavailable         a stored object lies where it cannot be read now; it is not lost
-    │   ├── ObjectRefused         something is not done with it any more: processes died of it, or it failed
-    │   └── ObjectUnreadable      its file is there, and the system does not let it be read
+    ├── ObjectUnavailable         a stored object cannot be read now; it is not lost
+    │   ├── ObjectRefused         an operation on it is no longer tried: it ended processes, or failed
+    │   └── ObjectUnreadable      its file is there, but permissions or resources do not let it be read
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
@@ -59,7 +59,7 @@ class ZscpError(Exception):
 
 
 def told_of(error: BaseException) -> str:
-    """What went wrong, for people; of what nobody raises on purpose with its kind."""
+    """An error as a message for people; it names the class of an error that nobody raises on purpose."""
     if isinstance(error, MemoryError):
         return f"there was not enough memory{': ' * bool(str(error))}{error}"
     return str(error) if isinstance(error, (ZscpError, OSError)) else f"{type(error).__name__}: {error}"
@@ -110,11 +110,11 @@ class DuplicateRejected(DatasetError):
 
 
 class Superseded(DuplicateRejected):
-    """What is held of the SOP instance came later than what was found on the disk."""
+    """The stored object was received later than the one that was found on the disk."""
 
 
 class MalformedAssociation(ZscpError):
-    """A peer's A-ASSOCIATE PDU cannot be followed, or announces what nothing can be sent in."""
+    """A peer's A-ASSOCIATE PDU cannot be read, or announces a maximum length in which nothing fits."""
 
 
 class UnrecognizedOperation(ZscpError):
@@ -150,11 +150,11 @@ class DestinationUnreachable(ZscpError):
 
 
 class NothingAccepted(DestinationUnreachable):
-    """A peer accepts none of the presentation contexts: it would answer another try the same."""
+    """A peer accepts none of the presentation contexts: another try would get the same answer."""
 
 
 class CodecError(ZscpError):
-    """Pixel data could not be taken from one form to another."""
+    """Pixel data could not be converted from one form to another."""
 
 
 class CannotEncode(CodecError):
@@ -166,7 +166,7 @@ class CannotDecode(CodecError):
 
 
 class DamagedCodestream(CannotDecode):
-    """A codestream is cut off or damaged; what a forgiving decoder makes of it is no image of the object."""
+    """A codestream is cut off or damaged; what a tolerant decoder makes of it is not the object's image."""
 
     def __str__(self) -> str:
         return f"the codestream is cut off or damaged: {super().__str__()}"
@@ -178,7 +178,7 @@ class DamagedCodestream(CannotDecode):
 
 
 class BeyondBitsStored(CannotDecode):
-    """Samples that Bits Stored does not describe; ``bits`` is the precision that their codestream has."""
+    """Samples use more bits than Bits Stored; ``bits`` is the precision that their codestream has."""
 
     def __init__(self, stored: int, bits: int = 0) -> None:
         of = f", the codestream's precision is {bits}" if bits else ""
@@ -192,11 +192,11 @@ class PixelsBeyondBounds(CannotDecode):
 
 
 class CodecProcessFailed(CannotDecode):
-    """The process of a codec died of a frame, or passed its limit of memory or time; also in encoding."""
+    """A codec's process died on a frame, or exceeded its limit of memory or time; in encoding too."""
 
 
 class DecoderFailed(CodecProcessFailed):
-    """As :class:`CodecProcessFailed`, of a codestream that came: nothing that decodes it is worth a try."""
+    """As :class:`CodecProcessFailed`, for a received codestream: no other way to decode it is tried."""
 
 
 class NotReproduced(CodecError):
@@ -212,7 +212,7 @@ class OutOfResources(ZscpError):
 
 
 class FormLacksRoom(OutOfResources):
-    """A form could not be made for want of memory or disk; ``times`` says how often, as it is tried again."""
+    """A form could not be made for lack of memory or disk; ``times`` says how often, as it is tried again."""
 
     def __init__(self, reason: str, times: int = 1) -> None:
         super().__init__(reason)
@@ -220,11 +220,11 @@ class FormLacksRoom(OutOfResources):
 
 
 class IndexDamaged(OutOfResources):
-    """The index cannot be read: its file is damaged. It can be made anew from the objects."""
+    """The index cannot be read: its file is damaged. It can be rebuilt from the objects."""
 
 
 class IndexUnfit(ZscpError):
-    """The index does not know what the stores hold; the message says why, and what makes it anew."""
+    """The index does not know what the stores hold; the message says why, and how to rebuild it."""
 
 
 class HoldUnreadable(ZscpError):
@@ -236,17 +236,17 @@ class ObjectMissing(ZscpError):
 
 
 class ObjectUnavailable(ZscpError):
-    """A stored object's medium is not there, or gives nothing: ask again later."""
+    """A stored object's medium is absent, or cannot be read: try again later."""
 
 
 class ObjectRefused(ObjectUnavailable):
-    """Something is not done with an object any more: processes died of it, or it failed."""
+    """An operation on an object is no longer tried: it ended processes, or failed again and again."""
 
 
 class ObjectUnreadable(ObjectUnavailable):
-    """A stored file is there and cannot be read, for want of a permission or of the system's resources.
+    """A stored file is there, but cannot be read for lack of a permission or of system resources.
 
-    Other objects of its store may be as well as ever.
+    Other objects of its store may be readable all the same.
     """
 
 
@@ -255,4 +255,4 @@ class ObjectDamaged(ZscpError):
 
 
 class DictionaryMissing(ObjectDamaged):
-    """A stored object cannot be read without a zstd dictionary that is not there: it is whole with it."""
+    """A stored object needs a zstd dictionary that is missing; with that dictionary it is intact."""

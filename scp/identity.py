@@ -1,4 +1,4 @@
-"""Which object one is, and how objects contradict each other in whose they are (docs/decisions/0105)."""
+"""An object's identity, and conflicts between objects about their study or patient (docs/decisions/0105)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """Which object one is: its SOP Instance UID, in its study, of its patient.
+    """What identifies an object: its SOP Instance UID, its study and its patient.
 
-    A SOP Instance UID alone is not enough: two studies, or two patients, may each have an object of it
-    (docs/decisions/0105). An attribute that an object lacks is empty.
+    A SOP Instance UID alone is not enough: two studies, or two patients, may each have an object with the
+    same one (docs/decisions/0105). An attribute that an object lacks is empty.
     """
 
     sop_instance_uid: str
@@ -21,7 +21,7 @@ class Identity(NamedTuple):
 
 
 class ConflictKind(StrEnum):
-    """How objects contradict each other in whose they are."""
+    """How objects contradict each other about their study or patient."""
 
     STUDY = "one study, several patients"
     PATIENT = "one patient, different data"
@@ -30,7 +30,7 @@ class ConflictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A study of a patient that has a part in a conflict, with what its own objects say."""
+    """A patient's study that takes part in a conflict, with what its own objects say."""
 
     patient_id: str
     issuer_of_patient_id: str

@@ -1,7 +1,7 @@
-"""Bytes that may be too many for memory: few are held there, many lie in a file that has no name.
+"""Buffers for data of any size: a little is kept in memory, more goes to a temporary file without a name.
 
 A 2 GB object is received, encoded and sent through these, and the process stays small: a large buffer is a
-read-only map of its file, of which only the pages in use count, and :func:`let_go` gives those back.
+read-only map of its file. Only the pages in use take memory, and :func:`let_go` frees those.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Buffer = bytes | bytearray | memoryview
 
 # CT and MR images (0.5 MB and less) touch no file while the memory budget has room; larger objects do.
 IN_MEMORY = 4 << 20
-# Up to here nothing is said to the budget: 100 associations with 16 requests each, all of that size, are 400
-# MB. From here on it is told in steps, so that a growing spool asks it twice.
+# A smaller spool is not counted in the memory budget: 100 associations with 16 requests each, all of this
+# size, take 400 MB. A larger one is counted in steps, so that a growing spool asks the budget twice.
 UNCOUNTED = 256 << 10
 _COUNTED = 1 << 20
 _STEP = 1 << 20
 _LET_GO = 32 << 20
 _POPULATE_READ = 22  # madvise(2), from Linux 5.14 on
-# What it says of a page that reading would be SIGBUS for: EFAULT, and EHWPOISON, which errno does not name.
+# Its errors for a page that would raise SIGBUS when read: EFAULT, and EHWPOISON, which errno does not name.
 _NO_PAGE = (errno.EFAULT, 133)
 _NO_ROOM = "no room for what is received or worked on"
 
@@ -37,10 +37,10 @@ _room: Room | None = None
 
 
 def keep_in(folder: Path | None, reserve: int = 0) -> None:
-    """Where files are made from now on, process-wide as :data:`tempfile.tempdir` is; None: there.
+    """Set the folder of temporary files for the whole process; None: that of :data:`tempfile.tempdir`.
 
-    The object store's own disk is right: what is spooled will be written there, and /tmp may be memory.
-    ``reserve`` bytes of it are left free.
+    The object store's own disk is the right one: spooled data will be written to it, and /tmp may be memory.
+    ``reserve`` bytes of that disk are left free.
     """
     global _room  # noqa: PLW0603 - one for the process, set by who composes it
     _room = Room(folder, reserve) if folder is not None else None
@@ -69,8 +69,8 @@ class _Held(bytearray):
 class Spool:
     """Takes bytes one piece after another, and gives them back as one buffer.
 
-    With ``hashing`` it keeps their SHA-256 as they come. What the memory budget has no room for lies in a
-    file. Raises OutOfResources where the disk has none either.
+    With ``hashing`` it computes their SHA-256 as they arrive. Bytes for which the memory budget has no room
+    go to a file. Raises OutOfResources where the disk has no room either.
     """
 
     def __init__(self, hashing: bool = False, in_memory: int = IN_MEMORY) -> None:
@@ -97,7 +97,7 @@ class Spool:
         self._to_file(self._file, data)
 
     def _counts(self) -> bool:
-        """Whether the budget has room for what there is now."""
+        """Count what there is now in the budget; False where it has no room."""
         wanted = self._most if self.size > _COUNTED else min(_COUNTED, self._most)
         found = budget.hold(wanted - sum(one.size for one in self._held.counted))
         if found is not None:
@@ -128,7 +128,7 @@ class Spool:
         return self._hash.hexdigest() if self._hash is not None else ""
 
     def view(self) -> memoryview:
-        """All that was written; nothing may be written after it. Its file goes with the last view."""
+        """All that was written; nothing may be written afterwards. The file is removed with the last view."""
         if self._file is None:
             return memoryview(self._held).toreadonly()
         with self._file as file, room.told(_NO_ROOM):
@@ -138,8 +138,8 @@ class Spool:
 class FileMap(mmap.mmap):
     """A read-only map of a file that has a name, and the descriptor that it was made by.
 
-    :func:`sha256` of all of it raises OSError where the file was cut off, or its disk gives nothing; reading
-    such a map ends the process.
+    :func:`sha256` of the whole map raises OSError where the file was cut off or its disk cannot be read; to
+    read such a map directly ends the process.
     """
 
     descriptor = -1
@@ -161,7 +161,7 @@ class FileMap(mmap.mmap):
 
 
 def copied(path: Path) -> Buffer:
-    """A file's content, safe from whoever changes the file meanwhile: a map of it would not be."""
+    """A file's content as a copy: unlike a map, it does not change when the file does."""
     with path.open("rb", buffering=0) as file:
         return copied_from(file.fileno())
 
@@ -175,7 +175,7 @@ def copied_from(descriptor: int) -> Buffer:
 
 
 def let_go(data: Buffer) -> None:
-    """Give back the memory of a mapped buffer's pages; read again, they come from the file again."""
+    """Free the memory of a mapped buffer's pages; the next read takes them from the file again."""
     if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap):
         data.obj.madvise(mmap.MADV_DONTNEED)
 
@@ -200,15 +200,16 @@ def sha256(data: Buffer) -> str:
 
 
 def _file_of(data: Buffer) -> FileMap | None:
-    """The file that a buffer is all of."""
+    """The file whose whole content a buffer is; None where it is not one."""
     found = data.obj if isinstance(data, memoryview) else None
     return found if isinstance(found, FileMap) and len(found) == len(data) else None
 
 
 def _of_file(map_: FileMap) -> Iterator[memoryview]:
-    """A file by its map, whose pages are asked for before they are read: that raises OSError where there are
-    none, and where reading them would end the process. Where the system does not know how to ask, or has no
-    memory for the answer, they are read by the descriptor.
+    """The parts of a mapped file; its pages are requested before they are read.
+
+    The request raises OSError where a page cannot be had; to read that page would end the process. Where the
+    system does not support the request, or has no memory for it, the file is read by its descriptor.
     """
     view = memoryview(map_)
     for at in range(0, len(view), _STEP):
@@ -227,7 +228,7 @@ def _of_file(map_: FileMap) -> Iterator[memoryview]:
 
 
 def _by_descriptor(descriptor: int, at: int, end: int) -> Iterator[memoryview]:
-    """A sixth slower than by a map, of a file that lies in memory."""
+    """Read by the descriptor: a sixth slower than by a map, for a file that is in memory."""
     held = memoryview(bytearray(_STEP))
     while size := os.preadv(descriptor, [held[: end - at]], at):
         yield held[:size]
@@ -235,7 +236,7 @@ def _by_descriptor(descriptor: int, at: int, end: int) -> Iterator[memoryview]:
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
-    """Write all of ``data``, whatever a write takes at a time."""
+    """Write all of ``data``, however little a single write takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -1,8 +1,8 @@
-"""What zscp says of itself: one structured log, and one canonical event a request.
+"""zscp's log: structured lines, with one canonical event for each request.
 
-Lines are for people on a terminal and JSON elsewhere. zscp's own are rendered and written at once; only
-what libraries log goes through the standard library's handlers, which cost as much again. Names, ids and
-birth dates of patients are dropped, unless ``log.patients`` lets them through.
+Lines are text on a terminal, and JSON elsewhere. zscp's own are rendered and written directly; only what
+libraries log goes through the standard library's handlers, which cost as much again. Patients' names, ids and
+birth dates are dropped, unless ``log.patients`` allows them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scp.errors import ZscpError
 
 
 class LogChoices(Protocol):
-    """What an admin chooses of the log; ``scp.config.settings.LogSettings`` is one."""
+    """The log's settings; ``scp.config.settings.LogSettings`` has them."""
 
     @property
     def level(self) -> str:
@@ -39,7 +39,7 @@ class LogChoices(Protocol):
 
 _PATIENT_KEYS = {"patientname", "patientid", "patientbirthdate"}
 _LIBRARIES = ("pynetdicom", "alembic")
-# pydicom's warnings, and Python's that it raises, quote the value they complain of: maybe a name.
+# Warnings of pydicom, by its logger or by Python's, quote the value that they are about: it may be a name.
 _QUOTING = ("pydicom", "py.warnings")
 
 
@@ -48,14 +48,14 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _Lines:
-    """Writes rendered lines to where the handler does, and never between two of its own."""
+    """Writes rendered lines to the handler's stream, under its lock, so that lines never mix."""
 
     def __init__(self, handler: _Handler, name: str = "zscp") -> None:
         self._handler = handler
         self.name = name  # for structlog.stdlib.add_logger_name
 
     def info(self, line: str) -> None:
-        """Write a line. A log that cannot be written must not fail what it tells of."""
+        """Write a line. A log that cannot be written must not fail the work that the line reports."""
         handler = self._handler
         handler.acquire()
         try:
@@ -105,8 +105,8 @@ def _processors(patients: bool) -> list[Processor]:
 
 
 def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
-    """The last steps. Tracebacks stay plain: structlog's richer ones show local variables, and with
-    them whatever dataset was at hand.
+    """The last processors. Tracebacks stay plain: structlog's richer ones show local variables, and with
+    them the dataset that was worked on.
     """
     terminal = stream.isatty()
     if log.format == "console" or (log.format == "auto" and terminal):
@@ -129,7 +129,7 @@ def _route_standard_logging(handler: logging.Handler, level: int, patients: bool
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Drop what identifies a patient: ``patient_name``, ``PatientID`` and their like."""
+    """Drop the keys that identify a patient, such as ``patient_name`` and ``PatientID``."""
     for key in [key for key in event if _names_patient(key)]:
         del event[key]
     return event
@@ -148,7 +148,7 @@ class RequestEvent:
         self._failed = self._incomplete = False
 
     def add(self, **values: Any) -> None:
-        """Add to the line. ``status`` is a DIMSE status as a number; one of failure makes a warning."""
+        """Add to the line. ``status`` is a DIMSE status as a number; a failure makes the line a warning."""
         status = values.get("status")
         if isinstance(status, int):
             self._failed = self._failed or is_failure(status)
@@ -156,14 +156,14 @@ class RequestEvent:
         self._values |= values
 
     def fail(self, error: BaseException) -> None:
-        """Say that the request failed by ``error``, where the caller answers it instead of raising."""
+        """Note that the request failed with ``error``, where the caller answers it instead of raising."""
         self._failed = True
         self.add(outcome=type(error).__name__, reason=str(error))
-        if not isinstance(error, ZscpError):  # a bug or the machine: the place matters
+        if not isinstance(error, ZscpError):  # a bug, or a fault of the machine: the traceback is needed
             self.add(exc_info=error)
 
     def warn(self, reason: str) -> None:
-        """Say that the request was answered, but not all of it could be done: the line is a warning."""
+        """Note that the request was answered, but not all of it could be done: the line is a warning."""
         self._incomplete = True
         self.add(reason=reason)
 
@@ -179,8 +179,8 @@ class RequestEvent:
 def request(name: str, **bound: Any) -> Iterator[RequestEvent]:
     """One canonical event for the request that the block answers, such as ``c-store``.
 
-    ``bound`` stands in the event and in every line that is logged meanwhile. An error that leaves the
-    block is noted and raised on.
+    ``bound`` is added to the event and to every line that is logged meanwhile. An error that leaves the
+    block is noted and raised again.
     """
     event = RequestEvent()
     event.add(**bound)

@@ -21,7 +21,7 @@ Told = Callable[[str, str], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked: ``sample`` objects and about ``most`` bytes a group, ``link`` in Mbit/s."""
+    """What was asked for: ``sample`` objects and about ``most`` bytes a group, ``link`` in Mbit/s."""
 
     by: str = "modality"
     sample: int = 32
@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonTable:
-    """One group compared: ``measured`` objects of ``raw`` bytes uncompressed, ``headers`` of them no pixels.
+    """One group compared: ``measured`` objects of ``raw`` bytes uncompressed; ``headers`` are no pixel data.
 
     ``cut`` counts the multi-frame objects of which only some frames were measured.
     """
@@ -47,7 +47,7 @@ class ComparisonTable:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """All that ``zscp advise`` found. ``failed`` could not be read; ``skipped`` is no DICOM."""
+    """All that ``zscp advise`` found. ``failed`` files could not be read; ``skipped`` ones are not DICOM."""
 
     wanted: Wanted
     tables: tuple[ComparisonTable, ...]
@@ -61,7 +61,7 @@ class Advice:
 def advise(paths: Sequence[Path], wanted: Wanted, told: Told) -> Advice:
     """Compare all candidates on a sample of the files below ``paths``.
 
-    ``told`` opens a progress for what is done and its unit. Never raises for what a file holds.
+    ``told`` opens a progress display for an activity and its unit. No content of a file makes this raise.
     """
     seen = _looked_at(list(files_below(paths)), told)
     compared = candidates(wanted.lossy)
@@ -99,7 +99,7 @@ def _looked_at(files: Sequence[Path], told: Told) -> list[Seen]:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """One object that was measured; its pixels are gone by now."""
+    """One object that was measured; its pixels are no longer in memory."""
 
     seen: Seen
     raw: int
@@ -111,7 +111,7 @@ class _Object:
 def _measured(
     group: SampledGroup, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
 ) -> list[_Object]:
-    """What can be read of those chosen; what cannot joins ``failed``."""
+    """The chosen objects, measured; those that cannot be read are added to ``failed``."""
     objects = []
     dictionaries = dictionaries_from(_others(group), compared)
     for one in group.chosen:
@@ -128,7 +128,7 @@ def _measured(
 def _others(group: SampledGroup) -> Iterator[SampledObject]:
     """The objects that are not measured, as far as they can be read."""
     for one in group.others:
-        with suppress(Exception):  # told of where it is chosen; a dictionary does without
+        with suppress(Exception):  # the dictionary is trained without it
             yield load(one)
 
 

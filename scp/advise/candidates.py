@@ -1,4 +1,4 @@
-"""The codecs that ``zscp advise`` compares: zscp's own forms, and others that stand beside for comparison.
+"""The codecs that ``zscp advise`` compares: zscp's own forms, and others for comparison only.
 
 Image codecs code frame after frame, byte codecs the whole uncompressed file; nothing here uses a second
 thread. zscp's own image codecs are the rows of :mod:`scp.encoding.codecs.table`, so a new one is compared
@@ -36,10 +36,10 @@ _EFFORTS = {"jpegxl": (3, 7)}
 class Candidate:
     """One codec with its parameters, by the name it has in tables.
 
-    ``form`` is the policy's form that keeps objects so, with ``effort`` and ``level`` as in a stage; it is
-    empty for what no DICOM archive can store. ``lossy`` candidates are not compared with the frame, but
-    measured against it. ``on_line``: what it gives is what a peer is sent. ``dictionary``: its zstd frame
-    has one, trained on other objects of the group.
+    ``form`` is the policy's form that stores objects so, with ``effort`` and ``level`` as in a stage; it is
+    empty for codecs that no DICOM archive can use. What a ``lossy`` candidate decodes to need not equal the
+    frame: its error is measured. ``on_line``: a peer is sent the coded result. ``dictionary``: its zstd frame
+    uses a dictionary, trained on other objects of the group.
     """
 
     name: str
@@ -87,7 +87,7 @@ def _own_images() -> Iterator[Candidate]:
             continue
         for effort in _EFFORTS.get(codec.name, (0,)):
             yield _own(codec, codec.encode, effort)
-        if codec.writes == HTJ2K:  # one shows what a dictionary does: it codes no pixels
+        if codec.writes == HTJ2K:  # one codec is enough to show what a dictionary saves: it codes no pixels
             own = _own(codec, codec.encode, 0)
             yield replace(own, name=f"{codec.name} {WITH_DICTIONARY}", dictionary=True)
 

@@ -1,4 +1,4 @@
-"""The zstd dictionaries that the archive would make, of objects that are not measured."""
+"""The zstd dictionaries that the archive would make, trained on objects that are not measured."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _Use = tuple[str, str]
 
 
 class TrainedDictionaries:
-    """Those that were trained, by what they are for."""
+    """The trained dictionaries, by candidate and SOP class."""
 
     def __init__(self, trained_for: Mapping[_Use, Dictionary]) -> None:
         self._trained_for = trained_for
 
     def of(self, sample: SampledObject, candidate: Candidate) -> Dictionary | None:
-        """The one for what a candidate makes of an object."""
+        """The dictionary for what a candidate makes of an object; None where there is none."""
         return self._trained_for.get(_use(sample, candidate))
 
 
@@ -34,7 +34,7 @@ NO_DICTIONARIES = TrainedDictionaries({})
 
 
 def dictionaries_from(samples: Iterable[SampledObject], compared: Sequence[Candidate]) -> TrainedDictionaries:
-    """Trained on these objects, for those of ``compared`` that have one, where headers matter."""
+    """Dictionaries trained on these objects, for the candidates that use one, where headers matter."""
     wanting = [candidate for candidate in compared if candidate.dictionary]
     beginnings: dict[_Use, list[bytes]] = defaultdict(list)
     headers = size = 0

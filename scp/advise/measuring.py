@@ -1,10 +1,10 @@
 """How small and how fast each codec is on an admin's own objects.
 
-All candidates see the same objects: one that a codec does not take counts with what the zstd form makes of
-it, as zscp would keep it. A first version of the table that chose zscp's defaults gave a slow codec fewer
+All candidates see the same objects: an object that a codec does not take counts with the size of its zstd
+form, as zscp would store it. A first version of the table that chose zscp's defaults gave a slow codec fewer
 frames, and was wrong by 6 points.
 
-Speeds are those of one core, by the thread's own CPU time: what else the machine does disturbs them little.
+Speeds are those of one core, by the thread's own CPU time: other load on the machine changes them little.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionary
 from scp.spool import Buffer
 
-# What is quick is done again, and the best time counts: the first pays for cold memory.
+# Quick work is repeated, and the best time counts: the first run is slower, as memory is cold.
 _ENOUGH_SECONDS, _MOST_TIMES = 0.03, 5
 _NO_DICTIONARY = "headers are too few, or too small a part, to train a dictionary for"
 
@@ -41,8 +41,8 @@ class Measured:
     """One object in one candidate. Sizes in bytes, times in seconds of one core.
 
     ``raw`` is the uncompressed dataset, ``line`` what a peer is sent, ``disk`` the file that is kept.
-    ``outcome`` is ``lossless``, ``lossy``, ``refused`` (sizes are the fallback's, times nothing) or
-    ``wrong`` (it did not come back), with the reason. ``max_error`` and ``square_error`` (the sum over
+    ``outcome`` is ``lossless``, ``lossy``, ``refused`` (sizes are the fallback's, times are 0) or ``wrong``
+    (something else came back), with the reason. ``max_error`` and ``square_error`` (the sum over
     ``samples``) are in the samples' own unit, ``span`` is from the smallest to the largest sample.
     """
 
@@ -116,7 +116,7 @@ def _one(sample: SampledObject, candidate: Candidate, dictionaries: TrainedDicti
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What ``work`` gives, and its CPU seconds, those of a codec process too: the least of some times."""
+    """What ``work`` returns, and its CPU seconds, a codec process's included: the least of several runs."""
     best, spent, times = math.inf, 0.0, 0
     while True:
         begun = thread_time()
@@ -172,7 +172,7 @@ def _with_error(found: Measured, frames: Iterable[Frame], decoded: Iterable[Fram
 
 
 def _framed(plain: Buffer, asked: Framing) -> tuple[int, float, float]:
-    """Bytes on the disk, and the seconds that a zstd frame costs where one is tried, and is read."""
+    """Bytes on the disk, and the seconds to make and to read a zstd frame, where one is tried."""
     frame, encode = _timed(lambda: framed(plain, asked))
     if frame is None:
         return len(plain), encode, 0.0
@@ -183,7 +183,7 @@ def _framed(plain: Buffer, asked: Framing) -> tuple[int, float, float]:
 
 
 def row(candidate: Candidate, found: Sequence[Measured], study: int, link: float) -> Row:
-    """What a candidate comes to over some objects; ``study`` in bytes uncompressed, ``link`` in Mbit/s."""
+    """A candidate's figures over some objects; ``study`` in bytes uncompressed, ``link`` in Mbit/s."""
     taken = [one for one in found if one.outcome != "refused"]
     reason = next((one.reason for one in found if one.outcome == "wrong"), "")
     reason = reason or next((one.reason for one in found if one.reason), "")

@@ -15,14 +15,14 @@ from scp.advise.candidates import Candidate, ImageCandidate
 from scp.advise.measuring import Measured, Row, row
 from scp.syntaxes import TABLE, Content
 
-# New objects are encoded behind the response, 430 GB a day and core at this speed (MB/s); but they are the
-# ones that are looked at, by peers that mostly take none of this as it is stored.
+# New objects are encoded after their response, 430 GB a day and core at this speed (MB/s). But they are also
+# the ones that are retrieved most, and most peers accept none of these forms as it is stored.
 _ENCODES, _DECODES = 5.0, 50.0
 # The fastest form may be this much larger than the smallest that keeps up: what HTJ2K is against JPEG-LS.
 _FAST_ENOUGH = 0.10
-# Beyond the smallest form, a slower effort has to save this part, and another form in a list this.
+# Sizes within the first part count as equal: the quickest is taken. Another form has to save the second part.
 _SAME, _ANOTHER, _MOST_FORMS = 0.01, 0.02, 3
-# An object is encoded anew where that saves this part of it.
+# An object is encoded again where that saves this part of it.
 _AGAIN = 0.05
 _OLD = "180d"
 _MODALITY = re.compile(r"[A-Z0-9][A-Z0-9_ ]*")  # as a Code String (PS3.5 6.2) is written
@@ -41,9 +41,9 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is proposed for some objects. ``old`` is empty where ``fast`` does for ever.
+    """What is proposed for some objects. ``old`` is empty where ``fast`` is kept for ever.
 
-    ``disk`` and ``old_disk`` are what fast and old come to, in % of raw.
+    ``disk`` and ``old_disk`` are the sizes of fast and old, in % of raw.
     """
 
     fast: Candidate
@@ -55,7 +55,7 @@ class Choice:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """In TOML."""
+        """The stages in TOML."""
         lines = ['{ form = "received" }', _stage((self.fast,), "0s")]
         return (*lines, _stage(self.old, _OLD)) if self.old else tuple(lines)
 
@@ -72,7 +72,7 @@ def propose(compared: Sequence[Candidate], evidence: Sequence[Evidence]) -> Prop
     """Rules for the modalities that differ from the rest, and one for the rest; ``evidence`` is not empty."""
     by_modality: dict[str, list[Evidence]] = defaultdict(list)
     for one in evidence:
-        if _MODALITY.fullmatch(one.modality):  # what is none goes into no rule, nor a comment of it
+        if _MODALITY.fullmatch(one.modality):  # any other value goes into no rule, and into no comment
             by_modality[one.modality].append(one)
     choices = {name: _choice(compared, by_modality[name]) for name in sorted(by_modality)}
     choices[_OTHERS] = _choice(compared, evidence)
@@ -99,14 +99,14 @@ def _choice(compared: Sequence[Candidate], evidence: Sequence[Evidence]) -> Choi
 def _fast(rows: Sequence[Row]) -> Row:
     """The fastest to encode of those that keep up and are nearly as small as the smallest of these."""
     able = [each for each in rows if each.encode >= _ENCODES and each.decode >= _DECODES]
-    if not able:  # a slow machine: what it does best
+    if not able:  # a slow machine: its fastest form
         return max(rows, key=lambda each: each.encode)
     most = min(each.disk for each in able) * (1 + _FAST_ENOUGH)
     return max((each for each in able if each.disk <= most), key=lambda each: each.encode)
 
 
 def _smallest(usable: Sequence[Found]) -> list[Found]:
-    """The forms whose smallest result, object by object, is small: one, and others where they add to it."""
+    """The forms that are smallest together, object by object: one, and others where they save more."""
     chosen: list[Found] = []
     least = 0
     while len(chosen) < _MOST_FORMS:
@@ -123,7 +123,7 @@ def _smallest(usable: Sequence[Found]) -> list[Found]:
 
 
 def _goes_with(candidate: Candidate, chosen: Sequence[Row]) -> bool:
-    """Whether one stage can name it too: forms differ, while effort and dictionary are of all of them.
+    """Whether one stage can name it too: forms differ, but effort and dictionary are the same for all.
 
     The zstd form is tried by itself where no other can be taken.
     """

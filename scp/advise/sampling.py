@@ -36,10 +36,10 @@ from scp.spool import Buffer, copied, sha256
 from scp.syntaxes import EXPLICIT, Content, lookup
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
-# Of one object, frames are taken up to this many bytes, and one in any case.
+# Frames of one object are measured up to so many bytes, but at least one frame.
 _MOST_OF_ONE = 8_000_000
 _MOST_OTHERS = 200
-# The same each time, so that sizes are.
+# The same each time, so that sizes are the same too.
 _WHEN = datetime(2000, 1, 1, tzinfo=UTC)
 _RULE = "everything else"
 _STAGE = "4f3a9c0d17be"  # as long as a stage's fingerprint
@@ -105,17 +105,17 @@ class SampledObject:
 
     @property
     def raw(self) -> int:
-        """Bytes of the uncompressed dataset: what percentages and speeds are of."""
+        """Bytes of the uncompressed dataset: percentages and speeds refer to these."""
         return len(self.dataset)
 
     @property
     def vr(self) -> str:
-        """Of the pixel data."""
+        """VR of the pixel data, empty without any."""
         return self.parts.pixel.vr if self.parts.pixel else ""
 
     @property
     def header_bytes(self) -> int:
-        """Those that are no pixels."""
+        """Bytes of the dataset that are no pixel data."""
         return self.raw - (len(self.parts.pixel.value) if self.parts.pixel else 0)
 
     @property
@@ -148,7 +148,7 @@ def _looked_at(path: Path) -> Seen:
     if file.sop_class_uid == _DICOMDIR:
         return Seen(path, "skipped", "a DICOMDIR")
     uids = (file.sop_class_uid, file.sop_instance_uid)
-    # Nobody asks for the digest of what is only looked at, and it would read all of the file.
+    # The digest is not needed here, and to compute it would read all of the file.
     facts = survey(Received(*uids, file.transfer_syntax, file.dataset, "", "", _WHEN, sha256="-"))
     if not facts.readable:
         return Seen(path, "failed", facts.fault)
@@ -161,7 +161,7 @@ def _looked_at(path: Path) -> Seen:
 
 
 def _sizes(attributes: Mapping[str, str], stream: int, content: Content) -> tuple[int, int]:
-    """Bytes uncompressed, and of those that are measured."""
+    """Bytes uncompressed, and how many of them are measured."""
     try:
         form = pixel_format(attributes)
     except CannotEncode:  # no image
@@ -218,7 +218,7 @@ def _folder(path: Path, roots: Sequence[Path]) -> str:
 
 
 def spread(members: Iterable[Seen], count: int) -> list[Seen]:
-    """``count`` of them: as even over the series as these allow, and evenly spaced within each."""
+    """``count`` of the members: as evenly over the series as possible, and evenly spaced within each."""
     series: dict[str, list[Seen]] = defaultdict(list)
     for one in sorted(members, key=lambda one: one.path):
         series[one.series].append(one)
@@ -239,7 +239,7 @@ def _evenly(items: Sequence[T], count: int) -> list[T]:
 
 
 def load(seen: Seen) -> SampledObject:
-    """The object behind a file, uncompressed.
+    """The object in a file, uncompressed.
 
     Raises ZscpError or OSError where it cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The file that would be kept of an object, were its frames coded by a candidate."""
+"""The file that would be stored for an object if a candidate coded its frames."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def form_for(sample: SampledObject, candidate: ImageCandidate) -> PixelFormat:
 def file_with(sample: SampledObject, candidate: ImageCandidate, streams: Sequence[bytes]) -> Part10:
     """The file with these codestreams.
 
-    What no transfer syntax holds is put into the same file, as if there were one for it.
+    Codestreams for which there is no transfer syntax are put into the same file, as if there were one.
     """
     header, trailer, planar = (
         sample.parts.header,

@@ -1,4 +1,4 @@
-"""One object's error ends no loop: the others are done all the same."""
+"""One object's error does not end a loop: the other objects are still worked on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectUnavai
 
 Errors = tuple[type[Exception], ...]
 
-# What zscp verify tells of an object, so that nobody else need do so.
+# What zscp verify reports of an object, so that nothing else has to.
 UNREAD: Errors = (ObjectMissing, ObjectDamaged, ObjectUnavailable)
 
 
@@ -25,8 +25,9 @@ def alone(
 ) -> Iterator[None]:
     """Around work on one of several objects: what it raises is logged as ``event``, and the block is left.
 
-    ``otherwise`` is called with it. What is ``quiet`` is not logged. What goes ``through`` is raised: without
-    room, or the index, nothing goes on. No room for the form of one says nothing of others.
+    ``otherwise`` is called with the error. Errors in ``quiet`` are not logged. Errors in ``through`` are
+    raised: without room, or without the index, no other object can be worked on either. FormLacksRoom is not
+    raised: it says nothing about other objects.
     """
     try:
         yield

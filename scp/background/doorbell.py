@@ -9,9 +9,9 @@ import weakref
 
 
 class Doorbell:
-    """Rung by any thread of this process, or of one that was forked from it; waited for by one.
+    """Any thread of this process, or of one that was forked from it, may ring; one thread waits.
 
-    Its descriptors are closed when nobody can ring it any more: a thread may do so late.
+    Its descriptors are closed only when nothing refers to it any more, as a thread may ring late.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Doorbell:
         self._poll.register(self._listens, select.POLLIN)
 
     def ring(self) -> None:
-        """Wake who waits, now or when it waits next."""
+        """Wake the thread that waits, now or when it next waits."""
         with contextlib.suppress(BlockingIOError):  # full: it has been rung enough
             os.write(self._rings, b"!")
 

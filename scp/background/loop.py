@@ -12,7 +12,7 @@ import structlog
 from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 
-# How long an ending process waits for what is under way; it is done, or tried again, at the next start.
+# How long an ending process waits for work under way; the next start finishes it, or does it again.
 _STOP_SECONDS = 10.0
 
 
@@ -49,7 +49,7 @@ class Task(ABC):
 
 
 class Every(Task):
-    """Calls something every so many seconds, the first time after that time."""
+    """Calls something every so many seconds, for the first time after the first such pause."""
 
     def __init__(self, name: str, seconds: float, call: Callable[[], object]) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Loop:
         self.wake()
 
     def join(self, seconds: float) -> None:
-        """Wait until :meth:`run` has returned, for so long; or without end (:attr:`Task.is_waited_for`)."""
+        """Wait at most ``seconds`` for the end of :meth:`run`; no limit where :attr:`Task.is_waited_for`."""
         if self._thread.is_alive():
             self._thread.join(None if self.task.is_waited_for else max(0.0, seconds))
 
@@ -102,7 +102,7 @@ class Loop:
         task = self.task
         while not task.stopping.is_set():
             seconds = self._turn()
-            # Asked once more: the ring that told to stop may have been taken for another in the turn.
+            # Checked once more: the turn may have consumed the ring that came with stop().
             if not task.stopping.is_set():
                 task.bell.wait(seconds)
         task.close()
@@ -120,7 +120,7 @@ class Loop:
 
 
 class Loops:
-    """Those of one process."""
+    """The loops of one process."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._loops = tuple(map(Loop, tasks))
@@ -139,7 +139,7 @@ class Loops:
             loop.reconfigured()
 
     def stop(self) -> None:
-        """Tell them to stop, and wait for that a while, for all together."""
+        """Tell all to stop, then wait for them, with one limit for all together."""
         for loop in self._loops:
             loop.stop()
         until = time.monotonic() + _STOP_SECONDS

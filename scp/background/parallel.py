@@ -28,10 +28,10 @@ def each(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def yield_to_others() -> None:
-    """Run this thread when nobody else wants the core.
+    """Run this thread only when no other wants the core.
 
-    Only the threads that encode: the one that commits holds the index's lock, and whoever waits for that
-    must not wait for an idle core.
+    For threads that encode, not for one that commits: that one holds the index's lock, and threads that wait
+    for the lock must not wait for an idle core.
     """
     if hasattr(os, "SCHED_IDLE"):
         with suppress(OSError):

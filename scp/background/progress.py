@@ -1,4 +1,4 @@
-"""How long work tells of itself, whoever listens: a bar on a terminal, log lines elsewhere."""
+"""How long work reports its progress: as a bar on a terminal, as log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told of each object that is done."""
+    """Receives the progress of work, object by object."""
 
     def total(self, count: int) -> None:
         """How many there will be, once that is known."""
@@ -16,7 +16,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports nothing."""
 
     def total(self, count: int) -> None:
         """See Progress."""

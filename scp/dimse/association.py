@@ -29,19 +29,19 @@ from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
 from scp.errors import OutOfResources
 
-# Requests that a peer may send before the one under way is answered, though it may send none.
+# Requests that are kept while another one is served, though a peer without a window may not send any then.
 _MOST_WAITING = 16
-# Of a window's requests, the reading thread serves one of up to so many bytes itself where no other is on
-# its way: handing it over takes 0.1 ms CPU, as much as all else that a small object costs here.
+# The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
+# handing it to another thread takes 0.1 ms CPU, as much as all else that a small object costs here.
 _SMALL = 65_536
 # A-ASSOCIATE-RJ: transient, by the service provider's presentation, local limit exceeded (PS3.8 9.3.4).
 _LIMIT_EXCEEDED = (2, 3, 2)
 
 
 class ServedAssociation(DirectAssociation):
-    """An association whose requests go to zscp's services: Command Field → name in the log, service.
+    """An association whose requests go to ``services``: Command Field → name in the log, service.
 
-    ``window`` and ``suboperations`` are the requests that the peer, and this side, may have in flight.
+    ``window`` is how many requests the peer may have in flight, ``suboperations`` how many this side may.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ServedAssociation(DirectAssociation):
                 self._dispatch(self._waiting.popleft() if self._waiting else self.upper_layer.receive())
         except Ended as ended:
             how = self._ended(ended)
-        except Exception as error:  # noqa: BLE001 - a bug ends one association, and is told
+        except Exception as error:  # noqa: BLE001 - a bug ends one association, and is logged
             how = "failed"
             structlog.get_logger("zscp").error("association failed", **self._described(), exc_info=error)
             self.abort()
@@ -88,7 +88,7 @@ class ServedAssociation(DirectAssociation):
             )
 
     def _ended(self, ended: Ended) -> str:
-        """What is left to do at an end that the upper layer tells; how the log calls it."""
+        """Finish after the upper layer reported the end; returns what the log calls it."""
         if self.is_aborted:
             return "aborted"
         if ended.how == "released" and self._windowed is not None:
@@ -122,7 +122,7 @@ class ServedAssociation(DirectAssociation):
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
         self.requestor.primitive = primitive
-        # Taken only now: a connection that says nothing has no seat.
+        # Taken only now: a connection that sends nothing has no seat.
         self._seated = self.seats.take()
         if not self._seated:
             self.acse.send_reject(*_LIMIT_EXCEEDED)
@@ -141,7 +141,7 @@ class ServedAssociation(DirectAssociation):
         return "ended"
 
     def _unnegotiated(self) -> str:
-        """How it ended before there was a request that could be decided on. Raises Ended."""
+        """The outcome where there was no association request to negotiate about. Raises Ended."""
         if self.negotiator.fault:
             raise Ended("protocol", self.negotiator.fault)
         if (rejection := self.negotiator.rejection) is None:
@@ -151,7 +151,7 @@ class ServedAssociation(DirectAssociation):
         return "rejected"
 
     def _shake_hands(self, sock: ssl.SSLSocket) -> None:
-        """TLS, within the time that a negotiation has as a whole."""
+        """Make the TLS handshake, within the time limit of the whole negotiation."""
         sock.settimeout(self.acse_timeout or NO_TIMEOUT)
         try:
             sock.do_handshake()
@@ -160,7 +160,7 @@ class ServedAssociation(DirectAssociation):
 
     @property
     def seated(self) -> bool:
-        """Whether it is past the beginning, where a connection that says nothing stays."""
+        """Whether it has a seat: a connection without an association request has none."""
         return self._seated
 
     @property
@@ -170,19 +170,22 @@ class ServedAssociation(DirectAssociation):
 
     @property
     def quiet_seconds(self) -> float:
-        """How long the peer has asked for nothing; 0 while it does. From another thread."""
+        """Seconds since the peer's last request; 0 while there is one. Called from another thread."""
         if self.busy or self._waiting or self.upper_layer.begun:
             return 0.0
         return time.monotonic() - self._last_request
 
     def finish(self) -> None:
-        """End the association when its requests are answered; from another thread."""
+        """End the association when its requests are answered; called from another thread."""
         self._ending = True
         if not self.busy:
             self.abort()
 
     def _after_request(self, still: int = 0) -> None:
-        """``still`` are the window's requests that count as under way although they are answered."""
+        """End the association where that was asked for, and no request is under way any more.
+
+        ``still`` are the window's requests that count as under way although they are answered.
+        """
         outstanding = self._windowed.outstanding if self._windowed is not None else 0
         if self._ending and not self._serving and outstanding <= still:
             self.abort()
@@ -226,7 +229,7 @@ class ServedAssociation(DirectAssociation):
     # ---- messages beside the request that is served ----
 
     def has_cancelled(self, message_id: int) -> bool:
-        """Look at what the peer sent meanwhile, without waiting for more. Raises Ended."""
+        """Whether the peer cancelled a request, by what has arrived: waits for nothing. Raises Ended."""
         for message in self.upper_layer.poll():
             self._set_aside(message)
         return message_id in self._cancelled
@@ -241,7 +244,7 @@ class ServedAssociation(DirectAssociation):
         return found
 
     def _set_aside(self, message: Message) -> None:
-        """A message that came while another one is served."""
+        """Keep a message that came while another one is served."""
         field = message.number("CommandField")
         if field == messages.C_CANCEL_RQ:
             self._cancelled.add(message.number("MessageIDBeingRespondedTo"))
@@ -258,13 +261,13 @@ class ServedAssociation(DirectAssociation):
     # ---- requests ----
 
     def _dispatch(self, request: Message) -> None:
-        """Serve a request, by another thread where several may be in flight.
+        """Serve a request, in another thread where several may be in flight.
 
-        One that cannot be answered ends the association.
+        A request that cannot be answered ends the association.
         """
         field = request.number("CommandField")
         if field & messages.RESPONSE or field == messages.C_CANCEL_RQ:
-            self.own.take(request)  # or else it is late: there is nothing left that it could be about
+            self.own.take(request)  # or it is late: what it refers to is over
             return
         context = self._accepted_cx.get(request.context_id)
         if context is None:
@@ -287,7 +290,7 @@ class ServedAssociation(DirectAssociation):
             self._run(name, service, exchange)
         finally:
             self._serving = False
-            # A cancel is of the request before it, or of one that still waits.
+            # A C-CANCEL refers to the request before it, or to one that still waits.
             if self._cancelled:
                 self._cancelled &= {message.number("MessageID") for message in self._waiting}
             self._responses.clear()
@@ -309,7 +312,7 @@ class ServedAssociation(DirectAssociation):
         except Ended as ended:
             if ended.how == "idle":  # the peer does not read: the reading thread may wait for it in vain
                 self.abort()
-        except Exception as error:  # noqa: BLE001 - a bug ends one association, and is told
+        except Exception as error:  # noqa: BLE001 - a bug ends one association, and is logged
             structlog.get_logger("zscp").error("association failed", **self._described(), exc_info=error)
             self.abort()
         self._after_request(still=1)

@@ -1,4 +1,4 @@
-"""The associations of a server: which are under way, and when none is any more."""
+"""The associations of a server that are under way, and a way to wait for their end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scp.dimse.association import ServedAssociation
 
 
 class Associations:
-    """Those that are under way, and a way to wait until they are not."""
+    """The associations that are under way, and a way to wait until there are none."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -16,7 +16,7 @@ class Associations:
         self._closed = False
 
     def add(self, association: ServedAssociation) -> bool:
-        """One begins; False where none may any more."""
+        """Add an association that begins; False where none may begin any more."""
         with self._changed:
             if not self._closed:
                 self._held.add(association)
@@ -29,7 +29,7 @@ class Associations:
             return list(self._held)
 
     def discard(self, association: ServedAssociation) -> None:
-        """One is over, its threads and its socket gone."""
+        """Remove an association that is over: its threads have ended and its socket is closed."""
         with self._changed:
             self._held.discard(association)
             self._changed.notify_all()
@@ -40,11 +40,11 @@ class Associations:
             return list(self._held)
 
     def unseated(self) -> int:
-        """Connections that have not associated."""
+        """How many connections have not associated."""
         with self._changed:
             return sum(not association.seated for association in self._held)
 
     def wait_for_none(self, seconds: float) -> bool:
-        """Wait until all are over, but not for ever; whether they are."""
+        """Wait at most so long until all are over; returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._held, seconds)

@@ -16,9 +16,9 @@ from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
 from scp.errors import UnrecognizedOperation
 
-# The numbers of sub-operations are US (PS3.7 table E.1-1): what is more than that is said as the most.
+# The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
-# What a response says again of its request, and by which field (PS3.7 9.3, 10.3).
+# What a response repeats of its request, and in which field (PS3.7 9.3, 10.3).
 _ECHOED = {
     "AffectedSOPClassUID": "AffectedSOPClassUID",
     "AffectedSOPInstanceUID": "AffectedSOPInstanceUID",
@@ -70,15 +70,15 @@ class Requester(Protocol):
 
     @property
     def accepted_contexts(self) -> list[PresentationContext]:
-        """Those that were negotiated."""
+        """The presentation contexts that were accepted."""
 
     @property
     def upper_layer(self) -> UpperLayer:
-        """The established association's. Raises Ended when there is none."""
+        """The established association's upper layer. Raises Ended when there is none."""
 
     @property
     def quiet_seconds(self) -> float:
-        """How long the peer has asked for nothing; 0 while it does."""
+        """Seconds since the peer's last request; 0 while there is one."""
 
     def extended(self, sop_class: str) -> Extended:
         """What was agreed on for a SOP class."""
@@ -111,7 +111,7 @@ class Exchange:
 
     @property
     def message_id(self) -> int:
-        """The request's."""
+        """The request's Message ID."""
         return self.request.number("MessageID")
 
     @property
@@ -121,7 +121,7 @@ class Exchange:
 
     @property
     def is_read(self) -> bool:
-        """Whether the peer reads: another short response would not have to wait for it."""
+        """Whether the peer reads, so that another short response could be sent without waiting."""
         return self.association.upper_layer.takes_more()
 
     def respond(
@@ -168,5 +168,5 @@ def _unrecognized(exchange: Exchange, _: telemetry.RequestEvent) -> None:
     raise UnrecognizedOperation(f"{field:04X}H is no operation of SOP class {exchange.abstract_syntax}")
 
 
-# Name in the log, and service, of a request that its SOP class does not have (PS3.7 Annex C.5: 0211H).
+# Name in the log, and service, of an operation that the SOP class does not have (PS3.7 Annex C.5: 0211H).
 UNRECOGNIZED: tuple[str, Service] = ("unrecognized operation", _unrecognized)

@@ -20,10 +20,10 @@ from scp.spool import Buffer
 from scp.syntaxes import lookup
 
 _LEVEL, _CHARSET = 0x00080052, 0x00080005
-# Neither keys nor answers of the objects: the service's own.
+# Elements of the service itself: neither keys to match nor attributes of objects.
 SERVICE_KEYS = frozenset((_LEVEL, _CHARSET, 0x00080053, 0x00080054, 0x00080056, 0x00080201))
-# Groups that a dataset has none of, commands' and files' (PS3.5 7.1), and those of signatures and padding: a
-# key of them is ignored, and does not come back.
+# Outside of these lie groups that no dataset has, those of commands and files (PS3.5 7.1), and those of
+# signatures and padding: a key in them is ignored, and not returned.
 _FIRST_GROUP, _LAST_GROUP = 0x0008, 0xFFF9
 _DEEPEST = 8  # sequences within sequences, in a key
 
@@ -44,10 +44,10 @@ def read_identifier(data: Buffer | None, transfer_syntax: str) -> Dataset:
 
 
 def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> None:
-    """Read all values, as pydicom does it when they are asked for; texts are not its own to read.
+    """Read all values, which pydicom would do only when each is asked for; texts are decoded here.
 
-    See :mod:`scp.encoding.characters` for why. ``around`` is the character set of what the dataset is an
-    item of.
+    See :mod:`scp.encoding.characters` for the reason. ``around`` is the character set of the dataset that
+    this one is an item of.
     """
     if depth > _DEEPEST:
         raise QueryError(f"sequences nest deeper than {_DEEPEST}")
@@ -97,7 +97,7 @@ def keys_of(identifier: Dataset) -> Iterator[DataElement]:
 
 
 def joined(value: Any) -> str:
-    """A value as text, several with backslashes between; bytes have no text."""
+    """A value as text, several values with backslashes between them; bytes give no text."""
     if value is None or isinstance(value, bytes):
         return ""
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
@@ -127,7 +127,7 @@ def _text(element: DataElement) -> str:
 
 
 def _item(item: Dataset) -> dict[str, Any]:
-    """What an item of a sequence asks of one: keyword → text or, of a sequence, the items."""
+    """What an item of a sequence key asks for: keyword → text, or the items of a sequence within."""
     asked = {element.keyword: (element.VR, _text(element)) for element in keys_of(item)}
     return {
         keyword: json.loads(text) if vr == "SQ" else text

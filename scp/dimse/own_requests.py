@@ -14,12 +14,12 @@ from scp.dimse.wire.messages import RESPONSE, Message, Value
 from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.spool import Buffer
 
-# Message IDs are counted by who invokes (PS3.7 9.1); sub-operations of a C-GET count theirs from 1.
+# The side that invokes numbers its messages (PS3.7 9.1); sub-operations of a C-GET are numbered from 1.
 _FIRST, _IDS = 0x8000, 0x4000
 
 
 class OwnRequests:
-    """Sent by any thread, which waits for the response; the association's own thread brings that."""
+    """Any thread sends a request and waits for its response, which the association's own thread delivers."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -33,7 +33,7 @@ class OwnRequests:
         return self._over.is_set()
 
     def wait_for_end(self, seconds: float) -> bool:
-        """Wait so long for the association to end; whether it has."""
+        """Wait so long for the association to end; returns whether it has."""
         return self._over.wait(seconds)
 
     def send(
@@ -63,7 +63,7 @@ class OwnRequests:
         return found
 
     def take(self, message: Message) -> None:
-        """A message that may be the response to one of these; what is not means nothing."""
+        """Deliver a message that may be the response to one of these requests; ignore any other."""
         if not message.number("CommandField") & RESPONSE:
             return
         with self._changed:
@@ -73,7 +73,7 @@ class OwnRequests:
                 self._changed.notify_all()
 
     def end(self) -> None:
-        """The association is over: nobody need wait any longer."""
+        """The association is over: wake all threads that wait."""
         with self._changed:
             self._over.set()
             self._changed.notify_all()

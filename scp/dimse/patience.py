@@ -17,9 +17,9 @@ _FEWEST_TRIES = 2
 class Pauses:
     """How long peers are left alone and waited for, where the configuration does not say it.
 
-    ``move`` is between two tries to reach the destination of a C-MOVE, whose requester waits meanwhile. After
-    a C-CANCEL, what is under way has ``cancel`` seconds to be answered. ``send`` is between two tries to send
-    what is in the send queue.
+    ``move`` is the pause between two tries to reach the destination of a C-MOVE, whose requester waits
+    meanwhile. After a C-CANCEL, what is under way has ``cancel`` seconds to be answered. ``send`` is the
+    pause between two tries to send what is in the send queue.
     """
 
     move: BackOff
@@ -31,10 +31,10 @@ PAUSES = Pauses(move=BackOff(0.5, 8.0), cancel=5.0, send=BackOff(30.0, 3600.0))
 
 
 class Patience:
-    """With one destination of a C-MOVE: it is given up when it took nothing for ``seconds``.
+    """Patience with one destination of a C-MOVE: it is given up when it took nothing for ``seconds``.
 
-    All associations to it share one. ``progress`` is a number that grows with what the destination answers:
-    then the time and the pauses begin anew.
+    All associations to the destination share one. ``progress`` is a number that grows with each answer of the
+    destination: then the time and the pauses start again.
     """
 
     def __init__(

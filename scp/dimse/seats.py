@@ -1,4 +1,4 @@
-"""Who counts the associations: this process alone, or all worker processes together."""
+"""The count of associations: of this process alone, or of all worker processes together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Seats(Protocol):
 
 
 class OwnSeats:
-    """As many as ``limit`` says at that time, counted in this process."""
+    """At most as many as ``limit`` returns at that time, counted in this process."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit

@@ -1,4 +1,4 @@
-"""The listener: who may associate, what is negotiated, and which service answers what."""
+"""The DIMSE server: who may associate, what is negotiated, and which service answers what."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ _ABORT_SECONDS = 5.0
 _numbers = count(1)
 # pynetdicom formats every message for its debug log even where nobody reads that.
 _config.LOG_HANDLER_LEVEL = "none"
-# pydicom checks each UID anew, and warns: of an association with 118 contexts that was 6 of 18 ms. What is
-# not sound is dealt with here, and warnings would be dropped, as they quote values (scp.telemetry).
+# pydicom would check each UID again, and warn: for an association with 118 contexts that took 6 of 18 ms.
+# zscp handles invalid values itself, and would drop the warnings, as they quote values (scp.telemetry).
 pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 
 
 class DimseServer:
     """Serves one archive under one AE title; settings may change while it runs.
 
-    ``seats`` count associations where several processes serve; without, this one counts its own.
-    ``report_bell`` wakes who reports results of storage commitment on associations of their own.
+    ``seats`` count associations where several processes serve; without them, this server counts its own.
+    ``report_bell`` wakes the task that reports results of storage commitment on separate associations.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class DimseServer:
         ae.require_called_aet = access.check_called_aet
         known = [settings.node.aet, *(peer.aet for peer in settings.peer)]
         ae.require_calling_aet = known if access.allow == "known" else []
-        self._answers = Answers()  # an association that has the former ones may remember what no longer holds
+        self._answers = Answers()  # an association with the former ones may remember what no longer holds
 
     def _connected(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve one connection, in a thread of its own, to its end."""
@@ -150,7 +150,7 @@ class DimseServer:
             self.associations.discard(association)
 
     def _association(self, sock: socket.socket, address: tuple[str, int]) -> ServedAssociation:
-        """As pynetdicom's own request handler makes one, but for its class and a copy of every context."""
+        """Make one as pynetdicom's request handler does, but of this class, without copies of contexts."""
         ae = self._ae
         association = ServedAssociation(ae, sock, self._served, self._seats, self._answers)
         association.name = f"{os.getpid()}-{next(_numbers)}"  # unique among worker processes
@@ -166,7 +166,7 @@ class DimseServer:
         return association
 
     def _negotiate(self, event: evt.Event) -> None:
-        """Support what this peer proposes, as far as anybody may: cheaper than a copy of all contexts."""
+        """Support the proposed contexts that any peer may use: cheaper than a copy of all contexts."""
         settings, association = self._settings(), event.assoc
         asked = association.requestor.primitive
         if asked is None or not isinstance(association, ServedAssociation):
@@ -219,7 +219,7 @@ def _agree_extended(event: evt.Event) -> dict[str, bytes]:
 def _agree_window(association: ServedAssociation, limit: int) -> None:
     """Asynchronous operations, where they are asked for: never more than the limit (PS3.7 D.3.3.3).
 
-    pynetdicom leaves the item away as long as nothing is bound to its event for it.
+    pynetdicom omits the item as long as nothing is bound to its event for it.
     """
     invoked, performed = association.requestor.asynchronous_operations
     if limit == SYNCHRONOUS or (invoked, performed) == (SYNCHRONOUS, SYNCHRONOUS):
@@ -231,8 +231,8 @@ def _agree_window(association: ServedAssociation, limit: int) -> None:
 def _answer_identity(association: ServedAssociation) -> None:
     """User identity, where a response is asked for (PS3.7 D.3.3.7): the association is accepted with it.
 
-    pynetdicom answers none of types 1 and 2. The response is empty as theirs has to be, also for tickets and
-    assertions (types 3 to 5): zscp checks none, and has none to give.
+    pynetdicom does not answer types 1 and 2. The response is empty, as it has to be for those. It is empty
+    for tickets and assertions (types 3 to 5) too: zscp checks none, and has none to give.
     """
     asked = association.requestor.user_identity
     if asked is not None and asked.positive_response_requested:

@@ -56,7 +56,7 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
 )
 # The N-services have general statuses only (PS3.7 10.1.4.1.10), and other names for these.
 OF_N_SERVICES = {0xA700: RESOURCE_LIMITATION, UNABLE_TO_PROCESS: PROCESSING_FAILURE}
-# Those that no error stands for, in words.
+# The meanings of the statuses that no error stands for.
 MEANINGS: tuple[tuple[int, str], ...] = (
     (SUCCESS, "Done."),
     (PENDING, "A match, or sub-operations go on."),
@@ -72,7 +72,7 @@ MEANINGS: tuple[tuple[int, str], ...] = (
     (PROCESSING_FAILURE, "What is 0xC000 elsewhere, as answer to an N-ACTION."),
     (RESOURCE_LIMITATION, "What is 0xA700 elsewhere, as answer to an N-ACTION."),
 )
-# What is said of a UID that a dataset lacks, in this order, before the UID that is given.
+# The Error Comment for a UID that a dataset lacks, in this order; the UID that it is given comes next.
 _TELLING = {
     "StudyInstanceUID": "Study UID missing:",
     "SeriesInstanceUID": "Series UID missing:",
@@ -81,7 +81,7 @@ _TELLING = {
 }
 # (0000,0902) is an LO: 64 characters, no backslash.
 _LONGEST_COMMENT = 64
-# The key of a stored file, which a log line begins with, would leave no room for what is wrong with it.
+# A message may begin with the key of a stored file, which would leave no room for what is wrong with it.
 _LONGEST_KEY = 512
 _KEY = re.compile(r"\S+/\S+:? (?=.)")
 
@@ -92,7 +92,7 @@ def status_of(error: Exception) -> int:
 
 
 def comment_of(text: str) -> str:
-    """The Error Comment that goes with it: without the key of a file, and cut to what fits."""
+    """The Error Comment for a message: without the key of a file, and cut to what fits."""
     if len(text) > _LONGEST_COMMENT and (key := _KEY.match(text, 0, _LONGEST_KEY)):
         text = text[key.end() :]
     plain = "".join(c if " " <= c <= "~" and c != "\\" else " " for c in text)
@@ -102,7 +102,7 @@ def comment_of(text: str) -> str:
 def of_kept(kept: Kept) -> tuple[int, str]:
     """How the C-STORE of an object that was taken is answered: status and Error Comment.
 
-    That it cannot be read goes before that it lacks a UID: it is what its sender should look into.
+    A fault in reading it comes before a missing UID: that is what its sender should look into.
     """
     if kept.fault:
         return WARNING_MISMATCH, comment_of(kept.fault)
@@ -113,7 +113,7 @@ def of_kept(kept: Kept) -> tuple[int, str]:
 
 
 def is_success(status: int) -> bool:
-    """Whether a peer took what an N-service told it: Success, or a warning (PS3.7 C.1, C.2, C.4)."""
+    """Whether a peer accepted what an N-service sent: Success, or a warning (PS3.7 C.1, C.2, C.4)."""
     return status == SUCCESS or is_warning(status)
 
 

@@ -1,4 +1,4 @@
-"""What may be said of a request for storage commitment, and how it is said (PS3.4 J.3.3, PS3.3 C.14)."""
+"""The result of a storage commitment request, and its encoding (PS3.4 J.3.3, PS3.3 C.14)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ALL_COMMITTED, _WITH_FAILURES = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The references of a request, as committed or failed with a Failure Reason; all of them."""
+    """All references of a request, each committed, or failed with a Failure Reason."""
 
     transaction_uid: str
     committed: tuple[Reference, ...]
@@ -54,7 +54,7 @@ class Verdict:
         }
 
     def information(self, aet: str) -> Dataset:
-        """The Event Information; ``aet`` is whom to retrieve from."""
+        """The Event Information; ``aet`` is the AE title to retrieve from."""
         told = Dataset()
         told.TransactionUID = self.transaction_uid
         if self.committed:
@@ -75,7 +75,7 @@ def _item(reference: Reference, reason: int | None = None) -> Dataset:
 
 
 def describe(event: RequestEvent, verdict: Verdict) -> None:
-    """What a log line says of a report."""
+    """Add the figures of a report to its log line."""
     event.add(
         transaction=verdict.transaction_uid, committed=len(verdict.committed), failed=len(verdict.failed)
     )
@@ -86,10 +86,10 @@ def judge(
 ) -> Verdict | None:
     """Read and check all that a request names, now; None when it was stopped.
 
-    Committed is what is held under this SOP class, and whose stored form is what was written: whatever the
-    index holds was durable before (invariant 1), and a form that takes its place later is proven first
-    (invariant 2). A reference does not say of which study or patient: where several have an object of its
-    UIDs, all of them must be so. ``unknown_too`` says whether objects of unknown SOP classes are stored.
+    An instance is committed if it is held under this SOP class and its stored form is what was written:
+    whatever the index holds was made durable first (invariant 1), and a form that replaces it later is proven
+    first (invariant 2). A reference names neither study nor patient: where several have an object with its
+    UIDs, all of these must pass. ``unknown_too`` says whether objects of unknown SOP classes are stored.
     """
     committed, failed = [], []
     for reference in commitment.references:

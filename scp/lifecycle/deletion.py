@@ -1,8 +1,8 @@
-"""Deleting: into the trash, out of the index, out of its place; back again; and for good.
+"""Deletion: objects go to the trash, their rows and files are removed; restoring; purging for good.
 
-Order: claimed → linked into the trash with a note → the row goes → that is durable → the file's place is
-cleared → noted as gone. Killed in between, :meth:`Deletion.resume` finishes it. No row is ever without a
-file.
+Order: claimed → linked into the trash with a note → the row is removed → that is durable → the file is
+removed from its place → noted as gone. If the process dies in between, :meth:`Deletion.resume` finishes the
+work. No row is ever without a file.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
 
-_BATCH = 100  # what a batch does is over well before its claim ends
+_BATCH = 100  # a batch is done well before its claim ends
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """UIDs of what was ``deleted``, what is ``held``, and what is ``left``: worked on, or unreadable.
+    """UIDs of objects that were ``deleted``, are under a hold (``held``), or ``left``: in use, or unreadable.
 
-    ``keys`` are where what was deleted lay.
+    ``keys`` are those of the deleted files.
     """
 
     deleted: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Deletion:
             self._settle(instance)
         now = time.time()
         lease = Lease.begin(self._owner)
-        # Claimed: no stage puts another file in the place of what goes.
+        # Claimed, so that no stage replaces the file of an object that is being deleted.
         with claimed(self._archive.claims, lease, batch) as mine:
             found = [one.instance for one in self._archive.stages.policy_rows_of((), mine)]
             holds = self.holds.all()
@@ -93,15 +93,15 @@ class Deletion:
         return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))
 
     def _settle(self, instance: Instance) -> None:
-        """Give what is pending a file in its form: what landed has none of its own."""
+        """Encode an object that is pending: one in the landing log has no file of its own."""
         current = self._archive.current(instance.identity)
         if current is not None and current.pending:
-            # Nor does a lack of room for it keep the others: it stays pending, and is left.
+            # An error, even a lack of room, keeps no other object back: this one stays pending, and is left.
             with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
                 self._archive.replace([self._archive.encode(current)])
 
     def _finish(self, begun: list[Trashed]) -> list[Trashed]:
-        """Clear the places of objects whose rows are gone; those that went (see :meth:`_stays`)."""
+        """Remove the files of objects whose rows are gone; returns those that went (see :meth:`_stays`)."""
         self._archive.sync()
         gone = [one for one in begun if not self._stays(one)]
         log = structlog.get_logger("zscp")
@@ -118,12 +118,12 @@ class Deletion:
         return gone
 
     def _stays(self, one: Trashed) -> bool:
-        """Whether an object got another form while it went, from a stage whose claim had run out."""
+        """Whether an object got another form during its deletion, from a stage whose claim had run out."""
         held = self._archive.current(one.identity)
         if held is None or held.key == one.key or held.received_sha256 != one.received_sha256:
             return False
         if not self._is_there(held):
-            return False  # then what is on its way into the trash is all there is
+            return False  # then the file on its way into the trash is the only one
         self.trash.take(one)
         self.trash.drop(one)
         return True
@@ -135,10 +135,10 @@ class Deletion:
             return False
 
     def interrupted(self) -> list[Trashed]:
-        """What a process that died had begun."""
+        """Deletions and restorations that a process had begun when it died."""
         if not self.trash.exists():
             return []
-        with self.trash.lock():  # nobody that lives is about it
+        with self.trash.lock():  # no living process works on them
             return [one for one in self.trash.entries() if one.state != "gone"]
 
     def resume(self) -> int:
@@ -160,7 +160,7 @@ class Deletion:
         return len(gone) + len(back)
 
     def _put_back(self, one: Trashed, holds: list[Hold]) -> bool:
-        """Whether an object came under a hold since its deletion was begun, and is in its place again."""
+        """Keep an object that came under a hold since its deletion began; whether it is back in its place."""
         if not any(hold.covers(one.uids) for hold in holds) or not self._is_named(one):
             return False
         with suppress(ObjectMissing):  # its place was not cleared yet
@@ -169,14 +169,14 @@ class Deletion:
         return True
 
     def _is_named(self, one: Trashed) -> bool:
-        """Whether the index names the file that an object went with."""
+        """Whether the index names the file of an object in the trash."""
         return any(held.key == one.key for held in self._archive.named(one.sop_instance_uid))
 
     def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
-        """Bring objects back, each given when it is there.
+        """Restore objects, and yield each one when it is back.
 
-        With ``replace`` other content that was sent since then goes to the trash in its place. Where the same
-        content was sent again, it is back already.
+        With ``replace``, other content that was received since then goes to the trash instead. Where the same
+        content was received again, the object is back already.
         Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays.
         """
         for one in entries:
@@ -209,11 +209,11 @@ class Deletion:
         self.trash.drop(one)
 
     def purge(self, before: float) -> list[Trashed]:
-        """Remove for good what went to the trash before then, in seconds since 1970."""
+        """Remove for good what went to the trash until ``before``, in seconds since 1970."""
         return self.purge_entries(one for one in self.trash.entries() if one.at <= before)
 
     def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
-        """Remove some for good, but for those that are yet on their way, or under a hold by now."""
+        """Remove entries for good, but for those not fully deleted yet, or under a hold by now."""
         log, holds = structlog.get_logger("zscp"), self.holds.all()
         gone = (one for one in entries if one.state == "gone")
         old = [one for one in gone if not any(hold.covers(one.uids) for hold in holds)]

@@ -1,4 +1,4 @@
-"""Encoding behind the response: what landed as received gets the form that its rule asks for.
+"""Encoding after the response: objects that were stored as received get the form that their rule asks for.
 
 There is no queue: what is to be done is a query (``Index.pending``), so this may be killed at any moment and
 started again. Order, for each batch: new forms durable and proven → the index names them → that is durable
@@ -32,29 +32,29 @@ from scp.model import Instance
 # One commit and one sync for so many objects, or so many bytes of them.
 _BATCH, _BATCH_BYTES = 64, 64 << 20
 _ROUNDS_BEFORE_FREEING = 8
-# Between objects of one association lie 1 to 10 ms, between those of a modality that is at work seconds.
+# Objects of one association come 1 to 10 ms apart, those of a modality in use seconds apart.
 _QUIET_SECONDS = 0.05
-# What could not be encoded or put in its place for a reason that is not its own is left alone for so long.
-# What there is no room for waits twice as long each time.
+# How long an object is left alone that could not be encoded or put in its place, through no fault of its own.
+# One for which there is no room waits twice as long each time.
 _PUT_OFF = BackOff(60.0, 3600.0)
-# Nobody rings when a stage becomes due, or when the claims of a process end that has died.
+# No bell rings when a stage becomes due, or when the claims of a dead process end.
 _LOOK_SECONDS = 60.0
 
 
 class Encoder(Task):
-    """Encodes what is pending; one for an archive, in a process of its own.
+    """Encodes what is pending, in a process of its own; an archive has one.
 
-    Where ``pace`` tells one it then carries out later stages, in the name of ``owner``
-    (:mod:`scp.lifecycle.stages`). Others may do that beside it, each with an owner of its own: those are not
-    ``first``, and leave what is pending to the one that is.
+    Where ``pace`` returns a pace, it then carries out later stages in the name of ``owner``
+    (:mod:`scp.lifecycle.stages`). Others may do that beside it, each with an owner of its own: they are not
+    ``first``, and leave pending objects to the one that is.
 
-    It yields to receiving: it waits for a moment in which nothing comes, unless more than ``eager`` bytes
-    wait already, and its threads run when nobody else wants the core. That they are not starved for ever is
-    seen to by the bound on the backlog: where that is reached, objects are encoded before their response.
+    It yields to receiving: it waits for a moment in which nothing arrives, unless more than ``eager`` bytes
+    wait already, and its threads run only when no other wants the core. The bound on the backlog keeps them
+    from starving: when it is reached, objects are encoded before their response.
     """
 
     name = "encoding"
-    is_waited_for = True  # the object that it is at may take long, and is not begun again
+    is_waited_for = True  # an object may take long, and what was done of it would be lost
 
     def __init__(  # noqa: PLR0913, PLR0917 - each process's own
         self,
@@ -70,7 +70,7 @@ class Encoder(Task):
         self._archive, self._pace, self._first, self._eager, self._clock = archive, pace, first, eager, clock
         self._renewed = not first
         self._training = Automatic(archive)
-        self._put_off: dict[str, float] = {}  # until when, by the clock that only goes on
+        self._put_off: dict[str, float] = {}  # until when, by the monotonic clock
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
         self._stages = Stages(archive, owner, self._pool)
 
@@ -84,7 +84,7 @@ class Encoder(Task):
         self._pool.shutdown()
 
     def turn(self) -> float:
-        """Encode until nothing is pending or due; how long there is nothing to do. Raises OutOfResources."""
+        """Encode until nothing is pending or due; returns the seconds to rest. Raises OutOfResources."""
         if not self._renewed:
             self._archive.trials.allow_outdated()
             self._renewed = True
@@ -96,7 +96,7 @@ class Encoder(Task):
         return self._rest()
 
     def _rest(self) -> float:
-        """How long there is nothing to do, if nobody rings."""
+        """The seconds until the next look, if no bell rings."""
         if (pace := self._pace()) is None:
             return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
         closed = pace.closed_for(datetime.now())
@@ -114,7 +114,7 @@ class Encoder(Task):
         self.free()
 
     def _work_on_stages(self) -> bool:
-        """Carry out stages until something came, then True; False when no more is to be done now."""
+        """Carry out due stages; True when new objects came, False when there is no more to do now."""
         while not self.stopping.is_set() and (pace := self._pace()) is not None:
             if pace.closed_for(datetime.now()):
                 break
@@ -139,7 +139,7 @@ class Encoder(Task):
         batch = self._batch()
         suspects = [one for one in batch if self._archive.trials.is_suspect(one)]
         self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
-        for one in suspects:  # alone, and what came of it is kept before the next
+        for one in suspects:  # one at a time: its result is stored before the next begins
             if not self.stopping.is_set():
                 self._done([self._pool.submit(self._encoded, one).result()])
         return bool(batch)
@@ -150,7 +150,7 @@ class Encoder(Task):
         try:
             taken = swapped(self._archive, changes, self._tell)
         except Exception:
-            for one in changes:  # should it be the fault of those after all, they hold up nothing else
+            for one in changes:  # even if these are at fault after all, they hold up nothing else
                 self._put_off[one.before.key] = self._clock() + _PUT_OFF.first
             raise
         if taken:
@@ -158,7 +158,7 @@ class Encoder(Task):
             self._training.work(lambda task: self._pool.submit(task).result())
 
     def _tell(self, change: Change, error: Exception) -> None:
-        """One that cannot be put in its place, where others can."""
+        """Put off an object whose new form cannot be put in its place, where others' can."""
         self._later(change.before, error, at_once=False)
 
     def _batch(self) -> list[Instance]:
@@ -168,10 +168,10 @@ class Encoder(Task):
         return list(first_bytes((one for one in found if one.key not in self._put_off), _BATCH_BYTES))
 
     def _encoded(self, instance: Instance) -> Change | None:
-        """The form of one, if it has one.
+        """The new form of an object; None where there is none.
 
-        What is damaged or missing waits until that is mended; what fails otherwise is tried again alone, and
-        then refused (:meth:`scp.archive.trials.Trials.of`), unless it is not the object's fault.
+        A damaged or missing object waits until it is repaired. One that fails otherwise is tried again alone,
+        and then refused (:meth:`scp.archive.trials.Trials.of`), unless it is not the object's fault.
         None is begun once this is to stop.
         """
         if self.stopping.is_set():
@@ -192,13 +192,13 @@ class Encoder(Task):
         return None
 
     def _damaged(self, instance: Instance, reason: str) -> None:
-        """It is found again when its file is mended (:mod:`scp.lifecycle.scrub`), or restored."""
+        """Note the damage; it is found again when it is repaired (:mod:`scp.lifecycle.scrub`) or restored."""
         uid = instance.sop_instance_uid
         structlog.get_logger("zscp").error("cannot be encoded", sop_instance=uid, reason=reason)
         self._archive.integrity.note([(instance, reason)], time.time())
 
     def _later(self, instance: Instance, error: Exception, at_once: bool = True) -> None:
-        """One that failed is tried again later; ``at_once``, and alone, if that counts as its fault."""
+        """Try a failed object again later; ``at_once``, and alone, if the failure counts as its fault."""
         if not (at_once and self._archive.trials.counts(instance)) or isinstance(error, (ZscpError, OSError)):
             times = error.times if isinstance(error, FormLacksRoom) else 1
             self._put_off[instance.key] = self._clock() + _PUT_OFF.after(times - 1)
@@ -206,10 +206,10 @@ class Encoder(Task):
         structlog.get_logger("zscp").error("encoding failed", sop_instance=uid, exc_info=error)
 
     def free(self) -> None:
-        """Free the segments of the landing log in which every record is over.
+        """Free the segments of the landing log whose records are all over: nobody needs them any more.
 
-        What is neither over nor named by the index is taken up first: the index has lost its row, or whoever
-        encoded it died before that was noted.
+        A record that is neither over nor named by the index is taken up first: the index has lost its row, or
+        the process that encoded it died before that was noted.
         """
         if not self._archive.replacer.index_fault():
             take_up_landed(self._archive, Recovered())

@@ -1,4 +1,4 @@
-"""Why an object is kept as it is, or would be, and what it costs to give it out."""
+"""Why an object is stored as it is, or would be, and what it costs to serve it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from scp.policy.rules import choose, failing, values
 from scp.spool import Buffer, copied
 from scp.syntaxes import BY_UID, lookup
 
-# Up to here, bytes as received and of native pixels, what it costs to serve is measured unasked: a second.
+# Up to so many bytes, as received and as native pixels, the cost to serve is measured unasked: a second.
 _QUICK = 4 << 20
 NEVER = "not encoded here"
 
@@ -48,10 +48,10 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What it takes to give an object out in a transfer syntax, measured now, from its stored dataset.
+    """What it takes to serve an object in a transfer syntax, measured now, from its stored dataset.
 
     ``size`` of the dataset stream in bytes; ``seconds`` to decode and encode it, on all cores. With a
-    ``reason`` it cannot be given out so.
+    ``reason`` it cannot be served so.
     """
 
     transfer_syntax: str
@@ -67,11 +67,11 @@ class Explanation:
 
     ``stored`` is None for a file that is not in the archive. ``matched`` holds the facts that the
     rule asked for, ``passed_over`` the rules above it, ``ways_out`` the transfer syntaxes to try for a peer
-    that accepts all, best first. ``attempts`` are what its file remembers; none where the first form that was
-    asked for was taken, or where they were not written down. Of a file that is not in the archive they are
+    that accepts all, best first. ``attempts`` are those that its file records: none where the first form that
+    was asked for was taken, or where they were not recorded. For a file that is not in the archive they are
     made now. ``tried_now`` are the forms of the rule that matches now, tried again, where that was asked for.
-    ``costs`` is empty where it was not measured. ``undecodable`` says why codestreams, as they came,
-    are not decoded, and ``refused`` what is not done with it any more, and why.
+    ``costs`` is empty where they were not measured. ``undecodable`` says why its codestreams, kept as
+    received, are not decoded; ``refused`` says what is no longer tried on it, and why.
     """
 
     sop_instance_uid: str
@@ -100,8 +100,8 @@ def explain(
 ) -> Explanation:
     """Explain a stored SOP instance by its UID, or a DICOM file by its path.
 
-    ``again`` tries the forms of a stored object anew, ``costs`` measures what it takes to serve it (None:
-    where that is quick). Nothing is kept. Raises ObjectMissing when it is neither, ObjectDamaged when it
+    ``again`` tries the forms of a stored object again, ``costs`` measures what it takes to serve it (None:
+    where that is quick). Nothing is stored. Raises ObjectMissing when it is neither, ObjectDamaged when it
     cannot be read.
     """
     instance = next(iter(archive.named(what)), None)
@@ -131,7 +131,7 @@ def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | Non
 
 
 def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
-    """Of what something is not done with nothing is tried, and only what may be looked into is."""
+    """Explain an object with a refusal: nothing is tried, and it is surveyed only where that is allowed."""
     facts = facts_unseen(file, refusal.message)
     if not refusal.covers("survey"):
         with archive.trials.of(instance, "survey"):
@@ -256,7 +256,7 @@ def _cost(dataset: Buffer, stored: str, target: str, restoration: Restoration | 
 
 
 def _never(ways: Iterable[str]) -> Iterator[Cost]:
-    """What no object is encoded in: it is served so only if it came so."""
+    """Transfer syntaxes that zscp never encodes to: an object is served so only if it was received so."""
     given = set(ways)
     others = (row for uid, row in BY_UID.items() if uid not in given)
     return (Cost(row.uid, row.keyword, reason=NEVER) for row in others)

@@ -1,7 +1,7 @@
 """What the policy would do to what is stored, how long that would take and what it would save.
 
-Counted from the index, measured on a few objects of each group: they are read and encoded as the stage would,
-and what comes out is thrown away.
+Objects are counted from the index, and a few of each group are measured: they are read and encoded as the
+stage would do, and the result is discarded.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from scp.lifecycle.planning import Planner
 from scp.model import Instance
 from scp.policy.stages import fingerprint
 
-# Objects of one group that are measured at most: more change an estimate by less than groups differ.
+# At most so many objects of a group are measured: more change an estimate by less than groups differ.
 _SAMPLES = 8
 
 
 @dataclass(slots=True)
 class MeasuredStage:
-    """What a few objects took and came to: bytes, and seconds of one core."""
+    """What measuring a few objects gave: bytes, and seconds of one core."""
 
     objects: int = 0
     received_size: int = 0
@@ -37,7 +37,7 @@ class MeasuredStage:
     seconds: float = 0.0
 
     def add(self, other: MeasuredStage) -> None:
-        """Take another's figures in."""
+        """Add another's figures to these."""
         self.objects += other.objects
         self.received_size += other.received_size
         self.stored_size += other.stored_size
@@ -49,8 +49,8 @@ class MeasuredStage:
 class ForecastGroup:
     """Objects of one modality in one ``form``, for which one stage of one rule is due.
 
-    ``seconds`` of one core and bytes ``saved`` are what all of them would come to by what was ``measured``,
-    of this group or else of others of the same stage; None where nothing could be measured.
+    ``seconds`` of one core and bytes ``saved`` are estimates for all of them, from what was ``measured`` of
+    this group, or else of others with the same stage; None where nothing could be measured.
     """
 
     rule: str
@@ -69,8 +69,8 @@ class ForecastGroup:
 class Forecast:
     """All groups, those with most bytes first; ``looked_at`` counts the objects that the index has.
 
-    ``seconds`` is how long it would take at the pace that is configured; None where that never comes, or
-    a group could not be measured.
+    ``seconds`` is how long it would take at the configured pace; None where no worker is configured, or a
+    group could not be measured.
     """
 
     groups: tuple[ForecastGroup, ...]
@@ -130,7 +130,7 @@ def _measure(
 
 
 def _measured(archive: Archive, one: Instance, now: float) -> MeasuredStage:
-    """Nothing for one that cannot be measured. Raises OutOfResources."""
+    """The figures of one object; none where it cannot be measured. Raises OutOfResources."""
     started = thread_time()
     with alone("cannot be measured", sop_instance=one.sop_instance_uid):
         change = archive.encode(one, now)

@@ -1,15 +1,15 @@
-"""Do files and rows agree, and what has interrupted work left? Repairs what can be repaired without guessing.
+"""Check that files and rows agree, find what interrupted work left, and repair what needs no guessing.
 
-Safe beside a running node: what a living process has put and not settled is under way, and each finding is
-looked at once more before it counts. A repair is one of these, and may be interrupted and run again:
+Safe beside a running node: what a living process has put and not settled counts as under way, and each
+finding is checked once more before it counts. Each repair may be interrupted and run again. The repairs are:
 
-- a file without a row is recorded, if nothing or something older is held of its instance;
-- a file beside another one of its instance goes, if that one is sound; else it is taken in its place, if it
-  is proven to hold the same;
+- a file without a row is recorded, if the index holds nothing of its instance, or something older;
+- a file is removed if the index names another file of its instance that is sound. If that one is not sound,
+  the file takes its place, if it is proven to hold the same;
 - a row without a file is pointed to another proven file of the same object, if there is one. Else it stays:
-  who has a copy brings it back by ``zscp verify --restore-from``, and ``forget`` gives the object up;
-- what processes that are gone had put, and not settled, is taken up as the next start would; what they had
-  begun to delete, or to bring back, is finished.
+  ``zscp verify --restore-from`` brings the object back from a copy, and ``forget`` gives it up;
+- what dead processes had put and not settled is taken up, as the next start would do; deletions and
+  restorations that they had begun are finished.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be, and what was done about it; nothing where that is not known."""
+    """Something that is not as it should be; ``repaired`` says what was done about it, if anything."""
 
     kind: str
     key: str
@@ -58,7 +58,7 @@ class Finding:
 
 
 def unfitness(archive: Archive, progress: Progress, repair: bool) -> list[Finding]:
-    """Whether the index knows what is stored at all; repairing makes it anew. Raises ConfigurationError."""
+    """Whether the index knows at all what is stored; ``repair`` rebuilds it. Raises ConfigurationError."""
     pairing = archive.pairing
     if pairing is None or pairing.state() in (State.FITS, State.NEW):
         return []
@@ -94,7 +94,7 @@ def fsck(
 
 
 def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """What was found of one object; what cannot be looked at is told as a file that cannot be read."""
+    """The findings of one object; one that cannot be checked is reported as an unreadable file."""
     try:
         yield from findings
     except ObjectRefused as error:
@@ -106,7 +106,7 @@ def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
-    """What the journal has of processes that are gone; recovery sees to it, and to the landing log."""
+    """What dead processes left in the journal and the landing log; recovery takes it up."""
     left = [key for key, lives in archive.interrupted.unsettled().items() if not lives and is_object(key)]
     left += archive.interrupted.landed()
     done = recover(archive) if repair else None
@@ -132,9 +132,9 @@ def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
 
 
 def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
-    """The instance that a file is of, and its row, which names another file or is not there; else None.
+    """A file's instance and its row, which names another file or is missing; None where there is no fault.
 
-    A file that cannot be read is of the row whose object has the digest in its key.
+    A file that cannot be read belongs to the row whose object has the digest in its key.
     """
     uid = instance_in(key)
     named = archive.named(uid) if uid else []
@@ -150,7 +150,7 @@ def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
 
 
 def _is_newer(archive: Archive, key: str, held: Instance) -> bool:
-    """Whether a file came after what the index has, which must be an old one that was restored."""
+    """Whether a file was received after what the index has: then an old index was restored."""
     try:
         return archive.reader.read_back(key)[0].received_at > held.received_at
     except (ObjectDamaged, ObjectMissing, ObjectUnreadable):
@@ -192,8 +192,8 @@ def _row(archive: Archive, instance: Instance, repair: bool, forget: bool) -> It
             return
         current = archive.current(instance.identity)
         if current is None or current.key != instance.key:
-            return  # it has moved on since
-    except ObjectUnavailable:  # its store is not configured any more, or not there: it may be in it
+            return  # it was replaced meanwhile
+    except ObjectUnavailable:  # its store is no longer configured, or not there: the file may be in it
         return
     uid, repaired = instance.sop_instance_uid, ""
     if repair and (key := repair_from_siblings(archive, instance)):

@@ -1,8 +1,8 @@
-"""Watches that the index that a running process has open is still the one that belongs to the stores.
+"""Check that the index which a running process has open is still the one that belongs to the stores.
 
-An index file that is removed, or replaced by another, goes on being written to by those who have it open:
-what they record then is not found by the next start, which has to read all files again. So the process is
-ended, and its successor opens what is there and, where that lacks anything, makes it anew first.
+If an index file is removed, or replaced by another, processes that have it open go on writing to it. The next
+start does not find what they record then, and has to read all files again. So the process is ended; its
+successor opens the index that is there, and rebuilds it first where it lacks anything.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from scp.archive.pairing import Pairing
 from scp.errors import IndexDamaged, OutOfResources
 
 LOOK_SECONDS = 5.0
-# Where nothing tells whether anything was written.
+# How many looks make a count, where nothing tells whether anything was written.
 _LOOKS_A_COUNT = 12
 
 
 class Guard:
-    """Calls ``end`` once when the index must not be used on; :meth:`watch` is called every LOOK_SECONDS.
+    """Calls ``end`` once when the index must no longer be used; :meth:`watch` is called every LOOK_SECONDS.
 
-    One for a node ``counts``: an index that was copied before is then known to be older
+    One of a node's guards ``counts``: an earlier copy of the index is then known to be older
     (:meth:`scp.archive.pairing.Pairing.advance`).
     """
 
@@ -39,7 +39,7 @@ class Guard:
             self._end()
 
     def look(self) -> str:
-        """What is wrong, if anything; counts on where nothing is."""
+        """What is wrong, if anything; where nothing is, advances the count."""
         try:
             if fault := self._pairing.fault():
                 return fault

@@ -30,5 +30,5 @@ class Pace:
 
     @property
     def share_of_day(self) -> float:
-        """What part of a day the hours are."""
+        """The fraction of a day that the hours cover."""
         return 1.0 if self.hours is None else (self.hours[1] - self.hours[0]) % _DAY / _DAY

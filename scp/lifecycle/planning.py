@@ -1,6 +1,6 @@
 """What is due for an instance, and when: from the facts that the index has, the policy and the clock. Pure.
 
-Only where a rule asks for an attribute that the index does not hold is the stored file looked at.
+The stored file is read only where a rule asks for an attribute that the index does not hold.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Planner:
         return self._remembered[asked]
 
     def _first(self, facts: Facts) -> tuple[PolicyRule | None, bool]:
-        """The first rule that matches, unless one before it could for what the index does not know."""
+        """The first rule that matches; False where an earlier one may, by what the index does not know."""
         for rule in self._policy:
             if not self._known[rule.name]:
                 if matches(_what_is_known(rule), facts):
@@ -70,11 +70,11 @@ class Planner:
         return None, True
 
     def step(self, standing: PolicyRow, read: ReadFacts, now: float) -> tuple[PolicyRule | None, Step]:
-        """The rule that applies, and what it asks at ``now``.
+        """The rule that applies, and what it asks for at ``now``.
 
-        Of what cannot be looked into now it is nothing yet: then it is due a while later, whatever its rule.
-        Its file may be mended, its store come back, or room be made meanwhile; and who carries out the stage
-        finds out what else it may be.
+        Nothing is due yet for an object that cannot be looked into now: it is planned again a while later,
+        whatever its rule. Its file may be repaired, its store come back, or room be made meanwhile; any other
+        cause shows when the stage is carried out.
         """
         one = standing.instance
         try:

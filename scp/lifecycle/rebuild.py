@@ -1,12 +1,12 @@
-"""An index that does not know what the stores hold, made anew from the files before anybody is served.
+"""Rebuild an index that does not know what the stores hold, from the files, before any peer is served.
 
-Order: all files and landed records are read and recorded → rows without a file go → that is durable → index
-and stores are paired, and the request of a migration is removed. Killed in between, the next start begins
-again.
+Order: all files and landed records are read and recorded → rows without a file are removed → that is durable
+→ index and stores are paired, and the request of a migration is removed. If the process dies in between, the
+next start begins again.
 
-What is only in the index stays where its rows are still there: requests for storage commitment, what is to be
-sent and, of each object whose file is the same, when it was last retrieved and read, and what its stage came
-to. An index that is missing has none of these.
+What only the index knows is kept where its rows are still there: requests for storage commitment, what is to
+be sent and, for each object whose file is the same, when it was last retrieved and read, and the outcome of
+its stage. A missing index has none of these.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scp.lifecycle.reindex import Outcome, reindex
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What an index was found to be, and what making it anew came to, if it was."""
+    """The state in which an index was found, and the outcome of rebuilding it, if it was rebuilt."""
 
     state: State
     told: str = ""
@@ -32,12 +32,12 @@ class Fitted:
 
 
 def make_fit(archive: Archive, progress: Progress) -> Fitted:
-    """See that the index knows what the stores hold, before anything is served, encoded or freed.
+    """Make sure that the index knows what the stores hold, before anything is served, encoded or freed.
 
-    What processes were about that died is noted first: an object may have been what they died of.
+    What dead processes worked on is noted first: an object may be what they died of.
 
-    One process does it, others wait, and find it done. Raises ConfigurationError where an admin has to decide
-    what was meant, and OutOfResources.
+    One process does this; others wait, and find it done. Raises ConfigurationError where an admin has to
+    decide what was meant, and OutOfResources.
     """
     archive.trials.note_deaths()
     pairing, log = archive.pairing, structlog.get_logger("zscp")
@@ -66,7 +66,7 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
 
 
 def _read_all(archive: Archive, progress: Progress) -> tuple[Outcome, tuple[str, ...]]:
-    """All stores that are there, and the names of those that are not."""
+    """Read all stores that are there; returns the outcome, and the names of those that are not there."""
     stores = archive.files.stores()
     away = tuple(name for name in stores if name and not archive.files.is_there(name))
     there = [name for name in stores if name not in away]
@@ -74,7 +74,7 @@ def _read_all(archive: Archive, progress: Progress) -> tuple[Outcome, tuple[str,
 
 
 def _read_what_was_away(archive: Archive, progress: Progress) -> None:
-    """The files of a store whose medium has come back since the index was made anew."""
+    """Read the files of a store whose medium has come back since the index was rebuilt."""
     if archive.pairing is None:
         return
     for name in archive.pairing.unread():

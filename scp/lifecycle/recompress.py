@@ -1,4 +1,4 @@
-"""The stages that are due, carried out now. What was done stays done: it may be stopped and run again."""
+"""Carry out the stages that are due now. What was done stays done: it may be stopped and run again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from scp.policy.stages import fingerprint
 
 _AT_ONCE = 64
 _NAMED_AT_ONCE = 500
-# What others work on is waited for: a claim that outlasts this is renewed, so its owner lives and will do it.
+# How long to wait for what others work on: a longer claim is renewed, so its owner lives, and will do it.
 _PATIENCE_SECONDS, _LOOK_SECONDS = LEASE_SECONDS + 5, 1.0
 
 
@@ -32,7 +32,7 @@ _PATIENCE_SECONDS, _LOOK_SECONDS = LEASE_SECONDS + 5, 1.0
 class Recompressed:
     """How many objects got a new form, how many were moved as they are, and how many stay.
 
-    Bytes are those of the first, ``seconds`` those of cores.
+    Bytes ``before`` and ``after`` are those of objects with a new form; ``seconds`` are those of cores.
 
     ``left`` are those that could not be read, and those that another process still works on.
     """
@@ -56,9 +56,9 @@ def recompress(
 ) -> Recompressed:
     """Carry out what is due at ``now``, of some instances or, without any, of all.
 
-    With ``again`` everything is tried again that was refused with those instances
-    (:mod:`scp.archive.refusal`), and those that a stage could only keep as they were: a limit may have been
-    raised since.
+    With ``again``, operations that were refused for those instances are tried again
+    (:mod:`scp.archive.refusal`), and so are stages that could only keep an instance as it was: a limit may
+    have been raised since.
 
     Raises OutOfResources; what was done until then stays.
     """

@@ -1,7 +1,7 @@
 """After a crash: what was made durable is found again, and recorded where the index lacks it.
 
-Nothing is scanned but what processes that died left in their own folders: the journal's entries, which are
-files in their places whose rows may be missing, and the records of the landing log, acknowledged or not.
+Only what dead processes left in their own folders is scanned: the journal's entries, which are files in their
+places whose rows may be missing, and the records of the landing log, acknowledged or not.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from scp.objects.names import store_of
 
 @dataclass(slots=True)
 class Recovered:
-    """What a start found of processes that died.
+    """What a start found of dead processes.
 
-    ``recorded`` objects; ``damaged`` files that cannot be read, as key and fault; and how many landed records
-    are ``unfinished``: not whole, or refused. Of those a copy is kept in ``.damaged``.
+    ``recorded`` counts objects; ``damaged`` are files that cannot be read, as key and fault; ``unfinished``
+    counts landed records that are not whole, or refused. Of those a copy is kept in ``.damaged``.
     """
 
     recorded: int = 0
@@ -40,7 +40,7 @@ class Recovered:
 
 
 def recover(archive: Archive) -> Recovered:
-    """Take up what processes that died left; safe beside those that live, and to stop and run again."""
+    """Take up what dead processes left; safe beside living ones, and to stop and run again."""
     found = Recovered()
     for key in archive.interrupted.files():
         with _alone(archive, key, found):
@@ -51,10 +51,10 @@ def recover(archive: Archive) -> Recovered:
 
 
 def take_up_landed(archive: Archive, found: Recovered) -> None:
-    """See to the records of the landing log that are not over, and that the index does not name.
+    """Take up the records of the landing log that are not over, and that the index does not name.
 
-    Afterwards the index names each of them, or it is over; but for those whose object is not to be looked at
-    now. Safe beside those that encode, and to stop and run again.
+    Afterwards the index names each of them, or it is over; except where its object cannot be looked at now.
+    Safe beside processes that encode, and to stop and run again.
     """
     for key in archive.interrupted.landed():
         with _alone(archive, key, found):
@@ -100,10 +100,10 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
 
 
 def _remove_replaced(archive: Archive, key: str, held: Instance) -> None:
-    """Remove other files of an object: not because the index does not name them, but by what they are.
+    """Remove other files of an object by what they hold: that the index does not name them is no reason.
 
-    They go where they are older than what is held, or the same, and that is proven to be sound. All others
-    stay, and fsck lists them.
+    A file is removed where it is older than the one that is held, or the same, and that one is proven to be
+    sound. All others stay, and fsck lists them.
     """
     others = [left for left in archive.files.siblings(key, held.sop_instance_uid) if left != held.key]
     if not others or not _is_sound(archive, held):
@@ -122,9 +122,9 @@ def _is_sound(archive: Archive, held: Instance) -> bool:
 
 
 def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
-    """Whether a file holds an older content, or another form, of what is held.
+    """Whether a file holds an older content, or another form, of the object that is held.
 
-    Two patients may have an object of this SOP Instance UID in one study: the other one's is left alone.
+    Two patients may have an object with this SOP Instance UID in one study: the other one's is left alone.
     """
     if any(one.key == key for one in archive.named(held.sop_instance_uid)):
         return False
@@ -136,7 +136,7 @@ def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
 
 
 def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
-    """Whether a file had not been read back yet from another store, so that the one that is held counts."""
+    """Whether a file in another store was not read back yet, so that the file that is held counts."""
     if not store_of(key) or held.key == key:
         return False
     try:
@@ -146,9 +146,9 @@ def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
 
 
 def _from_log(archive: Archive, key: str, found: Recovered) -> None:
-    """A record: recorded if it came after what is held; else it is over, if what is held is there.
+    """A landed record is recorded if it came after what is held; else it is over, if that file is there.
 
-    What is not whole, or would be refused, was not acknowledged, as far as can be told: a copy is kept.
+    One that is not whole, or would be refused, was not acknowledged, as far as can be told: a copy is kept.
     """
     try:
         instance, facts = archive.reader.take_up(key)
@@ -181,9 +181,9 @@ def _record(archive: Archive, key: str, found: Recovered) -> None:
 
 
 def _settle_by(archive: Archive, key: str, held: Instance, found: Recovered) -> None:
-    """A record whose object is held elsewhere: over, if that file is there; else it is what is left.
+    """A record whose object is held elsewhere is over, if that file is there; else it is all that is left.
 
-    One of other content was replaced: it is over once the trash has it.
+    A record with other content was replaced: it is over once the trash has it.
     """
     try:
         if archive.files.has(held.key):

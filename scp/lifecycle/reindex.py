@@ -1,8 +1,8 @@
-"""Make the index anew from the stored objects alone (invariant 6).
+"""Rebuild the index from the stored objects alone (invariant 6).
 
 Order, safe to stop at any moment and to run again, also beside a running node: all files are read and
 what they say is sorted by time of receipt; it is recorded in that order, so that patients, studies and
-series end with the same attributes as when the objects came in; last, rows without a file go.
+series end with the same attributes as when the objects came in; last, rows without a file are removed.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
         try:
             return _line(archive, key)
         except UidMismatch:
-            return ""  # a record that was refused, and not withdrawn in time: recovery sees to it
+            return ""  # a record that was refused, and not withdrawn in time: recovery takes it up
         except (ObjectDamaged, ObjectMissing, ObjectRefused, ObjectUnreadable) as error:
             outcome.damaged.append((key, str(error)))
         except (ZscpError, OSError):
@@ -97,7 +97,7 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
 
 
 def _line(archive: Archive, key: str) -> str:
-    """Empty for what is not looked into any more, and is in the index as it was known before."""
+    """A file as a line; empty where it is no longer looked into, and the index has it as known before."""
     instance, facts = archive.reader.take_up(key)
     if refused_for(instance, "survey") and any(
         one.key == key for one in archive.named(instance.sop_instance_uid)
@@ -119,8 +119,8 @@ def _lines(file: IO[str]) -> Iterator[str]:
 def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     """Record what was read, in the order of receipt.
 
-    What may not have been acknowledged yet, in the landing log or the journal, takes the place of no other
-    content here: recovery asks what ``storage.duplicates`` and the holds say of that.
+    An object in the landing log or the journal may not have been acknowledged yet: it replaces no other
+    content here. Recovery decides that by ``storage.duplicates`` and the holds.
     """
     unsettled = archive.interrupted.unsettled()
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:

@@ -1,4 +1,4 @@
-"""Retention: what its rules let go is deleted, study by study, and the trash is purged in its time."""
+"""Retention: what its rules allow is deleted, study by study, and the trash is purged in due time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from scp.objects.names import store_of
 from scp.policy.retention import ExpiredStudies, ExpiredStudy, excess_of, going
 from scp.policy.rules import choose
 
-# The trash and the watermarks; rules count in days, and looking at 20 million rows takes minutes.
+# How often: trash and watermarks; and rules, which count in days (20 million rows take minutes to look at).
 _LOOK_SECONDS, _DAY = 3600.0, 86_400.0
 _OF_THE_INSTANCE = ("calling_aet", "transfer_syntax", "size")
 
@@ -41,7 +41,7 @@ def disk_usage(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPlan:
-    """What goes now, study by study, and how many instances only holds keep back."""
+    """The studies to delete now, and how many instances only holds keep back."""
 
     studies: tuple[ExpiredStudy, ...]
     held: int = 0
@@ -67,7 +67,7 @@ class Retention(Task):
         return _LOOK_SECONDS
 
     def reconfigured(self) -> None:
-        """Other rules may let go of something today."""
+        """The rules may have changed: look at them in the next turn."""
         self._looked = 0.0
 
     def round(self, now: float) -> None:
@@ -82,7 +82,7 @@ class Retention(Task):
         self._deletion.purge(max(now, time.time()) - self._settings().storage.trash)
 
     def plan(self, now: float) -> RetentionPlan:
-        """What the rules let go at ``now``. Raises OutOfResources."""
+        """What the rules allow to be deleted at ``now``. Raises OutOfResources."""
         if not self._settings().retention:
             return RetentionPlan(())
         studies, held, holds = ExpiredStudies(), 0, self._deletion.holds.all()
@@ -91,12 +91,12 @@ class Retention(Task):
             part = self._expired(standing, now)
             if part is not None and is_under_hold(holds, one):
                 held, part = held + 1, None
-            # Of its patient; what names no study cannot go with one.
+            # By study and patient; an object that names no study cannot go with one.
             studies.add(one.identity[1:], part if one.study_instance_uid else None)
         return RetentionPlan(tuple(going(studies.whole(), self._excess())), held)
 
     def _excess(self) -> int:
-        """What is in the trash already counts as free: it will be, when it is purged."""
+        """Bytes to free. What is in the trash counts as free: it will be, when it is purged."""
         storage = self._settings().storage
         used, total = self._usage(storage.path)
         trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))

@@ -1,7 +1,8 @@
-"""Scrubbing: every stored file is read and checked once in an interval, and mended where there is a copy.
+"""Scrubbing: every stored file is read and checked once in an interval, and repaired where there is a copy.
 
-Which are due is a query, who reads one has a claim on it that ends by itself, as for stages. So any number of
-processes may do it, and be killed. What is being received comes first: this reads at a bounded rate.
+A query finds the files that are due. A process claims those that it reads, and claims end by themselves, as
+for stages. So any number of processes may do this, and be killed. Receiving comes first: scrubbing reads at a
+bounded rate.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _YIELD_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What one batch came to; ``size`` in bytes that were read."""
+    """The result of one batch; ``size`` in bytes that were read."""
 
     read: int = 0
     damaged: int = 0
@@ -44,7 +45,7 @@ class Checked:
 def check(archive: Archive, instance: Instance) -> str:
     """What is wrong with an object; empty where nothing is. Raises ObjectUnavailable.
 
-    One whose reading ended processes, or failed again and again, is told as what is damaged is: nobody knows.
+    An object whose reading ended processes, or failed again and again, is reported as damaged.
     """
     try:
         archive.verify(instance)
@@ -54,7 +55,7 @@ def check(archive: Archive, instance: Instance) -> str:
 
 
 def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
-    """Write down what checking came to, and mend what can be; returns how many were mended."""
+    """Record what checking found, and repair what can be; returns how many were repaired."""
     mended, told = 0, []
     for instance, fault in results:
         if not fault:
@@ -80,7 +81,7 @@ def _mended(archive: Archive, instance: Instance) -> str:
 
 
 class Scrubber(Task):
-    """Checks what was not read for the longest."""
+    """Checks the objects that were not read for the longest time."""
 
     name = "scrubbing"
     again = BackOff(30.0)

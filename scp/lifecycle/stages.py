@@ -1,7 +1,7 @@
-"""The stages of the policy, carried out on what is stored: what is due is found, claimed, encoded, swapped.
+"""The stages of the policy, carried out on stored objects: these are found, claimed, encoded and replaced.
 
-All of it is in the index, and nothing beside it: any number of processes may do this at once, each be killed
-at any moment, and the next one goes on. Order, for each batch: claimed → new forms made and proven → durable
+All state is in the index: any number of processes may do this at once, each may be killed at any moment, and
+the next one goes on. Order, for each batch: claimed → new forms made and proven → durable
 → the index names them → that is durable → old files removed (:meth:`scp.archive.replacer.Replacer.replace`).
 """
 
@@ -31,13 +31,13 @@ _BATCH, _BATCH_BYTES = 16, 16 << 20
 _PLANNED_AT_ONCE = 500
 # What failed for a reason that is not the object's is left alone for so long.
 _FAILED = timedelta(hours=1)
-# And for so long what could not be put in its place, as nothing can be: others' turn comes meanwhile.
+# And for so long where nothing can be put in its place: others have their turn meanwhile.
 _NOTHING_TAKEN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one batch came to: ``changes`` of the instances that were ``tried``, and core seconds used.
+    """The result of one batch: ``changes`` of the instances that were ``tried``, and core seconds used.
 
     ``busy`` are those that others work on. ``failed`` is how many could not be read, or could not be encoded
     through no fault of their own.
@@ -93,7 +93,7 @@ class Stages:
 
     def round(self) -> Round:
         """Carry out what is due for one batch. Raises OutOfResources."""
-        if not self._begun:  # for all that is known: one of the same name may have died
+        if not self._begun:  # an owner of the same name may have died with claims
             self._claims.release(self._owner)
             self._begun = True
         due = self._index.due(self._archive.policy.fingerprint, time.time(), _BATCH)
@@ -110,7 +110,7 @@ class Stages:
         with claimed(self._claims, Lease.begin(self._owner, self._lease_seconds), wanted) as mine:
             suspects = [one for one in mine if self._archive.trials.is_suspect(one)]
             done = self._carried_out([one for one in mine if one not in suspects], Round(0))
-            for one in suspects:  # alone, and what came of it is kept before the next
+            for one in suspects:  # one at a time: its result is stored before the next begins
                 done = self._carried_out([one], done)
         got = {one.identity for one in mine}
         busy = tuple(one for one in wanted if one.identity not in got)
@@ -142,10 +142,10 @@ class Stages:
         )
 
     def _taken(self, store: str, changes: list[Change], not_taken: NotTaken) -> list[Change]:
-        """What was put in its place; of another store than the first, nothing where that takes nothing.
+        """The changes that were put in place; none where a store other than the first takes nothing.
 
-        Raises OutOfResources where the first takes nothing: nothing goes on without it. Should that be these
-        ones' fault, they hold up nothing else.
+        Raises OutOfResources where the first store takes nothing: no work goes on without it. Even if these
+        objects are at fault, they do not hold up others.
         """
         try:
             return swapped(self._archive, changes, not_taken)
@@ -173,7 +173,7 @@ class Stages:
             return _Encoded(None, failed=instance.sop_instance_uid)
         except (ObjectDamaged, ObjectUnavailable) as error:
             log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
-            if isinstance(error, ObjectDamaged):  # it waits until it is mended
+            if isinstance(error, ObjectDamaged):  # it waits until it is repaired
                 self._archive.integrity.note([(instance, str(error))], time.time())
         except Exception as error:
             log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
@@ -186,8 +186,8 @@ NotTaken = Callable[[Change, Exception], None]
 def swapped(archive: Archive, changes: list[Change], not_taken: NotTaken) -> list[Change]:
     """Put new forms in their places: all at once or, where that fails, one by one.
 
-    Returns those that were; ``not_taken`` is told of the others. Raises what each of them raised, where none
-    can be put in its place: that is no fault of theirs.
+    Returns the changes that were made; ``not_taken`` is called for the others. Where none can be made, raises
+    what the first of them raised: then it is no fault of the objects.
     """
     if not changes:
         return []

@@ -43,7 +43,7 @@ class TrainingSample:
     _step: int = 1
 
     def add(self, instance: Instance) -> None:
-        """One more of the class."""
+        """Add one more object of the class."""
         if self.seen % self._step == 0:
             self.kept.append(instance)
         self.seen += 1
@@ -55,11 +55,11 @@ class TrainingSample:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training came to for one SOP class; sizes in bytes.
+    """The result of training for one SOP class; sizes in bytes.
 
-    Of ``objects``, ``stored_size`` in all, some were read. Those held out are ``received`` as they came; they
-    would be kept in ``without`` any dictionary, in ``now`` with the one that there is, in ``then`` with the
-    new one.
+    Some of the ``objects``, which take ``stored_size`` in all, were read. Those held out are ``received``
+    bytes as they came; they would take ``without`` bytes without a dictionary, ``now`` with the one that
+    there is, ``then`` with the new one.
     ``entry`` is None where none was stored, and ``reason`` says why.
     """
 
@@ -75,7 +75,7 @@ class Trained:
 
     @property
     def saves(self) -> int:
-        """Bytes that all objects of the class would be smaller, by those that were held out."""
+        """Bytes that the objects of the class would save in all, by those that were held out."""
         return round(self.stored_size * (1 - self.then / self.now)) if self.now and self.entry else 0
 
 
@@ -85,7 +85,7 @@ def may_share(instance: Instance) -> bool:
 
 
 def samples(instances: Iterable[Instance], progress: Progress, wanted: str = "") -> dict[str, TrainingSample]:
-    """By SOP class, or of the one that is ``wanted``, what may be trained on."""
+    """Objects to train on, by SOP class, or of the ``wanted`` class alone."""
     found: dict[str, TrainingSample] = defaultdict(
         TrainingSample, {wanted: TrainingSample()} if wanted else {}
     )
@@ -122,7 +122,7 @@ def train(
 
 
 def _judged(archive: Archive, nothing: Trained, held_out: list[_File], content: bytes) -> Trained:
-    """Whether the files that were held out become smaller, and then stored."""
+    """Store the dictionary if the files that were held out become smaller with it."""
     uid = nothing.sop_class_uid
     before, new = archive.dictionaries.newest(uid), dictionary_of(content)
     sizes = [_sizes(one.material.data, before, new) for one in held_out]
@@ -154,7 +154,7 @@ class _File:
 
 
 def _read(archive: Archive, instance: Instance) -> _File | None:
-    """None for what was replaced since, or is damaged, or refused; a dictionary does without."""
+    """None for an object that was replaced since, is damaged or refused: training does without it."""
     uid = instance.sop_instance_uid
     with alone("not trained on", through=(), sop_instance=uid), archive.trials.of(instance, "survey"):
         file = archive.reader.read(instance)[1]
@@ -171,9 +171,9 @@ def _sizes(data: Buffer, before: Dictionary | None, new: Dictionary) -> tuple[in
 
 
 class Automatic:
-    """Trains behind the response, as enough objects of a class come whose rule asks for a dictionary.
+    """Trains after the response, when enough objects of a class have come whose rule asks for a dictionary.
 
-    What it has seen is forgotten with its process: it begins to count anew.
+    Its counts are not stored: a new process begins to count again.
     """
 
     def __init__(self, archive: Archive, first: int = FIRST) -> None:
@@ -183,14 +183,14 @@ class Automatic:
         self._next: dict[str, int] = {}
 
     def saw(self, changes: Iterable[Change]) -> None:
-        """Objects that have got their form."""
+        """Count objects that have got their form."""
         asking = {rule.name for rule in self._archive.policy.rules if rule.settled.dictionary}
         for change in changes:
             if change.after.rule in asking and may_share(change.after):
                 self._seen.setdefault(change.after.sop_class_uid, TrainingSample()).add(change.after)
 
     def work(self, run: Callable[[Callable[[], Trained]], Trained]) -> None:
-        """Train where it is time to; ``run`` runs that, in a thread that yields. Raises OutOfResources."""
+        """Train where it is time; ``run`` runs that in a thread that yields. Raises OutOfResources."""
         for uid, sample in self._seen.items():
             if sample.seen < self._next.setdefault(uid, self._due(uid)):
                 continue

@@ -57,7 +57,7 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
 
 
 def _key_of(path: Path) -> str:
-    """Which file it is, for the journal of attempts; one that was replaced is another. Raises OSError."""
+    """A file's key for the journal of attempts; a file that was replaced has another. Raises OSError."""
     found = path.stat()
     told = f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
     return f"import:{sha256(told.encode(errors='surrogateescape'))[:32]}"
@@ -80,7 +80,7 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
 
 
 def received_file(archive: Archive, path: Path, aet: str) -> Received:
-    """A DICOM file as if it was received. Raises ObjectDamaged for what is none, OSError."""
+    """A DICOM file as if it was received. Raises ObjectDamaged for what is no DICOM file, OSError."""
     return _by_its_own_uids(imported_from(_read(archive, path)[0], aet)[0])
 
 
@@ -89,7 +89,7 @@ def _read(archive: Archive, path: Path) -> tuple[Part10, str]:
 
 
 def _by_its_own_uids(received: Received) -> Received:
-    """A file's meta information may be wrong or poor; what counts is what the dataset says it is."""
+    """Take the UIDs from the dataset: a file's meta information may be wrong or incomplete."""
     attributes = survey(received).attributes
     return replace(
         received,
@@ -115,7 +115,7 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
     the first digits of the SHA-256 of what was received.
 
     ``syntax`` is ``received`` (what came in; where that cannot be made again, as stored), ``stored``,
-    or a transfer syntax UID. Of a disk that objects are stored on ``storage.reserve`` bytes are left free.
+    or a transfer syntax UID. On a disk that objects are stored on, ``storage.reserve`` bytes are left free.
     """
 
     room = room_of(target)

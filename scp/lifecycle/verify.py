@@ -1,4 +1,4 @@
-"""Check stored objects against what was written and, deep, against what was received; mend what can be."""
+"""Check stored objects against what was written and, deep, against what was received; repair what can be."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Verified:
 
 
 def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) -> Iterator[Verified]:
-    """Check each instance (invariants 1 and 2), and write down what that came to."""
+    """Check each instance (invariants 1 and 2), and record the result."""
 
     def one(instance: Instance) -> Verified:
         try:
@@ -51,7 +51,7 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
 
 
 def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Path, bool]]:
-    """Bring damaged objects back from files that hold what was received; others are left as they are."""
+    """Repair damaged objects from files that hold what was received; others are left as they are."""
 
     def one(path: Path) -> tuple[Path, bool]:
         try:
@@ -60,7 +60,7 @@ def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Pa
             return path, False
         except ZscpError:
             raise
-        except Exception as error:  # noqa: BLE001 - the others mend what they can
+        except Exception as error:  # noqa: BLE001 - the others repair what they can
             structlog.get_logger("zscp").error("mends nothing", path=str(path), exc_info=error)
             return path, False
 

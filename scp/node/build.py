@@ -45,13 +45,13 @@ def open_archive(
     forwarding: Forwarding | None = None,
     mends: bool = False,
 ) -> Archive:
-    """The archive that the settings describe, its folders and index made where missing.
+    """Open the archive that the settings describe; its folders and index are made where they are missing.
 
-    Whether the index knows what the stores hold is not looked at: :func:`take_up` does. One that is damaged
-    is kept under another name, and a new one made, where that ``mends``.
+    This does not check whether the index knows what the stores hold: :func:`take_up` does. With ``mends``, a
+    damaged index is kept under another name, and a new one is made.
 
-    With a ``bell`` objects may wait for their encoding, and it wakes who does that. ``forwarding`` knows who
-    is woken for what is sent on; without, it is found by the next look.
+    With a ``bell``, objects may be encoded after their response, and the bell wakes the encoder.
+    ``forwarding`` wakes the forwarder for what is to be sent on; without it, the next look finds that.
     Raises OutOfResources when the index cannot be opened, IndexDamaged, and ConfigurationError.
     """
     storage = settings.storage
@@ -96,7 +96,7 @@ def _decoded_cache(settings: Settings) -> DecodedCache | None:
 
 
 def require_index(settings: Settings) -> None:
-    """Raises IndexUnfit where the stores hold something and there is no index: opening would make one."""
+    """Raises IndexUnfit where the stores hold something and there is no index: to open it would make one."""
     path = settings.storage.path
     if exists(settings.index.url) or not path.exists():
         return
@@ -110,9 +110,9 @@ def _holds_files(url: str, path: Path) -> bool:
 
 
 def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
-    """The index, read whole where it is small or was found damaged.
+    """Open the index, and check all of it where it is small or was found damaged.
 
-    A damaged one is kept under another name, and a new one made.
+    A damaged one is kept under another name, and a new one is made.
     """
     url = settings.index.url
     with mark.lock():
@@ -137,9 +137,9 @@ def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
 
 
 def take_up(archive: Archive, progress: Progress = _SILENT) -> None:
-    """Make the index anew where it does not know what the stores hold; recover what processes that died left.
+    """Rebuild the index where it does not know what the stores hold; recover what dead processes left.
 
-    Raises ConfigurationError where an admin has to decide what index and stores are meant.
+    Raises ConfigurationError where an admin has to decide which index and stores are meant.
     """
     make_fit(archive, progress)
     found = recover(archive)

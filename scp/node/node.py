@@ -1,7 +1,7 @@
-"""A node in one process, for a program that wants one inside; or one of several that serve.
+"""A node in one process, for a program that embeds one; or one of several processes that serve.
 
-:mod:`scp.node.service` draws the processes, :mod:`scp.node.build` the archive, :mod:`scp.node.tasks` what is
-done besides serving.
+:mod:`scp.node.service` starts the processes, :mod:`scp.node.build` builds the archive, and
+:mod:`scp.node.tasks` makes the background tasks.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from scp.node.seats import SharedSeats
 from scp.node.tasks import Bells, background, encoder, guards
 from scp.resources import bounds
 
-# How long what a process died of waits to be alone, where peers wait.
+# How long an object that a process died of waits to be worked on alone, as a peer waits for it.
 _PATIENCE_SECONDS = 5.0
 
 
 def reloaded(before: Settings, after: Settings) -> Settings:
-    """What is taken over while running: all but where the node listens, and where it keeps things."""
+    """The settings after a reload: all new ones but where the node listens, and where it stores."""
     kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
     return after.model_copy(update=kept)
 
 
 def _nobody() -> None:
-    """Whoever has a node inside a program reads of it in the log."""
+    """Do nothing: a program that embeds a node finds the reason in the log."""
 
 
 class Node:
-    """An archive, its DIMSE server and, unless another process does it, what is done behind that.
+    """An archive, its DIMSE server and, unless another process does it, the background work.
 
-    ``bells`` wake that other process. ``end`` is called when the index has to be opened anew
+    ``bells`` wake that other process. ``end`` is called when the index has to be opened again
     (:mod:`scp.lifecycle.guard`).
     """
 
@@ -71,7 +71,7 @@ class Node:
 
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
-        prepare()  # while there is time: what codec processes come from takes a second to import them
+        prepare()  # while there is time: the process that codec processes come from imports for a second
         take_up(self.archive)
         self.archive.prepare()
         self.loops.start()
@@ -90,7 +90,7 @@ class Node:
         structlog.get_logger("zscp").info("configuration reloaded", peers=len(settings.peer))
 
     def stop(self) -> None:
-        """Stop serving and let go of everything."""
+        """Stop serving and close everything."""
         self.archive.stopping()
         self.server.stop()
         self.loops.stop()

@@ -1,4 +1,4 @@
-"""How many may associate at a time, counted over all processes of a node."""
+"""The limit of associations at a time, counted over all processes of a node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SharedSeats:
             return False
 
     def give_back(self) -> None:
-        """Leave a seat that was taken here: the last, which a lowered limit does not reach."""
+        """Give back a seat of this process: the highest, which may be above a lowered limit."""
         with self._lock:
             seat = max(self._own)
             self._own.remove(seat)

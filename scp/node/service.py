@@ -1,7 +1,7 @@
 """A node as processes: one that holds the listening socket and starts the others.
 
-Workers serve associations from that socket, an encoder works behind them and does what else is to be done
-once, and others carry out later stages beside it.
+Workers serve associations from that socket. An encoder works in the background, and does all that one process
+does for the node. Other processes carry out later stages beside it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Tasks = Callable[[Archive, Current], list[Task]]
 
 
 class Service:
-    """A node as processes. ``reread`` gives the configuration anew, or None where it cannot be used."""
+    """A node as processes. ``reread`` reads the configuration again; None where that cannot be used."""
 
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
         self.settings = settings
@@ -47,15 +47,15 @@ class Service:
         self._bells = Bells()
         self._seats = SharedSeats(settings.limits.associations)
         keep_large_apart()
-        budget.use(settings.limits.memory)  # before anything is forked: it is one for all of them
+        budget.use(settings.limits.memory)  # before anything is forked: all processes share it
         self._listening: socket.socket | None = None
 
     def start(self, progress: Progress = _SILENT) -> tuple[str, int]:
         """Listen and start all processes; returns host and port.
 
-        The address is taken first, and nobody is let in before the index knows what is stored: making it anew
-        may take hours, of which ``progress`` tells. A process of its own does that: an object that ends it
-        does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
+        The address is bound first, but no connection is accepted before the index knows what is stored:
+        rebuilding it may take hours, which ``progress`` reports. A separate process does that: an object that
+        ends it does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
         self._listening = bound(self.settings.node.host, self.settings.node.port)
         gc.collect()
@@ -77,7 +77,7 @@ class Service:
         return kept_running
 
     def _count(self) -> None:
-        """A copy of the index that was made while the node ran is an older one from now on."""
+        """Advance the count of the index, so that a copy made while the node ran is known to be older."""
         try:
             archive = open_archive(self.settings)
             if archive.pairing is not None:
@@ -141,7 +141,7 @@ class _Worker:
 
 
 class _Behind:
-    """Works behind the workers; ``tasks`` makes what it does, of its archive and settings."""
+    """Works in the background; ``tasks`` makes its tasks from its archive and settings."""
 
     def __init__(
         self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, tasks: Tasks
@@ -170,7 +170,7 @@ class _Behind:
 
 
 def _make_ready(settings: Settings, progress: Progress) -> None:
-    """What is done once, before any other process. Raises OutOfResources, ConfigurationError."""
+    """Make the archive ready before any other process starts. Raises OutOfResources, ConfigurationError."""
     archive = open_archive(settings, mends=True)
     try:
         take_up(archive, progress)
@@ -179,7 +179,7 @@ def _make_ready(settings: Settings, progress: Progress) -> None:
 
 
 def _end() -> None:
-    """End this process as its parent would, which then starts another in its place."""
+    """End this process as its parent would; the parent then starts another in its place."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

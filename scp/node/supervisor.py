@@ -1,7 +1,7 @@
 """The processes of a node: forked from one that has opened nothing, started again when they die.
 
-Signals are waited for, not handled, so that nothing runs in the midst of something else. A child ends with
-its parent, however that one ends: it reads from a pipe whose other end only the parent holds.
+Signals are waited for, not handled, so that no handler interrupts other work. A child ends with its parent,
+however the parent ends: the child reads from a pipe whose other end only the parent holds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import structlog
 
 from scp.errors import NotStarted
 
-# A child that ends so soon after its start, so often in a row, will not do better the next time.
+# After so many children in a row that ended so soon after their start, the node is stopped.
 _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
-# What objects end does not count there: each is tried twice. But there may be no end of them: where a machine
-# has too little memory for any, say.
+# A child that an object ended is not counted there: each object is tried twice. But there may be many such
+# objects, for example where a machine has too little memory for any of them.
 _MOST_BY_OBJECTS = 100
 _GRACE_SECONDS = 30.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -55,8 +55,8 @@ class _Running:
 class Processes:
     """Children with names and roles, as long as :meth:`run` runs.
 
-    The process that has this runs no threads and holds no connections: a fork at any time is sound.
-    ``blames`` says whether a process that ended, by its number, was working on an object then.
+    The process that owns this has no threads and no connections, so that it may fork at any time.
+    ``blames`` says, by its process id, whether a process was working on an object when it ended.
     """
 
     def __init__(self, blames: Callable[[int], bool] = lambda _: False) -> None:
@@ -67,7 +67,7 @@ class Processes:
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
 
     def fork(self, name: str, role: Callable[[], Role]) -> None:
-        """Start a process that makes ``role`` its own."""
+        """Start a process that carries out ``role``."""
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
@@ -88,11 +88,11 @@ class Processes:
             role.start()
             gc.collect()
             gc.freeze()  # a million objects that stay: no collection need look at them again
-            while (number := signal.sigwait(_AWAITED)) != signal.SIGTERM:  # ^C is the parent's to pass on
+            while (number := signal.sigwait(_AWAITED)) != signal.SIGTERM:  # the parent passes ^C on
                 if number == signal.SIGHUP:
                     role.reload()
             role.stop()
-        except Exception as error:  # noqa: BLE001 - it is told, and the parent starts another
+        except Exception as error:  # noqa: BLE001 - it is logged, and the parent starts another
             structlog.get_logger("zscp").error("process failed", process=name, exc_info=error)
             return 1
         return 0
@@ -108,7 +108,7 @@ class Processes:
         os._exit(1)
 
     def run(self, reload: Callable[[], bool]) -> bool:
-        """Start again what dies, until a signal says to stop; False when something cannot be kept running.
+        """Restart processes that die, until a signal says to stop; False when one cannot be kept running.
 
         On SIGHUP all children reload, if ``reload`` finds that they can.
         """
@@ -124,7 +124,7 @@ class Processes:
         return True
 
     def apart(self, call: Callable[[], None]) -> None:
-        """Run a call in a process of its own, again where that ends while it works on an object.
+        """Run a call in a process of its own; again where that process ends while it works on an object.
 
         Raises what the call raises, and NotStarted where its process ends otherwise.
         """
@@ -164,13 +164,13 @@ class Processes:
         return ended
 
     def _reap(self) -> list[tuple[int, _Running]]:
-        """The children that have ended, by their numbers; several may have with one SIGCHLD."""
+        """The children that have ended, by process id; one SIGCHLD may stand for several."""
         ended = []
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
-            if pid not in self._children:  # in a container this is process 1, which gets what others leave
+            if pid not in self._children:  # in a container this is process 1, the parent of all orphans
                 continue
             ended.append((pid, self._children.pop(pid)))
             code = os.waitstatus_to_exitcode(status)
@@ -179,7 +179,7 @@ class Processes:
         return ended
 
     def stop(self) -> None:
-        """Tell all to end, and wait; those that have not after a while are killed."""
+        """Tell all to end, and wait; those that still run after a while are killed."""
         self._tell(signal.SIGTERM)
         until = time.monotonic() + _GRACE_SECONDS
         while self._children and (left := until - time.monotonic()) > 0:
@@ -208,13 +208,13 @@ def _apart(call: Callable[[], None], reads: int, writes: int) -> int:
 
 
 def _pickled(error: Exception) -> bytes:
-    """An exception for another process; where it was raised goes along as a note."""
+    """An exception, pickled for another process; its traceback goes along as a note."""
     where = "".join(traceback.format_exception(error))
     error.add_note(where)
     try:
         data = pickle.dumps(error)
-        pickle.loads(data)  # noqa: S301 - just written: some can be written and not read
-    except Exception:  # noqa: BLE001 - one that cannot be told as it is
+        pickle.loads(data)  # noqa: S301 - just written: some can be pickled, but not unpickled
+    except Exception:  # noqa: BLE001 - one that cannot be pickled
         error = RuntimeError(f"{type(error).__name__}: {error}")
         error.add_note(where)
         data = pickle.dumps(error)

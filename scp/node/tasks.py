@@ -21,7 +21,7 @@ from scp.lifecycle.scrub import Scrubber
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
 from scp.resources.malloc import Trimmer
 
-# From this part of a full backlog on, encoding does not wait for a quiet moment.
+# From 1/_EAGER of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
 
 Current = Callable[[], Settings]
@@ -29,7 +29,7 @@ Current = Callable[[], Settings]
 
 @dataclass(frozen=True, slots=True)
 class Bells:
-    """Wake who encodes, who reports results of storage commitment, and who sends, in whichever process."""
+    """Wake the encoder, the reporter of storage commitment and the forwarder, in whichever process."""
 
     encoder: Doorbell = field(default_factory=Doorbell)
     reporter: Doorbell = field(default_factory=Doorbell)
@@ -46,7 +46,7 @@ def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1
 
 
 def background(archive: Archive, settings: Current, bells: Bells, pauses: Pauses = PAUSES) -> list[Task]:
-    """What one process of a node does behind those that serve."""
+    """The background work that one process does for a node."""
     return [
         Reporter(archive, settings, bells.reporter),
         Forwarder(archive, settings, bells.forwarder, pauses.send),
@@ -56,7 +56,7 @@ def background(archive: Archive, settings: Current, bells: Bells, pauses: Pauses
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Task]:
-    """Who watches a process: that it has the right index open, and keeps no memory that is free."""
+    """Tasks of every process: check that it has the right index open, and give free memory back."""
     trimming = Every("trimming", TRIM_SECONDS, Trimmer().look)
     if archive.pairing is None:
         return [trimming]
@@ -71,6 +71,6 @@ def _pace(settings: Settings) -> Pace | None:
 
 
 def _owner(settings: Settings, number: int) -> str:
-    """In whose name a process claims what it works on."""
+    """The name in which a process claims what it works on."""
     node = settings.node
     return f"{node.aet}@{node.host}:{node.port}/{number}"

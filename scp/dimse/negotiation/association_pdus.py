@@ -1,8 +1,8 @@
 """A-ASSOCIATE PDUs of peers, read tolerantly before pynetdicom decodes them (PS3.8 9.3, PS3.7 Annex D.3).
 
-pynetdicom raises over much that the standard tells to ignore, and over what real peers send: AE titles padded
-with NUL, unknown items, long version names. Such parts are repaired or left out here, as bytes. What the
-standard has an answer for is answered with it: a rejection with its reason, a presentation context refused.
+pynetdicom raises errors over much that the standard says to ignore, and over what real peers send: AE titles
+padded with NUL, unknown items, long version names. Such parts are repaired or left out here, as bytes. Where
+the standard defines an answer, that is given: a rejection with its reason, a presentation context refused.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class AssociationRequest:
     ignored: list[str] = field(default_factory=list)
 
     def complete(self, accept: bytes) -> bytes:
-        """An encoded A-ASSOCIATE-AC, with what pynetdicom did not know of its request."""
+        """An encoded A-ASSOCIATE-AC, with the parts of the request that pynetdicom did not see."""
         body = accept[HEADER.size :]
         parts = [body[: _TITLES.start], self.titles]
         for kind, one in items(body, FIXED):
@@ -110,7 +110,7 @@ def read_request(body: bytes) -> AssociationRequest | Rejection:
 def read_accept(body: bytes) -> bytes:
     """The body of an A-ASSOCIATE-AC, as pynetdicom can decode it. Raises MalformedAssociation.
 
-    Its AE titles mean nothing (PS3.8 9.3.3). A context that is accepted without a transfer syntax is not.
+    Its AE titles have no meaning (PS3.8 9.3.3). A context accepted without a transfer syntax is refused.
     """
     _check_fixed(body)
     parts = [body[: _TITLES.start], b"ACCEPTOR".ljust(16), b"REQUESTOR".ljust(16), bytes(32)]
@@ -153,7 +153,7 @@ def _followed(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _title(value: bytes) -> bytes:
-    """An AE title of 16 bytes; empty where it is none. What follows a NUL is left of a longer text."""
+    """An AE title of 16 bytes; empty where it is invalid. A NUL, and what follows it, is ignored."""
     text = value.partition(b"\0")[0].strip(b" ")
     sound = text and all(0x20 <= byte < 0x7F and byte != 0x5C for byte in text)
     return text.ljust(16) if sound else b""
@@ -164,13 +164,13 @@ def _shown(value: bytes) -> str:
 
 
 def _uid(value: bytes) -> bytes:
-    """A UID without its padding; empty where it is none. Letters are let through, as pynetdicom does."""
+    """A UID without its padding; empty where it is invalid. Letters are accepted, as pynetdicom does."""
     text = value.rstrip(b"\0 ")
     return text if len(text) <= _LONGEST_UID and text.isascii() and b"\0" not in text else b""
 
 
 def _context(one: bytes, request: AssociationRequest) -> bytes:
-    """A proposed presentation context; where it cannot be accepted, nothing, and its answer is noted."""
+    """A proposed presentation context; empty where it cannot be accepted, and then its answer is noted."""
     number, result, kept = (_judged if len(one) > _SHORT else _remembered)(one)
     if number in request.contexts:
         request.ignored.append(f"another presentation context {number}")
@@ -194,7 +194,7 @@ def _judged(one: bytes) -> tuple[int, int, bytes]:
     return number, 0, item(REQUESTED_CONTEXT, bytes((number, 0, 0, 0)) + names)
 
 
-# Peers propose the same again: this halves the time that 121 contexts take. Long ones would fill the memory.
+# Peers propose the same again: this halves the time for 121 contexts. Long ones would fill the memory.
 _SHORT = 512
 _remembered = lru_cache(2048)(_judged)
 
@@ -216,7 +216,7 @@ def _proposed(one: bytes) -> tuple[int, bytes, list[bytes]]:
 
 
 def _refusal(number: int, result: int) -> bytes:
-    # A transfer syntax stands there all the same, and means nothing (PS3.8 9.3.3.2).
+    # A transfer syntax is there all the same, and has no meaning (PS3.8 9.3.3.2).
     value = bytes((number, 0, result, 0)) + item(_TRANSFER, IMPLICIT.encode())
     return item(ANSWERED_CONTEXT, value)
 
@@ -262,7 +262,7 @@ def _check_maximum(sub: bytes) -> None:
 
 
 def _is_role(sub: bytes) -> bool:
-    """As :func:`_decodes`, for the one sub-item of which there are a hundred."""
+    """As :func:`_decodes`, for the one kind of sub-item that may come a hundred times."""
     return ITEM.size + 4 <= len(sub) <= ITEM.size + 5 + _LONGEST_UID and _is_short_role(sub)
 
 
@@ -274,7 +274,7 @@ def _is_short_role(sub: bytes) -> bool:
 
 
 def _decodes(kind: int, sub: bytes) -> bool:
-    """Whether pynetdicom takes a sub-item: one that it does not take is left out as an unknown one is."""
+    """Whether pynetdicom can decode a sub-item: one that it cannot is left out, like an unknown one."""
     decoded: Any = PDU_ITEM_TYPES[kind]()
     try:
         decoded.decode(sub)

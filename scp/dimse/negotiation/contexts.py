@@ -94,12 +94,12 @@ def storage_classes() -> list[str]:
 def supported(
     proposed: Iterable[PresentationContext], unknown_too: bool, preferred: Iterable[str] = ()
 ) -> list[PresentationContext]:
-    """What this node supports of what a peer proposes; one context an abstract syntax.
+    """The contexts that this node supports of those that a peer proposes; one for each abstract syntax.
 
     With ``unknown_too``, objects of unknown SOP classes and in unknown transfer syntaxes are taken.
 
-    Storage is offered in both roles, so that C-GET may ask for its own (PS3.4 C.5.3). ``preferred``
-    transfer syntaxes of a configured peer go before all others.
+    Storage is offered in both roles: the requester of a C-GET is the SCP of its objects (PS3.4 C.5.3).
+    ``preferred`` transfer syntaxes of a configured peer go before all others.
     """
     offered: dict[str, set[str]] = {}
     for context in proposed:
@@ -110,13 +110,13 @@ def supported(
             contexts.append(build_context(uid, list(COMMAND_SYNTAXES)))
         elif is_storage(uid, unknown_too):
             order = _VIDEO_FIRST if uid in _VIDEO_CLASSES else STORAGE_SYNTAXES
-            # A preference for a lossy syntax is one for what goes out; nobody is to send lossy because of it.
+            # A lossy syntax is preferred for sending to the peer; nobody is to send lossy because of it.
             chosen = [one for one in preferred if lookup(one).content in _SURELY_LOSSLESS]
             every = dict.fromkeys([*chosen, *order])
             # Those that the peer does not offer are left out, as pynetdicom looks at each: 118 contexts of 43
             # took 26 ms.
             common = [syntax for syntax in every if syntax in syntaxes_offered]
-            if unknown_too:  # last: nothing but the received stream can go out again
+            if unknown_too:  # last: only the received stream can be sent again
                 common += sorted(each for each in syntaxes_offered if _is_unknown_syntax(each))
             context = build_context(uid, common or list(order[:1]))
             context.scu_role = context.scp_role = True

@@ -27,7 +27,7 @@ def context_id(context: PresentationContext) -> int:
 class DirectAssociation(Association):
     """pynetdicom's association up to its negotiation; then messages go straight to and from the socket.
 
-    ``layer`` is None until it is established. ``answers`` are those to what peers proposed before.
+    ``layer`` is None until it is established. ``answers`` are those to earlier proposals of peers.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DirectAssociation(Association):
         self._socket = sock
 
     def establish(self, longest_sent: int | None) -> UpperLayer:
-        """Put the upper layer where the negotiation was; ``longest_sent`` is what the peer announced."""
+        """Put the upper layer in the negotiation's place; ``longest_sent`` is what the peer announced."""
         own = self.acceptor if self.is_acceptor else self.requestor
         idle = self.network_timeout or NO_TIMEOUT
         self.layer = UpperLayer(self._socket, own.maximum_length or 0, longest_sent or 0, idle)
@@ -48,7 +48,7 @@ class DirectAssociation(Association):
 
     @property
     def upper_layer(self) -> UpperLayer:
-        """The established association's. Raises Ended when there is none."""
+        """The established association's upper layer. Raises Ended when there is none."""
         if self.layer is None:
             raise Ended("lost", "the association is not established")
         return self.layer

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 # Many senders at once, as when a ward's modalities come back after a network fault.
 BACKLOG = 128
-# Connections that have not associated yet: beyond so many, which time out, others are turned away.
+# At most so many connections may be without an association, until they time out; others are closed at once.
 MOST_UNASSOCIATED = 256
-# Out of descriptors or memory, accept() fails again at once: look again when some may be free.
+# Without descriptors or memory, accept() fails again at once: it is tried again when some may be free.
 _RECOVER_MS = 200
 
 Serve = Callable[[socket.socket, tuple[str, int]], None]
@@ -52,7 +52,7 @@ class Listener:
         self._serve = serve
         self._asked, self._ask = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
-        # Another process may have taken what poll() told of: then accept() must not wait.
+        # Another process may have accepted what poll() reported: then accept() must not wait.
         listening.setblocking(False)
         self._thread.start()
 

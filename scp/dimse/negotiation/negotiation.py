@@ -1,8 +1,8 @@
 """Association negotiation: pynetdicom's, without its threads.
 
 This is the module that relies on pynetdicom's internals: version 3.0's ``Association`` builds an ``ACSE``
-that talks to ``Association.dul`` by ``send_pdu`` and ``receive_pdu``. Here that is an object which writes
-and reads the socket at once, so that no thread polls. tests/dimse/test_negotiation.py fails when they change.
+that talks to ``Association.dul`` by ``send_pdu`` and ``receive_pdu``. Here that is an object which reads and
+writes the socket itself, so that no thread polls. tests/dimse/test_negotiation.py fails when they change.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _KINDS: dict[int, type[Any]] = {
     RELEASE_RP: A_RELEASE_RP,
     ABORT: A_ABORT_RQ,
 }
-# What has a place before the association is established (PS3.8 table 9-10, Sta2 and Sta5).
+# PDUs that are allowed before the association is established (PS3.8 table 9-10, Sta2 and Sta5).
 _ASKED, _ANSWERED = frozenset((ASSOCIATE_RQ, ABORT)), frozenset((ASSOCIATE_AC, ASSOCIATE_RJ, ABORT))
 # 128 contexts of 43 transfer syntaxes each are 400 KB.
 _LONGEST = 1 << 20
@@ -67,10 +67,10 @@ _LINGER_SECONDS = 1.0
 
 
 class Negotiator:
-    """Stands where pynetdicom has its DULServiceProvider, while an association is negotiated.
+    """Takes the place of pynetdicom's DULServiceProvider while an association is negotiated.
 
-    ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5). Where a request proposes
-    what is in ``answers``, ``answer`` is that, and pynetdicom sees neither contexts nor roles of it.
+    ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5). Where ``answers`` has the
+    answer to a proposal, it is ``answer``, and pynetdicom sees neither contexts nor roles of the request.
     ``fault`` says why a PDU was answered with A-ABORT, ``rejection`` how a request was rejected; then
     :meth:`receive_pdu` returned None.
     """
@@ -89,11 +89,11 @@ class Negotiator:
         self.answer: RememberedAnswer | None = None
         self.rejection: Rejection | None = None
         self.fault = ""
-        # Where pynetdicom's time-out setters put their values; nothing runs by them here.
+        # pynetdicom's time-out setters put their values here; nothing uses them.
         self.artim_timer = self._idle_timer = SimpleNamespace(timeout=seconds)
 
     def send_pdu(self, primitive: Any) -> None:
-        """Encode and send an association primitive; a peer that is gone shows when it is read."""
+        """Encode and send an association primitive; that a peer is gone shows when it is read."""
         pdu = _pdu_for(primitive)
         pdu.from_primitive(primitive)
         encoded = pdu.encode()
@@ -102,7 +102,7 @@ class Negotiator:
         self._send(encoded)
 
     def _accepting(self, encoded: bytes) -> bytes:
-        """An A-ASSOCIATE-AC, with what pynetdicom did not see."""
+        """An A-ASSOCIATE-AC, with the parts that pynetdicom did not see."""
         if self.answer is not None:
             encoded = together(encoded, self.answer)
         elif self._proposal:
@@ -117,7 +117,7 @@ class Negotiator:
     def learn(
         self, accepted: Mapping[int, PresentationContext], refused: Sequence[PresentationContext]
     ) -> None:
-        """Remember what a proposal was answered, which was sent."""
+        """Remember the answer that was sent to a proposal."""
         if self._answers is not None and self._sent is not None:
             answer = RememberedAnswer(dict(accepted), tuple(refused), self._sent.contexts, self._sent.roles)
             self._answers.remember(self._proposal, answer)
@@ -137,7 +137,7 @@ class Negotiator:
             return None
 
     def _read(self, kind: int, body: bytes) -> Any:
-        """A PDU as a primitive, or None where it was answered with an end."""
+        """A PDU as a primitive; None where it was answered with a rejection or an A-ABORT."""
         try:
             if kind == ASSOCIATE_RQ:
                 request = read_request(body)
@@ -155,7 +155,7 @@ class Negotiator:
             return self._abort(INVALID_VALUE, f"pynetdicom cannot read a PDU of type {kind}: {error}")
 
     def _shortened(self, body: bytes) -> bytes:
-        """A request, without what was answered before."""
+        """A request without the contexts and roles that were answered before."""
         if self._answers is not None and (found := apart(body)) is not None:
             self._proposal = proposal_of(body, found)
             self.answer = self._answers.find(self._proposal)
@@ -164,19 +164,19 @@ class Negotiator:
         return body
 
     def _reject(self, rejection: Rejection) -> None:
-        """A request that the standard has a reason against (PS3.8 9.3.4)."""
+        """Reject a request for a reason of the standard (PS3.8 9.3.4)."""
         self.rejection = rejection
         self._send(rejection.pdu)
         self._linger()
 
     def _abort(self, reason: int, fault: str) -> None:
-        """A PDU that has no place here ends the connection with A-ABORT (PS3.8 table 9-10)."""
+        """End the connection with A-ABORT over a PDU that is not allowed here (PS3.8 table 9-10)."""
         self.fault = fault
         self._send(abort_pdu(PROVIDER, reason))
         self._linger()
 
     def _linger(self) -> None:
-        """Let the peer have the last word: closed over unread data, TCP would take it back."""
+        """Wait for the peer to close: closed with data unread, TCP would reset, and lose the answer."""
         until = time.monotonic() + _LINGER_SECONDS
         with contextlib.suppress(OSError):
             if not isinstance(self.connection, ssl.SSLSocket):
@@ -215,7 +215,7 @@ class Negotiator:
 
 
 class _Connected:
-    """What pynetdicom's requestor looks at: the transport is there already."""
+    """What pynetdicom's requestor looks at: the transport is connected already."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock

@@ -1,8 +1,8 @@
-"""What peers propose, and the answers to it, remembered: the same modality proposes the same each time.
+"""Remembers what peers propose, and the answers: a modality proposes the same each time.
 
-Of a getscu that proposes 121 presentation contexts, pynetdicom takes 30 ms to read the A-ASSOCIATE-RQ, to
+For a getscu that proposes 121 presentation contexts, pynetdicom takes 30 ms to read the A-ASSOCIATE-RQ, to
 decide and to write the A-ASSOCIATE-AC; nearly all of it goes into contexts and roles. So these are cut out
-of the request where the same bytes were answered before, pynetdicom negotiates the rest (names, window,
+of the request where the same bytes were answered before. pynetdicom negotiates the rest (names, window,
 identity, extended negotiation), and the former answer is put into what it sends: 1.4 ms.
 """
 
@@ -35,7 +35,7 @@ _MOST, _LONGEST = 32, 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """The body of an association PDU: ``rest`` is what stays without presentation contexts and roles."""
+    """The body of an association PDU: ``rest`` is all but presentation contexts and roles."""
 
     rest: bytes
     contexts: bytes
@@ -44,7 +44,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class RememberedAnswer:
-    """What a proposal was answered: by context ID, what was refused, and both as items of the PDU."""
+    """The answer to a proposal: accepted contexts by ID, refused ones, and both as items of the PDU."""
 
     accepted: Mapping[int, PresentationContext]
     refused: tuple[PresentationContext, ...]
@@ -53,14 +53,14 @@ class RememberedAnswer:
 
 
 class Answers:
-    """The answers that hold under some settings; threads share them."""
+    """The answers that are right under the present settings; threads share them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, RememberedAnswer] = OrderedDict()
 
     def find(self, proposal: bytes) -> RememberedAnswer | None:
-        """What was answered to a proposal of this peer."""
+        """The answer to a proposal, if it is remembered."""
         with self._lock:
             found = self._known.get(proposal)
             if found is not None:
@@ -68,7 +68,7 @@ class Answers:
             return found
 
     def remember(self, proposal: bytes, answer: RememberedAnswer) -> None:
-        """Keep an answer, unless it is an odd one; the oldest goes where there are too many."""
+        """Remember an answer, unless its proposal is too long; the least recently used goes for a new one."""
         if len(proposal) > _LONGEST:
             return
         with self._lock:
@@ -78,12 +78,12 @@ class Answers:
 
 
 def proposal_of(body: bytes, found: Apart) -> bytes:
-    """What the answer depends on: who asks, and for what."""
+    """What the answer depends on: the calling AE title, the contexts and the roles."""
     return body[_CALLING] + struct.pack(">L", len(found.contexts)) + found.contexts + found.roles
 
 
 def apart(body: bytes) -> Apart | None:
-    """Take the body of an A-ASSOCIATE-RQ or -AC apart; None where it cannot be followed."""
+    """Take the body of an A-ASSOCIATE-RQ or -AC apart; None where it cannot be read."""
     rest: list[bytes] = [body[:FIXED]]
     contexts: list[bytes] = []
     roles: list[bytes] = []

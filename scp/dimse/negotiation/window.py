@@ -15,7 +15,7 @@ SYNCHRONOUS = 1
 
 
 def granted(proposed: int, limit: int) -> int:
-    """What is agreed of what one side proposes; 0 proposes without limit."""
+    """What is agreed on where one side proposes a number; 0 proposes no limit."""
     return min(proposed or limit, limit)
 
 
@@ -71,7 +71,7 @@ class Window:
         thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the machine gives no more: those that there are do it, or else this one
+        except RuntimeError:  # no more threads: those that there are do the job, or else this one
             if not self._threads:
                 self._do_next()
             return

@@ -1,4 +1,4 @@
-"""Associations that zscp opens: where C-MOVE sends to, and storage commitment reports to."""
+"""Associations that zscp opens: for C-MOVE, for forwarding, and for reports of storage commitment."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class Destination(Carrier):
 
 
 def contexts_for(instance: Instance, preferred: tuple[str, ...]) -> list[tuple[str, str]]:
-    """What to propose for an object, as (SOP class, transfer syntax), a context of its own each.
+    """What to propose for an object, as (SOP class, transfer syntax), each in a context of its own.
 
-    ``preferred`` are the transfer syntaxes that the peer would rather have.
+    ``preferred`` are the transfer syntaxes that the peer prefers.
 
-    With one syntax a context, what the peer accepts is what it can take; with several it would be what
-    it happened to choose.
+    With one transfer syntax in each context, the peer accepts all that it can take; with several, it would
+    accept the one that it happened to choose.
     """
     wanted = [instance.transfer_syntax, instance.received_transfer_syntax, *preferred]
     order = dict.fromkeys([*wanted, syntaxes.EXPLICIT, syntaxes.IMPLICIT])
@@ -103,7 +103,7 @@ def associated(
 ) -> Destination:
     """A new association to ``peer``. Raises DestinationUnreachable.
 
-    ``origin`` are AE title and Message ID of the C-MOVE that it is opened for, if it is.
+    ``origin`` are AE title and Message ID of the C-MOVE that it is opened for, if there is one.
     """
     limits = settings.limits
     window = [window_item(limits.operations, SYNCHRONOUS)] if limits.operations > SYNCHRONOUS else []
@@ -113,7 +113,7 @@ def associated(
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """An association that results of storage commitment go out over, in one presentation context."""
+    """An association over which results of storage commitment are sent, in one presentation context."""
 
     layer: UpperLayer
     context_id: int
@@ -123,9 +123,9 @@ class ReportLine:
 def report_line(peer: Peer, settings: Settings) -> ReportLine:
     """A new association to ``peer``, on which this node is the SCP (PS3.4 J.3.3).
 
-    Raises DestinationUnreachable. A peer that answers nothing to the roles that are proposed keeps the SCU's
-    for who opened the association (PS3.7 D.3.3.4). Many that take reports do so, and are asked all the same;
-    one that refuses the role accepts no context.
+    Raises DestinationUnreachable. A peer that does not answer the proposed roles leaves the SCU role to the
+    side that opened the association (PS3.7 D.3.3.4). Many peers that take reports do so, and are sent them
+    all the same; a peer that refuses the role accepts no context.
     """
     wanted = [(STORAGE_COMMITMENT, (syntaxes.EXPLICIT, syntaxes.IMPLICIT))]
     association = _associated(peer, wanted, settings, [build_role(STORAGE_COMMITMENT, scp_role=True)])
@@ -191,7 +191,7 @@ def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:
 def _requested(
     ae: AE, sock: socket.socket, peer: Peer, contexts: Contexts, limits: LimitSettings
 ) -> DirectAssociation:
-    """As pynetdicom's ``AE.associate`` makes one, but for its class."""
+    """Make an association as pynetdicom's ``AE.associate`` does, but of another class."""
     association = DirectAssociation(ae, "requestor", sock)
     association.acceptor.ae_title = peer.aet
     requestor = association.requestor

@@ -1,4 +1,4 @@
-"""An association that objects go out over, as C-STORE sub-operations, several in flight where agreed."""
+"""An association over which objects are sent with C-STORE, several in flight where that was agreed on."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def by_sop_class(contexts: Iterable[PresentationContext]) -> dict[str, dict[str,
 
 
 class Carrier(ABC):
-    """Sends objects, and says how they were answered. Used by one thread at a time.
+    """Sends objects, and reports how they were answered. Used by one thread at a time.
 
-    ``flying`` are those that wait for their answer, by Message ID; ``ended`` how the association broke.
-    ``origin`` are AE title and Message ID of the C-MOVE that it is for, if it is.
+    ``flying`` are the objects that wait for their answer, by Message ID; ``ended`` says how the association
+    broke. ``origin`` are AE title and Message ID of the C-MOVE that it is for, if there is one.
     """
 
     layer: UpperLayer
@@ -59,7 +59,7 @@ class Carrier(ABC):
 
         Raises Ended, and what ``chunks`` raise before anything was sent.
         """
-        # Message ids are counted by who invokes (PS3.7 9.1): ours and the peer's do not meet.
+        # Each side numbers its own requests (PS3.7 9.1): ours and the peer's cannot be confused.
         message_id = next(self._message_ids) % 65536
         command: dict[str, Value] = {
             "CommandField": messages.C_STORE_RQ,
@@ -83,11 +83,11 @@ class Carrier(ABC):
     def answered(self, wait: bool) -> list[tuple[Instance, int]]:
         """Objects that were answered, with their statuses. Raises Ended.
 
-        Those that came already, or where ``wait`` at least one message's.
+        Returns those that came already; with ``wait``, waits for at least one message.
         """
         found = []
         for message in self.responses(wait and bool(self.flying)):
-            # PS3.7 9.1.1: answers come in any order; what answers none of ours means nothing.
+            # PS3.7 9.1.1: answers come in any order; one to no request of ours is ignored.
             instance = self.flying.pop(message.number("MessageIDBeingRespondedTo"), None)
             if instance is not None:
                 found.append((instance, message.number("Status")))
@@ -110,7 +110,7 @@ class Carrier(ABC):
 
 
 class SameAssociation(Carrier):
-    """C-GET's: objects go to the requester over its own association (PS3.4 C.4.3)."""
+    """For C-GET: objects go to the requester over its own association (PS3.4 C.4.3)."""
 
     def __init__(self, association: Requester) -> None:
         # The requester takes the SCP role for these (PS3.4 C.5.3).

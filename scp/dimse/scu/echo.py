@@ -1,4 +1,4 @@
-"""The smallest SCU: is a node there, and does it answer?"""
+"""C-ECHO as SCU: is a node there, and does it answer?"""
 
 from __future__ import annotations
 

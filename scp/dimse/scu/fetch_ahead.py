@@ -18,7 +18,7 @@ from scp.spool import IN_MEMORY, Buffer
 # Decoding fills the cores while one thread sends; twice as many wait for the disk meanwhile.
 AHEAD = 2 * (os.cpu_count() or 1)
 AHEAD_BYTES = 64 << 20
-# Of an object that is decoded while it is gone through, so much is decoded ahead: all of most objects.
+# So many bytes of an object are decoded before it is sent: all of most objects.
 _READY = 4 << 20
 _LOOK_SECONDS = 1.0
 
@@ -58,22 +58,22 @@ class Work:
             return self._left.popleft() if self._left else None
 
     def put_back(self, instances: list[Instance]) -> None:
-        """Some that were taken and not sent; others take them then."""
+        """Return objects that were taken and not sent, for others to take."""
         with self._lock:
             self._left.extendleft(reversed(instances))
 
     def left(self) -> list[Instance]:
-        """Those that nobody has taken."""
+        """The objects that have not been taken yet."""
         with self._lock:
             return list(self._left)
 
 
 class Ahead:
-    """Takes objects from ``work`` and gives them out in that order, up to ``share`` of all being fetched.
+    """Takes objects from ``work`` and yields them in that order, while the next ones are being fetched.
 
-    While it waits for the next, ``meanwhile`` is called each second: a large one may take minutes to decode.
-    A context manager: at its end what is being fetched is waited for, and what was not given out is put
-    back.
+    ``share`` associations divide the limits. While it waits for the next object, ``meanwhile`` is called each
+    second: a large one may take minutes to decode. A context manager: at its end what is being fetched is
+    waited for, and what was not yielded is put back.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Ahead:
             instance = self._work.take()
             if instance is None:
                 return
-            # What is read of it; what that becomes counts itself, where it is decoded or taken out of zstd.
+            # Counts what is read; what it is decoded or decompressed to is counted where that is done.
             held = hold(min(instance.stored_size, IN_MEMORY)) if self._pending else None
             if self._pending and held is None:  # no memory for one more ahead of its turn
                 self._work.put_back([instance])
@@ -140,7 +140,7 @@ def _size(instance: Instance) -> int:
 
 
 def _fetched(fetch: Fetch, instance: Instance) -> Fetched:
-    """Fetch one, and go through its first bytes, so that what cannot be decoded shows before it is sent."""
+    """Fetch an object and its first bytes, so that a failure to decode shows before it is sent."""
     try:
         outgoing = fetch(instance)
         ready: list[Buffer] = []

@@ -1,8 +1,8 @@
-"""Sends to peers what is queued for them: what rules send on, and what is sent ahead.
+"""Sends to peers what is queued for them: objects that rules forward, and prefetched ones.
 
-What is due is a query, who works on it a claim (:class:`scp.index.queue.SendQueue`), as for the reports of
-:mod:`scp.dimse.scu.report`. Each peer has a thread while there is something for it, so that one that is
-slow or away holds up no other.
+A query finds what is due, and a process claims what it works on (:class:`scp.index.queue.SendQueue`), as for
+the reports of :mod:`scp.dimse.scu.report`. Each peer has a thread while there is something for it, so that a
+slow or absent peer holds up no other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scp.dimse.scu.send_batch import Away, SendBatch
 from scp.errors import OutOfResources
 from scp.index.queue import Lease, kept
 
-# For one claim: a series, and no more than is sent again after a crash at worst.
+# Objects in one claim: a series; and at worst, so many are sent again after a crash.
 _MOST = 128
 _LOOK_SECONDS = 60.0  # what a command imports rings no bell
 _SOON_SECONDS = 0.05  # between two looks at least
@@ -49,14 +49,14 @@ class Forwarder(Task):
         self._working: dict[str, tuple[threading.Thread, SendBatch]] = {}  # by destination
 
     def stop(self) -> None:
-        """What it is about is tried again at the next start."""
+        """Stop; what is under way is tried again at the next start."""
         super().stop()
         with self._lock:
             for _, batch in self._working.values():
                 batch.stop()
 
     def reconfigured(self) -> None:
-        """Try all at once that failed: peers have changed."""
+        """The peers may have changed: try again at once all that failed."""
         self._away.clear()
         with suppress(OutOfResources):  # then each in its own time
             self._archive.send_queue.hasten(datetime.now(UTC))
@@ -67,7 +67,7 @@ class Forwarder(Task):
             thread.join()
 
     def turn(self) -> float:
-        """Have all sent that is due; the seconds until there may be more."""
+        """Begin to send all that is due; returns the seconds until there may be more."""
         queue = self._archive.send_queue
         while not self.stopping.is_set():
             lease = Lease.begin()
@@ -81,7 +81,7 @@ class Forwarder(Task):
         return max(min(waits), _SOON_SECONDS)
 
     def _busy(self) -> list[str]:
-        """The destinations that nothing is to be begun for now."""
+        """The destinations for which nothing is begun now."""
         with self._lock:
             return [*self._working, *self._away.left()]
 

@@ -1,4 +1,4 @@
-"""How fast what nobody waits for goes over a thin line: a token bucket (docs/decisions/0089)."""
+"""How fast forwarded and prefetched objects go over a thin line: a token bucket (docs/decisions/0089)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from scp.spool import Buffer
 
-# Of a line's speed, for what is sent on or ahead; the rest is for those who wait for what they asked for.
+# The part of a line's speed for what is forwarded or prefetched; the rest is for those who wait for objects.
 SHARE = 0.5
 # A piece at a time: 0.1 s of a line of 5 Mbit/s, so that others get their turn in between.
 _PIECE = 65_536
@@ -27,7 +27,7 @@ class Throttle:
         self._free_at = clock()
 
     def paced(self, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
-        """The same bytes, none before its time."""
+        """The same bytes, each piece when its time has come."""
         for chunk in chunks:
             if self._rate is None:
                 yield chunk

@@ -1,4 +1,4 @@
-"""In which transfer syntax a configured peer would rather have objects, and what is proposed to it."""
+"""The transfer syntaxes that a configured peer prefers, and those that are proposed to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMALLEST_FIRST = tuple(row.uid for row in _BY_SIZE if row.size)
 
 
 def preference_of(peer: Peer | None) -> SyntaxPreference:
-    """What a configured peer would rather have; on a thin line, above all little of it."""
+    """A configured peer's preference; on a thin line, above all for little data."""
     if peer is None:
         return SyntaxPreference(even=True)
     thin = peer.link_mbps is not None
@@ -23,7 +23,7 @@ def preference_of(peer: Peer | None) -> SyntaxPreference:
 
 
 def proposed(preference: SyntaxPreference) -> tuple[str, ...]:
-    """What to propose to a C-MOVE destination besides what is stored and what anybody takes."""
+    """What to propose to a C-MOVE destination besides the stored transfer syntax and those that all take."""
     if preference.lossy is None or not set(LOSSY).isdisjoint(preference.preferred):
         return preference.preferred
     return (*preference.preferred, *LOSSY)

@@ -1,4 +1,4 @@
-"""Queues earlier studies of a patient when one of its studies comes, or is asked for."""
+"""Queues earlier studies of a patient when one of the patient's studies arrives, or is asked for."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ASKED = {
 
 
 class Prefetcher(Task):
-    """Takes up the occasions of its process.
+    """Works on the occasions for prefetching of its process.
 
-    They are not durable: what was not looked for when a process dies is sent when it is asked for.
+    They are not durable: if the process dies, what was not prefetched is sent when it is asked for.
     """
 
     name = "prefetching"
@@ -46,7 +46,7 @@ class Prefetcher(Task):
         log = structlog.get_logger("zscp")
         try:
             queued = prefetch(self._archive, found)
-        except Exception as error:  # whatever it was: what is not sent ahead is sent when it is asked for
+        except Exception as error:  # whatever it was: what is not prefetched is sent when it is asked for
             log.warning("prefetch failed", rule=found.rule.name, exc_info=error)
             return
         if queued:

@@ -1,7 +1,7 @@
 """Results of storage commitment that are not reported on the association of their request.
 
-What is due is a query, who works on it a claim (:class:`scp.index.queue.Commitments`), so that any number of
-processes may do this, and be killed: each result is reported by one, and none is forgotten.
+A query finds what is due, and a process claims what it works on (:class:`scp.index.queue.Commitments`). So
+any number of processes may do this, and be killed: each result is reported by one, and none is forgotten.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MESSAGE_ID = 1  # one request at a time
 
 
 class Reporter(Task):
-    """Reports to the peers of whoever asked."""
+    """Reports results to the peers that asked for them."""
 
     name = "reporting"
 
@@ -46,13 +46,13 @@ class Reporter(Task):
         self._line: ReportLine | None = None
 
     def stop(self) -> None:
-        """What it is about is tried again at the next start."""
+        """Stop; what is under way is tried again at the next start."""
         super().stop()
         if (line := self._line) is not None:
             line.layer.break_off()
 
     def reconfigured(self) -> None:
-        """Try all at once that waits for its next time: peers have changed."""
+        """The peers may have changed: try at once all that waits for its next time."""
         with suppress(OutOfResources):  # then each in its own time
             self._archive.commitments.hasten(datetime.now(UTC))
 
@@ -70,7 +70,7 @@ class Reporter(Task):
         return None if due is None else max((due - datetime.now(UTC)).total_seconds(), 0.0)
 
     def _report_all(self, claimed: list[Commitment]) -> None:
-        """All of one AE, over one association where it holds."""
+        """Report all results for one AE, over one association as long as it lasts."""
         aet = claimed[0].calling_aet
         peer = self._settings().peer_named(aet)
         if peer is None:
@@ -88,7 +88,7 @@ class Reporter(Task):
                 self._archive.commitments.postpone(commitment, datetime.now(UTC))
 
     def _report_some(self, peer: Peer, left: list[Commitment]) -> bool:
-        """Report the first of ``left``, which it takes off; where the peer is not there, none of them."""
+        """Report the first of ``left``, and take it off; where the peer is not there, put all of them off."""
         commitment = left[0]
         try:
             self._connect(peer)
@@ -108,7 +108,7 @@ class Reporter(Task):
         return True
 
     def _judged(self, commitment: Commitment) -> Verdict | None:
-        # Once the peer is there, and anew each time: what is promised must be true when it is said.
+        # Once the peer is there, and again for each try: a promise must be true when it is made.
         unknown_too = self._settings().access.unknown_sop_classes
         verdict = judge(self._archive, commitment, unknown_too, self.stopping.is_set)
         self._archive.sync()
@@ -131,7 +131,7 @@ class Reporter(Task):
             line.layer.release(self._settings().limits.acse_seconds)
 
     def _tell(self, peer: Peer, commitment: Commitment, verdict: Verdict) -> str:
-        """Report it, over a new association where a peer did not wait so long; what is wrong, if it failed.
+        """Report it, over a new association if the peer ended the first; returns what is wrong, if it failed.
 
         Raises DestinationUnreachable.
         """
@@ -156,7 +156,7 @@ class Reporter(Task):
         return ""
 
     def _send(self, line: ReportLine, verdict: Verdict) -> int:
-        """Send it, and wait for the answer: its status. Raises Ended."""
+        """Send it, and wait for the answer; returns its status. Raises Ended."""
         settings = self._settings()
         dataset = write_identifier(verdict.information(settings.node.aet), line.transfer_syntax)
         line.layer.send(line.context_id, {**verdict.command, "MessageID": _MESSAGE_ID}, (dataset,))
@@ -166,7 +166,7 @@ class Reporter(Task):
                 return message.number("Status")
 
     def _put_off(self, commitment: Commitment, fault: str) -> None:
-        """Have it tried again, later each time; or give it up."""
+        """Have it tried again, after a longer pause each time; or give it up."""
         choices, now = self._settings().commitment, datetime.now(UTC)
         told = {
             "calling_aet": commitment.calling_aet,

@@ -1,4 +1,4 @@
-"""What one claim has of the send queue: sent to its destination, and written down what came of each."""
+"""The part of the send queue in one claim: it is sent to its destination, and each result is recorded."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scp.errors import DestinationUnreachable
 from scp.identity import Identity
 from scp.model import PREFETCH, Instance, QueuedSend
 
-_GIVE_UP_SECONDS = 7 * 86_400  # where the rule that says it is gone
+_GIVE_UP_SECONDS = 7 * 86_400  # where the rule that says it is no longer configured
 
 
 class Away:
-    """Peers that nothing is begun for now: they were not there, or broke off; longer each time in a row."""
+    """Peers that are left alone, as they were absent or broke off: for longer after each failure in a row."""
 
     def __init__(self, back_off: BackOff, clock: Callable[[], float] = time.monotonic) -> None:
         self.back_off = back_off
@@ -32,7 +32,7 @@ class Away:
         self._peers: dict[str, tuple[int, float]] = {}  # how often in a row, and until when
 
     def failed(self, aet: str) -> float:
-        """Leave one alone; for how many seconds."""
+        """Leave a peer alone; returns for how many seconds."""
         with self._lock:
             times, _ = self._peers.get(aet, (0, 0.0))
             seconds = self.back_off.after(times)
@@ -40,7 +40,7 @@ class Away:
         return seconds
 
     def answered(self, aet: str) -> None:
-        """It is there."""
+        """The peer is there: leave it alone no longer."""
         with self._lock:
             self._peers.pop(aet, None)
 
@@ -50,14 +50,14 @@ class Away:
             self._peers.clear()
 
     def left(self) -> dict[str, float]:
-        """Those that are left alone, and for how many seconds yet."""
+        """The peers that are left alone, and for how many seconds yet."""
         with self._lock:
             now = self._clock()
             return {aet: until - now for aet, (_, until) in self._peers.items() if until > now}
 
 
 class SendBatch:
-    """Rows of one destination. Those that are not answered for when it ends are given back."""
+    """Rows of one destination. Those that have no answer when it ends are given back."""
 
     def __init__(self, archive: Archive, settings: Settings, queued: list[QueuedSend], away: Away) -> None:
         self._archive, self._settings, self._away = archive, settings, away
@@ -89,7 +89,7 @@ class SendBatch:
         self._give_back(self._away.failed(aet) if broken else 0.0)
 
     def _objects(self) -> list[tuple[QueuedSend, Instance]]:
-        """What is held of them; what is not any more is forgotten."""
+        """The objects of the rows that are still held; other rows are removed from the queue."""
         found: dict[Identity, tuple[QueuedSend, Instance]] = {}
         for one in list(self._left.values()):
             instance = self._archive.queued_instance(one)
@@ -109,7 +109,7 @@ class SendBatch:
             self._put_off(one, fault, self._away.back_off.after(one.attempts))
 
     def _done(self, taken: list[QueuedSend]) -> None:
-        """What was sent ahead is remembered a while, so that it is not sent ahead again."""
+        """Remember prefetched objects for a while, so that they are not prefetched again."""
         now, queue = datetime.now(UTC), self._archive.send_queue
         ahead = [one for one in taken if one.priority == PREFETCH]
         queue.done([one for one in taken if one.priority != PREFETCH], now)
@@ -118,12 +118,12 @@ class SendBatch:
         self._away.answered(self.destination)
 
     def _give_back(self, seconds: float) -> None:
-        """Those that were not tried, for another try after so long."""
+        """Give back the rows that were not tried, for another try after so many seconds."""
         for one in self._left.values():
             self._archive.send_queue.postpone(one, datetime.now(UTC) + timedelta(seconds=seconds))
 
     def _unreachable(self, fault: str) -> None:
-        """The peer is not there: all of them wait as long as it is left alone."""
+        """The peer is not there: all rows wait as long as it is left alone."""
         seconds = self._away.failed(self.destination)
         told = {"destination": self.destination, "objects": len(self._left), "reason": fault}
         structlog.get_logger("zscp").warning("not forwarded", **told, retry_seconds=seconds)
@@ -141,6 +141,6 @@ class SendBatch:
         self._archive.send_queue.give_up(one, fault)
 
     def _limit(self, one: QueuedSend) -> int | None:
-        """After how many seconds one is given up; None: never."""
+        """After how many seconds a row is given up; None: never."""
         rules = self._settings.prefetch if one.priority == PREFETCH else self._settings.forward
         return next((rule.give_up for rule in rules if rule.name == one.rule), _GIVE_UP_SECONDS)

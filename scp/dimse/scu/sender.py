@@ -1,4 +1,4 @@
-"""Some objects to one peer, over as few associations as they take, each told of as it is answered."""
+"""Sends objects to one peer, over as few associations as they need, and reports each as it is answered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Told = Callable[[list[QueuedSend], list[tuple[QueuedSend, str]]], None]
 
 
 class Sender:
-    """Sends what it is given; ``told`` hears of each object that was answered, or that cannot be sent."""
+    """Sends objects; ``told`` is called for each one that was answered, or that cannot be sent."""
 
     def __init__(self, archive: Archive, settings: Settings, peer: Peer, told: Told) -> None:
         self._archive, self._settings, self._peer, self._told = archive, settings, peer, told
@@ -40,9 +40,9 @@ class Sender:
             carrier.layer.break_off()
 
     def send(self, objects: Sequence[tuple[QueuedSend, Instance]]) -> str:
-        """Send objects; why an association ended early, if one did.
+        """Send objects; returns why an association ended early, if one did.
 
-        Raises DestinationUnreachable. Of what was not sent then, ``told`` has heard nothing.
+        Raises DestinationUnreachable; then ``told`` was not called for what was not sent.
         """
         self._left = {instance.identity: queued for queued, instance in objects}
         instances = [instance for _, instance in objects]
@@ -72,7 +72,7 @@ class Sender:
                 if self._stopped.is_set():
                     work.put_back([fetched.instance])
                     break
-                # One that failed before may be what the peer breaks off at: nothing else is in flight then.
+                # The peer may break off at one that failed before: nothing else is in flight with it.
                 alone = self._left[fetched.instance.identity].attempts > 0
                 if alone:
                     self._settle(carrier, 0)
@@ -92,7 +92,7 @@ class Sender:
             self._told([], [(self._take(fetched.instance), str(error))])
 
     def _settle(self, carrier: Destination, most: int) -> None:
-        """Tell of what was answered, and wait until at most so many are not."""
+        """Report what was answered, and wait until at most so many are not."""
         while carrier.flying:
             answered = carrier.answered(wait=len(carrier.flying) > most)
             self._tell(answered)
@@ -111,7 +111,7 @@ class Sender:
             self._told(taken, refused)
 
     def _broken(self, carrier: Destination, ended: Ended) -> str:
-        """What was not answered may be what a peer breaks off at: it is tried later than the others."""
+        """A peer may break off at what it did not answer: that is tried later than the others."""
         reason = f"{self._peer.aet} ended the association: {ended}"
         self._told([], [(self._take(instance), reason) for instance in carrier.flying.values()])
         return reason

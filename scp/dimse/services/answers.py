@@ -21,7 +21,7 @@ _FLOATS = frozenset("FL FD".split())
 
 
 class Coded(bytes):
-    """A text as bytes, which pydicom writes as they are; its own coding falls short.
+    """A text as bytes, which pydicom writes as they are; its own encoding of texts is not enough.
 
     See :mod:`scp.encoding.characters`.
     """
@@ -69,7 +69,7 @@ def _answered(asked: Dataset, found: Mapping[str, Any]) -> Dataset:
 
 
 def _item(wanted: Dataset, item: Mapping[str, Any]) -> Dataset:
-    """Only what was asked for (PS3.4 C.2.2.2.6), or all of it if that was nothing in particular."""
+    """The attributes that were asked for (PS3.4 C.2.2.2.6), or all of an item if none was named."""
     if any(True for _ in keys_of(wanted)):
         return _answered(wanted, item)
     result = Dataset()

@@ -27,14 +27,14 @@ from scp.telemetry import RequestEvent
 _REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
 # Some 90,000 references, which take 16 s to read.
 _LARGEST = 8 << 20
-# Of a transaction; whatever an object is held under can be asked for.
+# A transaction UID; for references, all UIDs are allowed that an object may be held under.
 _UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 def serve(
     exchange: Exchange, event: RequestEvent, outstanding: Commitments, reporter: AssociationReporter
 ) -> None:
-    """Take a request; what comes of it is reported later.
+    """Take a request; its result is reported later.
 
     Raises ActionRefused where it cannot be processed, OutOfResources where it cannot be recorded.
     """
@@ -85,7 +85,7 @@ def _reference(item: Dataset) -> Reference:
 
 
 def _uid(dataset: Dataset, keyword: str, allowed: Callable[[str], object]) -> str:
-    """A UID that has to be there, and can be said again in the report. Raises InvalidArgument."""
+    """A UID that has to be there, and can be repeated in the report. Raises InvalidArgument."""
     value = dataset.get(keyword, None)
     text = value.strip(" \0") if isinstance(value, str) else ""
     if not allowed(text):

@@ -1,8 +1,8 @@
 """Results of storage commitment, reported on the association of the request while that stays open.
 
 The standard lets the peer release it at any time after the N-ACTION's response (PS3.4 J.3.2.1.2), and peers
-that know one request at a time are not ready for ours in the midst of theirs. So a report waits until the
-association has been quiet for a while; what cannot be said on it is left to the reporter
+that handle one request at a time cannot take ours among their own. So a report waits until the association
+has been quiet for a while; what cannot be reported on it is left to the reporter
 (:mod:`scp.dimse.scu.report`), on an association of its own.
 """
 
@@ -36,7 +36,7 @@ _STOP_SECONDS = 5.0
 
 
 class AssociationReporter:
-    """Of one process that serves associations; ``bell`` wakes the reporter, in whichever process it is."""
+    """Reports for one process that serves associations; ``bell`` wakes the reporter, wherever that runs."""
 
     def __init__(self, archive: Archive, settings: Callable[[], Settings], bell: Doorbell) -> None:
         self._archive = archive
@@ -55,7 +55,7 @@ class AssociationReporter:
         self._archive.sync()
 
     def begin(self, exchange: Exchange, commitment: Commitment) -> None:
-        """See to a request that this process has claimed."""
+        """Work on a request that this process has claimed."""
         thread = threading.Thread(
             target=self._run, args=(exchange, commitment), name="commitment", daemon=True
         )
@@ -99,7 +99,7 @@ class AssociationReporter:
         patience = _MOST_PATIENCE if other_way else float("inf")
         wait, unknown_too = settings.commitment.wait_seconds, settings.access.unknown_sop_classes
         if not _is_quiet(association, wait, patience):
-            return False  # most peers that go, go at once: nothing was read in vain
+            return False  # most peers that leave do so at once: nothing was read in vain
         verdict = judge(self._archive, commitment, unknown_too, lambda: association.own.over)
         if verdict is None or not _is_quiet(association, wait, patience):
             return False
@@ -113,7 +113,7 @@ class AssociationReporter:
                 return False
 
     def _send(self, exchange: Exchange, verdict: Verdict, event: RequestEvent) -> bool:
-        """Send it, and wait for the answer; whether the peer took it. Raises Ended."""
+        """Send it, and wait for the answer; returns whether the peer accepted it. Raises Ended."""
         describe(event, verdict)
         association, settings = exchange.association, self._settings()
         dataset = write_identifier(verdict.information(settings.node.aet), exchange.transfer_syntax)
@@ -130,7 +130,7 @@ class AssociationReporter:
 
 
 def _is_quiet(association: Requester, seconds: float, patience: float) -> bool:
-    """Wait until the peer has asked for nothing for so long; False when it ends, or never is."""
+    """Wait until the peer has asked for nothing for so long; False when it ends, or is never quiet."""
     until = time.monotonic() + seconds + patience
     while not association.own.over:
         left = seconds - association.quiet_seconds

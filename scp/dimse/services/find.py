@@ -15,7 +15,7 @@ from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCE
 from scp.model import Facts, QueryKey
 from scp.telemetry import RequestEvent
 
-# Asked of the index with each query: the texts of an answer may be in no other that their reader knows.
+# Asked of the index with each query: a reader may know no other character set than that of its objects.
 _CHARACTER_SET = QueryKey("SpecificCharacterSet", "CS", "")
 
 

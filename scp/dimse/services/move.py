@@ -1,8 +1,8 @@
-"""The objects of one C-MOVE on their way: over several associations, opened again where they break.
+"""Sends the objects of one C-MOVE, over several associations, which are opened again where they break.
 
-What was under way when an association broke is sent once more, after all others, one object at a time: what
-the destination breaks off at is told apart from what was beside it. An object at which it breaks off twice
-fails alone (docs/decisions/0098).
+What was under way when an association broke is sent once more, after all others, one object at a time: so it
+shows at which of them the destination breaks off. An object at which it breaks off twice fails alone
+(docs/decisions/0098).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Move:
     # ---- associations ----
 
     def _opened(self, contexts: Contexts, work: Work) -> Sequence[Destination]:
-        """As many associations as it may have; none where it is not there."""
+        """Open as many associations as the destination may have; none where it is not there."""
         first = self._first(contexts, work)
         if first is None:
             return ()
@@ -71,7 +71,7 @@ class Move:
             while len(carriers) < min(self._peer.associations, len(work.left())):
                 carriers.append(self._associated(contexts))
         except DestinationUnreachable as error:
-            # It takes fewer at a time than it may have: those that there are do the work.
+            # The destination takes fewer than it may have: those that are open do the work.
             self._log("fewer associations", associations=len(carriers), reason=str(error))
         except BaseException:
             for carrier in carriers:
@@ -88,7 +88,7 @@ class Move:
             return None if hopeless else self._again(contexts, work)
 
     def _associated(self, contexts: Contexts) -> Destination:
-        """A new association; the requester is heard meanwhile. Raises DestinationUnreachable."""
+        """Open an association, and watch the requester meanwhile. Raises DestinationUnreachable."""
         opening = beside(partial(associated, self._peer, contexts, self._settings, self._origin))
         while not wait([opening], _LOOK_SECONDS).done:
             if self._operations.watch():
@@ -114,7 +114,7 @@ class Move:
         return None
 
     def _wait(self, seconds: float, work: Work) -> bool:
-        """Wait, with an eye on the requester; whether there is still something to send."""
+        """Wait, and watch the requester; returns whether there is still something to send."""
         until = time.monotonic() + seconds
         while work.left() and not self._operations.watch():
             if (left := until - time.monotonic()) <= 0:
@@ -133,10 +133,10 @@ class Move:
         self._supervise([beside(partial(self._carry, work, one, contexts, share)) for one in carriers])
 
     def _supervise(self, parts: Sequence[Future[None]]) -> None:
-        """Wait for what is sent in threads, with an eye on the requester.
+        """Wait for the threads that send, and watch the requester.
 
-        When it wants no more, what is under way has a while to be answered; then its associations are broken
-        off, whatever they wait for.
+        When the requester wants no more, what is under way has a while to be answered; then the associations
+        are broken off, whatever they wait for.
         """
         until: float | None = None
         while wait(parts, _LOOK_SECONDS).not_done:
@@ -148,7 +148,7 @@ class Move:
                     for carrier in self._open:
                         carrier.layer.break_off()
         for part in parts:
-            part.result()  # a bug in one of them is one of the request
+            part.result()  # a bug in one of them fails the request
 
     def _carry(self, work: Work, first: Destination, contexts: Contexts, share: int) -> None:
         """One association's part of the work, to its end, opened again as often as it breaks."""
@@ -161,7 +161,7 @@ class Move:
             carrier = None if over else self._again(contexts, work)
 
     def _send_again(self, contexts: Contexts) -> None:
-        """Those that were under way when an association broke, one at a time, on one association."""
+        """Send again what was under way when an association broke, one at a time, on one association."""
         work, self._broken = Work(self._broken), []
         while work.left() and (carrier := self._again(contexts, work)) is not None:
             twice = self._carried(work, carrier, alone=True)
@@ -173,7 +173,7 @@ class Move:
     def _carried(
         self, work: Work, carrier: Destination, share: int = 1, alone: bool = False
     ) -> list[Instance]:
-        """Send what there is over an association, and close it; what was under way when it broke."""
+        """Send what there is over an association, and close it; returns what was under way if it broke."""
         with self._lock:
             self._open.add(carrier)
         try:
@@ -190,7 +190,7 @@ class Move:
 
 
 def _let_go(opening: Future[Destination]) -> None:
-    """An association that came when nobody wanted it any more."""
+    """Close an association that was established when nobody wanted it any more."""
     if opening.exception() is None:
         opening.result().layer.break_off()
         opening.result().layer.close()

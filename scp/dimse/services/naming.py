@@ -1,4 +1,4 @@
-"""Which entities a retrieve names (PS3.4 C.4.2.1.4): by unique keys, and by what else leaves no doubt.
+"""Which entities a retrieve names (PS3.4 C.4.2.1.4): by unique keys, or by others that leave no doubt.
 
 Client stacks leave out what the standard asks for: the Patient ID in patient root, the UIDs above the level,
 the level itself; some retrieve by Accession Number. Other archives answer them, and so does this one unless
@@ -30,14 +30,14 @@ class Matches(Protocol):
         """One after the other."""
 
     def close(self) -> None:
-        """There is no need for more."""
+        """End the query."""
 
 
 Find = Callable[[Query], Matches]
 
 
 def named(identifier: Dataset, root: str, find: Find, *, strict: bool, relational: bool) -> Query:
-    """What a retrieve's identifier names; ``find`` is asked where that is not clear from itself.
+    """What a retrieve's identifier names; ``find`` is asked where the identifier does not make that clear.
 
     Raises QueryError for an identifier that names nothing, and one that could mean several entities.
     """
@@ -53,7 +53,7 @@ def named(identifier: Dataset, root: str, find: Find, *, strict: bool, relationa
 
 
 def _level_by_keys(identifier: Dataset) -> str:
-    """The lowest level that a key names something of."""
+    """The lowest level at which a key names something."""
     for level in reversed(LEVELS):
         if joined(identifier.get(UNIQUE_KEYS[level], None)).strip(" \0"):
             return level
@@ -79,7 +79,7 @@ def _by_accession_number(query: Query, find: Find) -> Query:
 
 
 def _check_one(query: Query, find: Find) -> None:
-    """Each UID must be of one entity, where the keys above do not say of which. Raises QueryError."""
+    """Check that each UID is of one entity, where keys above do not say of which. Raises QueryError."""
     levels = LEVELS if query.root == "PATIENT" else LEVELS[1:]
     given = _given(query)
     missing = [level for level in levels[: levels.index(query.level)] if not given.get(UNIQUE_KEYS[level])]
@@ -97,7 +97,7 @@ def _check_one(query: Query, find: Find) -> None:
 
 
 def _keywords(levels: list[str]) -> list[str]:
-    """What tells apart the entities of some levels."""
+    """The attributes that tell apart the entities of some levels."""
     unique = [UNIQUE_KEYS[level] for level in levels]
     return [*unique, _ISSUER] if "PATIENT" in levels else unique
 

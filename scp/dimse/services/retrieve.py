@@ -40,7 +40,7 @@ def _asked_for(
     instances = archive.instances(query)
     event.add(root=query.root, query_level=query.level, instances=len(instances))
     if not any(key.keyword == "PatientID" and key.value for key in query.keys):
-        for study in shared_studies(instances):  # PS3.4 C.4 has no answer to it: all that the UID names
+        for study in shared_studies(instances):  # PS3.4 C.4 does not say what to do: all of it is sent
             structlog.get_logger("zscp").warning("study of several patients retrieved", study=study)
     return instances
 

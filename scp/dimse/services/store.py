@@ -12,7 +12,7 @@ from scp.telemetry import RequestEvent
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
-    """Keep an object, and say Success, or warn, only when it is durable and indexed (invariant 1)."""
+    """Store an object; answer Success, or a warning, only when it is durable and indexed (invariant 1)."""
     request = exchange.request
     received = Received(
         sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,

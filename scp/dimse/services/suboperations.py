@@ -1,4 +1,4 @@
-"""The sub-operations of one C-MOVE or C-GET: sent, counted, and told of (PS3.4 C.4.2, C.4.3)."""
+"""The sub-operations of one C-MOVE or C-GET: sent, counted and reported (PS3.4 C.4.2, C.4.3)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from scp.errors import ZscpError
 from scp.model import Instance
 from scp.telemetry import RequestEvent, is_failure
 
-# Finds an object, and gives it out in the best of what the carrier's peer accepted.
+# Fetches an object in the best transfer syntax that the carrier's peer accepted.
 FetchFor = Callable[[Instance, Carrier], Outgoing]
-# A requester whose C-MOVE makes no progress hears so often that it goes on: many wait for 30 s and no longer.
+# A requester whose C-MOVE makes no progress gets a pending response so often: many wait only for 30 s.
 _PENDING_SECONDS = 5.0
 _ASSOCIATION_ENDED = "the association ended"
 
@@ -94,7 +94,7 @@ class Suboperations:
         return broken
 
     def _while_wanted(self, ahead: Ahead, work: Work) -> Iterator[Fetched]:
-        """Objects, as long as nobody has cancelled."""
+        """Objects, until the request is cancelled or the requester is gone."""
         if self.watch():
             return
         for fetched in ahead:
@@ -104,9 +104,9 @@ class Suboperations:
             yield fetched
 
     def watch(self) -> bool:
-        """Look for a C-CANCEL, unless another thread does; whether to stop.
+        """Look for a C-CANCEL, unless another thread does; returns whether to stop.
 
-        A requester that has heard nothing for a while hears that the request goes on.
+        A requester that has had no response for a while is sent a pending one.
         """
         if not self.stopped and self._watching.acquire(blocking=False):
             try:
@@ -139,7 +139,7 @@ class Suboperations:
             self._count(fetched.instance, UNABLE_SUBOPERATIONS)
 
     def _note_copy(self, fetched: Fetched) -> None:
-        """Which instance went out as which copy, for who finds the copy somewhere."""
+        """Log which instance was sent as which copy, for those who find the copy somewhere."""
         with self._counting:
             self.lossy += 1
         structlog.get_logger("zscp").info(
@@ -171,7 +171,7 @@ class Suboperations:
                 return
 
     def _note_refusal(self, instance: Instance, status: int) -> None:
-        """Count an answer; one of failure is an answer too, and the object is not sent again."""
+        """Count an answer; a failure is an answer too, and the object is not sent again."""
         with self._counting:
             self.answered += 1
         if is_failure(status):
@@ -188,7 +188,7 @@ class Suboperations:
             self.remaining -= len(instances)
 
     def _count(self, instance: Instance, status: int) -> None:
-        """Count one, and tell the requester, in the order of the counts; not one that does not read."""
+        """Count one, and send a pending response, in the order of the counts, if the requester reads."""
         with self._counting:
             self.remaining -= 1
             if status == SUCCESS:

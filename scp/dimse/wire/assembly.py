@@ -1,4 +1,4 @@
-"""Presentation data values put together to messages (PS3.8 Annex E, PS3.7 6.3).
+"""Presentation data values assembled into messages (PS3.8 Annex E, PS3.7 6.3).
 
 A dataset goes from the receive buffer into a :class:`~scp.spool.Spool`, which hashes it while the sender
 still sends, and holds no more than 4 MB of it in memory.
@@ -34,7 +34,7 @@ class Assembly:
         return self._in_dataset or bool(self._command)
 
     def take(self, body: memoryview) -> bool:
-        """The presentation data values of one P-DATA-TF; whether a command came to its end.
+        """Take the presentation data values of one P-DATA-TF; returns whether a command is complete.
 
         Raises UnreadableDataset for what breaks the rules of PS3.8 9.3.5.1 or PS3.7 6.3.
         """

@@ -79,7 +79,7 @@ class Message:
 
 
 def read_command(data: bytes | memoryview) -> dict[str, Value]:
-    """The fields of a command set; unknown ones are passed over. Raises UnreadableDataset."""
+    """The fields of a command set; unknown ones are skipped. Raises UnreadableDataset."""
     fields: dict[str, Value] = {}
     at, end = 0, len(data)
     try:
@@ -102,7 +102,7 @@ def read_command(data: bytes | memoryview) -> dict[str, Value]:
 def _read(vr: str, value: bytes) -> Value:
     if vr == "US":
         return int(struct.unpack("<H", value[:2])[0])
-    if vr == "UI":  # whatever stands in one names an object, so none may become the same as another
+    if vr == "UI":  # whatever its characters, it names an object: no two may become the same
         return value.decode("latin-1").strip(" \0")
     return value.decode("ascii", "replace").strip(" \0")
 

@@ -19,7 +19,7 @@ HEADER = struct.Struct(">BxL")
 PDV = struct.Struct(">LBB")
 # Header of a PDU with one PDV: type, length, item length, context, message control header.
 _WHOLE = struct.Struct(">BxLLBB")
-# Above this a mapped file is gone through in slices, which give its pages back behind them.
+# A larger mapped file is read in slices, whose pages are freed afterwards.
 _LARGE = 32 << 20
 # So many bytes go into one system call. CPU of sending a MB in 16 KB PDUs on loopback: 0.39 ms with a call
 # for each PDU, 0.30 ms with 64 KB to 256 KB, 0.21 ms with 1 MB.
@@ -30,7 +30,7 @@ _GATHERED_BUFFERS = 256
 def pdus(context_id: int, kind: int, chunks: Iterable[Buffer], longest: int) -> Iterator[list[Buffer]]:
     """P-DATA-TF PDUs of at most ``longest`` bytes after their header, one PDV each, as header and slices.
 
-    A PDU is given out only when it is known whether it is the last: where it is full and another byte
+    A PDU is yielded only when it is known whether it is the last: where it is full and another byte
     comes, or at the end. What it holds has an even length (PS3.8 E.1), also where ``longest`` is odd.
     """
     size = max(longest - PDV.size & ~1, 2)
@@ -61,7 +61,7 @@ def _views(chunks: Iterable[Buffer]) -> Iterator[memoryview]:
 
 
 def gathered(several: Iterable[list[Buffer]]) -> Iterator[list[Buffer]]:
-    """PDUs put together to what one system call should send."""
+    """PDUs gathered into lists of buffers, each for one system call."""
     buffers: list[Buffer] = []
     size = 0
     for pdu in several:

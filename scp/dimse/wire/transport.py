@@ -1,4 +1,4 @@
-"""A connected socket, plain or TLS: blocking reads into a buffer, gathered writes, each with its time.
+"""A connected socket, plain or TLS: blocking reads into a buffer, gathered writes, each with a time-out.
 
 A plain socket blocks in the kernel with SO_RCVTIMEO and SO_SNDTIMEO: Python's own time-outs would put a
 poll() before each recv() and an ioctl() before that, three system calls instead of one.
@@ -19,9 +19,9 @@ from scp.spool import Buffer
 
 _TIMEVAL = struct.Struct("ll")
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
-# Linux takes 1024 buffers a sendmsg (IOV_MAX); POSIX promises 16, but nobody has fewer than this.
+# Linux takes 1024 buffers in one sendmsg() (IOV_MAX); POSIX promises 16, but no system takes fewer than this.
 MOST_BUFFERS = 1000
-# A set time-out is left as it is where it is this near to what is wanted: most reads change nothing.
+# A time-out is not set again where it is this near to the one that is wanted: most reads change nothing.
 _NEAR = 0.1
 
 
@@ -97,12 +97,12 @@ class Transport:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
-        """End the stream; whoever is blocked in a read or a write comes back.
+        """End the stream; a thread that is blocked in a read or a write returns.
 
         The descriptor stays: closed by another thread, its number might be another connection's by then.
         """
         with contextlib.suppress(OSError):
-            # Not the SSLSocket's own: that one forgets TLS, and the reader would be given what lies below.
+            # Not SSLSocket.shutdown: it forgets TLS, and the reader would be given the encrypted bytes.
             socket.socket.shutdown(self._socket, how)
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ _UNLIMITED = 1 << 20  # the PDUs for a peer that states no maximum (PS3.8 D.1)
 _LINGER_SECONDS = 1.0
 # A peer that sends fewer bytes than this within its idle time, and ends no message, drips: 55 bytes a second.
 _LEAST = 16_384
-# Messages that are taken in one look: a peer that floods must not keep a request from going on.
+# At most so many messages are taken at once: a peer that floods must not hold up the request being served.
 _MOST_POLLED = 64
 
 
@@ -166,7 +166,7 @@ class UpperLayer:
         return self._transport.takes_more()
 
     def release(self, seconds: float) -> None:
-        """Ask for release, and wait for it, but not for ever; then the connection is closed."""
+        """Ask for release, wait at most so long for it, and close the connection."""
         self._releasing = True
         with contextlib.suppress(Ended):
             with self._sending:
@@ -187,7 +187,7 @@ class UpperLayer:
         self.close()
 
     def break_off(self) -> None:
-        """End the association at once, from whichever thread: what is blocked in it comes back.
+        """End the association at once, from any thread: a thread that is blocked in it returns.
 
         A-ABORT is sent where no message is half sent, and where it can be taken at once.
         """
@@ -204,7 +204,7 @@ class UpperLayer:
         self._transport.shutdown()
 
     def _linger(self) -> None:
-        """Wait a little for the peer to close: closed over unread data, TCP would take back the A-ABORT."""
+        """Wait for the peer to close, a little: closed with data unread, TCP would lose the A-ABORT."""
         self._transport.shutdown(socket.SHUT_WR)
         until = time.monotonic() + _LINGER_SECONDS
         while self._transport.read_into(self._view, until):
@@ -227,7 +227,7 @@ class UpperLayer:
             raise Ended("lost", str(error)) from error
 
     def _take_pdu(self, seconds: float) -> int:
-        """Read one PDU and act on it; its length. A PDU that has begun has its time once more."""
+        """Read one PDU and act on it; returns its length. A PDU that has begun gets the time once more."""
         self._fill(6, seconds)
         kind, length = HEADER.unpack_from(self._buffer, self._start)
         if kind not in _EXPECTED and not (kind == RELEASE_RP and self._releasing):
@@ -282,7 +282,7 @@ class UpperLayer:
             self._took(count)
 
     def _read_now(self) -> bool:
-        """Take what has come, without waiting; whether anything has."""
+        """Take what has come, without waiting; returns whether anything has."""
         self._make_room(len(self._buffer) // 2)
         try:
             count = self._transport.read_now(self._view[self._end :])
