@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import uuid4
@@ -41,6 +41,11 @@ class Lease:
         """A lease of the same length, from now on."""
         return Lease.begin(self.holder, self.seconds)
 
+    def later(self, seconds: int) -> Lease:
+        """The same lease, begun and ended ``seconds`` later."""
+        late = timedelta(seconds=seconds)
+        return replace(self, now=self.now + late, until=self.until + late)
+
     @property
     def seconds(self) -> float:
         """The length of the lease in seconds."""
@@ -55,7 +60,7 @@ class Renewed(Protocol):
 
 
 @contextmanager
-def kept(claims: Renewed, lease: Lease) -> Iterator[None]:
+def renewing(claims: Renewed, lease: Lease) -> Iterator[None]:
     """Renew the claims of a lease's holder while the block runs."""
     over = threading.Event()
 
@@ -79,7 +84,7 @@ class Claims(Renewed, Protocol):
     def claim(self, lease: Lease, instances: Iterable[Instance]) -> list[Instance]:
         """Claim instances, except those that others have claimed; returns them as they are now.
 
-        Earlier claims of the holder are given up. A claim on an instance covers all instances of its SOP
+        Earlier claims of the holder are given up. The lease counts from when the claim is written. A claim on an instance covers all instances of its SOP
         Instance UID.
         """
 
@@ -95,10 +100,11 @@ def claimed(claims: Claims, lease: Lease, instances: Iterable[Instance]) -> Iter
     """Claim those of some instances that nobody else has, while the block runs."""
     found = claims.claim(lease, instances)
     try:
-        with kept(claims, lease):
+        with renewing(claims, lease):
             yield found
     finally:
-        claims.release(lease.holder)
+        with suppress(OutOfResources):  # the claim ends by itself; what the block did or raised counts
+            claims.release(lease.holder)
 
 
 class ClaimedQueue(Renewed, Protocol[Row]):

@@ -6,14 +6,18 @@ writing it.
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     Column,
     ColumnElement,
+    Connection,
     Engine,
     RowMapping,
     Table,
@@ -36,6 +40,17 @@ from scp.model import Commitment, Instance, QueuedSend
 Row = TypeVar("Row", Commitment, QueuedSend)
 
 
+@contextmanager
+def _turn(writer: Writer, lease: Lease) -> Iterator[tuple[Connection, Lease]]:
+    """A transaction, and the lease as from its beginning, to the second.
+
+    Waiting for other processes that write may take 30 s, and a lease is over after 9.
+    """
+    asked = time.monotonic()
+    with writer.transaction() as connection:
+        yield connection, lease.later(int(time.monotonic() - asked))
+
+
 def unclaimed(now: float) -> ColumnElement[bool]:
     """The condition that no process works on an instance."""
     claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
@@ -52,8 +67,8 @@ class SqlClaims:
         """See :class:`scp.index.queue.Claims`."""
         identities = {one.identity for one in instances}
         wanted = sorted({one.sop_instance_uid for one in identities})
-        with self._writer.transaction() as connection:
-            over = (CLAIM.c.owner == lease.holder) | (CLAIM.c.until <= _seconds(lease.now))
+        with _turn(self._writer, lease) as (connection, lease):
+            over = (CLAIM.c.owner == lease.holder) | (CLAIM.c.until <= int(lease.now.timestamp()))
             connection.execute(delete(CLAIM).where(over))
             taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
             others = set(connection.execute(taken).scalars())
@@ -70,7 +85,8 @@ class SqlClaims:
     def renew(self, lease: Lease) -> None:
         """See :class:`scp.index.queue.Claims`."""
         own = update(CLAIM).where(CLAIM.c.owner == lease.holder)
-        self._write(own.values(until=_seconds(lease.until)))
+        with _turn(self._writer, lease) as (connection, lease):
+            connection.execute(own.values(until=_seconds(lease.until)))
 
     def release(self, holder: str) -> None:
         """See :class:`scp.index.queue.Claims`."""
@@ -87,8 +103,8 @@ class SqlClaims:
 
 
 def _seconds(moment: datetime) -> int:
-    """Since 1970, as the column has it."""
-    return int(moment.timestamp())
+    """Since 1970, as the column has it; a claim never ends before its lease."""
+    return math.ceil(moment.timestamp())
 
 
 class SqlClaimedQueue(ABC, Generic[Row]):
@@ -120,7 +136,7 @@ class SqlClaimedQueue(ABC, Generic[Row]):
         with reads(self._engine) as connection:  # most calls find nothing, and need no writer's turn
             if connection.execute(first).first() is None:
                 return []
-        with self._writer.transaction() as connection:
+        with _turn(self._writer, lease) as (connection, lease):
             peer = connection.execute(first).scalar()
             found = select(own.id).where(is_due, self.peer == peer).order_by(*self.order).limit(most)
             ids = connection.execute(found).scalars().all()
@@ -132,7 +148,7 @@ class SqlClaimedQueue(ABC, Generic[Row]):
     def renew(self, lease: Lease) -> None:
         """See :meth:`scp.index.queue.Renewed.renew`."""
         own = update(self.table).where(self.table.c.holder == lease.holder)
-        with self._writer.transaction() as connection:
+        with _turn(self._writer, lease) as (connection, lease):
             connection.execute(own.values(due=lease.until))
 
     def postpone(self, row: Row, due: datetime, fault: str = "") -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 from test_index_contract import DOE, instance
 
 from scp.errors import OutOfResources
-from scp.index.queue import LEASE_SECONDS, Lease, claimed, kept
+from scp.index.queue import LEASE_SECONDS, Claims, Lease, claimed, renewing
 from scp.index.sql import SqlIndex
 from scp.model import Instance
 
@@ -42,9 +45,9 @@ def test_each_lease_has_a_name_of_its_own() -> None:
 
 def test_a_claim_lasts_as_long_as_the_block(index: SqlIndex) -> None:
     """A file that takes longer to read than a claim lasts was read by two."""
-    with claimed(index.claims, Lease.begin(seconds=1.5), held(index)) as mine:
+    with claimed(index.claims, Lease.begin(seconds=3), held(index)) as mine:
         assert mine == held(index)
-        until = time.monotonic() + 4
+        until = time.monotonic() + 7
         while time.monotonic() < until:
             assert others_get(index) == 0
             time.sleep(0.1)
@@ -58,11 +61,38 @@ def test_a_claim_ends_with_the_block_that_raises(index: SqlIndex) -> None:
 
 
 def test_nothing_renewed_it_ends_by_itself(index: SqlIndex) -> None:
-    lease = Lease.begin(seconds=3)  # rows have whole seconds: it lasts 2 at least
+    lease = Lease.begin(seconds=3)  # rows have whole seconds: it lasts 4 at most
     assert len(index.claims.claim(lease, held(index))) == 1
     assert others_get(index) == 0
-    time.sleep(3.1)
+    time.sleep(4.1)
     assert others_get(index) == 1
+
+
+def test_a_lease_counts_from_when_the_claim_is_written(index: SqlIndex, tmp_path: Path) -> None:
+    """Another process writes for longer than the lease lasts; the claim was over before it was there."""
+    writes = sqlite3.connect(tmp_path / "index.db", isolation_level=None)
+    writes.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        claim = pool.submit(index.claims.claim, Lease.begin(seconds=2), held(index))
+        time.sleep(3.5)
+        writes.execute("COMMIT")
+        assert len(claim.result(30)) == 1
+    writes.close()
+    assert others_get(index) == 0
+
+
+def test_a_claim_that_cannot_be_released_hides_nothing(index: SqlIndex) -> None:
+    class Failing:
+        claim, renew = index.claims.claim, index.claims.renew
+
+        def release(self, holder: str) -> None:
+            raise OutOfResources("full")
+
+    failing = cast(Claims, Failing())
+    with claimed(failing, Lease.begin(), held(index)):
+        pass
+    with pytest.raises(ValueError, match="bug"), claimed(failing, Lease.begin(), held(index)):
+        raise ValueError("bug")
 
 
 def test_an_index_that_does_not_answer_for_a_moment_ends_no_renewing() -> None:
@@ -76,7 +106,7 @@ def test_an_index_that_does_not_answer_for_a_moment_ends_no_renewing() -> None:
                 raise OutOfResources("locked")
 
     claims = Failing()
-    with kept(claims, Lease.begin("me", 0.3)):
+    with renewing(claims, Lease.begin("me", 0.3)):
         until = time.monotonic() + 20
         while len(claims.renewed) < 3 and time.monotonic() < until:
             time.sleep(0.01)

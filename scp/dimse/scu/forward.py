@@ -22,7 +22,7 @@ from scp.config.settings import Settings
 from scp.dimse.patience import PAUSES
 from scp.dimse.scu.send_batch import Away, SendBatch
 from scp.errors import OutOfResources
-from scp.index.queue import Lease, kept
+from scp.index.queue import Lease, renewing
 
 # Objects in one claim: a series; and at worst, so many are sent again after a crash.
 _MOST = 128
@@ -96,7 +96,7 @@ class Forwarder(Task):
 
     def _send(self, lease: Lease, batch: SendBatch) -> None:
         try:
-            with kept(self._archive.send_queue, lease):
+            with renewing(self._archive.send_queue, lease):
                 batch.send()
         except Exception as error:  # noqa: BLE001 - its claims end by themselves
             told = {"destination": batch.destination, "exc_info": error}

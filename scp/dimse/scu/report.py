@@ -25,7 +25,7 @@ from scp.dimse.verdict import Verdict, describe, judge
 from scp.dimse.wire.messages import N_EVENT_REPORT_RSP
 from scp.dimse.wire.upper_layer import Ended
 from scp.errors import DestinationUnreachable, OutOfResources
-from scp.index.queue import Lease, kept
+from scp.index.queue import Lease, renewing
 from scp.model import Commitment
 
 # For one association: a peer that was away for a night may have asked for dozens.
@@ -64,7 +64,7 @@ class Reporter(Task):
             claimed = outstanding.claim(lease, _MOST)
             if not claimed:
                 break
-            with kept(outstanding, lease):
+            with renewing(outstanding, lease):
                 self._report_all(claimed)
         due = outstanding.next_due()
         return None if due is None else max((due - datetime.now(UTC)).total_seconds(), 0.0)

@@ -24,7 +24,7 @@ from scp.dimse.identifier import write_identifier
 from scp.dimse.status import is_success
 from scp.dimse.verdict import Verdict, describe, judge
 from scp.dimse.wire.upper_layer import Ended
-from scp.index.queue import Lease, kept
+from scp.index.queue import Lease, renewing
 from scp.model import Commitment
 from scp.telemetry import RequestEvent
 
@@ -81,7 +81,7 @@ class AssociationReporter:
     def _run(self, exchange: Exchange, commitment: Commitment) -> None:
         outstanding = self._archive.commitments
         try:
-            with kept(outstanding, Lease.begin(commitment.holder)):
+            with renewing(outstanding, Lease.begin(commitment.holder)):
                 reported = self._report(exchange, commitment)
             if reported:
                 outstanding.remove(commitment)
