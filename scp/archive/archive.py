@@ -46,9 +46,9 @@ _NO_OPTIONS = Options()
 class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
-    Callers use a single part by its name: ``files``, ``reader``, ``recorder``, ``receiver``, ``trials`` and
-    ``interrupted`` of this package, ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``
-    of the index. Other packages use these parts and the methods here, never ``store`` or ``index``.
+    Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
+    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``policy`` and ``pairing``, and of the index
+    ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``. They use no other part.
     """
 
     def __init__(
@@ -82,6 +82,10 @@ class Archive:
         ``admission`` replaces the archive's own. Raises DatasetError, OutOfResources.
         """
         return self.receiver.ingest(received, admission)
+
+    def would_take(self, identity: Identity, held: Instance | None) -> bool:
+        """See Receiver.would_take."""
+        return self.receiver.would_take(identity, held)
 
     # -- found -------------------------------------------------------------------------------------------
 
@@ -181,6 +185,10 @@ class Archive:
     def replace(self, changes: list[Change]) -> None:
         """Put new stored forms in the place of old ones; see Replacer.replace."""
         self.replacer.replace(changes)
+
+    def index_fault(self) -> str:
+        """See Replacer.index_fault."""
+        return self.replacer.index_fault()
 
     def pending(self, most: int) -> list[Instance]:
         """At most ``most`` of the objects that are yet to be encoded, in the order of their arrival."""

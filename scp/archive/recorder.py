@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from scp.archive.admission import remarked
@@ -87,7 +88,8 @@ class Recorder:
             try:
                 held = self._replacer.own_file(held)
             except (ObjectMissing, ObjectDamaged):  # no sound file is left to restore
-                self._files.set_aside(held.key)
+                with suppress(ObjectMissing):
+                    self._files.set_aside(held.key)
                 return self._put_in_place(held, instance, facts, sends)
             return self._put_in_place(held, instance, facts, sends, trashes=True)
 

@@ -34,7 +34,9 @@ class Replacer:
         one of the two. Raises OutOfResources and, for another store, ObjectDamaged and ObjectUnavailable;
         then nothing has changed, or the journal names what has.
         """
-        self._files.store.put_many([(one.after.key, one.data) for one in changes if one.data is not None])
+        files = [(one.after.key, one.data) for one in changes if one.data is not None]
+        if files:
+            self._files.store.put_many(files)
         try:
             self._check_arrived(changes)
             done = self._index.change_many([(change.before, change.after) for change in changes])
@@ -44,6 +46,8 @@ class Replacer:
                     self.withdraw(change.after)
             raise
         self._index.sync()
+        if not files:
+            return
         if fault := self.index_fault():  # another index names the old files: recovery decides
             raise OutOfResources(f"nothing is removed: {fault}")
         self._remove_replaced([pair for pair in zip(changes, done, strict=True) if pair[0].data is not None])

@@ -11,7 +11,7 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.files import unreadable
 from scp.objects.landed import LandedStore
-from scp.objects.names import in_store, is_dictionary, siblings_prefix, store_of
+from scp.objects.names import in_store, is_dictionary, is_object, siblings_prefix, store_of
 from scp.objects.part10 import Part10
 from scp.spool import Buffer, sha256
 
@@ -53,10 +53,10 @@ class StoredFiles:
             yield from takewhile(lambda key: not store_of(key), self.store.keys())
 
     def are_there(self) -> bool:
-        """Whether any available store holds an object."""
+        """Whether any available store holds an object, landed or in a file; a ``.gitkeep`` is none."""
         for name in self.stores():
             with suppress(ObjectUnavailable):
-                if next(self.keys_within([name]), None) is not None:
+                if any(is_object(key) or not self.keeps(key) for key in self.keys_within([name])):
                     return True
         return False
 

@@ -211,6 +211,6 @@ class Encoder(Task):
         A record that is neither over nor named by the index is taken up first: the index has lost its row, or
         the process that encoded it died before that was noted.
         """
-        if not self._archive.replacer.index_fault():
+        if not self._archive.index_fault():
             take_up_landed(self._archive, Recovered())
             self._archive.interrupted.free()

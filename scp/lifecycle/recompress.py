@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,7 +16,6 @@ from scp.archive.replacement import Change
 from scp.background.parallel import yield_to_others
 from scp.background.progress import Progress
 from scp.index.index import PolicyRow
-from scp.index.queue import LEASE_SECONDS
 from scp.lifecycle.planning import Planner
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
@@ -24,8 +23,9 @@ from scp.policy.stages import fingerprint
 
 _AT_ONCE = 64
 _NAMED_AT_ONCE = 500
-# How long to wait for what others work on: a longer claim is renewed, so its owner lives, and will do it.
-_PATIENCE_SECONDS, _LOOK_SECONDS = LEASE_SECONDS + 5, 1.0
+# How long to wait for what others work on: longer than a lease, after which a dead owner's work is free, and
+# than most batches take. An owner that still renews its claim lives, and will do it.
+_PATIENCE_SECONDS, _LOOK_SECONDS = 60.0, 1.0
 
 
 @dataclass(slots=True)
@@ -65,8 +65,7 @@ def recompress(
     named = None if instances is None else list(instances)
     done = Recompressed()
     if again:
-        for one in named or ():
-            _let_try(archive, one)
+        _let_try(archive, named or ())
     progress.total(sum(1 for _ in _due(archive, named, now)))
     busy: list[Instance] = []
     owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
@@ -85,13 +84,16 @@ def recompress(
     return done
 
 
-def _let_try(archive: Archive, one: Instance) -> None:
-    if one.refused:
-        archive.trials.allow(one)
-    stages = (stage for rule in archive.policy.rules for stage in rule.stages)
-    done = next((stage for stage in stages if fingerprint(stage) == one.stage), None)
-    if done is not None and one.form in LAST_RESORTS and one.form not in done.forms:
-        archive.replace([Change(one, replace(one, stage=NO_STAGE, outcome="", refused=""))])
+def _let_try(archive: Archive, instances: Sequence[Instance]) -> None:
+    stages = {fingerprint(stage): stage for rule in archive.policy.rules for stage in rule.stages}
+    again = []
+    for one in instances:
+        if one.refused:
+            archive.trials.allow(one)
+        done = stages.get(one.stage)
+        if done is not None and one.form in LAST_RESORTS and one.form not in done.forms:
+            again.append(Change(one, replace(one, stage=NO_STAGE, outcome="", refused="")))
+    archive.replace(again)
 
 
 def _carry_out(

@@ -163,7 +163,7 @@ def _from_log(archive: Archive, key: str, found: Recovered) -> None:
         return
     if held is not None and held.received_at >= instance.received_at:
         _settle_by(archive, key, held, found)
-    elif not archive.receiver.would_take(instance.identity, held):
+    elif not archive.would_take(instance.identity, held):
         _set_aside(archive, key, found)
     elif archive.interrupted.counts(key):  # or it went through encoding and deletion since it was listed
         _record(archive, key, found)

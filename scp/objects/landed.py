@@ -8,7 +8,7 @@ is deleted: then its record is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scp.errors import ObjectDamaged, ObjectMissing
@@ -135,12 +135,11 @@ class LandedStore:
         return self.inner.unsettled()
 
     def set_aside(self, key: str) -> None:
-        """See JournaledStore. Raises OutOfResources."""
+        """See JournaledStore. Raises OutOfResources; for a landed file also ObjectMissing."""
         if (log := self._log_of(key)) is None:
             self.inner.set_aside(key)
         else:
-            with suppress(ObjectMissing):
-                log.set_aside(key)
+            log.set_aside(key)
 
     # -- landing -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import scp
 _ROOT = Path(scp.__file__).parent
 # The archive's own rooms: it is made of a store and an index, and the node gives it both.
 _OWN = ("archive", "node")
-_BELOW = ("index", "store", "landing")
+_BELOW = ("index", "store", "landing", "replacer", "receiver", "forms")
 _MODULES = [path for path in sorted(_ROOT.rglob("*.py")) if path.relative_to(_ROOT).parts[0] not in _OWN]
 
 

@@ -351,6 +351,22 @@ def test_where_one_of_many_fails_none_is_there(tmp_path: Path, monkeypatch: pyte
     assert dict(store.unsettled()) == {}
 
 
+def test_what_two_processes_put_at_once_is_taken_back_by_neither(tmp_path: Path) -> None:
+    """The second writes its note between the note and the object of the first."""
+    second = noted(tmp_path)
+
+    class Interrupted(PlainFiles):
+        def put(self, key: str, *parts: Buffer) -> None:
+            second.put(key, *parts)
+            super().put(key, *parts)
+
+    first = Journaled(Interrupted(tmp_path / "objects"), tmp_path)
+    first.put(KEY, b"same")
+    first.settle(KEY)
+    second.withdraw(KEY)
+    assert bytes(first.get(KEY)) == b"same"
+
+
 def test_a_journal_that_cannot_be_written_stores_nothing(tmp_path: Path) -> None:
     store = noted(tmp_path)
     store.put("a/1", b"1")

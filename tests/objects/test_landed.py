@@ -132,6 +132,15 @@ def test_what_a_dead_process_landed_strays_until_it_is_deleted(store: LandedStor
     assert list(tmp_path.glob(f"{LANDING}/*/*.log")) == []
 
 
+def test_a_full_segment_is_freed_once_its_records_are_over(store: LandedStore, tmp_path: Path) -> None:
+    keys = [landed(store) for _ in range(20)]
+    full = {Path(key).parent for key in keys[:-1]} - {Path(keys[-1]).parent}
+    assert len(full) >= 2
+    store.delete_many(keys)
+    store.free([])
+    assert [each for each in full if (tmp_path / f"{each}.log").exists()] == []
+
+
 def test_without_a_log_nothing_lands(tmp_path: Path) -> None:
     store = LandedStore(LocalStore(tmp_path))
     store.prepare()
