@@ -47,7 +47,7 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
     chart: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Draw the figures: a .svg or .png; again for both. Needs zscp[charts]."
+            metavar="FILE", help="Draw the figures: a .svg or .png; again for both. Needs matplotlib."
         ),
     ] = None,
     json: JsonOption = False,
