@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from .aging import FAST, OBJECTS, policy
 from .conftest import NodeProcess, RunningNode, Starter
@@ -45,20 +46,24 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
     )
     assert {one["sop_instance_uid"] for one in listed} == {one.instance for one in OBJECTS[:4]}
     assert get() == everything
-    node.here("hold", "add", "1.2.3", "--reason", "court")
+    assert "study 1.2.3 is under a hold" in node.here("hold", "add", "1.2.3", "--reason", "court")
     assert "court" in node.here("hold", "list")
+    (held,) = json.loads(node.here("hold", "list", "--json"))
+    assert datetime.fromisoformat(held["since"]).utcoffset() == timedelta()
     told = json.loads(node.here("delete", "1.2.3", "--reason", "test", "--yes", "--json", status=1))
     assert (len(told["deleted"]), len(told["held"])) == (0, 4)
     assert get() == everything
-    node.here("hold", "remove", "1.2.3")
+    assert "1 hold on 1.2.3 removed" in node.here("hold", "remove", "1.2.3")
     one = OBJECTS[0].instance
     told = json.loads(node.here("delete", one, "--reason", "wrong patient", "--yes", "--json"))
     assert told["deleted"] == [one]
     assert get() == sorted(sent.data for sent in OBJECTS[1:4])
     assert "wrong patient" in node.here("trash", "list")
-    node.here("trash", "restore", one)
+    (entry,) = json.loads(node.here("trash", "list", "--json"))
+    assert datetime.fromisoformat(entry["at"]).utcoffset() == timedelta()
+    assert "1 object restored" in node.here("trash", "restore", one)
     assert get() == everything
-    node.here("delete", "1.2.3", "--reason", "done with", "--yes")
+    assert "4 objects moved to the trash" in node.here("delete", "1.2.3", "--reason", "done with", "--yes")
     assert get() == []
     assert json.loads(node.here("stats", "--json"))["counts"]["instances"] == 0
     assert len(json.loads(node.here("trash", "list", "--json"))) == 4
@@ -66,9 +71,16 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
     assert node.here("reindex").startswith("0 recorded")
     node.here("trash", "purge")
     assert len(json.loads(node.here("trash", "list", "--json"))) == 4  # not old enough
-    node.here("trash", "purge", "--now")
+    assert "4 objects removed from the trash" in node.here("trash", "purge", "--now")
     assert json.loads(node.here("trash", "list", "--json")) == []
-    node.here("trash", "restore", "1.2.3", status=1)
+    assert json.loads(node.here("trash", "restore", "1.2.3", "--json", status=1)) == []
+    for command, told in (
+        (("trash", "restore", "1.2.3"), "zscp: 1.2.3 is not in the trash"),
+        (("delete", "1.2.3", "--reason", "x", "--yes"), "zscp: 1.2.3 is not stored"),
+        (("hold", "remove", "1.2.3"), "zscp: there is no such hold on 1.2.3; zscp hold list shows all"),
+        (("explain", "1.2.3"), "zscp: 1.2.3 is no SOP Instance UID that is held, and no file"),
+    ):
+        assert node.run(*command, status=1).stderr.splitlines() == [told]
     newer = image(instance=one, seed=9)
     with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
         assert [scu.store(sent).status for sent in (OBJECTS[0], newer)] == [0, 0]
