@@ -36,7 +36,8 @@ app.add_typer(hold, name="hold")
 app.add_typer(trash, name="trash")
 
 UidArgument = Annotated[
-    str | None, typer.Argument(help="UID of a study, series or instance, or with --level patient its ID.")
+    str | None,
+    typer.Argument(metavar="UID", help="UID of a study, series or instance, or with --level patient its ID."),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
 NowOption = Annotated[bool, typer.Option("--now", help="Purge at once: the objects cannot be restored.")]
@@ -97,7 +98,9 @@ def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @hold.command("add")
 def add(
-    uid: Annotated[str, typer.Argument(help="The UID, or the Patient ID; it need not be held yet.")],
+    uid: Annotated[
+        str, typer.Argument(metavar="UID", help="The UID, or the Patient ID; it need not be held yet.")
+    ],
     reason: ReasonOption,
     level: LevelOption = "study",
     patient_id: PatientOption = None,
@@ -120,7 +123,7 @@ def add(
 
 @hold.command("remove")
 def remove(
-    uid: Annotated[str, typer.Argument(help="As given to add.")],
+    uid: Annotated[str, typer.Argument(metavar="UID", help="As given to add.")],
     level: Annotated[str, typer.Option(help="Only holds of this level, as given to add.")] = "",
     patient_id: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
     issuer: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
@@ -168,7 +171,10 @@ def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @trash.command()
 def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
-    uid: Annotated[str, typer.Argument(help="UID of a study or instance, or the id that trash list shows.")],
+    uid: Annotated[
+        str,
+        typer.Argument(metavar="UID", help="UID of a study or instance, or the id that trash list shows."),
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Put the stored object with other content into the trash.")
     ] = False,
