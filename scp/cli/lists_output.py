@@ -27,10 +27,8 @@ def conflicts(found: Sequence[Conflict], json_wanted: bool) -> None:
         for position, claimant in enumerate(one.claimants):
             first = (str(one.kind), escape(one.uid)) if position == 0 else ("", "")
             table.add_row(*first, *_claimant(claimant))
-    show(
-        table,
-        f"{number(len(found), 'conflict')}. Each object is kept as what it says it is; see docs/conflicts.md.",
-    )
+    count = number(len(found), "conflict")
+    show(table, f"{count}. Each object is kept as what it says it is; see docs/conflicts.md.")
 
 
 def _claimant(of: Claimant) -> tuple[str, ...]:

@@ -39,7 +39,10 @@ def echo(
 
 
 def _why(association: Association, seconds: float) -> str:
-    """Why an association was not established. pynetdicom only logs why it could not connect: that is tried again."""
+    """Why an association was not established.
+
+    pynetdicom only logs why it could not connect, so that is tried once more.
+    """
     if association.is_rejected:
         answer = association.acceptor.primitive
         return "refused the association" + (f": {answer.reason_str}" if answer is not None else "")
