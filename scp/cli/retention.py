@@ -67,13 +67,13 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     with opened(config, works=not dry_run) as (archive, settings):
         patient = Patient(patient_id, issuer, all_patients)
         wanted = patient.of(_wanted(archive, uid, match, level), one_patient=level.upper() == "PATIENT")
-        if not wanted and not json:
-            raise ObjectMissing(f"{uid or 'what --match asks for'} is not stored")
-        if dry_run or not json:
+        if not wanted:
+            typer.echo(f"zscp: {uid or 'what --match asks for'} is not stored", err=True)
+        if dry_run or (wanted and not json):
             report.doomed(wanted, json)
         if dry_run:
             return
-        if sys.stdin.isatty() and not yes:
+        if wanted and sys.stdin.isatty() and not yes:
             typer.confirm(f"Delete {output.number(len(wanted), 'object')}?", abort=True)
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
