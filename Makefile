@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 .PHONY: help commands conformance setup run test quick coverage check demo bench fuzz clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: $(STAMP) ## create .venv and install zscp with its tools into it
 

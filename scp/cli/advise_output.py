@@ -109,7 +109,10 @@ def _refusals(rows: Sequence[Row]) -> list[str]:
 
 
 def _counted(advice: Advice) -> str:
-    parts = [f"{advice.files} files", f"{sum(table.measured for table in advice.tables)} measured"]
+    parts = [
+        output.number(advice.files, "file"),
+        f"{sum(table.measured for table in advice.tables)} measured",
+    ]
     for seen, what in (
         (advice.lossy, "received lossy, which keep their codestream"),
         (advice.skipped, "no DICOM"),

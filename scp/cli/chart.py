@@ -33,7 +33,7 @@ def require() -> None:
     try:
         import_module("matplotlib")
     except ImportError as error:
-        remedy = 'pip install "zscp[charts]"'
+        remedy = "pip install '.[charts]' in a clone of zscp installs it"
         raise ConfigurationError(f"--chart needs matplotlib, which is not installed; {remedy}") from error
 
 

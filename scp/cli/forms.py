@@ -38,7 +38,9 @@ def explain(
 
 @app.command()
 def advise(  # noqa: PLR0913, PLR0917 - each is an option
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATHS", exists=True, help="Files, or folders of them.")
+    ],
     by: Annotated[str, typer.Option(help="One table for each modality or folder.")] = "modality",
     sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
     megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
@@ -47,7 +49,7 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
     chart: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Draw the figures: a .svg or .png; again for both. Needs zscp[charts]."
+            metavar="FILE", help="Draw the figures: a .svg or .png; again for both. Needs matplotlib."
         ),
     ] = None,
     json: JsonOption = False,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scp.archive.refusal import refusal_of
-from scp.cli.output import as_json, show, size, terminal
+from scp.cli.output import as_json, number, show, size, terminal
 from scp.identity import Claimant, Conflict
 from scp.model import Commitment, Instance, QueuedSend
 from scp.syntaxes import lookup
@@ -24,10 +24,11 @@ def conflicts(found: Sequence[Conflict], json_wanted: bool) -> None:
         return
     table = Table("conflict", "UID or Patient ID", "Patient ID", "name", "born", "sex", "study", "objects")
     for one in found:
-        for number, claimant in enumerate(one.claimants):
-            first = (str(one.kind), escape(one.uid)) if number == 0 else ("", "")
+        for position, claimant in enumerate(one.claimants):
+            first = (str(one.kind), escape(one.uid)) if position == 0 else ("", "")
             table.add_row(*first, *_claimant(claimant))
-    show(table, f"{len(found)} conflicts. Each object is kept as what it says it is; see docs/conflicts.md.")
+    count = number(len(found), "conflict")
+    show(table, f"{count}. Each object is kept as what it says it is; see docs/conflicts.md.")
 
 
 def _claimant(of: Claimant) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def main() -> None:
     except ConfigurationError as error:
         _end(str(error), USAGE)
     except ZscpError as error:
-        _end(f"{type(error).__name__}: {error}", DATA)
+        _end(str(error), DATA)
 
 
 def _end(message: str, status: int) -> None:

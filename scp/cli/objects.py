@@ -33,7 +33,9 @@ app = typer.Typer()
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATHS", exists=True, help="Files, or folders of them.")
+    ],
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -60,7 +62,7 @@ def import_(
 
 @app.command()
 def export(  # noqa: PLR0913, PLR0917 - typer's options
-    target: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder to write to.")],
     match: MatchOption = None,
     syntax: Annotated[
         str,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from scp.archive.statistics import Statistics
-from scp.cli.output import as_json, percent, size, tell_faults, terminal
+from scp.cli.output import as_json, number, percent, size, tell_faults, terminal
 from scp.lifecycle.transfer import Exported, Imported
 from scp.model import Instance
 from scp.syntaxes import lookup
@@ -39,21 +40,21 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def with_storage(row: dict[str, str], instance: Instance | None) -> dict[str, str]:
+def with_storage(row: dict[str, str], instance: Instance | None) -> dict[str, Any]:
     """An image's row with how it is kept."""
     if instance is None:
         return row
     return {
         **row,
         "form": instance.form,
-        "kept": str(instance.stored_size),
-        "received": str(instance.received_size),
+        "kept": instance.stored_size,
+        "received": instance.received_size,
         "readable": "yes" if instance.readable else "no",
         "key": instance.key,
     }
 
 
-def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: bool) -> None:
+def listing(level: str, rows: Sequence[Mapping[str, Any]], limit: int, json_wanted: bool) -> None:
     """What ``zscp ls`` found."""
     shown = rows[:limit] if limit else rows
     if json_wanted:
@@ -62,7 +63,7 @@ def listing(level: str, rows: list[dict[str, str]], limit: int, json_wanted: boo
     columns = list(dict.fromkeys([*COLUMNS[level], *(key for row in shown for key in row)]))
     table = Table(*columns)
     for row in shown:
-        table.add_row(*(row.get(column, "") for column in columns))
+        table.add_row(*(str(row.get(column, "")) for column in columns))
     terminal().print(table)
     if len(rows) > len(shown):
         terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
@@ -92,8 +93,8 @@ def statistics(found: Statistics, json_wanted: bool) -> None:
     console = terminal()
     console.print(table)
     console.print(
-        f"{counts.patients} patients, {counts.studies} studies, {counts.series} series, "
-        f"{counts.instances} objects; {size(received - stored)} saved."
+        f"{number(counts.patients, 'patient')}, {number(counts.studies, 'study', 'studies')}, "
+        f"{counts.series} series, {number(counts.instances, 'object')}; {size(received - stored)} saved."
     )
     if found.damaged:
         console.print(f"{found.damaged} objects are damaged or missing: verify --damaged.")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -33,7 +33,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat()
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
@@ -55,6 +55,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def number(count: int, thing: str, things: str = "") -> str:
+    """How many of a thing: 1 study, 2 studies; without ``things`` the plural has an s."""
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"
 
 
 def percent(part: int, whole: int) -> str:

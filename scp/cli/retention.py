@@ -21,6 +21,7 @@ from scp.cli.common import (
     selected,
     vr_of,
 )
+from scp.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
@@ -35,7 +36,8 @@ app.add_typer(hold, name="hold")
 app.add_typer(trash, name="trash")
 
 UidArgument = Annotated[
-    str | None, typer.Argument(help="UID of a study, series or instance, or with --level patient its ID.")
+    str | None,
+    typer.Argument(metavar="UID", help="UID of a study, series or instance, or with --level patient its ID."),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
 NowOption = Annotated[bool, typer.Option("--now", help="Purge at once: the objects cannot be restored.")]
@@ -58,25 +60,28 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     json: JsonOption = False,
 ) -> None:
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
+    from scp.cli import output
     from scp.cli import retention_output as report
     from scp.lifecycle.deletion import Deletion
 
     with opened(config, works=not dry_run) as (archive, settings):
         patient = Patient(patient_id, issuer, all_patients)
         wanted = patient.of(_wanted(archive, uid, match, level), one_patient=level.upper() == "PATIENT")
-        if dry_run or not json:
+        if not wanted:
+            typer.echo(f"zscp: {uid or 'what --match asks for'} is not stored", err=True)
+        if dry_run or (wanted and not json):
             report.doomed(wanted, json)
         if dry_run:
             return
-        if sys.stdin.isatty() and not yes:
-            typer.confirm(f"Delete {len(wanted)} objects?", abort=True)
+        if wanted and sys.stdin.isatty() and not yes:
+            typer.confirm(f"Delete {output.number(len(wanted), 'object')}?", abort=True)
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
         removal = deletion.delete(wanted, f"by hand: {reason}")
         if now:
             gone = set(removal.keys)
             deletion.purge_entries(one for one in deletion.trash.entries() if one.key in gone)
-    report.removed(removal, json)
+    report.removed(removal, now, json)
     if removal.held or removal.left or not wanted:
         raise typer.Exit(DATA)
 
@@ -93,7 +98,9 @@ def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @hold.command("add")
 def add(
-    uid: Annotated[str, typer.Argument(help="The UID, or the Patient ID; it need not be held yet.")],
+    uid: Annotated[
+        str, typer.Argument(metavar="UID", help="The UID, or the Patient ID; it need not be held yet.")
+    ],
     reason: ReasonOption,
     level: LevelOption = "study",
     patient_id: PatientOption = None,
@@ -111,17 +118,19 @@ def add(
         deletion = Deletion(archive, settings.folders)
         with deletion.trash.lock():
             deletion.holds.add(Hold(level.upper(), uid.strip(), reason, time.time(), "", patient_id, issuer))
+    typer.echo(f"{level.lower()} {uid.strip()} is under a hold")
 
 
 @hold.command("remove")
 def remove(
-    uid: Annotated[str, typer.Argument(help="As given to add.")],
+    uid: Annotated[str, typer.Argument(metavar="UID", help="As given to add.")],
     level: Annotated[str, typer.Option(help="Only holds of this level, as given to add.")] = "",
     patient_id: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
     issuer: Annotated[str | None, typer.Option(help="Only holds that were added with this one.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Remove all holds on it, or those that the options name."""
+    from scp.cli import output
     from scp.lifecycle.deletion import Deletion
 
     with opened(config) as (archive, settings):
@@ -136,7 +145,8 @@ def remove(
         ]
         holds.remove(found)
     if not found:
-        raise typer.Exit(DATA)
+        raise ObjectMissing(f"there is no such hold on {uid.strip()}; zscp hold list shows all")
+    typer.echo(f"{output.number(len(found), 'hold')} on {uid.strip()} removed")
 
 
 @hold.command("list")
@@ -161,7 +171,10 @@ def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @trash.command()
 def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
-    uid: Annotated[str, typer.Argument(help="UID of a study or instance, or the id that trash list shows.")],
+    uid: Annotated[
+        str,
+        typer.Argument(metavar="UID", help="UID of a study or instance, or the id that trash list shows."),
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Put the stored object with other content into the trash.")
     ] = False,
@@ -187,7 +200,9 @@ def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
         if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
             raise typer.BadParameter("several patients have it: give --patient-id or --all-patients")
         back = list(deletion.restore(entries, replace))
-    report.trash(back, json)
+    if not back and not json:
+        raise ObjectMissing(f"{uid} is not in the trash")
+    report.restored(back, json)
     if not back:
         raise typer.Exit(DATA)
 
@@ -206,7 +221,7 @@ def purge(
         deletion = Deletion(archive, settings.folders)
         deletion.resume()
         gone = deletion.purge(time.time() - (0 if now else settings.storage.trash))
-    report.trash(gone, json)
+    report.purged(gone, json)
 
 
 def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: str) -> list[Instance]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.table import Table
 
-from scp.cli.output import as_json, show, size
+from scp.cli.output import as_json, number, show, size
 from scp.lifecycle.deletion import Removal
 from scp.lifecycle.retention import RetentionPlan
 from scp.model import Instance
@@ -17,8 +17,12 @@ from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
 
 
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
+    return _utc(seconds).isoformat(" ", "seconds")
 
 
 def doomed(instances: Sequence[Instance], json_wanted: bool) -> None:
@@ -44,22 +48,24 @@ def doomed(instances: Sequence[Instance], json_wanted: bool) -> None:
     show(table)
 
 
-def removed(removal: Removal, json_wanted: bool) -> None:
-    """What a deletion came to."""
+def removed(removal: Removal, purged: bool, json_wanted: bool) -> None:
+    """What a deletion came to, which may have ``purged`` the objects at once."""
     if json_wanted:
         as_json(asdict(removal))
         return
-    show(f"{len(removal.deleted)} objects are in the trash")
+    count = number(len(removal.deleted), "object")
+    show(f"{count} deleted for good" if purged else f"{count} moved to the trash")
     if removal.held:
-        show(f"{len(removal.held)} are under a hold and stay; see zscp hold list")
+        show(f"{number(len(removal.held), 'object')} under a hold not deleted; see zscp hold list")
     if removal.left:
-        show(f"{len(removal.left)} were left, being worked on or unreadable; try again, or zscp verify")
+        left = number(len(removal.left), "object")
+        show(f"{left} not deleted, being worked on or unreadable; try again, or zscp verify")
 
 
 def holds(found: Sequence[Hold], json_wanted: bool) -> None:
     """All holds."""
     if json_wanted:
-        as_json([asdict(one) for one in found])
+        as_json([{**asdict(one), "since": _utc(one.since)} for one in found])
         return
     table = Table("level", "UID or Patient ID", "of patient", "since", "reason")
     for one in found:
@@ -73,7 +79,7 @@ def holds(found: Sequence[Hold], json_wanted: bool) -> None:
 def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
     """What lies in the trash."""
     if json_wanted:
-        as_json([asdict(one) for one in found])
+        as_json([_trashed(one) for one in found])
         return
     table = Table("since", "study", "instance", "stored", "reason", "id")
     for one in found:
@@ -82,14 +88,35 @@ def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
     show(table)
 
 
+def restored(found: Sequence[Trashed], json_wanted: bool) -> None:
+    """What was brought back from the trash."""
+    if json_wanted:
+        as_json([_trashed(one) for one in found])
+    else:
+        show(f"{number(len(found), 'object')} restored")
+
+
+def purged(found: Sequence[Trashed], json_wanted: bool) -> None:
+    """What was removed from the trash for good."""
+    if json_wanted:
+        as_json([_trashed(one) for one in found])
+    else:
+        show(f"{number(len(found), 'object')} removed from the trash")
+
+
+def _trashed(one: Trashed) -> dict[str, object]:
+    return {**asdict(one), "at": _utc(one.at)}
+
+
 def plan(found: RetentionPlan, json_wanted: bool) -> None:
     """What the rules of retention let go now, rule by rule."""
     if json_wanted:
-        as_json(asdict(found))
+        studies = [{**asdict(one), "received": _utc(one.received)} for one in found.studies]
+        as_json({**asdict(found), "studies": studies})
         return
     table = Table("rule", "studies", "objects", "stored")
     for rule in dict.fromkeys(one.rule for one in found.studies):
         own = [one for one in found.studies if one.rule == rule]
         objects, stored = sum(one.instances for one in own), sum(one.size for one in own)
         table.add_row(rule, str(len(own)), str(objects), size(stored))
-    show(table, f"Holds keep back {found.held} objects.")
+    show(table, f"Holds keep back {number(found.held, 'object')}.")

@@ -14,6 +14,7 @@ from scp.config.settings import Settings
 from scp.lifecycle.forecast import Forecast, ForecastGroup
 from scp.lifecycle.recompress import Recompressed
 
+_NOTHING = "Nothing is due."
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -66,7 +67,7 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
     if groups:
         _console().print(table)
     else:
-        _console().print("Nothing is due.")
+        _console().print(_NOTHING)
     _console().print(_conclusion(found, at, settings))
 
 
@@ -96,6 +97,9 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     """What a recompression came to."""
     if json_wanted:
         as_json(done)
+        return
+    if not any((done.encoded, done.moved, done.no_gain, done.cannot, done.left)):
+        _console().print(_NOTHING)
         return
     told = [f"{done.encoded} encoded: {size(done.before)} became {size(done.after)}"]
     if done.encoded:

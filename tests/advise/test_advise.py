@@ -463,7 +463,7 @@ def test_without_the_library_for_charts_nothing_is_measured(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr("scp.advise.advise.advise", lambda *_: pytest.fail("it measures"))
     done = CliRunner().invoke(app, ["advise", str(tmp_path), "--chart", str(tmp_path / "figures.svg")])
-    assert 'pip install "zscp[charts]"' in str(done.exception)
+    assert "pip install '.[charts]'" in str(done.exception)
 
 
 def test_the_best_are_those_that_none_beats() -> None:

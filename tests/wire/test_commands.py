@@ -212,9 +212,10 @@ def test_echo(node: RunningNode, tmp_path: Path) -> None:
         "fault": "",
     }
     down = zscp("echo", f"{host}:{free_port()}", "--json", status=1, cwd=tmp_path)
-    assert json.loads(down.stdout)["answered"] is False
+    told = json.loads(down.stdout)
+    assert (told["answered"], told["fault"].rpartition(": ")[2]) == (False, "Connection refused")
     refused = zscp("echo", f"{host}:{port}", "--aet", "OTHER", status=1, cwd=tmp_path)
-    assert "refused" in refused.stderr
+    assert "refused the association: Called AE title not recognised" in refused.stderr
 
 
 # -- import and export -----------------------------------------------------------------------------------
@@ -308,6 +309,9 @@ def test_ls(held: NodeProcess, level: str) -> None:
     arguments = ("ls", "--level", level.lower(), "--limit", "1", "--match", "PatientID=WIRE?")
     (matched,) = _json(held, *arguments, "-m", "Modality=CT")
     assert matched[keyword[level]] in ("WIRE2", "1.2.4", "1.2.4.1", "1.2.4.1.1")
+    if level == "IMAGE":
+        assert isinstance(matched["kept"], int)
+        assert isinstance(matched["received"], int)
     assert "--limit 0 shows all" in held.run(*arguments).stdout
 
 

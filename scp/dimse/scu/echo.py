@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 from pynetdicom import AE
+from pynetdicom.association import Association
 
 from scp.dimse.negotiation.contexts import VERIFICATION
 from scp.errors import DestinationUnreachable
@@ -27,11 +29,27 @@ def echo(
     ae.add_requested_context(VERIFICATION)
     association = ae.associate(host, port, ae_title=called_aet, tls_args=(tls, host) if tls else None)
     if not association.is_established:
-        why = "refused the association" if association.is_rejected else "does not answer"
-        raise DestinationUnreachable(f"{called_aet} at {host}:{port} {why}")
+        raise DestinationUnreachable(f"{called_aet} at {host}:{port} {_why(association, seconds)}")
     try:
         status = association.send_c_echo().get("Status")
     finally:
         association.release()
     if status != 0x0000:
         raise DestinationUnreachable(f"{called_aet} at {host}:{port} answered C-ECHO with {status}")
+
+
+def _why(association: Association, seconds: float) -> str:
+    """Why an association was not established.
+
+    pynetdicom only logs why it could not connect, so that is tried once more.
+    """
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        return "refused the association" + (f": {answer.reason_str}" if answer is not None else "")
+    called = association.acceptor.address_info
+    try:
+        if called is not None:
+            socket.create_connection((called.address, called.port), seconds).close()
+    except OSError as error:
+        return f"does not answer: {error.strerror or error}"
+    return "does not answer"
