@@ -108,7 +108,7 @@ class Service:
                 *background(archive, settings, self._bells),
             ]
 
-        return _Behind(self.settings, self._reread, self._bells.encoder, tasks)
+        return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""
@@ -117,7 +117,7 @@ class Service:
         def tasks(archive: Archive, settings: Current) -> list[Task]:
             return [encoder(archive, settings, bell, number), *guards(archive, _end, counts=False)]
 
-        return _Behind(self.settings, self._reread, bell, tasks)
+        return BackgroundProcess(self.settings, self._reread, bell, tasks)
 
 
 class _Worker:
@@ -140,7 +140,7 @@ class _Worker:
         self._node.stop()
 
 
-class _Behind:
+class BackgroundProcess:
     """Works in the background; ``tasks`` makes its tasks from its archive and settings."""
 
     def __init__(
