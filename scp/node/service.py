@@ -151,11 +151,13 @@ class BackgroundProcess:
         self._loops = Loops(tasks(self._archive, lambda: self._settings))
 
     def start(self) -> None:
+        """See :class:`scp.node.supervisor.Role`."""
         prepare()
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._loops.start()
 
     def reload(self) -> None:
+        """See :class:`scp.node.supervisor.Role`."""
         settings = self._reread()
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
@@ -164,6 +166,7 @@ class BackgroundProcess:
             self._loops.reconfigured()
 
     def stop(self) -> None:
+        """See :class:`scp.node.supervisor.Role`."""
         self._archive.stopping()
         self._loops.stop()
         self._archive.close()

@@ -238,7 +238,8 @@ _V6, _V4 = (socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0
 
 
 @pytest.mark.parametrize(
-    ("found", "family"), [([_V6, _V4], socket.AF_INET), ([_V4, _V6], socket.AF_INET), ([_V6], socket.AF_INET6)]
+    ("found", "family"),
+    [([_V6, _V4], socket.AF_INET), ([_V4, _V6], socket.AF_INET), ([_V6], socket.AF_INET6)],
 )
 def test_a_name_with_both_kinds_of_address_listens_on_ipv4(
     monkeypatch: pytest.MonkeyPatch, found: list[Any], family: int

@@ -59,7 +59,7 @@ class Away:
 class SendBatch:
     """Rows of one destination. Those that have no answer when it ends are given back.
 
-    ``settings`` are those of its beginning: what a reload changes, such as ``give_up``, holds from the next on.
+    ``settings`` are those of its beginning: what a reload changes, as ``give_up``, holds from the next on.
     """
 
     def __init__(self, archive: Archive, settings: Settings, queued: list[QueuedSend], away: Away) -> None:
