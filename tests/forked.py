@@ -101,7 +101,9 @@ class Python:
     def wait(self, timeout: float | None = None) -> int:
         """Until it has ended, its exit status."""
         if self.returncode is None:
-            if not select.select([self._status], [], [], timeout)[0]:
+            ended = select.poll()  # not select: that one knows no descriptor above 1023
+            ended.register(self._status, select.POLLIN)
+            if not ended.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self.returncode = int(self._status.recv(_MOST_BYTES))
             self._status.close()

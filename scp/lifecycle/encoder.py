@@ -25,7 +25,7 @@ from scp.background.parallel import yield_to_others
 from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import Recovered, take_up_landed
-from scp.lifecycle.stages import Stages, first_bytes, swapped
+from scp.lifecycle.stages import Stages, first_bytes, replaced
 from scp.lifecycle.training import Automatic
 from scp.model import Instance
 
@@ -148,7 +148,7 @@ class Encoder(Task):
         """Put new forms in their places. Raises OutOfResources, where none can be, and puts them off."""
         changes = [one for one in found if one is not None]
         try:
-            taken = swapped(self._archive, changes, self._tell)
+            taken = replaced(self._archive, changes, self._tell)
         except Exception:
             for one in changes:  # even if these are at fault after all, they hold up nothing else
                 self._put_off[one.before.key] = self._clock() + _PUT_OFF.first

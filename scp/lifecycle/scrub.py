@@ -38,7 +38,7 @@ class Checked:
 
     read: int = 0
     damaged: int = 0
-    mended: int = 0
+    repaired: int = 0
     size: int = 0
 
 
@@ -56,26 +56,26 @@ def check(archive: Archive, instance: Instance) -> str:
 
 def note(archive: Archive, results: Iterable[tuple[Instance, str]]) -> int:
     """Record what checking found, and repair what can be; returns how many were repaired."""
-    mended, told = 0, []
+    repaired, told = 0, []
     for instance, fault in results:
         if not fault:
             told.append((instance, ""))
             continue
         log = structlog.get_logger("zscp")
         bound = {"sop_instance": instance.sop_instance_uid, "key": instance.key, "reason": fault}
-        if key := _mended(archive, instance):
-            mended += 1
-            log.warning("object mended", **bound, copy=key)
+        if key := _repaired(archive, instance):
+            repaired += 1
+            log.warning("object repaired", **bound, copy=key)
         else:
             log.error("object damaged", **bound)
             told.append((instance, fault))
     archive.integrity.note(told, time.time())
-    return mended
+    return repaired
 
 
-def _mended(archive: Archive, instance: Instance) -> str:
+def _repaired(archive: Archive, instance: Instance) -> str:
     """The key of the copy that took its place, if there is one."""
-    with alone("cannot be mended", quiet=(), through=(), sop_instance=instance.sop_instance_uid):
+    with alone("cannot be repaired", quiet=(), through=(), sop_instance=instance.sop_instance_uid):
         return repair_from_siblings(archive, instance)
     return ""
 
@@ -128,9 +128,9 @@ class Scrubber(Task):
                 with alone("cannot be checked", quiet, through=(), sop_instance=one.sop_instance_uid):
                     results.append((one, check(self._archive, one)))
             read = {one.identity for one, _ in results}
-            mended = note(self._archive, results)
+            repaired = note(self._archive, results)
             if away := [one.sop_instance_uid for one in tried if one.identity not in read]:
                 claims.hold(away, lease.now + _AWAY)
         damaged = sum(bool(fault) for _, fault in results)
         size = sum(one.stored_size for one, _ in results)
-        return Checked(len(tried), damaged, mended, size)
+        return Checked(len(tried), damaged, repaired, size)

@@ -117,9 +117,9 @@ class Stages:
         return replace(done, tried=len(wanted), busy=busy)
 
     def _carried_out(self, mine: list[Instance], before: Round) -> Round:
-        return self._swapped(before, list(self._pool.map(self._encoded, mine)))
+        return self._replaced(before, list(self._pool.map(self._encoded, mine)))
 
-    def _swapped(self, begun: Round, done: list[_Encoded]) -> Round:
+    def _replaced(self, begun: Round, done: list[_Encoded]) -> Round:
         failed = [one.failed for one in done if one.failed]
 
         def not_taken(change: Change, error: Exception) -> None:
@@ -148,7 +148,7 @@ class Stages:
         objects are at fault, they do not hold up others.
         """
         try:
-            return swapped(self._archive, changes, not_taken)
+            return replaced(self._archive, changes, not_taken)
         except Exception as error:
             if not store or not isinstance(
                 error, (ObjectDamaged, ObjectUnavailable, OSError, OutOfResources)
@@ -183,7 +183,7 @@ class Stages:
 NotTaken = Callable[[Change, Exception], None]
 
 
-def swapped(archive: Archive, changes: list[Change], not_taken: NotTaken) -> list[Change]:
+def replaced(archive: Archive, changes: list[Change], not_taken: NotTaken) -> list[Change]:
     """Put new forms in their places: all at once or, where that fails, one by one.
 
     Returns the changes that were made; ``not_taken`` is called for the others. Where none can be made, raises

@@ -108,7 +108,7 @@ class Service:
                 *background(archive, settings, self._bells),
             ]
 
-        return _Behind(self.settings, self._reread, self._bells.encoder, tasks)
+        return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""
@@ -117,7 +117,7 @@ class Service:
         def tasks(archive: Archive, settings: Current) -> list[Task]:
             return [encoder(archive, settings, bell, number), *guards(archive, _end, counts=False)]
 
-        return _Behind(self.settings, self._reread, bell, tasks)
+        return BackgroundProcess(self.settings, self._reread, bell, tasks)
 
 
 class _Worker:
@@ -140,7 +140,7 @@ class _Worker:
         self._node.stop()
 
 
-class _Behind:
+class BackgroundProcess:
     """Works in the background; ``tasks`` makes its tasks from its archive and settings."""
 
     def __init__(
@@ -151,11 +151,13 @@ class _Behind:
         self._loops = Loops(tasks(self._archive, lambda: self._settings))
 
     def start(self) -> None:
+        """See :class:`scp.node.supervisor.Role`."""
         prepare()
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._loops.start()
 
     def reload(self) -> None:
+        """See :class:`scp.node.supervisor.Role`."""
         settings = self._reread()
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
@@ -164,6 +166,7 @@ class _Behind:
             self._loops.reconfigured()
 
     def stop(self) -> None:
+        """See :class:`scp.node.supervisor.Role`."""
         self._archive.stopping()
         self._loops.stop()
         self._archive.close()

@@ -15,7 +15,7 @@ import pytest
 from bench import window
 from scp.config.settings import Settings
 from scp.dimse import server as server_module
-from scp.dimse.negotiation.listener import listen
+from scp.dimse.negotiation.listener import bound, listen
 from scp.dimse.negotiation.window import Window, granted
 from scp.dimse.seats import OwnSeats
 from scp.dimse.server import DimseServer
@@ -232,3 +232,20 @@ def test_a_machine_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     window_.drain()
     window_.close()
     assert done == [0, 1, 2]
+
+
+_V6, _V4 = (socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize(
+    ("found", "family"),
+    [([_V6, _V4], socket.AF_INET), ([_V4, _V6], socket.AF_INET), ([_V6], socket.AF_INET6)],
+)
+def test_a_name_with_both_kinds_of_address_listens_on_ipv4(
+    monkeypatch: pytest.MonkeyPatch, found: list[Any], family: int
+) -> None:
+    """IPv4 modalities are not refused because the name has an IPv6 address too."""
+    answer = [(one, socket.SOCK_STREAM, 0, "", address) for one, address in found]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    with bound("a-name", 0) as made:
+        assert made.family == family

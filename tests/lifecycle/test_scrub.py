@@ -237,7 +237,7 @@ def test_a_copy_that_is_damaged_or_of_other_content_takes_no_place(archive: Arch
     second.index.close()
     before = held(archive, SENT[0])
     damage(archive, SENT[0])
-    assert scrubber(archive).round(time.time() + 1).mended == 0
+    assert scrubber(archive).round(time.time() + 1).repaired == 0
     assert held(archive, SENT[0]).key == before.key
     assert stray.key != before.key
     with pytest.raises(ObjectDamaged):

@@ -61,10 +61,9 @@ class DirectAssociation(Association):
             return
         if self.is_requestor:
             self.acse.send_abort(0)
+        # Not TLS's own: see scp.dimse.wire.transport.
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(
-                self._socket, socket.SHUT_RDWR
-            )  # not TLS's own: see scp.dimse.wire.transport
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _abort_nonblocking(self, block: bool = False) -> None:
         self._abort_blocking(block)

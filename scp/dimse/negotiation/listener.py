@@ -18,10 +18,12 @@ Serve = Callable[[socket.socket, tuple[str, int]], None]
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket with an address, that does not listen yet; port 0 takes any that is free. Raises OSError."""
-    family, kind, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    """A socket with an address, that does not listen yet; port 0 takes any that is free. Raises OSError.
+
+    A name with addresses of both kinds takes its IPv4 address: most modalities know no other.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     made = socket.socket(family, kind)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

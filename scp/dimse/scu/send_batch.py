@@ -57,7 +57,10 @@ class Away:
 
 
 class SendBatch:
-    """Rows of one destination. Those that have no answer when it ends are given back."""
+    """Rows of one destination. Those that have no answer when it ends are given back.
+
+    ``settings`` are those of its beginning: what a reload changes, as ``give_up``, holds from the next on.
+    """
 
     def __init__(self, archive: Archive, settings: Settings, queued: list[QueuedSend], away: Away) -> None:
         self._archive, self._settings, self._away = archive, settings, away
