@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup ## serve with the defaults, data in ./zscp-data
 	$(BIN)/zscp serve
 
+# Hundreds of processes of the tests import the same modules, which takes half as long once they are compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Arguments for pytest: make test TESTS="-k landing".
 TESTS ?=
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
@@ -29,6 +32,7 @@ test: setup ## run all tests; installs DCMTK and other tools where they are miss
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
+	scripts/install-tools.sh
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 	$(BIN)/python -m coverage combine --quiet

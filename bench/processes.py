@@ -147,9 +147,12 @@ def descendants(pid: int) -> list[int]:
     """A process and all that came of it."""
     found = [pid]
     for each in found:
-        for children in Path(f"/proc/{each}/task").glob("*/children"):
+        threads: list[Path] = []
+        with suppress(OSError):  # the process may be over
+            threads = list(Path(f"/proc/{each}/task").iterdir())
+        for thread in threads:
             with suppress(OSError):
-                found += [int(child) for child in children.read_text().split()]
+                found += [int(child) for child in (thread / "children").read_text().split()]
     return found
 
 

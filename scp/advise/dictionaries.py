@@ -9,7 +9,6 @@ from scp.advise.candidates import Candidate
 from scp.advise.sampling import SampledObject
 from scp.advise.stored_as import file_of
 from scp.archive.trainer import FEWEST, material_of, trained
-from scp.errors import CannotEncode
 from scp.objects.dictionaries import Dictionary, dictionary_of
 
 # A dictionary is for headers: it is tried where they are this part of the objects' bytes, or more.
@@ -43,7 +42,7 @@ def dictionaries_from(samples: Iterable[SampledObject], compared: Sequence[Candi
         for candidate in wanting:
             try:
                 material = material_of(file_of(sample, candidate))
-            except CannotEncode:
+            except Exception:  # noqa: BLE001 - each library has its own kinds; one must not end the rest
                 continue  # there is nothing to learn from
             beginnings[_use(sample, candidate)].append(material.beginning)
     if headers < _HEADERS * size:

@@ -28,7 +28,7 @@ POLICIES: dict[str, list[dict[str, Any]] | None] = {
     "jpegxl at once": [{"name": "all", "stages": [JPEGXL]}],
     "jpegxl later": [{"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
 }
-_SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 60.0, 70.0, 5.0
+_SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 240.0, 70.0, 5.0
 # scp.resources.malloc looks each 2 s at what a process has that is quiet, after 64 s at what it had in use.
 _TRIM_SECONDS = 5.0
 _ROUNDS, _STABLE = 8, 1.02
