@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from scp.advise.candidates import Candidate
 from scp.advise.sampling import SampledObject
@@ -40,11 +41,10 @@ def dictionaries_from(samples: Iterable[SampledObject], compared: Sequence[Candi
     for sample in samples:
         headers, size = headers + sample.header_bytes, size + sample.raw
         for candidate in wanting:
-            try:
+            # Each library has its own exceptions. Where one is raised, there is nothing to learn from.
+            with suppress(Exception):
                 material = material_of(file_of(sample, candidate))
-            except Exception:  # noqa: BLE001 - each library has its own kinds; one must not end the rest
-                continue  # there is nothing to learn from
-            beginnings[_use(sample, candidate)].append(material.beginning)
+                beginnings[_use(sample, candidate)].append(material.beginning)
     if headers < _HEADERS * size:
         return NO_DICTIONARIES
     contents = {use: trained(learned) for use, learned in beginnings.items() if len(learned) >= FEWEST}

@@ -84,8 +84,8 @@ class Claims(Renewed, Protocol):
     def claim(self, lease: Lease, instances: Iterable[Instance]) -> list[Instance]:
         """Claim instances, except those that others have claimed; returns them as they are now.
 
-        Earlier claims of the holder are given up. The lease counts from when the claim is written. A claim on an instance covers all instances of its SOP
-        Instance UID.
+        Earlier claims of the holder are given up. The lease counts from when the claim is written. A claim
+        on an instance covers all instances of its SOP Instance UID.
         """
 
     def release(self, holder: str) -> None:

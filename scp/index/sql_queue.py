@@ -67,15 +67,15 @@ class SqlClaims:
         """See :class:`scp.index.queue.Claims`."""
         identities = {one.identity for one in instances}
         wanted = sorted({one.sop_instance_uid for one in identities})
-        with _turn(self._writer, lease) as (connection, lease):
-            over = (CLAIM.c.owner == lease.holder) | (CLAIM.c.until <= int(lease.now.timestamp()))
+        with _turn(self._writer, lease) as (connection, current):
+            over = (CLAIM.c.owner == current.holder) | (CLAIM.c.until <= int(current.now.timestamp()))
             connection.execute(delete(CLAIM).where(over))
             taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
             others = set(connection.execute(taken).scalars())
             free = [uid for uid in wanted if uid not in others]
             if not free:
                 return []
-            own = {"owner": lease.holder, "until": _seconds(lease.until)}
+            own = {"owner": current.holder, "until": _seconds(current.until)}
             connection.execute(insert(CLAIM), [{"sop_instance_uid": uid, **own} for uid in free])
             held = select(*INSTANCE_COLUMNS).where(INSTANCE.c.sop_instance_uid.in_(free))
             # Read again: another process may have finished and released one since it was found due.
@@ -85,8 +85,8 @@ class SqlClaims:
     def renew(self, lease: Lease) -> None:
         """See :class:`scp.index.queue.Claims`."""
         own = update(CLAIM).where(CLAIM.c.owner == lease.holder)
-        with _turn(self._writer, lease) as (connection, lease):
-            connection.execute(own.values(until=_seconds(lease.until)))
+        with _turn(self._writer, lease) as (connection, current):
+            connection.execute(own.values(until=_seconds(current.until)))
 
     def release(self, holder: str) -> None:
         """See :class:`scp.index.queue.Claims`."""
@@ -136,11 +136,11 @@ class SqlClaimedQueue(ABC, Generic[Row]):
         with reads(self._engine) as connection:  # most calls find nothing, and need no writer's turn
             if connection.execute(first).first() is None:
                 return []
-        with _turn(self._writer, lease) as (connection, lease):
+        with _turn(self._writer, lease) as (connection, current):
             peer = connection.execute(first).scalar()
             found = select(own.id).where(is_due, self.peer == peer).order_by(*self.order).limit(most)
             ids = connection.execute(found).scalars().all()
-            claimed = update(self.table).where(own.id.in_(ids)).values(holder=lease.holder, due=lease.until)
+            claimed = update(self.table).where(own.id.in_(ids)).values(holder=lease.holder, due=current.until)
             rows = connection.execute(claimed.returning(self.table)).mappings().all()
         places = {number: place for place, number in enumerate(ids)}
         return [self._row(row) for row in sorted(rows, key=lambda row: places[row["id"]])]
@@ -148,8 +148,8 @@ class SqlClaimedQueue(ABC, Generic[Row]):
     def renew(self, lease: Lease) -> None:
         """See :meth:`scp.index.queue.Renewed.renew`."""
         own = update(self.table).where(self.table.c.holder == lease.holder)
-        with _turn(self._writer, lease) as (connection, lease):
-            connection.execute(own.values(due=lease.until))
+        with _turn(self._writer, lease) as (connection, current):
+            connection.execute(own.values(due=current.until))
 
     def postpone(self, row: Row, due: datetime, fault: str = "") -> bool:
         """See :meth:`scp.index.queue.ClaimedQueue.postpone`."""

@@ -31,7 +31,7 @@ from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
 
-_BATCH = 100  # a batch is done well before its claim ends
+_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)

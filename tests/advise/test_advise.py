@@ -527,7 +527,7 @@ def test_nothing_to_compare_is_status_1(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
     done = CliRunner().invoke(app, ["advise", str(tmp_path)])
     assert done.exit_code == 1
-    assert "1 files; 0 measured; 1 no DICOM." in done.output
+    assert "1 file; 0 measured; 1 no DICOM." in done.output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -130,6 +131,10 @@ def _starting(folder: Callable[[], Path], parts: dict[str, Any]) -> Iterator[Sta
     yield start
     for running in started:
         running.node.stop()
+    # Its parts refer to each other, so a node's 16 descriptors stay until they are collected. Where a process
+    # has 1024, pynetdicom's select() aborts associations.
+    started.clear()
+    gc.collect()
 
 
 @pytest.fixture
