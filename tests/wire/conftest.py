@@ -134,7 +134,7 @@ def _starting(folder: Callable[[], Path], parts: dict[str, Any]) -> Iterator[Sta
         running.node.stop()
     started.clear()
     # Its parts refer to each other, so a node's 16 descriptors stay until they are collected. Where a process
-    # has 1024, pynetdicom's select() aborts associations. With all tests in it, to collect takes half a second.
+    # has 1024, pynetdicom's select() aborts associations. Collecting takes half a second there.
     if len(list(Path("/proc/self/fd").iterdir())) > _MANY_DESCRIPTORS:
         gc.collect()
 
