@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = given.params.values() if given is not None else ()
         if any(isinstance(value, Path) and value.is_relative_to(objects.CORPUS) for value in values):
             item.add_marker(pytest.mark.corpus)
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand tests are not looked through by each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -51,18 +51,24 @@ class Task(ABC):
 class Every(Task):
     """Calls something every so many seconds, for the first time after the first such pause."""
 
-    def __init__(self, name: str, seconds: float, call: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        call: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self.name = name
-        self._seconds, self._call = seconds, call
-        self._next = time.monotonic() + seconds
+        self._seconds, self._call, self._clock = seconds, call, clock
+        self._next = clock() + seconds
 
     def turn(self) -> float:
         """See :class:`Task`."""
-        if (left := self._next - time.monotonic()) > 0:
+        if (left := self._next - self._clock()) > 0:
             return left
         self._call()
-        self._next = time.monotonic() + self._seconds
+        self._next = self._clock() + self._seconds
         return self._seconds
 
 
@@ -138,10 +144,13 @@ class Loops:
         for loop in self._loops:
             loop.reconfigured()
 
-    def stop(self) -> None:
-        """Tell all to stop, then wait for them, with one limit for all together."""
+    def stop(self, seconds: float = _STOP_SECONDS) -> None:
+        """Tell all to stop, then wait for them, at most ``seconds`` for all together.
+
+        Tasks that are waited for have no limit (:attr:`Task.is_waited_for`).
+        """
         for loop in self._loops:
             loop.stop()
-        until = time.monotonic() + _STOP_SECONDS
+        until = time.monotonic() + seconds
         for loop in self._loops:
             loop.join(until - time.monotonic())

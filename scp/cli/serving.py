@@ -97,14 +97,25 @@ def echo(
     json: JsonOption = False,
 ) -> None:
     """Send a C-ECHO: is the node there, and does it answer?"""
+    from pydantic import ValidationError
+
     from scp.cli import output
+    from scp.config.settings import Settings
+    from scp.config.sources import tell
     from scp.dimse.scu.echo import echo as send_echo
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise typer.BadParameter("must be HOST:PORT")
+    waits = dict.fromkeys(("connect_seconds", "acse_seconds", "dimse_seconds"), seconds)
     try:
-        send_echo(host.strip("[]"), int(port), aet, calling or aet, seconds)
+        peer = {"aet": aet, "host": host.strip("[]"), "port": int(port)}
+        tables = {"node": {"aet": calling or aet}, "limits": waits, "peer": [peer]}
+        settings = Settings.model_validate(tables)
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(tell(error, Settings, {}))) from None
+    try:
+        send_echo(settings.peer[0], settings)
         fault = ""
     except DestinationUnreachable as error:
         fault = str(error)

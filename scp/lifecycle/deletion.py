@@ -31,7 +31,7 @@ from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
 
-_BATCH = 100
+_BATCH = 100  # for so many objects together the trash is locked, and the index synced
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,7 @@ class Deletion:
             held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]
             begun = self.trash.begin(trashed(one, reason, now) for one in going)
-            for entry in begun:
-                self._archive.forget(entry.sop_instance_uid, entry.key)
-            gone = self._finish(begun)
+            gone = self._finish(begun, begun)
             self._archive.forget_decoded(going)
         deleted = {one.identity for one in gone}
         left = wanted - deleted - held
@@ -100,8 +98,10 @@ class Deletion:
             with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
                 self._archive.replace([self._archive.encode(current)])
 
-    def _finish(self, begun: list[Trashed]) -> list[Trashed]:
-        """Remove the files of objects whose rows are gone; returns those that went (see :meth:`_stays`)."""
+    def _finish(self, begun: list[Trashed], rows: Iterable[Trashed]) -> list[Trashed]:
+        """Remove the ``rows``, then the files of all; returns those that went (see :meth:`_stays`)."""
+        for one in rows:
+            self._archive.forget(one.sop_instance_uid, one.key)
         self._archive.sync()
         gone = [one for one in begun if not self._stays(one)]
         log = structlog.get_logger("zscp")
@@ -149,10 +149,8 @@ class Deletion:
             self.trash.tidy()
             entries, holds = self.trash.entries(), self.holds.all()
             going = [one for one in entries if one.state == "going" and not self._put_back(one, holds)]
-            for one in going:
-                if self.trash.in_place(one):  # one that was sent again since then stays
-                    self._archive.forget(one.sop_instance_uid, one.key)
-            gone = self._finish(going)
+            # One that was sent again since then stays.
+            gone = self._finish(going, filter(self.trash.in_place, going))
             back = [one for one in entries if one.state == "back"]
             for one in back:
                 with alone("cannot be restored", quiet=(), key=one.key):

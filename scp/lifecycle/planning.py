@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from scp.background.alone import UNREAD, alone
+from scp.background.alone import alone
 from scp.config.rules import PolicyRule
 from scp.errors import ObjectRefused, OutOfResources
 from scp.index.attributes import HELD_BY_KEYWORD
@@ -31,13 +31,17 @@ ReadFacts = Callable[[Instance], Facts]
 
 
 class Planner:
-    """Plans by one policy. ``keywords`` are the attributes to ask the index for, besides ``more``."""
+    """Plans by one policy. ``keywords`` are the attributes to ask the index for, besides ``more``.
+
+    ``lacked`` says what there was no room for, for each object that was put off for that reason.
+    """
 
     def __init__(self, policy: Sequence[PolicyRule], more: Sequence[str] = ()) -> None:
         self._policy = tuple(policy)
         asked = dict.fromkeys(key for rule in self._policy for key in rule.match)
         self._keys = tuple(asked)
         self.keywords = tuple(dict.fromkeys((*more, *(key for key in asked if key in HELD_BY_KEYWORD))))
+        self.lacked: list[str] = []
         self._remembered: dict[tuple[str, ...], PolicyRule | None] = {}
         self._known = {
             rule.name: all(key in _OWN or key in HELD_BY_KEYWORD for key in rule.match) for rule in policy
@@ -78,12 +82,14 @@ class Planner:
         """
         one = standing.instance
         try:
-            quiet = (*UNREAD, OutOfResources)
-            with alone("cannot be planned", quiet, (ObjectRefused,), sop_instance=one.sop_instance_uid):
+            through = (ObjectRefused, OutOfResources)
+            with alone("cannot be planned", through=through, sop_instance=one.sop_instance_uid):
                 rule = self.rule(standing, read)
                 return rule, step(rule, one, now)
         except ObjectRefused:
             return None, Step(None, NEVER)
+        except OutOfResources as error:
+            self.lacked.append(str(error))
         return None, Step(None, int(time.time()) + _LATER_SECONDS)
 
     def next_due(self, standing: PolicyRow, read: ReadFacts) -> int:

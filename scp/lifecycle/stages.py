@@ -84,6 +84,9 @@ class Stages:
         planner = Planner(archive.policy.rules)
         found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
         self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
+        if lacked := planner.lacked:
+            log = structlog.get_logger("zscp")
+            log.warning("no room to plan stages", objects=len(lacked), reason=lacked[0])
         return bool(found)
 
     def seconds_until_due(self) -> float | None:

@@ -109,16 +109,36 @@ def test_a_ring_begins_a_turn_and_a_stop_ends_the_wait() -> None:
 
 
 def test_what_is_done_every_so_often_is_not_done_at_once_nor_at_each_ring() -> None:
-    calls: list[float] = []
-    task = Every("looking", 0.2, lambda: calls.append(time.monotonic()))
-    begun = time.monotonic()
-    assert 0 < task.turn() <= 0.2
-    assert calls == []
-    loops = Loops([task])
+    now, calls = [100.0], []
+    task = Every("looking", 5, lambda: calls.append(now[0]), lambda: now[0])
+    assert task.turn() == 5
+    now[0] = 104
+    assert (task.turn(), calls) == (1, [])
+    now[0] = 106
+    assert (task.turn(), task.turn(), calls) == (5, 5, [106])
+
+
+def test_the_end_waits_for_what_has_to_be_finished_and_not_for_the_rest() -> None:
+    class Busy(Task):
+        def __init__(self, name: str, waited_for: bool) -> None:
+            super().__init__()
+            self.name, self.is_waited_for = name, waited_for
+            self.begun, self.go, self.done = threading.Event(), threading.Event(), False
+
+        def turn(self) -> float | None:
+            self.begun.set()
+            self.go.wait(60)
+            self.done = True
+            return None
+
+    encoding, looking = Busy("encoding", True), Busy("looking", False)
+    loops = Loops([looking, encoding])
     loops.start()
-    until = begun + 10
-    while not calls and time.monotonic() < until:
-        loops.reconfigured()
-        time.sleep(0.01)
-    loops.stop()
-    assert calls[0] - begun >= 0.2
+    assert encoding.begun.wait(10)
+    assert looking.begun.wait(10)
+    later = threading.Timer(0.5, encoding.go.set)
+    later.start()
+    loops.stop(0.1)
+    assert (encoding.done, looking.done) == (True, False)
+    looking.go.set()
+    later.join()

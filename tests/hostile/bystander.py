@@ -21,6 +21,7 @@ from wire.peers import EXPLICIT, IMPLICIT, MR_IMAGE, VERIFICATION, image
 
 from bench import window
 
+CALLING = "BYSTANDER"
 SECOND = 1.0
 # Associations that stay, so that each worker has some; one more is opened anew for each request.
 STAYING = 4
@@ -66,7 +67,7 @@ def _stay(whose: str, address: tuple[str, int], over: threading.Event, wait: flo
     while not over.is_set():
         started = time.monotonic()
         try:
-            scu = scu or window.Scu(address, _CONTEXTS, seconds=_SECONDS, calling="BYSTANDER")
+            scu = scu or window.Scu(address, _CONTEXTS, seconds=_SECONDS, calling=CALLING)
             ends: list[BaseException] = []
             for what, work in (("echo", _echo), ("store", _store)):
                 _told(whose, what, partial(_noted, work, scu, ends))
@@ -97,7 +98,7 @@ def _raising(error: OSError) -> Callable[[], None]:
 
 def _come_and_go(whose: str, address: tuple[str, int], over: threading.Event) -> None:
     def once() -> None:
-        with window.Scu(address, _CONTEXTS, seconds=_SECONDS, calling="BYSTANDER") as scu:
+        with window.Scu(address, _CONTEXTS, seconds=_SECONDS, calling=CALLING) as scu:
             _echo(scu)
             _store(scu)
             scu.release()

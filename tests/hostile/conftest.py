@@ -18,17 +18,21 @@ from wire.peers import Sink
 from scp.archive.archive import Archive
 from scp.node.build import open_archive
 
+from .bystander import CALLING
 from .table import LIMITS, SOUND
 from .trial import SINKS, Makers, Outcome, Trial, configured
 from .watching import Bystanders, Memory, ended
 
 JPEGXL = {"form": "jpegxl", "wrap": "none"}
+# What bystanders send is there to be answered. Encoded as well, it kept a busy machine from the bad objects.
+BESIDE = {"name": "beside", "match": {"calling_aet": CALLING}, "stages": [{"form": "received"}]}
 POLICIES: dict[str, list[dict[str, Any]] | None] = {
     "default": None,
-    "jpegxl at once": [{"name": "all", "stages": [JPEGXL]}],
-    "jpegxl later": [{"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
+    "jpegxl at once": [BESIDE, {"name": "all", "stages": [JPEGXL]}],
+    "jpegxl later": [BESIDE, {"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
 }
-_SETTLE_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 240.0, 70.0, 5.0
+# So long nothing at all is settled: what encodes yields to whatever else this machine does.
+_STUCK_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 60.0, 70.0, 5.0
 # scp.resources.malloc looks each 2 s at what a process has that is quiet, after 64 s at what it had in use.
 _TRIM_SECONDS = 5.0
 _ROUNDS, _STABLE = 8, 1.02
@@ -159,11 +163,13 @@ def _with_sound_objects(node: NodeProcess, memory: Memory) -> tuple[list[Outcome
 
 
 def _settled(node: NodeProcess, digests: set[str]) -> list[str]:
-    """Wait until nothing is to be done any more for what was sent; what still is."""
+    """Wait until nothing is to be done any more for what was sent, or nothing is done; what still is to be."""
     archive = open_archive(settings_of(node.tables))
     try:
-        end = time.monotonic() + _SETTLE_SECONDS
+        least, end = len(digests) + 1, time.monotonic() + _STUCK_SECONDS
         while (waiting := _waiting(archive, digests)) and time.monotonic() < end:
+            if len(waiting) < least:
+                least, end = len(waiting), time.monotonic() + _STUCK_SECONDS
             time.sleep(0.2)
     finally:
         archive.close()

@@ -239,6 +239,7 @@ def test_what_cannot_be_looked_into_now_is_planned_for_later(error: Exception) -
     now = time.time()
     assert now < planner.next_due(standing(held()), read) < now + 2 * 3600
     assert planner.step(standing(held()), read, now)[1].stage is None
+    assert planner.lacked == (["no memory for it"] * 2 if isinstance(error, OutOfResources) else [])
 
 
 def test_what_is_refused_is_not_planned() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from bench import window
 from scp.config.load import load
+from scp.config.settings import Peer, Settings
 from scp.config.tls import client_context
 from scp.dimse.scu.echo import echo
 from scp.errors import ConfigurationError, DestinationUnreachable
@@ -137,9 +138,12 @@ def test_who_has_no_certificate_of_the_authority(node: RunningNode, authority: A
 
 
 def test_echo_over_tls(node: RunningNode, authority: Authority) -> None:
-    echo(*node.address, "ZSCP", "TESTER", 10.0, client(authority, authority.peer))
-    with pytest.raises(DestinationUnreachable):
-        echo(*node.address, "ZSCP", "TESTER", 10.0)
+    host, port = node.address
+    own = {"ca": authority.ca, "certificate": authority.peer.certificate, "key": authority.peer.key}
+    settings = Settings.model_validate({"tls": own})
+    echo(Peer(aet="ZSCP", host=host, port=port, tls=True), settings)
+    with pytest.raises(DestinationUnreachable, match="does not answer"):
+        echo(Peer(aet="ZSCP", host=host, port=port), settings)
 
 
 def test_who_says_nothing_holds_up_nobody(start: Starter, authority: Authority) -> None:

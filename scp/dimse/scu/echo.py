@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
-
-from pynetdicom import AE
-from pynetdicom.association import Association
-
+from scp import syntaxes
+from scp.config.settings import Peer, Settings
 from scp.dimse.negotiation.contexts import VERIFICATION
+from scp.dimse.scu.associate import associated
+from scp.dimse.wire.messages import C_ECHO_RQ, Value
+from scp.dimse.wire.upper_layer import Ended
 from scp.errors import DestinationUnreachable
 
 
-def echo(
-    host: str,
-    port: int,
-    called_aet: str,
-    calling_aet: str,
-    seconds: float,
-    tls: ssl.SSLContext | None = None,
-) -> None:
-    """Send one C-ECHO, over TLS where a context for it is given (:func:`scp.config.tls.client_context`).
-
-    Raises DestinationUnreachable when it is not answered with Success.
-    """
-    ae = AE(calling_aet)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = seconds
-    ae.add_requested_context(VERIFICATION)
-    association = ae.associate(host, port, ae_title=called_aet, tls_args=(tls, host) if tls else None)
-    if not association.is_established:
-        raise DestinationUnreachable(f"{called_aet} at {host}:{port} {_why(association, seconds)}")
+def echo(peer: Peer, settings: Settings) -> None:
+    """Send one C-ECHO. Raises DestinationUnreachable when it is not answered with Success."""
+    destination = associated(peer, [(VERIFICATION, syntaxes.IMPLICIT)], settings)
+    layer, context = destination.layer, destination.accepted(VERIFICATION)[syntaxes.IMPLICIT]
+    request: dict[str, Value] = {
+        "CommandField": C_ECHO_RQ,
+        "MessageID": 1,
+        "AffectedSOPClassUID": VERIFICATION,
+    }
+    where = f"{peer.aet} at {peer.host}:{peer.port}"
     try:
-        status = association.send_c_echo().get("Status")
+        layer.send(context, request)
+        status = layer.receive(settings.limits.dimse_seconds).number("Status")
+    except Ended as error:
+        destination.ended = error
+        raise DestinationUnreachable(f"{where} does not answer C-ECHO: {error}") from error
     finally:
-        association.release()
+        destination.close()
     if status != 0x0000:
-        raise DestinationUnreachable(f"{called_aet} at {host}:{port} answered C-ECHO with {status}")
-
-
-def _why(association: Association, seconds: float) -> str:
-    """Why an association was not established.
-
-    pynetdicom only logs why it could not connect, so that is tried once more.
-    """
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        return "refused the association" + (f": {answer.reason_str}" if answer is not None else "")
-    called = association.acceptor.address_info
-    try:
-        if called is not None:
-            socket.create_connection((called.address, called.port), seconds).close()
-    except OSError as error:
-        return f"does not answer: {error.strerror or error}"
-    return "does not answer"
+        raise DestinationUnreachable(f"{where} answered C-ECHO with 0x{status:04X}")
