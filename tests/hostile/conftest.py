@@ -163,7 +163,7 @@ def _with_sound_objects(node: NodeProcess, memory: Memory) -> tuple[list[Outcome
 
 
 def _settled(node: NodeProcess, digests: set[str]) -> list[str]:
-    """Wait until nothing is to be done any more for what was sent, or nothing is done; what still is to be."""
+    """Wait until nothing is left to be done for what was sent, or nothing is done; what is left."""
     archive = open_archive(settings_of(node.tables))
     try:
         least, end = len(digests) + 1, time.monotonic() + _STUCK_SECONDS
