@@ -228,7 +228,7 @@ class IndexUnfit(ZscpError):
 
 
 class HoldUnreadable(ZscpError):
-    """A legal hold cannot be read, so that no object is replaced by other content until that is mended."""
+    """A legal hold cannot be read, so that no object is replaced by other content until that is repaired."""
 
 
 class ObjectMissing(ZscpError):

@@ -32,7 +32,7 @@ class State(StrEnum):
     EMPTY = "empty"
 
 
-_REBUILT = "the node makes it anew from the stored files when it starts, and so does: zscp reindex"
+_REBUILT = "the node rebuilds it from the stored files when it starts, and so does: zscp reindex"
 _WHY: Mapping[State, str] = {
     State.MISSING: "the stores hold objects, and the index knows nothing of them",
     State.OLDER: "the index is not the one that the stores were paired with last, or is an older copy of it",

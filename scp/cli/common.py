@@ -59,7 +59,7 @@ def settings_of(config: Path | None) -> Settings:
 def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, Settings]]:
     """The archive that a configuration describes, with an index that knows what is stored.
 
-    Where it does not, a command that ``works`` makes it anew first, as a node would; all others change
+    Where it does not, a command that ``works`` rebuilds it first, as a node would; all others change
     nothing, and raise IndexUnfit or IndexDamaged, which say what to do. Raises ConfigurationError and
     OutOfResources.
     """
@@ -68,13 +68,13 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
     settings = settings_of(config)
     if not works:
         require_index(settings)
-    archive = open_archive(settings, mends=works)
+    archive = open_archive(settings, repairs=works)
     try:
         if works:
             from scp.cli import output
             from scp.lifecycle.rebuild import make_fit
 
-            with output.progress("making the index anew", "objects") as progress:
+            with output.progress("rebuilding the index", "objects") as progress:
                 make_fit(archive, progress)
         if archive.pairing is not None:
             archive.pairing.require()
@@ -86,14 +86,14 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
 
 
 @contextmanager
-def opened_unfit(config: Path | None, mends: bool) -> Iterator[tuple[Archive, Settings]]:
-    """As :func:`opened`, whatever the index knows of what is stored: for what looks at that, or mends it."""
+def opened_unfit(config: Path | None, repairs: bool) -> Iterator[tuple[Archive, Settings]]:
+    """As :func:`opened`, whatever the index knows of what is stored: for what looks at it, or repairs it."""
     from scp.node.build import open_archive, require_index
 
     settings = settings_of(config)
-    if not mends:
+    if not repairs:
         require_index(settings)
-    archive = open_archive(settings, mends=mends)
+    archive = open_archive(settings, repairs=repairs)
     try:
         yield archive, settings
     finally:

@@ -31,7 +31,7 @@ def trained(results: list[Trained], json_wanted: bool) -> None:
     if any(one.entry for one in results):
         show(
             "New objects use them where their rule says dictionary = true; "
-            "what would be saved of all is what that would come to if all were kept anew."
+            "what would be saved of all is what that would come to if all were encoded again."
         )
 
 

@@ -62,16 +62,16 @@ def verify(
 def _mend(archive: Archive, paths: list[Path], aet: str, verdicts: integrity_output.VerifySummary) -> None:
     from scp.archive import foreign
     from scp.cli import output
-    from scp.lifecycle.verify import mend
+    from scp.lifecycle.verify import repair_from_files
 
     files = list(foreign.files_below(paths))
     if not files:
         return
-    with output.progress("mending", "files") as progress:
+    with output.progress("repairing", "files") as progress:
         progress.total(len(files))
-        for path, mended in mend(archive, files, aet):
-            if mended:
-                verdicts.mended.append(path)
+        for path, repaired in repair_from_files(archive, files, aet):
+            if repaired:
+                verdicts.repaired.append(path)
             progress.advance()
 
 
@@ -92,7 +92,7 @@ def fsck(
 
     found = []
     with (
-        opened_unfit(config, mends=repair) as (archive, settings),
+        opened_unfit(config, repairs=repair) as (archive, settings),
         output.progress("looking", "files") as progress,
     ):
         unfit = unfitness(archive, progress, repair)
@@ -113,7 +113,7 @@ def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     from scp.lifecycle.reindex import reindex as rebuild
 
     with (
-        opened_unfit(config, mends=True) as (archive, _),
+        opened_unfit(config, repairs=True) as (archive, _),
         output.progress("reindexing", "objects") as progress,
     ):
         fitted = make_fit(archive, progress)

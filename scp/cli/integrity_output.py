@@ -19,7 +19,7 @@ class VerifySummary:
         self.sound = 0
         self.faults: list[Verified] = []
         self.undecodable: list[Verified] = []
-        self.mended: list[Path] = []
+        self.repaired: list[Path] = []
 
     def add(self, verdict: Verified) -> None:
         """Count one object."""
@@ -46,7 +46,7 @@ class VerifySummary:
                 }
                 for fault in self.faults
             ]
-            told = {"sound": self.sound, "damaged": self.damaged, "mended": len(self.mended)}
+            told = {"sound": self.sound, "damaged": self.damaged, "repaired": len(self.repaired)}
             as_json({**told, "faults": faults, "undecodable": self._undecodable()})
             return
         tell_faults(
@@ -54,10 +54,10 @@ class VerifySummary:
             for fault in self.faults
         )
         tell_faults(f"not decoded: {one['sop_instance_uid']}: {one['reason']}" for one in self._undecodable())
-        mended = f", {len(self.mended)} mended" if self.mended else ""
+        repaired = f", {len(self.repaired)} repaired" if self.repaired else ""
         count = len(self.undecodable)
         kept = f" ({count} kept as received, as not decodable)" if count else ""
-        terminal().print(f"{self.sound} sound{kept}, {self.damaged} damaged or missing{mended}")
+        terminal().print(f"{self.sound} sound{kept}, {self.damaged} damaged or missing{repaired}")
 
     def _undecodable(self) -> list[dict[str, str]]:
         return [

@@ -40,7 +40,7 @@ def serve(config: ConfigOption = None) -> None:
 
     service = Service(settings, reread)
     try:
-        with output.progress("making the index anew", "objects") as progress:
+        with output.progress("rebuilding the index", "objects") as progress:
             host, port = service.start(progress)
     except OSError as error:
         raise ConfigurationError(

@@ -65,7 +65,7 @@ def unfitness(archive: Archive, progress: Progress, repair: bool) -> list[Findin
     told = pairing.message(pairing.state())
     if repair:
         make_fit(archive, progress)
-    return [Finding(UNFIT, "index", told=told, repaired="made anew from the files" if repair else "")]
+    return [Finding(UNFIT, "index", told=told, repaired="rebuilt from the files" if repair else "")]
 
 
 def fsck(

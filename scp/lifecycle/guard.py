@@ -34,7 +34,7 @@ class Guard:
     def watch(self) -> None:
         """Look, and end the process where that is needed."""
         if not self._ended and (fault := self.look()):
-            structlog.get_logger("zscp").error("the index is opened anew", reason=fault)
+            structlog.get_logger("zscp").error("the index is opened again", reason=fault)
             self._ended = True
             self._end()
 

@@ -51,11 +51,11 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
         if state in (State.FITS, State.NEW):
             fitted = Fitted(state)
         else:
-            log.error("the index is made anew", found=str(state), reason=pairing.why(state))
+            log.error("the index is being rebuilt", found=str(state), reason=pairing.why(state))
             outcome, away = _read_all(archive, progress)
             archive.sync()
             pairing.pair(away)
-            log.warning("the index was made anew", objects=outcome.recorded, not_read=away)
+            log.warning("the index was rebuilt", objects=outcome.recorded, not_read=away)
             fitted = Fitted(state, told, outcome)
     _read_what_was_away(archive, progress)
     try:

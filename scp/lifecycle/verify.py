@@ -50,7 +50,7 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
         yield from some
 
 
-def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Path, bool]]:
+def repair_from_files(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Path, bool]]:
     """Repair damaged objects from files that hold what was received; others are left as they are."""
 
     def one(path: Path) -> tuple[Path, bool]:
@@ -61,7 +61,7 @@ def mend(archive: Archive, files: Iterable[Path], aet: str) -> Iterator[tuple[Pa
         except ZscpError:
             raise
         except Exception as error:  # noqa: BLE001 - the others repair what they can
-            structlog.get_logger("zscp").error("mends nothing", path=str(path), exc_info=error)
+            structlog.get_logger("zscp").error("repairs nothing", path=str(path), exc_info=error)
             return path, False
 
     return each(one, files)

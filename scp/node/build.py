@@ -43,12 +43,12 @@ def open_archive(
     settings: Settings,
     bell: Doorbell | None = None,
     forwarding: Forwarding | None = None,
-    mends: bool = False,
+    repairs: bool = False,
 ) -> Archive:
     """Open the archive that the settings describe; its folders and index are made where they are missing.
 
-    This does not check whether the index knows what the stores hold: :func:`take_up` does. With ``mends``, a
-    damaged index is kept under another name, and a new one is made.
+    This does not check whether the index knows what the stores hold: :func:`take_up` does. With ``repairs``,
+    a damaged index is kept under another name, and a new one is made.
 
     With a ``bell``, objects may be encoded after their response, and the bell wakes the encoder.
     ``forwarding`` wakes the forwarder for what is to be sent on; without it, the next look finds that.
@@ -63,7 +63,7 @@ def open_archive(
     budget.use(settings.limits.memory)
     keep_large_apart()
     mark = ArchiveMark(storage.path)
-    index = _mended_index(settings, mark) if mends else SqlIndex.open(settings.index.url)
+    index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
     store = open_store(StorePlace(storage.url, storage.path, storage.reserve))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
@@ -109,7 +109,7 @@ def _holds_files(url: str, path: Path) -> bool:
     return StoredFiles(store).are_there()
 
 
-def _mended_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
+def _repaired_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
     """Open the index, and check all of it where it is small or was found damaged.
 
     A damaged one is kept under another name, and a new one is made.

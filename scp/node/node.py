@@ -55,7 +55,7 @@ class Node:
         self.settings = settings
         alone, bells = bells is None, bells or Bells()
         self._forwarding = Forwarding(settings, bells.forwarder, prefetches=True)
-        self.archive = open_archive(settings, bells.encoder, self._forwarding, mends=True)
+        self.archive = open_archive(settings, bells.encoder, self._forwarding, repairs=True)
         self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
         self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses)
         tasks: list[Task] = [Prefetcher(self.archive, self._forwarding)]

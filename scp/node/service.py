@@ -147,7 +147,7 @@ class BackgroundProcess:
         self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, tasks: Tasks
     ) -> None:
         self._settings, self._reread = settings, reread
-        self._archive = open_archive(settings, bell, mends=True)
+        self._archive = open_archive(settings, bell, repairs=True)
         self._loops = Loops(tasks(self._archive, lambda: self._settings))
 
     def start(self) -> None:
@@ -174,7 +174,7 @@ class BackgroundProcess:
 
 def _make_ready(settings: Settings, progress: Progress) -> None:
     """Make the archive ready before any other process starts. Raises OutOfResources, ConfigurationError."""
-    archive = open_archive(settings, mends=True)
+    archive = open_archive(settings, repairs=True)
     try:
         take_up(archive, progress)
     finally:

@@ -265,6 +265,21 @@ def test_codecs_that_raise_do_not_end_the_rest(tmp_path: Path) -> None:
     assert found["zstd 3"].outcome == "lossless"
 
 
+def _failing(frame: np.ndarray, form: object, effort: int) -> bytes:
+    raise RuntimeError("gone")
+
+
+def test_a_codec_that_raises_while_a_dictionary_is_trained_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (replace(one, encode=_failing) if one.name == "htj2k" else one for one in table.CODECS)
+    monkeypatch.setattr(table, "CODECS", tuple(rows))
+    objects = [image(Shape(seed=each), header=b"A" * 3000) for each in range(30)]
+    (found,) = advise([folder_of(tmp_path, objects)], Wanted(sample=8), told).tables
+    taken = {one.candidate.name: one.taken for one in found.rows}
+    assert (taken["htj2k"], taken["zstd 3 +dict"], len(found.group.others)) == (0, 8, 22)
+
+
 def test_objects_that_a_codec_refuses_count_as_the_fallback_keeps_them(tmp_path: Path) -> None:
     """All candidates are compared over the same objects, or a codec that takes the easy ones would win."""
     taken = image(Shape(rows=48, columns=48, seed=1))

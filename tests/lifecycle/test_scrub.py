@@ -27,7 +27,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle import fsck as checking
 from scp.lifecycle.fsck import Finding, fsck
 from scp.lifecycle.scrub import Checked, Scrubber
-from scp.lifecycle.verify import mend, verify
+from scp.lifecycle.verify import repair_from_files, verify
 from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.landed import LandedStore
@@ -244,7 +244,7 @@ def test_a_copy_that_is_damaged_or_of_other_content_takes_no_place(archive: Arch
         served(archive, SENT[0])
 
 
-def test_a_backup_mends(archive: Archive, tmp_path: Path) -> None:
+def test_a_backup_repairs(archive: Archive, tmp_path: Path) -> None:
     """Damaged and missing ones; what is sound stays, and what was never held does not come in."""
     folder = tmp_path / "backup"
     folder.mkdir()
@@ -258,8 +258,10 @@ def test_a_backup_mends(archive: Archive, tmp_path: Path) -> None:
     verdicts = {v.instance.sop_instance_uid: bool(v.fault) for v in verify(archive, archive.index.all())}
     assert sorted(verdicts.values()) == [False, True, True]
     assert len(archive.index.checks.damaged()) == 2
-    mended = {path.name for path, done in mend(archive, sorted(folder.iterdir()), "TEST") if done}
-    assert mended == {"0.dcm", "1.dcm"}
+    repaired = {
+        path.name for path, done in repair_from_files(archive, sorted(folder.iterdir()), "TEST") if done
+    }
+    assert repaired == {"0.dcm", "1.dcm"}
     assert archive.index.newest(SENT[3].sop_instance_uid) is None
     assert [replace(held(archive, sent), checked=0, fault="") for sent in SENT[:3]] == before
     assert [served(archive, sent) for sent in SENT[:3]] == [sent.dataset for sent in SENT[:3]]

@@ -59,7 +59,7 @@ def _act(archive: Any, step: str) -> None:
 
 def _live(config: str, steps: list[str]) -> None:
     settings = load(Path(config), {})
-    archive = open_archive(settings, Doorbell(), mends=True)
+    archive = open_archive(settings, Doorbell(), repairs=True)
     archive.store.log._size = 1 << 19
     archive.store.log.prepare = lambda: None
     take_up(archive)

@@ -329,7 +329,7 @@ def test_a_node_whose_index_is_removed_under_it_goes_on(tmp_path: Path) -> None:
             path.unlink()
         with suppress(AssertionError, OSError):  # its processes end in these seconds
             send(range(20, 40))
-        until(lambda: _is_anew(node, tmp_path / "index.db"), "the index is made anew", 90)
+        until(lambda: _is_anew(node, tmp_path / "index.db"), "the index is rebuilt", 90)
         assert until(lambda: _retrieved(node, acknowledged), "all can be retrieved", 60)
         assert node.kill(signal.SIGTERM) == 0
     finally:
@@ -337,7 +337,7 @@ def test_a_node_whose_index_is_removed_under_it_goes_on(tmp_path: Path) -> None:
 
 
 def _is_anew(node: NodeProcess, index: Path) -> bool:
-    return index.exists() and any(one["event"] == "the index was made anew" for one in node.events())
+    return index.exists() and any(one["event"] == "the index was rebuilt" for one in node.events())
 
 
 def _retrieved(node: NodeProcess, acknowledged: dict[str, bytes]) -> bool:

@@ -58,7 +58,7 @@ def test_commands_find_mend_and_tell(process: Callable[..., NodeProcess]) -> Non
     assert [(one["kind"], one["repaired"]) for one in found] == [("row without a file", "")]
     assert "not repaired" in node.here("fsck", status=1)
     told = json.loads(node.here("verify", "--restore-from", node.root / "backup", "--json"))
-    assert (told["sound"], told["damaged"], told["mended"]) == (3, 0, 2)
+    assert (told["sound"], told["damaged"], told["repaired"]) == (3, 0, 2)
     node.here("verify", "--deep")
     assert "agree" in node.here("fsck")
     assert len(list((node.root / "objects" / ".damaged").iterdir())) == 1
