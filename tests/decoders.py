@@ -20,7 +20,7 @@ import openjpeg
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
 from pydicom.uid import UID
 from wire.peers import Sent, as_file, dcmtk, of_file, read
 
@@ -138,14 +138,14 @@ def pixels(one: Sent) -> np.ndarray:  # noqa: PLR0911 - one for each decoder
             )[0]
         )
     # Bits above those stored, too: pydicom would clear them.
-    return np.squeeze(pydicom.pixels.pixel_array(dataset, raw=True, correct_unused_bits=False))
+    return np.squeeze(pydicom.pixels.pixel_array(dataset, raw=True, correct_unused_bits=False))  # type: ignore[attr-defined]
 
 
 def _four(one: Sent, dataset: Dataset) -> np.ndarray:
     """Four samples a pixel, which pydicom does not take; of compressed ones only what OpenJPEG does."""
     shape = (dataset.Rows, dataset.Columns, 4)
     if one.syntax in _OPENJPEG:
-        return np.asarray(openjpeg.decode(_frames(dataset)[0]))
+        return np.asarray(openjpeg.decode(_frames(dataset)[0]))  # type: ignore[attr-defined]
     if lookup(one.syntax).encapsulated:
         pytest.skip(f"no other decoder of four samples in {one.syntax}")
     value = np.frombuffer(raw_pixels(one), "u1", int(np.prod(shape)))

@@ -232,7 +232,7 @@ def test_codecs_that_stand_beside_give_back_what_they_take(
 def test_a_new_row_of_the_table_is_compared_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "CODECS", (*table.CODECS, replace(HTJ2K_CODEC, name="newest")))
+    monkeypatch.setattr(table, "CODECS", (*table.CODECS, replace(HTJ2K_CODEC, name="newest")))  # type: ignore[attr-defined]
     found = measured(one_sample(tmp_path, phantom(Shape(rows=64, columns=64))))
     assert found["newest"].outcome == "lossless"
 
@@ -245,7 +245,7 @@ def test_a_codec_that_does_not_give_back_what_it_took_is_marked_and_never_propos
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(HTJ2K_CODEC, name="wrong", encode=_wrong)
-    monkeypatch.setattr(table, "CODECS", (wrong, *table.CODECS))
+    monkeypatch.setattr(table, "CODECS", (wrong, *table.CODECS))  # type: ignore[attr-defined]
     root = folder_of(tmp_path, [image(Shape(rows=64, columns=64, seed=each, noise=0.3)) for each in range(3)])
     found = advise([root], Wanted(), told)
     rows = {one.candidate.name: one for one in found.tables[0].rows}
@@ -272,7 +272,7 @@ def _failing(frame: np.ndarray, form: object, effort: int) -> bytes:
 def test_a_codec_that_raises_while_a_dictionary_is_trained_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = (replace(one, encode=_failing) if one.name == "htj2k" else one for one in table.CODECS)
+    rows = (replace(one, encode=_failing) if one.name == "htj2k" else one for one in table.CODECS)  # type: ignore[attr-defined]
     monkeypatch.setattr(table, "CODECS", tuple(rows))
     objects = [image(Shape(seed=each), header=b"A" * 3000) for each in range(30)]
     (found,) = advise([folder_of(tmp_path, objects)], Wanted(sample=8), told).tables

@@ -54,7 +54,7 @@ def test_what_was_gone_through_is_kept(cache: DecodedCache) -> None:
 def test_what_was_not_gone_through_to_its_end_is_not(cache: DecodedCache) -> None:
     chunks = cache.keep("a", iter([b"one", b"two"]))
     assert next(chunks) == b"one"
-    chunks.close()
+    chunks.close()  # type: ignore[attr-defined]
 
     def broken() -> Iterator[bytes]:
         yield b"one"

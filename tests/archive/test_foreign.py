@@ -242,7 +242,7 @@ def test_a_time_to_come_is_now(archive, tmp_path: Path) -> None:
 )
 def test_private_information_that_makes_no_sense_is_ignored(archive, text: bytes, tmp_path: Path) -> None:
     with pytest.raises(ObjectDamaged):
-        part10.private.decoded(text)
+        part10.private.decoded(text)  # type: ignore[attr-defined]
     data = bytes(pack(Part10("1.2", "1.2.3", EXPLICIT, SENT[EXPLICIT].dataset, KNOWN)))
     at = 144 + int.from_bytes(data[140:144], "little")
     begin = data.index(b"\2\0\2\1OB\0\0")

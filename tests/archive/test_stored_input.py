@@ -114,7 +114,7 @@ def test_what_does_not_shrink_may_be_larger(bounded: int) -> None:
 
 def test_what_begins_as_no_file_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    monkeypatch.setattr(part10.Spool, "write", lambda _, data: written.append(len(data)))
+    monkeypatch.setattr(part10.Spool, "write", lambda _, data: written.append(len(data)))  # type: ignore[attr-defined]
     with pytest.raises(ObjectDamaged, match="not a DICOM Part 10 file"):
         part10.unpack(frame(b"", 1 << 30))
     assert sum(written) == 0
@@ -192,7 +192,7 @@ def test_what_cannot_be_opened_is_damaged_missing_or_out_of_reach(
     def fails(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, "open", fails)
+    monkeypatch.setattr(files.os, "open", fails)  # type: ignore[attr-defined]
     with pytest.raises(error, match="a/b"):
         store.get("a/b")
 
@@ -257,7 +257,7 @@ def test_one_file_without_room_for_its_copy_stops_no_loop(
 ) -> None:
     """It is told as one that cannot be looked at now, and is neither damaged nor in the way of others."""
     monkeypatch.setattr(files, "IN_MEMORY", 0)
-    copied_from, full = files.copied_from, [True]
+    copied_from, full = files.copied_from, [True]  # type: ignore[attr-defined]
 
     def copied(descriptor: int) -> Buffer:
         if full:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from objects import Shape, bundled, corpus, item, joined, phantom, received, samples_of, transcoded
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
+from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
 from pydicom.uid import UID
 
 from scp.config.settings import Peer

@@ -115,7 +115,7 @@ def opened(request, tmp_path: Path) -> Callable[[], JournaledStore]:
 
 def died(store: JournaledStore) -> None:
     """What is left when a process ends: its files, and nobody who holds the lock."""
-    os.close(store._journal._own_lock)
+    os.close(store._journal._own_lock)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -389,10 +389,10 @@ def test_what_is_set_aside_is_kept_where_no_key_leads_to(store: JournaledStore) 
 def store_root(store: JournaledStore) -> Path:
     match store:
         case TieredStore():
-            return store._first.root
+            return store._first.root  # type: ignore[attr-defined]
         case LandedStore():
-            return store.inner.root
-    return store.root
+            return store.inner.root  # type: ignore[attr-defined]
+    return store.root  # type: ignore[attr-defined]
 
 
 def test_each_url_names_its_store(tmp_path: Path) -> None:
@@ -594,7 +594,7 @@ def test_recovery_that_breaks_off_goes_on_next_time(tmp_path: Path) -> None:
     )
     first = LocalStore(tmp_path).recover()
     assert next(first) == "a/1"
-    first.close()
+    first.close()  # type: ignore[attr-defined]
     assert list(LocalStore(tmp_path).recover()) == ["a/1", "a/2"]
     assert list(LocalStore(tmp_path).recover()) == []
 

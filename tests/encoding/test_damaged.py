@@ -102,7 +102,7 @@ def test_what_is_damaged_is_not(name: str, tmp_path: Path, monkeypatch: pytest.M
 def _by_another(stream: Stream, data: bytes, folder: Path) -> np.ndarray:
     """What a decoder that zscp does not use makes of it; it may warn of three bytes too many."""
     if not stream.syntax.startswith("1.2.840.10008.1.2.4.5"):
-        return np.asarray(openjpeg.decode(data))
+        return np.asarray(openjpeg.decode(data))  # type: ignore[attr-defined]
     form = stream.form
     shape = Shape(rows=form.rows, columns=form.columns, bits_allocated=8, bits_stored=8)
     object_ = Compressed(stream.syntax, shape, items_of([data])[0]).received("damaged")

@@ -258,9 +258,11 @@ def test_a_deflated_dataset_at_the_edge_of_either_limit(monkeypatch: pytest.Monk
 def test_what_inflates_beyond_a_limit_is_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     use(replace(DEFAULTS, inflated_bytes=4 << 20))
     written = []
-    spool_write = streams.Spool.write
+    spool_write = streams.Spool.write  # type: ignore[attr-defined]
     monkeypatch.setattr(
-        streams.Spool, "write", lambda self, data: (written.append(len(data)), spool_write(self, data))[1]
+        streams.Spool,
+        "write",
+        lambda self, data: (written.append(len(data)), spool_write(self, data))[1],  # type: ignore[attr-defined]
     )
     assert not survey(vast("zeros", 64 << 20, DEFLATED)).readable
     assert sum(written) < 12 << 20

@@ -149,7 +149,7 @@ def test_few_frames_are_made_ahead() -> None:
     results = pool.in_order(lambda each: each * 2, items(), 1000, 1)
     assert [next(results) for _ in range(3)] == [0, 2, 4]
     assert len(made) <= 3 + 2 * (os.cpu_count() or 1) + 1
-    results.close()
+    results.close()  # type: ignore[attr-defined]
     large = pool.in_order(lambda each: each, items(), 1000, 1 << 30)
     made.clear()
     next(large)
@@ -202,7 +202,7 @@ def test_a_large_frame_of_zstd_is_read_some_blocks_at_a_time() -> None:
     found = part10.unpack(frame)
     assert found == file
     for damaged in (frame[:-1], frame[:-5], frame + b"\0", frame[:-1] + bytes([frame[-1] ^ 1])):
-        with pytest.raises(part10.ObjectDamaged):
+        with pytest.raises(part10.ObjectDamaged):  # type: ignore[attr-defined]
             part10.unwrap(damaged)
 
 

@@ -371,7 +371,7 @@ def test_the_table_agrees_with_the_dictionary(attribute):
 
 
 def test_every_keyword_stands_once_and_every_level_has_its_unique_key():
-    keywords = [row.keyword for row in (*HELD, *COMPUTED)]
+    keywords = [row.keyword for row in (*HELD, *COMPUTED)]  # type: ignore[attr-defined]
     assert len(keywords) == len(set(keywords))
     assert all(HELD_BY_KEYWORD[UNIQUE_KEYS[level]].level == level for level in LEVELS)
 

@@ -110,7 +110,7 @@ class TestSync:
     def synced(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """The inodes that were waited for."""
         seen: list[int] = []
-        monkeypatch.setattr(durable.os, "fsync", lambda file: seen.append(os.fstat(file).st_ino))
+        monkeypatch.setattr(durable.os, "fsync", lambda file: seen.append(os.fstat(file).st_ino))  # type: ignore[attr-defined]
         return seen
 
     def test_waits_for_the_log_and_leaves_the_index_usable(self, index, database, synced):
@@ -148,7 +148,7 @@ class TestSync:
             raise OSError(5, "Input/output error")
 
         index.record(instance("1.1.1"), DOE)
-        monkeypatch.setattr(durable.os, "fsync", failing)
+        monkeypatch.setattr(durable.os, "fsync", failing)  # type: ignore[attr-defined]
         with pytest.raises(OutOfResources, match="Input/output"):
             index.sync()
 

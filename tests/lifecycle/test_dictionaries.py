@@ -105,7 +105,7 @@ def archive(open_archive) -> Archive:
 
 
 def folder_of(archive: Archive) -> Path:
-    return archive.store.inner.root / "dictionaries" / KIND
+    return archive.store.inner.root / "dictionaries" / KIND  # type: ignore[attr-defined]
 
 
 def file_of(archive: Archive, one: Received) -> bytes:

@@ -291,7 +291,7 @@ def test_a_file_without_a_row_is_recorded(archive: Archive) -> None:
 
 def test_what_cannot_be_read_is_told_and_left(archive: Archive) -> None:
     archive.index.remove(SENT[0].sop_instance_uid)
-    path = archive.store.inner.root / next(
+    path = archive.store.inner.root / next(  # type: ignore[attr-defined]
         iter(set(archive.store.keys()) - {one.key for one in archive.index.all()})
     )  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:300])

@@ -63,7 +63,7 @@ def test_records_share_no_block(log: LandingLog) -> None:
     for size in (1, 4096, 5000, 4095, 1):
         key = append(log, HEAD, dataset(1, size))
         at, length = map(int, key.rpartition("/")[2].removesuffix(".dcm").split("-"))
-        assert (at - landing.HEADER) // 4096 > ends[-1] // 4096
+        assert (at - landing.HEADER) // 4096 > ends[-1] // 4096  # type: ignore[attr-defined]
         ends.append(at + length - 1)
 
 
@@ -296,7 +296,7 @@ def test_a_torn_record_hides_none_behind_it(tmp_path: Path, at: int) -> None:
     keys = sorted(log.keys(), key=lambda key: int(key.rpartition("/")[2].split("-")[0]))
     path = tmp_path / f"{segment_of(keys[1])}.log"
     content = bytearray(path.read_bytes())
-    start = int(keys[1].rpartition("/")[2].split("-")[0]) - landing.HEADER
+    start = int(keys[1].rpartition("/")[2].split("-")[0]) - landing.HEADER  # type: ignore[attr-defined]
     content[start + at : start + at + 5000] = bytes(5000)
     path.write_bytes(content)
     found = set(log.strays(set()))
@@ -328,7 +328,7 @@ def test_a_segment_with_something_unclear_in_it_is_kept_aside(tmp_path: Path) ->
     log.close()
     path = tmp_path / f"{segment_of(keys[1])}.log"
     content = bytearray(path.read_bytes())
-    content[int(keys[1].rpartition("/")[2].split("-")[0]) - landing.HEADER + 30] ^= 1
+    content[int(keys[1].rpartition("/")[2].split("-")[0]) - landing.HEADER + 30] ^= 1  # type: ignore[attr-defined]
     path.write_bytes(content)
     later = LandingLog(tmp_path)
     assert list(later.strays(set())) == [keys[0], keys[2]]

@@ -435,7 +435,7 @@ def test_who_waited_is_told(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> 
         def warning(self, event: str, **values: object) -> None:
             told.append({"event": event, **values})
 
-    monkeypatch.setattr(budget.structlog, "get_logger", lambda _: Log())
+    monkeypatch.setattr(budget.structlog, "get_logger", lambda _: Log())  # type: ignore[attr-defined]
     monkeypatch.setattr(budget, "_TOLD_SECONDS", 0.1)
     taken = [shared.take(HALF), shared.take(112 * MB)]
     other = _waiting_for(shared, HALF)

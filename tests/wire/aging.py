@@ -186,7 +186,7 @@ def _after_death(settings: Settings, sent: Sent, made: Callable[..., Stages]) ->
         encoded = carry_out(made(archive, "killed"))[sent.instance]
         is_sound(archive, sent)
         for store in (settings.storage, *settings.tiers):
-            assert journal(store.path) == []
+            assert journal(store.path) == []  # type: ignore[attr-defined]
         return store_of(held.key), held.form, encoded
     finally:
         archive.close()

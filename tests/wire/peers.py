@@ -255,7 +255,7 @@ def pixels(sent: Sent) -> np.ndarray:
         count = int(dataset.get("NumberOfFrames", 1) or 1)
         frames = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=count)
         return np.squeeze(np.stack([decoder(frame) for frame in frames]))
-    return np.squeeze(pydicom.pixels.pixel_array(dataset, raw=True))
+    return np.squeeze(pydicom.pixels.pixel_array(dataset, raw=True))  # type: ignore[attr-defined]
 
 
 # -- a requester ---------------------------------------------------------------------------------------
@@ -522,7 +522,7 @@ class Sink:
             def _create_association(self) -> Association:
                 association = super()._create_association()
                 association.__class__ = _SinkAssociation
-                association.sink = sink
+                association.sink = sink  # type: ignore[attr-defined]
                 return association
 
         ae = AE(aet)

@@ -316,7 +316,7 @@ def test_small_lengths_work(node: RunningNode, longest: int) -> None:
             assert len(body) <= (longest or 1 << 20)
             command += body[6:]
             last = bool(body[5] & 2)
-        assert window.read_command(command)["Status"] == 0
+        assert window.read_command(command)["Status"] == 0  # type: ignore[attr-defined]
         scu.release()
 
 

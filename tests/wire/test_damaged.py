@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from damaged import CASES
 from generated import encapsulated_element, items_of
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders import RLELosslessEncoder  # type: ignore[attr-defined]
 
 from .conftest import NodeProcess, RunningNode, Starter
 from .peers import (

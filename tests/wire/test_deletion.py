@@ -92,7 +92,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_deleted_twice(tmp_path: Path) -
     deletion.resume()
     held, gone = list(archive.index.all()), deletion.trash.entries()
     assert sorted(archive.files.keys()) == sorted(one.key for one in held)
-    assert sorted([one.sop_instance_uid for one in (*held, *gone)]) == sorted(uids)
+    assert sorted([one.sop_instance_uid for one in (*held, *gone)]) == sorted(uids)  # type: ignore[attr-defined]
     assert {one.state for one in gone} <= {"gone"}
     list(deletion.restore(gone))
     assert {one.sop_instance_uid for one in archive.index.all()} == uids

@@ -177,5 +177,5 @@ def _all_is_well(
     assert {store_of(one.key) for one in archive.index.all()} == {"cold"}
     assert list(fsck(archive, Silent(), deletion=deletion)) == []
     for store in (settings.storage, *settings.tiers):
-        assert journal(store.path) == []
+        assert journal(store.path) == []  # type: ignore[attr-defined]
     archive.close()

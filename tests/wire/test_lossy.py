@@ -138,7 +138,7 @@ def _decoded(sent: Sent, folder: Path) -> np.ndarray:
     """The samples, by a decoder that shares no code with the encoder, where there is one."""
     if sent.syntax == JPEG2000_EITHER:
         pytest.importorskip("openjpeg", reason="pylibjpeg-openjpeg is not installed")
-        return pydicom.pixels.pixel_array(sent.dataset, raw=True, decoding_plugin="pylibjpeg")
+        return pydicom.pixels.pixel_array(sent.dataset, raw=True, decoding_plugin="pylibjpeg")  # type: ignore[attr-defined]
     (stream,) = generate_frames(sent.dataset.PixelData, number_of_frames=1)
     if sent.syntax == HTJ2K_EITHER:
         openjpeg = pytest.importorskip("openjpeg", reason="pylibjpeg-openjpeg is not installed")

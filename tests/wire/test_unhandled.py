@@ -169,7 +169,7 @@ def test_encoding(pending: Archive, failing: Failing, error: Exception) -> None:
 
 def _no_form(failing: Failing, error: Exception) -> list[str]:
     """Forms of the bad one that were tried, which raises ``error``."""
-    work, tried = encode.encoded, list[str]()
+    work, tried = encode.encoded, list[str]()  # type: ignore[attr-defined]
 
     def step(form: str, received: Any, *more: Any) -> Any:
         if form not in ("zstd", "received") and received.sop_instance_uid == BAD:
