@@ -46,6 +46,7 @@ from scp.model import Received
 from scp.objects import part10
 from scp.objects.local import LocalStore
 from scp.resources.bounds import DEFAULTS, Bounds, use
+from scp.spool import Spool
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
@@ -258,11 +259,9 @@ def test_a_deflated_dataset_at_the_edge_of_either_limit(monkeypatch: pytest.Monk
 def test_what_inflates_beyond_a_limit_is_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     use(replace(DEFAULTS, inflated_bytes=4 << 20))
     written = []
-    spool_write = streams.Spool.write  # type: ignore[attr-defined]
+    spool_write = Spool.write
     monkeypatch.setattr(
-        streams.Spool,
-        "write",
-        lambda self, data: (written.append(len(data)), spool_write(self, data))[1],  # type: ignore[attr-defined]
+        Spool, "write", lambda self, data: (written.append(len(data)), spool_write(self, data))[1]
     )
     assert not survey(vast("zeros", 64 << 20, DEFLATED)).readable
     assert sum(written) < 12 << 20

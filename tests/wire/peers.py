@@ -32,7 +32,7 @@ from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.dsutils import decode, encode
-from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassExtendedNegotiation
 from pynetdicom.transport import RequestHandler
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -283,6 +283,16 @@ class Retrieved:
         return self.answers[-1]
 
 
+def _has_lost_its_answer(association: Association) -> bool:
+    """Whether the node's rejection came before pynetdicom looked whether it was connected.
+
+    It closes its socket for the rejection, takes that for a connection that failed, and aborts
+    (``ACSE._negotiate_as_requestor``).
+    """
+    left = association.dul.to_user_queue.queue
+    return association.is_aborted and any(isinstance(one, A_ASSOCIATE) for one in left)
+
+
 class Scu:
     """An association to a node, message by message.
 
@@ -308,13 +318,13 @@ class Scu:
             item = SOPClassExtendedNegotiation()
             item.sop_class_uid, item.service_class_application_information = uid, information
             negotiation.append(item)
-        self.association = ae.associate(
-            *address,
-            contexts=[build_context(uid, list(syntaxes)) for uid, syntaxes in contexts],
-            ae_title=called,
-            ext_neg=negotiation,
-            max_pdu=max_pdu,
-        )
+        proposed = [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts]
+        while True:
+            self.association = ae.associate(
+                *address, contexts=proposed, ae_title=called, ext_neg=negotiation, max_pdu=max_pdu
+            )
+            if not _has_lost_its_answer(self.association):
+                break
         self.message_id = 0
         if self.established:  # from here on the messages are ours, not pynetdicom's
             self.association._reactor_checkpoint.clear()
