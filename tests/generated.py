@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -361,6 +362,7 @@ NATIVE_CASES: dict[str, Native] = {
 }
 
 
+@cache
 def native_case(name: str, transfer_syntax: str) -> Received:
     """A native case in one of the native transfer syntaxes."""
     return NATIVE_CASES[name].received(name, transfer_syntax)

@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -440,15 +442,18 @@ def test_a_modality_that_is_none_is_in_no_rule(name: str, tmp_path: Path) -> Non
 # What is shown
 
 
-def _advice(tmp_path: Path, **wanted: object) -> Advice:
+@cache
+def _advice(lossy: bool) -> Advice:
+    """On a few small objects, measured once: that takes seconds."""
     objects = [image(Shape(rows=64, columns=64, seed=each), Modality="CT") for each in range(3)]
     objects += [image(Shape(rows=32, columns=32, bits_allocated=8, bits_stored=8, seed=9), Modality="US")]
-    return advise([folder_of(tmp_path, objects)], replace(Wanted(), **wanted), told)  # type: ignore[arg-type]
+    with TemporaryDirectory() as folder:
+        return advise([folder_of(Path(folder), objects)], replace(Wanted(), lossy=lossy), told)
 
 
 @pytest.mark.parametrize("lossy", [False, True])
 def test_both_charts_show_all_figures(tmp_path: Path, lossy: bool) -> None:
-    found = _advice(tmp_path, lossy=lossy)
+    found = _advice(lossy)
     files = [tmp_path / "chart.svg", tmp_path / "chart.png"]
     draw(found, files)
     root = ET.fromstring(files[0].read_text())
@@ -469,7 +474,7 @@ def test_both_charts_show_all_figures(tmp_path: Path, lossy: bool) -> None:
 
 def test_a_chart_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"gone/chart\.svg cannot be written: No such file"):
-        draw(_advice(tmp_path), [tmp_path / "gone" / "chart.svg"])
+        draw(_advice(False), [tmp_path / "gone" / "chart.svg"])
 
 
 def test_without_the_library_for_charts_nothing_is_measured(

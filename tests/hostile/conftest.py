@@ -26,10 +26,15 @@ from .watching import Bystanders, Memory, ended
 JPEGXL = {"form": "jpegxl", "wrap": "none"}
 # What bystanders send is there to be answered. Encoded as well, it kept a busy machine from the bad objects.
 BESIDE = {"name": "beside", "match": {"calling_aet": CALLING}, "stages": [{"form": "received"}]}
+# What comes from this calling AE title is encoded at once, and all else later.
+ENCODED_AT_ONCE = "ATONCE"
 POLICIES: dict[str, list[dict[str, Any]] | None] = {
     "default": None,
-    "jpegxl at once": [BESIDE, {"name": "all", "stages": [JPEGXL]}],
-    "jpegxl later": [BESIDE, {"name": "all", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]}],
+    "jpegxl": [
+        BESIDE,
+        {"name": "at once", "match": {"calling_aet": ENCODED_AT_ONCE}, "stages": [JPEGXL]},
+        {"name": "later", "stages": [{"form": "received"}, {**JPEGXL, "after": "1s"}]},
+    ],
 }
 # So long nothing at all is settled: what encodes yields to whatever else this machine does.
 _STUCK_SECONDS, _BACK_SECONDS, _SOON_SECONDS = 60.0, 70.0, 5.0
@@ -49,6 +54,7 @@ class Result:
 
     node: NodeProcess
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    at_once: dict[str, Outcome] = field(default_factory=dict)
     sound: list[Outcome] = field(default_factory=list)
     bystanders: list[str] = field(default_factory=list)  # what was wrong with how they fared
     memory: Memory | None = None
@@ -101,12 +107,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iter
         policy: list[dict[str, Any]] | None,
         limits: dict[str, Any] = LIMITS,
         weighs: bool = True,
+        at_once: Makers | None = None,
     ) -> Result:
         tables = configured(ports, limits, policy)
         made.extend(ExecutedNode(tmp_path_factory.mktemp(name), **tables) for name in ("node", "other"))
         node, other = made[-2:]
         other.start()
-        result = _tried(node, other, objects, weighs)
+        result = _tried(node, other, objects, weighs, at_once or {})
         other.kill(signal.SIGTERM)
         return result
 
@@ -116,17 +123,19 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iter
             node.kill()
 
 
-def _tried(node: NodeProcess, other: NodeProcess, objects: Makers, weighs: bool) -> Result:
+def _tried(node: NodeProcess, other: NodeProcess, objects: Makers, weighs: bool, at_once: Makers) -> Result:
     node.start()
     result = Result(node)
     memory = result.memory = Memory(node)
-    trial = Trial(node)
+    trial, at_once_trial = Trial(node), Trial(node, calling=ENCODED_AT_ONCE)
     with memory.sampled(), Bystanders(node, other) as bystanders:
         if weighs:
             result.sound, result.before = _with_sound_objects(node, memory)
+        at_once_trial.run(at_once)
         trial.run(objects)
-        result.outcomes = trial.outcomes
-        result.unsettled = _settled(node, {one.received for one in trial.outcomes.values()})
+        result.outcomes, result.at_once = trial.outcomes, at_once_trial.outcomes
+        tried = (*result.outcomes.values(), *result.at_once.values())
+        result.unsettled = _settled(node, {one.received for one in tried})
         bystanders.stop()
         result.bystanders = bystanders.faults()
         if weighs:

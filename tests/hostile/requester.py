@@ -38,9 +38,9 @@ class Got:
         return self.status in (0xA702, 0xB000) and self.counts[:2] == (0, 1) and bool(self.comment)
 
 
-def store(address: Address, sent: Bad, seconds: float) -> tuple[int, str]:
+def store(address: Address, sent: Bad, seconds: float, calling: str = "WINDOW") -> tuple[int, str]:
     """Status and Error Comment of a C-STORE."""
-    with window.Scu(address, [(sent.sop_class, sent.syntax)], seconds=seconds) as scu:
+    with window.Scu(address, [(sent.sop_class, sent.syntax)], seconds=seconds, calling=calling) as scu:
         command = _request(1, sent.sop_class, AffectedSOPInstanceUID=sent.instance, CommandDataSetType=0)
         scu.socket.sendall(_pdv(write_command(command), 3))
         for part, last in _marked(sent.parts):

@@ -19,10 +19,14 @@ from scp.dimse.status import SUCCESS
 from .conftest import POLICIES, Result, Runner, grown
 from .objects import Bad
 from .requester import Got
-from .table import LOSSLESS, SOUND, TABLE, expected_of, sound_of
+from .table import BOMBS, CRASHES, LOSSLESS, SOUND, TABLE, expected_of, sound_of
 from .trial import Outcome
 
 pytestmark = pytest.mark.slow
+
+_AT_ONCE = ", at once"
+# What a codec may fail at. Each is another object than that of the table.
+AT_ONCE = {f"{name}{_AT_ONCE}": make for name, make in {**CRASHES, **BOMBS}.items() if "OpenJPH" not in name}
 
 _LASTING_KB = 450_000  # what a process that serves may take: far below what any of the objects asks for
 _CODEC_KB = 1_000_000
@@ -30,17 +34,29 @@ _CODEC_KB = 1_000_000
 
 @pytest.fixture(scope="module", params=POLICIES)
 def result(request: pytest.FixtureRequest, run: Runner) -> Result:
-    return run(TABLE, POLICIES[request.param])
+    at_once = {} if request.param == "default" else AT_ONCE
+    return run(TABLE, POLICIES[request.param], at_once=at_once)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_an_object_is_kept_and_given_back(result: Result, name: str) -> None:
     """Found, as received to the byte, and in another transfer syntax given or refused with a reason."""
-    one, expected = result.outcomes[name], expected_of(name)
+    _is_kept_and_given_back(result, result.outcomes[name], name)
+
+
+def test_nor_does_what_is_encoded_at_once_harm_others(result: Result) -> None:
+    """Else it is kept as received first: what then fails is a stage, here it is the encoding itself."""
+    assert set(result.at_once) in ({}.keys(), AT_ONCE.keys())
+    for name, one in result.at_once.items():
+        _is_kept_and_given_back(result, one, name.removesuffix(_AT_ONCE))
+
+
+def _is_kept_and_given_back(result: Result, one: Outcome, name: str) -> None:
+    expected = expected_of(name)
     assert not one.faults, one.told()
     assert one.stored == expected.stored, one.told()
     assert bool(one.comment) == bool(one.stored), one.told()
-    _is_given_back(result, one, TABLE[name])
+    _is_given_back(result, one, {**TABLE, **AT_ONCE}[one.sent])
     for got in (one.other, one.moved):
         assert got is not None, one.told()
         assert _is_given(got) if expected.given else got.refused, one.told()

@@ -54,11 +54,13 @@ class Outcome:
 class Trial:
     """Objects go to a node, two at a time. ``seconds`` is how long it may be silent.
 
+    ``calling`` is the AE title that they come from.
+
     What became of each stands in ``outcomes.txt`` beside the node's log, as soon as it is known.
     """
 
-    def __init__(self, node: NodeProcess, seconds: float = 60.0) -> None:
-        self.node, self._seconds = node, seconds
+    def __init__(self, node: NodeProcess, seconds: float = 60.0, calling: str = "TRIAL") -> None:
+        self.node, self._seconds, self._calling = node, seconds, calling
         self.outcomes: dict[str, Outcome] = {}
 
     def run(self, makers: Makers) -> None:
@@ -88,7 +90,7 @@ class Trial:
                 done.seconds[name] = time.monotonic() - begun
 
         address, seconds = self.node.address, self._seconds
-        answer = step("store", lambda: requester.store(address, one, seconds))
+        answer = step("store", lambda: requester.store(address, one, seconds, self._calling))
         done.stored, done.comment = answer or (-1, "")
         if done.stored not in KEPT:
             return done

@@ -36,7 +36,7 @@ from .peers import (
 
 pytestmark = pytest.mark.slow
 
-_KILLS = 50
+_KILLS = 25
 _RANDOM = random.Random(20261128)
 _STUDY = identifier("STUDY", StudyInstanceUID="1.2.3")
 
@@ -129,7 +129,7 @@ def test_codec_processes_are_killed_again_and_again(executed: Callable[..., Node
                 number = int(one.instance.rpartition(".")[2])
                 assert scu.store(one, context=scu.context(MR_IMAGE, one.syntax)).status == 0
                 kept[one.instance] = pixels(image(rows=128, seed=number))
-        if len(kept) % 60 == 0:
+        if len(kept) % 48 == 0:
             check(_retrieved(node, RLE))
             check(_retrieved(node, EXPLICIT))
     killer.done.set()

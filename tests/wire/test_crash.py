@@ -40,7 +40,7 @@ from .peers import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
-_KILLS = 20
+_KILLS = 12
 _RANDOM = random.Random(20260727)
 
 

@@ -47,10 +47,10 @@ def _header() -> bytes:
 
 def _frames() -> Iterator[bytes]:
     """Each of the frames is another; all are as smooth as pictures are, and compress."""
-    ramp = np.add.outer(np.arange(_ROWS), np.arange(_ROWS)) // 2
-    noise = np.random.default_rng(1).integers(0, 4, (_ROWS, _ROWS))
+    ramp = np.add.outer(np.arange(_ROWS, dtype="<u2"), np.arange(_ROWS, dtype="<u2")) // 2
+    noise = np.random.default_rng(1).integers(0, 4, (_ROWS, _ROWS), dtype="<u2")
     for number in range(_FRAMES):
-        yield ((ramp + np.roll(noise, number) + number) % 4096).astype("<u2").tobytes()
+        yield (ramp + np.roll(noise, number) + np.uint16(number) & np.uint16(4095)).tobytes()
 
 
 def _send(scu: window.Scu) -> str:
