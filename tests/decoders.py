@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import warnings
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def sent(object_: Received, stream: Buffer | None = None, syntax: str = "") -> S
     return Sent(object_.sop_class_uid, object_.sop_instance_uid, syntax or object_.transfer_syntax, data)
 
 
+@lru_cache(32)  # what was received is asked for again for each form and each transfer syntax
 def attributes(one: Sent, encoding_too: bool = True) -> list[Any]:
     """All elements but group lengths and pixel data, in order, sequences within.
 
@@ -111,6 +113,7 @@ def raw_pixels(one: Sent) -> bytes:
     return np.frombuffer(value[:whole], f"u{size}").byteswap().tobytes() + value[whole:]
 
 
+@lru_cache(32)
 def pixels(one: Sent) -> np.ndarray:  # noqa: PLR0911 - one for each decoder
     """The samples as stored, by pixel: frames, rows, columns, samples, where there are more than one."""
     dataset = _dataset(one)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -31,7 +30,7 @@ from sqlalchemy import (
 
 from scp.identity import Claimant, Conflict, ConflictKind
 from scp.index.attributes import HELD_BY_KEYWORD
-from scp.index.prepared import Prepared
+from scp.index.prepared import Prepared, compiled_once
 from scp.index.schema import INSTANCE, PATIENT, SERIES, STUDY, TEXT
 
 Row = Mapping[str, Any]
@@ -167,7 +166,7 @@ def _finds(connection: Connection, statement: Any, values: Row) -> bool:
         return statement(connection.dialect).run(cursor, values).fetchone() is not None
 
 
-@lru_cache(maxsize=4)
+@compiled_once
 def _sharing(dialect: Dialect) -> Prepared:
     """Finds another study of the same Study Instance UID."""
     same = STUDY.c.study_instance_uid == bindparam("study_instance_uid")
@@ -175,7 +174,7 @@ def _sharing(dialect: Dialect) -> Prepared:
     return Prepared(select(_ONE).where(exists().where(same, other)), dialect)
 
 
-@lru_cache(maxsize=4)
+@compiled_once
 def _contradicting(dialect: Dialect) -> Prepared:
     """Finds another study of the same patient that names another person."""
     differs = [

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Dialect, bindparam, select
 
 from scp.index.attributes import HELD
-from scp.index.prepared import Prepared
+from scp.index.prepared import Prepared, compiled_once
 from scp.index.rows import above
 from scp.index.schema import PATIENT, SERIES, STUDY, TABLES
 
@@ -31,6 +31,21 @@ class _Place:
     era: int
 
 
+@compiled_once
+def _look_up(dialect: Dialect) -> Prepared:
+    """The three rows of a place."""
+    columns = [TABLES[row.table].c[row.column] for row in HELD if row.level != "IMAGE"]
+    sought = (
+        select(SERIES.c.id, STUDY.c.id, PATIENT.c.id, *columns)
+        .select_from(SERIES.join(STUDY).join(PATIENT))
+        .where(STUDY.c.study_instance_uid == bindparam("study"))
+        .where(PATIENT.c.patient_id == bindparam("patient"))
+        .where(PATIENT.c.issuer_of_patient_id == bindparam("issuer"))
+        .where(SERIES.c.series_instance_uid == bindparam("series"))
+    )
+    return Prepared(sought, dialect)
+
+
 class Places:
     """Texts of patient, study and series → id of the series; a bounded number of the most recent.
 
@@ -40,17 +55,7 @@ class Places:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        columns = [TABLES[row.table].c[row.column] for row in HELD if row.level != "IMAGE"]
-        joined = SERIES.join(STUDY).join(PATIENT)
-        self._look = Prepared(
-            select(SERIES.c.id, STUDY.c.id, PATIENT.c.id, *columns)
-            .select_from(joined)
-            .where(STUDY.c.study_instance_uid == bindparam("study"))
-            .where(PATIENT.c.patient_id == bindparam("patient"))
-            .where(PATIENT.c.issuer_of_patient_id == bindparam("issuer"))
-            .where(SERIES.c.series_instance_uid == bindparam("series")),
-            dialect,
-        )
+        self._look = _look_up(dialect)
         self._places: OrderedDict[tuple[str, ...], _Place] = OrderedDict()
         self._era = 0
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -29,7 +28,7 @@ from sqlalchemy import (
 from scp.identity import ConflictKind
 from scp.index.attributes import HELD_BY_KEYWORD, HELD_BY_TABLE, IDENTIFYING
 from scp.index.conflicts import begun, differ
-from scp.index.prepared import Prepared
+from scp.index.prepared import Prepared, compiled_once
 from scp.index.rows import UNIQUE, Values, row
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY, TABLES
 from scp.model import LEVELS, Instance
@@ -123,7 +122,7 @@ def _study(connection: Connection, rows: Mapping[str, Values]) -> Row:
     return None if found is None else dict(zip(STUDY.columns.keys(), found, strict=True))
 
 
-@lru_cache(maxsize=16)
+@compiled_once
 def _seek_study(dialect: Dialect, has_uid: bool, has_patient: bool) -> Prepared:
     statement: Select[Any] = select(STUDY).join(PATIENT).where(PATIENT.c[_ISSUER] == bindparam("issuer"))
     of_patient = (
@@ -165,7 +164,7 @@ def _by(connection: Connection, level: str, **sought: Any) -> Row:
     return None if row is None else dict(zip(names, row, strict=True))
 
 
-@lru_cache(maxsize=256)
+@compiled_once
 def _seek(
     dialect: Dialect, level: str, names: tuple[str, ...], missing: frozenset[str]
 ) -> tuple[tuple[str, ...], Prepared]:
@@ -180,7 +179,7 @@ def _seek(
     return tuple(TABLES[level].columns.keys()), Prepared(statement, dialect)
 
 
-@lru_cache(maxsize=256)
+@compiled_once
 def _change(dialect: Dialect, level: str, names: tuple[str, ...]) -> Prepared:
     """Sets the columns ``names`` of the level's row with the id ``row``."""
     table = TABLES[level]

@@ -7,19 +7,31 @@ command.
 from __future__ import annotations
 
 import threading
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Dialect,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    inspect,
+    text,
+)
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql.expression import ClauseElement
 
 from scp.errors import ConfigurationError
 from scp.index.dialect import WRITES
+from scp.index.prepared import compiled_once
 from scp.index.schema import METADATA
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
 _FOLDER = Path(__file__).with_name("migrations")
 # A migration's file begins with its revision; each follows the one before it.
@@ -41,14 +53,6 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return config
-
-
-@cache
-def _scripts() -> ScriptDirectory:
-    """All migrations; Alembic imports them at each request, which takes 25 ms."""
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    return ScriptDirectory.from_config(_config())
 
 
 def upgrade(engine: Engine) -> None:
@@ -84,8 +88,19 @@ def migrate(connection: Connection) -> None:
 
 
 def _create(connection: Connection) -> None:
-    """Make the tables as all migrations together would: in 0.05 s instead of 0.17."""
-    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    """Make the tables as all migrations together would, without them: they take 0.17 s."""
+    for statement in _statements(connection.dialect):
+        connection.exec_driver_sql(statement)
 
-    METADATA.create_all(connection)
-    MigrationContext.configure(connection).stamp(_scripts(), "head")
+
+@compiled_once
+def _statements(dialect: Dialect) -> list[str]:
+    """What makes the tables, and notes the newest revision where Alembic looks for it."""
+    named = PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
+    version = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False), named)
+    made: list[ClauseElement] = []
+    for table in (*METADATA.sorted_tables, version):
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        made += [CreateTable(table), *map(CreateIndex, indexes)]
+    made.append(version.insert().values(version_num=NEWEST))
+    return [str(each.compile(dialect=dialect, compile_kwargs={"literal_binds": True})) for each in made]

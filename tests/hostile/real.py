@@ -138,8 +138,8 @@ def black_by(name: str, syntax: str, code: Code, value: int = 0) -> Bad:
 
 LARGE: dict[str, Callable[[str], Bad]] = {
     "a slide of 100,000 frames": lambda name: slide(name, 100_000, otherwise=False),
-    "a slide of 500 frames": lambda name: slide(name, 500),
-    "an enhanced CT of 10,000 frames": lambda name: enhanced_ct(name, 10_000),
+    "a slide of 100 frames": lambda name: slide(name, 100),
+    "an enhanced CT of 4,000 frames": lambda name: enhanced_ct(name, 4_000),
     "contours of 40,000 points": lambda name: structures(name, 10, 4, 40_000),
     "a document of 40 MB": lambda name: document(name, 40),
     **{f"black by {codec}": lambda name, c=codec: black(name, c, 3_000) for codec in _SYNTAX_OF},
