@@ -26,6 +26,7 @@ import types
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -164,6 +165,8 @@ def _serve(parent: socket.socket) -> list[str]:
     for name in (*_IMPORTED, *_IMPORTED_BY_COMMANDS):
         importlib.import_module(name)
     importlib.import_module("scp.encoding.cage.work").warm_up()
+    with TemporaryDirectory() as folder:  # all that open an index find its statements compiled
+        importlib.import_module("scp.index.sql").SqlIndex.open(f"sqlite:///{folder}/index.db").close()
     gc.collect()
     gc.freeze()
     listens = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

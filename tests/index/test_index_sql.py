@@ -46,11 +46,11 @@ def test_migrations_make_exactly_the_schema(index):
     migrated = create_engine("sqlite://")
     with migrated.begin() as connection:
         upgrading.migrate(connection)
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     assert _columns(migrated) == _columns(index._engine)
     with index._engine.connect() as made, migrated.connect() as connection:
-        versions = [MigrationContext.configure(each).get_current_revision() for each in (made, connection)]
-    assert versions[0] == versions[1] is not None
+        contexts = [MigrationContext.configure(each) for each in (made, connection)]
+        assert [compare_metadata(each, METADATA) for each in contexts] == [[], []]
+        assert [each.get_current_revision() for each in contexts] == [NEWEST, NEWEST]
 
 
 @pytest.mark.parametrize(
