@@ -110,8 +110,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iter
         at_once: Makers | None = None,
     ) -> Result:
         tables = configured(ports, limits, policy)
-        made.extend(ExecutedNode(tmp_path_factory.mktemp(name), **tables) for name in ("node", "other"))
-        node, other = made[-2:]
+        node = ExecutedNode(tmp_path_factory.mktemp("node"), **tables)  # its memory is looked at
+        other = NodeProcess(tmp_path_factory.mktemp("other"), **tables)
+        made.extend((node, other))
         other.start()
         result = _tried(node, other, objects, weighs, at_once or {})
         other.kill(signal.SIGTERM)

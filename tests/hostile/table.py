@@ -40,7 +40,7 @@ DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 PROGRESSIVE = "1.2.840.10008.1.2.4.51"
 _MB = 1 << 20
 LIMITS: dict[str, Any] = {
-    "elements": 100_000, "items": 50_000, "fragments": 50_000, "depth": 64, "header_bytes": "8MB",
+    "elements": 40_000, "items": 20_000, "fragments": 20_000, "depth": 64, "header_bytes": "8MB",
     "inflated_bytes": "16MB", "frame_bytes": "64MB", "pixel_bytes": "128MB", "codec_bytes": "1GB",
     "codec_seconds": 3.0,
 }  # fmt: skip
@@ -191,11 +191,11 @@ LIES: Makers = {
 }  # fmt: skip
 
 MASSES: Makers = {
-    "150,000 elements": lambda name: datasets.elements(name, 150_000),
-    "150,000 elements at the top": lambda name: datasets.flat_elements(name, 150_000),
-    "100,000 empty items": lambda name: datasets.items(name, 100_000),
-    "100,000 empty items without lengths": lambda name: datasets.items(name, 100_000, defined=False),
-    "100,000 empty fragments": lambda name: datasets.fragments(name, 100_000),
+    "60,000 elements": lambda name: datasets.elements(name, 60_000),
+    "60,000 elements at the top": lambda name: datasets.flat_elements(name, 60_000),
+    "40,000 empty items": lambda name: datasets.items(name, 40_000),
+    "40,000 empty items without lengths": lambda name: datasets.items(name, 40_000, defined=False),
+    "40,000 empty fragments": lambda name: datasets.fragments(name, 40_000),
     "an element of 16 MB": lambda name: datasets.long_element(name, 16 * _MB),
     "an element that says 2 GB": lambda name: datasets.lying_length(name, 2**31),
     "an element that says 4 GB": lambda name: datasets.lying_length(name, 2**32 - 2),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from decoders import pixels
+from wire.conftest import NodeProcess
 from wire.peers import Sent
 
 from scp.dimse.status import SUCCESS
@@ -134,5 +135,6 @@ def test_the_archive_is_sound_and_starts_again(result: Result) -> None:
     verdict = json.loads(node.run("verify", "--deep", "--json").stdout)
     assert verdict["damaged"] == 0
     assert "Files and index agree" in node.run("fsck").stdout
-    node.start()
-    assert node.kill(signal.SIGTERM) == 0
+    again = NodeProcess(node.root, **node.tables)
+    again.start()
+    assert again.kill(signal.SIGTERM) == 0
