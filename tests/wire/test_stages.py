@@ -385,7 +385,7 @@ def _back(node: RunningNode) -> list[bytes]:
 def test_readers_see_one_form_or_the_other(start: Starter) -> None:
     """C-GETs run all the while, and a reload is all it takes."""
     node = start(policy=policy(FAST), lifecycle={"max_cpu": 16.0})
-    objects = [image(instance=f"1.2.3.9.{n}", seed=n, rows=96) for n in range(60)]
+    objects = [image(instance=f"1.2.3.9.{n}", seed=n, rows=96) for n in range(24)]
     node.keep(*objects)
     expected = sorted(one.data for one in objects)
     for form in ("jpegls", "htj2k", "jpegls"):
@@ -412,7 +412,7 @@ def test_outside_its_hours_a_node_rests(start: Starter) -> None:
 
 # ---- as processes, killed ----
 
-_KILLS = 5
+_KILLS = 3
 _RANDOM = random.Random(20260728)
 
 
