@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -70,8 +70,9 @@ def dictionary_of(content: bytes) -> Dictionary:
 class Dictionaries:
     """The dictionaries of an object store; threads may share it, and other processes write beside it."""
 
-    def __init__(self, store: JournaledStore) -> None:
+    def __init__(self, store: JournaledStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._lock = threading.Lock()
         self._read: dict[int, Dictionary] = {}
         self._newest: dict[str, tuple[float, Dictionary | None]] = {}
@@ -99,7 +100,7 @@ class Dictionaries:
 
         A dictionary that another process stores is found within seconds.
         """
-        now = time.monotonic()
+        now = self._clock()
         until, found = self._newest.get(sop_class_uid, (0.0, None))
         if now < until:
             return found

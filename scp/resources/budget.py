@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -38,10 +39,19 @@ _SMALL_UNITS = 4
 
 _ALONE, _DOOR = UNITS, UNITS + 1  # locked bytes behind those of the units: who goes beyond the budget; turns
 _POLL_SECONDS = 0.005  # how soon what another process gives back is seen
-# Whoever has been the first in turn for so long goes ahead, one at a time; or gives up after so long.
-PATIENCE_SECONDS = 10.0
-GIVE_UP_SECONDS = 60.0
-_TOLD_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long work waits for memory, in seconds.
+
+    Whoever has been the first in turn for ``patience`` goes ahead, one at a time; or gives up after
+    ``give_up``. Who waited for ``told`` is named in the log.
+    """
+
+    patience: float = 10.0
+    give_up: float = 60.0
+    told: float = 1.0
 
 
 class Held:
@@ -130,7 +140,10 @@ class _Beyond(_Lease):
 class Budget:
     """``limit`` bytes for all processes that were forked from the one that made this; threads share it."""
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limit: int, clock: Callable[[], float] = time.monotonic, waits: Waits | None = None
+    ) -> None:
+        self.waits = waits or Waits()
         self.limit = max(limit, UNITS)
         self.unit = -(-self.limit // UNITS)
         self.locks = LockedBytes()
@@ -216,7 +229,7 @@ class Budget:
                     self._tell(size, self._clock() - begun)
                     return Taken(found, size)
                 first = first or (self._clock() if is_first else 0.0)
-                if first and self._clock() - first > GIVE_UP_SECONDS:
+                if first and self._clock() - first > self.waits.give_up:
                     raise OutOfResources(f"no memory for {size} bytes; limits.memory is {self.limit}")
                 self.settle()
                 with self._changed:  # the first one of a process looks for all of them
@@ -233,11 +246,11 @@ class Budget:
         """Where there is room for the first in turn, who after a while goes beyond the budget."""
         if lease.take(size):
             return lease
-        long = first and self._clock() - first > PATIENCE_SECONDS
+        long = first and self._clock() - first > self.waits.patience
         return self._beyond if long and self._beyond.take(size) else None
 
     def _tell(self, size: int, waited: float) -> None:
-        if waited > _TOLD_SECONDS:
+        if waited > self.waits.told:
             structlog.get_logger("zscp").warning(
                 "waited for memory",
                 seconds=round(waited, 1),

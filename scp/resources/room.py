@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,14 +33,15 @@ def free_bytes(folder: Path) -> int:
 class Room:
     """The file system of ``folder``, of which ``reserve`` bytes are left free."""
 
-    def __init__(self, folder: Path, reserve: int = 0) -> None:
+    def __init__(self, folder: Path, reserve: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.reserve = reserve
+        self._clock = clock
         self._left, self._good_until = 0, 0.0
 
     def check(self, size: int) -> None:
         """Whether ``size`` bytes may be written now. Raises OutOfResources, OSError."""
-        now = time.monotonic()
+        now = self._clock()
         self._left -= size
         if now < self._good_until and self._left > _PLENTY:
             return

@@ -11,8 +11,7 @@ from itertools import islice
 import pytest
 
 from scp.archive.deliver import Outgoing
-from scp.dimse.scu import fetch_ahead
-from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
+from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Reach, Work
 from scp.errors import CannotDecode, ObjectMissing
 from scp.model import Instance
 from scp.resources import budget
@@ -32,10 +31,10 @@ def instances(count: int, size: int = 1) -> list[Instance]:
 
 
 class Source:
-    """Fetches, and knows how many at a time."""
+    """Fetches, and knows how many at a time; with ``meets`` none ends before there were two."""
 
-    def __init__(self, size: int = 10) -> None:
-        self.size = size
+    def __init__(self, meets: bool = False) -> None:
+        self.meets, self.met = meets, threading.Event()
         self.begun: list[str] = []
         self.inside = self.most = 0
         self._lock = threading.Lock()
@@ -45,7 +44,9 @@ class Source:
             self.begun.append(instance.sop_instance_uid)
             self.inside += 1
             self.most = max(self.most, self.inside)
-        threading.Event().wait(0.005)
+            if self.inside > 1:
+                self.met.set()
+        self.met.wait(30 if self.meets else 0.005)
         with self._lock:
             self.inside -= 1
         return Outgoing(instance, "4", iter([instance.sop_instance_uid.encode()]))
@@ -57,18 +58,17 @@ def _body(fetched: Fetched) -> bytes:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 40])
 def test_all_come_in_order(count: int) -> None:
-    work, source = Work(instances(count)), Source()
+    work, source = Work(instances(count)), Source(meets=count > 1)
     with Ahead(work, source) as fetching:
         found = [(one.instance.sop_instance_uid, _body(one)) for one in fetching]
     assert found == [(str(n), str(n).encode()) for n in range(count)]
-    assert source.most <= fetch_ahead.AHEAD
+    assert source.most <= Reach().objects
     assert (source.most > 1) == (count > 1)
 
 
-def test_no_more_bytes_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_ahead, "AHEAD_BYTES", 100)
+def test_no_more_bytes_than_allowed() -> None:
     source = Source()
-    with Ahead(Work(instances(10, size=100)), source) as fetching:
+    with Ahead(Work(instances(10, size=100)), source, reach=Reach(size=100)) as fetching:
         assert len(list(fetching)) == 10
     assert source.most == 1
 
@@ -77,15 +77,16 @@ def test_without_memory_nothing_is_fetched_ahead(monkeypatch: pytest.MonkeyPatch
     """Peers that do not read hold all that may be held: the others get one object after another."""
     full = Budget(MB)
     monkeypatch.setattr(budget, "_budget", full)
-    monkeypatch.setattr(fetch_ahead, "AHEAD", 4)
+    reach = Reach(objects=4)
     stuck = full.hold(full.unit * 112)
     assert stuck is not None
     work, source = Work(instances(10, size=100_000)), Source()
-    with Ahead(work, source) as fetching:
+    with Ahead(work, source, reach=reach) as fetching:
         assert len(list(fetching)) == 10
     assert source.most == 1
     stuck.give_back()
-    with Ahead(Work(instances(10, size=100_000)), source) as fetching:
+    source = Source(meets=True)
+    with Ahead(Work(instances(10, size=100_000)), source, reach=reach) as fetching:
         assert len(list(fetching)) == 10
     assert source.most > 1
     assert full.used == 0
@@ -95,9 +96,8 @@ def test_what_is_fetched_ahead_counts_once(monkeypatch: pytest.MonkeyPatch) -> N
     """As what it is stored as: what is decoded of it is held by who decodes it."""
     shared = Budget(256 * MB)
     monkeypatch.setattr(budget, "_budget", shared)
-    monkeypatch.setattr(fetch_ahead, "AHEAD", 4)
     small = [replace(one, received_size=3 * MB) for one in instances(10, size=1000)]
-    with Ahead(Work(small), Source()) as fetching:
+    with Ahead(Work(small), Source(), reach=Reach(objects=4)) as fetching:
         next(iter(fetching))
         assert shared.used == 4 * 1000
 
@@ -163,14 +163,14 @@ def test_a_large_object_is_not_decoded_as_a_whole() -> None:
             assert len(_body(one)) == 100 << 20
 
 
-def test_who_waits_for_a_large_object_does_something_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_large_object_does_something_meanwhile() -> None:
     """Alone, too: a C-GET of one object that takes minutes to decode tells its requester that it goes on."""
-    monkeypatch.setattr(fetch_ahead, "_LOOK_SECONDS", 0.01)
     looked = threading.Event()
 
     def fetch(instance: Instance) -> Outgoing:
         assert looked.wait(30)
         return Outgoing(instance, "4", iter([b"frame"]))
 
-    with Ahead(Work(instances(1, size=8 << 20)), fetch, meanwhile=looked.set) as fetching:
+    large, reach = Work(instances(1, size=8 << 20)), Reach(look_seconds=0.01)
+    with Ahead(large, fetch, meanwhile=looked.set, reach=reach) as fetching:
         assert [_body(one) for one in fetching] == [b"frame"]

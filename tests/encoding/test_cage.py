@@ -24,7 +24,7 @@ from pydicom.encaps import generate_frames
 from scp.encoding.cage import caged, confinement, messages
 from scp.encoding.cage.messages import CodecAnswer, CodecRequest, Garbage, LibraryError, NoRoom
 from scp.encoding.cage.pool import Pool, Use, pool
-from scp.encoding.cage.process import CodecProcess, Nursery, ProcessGone
+from scp.encoding.cage.process import CodecProcess, Nursery, ProcessGone, Watching
 from scp.encoding.codecs import native
 from scp.encoding.codecs.table import CODECS, codec_named
 from scp.encoding.dataset import SplitDataset
@@ -111,7 +111,7 @@ nursery.main(int(sys.argv[1]))
 @pytest.fixture(scope="module")
 def one_pool() -> Iterator[Pool]:
     """A pool whose codec processes know the bad jobs, too."""
-    made = Pool()
+    made = Pool(Watching(every=1, asleep=1.5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scp.encoding.cage.process.COMMAND", ["-c", _BAD_JOBS])
         yield made
@@ -149,19 +149,13 @@ def test_a_codec_that_hangs_is_ended_by_its_processor_time(bad_jobs: Pool, limit
         job("hang").convert(b"")
 
 
-def test_a_codec_that_sleeps_is_ended(bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scp.encoding.cage.process._LOOK_SECONDS", 1)
-    monkeypatch.setattr("scp.encoding.cage.process._ASLEEP_SECONDS", 1.5)
+def test_a_codec_that_sleeps_is_ended(bad_jobs: Pool) -> None:
     with pytest.raises(CodecProcessFailed, match="did nothing for"):
         job("sleep").convert(b"")
 
 
-def test_who_stops_a_codec_process_does_not_refuse_an_object(
-    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_stops_a_codec_process_does_not_refuse_an_object(bad_jobs: Pool) -> None:
     """Such as an admin, or a debugger: it is worked on in another process."""
-    monkeypatch.setattr("scp.encoding.cage.process._LOOK_SECONDS", 1)
-    monkeypatch.setattr("scp.encoding.cage.process._ASLEEP_SECONDS", 1.5)
     bad_jobs.libraries()
     made: list[bytes] = []
     thread = threading.Thread(target=lambda: made.append(job("naps").convert(b"")))
@@ -172,11 +166,8 @@ def test_who_stops_a_codec_process_does_not_refuse_an_object(
     assert made == [b"well"]
 
 
-def test_a_codec_process_that_forked_and_ended_is_not_waited_for(
-    bad_jobs: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_codec_process_that_forked_and_ended_is_not_waited_for(bad_jobs: Pool) -> None:
     """Its child has the other end of the socket. Only root may fork there."""
-    monkeypatch.setattr("scp.encoding.cage.process._LOOK_SECONDS", 1)
     begun = time.monotonic()
     with pytest.raises((CodecProcessFailed, LibraryError)) as told:
         job("forks").convert(b"")

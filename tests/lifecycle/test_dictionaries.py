@@ -148,13 +148,16 @@ def test_two_with_one_id_are_told_apart(tmp_path: Path) -> None:
     assert part10.unwrap(frame, again.by_id) == b"some text"
 
 
-def test_what_another_process_stores_is_found(open_archive, monkeypatch) -> None:
-    one, another = open_archive(), open_archive()
-    assert another.dictionaries.newest(KIND) is None
-    entry = one.dictionaries.add(KIND, dictionary())
-    assert another.dictionaries.by_id(entry.id).content == dictionary()
-    monkeypatch.setattr("scp.objects.dictionaries.time.monotonic", lambda: 1e12)
-    assert another.dictionaries.newest(KIND).id == entry.id
+def test_what_another_process_stores_is_found(archive) -> None:
+    now = [0.0]
+    another = Dictionaries(archive.store, lambda: now[0])
+    assert another.newest(KIND) is None
+    entry = archive.dictionaries.add(KIND, dictionary())
+    assert another.by_id(entry.id).content == dictionary()
+    now[0] = 60.0
+    found = another.newest(KIND)
+    assert found is not None
+    assert found.id == entry.id
 
 
 def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:

@@ -18,7 +18,7 @@ from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
 from scp.resources import budget, machine
-from scp.resources.budget import UNITS, Budget
+from scp.resources.budget import UNITS, Budget, Waits
 from scp.resources.turns import Turns
 from scp.syntaxes import lookup
 
@@ -174,10 +174,9 @@ def test_those_of_a_process_that_wait_are_looked_for_together(
     assert shared.used == 0
 
 
-def test_who_waits_long_goes_ahead_alone(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_long_goes_ahead_alone() -> None:
     """Whatever keeps the others from giving back, one at a time goes on; and none waits for ever."""
-    monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(budget, "GIVE_UP_SECONDS", 0.5)
+    shared = Budget(LIMIT, waits=Waits(patience=0.1, give_up=0.5))
     stuck = [shared.take(HALF), shared.take(112 * MB)]
     alone = shared.take(50 * MB)
     with pytest.raises(OutOfResources, match=r"limits\.memory"):
@@ -190,11 +189,9 @@ def test_who_waits_long_goes_ahead_alone(shared: Budget, monkeypatch: pytest.Mon
     assert shared.used == 0
 
 
-def test_a_finalizer_beyond_the_budget_waits_for_nobody(
-    shared: Budget, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finalizer_beyond_the_budget_waits_for_nobody() -> None:
     """It runs in the midst of anything, also while its own thread has the lock."""
-    monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.05)
+    shared = Budget(LIMIT, waits=Waits(patience=0.05))
     stuck = [shared.take(HALF), shared.take(112 * MB)]
     alone = [shared.take(50 * MB)]
 
@@ -428,7 +425,8 @@ def test_a_process_that_is_started_again_shares_the_budget(
     assert out == "0\n"
 
 
-def test_who_waited_is_told(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waited_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Budget(LIMIT, waits=Waits(told=0.1))
     told: list[dict[str, object]] = []
 
     class Log:
@@ -436,7 +434,6 @@ def test_who_waited_is_told(shared: Budget, monkeypatch: pytest.MonkeyPatch) -> 
             told.append({"event": event, **values})
 
     monkeypatch.setattr(budget.structlog, "get_logger", lambda _: Log())  # type: ignore[attr-defined]
-    monkeypatch.setattr(budget, "_TOLD_SECONDS", 0.1)
     taken = [shared.take(HALF), shared.take(112 * MB)]
     other = _waiting_for(shared, HALF)
     time.sleep(0.2)

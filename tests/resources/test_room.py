@@ -67,17 +67,15 @@ def test_at_the_edge(disk: Callable[[int], Disk], tmp_path: Path) -> None:
 
 
 def test_a_look_is_good_for_a_while_where_there_is_plenty(
-    disk: Callable[[int], Disk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Callable[[int], Disk], tmp_path: Path
 ) -> None:
     """And not near the edge."""
     times = iter([100.0, 100.05, 100.06, 100.11, 100.3])
-    monkeypatch.setattr(room.time, "monotonic", lambda: next(times))  # type: ignore[attr-defined]
-    found, kept = disk(3 << 30), Room(tmp_path, RESERVE)
+    found, kept = disk(3 << 30), Room(tmp_path, RESERVE, lambda: next(times))
     for size, looks in ((MB, 1), (MB, 1), (3 << 29, 1), (MB, 2), (MB, 3)):
         kept.check(size)
         assert found.looks == looks
-    near, kept = disk(1 << 30), Room(tmp_path, RESERVE)
-    monkeypatch.setattr(room.time, "monotonic", lambda: 200.0)  # type: ignore[attr-defined]
+    near, kept = disk(1 << 30), Room(tmp_path, RESERVE, lambda: 200.0)
     for _ in range(3):
         kept.check(MB)
     assert near.looks == 3

@@ -15,14 +15,22 @@ from scp.model import Instance
 from scp.resources.budget import Held, hold
 from scp.spool import IN_MEMORY, Buffer
 
-# Decoding fills the cores while one thread sends; twice as many wait for the disk meanwhile.
-AHEAD = 2 * (os.cpu_count() or 1)
-AHEAD_BYTES = 64 << 20
 # So many bytes of an object are decoded before it is sent: all of most objects.
 _READY = 4 << 20
-_LOOK_SECONDS = 1.0
 
 Fetch = Callable[[Instance], Outgoing]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far ahead objects are fetched: at most so many, of so many bytes together.
+
+    Decoding fills the cores while one thread sends; twice as many objects wait for the disk meanwhile.
+    """
+
+    objects: int = 2 * (os.cpu_count() or 1)
+    size: int = 64 << 20
+    look_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +79,26 @@ class Work:
 class Ahead:
     """Takes objects from ``work`` and yields them in that order, while the next ones are being fetched.
 
-    ``share`` associations divide the limits. While it waits for the next object, ``meanwhile`` is called each
-    second: a large one may take minutes to decode. A context manager: at its end what is being fetched is
-    waited for, and what was not yielded is put back.
+    ``share`` associations divide the ``reach``. While it waits for the next object, ``meanwhile`` is called
+    each second: a large one may take minutes to decode. A context manager: at its end what is being fetched
+    is waited for, and what was not yielded is put back.
     """
 
     def __init__(
-        self, work: Work, fetch: Fetch, share: int = 1, meanwhile: Callable[[], object] = lambda: None
+        self,
+        work: Work,
+        fetch: Fetch,
+        share: int = 1,
+        meanwhile: Callable[[], object] = lambda: None,
+        reach: Reach | None = None,
     ) -> None:
+        reach = reach or Reach()
         self._work = work
         self._fetch = fetch
         self._meanwhile = meanwhile
-        self._most = max(AHEAD // share, 1)
-        self._most_bytes = AHEAD_BYTES // share
+        self._most = max(reach.objects // share, 1)
+        self._most_bytes = reach.size // share
+        self._look_seconds = reach.look_seconds
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
         self._pending: deque[_Pending] = deque()
         self._bytes = 0
@@ -113,7 +128,7 @@ class Ahead:
             yield fetched
 
     def _awaited(self, future: Future[Fetched]) -> Fetched:
-        while not wait([future], timeout=_LOOK_SECONDS).done:
+        while not wait([future], timeout=self._look_seconds).done:
             self._meanwhile()
         return future.result()
 

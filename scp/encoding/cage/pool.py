@@ -22,7 +22,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from enum import Enum
 from typing import TypeVar
 
-from scp.encoding.cage.process import CodecProcess, Nursery, Priority, let_go_of_all
+from scp.encoding.cage.process import CodecProcess, Nursery, Priority, Watching, let_go_of_all
 from scp.errors import OutOfResources
 from scp.resources.bounds import bounds
 
@@ -52,7 +52,8 @@ Key = tuple[Use, Priority]
 class Pool:
     """Codec processes, idle and at work, and the nursery that they come from."""
 
-    def __init__(self) -> None:
+    def __init__(self, watching: Watching | None = None) -> None:
+        self._watching = watching
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._idle: dict[Key, list[CodecProcess]] = {}
@@ -67,7 +68,7 @@ class Pool:
         with self._starting:
             if self._nursery is None:
                 try:
-                    self._nursery = Nursery()
+                    self._nursery = Nursery(self._watching)
                 except OSError as error:
                     raise OutOfResources(f"no codec process can be started: {error}") from error
             return self._nursery

@@ -28,8 +28,6 @@ from scp.spool import Buffer
 
 # -P: the folder that the node was started in is none to import from.
 COMMAND = ("-P", "-m", "scp.encoding.cage.nursery")
-_LOOK_SECONDS = 5  # how often a process that has not answered yet is looked at
-_ASLEEP_SECONDS = 60.0  # without using a processor, and without waiting for one
 _OVER = 1.5  # times its limit of processor time: it ends itself long before
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _STOPPED = "Tt"
@@ -49,6 +47,16 @@ class Priority(NamedTuple):
     def of_this_thread() -> Priority:
         """On Linux each thread has its own."""
         return Priority(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))
+
+
+class Watching(NamedTuple):
+    """How often a process that has not answered yet is looked at; and how long it may do nothing, in seconds.
+
+    That is without using a processor, and without waiting for one.
+    """
+
+    every: int = 5
+    asleep: float = 60.0
 
 
 class ProcessGone(Exception):
@@ -78,7 +86,8 @@ _ANSWER_SECONDS = 60.0
 class Nursery:
     """The process that codec processes are forked from; it ends when this object goes, or its process."""
 
-    def __init__(self) -> None:
+    def __init__(self, watching: Watching | None = None) -> None:
+        self.watching = watching or Watching()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._answer_seconds = _ANSWER_SECONDS
         self._lock = threading.Lock()
@@ -187,8 +196,9 @@ def _sealed_memory(size: int) -> int:
 class _Watch:
     """Ends what its own limit has not ended, and what sleeps: never what only waits for a processor."""
 
-    def __init__(self, limit: float) -> None:
-        self._most = limit * _OVER + _LOOK_SECONDS
+    def __init__(self, limit: float, watching: Watching) -> None:
+        self._most = limit * _OVER + watching.every
+        self._asleep = watching.asleep
         self._first: float | None = None
         self._moved = time.monotonic()
 
@@ -203,10 +213,10 @@ class _Watch:
             self._moved = time.monotonic()
         if self._first is not None and seconds - self._first > self._most:
             raise CodecProcessFailed(f"took over {self._most:.0f} s of processor time")
-        if time.monotonic() - self._moved > _ASLEEP_SECONDS:
+        if time.monotonic() - self._moved > self._asleep:
             if state in _STOPPED:
                 raise ProcessDied(-signal.SIGKILL)
-            raise CodecProcessFailed(f"did nothing for {_ASLEEP_SECONDS:.0f} s")
+            raise CodecProcessFailed(f"did nothing for {self._asleep:.0f} s")
 
 
 class CodecProcess:
@@ -223,7 +233,7 @@ class CodecProcess:
         self._nursery, self._handle, self._asks = nursery, handle, asks
         self._view: Frame = np.frombuffer(shared, "u1")
         _open.add(self)
-        asks.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _LOOK_SECONDS, 0))
+        asks.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", nursery.watching.every, 0))
 
     def work(self, request: CodecRequest, data: Buffer | Frame) -> CodecAnswer:
         """Have ``data`` worked on; the result is then in :meth:`result`.
@@ -246,7 +256,7 @@ class CodecProcess:
         raise ProcessDied(self._nursery.exit_code(self.pid))
 
     def _waited_for(self, request: CodecRequest) -> bytes:
-        watch = _Watch(request.seconds)
+        watch = _Watch(request.seconds, self._nursery.watching)
         while True:
             try:
                 return self._asks.recv(MOST_BYTES)
