@@ -19,14 +19,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
 from scp.errors import OutOfResources
 from scp.resources import machine
 from scp.resources.locked_bytes import LockedBytes
-from scp.resources.turns import FRESH_SECONDS, Turns
+from scp.resources.turns import FRESH_SECONDS, Turns, Waits
 
 UNITS = 256
 # Units 0 to 111 are for both kinds, the rest for work alone: whatever peers make the node hold, a frame that
@@ -39,19 +38,6 @@ _SMALL_UNITS = 4
 
 _ALONE, _DOOR = UNITS, UNITS + 1  # locked bytes behind those of the units: who goes beyond the budget; turns
 _POLL_SECONDS = 0.005  # how soon what another process gives back is seen
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """How long work waits for memory, in seconds.
-
-    Whoever has been the first in turn for ``patience`` goes ahead, one at a time; or gives up after
-    ``give_up``. Who waited for ``told`` is named in the log.
-    """
-
-    patience: float = 10.0
-    give_up: float = 60.0
-    told: float = 1.0
 
 
 class Held:

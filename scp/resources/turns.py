@@ -5,12 +5,26 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from scp.resources.locked_bytes import LockedBytes
 
 # Somebody who waits says so at each look, and looks twice within this time.
 FRESH_SECONDS = 0.1
 _TICKET, _WAITED = struct.Struct("<q"), struct.Struct("<d")  # the next one; when somebody last waited
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long work waits for memory, in seconds.
+
+    Whoever has been the first in turn for ``patience`` goes ahead, one at a time; or gives up after
+    ``give_up``. Who waited for ``told`` is named in the log.
+    """
+
+    patience: float = 10.0
+    give_up: float = 60.0
+    told: float = 1.0
 
 
 class Turns:

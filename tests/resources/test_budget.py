@@ -18,8 +18,8 @@ from scp.encoding.encapsulating import encapsulated
 from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
 from scp.resources import budget, machine
-from scp.resources.budget import UNITS, Budget, Waits
-from scp.resources.turns import Turns
+from scp.resources.budget import UNITS, Budget
+from scp.resources.turns import Turns, Waits
 from scp.syntaxes import lookup
 
 MB = 1 << 20
