@@ -22,6 +22,7 @@
     │   ├── NoSuchAction          not one that its SOP class has
     │   ├── NoSuchInstance        not on the well-known SOP instance of its SOP class
     │   └── InvalidArgument       its information is not what the standard asks for
+    ├── NotAuthorized             a peer may not do this, by the configuration
     ├── DestinationUnknown        a C-MOVE destination that no [[peer]] names
     ├── DestinationUnreachable    a peer that does not answer, or refuses the association
     │   └── NothingAccepted       it accepts none of the presentation contexts
@@ -139,6 +140,10 @@ class NoSuchInstance(ActionRefused):
 
 class InvalidArgument(ActionRefused):
     """The information of an N-ACTION is not what PS3.4 asks for."""
+
+
+class NotAuthorized(ZscpError):
+    """A peer asks for what the configuration does not let it do; says by which key."""
 
 
 class DestinationUnknown(ZscpError):

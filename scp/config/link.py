@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
+from scp.config.peers import Peer
 from scp.config.rules import PolicyRule, Stage
-from scp.config.settings import Peer, Settings
+from scp.config.settings import Settings
 from scp.config.tls import check_identity
 from scp.config.values import nearest
 from scp.syntaxes import JPEGLS_NEAR, LOSSY
 
 # The path of a key, and what is wrong with it.
 Fault = tuple[str, str]
+_UNKNOWN = 'names "{}", which is no [[peer]]; add one with its address'
 _AnyStage = TypeVar("_AnyStage", bound=Stage)
 
 
@@ -45,8 +47,15 @@ def _stores(settings: Settings) -> Iterator[Fault]:
 def _peers(settings: Settings) -> Iterator[Fault]:
     for number, peer in enumerate(settings.peer):
         yield from ((f"peer[{number}].{key}", what) for key, what in _lossy(peer))
+        yield from _destinations(settings, number, peer)
         if peer.tls and not settings.tls.ca:
             yield f"peer[{number}].tls", "needs tls.ca, to know whose certificate to believe"
+
+
+def _destinations(settings: Settings, number: int, peer: Peer) -> Iterator[Fault]:
+    for aet in peer.destinations or ():
+        if settings.peer_named(aet) is None:
+            yield f"peer[{number}].destinations", _UNKNOWN.format(aet)
 
 
 def _lossy(peer: Peer) -> Iterator[Fault]:
@@ -84,7 +93,7 @@ def _sent_to(settings: Settings) -> Iterator[Fault]:
     for key, destinations in asked:
         for aet in destinations:
             if aet not in known:
-                yield key, f'names "{aet}", which is no [[peer]]; add one with its address'
+                yield key, _UNKNOWN.format(aet)
 
 
 def _without_first(rule: PolicyRule, first: str) -> PolicyRule:

@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from scp.config.peers import SERVICES, Peer, Services
 from scp.config.rules import (
     DEFAULT_POLICY,
     ForwardRule,
@@ -36,15 +37,12 @@ from scp.config.values import (
     IndexUrl,
     MemoryBytes,
     Part,
-    Quality,
-    SampleError,
     Seconds,
     Span,
     StorageUrl,
     StoreName,
     Switch,
     Table,
-    TransferSyntaxes,
     Workers,
     list_of_tables,
     unique,
@@ -147,9 +145,10 @@ class LifecycleSettings(Table):
 
 
 class AccessSettings(Table):
-    """Who may associate, and what may be stored."""
+    """Who may associate, what peers without a [[peer]] may do, and what may be stored."""
 
     allow: Literal["any", "known"] = "any"
+    may: Services = SERVICES
     check_called_aet: Switch = True
     unknown_sop_classes: Switch = True
 
@@ -224,25 +223,6 @@ class LogSettings(Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
     patients: Switch = False
-
-
-class Peer(Table):
-    """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
-
-    ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
-    copies, by ``quality`` or within ``max_error``.
-    """
-
-    aet: AeTitle
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
-    link_mbps: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    prefer: TransferSyntaxes = ()
-    associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
-    tls: Switch = False
-    lossy: Switch = False
-    quality: Quality | None = None
-    max_error: SampleError | None = None
 
 
 def _some_rules(rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:

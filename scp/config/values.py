@@ -160,7 +160,7 @@ def worker_count(value: object) -> object:
 
 def transfer_syntaxes(value: object) -> tuple[str, ...]:
     """The UIDs of transfer syntaxes that are named by keyword or UID."""
-    return tuple(_transfer_syntax(name) for name in _texts(value))
+    return tuple(_transfer_syntax(name) for name in texts(value))
 
 
 def _transfer_syntax(name: str) -> str:
@@ -172,7 +172,7 @@ def _transfer_syntax(name: str) -> str:
 
 def form_names(value: object) -> tuple[str, ...]:
     """One form or several, in the order in which they are tried."""
-    names = _texts(value)
+    names = texts(value)
     if not names:
         raise ValueError("names no form; known: " + ", ".join(FORMS))
     for name in names:
@@ -214,7 +214,7 @@ def _key_fault(key: str) -> str:
 
 def _patterns(key: str, value: object) -> tuple[str, ...]:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    patterns = tuple(_pattern(key, text) for text in _texts(str(value) if number else value, key))
+    patterns = tuple(_pattern(key, text) for text in texts(str(value) if number else value, key))
     if not patterns:
         raise ValueError(f"{key} names no value, so the rule could never match; leave the key out")
     return patterns
@@ -245,7 +245,7 @@ def _check_syntax_glob(text: str) -> None:
         raise ValueError(f'transfer_syntax: "{text}" matches none; {nearest(text, BY_KEYWORD)}')
 
 
-def _texts(value: object, key: str = "") -> tuple[str, ...]:
+def texts(value: object, key: str = "") -> tuple[str, ...]:
     """One text or a list of texts, as a tuple."""
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):

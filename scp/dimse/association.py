@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -22,12 +22,13 @@ from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
+from scp.dimse.rights import ALL, Rights
 from scp.dimse.seats import Seats
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import OutOfResources
+from scp.errors import NotAuthorized, OutOfResources
 
 # Requests that are kept while another one is served, though a peer without a window may not send any then.
 _MOST_WAITING = 16
@@ -36,12 +37,16 @@ _MOST_WAITING = 16
 _SMALL = 65_536
 # A-ASSOCIATE-RJ: transient, by the service provider's presentation, local limit exceeded (PS3.8 9.3.4).
 _LIMIT_EXCEEDED = (2, 3, 2)
+# Permanent, by the service user, calling AE title not recognized.
+_NOT_RECOGNIZED = (1, 1, 3)
 
 
 class ServedAssociation(DirectAssociation):
     """An association whose requests go to ``services``: Command Field → name in the log, service.
 
-    ``window`` is how many requests the peer may have in flight, ``suboperations`` how many this side may.
+    ``admit`` says what a peer may do by its AE title and address, and raises NotAuthorized for one that may
+    not associate. ``window`` is how many requests the peer may have in flight, ``suboperations`` how many
+    this side may.
     """
 
     def __init__(
@@ -51,8 +56,10 @@ class ServedAssociation(DirectAssociation):
         services: Mapping[int, tuple[str, Service]],
         seats: Seats,
         answers: Answers | None = None,
+        admit: Callable[[str, str], Rights] = lambda _aet, _address: ALL,
     ) -> None:
         super().__init__(ae, "acceptor", sock, answers)
+        self._admit, self.rights = admit, ALL
         self.services = services
         self.seats = seats
         self.requests = 0
@@ -122,6 +129,11 @@ class ServedAssociation(DirectAssociation):
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
         self.requestor.primitive = primitive
+        try:
+            self.rights = self._admit(self.calling_aet, self._address)
+        except NotAuthorized as refused:
+            self.acse.send_reject(*_NOT_RECOGNIZED)
+            return self._rejected(str(refused))
         # Taken only now: a connection that sends nothing has no seat.
         self._seated = self.seats.take()
         if not self._seated:
@@ -146,8 +158,10 @@ class ServedAssociation(DirectAssociation):
             raise Ended("protocol", self.negotiator.fault)
         if (rejection := self.negotiator.rejection) is None:
             return "no request"
-        described = {**self._described(), "reason": rejection.why}
-        structlog.get_logger("zscp").warning("association rejected", **described)
+        return self._rejected(rejection.why)
+
+    def _rejected(self, why: str) -> str:
+        structlog.get_logger("zscp").warning("association rejected", **self._described(), reason=why)
         return "rejected"
 
     def _shake_hands(self, sock: ssl.SSLSocket) -> None:
@@ -209,14 +223,19 @@ class ServedAssociation(DirectAssociation):
         asked = self.requestor.primitive
         return str(asked.called_ae_title or "").strip() if asked else ""
 
-    def _described(self) -> dict[str, Any]:
+    @property
+    def _address(self) -> str:
+        """Where the peer comes from."""
         address = self.requestor.address_info
+        return address.address if address else ""
+
+    def _described(self) -> dict[str, Any]:
         odd = self.negotiator.request
         described: dict[str, Any] = {
             "association": self.name,
             "calling_aet": self.calling_aet,
             "called_aet": self.called_aet,
-            "peer": address.address if address else "",
+            "peer": self._address,
             "accepted": len(self._accepted_cx),
             "refused": len(self._rejected_cx) + (len(odd.refused) if odd else 0),
         }
@@ -323,6 +342,7 @@ class ServedAssociation(DirectAssociation):
             try:
                 if exchange.request.fault:
                     raise OutOfResources(exchange.request.fault)
+                self.rights.check(exchange.request.number("CommandField"))
                 service(exchange, event)
             except Ended:
                 raise

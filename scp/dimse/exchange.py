@@ -10,6 +10,7 @@ from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
 from scp.dimse.own_requests import OwnRequests
+from scp.dimse.rights import Rights
 from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
@@ -59,6 +60,10 @@ class Requester(Protocol):
     name: str
     suboperations: int
     own: OwnRequests
+
+    @property
+    def rights(self) -> Rights:
+        """What the peer may do."""
 
     @property
     def calling_aet(self) -> str:

@@ -27,6 +27,7 @@ from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
+from scp.dimse.rights import Rights, rights_of
 from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.services import commitment, echo, find, retrieve, store
@@ -124,8 +125,6 @@ class DimseServer:
         ae.dimse_timeout = limits.dimse_seconds
         ae.connection_timeout = limits.connect_seconds
         ae.require_called_aet = access.check_called_aet
-        known = [settings.node.aet, *(peer.aet for peer in settings.peer)]
-        ae.require_calling_aet = known if access.allow == "known" else []
         self._answers = Answers()  # an association with the former ones may remember what no longer holds
 
     def _connected(self, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -152,7 +151,7 @@ class DimseServer:
     def _association(self, sock: socket.socket, address: tuple[str, int]) -> ServedAssociation:
         """Make one as pynetdicom's request handler does, but of this class, without copies of contexts."""
         ae = self._ae
-        association = ServedAssociation(ae, sock, self._served, self._seats, self._answers)
+        association = ServedAssociation(ae, sock, self._served, self._seats, self._answers, self._admit)
         association.name = f"{os.getpid()}-{next(_numbers)}"  # unique among worker processes
         acceptor = association.acceptor
         acceptor.maximum_length = ae.maximum_pdu_size
@@ -165,6 +164,9 @@ class DimseServer:
         association.bind(evt.EVT_SOP_EXTENDED, _agree_extended)
         return association
 
+    def _admit(self, aet: str, address: str) -> Rights:
+        return rights_of(self._settings(), aet, address)
+
     def _negotiate(self, event: evt.Event) -> None:
         """Support the proposed contexts that any peer may use: cheaper than a copy of all contexts."""
         settings, association = self._settings(), event.assoc
@@ -174,7 +176,11 @@ class DimseServer:
         if association.negotiator.answer is None:
             preference = preference_of(settings.peer_named(asked.calling_ae_title or ""))
             association.acceptor.supported_contexts = supported(
-                asked.presentation_context_definition_list,
+                (
+                    context
+                    for context in asked.presentation_context_definition_list
+                    if association.rights.accepts(str(context.abstract_syntax))
+                ),
                 settings.access.unknown_sop_classes,
                 preference.preferred,
             )

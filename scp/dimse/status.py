@@ -13,6 +13,7 @@ from scp.errors import (
     MismatchedPixelData,
     NoSuchAction,
     NoSuchInstance,
+    NotAuthorized,
     OutOfResources,
     QueryError,
     UidMismatch,
@@ -39,6 +40,7 @@ UNABLE_TO_PROCESS = 0xC000
 TABLE: tuple[tuple[type[Exception], int], ...] = (
     (OutOfResources, 0xA700),
     (HoldUnreadable, 0xA700),
+    (NotAuthorized, 0x0124),
     (DestinationUnknown, 0xA801),
     (UidMismatch, 0xA900),
     (QueryError, 0xA900),

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
 from pydicom.uid import UID
 
-from scp.config.settings import Peer
+from scp.config.peers import Peer
 from scp.dimse.scu.preference import preference_of
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.lossless import jpeg2000

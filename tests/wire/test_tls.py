@@ -15,7 +15,8 @@ import pytest
 
 from bench import window
 from scp.config.load import load
-from scp.config.settings import Peer, Settings
+from scp.config.peers import Peer
+from scp.config.settings import Settings
 from scp.config.tls import client_context
 from scp.dimse.scu.echo import echo
 from scp.errors import ConfigurationError, DestinationUnreachable

@@ -17,7 +17,8 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.transport import AddressInformation
 
 from scp import syntaxes
-from scp.config.settings import LimitSettings, Peer, Settings
+from scp.config.peers import Peer
+from scp.config.settings import LimitSettings, Settings
 from scp.config.tls import client_context
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
 from scp.dimse.negotiation.direct import DirectAssociation, context_id

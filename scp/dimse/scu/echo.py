@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scp import syntaxes
-from scp.config.settings import Peer, Settings
+from scp.config.peers import Peer
+from scp.config.settings import Settings
 from scp.dimse.negotiation.contexts import VERIFICATION
 from scp.dimse.scu.associate import associated
 from scp.dimse.wire.messages import C_ECHO_RQ, Value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scp.config.settings import Peer
+from scp.config.peers import Peer
 from scp.model import LossyRule, SyntaxPreference
 from scp.syntaxes import LOSSY, TABLE, Content
 

@@ -17,7 +17,8 @@ from scp.archive.archive import Archive
 from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Task
-from scp.config.settings import Peer, Settings
+from scp.config.peers import Peer
+from scp.config.settings import Settings
 from scp.dimse.identifier import write_identifier
 from scp.dimse.scu.associate import ReportLine, report_line
 from scp.dimse.status import is_success

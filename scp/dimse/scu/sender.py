@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from scp.archive.archive import Archive
 from scp.archive.deliver import Outgoing, identified
-from scp.config.settings import Peer, Settings
+from scp.config.peers import Peer
+from scp.config.settings import Settings
 from scp.dimse.scu.associate import Destination, associated, batches
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
 from scp.dimse.scu.pacing import Throttle

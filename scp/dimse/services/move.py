@@ -16,7 +16,8 @@ from functools import partial
 import structlog
 
 from scp.background.parallel import beside
-from scp.config.settings import Peer, Settings
+from scp.config.peers import Peer
+from scp.config.settings import Settings
 from scp.dimse.patience import PAUSES, Patience, Pauses
 from scp.dimse.scu.associate import Destination, associated
 from scp.dimse.scu.fetch_ahead import Work

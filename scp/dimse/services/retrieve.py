@@ -75,6 +75,7 @@ def serve_move(
     """Answer a C-MOVE: sub-operations go over associations to the destination."""
     destination = exchange.request.text("MoveDestination")
     event.add(destination=destination)
+    exchange.association.rights.check_destination(destination)
     peer = settings.peer_named(destination)
     if peer is None:
         raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")

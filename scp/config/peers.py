@@ -1,0 +1,71 @@
+"""The peers that a configuration names: where they are, where they come from, and what they may do."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, Field
+
+from scp.config.values import (
+    AeTitle,
+    Quality,
+    SampleError,
+    Switch,
+    Table,
+    TransferSyntaxes,
+    nearest,
+    texts,
+)
+
+Service = Literal["echo", "store", "find", "move", "get", "commit"]
+SERVICES: tuple[Service, ...] = get_args(Service)
+Network = IPv4Network | IPv6Network
+
+
+def services(value: object) -> tuple[str, ...]:
+    """Names of services."""
+    names = texts(value)
+    for name in names:
+        if name not in SERVICES:
+            raise ValueError(f'"{name}" is no service; {nearest(name, SERVICES)}')
+    return names
+
+
+def networks(value: object) -> tuple[Network, ...]:
+    """Addresses and networks in CIDR notation (RFC 4632)."""
+    return tuple(map(_network, texts(value)))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write 10.1.2.3, 10.1.0.0/16 or fd00::/8") from None
+
+
+Services = Annotated[tuple[Service, ...], BeforeValidator(services)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(networks)]
+
+
+class Peer(Table):
+    """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
+
+    ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
+    copies, by ``quality`` or within ``max_error``. It may come from ``addresses`` only, where there are some,
+    use the services of ``may``, and name ``destinations`` in its C-MOVEs; None: all peers.
+    """
+
+    aet: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
+    addresses: Networks = ()
+    may: Services = SERVICES
+    destinations: tuple[AeTitle, ...] | None = None
+    link_mbps: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    prefer: TransferSyntaxes = ()
+    associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
+    tls: Switch = False
+    lossy: Switch = False
+    quality: Quality | None = None
+    max_error: SampleError | None = None

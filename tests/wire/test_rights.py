@@ -1,0 +1,109 @@
+"""Who may associate, and what a peer may do: by AE title, address, service and destination."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scp.dimse.rights import Rights, rights_of
+from scp.errors import NotAuthorized
+
+from .configured import settings_of, tables_of
+from .conftest import RunningNode, Starter
+from .peers import (
+    EXPLICIT,
+    IMPLICIT,
+    MR_IMAGE,
+    STUDY_FIND,
+    STUDY_GET,
+    STUDY_MOVE,
+    VERIFICATION,
+    Scu,
+    Sink,
+    identifier,
+    image,
+)
+
+NOT_AUTHORIZED = 0x0124
+STUDY = identifier("STUDY", StudyInstanceUID="1.2.3")
+EVERYTHING = (VERIFICATION, MR_IMAGE, STUDY_FIND, STUDY_MOVE, STUDY_GET)
+
+
+def _peer(aet: str, **rights: Any) -> dict[str, Any]:
+    return {"aet": aet, "host": "127.0.0.1", "port": 104, **rights}
+
+
+def _accepted(node: RunningNode, calling: str) -> set[str]:
+    with node.scu(*((uid, [EXPLICIT]) for uid in EVERYTHING), calling=calling) as scu:
+        return {str(uid) for uid, _ in scu.accepted}
+
+
+def test_contexts_of_services_that_a_peer_may_not_use_are_refused(start: Starter) -> None:
+    modality = _peer("CT", may=["echo", "store", "commit"])
+    station = _peer("STATION", may=["echo", "find", "move"])
+    node = start(peer=[modality, station], access={"may": ["echo"]})
+    assert _accepted(node, "CT") == {VERIFICATION, MR_IMAGE}
+    assert _accepted(node, "STATION") == {VERIFICATION, STUDY_FIND, STUDY_MOVE}
+    assert _accepted(node, "STRANGER") == {VERIFICATION}
+    node.reload(peer=[], access={})
+    assert _accepted(node, "CT") == set(EVERYTHING)
+
+
+def test_who_may_get_may_not_store_on_the_same_context(start: Starter) -> None:
+    node = start(peer=[_peer("READER", may=["get"])])
+    node.keep(image())
+    contexts = [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])]
+    with node.scu(*contexts, roles=[MR_IMAGE], calling="READER") as scu:
+        answer = scu.store(image(instance="1.2.3.9"))
+        assert answer.status == NOT_AUTHORIZED
+        assert "READER may not store" in answer.comment
+        assert len(scu.get(STUDY_GET, STUDY).objects) == 1
+    assert node.archive.index.counts().instances == 1
+
+
+def test_a_peer_moves_to_its_destinations_only(start: Starter) -> None:
+    with Sink(aet="STATION") as there:
+        peers = [_peer("STATION", destinations=["STATION"]) | {"port": there.port}, _peer("OTHER")]
+        node = start(peer=peers)
+        node.keep(image())
+        with node.scu((STUDY_MOVE, [EXPLICIT]), calling="STATION") as scu:
+            refused = scu.move(STUDY_MOVE, STUDY, "OTHER")
+            assert refused.final.status == NOT_AUTHORIZED
+            assert "may not move to OTHER" in refused.final.comment
+            assert scu.move(STUDY_MOVE, STUDY, "STATION").final.status == 0
+        assert len(there.arrived) == 1
+
+
+@pytest.mark.parametrize(("addresses", "admitted"), [(["127.0.0.0/8"], True), (["10.1.2.3", "::1"], False)])
+def test_a_peer_comes_from_its_addresses(start: Starter, addresses: list[str], admitted: bool) -> None:
+    node = start(peer=[_peer("CT", addresses=addresses)])
+    scu = Scu(node.address, [(VERIFICATION, [IMPLICIT])], calling="CT")
+    assert scu.established is admitted
+    if admitted:
+        assert scu.echo() == 0
+        scu.association.release()
+    else:
+        rejected = scu.association.acceptor.primitive
+        # PS3.8 9.3.4: permanent, by the service user, calling AE title not recognized
+        assert (rejected.result, rejected.result_source, rejected.diagnostic) == (1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("address", "admitted"),
+    [("10.0.0.17", True), ("::ffff:10.0.0.17", True), ("10.0.1.17", False), ("fd00::1%eth0", True)],
+)
+def test_addresses_of_both_kinds(tmp_path: Any, address: str, admitted: bool) -> None:
+    peers = [_peer("CT", addresses=["10.0.0.0/24", "fd00::/8"])]
+    settings = settings_of(tables_of(tmp_path, {"peer": peers}))
+    if admitted:
+        assert rights_of(settings, "CT", address).aet == "CT"
+    else:
+        with pytest.raises(NotAuthorized, match="CT came from 10"):
+            rights_of(settings, "CT", address)
+
+
+def test_every_sop_class_belongs_to_a_service() -> None:
+    """Who may do nothing has no use for any context."""
+    nobody = Rights("NOBODY", frozenset())
+    assert not any(nobody.accepts(uid) for uid in EVERYTHING)
