@@ -51,9 +51,13 @@ from scp.resources.bounds import DEFAULTS, Bounds
 
 
 class NodeSettings(Table):
-    """Who this node is, and where it listens. Port 0 takes any that is free."""
+    """Who this node is, and where it listens; ``aliases`` are other AE titles that peers may call.
+
+    Port 0 takes any that is free.
+    """
 
     aet: AeTitle = "ZSCP"
+    aliases: tuple[AeTitle, ...] = ()
     host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - an archive serves its network
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 11112
     workers: Workers = "auto"

@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
 from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
+from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import has_operation
 from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
@@ -28,7 +29,7 @@ from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import NotAuthorized, OutOfResources
+from scp.errors import OutOfResources
 
 # Requests that are kept while another one is served, though a peer without a window may not send any then.
 _MOST_WAITING = 16
@@ -37,16 +38,14 @@ _MOST_WAITING = 16
 _SMALL = 65_536
 # A-ASSOCIATE-RJ: transient, by the service provider's presentation, local limit exceeded (PS3.8 9.3.4).
 _LIMIT_EXCEEDED = (2, 3, 2)
-# Permanent, by the service user, calling AE title not recognized.
-_NOT_RECOGNIZED = (1, 1, 3)
 
 
 class ServedAssociation(DirectAssociation):
     """An association whose requests go to ``services``: Command Field → name in the log, service.
 
-    ``admit`` says what a peer may do by its AE title and address, and raises NotAuthorized for one that may
-    not associate. ``window`` is how many requests the peer may have in flight, ``suboperations`` how many
-    this side may.
+    ``admit`` says what a peer may do, by its AE title, the one that it calls, and its address; or with what
+    the association is rejected. ``window`` is how many requests the peer may have in flight,
+    ``suboperations`` how many this side may.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class ServedAssociation(DirectAssociation):
         services: Mapping[int, tuple[str, Service]],
         seats: Seats,
         answers: Answers | None = None,
-        admit: Callable[[str, str], Rights] = lambda _aet, _address: ALL,
+        admit: Callable[[str, str, str], Rights | Rejection] = lambda *_: ALL,
     ) -> None:
         super().__init__(ae, "acceptor", sock, answers)
         self._admit, self.rights = admit, ALL
@@ -129,11 +128,11 @@ class ServedAssociation(DirectAssociation):
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
         self.requestor.primitive = primitive
-        try:
-            self.rights = self._admit(self.calling_aet, self._address)
-        except NotAuthorized as refused:
-            self.acse.send_reject(*_NOT_RECOGNIZED)
-            return self._rejected(str(refused))
+        admitted = self._admit(self.calling_aet, self.called_aet, self._address)
+        if isinstance(admitted, Rejection):
+            self.acse.send_reject(admitted.result, admitted.source, admitted.reason)
+            return self._rejected(admitted.why)
+        self.rights = admitted
         # Taken only now: a connection that sends nothing has no seat.
         self._seated = self.seats.take()
         if not self._seated:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from scp.config.peers import SERVICES, Peer, Service
+from scp.config.peers import SERVICES, Service
 from scp.config.settings import Settings
+from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, STORAGE_COMMITMENT, VERIFICATION
 from scp.dimse.wire import messages
 from scp.errors import NotAuthorized
@@ -62,26 +63,25 @@ class Rights:
 ALL = Rights("", frozenset(SERVICES))
 
 
-def rights_of(settings: Settings, aet: str, address: str) -> Rights:
-    """What the peer that calls itself ``aet``, and comes from ``address``, may do.
+def rights_of(settings: Settings, calling: str, called: str, address: str) -> Rights | Rejection:
+    """What the peer ``calling``, who comes from ``address`` and calls this node ``called``, may do.
 
-    Raises NotAuthorized where it may not associate.
+    A rejection where it may not associate. Both reasons are permanent, by the service user (PS3.8 9.3.4).
     """
-    peer, access = settings.peer_named(aet), settings.access
-    if peer is not None:
-        _check_address(peer, address)
-        destinations = None if peer.destinations is None else frozenset(peer.destinations)
-        return Rights(peer.aet, frozenset(peer.may), destinations)
-    if access.allow == "known" and aet != settings.node.aet:
-        raise NotAuthorized(f'{aet} is no [[peer]], and access.allow is "known"')
-    return Rights(aet, frozenset(access.may))
+    peer, access, node = settings.peer_named(calling), settings.access, settings.node
+    if access.check_called_aet and called not in (node.aet, *node.aliases):
+        return Rejection(1, 1, 7, f"{called} is neither node.aet nor one of node.aliases")
+    if peer is None and access.allow == "known" and calling != node.aet:
+        return Rejection(1, 1, 3, f'{calling} is no [[peer]], and access.allow is "known"')
+    if peer is None:
+        return Rights(calling, frozenset(access.may))
+    if peer.addresses and not any(_same_kind(address) in network for network in peer.addresses):
+        return Rejection(1, 1, 3, f"{calling} came from {address}, none of the `addresses` of its [[peer]]")
+    destinations = None if peer.destinations is None else frozenset(peer.destinations)
+    return Rights(peer.aet, frozenset(peer.may), destinations)
 
 
-def _check_address(peer: Peer, address: str) -> None:
-    """An IPv4 address may come as an IPv6 one (RFC 4291 2.5.5.2)."""
-    if not peer.addresses:
-        return
+def _same_kind(address: str) -> IPv4Address | IPv6Address:
+    """An address; one of IPv4 that comes as one of IPv6 is that (RFC 4291 2.5.5.2)."""
     found = ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    if not any((mapped or found) in network for network in peer.addresses):
-        raise NotAuthorized(f"{peer.aet} came from {address}, none of the `addresses` of its [[peer]]")
+    return getattr(found, "ipv4_mapped", None) or found

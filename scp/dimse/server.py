@@ -22,6 +22,7 @@ from scp.config.tls import server_context
 from scp.dimse.association import ServedAssociation
 from scp.dimse.associations import Associations
 from scp.dimse.exchange import Exchange, Service
+from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, supported
 from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
@@ -117,14 +118,13 @@ class DimseServer:
         Raises ValueError where a certificate's file cannot be used any more.
         """
         settings = self._settings()
-        limits, access, ae, tls = settings.limits, settings.access, self._ae, settings.tls
+        limits, ae, tls = settings.limits, self._ae, settings.tls
         self._tls = server_context(tls.certificate, tls.key, tls.ca) if tls.certificate else None
         ae.maximum_pdu_size = limits.pdu_bytes
         ae.network_timeout = limits.idle_seconds
         ae.acse_timeout = limits.acse_seconds
         ae.dimse_timeout = limits.dimse_seconds
         ae.connection_timeout = limits.connect_seconds
-        ae.require_called_aet = access.check_called_aet
         self._answers = Answers()  # an association with the former ones may remember what no longer holds
 
     def _connected(self, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -164,8 +164,8 @@ class DimseServer:
         association.bind(evt.EVT_SOP_EXTENDED, _agree_extended)
         return association
 
-    def _admit(self, aet: str, address: str) -> Rights:
-        return rights_of(self._settings(), aet, address)
+    def _admit(self, calling: str, called: str, address: str) -> Rights | Rejection:
+        return rights_of(self._settings(), calling, called, address)
 
     def _negotiate(self, event: evt.Event) -> None:
         """Support the proposed contexts that any peer may use: cheaper than a copy of all contexts."""

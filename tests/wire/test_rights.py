@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from scp.dimse.rights import Rights, rights_of
-from scp.errors import NotAuthorized
 
 from .configured import settings_of, tables_of
 from .conftest import RunningNode, Starter
@@ -96,11 +95,20 @@ def test_a_peer_comes_from_its_addresses(start: Starter, addresses: list[str], a
 def test_addresses_of_both_kinds(tmp_path: Any, address: str, admitted: bool) -> None:
     peers = [_peer("CT", addresses=["10.0.0.0/24", "fd00::/8"])]
     settings = settings_of(tables_of(tmp_path, {"peer": peers}))
-    if admitted:
-        assert rights_of(settings, "CT", address).aet == "CT"
-    else:
-        with pytest.raises(NotAuthorized, match="CT came from 10"):
-            rights_of(settings, "CT", address)
+    assert isinstance(rights_of(settings, "CT", "ZSCP", address), Rights) is admitted
+
+
+def test_a_node_has_aliases_which_the_policy_tells_apart(start: Starter) -> None:
+    policy = [
+        {"name": "raw", "match": {"called_aet": "RAW"}, "stages": [{"form": "received"}]},
+        {"name": "others", "stages": [{"form": "rle"}]},
+    ]
+    node = start(node={"aliases": ["RAW"]}, policy=policy)
+    for called, instance in (("RAW", "1.2.3.1"), ("ZSCP", "1.2.3.2")):
+        with node.scu((MR_IMAGE, [EXPLICIT]), called=called) as scu:
+            assert scu.store(image(instance=instance)).status == 0
+    held = {one.sop_instance_uid: one.form for one in node.archive.index.all()}
+    assert held == {"1.2.3.1": "received", "1.2.3.2": "rle"}
 
 
 def test_every_sop_class_belongs_to_a_service() -> None:
