@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, settings_of
+from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, opened, settings_of
 from scp.errors import ConfigurationError, DestinationUnreachable
 
 if TYPE_CHECKING:
@@ -86,6 +86,15 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
             typer.echo(f"index: {unfit}", err=True)
     if unfit:
         raise typer.Exit(DATA)
+
+
+@app.command()
+def peers(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List who may do what, by the configuration, and whose objects are stored."""
+    from scp.cli import serving_output
+
+    with opened(config) as (archive, settings):
+        serving_output.peers(settings, archive.senders(), json)
 
 
 @app.command()

@@ -1,11 +1,51 @@
-"""What ``zscp check`` prints."""
+"""What ``zscp check`` and ``zscp peers`` print."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 from rich.table import Table
 
-from scp.cli.output import form_then, terminal
+from scp.cli.output import as_json, form_then, show, terminal
+from scp.config.peers import Peer
 from scp.config.settings import Settings
+
+if TYPE_CHECKING:
+    from scp.index.index import Sender
+
+
+def peers(settings: Settings, senders: Sequence[Sender], json_wanted: bool) -> None:
+    """A row for each peer of the configuration, one for all others, and one for each other sender."""
+    sent = {one.calling_aet: one for one in senders}
+    rows = [_row(peer.aet, peer, settings, sent.pop(peer.aet, None)) for peer in settings.peer]
+    if settings.access.allow == "any":
+        rows.append(_row("all others", None, settings, None))
+    rows += [_row(aet, None, settings, one) for aet, one in sent.items()]
+    if json_wanted:
+        as_json(rows)
+        return
+    table = Table("AE title", "address", "comes from", "may", "moves to", "objects", "last stored")
+    for row in rows:
+        last = row["last"]
+        cells = [row["aet"], row["address"], *(", ".join(row[key]) for key in ("from", "may", "moves_to"))]
+        cells += [str(row["objects"] or ""), f"{last:%Y-%m-%d %H:%M:%S %Z}" if last else ""]
+        table.add_row(*map(escape, cells))
+    show(table, "An empty cell in “comes from” or “moves to”: no restriction.")
+
+
+def _row(aet: str, peer: Peer | None, settings: Settings, sent: Sender | None) -> dict[str, Any]:
+    may = peer.may if peer else settings.access.may if settings.access.allow == "any" else ()
+    return {
+        "aet": aet,
+        "address": f"{peer.host}:{peer.port}" if peer else "",
+        "from": [str(network) for network in peer.addresses] if peer else [],
+        "may": list(may),
+        "moves_to": list(peer.destinations or ()) if peer else [],
+        "objects": sent.instances if sent else 0,
+        "last": sent.last if sent else None,
+    }
 
 
 def settings(chosen: Settings) -> None:

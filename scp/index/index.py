@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
@@ -43,6 +44,15 @@ class EntityCounts:
     studies: int
     series: int
     instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent objects that are held: how many there are, and when the last one came."""
+
+    calling_aet: str
+    instances: int
+    last: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +304,9 @@ class Index(Protocol):
 
         ``stores`` maps the prefix of the keys in each store to the name of the store.
         """
+
+    def senders(self) -> list[Sender]:
+        """Who sent what is held, by AE title in order."""
 
     def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""

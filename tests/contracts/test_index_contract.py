@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scp.errors import QueryError
-from scp.index.index import EntityCounts, Index, PendingCount, Statistic
+from scp.index.index import EntityCounts, Index, PendingCount, Sender, Statistic
 from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
@@ -701,7 +701,16 @@ class TestOverview:
             Statistic("SR", "htj2k", HTJ2K, 1, 100, 40),
         ]
 
+    def test_senders(self, filled):
+        later = datetime(2027, 1, 2, tzinfo=UTC)
+        filled.record(replace(instance("2.1.2", "2", "2.1"), calling_aet="MR2", received_at=later), ROE)
+        *_, last = senders = filled.senders()
+        assert [one.calling_aet for one in senders] == sorted({one.calling_aet for one in filled.all()})
+        assert sum(one.instances for one in senders) == filled.counts().instances
+        assert last == Sender("MR2", 1, later)
+
     def test_of_nothing(self, index):
+        assert index.senders() == []
         assert index.statistics() == []
         assert index.counts() == EntityCounts(0, 0, 0, 0)
         assert list(index.all()) == []

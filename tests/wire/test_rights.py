@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from scp.cli import serving_output
 from scp.dimse.rights import Rights, rights_of
 
 from .configured import settings_of, tables_of
@@ -115,3 +117,22 @@ def test_every_sop_class_belongs_to_a_service() -> None:
     """Who may do nothing has no use for any context."""
     nobody = Rights("NOBODY", frozenset())
     assert not any(nobody.accepts(uid) for uid in EVERYTHING)
+
+
+def test_peers_are_listed_with_what_they_may_and_what_they_stored(
+    start: Starter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = start()
+    node.store(image(), calling="CT")
+    node.store(image(instance="1.2.3.8"), calling="STRANGER")
+    node.node.stop()
+    settings = settings_of(
+        tables_of(node.root, {"peer": [_peer("CT", addresses=["10.0.0.0/8"], may=["store"])]})
+    )
+    serving_output.peers(settings, node.archive.index.senders(), json_wanted=True)
+    rows = {row["aet"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["CT", "all others", "STRANGER"]
+    assert (rows["CT"]["from"], rows["CT"]["may"], rows["CT"]["objects"]) == (["10.0.0.0/8"], ["store"], 1)
+    assert rows["STRANGER"]["objects"] == 1
+    serving_output.peers(settings, node.archive.index.senders(), json_wanted=False)
+    assert "10.0.0.0/8" in capsys.readouterr().out
