@@ -48,6 +48,8 @@ def _peers(settings: Settings) -> Iterator[Fault]:
     for number, peer in enumerate(settings.peer):
         yield from ((f"peer[{number}].{key}", what) for key, what in _lossy(peer))
         yield from _destinations(settings, number, peer)
+        if peer.certificate_name and not settings.tls.ca:
+            yield f"peer[{number}].certificate_name", "needs tls.ca, to know whose certificate to believe"
         if peer.tls and not settings.tls.ca:
             yield f"peer[{number}].tls", "needs tls.ca, to know whose certificate to believe"
 

@@ -52,7 +52,8 @@ class Peer(Table):
     """A node that zscp knows: it may be a C-MOVE destination. ``prefer`` holds UIDs.
 
     ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
-    copies, by ``quality`` or within ``max_error``. It may come from ``addresses`` only, where there are some,
+    copies, by ``quality`` or within ``max_error``. ``certificate_name`` must be a name in its certificate,
+    whoever opened the association. It may come from ``addresses`` only, where there are some,
     use the services of ``may``, and name ``destinations`` in its C-MOVEs; None: all peers.
     """
 
@@ -60,6 +61,7 @@ class Peer(Table):
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     addresses: Networks = ()
+    certificate_name: Annotated[str, Field(min_length=1)] | None = None
     may: Services = SERVICES
     destinations: tuple[AeTitle, ...] | None = None
     link_mbps: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def client_context(certificate: str, key: str, ca: str) -> ssl.SSLContext:
     """For associations to peers: they must show a certificate that ``ca`` signed. Raises ValueError.
 
     Its name is not compared with the address: a hospital's own authority signs for modalities by
-    whatever name they have, and peers are configured by address.
+    whatever name they have, and peers are configured by address. Where a peer has ``certificate_name``, that
+    is compared (:func:`names_of`).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -34,6 +36,21 @@ def client_context(certificate: str, key: str, ca: str) -> ssl.SSLContext:
     if certificate:
         _identify(context, certificate, key)
     return context
+
+
+def names_of(connection: socket.socket) -> frozenset[str]:
+    """The names in the certificate of who is at the other end, in lower case; none without TLS.
+
+    These are its Subject Alternative Names (RFC 5280 4.2.1.6), and its Common Name, which is all that the
+    certificates of many modalities have.
+    """
+    found = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
+    if not found:
+        return frozenset()
+    subject = [pair for part in found.get("subject", ()) for pair in part]
+    alternatives = found.get("subjectAltName", ())
+    names = [value for key, value in subject if key == "commonName"] + [value for _, value in alternatives]
+    return frozenset(name.casefold() for name in names)
 
 
 def readable(path: str) -> str:

@@ -16,6 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
+from scp.config.tls import names_of
 from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import has_operation
@@ -23,7 +24,7 @@ from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
-from scp.dimse.rights import ALL, Rights
+from scp.dimse.rights import ALL, Arrival, Rights
 from scp.dimse.seats import Seats
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
@@ -43,9 +44,8 @@ _LIMIT_EXCEEDED = (2, 3, 2)
 class ServedAssociation(DirectAssociation):
     """An association whose requests go to ``services``: Command Field → name in the log, service.
 
-    ``admit`` says what a peer may do, by its AE title, the one that it calls, and its address; or with what
-    the association is rejected. ``window`` is how many requests the peer may have in flight,
-    ``suboperations`` how many this side may.
+    ``admit`` says what a peer may do, or with what its association is rejected. ``window`` is how many
+    requests the peer may have in flight, ``suboperations`` how many this side may.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ServedAssociation(DirectAssociation):
         services: Mapping[int, tuple[str, Service]],
         seats: Seats,
         answers: Answers | None = None,
-        admit: Callable[[str, str, str], Rights | Rejection] = lambda *_: ALL,
+        admit: Callable[[Arrival], Rights | Rejection] = lambda _: ALL,
     ) -> None:
         super().__init__(ae, "acceptor", sock, answers)
         self._admit, self.rights = admit, ALL
@@ -128,7 +128,8 @@ class ServedAssociation(DirectAssociation):
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
         self.requestor.primitive = primitive
-        admitted = self._admit(self.calling_aet, self.called_aet, self._address)
+        names = names_of(self._socket)
+        admitted = self._admit(Arrival(self.calling_aet, self.called_aet, self._address, names))
         if isinstance(admitted, Rejection):
             self.acse.send_reject(admitted.result, admitted.source, admitted.reason)
             return self._rejected(admitted.why)

@@ -63,11 +63,25 @@ class Rights:
 ALL = Rights("", frozenset(SERVICES))
 
 
-def rights_of(settings: Settings, calling: str, called: str, address: str) -> Rights | Rejection:
-    """What the peer ``calling``, who comes from ``address`` and calls this node ``called``, may do.
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Who asks for an association: its AE title, the one that it calls, and where it comes from.
+
+    ``names`` are those in its certificate, in lower case, if it has one.
+    """
+
+    calling: str
+    called: str
+    address: str
+    names: frozenset[str] = frozenset()
+
+
+def rights_of(settings: Settings, arrival: Arrival) -> Rights | Rejection:
+    """What a peer may do.
 
     A rejection where it may not associate. Both reasons are permanent, by the service user (PS3.8 9.3.4).
     """
+    calling, called, address = arrival.calling, arrival.called, arrival.address
     peer, access, node = settings.peer_named(calling), settings.access, settings.node
     if access.check_called_aet and called not in (node.aet, *node.aliases):
         return Rejection(1, 1, 7, f"{called} is neither node.aet nor one of node.aliases")
@@ -77,6 +91,9 @@ def rights_of(settings: Settings, calling: str, called: str, address: str) -> Ri
         return Rights(calling, frozenset(access.may))
     if peer.addresses and not any(_same_kind(address) in network for network in peer.addresses):
         return Rejection(1, 1, 3, f"{calling} came from {address}, none of the `addresses` of its [[peer]]")
+    if peer.certificate_name and peer.certificate_name.casefold() not in arrival.names:
+        shown = ", ".join(sorted(arrival.names)) or "no certificate"
+        return Rejection(1, 1, 3, f"{calling} showed {shown}, not the `certificate_name` of its [[peer]]")
     destinations = None if peer.destinations is None else frozenset(peer.destinations)
     return Rights(peer.aet, frozenset(peer.may), destinations)
 

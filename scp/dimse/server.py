@@ -28,7 +28,7 @@ from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
-from scp.dimse.rights import Rights, rights_of
+from scp.dimse.rights import Arrival, Rights, rights_of
 from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import OwnSeats, Seats
 from scp.dimse.services import commitment, echo, find, retrieve, store
@@ -164,8 +164,8 @@ class DimseServer:
         association.bind(evt.EVT_SOP_EXTENDED, _agree_extended)
         return association
 
-    def _admit(self, calling: str, called: str, address: str) -> Rights | Rejection:
-        return rights_of(self._settings(), calling, called, address)
+    def _admit(self, arrival: Arrival) -> Rights | Rejection:
+        return rights_of(self._settings(), arrival)
 
     def _negotiate(self, event: evt.Event) -> None:
         """Support the proposed contexts that any peer may use: cheaper than a copy of all contexts."""

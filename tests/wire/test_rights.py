@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scp.cli import serving_output
-from scp.dimse.rights import Rights, rights_of
+from scp.dimse.rights import Arrival, Rights, rights_of
 
 from .configured import settings_of, tables_of
 from .conftest import RunningNode, Starter
@@ -97,7 +97,7 @@ def test_a_peer_comes_from_its_addresses(start: Starter, addresses: list[str], a
 def test_addresses_of_both_kinds(tmp_path: Any, address: str, admitted: bool) -> None:
     peers = [_peer("CT", addresses=["10.0.0.0/24", "fd00::/8"])]
     settings = settings_of(tables_of(tmp_path, {"peer": peers}))
-    assert isinstance(rights_of(settings, "CT", "ZSCP", address), Rights) is admitted
+    assert isinstance(rights_of(settings, Arrival("CT", "ZSCP", address)), Rights) is admitted
 
 
 def test_a_node_has_aliases_which_the_policy_tells_apart(start: Starter) -> None:

@@ -128,6 +128,37 @@ def test_a_stream_in_small_records(node: RunningNode, authority: Authority, size
         scu.release()
 
 
+@pytest.mark.parametrize(("name", "admitted"), [("PEER", True), ("ct1", False)])
+def test_an_ae_title_belongs_to_a_certificate(
+    node: RunningNode, authority: Authority, name: str, admitted: bool
+) -> None:
+    """By its name; also where this node opens the association."""
+    host, port = node.address
+    node.reload(peer=[{"aet": "WINDOW", "host": host, "port": port, "certificate_name": name}])
+    tls = client(authority, authority.peer)
+    if admitted:
+        with window.Scu(node.address, CONTEXTS, tls=tls) as scu:
+            scu.release()
+    else:
+        with pytest.raises(ConnectionError):
+            window.Scu(node.address, CONTEXTS, tls=tls)
+
+
+@pytest.mark.parametrize(("name", "answers"), [("node", True), ("other", False)])
+def test_the_certificate_of_a_destination_has_its_name(
+    node: RunningNode, authority: Authority, name: str, answers: bool
+) -> None:
+    host, port = node.address
+    peer = {"aet": "ZSCP", "host": host, "port": port, "tls": True, "certificate_name": name}
+    tables = {"tls": authority.table(ca=authority.ca), "peer": [peer]}
+    settings = Settings.model_validate(tables, by_alias=True, by_name=False)
+    if answers:
+        echo(settings.peer[0], settings)
+    else:
+        with pytest.raises(DestinationUnreachable, match="its certificate is of node, not other"):
+            echo(settings.peer[0], settings)
+
+
 @pytest.mark.parametrize("who", ["nobody", "stranger", "no TLS"])
 def test_who_has_no_certificate_of_the_authority(node: RunningNode, authority: Authority, who: str) -> None:
     """Nothing of DICOM is said to them, and others are served."""

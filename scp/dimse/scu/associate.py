@@ -19,7 +19,7 @@ from pynetdicom.transport import AddressInformation
 from scp import syntaxes
 from scp.config.peers import Peer
 from scp.config.settings import LimitSettings, Settings
-from scp.config.tls import client_context
+from scp.config.tls import client_context, names_of
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
 from scp.dimse.negotiation.direct import DirectAssociation, context_id
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
@@ -182,7 +182,12 @@ def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:
         return sock
     try:
         tls = client_context(settings.tls.certificate, settings.tls.key, settings.tls.ca)
-        return tls.wrap_socket(sock)  # within the connection's time-out
+        secure = tls.wrap_socket(sock)  # within the connection's time-out
+        names = names_of(secure)
+        if peer.certificate_name and peer.certificate_name.casefold() not in names:
+            secure.close()
+            raise ValueError(f"its certificate is of {', '.join(sorted(names))}, not {peer.certificate_name}")
+        return secure
     except (OSError, ValueError) as error:
         sock.close()
         reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error
