@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 
 def server_context(certificate: str, key: str, ca: str) -> ssl.SSLContext:
@@ -44,7 +45,7 @@ def names_of(connection: socket.socket) -> frozenset[str]:
     These are its Subject Alternative Names (RFC 5280 4.2.1.6), and its Common Name, which is all that the
     certificates of many modalities have.
     """
-    found = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
+    found: Any = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
     if not found:
         return frozenset()
     subject = [pair for part in found.get("subject", ()) for pair in part]
