@@ -13,19 +13,24 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 
 # Execution options of connections: their transactions will write; they begin their transactions themselves.
 WRITES, BEGUN = "zscp_writes", "zscp_begun"
+# How long a process waits for others as it opens the database: one of them may migrate it.
 _BUSY_MS = 30_000
+# How long a transaction that writes waits for its turn: many modalities give up after 30 s, and a C-STORE may
+# have to wait for two (docs/decisions/0134).
+TURN_SECONDS = 10.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # What each engine's database was found to be damaged by, for those that look after it (scp.lifecycle.guard).
 _found_damaged: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
 _LET_IT_BE = (
-    "index.url must name a file that zscp may read and write; move away what is in its place, then: zscp reindex"
+    "index.url must name a file that zscp may read and write; move away what is in its place, then run: "
+    "zscp reindex"
 )
 REMEDY = "the node rebuilds it from the stored files when it starts, and so does: zscp reindex"
 _WRITERS = 0x7A736370  # "zscp": PostgreSQL's advisory lock among writers
@@ -167,6 +172,15 @@ def begin_writing(engine: Engine, cursor: Any) -> None:
     begins IMMEDIATE waits for its turn.
     """
     cursor.execute(_BEGIN_WRITING.get(engine.dialect.name, _BEGIN_WITH_LOCK))
+
+
+def wait_at_most(engine: Engine, cursor: Any, seconds: float) -> None:
+    """Let a transaction that begins on this connection wait so long for its turn among all processes.
+
+    PostgreSQL's own configuration says so, as lock_timeout.
+    """
+    if engine.dialect.name == "sqlite":
+        cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
 
 def data_version(engine: Engine, cursor: Any) -> object:

@@ -23,6 +23,7 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.guard import Guard
 from scp.model import Query, QueryKey
 from scp.node.build import open_archive
+from scp.syntaxes import EXPLICIT
 
 MARK = "SECRET^MARK"
 
@@ -37,7 +38,7 @@ def sent(number: int) -> Any:
     dataset = objects.described(objects.Shape(), f"1.2.3.{number}")
     dataset.PatientName = MARK
     data = objects.written(dataset, explicit=True, little=True)
-    return objects.as_received(data, objects.EXPLICIT, sop_instance=f"1.2.3.{number}")
+    return objects.as_received(data, EXPLICIT, sop_instance=f"1.2.3.{number}")
 
 
 def truncated(length: int) -> Callable[[Path], None]:
@@ -101,8 +102,8 @@ def test_requests_are_out_of_resources(settings: Settings, damage: Callable[[Pat
     for act in acts:
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - whatever it is, a peer would be answered with it
-            failures.append(error)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, a peer would be answered with it
+            failures.append(failure)
     assert len(failures) >= 4  # half of an index may answer some queries
     for error in failures:
         assert status_of(error) == 0xA700
@@ -142,9 +143,8 @@ def test_commands_name_the_remedy(
     filled(settings).close()
     damage(settings.index.path)
     config = tmp_path / "zscp.toml"
-    config.write_text(
-        f'[storage]\nurl = "{settings.storage.url}"\n[index]\nurl = "{settings.index.url}"\n', encoding="utf-8"
-    )
+    urls = (settings.storage.url, settings.index.url)
+    config.write_text('[storage]\nurl = "{}"\n[index]\nurl = "{}"\n'.format(*urls), encoding="utf-8")
     for command in ("ls", "stats", "verify", "fsck", "check", "plan"):
         monkeypatch.setattr("sys.argv", ["zscp", command, "-c", str(config)])
         with pytest.raises(SystemExit) as ended:
@@ -163,5 +163,5 @@ def test_an_index_that_may_not_be_opened(settings: Settings, monkeypatch: pytest
         raise cause
 
     monkeypatch.setattr(sqlite3.dbapi2, "connect", refuses)
-    with pytest.raises(OutOfResources, match="may read and write.*zscp reindex"):
+    with pytest.raises(OutOfResources, match=r"may read and write.*zscp reindex"):
         SqlIndex.open(settings.index.url)
