@@ -20,6 +20,7 @@ from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.contexts import has_operation
 from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
+from scp.dimse.negotiation.strangers import handshake_fault
 from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.seats import Seats
@@ -156,7 +157,8 @@ class ServedAssociation(DirectAssociation):
         try:
             sock.do_handshake()
         except (OSError, ValueError) as error:
-            raise Ended("no TLS", str(error)) from error
+            fault = handshake_fault(error)
+            raise Ended("no TLS" if fault else "no request", fault) from error
 
     @property
     def seated(self) -> bool:
