@@ -1,4 +1,4 @@
-"""What connects to the port and speaks no DICOM, as the log calls it: scans, browsers, TLS where there is none."""
+"""What connects to the port and speaks no DICOM, as the log calls it: scans, browsers, TLS on the plain port."""
 
 from __future__ import annotations
 
