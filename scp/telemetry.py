@@ -8,15 +8,17 @@ birth dates are dropped, unless ``log.patients`` allows them.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from io import StringIO
 from typing import Any, Protocol, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from scp.errors import ZscpError
 
@@ -38,6 +40,11 @@ class LogChoices(Protocol):
 
 
 _PATIENT_KEYS = {"patientname", "patientid", "patientbirthdate"}
+# What moves a terminal's cursor, changes its title or the order of what is read, and lone surrogates: C0 but
+# the end of a line, DEL and C1, marks of direction (UAX 9), separators of lines, tags.
+CONTROLS = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 _LIBRARIES = ("pynetdicom", "alembic")
 # Warnings of pydicom, by its logger or by Python's, quote the value that they are about: it may be a name.
 _QUOTING = ("pydicom", "py.warnings")
@@ -110,8 +117,7 @@ def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
     """
     terminal = stream.isatty()
     if log.format == "console" or (log.format == "auto" and terminal):
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)]
+        return [_printable, structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
@@ -126,6 +132,33 @@ def _route_standard_logging(handler: logging.Handler, level: int, patients: bool
     logging.captureWarnings(True)
     for name in _QUOTING:
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if patients else logging.CRITICAL)
+
+
+def printable(text: str) -> str:
+    """Text of a peer or an object, for a terminal: control characters as \\x1b or \\u202e."""
+    return CONTROLS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return (
+        found[0].encode("ascii", "backslashreplace").decode("ascii")
+        if found[0] > "\x7f"
+        else f"\\x{ord(found[0]):02x}"
+    )
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Each text in one line; what is nested is shown by its repr, which escapes."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable(value).replace("\n", "\\n")
+    return event
+
+
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    told = StringIO()
+    structlog.dev.plain_traceback(told, error)
+    out.write(printable(told.getvalue()))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

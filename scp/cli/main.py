@@ -16,6 +16,7 @@ import typer
 from scp.cli import dictionary, forms, integrity, objects, retention, serving
 from scp.cli.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
+from scp.telemetry import printable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
 # A new command is a function in its group's file; a new group is a file, and a word here.
@@ -52,5 +53,5 @@ def main() -> None:
 
 
 def _end(message: str, status: int) -> None:
-    typer.echo(f"zscp: {message}", err=True)
+    typer.echo(f"zscp: {printable(message)}", err=True)
     sys.exit(status)

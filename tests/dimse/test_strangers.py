@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import structlog
-from test_server import settings, until
 
+from scp.config.settings import Settings
 from scp.dimse.negotiation.strangers import handshake_fault
 from scp.dimse.server import DimseServer
 
@@ -28,14 +29,18 @@ def hello() -> bytes:
 
 def told_of(data: bytes) -> list[dict[str, Any]]:
     """What a node logs about a peer that sends this."""
-    server = DimseServer(None, lambda: settings(acse_seconds=0.3))  # type: ignore[arg-type]
+    tables = {"node": {"host": "127.0.0.1", "port": 0}, "limits": {"acse_seconds": 0.3}}
+    chosen = Settings.model_validate(tables)
+    server = DimseServer(None, lambda: chosen)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as events:
         address = server.start()
         with socket.create_connection(address, 10) as sock:
             sock.sendall(data)
             while sock.recv(1000):
                 pass
-        until(lambda: any(one["event"] == "association" for one in events))
+        until = time.monotonic() + 10
+        while not any(one["event"] == "association" for one in events) and time.monotonic() < until:
+            time.sleep(0.01)
         server.stop()
     return [dict(one) for one in events]
 

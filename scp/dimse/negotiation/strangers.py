@@ -1,4 +1,4 @@
-"""What connects to the port and speaks no DICOM, as the log calls it: scans, browsers, TLS on the plain port."""
+"""What connects to the port and speaks no DICOM, as the log calls it: scans, HTTP, TLS on the plain port."""
 
 from __future__ import annotations
 
