@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,7 +21,7 @@ from typing import Any, Protocol, TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from scp.errors import ZscpError
+from scp.errors import ZscpError, public
 
 
 class LogChoices(Protocol):
@@ -108,7 +109,7 @@ def _processors(patients: bool) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    return processors if patients else [*processors, redact]
+    return [*processors, _tell] if patients else [*processors, redact, _tell_publicly]
 
 
 def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
@@ -148,10 +149,11 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Each text in one line; what is nested is shown by its repr, which escapes."""
+    """Each text in one line, but a traceback; what is nested is shown by its repr, which escapes."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = printable(value).replace("\n", "\\n")
+            told = printable(value)
+            event[key] = told if key == "exception" else told.replace("\n", "\\n")
     return event
 
 
@@ -166,6 +168,47 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for key in [key for key in event if _names_patient(key)]:
         del event[key]
     return event
+
+
+def _tell(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Errors among the values become their messages."""
+    for key, value in event.items():
+        if isinstance(value, BaseException) and key != "exc_info":
+            event[key] = str(value)
+    return event
+
+
+def _tell_publicly(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """As :func:`_tell`, without the values that messages quote; tracebacks become text here."""
+    for key, value in event.items():
+        if isinstance(value, BaseException) and key != "exc_info":
+            event[key] = public(value)
+    error = _error_of(event.pop("exc_info", None))
+    if error is not None:
+        event["exception"] = _public_traceback(error)
+    return event
+
+
+def _error_of(given: object) -> BaseException | None:
+    """The error that a line is about: given itself, as sys.exc_info() has it, or as True for the current."""
+    if isinstance(given, tuple):
+        given = given[1]
+    found = given if isinstance(given, BaseException) or not given else sys.exc_info()[1]
+    return found if isinstance(found, BaseException) else None
+
+
+def _public_traceback(error: BaseException) -> str:
+    """A traceback whose messages quote no value: not its own, nor those of the errors that led to it."""
+    text = "".join(traceback.format_exception(error))
+    seen: set[int] = set()
+    following: list[BaseException | None] = [error]
+    while following:
+        one = following.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            following += [one.__cause__, one.__context__]
+            text = text.replace(f": {one}", f": {public(one)}") if str(one) else text
+    return text.rstrip("\n")
 
 
 @lru_cache(1024)  # keys are few, and the same in every line
@@ -191,7 +234,7 @@ class RequestEvent:
     def fail(self, error: BaseException) -> None:
         """Note that the request failed with ``error``, where the caller answers it instead of raising."""
         self._failed = True
-        self.add(outcome=type(error).__name__, reason=str(error))
+        self.add(outcome=type(error).__name__, reason=error)
         if not isinstance(error, ZscpError):  # a bug, or a fault of the machine: the traceback is needed
             self.add(exc_info=error)
 

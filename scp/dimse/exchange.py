@@ -14,7 +14,7 @@ from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import UnrecognizedOperation
+from scp.errors import UnrecognizedOperation, ZscpError, public
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -156,8 +156,13 @@ class Exchange:
         status = status_of(error)
         if self.request.number("CommandField") & messages.N_SERVICE:
             status = OF_N_SERVICES.get(status, status)
-        self.respond(status, comment=comment_of(str(error) or type(error).__name__))
+        self.respond(status, comment=comment_of(_comment(error)))
         return status
+
+
+def _comment(error: Exception) -> str:
+    """What the peer is told: its own value where zscp quotes it, nobody's where it is a fault of the node."""
+    return (str(error) if isinstance(error, ZscpError) else public(error)) or type(error).__name__
 
 
 Service = Callable[[Exchange, telemetry.RequestEvent], None]

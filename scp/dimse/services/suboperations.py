@@ -25,7 +25,7 @@ from scp.dimse.status import (
     is_warning,
 )
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import ZscpError
+from scp.errors import ZscpError, public
 from scp.model import Instance
 from scp.telemetry import RequestEvent, is_failure
 
@@ -156,10 +156,10 @@ class Suboperations:
             sop_instance=instance.sop_instance_uid,
             key=instance.key,
             outcome=type(error).__name__,
-            reason=str(error),
+            reason=error,
             **bug,
         )
-        self.reason = str(error)
+        self.reason = public(error)
 
     def _settle(self, carrier: Carrier, most: int) -> None:
         """Count what was answered, and wait until at most so many are not."""
