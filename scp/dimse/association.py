@@ -16,7 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
-from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
+from scp.dimse.exchange import STOPPING, UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.contexts import has_operation
 from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
@@ -169,6 +169,11 @@ class ServedAssociation(DirectAssociation):
     def busy(self) -> bool:
         """Whether a request is being served."""
         return self._serving or (self._windowed is not None and self._windowed.outstanding > 0)
+
+    @property
+    def ending(self) -> bool:
+        """Whether :meth:`finish` was called."""
+        return self._ending
 
     @property
     def quiet_seconds(self) -> float:
@@ -325,6 +330,8 @@ class ServedAssociation(DirectAssociation):
             try:
                 if exchange.request.fault:
                     raise OutOfResources(exchange.request.fault)
+                if self._ending:
+                    raise OutOfResources(STOPPING)  # PS3.4 B.2.3: the peer may come again
                 service(exchange, event)
             except Ended:
                 raise

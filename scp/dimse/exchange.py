@@ -18,6 +18,8 @@ from scp.errors import UnrecognizedOperation, ZscpError, public
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
+# What a peer is told whose request came, or was not done yet, when the node was told to stop.
+STOPPING = "the node is stopping"
 # What a response repeats of its request, and in which field (PS3.7 9.3, 10.3).
 _ECHOED = {
     "AffectedSOPClassUID": "AffectedSOPClassUID",
@@ -73,6 +75,10 @@ class Requester(Protocol):
         """The presentation contexts that were accepted."""
 
     @property
+    def ending(self) -> bool:
+        """Whether the node is stopping: what is under way may finish, nothing new is begun."""
+
+    @property
     def upper_layer(self) -> UpperLayer:
         """The established association's upper layer. Raises Ended when there is none."""
 
@@ -118,6 +124,11 @@ class Exchange:
     def cancelled(self) -> bool:
         """Whether a C-CANCEL for this request has come in. Raises Ended when the peer is gone."""
         return self.association.has_cancelled(self.message_id)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the node is stopping, so that the request should be answered soon."""
+        return self.association.ending
 
     @property
     def is_read(self) -> bool:

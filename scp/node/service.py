@@ -43,7 +43,9 @@ class Service:
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
         self.settings = settings
         self._reread = reread
-        self._processes = Processes(partial(died_of_an_object, settings.storage.path))
+        self._processes = Processes(
+            partial(died_of_an_object, settings.storage.path), lambda: self.settings.limits.stop_seconds
+        )
         self._bells = Bells()
         self._seats = SharedSeats(settings.limits.associations)
         keep_large_apart()

@@ -27,7 +27,7 @@ _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
 # A child that an object ended is not counted there: each object is tried twice. But there may be many such
 # objects, for example where a machine has too little memory for any of them.
 _MOST_BY_OBJECTS = 100
-_GRACE_SECONDS = 30.0
+_GRACE_SECONDS = 20.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _AWAITED = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
 
@@ -56,10 +56,14 @@ class Processes:
     """Children with names and roles, as long as :meth:`run` runs.
 
     The process that owns this has no threads and no connections, so that it may fork at any time.
-    ``blames`` says, by its process id, whether a process was working on an object when it ended.
+    ``blames`` says, by its process id, whether a process was working on an object when it ended. ``finishes``
+    says for how many seconds processes let requests finish when they stop; they have 20 s more for the rest.
     """
 
-    def __init__(self, blames: Callable[[int], bool] = lambda _: False) -> None:
+    def __init__(
+        self, blames: Callable[[int], bool] = lambda _: False, finishes: Callable[[], float] = lambda: 10.0
+    ) -> None:
+        self._finishes = finishes
         self._children: dict[int, _Running] = {}
         self._blames = blames
         self._deaths = self._by_objects = 0
@@ -100,7 +104,7 @@ class Processes:
     def _end_with_parent(self) -> None:
         os.read(self._reads, 1)  # nothing is ever written: it returns when the parent is gone
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_GRACE_SECONDS)
+        time.sleep(self._finishes() + _GRACE_SECONDS)
         os._exit(1)
 
     def _exit_with_parent(self) -> None:
@@ -181,7 +185,7 @@ class Processes:
     def stop(self) -> None:
         """Tell all to end, and wait; those that still run after a while are killed."""
         self._tell(signal.SIGTERM)
-        until = time.monotonic() + _GRACE_SECONDS
+        until = time.monotonic() + self._finishes() + _GRACE_SECONDS
         while self._children and (left := until - time.monotonic()) > 0:
             signal.sigtimedwait([signal.SIGCHLD], left)
             self._reap()
