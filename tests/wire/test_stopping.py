@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -19,7 +20,18 @@ from scp.node.tasks import Bells
 from scp.objects.attempts import Attempts
 
 from .conftest import NodeProcess, Starter
-from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, STUDY_MOVE, Scu, Sink, identifier, image, until
+from .peers import (
+    EXPLICIT,
+    MR_IMAGE,
+    STUDY_GET,
+    STUDY_MOVE,
+    VERIFICATION,
+    Scu,
+    Sink,
+    identifier,
+    image,
+    until,
+)
 
 RETRIEVES = [(uid, [EXPLICIT]) for uid in (STUDY_MOVE, STUDY_GET, MR_IMAGE)]
 # Encodes for minutes, and has a second to end.
@@ -116,6 +128,23 @@ def test_a_stopping_node_refuses_what_comes(start: Starter) -> None:
         answer = scu.store(image())
     assert (answer.status, answer.comment) == (0xA700, "the node is stopping")
     assert node.archive.index.counts().instances == 0
+
+
+def test_a_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", listening.getsockname())
+        node = NodeProcess(tmp_path, node={"workers": 1}, lifecycle={"workers": 0})
+        node.start()
+        try:
+            assert listening.recv(100) == b"READY=1"
+            with Scu(node.address, [(VERIFICATION, ["1.2.840.10008.1.2"])]) as scu:
+                assert scu.echo() == 0
+            assert node.kill(signal.SIGTERM) == 0
+            assert listening.recv(100) == b"STOPPING=1"
+        finally:
+            node.kill()
 
 
 def _send(node: NodeProcess) -> None:
