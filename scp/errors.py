@@ -54,16 +54,39 @@ the wire is one table: :mod:`scp.dimse.status`.
 
 from __future__ import annotations
 
+import re
+
 
 class ZscpError(Exception):
-    """Base of every error that zscp raises on purpose."""
+    """Base of every error that zscp raises on purpose.
+
+    ``quoted`` is a value of a dataset or a query in the message. Who sent it may read it; the log must not.
+    """
+
+    def __init__(self, *message: object, quoted: str = "") -> None:
+        super().__init__(*message)
+        self.quoted = quoted
+
+
+# What Python and libraries quote in the messages of their errors.
+_QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
+
+
+def public(error: BaseException) -> str:
+    """The message of an error without any value of a dataset or a query: those are patients' data."""
+    told = str(error)
+    if isinstance(error, ZscpError):
+        return told.replace(error.quoted, "…") if error.quoted else told
+    return told if isinstance(error, OSError) else _QUOTED.sub("…", told)
 
 
 def told_of(error: BaseException) -> str:
     """An error as a message for people; it names the class of an error that nobody raises on purpose."""
     if isinstance(error, MemoryError):
         return f"there was not enough memory{': ' * bool(str(error))}{error}"
-    return str(error) if isinstance(error, (ZscpError, OSError)) else f"{type(error).__name__}: {error}"
+    return (
+        str(error) if isinstance(error, (ZscpError, OSError)) else f"{type(error).__name__}: {public(error)}"
+    )
 
 
 class ConfigurationError(ZscpError):

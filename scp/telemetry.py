@@ -8,17 +8,20 @@ birth dates are dropped, unless ``log.patients`` allows them.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from io import StringIO
 from typing import Any, Protocol, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from scp.errors import ZscpError
+from scp.errors import ZscpError, public
 
 
 class LogChoices(Protocol):
@@ -38,6 +41,11 @@ class LogChoices(Protocol):
 
 
 _PATIENT_KEYS = {"patientname", "patientid", "patientbirthdate"}
+# What moves a terminal's cursor, changes its title or the order of what is read, and lone surrogates: C0 but
+# the end of a line, DEL and C1, marks of direction (UAX 9), separators of lines, tags.
+CONTROLS = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 _LIBRARIES = ("pynetdicom", "alembic")
 # Warnings of pydicom, by its logger or by Python's, quote the value that they are about: it may be a name.
 _QUOTING = ("pydicom", "py.warnings")
@@ -101,7 +109,7 @@ def _processors(patients: bool) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    return processors if patients else [*processors, redact]
+    return [*processors, _tell] if patients else [*processors, redact, _tell_publicly]
 
 
 def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
@@ -110,8 +118,7 @@ def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
     """
     terminal = stream.isatty()
     if log.format == "console" or (log.format == "auto" and terminal):
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)]
+        return [_printable, structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
@@ -128,11 +135,80 @@ def _route_standard_logging(handler: logging.Handler, level: int, patients: bool
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if patients else logging.CRITICAL)
 
 
+def printable(text: str) -> str:
+    """Text of a peer or an object, for a terminal: control characters as \\x1b or \\u202e."""
+    return CONTROLS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return (
+        found[0].encode("ascii", "backslashreplace").decode("ascii")
+        if found[0] > "\x7f"
+        else f"\\x{ord(found[0]):02x}"
+    )
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Each text in one line, but a traceback; what is nested is shown by its repr, which escapes."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            told = printable(value)
+            event[key] = told if key == "exception" else told.replace("\n", "\\n")
+    return event
+
+
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    told = StringIO()
+    structlog.dev.plain_traceback(told, error)
+    out.write(printable(told.getvalue()))
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Drop the keys that identify a patient, such as ``patient_name`` and ``PatientID``."""
     for key in [key for key in event if _names_patient(key)]:
         del event[key]
     return event
+
+
+def _tell(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Errors among the values become their messages."""
+    for key, value in event.items():
+        if isinstance(value, BaseException) and key != "exc_info":
+            event[key] = str(value)
+    return event
+
+
+def _tell_publicly(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """As :func:`_tell`, without the values that messages quote; tracebacks become text here."""
+    for key, value in event.items():
+        if isinstance(value, BaseException) and key != "exc_info":
+            event[key] = public(value)
+    error = _error_of(event.pop("exc_info", None))
+    if error is not None:
+        event["exception"] = _public_traceback(error)
+    return event
+
+
+def _error_of(given: object) -> BaseException | None:
+    """The error that a line is about: given itself, as sys.exc_info() has it, or as True for the current."""
+    if isinstance(given, tuple):
+        given = given[1]
+    found = given if isinstance(given, BaseException) or not given else sys.exc_info()[1]
+    return found if isinstance(found, BaseException) else None
+
+
+def _public_traceback(error: BaseException) -> str:
+    """A traceback whose messages quote no value: not its own, nor those of the errors that led to it."""
+    text = "".join(traceback.format_exception(error))
+    seen: set[int] = set()
+    following: list[BaseException | None] = [error]
+    while following:
+        one = following.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            following += [one.__cause__, one.__context__]
+            text = text.replace(f": {one}", f": {public(one)}") if str(one) else text
+    return text.rstrip("\n")
 
 
 @lru_cache(1024)  # keys are few, and the same in every line
@@ -158,7 +234,7 @@ class RequestEvent:
     def fail(self, error: BaseException) -> None:
         """Note that the request failed with ``error``, where the caller answers it instead of raising."""
         self._failed = True
-        self.add(outcome=type(error).__name__, reason=str(error))
+        self.add(outcome=type(error).__name__, reason=error)
         if not isinstance(error, ZscpError):  # a bug, or a fault of the machine: the traceback is needed
             self.add(exc_info=error)
 

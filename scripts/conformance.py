@@ -166,6 +166,11 @@ def _limits() -> str:
                 f"{limits.move_retry_seconds:g} s",
                 "`limits.move_retry_seconds`",
             ),
+            (
+                "Time for what is under way when the node is stopped",
+                f"{limits.stop_seconds:g} s",
+                "`limits.stop_seconds`",
+            ),
             ("Time to connect to a peer", f"{limits.connect_seconds:g} s", "`limits.connect_seconds`"),
             (
                 "Quiet before a commitment's result on the same association",

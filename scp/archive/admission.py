@@ -46,7 +46,9 @@ def check_names(received: Received) -> None:
         raise UnidentifiedDataset("no dataset, or no Affected SOP Instance UID to keep it under")
     for uid in (received.sop_class_uid, received.sop_instance_uid):
         if uid and not is_usable(uid):
-            raise UnusableUid(f"UID with a backslash or NUL, or over {LONGEST} characters: {uid[:20]!r}")
+            told = repr(uid[:20])
+            what = f"UID with a backslash or NUL, or over {LONGEST} characters: {told}"
+            raise UnusableUid(what, quoted=told)
 
 
 def fault_of(facts: Facts) -> str:

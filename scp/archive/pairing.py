@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from enum import StrEnum
 
-from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
+from scp.errors import ConfigurationError, IndexDamaged, IndexUnfit, OutOfResources
 from scp.index.index import ARCHIVE, INCARNATION, REBUILD, SEQUENCE, Index
 from scp.objects.mark import ArchiveMark, Mark
 from scp.objects.names import in_store
@@ -168,7 +168,9 @@ class Pairing:
             self.advance()
 
     def fault(self) -> str:
-        """Why the open index must not be used any more; empty if it may."""
+        """Why the open index must not be used any more; empty if it may. Raises IndexDamaged."""
+        if damage := self._index.meta.damage():  # perhaps only in rows that nobody looks at here
+            raise IndexDamaged(damage)
         if not self._index.meta.is_in_place():
             return "the index was removed or replaced while it was open"
         mark, meta = self._mark.read(), self._index.meta.all()

@@ -25,12 +25,12 @@ def show(advice: Advice, json_wanted: bool) -> None:
     say = output.terminal().print
     for table in advice.tables:
         _print(table, advice)
-    say(_counted(advice), markup=False, highlight=False)
+    say(_counted(advice), highlight=False)
     if advice.tables:
-        say(_EXPLAINED, markup=False, highlight=False)
+        say(_EXPLAINED, highlight=False)
     if advice.proposal:
         say("\nA policy that fits these figures:\n", highlight=False)
-        say(advice.proposal.toml, markup=False, highlight=False, soft_wrap=True)
+        say(advice.proposal.toml, highlight=False, soft_wrap=True)
 
 
 _EXPLAINED = """\
@@ -53,7 +53,7 @@ def _print(table: ComparisonTable, advice: Advice) -> None:
     console = output.terminal()
     console.print(grid)
     for line in (_of_study(table, advice.wanted.link), *_refusals(table.rows)):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)
     console.print()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scp.errors import IndexUnfit, OutOfResources
+from scp.telemetry import printable
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
@@ -194,8 +195,8 @@ class Patient:
             return wanted
         if shared := shared_studies(wanted):
             raise typer.BadParameter(
-                f"study {shared[0]} is of several patients, see zscp ls --conflicts; give --patient-id or "
-                "--issuer, or --all-patients to mean all of them"
+                f"study {printable(shared[0])} is of several patients, see zscp ls --conflicts; give "
+                "--patient-id or --issuer, or --all-patients to mean all of them"
             )
         if one_patient and len({(one.patient_id, one.issuer_of_patient_id) for one in wanted}) > 1:
             raise typer.BadParameter(

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from scp.archive.refusal import refusal_of
@@ -25,7 +24,7 @@ def conflicts(found: Sequence[Conflict], json_wanted: bool) -> None:
     table = Table("conflict", "UID or Patient ID", "Patient ID", "name", "born", "sex", "study", "objects")
     for one in found:
         for position, claimant in enumerate(one.claimants):
-            first = (str(one.kind), escape(one.uid)) if position == 0 else ("", "")
+            first = (str(one.kind), one.uid) if position == 0 else ("", "")
             table.add_row(*first, *_claimant(claimant))
     count = number(len(found), "conflict")
     show(table, f"{count}. Each object is kept as what it says it is; see docs/conflicts.md.")
@@ -35,7 +34,7 @@ def _claimant(of: Claimant) -> tuple[str, ...]:
     issuer = f" ({of.issuer_of_patient_id})" if of.issuer_of_patient_id else ""
     name = f"{of.patient_name}, and others" if of.differs_within else of.patient_name
     person = (of.patient_id + issuer, name, of.patient_birth_date, of.patient_sex)
-    return (*map(escape, person), of.study_instance_uid, str(of.instances))
+    return (*person, of.study_instance_uid, str(of.instances))
 
 
 def refused(found: list[Instance], limit: int, json_wanted: bool) -> None:
@@ -51,13 +50,13 @@ def refused(found: list[Instance], limit: int, json_wanted: bool) -> None:
         told = (refusal.act, refusal.reason) if refusal is not None else ("", one.refused)
         kept = f"{one.form}: {lookup(one.transfer_syntax).keyword}"
         columns = (one.calling_aet, f"{one.received_at:%Y-%m-%d %H:%M:%S %Z}", kept, *told)
-        table.add_row(*map(escape, (*columns, one.study_instance_uid, one.sop_instance_uid)))
+        table.add_row(*columns, one.study_instance_uid, one.sop_instance_uid)
     console = terminal()
     console.print(table)
     if limit and len(found) == limit:
         console.print(f"The newest {limit} at most; --limit 0 shows all.")
     if found:
-        console.print("They are tried again by: recompress --now --match SOPInstanceUID=…", markup=False)
+        console.print("They are tried again by: recompress --now --match SOPInstanceUID=…")
 
 
 def _refused_fields(one: Instance) -> dict[str, object]:
@@ -88,7 +87,7 @@ def unreadable(found: list[tuple[Instance, str]], limit: int, json_wanted: bool)
     for one, fault in found:
         announced = lookup(one.received_transfer_syntax).keyword
         told = (one.calling_aet, f"{one.received_at:%Y-%m-%d %H:%M:%S %Z}", announced, fault)
-        table.add_row(*map(escape, (*told, one.study_instance_uid, one.sop_instance_uid)))
+        table.add_row(*told, one.study_instance_uid, one.sop_instance_uid)
     console = terminal()
     console.print(table)
     if limit and len(found) == limit:
@@ -130,7 +129,7 @@ def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
     for one in outstanding:
         following = "under way" if one.holder else _moment(one.due)
         figures = (str(len(one.references)), _moment(one.received_at), str(one.attempts), following)
-        table.add_row(escape(one.calling_aet), *figures, escape(one.fault), escape(one.transaction_uid))
+        table.add_row(one.calling_aet, *figures, one.fault, one.transaction_uid)
     terminal().print(table)
 
 
@@ -151,8 +150,7 @@ def send_queue(
         if row["next_attempt"] is not None:
             following = _moment(row["next_attempt"])
         figures = (str(row["objects"]), size(row["bytes"]), _moment(row["queued_at"]), str(row["attempts"]))
-        names = (escape(row["destination"]), escape(row["rule"]))
-        table.add_row(*names, *figures, following, escape(row["fault"]))
+        table.add_row(row["destination"], row["rule"], *figures, following, row["fault"])
     terminal().print(table)
 
 

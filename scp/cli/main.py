@@ -7,6 +7,7 @@ What a command does its work with is imported when it runs: all of zscp takes a 
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -16,6 +17,10 @@ import typer
 from scp.cli import dictionary, forms, integrity, objects, retention, serving
 from scp.cli.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
+from scp.telemetry import printable
+
+# The group may read, for backup (docs/operations.md); others may nothing.
+_UMASK = 0o027
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
 # A new command is a function in its group's file; a new group is a file, and a word here.
@@ -43,6 +48,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors that are expected end in one line and a status."""
+    let_nobody_else_read()
     try:
         app()
     except ConfigurationError as error:
@@ -51,6 +57,11 @@ def main() -> None:
         _end(str(error), DATA)
 
 
+def let_nobody_else_read() -> None:
+    """Whatever is made has mode 0640, folders 0750, or less where the umask is stricter: patients' data."""
+    os.umask(_UMASK | os.umask(_UMASK))
+
+
 def _end(message: str, status: int) -> None:
-    typer.echo(f"zscp: {message}", err=True)
+    typer.echo(f"zscp: {printable(message)}", err=True)
     sys.exit(status)

@@ -15,18 +15,20 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from scp.background.progress import Progress
 from scp.config.rules import Stage
+from scp.telemetry import CONTROLS, printable
 
 _LOG_EVERY_SECONDS = 10.0
 _MOST_FAULTS = 20
 
 
 def as_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    json.dump(value, sys.stdout, default=_plain, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    """One JSON document on standard output; what would control a terminal is escaped as JSON has it."""
+    told = json.dumps(value, default=_plain, ensure_ascii=False, indent=2)
+    sys.stdout.write(CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], told) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -37,9 +39,20 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+class _Terminal(Console):
+    """Prints what peers and objects say as text: neither as control characters nor as rich's markup."""
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, emoji=False)
+
+    def render_str(self, text: str, **choices: Any) -> Text:
+        """Every cell, title and line goes through here."""
+        return super().render_str(printable(text), **choices)
+
+
 def terminal() -> Console:
     """Standard output; a pipe gets whole lines, however wide."""
-    return Console() if sys.stdout.isatty() else Console(width=10_000)
+    return _Terminal() if sys.stdout.isatty() else _Terminal(width=10_000)
 
 
 def show(*what: Any) -> None:
@@ -119,6 +132,6 @@ def tell_faults(lines: Iterable[str]) -> None:
     lines = list(lines)
     console = terminal()
     for line in lines[:_MOST_FAULTS]:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)
     if len(lines) > _MOST_FAULTS:
         console.print(f"… and {len(lines) - _MOST_FAULTS} more; --json lists all")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from rich.markup import escape
 from rich.table import Table
 
 from scp.cli.output import as_json, number, show, size
@@ -44,7 +43,7 @@ def doomed(instances: Sequence[Instance], json_wanted: bool) -> None:
         studies.setdefault((one.study_instance_uid, one.patient_id), []).append(one.stored_size)
     table = Table("study", "patient", "objects", "stored")
     for (study, patient), own in studies.items():
-        table.add_row(study, escape(patient), str(len(own)), size(sum(own)))
+        table.add_row(study, patient, str(len(own)), size(sum(own)))
     show(table)
 
 

@@ -24,6 +24,7 @@ def serve(config: ConfigOption = None) -> None:
 
     from scp import telemetry
     from scp.cli import output
+    from scp.config.exposure import exposures
     from scp.config.load import load
     from scp.node.service import Service
 
@@ -38,6 +39,8 @@ def serve(config: ConfigOption = None) -> None:
         telemetry.configure(again.log)
         return again
 
+    for line in exposures(settings):
+        structlog.get_logger("zscp").warning("exposed", reason=line)
     service = Service(settings, reread)
     try:
         with output.progress("rebuilding the index", "objects") as progress:
@@ -62,12 +65,13 @@ def serve(config: ConfigOption = None) -> None:
 
 @app.command()
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Check the configuration, list keys without effect, and say whether index and stores fit."""
+    """Check the configuration, list what has no effect or lets too many in, and compare index and stores."""
     from scp.cli import output, serving_output
+    from scp.config.exposure import exposures
     from scp.config.load import load, warnings
 
     settings = load(config, os.environ)
-    found = warnings(settings)
+    found = [*warnings(settings), *exposures(settings)]
     try:
         unfit = index_fault(settings)
     except ConfigurationError as error:

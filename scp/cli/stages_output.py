@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from scp.cli.output import as_json, form_then, percent, size
+from scp.cli.output import as_json, form_then, percent, size, terminal
 from scp.config.settings import Settings
 from scp.lifecycle.forecast import Forecast, ForecastGroup
 from scp.lifecycle.recompress import Recompressed
 
 _NOTHING = "Nothing is due."
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-
-
-def _console() -> Console:
-    """Standard output; a pipe gets whole lines, however wide."""
-    return Console() if sys.stdout.isatty() else Console(width=10_000)
 
 
 def span(seconds: float | None) -> str:
@@ -65,10 +58,10 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
         names = (group.rule, group.modality or "-", group.form, form_then(group.stage))
         table.add_row(*names, *figures, str(group.measured.objects))
     if groups:
-        _console().print(table)
+        terminal().print(table)
     else:
-        _console().print(_NOTHING)
-    _console().print(_conclusion(found, at, settings))
+        terminal().print(_NOTHING)
+    terminal().print(_conclusion(found, at, settings))
 
 
 def _conclusion(found: Forecast, at: datetime, settings: Settings) -> str:
@@ -99,7 +92,7 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
         as_json(done)
         return
     if not any((done.encoded, done.moved, done.no_gain, done.cannot, done.left)):
-        _console().print(_NOTHING)
+        terminal().print(_NOTHING)
         return
     told = [f"{done.encoded} encoded: {size(done.before)} became {size(done.after)}"]
     if done.encoded:
@@ -112,4 +105,4 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     ):
         if count:
             told.append(f"{count} {meaning}")
-    _console().print("; ".join(told) + ".", highlight=False)
+    terminal().print("; ".join(told) + ".", highlight=False)

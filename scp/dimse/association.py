@@ -17,11 +17,12 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
 from scp.config.tls import names_of
-from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
+from scp.dimse.exchange import STOPPING, UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import has_operation
 from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
+from scp.dimse.negotiation.strangers import handshake_fault
 from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.rights import ALL, Arrival, Rights
@@ -170,7 +171,8 @@ class ServedAssociation(DirectAssociation):
         try:
             sock.do_handshake()
         except (OSError, ValueError) as error:
-            raise Ended("no TLS", str(error)) from error
+            fault = handshake_fault(error)
+            raise Ended("no TLS" if fault else "no request", fault) from error
 
     @property
     def seated(self) -> bool:
@@ -181,6 +183,11 @@ class ServedAssociation(DirectAssociation):
     def busy(self) -> bool:
         """Whether a request is being served."""
         return self._serving or (self._windowed is not None and self._windowed.outstanding > 0)
+
+    @property
+    def ending(self) -> bool:
+        """Whether :meth:`finish` was called."""
+        return self._ending
 
     @property
     def quiet_seconds(self) -> float:
@@ -342,6 +349,8 @@ class ServedAssociation(DirectAssociation):
             try:
                 if exchange.request.fault:
                     raise OutOfResources(exchange.request.fault)
+                if self._ending:
+                    raise OutOfResources(STOPPING)  # PS3.4 B.2.3: the peer may come again
                 self.rights.check(exchange.request.number("CommandField"))
                 service(exchange, event)
             except Ended:

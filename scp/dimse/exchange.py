@@ -15,10 +15,12 @@ from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import UnrecognizedOperation
+from scp.errors import UnrecognizedOperation, ZscpError, public
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
+# What a peer is told whose request came, or was not done yet, when the node was told to stop.
+STOPPING = "the node is stopping"
 # What a response repeats of its request, and in which field (PS3.7 9.3, 10.3).
 _ECHOED = {
     "AffectedSOPClassUID": "AffectedSOPClassUID",
@@ -78,6 +80,10 @@ class Requester(Protocol):
         """The presentation contexts that were accepted."""
 
     @property
+    def ending(self) -> bool:
+        """Whether the node is stopping: what is under way may finish, nothing new is begun."""
+
+    @property
     def upper_layer(self) -> UpperLayer:
         """The established association's upper layer. Raises Ended when there is none."""
 
@@ -125,6 +131,11 @@ class Exchange:
         return self.association.has_cancelled(self.message_id)
 
     @property
+    def stopping(self) -> bool:
+        """Whether the node is stopping, so that the request should be answered soon."""
+        return self.association.ending
+
+    @property
     def is_read(self) -> bool:
         """Whether the peer reads, so that another short response could be sent without waiting."""
         return self.association.upper_layer.takes_more()
@@ -161,8 +172,13 @@ class Exchange:
         status = status_of(error)
         if self.request.number("CommandField") & messages.N_SERVICE:
             status = OF_N_SERVICES.get(status, status)
-        self.respond(status, comment=comment_of(str(error) or type(error).__name__))
+        self.respond(status, comment=comment_of(_comment(error)))
         return status
+
+
+def _comment(error: Exception) -> str:
+    """What the peer is told: its own value where zscp quotes it, nobody's where it is a fault of the node."""
+    return (str(error) if isinstance(error, ZscpError) else public(error)) or type(error).__name__
 
 
 Service = Callable[[Exchange, telemetry.RequestEvent], None]

@@ -76,7 +76,8 @@ def query_of(
     level = level_of(identifier)
     levels = LEVELS if root == "PATIENT" else LEVELS[1:]
     if level not in levels:
-        raise QueryError(f"Query/Retrieve Level {level!r} is none of {', '.join(levels)}")
+        told = f"Query/Retrieve Level {level!r} is none of {', '.join(levels)}"
+        raise QueryError(told, quoted=repr(level))
     keys = tuple(_key(element) for element in keys_of(identifier))
     if strict and not relational:
         _check_hierarchy(keys, level, levels)

@@ -41,9 +41,7 @@ from scp.telemetry import RequestEvent
 # time zone adjustment, or enhanced multi-frame conversion.
 _FIND_EXTENDED = b"\1\1\0\0\0"
 _RETRIEVE_EXTENDED = b"\1\0"
-# How long a stopping node waits for requests that are under way.
-_GRACE_SECONDS = 10.0
-# And for their threads, once their connections are gone.
+# How long a stopping node waits for the threads of associations, once their connections are gone.
 _ABORT_SECONDS = 5.0
 
 _numbers = count(1)
@@ -99,14 +97,14 @@ class DimseServer:
         return host, port
 
     def stop(self) -> None:
-        """Stop listening, let requests under way finish, and end all associations."""
+        """Stop listening, let what is under way finish for ``limits.stop_seconds``, end all associations."""
         if self._listener is None:
             return
         self._listener.stop()
         self._listener = None
         for association in self.associations.close():
             association.finish()
-        if not self.associations.wait_for_none(_GRACE_SECONDS):
+        if not self.associations.wait_for_none(self._settings().limits.stop_seconds):
             for association in self.associations.all():
                 association.abort()
             self.associations.wait_for_none(_ABORT_SECONDS)

@@ -126,4 +126,5 @@ def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
 
 def _tell(reference: Reference, error: Exception) -> None:
     log = structlog.get_logger("zscp")
-    log.error("not committed", sop_instance=reference.sop_instance_uid, reason=str(error) or repr(error))
+    told = error if str(error) else type(error).__name__
+    log.error("not committed", sop_instance=reference.sop_instance_uid, reason=told)

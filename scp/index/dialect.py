@@ -10,17 +10,29 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 
 # Execution options of connections: their transactions will write; they begin their transactions themselves.
 WRITES, BEGUN = "zscp_writes", "zscp_begun"
+# How long a process waits for others as it opens the database: one of them may migrate it.
 _BUSY_MS = 30_000
+# How long a transaction that writes waits for its turn: many modalities give up after 30 s, and a C-STORE may
+# have to wait for two (docs/decisions/0134).
+TURN_SECONDS = 10.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# What each engine's database was found to be damaged by, for those that look after it (scp.lifecycle.guard).
+_found_damaged: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
+_LET_IT_BE = (
+    "index.url must name a file that zscp may read and write; move away what is in its place, then run: "
+    "zscp reindex"
+)
+REMEDY = "the node rebuilds it from the stored files when it starts, and so does: zscp reindex"
 _WRITERS = 0x7A736370  # "zscp": PostgreSQL's advisory lock among writers
 _BEGIN_WITH_LOCK = f"SELECT pg_advisory_xact_lock({_WRITERS})"
 _BEGIN_WRITING = {"sqlite": "BEGIN IMMEDIATE"}
@@ -40,7 +52,8 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
         # Each C-FIND of a slow peer holds a connection, so there is no upper limit.
-        engine = create_engine(parsed, pool_size=_IDLE, max_overflow=-1)
+        # No error may quote the parameters of its statement: they are patients' data.
+        engine = create_engine(parsed, pool_size=_IDLE, max_overflow=-1, hide_parameters=True)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError) as error:
         raise ConfigurationError(f"index.url: {url!r} cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
@@ -54,18 +67,38 @@ def connect(url: str) -> Engine:
 
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Raise :class:`scp.errors.OutOfResources` if the database is full, locked, damaged or gone."""
+    """Raise :class:`scp.errors.OutOfResources` if the database is full, locked, damaged or gone.
+
+    So it does where rows contradict each other. No message quotes a statement or its parameters.
+    """
+    driver = engine.dialect.loaded_dbapi
     try:
         yield
-    except (DatabaseError, engine.dialect.loaded_dbapi.DatabaseError) as error:
+    except (DatabaseError, driver.DatabaseError) as error:
         cause = getattr(error, "orig", error)
-        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            raise IndexDamaged(f"the index is damaged: {cause}") from error
-        if not isinstance(error, (OperationalError, engine.dialect.loaded_dbapi.OperationalError)):
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            _found_damaged[engine] = f"the index is damaged: {_in_short(cause)}"
+            raise IndexDamaged(f"{_found_damaged[engine]}; {REMEDY}") from error
+        if code == sqlite3.SQLITE_CANTOPEN:
+            raise OutOfResources(f"the index cannot be opened: {_in_short(cause)}; {_LET_IT_BE}") from error
+        if isinstance(cause, driver.IntegrityError):
+            raise OutOfResources(f"the index contradicts itself: {_in_short(cause)}; {REMEDY}") from error
+        if not isinstance(cause, driver.OperationalError):
             raise
-        raise OutOfResources(f"the index does not answer: {cause}") from error
+        raise OutOfResources(f"the index does not answer: {_in_short(cause)}") from error
     except PoolTimeout as error:
         raise OutOfResources(f"the index does not answer: {error}") from error
+
+
+def _in_short(cause: object) -> str:
+    """The first line of a driver's message: the next ones of PostgreSQL's quote rows."""
+    return next(iter(str(cause).splitlines()), type(cause).__name__)
+
+
+def damage(engine: Engine) -> str:
+    """What the database was found damaged by since it was opened; empty if it was not."""
+    return _found_damaged.get(engine, "")
 
 
 @contextmanager
@@ -139,6 +172,15 @@ def begin_writing(engine: Engine, cursor: Any) -> None:
     begins IMMEDIATE waits for its turn.
     """
     cursor.execute(_BEGIN_WRITING.get(engine.dialect.name, _BEGIN_WITH_LOCK))
+
+
+def wait_at_most(engine: Engine, cursor: Any, seconds: float) -> None:
+    """Let a transaction that begins on this connection wait so long for its turn among all processes.
+
+    PostgreSQL's own configuration says so, as lock_timeout.
+    """
+    if engine.dialect.name == "sqlite":
+        cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
 
 def data_version(engine: Engine, cursor: Any) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, make_url
 
 from scp.errors import IndexDamaged, OutOfResources
-from scp.index.dialect import translated
+from scp.index.dialect import REMEDY, translated
 
 _BESIDE = ("", "-wal", "-shm")
 # A database up to this size is read completely at each start: that takes 0.2 s.
@@ -73,7 +73,7 @@ def check(engine: Engine, thorough: bool) -> None:
     ):
         found = cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        raise IndexDamaged(f"the index is damaged: {found}")
+        raise IndexDamaged(f"the index is damaged: {found}; {REMEDY}")
 
 
 def set_aside(url: str) -> str:

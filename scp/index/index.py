@@ -155,6 +155,9 @@ class Meta(Protocol):
     def stamp(self) -> object:
         """A value that changes when the index is written to; None if there is no such value."""
 
+    def damage(self) -> str:
+        """What this process found the index damaged by, in any operation; empty if nothing."""
+
     def is_in_place(self) -> bool:
         """Whether opening the index again would give the same one: its file may be removed while open."""
 

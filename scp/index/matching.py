@@ -109,7 +109,8 @@ def moments(keyword: str, vr: str, value: str) -> tuple[str, str]:
         high = period(vr, last) if last else always(vr)
         if low and high and (first or last):
             return low[0], high[1]
-    raise QueryError(f"{keyword}: {value!r} is neither a {vr} value nor a range of them")
+    told = f"{keyword}: {value!r} is neither a {vr} value nor a range of them"
+    raise QueryError(told, quoted=repr(value))
 
 
 def _within(column: Text, first: str, last: str) -> Condition:
@@ -120,7 +121,8 @@ def _within(column: Text, first: str, last: str) -> Condition:
 def integer_of(keyword: str, value: str) -> str:
     """``value`` as an integer's key. Raises :class:`scp.errors.QueryError`, naming ``keyword``."""
     if not re.fullmatch(r"[+-]?[0-9]{1,12}", value):
-        raise QueryError(f"{keyword}: {value!r} is not an integer; nothing else applies to IS")
+        told = f"{keyword}: {value!r} is not an integer; nothing else applies to IS"
+        raise QueryError(told, quoted=repr(value))
     return integer(value)
 
 

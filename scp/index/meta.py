@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Engine, delete, select
 
 from scp.index import files
-from scp.index.dialect import translated
+from scp.index.dialect import damage, translated
 from scp.index.schema import META
 from scp.index.writer import Writer
 
@@ -36,6 +36,10 @@ class SqlMeta:
     def stamp(self) -> object:
         """See :meth:`scp.index.index.Meta.stamp`."""
         return files.stamp(self._engine)
+
+    def damage(self) -> str:
+        """See :meth:`scp.index.index.Meta.damage`."""
+        return damage(self._engine)
 
     def is_in_place(self) -> bool:
         """See :meth:`scp.index.index.Meta.is_in_place`."""

@@ -141,7 +141,8 @@ def pending_at(key: str) -> Select[Any]:
 def _levels(query: Query) -> tuple[str, ...]:
     """The query's level and those above, from the patient down."""
     if query.level not in LEVELS:
-        raise QueryError(f"QueryRetrieveLevel: {query.level!r} is none of {', '.join(LEVELS)}")
+        told = f"QueryRetrieveLevel: {query.level!r} is none of {', '.join(LEVELS)}"
+        raise QueryError(told, quoted=repr(query.level))
     return LEVELS[: LEVELS.index(query.level) + 1]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,15 +12,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from scp.errors import OutOfResources
 from scp.identity import ConflictKind, Identity
+from scp.index import dialect
 from scp.index import record as entities
 from scp.index.conflicts import Warnings
-from scp.index.dialect import BEGUN, begin_writing, data_version, translated
+from scp.index.dialect import BEGUN, begin_writing, data_version, translated, wait_at_most
 from scp.index.places import Places
 from scp.index.prepared import InstanceRows, change_held, insert_instance, named_instances
 from scp.index.rows import identity, row
 from scp.model import Instance
 
+# The connection's wait is set again where it differs by so much: most transactions wait for no thread.
+_NEAR_SECONDS = 0.5
 Item = tuple[Instance, Mapping[str, str]]  # with the texts that rows.texts returns
 
 
@@ -31,7 +37,8 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turn = threading.Lock()  # SQLite's own wait would poll
+        self._turn = threading.Lock()
+        self._waits = math.inf  # how long the connection waits for other processes
         self._places = Places(engine.dialect)
         self._rows = InstanceRows(engine.dialect)
         self._insert = insert_instance(engine.dialect)
@@ -49,9 +56,10 @@ class Writer:
         Patients, studies and series must be written by the methods of this class only. Raises
         :class:`scp.errors.OutOfResources`.
         """
-        with self._turn, translated(self._engine):
+        with self._own_turn() as until, translated(self._engine):
             connection = self._connected()
             try:
+                self._wait_until(until)
                 begin_writing(self._engine, self._cursor)
                 self._look_around()
                 yield connection
@@ -60,6 +68,26 @@ class Writer:
                 self._roll_back(connection)
                 raise
             self._conflicts.committed()
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[float]:
+        """This thread's turn in this process; yields until when to wait for the other processes.
+
+        Raises OutOfResources. SQLite's own wait would poll.
+        """
+        until = time.monotonic() + dialect.TURN_SECONDS
+        if not self._turn.acquire(timeout=dialect.TURN_SECONDS):
+            raise OutOfResources("the index does not answer: others have been writing for too long")
+        try:
+            yield until
+        finally:
+            self._turn.release()
+
+    def _wait_until(self, until: float) -> None:
+        left = max(until - time.monotonic(), 0.0)
+        if abs(left - self._waits) > _NEAR_SECONDS:
+            wait_at_most(self._engine, self._cursor, left)
+            self._waits = left
 
     def record(self, connection: Connection, item: Item) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`; inside a :meth:`transaction`."""
@@ -139,6 +167,7 @@ class Writer:
             connection = self._engine.connect().execution_options(**{BEGUN: True})
             connection.detach()  # so that the pool neither counts it nor waits for it
             self._cursor = connection.connection.cursor()
+            self._waits = math.inf
             self._connection = connection
         return self._connection
 

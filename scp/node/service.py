@@ -24,6 +24,7 @@ from scp.dimse.negotiation.listener import BACKLOG, bound
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.node.build import open_archive, take_up
+from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
@@ -43,7 +44,12 @@ class Service:
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
         self.settings = settings
         self._reread = reread
-        self._processes = Processes(partial(died_of_an_object, settings.storage.path))
+        self._manager = ServiceManager()
+        self._processes = Processes(
+            partial(died_of_an_object, settings.storage.path),
+            lambda: self.settings.limits.stop_seconds,
+            self._manager,
+        )
         self._bells = Bells()
         self._seats = SharedSeats(settings.limits.associations)
         keep_large_apart()
@@ -72,6 +78,7 @@ class Service:
 
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""
+        self._manager.tell(READY)
         kept_running = self._processes.run(self._reload)
         self._count()
         return kept_running

@@ -21,13 +21,14 @@ from typing import Protocol
 import structlog
 
 from scp.errors import NotStarted
+from scp.node.manager import ALIVE, STOPPING, ServiceManager
 
 # After so many children in a row that ended so soon after their start, the node is stopped.
 _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
 # A child that an object ended is not counted there: each object is tried twice. But there may be many such
 # objects, for example where a machine has too little memory for any of them.
 _MOST_BY_OBJECTS = 100
-_GRACE_SECONDS = 30.0
+_GRACE_SECONDS = 20.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _AWAITED = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
 
@@ -56,10 +57,18 @@ class Processes:
     """Children with names and roles, as long as :meth:`run` runs.
 
     The process that owns this has no threads and no connections, so that it may fork at any time.
-    ``blames`` says, by its process id, whether a process was working on an object when it ended.
+    ``blames`` says, by its process id, whether a process was working on an object when it ended. ``finishes``
+    says for how many seconds processes let requests finish when they stop; they have 20 s more for the rest.
+    The service ``manager`` is told that the processes are looked after, and that they stop.
     """
 
-    def __init__(self, blames: Callable[[int], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        blames: Callable[[int], bool] = lambda _: False,
+        finishes: Callable[[], float] = lambda: 10.0,
+        manager: ServiceManager | None = None,
+    ) -> None:
+        self._finishes, self._manager = finishes, manager or ServiceManager({})
         self._children: dict[int, _Running] = {}
         self._blames = blames
         self._deaths = self._by_objects = 0
@@ -100,7 +109,7 @@ class Processes:
     def _end_with_parent(self) -> None:
         os.read(self._reads, 1)  # nothing is ever written: it returns when the parent is gone
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_GRACE_SECONDS)
+        time.sleep(self._finishes() + _GRACE_SECONDS)
         os._exit(1)
 
     def _exit_with_parent(self) -> None:
@@ -112,7 +121,7 @@ class Processes:
 
         On SIGHUP all children reload, if ``reload`` finds that they can.
         """
-        while (number := signal.sigwait(_AWAITED)) not in _STOPS:
+        while (number := self._next_signal()) not in _STOPS:
             if number == signal.SIGHUP and reload():
                 self._tell(signal.SIGHUP)
             for ended in self._ended():
@@ -122,6 +131,14 @@ class Processes:
                 self.fork(ended.name, ended.role)
         self.stop()
         return True
+
+    def _next_signal(self) -> int:
+        """The next signal; while none comes, the service manager is told that this process is alive."""
+        while (seconds := self._manager.alive_seconds) is not None:
+            self._manager.tell(ALIVE)
+            if (found := signal.sigtimedwait(_AWAITED, seconds)) is not None:
+                return found.si_signo
+        return signal.sigwait(_AWAITED)
 
     def apart(self, call: Callable[[], None]) -> None:
         """Run a call in a process of its own; again where that process ends while it works on an object.
@@ -180,8 +197,9 @@ class Processes:
 
     def stop(self) -> None:
         """Tell all to end, and wait; those that still run after a while are killed."""
+        self._manager.tell(STOPPING)
         self._tell(signal.SIGTERM)
-        until = time.monotonic() + _GRACE_SECONDS
+        until = time.monotonic() + self._finishes() + _GRACE_SECONDS
         while self._children and (left := until - time.monotonic()) > 0:
             signal.sigtimedwait([signal.SIGCHLD], left)
             self._reap()

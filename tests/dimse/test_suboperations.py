@@ -37,7 +37,7 @@ class Requester:
     def __init__(self, reads: int = 1000, stays: int = 1000) -> None:
         self.reads, self.stays = reads, stays
         self.told: list[tuple[int, Any]] = []
-        self.cancelled = False
+        self.cancelled = self.stopping = False
 
     @property
     def is_read(self) -> bool:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -100,9 +105,10 @@ def test_how_connections_are_set(index):
     pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "wal_autocheckpoint")
     index.record(instance("1.1.1"), DOE)
     with index._engine.connect() as reader, index._writer.transaction() as writer:
-        for connection in (reader, writer):
+        for connection, waits in (reader, 30_000), (writer, 10_000):
             values = [connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas]
-            assert values == ["wal", 1, 1, 30_000, 16_384]
+            assert values[3] == pytest.approx(waits, abs=500)
+            assert values[:3] + values[4:] == ["wal", 1, 1, 16_384]
 
 
 class TestSync:
@@ -190,7 +196,7 @@ def test_a_full_disk_is_out_of_resources_and_leaves_the_index_usable(index):
 
 
 def test_a_locked_database_is_out_of_resources(database, monkeypatch):
-    monkeypatch.setattr(dialect, "_BUSY_MS", 50)
+    monkeypatch.setattr(dialect, "TURN_SECONDS", 0.05)
     index = SqlIndex.open(f"sqlite:///{database}")
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -199,6 +205,33 @@ def test_a_locked_database_is_out_of_resources(database, monkeypatch):
         other.execute("ROLLBACK")
     assert index.record(instance("1.1.1"), DOE) is None
     index.close()
+
+
+def test_a_process_that_is_stopped_while_it_writes(index, database, monkeypatch):
+    """Its lock holds: all threads that wait are told in time, and writing goes on when it does."""
+    index.record(instance("1.1.1"), DOE)
+    monkeypatch.setattr(dialect, "TURN_SECONDS", 0.6)
+    begin = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+    program = begin + "c.execute('BEGIN IMMEDIATE'); print(flush=True); input()"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program, str(database)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout
+        other.stdout.readline()
+        other.send_signal(signal.SIGSTOP)
+
+        def waited(number: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(OutOfResources, match="does not answer"):
+                index.add(instance(f"1.2.{number}"), DOE) if number % 2 else index.meta.put({"name": "value"})
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(8) as threads:
+            assert max(threads.map(waited, range(8))) < 2
+        assert index.counts().instances == 1  # queries go on
+        other.send_signal(signal.SIGCONT)
+        other.communicate("")
+    assert index.record(instance("1.1.2"), DOE) is None
 
 
 def test_a_folder_that_cannot_be_made_is_out_of_resources(tmp_path):

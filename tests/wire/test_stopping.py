@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -19,8 +20,20 @@ from scp.node.tasks import Bells
 from scp.objects.attempts import Attempts
 
 from .conftest import NodeProcess, Starter
-from .peers import EXPLICIT, MR_IMAGE, Scu, image, until
+from .peers import (
+    EXPLICIT,
+    MR_IMAGE,
+    STUDY_GET,
+    STUDY_MOVE,
+    VERIFICATION,
+    Scu,
+    Sink,
+    identifier,
+    image,
+    until,
+)
 
+RETRIEVES = [(uid, [EXPLICIT]) for uid in (STUDY_MOVE, STUDY_GET, MR_IMAGE)]
 # Encodes for minutes, and has a second to end.
 _SLOW = """
     import time
@@ -35,7 +48,7 @@ _SLOW = """
         Path("begun").touch()
         time.sleep(600)
 
-    encoded, encode.encoded, supervisor._GRACE_SECONDS = encode.encoded, slow, 1.0
+    encoded, encode.encoded, supervisor._GRACE_SECONDS = encode.encoded, slow, 0.0
     main()
 """
 
@@ -50,7 +63,8 @@ def test_what_is_killed_as_it_takes_too_long_to_stop_is_no_suspect(
     tmp_path: Path, backlog: Any, ends: str
 ) -> None:
     """Twice would have been enough for a large, sound object to be refused for ever."""
-    node = SlowNode(tmp_path, storage={"backlog": backlog}, node={"workers": 1})
+    limits = {"stop_seconds": 1.0}
+    node = SlowNode(tmp_path, storage={"backlog": backlog}, node={"workers": 1}, limits=limits)
     node.start()
     try:
         sending = threading.Thread(target=_send, args=(node,))
@@ -65,6 +79,72 @@ def test_what_is_killed_as_it_takes_too_long_to_stop_is_no_suspect(
         assert attempts.suspects.all() == []
     finally:
         node.kill()
+
+
+COUNT = 40
+
+
+@pytest.mark.parametrize("way", ["move", "get"])
+@pytest.mark.parametrize("sent", [0, 10])
+def test_a_retrieve_of_a_stopping_node_ends_with_a_final_response(
+    start: Starter, way: str, sent: int
+) -> None:
+    """PS3.4 C.4.2.1.5, C.4.3.1.4: what was not begun has failed, with its UIDs; no dataset is cut off."""
+    node = start()
+    node.keep(*(image(instance=f"1.2.3.8.{number}", seed=number) for number in range(COUNT)))
+    answered: list[int] = []
+    stopping = threading.Thread(target=node.node.stop)
+
+    def status(_: Any) -> int:
+        answered.append(1)
+        if len(answered) == max(sent, 1):
+            stopping.start()
+            until(lambda: all(one.ending for one in node.node.server.associations.all()), "it is stopping")
+        return 0 if sent else 0xA700
+
+    with Sink(status=status) as sink, node.scu(*RETRIEVES, roles=[MR_IMAGE]) as scu:
+        node.peer("SINK", sink.port)
+        wanted = identifier("STUDY", StudyInstanceUID="1.2.3")
+        if way == "move":
+            done = scu.move(STUDY_MOVE, wanted, "SINK")
+        else:
+            done = scu.get(STUDY_GET, wanted, status=status)
+    stopping.join()
+    remaining, completed, failed, warning = done.final.counts
+    assert done.final.status == (0xB000 if sent else 0xA702)
+    assert remaining is None
+    assert (completed or 0) + (failed or 0) + (warning or 0) == COUNT
+    assert sent <= (completed or 0) < COUNT if sent else completed == 0
+    assert done.final.comment == "the node is stopping"
+    assert done.final.identifier is not None
+    assert len(done.final.identifier.FailedSOPInstanceUIDList) == failed
+
+
+def test_a_stopping_node_refuses_what_comes(start: Starter) -> None:
+    """And ends by itself when its peer goes on sending: what was in flight is answered."""
+    node = start(limits={"stop_seconds": 3})
+    with node.scu((MR_IMAGE, [EXPLICIT])) as scu:
+        node.node.server.associations.all()[0]._ending = True  # as while another request is served
+        answer = scu.store(image())
+    assert (answer.status, answer.comment) == (0xA700, "the node is stopping")
+    assert node.archive.index.counts().instances == 0
+
+
+def test_a_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", listening.getsockname())
+        node = NodeProcess(tmp_path, node={"workers": 1}, lifecycle={"workers": 0})
+        node.start()
+        try:
+            assert listening.recv(100) == b"READY=1"
+            with Scu(node.address, [(VERIFICATION, ["1.2.840.10008.1.2"])]) as scu:
+                assert scu.echo() == 0
+            assert node.kill(signal.SIGTERM) == 0
+            assert listening.recv(100) == b"STOPPING=1"
+        finally:
+            node.kill()
 
 
 def _send(node: NodeProcess) -> None:

@@ -36,6 +36,7 @@ from scp.dimse.negotiation.remembered_answers import (
     proposal_of,
     together,
 )
+from scp.dimse.negotiation.strangers import unexpected
 from scp.dimse.wire.pdus import (
     ABORT,
     ASSOCIATE_AC,
@@ -47,7 +48,6 @@ from scp.dimse.wire.pdus import (
     RELEASE_RP,
     RELEASE_RQ,
     abort_pdu,
-    misplaced,
 )
 from scp.errors import MalformedAssociation
 
@@ -129,7 +129,7 @@ class Negotiator:
             header = self._exactly(HEADER.size, until)
             kind, length = HEADER.unpack(header)
             if kind not in self._expected:
-                return self._abort(*misplaced(kind))
+                return self._abort(*unexpected(header))
             if length > _LONGEST:
                 return self._abort(INVALID_VALUE, f"an association PDU of {length} bytes")
             return self._read(kind, self._exactly(length, until))

@@ -89,5 +89,6 @@ def _uid(dataset: Dataset, keyword: str, allowed: Callable[[str], object]) -> st
     value = dataset.get(keyword, None)
     text = value.strip(" \0") if isinstance(value, str) else ""
     if not allowed(text):
-        raise InvalidArgument(f"{keyword} {str(value)[:80]!r} is no UID")
+        told = repr(str(value)[:80])
+        raise InvalidArgument(f"{keyword} {told} is no UID", quoted=told)
     return text

@@ -45,7 +45,8 @@ class Move:
         self._operations, self._fetch = operations, fetch
         self._peer, self._settings, self._origin = peer, settings, origin
         self._patience = Patience(settings.limits.move_retry_seconds, back_off=pauses.move)
-        self._grace = pauses.cancel
+        # Half of the time in which a stopping node waits for this: the requester is answered in the other.
+        self._grace = min(pauses.cancel, settings.limits.stop_seconds / 2)
         self._reached = False  # a destination that was never there is not waited for
         self._lock = threading.Lock()
         self._broken: list[Instance] = []  # what was under way where an association broke

@@ -11,7 +11,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
-from scp.dimse.exchange import Exchange, SuboperationCounts
+from scp.dimse.exchange import STOPPING, Exchange, SuboperationCounts
 from scp.dimse.identifier import write_identifier
 from scp.dimse.scu.carrier import Carrier
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
@@ -25,7 +25,7 @@ from scp.dimse.status import (
     is_warning,
 )
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import ZscpError
+from scp.errors import ZscpError, public
 from scp.model import Instance
 from scp.telemetry import RequestEvent, is_failure
 
@@ -52,14 +52,15 @@ class Suboperations:
         self.completed = self.warning = self.bytes_sent = self.lossy = 0
         self.failed: list[str] = []
         self.reason = ""
-        self.cancelled = False
+        self.cancelled = self._refuses = False
+        self._unsettled = {instance.key: instance for instance in instances}
         self._gone: Ended | None = None
         self._last_told = time.monotonic()
 
     @property
     def stopped(self) -> bool:
-        """Whether no more is to be sent: cancelled, or the requester is gone."""
-        return self.cancelled or self._gone is not None
+        """Whether no more is to be sent: cancelled, the requester is gone, or the node is stopping."""
+        return self.cancelled or self._refuses or self._gone is not None
 
     def raise_if_gone(self) -> None:
         """Raise Ended when the requester is gone."""
@@ -104,10 +105,11 @@ class Suboperations:
             yield fetched
 
     def watch(self) -> bool:
-        """Look for a C-CANCEL, unless another thread does; returns whether to stop.
+        """Look for a C-CANCEL, unless another thread does, and for a stop; returns whether to stop.
 
         A requester that has had no response for a while is sent a pending one.
         """
+        self._refuses = self._refuses or self._exchange.stopping
         if not self.stopped and self._watching.acquire(blocking=False):
             try:
                 self.cancelled = self._exchange.cancelled
@@ -156,10 +158,10 @@ class Suboperations:
             sop_instance=instance.sop_instance_uid,
             key=instance.key,
             outcome=type(error).__name__,
-            reason=str(error),
+            reason=error,
             **bug,
         )
-        self.reason = str(error)
+        self.reason = public(error)
 
     def _settle(self, carrier: Carrier, most: int) -> None:
         """Count what was answered, and wait until at most so many are not."""
@@ -185,12 +187,15 @@ class Suboperations:
             if instances:
                 self.reason = reason
             self.failed += [instance.sop_instance_uid for instance in instances]
+            for instance in instances:
+                self._unsettled.pop(instance.key, None)
             self.remaining -= len(instances)
 
     def _count(self, instance: Instance, status: int) -> None:
         """Count one, and send a pending response, in the order of the counts, if the requester reads."""
         with self._counting:
             self.remaining -= 1
+            self._unsettled.pop(instance.key, None)
             if status == SUCCESS:
                 self.completed += 1
             elif is_warning(status):
@@ -211,8 +216,13 @@ class Suboperations:
                 self._gone = ended
 
     def finish(self) -> None:
-        """The final response (PS3.4 C.4.2.1.5, C.4.3.1.4). Raises Ended."""
+        """The final response (PS3.4 C.4.2.1.5, C.4.3.1.4). Raises Ended.
+
+        What a stopping node did not begin has failed: the requester may ask for it again.
+        """
         self.raise_if_gone()
+        if self._refuses and not self.cancelled:
+            self.fail_all(list(self._unsettled.values()), STOPPING)
         status = self._final_status()
         failed = None
         if self.failed and status != SUCCESS:

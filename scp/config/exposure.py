@@ -1,0 +1,45 @@
+"""What in the configuration lets in more people than an admin may mean; the start and ``zscp check`` warn."""
+
+from __future__ import annotations
+
+import ipaddress
+import stat
+from pathlib import Path
+
+from scp.config.settings import Settings
+
+
+def exposures(settings: Settings) -> list[str]:
+    """A line each, with the key and the remedy."""
+    found = []
+    if is_readable_by_others(settings.tls.key):
+        found.append(
+            f"tls.key: others than its owner may read {settings.tls.key}; give it mode 0600: chmod 600"
+        )
+    if is_open(settings):
+        found.append(
+            f'access.allow: "any" on {settings.node.host} lets in whoever reaches the port; write "known", '
+            "with a [[peer]] for each, or require certificates by tls.ca, or listen on a loopback address"
+        )
+    return found
+
+
+def is_readable_by_others(path: str) -> bool:
+    """Whether a file's mode gives group or others anything."""
+    try:
+        return bool(path) and bool(stat.S_IMODE(Path(path).stat().st_mode) & 0o077)
+    except OSError:
+        return False  # that it cannot be read is told elsewhere
+
+
+def is_open(settings: Settings) -> bool:
+    """Whether anybody who reaches the port may associate."""
+    certified = settings.tls.certificate and settings.tls.ca
+    return settings.access.allow == "any" and not certified and not _is_loopback(settings.node.host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
