@@ -27,7 +27,7 @@ from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import OutOfResources
+from scp.errors import IdentifierTooLarge, OutOfResources
 
 # Requests that are kept while another one is served, though a peer without a window may not send any then.
 _MOST_WAITING = 16
@@ -322,7 +322,8 @@ class ServedAssociation(DirectAssociation):
         with telemetry.request(name, **bound) as event:
             try:
                 if exchange.request.fault:
-                    raise OutOfResources(exchange.request.fault)
+                    kind = IdentifierTooLarge if exchange.request.too_long else OutOfResources
+                    raise kind(exchange.request.fault)
                 service(exchange, event)
             except Ended:
                 raise

@@ -33,7 +33,7 @@ from scp.index import sequences
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
 from scp.index.index import NO_RANKS, RANK, Ranks
 from scp.index.keys import VALUES
-from scp.index.matching import Condition, combined, condition, universal, values
+from scp.index.matching import Condition, check_parameters, combined, condition, universal, values
 from scp.index.schema import INSTANCE_COLUMNS, PENDING, SOUND, TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
 
@@ -61,6 +61,7 @@ def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
     levels = _levels(query)
+    check_parameters(query.keys, HELD_BY_KEYWORD)
     above = {level: TABLES[level] for level in levels}
     conditions = [
         *_named(query.level, above),
