@@ -169,6 +169,11 @@ class ServedAssociation(DirectAssociation):
         return self._serving or (self._windowed is not None and self._windowed.outstanding > 0)
 
     @property
+    def ending(self) -> bool:
+        """Whether the node stops: the association ends with the request that is served."""
+        return self._ending
+
+    @property
     def quiet_seconds(self) -> float:
         """Seconds since the peer's last request; 0 while there is one. Called from another thread."""
         if self.busy or self._waiting or self.upper_layer.begun:

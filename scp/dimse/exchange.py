@@ -14,7 +14,7 @@ from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import UnrecognizedOperation
+from scp.errors import OutOfResources, UnrecognizedOperation
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -49,6 +49,10 @@ class Extended:
     combined_datetime: bool = False
 
 
+class Cancelled(Exception):
+    """The request that is served was cancelled."""
+
+
 class Requester(Protocol):
     """The association that a request came on, as far as services use it.
 
@@ -75,6 +79,10 @@ class Requester(Protocol):
     @property
     def upper_layer(self) -> UpperLayer:
         """The established association's upper layer. Raises Ended when there is none."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether the node stops: the association ends with the request that is served."""
 
     @property
     def quiet_seconds(self) -> float:
@@ -118,6 +126,16 @@ class Exchange:
     def cancelled(self) -> bool:
         """Whether a C-CANCEL for this request has come in. Raises Ended when the peer is gone."""
         return self.association.has_cancelled(self.message_id)
+
+    def check(self) -> None:
+        """Raise Cancelled if that was asked for, OutOfResources if the node stops, Ended without a peer.
+
+        For a service that works for long without sending anything.
+        """
+        if self.cancelled:
+            raise Cancelled
+        if self.association.ending:
+            raise OutOfResources("the node is stopping")
 
     @property
     def is_read(self) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 from scp.index.keys import VALUES
+from scp.index.watch import Watch
 from scp.index.wildcards import ESCAPE, matcher_of_like
 
 # Execution options of connections: their transactions will write; they begin their transactions themselves.
@@ -31,6 +32,7 @@ _BEGIN_WRITING = {"sqlite": "BEGIN IMMEDIATE"}
 JOURNAL_BYTES = 16 << 20
 _CHECKPOINT_PAGES = 4 * JOURNAL_BYTES // 4096
 _ANY_VALUE_LIKE = "any_value_like"
+_STEPS = 1000
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 
@@ -76,6 +78,38 @@ def reads(engine: Engine) -> Iterator[Connection]:
     """A connection that only reads. Raises as :func:`translated`."""
     with translated(engine), engine.connect() as connection:
         yield connection
+
+
+@contextmanager
+def watched(connection: Connection, watch: Watch) -> Iterator[None]:
+    """Let ``watch`` stop what the connection does within this; raises what stopped it.
+
+    SQLite asks every thousand steps of a statement, in the thread that runs it: 50 rows or so, each of which
+    a pattern may take a millisecond of. For another database, a statement's time limit would be set here.
+    """
+    stopped: list[BaseException] = []
+
+    def look() -> int:
+        try:
+            watch.look()
+        except BaseException as error:  # noqa: BLE001 - the driver would print it: it is raised below
+            stopped.append(error)
+        return bool(stopped)
+
+    plain: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        plain.set_progress_handler(look, _STEPS)
+    try:
+        with watch.working():
+            yield
+    except DatabaseError:
+        if not stopped:
+            raise
+    finally:
+        if connection.dialect.name == "sqlite":
+            plain.set_progress_handler(None, 0)
+    if stopped:
+        raise stopped[0]
 
 
 def _make_folder(url: URL) -> None:

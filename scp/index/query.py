@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     FromClause,
@@ -43,20 +44,24 @@ _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
 _ROW: ColumnElement[Any] = literal_column(
     "1"
 )  # EXISTS of all columns would read the row, though the index suffices
+ID = "@id"
 MOST_COUNTED = 5000  # index rows read in half a millisecond; beyond that the order matters little
 _NEWEST = TABLES["STUDY"].alias("newest")
 _BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID")
 _RANGED = ("PatientName", "StudyDate")
 
 
-def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
+def find(
+    query: Query, later: str = "", ranks: Ranks = NO_RANKS, *, among: BindParameter[Any] | None = None
+) -> Select[Any]:
     """The matches of a C-FIND identifier, with a column for each keyword that is answered.
 
     Keys of the next level below match if one entity there matches all of them, and are answered too
     (docs/decisions/0100). Keys of lower levels match in relational queries only, and are never answered:
     there may be many values (PS3.4 C.4.1.2.2.2). Keys that are sequences only narrow down the matches
     (:mod:`scp.index.sequences`). ``later`` is a keyword that is tested only after a row was found by other
-    keys; see :func:`ranges`.
+    keys; see :func:`ranges`. ``among`` are ids, of :func:`found`, to which the matches are limited: rows are
+    found by these and nothing else.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
@@ -65,11 +70,23 @@ def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
     above = {level: TABLES[level] for level in levels}
     conditions = [
         *_named(query.level, above),
-        *_matching(query, above, later),
+        *_matching(query, above, later, indexed=among is None),
         *_matching_below(query, above),
     ]
-    asked = [*_answers(query, above), *(_rank(query.level, above, ranks) if ranks else ())]
+    identified = above[query.level].c.id
+    if among is not None:
+        conditions.append(identified.in_(among))
+    asked = [
+        identified.label(ID),
+        *_answers(query, above),
+        *(_rank(query.level, above, ranks) if ranks else ()),
+    ]
     return select(*asked).select_from(_found_in(above)).where(*conditions)
+
+
+def found(query: Query, later: str = "") -> Select[Any]:
+    """The ids of all entities that :func:`find` finds."""
+    return find(query, later).with_only_columns(TABLES[query.level].c.id, maintain_column_froms=True)
 
 
 def ranges(query: Query) -> dict[str, Select[Any]]:
@@ -99,7 +116,7 @@ def ranges(query: Query) -> dict[str, Select[Any]]:
 
 def answer(row: RowMapping) -> dict[str, str]:
     """A row of :func:`find` as keyword → text; gathered values sorted (PS3.4 C.3.4)."""
-    return {keyword: _answer(keyword, value) for keyword, value in row.items()}
+    return {keyword: _answer(keyword, value) for keyword, value in row.items() if keyword != ID}
 
 
 def instances(query: Query) -> Select[Any]:
@@ -190,8 +207,11 @@ def _named(level: str, tables: Tables) -> Iterator[Condition]:
         yield tables["SERIES"].c.series_instance_uid.is_not(None)
 
 
-def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
-    """The conditions of the keys on ``tables``; keys of other levels are left out."""
+def _matching(query: Query, tables: Tables, later: str = "", *, indexed: bool = True) -> list[Condition]:
+    """The conditions of the keys on ``tables``; keys of other levels are left out.
+
+    With ``indexed`` false no row is to be found by an index of them, only tested.
+    """
     paired = _paired(query) if query.combined_datetime else {}
     found: list[Condition | None] = []
     for key in query.keys:
@@ -202,7 +222,8 @@ def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
                 matching: Condition | None = _combined(key, time, _holding(held, tables))
             else:
                 matching = None if key in paired.values() else _condition(key, held, _holding(held, tables))
-            found.append(_without_index(matching) if key.keyword == later else matching)
+            tested = key.keyword == later or not indexed
+            found.append(_without_index(matching) if tested else matching)
         elif computed is not None and computed.level in tables:
             found.append(_gathered(key, computed, tables))
     return [each for each in found if each is not None]
