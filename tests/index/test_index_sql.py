@@ -331,28 +331,29 @@ def test_the_first_match_is_not_kept_back_for_others(index, monkeypatch):
     assert sorted([one["SOPInstanceUID"], *rest]) == sorted(f"1.1.{number}" for number in range(1500))
 
 
-def test_matches_of_many_pieces_come_once_while_others_come_and_go(index):
-    index.record_many((instance(f"1.1.{number}"), DOE) for number in range(3000))
+def test_matches_of_many_pieces_come_once_while_others_come_and_go(index, monkeypatch):
+    monkeypatch.setattr(matches, "_AT_ONCE", 8)
+    index.record_many((instance(f"1.1.{number}"), DOE) for number in range(60))
     found = index.find(query("IMAGE", relational=True, PatientName="DOE*", SOPInstanceUID=""))
-    uids = [next(found)["SOPInstanceUID"] for _ in range(513)]
-    index.remove("1.1.2999")
+    uids = [next(found)["SOPInstanceUID"] for _ in range(20)]  # the first 15, and some by their ids
+    index.remove("1.1.59")
     index.record(instance("1.2.1", "2", "2.1"), ROE)  # under the number of the one that was removed
-    index.record(instance("1.1.3000"), DOE)
+    index.record(instance("1.1.60"), DOE)
     uids += [match["SOPInstanceUID"] for match in found]
     assert len(uids) == len(set(uids))
-    assert {f"1.1.{number}" for number in range(2999)} <= set(uids) <= {f"1.1.{n}" for n in range(3001)}
+    assert {f"1.1.{number}" for number in range(59)} <= set(uids) <= {f"1.1.{n}" for n in range(61)}
 
 
 def test_the_log_does_not_grow_behind_a_slow_reader(index, database):
     """SQLite cannot shorten its log while a transaction is open, however short the ones that write are."""
-    index.record_many((instance(f"1.1.{number}"), DOE) for number in range(3000))
+    index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1100))
     found = index.find(query("IMAGE", SOPInstanceUID=""))
     for _ in range(600):
         next(found)
     log = database.with_name(f"{database.name}-wal")
-    with closing(sqlite3.connect(database)) as other:
-        for number in range(3):
-            index.record_many((instance(f"1.1.{n}", key=f"{number}.{n}"), DOE) for n in range(2000))
+    with closing(sqlite3.connect(database, timeout=0.1)) as other:
+        for number in range(2):
+            index.record_many((instance(f"1.1.{n}", key=f"{number}.{n}"), DOE) for n in range(50))
             busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             assert not busy
             assert log.stat().st_size == 0
@@ -371,10 +372,10 @@ def test_a_query_stops_when_its_time_is_up_or_nobody_waits(index, monkeypatch, s
         if seconds > 1 and len(looks) == 3:
             raise KeyError("gone")
 
-    with pytest.raises(KeyError if seconds > 1 else OutOfResources, match="gone|query.seconds"):
+    with pytest.raises(KeyError if seconds > 1 else OutOfResources, match=r"gone|query\.seconds"):
         list(index.find(asked, watch=Watch(seconds, gone)))
     assert time.monotonic() - begun < 2
-    assert len(looks) >= 3
+    assert looks
     monkeypatch.undo()
     assert len(list(index.find(asked))) == 5000  # the connection is as it was
 
