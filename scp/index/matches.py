@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Engine, RowMapping, bindparam
 
 from scp.index import query as reading
+from scp.index.columns import ID, answer
 from scp.index.dialect import reads, watched
 from scp.index.index import Ranks
 from scp.index.sequences import selection
@@ -65,7 +66,7 @@ class Matches:
             with streaming.execute(self._first) as result:
                 rows = result.mappings()
                 while part := rows.fetchmany(size):
-                    self._seen.update(row[reading.ID] for row in part)
+                    self._seen.update(row[ID] for row in part)
                     found += self._matched(part)
                     if len(self._seen) >= _AT_ONCE or (found and time.monotonic() - begun > _FIRST_SECONDS):
                         return found, False
@@ -89,7 +90,7 @@ class Matches:
 
     def _matched(self, rows: Iterable[RowMapping]) -> Iterator[Match]:
         for row in rows:
-            match: Match | None = reading.answer(row)
+            match: Match | None = answer(row)
             if match is not None and self._chosen is not None:
                 self._watch.look()
                 match = self._chosen(match)
