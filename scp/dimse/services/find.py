@@ -13,6 +13,7 @@ from scp.dimse.exchange import Cancelled, Exchange
 from scp.dimse.identifier import query_of, read_identifier, write_identifier
 from scp.dimse.negotiation.contexts import FIND
 from scp.dimse.services.answers import answer
+from scp.dimse.services.plain_answers import PlainAnswers
 from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
 from scp.index.watch import Watch
 from scp.model import Facts, Query, QueryKey
@@ -59,6 +60,7 @@ def _answer(
     """Send the pending responses. Raises Cancelled."""
     service = {"QueryRetrieveLevel": query.level, "RetrieveAETitle": settings.node.aet}
     watch = Watch(settings.query.seconds, exchange.check)
+    plain = PlainAnswers(identifier, exchange.transfer_syntax)
     matches = 0
     with closing(archive.find(replace(query, keys=(*query.keys, _CHARACTER_SET)), watch)) as found:
         for match in found:
@@ -67,7 +69,9 @@ def _answer(
                 event.add(limited=True)
                 break
             told = service | {"InstanceAvailability": match.get("InstanceAvailability", "ONLINE")}
-            result = write_identifier(answer(identifier, match, told), exchange.transfer_syntax)
+            result = plain.write(match, told)
+            if result is None:
+                result = write_identifier(answer(identifier, match, told), exchange.transfer_syntax)
             held = all(key.keyword in match for key in query.keys)
             exchange.respond(PENDING if held else PENDING_UNSUPPORTED_KEYS, dataset=result)
             matches += 1
