@@ -18,6 +18,7 @@
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be read, or whose values cannot be used
     ├── UnrecognizedOperation     an operation that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
+    │   └── IdentifierTooLarge    it is, or holds, more than is read
     ├── ActionRefused             an N-ACTION that cannot be acted upon
     │   ├── NoSuchAction          not one that its SOP class has
     │   ├── NoSuchInstance        not on the well-known SOP instance of its SOP class
@@ -147,6 +148,10 @@ class UnrecognizedOperation(ZscpError):
 
 class QueryError(ZscpError):
     """A query's identifier is not one that PS3.4 C.4 allows."""
+
+
+class IdentifierTooLarge(QueryError):
+    """A request's identifier is, or holds, more than any real one: it is not looked into."""
 
 
 class ActionRefused(ZscpError):

@@ -34,6 +34,7 @@ from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.index import Checks, DueStages, Index, PendingCount, Sender
 from scp.index.queue import Claims, Commitments, SendQueue
+from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.journal import JournaledStore
@@ -89,14 +90,14 @@ class Archive:
 
     # -- found -------------------------------------------------------------------------------------------
 
-    def find(self, query: Query) -> Generator[dict[str, str], None, None]:
+    def find(self, query: Query, watch: Watch | None = None) -> Generator[dict[str, str], None, None]:
         """Matches of a C-FIND, each as keyword to text. Raises QueryError.
 
         Where some stores are slower than the first, Instance Availability is that of the slowest store that
-        holds any part of a match: a retrieve of the match has to wait for that store.
+        holds any part of a match: a retrieve of the match has to wait for that store. ``watch`` may stop it.
         """
         ranks = slowness(self.store.tiers)
-        found = self.index.find(query, ranks)
+        found = self.index.find(query, ranks, watch)
         return with_availability(found) if ranks else found
 
     def notice_query(self, asked: Facts) -> None:

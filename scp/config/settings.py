@@ -158,10 +158,14 @@ class AccessSettings(Table):
 
 
 class QuerySettings(Table):
-    """How C-FIND, C-MOVE and C-GET take identifiers (docs/decisions/0101); ``max_matches`` 0 is no limit."""
+    """How C-FIND, C-MOVE and C-GET take identifiers (docs/decisions/0101); ``max_matches`` 0 is no limit.
+
+    ``seconds`` is how long the database may work for one C-FIND (docs/decisions/0133).
+    """
 
     hierarchy: Literal["strict", "lenient"] = "lenient"
     max_matches: Count = 0
+    seconds: Seconds = 60.0
 
 
 # No limit can be switched off.

@@ -31,7 +31,7 @@ from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import OutOfResources
+from scp.errors import IdentifierTooLarge, OutOfResources
 
 # Requests that are kept while another one is served, though a peer without a window may not send any then.
 _MOST_WAITING = 16
@@ -186,7 +186,7 @@ class ServedAssociation(DirectAssociation):
 
     @property
     def ending(self) -> bool:
-        """Whether :meth:`finish` was called."""
+        """Whether the node stops: the association ends with the request that is served."""
         return self._ending
 
     @property
@@ -348,7 +348,8 @@ class ServedAssociation(DirectAssociation):
         with telemetry.request(name, **bound) as event:
             try:
                 if exchange.request.fault:
-                    raise OutOfResources(exchange.request.fault)
+                    kind = IdentifierTooLarge if exchange.request.too_long else OutOfResources
+                    raise kind(exchange.request.fault)
                 if self._ending:
                     raise OutOfResources(STOPPING)  # PS3.4 B.2.3: the peer may come again
                 self.rights.check(exchange.request.number("CommandField"))

@@ -15,7 +15,7 @@ from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import UnrecognizedOperation, ZscpError, public
+from scp.errors import OutOfResources, UnrecognizedOperation, ZscpError, public
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -50,6 +50,10 @@ class Extended:
 
     relational: bool = False
     combined_datetime: bool = False
+
+
+class Cancelled(Exception):
+    """The request that is served was cancelled."""
 
 
 class Requester(Protocol):
@@ -129,6 +133,16 @@ class Exchange:
     def cancelled(self) -> bool:
         """Whether a C-CANCEL for this request has come in. Raises Ended when the peer is gone."""
         return self.association.has_cancelled(self.message_id)
+
+    def check(self) -> None:
+        """Raise Cancelled if that was asked for, OutOfResources if the node stops, Ended without a peer.
+
+        For a service that works for long without sending anything.
+        """
+        if self.cancelled:
+            raise Cancelled
+        if self.association.ending:
+            raise OutOfResources(STOPPING)
 
     @property
     def stopping(self) -> bool:

@@ -13,11 +13,15 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pynetdicom.dsutils import decode, encode
 
+from scp.encoding.census import excess_of
 from scp.encoding.characters import TEXT_VRS, decoded, terms_of
-from scp.errors import QueryError
+from scp.encoding.elements import Encoding
+from scp.encoding.streams import inflated_within
+from scp.errors import IdentifierTooLarge, QueryError, UnreadableDataset
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+from scp.resources.bounds import Bounds
 from scp.spool import Buffer
-from scp.syntaxes import lookup
+from scp.syntaxes import TransferSyntax, lookup
 
 _LEVEL, _CHARSET = 0x00080052, 0x00080005
 # Elements of the service itself: neither keys to match nor attributes of objects.
@@ -26,21 +30,46 @@ SERVICE_KEYS = frozenset((_LEVEL, _CHARSET, 0x00080053, 0x00080054, 0x00080056, 
 # signatures and padding: a key in them is ignored, and not returned.
 _FIRST_GROUP, _LAST_GROUP = 0x0008, 0xFFF9
 _DEEPEST = 8  # sequences within sequences, in a key
+# What an identifier may be and hold: a key takes 30 µs, a sequence's item 100. Those that PS3.6 has for all
+# levels together are some 300.
+OF_QUERIES = Bounds(elements=5_000, items=1_000, fragments=0, depth=_DEEPEST, inflated_bytes=4 << 20)
+_UNFOLLOWED = 65_536  # so many bytes hold no more elements than that, wherever they begin
 
 
-def read_identifier(data: Buffer | None, transfer_syntax: str) -> Dataset:
-    """Decode an identifier, its texts by its own character set. Raises QueryError."""
+def read_identifier(data: Buffer | None, transfer_syntax: str, limits: Bounds = OF_QUERIES) -> Dataset:
+    """Decode an identifier, its texts by its own character set.
+
+    Raises QueryError; IdentifierTooLarge, before more is done with it, where it passes ``limits``.
+    """
     if data is None:
         raise QueryError("the request has no identifier")
     syntax = lookup(transfer_syntax)
     try:
-        identifier = decode(
-            BytesIO(bytes(data)), not syntax.explicit_vr, syntax.little_endian, syntax.deflated
-        )
+        data = _within(data, syntax, limits)
+        identifier = decode(BytesIO(bytes(data)), not syntax.explicit_vr, syntax.little_endian)
         _read_values(identifier, ())
+    except QueryError:
+        raise
     except Exception as error:  # pydicom raises whatever a malformed value makes it raise
         raise QueryError(f"the identifier cannot be read: {error}") from error
     return identifier
+
+
+def _within(data: Buffer, syntax: TransferSyntax, limits: Bounds) -> Buffer:
+    """An identifier's data, inflated, if neither its size nor what it holds passes ``limits``."""
+    plain = inflated_within(data, limits.inflated_bytes) if syntax.deflated else data
+    if plain is None or len(plain) > limits.inflated_bytes:
+        raise IdentifierTooLarge(f"the identifier is longer than {limits.inflated_bytes} bytes")
+    try:
+        beyond = excess_of(plain, Encoding(syntax.explicit_vr, syntax.little_endian), limits)
+    except UnreadableDataset:  # pydicom may know how to go on
+        if len(plain) > _UNFOLLOWED:
+            raise
+        return plain
+    if beyond is not None:
+        most = f"{limits.elements} elements, {limits.items} items, {limits.depth} levels of sequences"
+        raise IdentifierTooLarge(f"the identifier holds too much; the most is {most}")
+    return plain
 
 
 def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> None:

@@ -57,7 +57,11 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (Exception, UNABLE_TO_PROCESS),
 )
 # The N-services have general statuses only (PS3.7 10.1.4.1.10), and other names for these.
-OF_N_SERVICES = {0xA700: RESOURCE_LIMITATION, UNABLE_TO_PROCESS: PROCESSING_FAILURE}
+OF_N_SERVICES = {
+    0xA700: RESOURCE_LIMITATION,
+    0xA900: RESOURCE_LIMITATION,  # an identifier that is too large; other faults have statuses of their own
+    UNABLE_TO_PROCESS: PROCESSING_FAILURE,
+}
 # The meanings of the statuses that no error stands for.
 MEANINGS: tuple[tuple[int, str], ...] = (
     (SUCCESS, "Done."),
@@ -72,7 +76,10 @@ MEANINGS: tuple[tuple[int, str], ...] = (
     (WARNING_MISMATCH, "Kept as it came; it cannot be read in the transfer syntax that it was announced in."),
     (UNABLE_SUBOPERATIONS, "No sub-operation succeeded."),
     (PROCESSING_FAILURE, "What is 0xC000 elsewhere, as answer to an N-ACTION."),
-    (RESOURCE_LIMITATION, "What is 0xA700 elsewhere, as answer to an N-ACTION."),
+    (
+        RESOURCE_LIMITATION,
+        "What is 0xA700 elsewhere, as answer to an N-ACTION; or it is too large.",
+    ),
 )
 # The Error Comment for a UID that a dataset lacks, in this order; the UID that it is given comes next.
 _TELLING = {

@@ -66,6 +66,16 @@ def excess(data: Buffer, encoding: Encoding) -> Excess | None:
     return _counted(data, encoding, bounds()) if is_long(data) else None
 
 
+def excess_of(data: Buffer, encoding: Encoding, limits: Bounds) -> Excess | None:
+    """As :func:`excess`, for other limits. Raises UnreadableDataset where the stream cannot be followed."""
+    census = _Census(data, limits)
+    try:
+        census.take(encoding, 0, len(data), 0)
+    except BeyondBounds as error:
+        return Excess(str(error), census.at)
+    return None
+
+
 def is_long(data: Buffer) -> bool:
     """Whether a stream is long enough to pass a limit, so that :func:`excess` goes through it."""
     limits = bounds()
@@ -89,14 +99,10 @@ def too_deep_within(header: Buffer) -> Excess | None:
 
 
 def _counted(data: Buffer, encoding: Encoding, limits: Bounds) -> Excess | None:
-    census = _Census(data, limits)
     try:
-        census.take(encoding, 0, len(data), 0)
-    except BeyondBounds as error:
-        return Excess(str(error), census.at)
+        return excess_of(data, encoding, limits)
     except UnreadableDataset:  # that it cannot be followed is said by those who have to
         return None
-    return None
 
 
 class _Census:

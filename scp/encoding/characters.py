@@ -155,6 +155,7 @@ def _characters(value: bytes, initial: _State, ends: frozenset[str]) -> list[str
     return found
 
 
+@lru_cache(maxsize=256)
 def _written(text: str, terms: tuple[str, ...], ends: frozenset[str]) -> bytes | None:
     initial, out = _initial(terms), bytearray()
     state = initial

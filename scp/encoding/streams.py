@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from scp.errors import UnreadableDataset
 from scp.resources.bounds import bounds
 from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
 
@@ -209,6 +210,19 @@ def inflated(stream: Buffer, bounded: bool = True) -> Inflated:
     else:
         fault = f"it inflates to over {most} bytes (limits.inflated_bytes)"
     return Inflated(beginning.view()[:most], fault, beyond=True)
+
+
+def inflated_within(stream: Buffer, most: int) -> Buffer | None:
+    """What a deflated stream inflates to; None where that is more than ``most`` bytes.
+
+    Raises UnreadableDataset where it does not inflate.
+    """
+    spool, fault = _inflated(stream, most)
+    if spool.size > most:
+        return None
+    if fault:
+        raise UnreadableDataset(fault)
+    return spool.view()
 
 
 def _inflated(stream: Buffer, most: int) -> tuple[Spool, str]:

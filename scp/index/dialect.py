@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Boolean, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
+from scp.index.keys import VALUES
+from scp.index.watch import Watch
+from scp.index.wildcards import ESCAPE, matcher_of_like
 
 # Execution options of connections: their transactions will write; they begin their transactions themselves.
 WRITES, BEGUN = "zscp_writes", "zscp_begun"
@@ -40,6 +43,8 @@ _BEGIN_WRITING = {"sqlite": "BEGIN IMMEDIATE"}
 # length, in case nobody syncs.
 JOURNAL_BYTES = 16 << 20
 _CHECKPOINT_PAGES = 4 * JOURNAL_BYTES // 4096
+_ANY_VALUE_LIKE = "any_value_like"
+_STEPS = 1000
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 
@@ -108,6 +113,38 @@ def reads(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def watched(connection: Connection, watch: Watch) -> Iterator[None]:
+    """Let ``watch`` stop what the connection does within this; raises what stopped it.
+
+    SQLite asks every thousand steps of a statement, in the thread that runs it: 50 rows or so, each of which
+    a pattern may take a millisecond of. For another database, a statement's time limit would be set here.
+    """
+    stopped: list[BaseException] = []
+
+    def look() -> int:
+        try:
+            watch.look()
+        except BaseException as error:  # noqa: BLE001 - the driver would print it: it is raised below
+            stopped.append(error)
+        return bool(stopped)
+
+    plain: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        plain.set_progress_handler(look, _STEPS)
+    try:
+        with watch.working():
+            yield
+    except DatabaseError:
+        if not stopped:
+            raise
+    finally:
+        if connection.dialect.name == "sqlite":
+            plain.set_progress_handler(None, 0)
+    if stopped:
+        raise stopped[0]
+
+
 def _make_folder(url: URL) -> None:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("index.url: an index in memory would not outlive the process; name a file")
@@ -128,24 +165,32 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA case_sensitive_like = ON")  # PS3.4 C.2.2.2.4
-    connection.create_function("regexp", 2, _matches, deterministic=True)  # in place of SQLAlchemy's
+    connection.create_function(_ANY_VALUE_LIKE, 2, _any_value_like, deterministic=True)
 
 
-def _matches(pattern: str, text: str | None) -> bool:
-    """Match a regular expression of :mod:`scp.index.matching`, in bounded time.
+class AnyValueLike(FunctionElement[bool]):
+    """Whether any value of a text with several matches a pattern of :func:`scp.index.wildcards.like`."""
 
-    With five stars on a text of 200 characters, ``re`` would take minutes, and block the whole process. The
-    text between two stars is matched at the first place where it is found, without further tries.
-    """
-    return text is not None and _compiled(pattern).search(text) is not None
+    name = "any_value_like"
+    type = Boolean()
+    inherit_cache = True
 
 
-@lru_cache(maxsize=128)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    star = r"[^\\]*"
-    first, *between = pattern.split(star)
-    last = star + between.pop() if between else ""
-    return re.compile(first + "".join(f"(?>{star}?{part})" for part in between) + last)
+@compiles(AnyValueLike, "sqlite")
+def _by_function(element: AnyValueLike, compiler: Any, **more: Any) -> str:
+    return f"{_ANY_VALUE_LIKE}({compiler.process(element.clauses, **more)})"
+
+
+@compiles(AnyValueLike)
+def _by_array(element: AnyValueLike, compiler: Any, **more: Any) -> str:
+    """As PostgreSQL has it, whose LIKE takes no longer than the product of pattern and text either."""
+    text, pattern = (compiler.process(clause, **more) for clause in element.clauses)
+    each = f"unnest(string_to_array({text}, '{VALUES}')) AS held(value)"
+    return f"EXISTS (SELECT 1 FROM {each} WHERE held.value LIKE {pattern} ESCAPE '{ESCAPE}')"  # noqa: S608
+
+
+def _any_value_like(text: str | None, pattern: str) -> bool:
+    return text is not None and any(map(matcher_of_like(pattern), text.split(VALUES)))
 
 
 def _write_ahead(connection: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from scp.identity import Conflict, Identity
 from scp.index.queue import Claims, Commitments, SendQueue
+from scp.index.watch import Watch
 from scp.model import Instance, Query, QueuedSend
 
 # Key prefix → the rank of the instances whose keys begin with it, from 1; all other instances have rank 0.
@@ -273,12 +274,16 @@ class Index(Protocol):
     def conflicts(self) -> list[Conflict]:
         """Studies and patients about which objects contradict each other. Reads large parts of the index."""
 
-    def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
+    def find(
+        self, query: Query, ranks: Ranks = NO_RANKS, watch: Watch | None = None
+    ) -> Generator[dict[str, str], None, None]:
         """The matches of a C-FIND identifier (PS3.4 C.2.2.2), as keyword → text.
 
         A match has the requested keywords that are held, at the query's level or above, and the unique keys
         of these levels; empty text if there is no value. With ``ranks`` each match has, under :data:`RANK`,
-        the highest rank of the instances below it. Closing the iterator frees its resources.
+        the highest rank of the instances below it. Closing the iterator frees its resources; none of the
+        database's are held between two matches. What is added or removed meanwhile may come or not, all
+        else comes once. ``watch`` may stop it at any time, with what that raises.
 
         Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR
         does not allow.

@@ -2,31 +2,43 @@
 
 Wildcards become LIKE. If the pattern starts with text, a range of keys with this prefix is added, because a
 B-tree index can find a range. In a text with several values each value is matched alone: LIKE narrows down,
-and a regular expression decides, as ``*`` must not match across values.
+and :class:`scp.index.dialect.AnyValueLike` decides, as ``*`` must not match across values.
+
+What a key may hold is bounded (docs/decisions/0133), so that no key takes more than a time in proportion to
+what it is compared with.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, literal, or_, true
 
 from scp.errors import QueryError
 from scp.index.attributes import Attribute
+from scp.index.dialect import AnyValueLike
 from scp.index.keys import VALUES, always, fold, integer, name_group, period, storable
+from scp.index.wildcards import ESCAPE, like
 from scp.model import QueryKey
 
 # SQLite allows 32 766 parameters in a statement, enough for three such lists of UIDs (study, series and
 # instance), and conditions nested 1000 deep; each further pattern adds one level.
 MOST_VALUES, MOST_PATTERNS = 10_000, 100
+# Of all values of a key. A name has three groups of 64 characters, and a star for each would be odd.
+MOST_WILDCARDS = 200
+# A value of LT has 10 240 characters, of LO 64 (PS3.5 table 6.2-1). SQLite's LIKE takes patterns of
+# 50 000 bytes, which is why a name may not be longer: folding makes 18 characters of one.
+LONGEST_TEXT, LONGEST_VALUE = 10_240, 1024
+# What a key's value may come to in parameters of a statement: all components of a name in each of its groups.
+MOST_PARAMETERS, _OF_A_NAME, _OF_A_PATTERN = 32_000, 72, 4
+_LONGEST_MOMENTS = 64  # a range of DT has 53
 _WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})  # C.2.2.2.4
 _ONE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is text there (PS3.5 6.4)
 _LISTED_VRS = frozenset({"IS", "UI"})
 MOMENT_VRS = frozenset({"DA", "DT", "TM"})
 _COMPONENTS, _GROUPS = 5, 3  # of a person name (PS3.5 6.2.1.1)
-_ESCAPE = "/"
 _HIGHEST = "\U0010ffff"
 
 Condition = ColumnElement[bool]
@@ -45,16 +57,41 @@ def values(key: QueryKey, attribute: Attribute) -> list[str]:
     values.
 
     Raises :class:`scp.errors.QueryError` for more than :data:`MOST_VALUES` UIDs or integers, or
-    :data:`MOST_PATTERNS` others.
+    :data:`MOST_PATTERNS` others, and for a value or wildcards beyond what one key may hold.
     """
     text = storable(key.value)
     if attribute.vr in _ONE_VALUE_VRS:
-        return [] if universal(text) else [text.rstrip(" ")]
+        return [] if universal(text) else _bounded(key.keyword, attribute, [text.rstrip(" ")])
     listed = [part.strip(" ") for part in text.split(VALUES) if part.strip(" ")]
     most = MOST_VALUES if attribute.vr in _LISTED_VRS else MOST_PATTERNS
     if len(listed) > most:
         raise QueryError(f"{key.keyword}: a list of {len(listed)} values; {most} are the most")
-    return [] if any(universal(value) for value in listed) else listed
+    return [] if any(universal(value) for value in listed) else _bounded(key.keyword, attribute, listed)
+
+
+def check_parameters(keys: Iterable[QueryKey], attributes: Mapping[str, Attribute]) -> None:
+    """Raise :class:`scp.errors.QueryError` for keys that together list more than a statement can hold."""
+    wanted = 0
+    for key in keys:
+        attribute = attributes.get(key.keyword)
+        if attribute is None or attribute.vr == "SQ":
+            continue
+        each = 1 if attribute.vr in _LISTED_VRS else _OF_A_NAME if attribute.vr == "PN" else _OF_A_PATTERN
+        wanted += each * len(values(key, attribute))
+    if wanted > MOST_PARAMETERS:
+        raise QueryError("the keys list too many values together; ask in several queries")
+
+
+def _bounded(keyword: str, attribute: Attribute, listed: list[str]) -> list[str]:
+    longest = max(map(len, listed), default=0)
+    most = LONGEST_TEXT if attribute.vr in _ONE_VALUE_VRS else LONGEST_VALUE
+    if longest > most:
+        raise QueryError(f"{keyword}: a value of {longest} characters; {most} are the most")
+    if takes_wildcards(attribute):
+        wildcards = sum(value.count("*") + value.count("?") for value in listed)
+        if wildcards > MOST_WILDCARDS:
+            raise QueryError(f"{keyword}: {wildcards} wildcards; {MOST_WILDCARDS} are the most")
+    return listed
 
 
 def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Condition | None:
@@ -99,6 +136,8 @@ def moments(keyword: str, vr: str, value: str) -> tuple[str, str]:
     Raises :class:`scp.errors.QueryError` for anything else, naming ``keyword``.
     """
     value = value.strip(" \0")
+    if len(value) > _LONGEST_MOMENTS:  # each hyphen is tried, with all that is around it
+        raise QueryError(f"{keyword}: {len(value)} characters are neither a {vr} value nor a range of them")
     one = period(vr, value)
     if one is not None:
         return one
@@ -201,16 +240,17 @@ def _alike(column: Text, tokens: list[str], several: bool) -> Condition:
         return _any_value_alike(column, tokens)
     if len(tokens) == 1:
         return column == tokens[0]
-    like = column.like(_like(tokens), escape=_ESCAPE)
-    return and_(*_beginning(column, tokens[0]), like, column != "")
+    alike = column.like(like(tokens), escape=ESCAPE)
+    return and_(*_beginning(column, tokens[0]), alike, column != "")
 
 
 def _any_value_alike(column: Text, tokens: list[str]) -> Condition:
+    pattern = like(tokens)
     enclosed = literal(VALUES) + column + literal(VALUES)
-    like = enclosed.like(f"%{VALUES}{_like(tokens)}{VALUES}%", escape=_ESCAPE)
+    narrowed = enclosed.like(f"%{VALUES}{pattern}{VALUES}%", escape=ESCAPE)
     if len(tokens) == 1:
-        return like
-    return and_(like, column != "", column.regexp_match(rf"(^|\\){_regular(tokens)}(\\|$)"))
+        return narrowed
+    return and_(narrowed, column != "", AnyValueLike(column, literal(pattern)))
 
 
 def _beginning(column: Text, prefix: str) -> Iterable[Condition]:
@@ -223,16 +263,3 @@ def _beginning(column: Text, prefix: str) -> Iterable[Condition]:
         # The code points between these two are surrogates, which do not occur in text.
         following = 0xE000 if stem[-1] == "\ud7ff" else ord(stem[-1]) + 1
         yield column < stem[:-1] + chr(following)
-
-
-def _like(tokens: list[str]) -> str:
-    return _translated(tokens, {"*": "%", "?": "_"}, lambda text: re.sub(r"([%_/])", r"/\1", text))
-
-
-def _regular(tokens: list[str]) -> str:
-    """A regular expression that means the same in Python (used with SQLite) and in PostgreSQL."""
-    return _translated(tokens, {"*": r"[^\\]*", "?": r"[^\\]"}, re.escape)
-
-
-def _translated(tokens: list[str], wildcards: Mapping[str, str], escape: Callable[[str], str]) -> str:
-    return "".join(wildcards[token] if place % 2 else escape(token) for place, token in enumerate(tokens))

@@ -9,18 +9,17 @@ Study Date, then of the last arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     FromClause,
-    RowMapping,
     Select,
     and_,
-    case,
     exists,
     func,
     literal_column,
@@ -31,44 +30,58 @@ from sqlalchemy.sql import visitors
 from scp.errors import QueryError
 from scp.index import sequences
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
-from scp.index.index import NO_RANKS, RANK, Ranks
+from scp.index.columns import ID, NEWEST, Tables, answers, below, holding, joined, lifted, rank
+from scp.index.index import NO_RANKS, Ranks
 from scp.index.keys import VALUES
-from scp.index.matching import Condition, combined, condition, universal, values
+from scp.index.matching import Condition, check_parameters, combined, condition, universal, values
 from scp.index.schema import INSTANCE_COLUMNS, PENDING, SOUND, TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
 
-Tables = Mapping[str, FromClause]
-_UNIQUE = frozenset(UNIQUE_KEYS.values())
 _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
 _ROW: ColumnElement[Any] = literal_column(
     "1"
 )  # EXISTS of all columns would read the row, though the index suffices
 MOST_COUNTED = 5000  # index rows read in half a millisecond; beyond that the order matters little
-_NEWEST = TABLES["STUDY"].alias("newest")
 _BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID")
 _RANGED = ("PatientName", "StudyDate")
 
 
-def find(query: Query, later: str = "", ranks: Ranks = NO_RANKS) -> Select[Any]:
+def find(
+    query: Query, later: str = "", ranks: Ranks = NO_RANKS, *, among: BindParameter[Any] | None = None
+) -> Select[Any]:
     """The matches of a C-FIND identifier, with a column for each keyword that is answered.
 
     Keys of the next level below match if one entity there matches all of them, and are answered too
     (docs/decisions/0100). Keys of lower levels match in relational queries only, and are never answered:
     there may be many values (PS3.4 C.4.1.2.2.2). Keys that are sequences only narrow down the matches
     (:mod:`scp.index.sequences`). ``later`` is a keyword that is tested only after a row was found by other
-    keys; see :func:`ranges`.
+    keys; see :func:`ranges`. ``among`` are ids, of :func:`found`, to which the matches are limited: rows are
+    found by these and nothing else.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
     levels = _levels(query)
+    check_parameters(query.keys, HELD_BY_KEYWORD)
     above = {level: TABLES[level] for level in levels}
     conditions = [
         *_named(query.level, above),
-        *_matching(query, above, later),
+        *_matching(query, above, later, indexed=among is None),
         *_matching_below(query, above),
     ]
-    asked = [*_answers(query, above), *(_rank(query.level, above, ranks) if ranks else ())]
+    identified = above[query.level].c.id
+    if among is not None:
+        conditions.append(identified.in_(among))
+    asked = [
+        identified.label(ID),
+        *answers(query, above),
+        *(rank(query.level, above, ranks) if ranks else ()),
+    ]
     return select(*asked).select_from(_found_in(above)).where(*conditions)
+
+
+def found(query: Query, later: str = "") -> Select[Any]:
+    """The ids of all entities that :func:`find` finds."""
+    return find(query, later).with_only_columns(TABLES[query.level].c.id, maintain_column_froms=True)
 
 
 def ranges(query: Query) -> dict[str, Select[Any]]:
@@ -96,11 +109,6 @@ def ranges(query: Query) -> dict[str, Select[Any]]:
     return found
 
 
-def answer(row: RowMapping) -> dict[str, str]:
-    """A row of :func:`find` as keyword → text; gathered values sorted (PS3.4 C.3.4)."""
-    return {keyword: _answer(keyword, value) for keyword, value in row.items()}
-
-
 def instances(query: Query) -> Select[Any]:
     """All instances below the entities that a retrieve identifier names, and the numbers to sort by.
 
@@ -123,7 +131,7 @@ def instances(query: Query) -> Select[Any]:
     numbers = (TABLES["SERIES"].c.series_number_key, TABLES["IMAGE"].c.instance_number_key)
     return (
         select(*INSTANCE_COLUMNS, *numbers)
-        .select_from(_joined(TABLES))
+        .select_from(joined(TABLES))
         .where(*(each for each in conditions if each is not None))
     )
 
@@ -146,37 +154,16 @@ def _levels(query: Query) -> tuple[str, ...]:
     return LEVELS[: LEVELS.index(query.level) + 1]
 
 
-def _joined(tables: Tables) -> FromClause:
-    """``tables``, which are in the order of LEVELS, each joined to the one above it."""
-    first, *others = tables.values()
-    joined = above = first
-    for table in others:
-        joined, above = joined.join(table, table.c.parent == above.c.id), table
-    return joined
-
-
 def _found_in(above: Tables) -> FromClause:
     """The tables of a query's levels, and at patient level the study that describes the patient."""
-    joined = _joined(above)
+    tables = joined(above)
     if "STUDY" in above:
-        return joined
+        return tables
     patient, study = above["PATIENT"], TABLES["STUDY"].alias()
     order = (study.c.study_date_key.desc(), study.c.id.desc())
     named = (study.c.parent == patient.c.id, study.c.study_instance_uid.is_not(None))
     newest = select(study.c.id).where(*named).order_by(*order).limit(1).correlate(patient).scalar_subquery()
-    return joined.join(_NEWEST, and_(_NEWEST.c.parent == patient.c.id, _NEWEST.c.id == newest))
-
-
-def _holding(attribute: Attribute, tables: Tables) -> FromClause:
-    """The one of ``tables`` that has the attribute's columns; the attribute's level is among them."""
-    return tables.get(attribute.table, _NEWEST)
-
-
-def _below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause], Condition]:
-    """Aliases of the tables below ``level`` down to ``lowest``, and the condition that joins them to it."""
-    between = LEVELS[LEVELS.index(level) + 1 : LEVELS.index(lowest) + 1]
-    aliases: dict[str, FromClause] = {name: TABLES[name].alias() for name in between}
-    return aliases, aliases[between[0]].c.parent == above[level].c.id
+    return tables.join(NEWEST, and_(NEWEST.c.parent == patient.c.id, NEWEST.c.id == newest))
 
 
 def _named(level: str, tables: Tables) -> Iterator[Condition]:
@@ -190,8 +177,11 @@ def _named(level: str, tables: Tables) -> Iterator[Condition]:
         yield tables["SERIES"].c.series_instance_uid.is_not(None)
 
 
-def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
-    """The conditions of the keys on ``tables``; keys of other levels are left out."""
+def _matching(query: Query, tables: Tables, later: str = "", *, indexed: bool = True) -> list[Condition]:
+    """The conditions of the keys on ``tables``; keys of other levels are left out.
+
+    With ``indexed`` false no row is to be found by an index of them, only tested.
+    """
     paired = _paired(query) if query.combined_datetime else {}
     found: list[Condition | None] = []
     for key in query.keys:
@@ -199,10 +189,11 @@ def _matching(query: Query, tables: Tables, later: str = "") -> list[Condition]:
         if held is not None and held.level in tables:
             time = paired.get(key.keyword)
             if time is not None:
-                matching: Condition | None = _combined(key, time, _holding(held, tables))
+                matching: Condition | None = _combined(key, time, holding(held, tables))
             else:
-                matching = None if key in paired.values() else _condition(key, held, _holding(held, tables))
-            found.append(_without_index(matching) if key.keyword == later else matching)
+                matching = None if key in paired.values() else _condition(key, held, holding(held, tables))
+            tested = key.keyword == later or not indexed
+            found.append(_without_index(matching) if tested else matching)
         elif computed is not None and computed.level in tables:
             found.append(_gathered(key, computed, tables))
     return [each for each in found if each is not None]
@@ -239,9 +230,9 @@ def _matching_below(query: Query, above: Tables) -> list[Condition]:
     deepest = max((LEVELS.index(HELD_BY_KEYWORD[key.keyword].level) for key in asked), default=0)
     if not deepest:
         return []
-    aliases, tie = _below(query.level, LEVELS[deepest], above)
+    aliases, tie = below(query.level, LEVELS[deepest], above)
     matching = _matching(replace(query, keys=tuple(asked)), aliases)
-    return [exists(_ROW).select_from(_joined(aliases)).where(tie, *matching)]
+    return [exists(_ROW).select_from(joined(aliases)).where(tie, *matching)]
 
 
 def _paired(query: Query) -> dict[str, QueryKey]:
@@ -265,82 +256,9 @@ def _gathered(key: QueryKey, computed: Computed, tables: Tables) -> Condition | 
     if not computed.gathers:
         return None
     attribute = HELD_BY_KEYWORD[computed.gathers]
-    aliases, tie = _below(computed.level, attribute.level, tables)
+    aliases, tie = below(computed.level, attribute.level, tables)
     matching = _condition(key, attribute, aliases[attribute.level])
-    return None if matching is None else exists(_ROW).select_from(_joined(aliases)).where(tie, matching)
-
-
-def _answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
-    keywords = [UNIQUE_KEYS[level] for level in tables] + [key.keyword for key in query.keys]
-    for keyword in dict.fromkeys(keywords):
-        held, computed = HELD_BY_KEYWORD.get(keyword), COMPUTED_BY_KEYWORD.get(keyword)
-        if held is not None and held.level in tables:
-            yield _holding(held, tables).c[held.column].label(keyword)
-        elif held is not None and lifted(held, query.level) and keyword not in _UNIQUE:
-            yield _lifted(held, query.level, tables).label(keyword)
-        elif computed is not None and computed.level in tables:
-            yield _computed(computed, tables).label(keyword)
-
-
-def lifted(attribute: Attribute, level: str) -> bool:
-    """Whether an attribute of the level below is matched and answered at ``level``, study or series."""
-    return attribute.level == {"STUDY": "SERIES", "SERIES": "IMAGE"}.get(level)
-
-
-def _lifted(attribute: Attribute, level: str, tables: Tables) -> ColumnElement[Any]:
-    """The value of the first entity below that has one; for sequences, the values of all."""
-    aliases, tie = _below(level, attribute.level, tables)
-    table = aliases[attribute.level]
-    column = table.c[attribute.column]
-    values_ = select(column.label("value")).where(tie, column != "")
-    if attribute.vr == "SQ":
-        return _gathering(values_, tables[level], sequences.BETWEEN)
-    return values_.order_by(table.c.id).limit(1).scalar_subquery()
-
-
-def _rank(level: str, tables: Tables, ranks: Ranks) -> Iterator[ColumnElement[Any]]:
-    """The highest rank of the instances below a match."""
-    if level == "IMAGE":
-        yield _ranked(tables["IMAGE"], ranks).label(RANK)
-        return
-    aliases, tie = _below(level, "IMAGE", tables)
-    highest = select(func.max(_ranked(aliases["IMAGE"], ranks))).select_from(_joined(aliases))
-    yield highest.where(tie).scalar_subquery().label(RANK)
-
-
-def _ranked(table: FromClause, ranks: Ranks) -> ColumnElement[int]:
-    return case(
-        *((table.c.key.startswith(prefix, autoescape=True), rank) for prefix, rank in ranks.items()), else_=0
-    )
-
-
-def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
-    """The subquery that counts or gathers; rows without a unique key are not counted."""
-    attribute = HELD_BY_KEYWORD[computed.gathers or UNIQUE_KEYS[computed.counts]]
-    aliases, tie = _below(computed.level, attribute.level, tables)
-    column = aliases[attribute.level].c[attribute.column]
-    below = select(column.label("value")).select_from(_joined(aliases)).where(tie)
-    if computed.counts:
-        # Instances are counted in the index by series, which lacks their UID; all instances have one.
-        counted = func.count() if computed.counts == "IMAGE" else func.count(column)
-        return below.with_only_columns(counted).scalar_subquery()
-    between = sequences.BETWEEN if attribute.vr == "SQ" else VALUES
-    return _gathering(below.where(column != ""), tables[computed.level], between)
-
-
-def _gathering(values_: Select[Any], above: FromClause, between: str) -> ColumnElement[Any]:
-    # DISTINCT is in a separate subquery: SQLite's group_concat(DISTINCT …) takes no separator.
-    distinct = values_.distinct().correlate(above).subquery()
-    return select(func.aggregate_strings(distinct.c.value, between)).scalar_subquery()
-
-
-def _answer(keyword: str, value: Any) -> str:
-    if value is None:
-        return ""
-    computed = COMPUTED_BY_KEYWORD.get(keyword)
-    if computed is None or not computed.gathers or sequences.is_sequence(keyword):
-        return str(value)
-    return VALUES.join(sorted(value.split(VALUES)))
+    return None if matching is None else exists(_ROW).select_from(joined(aliases)).where(tie, matching)
 
 
 def _exactly(key: QueryKey, attribute: Attribute) -> Condition | None:

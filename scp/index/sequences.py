@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, and_
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute
 from scp.index.keys import storable
 from scp.index.matching import literals
-from scp.index.values import Matcher, matcher_of
+from scp.index.values import matcher_of
+from scp.index.wildcards import Matcher
 from scp.model import Query, QueryKey
 
 BETWEEN = "\n"  # between the texts of several entities; JSON on one line does not contain it

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, case, func, literal, select
+from sqlalchemy import Connection, Engine, RowMapping, case, func, literal, select
 
 from scp.identity import Conflict, Identity
 from scp.index import files
@@ -18,20 +18,19 @@ from scp.index.dialect import connect, reads, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
 from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, Sender, Statistic
+from scp.index.matches import Matches
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
 from scp.index.send_queue import SqlSendQueue, queue
-from scp.index.sequences import Selection, selection
 from scp.index.sql_queue import SqlClaims
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
+from scp.index.watch import Watch, unwatched
 from scp.index.writer import Item, Writer
 from scp.model import Instance, Query, QueuedSend
-
-_MOST_MATCHES = 512  # fetched at once; the first is fetched alone, as a peer may wait for it
 
 Write = Callable[[Connection, Item], Instance | None]
 
@@ -189,12 +188,11 @@ class SqlIndex:
         with reads(self._engine) as connection:
             return list(listed(connection))
 
-    def find(self, query: Query, ranks: Ranks = NO_RANKS) -> Generator[dict[str, str], None, None]:
+    def find(
+        self, query: Query, ranks: Ranks = NO_RANKS, watch: Watch | None = None
+    ) -> Generator[dict[str, str], None, None]:
         """See :meth:`scp.index.index.Index.find`."""
-        statement = reading.find(
-            query, self._later(query), ranks
-        )  # here, so that a faulty identifier is rejected at once
-        return self._stream(statement, selection(query))
+        return Matches(self._engine, query, ranks, watch or unwatched()).read()
 
     def instances(self, query: Query) -> list[Instance]:
         """See :meth:`scp.index.index.Index.instances`."""
@@ -253,27 +251,6 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.close`."""
         self._writer.close()
         self._engine.dispose()
-
-    def _later(self, query: Query) -> str:
-        """The keyword that matches more studies than the other, so that it is better tested second."""
-        ranges = reading.ranges(query)
-        if not ranges:
-            return ""
-        with reads(self._engine) as connection:
-            matched = {key: connection.execute(counting).scalar_one() for key, counting in ranges.items()}
-        return "StudyDate" if matched["StudyDate"] >= matched["PatientName"] else "PatientName"
-
-    def _stream(
-        self, statement: Select[Any], chosen: Selection | None
-    ) -> Generator[dict[str, str], None, None]:
-        with reads(self._engine) as connection:
-            streaming = connection.execution_options(stream_results=True)
-            with streaming.execute(statement) as result:
-                matches, fetched = result.mappings(), 1
-                while rows := matches.fetchmany(fetched):
-                    matches_ = map(reading.answer, rows)
-                    yield from filter(None, map(chosen, matches_)) if chosen else matches_
-                    fetched = min(fetched * 2, _MOST_MATCHES)
 
 
 def _queueing(write: Write, sends: Sequence[QueuedSend], always: bool) -> Write:

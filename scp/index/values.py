@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from scp.index import wildcards
 from scp.index.attributes import Attribute
 from scp.index.keys import VALUES, clean, keys
 from scp.index.matching import (
@@ -20,9 +21,8 @@ from scp.index.matching import (
     universal,
     values,
 )
+from scp.index.wildcards import Matcher
 from scp.model import QueryKey
-
-Matcher = Callable[[str], bool]
 
 
 def matcher_of(attribute: Attribute, value: str) -> Matcher | None:
@@ -65,8 +65,8 @@ def _moment_matcher(attribute: Attribute, value: str) -> Matcher:
 
 
 def _text_matcher(attribute: Attribute, value: str) -> Matcher:
-    pattern = tokens_of(value) if takes_wildcards(attribute) else [value]
-    return lambda text: bool(text) and alike(pattern, text)
+    alike = wildcards.matcher(tokens_of(value) if takes_wildcards(attribute) else [value])
+    return lambda text: bool(text) and alike(text)
 
 
 def _name_matcher(attribute: Attribute, value: str) -> Matcher:
@@ -80,27 +80,5 @@ def _name_matcher(attribute: Attribute, value: str) -> Matcher:
 
 
 def _group_matcher(pattern: str) -> Matcher:
-    patterns = [tokens_of(each, folded=True) for each in group_patterns(pattern)]
-    return lambda text: not patterns or (bool(text) and any(alike(each, text) for each in patterns))
-
-
-def alike(pattern: list[str], text: str) -> bool:
-    """Whether a text matches a pattern of literal text and wildcards, in time proportional to their product.
-
-    A regular expression could run for ever with many stars. Only the last star needs to be tried again.
-    """
-    units = [(place % 2, unit) for place, part in enumerate(pattern) for unit in part]
-    at = unit = 0
-    star, resumed = -1, 0
-    while at < len(text):
-        wild, sought = units[unit] if unit < len(units) else (0, "")
-        if wild and sought == "*":
-            star, resumed, unit = unit, at, unit + 1
-        elif sought and (wild or sought == text[at]):
-            at, unit = at + 1, unit + 1
-        elif star >= 0:
-            resumed += 1
-            at, unit = resumed, star + 1
-        else:
-            return False
-    return all(wild and sought == "*" for wild, sought in units[unit:])
+    tests = [wildcards.matcher(tokens_of(each, folded=True)) for each in group_patterns(pattern)]
+    return lambda text: not tests or (bool(text) and any(alike(text) for alike in tests))

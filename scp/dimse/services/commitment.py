@@ -18,15 +18,17 @@ from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
 from scp.dimse.services.commitment_report import AssociationReporter
 from scp.dimse.status import SUCCESS
 from scp.dimse.verdict import PUSH_INSTANCE
+from scp.dimse.wire.assembly import LONGEST_ACTION
 from scp.encoding.uids import is_usable
-from scp.errors import InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
+from scp.errors import IdentifierTooLarge, InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
 from scp.index.queue import Commitments, Lease
 from scp.model import Commitment, Reference
+from scp.resources.bounds import Bounds
 from scp.telemetry import RequestEvent
 
 _REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
-# Some 90,000 references, which take 16 s to read.
-_LARGEST = 8 << 20
+# 100 000 references, at their longest 13 MB.
+_LIMITS = Bounds(elements=300_000, items=110_000, fragments=0, depth=4, inflated_bytes=LONGEST_ACTION)
 # A transaction UID; for references, all UIDs are allowed that an object may be held under.
 _UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -65,10 +67,10 @@ def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
         raise NoSuchAction(f"action {request.number('ActionTypeID')} of {exchange.abstract_syntax}")
     if request.text("RequestedSOPInstanceUID") != PUSH_INSTANCE:
         raise NoSuchInstance(f"{request.text('RequestedSOPInstanceUID')} is not {PUSH_INSTANCE}")
-    if request.dataset is not None and len(request.dataset) > _LARGEST:
-        raise InvalidArgument(f"more than {_LARGEST} bytes of references; ask in several transactions")
     try:
-        information = read_identifier(request.dataset, exchange.transfer_syntax)
+        information = read_identifier(request.dataset, exchange.transfer_syntax, _LIMITS)
+    except IdentifierTooLarge:
+        raise
     except QueryError as error:
         raise InvalidArgument(str(error)) from error
     named = information.get("ReferencedSOPSequence", None)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scp.dimse.wire.messages import NO_DATASET, Message, Value, read_command
+from scp.dimse.wire.messages import C_STORE_RQ, N_ACTION_RQ, NO_DATASET, Message, Value, read_command
 from scp.dimse.wire.pdus import COMMAND, LAST, PDV
 from scp.errors import OutOfResources, UnreadableDataset
 from scp.spool import Spool
 
 _LONGEST_COMMAND = 65_536  # a command set of all elements at their longest has 1 KB
+# Any dataset but that of a C-STORE is read as a whole, into many times its size. Three lists of 10 000 UIDs
+# each have 2 MB; a storage commitment request of 100 000 references has 13 MB.
+LONGEST_IDENTIFIER = 4 << 20
+LONGEST_ACTION = 16 << 20
 
 
 class Assembly:
@@ -25,7 +29,8 @@ class Assembly:
         self._fields: dict[str, Value] = {}
         self._in_dataset = False
         self._dataset: Spool | None = None  # also None for one that is read and dropped
-        self._fault = ""
+        self._longest: int | None = None
+        self._fault, self._too_long = "", False
         self._context = 0
 
     @property
@@ -69,6 +74,10 @@ class Assembly:
 
     def _keep(self, dataset: Spool, data: memoryview) -> None:
         """Add to a dataset; where there is no room, the rest of it is read all the same, and dropped."""
+        if self._longest is not None and dataset.size + len(data) > self._longest:
+            self._dataset, self._too_long = None, True
+            self._fault = f"the identifier is longer than {self._longest} bytes"
+            return
         try:
             dataset.write(data)
         except OutOfResources as error:
@@ -82,7 +91,14 @@ class Assembly:
         if self._fields.get("CommandDataSetType", NO_DATASET) == NO_DATASET:
             self._deliver(Message(self._context, self._fields))
         else:
-            self._in_dataset, self._dataset, self._fault = True, Spool(hashing=True), ""
+            self._begin_dataset()
+
+    def _begin_dataset(self) -> None:
+        field = self._fields["CommandField"]
+        stored = field == C_STORE_RQ
+        self._longest = None if stored else LONGEST_ACTION if field == N_ACTION_RQ else LONGEST_IDENTIFIER
+        self._in_dataset, self._dataset = True, Spool(hashing=stored)
+        self._fault, self._too_long = "", False
 
     def _dataset_complete(self) -> None:
         view, digest = None, ""
@@ -91,5 +107,5 @@ class Assembly:
                 view, digest = self._dataset.view(), self._dataset.sha256
             except OutOfResources as error:
                 self._fault = str(error)
-        self._deliver(Message(self._context, self._fields, view, digest, self._fault))
+        self._deliver(Message(self._context, self._fields, view, digest, self._fault, self._too_long))
         self._in_dataset, self._dataset = False, None

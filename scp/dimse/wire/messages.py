@@ -58,7 +58,8 @@ class Message:
     """A message: its command set's fields by keyword, its dataset, and the context it came under.
 
     ``sha256`` is the dataset's, hexadecimal. ``fault`` says why a dataset that came could not be held: it
-    was read to its end and dropped, and ``dataset`` is None.
+    was read to its end and dropped, and ``dataset`` is None. ``too_long``: because no dataset
+    of its kind is so long.
     """
 
     context_id: int
@@ -66,6 +67,7 @@ class Message:
     dataset: Buffer | None = field(default=None, repr=False)
     sha256: str = field(default="", compare=False)
     fault: str = ""
+    too_long: bool = False
 
     def number(self, keyword: str) -> int:
         """A numeric field; -1 where it is not there."""

@@ -1,0 +1,112 @@
+"""The matches of one query, read in pieces: between two of them nothing of the database is held.
+
+A peer may take hours to read what was found. A transaction that stays open for so long keeps SQLite from
+copying its log into the database, so that the log grows with all that is written meanwhile. Most queries find
+few entities, and take one statement. Of others, the ids of all are read next, 8 bytes each, and then their
+rows, some hundred in a transaction.
+
+A number that belonged to a removed entity may be that of another one meanwhile, so the rows are tested again.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Engine, RowMapping, bindparam
+
+from scp.index import query as reading
+from scp.index.columns import ID, answer
+from scp.index.dialect import reads, watched
+from scp.index.index import Ranks
+from scp.index.sequences import selection
+from scp.index.watch import Watch
+from scp.model import Query
+
+_AT_ONCE = 512  # matches that are read at once
+_FIRST_SECONDS = 0.05  # the first are given on when so much time has passed, as a peer may wait for them
+
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+Match = dict[str, str]
+
+
+class Matches:
+    """Reads the matches of one query; the query is checked when this is made, before anything is read.
+
+    Raises :class:`scp.errors.QueryError` as :meth:`scp.index.index.Index.find` does.
+    """
+
+    def __init__(self, engine: Engine, query: Query, ranks: Ranks, watch: Watch) -> None:
+        self._engine, self._query, self._watch = engine, query, watch
+        self._later = self._tested_later()
+        self._first = reading.find(query, self._later, ranks)
+        self._rest = reading.find(query, "", ranks, among=_IDS)
+        self._chosen = selection(query)
+        self._seen: set[int] = set()
+
+    def read(self) -> Generator[Match, None, None]:
+        """The matches, each once."""
+        matches, whole = self._begin()
+        yield from matches
+        if whole:
+            return
+        left = self._ids()
+        for at in range(0, len(left), _AT_ONCE):
+            yield from self._among(left[at : at + _AT_ONCE].tolist())
+
+    def _begin(self) -> tuple[list[Match], bool]:
+        """The first matches, and whether these are all."""
+        found: list[Match] = []
+        begun, size = time.monotonic(), 1
+        with self._reads() as connection:
+            streaming = connection.execution_options(stream_results=True)
+            with streaming.execute(self._first) as result:
+                rows = result.mappings()
+                while part := rows.fetchmany(size):
+                    self._seen.update(row[ID] for row in part)
+                    found += self._matched(part)
+                    if len(self._seen) >= _AT_ONCE or (found and time.monotonic() - begun > _FIRST_SECONDS):
+                        return found, False
+                    size = min(2 * size, _AT_ONCE)
+        return found, True
+
+    def _ids(self) -> array[int]:
+        """The ids of all entities that were found, but for those that were read already, in their order."""
+        ids = array("q")
+        with self._reads() as connection:
+            streaming = connection.execution_options(stream_results=True)
+            with streaming.execute(reading.found(self._query, self._later)) as result:
+                for part in result.scalars().partitions(_AT_ONCE):
+                    ids.extend(one for one in part if one not in self._seen)
+        self._seen.clear()
+        return ids
+
+    def _among(self, ids: list[int]) -> list[Match]:
+        with self._reads() as connection:
+            return list(self._matched(connection.execute(self._rest, {"ids": ids}).mappings()))
+
+    def _matched(self, rows: Iterable[RowMapping]) -> Iterator[Match]:
+        for row in rows:
+            match: Match | None = answer(row)
+            if match is not None and self._chosen is not None:
+                self._watch.look()
+                match = self._chosen(match)
+            if match is not None:
+                yield match
+
+    @contextmanager
+    def _reads(self) -> Iterator[Connection]:
+        with reads(self._engine) as connection, watched(connection, self._watch):
+            yield connection
+
+    def _tested_later(self) -> str:
+        """The keyword that matches more studies than the other, so that it is better tested second."""
+        ranges = reading.ranges(self._query)
+        if not ranges:
+            return ""
+        with self._reads() as connection:
+            matched = {key: connection.execute(counting).scalar_one() for key, counting in ranges.items()}
+        return "StudyDate" if matched["StudyDate"] >= matched["PatientName"] else "PatientName"
