@@ -7,7 +7,8 @@ from contextlib import suppress
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 
 from scp.dimse.identifier import check_retrieve, query_of, read_identifier
-from scp.dimse.negotiation.association_pdus import Rejection, read_accept, read_request
+from scp.dimse.negotiation.association_pdus import Rejection, read_accept
+from scp.dimse.negotiation.association_request import read_request
 from scp.dimse.wire.assembly import Assembly
 from scp.dimse.wire.messages import Message, read_command, write_command
 from scp.dimse.wire.pdus import ASSOCIATE_RQ, HEADER

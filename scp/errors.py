@@ -16,6 +16,7 @@
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
     │       └── Superseded        the stored object was received later
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be read, or whose values cannot be used
+    │   └── AssociationBeyondLimit  one that asks for more than is served
     ├── UnrecognizedOperation     an operation that its SOP class does not have
     ├── QueryError                an identifier that the standard does not allow
     │   └── IdentifierTooLarge    it is, or holds, more than is read
@@ -140,6 +141,10 @@ class Superseded(DuplicateRejected):
 
 class MalformedAssociation(ZscpError):
     """A peer's A-ASSOCIATE PDU cannot be read, or announces a maximum length in which nothing fits."""
+
+
+class AssociationBeyondLimit(MalformedAssociation):
+    """An A-ASSOCIATE PDU holds, or asks for, more than is served; a request is rejected."""
 
 
 class UnrecognizedOperation(ZscpError):

@@ -176,12 +176,15 @@ PositiveBytes = Annotated[Bytes, Field(ge=1)]
 class LimitSettings(Table):
     """What one peer, all together, or one object may take; ``memory`` 0 is that of scp.resources.budget."""
 
-    associations: Annotated[int, Field(strict=True, ge=1)] = 100
+    associations: Positive = 100
+    associations_by_aet: Positive = 40
+    associations_by_address: Positive = 60
     # One field of PS3.7 D.3.3.3 has 16 bits; a thread each is what bounds it here.
     operations: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
     # PS3.8 D.1 has 0 for "no limit", but a receive buffer needs one; 16 MiB is far beyond any gain.
     pdu_bytes: Annotated[int, Field(strict=True, ge=4096, le=2**24)] = 131_072
     idle_seconds: Seconds = 300.0
+    stall_seconds: Seconds = 60.0
     acse_seconds: Seconds = 30.0
     dimse_seconds: Seconds = 60.0
     connect_seconds: Seconds = 10.0

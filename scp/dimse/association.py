@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -17,16 +17,17 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
 from scp.config.tls import names_of
+from scp.dimse.admission import Admit, Admitted
 from scp.dimse.exchange import STOPPING, UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.association_pdus import Rejection
+from scp.dimse.negotiation.association_request import Choose, Titles
 from scp.dimse.negotiation.contexts import has_operation
 from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.strangers import handshake_fault
 from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
-from scp.dimse.rights import ALL, Arrival, Rights
-from scp.dimse.seats import Seats
+from scp.dimse.rights import NONE, Arrival, Rights
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
@@ -38,8 +39,6 @@ _MOST_WAITING = 16
 # The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
 # handing it to another thread takes 0.1 ms CPU, as much as all else that a small object costs here.
 _SMALL = 65_536
-# A-ASSOCIATE-RJ: transient, by the service provider's presentation, local limit exceeded (PS3.8 9.3.4).
-_LIMIT_EXCEEDED = (2, 3, 2)
 
 
 class ServedAssociation(DirectAssociation):
@@ -54,19 +53,20 @@ class ServedAssociation(DirectAssociation):
         ae: ApplicationEntity,
         sock: socket.socket,
         services: Mapping[int, tuple[str, Service]],
-        seats: Seats,
+        admit: Admit,
         answers: Answers | None = None,
-        admit: Callable[[Arrival], Rights | Rejection] = lambda _: ALL,
     ) -> None:
         super().__init__(ae, "acceptor", sock, answers)
-        self._admit, self.rights = admit, ALL
         self.services = services
-        self.seats = seats
+        self._admit = admit
+        self._admitted: Admitted | None = None
+        self.negotiator.admit = self._admitted_by_titles
+        self.stall_seconds: float | None = None
         self.requests = 0
         self.window = self.suboperations = SYNCHRONOUS
         self.own = OwnRequests()
         self._windowed: Window | None = None
-        self._serving = self._ending = self._seated = False
+        self._serving = self._ending = False
         self._last_request = time.monotonic()
         self._cancelled: set[int] = set()
         self._waiting: deque[Message] = deque()
@@ -100,9 +100,12 @@ class ServedAssociation(DirectAssociation):
             return "aborted"
         if ended.how == "released" and self._windowed is not None:
             self._windowed.drain()  # the release is answered when all responses are sent (PS3.8 7.2)
-        if ended.how == "idle":
+        if ended.how in ("idle", "stalled"):
             self.upper_layer.abort()
-        if ended.how in ("protocol", "failed", "no TLS"):
+        if ended.limit:
+            described = {**self._described(), "reason": str(ended)}
+            telemetry.limit_reached(ended.limit, f"association {ended.how}", **described)
+        elif ended.how in ("protocol", "failed", "no TLS"):
             described = {**self._described(), "reason": str(ended)}
             structlog.get_logger("zscp").warning(f"association {ended.how}", **described)
         return ended.how
@@ -118,8 +121,8 @@ class ServedAssociation(DirectAssociation):
                 self._windowed.close()
             self._socket.close()
         finally:
-            if self._seated:
-                self.seats.give_back()
+            if self._admitted is not None:
+                self._admitted.give_back()
 
     def _negotiate(self) -> str:
         """Answer the association request by pynetdicom's rules and this node's handlers (PS3.8 7.1)."""
@@ -129,17 +132,6 @@ class ServedAssociation(DirectAssociation):
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
         self.requestor.primitive = primitive
-        names = names_of(self._socket)
-        admitted = self._admit(Arrival(self.calling_aet, self.called_aet, self._address, names))
-        if isinstance(admitted, Rejection):
-            self.acse.send_reject(admitted.result, admitted.source, admitted.reason)
-            return self._rejected(admitted.why)
-        self.rights = admitted
-        # Taken only now: a connection that sends nothing has no seat.
-        self._seated = self.seats.take()
-        if not self._seated:
-            self.acse.send_reject(*_LIMIT_EXCEEDED)
-            return "rejected"
         evt.trigger(self, evt.EVT_REQUESTED, {})
         self.acse.negotiate_association()
         if not self.is_established:
@@ -148,10 +140,19 @@ class ServedAssociation(DirectAssociation):
             self._accepted_cx, self._rejected_cx = dict(answer.accepted), list(answer.refused)
         else:
             self.negotiator.learn(self._accepted_cx, self._rejected_cx)
-        self.establish(self.requestor.maximum_length)
+        self.establish(self.requestor.maximum_length, self.stall_seconds)
         if self.window > SYNCHRONOUS:
             self._windowed = Window(self.window, self.name)
         return "ended"
+
+    def _admitted_by_titles(self, titles: Titles) -> Choose | Rejection:
+        """Take a seat, only now: a connection that sends nothing has none."""
+        names = names_of(self._socket)
+        found = self._admit(Arrival(titles.calling, titles.called, self._address, names))
+        if isinstance(found, Rejection):
+            return found
+        self._admitted = found
+        return found.choose
 
     def _unnegotiated(self) -> str:
         """The outcome where there was no association request to negotiate about. Raises Ended."""
@@ -159,10 +160,11 @@ class ServedAssociation(DirectAssociation):
             raise Ended("protocol", self.negotiator.fault)
         if (rejection := self.negotiator.rejection) is None:
             return "no request"
-        return self._rejected(rejection.why)
-
-    def _rejected(self, why: str) -> str:
-        structlog.get_logger("zscp").warning("association rejected", **self._described(), reason=why)
+        described = {**self._described(), "reason": rejection.why}
+        if rejection.limit:
+            telemetry.limit_reached(rejection.limit, "association rejected", **described)
+        else:
+            structlog.get_logger("zscp").warning("association rejected", **described)
         return "rejected"
 
     def _shake_hands(self, sock: ssl.SSLSocket) -> None:
@@ -177,7 +179,12 @@ class ServedAssociation(DirectAssociation):
     @property
     def seated(self) -> bool:
         """Whether it has a seat: a connection without an association request has none."""
-        return self._seated
+        return self._admitted is not None
+
+    @property
+    def rights(self) -> Rights:
+        """What the peer may do."""
+        return self._admitted.rights if self._admitted is not None else NONE
 
     @property
     def busy(self) -> bool:
@@ -222,17 +229,16 @@ class ServedAssociation(DirectAssociation):
     def calling_aet(self) -> str:
         """AE title of the peer; empty before it asked for anything."""
         asked = self.requestor.primitive
-        return str(asked.calling_ae_title or "").strip() if asked else ""
+        return str(asked.calling_ae_title or "").strip() if asked else self.negotiator.titles.calling
 
     @property
     def called_aet(self) -> str:
         """AE title that the peer called; empty before it asked for anything."""
         asked = self.requestor.primitive
-        return str(asked.called_ae_title or "").strip() if asked else ""
+        return str(asked.called_ae_title or "").strip() if asked else self.negotiator.titles.called
 
     @property
     def _address(self) -> str:
-        """Where the peer comes from."""
         address = self.requestor.address_info
         return address.address if address else ""
 
@@ -249,7 +255,7 @@ class ServedAssociation(DirectAssociation):
         if self.window > SYNCHRONOUS:
             described["window"] = self.window
         if odd is not None and odd.ignored:
-            described["ignored"] = odd.ignored
+            described["ignored"] = odd.named
         return described
 
     # ---- messages beside the request that is served ----

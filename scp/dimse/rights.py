@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from scp.config.peers import SERVICES, Service
+from scp.config.peers import Service
 from scp.config.settings import Settings
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, STORAGE_COMMITMENT, VERIFICATION
@@ -60,7 +60,7 @@ class Rights:
             )
 
 
-ALL = Rights("", frozenset(SERVICES))
+NONE = Rights("", frozenset())
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,18 +19,20 @@ from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.settings import Settings
 from scp.config.tls import server_context
+from scp.dimse.admission import Admitted, refused_by_limit
 from scp.dimse.association import ServedAssociation
 from scp.dimse.associations import Associations
 from scp.dimse.exchange import Exchange, Service
 from scp.dimse.negotiation.association_pdus import Rejection
-from scp.dimse.negotiation.contexts import FIND, GET, MOVE, supported
+from scp.dimse.negotiation.association_request import Choose
+from scp.dimse.negotiation.contexts import FIND, GET, MOVE, chosen, supported
 from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
 from scp.dimse.rights import Arrival, Rights, rights_of
 from scp.dimse.scu.preference import preference_of
-from scp.dimse.seats import OwnSeats, Seats
+from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
 from scp.dimse.wire import messages
@@ -70,7 +72,7 @@ class DimseServer:
         self._archive = archive
         self._settings = settings
         self._pauses = pauses
-        self._seats = seats or OwnSeats(lambda: self._settings().limits.associations)
+        self._seats = seats or OwnSeats(lambda: seat_limits(self._settings().limits))
         self._ae = AE(settings().node.aet)
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION
@@ -149,7 +151,8 @@ class DimseServer:
     def _association(self, sock: socket.socket, address: tuple[str, int]) -> ServedAssociation:
         """Make one as pynetdicom's request handler does, but of this class, without copies of contexts."""
         ae = self._ae
-        association = ServedAssociation(ae, sock, self._served, self._seats, self._answers, self._admit)
+        association = ServedAssociation(ae, sock, self._served, self._admit, self._answers)
+        association.stall_seconds = self._settings().limits.stall_seconds
         association.name = f"{os.getpid()}-{next(_numbers)}"  # unique among worker processes
         acceptor = association.acceptor
         acceptor.maximum_length = ae.maximum_pdu_size
@@ -162,8 +165,15 @@ class DimseServer:
         association.bind(evt.EVT_SOP_EXTENDED, _agree_extended)
         return association
 
-    def _admit(self, arrival: Arrival) -> Rights | Rejection:
-        return rights_of(self._settings(), arrival)
+    def _admit(self, arrival: Arrival) -> Admitted | Rejection:
+        """Let a peer associate by its AE titles, before anything else of its request is looked at."""
+        settings, holder = self._settings(), Holder(arrival.calling, arrival.address)
+        rights = rights_of(settings, arrival)
+        if isinstance(rights, Rejection):
+            return rights
+        if (refused := refused_by_limit(self._seats, holder)) is not None:
+            return refused
+        return Admitted(rights, _chooser(settings, rights), partial(self._seats.give_back, holder))
 
     def _negotiate(self, event: evt.Event) -> None:
         """Support the proposed contexts that any peer may use: cheaper than a copy of all contexts."""
@@ -207,6 +217,12 @@ class DimseServer:
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())
+
+
+def _chooser(settings: Settings, rights: Rights) -> Choose:
+    """What takes one transfer syntax of each context that a peer proposes."""
+    preferred = preference_of(settings.peer_named(rights.aet)).preferred
+    return partial(chosen, unknown_too=settings.access.unknown_sop_classes, preferred=preferred)
 
 
 def _agree_extended(event: evt.Event) -> dict[str, bytes]:

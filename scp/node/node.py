@@ -16,6 +16,7 @@ from scp.background.loop import Loops, Task
 from scp.config.settings import Settings
 from scp.dimse.patience import PAUSES, Pauses
 from scp.dimse.scu.prefetch import Prefetcher
+from scp.dimse.seats import seat_limits
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
 from scp.node.build import open_archive, take_up
@@ -84,7 +85,7 @@ class Node:
         self.archive.use_policy(self.settings.policy)
         self._forwarding.use(self.settings)
         if self._seats is not None:
-            self._seats.limit = settings.limits.associations
+            self._seats.limits = seat_limits(settings.limits)
         self.server.apply_settings()
         self.loops.reconfigured()
         structlog.get_logger("zscp").info("configuration reloaded", peers=len(settings.peer))

@@ -21,6 +21,7 @@ from scp.background.loop import Loops, Task
 from scp.background.progress import Progress, Silent
 from scp.config.settings import Settings
 from scp.dimse.negotiation.listener import BACKLOG, bound
+from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.node.build import open_archive, take_up
@@ -51,7 +52,7 @@ class Service:
             self._manager,
         )
         self._bells = Bells()
-        self._seats = SharedSeats(settings.limits.associations)
+        self._seats = SharedSeats(seat_limits(settings.limits))
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: all processes share it
         self._listening: socket.socket | None = None

@@ -60,7 +60,7 @@ def test_a_request_cut_anywhere_is_put_together() -> None:
     [
         b"GET / HTTP/1.1\r\n\r\n",
         struct.pack(">BxL", 1, 0xFFFFFFFF),
-        struct.pack(">BxL", 1, 100) + b"\xff" * 100,
+        struct.pack(">BxLHxx", 1, 100, 1) + b"A" * 96,
         struct.pack(">BxL", 9, 4) + bytes(4),
     ],
 )

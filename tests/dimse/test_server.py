@@ -7,18 +7,21 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from bench import window
+from scp import telemetry
 from scp.config.settings import Settings
 from scp.dimse import server as server_module
 from scp.dimse.negotiation.listener import bound, listen
 from scp.dimse.negotiation.window import Window, granted
-from scp.dimse.seats import OwnSeats
+from scp.dimse.seats import Holder, OwnSeats, SeatLimit, SeatLimits, Seats
 from scp.dimse.server import DimseServer
+from scp.node.seats import SharedSeats
 
 pytestmark = pytest.mark.quick
 
@@ -62,11 +65,12 @@ class Full:
     free = 0
     back = 0
 
-    def take(self) -> bool:
+    def take(self, holder: Holder) -> SeatLimit | None:
+        assert holder.address == "127.0.0.1"
         self.free -= 1
-        return self.free >= 0
+        return None if self.free >= 0 else "associations"
 
-    def give_back(self) -> None:
+    def give_back(self, _: Holder) -> None:
         self.back += 1
 
 
@@ -99,13 +103,46 @@ def test_seats_of_another(servers: list[DimseServer]) -> None:
 
 
 def test_own_seats_follow_the_limit() -> None:
-    limit = 1
-    seats = OwnSeats(lambda: limit)
-    assert [seats.take(), seats.take()] == [True, False]
-    limit = 2
-    assert [seats.take(), seats.take()] == [True, False]
-    seats.give_back()
-    assert seats.take()
+    limits = SeatLimits(1, 9, 9)
+    seats, one = OwnSeats(lambda: limits), Holder("ONE", "10.0.0.1")
+    assert [seats.take(one), seats.take(one)] == [None, "associations"]
+    limits = SeatLimits(2, 9, 9)
+    assert [seats.take(one), seats.take(one)] == [None, "associations"]
+    seats.give_back(one)
+    assert seats.take(one) is None
+
+
+@pytest.mark.parametrize("make", [lambda limits: OwnSeats(lambda: limits), SharedSeats])
+def test_one_peer_leaves_room_for_others(make: Callable[[SeatLimits], Seats]) -> None:
+    """By its AE title from anywhere, and by its address under any AE title."""
+    seats = make(SeatLimits(10, 2, 3))
+    one, other = Holder("ONE", "10.0.0.1"), Holder("OTHER", "10.0.0.1")
+    assert [seats.take(one) for _ in range(3)] == [None, None, "associations_by_aet"]
+    assert [seats.take(other) for _ in range(2)] == [None, "associations_by_address"]
+    assert seats.take(one._replace(address="10.0.0.2")) == "associations_by_aet"
+    assert seats.take(Holder("THIRD", "10.0.0.3")) is None
+    seats.give_back(one)
+    assert [seats.take(other), seats.take(one)] == [None, "associations_by_address"]
+
+
+def test_a_peer_that_takes_all_its_places(servers: list[DimseServer]) -> None:
+    """Others associate all the while; its rejection names the key, and is counted."""
+    chosen = settings(associations=8, associations_by_aet=2)
+    servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
+    address = servers[0].start()
+    before = telemetry.LIMITS.now().get("limits.associations_by_aet", 0)
+    held = [window.Scu(address, CONTEXTS, calling="GREEDY") for _ in range(2)]
+    with structlog.testing.capture_logs() as events:
+        for _ in range(3):
+            with pytest.raises(ConnectionError, match="type 3: 00020302"):
+                window.Scu(address, CONTEXTS, calling="GREEDY")
+            assert echo(address) == 0
+        until(lambda: len(servers[0].associations.all()) == 2)
+    told = [event for event in events if event["event"] == "association rejected"]
+    assert {(one["limit"], one["calling_aet"]) for one in told} == {("limits.associations_by_aet", "GREEDY")}
+    assert telemetry.LIMITS.now()["limits.associations_by_aet"] == before + 3
+    for one in held:
+        one.socket.close()
 
 
 def test_the_silent_take_no_seat(servers: list[DimseServer]) -> None:

@@ -9,13 +9,14 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
 
 from scp.config.tls import client_context, server_context
-from scp.dimse.wire import messages
+from scp.dimse.wire import messages, upper_layer
 from scp.dimse.wire.messages import Message, read_command, write_command
 from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.errors import OutOfResources, UnreadableDataset
@@ -335,9 +336,65 @@ def test_nobody_holds_an_association_for_ever(behave: Callable[[socket.socket], 
     behave(peer)
     with pytest.raises(Ended) as ended:
         layer.receive()
-    assert ended.value.how == "idle"
+    assert ended.value.how == ("idle" if behave is _says_nothing else "stalled")
     layer.close()
     peer.close()
+
+
+def test_a_message_that_has_begun_has_less_time() -> None:
+    """A peer may be quiet between messages, and not within one; headers are no progress."""
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, 0, 30.0, stall_seconds=0.3)
+    threading.Timer(0.6, peer.sendall, [whole(STORE, b"")[:-12]]).start()  # the command alone, after a while
+    started = time.monotonic()
+    with pytest.raises(Ended) as ended:
+        layer.receive()
+    assert (ended.value.how, ended.value.limit) == ("stalled", "limits.stall_seconds")
+    assert 0.8 < time.monotonic() - started < 5
+    layer.close()
+    peer.close()
+
+
+def test_a_slow_line_that_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upper_layer, "_LEAST", 64)
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, 0, 30.0, stall_seconds=0.3)
+    data, stop = whole(STORE, bytes(1000)), threading.Event()
+
+    def drip() -> None:
+        for at in range(0, len(data), 50):
+            peer.sendall(data[at : at + 50])
+            stop.wait(0.04)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    assert layer.receive() == Message(1, STORE, bytes(1000))
+    thread.join()
+    layer.close()
+    peer.close()
+
+
+EMPTY_PDU, EMPTY_VALUE = struct.pack(">BxL", 4, 0), struct.pack(">BxLLBB", 4, 6, 2, 1, 1)
+
+
+@pytest.mark.parametrize("piece", [EMPTY_PDU, EMPTY_VALUE, struct.pack(">BxLLBB", 4, 8, 4, 1, 1) + b"xy"])
+def test_pieces_that_carry_nothing_end_it_soon(piece: bytes) -> None:
+    """However fast they come, and whatever the time limit."""
+    ours, peer = socket.socketpair()
+    layer = UpperLayer(ours, LONGEST, 0, 30.0)
+    sender = threading.Thread(target=lambda: suppressed(peer.sendall, piece * 5000))
+    sender.start()
+    with pytest.raises(Ended, match="pieces") as ended:
+        layer.receive()
+    assert (ended.value.how, ended.value.limit) == ("protocol", "message pieces")
+    peer.close()
+    sender.join()
+    layer.close()
+
+
+def suppressed(send: Callable[[bytes], None], data: bytes) -> None:
+    with suppress(OSError):
+        send(data)
 
 
 def test_a_peer_that_does_not_read_is_given_up() -> None:

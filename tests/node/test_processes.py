@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scp.background.doorbell import Doorbell
+from scp.dimse.seats import Holder, SeatLimits
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import _pickled
 
@@ -138,40 +139,43 @@ def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     assert parent.noted("stopped") == children
 
 
+PEER = Holder("ONE", "10.0.0.1")
+
+
 def test_seats_are_shared_and_come_back_from_the_dead() -> None:
-    seats = SharedSeats(3)
-    assert seats.take()
-    assert seats.take()
+    seats = SharedSeats(SeatLimits(3, 9, 9))
+    assert not seats.take(PEER)
+    assert not seats.take(PEER)
     reads, writes = os.pipe()
     child = os.fork()
     if not child:
-        os.write(writes, bytes([seats.take(), seats.take()]))
+        os.write(writes, bytes([not seats.take(PEER), not seats.take(PEER)]))
         time.sleep(SECONDS)
         os._exit(0)
     try:
         assert os.read(reads, 2) == b"\1\0"
-        assert not seats.take()
-        seats.give_back()
-        assert seats.take()
-        assert not seats.take()
+        assert seats.take(PEER)
+        seats.give_back(PEER)
+        assert not seats.take(PEER)
+        assert seats.take(PEER)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(reads)
         os.close(writes)
-    assert seats.take(), "the dead one's"
-    assert not seats.take()
+    assert not seats.take(PEER), "the dead one's"
+    assert seats.take(PEER)
 
 
 def test_a_limit_may_change() -> None:
-    seats = SharedSeats(1)
-    assert seats.take()
-    assert not seats.take()
-    seats.limit = 2
-    assert seats.take()
-    seats.give_back()
-    seats.limit = 1
-    assert not seats.take()
+    seats = SharedSeats(SeatLimits(1, 9, 9))
+    assert not seats.take(PEER)
+    assert seats.take(PEER)
+    seats.limits = SeatLimits(2, 9, 9)
+    assert not seats.take(PEER)
+    seats.give_back(PEER)
+    seats.limits = SeatLimits(1, 9, 9)
+    assert seats.take(PEER)
 
 
 def test_a_bell_rung_before_and_often_wakes_once() -> None:

@@ -20,7 +20,8 @@ from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from bench import window
 from bench.window import item
-from scp.dimse.negotiation.association_pdus import Rejection, read_accept, read_request
+from scp.dimse.negotiation.association_pdus import Rejection, read_accept
+from scp.dimse.negotiation.association_request import read_request
 from scp.errors import MalformedAssociation
 
 from .conftest import RunningNode, Starter
@@ -226,6 +227,19 @@ def test_a_context_id_twice(node: RunningNode) -> None:
     assert [(one.context_id, one.result, one.transfer_syntax) for one in answers] == [(1, 0, IMPLICIT)]
 
 
+def test_too_many_transfer_syntaxes(node: RunningNode) -> None:
+    """The context is refused, others are not; a request of more than any needs is rejected."""
+    many = [f"1.2.3.{number}".encode() for number in range(200)]
+    odd = context(3, MR_IMAGE.encode(), *many, EXPLICIT.encode())
+    assert results(accepted(node, request(contexts=ECHO + odd))) == {1: 0, 3: 4}
+    longest = [f"1.2.3.{number}".encode() for number in range(4000)]
+    whole = request(contexts=b"".join(context(2 * n + 1, MR_IMAGE.encode(), *longest) for n in range(18)))
+    for pdu in (whole, request(contexts=context(1) * 400), request(user=item(0x53, b"\0\1\0\1") * 400)):
+        with logged(node, "association rejected") as event:
+            assert answered(node, pdu) == (3, bytes((0, 1, 3, 2)))
+        assert (event["calling_aet"], event["limit"]) == ("RAW", "association request")
+
+
 def test_no_context_at_all(node: RunningNode) -> None:
     assert results(accepted(node, request(contexts=b""))) == {}
 
@@ -297,14 +311,16 @@ def test_any_byte_may_be_another(node: RunningNode, place: int, byte: int) -> No
 # -- maximum lengths -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("longest", range(1, 8))
-def test_a_length_that_carries_nothing(node: RunningNode, longest: int) -> None:
-    with logged(node, "association protocol") as event:
-        assert answered(node, request(longest=struct.pack(">L", longest))) == (7, bytes((0, 0, 2, 6)))
+@pytest.mark.parametrize("longest", [1, 6, 8, 1023])
+def test_a_length_that_carries_little(node: RunningNode, longest: int) -> None:
+    """Each object would cost many times what it costs for others: permanent, local limit exceeded."""
+    with logged(node, "association rejected") as event:
+        assert answered(node, request(longest=struct.pack(">L", longest))) == (3, bytes((0, 1, 3, 2)))
     assert f"maximum length of {longest}" in event["reason"]
+    assert event["limit"] == "association request"
 
 
-@pytest.mark.parametrize("longest", [*range(8, 65), 0])
+@pytest.mark.parametrize("longest", [1024, 1025, 0])
 def test_small_lengths_work(node: RunningNode, longest: int) -> None:
     with window.Scu(node.address, [(VERIFICATION, IMPLICIT)], pdu_bytes=longest) as scu:
         scu.socket.sendall(window.message(1, {"CommandField": 0x30, "MessageID": 7}))
@@ -320,7 +336,7 @@ def test_small_lengths_work(node: RunningNode, longest: int) -> None:
         scu.release()
 
 
-@pytest.mark.parametrize("longest", [8, 10, 64])
+@pytest.mark.parametrize("longest", [1024, 1025])
 def test_objects_in_small_pieces(node: RunningNode, longest: int) -> None:
     sent = image(instance="1.2.3.77", study="1.2.77")
     node.keep(sent)

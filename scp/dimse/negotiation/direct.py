@@ -39,11 +39,11 @@ class DirectAssociation(Association):
         self.layer: UpperLayer | None = None
         self._socket = sock
 
-    def establish(self, longest_sent: int | None) -> UpperLayer:
+    def establish(self, longest_sent: int | None, stall_seconds: float | None = None) -> UpperLayer:
         """Put the upper layer in the negotiation's place; ``longest_sent`` is what the peer announced."""
         own = self.acceptor if self.is_acceptor else self.requestor
         idle = self.network_timeout or NO_TIMEOUT
-        self.layer = UpperLayer(self._socket, own.maximum_length or 0, longest_sent or 0, idle)
+        self.layer = UpperLayer(self._socket, own.maximum_length or 0, longest_sent or 0, idle, stall_seconds)
         return self.layer
 
     @property

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +27,15 @@ from pynetdicom.pdu import (
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 
-from scp.dimse.negotiation.association_pdus import AssociationRequest, Rejection, read_accept, read_request
+from scp.dimse.negotiation.association_pdus import FIXED, LONGEST, Rejection, read_accept
+from scp.dimse.negotiation.association_request import (
+    AssociationRequest,
+    Choose,
+    Titles,
+    beyond_limit,
+    read_request,
+    read_titles,
+)
 from scp.dimse.negotiation.remembered_answers import (
     Answers,
     Apart,
@@ -61,9 +69,11 @@ _KINDS: dict[int, type[Any]] = {
 }
 # PDUs that are allowed before the association is established (PS3.8 table 9-10, Sta2 and Sta5).
 _ASKED, _ANSWERED = frozenset((ASSOCIATE_RQ, ABORT)), frozenset((ASSOCIATE_AC, ASSOCIATE_RJ, ABORT))
-# 128 contexts of 43 transfer syntaxes each are 400 KB.
-_LONGEST = 1 << 20
+# A length beyond this is no request's: such a connection is aborted, and nothing more of it read.
+_SENSELESS = 1 << 20
 _LINGER_SECONDS = 1.0
+# Says by its AE titles whether a request is looked at: a rejection, or what chooses transfer syntaxes.
+Admit = Callable[[Titles], Rejection | Choose]
 
 
 class Negotiator:
@@ -71,6 +81,7 @@ class Negotiator:
 
     ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5). Where ``answers`` has the
     answer to a proposal, it is ``answer``, and pynetdicom sees neither contexts nor roles of the request.
+    ``admit`` is asked before a request's contexts are looked at; ``titles`` are its AE titles.
     ``fault`` says why a PDU was answered with A-ABORT, ``rejection`` how a request was rejected; then
     :meth:`receive_pdu` returned None.
     """
@@ -85,6 +96,8 @@ class Negotiator:
         self._expected = _ASKED if mode == "acceptor" else _ANSWERED
         self._proposal = b""
         self._sent: Apart | None = None
+        self.admit: Admit | None = None
+        self.titles = Titles("", "")
         self.request: AssociationRequest | None = None
         self.answer: RememberedAnswer | None = None
         self.rejection: Rejection | None = None
@@ -130,8 +143,8 @@ class Negotiator:
             kind, length = HEADER.unpack(header)
             if kind not in self._expected:
                 return self._abort(*unexpected(header))
-            if length > _LONGEST:
-                return self._abort(INVALID_VALUE, f"an association PDU of {length} bytes")
+            if length > LONGEST:
+                return self._too_long(kind, length, until)
             return self._read(kind, self._exactly(length, until))
         except (OSError, EOFError):
             return None
@@ -140,7 +153,7 @@ class Negotiator:
         """A PDU as a primitive; None where it was answered with a rejection or an A-ABORT."""
         try:
             if kind == ASSOCIATE_RQ:
-                request = read_request(body)
+                request = self._admitted(body)
                 if isinstance(request, Rejection):
                     return self._reject(request)
                 self.request, body = request, self._shortened(request.body)
@@ -153,6 +166,27 @@ class Negotiator:
             return self._abort(INVALID_VALUE, str(error))
         except Exception as error:  # noqa: BLE001 - pynetdicom raises whatever a malformed PDU makes it raise
             return self._abort(INVALID_VALUE, f"pynetdicom cannot read a PDU of type {kind}: {error}")
+
+    def _too_long(self, kind: int, length: int, until: float) -> None:
+        """Answer an association PDU that is longer than any has to be; a request's AE titles are read."""
+        if kind != ASSOCIATE_RQ or length > _SENSELESS:
+            return self._abort(INVALID_VALUE, f"an association PDU of {length} bytes")
+        titles = read_titles(self._exactly(FIXED, until))
+        if isinstance(titles, Rejection):
+            return self._reject(titles)
+        self.titles = titles
+        return self._reject(beyond_limit(f"a request of {length} bytes; {LONGEST} are the most"))
+
+    def _admitted(self, body: bytes) -> AssociationRequest | Rejection:
+        """A request that may be answered. Raises MalformedAssociation."""
+        titles = read_titles(body)
+        if isinstance(titles, Rejection):
+            return titles
+        self.titles = titles
+        if self.admit is None:
+            return read_request(body)
+        found = self.admit(titles)
+        return found if isinstance(found, Rejection) else read_request(body, found)
 
     def _shortened(self, body: bytes) -> bytes:
         """A request without the contexts and roles that were answered before."""

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NoReturn
 
-from scp.dimse.wire.assembly import Assembly
+from scp.dimse.wire.assembly import Assembly, TooSmallPieces
 from scp.dimse.wire.messages import NO_DATASET, Message, Value, write_command
 from scp.dimse.wire.pdus import (
     ABORT,
@@ -50,35 +50,47 @@ _LONGEST_OTHER = 65_536
 _SMALLEST_BUFFER = 1 << 18
 _UNLIMITED = 1 << 20  # the PDUs for a peer that states no maximum (PS3.8 D.1)
 _LINGER_SECONDS = 1.0
-# A peer that sends fewer bytes than this within its idle time, and ends no message, drips: 55 bytes a second.
+# A peer that sends fewer bytes of a message than this within its time, and does not end it, drips: in 60 s
+# that is 273 bytes a second. Headers do not count.
 _LEAST = 16_384
 # At most so many messages are taken at once: a peer that floods must not hold up the request being served.
 _MOST_POLLED = 64
 
 
 class Ended(ZscpError):
-    """The association is over; ``how`` is released, aborted, lost, idle, protocol, or failed (our fault)."""
+    """The association is over.
 
-    def __init__(self, how: str, detail: str = "") -> None:
+    ``how`` is released, aborted, lost, idle, stalled, protocol, or failed (our fault); ``limit`` is the limit
+    that ended it.
+    """
+
+    def __init__(self, how: str, detail: str = "", limit: str = "") -> None:
         super().__init__(detail or how)
         self.how = how
+        self.limit = limit
 
 
 class UpperLayer:
     """Messages in and out of one association.
 
     ``longest_received`` is the maximum length that this side announced, ``longest_sent`` the peer's
-    (0: no limit). ``idle_seconds`` bounds the wait for a peer's next PDU, for its rest once it has
-    begun, for some progress within a message, and for a peer that does not take what is sent.
+    (0: no limit). ``idle_seconds`` bounds the wait for a peer's next message, and for a peer that does not
+    take what is sent; ``stall_seconds`` the wait for some progress within a message that has begun.
     """
 
     def __init__(
-        self, sock: socket.socket, longest_received: int, longest_sent: int, idle_seconds: float
+        self,
+        sock: socket.socket,
+        longest_received: int,
+        longest_sent: int,
+        idle_seconds: float,
+        stall_seconds: float | None = None,
     ) -> None:
         self._transport = transport_over(sock, idle_seconds)
         self._longest_received = longest_received
         self._longest_sent = longest_sent or _UNLIMITED
         self._idle = idle_seconds
+        self._stall = idle_seconds if stall_seconds is None else stall_seconds
         self._buffer = bytearray(max(_SMALLEST_BUFFER, 2 * longest_received + 64))
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -92,14 +104,25 @@ class UpperLayer:
         """The next message. Raises Ended."""
         seconds = self._idle if seconds is None else seconds
         self._raise_if_over()
-        mark, count = time.monotonic(), 0
+        mark, had, begun = time.monotonic(), self._assembly.payload, self._assembly.begun
         while not self._ready:
-            count += self._take_pdu(seconds)
-            if (now := time.monotonic()) - mark > seconds:
-                if count < _LEAST and not self._ready:
-                    raise Ended("idle", f"{count} bytes in {seconds} s")
-                mark, count = now, 0
+            within = min(seconds, self._stall) if begun else seconds
+            self._take_pdu(within)
+            now, came = time.monotonic(), self._assembly.payload - had
+            if now - mark > within and came < _LEAST and not self._ready:
+                raise (
+                    self._stalled(f"{came} bytes", within)
+                    if begun
+                    else Ended("idle", f"nothing in {within} s")
+                )
+            if now - mark > within or begun != self._assembly.begun:
+                mark, had, begun = now, self._assembly.payload, self._assembly.begun
         return self._ready.popleft()
+
+    def _stalled(self, came: str, seconds: float) -> Ended:
+        limit = "limits.stall_seconds" if seconds >= self._stall else ""
+        detail = f"{came} of a message in {seconds} s, {_LEAST} are the least (limits.stall_seconds)"
+        return Ended("stalled", detail, limit)
 
     def poll(self) -> list[Message]:
         """Messages that are there already, without waiting for one.
@@ -226,21 +249,23 @@ class UpperLayer:
         except OSError as error:
             raise Ended("lost", str(error)) from error
 
-    def _take_pdu(self, seconds: float) -> int:
-        """Read one PDU and act on it; returns its length. A PDU that has begun gets the time once more."""
+    def _take_pdu(self, seconds: float) -> None:
+        """Read one PDU and act on it. A PDU that has begun gets the time once more, or that of a message."""
         self._fill(6, seconds)
         kind, length = HEADER.unpack_from(self._buffer, self._start)
         if kind not in _EXPECTED and not (kind == RELEASE_RP and self._releasing):
             self.fail(*misplaced(kind))
         if length > (self._longest_received if kind == P_DATA else _LONGEST_OTHER):
             self.fail(INVALID_VALUE, f"a PDU of {length} bytes, longer than was announced")
-        self._fill(6 + length, seconds)
+        self._fill(6 + length, min(seconds, self._stall))
         body = self._view[self._start + 6 : self._start + 6 + length]
         self._start += 6 + length
         if kind == P_DATA:
             try:
                 if self._assembly.take(body):
                     self._transport.quickack()
+            except TooSmallPieces as error:
+                self.fail(INVALID_VALUE, str(error), "message pieces")
             except UnreadableDataset as error:
                 self.fail(INVALID_VALUE, str(error))
         elif kind == RELEASE_RQ:
@@ -250,12 +275,11 @@ class UpperLayer:
             raise Ended("released")
         else:
             raise Ended("aborted", f"by the peer, source {body[2]} reason {body[3]}" if length >= 4 else "")
-        return int(length)
 
-    def fail(self, reason: int, detail: str) -> NoReturn:
+    def fail(self, reason: int, detail: str, limit: str = "") -> NoReturn:
         """End the association over what the peer sent, with a reason of PS3.8 9.3.8. Raises Ended."""
         self.abort(PROVIDER, reason)
-        raise Ended("protocol", detail)
+        raise Ended("protocol", detail, limit)
 
     def _has_pdu(self) -> bool:
         """Whether a whole PDU is in the buffer, or the beginning of one that will be refused."""
@@ -267,19 +291,23 @@ class UpperLayer:
         return bool(held >= 6 + length or length > longest or kind not in _EXPECTED)
 
     def _fill(self, size: int, seconds: float) -> None:
-        """Have ``size`` bytes in the buffer from its start on."""
+        """Have ``size`` bytes in the buffer from its start on; the time begins again with each 16 KB."""
         if self._end - self._start >= size:
             return
         self._make_room(size)
-        until = time.monotonic() + seconds
+        until, enough = time.monotonic() + seconds, self._end + _LEAST
         while self._end - self._start < size:
             try:
                 count = self._transport.read_into(self._view[self._end :], until)
             except TimeoutError:
+                if size > HEADER.size or self._assembly.begun:
+                    raise self._stalled("too little", seconds) from None
                 raise Ended("idle", f"nothing came for {seconds} s") from None
             except OSError as error:
                 raise Ended("lost", str(error)) from error
             self._took(count)
+            if self._end >= enough:
+                until, enough = time.monotonic() + seconds, self._end + _LEAST
 
     def _read_now(self) -> bool:
         """Take what has come, without waiting; returns whether anything has."""
