@@ -62,7 +62,10 @@ def stamp(engine: Engine) -> object:
 
 
 def check(engine: Engine, thorough: bool) -> None:
-    """Read a small database completely, or any and all of it if ``thorough``. Raises IndexDamaged, OutOfResources."""
+    """Read a small database completely, or any and all of it if ``thorough``.
+
+    Raises IndexDamaged, OutOfResources.
+    """
     path = path_of(engine.url.render_as_string(hide_password=False))
     if path is None or not (thorough or path.stat().st_size <= _SMALL):
         return
