@@ -149,8 +149,7 @@ def pending_at(key: str) -> Select[Any]:
 def _levels(query: Query) -> tuple[str, ...]:
     """The query's level and those above, from the patient down."""
     if query.level not in LEVELS:
-        told = f"QueryRetrieveLevel: {query.level!r} is none of {', '.join(LEVELS)}"
-        raise QueryError(told, quoted=repr(query.level))
+        raise QueryError(f"QueryRetrieveLevel: none of {', '.join(LEVELS)}")
     return LEVELS[: LEVELS.index(query.level) + 1]
 
 

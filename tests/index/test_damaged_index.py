@@ -17,7 +17,7 @@ from scp.archive.archive import Archive
 from scp.cli.main import main
 from scp.config.settings import Settings
 from scp.dimse.status import comment_of, status_of
-from scp.errors import OutOfResources
+from scp.errors import IndexDamaged, OutOfResources
 from scp.index.dialect import reads
 from scp.index.sql import SqlIndex
 from scp.lifecycle.guard import Guard
@@ -116,6 +116,23 @@ def test_requests_are_out_of_resources(settings: Settings, damage: Callable[[Pat
     assert ended
     with suppress(Exception):
         archive.close()
+
+
+def test_a_thorough_check_compares_tables_with_their_indexes(settings: Settings) -> None:
+    """Else a process that met such damage would end, and its successor find nothing, for ever."""
+    filled(settings).close()
+    named, path = ("ix_study_date",), settings.index.path
+    with closing(sqlite3.connect(path)) as one, one:
+        of_index = one.execute("SELECT * FROM sqlite_master WHERE name = ?", named).fetchone()
+        one.execute("PRAGMA writable_schema = 1")
+        one.execute("DELETE FROM sqlite_master WHERE name = ?", named)
+    with closing(sqlite3.connect(path)) as one, one:
+        one.execute("UPDATE study SET study_date_key = '20260101'")
+        one.execute("PRAGMA writable_schema = 1")
+        one.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", of_index)
+    SqlIndex.open(settings.index.url, check=True).close()
+    with pytest.raises(IndexDamaged, match="ix_study_date"):
+        SqlIndex.open(settings.index.url, check=True, thorough=True)
 
 
 def test_what_the_database_refuses_is_told_without_values(settings: Settings) -> None:
