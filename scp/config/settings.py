@@ -160,7 +160,7 @@ class AccessSettings(Table):
 class QuerySettings(Table):
     """How C-FIND, C-MOVE and C-GET take identifiers (docs/decisions/0101); ``max_matches`` 0 is no limit.
 
-    ``seconds`` is how long the database may work for one C-FIND (docs/decisions/0133).
+    ``seconds`` is how long the database may work for one query (docs/decisions/0133).
     """
 
     hierarchy: Literal["strict", "lenient"] = "lenient"

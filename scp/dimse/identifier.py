@@ -45,7 +45,7 @@ def read_identifier(data: Buffer | None, transfer_syntax: str, limits: Bounds = 
         raise QueryError("the request has no identifier")
     syntax = lookup(transfer_syntax)
     try:
-        data = _within(data, syntax, limits)
+        data = bounded(data, syntax, limits)
         identifier = decode(BytesIO(bytes(data)), not syntax.explicit_vr, syntax.little_endian)
         _read_values(identifier, ())
     except QueryError:
@@ -55,7 +55,7 @@ def read_identifier(data: Buffer | None, transfer_syntax: str, limits: Bounds = 
     return identifier
 
 
-def _within(data: Buffer, syntax: TransferSyntax, limits: Bounds) -> Buffer:
+def bounded(data: Buffer, syntax: TransferSyntax, limits: Bounds) -> Buffer:
     """An identifier's data, inflated, if neither its size nor what it holds passes ``limits``."""
     plain = inflated_within(data, limits.inflated_bytes) if syntax.deflated else data
     if plain is None or len(plain) > limits.inflated_bytes:

@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from scp.dimse.identifier import OF_QUERIES, _within, read_identifier
+from scp.dimse.identifier import OF_QUERIES, bounded, read_identifier
 from scp.dimse.services.commitment import _LIMITS as OF_COMMITMENTS
 from scp.dimse.wire import messages
 from scp.dimse.wire.assembly import LONGEST_ACTION, LONGEST_IDENTIFIER, Assembly
@@ -93,14 +93,14 @@ def test_long_lists_and_deep_keys_are_read() -> None:
     assert read_identifier(_nested(8, undefined=True), _IMPLICIT).RequestAttributesSequence
 
 
-def test_a_request_for_commitment_of_100000_instances_is_within_bounds() -> None:
+def test_a_request_for_commitment_of_100000_instances_isbounded_bounds() -> None:
     """With the longest UIDs, in items of undefined length. Only counted here: reading it takes 12 s."""
     reference = struct.pack("<HH2sH", 8, 0x1150, b"UI", 64) + b"1" * 64
     reference += struct.pack("<HH2sH", 8, 0x1155, b"UI", 64) + b"1" * 64
     item = struct.pack("<HHL", 0xFFFE, 0xE000, len(reference)) + reference
     data = struct.pack("<HH2sHL", 8, 0x1199, b"SQ", 0, 100_000 * len(item)) + item * 100_000
     assert len(data) < LONGEST_ACTION
-    assert _within(data, lookup(_EXPLICIT), OF_COMMITMENTS) is data
+    assert bounded(data, lookup(_EXPLICIT), OF_COMMITMENTS) is data
 
 
 def _taken(field: int, size: int) -> tuple[Message, int]:

@@ -13,17 +13,27 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from scp.dimse.exchange import Exchange
-from scp.dimse.identifier import read_identifier
+from scp.dimse.identifier import bounded, read_identifier
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
 from scp.dimse.services.commitment_report import AssociationReporter
+from scp.dimse.services.references import plain_request
 from scp.dimse.status import SUCCESS
 from scp.dimse.verdict import PUSH_INSTANCE
 from scp.dimse.wire.assembly import LONGEST_ACTION
+from scp.encoding.elements import Encoding
 from scp.encoding.uids import is_usable
-from scp.errors import IdentifierTooLarge, InvalidArgument, NoSuchAction, NoSuchInstance, QueryError
+from scp.errors import (
+    IdentifierTooLarge,
+    InvalidArgument,
+    NoSuchAction,
+    NoSuchInstance,
+    QueryError,
+    UnreadableDataset,
+)
 from scp.index.queue import Commitments, Lease
 from scp.model import Commitment, Reference
 from scp.resources.bounds import Bounds
+from scp.syntaxes import lookup
 from scp.telemetry import RequestEvent
 
 _REQUEST_COMMITMENT = 1  # the only Action Type (PS3.4 table J.3-1)
@@ -67,6 +77,8 @@ def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
         raise NoSuchAction(f"action {request.number('ActionTypeID')} of {exchange.abstract_syntax}")
     if request.text("RequestedSOPInstanceUID") != PUSH_INSTANCE:
         raise NoSuchInstance(f"{request.text('RequestedSOPInstanceUID')} is not {PUSH_INSTANCE}")
+    if plain := _plain(exchange):
+        return plain
     try:
         information = read_identifier(request.dataset, exchange.transfer_syntax, _LIMITS)
     except IdentifierTooLarge:
@@ -78,6 +90,23 @@ def requested(exchange: Exchange) -> tuple[str, tuple[Reference, ...]]:
     if not references:
         raise InvalidArgument("Referenced SOP Sequence names no instance")
     return _uid(information, "TransactionUID", _UID.fullmatch), references
+
+
+def _plain(exchange: Exchange) -> tuple[str, tuple[Reference, ...]] | None:
+    """A request without anything odd, which most are; None for others. Raises IdentifierTooLarge."""
+    syntax, data = lookup(exchange.transfer_syntax), exchange.request.dataset
+    if data is None:
+        return None
+    try:
+        data = bounded(data, syntax, _LIMITS)
+    except UnreadableDataset:
+        return None
+    read = plain_request(data, Encoding(syntax.explicit_vr, syntax.little_endian))
+    if read is None or not read[1] or not _UID.fullmatch(read[0]):
+        return None
+    if not all(is_usable(uid) for reference in read[1] for uid in reference):
+        return None
+    return read[0], tuple(Reference(*reference) for reference in read[1])
 
 
 def _reference(item: Dataset) -> Reference:

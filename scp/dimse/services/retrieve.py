@@ -20,6 +20,7 @@ from scp.dimse.services.move import Move
 from scp.dimse.services.naming import named
 from scp.dimse.services.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown
+from scp.index.watch import Watch
 from scp.model import Instance, SyntaxPreference
 from scp.telemetry import RequestEvent
 
@@ -33,7 +34,7 @@ def _asked_for(
     query = named(
         identifier,
         root,
-        archive.find,
+        lambda asked: archive.find(asked, Watch(settings.seconds, lambda: None)),
         strict=settings.hierarchy == "strict",
         relational=exchange.association.extended(exchange.abstract_syntax).relational,
     )
