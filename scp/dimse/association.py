@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +17,14 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from scp import telemetry
 from scp.config.tls import names_of
 from scp.dimse.admission import Admit, Admitted
+from scp.dimse.aside import Aside
 from scp.dimse.exchange import STOPPING, UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose, Titles
 from scp.dimse.negotiation.contexts import has_operation
 from scp.dimse.negotiation.direct import NO_TIMEOUT, DirectAssociation
 from scp.dimse.negotiation.remembered_answers import Answers
-from scp.dimse.negotiation.strangers import handshake_fault
+from scp.dimse.negotiation.strangers import shake_hands
 from scp.dimse.negotiation.window import SYNCHRONOUS, Window
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.rights import NONE, Arrival, Rights
@@ -34,8 +34,6 @@ from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
 from scp.errors import IdentifierTooLarge, OutOfResources
 
-# Requests that are kept while another one is served, though a peer without a window may not send any then.
-_MOST_WAITING = 16
 # The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
 # handing it to another thread takes 0.1 ms CPU, as much as all else that a small object costs here.
 _SMALL = 65_536
@@ -68,9 +66,7 @@ class ServedAssociation(DirectAssociation):
         self._windowed: Window | None = None
         self._serving = self._ending = False
         self._last_request = time.monotonic()
-        self._cancelled: set[int] = set()
-        self._waiting: deque[Message] = deque()
-        self._responses: deque[Message] = deque()
+        self._aside = Aside(self.own)
 
     # ---- its life ----
 
@@ -80,7 +76,8 @@ class ServedAssociation(DirectAssociation):
         try:
             how = self._negotiate()
             while self.is_established:
-                self._dispatch(self._waiting.popleft() if self._waiting else self.upper_layer.receive())
+                waiting = self._aside.waiting
+                self._dispatch(waiting.popleft() if waiting else self.upper_layer.receive())
         except Ended as ended:
             how = self._ended(ended)
         except Exception as error:  # noqa: BLE001 - a bug ends one association, and is logged
@@ -127,7 +124,7 @@ class ServedAssociation(DirectAssociation):
     def _negotiate(self) -> str:
         """Answer the association request by pynetdicom's rules and this node's handlers (PS3.8 7.1)."""
         if isinstance(self._socket, ssl.SSLSocket):
-            self._shake_hands(self._socket)
+            shake_hands(self._socket, self.acse_timeout or NO_TIMEOUT)
         primitive = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
@@ -167,15 +164,6 @@ class ServedAssociation(DirectAssociation):
             structlog.get_logger("zscp").warning("association rejected", **described)
         return "rejected"
 
-    def _shake_hands(self, sock: ssl.SSLSocket) -> None:
-        """Make the TLS handshake, within the time limit of the whole negotiation."""
-        sock.settimeout(self.acse_timeout or NO_TIMEOUT)
-        try:
-            sock.do_handshake()
-        except (OSError, ValueError) as error:
-            fault = handshake_fault(error)
-            raise Ended("no TLS" if fault else "no request", fault) from error
-
     @property
     def seated(self) -> bool:
         """Whether it has a seat: a connection without an association request has none."""
@@ -199,7 +187,7 @@ class ServedAssociation(DirectAssociation):
     @property
     def quiet_seconds(self) -> float:
         """Seconds since the peer's last request; 0 while there is one. Called from another thread."""
-        if self.busy or self._waiting or self.upper_layer.begun:
+        if self.busy or self._aside.waiting or self.upper_layer.begun:
             return 0.0
         return time.monotonic() - self._last_request
 
@@ -262,31 +250,23 @@ class ServedAssociation(DirectAssociation):
 
     def has_cancelled(self, message_id: int) -> bool:
         """Whether the peer cancelled a request, by what has arrived: waits for nothing. Raises Ended."""
-        for message in self.upper_layer.poll():
-            self._set_aside(message)
-        return message_id in self._cancelled
+        self._look()
+        return self._aside.has_cancelled(message_id)
 
     def responses(self, wait: bool) -> list[Message]:
         """What the peer answered to this side's C-STOREs; at least one where ``wait``. Raises Ended."""
+        self._look()
+        while not (found := self._aside.responses()) and wait:
+            self._set_aside(self.upper_layer.receive(self.dimse_timeout))
+        return found
+
+    def _look(self) -> None:
         for message in self.upper_layer.poll():
             self._set_aside(message)
-        while wait and not self._responses:
-            self._set_aside(self.upper_layer.receive(self.dimse_timeout))
-        found, self._responses = list(self._responses), deque()
-        return found
 
     def _set_aside(self, message: Message) -> None:
         """Keep a message that came while another one is served."""
-        field = message.number("CommandField")
-        if field == messages.C_CANCEL_RQ:
-            self._cancelled.add(message.number("MessageIDBeingRespondedTo"))
-        elif field == messages.C_STORE_RSP:
-            self._responses.append(message)
-        elif field & messages.RESPONSE:
-            self.own.take(message)
-        elif len(self._waiting) < max(_MOST_WAITING, self.window):
-            self._waiting.append(message)
-        else:
+        if not self._aside.take(message, self.window):
             self.upper_layer.abort()
             raise Ended("protocol", "more requests than there is a window to send them in")
 
@@ -322,16 +302,13 @@ class ServedAssociation(DirectAssociation):
             self._run(name, service, exchange)
         finally:
             self._serving = False
-            # A C-CANCEL refers to the request before it, or to one that still waits.
-            if self._cancelled:
-                self._cancelled &= {message.number("MessageID") for message in self._waiting}
-            self._responses.clear()
+            self._aside.is_served()
         if self._ending:
             self._after_request()
 
     def _serve_in_window(self, window: Window, served: tuple[str, Service], exchange: Exchange) -> None:
         size = len(exchange.request.dataset or b"")
-        if size <= _SMALL and not (self._waiting or self.upper_layer.more_waits()):
+        if size <= _SMALL and not (self._aside.waiting or self.upper_layer.more_waits()):
             self._serve(*served, exchange)
             return
         window.wait_for_room()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 from scp.dimse.wire.pdus import HEADER, misplaced
+from scp.dimse.wire.upper_layer import Ended
 
 _HTTP = (b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI", b"CONN", b"DELE", b"TRAC", b"PATC", b"PRI ")
 _TLS_HANDSHAKE = b"\x16\x03"  # RFC 8446 5.1
@@ -27,6 +28,16 @@ def unexpected(header: bytes) -> tuple[int, str]:
     elif header.startswith(b"SSH-"):
         why = "an SSH client: this port speaks DICOM"
     return reason, why
+
+
+def shake_hands(sock: ssl.SSLSocket, seconds: float) -> None:
+    """Make the TLS handshake within a time limit, that of the whole negotiation. Raises Ended."""
+    sock.settimeout(seconds)
+    try:
+        sock.do_handshake()
+    except (OSError, ValueError) as error:
+        fault = handshake_fault(error)
+        raise Ended("no TLS" if fault else "no request", fault) from error
 
 
 def handshake_fault(error: Exception) -> str:
