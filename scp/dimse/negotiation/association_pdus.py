@@ -41,6 +41,9 @@ _MOST_ITEMS, MOST_SYNTAXES = 300, 128
 # 128 KB, 7 ms for 4 KB, 25 ms for 1 KB, 51 ms for 512 bytes, 426 ms for 64, 10 s for 8. No known product has
 # less than 4 KB.
 LEAST_MAXIMUM = 1024
+# A destination is the admin's own choice: whatever carries anything is sent to it. PS3.8 9.3.5: a PDV is
+# 4 bytes of length, context, message control header, and an even number of bytes.
+_LEAST_ANSWERED = 8
 # Results of a presentation context (PS3.8 9.3.3.2).
 NO_REASON, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 2, 3, 4
 
@@ -73,7 +76,7 @@ def read_accept(body: bytes) -> bytes:
         elif kind == ANSWERED_CONTEXT:
             parts.append(_answered(one))
         elif kind == USER_INFORMATION:
-            parts.append(user_information(one, _ACCEPTED, []))
+            parts.append(user_information(one, _ACCEPTED, [], _LEAST_ANSWERED))
     return b"".join(parts)
 
 
@@ -146,15 +149,18 @@ def _answered(one: bytes) -> bytes:
     return item(ANSWERED_CONTEXT, value[:4] + item(TRANSFER, transfer[0]))
 
 
-def user_information(one: bytes, known: Collection[int], ignored: list[str]) -> bytes:
-    """User information as pynetdicom can decode it; what is left out is noted in ``ignored``."""
+def user_information(one: bytes, known: Collection[int], ignored: list[str], least: int) -> bytes:
+    """User information as pynetdicom can decode it; what is left out is noted in ``ignored``.
+
+    ``least`` is the least Maximum Length that is served.
+    """
     kept = []
     for kind, sub in followed(one, ITEM.size):
         if kind == _VERSION_NAME:
             kept.append(_version_name(sub))
             continue
         if kind == _MAXIMUM_LENGTH:
-            _check_maximum(sub)
+            _check_maximum(sub, least)
         if kind in known and (_is_role(sub) if kind == ROLE else _decodes(kind, sub)):
             kept.append(sub)
         else:
@@ -168,12 +174,12 @@ def _version_name(sub: bytes) -> bytes:
     return item(_VERSION_NAME, name[:_LONGEST_NAME]) if name else b""
 
 
-def _check_maximum(sub: bytes) -> None:
+def _check_maximum(sub: bytes, least: int) -> None:
     if len(sub) != ITEM.size + 4:
         raise MalformedAssociation(f"a maximum length of {len(sub) - ITEM.size} bytes instead of 4")
     longest = struct.unpack_from(">L", sub, ITEM.size)[0]
-    if 0 < longest < LEAST_MAXIMUM:
-        raise AssociationBeyondLimit(f"a maximum length of {longest} bytes; {LEAST_MAXIMUM} is the least")
+    if 0 < longest < least:
+        raise AssociationBeyondLimit(f"a maximum length of {longest} bytes; {least} is the least")
 
 
 def _is_role(sub: bytes) -> bool:

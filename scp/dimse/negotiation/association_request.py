@@ -22,6 +22,7 @@ from scp.dimse.negotiation.association_pdus import (
     DICOM,
     FIXED,
     ITEM,
+    LEAST_MAXIMUM,
     MOST_SYNTAXES,
     NO_ABSTRACT_SYNTAX,
     NO_REASON,
@@ -142,7 +143,7 @@ def _parts(body: bytes, request: AssociationRequest, choose: Choose | None) -> t
             kept.append(_context(one, request, choose))
         elif kind == USER_INFORMATION and not informed:
             informed = True
-            kept.append(user_information(one, ASKED, request.ignored))
+            kept.append(user_information(one, ASKED, request.ignored, LEAST_MAXIMUM))
         else:
             request.ignored.append(f"item {kind:02X}H")
     return context, kept
