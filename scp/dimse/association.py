@@ -240,6 +240,8 @@ class ServedAssociation(DirectAssociation):
             "accepted": len(self._accepted_cx),
             "refused": len(self._rejected_cx) + (len(odd.refused) if odd else 0),
         }
+        if self._admitted is not None and not self.rights.whole:
+            described["may"] = sorted(self.rights.services)  # why contexts were refused
         if self.window > SYNCHRONOUS:
             described["window"] = self.window
         if odd is not None and odd.ignored:

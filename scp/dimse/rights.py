@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from scp.config.peers import Service
+from scp.config.peers import SERVICES, Service
 from scp.config.settings import Settings
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, STORAGE_COMMITMENT, VERIFICATION
@@ -37,6 +37,11 @@ class Rights:
     aet: str
     services: frozenset[Service]
     destinations: frozenset[str] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the peer may use all services."""
+        return len(self.services) == len(SERVICES)
 
     def accepts(self, sop_class: str) -> bool:
         """Whether a presentation context of a SOP class is of any use to the peer.

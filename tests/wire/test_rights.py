@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from scp.cli import serving_output
 from scp.dimse.rights import Arrival, Rights, rights_of
@@ -24,6 +25,7 @@ from .peers import (
     Sink,
     identifier,
     image,
+    until,
 )
 
 NOT_AUTHORIZED = 0x0124
@@ -46,7 +48,10 @@ def test_contexts_of_services_that_a_peer_may_not_use_are_refused(start: Starter
     node = start(peer=[modality, station], access={"may": ["echo"]})
     assert _accepted(node, "CT") == {VERIFICATION, MR_IMAGE}
     assert _accepted(node, "STATION") == {VERIFICATION, STUDY_FIND, STUDY_MOVE}
-    assert _accepted(node, "STRANGER") == {VERIFICATION}
+    with capture_logs() as logged:
+        assert _accepted(node, "STRANGER") == {VERIFICATION}
+        until(lambda: [one for one in logged if one["event"] == "association"], "its end is logged")
+    assert logged[-1]["may"] == ["echo"]
     node.reload(peer=[], access={})
     assert _accepted(node, "CT") == set(EVERYTHING)
 
