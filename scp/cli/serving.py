@@ -102,6 +102,14 @@ def peers(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
+def passcode() -> None:
+    """Ask for a passcode, and print its hash for a [[user]] of the configuration."""
+    from scp.config.users import hashed
+
+    typer.echo(hashed(typer.prompt("Passcode", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@app.command()
 def echo(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT")],
     aet: Annotated[str, typer.Option(help="AE title to call.")] = "ZSCP",

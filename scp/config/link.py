@@ -23,7 +23,14 @@ def link(settings: Settings) -> tuple[Settings, list[Fault]]:
 
     The first store is where objects are without a name of a store: in the policy its name becomes None.
     """
-    faults = [*_tls(settings), *_stores(settings), *_peers(settings), *_policy(settings), *_sent_to(settings)]
+    faults = [
+        *_tls(settings),
+        *_users(settings),
+        *_stores(settings),
+        *_peers(settings),
+        *_policy(settings),
+        *_sent_to(settings),
+    ]
     rules = tuple(_without_first(rule, settings.storage.name) for rule in settings.policy)
     return settings.model_copy(update={"policy": rules}), faults
 
@@ -33,6 +40,11 @@ def _tls(settings: Settings) -> Iterator[Fault]:
         check_identity(settings.tls.certificate, settings.tls.key)
     except ValueError as error:
         yield "tls.key", str(error)
+
+
+def _users(settings: Settings) -> Iterator[Fault]:
+    if settings.access.users == "required" and not settings.user:
+        yield "access.users", '"required" lets nobody in without a [[user]]; add one, or write "ignored"'
 
 
 def _stores(settings: Settings) -> Iterator[Fault]:

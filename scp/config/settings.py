@@ -28,6 +28,7 @@ from scp.config.rules import (
 )
 from scp.config.sources import OTHER_STORES
 from scp.config.tls import check_authority, readable
+from scp.config.users import User
 from scp.config.values import (
     AeTitle,
     Bytes,
@@ -153,6 +154,7 @@ class AccessSettings(Table):
 
     allow: Literal["any", "known"] = "any"
     may: Services = SERVICES
+    users: Literal["ignored", "required"] = "ignored"
     check_called_aet: Switch = True
     unknown_sop_classes: Switch = True
 
@@ -269,6 +271,11 @@ class Settings(Table):
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),
         AfterValidator(unique(lambda peer: peer.aet, "AE title")),
+    ] = ()
+    user: Annotated[
+        tuple[User, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(unique(lambda user: user.name, "user")),
     ] = ()
     policy: Annotated[
         tuple[PolicyRule, ...],

@@ -60,6 +60,7 @@ class ServedAssociation(DirectAssociation):
         self._admitted: Admitted | None = None
         self.negotiator.admit = self._admitted_by_titles
         self.stall_seconds: float | None = None
+        self.refusal: Rejection | None = None  # where that shows only once the request is read
         self.requests = 0
         self.window = self.suboperations = SYNCHRONOUS
         self.own = OwnRequests()
@@ -99,12 +100,8 @@ class ServedAssociation(DirectAssociation):
             self._windowed.drain()  # the release is answered when all responses are sent (PS3.8 7.2)
         if ended.how in ("idle", "stalled"):
             self.upper_layer.abort()
-        if ended.limit:
-            described = {**self._described(), "reason": str(ended)}
-            telemetry.limit_reached(ended.limit, f"association {ended.how}", **described)
-        elif ended.how in ("protocol", "failed", "no TLS"):
-            described = {**self._described(), "reason": str(ended)}
-            structlog.get_logger("zscp").warning(f"association {ended.how}", **described)
+        if ended.limit or ended.how in ("protocol", "failed", "no TLS"):
+            self._warn(f"association {ended.how}", str(ended), ended.limit)
         return ended.how
 
     def _leave(self) -> None:
@@ -130,6 +127,10 @@ class ServedAssociation(DirectAssociation):
             return self._unnegotiated()
         self.requestor.primitive = primitive
         evt.trigger(self, evt.EVT_REQUESTED, {})
+        if self.refusal is not None:
+            self.acse.send_reject(*self.refusal[:3])
+            self._warn("association rejected", self.refusal.why, self.refusal.limit)
+            return "rejected"
         self.acse.negotiate_association()
         if not self.is_established:
             return "rejected"
@@ -144,8 +145,7 @@ class ServedAssociation(DirectAssociation):
 
     def _admitted_by_titles(self, titles: Titles) -> Choose | Rejection:
         """Take a seat, only now: a connection that sends nothing has none."""
-        names = names_of(self._socket)
-        found = self._admit(Arrival(titles.calling, titles.called, self._address, names))
+        found = self._admit(Arrival(titles.calling, titles.called, self._address, names_of(self._socket)))
         if isinstance(found, Rejection):
             return found
         self._admitted = found
@@ -157,12 +157,15 @@ class ServedAssociation(DirectAssociation):
             raise Ended("protocol", self.negotiator.fault)
         if (rejection := self.negotiator.rejection) is None:
             return "no request"
-        described = {**self._described(), "reason": rejection.why}
-        if rejection.limit:
-            telemetry.limit_reached(rejection.limit, "association rejected", **described)
-        else:
-            structlog.get_logger("zscp").warning("association rejected", **described)
+        self._warn("association rejected", rejection.why, rejection.limit)
         return "rejected"
+
+    def _warn(self, event: str, why: str, limit: str) -> None:
+        described = {**self._described(), "reason": why}
+        if limit:
+            telemetry.limit_reached(limit, event, **described)
+        else:
+            structlog.get_logger("zscp").warning(event, **described)
 
     @property
     def seated(self) -> bool:
@@ -216,14 +219,12 @@ class ServedAssociation(DirectAssociation):
     @property
     def calling_aet(self) -> str:
         """AE title of the peer; empty before it asked for anything."""
-        asked = self.requestor.primitive
-        return str(asked.calling_ae_title or "").strip() if asked else self.negotiator.titles.calling
+        return self.negotiator.titles.calling
 
     @property
     def called_aet(self) -> str:
         """AE title that the peer called; empty before it asked for anything."""
-        asked = self.requestor.primitive
-        return str(asked.called_ae_title or "").strip() if asked else self.negotiator.titles.called
+        return self.negotiator.titles.called
 
     @property
     def _address(self) -> str:

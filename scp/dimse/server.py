@@ -12,7 +12,6 @@ from itertools import count
 import structlog
 from pydicom import config as pydicom_config
 from pynetdicom import AE, _config, evt
-from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.transport import AddressInformation
 
 from scp.archive.archive import Archive
@@ -35,6 +34,7 @@ from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
+from scp.dimse.user_identity import answer_to, refused_by_identity
 from scp.dimse.wire import messages
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
@@ -193,7 +193,10 @@ class DimseServer:
                 preference.preferred,
             )
         _agree_window(association, settings.limits.operations)
-        _answer_identity(association)
+        asked_user = association.requestor.user_identity
+        association.refusal = refused_by_identity(settings, asked_user)
+        if (answer := answer_to(asked_user)) is not None:
+            association.acceptor.add_negotiation_item(answer)
 
     def _services(self) -> dict[int, tuple[str, Service]]:
         """Command Field → name in the log, and service."""
@@ -246,16 +249,3 @@ def _agree_window(association: ServedAssociation, limit: int) -> None:
         return
     association.window, association.suboperations = granted(invoked, limit), granted(performed, limit)
     association.acceptor.add_negotiation_item(window_item(association.window, association.suboperations))
-
-
-def _answer_identity(association: ServedAssociation) -> None:
-    """User identity, where a response is asked for (PS3.7 D.3.3.7): the association is accepted with it.
-
-    pynetdicom does not answer types 1 and 2. The response is empty, as it has to be for those. It is empty
-    for tickets and assertions (types 3 to 5) too: zscp checks none, and has none to give.
-    """
-    asked = association.requestor.user_identity
-    if asked is not None and asked.positive_response_requested:
-        answer = UserIdentityNegotiation()
-        answer.server_response = b""
-        association.acceptor.add_negotiation_item(answer)

@@ -297,7 +297,8 @@ class Scu:
     """An association to a node, message by message.
 
     ``contexts`` are (abstract syntax, transfer syntaxes); ``roles`` the SOP classes for which the SCP role
-    is asked for; ``extended`` the application information of SOP Class Extended Negotiation.
+    is asked for; ``extended`` the application information of SOP Class Extended Negotiation,
+    ``items`` other items of negotiation.
     """
 
     def __init__(
@@ -310,10 +311,11 @@ class Scu:
         roles: Iterable[str] = (),
         extended: dict[str, bytes] | None = None,
         max_pdu: int = 131072,
+        items: Iterable[Any] = (),
     ) -> None:
         ae = AE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = SECONDS
-        negotiation: list[Any] = [build_role(uid, scp_role=True) for uid in roles]
+        negotiation: list[Any] = [*(build_role(uid, scp_role=True) for uid in roles), *items]
         for uid, information in (extended or {}).items():
             item = SOPClassExtendedNegotiation()
             item.sop_class_uid, item.service_class_application_information = uid, information

@@ -6,9 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from scp.cli import serving_output
+from scp.cli.main import app
+from scp.config import users
 from scp.dimse.rights import Arrival, Rights, rights_of
 
 from .configured import settings_of, tables_of
@@ -141,3 +146,58 @@ def test_peers_are_listed_with_what_they_may_and_what_they_stored(
     assert rows["STRANGER"]["objects"] == 1
     serving_output.peers(settings, node.archive.index.senders(), json_wanted=False)
     assert "10.0.0.0/8" in capsys.readouterr().out
+
+
+# -- user identity -------------------------------------------------------------------------------------------
+
+PASSCODE = users.hashed("open sesame")
+
+
+def _identified(kind: int, name: str, passcode: str = "") -> UserIdentityNegotiation:
+    item = UserIdentityNegotiation()
+    item.user_identity_type, item.primary_field = kind, name.encode()
+    if passcode:
+        item.secondary_field = passcode.encode()
+    return item
+
+
+@pytest.mark.parametrize(
+    ("item", "admitted"),
+    [
+        (_identified(2, "reader", "open sesame"), True),
+        (_identified(2, "reader", "open barley"), False),
+        (_identified(1, "reader"), False),
+        (_identified(2, "nobody", "open sesame"), False),
+        (_identified(1, "trusted"), True),
+        (_identified(4, "reader"), False),
+        (None, False),
+    ],
+    ids=["passcode", "another passcode", "no passcode", "nobody", "name alone", "SAML", "no user"],
+)
+def test_users_are_required(
+    start_shared: Starter, item: UserIdentityNegotiation | None, admitted: bool
+) -> None:
+    node = start_shared(
+        access={"users": "required"},
+        user=[{"name": "reader", "passcode": PASSCODE}, {"name": "trusted"}],
+    )
+    with capture_logs() as logged:
+        scu = Scu(node.address, [(VERIFICATION, [IMPLICIT])], items=[item] if item else [])
+        assert scu.established is admitted
+        if admitted:
+            assert scu.echo() == 0
+            scu.association.release()
+        else:
+            rejected = scu.association.acceptor.primitive
+            assert (rejected.result, rejected.result_source, rejected.diagnostic) == (1, 1, 1)
+            until(lambda: [one for one in logged if one["event"] == "association rejected"], "it is logged")
+        assert "sesame" not in repr(logged)
+        assert "barley" not in repr(logged)
+
+
+def test_a_passcode_is_a_hash(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValidationError, match="zscp passcode"):
+        users.User(name="reader", passcode="open sesame")
+    done = CliRunner().invoke(app, ["passcode"], input="open sesame\nopen sesame\n")
+    assert done.exit_code == 0
+    assert users.User(name="reader", passcode=done.stdout.strip()).shows(b"open sesame")
