@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from scp.cli.output import as_json, form_then, show, terminal
@@ -29,9 +28,10 @@ def peers(settings: Settings, senders: Sequence[Sender], json_wanted: bool) -> N
     table = Table("AE title", "address", "comes from", "may", "moves to", "objects", "last stored")
     for row in rows:
         last = row["last"]
-        cells = [row["aet"], row["address"], *(", ".join(row[key]) for key in ("from", "may", "moves_to"))]
+        moves_to = "" if row["moves_to"] is None else ", ".join(row["moves_to"]) or "nowhere"
+        cells = [row["aet"], row["address"], ", ".join(row["from"]), ", ".join(row["may"]), moves_to]
         cells += [str(row["objects"] or ""), f"{last:%Y-%m-%d %H:%M:%S %Z}" if last else ""]
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     show(table, "An empty cell in “comes from” or “moves to”: no restriction.")
 
 
@@ -42,7 +42,7 @@ def _row(aet: str, peer: Peer | None, settings: Settings, sent: Sender | None) -
         "address": f"{peer.host}:{peer.port}" if peer else "",
         "from": [str(network) for network in peer.addresses] if peer else [],
         "may": list(may),
-        "moves_to": list(peer.destinations or ()) if peer else [],
+        "moves_to": None if peer is None or peer.destinations is None else list(peer.destinations),
         "objects": sent.instances if sent else 0,
         "last": sent.last if sent else None,
     }

@@ -19,7 +19,8 @@ def exposures(settings: Settings) -> list[str]:
     if is_open(settings):
         found.append(
             f'access.allow: "any" on {settings.node.host} lets in whoever reaches the port; write "known", '
-            "with a [[peer]] for each, or require certificates by tls.ca, or listen on a loopback address"
+            "with a [[peer]] for each, or limit strangers to echo (access.may), or require certificates "
+            "(tls.ca) or users (access.users), or listen on a loopback address"
         )
     return found
 
@@ -33,9 +34,11 @@ def is_readable_by_others(path: str) -> bool:
 
 
 def is_open(settings: Settings) -> bool:
-    """Whether anybody who reaches the port may associate."""
+    """Whether anybody who reaches the port may do more than echo."""
+    access = settings.access
     certified = settings.tls.certificate and settings.tls.ca
-    return settings.access.allow == "any" and not certified and not _is_loopback(settings.node.host)
+    strangers = access.allow == "any" and bool({*access.may} - {"echo"}) and access.users == "ignored"
+    return strangers and not certified and not _is_loopback(settings.node.host)
 
 
 def _is_loopback(host: str) -> bool:

@@ -65,7 +65,7 @@ class ServedAssociation(DirectAssociation):
         self.window = self.suboperations = SYNCHRONOUS
         self.own = OwnRequests()
         self._windowed: Window | None = None
-        self._serving = self._ending = False
+        self._serving = self._stopping = False
         self._last_request = time.monotonic()
         self._aside = Aside(self.own)
 
@@ -183,9 +183,9 @@ class ServedAssociation(DirectAssociation):
         return self._serving or (self._windowed is not None and self._windowed.outstanding > 0)
 
     @property
-    def ending(self) -> bool:
+    def stopping(self) -> bool:
         """Whether the node stops: the association ends with the request that is served."""
-        return self._ending
+        return self._stopping
 
     @property
     def quiet_seconds(self) -> float:
@@ -196,7 +196,7 @@ class ServedAssociation(DirectAssociation):
 
     def finish(self) -> None:
         """End the association when its requests are answered; called from another thread."""
-        self._ending = True
+        self._stopping = True
         if not self.busy:
             self.abort()
 
@@ -206,7 +206,7 @@ class ServedAssociation(DirectAssociation):
         ``still`` are the window's requests that count as under way although they are answered.
         """
         outstanding = self._windowed.outstanding if self._windowed is not None else 0
-        if self._ending and not self._serving and outstanding <= still:
+        if self._stopping and not self._serving and outstanding <= still:
             self.abort()
 
     # ---- what was agreed on ----
@@ -306,7 +306,7 @@ class ServedAssociation(DirectAssociation):
         finally:
             self._serving = False
             self._aside.is_served()
-        if self._ending:
+        if self._stopping:
             self._after_request()
 
     def _serve_in_window(self, window: Window, served: tuple[str, Service], exchange: Exchange) -> None:
@@ -336,7 +336,7 @@ class ServedAssociation(DirectAssociation):
                 if exchange.request.fault:
                     kind = IdentifierTooLarge if exchange.request.too_long else OutOfResources
                     raise kind(exchange.request.fault)
-                if self._ending:
+                if self._stopping:
                     raise OutOfResources(STOPPING)  # PS3.4 B.2.3: the peer may come again
                 self.rights.check(exchange.request.number("CommandField"))
                 service(exchange, event)

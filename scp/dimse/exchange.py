@@ -84,7 +84,7 @@ class Requester(Protocol):
         """The presentation contexts that were accepted."""
 
     @property
-    def ending(self) -> bool:
+    def stopping(self) -> bool:
         """Whether the node is stopping: what is under way may finish, nothing new is begun."""
 
     @property
@@ -141,13 +141,13 @@ class Exchange:
         """
         if self.cancelled:
             raise Cancelled
-        if self.association.ending:
+        if self.stopping:
             raise OutOfResources(STOPPING)
 
     @property
     def stopping(self) -> bool:
         """Whether the node is stopping, so that the request should be answered soon."""
-        return self.association.ending
+        return self.association.stopping
 
     @property
     def is_read(self) -> bool:

@@ -61,17 +61,20 @@ def test_a_key_that_others_may_read(tmp_path: Path, mode: int, warned: bool) -> 
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    ("host", "allow", "warned"),
+    ("host", "access", "warned"),
     [
-        ("0.0.0.0", "any", True),
-        ("::", "any", True),
-        ("192.0.2.7", "any", True),
-        ("127.0.0.2", "any", False),
-        ("::1", "any", False),
-        ("localhost", "any", False),
-        ("0.0.0.0", "known", False),
+        ("0.0.0.0", {}, True),
+        ("::", {}, True),
+        ("192.0.2.7", {}, True),
+        ("127.0.0.2", {}, False),
+        ("::1", {}, False),
+        ("localhost", {}, False),
+        ("0.0.0.0", {"allow": "known"}, False),
+        ("0.0.0.0", {"may": ["echo"]}, False),
+        ("0.0.0.0", {"may": ["echo", "find"]}, True),
+        ("0.0.0.0", {"users": "required"}, False),
     ],
 )
-def test_an_open_node(host: str, allow: str, warned: bool) -> None:
-    settings = Settings.model_validate({"node": {"host": host}, "access": {"allow": allow}})
+def test_an_open_node(host: str, access: dict[str, object], warned: bool) -> None:
+    settings = Settings.model_validate({"node": {"host": host}, "access": access})
     assert bool(exposures(settings)) == warned

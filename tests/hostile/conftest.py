@@ -55,6 +55,7 @@ class Result:
     node: NodeProcess
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     at_once: dict[str, Outcome] = field(default_factory=dict)
+    senders: dict[str, int] = field(default_factory=dict)  # calling AE title → objects that are held of it
     sound: list[Outcome] = field(default_factory=list)
     bystanders: list[str] = field(default_factory=list)  # what was wrong with how they fared
     memory: Memory | None = None
@@ -137,6 +138,7 @@ def _tried(node: NodeProcess, other: NodeProcess, objects: Makers, weighs: bool,
         result.outcomes, result.at_once = trial.outcomes, at_once_trial.outcomes
         tried = (*result.outcomes.values(), *result.at_once.values())
         result.unsettled = _settled(node, {one.received for one in tried})
+        result.senders = _senders(node)
         bystanders.stop()
         result.bystanders = bystanders.faults()
         if weighs:
@@ -184,6 +186,14 @@ def _settled(node: NodeProcess, digests: set[str]) -> list[str]:
     finally:
         archive.close()
     return waiting
+
+
+def _senders(node: NodeProcess) -> dict[str, int]:
+    archive = open_archive(settings_of(node.tables))
+    try:
+        return {one.calling_aet: one.instances for one in archive.senders()}
+    finally:
+        archive.close()
 
 
 def _waiting(archive: Archive, digests: set[str]) -> list[str]:

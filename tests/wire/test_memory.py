@@ -131,7 +131,9 @@ def _peaks(node: NodeProcess) -> dict[int, int]:
 
 @pytest.mark.parametrize("backlog", [0, "4GB"], ids=["encoded before", "encoded behind"])
 def test_memory_is_bounded(executed: Callable[..., NodeProcess], backlog: object) -> None:
-    node = executed(storage={"backlog": backlog}, node={"workers": 1})
+    # The budget bounds what is worked on at a time, however many cores there are.
+    limits = {"memory": "100MB"}
+    node = executed(storage={"backlog": backlog}, node={"workers": 1}, limits=limits)
     node.start()
     with window.Scu(node.address, [(_MULTI_FRAME, EXPLICIT)], seconds=300.0) as scu:
         sent = _send(scu)

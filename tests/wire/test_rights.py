@@ -90,14 +90,18 @@ def test_a_peer_moves_to_its_destinations_only(start: Starter) -> None:
 def test_a_peer_comes_from_its_addresses(start: Starter, addresses: list[str], admitted: bool) -> None:
     node = start(peer=[_peer("CT", addresses=addresses)])
     scu = Scu(node.address, [(VERIFICATION, [IMPLICIT])], calling="CT")
+    _is_admitted(scu, admitted, 3)  # PS3.8 9.3.4: calling AE title not recognized
+
+
+def _is_admitted(scu: Scu, admitted: bool, reason: int) -> None:
+    """Or rejected: permanently, by the service user, for a reason."""
     assert scu.established is admitted
     if admitted:
         assert scu.echo() == 0
         scu.association.release()
     else:
         rejected = scu.association.acceptor.primitive
-        # PS3.8 9.3.4: permanent, by the service user, calling AE title not recognized
-        assert (rejected.result, rejected.result_source, rejected.diagnostic) == (1, 1, 3)
+        assert (rejected.result, rejected.result_source, rejected.diagnostic) == (1, 1, reason)
 
 
 @pytest.mark.parametrize(
@@ -137,15 +141,20 @@ def test_peers_are_listed_with_what_they_may_and_what_they_stored(
     node.store(image(instance="1.2.3.8"), calling="STRANGER")
     node.node.stop()
     settings = settings_of(
-        tables_of(node.root, {"peer": [_peer("CT", addresses=["10.0.0.0/8"], may=["store"])]})
+        tables_of(
+            node.root, {"peer": [_peer("CT", addresses=["10.0.0.0/8"], may=["store"], destinations=[])]}
+        )
     )
     serving_output.peers(settings, node.archive.index.senders(), json_wanted=True)
     rows = {row["aet"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["CT", "all others", "STRANGER"]
     assert (rows["CT"]["from"], rows["CT"]["may"], rows["CT"]["objects"]) == (["10.0.0.0/8"], ["store"], 1)
     assert rows["STRANGER"]["objects"] == 1
+    assert [row["moves_to"] for row in rows.values()] == [[], None, None]
     serving_output.peers(settings, node.archive.index.senders(), json_wanted=False)
-    assert "10.0.0.0/8" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "10.0.0.0/8" in told
+    assert "nowhere" in told
 
 
 # -- user identity -------------------------------------------------------------------------------------------
@@ -183,13 +192,8 @@ def test_users_are_required(
     )
     with capture_logs() as logged:
         scu = Scu(node.address, [(VERIFICATION, [IMPLICIT])], items=[item] if item else [])
-        assert scu.established is admitted
-        if admitted:
-            assert scu.echo() == 0
-            scu.association.release()
-        else:
-            rejected = scu.association.acceptor.primitive
-            assert (rejected.result, rejected.result_source, rejected.diagnostic) == (1, 1, 1)
+        _is_admitted(scu, admitted, 1)
+        if not admitted:
             until(lambda: [one for one in logged if one["event"] == "association rejected"], "it is logged")
         assert "sesame" not in repr(logged)
         assert "barley" not in repr(logged)

@@ -99,7 +99,7 @@ def test_a_retrieve_of_a_stopping_node_ends_with_a_final_response(
         answered.append(1)
         if len(answered) == max(sent, 1):
             stopping.start()
-            until(lambda: all(one.ending for one in node.node.server.associations.all()), "it is stopping")
+            until(lambda: all(one.stopping for one in node.node.server.associations.all()), "it is stopping")
         return 0 if sent else 0xA700
 
     with Sink(status=status) as sink, node.scu(*RETRIEVES, roles=[MR_IMAGE]) as scu:
@@ -124,7 +124,7 @@ def test_a_stopping_node_refuses_what_comes(start: Starter) -> None:
     """And ends by itself when its peer goes on sending: what was in flight is answered."""
     node = start(limits={"stop_seconds": 3})
     with node.scu((MR_IMAGE, [EXPLICIT])) as scu:
-        node.node.server.associations.all()[0]._ending = True  # as while another request is served
+        node.node.server.associations.all()[0]._stopping = True  # as while another request is served
         answer = scu.store(image())
     assert (answer.status, answer.comment) == (0xA700, "the node is stopping")
     assert node.archive.index.counts().instances == 0

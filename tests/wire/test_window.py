@@ -221,7 +221,7 @@ def test_the_node_stops_with_requests_outstanding(node: RunningNode, gate: Gate)
         until(lambda: len(gate.inside) == 3, "all three are being kept")
         stopping = threading.Thread(target=node.node.server.stop)
         stopping.start()
-        until(lambda: node.node.server.associations.all()[0]._ending, "it is told to end")
+        until(lambda: node.node.server.associations.all()[0]._stopping, "it is told to end")
         gate.open(*(one.instance for one in sent))
         assert {scu.response()["Status"] for _ in sent} == {0}
         assert scu.pdu()[0] == 7
