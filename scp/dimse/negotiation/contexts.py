@@ -112,9 +112,8 @@ def chosen(abstract: str, offered: Sequence[str], unknown_too: bool, preferred: 
     for uid in order:
         if uid in known:
             return uid
-    if (
-        unknown_too and abstract not in _WITHOUT_PIXELS and order
-    ):  # only the received stream can be sent again
+    # An object in an unknown syntax can be stored, and sent again as it came.
+    if unknown_too and order and abstract not in _WITHOUT_PIXELS:
         return min(filter(_is_unknown_syntax, known), default=offered[0])
     return offered[0]
 

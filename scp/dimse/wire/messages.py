@@ -58,8 +58,8 @@ class Message:
     """A message: its command set's fields by keyword, its dataset, and the context it came under.
 
     ``sha256`` is the dataset's, hexadecimal. ``fault`` says why a dataset that came could not be held: it
-    was read to its end and dropped, and ``dataset`` is None. ``too_long``: because no dataset
-    of its kind is so long.
+    was read to its end and dropped, and ``dataset`` is None. ``too_long``: because none of its kind
+    is as long.
     """
 
     context_id: int

@@ -110,11 +110,9 @@ class UpperLayer:
             self._take_pdu(within)
             now, came = time.monotonic(), self._assembly.payload - had
             if now - mark > within and came < _LEAST and not self._ready:
-                raise (
-                    self._stalled(f"{came} bytes", within)
-                    if begun
-                    else Ended("idle", f"nothing in {within} s")
-                )
+                if begun:
+                    raise self._stalled(f"{came} bytes", within)
+                raise Ended("idle", f"nothing in {within} s")
             if now - mark > within or begun != self._assembly.begun:
                 mark, had, begun = now, self._assembly.payload, self._assembly.begun
         return self._ready.popleft()
