@@ -82,7 +82,7 @@ def public(error: BaseException) -> str:
     return told if isinstance(error, OSError) else _QUOTED.sub("…", told)
 
 
-def told_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """An error as a message for people; it names the class of an error that nobody raises on purpose."""
     if isinstance(error, MemoryError):
         return f"there was not enough memory{': ' * bool(str(error))}{error}"

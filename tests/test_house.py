@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -63,6 +64,13 @@ def test_a_ban_leaves_no_room_out_but_one(banned: str, room: str) -> None:
     (contract,) = [one for one in contracts if banned in one.get("forbidden_modules", ())]
     rooms = {name for name in modules() if name.count(".") == 1} - {f"scp.{room}"}
     assert set(contract["source_modules"]) == rooms
+
+
+def test_no_class_name_stands_twice() -> None:
+    """Private ones included: who searches for a name finds one thing."""
+    trees = (ast.parse(path.read_bytes()) for path in modules().values())
+    names = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_no_module_is_too_long() -> None:

@@ -14,7 +14,7 @@ from scp.advise.proposal import Evidence, Proposal, propose
 from scp.advise.sampling import SampledGroup, SampledObject, Seen, grouped, load, look
 from scp.archive.foreign import files_below
 from scp.background.progress import Progress
-from scp.errors import told_of
+from scp.errors import message_of
 
 Told = Callable[[str, str], AbstractContextManager[Progress]]
 
@@ -98,7 +98,7 @@ def _looked_at(files: Sequence[Path], told: Told) -> list[Seen]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Object:
+class _MeasuredObject:
     """One object that was measured; its pixels are no longer in memory."""
 
     seen: Seen
@@ -110,7 +110,7 @@ class _Object:
 
 def _measured(
     group: SampledGroup, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
-) -> list[_Object]:
+) -> list[_MeasuredObject]:
     """The chosen objects, measured; those that cannot be read are added to ``failed``."""
     objects = []
     dictionaries = dictionaries_from(_others(group), compared)
@@ -118,9 +118,9 @@ def _measured(
         try:
             sample = load(one)
             found = tuple(measure(sample, compared, dictionaries))
-            objects.append(_Object(one, sample.raw, sample.header_bytes, sample.cut, found))
+            objects.append(_MeasuredObject(one, sample.raw, sample.header_bytes, sample.cut, found))
         except Exception as error:  # noqa: BLE001 - a bug, or no memory: the others are measured all the same
-            failed.append(replace(one, outcome="failed", reason=told_of(error)))
+            failed.append(replace(one, outcome="failed", reason=message_of(error)))
         progress.advance()
     return objects
 
@@ -133,7 +133,7 @@ def _others(group: SampledGroup) -> Iterator[SampledObject]:
 
 
 def _table(
-    group: SampledGroup, compared: Sequence[Candidate], objects: Sequence[_Object], link: float
+    group: SampledGroup, compared: Sequence[Candidate], objects: Sequence[_MeasuredObject], link: float
 ) -> ComparisonTable:
     rows = tuple(
         row(candidate, [one.found[at] for one in objects], group.study, link)

@@ -26,7 +26,7 @@ from scp.errors import (
     ObjectDamaged,
     PixelsBeyondBounds,
     UnreadableDataset,
-    told_of,
+    message_of,
 )
 from scp.model import Provenance, Received
 from scp.objects import files, part10
@@ -133,7 +133,7 @@ def _seen(path: Path) -> Seen:
     try:
         return _looked_at(path)
     except Exception as error:  # noqa: BLE001 - a bug, or no memory: the other files are looked at all the same
-        return Seen(path, "failed", told_of(error))
+        return Seen(path, "failed", message_of(error))
 
 
 def _looked_at(path: Path) -> Seen:

@@ -32,7 +32,7 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
-from scp.index.index import Checks, DueStages, Index, PendingCount, Sender
+from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
@@ -139,7 +139,7 @@ class Archive:
         """How much is held, and how much work is outstanding. Raises OutOfResources."""
         return statistics_of(self.index, self.store.tiers)
 
-    def senders(self) -> list[Sender]:
+    def senders(self) -> list[SenderCount]:
         """Who sent what is held. Raises OutOfResources."""
         return self.index.senders()
 

@@ -30,7 +30,7 @@ from scp.errors import (
     ObjectDamaged,
     OutOfResources,
     UnreadableDataset,
-    told_of,
+    message_of,
 )
 from scp.model import Attempt, AttemptOutcome, Facts, Provenance, Received
 from scp.objects.dictionaries import Dictionaries
@@ -149,7 +149,7 @@ def _outcome_of(error: Exception) -> tuple[AttemptOutcome, str]:
         case OutOfResources():
             return NO_ROOM, str(error)
         case MemoryError():
-            return NO_ROOM, told_of(error)
+            return NO_ROOM, message_of(error)
         case NotReproduced() | ObjectDamaged():
             return "wrong", str(error)
         case _:  # no fault of a codec may fail a C-STORE (invariant 3)
@@ -244,14 +244,14 @@ class _Candidates:
         """
         act: Act = "decode" if isinstance(error, DecoderFailed) else "encode"
         if act == "decode" or any(one.outcome == FAILED for one in self._attempts):
-            self.hopeless = told_of(error)
+            self.hopeless = message_of(error)
         self._attempts.append(attempt_at(form, act, error))
         structlog.get_logger("zscp").error(
             "codec failed",
             sop_instance=self.received.sop_instance_uid,
             form=form,
             doing=act,
-            reason=told_of(error),
+            reason=message_of(error),
         )
 
     def give_up_codecs(self, refusal: Refusal) -> None:

@@ -25,7 +25,7 @@ from scp.archive.replacement import Before, Change, Lacking, lacks_room, moved, 
 from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
-from scp.errors import FormLacksRoom, ObjectRefused, ZscpError, told_of
+from scp.errors import FormLacksRoom, ObjectRefused, ZscpError, message_of
 from scp.model import Facts, Instance, Received
 from scp.policy.stages import NEVER, Step, only_moves, step
 
@@ -123,7 +123,7 @@ class FormMaker:
     def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:
         """What to do when there was no room for a form once more. Raises FormLacksRoom, ObjectRefused."""
         if times := self._lacking.again(instance.key):
-            raise FormLacksRoom(told_of(error), times) from error
+            raise FormLacksRoom(message_of(error), times) from error
         refusal = by_failure("encode", error)
         self._trials.refuse(instance, refusal)
         if not instance.pending:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from scp.errors import told_of
+from scp.errors import message_of
 from scp.model import Attempt, AttemptOutcome, Instance, Provenance
 from scp.objects.suspects import ACTS, LONGEST_REASON, Act, Suspect
 from scp.syntaxes import lookup
@@ -101,7 +101,7 @@ def by_suspect(suspect: Suspect) -> Refusal | None:
 
 def by_failure(act: Act, error: BaseException) -> Refusal:
     """The refusal of an ``act`` that failed with ``error``."""
-    return Refusal(act, told_of(error)[:LONGEST_REASON], library_of(act))
+    return Refusal(act, message_of(error)[:LONGEST_REASON], library_of(act))
 
 
 def with_refusal(instance: Instance, refusal: Refusal) -> Instance:
@@ -126,7 +126,7 @@ def within(known: Provenance) -> Refusal | None:
 
 def attempt_at(form: str, act: Act, error: BaseException | str) -> Attempt:
     """A failure as an attempt in the provenance of an object's file."""
-    reason = error if isinstance(error, str) else told_of(error)[:LONGEST_REASON]
+    reason = error if isinstance(error, str) else message_of(error)[:LONGEST_REASON]
     return Attempt(form, FAILED, f"{_DOING[act]} with {library_of(act)}: {reason}")
 
 

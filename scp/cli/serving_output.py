@@ -12,10 +12,10 @@ from scp.config.peers import Peer
 from scp.config.settings import Settings
 
 if TYPE_CHECKING:
-    from scp.index.index import Sender
+    from scp.index.index import SenderCount
 
 
-def peers(settings: Settings, senders: Sequence[Sender], json_wanted: bool) -> None:
+def peers(settings: Settings, senders: Sequence[SenderCount], json_wanted: bool) -> None:
     """A row for each peer of the configuration, one for all others, and one for each other sender."""
     sent = {one.calling_aet: one for one in senders}
     rows = [_row(peer.aet, peer, settings, sent.pop(peer.aet, None)) for peer in settings.peer]
@@ -35,7 +35,7 @@ def peers(settings: Settings, senders: Sequence[Sender], json_wanted: bool) -> N
     show(table, "An empty cell in “comes from” or “moves to”: no restriction.")
 
 
-def _row(aet: str, peer: Peer | None, settings: Settings, sent: Sender | None) -> dict[str, Any]:
+def _row(aet: str, peer: Peer | None, settings: Settings, sent: SenderCount | None) -> dict[str, Any]:
     may = peer.may if peer else settings.access.may if settings.access.allow == "any" else ()
     return {
         "aet": aet,

@@ -71,7 +71,7 @@ def uids_of(sop_class_uid: str, sop_instance_uid: str, attributes: Texts, record
     study, series = own["StudyInstanceUID"], own["SeriesInstanceUID"]
     if all(own.values()):
         return Uids(study, series, {})
-    of = _Object(sop_class_uid, sop_instance_uid, series, attributes)
+    of = _NamedObject(sop_class_uid, sop_instance_uid, series, attributes)
     study = study or uid_of(recorded.get("StudyInstanceUID", "")) or of.derived_study()
     series = series or uid_of(recorded.get("SeriesInstanceUID", "")) or of.derived_series(study)
     wanted = (sop_class_uid, sop_instance_uid, study, series)
@@ -81,7 +81,7 @@ def uids_of(sop_class_uid: str, sop_instance_uid: str, attributes: Texts, record
 
 
 @dataclass(frozen=True, slots=True)
-class _Object:
+class _NamedObject:
     """An object by what it says of itself."""
 
     sop_class_uid: str

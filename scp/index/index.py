@@ -48,7 +48,7 @@ class EntityCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class SenderCount:
     """Who sent objects that are held: how many there are, and when the last one came."""
 
     calling_aet: str
@@ -313,7 +313,7 @@ class Index(Protocol):
         ``stores`` maps the prefix of the keys in each store to the name of the store.
         """
 
-    def senders(self) -> list[Sender]:
+    def senders(self) -> list[SenderCount]:
         """Who sent what is held, by AE title in order."""
 
     def counts(self) -> EntityCounts:

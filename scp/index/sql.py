@@ -17,7 +17,7 @@ from scp.index.conflicts import listed
 from scp.index.dialect import connect, reads, translated
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
-from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, Sender, Statistic
+from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, SenderCount, Statistic
 from scp.index.matches import Matches
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
@@ -228,12 +228,12 @@ class SqlIndex:
             for modality, form, syntax, store, count, received, stored in rows
         ]
 
-    def senders(self) -> list[Sender]:
+    def senders(self) -> list[SenderCount]:
         """See :meth:`scp.index.index.Index.senders`."""
         aet, last = INSTANCE.c.calling_aet, func.max(INSTANCE.c.received_at)
         statement = select(aet, func.count(), last).group_by(aet).order_by(aet)
         with reads(self._engine) as connection:
-            return [Sender(*row) for row in connection.execute(statement)]
+            return [SenderCount(*row) for row in connection.execute(statement)]
 
     def counts(self) -> EntityCounts:
         """See :meth:`scp.index.index.Index.counts`."""

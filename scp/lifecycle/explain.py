@@ -23,7 +23,7 @@ from scp.errors import (
     CodecError,
     CodecProcessFailed,
     ObjectMissing,
-    told_of,
+    message_of,
 )
 from scp.model import Attempt, Facts, Instance, Provenance, Restoration, SyntaxPreference
 from scp.objects.part10 import Part10
@@ -118,7 +118,7 @@ def fault_now(archive: Archive, instance: Instance) -> str:
     try:
         return archive.facts(instance).fault
     except Exception as error:  # noqa: BLE001 - the others are listed all the same
-        return told_of(error)
+        return message_of(error)
 
 
 def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:

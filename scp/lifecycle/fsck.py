@@ -28,7 +28,7 @@ from scp.errors import (
     ObjectUnavailable,
     ObjectUnreadable,
     ZscpError,
-    told_of,
+    message_of,
 )
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.rebuild import make_fit
@@ -102,7 +102,7 @@ def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     except (ZscpError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, the others are looked at
-        yield Finding(UNREADABLE, key, instance_in(key), told_of(error))
+        yield Finding(UNREADABLE, key, instance_in(key), message_of(error))
 
 
 def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:

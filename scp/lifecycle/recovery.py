@@ -20,7 +20,7 @@ from scp.errors import (
     ObjectUnreadable,
     Superseded,
     UidMismatch,
-    told_of,
+    message_of,
 )
 from scp.model import Instance
 from scp.objects.names import store_of
@@ -67,7 +67,7 @@ def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManag
 
     def stays(error: Exception) -> None:
         archive.interrupted.keep(key)
-        found.damaged += (f"{key}: {told_of(error)}",)
+        found.damaged += (f"{key}: {message_of(error)}",)
 
     remedy = "the next start, or zscp fsck, looks at it again"
     return alone("not recovered", quiet=(), otherwise=stays, key=key, remedy=remedy)

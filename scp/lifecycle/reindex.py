@@ -30,7 +30,7 @@ from scp.errors import (
     ObjectUnreadable,
     UidMismatch,
     ZscpError,
-    told_of,
+    message_of,
 )
 from scp.identity import Identity
 from scp.index.attributes import HELD
@@ -87,7 +87,7 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
         except (ZscpError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - one object must not keep an index from being made
-            outcome.damaged.append((key, told_of(error)))
+            outcome.damaged.append((key, message_of(error)))
         return ""
 
     for line in each(read, keys):

@@ -14,7 +14,7 @@ from scp.archive.records import imported_from
 from scp.background.parallel import each
 from scp.encoding.facts import survey
 from scp.encoding.uids import uid_of
-from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, told_of
+from scp.errors import DictionaryMissing, NoLosslessWay, ObjectDamaged, message_of
 from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.dictionaries_beside import dictionaries_beside
@@ -51,7 +51,7 @@ def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[
             with archive.trials.of_key(_key_of(path), "survey"):
                 return _import(archive, path, aet)
         except Exception as error:  # noqa: BLE001 - the other files are imported all the same
-            return Imported(path, "failed", told_of(error))
+            return Imported(path, "failed", message_of(error))
 
     return each(one, paths)
 
@@ -126,7 +126,7 @@ def export(archive: Archive, instances: Iterable[Instance], target: Path, syntax
             outgoing = _outgoing(archive, instance, syntax)
             _write(path, outgoing, room)
         except Exception as error:  # noqa: BLE001 - the others are written all the same
-            return Exported(instance, path, reason=told_of(error))
+            return Exported(instance, path, reason=message_of(error))
         return Exported(instance, path, outgoing.transfer_syntax)
 
     return each(one, _paths(instances, target))

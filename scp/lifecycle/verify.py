@@ -12,7 +12,7 @@ import structlog
 from scp.archive.archive import Archive
 from scp.archive.repair import repair_from
 from scp.background.parallel import each
-from scp.errors import ObjectDamaged, ObjectMissing, ZscpError, told_of
+from scp.errors import ObjectDamaged, ObjectMissing, ZscpError, message_of
 from scp.lifecycle.scrub import note
 from scp.lifecycle.transfer import received_file
 from scp.model import Instance
@@ -42,7 +42,7 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
         except (ObjectMissing, ObjectDamaged) as error:
             return Verified(instance, str(error))
         except Exception as error:  # noqa: BLE001 - told; the others are checked all the same
-            return Verified(instance, told_of(error), away=True)
+            return Verified(instance, message_of(error), away=True)
 
     verdicts = each(one, instances)
     while some := list(islice(verdicts, _NOTED_AT_ONCE)):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources, ZscpError, told_of
+from scp.errors import ObjectDamaged, ObjectUnavailable, OutOfResources, ZscpError, message_of
 from scp.objects.files import small
 from scp.objects.folders import LOCK, claim, folders_of_the_dead
 from scp.objects.suspects import ACTS, Act, Suspect, Suspects
@@ -81,7 +81,7 @@ class Attempts:
                 self._survived(key, act)
             raise
         except Exception as error:
-            self.failed(key, uid, act, told_of(error), library())
+            self.failed(key, uid, act, message_of(error), library())
             raise
         else:
             if known is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scp.errors import QueryError
-from scp.index.index import EntityCounts, Index, PendingCount, Sender, Statistic
+from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
@@ -707,7 +707,7 @@ class TestOverview:
         *_, last = senders = filled.senders()
         assert [one.calling_aet for one in senders] == sorted({one.calling_aet for one in filled.all()})
         assert sum(one.instances for one in senders) == filled.counts().instances
-        assert last == Sender("MR2", 1, later)
+        assert last == SenderCount("MR2", 1, later)
 
     def test_of_nothing(self, index):
         assert index.senders() == []

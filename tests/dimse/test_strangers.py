@@ -27,7 +27,7 @@ def hello() -> bytes:
     return sent.read()
 
 
-def told_of(data: bytes) -> list[dict[str, Any]]:
+def message_of(data: bytes) -> list[dict[str, Any]]:
     """What a node logs about a peer that sends this."""
     tables = {"node": {"host": "127.0.0.1", "port": 0}, "limits": {"acse_seconds": 0.3}}
     chosen = Settings.model_validate(tables)
@@ -56,7 +56,7 @@ def told_of(data: bytes) -> list[dict[str, Any]]:
     ],
 )
 def test_one_calm_line(caplog: pytest.LogCaptureFixture, data: bytes, told: str) -> None:
-    (warning,) = [one for one in told_of(data) if one["log_level"] != "info"]
+    (warning,) = [one for one in message_of(data) if one["log_level"] != "info"]
     assert warning["log_level"] == "warning"
     assert warning["reason"] == told
     assert warning["peer"] == "127.0.0.1"
@@ -66,7 +66,7 @@ def test_one_calm_line(caplog: pytest.LogCaptureFixture, data: bytes, told: str)
 
 @pytest.mark.parametrize("data", [b"", b"GET"])
 def test_a_scan_that_sends_nothing_is_no_warning(data: bytes) -> None:
-    assert {one["log_level"] for one in told_of(data)} == {"info"}
+    assert {one["log_level"] for one in message_of(data)} == {"info"}
 
 
 @pytest.mark.parametrize(

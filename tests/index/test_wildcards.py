@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR
 from sqlalchemy import Engine, func, literal, select
 from sqlalchemy.dialects.postgresql import psycopg
+from wildcard_reference import alike
 
 from scp.errors import QueryError
 from scp.index.attributes import HELD_BY_KEYWORD
@@ -37,25 +37,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.dispose()
 
 
-def defined(pattern: str, text: str) -> bool:
-    """The reference: wildcard matching by its definition."""
-
-    @cache
-    def at(place: int, start: int) -> bool:
-        if place == len(pattern):
-            return start == len(text)
-        if pattern[place] == "*":
-            return at(place + 1, start) or (start < len(text) and at(place, start + 1))
-        return start < len(text) and pattern[place] in {"?", text[start]} and at(place + 1, start + 1)
-
-    return at(0, 0)
-
-
 @settings(max_examples=500, deadline=None)
 @given(pattern=st.text(_LETTERS, max_size=9), text=st.text("ab%_/.[\\\n", max_size=9))
 def test_matches_as_defined(pattern: str, text: str) -> None:
     tokens = tokens_of(pattern)
-    assert matcher(tokens)(text) is matcher_of_like(like(tokens))(text) is defined(pattern, text)
+    assert matcher(tokens)(text) is matcher_of_like(like(tokens))(text) is alike(pattern, text)
 
 
 @pytest.mark.parametrize("keyword", ["OtherPatientIDs", "OperatorsName", "StudyDescription", "ImageComments"])

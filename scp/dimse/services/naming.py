@@ -23,7 +23,7 @@ _STUDY_UID, _ACCESSION, _ISSUER = "StudyInstanceUID", "AccessionNumber", "Issuer
 _SEVERAL = {"PATIENT": "patients", "STUDY": "studies", "SERIES": "series"}
 
 
-class Matches(Protocol):
+class FoundMatches(Protocol):
     """The matches of a query, as keyword → text."""
 
     def __iter__(self) -> Iterator[Mapping[str, str]]:
@@ -33,7 +33,7 @@ class Matches(Protocol):
         """End the query."""
 
 
-Find = Callable[[Query], Matches]
+Find = Callable[[Query], FoundMatches]
 
 
 def named(identifier: Dataset, root: str, find: Find, *, strict: bool, relational: bool) -> Query:

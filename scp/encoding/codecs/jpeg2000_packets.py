@@ -167,7 +167,7 @@ class Precinct:
         """Where the data of the packet at ``at`` begins and ends. Raises IndexError beyond ``body``."""
         if self._bands is None:
             self._bands = [_Band(*size) for size in self._sizes()]
-        bits = _Bits(body, at)
+        bits = _PacketBits(body, at)
         length = 0
         if bits.read():
             length = sum(band.read(bits, self.coding.style) for band in self._bands)
@@ -215,7 +215,7 @@ class _Band:
         self._blocks: list[_Block | None] = [None] * (across * down)
         self._layer = 0
 
-    def read(self, bits: _Bits, style: int) -> int:
+    def read(self, bits: _PacketBits, style: int) -> int:
         """The bytes that the code-blocks have in this packet (B.10.8)."""
         self._layer += 1
         length = 0
@@ -231,7 +231,7 @@ class _Band:
             length += _ht_length(bits, block, passes) if style & _HT else _length(bits, block, passes, style)
         return length
 
-    def _included(self, bits: _Bits, each: int) -> _Block | None:
+    def _included(self, bits: _PacketBits, each: int) -> _Block | None:
         """The code-block, where this packet holds some of it (B.10.4)."""
         if (block := self._blocks[each]) is not None:
             return block if bits.read() else None
@@ -246,7 +246,7 @@ class _Band:
         return block
 
 
-def _passes(bits: _Bits) -> int:
+def _passes(bits: _PacketBits) -> int:
     """Coding passes (table B.4)."""
     if not bits.read():
         return 1
@@ -259,7 +259,7 @@ def _passes(bits: _Bits) -> int:
     return 37 + bits.number(7)
 
 
-def _length(bits: _Bits, block: _Block, passes: int, style: int) -> int:
+def _length(bits: _PacketBits, block: _Block, passes: int, style: int) -> int:
     """Bytes of a code-block's passes, of each of its codeword segments (B.10.7)."""
     length = 0
     while passes:
@@ -281,7 +281,7 @@ def _next_most(before: int, style: int) -> int:
     return _ALL_PASSES
 
 
-def _ht_length(bits: _Bits, block: _Block, passes: int) -> int:
+def _ht_length(bits: _PacketBits, block: _Block, passes: int) -> int:
     """Bytes of the cleanup segment, and of the refinement one (15444-15 B.2)."""
     placeholders = (passes - 1) // 3
     length = bits.number(block.bits + (3 * placeholders + 1).bit_length() - 1)
@@ -289,7 +289,7 @@ def _ht_length(bits: _Bits, block: _Block, passes: int) -> int:
     return length + (bits.number(block.bits + left // 3) if left > 1 else 0)
 
 
-class _Bits:
+class _PacketBits:
     """The bits of a packet header: behind FF, a byte has seven (B.10.1)."""
 
     def __init__(self, data: bytes, at: int) -> None:
@@ -332,7 +332,7 @@ class _TagTree:
         self._parents, self._root = parents, base - 1
         self._low, self._known = [0] * base, [False] * base
 
-    def reaches(self, bits: _Bits, leaf: int, threshold: int) -> bool:
+    def reaches(self, bits: _PacketBits, leaf: int, threshold: int) -> bool:
         """Whether the leaf's value is less than ``threshold``."""
         path = [leaf]
         while path[-1] != self._root:

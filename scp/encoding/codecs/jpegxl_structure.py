@@ -64,7 +64,7 @@ def header_of(codestream: bytes) -> ImageHeader:
     raise DamagedCodestream("it has no JPEG XL image header")
 
 
-class _Bits:
+class _HeaderBits:
     """Bits of a codestream, the lowest of each byte first (B.2.1). Raises DamagedCodestream at its end."""
 
     def __init__(self, data: bytes) -> None:
@@ -85,7 +85,7 @@ class _Bits:
 
 
 def _header(data: bytes) -> ImageHeader:
-    bits = _Bits(data)
+    bits = _HeaderBits(data)
     rows, columns = _size(bits)
     if bits.take(1):  # all_default
         return ImageHeader(rows, columns)
@@ -108,7 +108,7 @@ def _header(data: bytes) -> ImageHeader:
     return ImageHeader(rows, columns, depth, 0, colours)
 
 
-def _depth(bits: _Bits) -> int:
+def _depth(bits: _HeaderBits) -> int:
     if bits.take(1):  # floats: their bits, and those of their exponent
         bits.choice(((0, 32), (0, 16), (0, 24), (6, 1)))
         bits.take(4)
@@ -116,7 +116,7 @@ def _depth(bits: _Bits) -> int:
     return bits.choice(_DEPTHS)
 
 
-def _size(bits: _Bits) -> tuple[int, int]:
+def _size(bits: _HeaderBits) -> tuple[int, int]:
     """SizeHeader (D.2): rows and columns."""
     small = bits.take(1)
 
