@@ -272,7 +272,8 @@ class Query:
     """An identifier of PS3.4 C.4, checked.
 
     ``root`` is ``PATIENT`` or ``STUDY``; ``level`` is one of :data:`LEVELS`. ``relational`` and
-    ``combined_datetime`` are true when they were negotiated.
+    ``combined_datetime`` are true when they were negotiated. ``seen`` are keys that an object must match for
+    the peer to see it, whatever it asks for; beside attributes there is :data:`CALLING_AET`.
     """
 
     root: str
@@ -280,8 +281,11 @@ class Query:
     keys: tuple[QueryKey, ...]
     relational: bool = False
     combined_datetime: bool = False
+    seen: tuple[QueryKey, ...] = ()
 
 
+# The key of a query, and of a policy, for the AE title that an object came from.
+CALLING_AET = "calling_aet"
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 UNIQUE_KEYS: Mapping[str, str] = {
     "PATIENT": "PatientID",

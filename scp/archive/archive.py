@@ -105,9 +105,9 @@ class Archive:
         if self._options.forwarding is not None:
             self._options.forwarding.notice("query", asked)
 
-    def instances(self, query: Query) -> list[Instance]:
-        """All instances that a C-MOVE or C-GET names. Raises QueryError."""
-        return self.index.instances(query)
+    def instances(self, query: Query, watch: Watch | None = None) -> list[Instance]:
+        """All instances that a C-MOVE or C-GET names. Raises QueryError. ``watch`` may stop the search."""
+        return self.index.instances(query, watch)
 
     def all(self) -> Iterator[Instance]:
         """Every instance once; other processes may write in between."""

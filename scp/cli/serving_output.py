@@ -25,14 +25,15 @@ def peers(settings: Settings, senders: Sequence[SenderCount], json_wanted: bool)
     if json_wanted:
         as_json(rows)
         return
-    table = Table("AE title", "address", "comes from", "may", "moves to", "objects", "last stored")
+    table = Table("AE title", "address", "comes from", "may", "moves to", "sees", "objects", "last stored")
     for row in rows:
         last = row["last"]
         moves_to = "" if row["moves_to"] is None else ", ".join(row["moves_to"]) or "nowhere"
         cells = [row["aet"], row["address"], ", ".join(row["from"]), ", ".join(row["may"]), moves_to]
+        cells += ["; ".join(f"{key} {', '.join(wanted)}" for key, wanted in row["sees"].items())]
         cells += [str(row["objects"] or ""), f"{last:%Y-%m-%d %H:%M:%S %Z}" if last else ""]
         table.add_row(*cells)
-    show(table, "An empty cell in “comes from” or “moves to”: no restriction.")
+    show(table, "An empty cell in “comes from”, “moves to” or “sees”: no restriction.")
 
 
 def _row(aet: str, peer: Peer | None, settings: Settings, sent: SenderCount | None) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def _row(aet: str, peer: Peer | None, settings: Settings, sent: SenderCount | No
         "from": [str(network) for network in peer.addresses] if peer else [],
         "may": list(may),
         "moves_to": None if peer is None or peer.destinations is None else list(peer.destinations),
+        "sees": {key: list(wanted) for key, wanted in peer.sees.items()} if peer else {},
         "objects": sent.instances if sent else 0,
         "last": sent.last if sent else None,
     }

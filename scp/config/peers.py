@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, get_args
 
@@ -17,9 +18,21 @@ from scp.config.values import (
     nearest,
     texts,
 )
+from scp.model import CALLING_AET
 
 Service = Literal["echo", "store", "find", "move", "get", "commit"]
 SERVICES: tuple[Service, ...] = get_args(Service)
+# Keys for what a peer sees: the index has a column for each, of text with wildcards.
+SEEN_BY = (
+    CALLING_AET,
+    "PatientID",
+    "IssuerOfPatientID",
+    "Modality",
+    "BodyPartExamined",
+    "InstitutionName",
+    "InstitutionalDepartmentName",
+    "StationName",
+)
 Network = IPv4Network | IPv6Network
 
 
@@ -44,7 +57,22 @@ def _network(text: str) -> Network:
         raise ValueError(f"{error}; write 10.1.2.3, 10.1.0.0/16 or fd00::/8") from None
 
 
+def sight(value: object) -> dict[str, tuple[str, ...]]:
+    """What an object must have for a peer to see it: key → values, any of which may be there."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f'"{value}" is not a table; write {{ Modality = ["CT", "MR"] }}')
+    for key in value:
+        if key not in SEEN_BY:
+            raise ValueError(f'"{key}" does not say what a peer sees; {nearest(key, SEEN_BY)}')
+    asked = {key: texts(wanted, key) for key, wanted in value.items()}
+    for key, wanted in asked.items():
+        if not wanted or any(not text.strip(" *") or "\\" in text for text in wanted):
+            raise ValueError(f"{key} must name values; * alone is any: leave the key out")
+    return asked
+
+
 Services = Annotated[tuple[Service, ...], BeforeValidator(services)]
+Sight = Annotated[dict[str, tuple[str, ...]], BeforeValidator(sight)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(networks)]
 
 
@@ -54,7 +82,8 @@ class Peer(Table):
     ``associations`` are the most that zscp opens to it for one C-MOVE. ``lossy`` lets zscp send it lossy
     copies, by ``quality`` or within ``max_error``. ``certificate_name`` must be a name in its certificate,
     whoever opened the association. It may come from ``addresses`` only, where there are some,
-    use the services of ``may``, and name ``destinations`` in its C-MOVEs; None: all peers.
+    use the services of ``may``, and name ``destinations`` in its C-MOVEs; None: all peers. Of the objects it
+    finds and retrieves those that it ``sees``; an empty table: all.
     """
 
     aet: AeTitle
@@ -64,6 +93,7 @@ class Peer(Table):
     certificate_name: Annotated[str, Field(min_length=1)] | None = None
     may: Services = SERVICES
     destinations: tuple[AeTitle, ...] | None = None
+    sees: Sight = Field(default_factory=dict)
     link_mbps: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     prefer: TransferSyntaxes = ()
     associations: Annotated[int, Field(strict=True, ge=1, le=16)] = 1

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
+from scp.model import CALLING_AET
 from scp.syntaxes import BY_KEYWORD, BY_UID, FORMS
 
 # What a rule may ask besides the attributes of the dataset.
-SPECIAL_KEYS = ("calling_aet", "called_aet", "transfer_syntax", "size")
+SPECIAL_KEYS = (CALLING_AET, "called_aet", "transfer_syntax", "size")
 
 _LEAST_MEMORY = 64 * 10**6
 _BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}

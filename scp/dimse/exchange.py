@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from pynetdicom.presentation import PresentationContext
 from scp import telemetry
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.rights import Rights
-from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
+from scp.dimse.status import CANCELLED, OF_N_SERVICES, OF_RETRIEVES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
@@ -183,9 +184,11 @@ class Exchange:
 
     def fail(self, error: Exception) -> int:
         """Answer with the status of an error; returns it. Raises Ended."""
-        status = status_of(error)
-        if self.request.number("CommandField") & messages.N_SERVICE:
+        status, field = status_of(error), self.request.number("CommandField")
+        if field & messages.N_SERVICE:
             status = OF_N_SERVICES.get(status, status)
+        elif field in (messages.C_MOVE_RQ, messages.C_GET_RQ):
+            status = OF_RETRIEVES.get(status, status)
         self.respond(status, comment=comment_of(_comment(error)))
         return status
 
@@ -193,6 +196,16 @@ class Exchange:
 def _comment(error: Exception) -> str:
     """What the peer is told: its own value where zscp quotes it, nobody's where it is a fault of the node."""
     return (str(error) if isinstance(error, ZscpError) else public(error)) or type(error).__name__
+
+
+@contextmanager
+def cancellable(exchange: Exchange, event: telemetry.RequestEvent) -> Iterator[None]:
+    """Answer a request that :meth:`Exchange.check` finds cancelled."""
+    try:
+        yield
+    except Cancelled:
+        exchange.respond(CANCELLED)
+        event.add(status=CANCELLED)
 
 
 Service = Callable[[Exchange, telemetry.RequestEvent], None]

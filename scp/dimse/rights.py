@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from scp.config.peers import SERVICES, Service
+from scp.config.peers import SERVICES, Peer, Service
 from scp.config.settings import Settings
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, STORAGE_COMMITMENT, VERIFICATION
 from scp.dimse.wire import messages
 from scp.errors import NotAuthorized
+from scp.model import QueryKey
 
 _OF_FIELD: Mapping[int, Service] = {
     messages.C_ECHO_RQ: "echo",
@@ -32,11 +33,15 @@ _OF_SOP_CLASS: Mapping[str, Service] = {
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a peer may do; ``destinations`` are those that its C-MOVEs may name, None: all that are known."""
+    """What a peer may do; ``destinations`` are those that its C-MOVEs may name, None: all that are known.
+
+    ``seen`` is what an object must have for the peer to find and retrieve it.
+    """
 
     aet: str
     services: frozenset[Service]
     destinations: frozenset[str] | None = None
+    seen: tuple[QueryKey, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -100,7 +105,11 @@ def rights_of(settings: Settings, arrival: Arrival) -> Rights | Rejection:
         shown = ", ".join(sorted(arrival.names)) or "no certificate"
         return Rejection(1, 1, 3, f"{calling} showed {shown}, not the `certificate_name` of its [[peer]]")
     destinations = None if peer.destinations is None else frozenset(peer.destinations)
-    return Rights(peer.aet, frozenset(peer.may), destinations)
+    return Rights(peer.aet, frozenset(peer.may), destinations, _seen(peer))
+
+
+def _seen(peer: Peer) -> tuple[QueryKey, ...]:
+    return tuple(QueryKey(key, "", "\\".join(wanted)) for key, wanted in peer.sees.items())
 
 
 def _same_kind(address: str) -> IPv4Address | IPv6Address:

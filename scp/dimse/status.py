@@ -29,6 +29,7 @@ PENDING = 0xFF00
 PENDING_UNSUPPORTED_KEYS = 0xFF01  # optional keys were asked for that are not held
 CANCELLED = 0xFE00
 WARNING_SUBOPERATIONS = 0xB000  # complete, one or more failures
+UNABLE_TO_SEARCH = 0xA701  # of a C-MOVE or C-GET: out of resources, unable to calculate number of matches
 UNABLE_SUBOPERATIONS = 0xA702  # refused: unable to perform sub-operations
 WARNING_COERCED = 0xB000  # of a C-STORE: data elements are coerced (PS3.4 table B.2-1)
 WARNING_MISMATCH = 0xB007  # of a C-STORE: the data set does not match its SOP class (PS3.4 table B.2-1)
@@ -62,6 +63,8 @@ OF_N_SERVICES = {
     0xA900: RESOURCE_LIMITATION,  # an identifier that is too large; other faults have statuses of their own
     UNABLE_TO_PROCESS: PROCESSING_FAILURE,
 }
+# A retrieve that cannot begin; where sub-operations failed, they are counted (UNABLE_SUBOPERATIONS).
+OF_RETRIEVES = {0xA700: UNABLE_TO_SEARCH}
 # The meanings of the statuses that no error stands for.
 MEANINGS: tuple[tuple[int, str], ...] = (
     (SUCCESS, "Done."),
@@ -74,6 +77,7 @@ MEANINGS: tuple[tuple[int, str], ...] = (
         "Of a C-STORE: kept; the dataset lacks a UID, and goes out with the one that it is kept under.",
     ),
     (WARNING_MISMATCH, "Kept as it came; it cannot be read in the transfer syntax that it was announced in."),
+    (UNABLE_TO_SEARCH, "What is 0xA700 elsewhere, as answer to a C-MOVE or C-GET."),
     (UNABLE_SUBOPERATIONS, "No sub-operation succeeded."),
     (PROCESSING_FAILURE, "What is 0xC000 elsewhere, as answer to an N-ACTION."),
     (

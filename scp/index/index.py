@@ -289,13 +289,13 @@ class Index(Protocol):
         does not allow.
         """
 
-    def instances(self, query: Query) -> list[Instance]:
+    def instances(self, query: Query, watch: Watch | None = None) -> list[Instance]:
         """All instances under the entities that a C-GET or C-MOVE identifier names (PS3.4 C.4.2.1).
 
         They come study by study, by series number and instance number.
 
         Raises :class:`scp.errors.QueryError` when the unique key of the query's level is missing
-        or malformed.
+        or malformed, and what the watch raises.
         """
 
     def remove(self, sop_instance_uid: str) -> None:

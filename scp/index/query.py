@@ -35,8 +35,10 @@ from scp.index.index import NO_RANKS, Ranks
 from scp.index.keys import VALUES
 from scp.index.matching import Condition, check_parameters, combined, condition, universal, values
 from scp.index.schema import INSTANCE_COLUMNS, PENDING, SOUND, TABLES
-from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+from scp.model import CALLING_AET, LEVELS, UNIQUE_KEYS, Query, QueryKey
 
+# What a query may be limited to: what the index holds, and who sent an object.
+_LIMITING = {**HELD_BY_KEYWORD, CALLING_AET: Attribute("IMAGE", CALLING_AET, "AE")}
 _ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
 _ROW: ColumnElement[Any] = literal_column(
     "1"
@@ -67,6 +69,7 @@ def find(
         *_named(query.level, above),
         *_matching(query, above, later, indexed=among is None),
         *_matching_below(query, above),
+        *_seen(query, above),
     ]
     identified = above[query.level].c.id
     if among is not None:
@@ -129,6 +132,7 @@ def instances(query: Query) -> Select[Any]:
         _exactly(given[attribute.keyword], attribute) for attribute in named if attribute.keyword in given
     ]
     numbers = (TABLES["SERIES"].c.series_number_key, TABLES["IMAGE"].c.instance_number_key)
+    conditions += _seen(replace(query, level="IMAGE"), TABLES)
     return (
         select(*INSTANCE_COLUMNS, *numbers)
         .select_from(joined(TABLES))
@@ -184,7 +188,7 @@ def _matching(query: Query, tables: Tables, later: str = "", *, indexed: bool = 
     paired = _paired(query) if query.combined_datetime else {}
     found: list[Condition | None] = []
     for key in query.keys:
-        held, computed = HELD_BY_KEYWORD.get(key.keyword), COMPUTED_BY_KEYWORD.get(key.keyword)
+        held, computed = _LIMITING.get(key.keyword), COMPUTED_BY_KEYWORD.get(key.keyword)
         if held is not None and held.level in tables:
             time = paired.get(key.keyword)
             if time is not None:
@@ -221,17 +225,25 @@ def _matching_below(query: Query, above: Tables) -> list[Condition]:
     asked = [
         key
         for key in query.keys
-        if (held := HELD_BY_KEYWORD.get(key.keyword))
+        if (held := _LIMITING.get(key.keyword))
         and held.level in lower
         and not universal(key.value)
         and (lifted(held, query.level) or (query.relational and held.vr != "SQ"))
     ]
-    deepest = max((LEVELS.index(HELD_BY_KEYWORD[key.keyword].level) for key in asked), default=0)
+    deepest = max((LEVELS.index(_LIMITING[key.keyword].level) for key in asked), default=0)
     if not deepest:
         return []
     aliases, tie = below(query.level, LEVELS[deepest], above)
     matching = _matching(replace(query, keys=tuple(asked)), aliases)
     return [exists(_ROW).select_from(joined(aliases)).where(tie, *matching)]
+
+
+def _seen(query: Query, above: Tables) -> list[Condition]:
+    """What the peer sees at all: of an entity above, one object below must match all the keys."""
+    if not query.seen:
+        return []
+    seen = replace(query, keys=query.seen, relational=True, combined_datetime=False)
+    return [*_matching(seen, above), *_matching_below(seen, above)]
 
 
 def _paired(query: Query) -> dict[str, QueryKey]:

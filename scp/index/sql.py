@@ -14,7 +14,7 @@ from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
 from scp.index.conflicts import listed
-from scp.index.dialect import connect, reads, translated
+from scp.index.dialect import connect, reads, translated, watched
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
 from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, SenderCount, Statistic
@@ -194,10 +194,10 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.find`."""
         return Matches(self._engine, query, ranks, watch or unwatched()).read()
 
-    def instances(self, query: Query) -> list[Instance]:
+    def instances(self, query: Query, watch: Watch | None = None) -> list[Instance]:
         """See :meth:`scp.index.index.Index.instances`."""
         statement = reading.instances(query)
-        with reads(self._engine) as connection:
+        with reads(self._engine) as connection, watched(connection, watch or unwatched()):
             rows = connection.execute(statement).mappings().all()
         return [as_instance(row) for row in sorted(rows, key=_reading_order)]
 

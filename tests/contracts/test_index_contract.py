@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from scp.errors import QueryError
+from scp.errors import OutOfResources, QueryError
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
+from scp.index.watch import Watch
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
 
 CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.4.201"
@@ -652,6 +653,51 @@ class TestFind:
         assert len(uids) == len(set(uids)) == 1200
 
 
+SEES_CT = (QueryKey("Modality", "", "C*"),)
+SEES_SENT = (QueryKey("calling_aet", "", "OTHE?\\NOBODY"),)
+
+
+class TestSeen:
+    """What a query is limited to, whatever it asks for."""
+
+    @pytest.fixture
+    def mixed(self, filled: Index) -> Index:
+        """Beside ``filled``: of Doe's study, one image of the CT and one of the SR came from OTHER."""
+        filled.record(instance("1.1.8", calling_aet="OTHER"), DOE)
+        filled.record(instance("1.2.2", series="1.2", calling_aet="OTHER"), DOE | {"Modality": "SR"})
+        return filled
+
+    @pytest.mark.parametrize(
+        ("seen", "level", "keyword", "expected"),
+        [
+            (SEES_CT, "STUDY", "StudyInstanceUID", ["1"]),
+            (SEES_CT, "SERIES", "SeriesInstanceUID", ["1.1"]),
+            (SEES_CT, "IMAGE", "SOPInstanceUID", ["1.1.10", "1.1.2", "1.1.8", "1.1.9"]),
+            (SEES_CT, "PATIENT", "PatientID", ["D1"]),
+            (SEES_SENT, "STUDY", "StudyInstanceUID", ["1"]),
+            (SEES_SENT, "SERIES", "SeriesInstanceUID", ["1.1", "1.2"]),
+            (SEES_SENT, "IMAGE", "SOPInstanceUID", ["1.1.8", "1.2.2"]),
+            ((*SEES_CT, *SEES_SENT), "SERIES", "SeriesInstanceUID", ["1.1"]),
+            ((*SEES_CT, *SEES_SENT), "IMAGE", "SOPInstanceUID", ["1.1.8"]),
+        ],
+    )
+    def test_of_each_level(self, mixed, seen, level, keyword, expected):
+        asked = replace(query(level, **{keyword: ""}), seen=seen)
+        assert sorted(match[keyword] for match in mixed.find(asked)) == expected
+
+    def test_a_key_cannot_widen_it(self, mixed):
+        asked = replace(query("SERIES", SeriesInstanceUID="", Modality="SR"), seen=SEES_CT)
+        assert not list(mixed.find(asked))
+
+    @pytest.mark.parametrize(
+        ("seen", "expected"),
+        [(SEES_CT, {"1.1.2", "1.1.8", "1.1.9", "1.1.10"}), (SEES_SENT, {"1.1.8", "1.2.2"})],
+    )
+    def test_of_a_retrieve(self, mixed, seen, expected):
+        asked = replace(query("STUDY", StudyInstanceUID="1\\2"), seen=seen)
+        assert {one.sop_instance_uid for one in mixed.instances(asked)} == expected
+
+
 class TestInstances:
     def uids(self, index: Index, level: str, **keys: str) -> list[str]:
         return [each.sop_instance_uid for each in index.instances(query(level, **keys))]
@@ -674,6 +720,11 @@ class TestInstances:
         index.record(instance("1.1.1"), DOE | {"IssuerOfPatientID": "NORTH"})
         index.record(instance("2.1.1", "2", "2.1"), DOE | {"IssuerOfPatientID": "SOUTH"})
         assert self.uids(index, "PATIENT", PatientID="D1", IssuerOfPatientID="SOUTH") == ["2.1.1"]
+
+    def test_a_watch_stops_a_search(self, index):
+        index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1200))
+        with pytest.raises(OutOfResources, match="query"):
+            index.instances(query("STUDY", StudyInstanceUID="1"), Watch(-1, lambda: None))
 
     @pytest.mark.parametrize(
         "asked",

@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 from scp.cli import serving_output
 from scp.cli.main import app
 from scp.config import users
+from scp.config.peers import SEEN_BY
 from scp.dimse.rights import Arrival, Rights, rights_of
+from scp.index.attributes import HELD_BY_KEYWORD
+from scp.model import CALLING_AET
 
 from .configured import settings_of, tables_of
 from .conftest import RunningNode, Starter
@@ -131,6 +134,36 @@ def test_every_sop_class_belongs_to_a_service() -> None:
     """Who may do nothing has no use for any context."""
     nobody = Rights("NOBODY", frozenset())
     assert not any(nobody.accepts(uid) for uid in EVERYTHING)
+
+
+def test_a_peer_finds_and_retrieves_only_what_it_sees(start: Starter) -> None:
+    node = start(peer=[_peer("READER", sees={"calling_aet": ["CTROOM1"]})])
+    node.store(image(instance="1.2.3.8"), calling="CTROOM1")
+    node.store(image(instance="1.2.3.9"), calling="OTHER")
+    node.store(image(instance="1.2.4.9", study="1.2.4"), calling="OTHER")
+    studies = identifier("STUDY", StudyInstanceUID="")
+    contexts = [(STUDY_FIND, [EXPLICIT]), (STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])]
+    with node.scu(*contexts, roles=[MR_IMAGE], calling="READER") as scu:
+        found = scu.find(STUDY_FIND, studies)
+        assert [one.identifier.StudyInstanceUID for one in found[:-1]] == ["1.2.3"]
+        assert [one.instance for one in scu.get(STUDY_GET, STUDY).objects] == ["1.2.3.8"]
+        other = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.4"))
+        assert (other.final.status, other.objects) == (0, [])
+    with node.scu(*contexts, roles=[MR_IMAGE], calling="ANYBODY") as scu:
+        assert len(scu.find(STUDY_FIND, studies)) == 3
+        assert len(scu.get(STUDY_GET, STUDY).objects) == 2
+
+
+def test_what_a_peer_sees_is_held_by_the_index() -> None:
+    assert set(SEEN_BY) - {CALLING_AET} <= set(HELD_BY_KEYWORD)
+
+
+@pytest.mark.parametrize(
+    "sees", [{"Modalty": "CT"}, {"Modality": "*"}, {"Modality": []}, {"Modality": "A\\B"}, "CT"]
+)
+def test_what_a_peer_sees_must_say_something(sees: Any) -> None:
+    with pytest.raises(ValidationError, match="sees"):
+        settings_of({"peer": [_peer("READER", sees=sees)]})
 
 
 def test_peers_are_listed_with_what_they_may_and_what_they_stored(

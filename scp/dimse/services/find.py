@@ -9,12 +9,12 @@ from pydicom.dataset import Dataset
 
 from scp.archive.archive import Archive
 from scp.config.settings import Settings
-from scp.dimse.exchange import Cancelled, Exchange
+from scp.dimse.exchange import Exchange, cancellable
 from scp.dimse.identifier import query_of, read_identifier, write_identifier
 from scp.dimse.negotiation.contexts import FIND
 from scp.dimse.services.answers import answer
 from scp.dimse.services.plain_answers import PlainAnswers
-from scp.dimse.status import CANCELLED, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
+from scp.dimse.status import PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
 from scp.index.watch import Watch
 from scp.model import Facts, Query, QueryKey
 from scp.telemetry import RequestEvent
@@ -40,13 +40,10 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive, settings: S
     event.add(root=query.root, query_level=query.level, keys=[key.keyword for key in query.keys if key.value])
     asked = {key.keyword: key.value for key in query.keys if key.value}
     archive.notice_query(Facts(asked, "", 0, exchange.calling_aet, exchange.called_aet))
-    status = SUCCESS
-    try:
+    with cancellable(exchange, event):
         _answer(exchange, event, archive, settings, identifier, query)
-    except Cancelled:
-        status = CANCELLED
-    exchange.respond(status)
-    event.add(status=status)
+        exchange.respond(SUCCESS)
+        event.add(status=SUCCESS)
 
 
 def _answer(
@@ -62,7 +59,8 @@ def _answer(
     watch = Watch(settings.query.seconds, exchange.check)
     plain = PlainAnswers(identifier, exchange.transfer_syntax)
     matches = 0
-    with closing(archive.find(replace(query, keys=(*query.keys, _CHARACTER_SET)), watch)) as found:
+    asked = replace(query, keys=(*query.keys, _CHARACTER_SET), seen=exchange.association.rights.seen)
+    with closing(archive.find(asked, watch)) as found:
         for match in found:
             exchange.check()
             if matches == settings.query.max_matches > 0:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
 from scp.archive.archive import Archive
 from scp.archive.deliver import Outgoing, identified
 from scp.archive.records import shared_studies
 from scp.config.settings import QuerySettings, Settings
-from scp.dimse.exchange import Exchange
+from scp.dimse.exchange import Exchange, cancellable
 from scp.dimse.identifier import read_identifier
 from scp.dimse.negotiation.contexts import GET, MOVE
 from scp.dimse.patience import Pauses
@@ -28,17 +30,21 @@ from scp.telemetry import RequestEvent
 def _asked_for(
     exchange: Exchange, event: RequestEvent, archive: Archive, settings: QuerySettings
 ) -> list[Instance]:
-    """The instances that a retrieve's identifier names. Raises QueryError."""
+    """The instances that a retrieve's identifier names, and that the peer sees.
+
+    Raises QueryError; and OutOfResources, Cancelled and Ended as the search of a C-FIND does.
+    """
     identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
-    root = (MOVE | GET)[exchange.abstract_syntax]
+    root, seen = (MOVE | GET)[exchange.abstract_syntax], exchange.association.rights.seen
+    watch = Watch(settings.seconds, exchange.check)
     query = named(
         identifier,
         root,
-        lambda asked: archive.find(asked, Watch(settings.seconds, lambda: None)),
+        lambda asked: archive.find(replace(asked, seen=seen), watch),
         strict=settings.hierarchy == "strict",
         relational=exchange.association.extended(exchange.abstract_syntax).relational,
     )
-    instances = archive.instances(query)
+    instances = archive.instances(replace(query, seen=seen), watch)
     event.add(root=query.root, query_level=query.level, instances=len(instances))
     if not any(key.keyword == "PatientID" and key.value for key in query.keys):
         for study in shared_studies(instances):  # PS3.4 C.4 does not say what to do: all of it is sent
@@ -55,15 +61,16 @@ def _fetching(archive: Archive, preference: SyntaxPreference) -> FetchFor:
 
 def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, settings: Settings) -> None:
     """Answer a C-GET: sub-operations go over the requester's own association."""
-    instances = _asked_for(exchange, event, archive, settings.query)
-    operations = Suboperations(exchange, event, instances)
-    carrier = SameAssociation(exchange.association)
-    preference = preference_of(settings.peer_named(exchange.calling_aet))
-    operations.carry(Work(instances), carrier, _fetching(archive, preference))
-    if carrier.ended is not None:  # there is nobody left to answer
-        raise carrier.ended
-    operations.finish()
-    archive.record_access(instances)
+    with cancellable(exchange, event):
+        instances = _asked_for(exchange, event, archive, settings.query)
+        operations = Suboperations(exchange, event, instances)
+        carrier = SameAssociation(exchange.association)
+        preference = preference_of(settings.peer_named(exchange.calling_aet))
+        operations.carry(Work(instances), carrier, _fetching(archive, preference))
+        if carrier.ended is not None:  # there is nobody left to answer
+            raise carrier.ended
+        operations.finish()
+        archive.record_access(instances)
 
 
 def serve_move(
@@ -80,14 +87,15 @@ def serve_move(
     peer = settings.peer_named(destination)
     if peer is None:
         raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")
-    instances = _asked_for(exchange, event, archive, settings.query)
-    operations = Suboperations(exchange, event, instances)
-    preference = preference_of(peer)
-    origin = (exchange.calling_aet, exchange.message_id)
-    move = Move(operations, peer, settings, origin, _fetching(archive, preference), pauses)
-    for batch, contexts in batches(instances, proposed(preference)):
-        move.send(batch, contexts)
-        if operations.stopped:
-            break
-    operations.finish()
-    archive.record_access(instances)
+    with cancellable(exchange, event):
+        instances = _asked_for(exchange, event, archive, settings.query)
+        operations = Suboperations(exchange, event, instances)
+        preference = preference_of(peer)
+        origin = (exchange.calling_aet, exchange.message_id)
+        move = Move(operations, peer, settings, origin, _fetching(archive, preference), pauses)
+        for batch, contexts in batches(instances, proposed(preference)):
+            move.send(batch, contexts)
+            if operations.stopped:
+                break
+        operations.finish()
+        archive.record_access(instances)
