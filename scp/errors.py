@@ -63,11 +63,13 @@ class ZscpError(Exception):
     """Base of every error that zscp raises on purpose.
 
     ``quoted`` is a value of a dataset or a query in the message. Who sent it may read it; the log must not.
+    ``limit`` is the limit that was reached, by its key where it has one; these are counted.
     """
 
-    def __init__(self, *message: object, quoted: str = "") -> None:
+    def __init__(self, *message: object, quoted: str = "", limit: str = "") -> None:
         super().__init__(*message)
         self.quoted = quoted
+        self.limit = limit
 
 
 # What Python and libraries quote in the messages of their errors.

@@ -264,6 +264,9 @@ class RequestEvent:
         """Note that the request failed with ``error``, where the caller answers it instead of raising."""
         self._failed = True
         self.add(outcome=type(error).__name__, reason=error)
+        if isinstance(error, ZscpError) and error.limit:
+            LIMITS.count(error.limit)
+            self.add(limit=error.limit)
         if not isinstance(error, ZscpError):  # a bug, or a fault of the machine: the traceback is needed
             self.add(exc_info=error)
 

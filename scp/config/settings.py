@@ -176,7 +176,11 @@ PositiveBytes = Annotated[Bytes, Field(ge=1)]
 
 
 class LimitSettings(Table):
-    """What one peer, all together, or one object may take; ``memory`` 0 is that of scp.resources.budget."""
+    """What one peer, all together, or one object may take.
+
+    0 is the default of :mod:`scp.resources.budget` for ``memory``, of :mod:`scp.resources.pressure` for
+    ``node_memory``.
+    """
 
     associations: Positive = 100
     associations_by_aet: Positive = 40
@@ -194,6 +198,7 @@ class LimitSettings(Table):
     # A service manager waits 90 s by default (TimeoutStopSec), and processes have 20 s more than this.
     stop_seconds: Annotated[Seconds, Field(le=3600)] = 10.0
     memory: MemoryBytes = 0
+    node_memory: MemoryBytes = 0
     # Of one object (scp.resources.bounds).
     elements: Positive = DEFAULTS.elements
     items: Positive = DEFAULTS.items

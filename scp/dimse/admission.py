@@ -9,6 +9,8 @@ from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose
 from scp.dimse.rights import Arrival, Rights
 from scp.dimse.seats import Holder, Seats
+from scp.resources.pressure import KEY as MEMORY
+from scp.resources.pressure import pressure
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,11 @@ Admit = Callable[[Arrival], Admitted | Rejection]
 
 
 def refused_by_limit(seats: Seats, holder: Holder) -> Rejection | None:
-    """Take a seat, or give the rejection: transient, local limit exceeded."""
+    """Take a seat, or give the rejection: transient, temporary congestion or local limit exceeded."""
+    memory = pressure()
+    if memory.is_crowded:
+        told = f"the node uses {memory.used >> 20} MB, {MEMORY} is {memory.limit >> 20}"
+        return Rejection(2, 3, 1, f"{told}: the peer may come again, or raise the key", MEMORY)
     reached = seats.take(holder)
     if reached is None:
         return None

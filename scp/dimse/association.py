@@ -32,7 +32,7 @@ from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended
-from scp.errors import IdentifierTooLarge, OutOfResources
+from scp.errors import OutOfResources
 
 # The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
 # handing it to another thread takes 0.1 ms CPU, as much as all else that a small object costs here.
@@ -333,9 +333,7 @@ class ServedAssociation(DirectAssociation):
         bound = {"association": self.name, "calling_aet": self.calling_aet}
         with telemetry.request(name, **bound) as event:
             try:
-                if exchange.request.fault:
-                    kind = IdentifierTooLarge if exchange.request.too_long else OutOfResources
-                    raise kind(exchange.request.fault)
+                exchange.check_whole()
                 if self._stopping:
                     raise OutOfResources(STOPPING)  # PS3.4 B.2.3: the peer may come again
                 self.rights.check(exchange.request.number("CommandField"))

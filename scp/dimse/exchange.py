@@ -10,13 +10,14 @@ from typing import Protocol
 from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
+from scp.dimse.identifier import IDENTIFIER
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.rights import Rights
 from scp.dimse.status import CANCELLED, OF_N_SERVICES, OF_RETRIEVES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import OutOfResources, UnrecognizedOperation, ZscpError, public
+from scp.errors import IdentifierTooLarge, OutOfResources, UnrecognizedOperation, ZscpError, public
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -134,6 +135,13 @@ class Exchange:
     def cancelled(self) -> bool:
         """Whether a C-CANCEL for this request has come in. Raises Ended when the peer is gone."""
         return self.association.has_cancelled(self.message_id)
+
+    def check_whole(self) -> None:
+        """Raise IdentifierTooLarge, or OutOfResources, if the request's dataset was not kept."""
+        if self.request.too_long:
+            raise IdentifierTooLarge(self.request.fault, limit=IDENTIFIER)
+        if self.request.fault:
+            raise OutOfResources(self.request.fault)
 
     def check(self) -> None:
         """Raise Cancelled if that was asked for, OutOfResources if the node stops, Ended without a peer.

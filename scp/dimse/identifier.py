@@ -33,6 +33,7 @@ _DEEPEST = 8  # sequences within sequences, in a key
 # What an identifier may be and hold: a key takes 30 µs, a sequence's item 100. Those that PS3.6 has for all
 # levels together are some 300.
 OF_QUERIES = Bounds(elements=5_000, items=1_000, fragments=0, depth=_DEEPEST, inflated_bytes=4 << 20)
+IDENTIFIER = "identifier"  # what the count of limits calls these bounds: they have no key
 _UNFOLLOWED = 65_536  # so many bytes hold no more elements than that, wherever they begin
 
 
@@ -59,7 +60,8 @@ def bounded(data: Buffer, syntax: TransferSyntax, limits: Bounds) -> Buffer:
     """An identifier's data, inflated, if neither its size nor what it holds passes ``limits``."""
     plain = inflated_within(data, limits.inflated_bytes) if syntax.deflated else data
     if plain is None or len(plain) > limits.inflated_bytes:
-        raise IdentifierTooLarge(f"the identifier is longer than {limits.inflated_bytes} bytes")
+        told = f"the identifier is longer than {limits.inflated_bytes} bytes"
+        raise IdentifierTooLarge(told, limit=IDENTIFIER)
     try:
         beyond = excess_of(plain, Encoding(syntax.explicit_vr, syntax.little_endian), limits)
     except UnreadableDataset:  # pydicom may know how to go on
@@ -68,7 +70,8 @@ def bounded(data: Buffer, syntax: TransferSyntax, limits: Bounds) -> Buffer:
         return plain
     if beyond is not None:
         most = f"{limits.elements} elements, {limits.items} items, {limits.depth} levels of sequences"
-        raise IdentifierTooLarge(f"the identifier holds too much; the most is {most}")
+        told = f"the identifier holds too much; the most is {most}"
+        raise IdentifierTooLarge(told, limit=IDENTIFIER)
     return plain
 
 

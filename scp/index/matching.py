@@ -33,6 +33,8 @@ MOST_WILDCARDS = 200
 LONGEST_TEXT, LONGEST_VALUE = 10_240, 1024
 # What a key's value may come to in parameters of a statement: all components of a name in each of its groups.
 MOST_PARAMETERS, _OF_A_NAME, _OF_A_PATTERN = 32_000, 72, 4
+# What the count of limits calls these: they have no key.
+KEY = "query key"
 _LONGEST_MOMENTS = 64  # a range of DT has 53
 _WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})  # C.2.2.2.4
 _ONE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is text there (PS3.5 6.4)
@@ -65,7 +67,7 @@ def values(key: QueryKey, attribute: Attribute) -> list[str]:
     listed = [part.strip(" ") for part in text.split(VALUES) if part.strip(" ")]
     most = MOST_VALUES if attribute.vr in _LISTED_VRS else MOST_PATTERNS
     if len(listed) > most:
-        raise QueryError(f"{key.keyword}: a list of {len(listed)} values; {most} are the most")
+        raise QueryError(f"{key.keyword}: a list of {len(listed)} values; {most} are the most", limit=KEY)
     return [] if any(universal(value) for value in listed) else _bounded(key.keyword, attribute, listed)
 
 
@@ -79,18 +81,18 @@ def check_parameters(keys: Iterable[QueryKey], attributes: Mapping[str, Attribut
         each = 1 if attribute.vr in _LISTED_VRS else _OF_A_NAME if attribute.vr == "PN" else _OF_A_PATTERN
         wanted += each * len(values(key, attribute))
     if wanted > MOST_PARAMETERS:
-        raise QueryError("the keys list too many values together; ask in several queries")
+        raise QueryError("the keys list too many values together; ask in several queries", limit=KEY)
 
 
 def _bounded(keyword: str, attribute: Attribute, listed: list[str]) -> list[str]:
     longest = max(map(len, listed), default=0)
     most = LONGEST_TEXT if attribute.vr in _ONE_VALUE_VRS else LONGEST_VALUE
     if longest > most:
-        raise QueryError(f"{keyword}: a value of {longest} characters; {most} are the most")
+        raise QueryError(f"{keyword}: a value of {longest} characters; {most} are the most", limit=KEY)
     if takes_wildcards(attribute):
         wildcards = sum(value.count("*") + value.count("?") for value in listed)
         if wildcards > MOST_WILDCARDS:
-            raise QueryError(f"{keyword}: {wildcards} wildcards; {MOST_WILDCARDS} are the most")
+            raise QueryError(f"{keyword}: {wildcards} wildcards; {MOST_WILDCARDS} are the most", limit=KEY)
     return listed
 
 

@@ -37,7 +37,8 @@ class Watch:
         """Raise OutOfResources where the time is up, and what the check raises."""
         now = time.monotonic()
         if now > self._until:
-            raise OutOfResources(f"the query takes longer than {self._seconds} s (query.seconds)")
+            told = f"the query takes longer than {self._seconds} s (query.seconds)"
+            raise OutOfResources(told, limit="query.seconds")
         if now > self._next:
             self._next = now + _EVERY
             self._check()

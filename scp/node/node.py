@@ -21,8 +21,8 @@ from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
 from scp.node.build import open_archive, take_up
 from scp.node.seats import SharedSeats
-from scp.node.tasks import Bells, background, encoder, guards
-from scp.resources import bounds
+from scp.node.tasks import Bells, background, encoder, guards, memory_watch
+from scp.resources import bounds, pressure
 
 # How long an object that a process died of waits to be worked on alone, as a peer waits for it.
 _PATIENCE_SECONDS = 5.0
@@ -59,13 +59,14 @@ class Node:
         self.archive = open_archive(settings, bells.encoder, self._forwarding, repairs=True)
         self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
         self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses)
-        tasks: list[Task] = [Prefetcher(self.archive, self._forwarding)]
+        tasks: list[Task] = [Prefetcher(self.archive, self._forwarding), memory_watch()]
         tasks += guards(self.archive, end, counts=alone)
         if alone:
             tasks.insert(0, encoder(self.archive, self._current, bells.encoder))
             tasks += background(self.archive, self._current, bells, pauses)
         self.loops = Loops(tasks)
         self._seats = seats
+        (pressure.begin if alone else pressure.use)(settings.limits.node_memory)
 
     def _current(self) -> Settings:
         return self.settings
@@ -82,6 +83,7 @@ class Node:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""
         self.settings = reloaded(self.settings, settings)
         bounds.use(self.settings.limits.bounds)
+        pressure.use(self.settings.limits.node_memory)
         self.archive.use_policy(self.settings.policy)
         self._forwarding.use(self.settings)
         if self._seats is not None:

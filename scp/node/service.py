@@ -31,7 +31,7 @@ from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
 from scp.node.tasks import Bells, Current, background, encoder, guards
 from scp.objects.attempts import died_of_an_object
-from scp.resources import bounds, budget
+from scp.resources import bounds, budget, pressure
 from scp.resources.malloc import keep_large_apart
 
 _SILENT = Silent()
@@ -55,6 +55,7 @@ class Service:
         self._seats = SharedSeats(seat_limits(settings.limits))
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: all processes share it
+        pressure.begin(settings.limits.node_memory)
         self._listening: socket.socket | None = None
 
     def start(self, progress: Progress = _SILENT) -> tuple[str, int]:

@@ -20,6 +20,8 @@ from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
 from scp.resources.malloc import Trimmer
+from scp.resources.pressure import LOOK_SECONDS as MEMORY_SECONDS
+from scp.resources.pressure import pressure
 
 # From 1/_EAGER of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
@@ -62,6 +64,11 @@ def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Task
         return [trimming]
     guard = Guard(archive.pairing, end, counts)
     return [Every("guarding the index", GUARD_SECONDS, guard.watch), trimming]
+
+
+def memory_watch() -> Task:
+    """The task of each process that serves: measure what the node takes of the memory."""
+    return Every("watching the memory", MEMORY_SECONDS, lambda: pressure().look())
 
 
 def _pace(settings: Settings) -> Pace | None:

@@ -216,7 +216,8 @@ class Budget:
                     return Taken(found, size)
                 first = first or (self._clock() if is_first else 0.0)
                 if first and self._clock() - first > self.waits.give_up:
-                    raise OutOfResources(f"no memory for {size} bytes; limits.memory is {self.limit}")
+                    told = f"no memory for {size} bytes; limits.memory is {self.limit}"
+                    raise OutOfResources(told, limit="limits.memory")
                 self.settle()
                 with self._changed:  # the first one of a process looks for all of them
                     polls = self._turns.is_first_here(ticket)  # the one before it may have left just now

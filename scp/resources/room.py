@@ -50,7 +50,8 @@ class Room:
             left, self._left = self._left, 0
             raise OutOfResources(
                 f"{max(left + self.reserve, 0)} bytes would be left free, storage.reserve keeps "
-                f"{self.reserve}; make room on the disk of {self.folder}, or lower it"
+                f"{self.reserve}; make room on the disk of {self.folder}, or lower it",
+                limit="storage.reserve",
             )
 
     def holds(self, size: int) -> bool:

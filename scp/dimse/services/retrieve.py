@@ -24,6 +24,7 @@ from scp.dimse.services.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown
 from scp.index.watch import Watch
 from scp.model import Instance, SyntaxPreference
+from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
 
 
@@ -34,6 +35,7 @@ def _asked_for(
 
     Raises QueryError; and OutOfResources, Cancelled and Ended as the search of a C-FIND does.
     """
+    pressure().check()
     identifier = read_identifier(exchange.request.dataset, exchange.transfer_syntax)
     root, seen = (MOVE | GET)[exchange.abstract_syntax], exchange.association.rights.seen
     watch = Watch(settings.seconds, exchange.check)

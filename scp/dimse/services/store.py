@@ -8,11 +8,16 @@ from scp.archive.archive import Archive
 from scp.dimse.exchange import Exchange
 from scp.dimse.status import of_kept
 from scp.model import Received
+from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
-    """Store an object; answer Success, or a warning, only when it is durable and indexed (invariant 1)."""
+    """Store an object; answer Success, or a warning, only when it is durable and indexed (invariant 1).
+
+    Refused where the node has no memory left (A700): what it has received is dropped.
+    """
+    pressure().check()
     request = exchange.request
     received = Received(
         sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,
