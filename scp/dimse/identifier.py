@@ -86,7 +86,9 @@ def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> Non
     terms = terms_of(joined(dataset[_CHARSET].value)) if _CHARSET in dataset else around
     for tag in list(dataset.keys()):
         raw = dataset.get_item(tag)
-        vr = str(raw.VR or (dictionary_VR(tag) if keyword_for_tag(tag) else "UN"))
+        vr = _vr_of(raw)
+        if isinstance(raw, RawDataElement) and raw.VR == "UN" != vr:
+            dataset[tag] = raw = raw._replace(VR=vr)
         if isinstance(raw, RawDataElement) and vr in TEXT_VRS:
             text = decoded(raw.value or b"", terms, name=vr == "PN").rstrip(" \0")
             dataset[tag] = DataElement(tag, vr, text, already_converted=True)
@@ -95,6 +97,18 @@ def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> Non
         if dataset[tag].VR == "SQ":
             for item in value:
                 _read_values(item, terms, depth + 1)
+
+
+def _vr_of(raw: RawDataElement | DataElement) -> str:
+    """An element's VR; by the dictionary of PS3.6 where it has none, or UN.
+
+    Lists of more than 64 KB are UN in explicit VR, as their own VR has 16 bits for the length (PS3.5 6.2.2).
+    pydicom keeps them as bytes.
+    """
+    known = dictionary_VR(raw.tag) if keyword_for_tag(raw.tag) else "UN"
+    if raw.VR == "UN":
+        return "UN" if known == "SQ" or " or " in known else known
+    return str(raw.VR or known)
 
 
 def query_of(
@@ -149,6 +163,8 @@ def _key(element: DataElement) -> QueryKey:
 
 def _text(element: DataElement) -> str:
     """A key's value; of a sequence the JSON of its items, as :class:`scp.model.QueryKey` has it."""
+    if element.VR == "UN" and element.value:  # without a value that can be compared, it would match everything
+        raise QueryError(f"{element.keyword}: its VR is UN, and its value cannot be read")
     if element.VR != "SQ":
         text = joined(element.value).strip(" \0" if element.VR == "UI" else None)
     else:

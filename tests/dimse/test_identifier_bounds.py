@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from scp.dimse.identifier import OF_QUERIES, bounded, read_identifier
+from scp.dimse.identifier import OF_QUERIES, bounded, query_of, read_identifier
 from scp.dimse.services.commitment import _LIMITS as OF_COMMITMENTS
 from scp.dimse.wire import messages
 from scp.dimse.wire.assembly import LONGEST_ACTION, LONGEST_IDENTIFIER, Assembly
@@ -91,6 +91,31 @@ def test_long_lists_and_deep_keys_are_read() -> None:
     assert len(read_identifier(data, _IMPLICIT).SOPInstanceUID) == 10_000
     assert len(_nested(8, undefined=True)) < len(data) < OF_QUERIES.inflated_bytes
     assert read_identifier(_nested(8, undefined=True), _IMPLICIT).RequestAttributesSequence
+
+
+def _unknown(tag: tuple[int, int], value: bytes) -> bytes:
+    return struct.pack("<HH2sHL", *tag, b"UN", 0, len(value)) + value
+
+
+def test_lists_of_more_than_64_kb_are_un_in_explicit_vr() -> None:
+    """PS3.5 6.2.2. Once, such a key matched everything."""
+    uids = [f"1.2.826.0.1.3680043.8.498.{10**36 + n}" for n in range(2_000)]
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "IMAGE"
+    asked.SOPInstanceUID = uids
+    data = encode(asked, False, True)
+    assert data is not None
+    assert b"UN" in data[:40]
+    (key,) = query_of(read_identifier(data, _EXPLICIT), "STUDY", strict=False, relational=True).keys
+    assert (key.vr, key.value.split("\\")) == ("UI", uids)
+
+
+def test_a_key_that_cannot_be_read_does_not_match_everything() -> None:
+    level = struct.pack("<HH2sH", 8, 0x52, b"CS", 6) + b"STUDY "
+    identifier = read_identifier(level + _unknown((0x0040, 0x0275), b"A" * 70_000), _EXPLICIT)
+    with pytest.raises(QueryError, match="its VR is UN"):
+        query_of(identifier, "STUDY", strict=False, relational=False)
+    assert read_identifier(level + _unknown((0x0009, 0x1001), b"\1\0"), _EXPLICIT)  # private: no key
 
 
 def test_a_request_for_commitment_of_100000_instances_isbounded_bounds() -> None:
