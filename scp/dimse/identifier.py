@@ -163,7 +163,7 @@ def _key(element: DataElement) -> QueryKey:
 
 def _text(element: DataElement) -> str:
     """A key's value; of a sequence the JSON of its items, as :class:`scp.model.QueryKey` has it."""
-    if element.VR == "UN" and element.value:  # without a value that can be compared, it would match everything
+    if element.VR == "UN" and element.value:  # no value to compare: it would match everything
         raise QueryError(f"{element.keyword}: its VR is UN, and its value cannot be read")
     if element.VR != "SQ":
         text = joined(element.value).strip(" \0" if element.VR == "UI" else None)

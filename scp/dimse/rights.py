@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from scp.config.peers import SERVICES, Peer, Service
 from scp.config.settings import Settings
@@ -116,3 +116,12 @@ def _same_kind(address: str) -> IPv4Address | IPv6Address:
     """An address; one of IPv4 that comes as one of IPv6 is that (RFC 4291 2.5.5.2)."""
     found = ip_address(address.partition("%")[0])
     return getattr(found, "ipv4_mapped", None) or found
+
+
+def origin(address: str) -> str:
+    """What limits count as one address: of IPv6 the network of 64 bits.
+
+    A machine there has as many addresses as it likes (RFC 4291 2.5.4, RFC 8981).
+    """
+    found = _same_kind(address)
+    return str(found) if isinstance(found, IPv4Address) else str(IPv6Network((found, 64), strict=False))

@@ -29,7 +29,7 @@ from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
-from scp.dimse.rights import Arrival, Rights, rights_of
+from scp.dimse.rights import Arrival, Rights, origin, rights_of
 from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
@@ -167,7 +167,7 @@ class DimseServer:
 
     def _admit(self, arrival: Arrival) -> Admitted | Rejection:
         """Let a peer associate by its AE titles, before anything else of its request is looked at."""
-        settings, holder = self._settings(), Holder(arrival.calling, arrival.address)
+        settings, holder = self._settings(), Holder(arrival.calling, origin(arrival.address))
         rights = rights_of(settings, arrival)
         if isinstance(rights, Rejection):
             return rights

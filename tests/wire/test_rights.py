@@ -15,7 +15,7 @@ from scp.cli import serving_output
 from scp.cli.main import app
 from scp.config import users
 from scp.config.peers import SEEN_BY
-from scp.dimse.rights import Arrival, Rights, rights_of
+from scp.dimse.rights import Arrival, Rights, origin, rights_of
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.model import CALLING_AET
 
@@ -188,6 +188,19 @@ def test_peers_are_listed_with_what_they_may_and_what_they_stored(
     told = capsys.readouterr().out
     assert "10.0.0.0/8" in told
     assert "nowhere" in told
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("10.0.0.17", "10.0.0.17"),
+        ("::ffff:10.0.0.17", "10.0.0.17"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_a_network_of_ipv6_counts_as_one_address(address: str, counted: str) -> None:
+    assert origin(address) == counted
 
 
 # -- user identity -------------------------------------------------------------------------------------------
