@@ -17,7 +17,8 @@ from bench import window
 from scp import telemetry
 from scp.config.settings import Settings
 from scp.dimse import server as server_module
-from scp.dimse.negotiation.listener import bound, listen
+from scp.dimse.negotiation.listener import bound
+from scp.dimse.negotiation.ports import Port
 from scp.dimse.negotiation.window import Window, granted
 from scp.dimse.seats import Holder, OwnSeats, SeatLimit, SeatLimits, Seats
 from scp.dimse.server import DimseServer
@@ -76,13 +77,13 @@ class Full:
 
 def test_an_inherited_socket(servers: list[DimseServer]) -> None:
     """Two servers, as two processes would, on one listening socket: each connection is served once."""
-    first = listen("127.0.0.1", 0)
+    first = bound("127.0.0.1", 0)
     second = socket.socket(fileno=os.dup(first.fileno()))
     chosen = settings()
     addresses = []
     for listening in (first, second):
         servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
-        addresses.append(servers[-1].start(listening))
+        addresses.append(servers[-1].start([Port(listening, secure=False)]))
     assert addresses[0] == addresses[1]
     assert [echo(addresses[0]) for _ in range(20)] == [0] * 20
     servers[0].stop()

@@ -36,13 +36,6 @@ def bound(host: str, port: int) -> socket.socket:
     return made
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; as :func:`bound`."""
-    made = bound(host, port)
-    made.listen(BACKLOG)
-    return made
-
-
 class Listener:
     """Accepts connections, and has each served in a thread of its own.
 
