@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
+from scp.config.tls import client_context
 
 LASTS = timedelta(days=300)
 
@@ -55,6 +59,35 @@ class Issuer:
         Path(made.key).write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
         Path(made.key).chmod(0o600)
         return made
+
+
+@dataclass(frozen=True)
+class Authority:
+    """An issuer, and what it signed for a node and a peer."""
+
+    issuer: Issuer
+    node: Identity
+    peer: Identity
+    stranger: Identity  # signed by another
+
+    @property
+    def ca(self) -> str:
+        return self.issuer.ca
+
+    def table(self, **more: Any) -> dict[str, Any]:
+        """The node's certificate and key, as the configuration has them."""
+        return {"certificate": self.node.certificate, "key": self.node.key, **more}
+
+
+def authority_in(folder: Path) -> Authority:
+    issuer, other = Issuer(folder), Issuer(folder, "other", number=2)
+    node = issuer.signed("node", ("127.0.0.1", "localhost"))
+    return Authority(issuer, node, issuer.signed("peer"), other.signed("stranger"))
+
+
+def client(authority: Authority, who: Identity | None) -> ssl.SSLContext:
+    """A peer that shows a certificate, or none."""
+    return client_context(who.certificate if who else "", who.key if who else "", authority.ca)
 
 
 def _builder(

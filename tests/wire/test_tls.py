@@ -5,18 +5,16 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Identity, Issuer
+from certificates import Authority, client
 
 from bench import window
 from scp.config.load import load
 from scp.config.peers import Peer
 from scp.config.settings import Settings
-from scp.config.tls import client_context
 from scp.dimse.scu.echo import echo
 from scp.errors import ConfigurationError, DestinationUnreachable
 
@@ -38,41 +36,12 @@ pytestmark = pytest.mark.peer
 CONTEXTS = [(MR_IMAGE, EXPLICIT), (VERIFICATION, IMPLICIT)]
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority of the test's own, and what it signed."""
-
-    issuer: Issuer
-    node: Identity
-    peer: Identity
-    stranger: Identity  # signed by another
-
-    @property
-    def ca(self) -> str:
-        return self.issuer.ca
-
-    def table(self, **more: Any) -> dict[str, Any]:
-        return {"certificate": self.node.certificate, "key": self.node.key, **more}
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    folder = tmp_path_factory.mktemp("tls")
-    issuer, other = Issuer(folder), Issuer(folder, "other", number=2)
-    node = issuer.signed("node", ("127.0.0.1", "localhost"))
-    return Authority(issuer, node, issuer.signed("peer"), other.signed("stranger"))
-
-
 @pytest.fixture
 def node(start: Starter, authority: Authority) -> Iterator[RunningNode]:
     """A node that takes only peers whose certificate its authority signed."""
     node = start(tls=authority.table(ca=authority.ca), limits={"acse_seconds": 5})
     yield node
     until(lambda: not node.node.server.associations.all(), "the association is gone")
-
-
-def client(authority: Authority, who: Identity | None) -> ssl.SSLContext:
-    return client_context(who.certificate if who else "", who.key if who else "", authority.ca)
 
 
 def objects(count: int, rows: int = 8) -> list[window.Obj]:
