@@ -56,8 +56,8 @@ def _context(protocol: int) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_SUITES)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    # No resumption: it would admit by a certificate that has expired since, or whose authority was taken out.
-    # Associations are long, so that a handshake each costs little.
+    # No tickets: for hours, they would admit by a certificate that has expired since. Associations are long,
+    # so that a handshake each costs little. TLS 1.2 has sessions by id, too, which OpenSSL ends after 300 s.
     context.options |= ssl.OP_NO_TICKET
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0

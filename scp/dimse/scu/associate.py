@@ -194,12 +194,20 @@ def _requested(
     requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     requestor.implementation_version_name = IMPLEMENTATION_VERSION
     requestor.address_info = AddressInformation.from_tuple(sock.getsockname())
-    association.acceptor.address_info = AddressInformation.from_tuple(sock.getpeername())
+    association.acceptor.address_info = AddressInformation.from_tuple(_other_end(sock, peer))
     proposed = [build_context(sop_class, _listed(syntax)) for sop_class, syntax in contexts]
     for number, context in enumerate(proposed):
         context.context_id = 2 * number + 1
     requestor.requested_contexts = proposed
     return association
+
+
+def _other_end(sock: socket.socket, peer: Peer) -> tuple[str, int]:
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:  # it has closed the connection; reading says why
+        return peer.host, peer.port
+    return host, port
 
 
 def _listed(syntax: str | Sequence[str]) -> list[str]:
