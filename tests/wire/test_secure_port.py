@@ -150,9 +150,15 @@ def test_no_renegotiation(strict: RunningNode, authority: Authority) -> None:
 
 def test_each_port_speaks_one_thing(both: RunningNode, authority: Authority) -> None:
     assert both.address != secure(both)
-    for address, tls in ((both.address, None), (secure(both), client(authority, None))):
-        with window.Scu(address, CONTEXTS, tls=tls) as scu:
-            scu.release()
+    for address, tls, version in (
+        (both.address, None, None),
+        (secure(both), client(authority, None), "TLSv1.3"),
+    ):
+        with structlog.testing.capture_logs() as events:
+            with window.Scu(address, CONTEXTS, tls=tls) as scu:
+                scu.release()
+            until(lambda: any(one["event"] == "association" for one in events), "it is logged")
+        assert events[-1].get("tls") == version
     for address, tls in ((secure(both), None), (both.address, client(authority, None))):
         with pytest.raises(OSError):  # noqa: PT011 - of either side
             window.Scu(address, CONTEXTS, tls=tls)
@@ -368,12 +374,15 @@ def test_check_and_peers_tell_which_port_is_which(
     process: Callable[..., NodeProcess],
     authority: Authority,
 ) -> None:
-    tls = authority.table(ca=authority.ca, port=2762)
+    own = authority.issuer.signed("soon", lasts=timedelta(days=3))
+    tls = {"certificate": own.certificate, "key": own.key, "ca": authority.ca, "port": 2762}
     node = process(tls=tls, peer=[BOUND, {**BOUND, "aet": "SENT", "tls": True, "certificate_name": "x"}])
     shown = re.sub(r"\s+", " ", node.here("check"))
     assert "127.0.0.1:0, plain DICOM" in shown
     assert "127.0.0.1:2762, DICOM over TLS, peers must show a certificate" in shown
-    assert "CN=node, until" in shown
+    assert "CN=soon, until" in shown
+    assert "note: tls.certificate: CN=soon" in shown
+    assert "expires in 2 days" in shown
     rows = {row["aet"]: row for row in _json(node, "peers")}
     assert rows["BOUND"]["by"] == ["TLS as peer"]
     assert rows["all others"]["by"] == ["plain DICOM", "DICOM over TLS"]

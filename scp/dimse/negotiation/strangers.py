@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 from scp.dimse.wire.pdus import HEADER, misplaced
@@ -42,14 +43,20 @@ def unexpected(header: bytes) -> tuple[int, str]:
     return reason, why
 
 
-def shake_hands(sock: ssl.SSLSocket, seconds: float) -> None:
-    """Make the TLS handshake within a time limit, that of the whole negotiation. Raises Ended."""
+def shake_hands(sock: socket.socket, seconds: float) -> str:
+    """Make the TLS handshake within a time limit, that of the whole negotiation. Raises Ended.
+
+    Returns the version of TLS; an empty text on a plain connection, where there is nothing to do.
+    """
+    if not isinstance(sock, ssl.SSLSocket):
+        return ""
     sock.settimeout(seconds)
     try:
         sock.do_handshake()
     except (OSError, ValueError) as error:
         fault = handshake_fault(error)
         raise Ended("no TLS" if fault else "no request", fault) from error
+    return sock.version() or ""
 
 
 def handshake_fault(error: Exception) -> str:
