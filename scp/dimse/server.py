@@ -24,7 +24,7 @@ from scp.dimse.exchange import Exchange, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, chosen, supported
-from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener
+from scp.dimse.negotiation.listener import MOST_OF_ONE_ADDRESS, MOST_UNASSOCIATED, Listener
 from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
@@ -125,7 +125,7 @@ class DimseServer:
 
     def _connected(self, port: Port, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve one connection, in a thread of its own, to its end."""
-        if self.associations.unseated() >= MOST_UNASSOCIATED:
+        if self._crowded(address[0]):
             structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason="too many")
             sock.close()
             return
@@ -144,6 +144,12 @@ class DimseServer:
             association.run_reactor()
         finally:
             self.associations.discard(association)
+
+    def _crowded(self, address: str) -> bool:
+        """Whether too many connections have not associated, in all or from one address."""
+        of_all, of_one = self.associations.unseated(address)
+        most = max(MOST_OF_ONE_ADDRESS, self._settings().limits.associations_by_address)
+        return of_all >= MOST_UNASSOCIATED or of_one >= most
 
     def _secured(self, sock: socket.socket) -> socket.socket:
         """A connection on which TLS is yet to shake hands."""
