@@ -26,6 +26,7 @@ def serve(config: ConfigOption = None) -> None:
     from scp.cli import output
     from scp.config.exposure import exposures
     from scp.config.load import load
+    from scp.config.ports import ports
     from scp.node.service import Service
 
     settings = settings_of(config)
@@ -47,14 +48,16 @@ def serve(config: ConfigOption = None) -> None:
             host, port = service.start(progress)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {settings.node.host}:{settings.node.port}: {error.strerror}; "
-            "set node.host and node.port to an address that is free"
+            f"cannot listen on {error.filename or settings.node.host}: {error.strerror}; "
+            "set node.host, node.port and tls.port to addresses that are free"
         ) from error
     structlog.get_logger("zscp").info(
         "listening",
         aet=settings.node.aet,
         host=host,
         port=port,
+        speaks=[choice.speaks for choice in ports(settings)],
+        tls_port=next((bound.address[1] for bound in service.ports if bound.secure), None),
         storage=str(settings.storage.path.absolute()),
         index=str(settings.index.path.absolute()),
         policy=[rule.name for rule in settings.policy],
@@ -66,12 +69,17 @@ def serve(config: ConfigOption = None) -> None:
 @app.command()
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Check the configuration, list what has no effect or lets too many in, and compare index and stores."""
+    from datetime import UTC, datetime
+
     from scp.cli import output, serving_output
+    from scp.config.certificates import expiry_warnings
+    from scp.config.credentials import credentials_of
     from scp.config.exposure import exposures
     from scp.config.load import load, warnings
 
     settings = load(config, os.environ)
-    found = [*warnings(settings), *exposures(settings)]
+    expiring = expiry_warnings(credentials_of(settings.tls).certificates, datetime.now(UTC))
+    found = [*warnings(settings), *exposures(settings), *expiring]
     try:
         unfit = index_fault(settings)
     except ConfigurationError as error:

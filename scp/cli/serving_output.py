@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from scp.cli.output import as_json, form_then, show, terminal
+from scp.config.credentials import credentials_of
 from scp.config.peers import Peer
+from scp.config.ports import PortChoice, ports
 from scp.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,11 +27,15 @@ def peers(settings: Settings, senders: Sequence[SenderCount], json_wanted: bool)
     if json_wanted:
         as_json(rows)
         return
-    table = Table("AE title", "address", "comes from", "may", "moves to", "sees", "objects", "last stored")
+    table = Table(
+        "AE title", "address", "comes from", "by", "may", "moves to", "sees", "objects", "last stored"
+    )
     for row in rows:
         last = row["last"]
         moves_to = "" if row["moves_to"] is None else ", ".join(row["moves_to"]) or "nowhere"
-        cells = [row["aet"], row["address"], ", ".join(row["from"]), ", ".join(row["may"]), moves_to]
+        address = f"{row['address']} by TLS" if row["tls"] else row["address"]
+        by = ", ".join(row["by"]) or "nowhere"
+        cells = [row["aet"], address, ", ".join(row["from"]), by, ", ".join(row["may"]), moves_to]
         cells += ["; ".join(f"{key} {', '.join(wanted)}" for key, wanted in row["sees"].items())]
         cells += [str(row["objects"] or ""), f"{last:%Y-%m-%d %H:%M:%S %Z}" if last else ""]
         table.add_row(*cells)
@@ -41,6 +47,8 @@ def _row(aet: str, peer: Peer | None, settings: Settings, sent: SenderCount | No
     return {
         "aet": aet,
         "address": f"{peer.host}:{peer.port}" if peer else "",
+        "tls": peer is not None and peer.tls,
+        "by": _ways(peer, settings),
         "from": [str(network) for network in peer.addresses] if peer else [],
         "may": list(may),
         "moves_to": None if peer is None or peer.destinations is None else list(peer.destinations),
@@ -50,11 +58,35 @@ def _row(aet: str, peer: Peer | None, settings: Settings, sent: SenderCount | No
     }
 
 
+_CLIENTS = {
+    "required": "peers must show a certificate",
+    "optional": "peers may show a certificate",
+    "none": "any peer",
+}
+
+
+def _spoken(port: PortChoice, chosen: Settings) -> str:
+    return f"{port.speaks}, {_CLIENTS[chosen.tls.asked_of_clients]}" if port.secure else port.speaks
+
+
+def _ways(peer: Peer | None, chosen: Settings) -> list[str]:
+    """By which ports a peer may come."""
+    if peer is None or not peer.certificate_name:
+        return [port.speaks for port in ports(chosen)]
+    if chosen.tls.asked_of_clients == "none":
+        return []
+    return [f"TLS as {peer.certificate_name}" for port in ports(chosen) if port.secure]
+
+
 def settings(chosen: Settings) -> None:
     """What a configuration comes to, in short."""
     table = Table("what", "value", show_header=False)
     table.add_row("AE title", chosen.node.aet)
-    table.add_row("listens on", f"{chosen.node.host}:{chosen.node.port}")
+    for port in ports(chosen):
+        table.add_row("listens on", f"{chosen.node.host}:{port.number}, {_spoken(port, chosen)}")
+    for one in credentials_of(chosen.tls).certificates:
+        ends = f", until {one.ends:%Y-%m-%d}" if one.ends else ""
+        table.add_row(one.key, f"{one.name}{ends}")
     table.add_row("objects", str(chosen.storage.path.absolute()))
     for tier in chosen.tiers:
         table.add_row(f"store: {tier.name}", f"{tier.path.absolute()}, {tier.availability}")

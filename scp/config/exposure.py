@@ -6,6 +6,7 @@ import ipaddress
 import stat
 from pathlib import Path
 
+from scp.config.ports import ports
 from scp.config.settings import Settings
 
 
@@ -20,7 +21,8 @@ def exposures(settings: Settings) -> list[str]:
         found.append(
             f'access.allow: "any" on {settings.node.host} lets in whoever reaches the port; write "known", '
             "with a [[peer]] for each, or limit strangers to echo (access.may), or require certificates "
-            "(tls.ca) or users (access.users), or listen on a loopback address"
+            "on a port that is all there is (tls.ca without tls.port) or users (access.users), or listen on "
+            "a loopback address"
         )
     return found
 
@@ -36,7 +38,8 @@ def is_readable_by_others(path: str) -> bool:
 def is_open(settings: Settings) -> bool:
     """Whether anybody who reaches the port may do more than echo."""
     access = settings.access
-    certified = settings.tls.certificate and settings.tls.ca
+    tls = settings.tls
+    certified = all(port.secure for port in ports(settings)) and tls.asked_of_clients == "required"
     strangers = access.allow == "any" and bool({*access.may} - {"echo"}) and access.users == "ignored"
     return strangers and not certified and not _is_loopback(settings.node.host)
 

@@ -40,6 +40,16 @@ def _tls(settings: Settings) -> Iterator[Fault]:
         check_identity(settings.tls.certificate, settings.tls.key)
     except ValueError as error:
         yield "tls.key", str(error)
+    tls, node = settings.tls, settings.node
+    if tls.port is not None and not tls.certificate:
+        yield "tls.port", "needs tls.certificate and tls.key; set them, or leave this out"
+    if tls.port and tls.port == node.port:
+        yield (
+            "tls.port",
+            "is node.port; leave this out to have TLS alone there, or give another, such as 2762",
+        )
+    if tls.clients in ("required", "optional") and not tls.ca:
+        yield "tls.clients", f'"{tls.clients}" needs tls.ca, to know whose certificate to believe'
 
 
 def _users(settings: Settings) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -40,6 +40,7 @@ def warnings(settings: Settings) -> list[str]:
         lines += (f"policy[{number}].{line}" for line in rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
             lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    lines += (f"peer[{number}].certificate_name: {line}" for number, line in _never_shown(settings))
     for number, kept in enumerate(settings.retention):
         if kept.delete == "when full" and settings.storage.high_watermark is None:
             lines.append(f"retention[{number}].delete: has no effect without storage.high_watermark")
@@ -47,3 +48,13 @@ def warnings(settings: Settings) -> list[str]:
         if not kept.match:
             lines.append(f"retention[{number}]: matches every object, so those below it are never reached")
     return lines
+
+
+def _never_shown(settings: Settings) -> Iterator[tuple[int, str]]:
+    """Peers that must show a certificate where no port asks for any."""
+    tls = settings.tls
+    if tls.certificate and tls.asked_of_clients != "none":
+        return
+    for number, peer in enumerate(settings.peer):
+        if peer.certificate_name:
+            yield number, f"{peer.aet} can open no association: no port asks for certificates (tls.clients)"

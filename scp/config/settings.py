@@ -27,7 +27,7 @@ from scp.config.rules import (
     RetentionRule,
 )
 from scp.config.sources import OTHER_STORES
-from scp.config.tls import check_authority, readable
+from scp.config.tls import ClientCertificates, check_authority, readable
 from scp.config.users import User
 from scp.config.values import (
     AeTitle,
@@ -44,6 +44,7 @@ from scp.config.values import (
     StoreName,
     Switch,
     Table,
+    TcpPort,
     Workers,
     list_of_tables,
     unique,
@@ -230,11 +231,23 @@ class CommitmentSettings(Table):
 
 
 class TlsSettings(Table):
-    """PEM files; an empty text is none. With ``certificate`` and ``key`` the node's port speaks TLS."""
+    """PEM files; an empty text is none. ``port`` speaks TLS; without it, node.port does, with a certificate.
 
+    ``clients`` says whether peers must show a certificate; "auto" is "required" where there is a ``ca``.
+    """
+
+    port: TcpPort = None
     certificate: Annotated[str, AfterValidator(readable)] = ""
     key: Annotated[str, AfterValidator(readable)] = ""
     ca: Annotated[str, AfterValidator(readable), AfterValidator(check_authority)] = ""
+    clients: Literal["auto", "required", "optional", "none"] = "auto"
+
+    @property
+    def asked_of_clients(self) -> ClientCertificates:
+        """Whether peers must show a certificate."""
+        if self.clients == "auto":
+            return "required" if self.ca else "none"
+        return self.clients
 
 
 class LogSettings(Table):

@@ -91,6 +91,17 @@ def part(value: object) -> float | None:
     return float(parts[1]) / 100
 
 
+def tcp_port(value: object) -> int | None:
+    """A TCP port, 0 for any that is free; None where it is empty."""
+    if value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+        raise ValueError(
+            f'"{value}" is no port; write a whole number up to 65535, such as 2762, or "" for none'
+        )
+    return value
+
+
 def hours(value: object) -> tuple[int, int] | None:
     """Hours of a day as minutes from midnight, from text such as ``"19:00-06:00"``; None for all day."""
     if value == "":
@@ -291,6 +302,7 @@ AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bytes = Annotated[int, BeforeValidator(byte_count)]
 MemoryBytes = Annotated[int, BeforeValidator(memory_bytes)]
 Part = Annotated[float | None, BeforeValidator(part)]
+TcpPort = Annotated[int | None, BeforeValidator(tcp_port)]
 Span = Annotated[int, BeforeValidator(duration)]
 Duration = Annotated[int | None, BeforeValidator(duration)]
 Hours = Annotated[tuple[int, int] | None, BeforeValidator(hours)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -120,8 +119,7 @@ class ServedAssociation(DirectAssociation):
 
     def _negotiate(self) -> str:
         """Answer the association request by pynetdicom's rules and this node's handlers (PS3.8 7.1)."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            shake_hands(self._socket, self.acse_timeout or NO_TIMEOUT)
+        self.tls = shake_hands(self._socket, self.acse_timeout or NO_TIMEOUT)
         primitive = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
         if not isinstance(primitive, A_ASSOCIATE):
             return self._unnegotiated()
@@ -243,6 +241,8 @@ class ServedAssociation(DirectAssociation):
         }
         if self._admitted is not None and not self.rights.whole:
             described["may"] = sorted(self.rights.services)  # why contexts were refused
+        if self.tls:
+            described["tls"] = self.tls
         if self.window > SYNCHRONOUS:
             described["window"] = self.window
         if odd is not None and odd.ignored:

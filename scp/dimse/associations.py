@@ -39,12 +39,18 @@ class Associations:
         with self._changed:
             return list(self._held)
 
-    def unseated(self) -> int:
-        """How many connections have not associated."""
+    def unseated(self, address: str) -> tuple[int, int]:
+        """How many connections have not associated: all, and those that come from an address."""
         with self._changed:
-            return sum(not association.seated for association in self._held)
+            sources = [_source(association) for association in self._held if not association.seated]
+        return len(sources), sources.count(address)
 
     def wait_for_none(self, seconds: float) -> bool:
         """Wait at most so long until all are over; returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._held, seconds)
+
+
+def _source(association: ServedAssociation) -> str:
+    information = association.requestor.address_info
+    return information.address if information else ""

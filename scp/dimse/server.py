@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
@@ -16,8 +15,8 @@ from pynetdicom.transport import AddressInformation
 
 from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
+from scp.config.credentials import credentials_of
 from scp.config.settings import Settings
-from scp.config.tls import server_context
 from scp.dimse.admission import Admitted, refused_by_limit
 from scp.dimse.association import ServedAssociation
 from scp.dimse.associations import Associations
@@ -25,7 +24,8 @@ from scp.dimse.exchange import Exchange, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, chosen, supported
-from scp.dimse.negotiation.listener import MOST_UNASSOCIATED, Listener, listen
+from scp.dimse.negotiation.listener import MOST_OF_ONE_ADDRESS, MOST_UNASSOCIATED, Listener
+from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
@@ -76,34 +76,35 @@ class DimseServer:
         self._ae = AE(settings().node.aet)
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION
-        self._tls: ssl.SSLContext | None = None
-        self._listener: Listener | None = None
-        self._address = ("", 0)
+        self.ports: tuple[Port, ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
         self._reporter = AssociationReporter(archive, settings, report_bell or Doorbell())
         self._served = self._services()
         self._answers = Answers()
         self.associations = Associations()
 
-    def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
-        """Listen; returns the address. Raises OSError when it cannot be bound.
+    def start(self, ports: Sequence[Port] = ()) -> tuple[str, int]:
+        """Listen; returns the address of node.port. Raises OSError, and ValueError for a bad certificate.
 
-        ``listening`` is a bound and listening socket, which may be shared with other processes; it is
-        closed, in this process, at the end.
+        ``ports`` are bound, and may be shared with other processes; they are closed, in this process, at
+        the end.
         """
-        node = self._settings().node
         self.apply_settings()
-        listening = listening or listen(node.host, node.port)
-        host, port = listening.getsockname()[:2]
-        self._address = (host, port)
-        self._listener = Listener(listening, self._connected)
-        return host, port
+        credentials_of(self._settings().tls)  # a file that cannot be used shows now
+        self.ports = tuple(ports) or bound_ports(self._settings())
+        for port in self.ports:
+            port.listen()
+        address = self.ports[0].address
+        self._listeners = tuple(Listener(port.socket, partial(self._connected, port)) for port in self.ports)
+        return address
 
     def stop(self) -> None:
         """Stop listening, let what is under way finish for ``limits.stop_seconds``, end all associations."""
-        if self._listener is None:
+        if not self._listeners:
             return
-        self._listener.stop()
-        self._listener = None
+        for listener in self._listeners:
+            listener.stop()
+        self._listeners = ()
         for association in self.associations.close():
             association.finish()
         if not self.associations.wait_for_none(self._settings().limits.stop_seconds):
@@ -113,13 +114,8 @@ class DimseServer:
         self._reporter.stop()
 
     def apply_settings(self) -> None:
-        """Take over access, limits and certificates from the settings; running associations keep theirs.
-
-        Raises ValueError where a certificate's file cannot be used any more.
-        """
-        settings = self._settings()
-        limits, ae, tls = settings.limits, self._ae, settings.tls
-        self._tls = server_context(tls.certificate, tls.key, tls.ca) if tls.certificate else None
+        """Take over access and limits from the settings; running associations keep theirs."""
+        limits, ae = self._settings().limits, self._ae
         ae.maximum_pdu_size = limits.pdu_bytes
         ae.network_timeout = limits.idle_seconds
         ae.acse_timeout = limits.acse_seconds
@@ -127,16 +123,17 @@ class DimseServer:
         ae.connection_timeout = limits.connect_seconds
         self._answers = Answers()  # an association with the former ones may remember what no longer holds
 
-    def _connected(self, sock: socket.socket, address: tuple[str, int]) -> None:
+    def _connected(self, port: Port, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve one connection, in a thread of its own, to its end."""
-        if self.associations.unseated() >= MOST_UNASSOCIATED:
+        if self._crowded(address[0]):
             structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason="too many")
             sock.close()
             return
         try:
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-            association = self._association(sock, address)
+            local = sock.getsockname()[:2]
+            if port.secure:
+                sock = self._secured(sock)
+            association = self._association(sock, local, address)
         except OSError:  # gone before it was served: nobody's fault
             sock.close()
             return
@@ -148,7 +145,22 @@ class DimseServer:
         finally:
             self.associations.discard(association)
 
-    def _association(self, sock: socket.socket, address: tuple[str, int]) -> ServedAssociation:
+    def _crowded(self, address: str) -> bool:
+        """Whether too many connections have not associated, in all or from one address."""
+        of_all, of_one = self.associations.unseated(address)
+        most = max(MOST_OF_ONE_ADDRESS, self._settings().limits.associations_by_address)
+        return of_all >= MOST_UNASSOCIATED or of_one >= most
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        """A connection on which TLS is yet to shake hands."""
+        context = credentials_of(self._settings().tls).server
+        if context is None:
+            raise OSError("there is no certificate")
+        return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+
+    def _association(
+        self, sock: socket.socket, local: tuple[str, int], address: tuple[str, int]
+    ) -> ServedAssociation:
         """Make one as pynetdicom's request handler does, but of this class, without copies of contexts."""
         ae = self._ae
         association = ServedAssociation(ae, sock, self._served, self._admit, self._answers)
@@ -157,7 +169,7 @@ class DimseServer:
         acceptor = association.acceptor
         acceptor.maximum_length = ae.maximum_pdu_size
         acceptor.ae_title = ae.ae_title
-        acceptor.address_info = AddressInformation.from_tuple(self._address)
+        acceptor.address_info = AddressInformation.from_tuple(local)
         acceptor.implementation_class_uid = ae.implementation_class_uid
         acceptor.implementation_version_name = ae.implementation_version_name
         association.requestor.address_info = AddressInformation.from_tuple(address)

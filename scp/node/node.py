@@ -6,20 +6,21 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from scp.archive.forwarding import Forwarding
 from scp.background.loop import Loops, Task
 from scp.config.settings import Settings
+from scp.dimse.negotiation.ports import Port
 from scp.dimse.patience import PAUSES, Pauses
 from scp.dimse.scu.prefetch import Prefetcher
 from scp.dimse.seats import seat_limits
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
 from scp.node.build import open_archive, take_up
+from scp.node.renewal import renewed_tls
 from scp.node.seats import SharedSeats
 from scp.node.tasks import Bells, background, encoder, guards, memory_watch
 from scp.resources import bounds, pressure
@@ -29,9 +30,12 @@ _PATIENCE_SECONDS = 5.0
 
 
 def reloaded(before: Settings, after: Settings) -> Settings:
-    """The settings after a reload: all new ones but where the node listens, and where it stores."""
+    """The settings after a reload: all new ones but where the node listens, and where it stores.
+
+    The files of certificates are read again.
+    """
     kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
-    return after.model_copy(update=kept)
+    return after.model_copy(update={**kept, "tls": renewed_tls(before.tls, after.tls)})
 
 
 def _nobody() -> None:
@@ -71,13 +75,13 @@ class Node:
     def _current(self) -> Settings:
         return self.settings
 
-    def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
-        """Recover what a crash left, then listen; returns host and port."""
+    def start(self, ports: Sequence[Port] = ()) -> tuple[str, int]:
+        """Recover what a crash left, then listen; returns the address of node.port."""
         prepare()  # while there is time: the process that codec processes come from imports for a second
         take_up(self.archive)
         self.archive.prepare()
         self.loops.start()
-        return self.server.start(listening)
+        return self.server.start(ports)
 
     def reload(self, settings: Settings) -> None:
         """Take over peers, policy, access and limits; what is under way finishes as it began."""

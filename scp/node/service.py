@@ -1,7 +1,7 @@
-"""A node as processes: one that holds the listening socket and starts the others.
+"""A node as processes: one that holds the listening sockets and starts the others.
 
-Workers serve associations from that socket. An encoder works in the background, and does all that one process
-does for the node. Other processes carry out later stages beside it.
+Workers serve associations from those sockets. An encoder works in the background, and does all that one
+process does for the node. Other processes carry out later stages beside it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 from collections.abc import Callable
 from functools import partial
 
@@ -20,13 +19,14 @@ from scp.background.doorbell import Doorbell
 from scp.background.loop import Loops, Task
 from scp.background.progress import Progress, Silent
 from scp.config.settings import Settings
-from scp.dimse.negotiation.listener import BACKLOG, bound
+from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
 from scp.node.build import open_archive, take_up
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
+from scp.node.renewal import needs_restart, warn_of_expiry
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
 from scp.node.tasks import Bells, Current, background, encoder, guards
@@ -56,27 +56,28 @@ class Service:
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: all processes share it
         pressure.begin(settings.limits.node_memory)
-        self._listening: socket.socket | None = None
+        self.ports: tuple[Port, ...] = ()
 
     def start(self, progress: Progress = _SILENT) -> tuple[str, int]:
-        """Listen and start all processes; returns host and port.
+        """Listen and start all processes; returns the address of node.port.
 
         The address is bound first, but no connection is accepted before the index knows what is stored:
         rebuilding it may take hours, which ``progress`` reports. A separate process does that: an object that
         ends it does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
-        self._listening = bound(self.settings.node.host, self.settings.node.port)
+        warn_of_expiry(self.settings)  # this reads the certificates, for all processes
+        self.ports = bound_ports(self.settings)
         gc.collect()
         gc.freeze()  # what all processes share stays shared: no collection writes to it
         self._processes.apart(partial(_make_ready, self.settings, progress))
-        self._listening.listen(BACKLOG)
+        for port in self.ports:
+            port.listen()
         for number in range(_workers(self.settings)):
             self._processes.fork(f"worker {number + 1}", self._worker)
         self._processes.fork("encoder", self._encoder)
         for number in range(2, self.settings.lifecycle.workers + 1):
             self._processes.fork(f"lifecycle {number}", partial(self._lifecycle, number))
-        host, port = self._listening.getsockname()[:2]
-        return host, port
+        return self.ports[0].address
 
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""
@@ -99,13 +100,17 @@ class Service:
         settings = self._reread()
         if settings is None:
             return False
-        self.settings = settings
+        if needs_restart(self.settings.tls, settings.tls):
+            reason = "tls.port, or whether there is a certificate, has changed: a restart takes that up"
+            structlog.get_logger("zscp").warning("ports not reloaded", reason=reason)
+        self.settings = reloaded(self.settings, settings)
+        warn_of_expiry(self.settings)
         return True
 
     def _worker(self) -> Role:
         node = Node(self.settings, self._bells, self._seats, end=_end)
         self._bells.reporter.ring()  # a worker that died may have left something to report
-        return _Worker(node, self._reread, self._listening)
+        return _Worker(node, self._reread, self.ports)
 
     def _encoder(self) -> Role:
         """Encodes what is pending, carries out later stages, and does what one process does for all."""
@@ -130,15 +135,13 @@ class Service:
 
 
 class _Worker:
-    """Serves associations from the socket that all workers share."""
+    """Serves associations from the sockets that all workers share."""
 
-    def __init__(
-        self, node: Node, reread: Callable[[], Settings | None], listening: socket.socket | None
-    ) -> None:
-        self._node, self._reread, self._listening = node, reread, listening
+    def __init__(self, node: Node, reread: Callable[[], Settings | None], ports: tuple[Port, ...]) -> None:
+        self._node, self._reread, self._ports = node, reread, ports
 
     def start(self) -> None:
-        self._node.start(self._listening)
+        self._node.start(self._ports)
 
     def reload(self) -> None:
         settings = self._reread()

@@ -18,6 +18,7 @@ from scp.lifecycle.guard import Guard
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
+from scp.node.renewal import daily
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
 from scp.resources.malloc import Trimmer
 from scp.resources.pressure import LOOK_SECONDS as MEMORY_SECONDS
@@ -54,6 +55,7 @@ def background(archive: Archive, settings: Current, bells: Bells, pauses: Pauses
         Forwarder(archive, settings, bells.forwarder, pauses.send),
         Scrubber(archive, settings, _owner(settings(), 1)),
         Retention(archive, settings),
+        daily(settings),
     ]
 
 

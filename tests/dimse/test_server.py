@@ -17,7 +17,8 @@ from bench import window
 from scp import telemetry
 from scp.config.settings import Settings
 from scp.dimse import server as server_module
-from scp.dimse.negotiation.listener import bound, listen
+from scp.dimse.negotiation.listener import bound
+from scp.dimse.negotiation.ports import Port
 from scp.dimse.negotiation.window import Window, granted
 from scp.dimse.seats import Holder, OwnSeats, SeatLimit, SeatLimits, Seats
 from scp.dimse.server import DimseServer
@@ -76,13 +77,13 @@ class Full:
 
 def test_an_inherited_socket(servers: list[DimseServer]) -> None:
     """Two servers, as two processes would, on one listening socket: each connection is served once."""
-    first = listen("127.0.0.1", 0)
+    first = bound("127.0.0.1", 0)
     second = socket.socket(fileno=os.dup(first.fileno()))
     chosen = settings()
     addresses = []
     for listening in (first, second):
         servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
-        addresses.append(servers[-1].start(listening))
+        addresses.append(servers[-1].start([Port(listening, secure=False)]))
     assert addresses[0] == addresses[1]
     assert [echo(addresses[0]) for _ in range(20)] == [0] * 20
     servers[0].stop()
@@ -161,10 +162,27 @@ def test_too_many_that_do_not_associate(servers: list[DimseServer], monkeypatch:
     servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
     address = servers[0].start()
     silent = [socket.create_connection(address) for _ in range(3)]
-    until(lambda: servers[0].associations.unseated() == 3)
+    until(lambda: servers[0].associations.unseated("127.0.0.1") == (3, 3))
     refused = socket.create_connection(address)
     assert refused.recv(1) == b""
     until(lambda: not servers[0].associations.all())
+    assert echo(address) == 0
+    for one in silent:
+        one.close()
+
+
+def test_one_address_leaves_room_for_others(
+    servers: list[DimseServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with TLS handshakes that stall."""
+    monkeypatch.setattr(server_module, "MOST_OF_ONE_ADDRESS", 3)
+    chosen = settings(acse_seconds=20.0, associations_by_address=1)
+    servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
+    address = servers[0].start()
+    silent = [socket.create_connection(address, source_address=("127.0.0.2", 0)) for _ in range(3)]
+    until(lambda: servers[0].associations.unseated("127.0.0.2") == (3, 3))
+    with socket.create_connection(address, 5, source_address=("127.0.0.2", 0)) as refused:
+        assert refused.recv(1) == b""
     assert echo(address) == 0
     for one in silent:
         one.close()

@@ -74,6 +74,9 @@ def test_a_scan_that_sends_nothing_is_no_warning(data: bytes) -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", "an HTTP request: this port speaks DICOM over TLS"),
         (b"\1\0\0\0\0\xd0" + bytes(200), "plain DICOM: this port speaks DICOM over TLS"),
+        (b"\x16\3\1\0\5hello", "no TLS that is understood: UNEXPECTED_MESSAGE"),
+        (b"\x16\3\1\xff\xff" + bytes(500), "no TLS that is understood: PACKET_LENGTH_TOO_LONG"),
+        (b"\xff" * 500, "plain DICOM: this port speaks DICOM over TLS"),
         (b"", ""),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any
 import forked
 import pytest
 import structlog
+from certificates import Authority, authority_in
 from pynetdicom import _config
 from typer.testing import CliRunner
 
@@ -267,6 +268,12 @@ def _making(folder: Path, kind: type[NodeProcess]) -> Iterator[Callable[..., Nod
     for one in made:
         if one.process is not None:
             one.kill()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Certificates of a node and its peers."""
+    return authority_in(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ class DirectAssociation(Association):
         self.negotiator = Negotiator(sock, ae.acse_timeout or NO_TIMEOUT, answers, mode)
         self.dul = self.negotiator  # type: ignore[assignment]  # pynetdicom expects its own, with threads
         self.layer: UpperLayer | None = None
+        self.tls = ""  # its version, where there is TLS
         self._socket = sock
 
     def establish(self, longest_sent: int | None, stall_seconds: float | None = None) -> UpperLayer:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 # Many senders at once, as when a ward's modalities come back after a network fault.
 BACKLOG = 128
 # At most so many connections may be without an association, until they time out; others are closed at once.
-MOST_UNASSOCIATED = 256
+# Of these, one address has at most so many, or as many as it may have associations, if that is more: TLS
+# handshakes that stall hold up nobody else.
+MOST_UNASSOCIATED, MOST_OF_ONE_ADDRESS = 256, 64
 # Without descriptors or memory, accept() fails again at once: it is tried again when some may be free.
 _RECOVER_MS = 200
 
@@ -33,13 +35,6 @@ def bound(host: str, port: int) -> socket.socket:
     except BaseException:
         made.close()
         raise
-    return made
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; as :func:`bound`."""
-    made = bound(host, port)
-    made.listen(BACKLOG)
     return made
 
 

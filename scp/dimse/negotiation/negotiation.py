@@ -44,7 +44,7 @@ from scp.dimse.negotiation.remembered_answers import (
     proposal_of,
     together,
 )
-from scp.dimse.negotiation.strangers import unexpected
+from scp.dimse.negotiation.strangers import handshake_fault, unexpected
 from scp.dimse.wire.pdus import (
     ABORT,
     ASSOCIATE_AC,
@@ -82,8 +82,8 @@ class Negotiator:
     ``seconds`` bounds the wait for a whole PDU (the ARTIM timer of PS3.8 9.1.5). Where ``answers`` has the
     answer to a proposal, it is ``answer``, and pynetdicom sees neither contexts nor roles of the request.
     ``admit`` is asked before a request's contexts are looked at; ``titles`` are its AE titles.
-    ``fault`` says why a PDU was answered with A-ABORT, ``rejection`` how a request was rejected; then
-    :meth:`receive_pdu` returned None.
+    ``fault`` says why a PDU was answered with A-ABORT, ``rejection`` how a request was rejected,
+    ``no_tls`` why the peer ended TLS; then :meth:`receive_pdu` returned None.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Negotiator:
         self.request: AssociationRequest | None = None
         self.answer: RememberedAnswer | None = None
         self.rejection: Rejection | None = None
-        self.fault = ""
+        self.fault = self.no_tls = ""
         # pynetdicom's time-out setters put their values here; nothing uses them.
         self.artim_timer = self._idle_timer = SimpleNamespace(timeout=seconds)
 
@@ -146,6 +146,9 @@ class Negotiator:
             if length > LONGEST:
                 return self._too_long(kind, length, until)
             return self._read(kind, self._exactly(length, until))
+        except ssl.SSLError as error:  # in TLS 1.3 a client learns only now that it was refused
+            self.no_tls = handshake_fault(error)
+            return None
         except (OSError, EOFError):
             return None
 

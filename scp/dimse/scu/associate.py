@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +18,11 @@ from pynetdicom.transport import AddressInformation
 from scp import syntaxes
 from scp.config.peers import Peer
 from scp.config.settings import LimitSettings, Settings
-from scp.config.tls import client_context, names_of
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT
 from scp.dimse.negotiation.direct import DirectAssociation, context_id
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.scu.carrier import Carrier, by_sop_class
+from scp.dimse.scu.secured import secured
 from scp.dimse.wire.messages import C_STORE_RSP, Message
 from scp.dimse.wire.upper_layer import UpperLayer
 from scp.errors import DestinationUnreachable, NothingAccepted
@@ -162,6 +161,8 @@ def _associated(
 
 def _refusal(association: DirectAssociation, where: str) -> DestinationUnreachable:
     """Why an association was not established."""
+    if association.negotiator.no_tls:
+        return DestinationUnreachable(f"{where} does not agree on TLS: {association.negotiator.no_tls}")
     if association.negotiator.fault:
         return DestinationUnreachable(f"{where} is not understood: {association.negotiator.fault}")
     if association.is_rejected:
@@ -178,20 +179,7 @@ def _connected(peer: Peer, settings: Settings, where: str) -> socket.socket:
         sock = socket.create_connection((peer.host, peer.port), settings.limits.connect_seconds)
     except OSError as error:
         raise DestinationUnreachable(f"{where} does not answer: {error.strerror or error}") from error
-    if not peer.tls:
-        return sock
-    try:
-        tls = client_context(settings.tls.certificate, settings.tls.key, settings.tls.ca)
-        secure = tls.wrap_socket(sock)  # within the connection's time-out
-        names = names_of(secure)
-        if peer.certificate_name and peer.certificate_name.casefold() not in names:
-            secure.close()
-            raise ValueError(f"its certificate is of {', '.join(sorted(names))}, not {peer.certificate_name}")
-        return secure
-    except (OSError, ValueError) as error:
-        sock.close()
-        reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error
-        raise DestinationUnreachable(f"{where} does not agree on TLS: {reason}") from error
+    return secured(sock, peer, settings.tls, where) if peer.tls else sock
 
 
 def _requested(
@@ -206,12 +194,20 @@ def _requested(
     requestor.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     requestor.implementation_version_name = IMPLEMENTATION_VERSION
     requestor.address_info = AddressInformation.from_tuple(sock.getsockname())
-    association.acceptor.address_info = AddressInformation.from_tuple(sock.getpeername())
+    association.acceptor.address_info = AddressInformation.from_tuple(_other_end(sock, peer))
     proposed = [build_context(sop_class, _listed(syntax)) for sop_class, syntax in contexts]
     for number, context in enumerate(proposed):
         context.context_id = 2 * number + 1
     requestor.requested_contexts = proposed
     return association
+
+
+def _other_end(sock: socket.socket, peer: Peer) -> tuple[str, int]:
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:  # it has closed the connection; reading says why
+        return peer.host, peer.port
+    return host, port
 
 
 def _listed(syntax: str | Sequence[str]) -> list[str]:
