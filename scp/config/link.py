@@ -40,6 +40,8 @@ def _tls(settings: Settings) -> Iterator[Fault]:
         check_identity(settings.tls.certificate, settings.tls.key)
     except ValueError as error:
         yield "tls.key", str(error)
+    if settings.audit.secure and not (settings.audit.ca or settings.tls.ca):
+        yield "audit.to", "syslog+tls needs audit.ca or tls.ca, to know whose certificate to believe"
 
 
 def _users(settings: Settings) -> Iterator[Fault]:

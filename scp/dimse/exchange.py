@@ -9,13 +9,14 @@ from typing import Protocol
 from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
+from scp.dimse.auditing import AssociationAudit
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.rights import Rights
 from scp.dimse.status import OF_N_SERVICES, comment_of, status_of
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import OutOfResources, UnrecognizedOperation, ZscpError, public
+from scp.errors import NotAuthorized, OutOfResources, UnrecognizedOperation, ZscpError, public
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -60,10 +61,11 @@ class Requester(Protocol):
     """The association that a request came on, as far as services use it.
 
     ``suboperations`` is how many C-STORE requests the peer takes before it answers the first; ``own`` sends
-    requests of this side to the peer.
+    requests of this side to the peer. ``audit`` takes what the audit trail tells of it.
     """
 
     name: str
+    audit: AssociationAudit
     suboperations: int
     own: OwnRequests
 
@@ -184,6 +186,8 @@ class Exchange:
     def fail(self, error: Exception) -> int:
         """Answer with the status of an error; returns it. Raises Ended."""
         status = status_of(error)
+        if isinstance(error, NotAuthorized):
+            self.association.audit.denied(str(error))
         if self.request.number("CommandField") & messages.N_SERVICE:
             status = OF_N_SERVICES.get(status, status)
         self.respond(status, comment=comment_of(_comment(error)))

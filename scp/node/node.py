@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 
 import structlog
 
 from scp.archive.forwarding import Forwarding
+from scp.audit.trail import trail_of
 from scp.background.loop import Loops, Task
 from scp.config.settings import Settings
 from scp.dimse.patience import PAUSES, Pauses
@@ -19,6 +21,7 @@ from scp.dimse.scu.prefetch import Prefetcher
 from scp.dimse.seats import seat_limits
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
+from scp.node.auditing import started, stopped
 from scp.node.build import open_archive, take_up
 from scp.node.seats import SharedSeats
 from scp.node.tasks import Bells, background, encoder, guards
@@ -30,7 +33,7 @@ _PATIENCE_SECONDS = 5.0
 
 def reloaded(before: Settings, after: Settings) -> Settings:
     """The settings after a reload: all new ones but where the node listens, and where it stores."""
-    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
+    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index", "audit")}
     return after.model_copy(update=kept)
 
 
@@ -54,16 +57,17 @@ class Node:
         pauses: Pauses = PAUSES,
     ) -> None:
         self.settings = settings
-        alone, bells = bells is None, bells or Bells()
+        self._alone, bells = bells is None, bells or Bells()
+        self._trail = trail_of(settings)
         self._forwarding = Forwarding(settings, bells.forwarder, prefetches=True)
         self.archive = open_archive(settings, bells.encoder, self._forwarding, repairs=True)
         self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
-        self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses)
+        self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses, self._trail)
         tasks: list[Task] = [Prefetcher(self.archive, self._forwarding)]
-        tasks += guards(self.archive, end, counts=alone)
-        if alone:
+        tasks += guards(self.archive, end, counts=self._alone)
+        if self._alone:
             tasks.insert(0, encoder(self.archive, self._current, bells.encoder))
-            tasks += background(self.archive, self._current, bells, pauses)
+            tasks += background(self.archive, self._current, bells, pauses, self._trail)
         self.loops = Loops(tasks)
         self._seats = seats
 
@@ -73,8 +77,11 @@ class Node:
     def start(self, listening: socket.socket | None = None) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns host and port."""
         prepare()  # while there is time: the process that codec processes come from imports for a second
+        self._trail.start()
         take_up(self.archive)
         self.archive.prepare()
+        if self._alone:
+            started(self._trail, self.settings, os.getpid())
         self.loops.start()
         return self.server.start(listening)
 
@@ -96,3 +103,6 @@ class Node:
         self.server.stop()
         self.loops.stop()
         self.archive.close()
+        if self._alone:
+            stopped(self._trail, self.settings, os.getpid())
+        self._trail.close()
