@@ -32,7 +32,7 @@ from scp.telemetry import LIMITS
 
 _PAUSES = BackOff(0.5, 30.0)
 # An ending process waits so long for what is queued; a service manager waits for 90 s.
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS, _LAST_PAUSE_SECONDS = 5.0, 0.1
 _QUEUE = "audit.queue"
 
 
@@ -180,8 +180,9 @@ class _Sending(Task):
         self._record(messages.alert(events.RECORDING_STOPPED, reporter, node, told, AuditOutcome.SERIOUS))
 
     def close(self) -> None:
-        """See :class:`scp.background.loop.Task`: one more try at what came meanwhile."""
-        self.turn()
+        """See :class:`scp.background.loop.Task`: try to send what is left, as long as there is time."""
+        while self.turn() is not None and time.monotonic() < self.until:
+            time.sleep(_LAST_PAUSE_SECONDS)
         self._transport.close()
 
     def give_up(self) -> None:

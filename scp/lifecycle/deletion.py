@@ -231,7 +231,7 @@ class Deletion:
         self.trash.drop(one)
 
     def add_hold(self, hold: Hold) -> None:
-        """Put something under a hold; the caller has locked the trash, so that nothing is deleted meanwhile."""
+        """Put something under a hold. The caller has locked the trash: nothing is deleted meanwhile."""
         self.holds.add(hold)
         self._audit.hold_added(hold)
 
