@@ -21,7 +21,7 @@ from scp.objects.trash import Trashed
 IsLeft = Callable[[str, str, str], bool]
 # Makes a message of files: participants, URI of the place, subjects, and why it failed.
 Made = Callable[[Iterable[Participant], str, Iterable[Subject], str], AuditEvent]
-_STUDIES = 50  # in one message: some 20 KB
+_STUDIES = 25  # in one message: some 20 KB, where a collector has to take 32 (A.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +147,22 @@ class FilesAudit:
         """Count an object that came in or went out, or did not for ``fault``; None: it is not known."""
         if not self._trail.on:
             return
+        counts = self._failed if fault else self._counts
         if fault:
             self._faults, self._why = self._faults + 1, fault
         if instance is not None:
-            (self._failed if fault else self._counts).add(instance)
-        if len(self._counts) >= _STUDIES:
+            counts.add(instance)
+        if len(counts) >= _STUDIES:
             self._flush()
 
     def _flush(self) -> None:
+        """Tell what was counted: successes and failures apart (A.5.2)."""
         if self._counts:
             self._trail.record(self._made(self._who, self._place, self._counts.all_subjects(), ""))
-        self._counts = StudyCounts()
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
         if self._faults:
             why = f"{self._faults} objects failed; the last: {self._why}"
             self._trail.record(self._made(self._who, self._place, self._failed.all_subjects(), why))
+        self._counts, self._failed, self._faults = StudyCounts(), StudyCounts(), 0
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
