@@ -55,8 +55,16 @@ class AuditFile:
             self.close()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, _MODE)
+        if os.geteuid() == 0:
+            self._give_away()
         self._torn = False
         return self._file
+
+    def _give_away(self) -> None:
+        """A file that root made belongs to the folder's owner: else the node could not append to it."""
+        with suppress(OSError):
+            folder = self._path.parent.stat()
+            os.fchown(self._file, folder.st_uid, folder.st_gid)
 
     def close(self) -> None:
         """See :class:`AuditTransport`."""

@@ -70,12 +70,15 @@ def test_a_line_is_a_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.quick
-def test_a_file_that_was_rotated_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("created", [False, True], ids=["gone", "made by logrotate"])
+def test_a_file_that_was_rotated_is_made_anew(tmp_path: Path, created: bool) -> None:
     path = tmp_path / "audit.xml"
     with recording(settings(f"file://{path}")) as told:
         told.record(event("before"))
         until(lambda: path.exists() and path.stat().st_size)
         path.rename(tmp_path / "audit.xml.1")
+        if created:
+            path.touch()
         told.record(event("after"))
     assert subjects((tmp_path / "audit.xml.1").read_bytes().splitlines()) == ["before"]
     assert subjects(path.read_bytes().splitlines()) == ["after"]
@@ -120,6 +123,18 @@ def test_a_full_disk_tears_no_other_line(tmp_path: Path, monkeypatch: pytest.Mon
     lines = path.read_bytes().splitlines()
     assert len(lines[1]) == 40
     assert subjects([lines[0], *lines[2:]]) == ["first", "second", "third"]
+
+
+@pytest.mark.quick
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_root_is_the_folders_owners(tmp_path: Path) -> None:
+    """A command by sudo may be the first after a rotation, and the node must be able to append."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    os.chown(folder, 65_534, 65_534)
+    with recording(settings(f"file://{folder}/audit.xml")) as told:
+        told.record(event())
+    assert (folder / "audit.xml").stat().st_uid == 65_534
 
 
 # -- UDP -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import subprocess
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +181,20 @@ def test_who_is_rejected_and_who_may_not(start: Starter, trail: Path) -> None:
     assert description(rejected) == "OTHER is neither node.aet nor one of node.aliases"
     assert subjects(rejected) == ["127.0.0.1"]
     assert people(rejected)[1] == ("TESTER", "127.0.0.1", "")
+
+
+def test_a_handshake_that_fails(start: Starter, trail: Path, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "node.pem"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=n -keyout {key} -out {certificate}"
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
+    node = node_of(start, trail, tls={"certificate": str(certificate), "key": str(key)})
+    with socket.create_connection(node.address) as plain:
+        plain.sendall(b"this is no TLS at all\r\n" * 9)
+        failed = told(trail, ALERT, 2)[1]
+    assert code_of(failed, "EventIdentification/EventTypeCode") == "110126"
+    assert "TLS handshake" in description(failed)
 
 
 def test_who_was_let_in_as_which_user(start: Starter, trail: Path) -> None:
