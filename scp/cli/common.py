@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scp.archive.archive import Archive
     from scp.config.settings import Settings
     from scp.identity import Identity
+    from scp.lifecycle.deletion import Deletion
     from scp.model import Instance, Query
 
 
@@ -84,6 +85,17 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
             archive.pairing.advance_if_changed()
     finally:
         archive.close()
+
+
+@contextmanager
+def deleting(archive: Archive, settings: Settings) -> Iterator[Deletion]:
+    """What deletes and restores, and tells the audit trail who typed the command."""
+    from scp.audit.trail import recording
+    from scp.lifecycle.auditing import by_command
+    from scp.lifecycle.deletion import Deletion
+
+    with recording(settings) as trail:
+        yield Deletion(archive, settings.folders, by_command(trail))
 
 
 @contextmanager

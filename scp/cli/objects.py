@@ -44,16 +44,23 @@ def import_(
     Files that are not DICOM are skipped and listed. Exit status 0 means that all files are stored now.
     """
     from scp.archive import foreign
+    from scp.audit.messages import imported
+    from scp.audit.trail import recording
     from scp.cli import objects_output, output
     from scp.lifecycle import transfer
+    from scp.lifecycle.auditing import FilesAudit
 
-    with opened(config, works=True) as (archive, settings):
+    with opened(config, works=True) as (archive, settings), recording(settings) as trail:
         files = list(foreign.files_below(paths))
-        with output.progress("importing", "files") as progress:
+        with (
+            output.progress("importing", "files") as progress,
+            FilesAudit(trail, imported, paths) as audit,
+        ):
             progress.total(len(files))
             summary = objects_output.ImportSummary()
             for result in transfer.import_files(archive, files, settings.node.aet):
                 summary.add(result)
+                audit.add(result.instance, result.reason if result.outcome == "failed" else "")
                 progress.advance()
     summary.show(json)
     if summary.failed:
@@ -75,18 +82,25 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
     json: JsonOption = False,
 ) -> None:
     """Write objects as plain DICOM files, <study>/<series>/<instance>.dcm."""
+    from scp.audit.messages import exported
+    from scp.audit.trail import recording
     from scp.cli import objects_output, output
     from scp.lifecycle import transfer
+    from scp.lifecycle.auditing import FilesAudit
 
     wanted = _syntax(syntax)
-    with opened(config) as (archive, _):
+    with opened(config) as (archive, settings), recording(settings) as trail:
         patient = Patient(patient_id, issuer, all_patients or not match)
         instances = patient.of(selected(archive, match))
-        with output.progress("exporting", "objects") as progress:
+        with (
+            output.progress("exporting", "objects") as progress,
+            FilesAudit(trail, exported, [target]) as audit,
+        ):
             progress.total(len(instances))
             summary = objects_output.ExportSummary(target)
             for result in transfer.export(archive, instances, target, wanted):
                 summary.add(result)
+                audit.add(result.instance, result.reason)
                 progress.advance()
     summary.show(json)
     if summary.failed:

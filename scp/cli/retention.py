@@ -17,6 +17,7 @@ from scp.cli.common import (
     MatchOption,
     Patient,
     PatientOption,
+    deleting,
     opened,
     selected,
     vr_of,
@@ -62,7 +63,6 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
     """Delete a patient, study, series or instance: into the trash, unless it is under a hold."""
     from scp.cli import output
     from scp.cli import retention_output as report
-    from scp.lifecycle.deletion import Deletion
 
     with opened(config, works=not dry_run) as (archive, settings):
         patient = Patient(patient_id, issuer, all_patients)
@@ -75,12 +75,12 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
             return
         if wanted and sys.stdin.isatty() and not yes:
             typer.confirm(f"Delete {output.number(len(wanted), 'object')}?", abort=True)
-        deletion = Deletion(archive, settings.folders)
-        deletion.resume()
-        removal = deletion.delete(wanted, f"by hand: {reason}")
-        if now:
-            gone = set(removal.keys)
-            deletion.purge_entries(one for one in deletion.trash.entries() if one.key in gone)
+        with deleting(archive, settings) as deletion:
+            deletion.resume()
+            removal = deletion.delete(wanted, f"by hand: {reason}")
+            if now:
+                gone = set(removal.keys)
+                deletion.purge_entries(one for one in deletion.trash.entries() if one.key in gone)
     report.removed(removal, now, json)
     if removal.held or removal.left or not wanted:
         raise typer.Exit(DATA)
@@ -108,16 +108,18 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Hold a patient, study, series or instance, and what is added later; of all patients who have it."""
-    from scp.lifecycle.deletion import Deletion
     from scp.model import LEVELS
     from scp.objects.holds import Hold
 
     if level.upper() not in LEVELS:
         raise typer.BadParameter("--level is patient, study, series or image")
-    with opened(config) as (archive, settings):
-        deletion = Deletion(archive, settings.folders)
-        with deletion.trash.lock():
-            deletion.holds.add(Hold(level.upper(), uid.strip(), reason, time.time(), "", patient_id, issuer))
+    wanted = Hold(level.upper(), uid.strip(), reason, time.time(), "", patient_id, issuer)
+    with (
+        opened(config) as (archive, settings),
+        deleting(archive, settings) as deletion,
+        deletion.trash.lock(),
+    ):
+        deletion.add_hold(wanted)
     typer.echo(f"{level.lower()} {uid.strip()} is under a hold")
 
 
@@ -131,19 +133,17 @@ def remove(
 ) -> None:
     """Remove all holds on it, or those that the options name."""
     from scp.cli import output
-    from scp.lifecycle.deletion import Deletion
 
-    with opened(config) as (archive, settings):
-        holds = Deletion(archive, settings.folders).holds
+    with opened(config) as (archive, settings), deleting(archive, settings) as deletion:
         found = [
             one
-            for one in holds.all()
+            for one in deletion.holds.all()
             if one.uid == uid.strip()
             and level.upper() in ("", one.level)
             and patient_id in (None, one.patient_id)
             and issuer in (None, one.issuer)
         ]
-        holds.remove(found)
+        deletion.remove_holds(found)
     if not found:
         raise ObjectMissing(f"there is no such hold on {uid.strip()}; zscp hold list shows all")
     typer.echo(f"{output.number(len(found), 'hold')} on {uid.strip()} removed")
@@ -186,10 +186,8 @@ def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
 ) -> None:
     """Bring a study or instance back as it was when it was deleted or replaced."""
     from scp.cli import retention_output as report
-    from scp.lifecycle.deletion import Deletion
 
-    with opened(config, works=True) as (archive, settings):
-        deletion = Deletion(archive, settings.folders)
+    with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
         deletion.resume()
         entries = [
             one
@@ -215,10 +213,8 @@ def purge(
 ) -> None:
     """Remove for good what has lain in the trash for storage.trash."""
     from scp.cli import retention_output as report
-    from scp.lifecycle.deletion import Deletion
 
-    with opened(config, works=True) as (archive, settings):
-        deletion = Deletion(archive, settings.folders)
+    with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
         deletion.resume()
         gone = deletion.purge(time.time() - (0 if now else settings.storage.trash))
     report.purged(gone, json)

@@ -50,6 +50,8 @@ def _tls(settings: Settings) -> Iterator[Fault]:
         )
     if tls.clients in ("required", "optional") and not tls.ca:
         yield "tls.clients", f'"{tls.clients}" needs tls.ca, to know whose certificate to believe'
+    if settings.audit.secure and not (settings.audit.ca or settings.tls.ca):
+        yield "audit.to", "syslog+tls needs audit.ca or tls.ca, to know whose certificate to believe"
 
 
 def _users(settings: Settings) -> Iterator[Fault]:

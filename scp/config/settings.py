@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from scp.config.audit import AuditSettings
 from scp.config.peers import SERVICES, Peer, Services
 from scp.config.rules import (
     DEFAULT_POLICY,
@@ -285,6 +286,7 @@ class Settings(Table):
     commitment: CommitmentSettings = CommitmentSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
+    audit: AuditSettings = AuditSettings()
     peer: Annotated[
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),

@@ -17,6 +17,7 @@ from scp import telemetry
 from scp.config.tls import names_of
 from scp.dimse.admission import Admit, Admitted
 from scp.dimse.aside import Aside
+from scp.dimse.auditing import AssociationAudit
 from scp.dimse.exchange import STOPPING, UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose, Titles
@@ -63,6 +64,7 @@ class ServedAssociation(DirectAssociation):
         self.requests = 0
         self.window = self.suboperations = SYNCHRONOUS
         self.own = OwnRequests()
+        self.audit, self.how = AssociationAudit(), ""
         self._windowed: Window | None = None
         self._serving = self._stopping = False
         self._last_request = time.monotonic()
@@ -86,10 +88,9 @@ class ServedAssociation(DirectAssociation):
             self.abort()
         finally:
             self._leave()
-            took = round((time.perf_counter() - started) * 1000, 1)
-            structlog.get_logger("zscp").info(
-                "association", **self._described(), requests=self.requests, outcome=how, duration_ms=took
-            )
+            self.how, took = how, round((time.perf_counter() - started) * 1000, 1)
+            told = {"requests": self.requests, "outcome": how, "duration_ms": took}
+            structlog.get_logger("zscp").info("association", **self._described(), **told)
 
     def _ended(self, ended: Ended) -> str:
         """Finish after the upper layer reported the end; returns what the log calls it."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
+from scp.dimse.auditing import AssociationAudit
 from scp.dimse.identifier import IDENTIFIER
 from scp.dimse.own_requests import OwnRequests
 from scp.dimse.rights import Rights
@@ -17,7 +18,14 @@ from scp.dimse.status import CANCELLED, OF_N_SERVICES, OF_RETRIEVES, comment_of,
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import UpperLayer
-from scp.errors import IdentifierTooLarge, OutOfResources, UnrecognizedOperation, ZscpError, public
+from scp.errors import (
+    IdentifierTooLarge,
+    NotAuthorized,
+    OutOfResources,
+    UnrecognizedOperation,
+    ZscpError,
+    public,
+)
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -62,10 +70,11 @@ class Requester(Protocol):
     """The association that a request came on, as far as services use it.
 
     ``suboperations`` is how many C-STORE requests the peer takes before it answers the first; ``own`` sends
-    requests of this side to the peer.
+    requests of this side to the peer. ``audit`` takes what the audit trail tells of it.
     """
 
     name: str
+    audit: AssociationAudit
     suboperations: int
     own: OwnRequests
 
@@ -193,6 +202,8 @@ class Exchange:
     def fail(self, error: Exception) -> int:
         """Answer with the status of an error; returns it. Raises Ended."""
         status, field = status_of(error), self.request.number("CommandField")
+        if isinstance(error, NotAuthorized):
+            self.association.audit.denied(str(error))
         if field & messages.N_SERVICE:
             status = OF_N_SERVICES.get(status, status)
         elif field in (messages.C_MOVE_RQ, messages.C_GET_RQ):

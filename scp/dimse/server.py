@@ -14,12 +14,15 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.transport import AddressInformation
 
 from scp.archive.archive import Archive
+from scp.audit.alerts import Repeats
+from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.doorbell import Doorbell
 from scp.config.credentials import credentials_of
 from scp.config.settings import Settings
 from scp.dimse.admission import Admitted, refused_by_limit
 from scp.dimse.association import ServedAssociation
 from scp.dimse.associations import Associations
+from scp.dimse.auditing import AssociationAudit
 from scp.dimse.exchange import Exchange, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose
@@ -34,7 +37,7 @@ from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
-from scp.dimse.user_identity import answer_to, refused_by_identity
+from scp.dimse.user_identity import answer_to, name_of, refused_by_identity
 from scp.dimse.wire import messages
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
@@ -68,7 +71,9 @@ class DimseServer:
         seats: Seats | None = None,
         report_bell: Doorbell | None = None,
         pauses: Pauses = PAUSES,
+        trail: AuditTrail = NO_TRAIL,
     ) -> None:
+        self._trail, self._repeats = trail, Repeats()
         self._archive = archive
         self._settings = settings
         self._pauses = pauses
@@ -143,6 +148,7 @@ class DimseServer:
         try:
             association.run_reactor()
         finally:
+            _record_end(association)
             self.associations.discard(association)
 
     def _crowded(self, address: str) -> bool:
@@ -173,6 +179,8 @@ class DimseServer:
         acceptor.implementation_class_uid = ae.implementation_class_uid
         acceptor.implementation_version_name = ae.implementation_version_name
         association.requestor.address_info = AddressInformation.from_tuple(address)
+        titled = partial(getattr, association.negotiator, "titles")
+        association.audit = AssociationAudit(self._trail, titled, address[0], self._repeats)
         association.bind(evt.EVT_REQUESTED, self._negotiate)
         association.bind(evt.EVT_SOP_EXTENDED, _agree_extended)
         return association
@@ -207,6 +215,9 @@ class DimseServer:
         _agree_window(association, settings.limits.operations)
         asked_user = association.requestor.user_identity
         association.refusal = refused_by_identity(settings, asked_user)
+        if settings.access.users == "required":
+            refused = association.refusal.why if association.refusal is not None else ""
+            association.audit.identified(name_of(asked_user), refused)
         if (answer := answer_to(asked_user)) is not None:
             association.acceptor.add_negotiation_item(answer)
 
@@ -222,6 +233,8 @@ class DimseServer:
         }
 
     def _find(self, exchange: Exchange, event: RequestEvent) -> None:
+        identifier = exchange.request.dataset or b""
+        exchange.association.audit.queried(exchange.abstract_syntax, identifier, exchange.transfer_syntax)
         find.serve(exchange, event, self._archive, self._settings())
 
     def _move(self, exchange: Exchange, event: RequestEvent) -> None:
@@ -232,6 +245,15 @@ class DimseServer:
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())
+
+
+def _record_end(association: ServedAssociation) -> None:
+    """Tell the audit trail what an association that is over did, or why it never came to be."""
+    if (rejection := association.negotiator.rejection) is not None:
+        association.audit.refused(rejection.why)
+    elif association.how == "no TLS":
+        association.audit.refused("the TLS handshake failed; the log says how")
+    association.audit.flush()
 
 
 def _chooser(settings: Settings, rights: Rights) -> Choose:

@@ -33,12 +33,17 @@ def _fault(settings: Settings, asked: UserIdentityNegotiation | None) -> str:
     if kind not in (_NAME, _NAME_AND_PASSCODE):
         shown = _KINDS.get(kind or 0, "something unknown")
         return f"its user shows {shown}; only names and passcodes are checked"
-    name = (asked.primary_field or b"").decode("utf-8", "replace")
+    name = name_of(asked)
     user = next((one for one in settings.user if one.name == name), None)
     with _one_at_a_time:
         known = user is not None and user.shows(asked.secondary_field or b"")
     # Not which of both it is, nor the name: it may be a passcode in the wrong field.
     return "" if known else "its user is not known, or the passcode is not the user's"
+
+
+def name_of(asked: UserIdentityNegotiation | None) -> str:
+    """The name that a user has; only once it was checked it is one, and no passcode in the wrong field."""
+    return (asked.primary_field or b"").decode("utf-8", "replace") if asked is not None else ""
 
 
 def answer_to(asked: UserIdentityNegotiation | None) -> UserIdentityNegotiation | None:

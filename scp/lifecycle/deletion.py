@@ -27,10 +27,12 @@ from scp.errors import (
 )
 from scp.identity import Identity
 from scp.index.queue import Lease, claimed
-from scp.model import Instance
+from scp.lifecycle.auditing import DeletionAudit, Done
+from scp.model import Instance, Query, QueryKey
 from scp.objects.holds import Hold
 from scp.objects.trash import Trashed
 
+_NOT_AUDITED = DeletionAudit()
 _BATCH = 100  # for so many objects together the trash is locked, and the index synced
 
 
@@ -50,8 +52,10 @@ class Removal:
 class Deletion:
     """Deletes from an archive whose objects lie below ``roots``, by the names of its stores."""
 
-    def __init__(self, archive: Archive, roots: Mapping[str, Path]) -> None:
-        self._archive = archive
+    def __init__(
+        self, archive: Archive, roots: Mapping[str, Path], audit: DeletionAudit = _NOT_AUDITED
+    ) -> None:
+        self._archive, self._audit = archive, audit
         self._safekeeping = Safekeeping(roots)
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
@@ -61,9 +65,13 @@ class Deletion:
         """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
         removals = []
         rest = iter(instances)
-        while batch := list(islice(rest, _BATCH)):
-            with self.trash.lock():
-                removals.append(self._delete(batch, reason))
+        done = Done()
+        try:
+            while batch := list(islice(rest, _BATCH)):
+                with self.trash.lock():
+                    removals.append(self._delete(batch, reason, done))
+        finally:
+            self._audit.done(done, self._holds_any, reason)
         return Removal(
             tuple(uid for one in removals for uid in one.deleted),
             tuple(uid for one in removals for uid in one.held),
@@ -71,7 +79,7 @@ class Deletion:
             tuple(key for one in removals for key in one.keys),
         )
 
-    def _delete(self, batch: list[Instance], reason: str) -> Removal:
+    def _delete(self, batch: list[Instance], reason: str, done: Done) -> Removal:
         wanted = {one.identity for one in batch}
         for instance in batch:
             self._settle(instance)
@@ -87,8 +95,16 @@ class Deletion:
             gone = self._finish(begun, begun)
             self._archive.forget_decoded(going)
         deleted = {one.identity for one in gone}
+        done.gone += (one for one in going if one.identity in deleted)
+        done.held += (one for one in found if one.identity in held)
         left = wanted - deleted - held
         return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))
+
+    def _holds_any(self, study: str, patient_id: str, issuer: str) -> bool:
+        """Whether anything of a patient's study is held."""
+        key = QueryKey("StudyInstanceUID", "UI", study)
+        named = self._archive.instances(Query("STUDY", "STUDY", (key,))) if study else []
+        return any((one.patient_id, one.issuer_of_patient_id) == (patient_id, issuer) for one in named)
 
     def _settle(self, instance: Instance) -> None:
         """Encode an object that is pending: one in the landing log has no file of its own."""
@@ -151,6 +167,7 @@ class Deletion:
             going = [one for one in entries if one.state == "going" and not self._put_back(one, holds)]
             # One that was sent again since then stays.
             gone = self._finish(going, filter(self.trash.in_place, going))
+            self._audit.resumed(gone, self._holds_any)
             back = [one for one in entries if one.state == "back"]
             for one in back:
                 with alone("cannot be restored", quiet=(), key=one.key):
@@ -177,24 +194,31 @@ class Deletion:
         content was received again, the object is back already.
         Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays.
         """
-        for one in entries:
+        back: list[Trashed] = []
+        try:
+            for one in entries:
+                self._restore(one, replace)
+                back.append(one)
+                yield one
+        finally:
+            self._audit.restored(back)
+
+    def _restore(self, one: Trashed, replace: bool) -> None:
+        held = self._archive.current(one.identity)
+        if replace and held is not None and held.received_sha256 != one.received_sha256:
+            self.delete([held], "replaced by what was restored from the trash")
+        with self.trash.lock():
             held = self._archive.current(one.identity)
-            if replace and held is not None and held.received_sha256 != one.received_sha256:
-                self.delete([held], "replaced by what was restored from the trash")
-            with self.trash.lock():
-                held = self._archive.current(one.identity)
-                if held is not None and held.key != one.key and held.received_sha256 == one.received_sha256:
-                    self._archive.verify(held)
-                    self.trash.drop(one)
-                    yield one
-                    continue
-                if held is not None and held.key != one.key:
-                    raise DuplicateRejected(
-                        f"{one.sop_instance_uid} is held with other content, which was sent since then; "
-                        "restore it with --replace, unless the other is under a hold"
-                    )
-                self._return(self.trash.mark(one, "back"))
-            yield one
+            if held is not None and held.key != one.key and held.received_sha256 == one.received_sha256:
+                self._archive.verify(held)
+                self.trash.drop(one)
+                return
+            if held is not None and held.key != one.key:
+                raise DuplicateRejected(
+                    f"{one.sop_instance_uid} is held with other content, which was sent since then; "
+                    "restore it with --replace, unless the other is under a hold"
+                )
+            self._return(self.trash.mark(one, "back"))
 
     def _return(self, one: Trashed) -> None:
         self.trash.put_back(one)
@@ -205,6 +229,17 @@ class Deletion:
             self._archive.record_rows([(instance, facts.attributes)])
             self._archive.sync()
         self.trash.drop(one)
+
+    def add_hold(self, hold: Hold) -> None:
+        """Put something under a hold. The caller has locked the trash: nothing is deleted meanwhile."""
+        self.holds.add(hold)
+        self._audit.hold_added(hold)
+
+    def remove_holds(self, holds: Iterable[Hold]) -> None:
+        """Remove some holds."""
+        for one in holds:
+            self.holds.remove([one])
+            self._audit.hold_removed(one)
 
     def purge(self, before: float) -> list[Trashed]:
         """Remove for good what went to the trash until ``before``, in seconds since 1970."""
@@ -219,6 +254,7 @@ class Deletion:
             for one in old:
                 self.trash.drop(one)
                 log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)
+        self._audit.purged(old)
         return old
 
 

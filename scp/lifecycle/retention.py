@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scp.archive.archive import Archive
 from scp.archive.safekeeping import is_under_hold
+from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.alone import alone
 from scp.background.back_off import BackOff
 from scp.background.loop import Task
@@ -17,6 +18,7 @@ from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import PolicyRow
+from scp.lifecycle.auditing import by_itself
 from scp.lifecycle.deletion import Deletion
 from scp.model import Facts, Query, QueryKey
 from scp.objects.names import store_of
@@ -50,12 +52,18 @@ class Retention(Task):
     name = "retention"
     again = BackOff(_LOOK_SECONDS)
 
-    def __init__(self, archive: Archive, settings: Callable[[], Settings], usage: Usage = disk_usage) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        settings: Callable[[], Settings],
+        usage: Usage = disk_usage,
+        trail: AuditTrail = NO_TRAIL,
+    ) -> None:
         super().__init__()
         self._archive = archive
         self._settings = settings
         self._usage = usage
-        self._deletion = Deletion(archive, settings().folders)
+        self._deletion = Deletion(archive, settings().folders, by_itself(trail, settings().node.aet))
         self._looked = 0.0
 
     def turn(self) -> float:

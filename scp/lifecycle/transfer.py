@@ -41,6 +41,7 @@ class Imported:
     received_size: int = 0
     stored_size: int = 0
     note: str = ""
+    instance: Instance | None = None
 
 
 def import_files(archive: Archive, paths: Iterable[Path], aet: str) -> Iterator[Imported]:
@@ -76,7 +77,9 @@ def _import(archive: Archive, path: Path, aet: str) -> Imported:
     received = _by_its_own_uids(received)
     kept = archive.ingest(received)
     note = "; ".join(filter(None, (assumed, doubt)))
-    return Imported(path, kept.outcome, "", len(received.dataset), kept.instance.stored_size, note)
+    return Imported(
+        path, kept.outcome, "", len(received.dataset), kept.instance.stored_size, note, kept.instance
+    )
 
 
 def received_file(archive: Archive, path: Path, aet: str) -> Received:

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from scp.archive.forwarding import Forwarding
+from scp.audit.trail import trail_of
 from scp.background.loop import Loops, Task
 from scp.config.settings import Settings
 from scp.dimse.negotiation.ports import Port
@@ -19,6 +21,7 @@ from scp.dimse.scu.prefetch import Prefetcher
 from scp.dimse.seats import seat_limits
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
+from scp.node.auditing import started, stopped
 from scp.node.build import open_archive, take_up
 from scp.node.renewal import renewed_tls
 from scp.node.seats import SharedSeats
@@ -30,11 +33,11 @@ _PATIENCE_SECONDS = 5.0
 
 
 def reloaded(before: Settings, after: Settings) -> Settings:
-    """The settings after a reload: all new ones but where the node listens, and where it stores.
+    """The settings after a reload: all new ones but where the node listens, stores and sends its audit trail.
 
     The files of certificates are read again.
     """
-    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
+    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index", "audit")}
     return after.model_copy(update={**kept, "tls": renewed_tls(before.tls, after.tls)})
 
 
@@ -58,19 +61,20 @@ class Node:
         pauses: Pauses = PAUSES,
     ) -> None:
         self.settings = settings
-        alone, bells = bells is None, bells or Bells()
+        self._alone, bells = bells is None, bells or Bells()
+        self._trail = trail_of(settings)
         self._forwarding = Forwarding(settings, bells.forwarder, prefetches=True)
         self.archive = open_archive(settings, bells.encoder, self._forwarding, repairs=True)
         self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
-        self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses)
+        self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses, self._trail)
         tasks: list[Task] = [Prefetcher(self.archive, self._forwarding), memory_watch()]
-        tasks += guards(self.archive, end, counts=alone)
-        if alone:
+        tasks += guards(self.archive, end, counts=self._alone)
+        if self._alone:
             tasks.insert(0, encoder(self.archive, self._current, bells.encoder))
-            tasks += background(self.archive, self._current, bells, pauses)
+            tasks += background(self.archive, self._current, bells, pauses, self._trail)
         self.loops = Loops(tasks)
         self._seats = seats
-        (pressure.begin if alone else pressure.use)(settings.limits.node_memory)
+        (pressure.begin if self._alone else pressure.use)(settings.limits.node_memory)
 
     def _current(self) -> Settings:
         return self.settings
@@ -78,8 +82,11 @@ class Node:
     def start(self, ports: Sequence[Port] = ()) -> tuple[str, int]:
         """Recover what a crash left, then listen; returns the address of node.port."""
         prepare()  # while there is time: the process that codec processes come from imports for a second
+        self._trail.start()
         take_up(self.archive)
         self.archive.prepare()
+        if self._alone:
+            started(self._trail, self.settings, os.getpid())
         self.loops.start()
         return self.server.start(ports)
 
@@ -102,3 +109,6 @@ class Node:
         self.server.stop()
         self.loops.stop()
         self.archive.close()
+        if self._alone:
+            stopped(self._trail, self.settings, os.getpid())
+        self._trail.close()

@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from scp.archive.archive import Archive
+from scp.audit.trail import AuditTrail, recording, trail_of
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Loops, Task
 from scp.background.progress import Progress, Silent
@@ -23,6 +24,7 @@ from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
+from scp.node.auditing import started, stopped
 from scp.node.build import open_archive, take_up
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
@@ -36,7 +38,7 @@ from scp.resources.malloc import keep_large_apart
 
 _SILENT = Silent()
 
-Tasks = Callable[[Archive, Current], list[Task]]
+Tasks = Callable[[Archive, Current, AuditTrail], list[Task]]
 
 
 class Service:
@@ -84,6 +86,8 @@ class Service:
         self._manager.tell(READY)
         kept_running = self._processes.run(self._reload)
         self._count()
+        with recording(self.settings) as trail:  # no process is forked any more: a thread does no harm
+            stopped(trail, self.settings, os.getpid())
         return kept_running
 
     def _count(self) -> None:
@@ -115,11 +119,11 @@ class Service:
     def _encoder(self) -> Role:
         """Encodes what is pending, carries out later stages, and does what one process does for all."""
 
-        def tasks(archive: Archive, settings: Current) -> list[Task]:
+        def tasks(archive: Archive, settings: Current, trail: AuditTrail) -> list[Task]:
             return [
                 encoder(archive, settings, self._bells.encoder),
                 *guards(archive, _end, counts=True),
-                *background(archive, settings, self._bells),
+                *background(archive, settings, self._bells, trail=trail),
             ]
 
         return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
@@ -128,7 +132,7 @@ class Service:
         """Carries out later stages beside the encoder."""
         bell = Doorbell()
 
-        def tasks(archive: Archive, settings: Current) -> list[Task]:
+        def tasks(archive: Archive, settings: Current, _: AuditTrail) -> list[Task]:
             return [encoder(archive, settings, bell, number), *guards(archive, _end, counts=False)]
 
         return BackgroundProcess(self.settings, self._reread, bell, tasks)
@@ -160,11 +164,13 @@ class BackgroundProcess:
     ) -> None:
         self._settings, self._reread = settings, reread
         self._archive = open_archive(settings, bell, repairs=True)
-        self._loops = Loops(tasks(self._archive, lambda: self._settings))
+        self._trail = trail_of(settings)
+        self._loops = Loops(tasks(self._archive, lambda: self._settings, self._trail))
 
     def start(self) -> None:
         """See :class:`scp.node.supervisor.Role`."""
         prepare()
+        self._trail.start()
         take_up(self._archive)  # what this one's predecessor left, if it died
         self._loops.start()
 
@@ -182,6 +188,7 @@ class BackgroundProcess:
         self._archive.stopping()
         self._loops.stop()
         self._archive.close()
+        self._trail.close()
 
 
 def _make_ready(settings: Settings, progress: Progress) -> None:
@@ -191,6 +198,8 @@ def _make_ready(settings: Settings, progress: Progress) -> None:
         take_up(archive, progress)
     finally:
         archive.close()
+    with recording(settings) as trail:
+        started(trail, settings, os.getppid())
 
 
 def _end() -> None:

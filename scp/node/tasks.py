@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scp.archive.archive import Archive
+from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Every, Task
 from scp.config.settings import Settings
@@ -18,6 +19,7 @@ from scp.lifecycle.guard import Guard
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
+from scp.node.auditing import ConfigurationWatch
 from scp.node.renewal import daily
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
 from scp.resources.malloc import Trimmer
@@ -48,13 +50,20 @@ def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1
     return Encoder(archive, bell, eager, lambda: _pace(settings()), owner, first=number == 1)
 
 
-def background(archive: Archive, settings: Current, bells: Bells, pauses: Pauses = PAUSES) -> list[Task]:
+def background(
+    archive: Archive,
+    settings: Current,
+    bells: Bells,
+    pauses: Pauses = PAUSES,
+    trail: AuditTrail = NO_TRAIL,
+) -> list[Task]:
     """The background work that one process does for a node."""
     return [
         Reporter(archive, settings, bells.reporter),
-        Forwarder(archive, settings, bells.forwarder, pauses.send),
+        Forwarder(archive, settings, bells.forwarder, pauses.send, trail),
         Scrubber(archive, settings, _owner(settings(), 1)),
-        Retention(archive, settings),
+        Retention(archive, settings, trail=trail),
+        ConfigurationWatch(trail, settings),
         daily(settings),
     ]
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import structlog
 
 from scp.archive.archive import Archive
+from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Task
@@ -41,8 +42,10 @@ class Forwarder(Task):
         settings: Callable[[], Settings],
         bell: Doorbell,
         back_off: BackOff = PAUSES.send,
+        trail: AuditTrail = NO_TRAIL,
     ) -> None:
         super().__init__(bell)
+        self._trail = trail
         self._archive, self._settings = archive, settings
         self._away = Away(back_off)
         self._lock = threading.Lock()
@@ -74,7 +77,7 @@ class Forwarder(Task):
             claimed = queue.claim(lease, _MOST, self._busy())
             if not claimed:
                 break
-            self._begin(lease, SendBatch(self._archive, self._settings(), claimed, self._away))
+            self._begin(lease, SendBatch(self._archive, self._settings(), claimed, self._away, self._trail))
         waits = [_LOOK_SECONDS, *self._away.left().values()]
         if (due := queue.next_due(self._busy())) is not None:
             waits.append((due - datetime.now(UTC)).total_seconds())

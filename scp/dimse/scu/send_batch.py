@@ -12,8 +12,13 @@ import structlog
 from scp import telemetry
 from scp.archive.archive import Archive
 from scp.archive.forwarding import REMEMBERED
+from scp.audit import events
+from scp.audit.actors import peer as receiver
+from scp.audit.actors import this_process
+from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.back_off import BackOff
 from scp.config.settings import Settings
+from scp.dimse.auditing import record_sent
 from scp.dimse.scu.sender import Sender
 from scp.errors import DestinationUnreachable
 from scp.identity import Identity
@@ -62,7 +67,15 @@ class SendBatch:
     ``settings`` are those of its beginning: what a reload changes, as ``give_up``, holds from the next on.
     """
 
-    def __init__(self, archive: Archive, settings: Settings, queued: list[QueuedSend], away: Away) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        settings: Settings,
+        queued: list[QueuedSend],
+        away: Away,
+        trail: AuditTrail = NO_TRAIL,
+    ) -> None:
+        self._trail, self._taken = trail, set[int]()
         self._archive, self._settings, self._away = archive, settings, away
         self.destination = queued[0].destination
         self._left = {one.number: one for one in queued}
@@ -88,8 +101,17 @@ class SendBatch:
                 event.fail(error)
                 self._unreachable(str(error))
                 return
+            finally:
+                self._record([instance for one, instance in objects if one.number in self._taken])
             event.add(sent=count - len(self._left))
         self._give_back(self._away.failed(aet) if broken else 0.0)
+
+    def _record(self, taken: list[Instance]) -> None:
+        """Tell the audit trail what the peer has now."""
+        if (peer := self._settings.peer_named(self.destination)) is not None:
+            aet = self._settings.node.aet
+            sender = this_process(aet, role=events.SOURCE, requestor=True)
+            record_sent(self._trail, (sender, receiver(peer.aet, peer.host, events.DESTINATION)), taken, "")
 
     def _objects(self) -> list[tuple[QueuedSend, Instance]]:
         """The objects of the rows that are still held; other rows are removed from the queue."""
@@ -113,6 +135,7 @@ class SendBatch:
 
     def _done(self, taken: list[QueuedSend]) -> None:
         """Remember prefetched objects for a while, so that they are not prefetched again."""
+        self._taken.update(one.number for one in taken)
         now, queue = datetime.now(UTC), self._archive.send_queue
         ahead = [one for one in taken if one.priority == PREFETCH]
         queue.done([one for one in taken if one.priority != PREFETCH], now)

@@ -68,10 +68,11 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
         operations = Suboperations(exchange, event, instances)
         carrier = SameAssociation(exchange.association)
         preference = preference_of(settings.peer_named(exchange.calling_aet))
-        operations.carry(Work(instances), carrier, _fetching(archive, preference))
-        if carrier.ended is not None:  # there is nobody left to answer
-            raise carrier.ended
-        operations.finish()
+        with exchange.association.audit.sending(instances, operations.unsent):
+            operations.carry(Work(instances), carrier, _fetching(archive, preference))
+            if carrier.ended is not None:  # there is nobody left to answer
+                raise carrier.ended
+            operations.finish()
         archive.record_access(instances)
 
 
@@ -95,9 +96,10 @@ def serve_move(
         preference = preference_of(peer)
         origin = (exchange.calling_aet, exchange.message_id)
         move = Move(operations, peer, settings, origin, _fetching(archive, preference), pauses)
-        for batch, contexts in batches(instances, proposed(preference)):
-            move.send(batch, contexts)
-            if operations.stopped:
-                break
-        operations.finish()
+        with exchange.association.audit.sending(instances, operations.unsent, (peer.aet, peer.host)):
+            for batch, contexts in batches(instances, proposed(preference)):
+                move.send(batch, contexts)
+                if operations.stopped:
+                    break
+            operations.finish()
         archive.record_access(instances)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from scp.archive.archive import Archive
 from scp.dimse.exchange import Exchange
 from scp.dimse.status import of_kept
+from scp.errors import public
 from scp.model import Received
 from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
@@ -35,7 +36,13 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
         transfer_syntax=received.transfer_syntax,
         bytes_received=len(received.dataset),
     )
-    kept = archive.ingest(received)
+    audit = exchange.association.audit
+    try:
+        kept = archive.ingest(received)
+    except Exception as error:
+        audit.not_stored(public(error))
+        raise
+    audit.stored(kept)
     event.add(
         outcome=kept.outcome,
         study=kept.instance.study_instance_uid,

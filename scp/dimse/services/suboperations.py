@@ -62,6 +62,11 @@ class Suboperations:
         """Whether no more is to be sent: cancelled, the requester is gone, or the node is stopping."""
         return self.cancelled or self._refuses or self._gone is not None
 
+    def unsent(self) -> set[str]:
+        """The SOP Instance UIDs of what has failed, or was not answered."""
+        with self._counting:
+            return {*self.failed, *(one.sop_instance_uid for one in self._unsettled.values())}
+
     def raise_if_gone(self) -> None:
         """Raise Ended when the requester is gone."""
         if self._gone is not None:

@@ -1,0 +1,154 @@
+"""The messages of PS3.15 A.5.3 that zscp sends, each with the participants and objects of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from scp.audit import events
+from scp.audit.events import (
+    Action,
+    AuditEvent,
+    AuditOutcome,
+    Code,
+    LifeCycle,
+    ObjectRole,
+    Participant,
+    Subject,
+)
+
+# A.6 asks a collector for 32,768 octets; base64 makes four thirds of an identifier. Few have a kilobyte.
+_MOST_OF_A_QUERY = 16_384
+
+
+def application(running: Participant, launcher: Participant, *, starts: bool) -> AuditEvent:
+    """Application Activity (A.5.3.1): the node starts or stops."""
+    kind = events.APPLICATION_START if starts else events.APPLICATION_STOP
+    return AuditEvent(events.APPLICATION_ACTIVITY, Action.EXECUTE, (running, launcher), type=kind)
+
+
+def study(uid: str, sop_classes: Mapping[str, int], life_cycle: LifeCycle | None = None) -> Subject:
+    """A study, with the numbers of its instances that an event is about."""
+    return Subject(
+        uid,
+        events.STUDY_INSTANCE_UID,
+        ObjectRole.REPORT,
+        sop_classes=dict(sop_classes),
+        life_cycle=life_cycle,
+    )
+
+
+def patient(patient_id: str, issuer: str = "") -> Subject:
+    """A patient, without a name; the id is empty where an object has none."""
+    details = (("IssuerOfPatientID", issuer.encode()),) if issuer else ()
+    return Subject(patient_id, events.PATIENT_NUMBER, ObjectRole.PATIENT, person=True, details=details)
+
+
+def transferring(participants: tuple[Participant, ...], subjects: tuple[Subject, ...]) -> AuditEvent:
+    """Begin Transferring DICOM Instances (A.5.3.3): what is meant to be sent, of one patient."""
+    return AuditEvent(events.BEGIN_TRANSFERRING, Action.EXECUTE, participants, subjects)
+
+
+def transferred(
+    action: Action, participants: tuple[Participant, ...], subjects: tuple[Subject, ...], why: str = ""
+) -> AuditEvent:
+    """DICOM Instances Transferred (A.5.3.7): what was received or sent, of one patient.
+
+    ``action`` is create, update, or read where the receiver had them, or it is not known whether. ``why``
+    says that it failed: successes and failures are messages of their own (A.5.2).
+    """
+    outcome = AuditOutcome.MINOR if why else AuditOutcome.SUCCESS
+    return AuditEvent(events.INSTANCES_TRANSFERRED, action, participants, subjects, outcome=outcome, why=why)
+
+
+def accessed(
+    action: Action, participants: tuple[Participant, ...], subjects: tuple[Subject, ...], why: str, ok: bool
+) -> AuditEvent:
+    """DICOM Instances Accessed (A.5.3.6): parts of studies deleted, restored or removed for good."""
+    outcome = AuditOutcome.SUCCESS if ok else AuditOutcome.MINOR
+    return AuditEvent(events.INSTANCES_ACCESSED, action, participants, subjects, outcome=outcome, why=why)
+
+
+def study_deleted(
+    participants: tuple[Participant, ...], subjects: tuple[Subject, ...], why: str
+) -> AuditEvent:
+    """DICOM Study Deleted (A.5.3.8): a whole study of one patient."""
+    return AuditEvent(events.STUDY_DELETED, Action.DELETE, participants, subjects, why=why)
+
+
+def queried(
+    issuer: Participant, answerer: Participant, sop_class: str, query: bytes, syntax: str
+) -> AuditEvent:
+    """Query (A.5.3.10): that it was asked, with its identifier as it came, in its transfer syntax."""
+    details = [("TransferSyntax", syntax.encode())]
+    if len(query) > _MOST_OF_A_QUERY:
+        details.append(("TruncatedFrom", str(len(query)).encode()))
+    asked = Subject(
+        sop_class,
+        events.SOP_CLASS_UID,
+        ObjectRole.REPORT,
+        query=query[:_MOST_OF_A_QUERY],
+        details=tuple(details),
+    )
+    return AuditEvent(events.QUERY, Action.EXECUTE, (issuer, answerer), (asked,))
+
+
+def alert(
+    kind: Code,
+    participants: tuple[Participant, ...],
+    subject: Subject,
+    description: str,
+    outcome: AuditOutcome = AuditOutcome.MINOR,
+) -> AuditEvent:
+    """Security Alert (A.5.3.11). Success makes it informative; a failure was warded off."""
+    detail = ("Alert Description", description.encode("utf-8", "replace"))
+    told = replace(subject, details=(*subject.details, detail))
+    return AuditEvent(
+        events.SECURITY_ALERT, Action.EXECUTE, participants, (told,), type=kind, outcome=outcome
+    )
+
+
+def node_subject(node: str) -> Subject:
+    """A node that an alert is about: an IP address, or name@host."""
+    return Subject(node, events.NODE_ID, ObjectRole.SECURITY_RESOURCE)
+
+
+def uri_subject(uri: str) -> Subject:
+    """A resource that an alert is about."""
+    return Subject(uri, events.URI, ObjectRole.SECURITY_RESOURCE)
+
+
+def login(user: Participant, node: Participant, why: str = "") -> AuditEvent:
+    """User Authentication (A.5.3.12): a peer's user was let in, or ``why`` not."""
+    outcome = AuditOutcome.MINOR if why else AuditOutcome.SUCCESS
+    return AuditEvent(
+        events.USER_AUTHENTICATION, Action.EXECUTE, (user, node), type=events.LOGIN, outcome=outcome, why=why
+    )
+
+
+def exported(
+    participants: Iterable[Participant], place: str, subjects: Iterable[Subject], why: str = ""
+) -> AuditEvent:
+    """Export (A.5.3.4) to the folder ``place``, a URI."""
+    return _moved(events.EXPORT, Action.READ, events.DESTINATION_MEDIA, participants, place, subjects, why)
+
+
+def imported(
+    participants: Iterable[Participant], place: str, subjects: Iterable[Subject], why: str = ""
+) -> AuditEvent:
+    """Import (A.5.3.5) from the file or folder ``place``, a URI."""
+    return _moved(events.IMPORT, Action.CREATE, events.SOURCE_MEDIA, participants, place, subjects, why)
+
+
+def _moved(  # noqa: PLR0913, PLR0917 - what the two tables have
+    event: Code,
+    action: Action,
+    role: Code,
+    participants: Iterable[Participant],
+    place: str,
+    subjects: Iterable[Subject],
+    why: str,
+) -> AuditEvent:
+    medium = Participant(place, role=role, medium=events.MEDIUM)
+    outcome = AuditOutcome.MINOR if why else AuditOutcome.SUCCESS
+    return AuditEvent(event, action, (*participants, medium), tuple(subjects), outcome=outcome, why=why)
