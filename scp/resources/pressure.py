@@ -34,7 +34,7 @@ def default_limit() -> int:
     return int(machine.memory() * _DEFAULT)
 
 
-class Processes:
+class ProcessTree:
     """The processes of a node: ``root`` and all that descend from it."""
 
     def __init__(self, root: int, proc: Path = _PROC) -> None:
@@ -104,7 +104,7 @@ _pressure = Pressure(default_limit(), int, int)  # of a process that is no node:
 def begin(limit: int) -> None:
     """Let this process be the root of a node, which may take so many bytes; 0: the default."""
     global _pressure  # noqa: PLW0603 - one for the process, set by who composes it
-    processes = Processes(os.getpid())
+    processes = ProcessTree(os.getpid())
     _pressure = Pressure(limit or default_limit(), processes.about, processes.exactly)
 
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from scp.errors import OutOfResources
-from scp.resources.pressure import Pressure, Processes
+from scp.resources.pressure import Pressure, ProcessTree
 
 pytestmark = pytest.mark.quick
 
@@ -31,7 +31,7 @@ def test_a_node_is_measured_with_all_that_it_started() -> None:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        node = Processes(process.pid)
+        node = ProcessTree(process.pid)
         process.stdout.readline()
         both = node.about(), node.exactly()
         process.stdin.write(b"\n")  # the inner one reads it
@@ -53,7 +53,7 @@ def test_pages_that_processes_share_count_once() -> None:
         os.read(reads, 1)
         os._exit(0)
     os.close(reads)
-    node = Processes(os.getpid())
+    node = ProcessTree(os.getpid())
     about, exactly = node.about(), node.exactly()
     os.close(writes)
     os.waitpid(child, 0)
@@ -62,7 +62,7 @@ def test_pages_that_processes_share_count_once() -> None:
 
 
 def test_without_proc_nothing_is_measured(tmp_path: Path) -> None:
-    assert Processes(1, tmp_path).about() == 0
+    assert ProcessTree(1, tmp_path).about() == 0
 
 
 class _Node:
