@@ -20,6 +20,7 @@ from scp.dimse.wire.messages import N_ACTION_RQ, Message, read_command, write_co
 from scp.dimse.wire.pdus import ASSOCIATE_RQ, HEADER
 from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.encoding.elements import Encoding
+from scp.encoding.uids import is_usable
 from scp.errors import ActionRefused, MalformedAssociation, QueryError, UnreadableDataset
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, lookup
 
@@ -98,8 +99,8 @@ def action(data: bytes) -> None:
     plain = (
         None if found.deflated else plain_request(dataset, Encoding(found.explicit_vr, found.little_endian))
     )
-    if plain is None:
-        return
+    if plain is None or not all(is_usable(uid) for pair in plain[1] for uid in pair):
+        return  # pydicom is asked instead
     with suppress(QueryError):
         read = read_identifier(dataset, syntax)
         references = [

@@ -88,10 +88,19 @@ def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> Non
             text = decoded(raw.value or b"", terms, name=vr == "PN").rstrip(" \0")
             dataset[tag] = DataElement(tag, vr, text, already_converted=True)
             continue
+        if isinstance(raw, RawDataElement) and vr == "UI":
+            dataset[tag] = DataElement(tag, vr, _uids(raw.value or b""), already_converted=True)
+            continue
         value = dataset[tag].value
         if dataset[tag].VR == "SQ":
             for item in value:
                 _read_values(item, terms, depth + 1)
+
+
+def _uids(value: bytes) -> str | list[str]:
+    """UIDs without their padding. Objects may be held under others than pydicom leaves: it strips tabs too."""
+    uids = [uid.strip(" \0") for uid in value.decode("latin-1").split("\\")]
+    return uids if len(uids) > 1 else uids[0]
 
 
 def query_of(
