@@ -98,7 +98,7 @@ def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> Non
 
 
 def _uids(value: bytes) -> str | list[str]:
-    """UIDs without their padding. Objects may be held under others than pydicom leaves: it strips tabs too."""
+    """UIDs without their padding. pydicom strips tabs too, under which objects may be held."""
     uids = [uid.strip(" \0") for uid in value.decode("latin-1").split("\\")]
     return uids if len(uids) > 1 else uids[0]
 
