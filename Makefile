@@ -76,12 +76,12 @@ SOAK_SECONDS ?= 1800
 soak: setup ## let good and bad peers loose on a node for 30 minutes; writes bench/results/soak.md
 	$(BIN)/python -m bench.mixed.run --page --seconds $(SOAK_SECONDS) $(SOAK)
 
-# In an environment of its own: what it needs is none of zscp's, nor bound to the versions that zscp is.
+# In an environment of its own: what it needs is none of zscp's. --strict: what cannot be looked up is a fault.
 AUDIT ?= pip-audit==2.10.1
 audit: setup ## look up the pinned packages among known vulnerabilities (pypi.org); needs the internet
 	$(BIN)/python -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet --disable-pip-version-check $(AUDIT)
-	.venv/audit/bin/pip-audit --disable-pip --no-deps -r constraints.txt
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean: ## remove .venv and caches; never the data in ./zscp-data
 	rm -rf .venv build *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -94,9 +94,9 @@ def page(
     return (
         f"# Soak with {peers} mixed peers\n\n"
         f"Made by `{command}`; do not edit. {peers} peers against one node for {seconds:.0f} s, all on one "
-        "machine. Some store, find, move, get and echo; others cancel, abort, close and reset sockets, are killed "
-        "in mid-PDU, send garbage, or read slowly. Then every acknowledged object is got back, once in its own "
-        "transfer syntax and once in another, and compared by digest and by pydicom.\n\n"
+        "machine. Some store, find, move, get and echo; others cancel, abort, close and reset sockets, are "
+        "killed in mid-PDU, send garbage, or read slowly. Then every acknowledged object is got back, once "
+        "in its own transfer syntax and once in another, and compared by digest and by pydicom.\n\n"
         f"{about}\n\n## Claims\n\n{table(['claim', 'found', 'holds'], verdicts, left=2)}\n\n"
         f"## Figures\n\n{table(['figure', 'value'], rows)}\n\n"
         f"## What the peers did\n\n{table(['act', 'times'], did)}\n"
