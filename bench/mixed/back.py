@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from bench.mixed.ledger import Known
 from bench.mixed.made import KINDS, Made, difference
 from bench.mixed.wire import getter
 
-_PROCESSES = 2
+_PROCESSES, _PROGRESS = 2, 30.0
 
 
 @dataclass
@@ -40,8 +41,13 @@ def everything(address: tuple[str, int], held: Mapping[str, Known]) -> Back:
             studies.setdefault(known.made.study, {})[uid] = known
     whole = Back()
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("spawn")) as pool:
-        for one in pool.map(partial(_study, address), studies.items(), chunksize=4):
+        told = time.monotonic()
+        for number, one in enumerate(pool.map(partial(_study, address), studies.items(), chunksize=4), 1):
             whole.add(one)
+            if time.monotonic() - told > _PROGRESS:
+                told = time.monotonic()
+                wrong = f"{len(whole.lost)} lost, {len(whole.wrong)} wrong"
+                print(f"{number} of {len(studies)} studies got back; {wrong}", flush=True)
     return whole
 
 

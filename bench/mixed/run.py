@@ -164,6 +164,7 @@ def _soak(asked: argparse.Namespace, folder: Path, sink_port: int) -> list[Claim
         peers, seen = Peers(running.port, folder, asked.roles), Seen()
         _run(asked.seconds, most, running, peers, seen)
         rows = [("acknowledged objects", f"{seen.counts['store']:,}, {seen.bytes / 1e6:,.0f} MB as received")]
+        print("waiting until all is encoded", flush=True)
         _drain(running)
         ledger = Ledger(folder / "ledger")
         ledger.read()
@@ -229,6 +230,7 @@ def _drain(running: Node) -> None:
 def _claims(
     seen: Seen, peers: Peers, ledger: Ledger, found: back.Back, running: Node, status: int
 ) -> list[Claim]:
+    print("zscp verify --deep, and zscp fsck", flush=True)
     verified, _ = running.command("verify", "--deep", "--json")
     checked, _ = running.command("fsck", "--json")
     unlike = [
