@@ -136,6 +136,7 @@ def main(given: Sequence[str] | None = None) -> int:
     asked = arguments(given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="zscp-soak-", dir=asked.disk))
+    print(f"{len(asked.roles)} peers for {asked.seconds:.0f} s, in {folder}", flush=True)
     sink_port = processes.free_port()
     sink = subprocess.Popen(
         processes.python("-m", "bench.mixed.sink", sink_port, folder / "events" / "99-sink.jsonl"),
