@@ -164,8 +164,10 @@ def slow(acting: Acting) -> None:
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study}
         peer.ask(0x10, peer.pairs[1][0], identifier(**keys), Priority=0)
-        while time.monotonic() < until and not acting.over.wait(0.2) and peer.socket.recv(2000):
-            pass
+        peer.socket.settimeout(5.0)
+        with suppress(TimeoutError):  # a whole object has come, and the node waits for its answer
+            while time.monotonic() < until and not acting.over.wait(0.2) and peer.socket.recv(2000):
+                pass
     else:
         peer, part = _begun(acting)
         with suppress(OSError):
