@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance setup run test quick coverage check demo bench fuzz clean
+.PHONY: help commands conformance setup run test quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -68,6 +68,20 @@ export FUZZ_SECONDS
 fuzz: setup ## feed mutated objects to all that reads them, for 10 minutes; Linux x86-64 only
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python -m fuzz.run $(FUZZ)
+
+# Of 16 peers, for so many seconds; it stops by itself, and exits with 1 if a claim does not hold.
+# Other arguments: make soak SOAK="--gigabytes 8 --disk /mnt/data".
+SOAK ?=
+SOAK_SECONDS ?= 1800
+soak: setup ## let good and bad peers loose on a node for 30 minutes; writes bench/results/soak.md
+	$(BIN)/python -m bench.mixed.run --page --seconds $(SOAK_SECONDS) $(SOAK)
+
+# In an environment of its own: what it needs is none of zscp's. --strict: what cannot be looked up is a fault.
+AUDIT ?= pip-audit==2.10.1
+audit: setup ## look up the pinned packages among known vulnerabilities (pypi.org); needs the internet
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check $(AUDIT)
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean: ## remove .venv and caches; never the data in ./zscp-data
 	rm -rf .venv build *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

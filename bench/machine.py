@@ -37,6 +37,18 @@ def describe(folder: Path, rounds: int, scale: float, corpus: bool) -> dict[str,
     }
 
 
+def of_this_one() -> dict[str, str]:
+    """What a page has to say of the machine and of zscp."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "memory": f"{_memory_gb():.0f} GB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "zscp": _zscp(),
+        "Python": f"{platform.python_version()}, imagecodecs {imagecodecs.__version__}",
+    }
+
+
 def _command() -> str:
     """As typed, but for folders, which belong to this machine."""
     shown = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]

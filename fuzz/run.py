@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -42,10 +43,12 @@ def main(names: list[str]) -> int:
     seconds = float(os.environ.get("FUZZ_SECONDS") or _SECONDS)
     os.nice(19)
     write(_CORPUS / "seeds")
-    found = [(name, path) for name in names for path in _fuzz(name, seconds / len(names))]
-    for name, path in found:
-        print(f"{name}: {path} ({path.stat().st_size} bytes): {fate(name, path.read_bytes())}")
-        print(f"  replay: .venv/bin/python -m fuzz.replay {name} {path}")
+    with tempfile.TemporaryDirectory() as scratch:  # what dies leaves its files here
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
+        found = [(name, path) for name in names for path in _fuzz(name, seconds / len(names))]
+        for name, path in found:
+            print(f"{name}: {path} ({path.stat().st_size} bytes): {fate(name, path.read_bytes())}")
+            print(f"  replay: .venv/bin/python -m fuzz.replay {name} {path}")
     print(f"{len(names)} targets, {len(found)} findings")
     return 1 if found else 0
 

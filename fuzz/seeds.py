@@ -5,6 +5,7 @@ Nothing of it is kept in the repository: ``python -m fuzz.seeds FOLDER`` writes 
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 import tempfile
@@ -18,7 +19,8 @@ from damaged import STREAMS, picture
 from objects import Shape, as_received, deflate, element, item, phantom, sequence, written
 from pydicom.dataset import Dataset
 
-from fuzz import codecs, datasets, network, stored
+from bench.window import ABORT, RELEASE_RQ, message
+from fuzz import codecs, datasets, network, queries, stored
 from scp.archive.encode import keep
 from scp.config.rules import PolicyRule, Stage
 from scp.dimse.negotiation.association_pdus import item as association_item
@@ -45,6 +47,10 @@ def seeds() -> Seeds:
     yield from _datasets()
     yield from _stored()
     yield from _network()
+    yield from _connections()
+    yield from _actions()
+    yield from _keys()
+    yield from _configurations()
 
 
 def _codestreams() -> Seeds:
@@ -175,6 +181,89 @@ def _network() -> Seeds:
         plain = _identifier(syntax)
         for flags in (0, 4, 8, 16):
             yield "identifier", bytes((number | flags,)) + plain
+            yield "query", bytes((number | flags | 32,)) + plain
+
+
+def _connections() -> Seeds:
+    """An echo, a store in small PDUs, a query and a cancel of it; released, aborted, or cut off."""
+    class_and_instance = {"AffectedSOPClassUID": "1.2.3", "AffectedSOPInstanceUID": "1.2.4"}
+    echo = message(1, {"CommandField": 0x30, "MessageID": 1, "AffectedSOPClassUID": "1.2.840.10008.1.1"})
+    store = message(
+        3, {"CommandField": 1, "MessageID": 2, "Priority": 0, **class_and_instance}, bytes(90), 60
+    )
+    asked = {"CommandField": 0x20, "MessageID": 3, "AffectedSOPClassUID": "1.2.3", "Priority": 0}
+    find = message(5, asked, _identifier(IMPLICIT))
+    cancel = message(5, {"CommandField": 0xFFF, "MessageIDBeingRespondedTo": 3})
+    for end in (RELEASE_RQ, ABORT, store[:100]):
+        yield "connection", echo + store + find + cancel + end
+    for fields in (
+        {
+            "CommandField": 0x21,
+            "MessageID": 9,
+            "Priority": 0,
+            "MoveDestination": "SINK",
+            **class_and_instance,
+        },
+        {
+            "CommandField": 0x130,
+            "MessageID": 7,
+            "ActionTypeID": 1,
+            "RequestedSOPInstanceUID": "1.2.840.10008",
+        },
+        {"CommandField": 0x8001, "MessageIDBeingRespondedTo": 7, "Status": 0xA700, "ErrorComment": "full"},
+    ):
+        yield "command", write_command({"CommandDataSetType": 0, **fields})
+
+
+def _actions() -> Seeds:
+    asked = Dataset()
+    asked.TransactionUID = "1.2.9"
+    asked.ReferencedSOPSequence = []
+    for number in range(2):
+        one = Dataset()
+        one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"1.2.{number}"
+        asked.ReferencedSOPSequence.append(one)
+    for number, syntax in enumerate(network.SYNTAXES):
+        found = lookup(syntax)
+        plain = written(asked, found.explicit_vr, found.little_endian)
+        yield "action", bytes((number,)) + (deflate(plain) if syntax == DEFLATED else plain)
+
+
+_KEYS = (
+    ("PatientName", "D?E^*", "Doe^John=山田^太郎"),
+    ("PatientName", "Yamada*=山田*=", "Yamada^Tarou=山田^太郎"),
+    ("PatientID", "A*", "A1"), ("OtherPatientIDs", "*B", "A\\B"), ("StudyDate", "20240101-", "2024.01.31"),
+    ("StudyTime", "10-12", "10:15:30"), ("AcquisitionDateTime", "2024-0500-", "20240131101530.5+0100"),
+    ("SeriesNumber", "+007", "7"), ("StudyInstanceUID", "1.2\\1.3", "1.3"),
+    ("StudyDescription", "*_%/*", "_%/"),
+)  # fmt: skip
+
+
+def _keys() -> Seeds:
+    numbers = {one.keyword: number for number, one in enumerate(queries.ATTRIBUTES)}
+    for keyword, asked, held in _KEYS:
+        both = f"{asked}\n{held}".encode()
+        yield "wildcards", both
+        yield "matching", numbers[keyword].to_bytes(2, "big") + both
+
+
+def _configurations() -> Seeds:
+    """The shipped file by its tables, each without comments, so that mutants reach the values."""
+    shipped = (Path(__file__).parents[1] / "conf" / "zscp.toml").read_text(encoding="utf-8")
+    lines = [line for line in shipped.splitlines() if line and not line.startswith("#")]
+    tables: list[list[str]] = []
+    for line in lines:
+        if line.startswith("[") or not tables:
+            tables.append([])
+        tables[-1].append(line)
+    yield "configuration", "\n".join(lines).encode()
+    for table in tables:
+        yield "configuration", "\n".join(table).encode()
+    # What stands in the shipped file as an example only.
+    examples = re.findall(r"(?m)^# ?(\[\[?[a-z.]+\]\]?\n(?:# ?[a-z_]+ *=.*\n)+)", shipped)
+    for example in examples:
+        yield "configuration", re.sub(r"(?m)^# ?", "", example).encode()
+    yield "configuration", b'\0NODE__PORT=11113\0STORAGE__BACKLOG="1GB"\0ACCESS__MAY=["echo"]\0PEER=1'
 
 
 def _identifier(syntax: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fuzz import codecs, datasets, network, stored
+from fuzz import codecs, configuration, datasets, network, queries, stored
 
 Check = Callable[[bytes], None]
 
@@ -43,4 +43,11 @@ TARGETS: Mapping[str, Target] = {
     "association": Target(network.association),
     "messages": Target(network.messages),
     "identifier": Target(network.identifier),
+    "connection": Target(network.connection),
+    "command": Target(network.command),
+    "action": Target(network.action),
+    "wildcards": Target(queries.wildcards),
+    "matching": Target(queries.matching),
+    "query": Target(queries.query),
+    "configuration": Target(configuration.configuration),
 }

@@ -49,6 +49,8 @@ CONTROLS = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _LIBRARIES = ("pynetdicom", "alembic")
+# It logs a traceback for each text of a peer that is not ASCII, and then goes on or raises, which is enough.
+_NOISY = "pynetdicom.utils"
 # Warnings of pydicom, by its logger or by Python's, quote the value that they are about: it may be a name.
 _QUOTING = ("pydicom", "py.warnings")
 
@@ -132,6 +134,7 @@ def _route_standard_logging(handler: logging.Handler, level: int, patients: bool
     root.setLevel(level)
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.getLogger(_NOISY).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     for name in _QUOTING:
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if patients else logging.CRITICAL)

@@ -8,11 +8,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import structlog
+from pynetdicom.utils import decode_bytes
 
 from scp import telemetry
 from scp.config.settings import LogSettings
@@ -31,7 +33,7 @@ def restored() -> Iterator[None]:
     """Logging is the process's: leave it as it was found."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
-    names = ("pynetdicom", "pydicom", "py.warnings")
+    names = ("pynetdicom", "pynetdicom.utils", "pydicom", "py.warnings")
     levels = {name: logging.getLogger(name).level for name in names}
     yield
     root.handlers[:] = handlers
@@ -98,6 +100,14 @@ def test_libraries_log_through_the_same_from_warning_on(lines: Any) -> None:
         ("pynetdicom.assoc", "peer said 5"),
         ("alembic.runtime", "bad"),
     ]
+
+
+def test_texts_of_peers_that_are_not_ascii_are_no_errors_of_the_node(lines: Any) -> None:
+    """Found by the soak: pynetdicom logged a traceback for each such item of an association request."""
+    lines(level="debug")
+    with suppress(ValueError):
+        decode_bytes(b"1.2.\x95")
+    assert lines() == []
 
 
 def test_configuring_again_replaces_and_keeps_the_handlers_of_others(lines: Any) -> None:

@@ -173,7 +173,7 @@ class QuerySettings(Table):
 
 
 # No limit can be switched off.
-Positive = Annotated[int, Field(strict=True, ge=1)]
+Positive = Annotated[int, Field(strict=True, ge=1, lt=1 << 63)]
 PositiveBytes = Annotated[Bytes, Field(ge=1)]
 
 

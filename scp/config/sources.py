@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,11 @@ def read_file(path: Path) -> Tables:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}{_line(text, str(error))}") from error
+    except ValueError as error:  # Python reads no number of more digits than this
+        most = sys.get_int_max_str_digits()
+        raise ConfigurationError(f"{path} is not valid TOML: a number has over {most} digits") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is not valid TOML: lists or tables nest too deep") from error
 
 
 def first_and_others(tables: Tables) -> Tables:
@@ -76,7 +82,11 @@ def override(
     known = _variables(root)
     for name in sorted(name for name in environ if _is_ours(name, environ[name])):
         if name not in known:
-            faults.append(f"{name}: {_why_unknown(name, known, root)}")
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            faults.append(f"{shown}: {_why_unknown(name, known, root)}")
+            continue
+        if not _is_text(environ[name]):
+            faults.append(f"{name}: its value is not UTF-8; write it as UTF-8")
             continue
         section, key, field = known[name]
         table = tables.setdefault(section, {})
@@ -89,6 +99,11 @@ def override(
 def _is_ours(name: str, value: str) -> bool:
     linked = _SERVICE_LINK.fullmatch(name) or value.startswith(("tcp://", "udp://"))
     return name.startswith(PREFIX) and ("__" in name or not linked)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a variable's bytes are UTF-8: Python has surrogates in place of those that are not."""
+    return value.encode("utf-8", "surrogateescape") == value.encode("utf-8", "replace")
 
 
 def _variables(root: type[BaseModel]) -> dict[str, tuple[str, str, FieldInfo]]:
@@ -113,7 +128,7 @@ def _environment_value(text: str, field: FieldInfo) -> object:
     """``text`` read as a TOML value, else as it stands; always text where only text is right."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of too many digits, lists that nest too deep
         return text
     wrong = len(parsed) != 1 or (field.annotation is str and not isinstance(parsed["value"], str))
     return text if wrong else parsed["value"]
@@ -148,7 +163,14 @@ def _explanation(fault: ErrorDetails, root: type[BaseModel]) -> str:
     if kind == "missing":
         return _WORDING[kind]
     wording = _WORDING.get(kind) or fault["msg"].replace("Input should be", "must be").replace("'", '"')
-    return f"{wording}, not {json.dumps(value, default=str, ensure_ascii=False)[:80]}"
+    return f"{wording}, not {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return json.dumps(value, default=str, ensure_ascii=False)[:80]
+    except ValueError:  # a number of more digits than Python writes, given in hexadecimal
+        return "a number of so many digits"
 
 
 def _keys(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -22,9 +22,11 @@ from scp.syntaxes import BY_KEYWORD, BY_UID, FORMS
 SPECIAL_KEYS = (CALLING_AET, "called_aet", "transfer_syntax", "size")
 
 _LEAST_MEMORY = 64 * 10**6
+_MOST_DIGITS = 18  # of an amount, as a 64-bit number has them
 _BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
+_LONGEST = 1000 * _SECONDS["y"]
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UID_GLOB = re.compile(r"[\d.*?\[\]!-]+")
@@ -58,6 +60,8 @@ def byte_count(value: object) -> int:
     if isinstance(value, bool) or parts is None or parts[2] not in _BYTE_UNITS:
         raise ValueError(f'"{value}" is not an amount of bytes; write a number, "500MB", "2GB" or "1GiB"')
     unit = _BYTE_UNITS[parts[2]]
+    if len(parts[1]) > _MOST_DIGITS:  # a float would become infinite, or lose what was written
+        raise ValueError(f'{parts[1][:_MOST_DIGITS]}… has too many digits; write, say, "2TB"')
     return int(float(parts[1]) * unit) if "." in parts[1] else int(parts[1]) * unit
 
 
@@ -78,7 +82,10 @@ def duration(value: object) -> int | None:
     parts = re.fullmatch(r"(\d+)\s*([smhdwy])", value.strip()) if isinstance(value, str) else None
     if parts is None:
         raise ValueError(f'"{value}" is not a duration; write "0s", "15m", "12h", "30d", "6w" or "5y"')
-    return int(parts[1]) * _SECONDS[parts[2]]
+    seconds = int(parts[1]) * _SECONDS[parts[2]] if len(parts[1]) <= _MOST_DIGITS else _LONGEST + 1
+    if seconds > _LONGEST:  # beyond what dates are counted with
+        raise ValueError(f'"{parts[0][:40]}" is too long; the longest is "1000y"')
+    return seconds
 
 
 def part(value: object) -> float | None:
@@ -318,5 +325,6 @@ Workers = Annotated[int | Literal["auto"], BeforeValidator(worker_count)]
 Switch = Annotated[bool, Field(strict=True)]
 Quality = Annotated[float, Field(strict=True, ge=1, le=100)]
 SampleError = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
+# Waits of the kernel and of locks take no more than some 10^9 seconds, which are 31 years.
+Seconds = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]

@@ -93,6 +93,9 @@ def _read_values(dataset: Dataset, around: Sequence[str], depth: int = 0) -> Non
             text = decoded(raw.value or b"", terms, name=vr == "PN").rstrip(" \0")
             dataset[tag] = DataElement(tag, vr, text, already_converted=True)
             continue
+        if isinstance(raw, RawDataElement) and vr == "UI":
+            dataset[tag] = DataElement(tag, vr, _uids(raw.value or b""), already_converted=True)
+            continue
         value = dataset[tag].value
         if dataset[tag].VR == "SQ":
             for item in value:
@@ -109,6 +112,12 @@ def _vr_of(raw: RawDataElement | DataElement) -> str:
     if raw.VR == "UN":
         return "UN" if known == "SQ" or " or " in known else known
     return str(raw.VR or known)
+
+
+def _uids(value: bytes) -> str | list[str]:
+    """UIDs without their padding. pydicom strips tabs too, under which objects may be held."""
+    uids = [uid.strip(" \0") for uid in value.decode("latin-1").split("\\")]
+    return uids if len(uids) > 1 else uids[0]
 
 
 def query_of(

@@ -445,6 +445,36 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load(tmp_path / "latin.toml", {})
 
 
+_NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"[node]\nport = {_NINES}", "zscp.toml is not valid TOML: a number has over"),
+        (f"a = {'[' * 5000}", "zscp.toml is not valid TOML: lists or tables nest too deep"),
+        (f"a = {'{a=' * 2000}", "zscp.toml is not valid TOML: lists or tables nest too deep"),
+        (f'[storage]\nreserve = "{_NINES}.5GB"', "storage.reserve: 9+… has too many digits"),
+        (f'[storage]\ntrash = "{_NINES}y"', "storage.trash: .* the longest is"),
+        ('[storage]\ntrash = "1001y"', "storage.trash: .* the longest is"),
+        (f"[limits]\nassociations = 0x{'f' * 5000}", "limits.associations: .* not a number of so many"),
+        ("[limits]\nidle_seconds = 1e300", "limits.idle_seconds: "),
+    ],
+    ids=range(8),
+)
+def test_values_beyond_what_python_reads_are_faults_like_others(fault: Any, text: str, told: str) -> None:
+    """Found by fuzzing: each was a traceback, or ended the node once it was used."""
+    assert re.search(told, fault(text))
+
+
+def test_a_variable_of_any_bytes_is_a_fault_like_others(fault: Any) -> None:
+    """Found by fuzzing: Python has lone surrogates in place of bytes that are not UTF-8."""
+    assert "ZSCP_STORAGE__BACKLOG: its value is not UTF-8" in fault("", ZSCP_STORAGE__BACKLOG="1\udcff")
+    assert "ZSCP_ST\\udcffORAGE__URL: unknown variable" in fault("", **{"ZSCP_ST\udcffORAGE__URL": "a"})
+    assert "ZSCP_NODE__PORT (node.port)" in fault("", ZSCP_NODE__PORT=_NINES)
+    assert "ZSCP_NODE__PORT (node.port)" in fault("", ZSCP_NODE__PORT="[" * 5000)
+
+
 # ---- What it becomes ----
 
 

@@ -168,3 +168,15 @@ def test_objects_may_be_of_any_length() -> None:
     message, _ = _taken(messages.C_STORE_RQ, LONGEST_ACTION)
     assert message.dataset is not None
     assert message.sha256
+
+
+@pytest.mark.parametrize("held", ["1.2.3\t", "\n1.2.3", "1.2.3\v", "1.2.é"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_uid_is_asked_for_as_it_was_stored(held: str) -> None:
+    """Found by fuzzing: pydicom strips more than padding, and found no such object (invariant 7)."""
+    raw = f"{held}\\1.2.4".encode("latin-1")
+    raw += b"\0" * (len(raw) % 2)
+    level = struct.pack("<HH2sH", 0x0008, 0x0052, b"CS", 6) + b"IMAGE "
+    data = struct.pack("<HH2sH", 0x0008, 0x0018, b"UI", len(raw)) + raw + level
+    query = query_of(read_identifier(data, _EXPLICIT), "STUDY", strict=False, relational=True)
+    assert [key.value for key in query.keys] == [f"{held}\\1.2.4"]
