@@ -205,7 +205,7 @@ def readable_parts(data: Buffer) -> Iterator[memoryview]:
 
 
 def beginning(data: Buffer, size: int) -> bytes:
-    """The first ``size`` bytes. Raises OSError where ``data`` is a file that has a name and cannot be read."""
+    """The first ``size`` bytes. Raises OSError as :func:`readable_parts` does."""
     whole = _file_of(data)
     return bytes(data[:size]) if whole is None else os.pread(whole.descriptor, size, 0)
 

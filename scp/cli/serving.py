@@ -69,9 +69,10 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     from scp.cli import output, serving_output
     from scp.config.exposure import exposures
     from scp.config.load import load, warnings
+    from scp.node.encryption import missing_keys
 
     settings = load(config, os.environ)
-    found = [*warnings(settings), *exposures(settings)]
+    found = [*warnings(settings), *exposures(settings), *missing_keys(settings)]
     try:
         unfit = index_fault(settings)
     except ConfigurationError as error:

@@ -1,7 +1,7 @@
 """The keys with which a store encrypts what lies in it: 256 random bits each, in a file or the environment.
 
-The configuration names a key as ``<id>=<path>`` or ``<id>=env:<variable>``. The settings keep that text, never
-the key itself.
+The configuration names a key as ``<id>=<path>`` or ``<id>=env:<variable>``. The settings keep that text,
+never the key itself.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from scp.errors import ConfigurationError
 
 _ENTRY = re.compile(r"([A-Za-z0-9._-]{1,32})=(.+)")
 _FROM_ENVIRONMENT = "env:"
@@ -39,6 +41,19 @@ class EncryptionKey:
 def new_secret() -> str:
     """The text of a new key's file: 64 hexadecimal digits."""
     return f"{secrets.token_hex(_BYTES)}\n"
+
+
+def write_key(path: Path) -> None:
+    """Make the file of a new key, durably; only its owner may read it. Raises ConfigurationError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(new_secret())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        remedy = "; a key is never written over" if isinstance(error, FileExistsError) else ""
+        raise ConfigurationError(f"{path} cannot be made: {error.strerror}{remedy}") from error
 
 
 def check_keys(entries: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,7 +51,6 @@ from scp.config.values import (
 )
 from scp.resources.bounds import DEFAULTS, Bounds
 
-
 EncryptionKeys = Annotated[tuple[str, ...], AfterValidator(check_keys)]
 
 

@@ -26,6 +26,7 @@ from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
+from scp.node.encryption import missing_keys, note_keys
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.encrypted import Cipher
@@ -75,6 +76,10 @@ def open_archive(
     landed = LandedStore(store, LandingLog(storage.path, storage.reserve), Cipher(keys))
     pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
+    note_keys(settings, {name: medium.is_there() for name, medium in mediums.items()})
+    if repairs:
+        for told in missing_keys(settings):
+            structlog.get_logger("zscp").error("encryption key missing", reason=told)
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),

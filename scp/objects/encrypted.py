@@ -2,7 +2,7 @@
 
 Every store is opened behind this one. Without keys it writes files as they are. Files of both kinds are read
 by what they begin with, so that keys can be added to a store that holds objects: these stay as they are until
-they are written again. Names, sizes and digests are those of what is in the envelope (:mod:`scp.objects.sealed`).
+they are written again. Sizes and digests are those of what is in the envelope (:mod:`scp.objects.sealed`).
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Cipher:
             )
         if key.check != header.check:
             raise KeyMissing(
-                f'{name} is encrypted with another key "{header.key_id}" than the one of encryption_keys; add the'
-                " right one there, under this id"
+                f'{name} is encrypted with another key "{header.key_id}" than the one of encryption_keys; add'
+                " the right one there, under this id"
             )
         return key
 

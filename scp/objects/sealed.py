@@ -3,8 +3,8 @@
 docs/format.md section 12 describes it byte by byte, and docs/examples/unseal.py reads it. The chunks are the
 STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár: Online Authenticated-Encryption and its Nonce-Reuse
 Misuse-Resistance, CRYPTO 2015), as age has it (C2SP, age.md, "Payload"): the nonce counts the chunks, and its
-last byte says which is the last one. So chunks cannot be left out, exchanged or cut off, and any chunk can be
-read without the others. A nonce never comes twice with one AES key: each file has an AES key of its own, which
+last byte says which is the last one. No chunk can be left out, exchanged or cut off, and each can be read
+without the others. A nonce never comes twice with one AES key: each file has an AES key of its own, which
 HKDF-SHA256 (RFC 5869) derives from the store's key and 32 random bytes. The name of the object goes into that
 as well: a file in another object's place cannot be opened.
 """
@@ -66,17 +66,22 @@ def header_of(name: str, begin: bytes) -> Header:
     """The header of an encrypted file. Raises ObjectDamaged, and ObjectUnreadable for a later version."""
     if len(begin) < HEADER:
         raise ObjectDamaged(f"{name} is cut off; restore it from a copy")
-    _, version, chunk, zero, key, check, _ = _HEADER.unpack_from(begin)
+    _, version, chunk, zero, _, check, _ = _HEADER.unpack_from(begin)
     if (version, chunk, zero) != (_VERSION, _LOG_CHUNK, 0):
-        raise ObjectUnreadable(f"{name} is encrypted as version {version} of zscp's envelope; {_VERSION} is known")
-    return Header(key.rstrip(b"\0").decode("ascii", "backslashreplace"), check, begin[:HEADER])
+        raise ObjectUnreadable(
+            f"{name} is in version {version} of zscp's envelope; version {_VERSION} is known"
+        )
+    return Header(key_id_in(begin), check, begin[:HEADER])
+
+
+def key_id_in(begin: bytes) -> str:
+    """The id of the key in a header, of any version; control characters are escaped."""
+    return ascii(begin[12:44].rstrip(b"\0").decode("latin-1"))[1:-1]
 
 
 def seal(name: str, parts: Iterable[Buffer], key: EncryptionKey) -> Iterator[bytes]:
     """The encrypted file of ``parts``, one after another, under an object's name."""
-    raw = _HEADER.pack(
-        MAGIC, _VERSION, _LOG_CHUNK, 0, key.id.encode(), key.check, secrets.token_bytes(32)
-    )
+    raw = _HEADER.pack(MAGIC, _VERSION, _LOG_CHUNK, 0, key.id.encode(), key.check, secrets.token_bytes(32))
     yield raw
     aes = _aes(name, raw, key)
     for nonce, chunk in _numbered(parts, CHUNK):
@@ -88,7 +93,8 @@ def unseal(name: str, header: Header, chunks: Iterable[Buffer], key: EncryptionK
 
     Nothing of a chunk is given before it is known to be what was written.
     """
-    from cryptography.exceptions import InvalidTag
+    # Imported where it is used: 13 ms and 8 MB that a process without encryption does without.
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
 
     aes = _aes(name, header.raw, key)
     try:
@@ -101,9 +107,9 @@ def unseal(name: str, header: Header, chunks: Iterable[Buffer], key: EncryptionK
 
 
 def _aes(name: str, raw: bytes, key: EncryptionKey) -> AESGCM:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
 
     info = _INFO + raw[:_NAMED] + name.encode()
     return AESGCM(HKDF(SHA256(), 32, raw[_NAMED:], info).derive(key.secret))
