@@ -1,4 +1,4 @@
-"""Opens an encrypted file of a store, as docs/format.md section 12 describes it; needs only cryptography.
+"""Opens an encrypted file of a store, as docs/format.md section 11 describes it; needs only cryptography.
 
 python unseal.py KEY-FILE STORE-FOLDER FILE > OUT
 """

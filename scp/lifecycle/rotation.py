@@ -1,8 +1,9 @@
 """Encrypt stored files with the first key of their store: those of other keys, and those of none.
 
 Each object's file is read and checked, written again under a new name, and read back. Only then does the
-index name it, and is the old file removed, as for every replaced form (:class:`scp.archive.replacer.Replacer`).
-What was done stays done: it may be stopped and run again, beside a running node.
+index name it, and is the old file removed, as for every replaced form
+(:class:`scp.archive.replacer.Replacer`). What was done stays done: it may be stopped and run again, beside a
+running node.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The envelope of an encrypted file: a header, and chunks of 64 KB that are encrypted each by itself.
 
-docs/format.md section 12 describes it byte by byte, and docs/examples/unseal.py reads it. The chunks are the
+docs/format.md section 11 describes it byte by byte, and docs/examples/unseal.py reads it. The chunks are the
 STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár: Online Authenticated-Encryption and its Nonce-Reuse
 Misuse-Resistance, CRYPTO 2015), as age has it (C2SP, age.md, "Payload"): the nonce counts the chunks, and its
 last byte says which is the last one. No chunk can be left out, exchanged or cut off, and each can be read
