@@ -64,6 +64,14 @@ def check_keys(entries: tuple[str, ...]) -> tuple[str, ...]:
     return entries
 
 
+def keys_of(entries: Sequence[str]) -> tuple[EncryptionKey, ...]:
+    """As :func:`read_keys`, of a configuration that was checked. Raises ConfigurationError."""
+    try:
+        return read_keys(entries)
+    except ValueError as error:  # changed since
+        raise ConfigurationError(f"encryption_keys: {error}") from error
+
+
 def read_keys(entries: Sequence[str]) -> tuple[EncryptionKey, ...]:
     """The keys that the configuration names. Raises ValueError, which says what is wrong, and never a key."""
     return tuple(map(_read, entries))

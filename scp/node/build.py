@@ -19,7 +19,7 @@ from scp.archive.safekeeping import Safekeeping
 from scp.archive.stored_files import StoredFiles
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
-from scp.config.keys import read_keys
+from scp.config.keys import keys_of
 from scp.config.settings import Settings, TierSettings
 from scp.errors import IndexDamaged, IndexUnfit
 from scp.index.files import exists, set_aside
@@ -68,7 +68,7 @@ def open_archive(
     keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
-    keys = read_keys(storage.encryption_keys)
+    keys = keys_of(storage.encryption_keys)
     store = open_store(StorePlace(storage.url, storage.path, storage.reserve, encryption_keys=keys))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
@@ -144,7 +144,7 @@ def _repaired_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
 
 def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
     """A store beside the first."""
-    keys = read_keys(chosen.encryption_keys)
+    keys = keys_of(chosen.encryption_keys)
     place = StorePlace(chosen.url, chosen.path, chosen.reserve, removable=True, encryption_keys=keys)
     store = open_store(place)
     availability = AVAILABILITIES[chosen.availability]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scp.config.keys import EncryptionKey, read_keys
+from scp.config.keys import EncryptionKey, keys_of
 from scp.config.settings import Settings
 from scp.lifecycle.rotation import KeyedStores
 from scp.objects.keys_in_use import KeyNote, KeyUse, uses
@@ -25,9 +25,9 @@ class StoreKeys:
 
 
 def stores_of(settings: Settings) -> list[StoreKeys]:
-    """All stores. Raises ValueError if a key cannot be read any more."""
-    first = StoreKeys("", settings.storage.path, read_keys(settings.storage.encryption_keys))
-    return [first, *(StoreKeys(one.name, one.path, read_keys(one.encryption_keys)) for one in settings.tiers)]
+    """All stores. Raises ConfigurationError if a key cannot be read any more."""
+    first = StoreKeys("", settings.storage.path, keys_of(settings.storage.encryption_keys))
+    return [first, *(StoreKeys(one.name, one.path, keys_of(one.encryption_keys)) for one in settings.tiers)]
 
 
 def note_keys(settings: Settings, is_there: Mapping[str, bool]) -> None:

@@ -14,7 +14,7 @@ from scp.errors import KeyMissing, ObjectDamaged
 from scp.objects import sealed
 from scp.objects.files import unreadable
 from scp.objects.journal import JournaledStore
-from scp.objects.sealed import HEADER, Header
+from scp.objects.sealed import HEADER, EnvelopeHeader
 from scp.objects.store import Availability, check_size
 from scp.spool import Buffer, Spool, beginning, readable_parts, slices
 
@@ -52,7 +52,7 @@ class Cipher:
         except OSError as error:
             raise unreadable(name, error) from error
 
-    def key_of(self, name: str, header: Header) -> EncryptionKey:
+    def key_of(self, name: str, header: EnvelopeHeader) -> EncryptionKey:
         """The key of a file. Raises KeyMissing."""
         key = self._keys.get(header.key_id)
         if key is None:
@@ -68,7 +68,7 @@ class Cipher:
         return key
 
 
-def _unsealed(name: str, header: Header, data: Buffer, key: EncryptionKey) -> Buffer:
+def _unsealed(name: str, header: EnvelopeHeader, data: Buffer, key: EncryptionKey) -> Buffer:
     spool = Spool()
     for chunk in sealed.unseal(name, header, _behind_header(data), key):
         spool.write(chunk)

@@ -36,7 +36,7 @@ _INFO = b"zscp object\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class EnvelopeHeader:
     """What the header of an encrypted file says; ``raw`` are its bytes."""
 
     key_id: str
@@ -62,7 +62,7 @@ def plain_size(name: str, size: int) -> int:
     return size - HEADER - TAG * (whole + bool(rest))
 
 
-def header_of(name: str, begin: bytes) -> Header:
+def header_of(name: str, begin: bytes) -> EnvelopeHeader:
     """The header of an encrypted file. Raises ObjectDamaged, and ObjectUnreadable for a later version."""
     if len(begin) < HEADER:
         raise ObjectDamaged(f"{name} is cut off; restore it from a copy")
@@ -71,7 +71,7 @@ def header_of(name: str, begin: bytes) -> Header:
         raise ObjectUnreadable(
             f"{name} is in version {version} of zscp's envelope; version {_VERSION} is known"
         )
-    return Header(key_id_in(begin), check, begin[:HEADER])
+    return EnvelopeHeader(key_id_in(begin), check, begin[:HEADER])
 
 
 def key_id_in(begin: bytes) -> str:
@@ -88,7 +88,9 @@ def seal(name: str, parts: Iterable[Buffer], key: EncryptionKey) -> Iterator[byt
         yield aes.encrypt(nonce, chunk, None)
 
 
-def unseal(name: str, header: Header, chunks: Iterable[Buffer], key: EncryptionKey) -> Iterator[bytes]:
+def unseal(
+    name: str, header: EnvelopeHeader, chunks: Iterable[Buffer], key: EncryptionKey
+) -> Iterator[bytes]:
     """What an encrypted file holds; ``chunks`` is all behind its header. Raises ObjectDamaged.
 
     Nothing of a chunk is given before it is known to be what was written.
