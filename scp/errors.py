@@ -47,6 +47,7 @@
     ├── ObjectUnavailable         a stored object cannot be read now; it is not lost
     │   ├── ObjectRefused         an operation on it is no longer tried: it ended processes, or failed
     │   └── ObjectUnreadable      its file is there, but permissions or resources do not let it be read
+    │       └── KeyMissing        it is encrypted with a key that the configuration does not have
     └── ObjectDamaged             a stored file is not what was written
         └── DictionaryMissing     the zstd dictionary that it needs is not there, or not what was written
 
@@ -288,6 +289,10 @@ class ObjectUnreadable(ObjectUnavailable):
 
     Other objects of its store may be readable all the same.
     """
+
+
+class KeyMissing(ObjectUnreadable):
+    """A stored object is encrypted with a key that its store's ``encryption_keys`` lack; it is not lost."""
 
 
 class ObjectDamaged(ZscpError):

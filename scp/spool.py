@@ -193,10 +193,21 @@ def slices(data: Buffer, step: int = _STEP) -> Iterator[memoryview]:
 def sha256(data: Buffer) -> str:
     """Hexadecimal SHA-256. Raises OSError where ``data`` is a file that has a name and cannot be read."""
     digest = hashlib.sha256()
-    whole = _file_of(data)
-    for part in slices(data) if whole is None else _of_file(whole):
+    for part in readable_parts(data):
         digest.update(part)
     return digest.hexdigest()
+
+
+def readable_parts(data: Buffer) -> Iterator[memoryview]:
+    """As :func:`slices`. Raises OSError where ``data`` is a file that has a name and cannot be read."""
+    whole = _file_of(data)
+    return slices(data) if whole is None else _of_file(whole)
+
+
+def beginning(data: Buffer, size: int) -> bytes:
+    """The first ``size`` bytes. Raises OSError as :func:`readable_parts` does."""
+    whole = _file_of(data)
+    return bytes(data[:size]) if whole is None else os.pread(whole.descriptor, size, 0)
 
 
 def _file_of(data: Buffer) -> FileMap | None:

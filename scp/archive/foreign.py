@@ -23,6 +23,7 @@ from scp.objects import file_meta, part10
 from scp.objects.journal import is_store
 from scp.objects.names import DICTIONARIES
 from scp.objects.part10 import Lookup, Part10
+from scp.objects.sealed import HEADER, is_sealed
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, lookup
 
@@ -35,6 +36,8 @@ def read(data: Buffer, dictionaries: Lookup | None = None) -> tuple[Part10, str]
 
     Raises ObjectDamaged if it is no DICOM file, DictionaryMissing.
     """
+    if is_sealed(bytes(data[:HEADER])):
+        raise ObjectDamaged("it is an encrypted file of a zscp store; zscp export writes it as a DICOM file")
     file = memoryview(part10.unwrap(data, dictionaries))
     try:
         return part10.unpack(file), ""

@@ -43,6 +43,12 @@ class Change:
         """Whether the file is moved to another store unchanged."""
         return self.data is not None and in_store("", self.before.key) == in_store("", self.after.key)
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether the same file is written again in its store, encrypted with another key."""
+        same = bool(self.after.stored_sha256) and self.before.stored_sha256 == self.after.stored_sha256
+        return self.data is not None and same and self.before.key != self.after.key
+
 
 @dataclass(frozen=True, slots=True)
 class Before:

@@ -29,10 +29,10 @@ class Replacer:
     def replace(self, changes: list[Change]) -> None:
         """Replace old stored forms by new ones.
 
-        Order: the new files are durable → they are read back, if in another store → the index names them →
-        that is durable, and it is still the right index → the old files are removed. A reader in between sees
-        one of the two. Raises OutOfResources and, for another store, ObjectDamaged and ObjectUnavailable;
-        then nothing has changed, or the journal names what has.
+        Order: the new files are durable → they are read back, if in another store, or only encrypted anew →
+        the index names them → that is durable, and it is still the right index → the old files are removed.
+        A reader in between sees one of the two. Raises OutOfResources and, for what is read back,
+        ObjectDamaged and ObjectUnavailable; then nothing has changed, or the journal names what has.
         """
         files = [(one.after.key, one.data) for one in changes if one.data is not None]
         if files:
@@ -53,9 +53,13 @@ class Replacer:
         self._remove_replaced([pair for pair in zip(changes, done, strict=True) if pair[0].data is not None])
 
     def _check_arrived(self, changes: list[Change]) -> None:
-        """Read back files in another store. Raises ObjectDamaged, ObjectMissing, ObjectUnavailable."""
+        """Read back files in another store, and those that only a new key encrypts.
+
+        Raises ObjectDamaged, ObjectMissing, ObjectUnavailable.
+        """
         for one in changes:
-            if one.data is None or store_of(one.after.key) == store_of(one.before.key):
+            elsewhere = store_of(one.after.key) != store_of(one.before.key)
+            if one.data is None or not (elsewhere or one.rewrites):
                 continue
             if sha256(self._files.get(one.after.key, one.after.stored_size)) != one.after.stored_sha256:
                 raise ObjectDamaged(f"{one.after.key} is not what was written; look after that store")

@@ -76,10 +76,11 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     from scp.config.credentials import credentials_of
     from scp.config.exposure import exposures
     from scp.config.load import load, warnings
+    from scp.node.encryption import missing_keys
 
     settings = load(config, os.environ)
     expiring = expiry_warnings(credentials_of(settings.tls).certificates, datetime.now(UTC))
-    found = [*warnings(settings), *exposures(settings), *expiring]
+    found = [*warnings(settings), *exposures(settings), *missing_keys(settings), *expiring]
     try:
         unfit = index_fault(settings)
     except ConfigurationError as error:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from scp.config.audit import AuditSettings
+from scp.config.keys import check_keys
 from scp.config.peers import SERVICES, Peer, Services
 from scp.config.rules import (
     DEFAULT_POLICY,
@@ -52,6 +53,8 @@ from scp.config.values import (
 )
 from scp.resources.bounds import DEFAULTS, Bounds
 
+EncryptionKeys = Annotated[tuple[str, ...], AfterValidator(check_keys)]
+
 
 class NodeSettings(Table):
     """Who this node is, and where it listens; ``aliases`` are other AE titles that peers may call.
@@ -70,7 +73,7 @@ class StorageSettings(Table):
     """Where objects come in; ``reserve`` is the disk space in bytes that stays free.
 
     ``backlog`` is how many bytes may be pending, to be encoded after the response; 0: none. ``name`` is what
-    stages call this store, where there are several.
+    stages call this store, where there are several. The first of ``encryption_keys`` encrypts new files.
     """
 
     name: StoreName = "first"
@@ -83,6 +86,7 @@ class StorageSettings(Table):
     trash: Span = 30 * 86_400
     high_watermark: Part = None
     low_watermark: Part = None
+    encryption_keys: EncryptionKeys = ()
 
     @property
     def path(self) -> Path:
@@ -102,6 +106,7 @@ class TierSettings(Table):
     reserve: Bytes = 10**9
     availability: Literal["online", "nearline", "offline"] = "online"
     fetch_seconds: Seconds = 60.0
+    encryption_keys: EncryptionKeys = ()
 
     @property
     def path(self) -> Path:
@@ -324,6 +329,11 @@ class Settings(Table):
     def folders(self) -> dict[str, Path]:
         """Where the objects of each store lie, by its name; that of the first is empty."""
         return {"": self.storage.path, **{tier.name: tier.path for tier in self.tiers}}
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether any store encrypts its files."""
+        return bool(self.storage.encryption_keys) or any(tier.encryption_keys for tier in self.tiers)
 
     def peer_named(self, aet: str) -> Peer | None:
         """The peer with this AE title, padded or not, or None."""

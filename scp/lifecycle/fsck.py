@@ -161,7 +161,9 @@ def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
     try:
         instance, facts = archive.reader.read_back(key)
         archive.verify(instance, deep=True)
-    except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
+    except ObjectUnreadable as error:  # its permissions, or a key that is missing: it may be sound
+        return Finding(UNREADABLE, key, uid, str(error))
+    except (ObjectDamaged, ObjectMissing) as error:
         return Finding(UNREADABLE, key, uid, f"{error}; look at it, and remove it")
     if not repair:
         return Finding(UNRECORDED, key, uid)
@@ -182,7 +184,10 @@ def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Find
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told, repaired)
     except ObjectUnavailable as error:
         return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
-    archive.recorder.put_away(key, held)
+    try:
+        archive.recorder.put_away(key, held)
+    except ObjectUnreadable as error:  # what it holds is not known: it stays
+        return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
     return Finding(LEFT_OVER, key, held.sop_instance_uid, told, "removed")
 
 

@@ -14,6 +14,7 @@ from scp.archive.records import check_uids
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
+    KeyMissing,
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
@@ -77,6 +78,8 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
         instance, facts = archive.reader.take_up(key)
+    except KeyMissing:
+        raise  # it is taken up by the start that has the key
     except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
         found.damaged += (f"{key}: {error}",)
         return

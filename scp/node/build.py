@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from scp.archive.safekeeping import Safekeeping
 from scp.archive.stored_files import StoredFiles
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
+from scp.config.keys import keys_of
 from scp.config.settings import Settings, TierSettings
 from scp.errors import IndexDamaged, IndexUnfit
 from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
+from scp.node.encryption import missing_keys, note_keys
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import FOLDER, DecodedCache
+from scp.objects.encrypted import Cipher
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.mark import ArchiveMark
@@ -64,13 +68,18 @@ def open_archive(
     keep_large_apart()
     mark = ArchiveMark(storage.path)
     index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
-    store = open_store(StorePlace(storage.url, storage.path, storage.reserve))
+    keys = keys_of(storage.encryption_keys)
+    store = open_store(StorePlace(storage.url, storage.path, storage.reserve, encryption_keys=keys))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     if settings.tiers:
         store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
-    landed = LandedStore(store, LandingLog(storage.path, storage.reserve))
+    landed = LandedStore(store, LandingLog(storage.path, storage.reserve), Cipher(keys))
     pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
+    note_keys(settings, {name: medium.is_there() for name, medium in mediums.items()})
+    if repairs:
+        for told in missing_keys(settings):
+            structlog.get_logger("zscp").error("encryption key missing", reason=told)
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
@@ -91,7 +100,11 @@ def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> Pending
 
 
 def _decoded_cache(settings: Settings) -> DecodedCache | None:
+    """The cache; none where any store is encrypted, as its files are not: those that are left are removed."""
     path, size = settings.storage.path / FOLDER, settings.cache.bytes
+    if settings.encrypts:
+        shutil.rmtree(path, ignore_errors=True)
+        return None
     return DecodedCache(path, size, settings.storage.reserve) if size else None
 
 
@@ -131,7 +144,9 @@ def _repaired_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
 
 def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
     """A store beside the first."""
-    store = open_store(StorePlace(chosen.url, chosen.path, chosen.reserve, removable=True))
+    keys = keys_of(chosen.encryption_keys)
+    place = StorePlace(chosen.url, chosen.path, chosen.reserve, removable=True, encryption_keys=keys)
+    store = open_store(place)
     availability = AVAILABILITIES[chosen.availability]
     return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
 

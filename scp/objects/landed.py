@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scp.errors import ObjectDamaged, ObjectMissing
+from scp.objects.encrypted import Cipher
 from scp.objects.journal import JournaledStore
 from scp.objects.landing import LARGEST, LandingLog
-from scp.objects.names import is_landed, segment_of
-from scp.objects.store import Availability, check_size
+from scp.objects.names import LANDING, is_landed, segment_of
+from scp.objects.sealed import HEADER
+from scp.objects.store import Availability
 from scp.spool import Buffer
 
 
@@ -40,12 +42,16 @@ class Landing:
 class LandedStore:
     """A journaled store (:class:`scp.objects.journal.JournaledStore`) whose small files may land in a log.
 
-    Without a ``log`` nothing lands.
+    Without a ``log`` nothing lands. With the keys of ``cipher`` landed files are encrypted as those of the
+    store are, under one name: their keys are not known before they are written.
     """
 
-    def __init__(self, store: JournaledStore, log: LandingLog | None = None) -> None:
+    def __init__(
+        self, store: JournaledStore, log: LandingLog | None = None, cipher: Cipher | None = None
+    ) -> None:
         self.inner = store
         self.log = log
+        self._cipher = cipher or Cipher()
 
     @property
     def tiers(self) -> Mapping[str, Availability]:
@@ -62,13 +68,11 @@ class LandedStore:
         """See ObjectStore. Of a landed file only the part before its dataset is checked."""
         if (log := self._log_of(key)) is None:
             return self.inner.get(key, size)
-        data = log.get(key)
-        check_size(key, len(data), size)
-        return data
+        return self._cipher.opened(LANDING, log.get(key), size)
 
     def size(self, key: str) -> int:
         """See ObjectStore. Raises ObjectDamaged for a record that is not whole."""
-        return self.inner.size(key) if (log := self._log_of(key)) is None else len(log.get(key))
+        return self.inner.size(key) if self._log_of(key) is None else len(self.get(key))
 
     def has(self, key: str) -> bool:
         """Whether there is a file under a key, even a damaged one. Raises ObjectUnavailable."""
@@ -162,7 +166,7 @@ class LandedStore:
         """
         if self.log is None:
             raise ValueError("nothing lands in a store without a log")
-        key = self.log.write(head, dataset)
+        key = self.log.write(*self._as_written(head, dataset))
         landing = Landing(key, len(head) + len(dataset), self.log.sync)
         try:
             yield landing
@@ -175,6 +179,13 @@ class LandedStore:
                 self.log.withdraw(key)
         finally:
             self.log.recorded(key)
+
+    def _as_written(self, head: bytes, dataset: Buffer) -> tuple[bytes, Buffer]:
+        """What the log takes for a file: if it is encrypted, its envelope's header stands for its head."""
+        if self._cipher.newest is None:
+            return head, dataset
+        (data,) = self._cipher.sealed(LANDING, (head, dataset))
+        return bytes(data[:HEADER]), memoryview(data)[HEADER:]
 
     def keeps(self, key: str) -> bool:
         """Whether a file may stay where it is: a landed one has to get a file of its own, or be removed."""

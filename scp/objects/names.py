@@ -26,6 +26,7 @@ _SEPARATOR = "!"  # stands for / where a key becomes the name of one file; no ke
 _KEY = re.compile(r"@?[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
 _LANDED = re.compile(rf"{re.escape(LANDING)}/([\w-]+)/(\d+)/(\d+)-(\d+)\.dcm")
 _DICTIONARY = re.compile(rf"{DICTIONARIES}/([\w.]+)/(\d+)-(\d+)-([0-9a-f]{{16}})\.zdict")
+_OBJECT = re.compile(r"(.+_[0-9a-f]{16}\.[a-z0-9-]+?)(?:-[0-9a-f]{8})?(\.dcm(?:\.zst)?)")
 _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -83,6 +84,14 @@ def object_key(
     form = f"{form}-{token}" if token else form
     name = f"{path_component(instance)}_{sha256[:16]}.{form}.dcm{'.zst' if wrapped else ''}"
     return f"{fan[:2]}/{fan[2:4]}/{path_component(study)}/{name}"
+
+
+def with_token(key: str, token: str) -> str:
+    """The key of another file of the same object in the same form. Raises ValueError for other keys."""
+    found = _OBJECT.fullmatch(key)
+    if found is None:
+        raise ValueError(f"{key} is no key of an object")
+    return f"{found[1]}-{token}{found[2]}"
 
 
 def is_object(key: str) -> bool:

@@ -269,6 +269,9 @@ def test_a_collector_of_another_name_gets_nothing(
     assert collector.messages == []
 
 
+_LOST = b'csd-code="110133"'  # audit recording stopped
+
+
 def test_messages_wait_for_a_collector_that_is_away(
     collectors: Callable[..., Collector], certificate: Path
 ) -> None:
@@ -289,12 +292,13 @@ def test_messages_wait_for_a_collector_that_is_away(
         again = collectors(first.port)
         until(lambda: any(one["event"] == "audit trail goes on" for one in logged))
         told.close()
+    until(lambda: any(_LOST in one for one in again.messages))  # it reads in a thread of its own
     assert before > 0
     found = subjects(again.messages)
     kept = [one for one in found if one.isdigit()]
     assert kept == [str(number) for number in range(len(kept))]
     assert 30 < len(kept) < 100
-    alerts = [one for one in again.messages if b'csd-code="110133"' in one]
+    alerts = [one for one in again.messages if _LOST in one]
     assert len(alerts) == 1
     (gone,) = [one["lost"] for one in logged if one["event"] == "audit trail goes on"]
     assert gone == 100 - len(kept)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from scp.config.keys import EncryptionKey
 from scp.errors import ConfigurationError, ObjectMissing, OutOfResources
 from scp.objects import journal, names, stores
+from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.folders import locked
 from scp.objects.journal import Journaled, JournaledStore
 from scp.objects.landed import LandedStore
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.quick
 
 KEY = "3f/a2/1.2.3/1.2.3.4_0123456789abcdef.htj2k.dcm"
 ROOT = Path(__file__).parents[2]
+KEYED = Cipher([EncryptionKey("2026", bytes(range(32)))])
 
 
 class PlainFiles:
@@ -89,12 +92,23 @@ def landed(root: Path) -> LandedStore:
     return LandedStore(LocalStore(root), LandingLog(root, segment=1 << 20))
 
 
+def encrypted(root: Path) -> EncryptedStore:
+    return EncryptedStore(LocalStore(root), KEYED)
+
+
+def encrypted_tier(root: Path) -> LandedStore:
+    """As an archive has them: a plain store, with an encrypted one beside it."""
+    return LandedStore(TieredStore(encrypted(root), [Tier("cold", encrypted(root / "cold"), lambda: True)]))
+
+
 # Those of the table, and what stores are put together from.
 STORES: dict[str, Callable[[Path], JournaledStore]] = {
     **{scheme: partial(of_table, scheme) for scheme in stores.STORES},
     "noted": noted,
     "tiered": tiered,
     "landed": landed,
+    "encrypted": encrypted,
+    "encrypted tier": encrypted_tier,
 }
 # What outlives its process.
 LASTING: dict[str, Callable[[Path], JournaledStore]] = {"local": LocalStore, "noted": noted}
@@ -383,21 +397,24 @@ def test_what_is_set_aside_is_kept_where_no_key_leads_to(store: JournaledStore) 
     store.delete(KEY)
     assert list(store.keys()) == []
     kept = [path.read_bytes() for path in Path(store_root(store)).rglob(".damaged/*")]
-    assert kept == [b"rotten"]
+    assert [bytes(KEYED.opened(KEY, one)) for one in kept] == [b"rotten"]
 
 
 def store_root(store: JournaledStore) -> Path:
     match store:
         case TieredStore():
-            return store._first.root  # type: ignore[attr-defined]
-        case LandedStore():
-            return store.inner.root  # type: ignore[attr-defined]
+            return store_root(store._first)
+        case LandedStore() | EncryptedStore():
+            return store_root(store.inner)
     return store.root  # type: ignore[attr-defined]
 
 
 def test_each_url_names_its_store(tmp_path: Path) -> None:
     for url in ("objects", "/srv/a:b", "file:///srv/objects"):
-        assert isinstance(stores.open_store(StorePlace(url, tmp_path)), LocalStore)
+        made = stores.open_store(StorePlace(url, tmp_path))
+        assert isinstance(made, EncryptedStore)
+        assert isinstance(made.inner, LocalStore)
+        assert made.cipher.newest is None
     known = ", ".join(f"{scheme}://" for scheme in stores.STORES)
     with pytest.raises(ConfigurationError, match=f"there are {known}"):
         stores.open_store(StorePlace("ftp://there", tmp_path))

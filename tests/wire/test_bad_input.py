@@ -368,7 +368,7 @@ def test_reserve_is_reached(start: Starter, tmp_path: Path, monkeypatch: pytest.
     assert wrote == []
     monkeypatch.undo()
     _nothing_left(node)
-    node.archive.store.inner.room.reserve = 0
+    node.archive.store.inner.inner.room.reserve = 0
     node.keep(image())
 
 

@@ -203,7 +203,7 @@ _STEPS = """
         archive = open_archive(load(base / "zscp.toml", {}), Doorbell() if behind else None)
         if archive.store.log:
             archive.store.log._size = 1 << 16
-        archive.store.inner.room.reserve = archive.store.log.room.reserve = 0
+        archive.store.inner.inner.room.reserve = archive.store.log.room.reserve = 0
         archive.index.sync()
         count = []
         for name in SYSTEM:

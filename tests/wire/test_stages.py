@@ -245,7 +245,7 @@ def test_wrong_pixels_replace_nothing(
 
 def test_a_damaged_one_stops_no_other(archive: Archive, made: Callable[..., Stages]) -> None:
     bad = archive.index.newest(OBJECTS[3].instance)
-    path = archive.store.inner.root / bad.key  # type: ignore[attr-defined]
+    path = archive.store.inner.inner.root / bad.key  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-1])
     use(archive, FAST, AT_ONCE)
     stages = made(archive)

@@ -41,7 +41,7 @@ def tiers(root: Path, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def cold(tmp_path: Path, archive: Archive) -> Iterator[Callable[..., Archive]]:
     """Opens the same archive with another policy, and a cold store beside it."""
-    root = archive.store.inner.root.parent  # type: ignore[attr-defined]
+    root = archive.store.inner.inner.root.parent  # type: ignore[attr-defined]
     opened: list[Archive] = []
 
     def make(*stages: dict[str, Any], **more: Any) -> Archive:
@@ -76,7 +76,7 @@ def test_a_stage_moves(
     assert done == Counter(one.instance for one in OBJECTS)
     assert stores(archive) == {("cold", form): len(OBJECTS)}
     is_sound(archive, *OBJECTS)
-    root = archive.store.inner._first.root.parent  # type: ignore[attr-defined]
+    root = archive.store.inner._first.inner.root.parent  # type: ignore[attr-defined]
     assert stored_files(root / "objects") == []
     assert len([p for p in stored_files(root / "cold") if p.suffix in {".dcm", ".zst"}]) == len(OBJECTS)
     assert {(row.store, row.form, row.instances) for row in archive.index.statistics({"@cold/": "cold"})} == {
@@ -141,7 +141,7 @@ def test_the_index_is_made_anew_from_all_stores(
         archive.index.remove(uid)
     assert reindex(archive, Silent()).recorded == len(OBJECTS)
     assert {one.sop_instance_uid: one.key for one in archive.index.all()} == before
-    root = archive.store.inner._first.root.parent  # type: ignore[attr-defined]
+    root = archive.store.inner._first.inner.root.parent  # type: ignore[attr-defined]
     (root / "cold").rename(root / "elsewhere")
     with pytest.raises(ObjectUnavailable, match="medium of store cold is not there"):
         reindex(archive, Silent())

@@ -1,0 +1,95 @@
+"""The encryption keys that the stores of an archive need, and those that the configuration has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scp.config.keys import EncryptionKey, keys_of
+from scp.config.settings import Settings
+from scp.lifecycle.rotation import KeyedStores
+from scp.objects.keys_in_use import KeyNote, KeyUse, uses
+
+State = Literal["newest", "older", "unused", "missing", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKeys:
+    """A store: its name (empty for the first), its folder, and its keys in the order of the configuration."""
+
+    store: str
+    root: Path
+    keys: tuple[EncryptionKey, ...]
+
+
+def stores_of(settings: Settings) -> list[StoreKeys]:
+    """All stores. Raises ConfigurationError if a key cannot be read any more."""
+    first = StoreKeys("", settings.storage.path, keys_of(settings.storage.encryption_keys))
+    return [first, *(StoreKeys(one.name, one.path, keys_of(one.encryption_keys)) for one in settings.tiers)]
+
+
+def note_keys(settings: Settings, is_there: Mapping[str, bool]) -> None:
+    """Note in each available store the key for its new files, before the first file is encrypted with it.
+
+    Raises ConfigurationError if a key is another one than that which had its id, and OutOfResources.
+    """
+    for one in stores_of(settings):
+        if is_there.get(one.store, True) and one.keys:
+            note = KeyNote(one.root)
+            note.check(one.keys)
+            note.add(one.keys[0])
+
+
+def missing_keys(settings: Settings) -> Iterator[str]:
+    """A sentence for each key that files were encrypted with, and that the configuration lacks."""
+    for one in stores_of(settings):
+        name = one.store or settings.storage.name
+        for key_id in KeyNote(one.root).missing(one.keys):
+            yield (
+                f'files of store "{name}" are encrypted with the key "{key_id}", which is missing, and cannot'
+                " be read; add it to the encryption_keys of that store"
+            )
+
+
+def keyed_stores(settings: Settings) -> KeyedStores:
+    """The stores that encrypt."""
+    keyed = [one for one in stores_of(settings) if one.keys]
+    return KeyedStores({one.store: one.root for one in keyed}, {one.store: one.keys[0].id for one in keyed})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """A key in a store, by its id (empty: not encrypted), and how many files need it; see KeyUse."""
+
+    store: str
+    key_id: str
+    files: int
+    set_aside: int
+    state: State
+
+
+def key_states(settings: Settings) -> list[KeyState]:
+    """The keys of all available stores. Keys that no file needs any more are struck off the stores' notes."""
+    found = []
+    for one in stores_of(settings):
+        name, ids = one.store or settings.storage.name, [key.id for key in one.keys]
+        used = {use.key_id: use for use in uses(one.store, one.root)}
+        note = KeyNote(one.root)
+        if gone := [key_id for key_id in note.read() if key_id not in used and key_id not in ids[:1]]:
+            note.forget(gone)
+        for key_id in dict.fromkeys([*ids, *used]):
+            use = used.get(key_id, KeyUse(one.store, key_id, 0, 0))
+            found.append(KeyState(name, key_id, use.files, use.set_aside, _state(key_id, ids, use.files)))
+    return found
+
+
+def _state(key_id: str, ids: list[str], files: int) -> State:
+    if not key_id:
+        return "none"
+    if key_id not in ids:
+        return "missing"
+    if key_id == ids[0]:
+        return "newest"
+    return "older" if files else "unused"
