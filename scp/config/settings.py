@@ -232,6 +232,13 @@ class TlsSettings(Table):
     ca: Annotated[str, AfterValidator(readable), AfterValidator(check_authority)] = ""
 
 
+class HttpSettings(Table):
+    """Where metrics, liveness and readiness are answered (docs/metrics.md); port 0: nowhere."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
+
+
 class LogSettings(Table):
     """What is logged, and in which shape; ``patients`` lets names and ids through."""
 
@@ -267,6 +274,7 @@ class Settings(Table):
     commitment: CommitmentSettings = CommitmentSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
+    http: HttpSettings = HttpSettings()
     peer: Annotated[
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),

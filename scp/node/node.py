@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 5.0
 
 def reloaded(before: Settings, after: Settings) -> Settings:
     """The settings after a reload: all new ones but where the node listens, and where it stores."""
-    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index")}
+    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index", "http")}
     return after.model_copy(update=kept)
 
 

@@ -24,12 +24,15 @@ from scp.dimse.negotiation.listener import BACKLOG, bound
 from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
+from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive, take_up
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
 from scp.node.tasks import Bells, Current, background, encoder, guards
+from scp.node.web import NAME as WEB
+from scp.node.web import WebProcess, http_socket
 from scp.objects.attempts import died_of_an_object
 from scp.resources import bounds, budget
 from scp.resources.malloc import keep_large_apart
@@ -45,17 +48,19 @@ class Service:
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
         self.settings = settings
         self._reread = reread
-        self._manager = ServiceManager()
+        self._manager, self._figures = ServiceManager(), NodeFigures()
         self._processes = Processes(
             partial(died_of_an_object, settings.storage.path),
             lambda: self.settings.limits.stop_seconds,
             self._manager,
+            self._figures,
         )
         self._bells = Bells()
         self._seats = SharedSeats(seat_limits(settings.limits))
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: all processes share it
         self._listening: socket.socket | None = None
+        self._http: socket.socket | None = None
 
     def start(self, progress: Progress = _SILENT) -> tuple[str, int]:
         """Listen and start all processes; returns host and port.
@@ -65,17 +70,30 @@ class Service:
         ends it does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
         self._listening = bound(self.settings.node.host, self.settings.node.port)
+        self._http = http_socket(self.settings)
         gc.collect()
         gc.freeze()  # what all processes share stays shared: no collection writes to it
         self._processes.apart(partial(_make_ready, self.settings, progress))
         self._listening.listen(BACKLOG)
-        for number in range(_workers(self.settings)):
-            self._processes.fork(f"worker {number + 1}", self._worker)
-        self._processes.fork("encoder", self._encoder)
-        for number in range(2, self.settings.lifecycle.workers + 1):
-            self._processes.fork(f"lifecycle {number}", partial(self._lifecycle, number))
+        roles = self._roles()
+        for name in roles:  # before any is forked, so that each can read the figures of all
+            self._figures.reserve(name)
+        for name, role in roles.items():
+            self._processes.fork(name, role)
         host, port = self._listening.getsockname()[:2]
         return host, port
+
+    def _roles(self) -> dict[str, Callable[[], Role]]:
+        """What each process does, by its name."""
+        roles: dict[str, Callable[[], Role]] = {
+            f"worker {number + 1}": self._worker for number in range(_workers(self.settings))
+        }
+        roles["encoder"] = self._encoder
+        for number in range(2, self.settings.lifecycle.workers + 1):
+            roles[f"lifecycle {number}"] = partial(self._lifecycle, number)
+        if self._http is not None:
+            roles[WEB] = partial(self._web, self._http)
+        return roles
 
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""
@@ -117,6 +135,10 @@ class Service:
             ]
 
         return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
+
+    def _web(self, listening: socket.socket) -> Role:
+        """Answers HTTP."""
+        return WebProcess(self.settings, self._reread, listening, self._figures, _end)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scp.errors import OutOfResources
+from scp.metrics import counting
 
 # So much is written between two looks. A look costs 2 µs, writing a megabyte 300.
 STEP = 1 << 20
@@ -48,6 +49,7 @@ class Room:
         self._left, self._good_until = free_bytes(self.folder) - self.reserve - size, now + _GOOD_SECONDS
         if self._left < 0:
             left, self._left = self._left, 0
+            counting.count("zscp_store_errors_total", "room")
             raise OutOfResources(
                 f"{max(left + self.reserve, 0)} bytes would be left free, storage.reserve keeps "
                 f"{self.reserve}; make room on the disk of {self.folder}, or lower it"
