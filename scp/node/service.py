@@ -24,6 +24,7 @@ from scp.dimse.negotiation.listener import BACKLOG, bound
 from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
+from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive, take_up
 from scp.node.manager import READY, ServiceManager
@@ -177,6 +178,7 @@ class BackgroundProcess:
         self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, tasks: Tasks
     ) -> None:
         self._settings, self._reread = settings, reread
+        counting.know_peers(peer.aet for peer in settings.peer)
         self._archive = open_archive(settings, bell, repairs=True)
         self._loops = Loops(tasks(self._archive, lambda: self._settings))
 
@@ -193,6 +195,7 @@ class BackgroundProcess:
             self._settings = reloaded(self._settings, settings)
             bounds.use(self._settings.limits.bounds)
             self._archive.use_policy(settings.policy)
+            counting.know_peers(peer.aet for peer in settings.peer)
             self._loops.reconfigured()
 
     def stop(self) -> None:

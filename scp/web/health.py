@@ -35,8 +35,9 @@ class Health:
 
     def not_alive(self) -> list[str]:
         """Why the node is to be started again; empty where it lives."""
-        silent = self._clock() - self._figures.own.alive
-        if silent > _HUNG_SECONDS:
+        own = self._figures.own
+        silent = self._clock() - own.alive
+        if silent > _HUNG_SECONDS and not own.stopping:  # then it waits for the others to end
             return [f"the supervisor has not turned for {silent:.0f} s; start the node again"]
         return []
 

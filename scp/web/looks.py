@@ -11,7 +11,7 @@ from scp.archive.archive import Archive
 from scp.archive.statistics import Statistics
 from scp.background.back_off import BackOff
 from scp.background.loop import Task
-from scp.errors import OutOfResources, ZscpError, public
+from scp.errors import ZscpError, public
 from scp.resources.room import Room
 
 LOOK_SECONDS = 5.0
@@ -94,12 +94,11 @@ class ArchiveLooks(Task):
 def fault_of_store(room: Room) -> str:
     """Why nothing can be stored in a folder now; empty where that is possible."""
     try:
-        room.check(0)
+        if lack := room.lack(0):
+            return lack
         with tempfile.TemporaryFile(dir=room.folder) as file:  # nameless: nothing is left behind
             file.write(b"\0")
             file.flush()
-    except OutOfResources as error:
-        return str(error)
     except OSError as error:
         return f"{room.folder} cannot be written: {error.strerror or error}"
     return ""

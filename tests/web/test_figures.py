@@ -61,6 +61,8 @@ def test_counts_of_the_dead_stay_and_their_gauges_go() -> None:
     in_a_child(figures, "worker 1", *calls, (REQUESTS, ("c-store", "failure")))  # its successor goes on
     assert value(figures, REQUESTS, "c-echo", "success") == 3
     assert value(figures, REQUESTS, "c-store", "failure") == 1
+    series = [(one.metric.name, one.labels) for one in figures.processes()["worker 1"].read()]
+    assert len(series) == len(set(series)) == 3  # or each restart would take more room
     assert figures.processes()["worker 2"].alive
     assert not figures.processes()["worker 1"].alive
 

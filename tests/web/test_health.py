@@ -68,6 +68,11 @@ def test_a_node_that_stops_is_not_ready(node: Watched) -> None:
     assert node.faults() == ["the node is stopping"]
 
 
+def test_a_supervisor_that_waits_for_the_others_to_end_does_not_hang(node: Watched) -> None:
+    node.figures.own.alive, node.figures.own.stopping = NOW - 61, True
+    assert node.health.live()[0] == 200
+
+
 def test_a_supervisor_that_hangs_is_not_alive(node: Watched) -> None:
     node.figures.own.alive = NOW - 61
     status, body = node.health.live()
