@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance setup run test quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics setup run test quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -49,6 +49,9 @@ check: setup ## lint, formatting, types, and which module may import which
 
 conformance: setup ## write the tables of docs/conformance.md from those of the code
 	$(BIN)/python -m scripts.conformance
+
+metrics: setup ## write the tables of docs/metrics.md from the code and the alerts
+	$(BIN)/python -m scripts.metrics
 
 commands: setup ## write the reference of docs/commands.md from the command line
 	$(BIN)/python -m scripts.commands

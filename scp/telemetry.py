@@ -24,6 +24,7 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from scp.errors import ZscpError, public
+from scp.metrics import counting
 
 
 class LogChoices(Protocol):
@@ -232,6 +233,7 @@ class LimitCounts:
         """A limit was reached; one with a key is called by that, such as ``limits.associations``."""
         with self._lock:
             self._counts[limit] += 1
+        counting.count("zscp_limit_reached_total", limit)
 
     def now(self) -> dict[str, int]:
         """Limit → how often it was reached since the process began."""
@@ -254,12 +256,14 @@ class RequestEvent:
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
         self._failed = self._incomplete = False
+        self._class = "none"
 
     def add(self, **values: Any) -> None:
         """Add to the line. ``status`` is a DIMSE status as a number; a failure makes the line a warning."""
         status = values.get("status")
         if isinstance(status, int):
             self._failed = self._failed or is_failure(status)
+            self._class = status_class(status)
             values["status"] = f"0x{status:04X}"
         self._values |= values
 
@@ -279,11 +283,12 @@ class RequestEvent:
         self.add(reason=reason)
 
     def emit(self, name: str, milliseconds: float) -> None:
-        """Write the line; :func:`request` does so at the end of its block."""
+        """Write the line, and count; :func:`request` does so at the end of its block."""
         logger = structlog.get_logger("zscp")
         write = logger.warning if self._failed or self._incomplete else logger.info
         outcome = {"outcome": "failed" if self._failed else "incomplete" if self._incomplete else "ok"}
         write(name, duration_ms=round(milliseconds, 1), **(outcome | self._values))
+        counting.request(name, self._class, milliseconds / 1000, self._values)
 
 
 @contextmanager
@@ -314,3 +319,10 @@ def is_failure(status: int) -> bool:
     """
     passing = {0x0000, 0x0001, 0x0107, 0x0116, 0xFE00, 0xFF00, 0xFF01}
     return status not in passing and status >> 12 != 0xB
+
+
+def status_class(status: int) -> str:
+    """The class of a DIMSE status (PS3.7 Annex C), as the metrics name it."""
+    if is_failure(status):
+        return "failure"
+    return {0x0000: "success", 0xFE00: "cancel", 0xFF00: "pending", 0xFF01: "pending"}.get(status, "warning")

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Install the command-line tools that the tests use as real peers and as decoders of others, where they are
-# missing: DCMTK, which the tests cannot do without, and GDCM, libjxl's djxl, dicom3tools and zstd.
+# missing: DCMTK, which the tests cannot do without, and GDCM, libjxl's djxl, dicom3tools, zstd and Prometheus's
+# promtool, which checks the alert rules.
 set -eu
 
 "$(dirname "$0")/install-dcmtk.sh"
 
 # command:package, as Debian names them
 missing=""
-for each in gdcmconv:libgdcm-tools djxl:libjxl-tools dciodvfy:dicom3tools zstd:zstd; do
+for each in gdcmconv:libgdcm-tools djxl:libjxl-tools dciodvfy:dicom3tools zstd:zstd promtool:prometheus; do
     command -v "${each%%:*}" >/dev/null || missing="$missing ${each##*:}"
 done
 [ -n "$missing" ] || exit 0
@@ -24,10 +25,20 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=sudo
 fi
 
+promtool() (
+    folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT && chmod 755 "$folder" && cd "$folder" || return
+    apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . &&
+        $as_root install -m 755 usr/bin/promtool /usr/local/bin/promtool
+)
+
 echo "Installing$missing with apt-get"
 $as_root apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
 # One by one: a distribution that lacks one of them has the others.
 for package in $missing; do
+    if [ "$package" = prometheus ]; then # only its tool: the package would start a service
+        promtool || echo "apt-get could not get prometheus: the tests that need promtool are skipped" >&2
+        continue
+    fi
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
         echo "apt-get could not install $package: the tests that need it are skipped" >&2
 done

@@ -1,4 +1,4 @@
-"""docs/conformance.md and docs/commands.md say what the code does."""
+"""docs/conformance.md, docs/commands.md and docs/metrics.md say what the code does."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import commands, conformance
+from scripts import commands, conformance, metrics
 from scripts.sections import Sections, renewed
 
 pytestmark = pytest.mark.quick
 _DOCUMENTS = {
     "conformance": (conformance.DOCUMENT, conformance.TABLES),
     "commands": (commands.DOCUMENT, commands.SECTIONS),
+    "metrics": (metrics.DOCUMENT, metrics.SECTIONS),
 }
 _EACH = pytest.mark.parametrize(("document", "sections"), _DOCUMENTS.values(), ids=_DOCUMENTS)
 
@@ -31,7 +32,12 @@ def test_each_section_stands_in_the_document(document: Path, sections: Sections)
 
 
 @pytest.mark.parametrize(
-    ("name", "is_now", "was"), [("conformance", "HTJ2K", "HTJ3K"), ("commands", "--level", "--lvel")]
+    ("name", "is_now", "was"),
+    [
+        ("conformance", "HTJ2K", "HTJ3K"),
+        ("commands", "--level", "--lvel"),
+        ("metrics", "zscp_ready", "zscp_reday"),
+    ],
 )
 def test_what_is_not_current_is_found(name: str, is_now: str, was: str) -> None:
     document, sections = _DOCUMENTS[name]

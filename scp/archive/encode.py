@@ -32,6 +32,7 @@ from scp.errors import (
     UnreadableDataset,
     message_of,
 )
+from scp.metrics import counting
 from scp.model import Attempt, AttemptOutcome, Facts, Provenance, Received
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.part10 import Part10
@@ -234,7 +235,10 @@ class _Candidates:
         return found.wrapped or found.encoded.transfer_syntax != self.received.transfer_syntax
 
     def _note(self, form: str, outcome: AttemptOutcome, reason: str, started: float, size: int = 0) -> None:
-        self._attempts.append(Attempt(form, outcome, reason, size, self._clock() - started))
+        seconds = self._clock() - started
+        self._attempts.append(Attempt(form, outcome, reason, size, seconds))
+        counting.observe("zscp_encoding_seconds", form, value=seconds)
+        counting.count("zscp_encodings_total", form, outcome)
 
     def _note_failure(self, form: str, error: CodecProcessFailed) -> None:
         """Note that a codec's process failed.

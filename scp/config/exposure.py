@@ -17,6 +17,11 @@ def exposures(settings: Settings) -> list[str]:
         found.append(
             f"tls.key: others than its owner may read {settings.tls.key}; give it mode 0600: chmod 600"
         )
+    if settings.http.port and not _is_loopback(settings.http.host):
+        found.append(
+            f"http.host: whoever reaches {settings.http.host}:{settings.http.port} may read the metrics; "
+            'write "127.0.0.1", or let a firewall admit only those who read them'
+        )
     if is_open(settings):
         found.append(
             f'access.allow: "any" on {settings.node.host} lets in whoever reaches the port; write "known", '

@@ -256,6 +256,13 @@ class TlsSettings(Table):
         return self.clients
 
 
+class HttpSettings(Table):
+    """Where metrics, liveness and readiness are answered (docs/metrics.md); port 0: nowhere."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
+
+
 class LogSettings(Table):
     """What is logged, and in which shape; ``patients`` lets names and ids through."""
 
@@ -292,6 +299,7 @@ class Settings(Table):
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
     audit: AuditSettings = AuditSettings()
+    http: HttpSettings = HttpSettings()
     peer: Annotated[
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),

@@ -61,10 +61,10 @@ class ServedAssociation(DirectAssociation):
         self.negotiator.admit = self._admitted_by_titles
         self.stall_seconds: float | None = None
         self.refusal: Rejection | None = None  # where that shows only once the request is read
-        self.requests = 0
+        self.requests, self.outcome = 0, "no request"
         self.window = self.suboperations = SYNCHRONOUS
         self.own = OwnRequests()
-        self.audit, self.how = AssociationAudit(), ""
+        self.audit = AssociationAudit()
         self._windowed: Window | None = None
         self._serving = self._stopping = False
         self._last_request = time.monotonic()
@@ -74,22 +74,22 @@ class ServedAssociation(DirectAssociation):
 
     def run_reactor(self) -> None:
         """Serve until the association ends, and log one event of how it went."""
-        started, how = time.perf_counter(), "no request"
+        started = time.perf_counter()
         try:
-            how = self._negotiate()
+            self.outcome = self._negotiate()
             while self.is_established:
                 waiting = self._aside.waiting
                 self._dispatch(waiting.popleft() if waiting else self.upper_layer.receive())
         except Ended as ended:
-            how = self._ended(ended)
+            self.outcome = self._ended(ended)
         except Exception as error:  # noqa: BLE001 - a bug ends one association, and is logged
-            how = "failed"
+            self.outcome = "failed"
             structlog.get_logger("zscp").error("association failed", **self._described(), exc_info=error)
             self.abort()
         finally:
             self._leave()
-            self.how, took = how, round((time.perf_counter() - started) * 1000, 1)
-            told = {"requests": self.requests, "outcome": how, "duration_ms": took}
+            took = round((time.perf_counter() - started) * 1000, 1)
+            told = {"requests": self.requests, "outcome": self.outcome, "duration_ms": took}
             structlog.get_logger("zscp").info("association", **self._described(), **told)
 
     def _ended(self, ended: Ended) -> str:

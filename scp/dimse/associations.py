@@ -5,6 +5,17 @@ from __future__ import annotations
 import threading
 
 from scp.dimse.association import ServedAssociation
+from scp.metrics import counting
+
+# Source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4), as the metrics name them.
+_REASONS = {
+    (1, 2): "application context",
+    (1, 3): "calling AE title",
+    (1, 7): "called AE title",
+    (2, 2): "protocol version",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit",
+}
 
 
 class Associations:
@@ -30,6 +41,7 @@ class Associations:
 
     def discard(self, association: ServedAssociation) -> None:
         """Remove an association that is over: its threads have ended and its socket is closed."""
+        _count(association)
         with self._changed:
             self._held.discard(association)
             self._changed.notify_all()
@@ -54,3 +66,11 @@ class Associations:
 def _source(association: ServedAssociation) -> str:
     information = association.requestor.address_info
     return information.address if information else ""
+
+
+def _count(association: ServedAssociation) -> None:
+    counting.count("zscp_associations_total", association.outcome)
+    if association.outcome == "rejected":
+        found = association.refusal or association.negotiator.rejection
+        reason = found and (found.limit or _REASONS.get((found.source, found.reason)))
+        counting.count("zscp_associations_rejected_total", reason or "other")

@@ -39,6 +39,7 @@ from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
 from scp.dimse.user_identity import answer_to, name_of, refused_by_identity
 from scp.dimse.wire import messages
+from scp.metrics import counting
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
 
@@ -49,7 +50,7 @@ _RETRIEVE_EXTENDED = b"\1\0"
 # How long a stopping node waits for the threads of associations, once their connections are gone.
 _ABORT_SECONDS = 5.0
 
-_numbers = count(1)
+_numbers, _OPEN = count(1), "zscp_associations_open"
 # pynetdicom formats every message for its debug log even where nobody reads that.
 _config.LOG_HANDLER_LEVEL = "none"
 # pydicom would check each UID again, and warn: for an association with 118 contexts that took 6 of 18 ms.
@@ -120,12 +121,14 @@ class DimseServer:
 
     def apply_settings(self) -> None:
         """Take over access and limits from the settings; running associations keep theirs."""
-        limits, ae = self._settings().limits, self._ae
+        settings, ae = self._settings(), self._ae
+        limits = settings.limits
         ae.maximum_pdu_size = limits.pdu_bytes
         ae.network_timeout = limits.idle_seconds
         ae.acse_timeout = limits.acse_seconds
         ae.dimse_timeout = limits.dimse_seconds
         ae.connection_timeout = limits.connect_seconds
+        counting.know_peers(peer.aet for peer in settings.peer)
         self._answers = Answers()  # an association with the former ones may remember what no longer holds
 
     def _connected(self, port: Port, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -193,7 +196,13 @@ class DimseServer:
             return rights
         if (refused := refused_by_limit(self._seats, holder)) is not None:
             return refused
-        return Admitted(rights, _chooser(settings, rights), partial(self._seats.give_back, holder))
+        counting.count(_OPEN)
+        return Admitted(rights, _chooser(settings, rights), partial(self._left, holder))
+
+    def _left(self, holder: Holder) -> None:
+        """An association has ended."""
+        counting.count(_OPEN, amount=-1.0)
+        self._seats.give_back(holder)
 
     def _negotiate(self, event: evt.Event) -> None:
         """Support the proposed contexts that any peer may use: cheaper than a copy of all contexts."""
@@ -251,7 +260,7 @@ def _record_end(association: ServedAssociation) -> None:
     """Tell the audit trail what an association that is over did, or why it never came to be."""
     if (rejection := association.negotiator.rejection) is not None:
         association.audit.refused(rejection.why)
-    elif association.how == "no TLS":
+    elif association.outcome == "no TLS":
         association.audit.refused("the TLS handshake failed; the log says how")
     association.audit.flush()
 

@@ -20,6 +20,7 @@ from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 from scp.index.keys import VALUES
 from scp.index.watch import Watch
 from scp.index.wildcards import ESCAPE, matcher_of_like
+from scp.metrics import counting
 
 # Execution options of connections: their transactions will write; they begin their transactions themselves.
 WRITES, BEGUN = "zscp_writes", "zscp_begun"
@@ -83,16 +84,21 @@ def translated(engine: Engine) -> Iterator[None]:
         cause = getattr(error, "orig", error)
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGED:
+            counting.count("zscp_index_errors_total", "damaged")
             _found_damaged[engine] = f"the index is damaged: {_in_short(cause)}"
             raise IndexDamaged(f"{_found_damaged[engine]}; {REMEDY}") from error
         if code == sqlite3.SQLITE_CANTOPEN:
+            counting.count("zscp_index_errors_total", "open")
             raise OutOfResources(f"the index cannot be opened: {_in_short(cause)}; {_LET_IT_BE}") from error
         if isinstance(cause, driver.IntegrityError):
+            counting.count("zscp_index_errors_total", "contradiction")
             raise OutOfResources(f"the index contradicts itself: {_in_short(cause)}; {REMEDY}") from error
         if not isinstance(cause, driver.OperationalError):
             raise
+        counting.count("zscp_index_errors_total", "use")
         raise OutOfResources(f"the index does not answer: {_in_short(cause)}") from error
     except PoolTimeout as error:
+        counting.count("zscp_index_errors_total", "use")
         raise OutOfResources(f"the index does not answer: {error}") from error
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from scp.errors import OutOfResources
 from scp.index.dialect import JOURNAL_BYTES
+from scp.metrics import counting
 
 
 def sync(engine: Engine) -> None:
@@ -44,6 +45,7 @@ def _log_on_disk(name: str) -> int:
         os.fsync(log)
         return os.fstat(log).st_size
     except OSError as error:
+        counting.count("zscp_index_errors_total", "sync")
         raise OutOfResources(f"the index's log cannot be brought to the disk: {error}") from error
     finally:
         os.close(log)

@@ -21,6 +21,7 @@ from scp.index.dialect import BEGUN, begin_writing, data_version, translated, wa
 from scp.index.places import Places
 from scp.index.prepared import InstanceRows, change_held, insert_instance, named_instances
 from scp.index.rows import identity, row
+from scp.metrics import counting
 from scp.model import Instance
 
 # The connection's wait is set again where it differs by so much: most transactions wait for no thread.
@@ -77,6 +78,7 @@ class Writer:
         """
         until = time.monotonic() + dialect.TURN_SECONDS
         if not self._turn.acquire(timeout=dialect.TURN_SECONDS):
+            counting.count("zscp_index_errors_total", "lock")
             raise OutOfResources("the index does not answer: others have been writing for too long")
         try:
             yield until

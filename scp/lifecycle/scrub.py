@@ -24,6 +24,7 @@ from scp.errors import ObjectDamaged, ObjectMissing, ObjectRefused, OutOfResourc
 from scp.index.index import PendingCount
 from scp.index.queue import Lease, claimed
 from scp.lifecycle.pace import Pace
+from scp.metrics import counting
 from scp.model import Instance
 
 _BATCH = 16
@@ -80,6 +81,19 @@ def _repaired(archive: Archive, instance: Instance) -> str:
     return ""
 
 
+def _count(done: Checked, read: int) -> None:
+    found = {
+        "sound": read - done.damaged,
+        "damaged": done.damaged - done.repaired,
+        "repaired": done.repaired,
+        "unread": done.read - read,
+    }
+    for result, number in found.items():
+        if number:
+            counting.count("zscp_scrubbed_files_total", result, amount=number)
+    counting.count("zscp_scrubbed_bytes_total", amount=done.size)
+
+
 class Scrubber(Task):
     """Checks the objects that were not read for the longest time."""
 
@@ -133,4 +147,6 @@ class Scrubber(Task):
                 claims.hold(away, lease.now + _AWAY)
         damaged = sum(bool(fault) for _, fault in results)
         size = sum(one.stored_size for one, _ in results)
-        return Checked(len(tried), damaged, repaired, size)
+        done = Checked(len(tried), damaged, repaired, size)
+        _count(done, len(results))
+        return done

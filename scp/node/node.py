@@ -33,11 +33,12 @@ _PATIENCE_SECONDS = 5.0
 
 
 def reloaded(before: Settings, after: Settings) -> Settings:
-    """The settings after a reload: all new ones but where the node listens, stores and sends its audit trail.
+    """The settings after a reload: all new ones but those of parts that need a restart.
 
     The files of certificates are read again.
     """
-    kept = {name: getattr(before, name) for name in ("node", "storage", "tiers", "cache", "index", "audit")}
+    names = ("node", "storage", "tiers", "cache", "index", "audit", "http")
+    kept = {name: getattr(before, name) for name in names}
     return after.model_copy(update={**kept, "tls": renewed_tls(before.tls, after.tls)})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +25,8 @@ from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
+from scp.metrics import counting
+from scp.metrics.counting import NodeFigures
 from scp.node.auditing import started, stopped
 from scp.node.build import open_archive, take_up
 from scp.node.manager import READY, ServiceManager
@@ -32,6 +35,8 @@ from scp.node.renewal import needs_restart, warn_of_expiry
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
 from scp.node.tasks import Bells, Current, background, encoder, guards
+from scp.node.web import NAME as WEB
+from scp.node.web import WebProcess, http_socket
 from scp.objects.attempts import died_of_an_object
 from scp.resources import bounds, budget, pressure
 from scp.resources.malloc import keep_large_apart
@@ -47,11 +52,12 @@ class Service:
     def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
         self.settings = settings
         self._reread = reread
-        self._manager = ServiceManager()
+        self._manager, self._figures = ServiceManager(), NodeFigures()
         self._processes = Processes(
             partial(died_of_an_object, settings.storage.path),
             lambda: self.settings.limits.stop_seconds,
             self._manager,
+            self._figures,
         )
         self._bells = Bells()
         self._seats = SharedSeats(seat_limits(settings.limits))
@@ -59,6 +65,7 @@ class Service:
         budget.use(settings.limits.memory)  # before anything is forked: all processes share it
         pressure.begin(settings.limits.node_memory)
         self.ports: tuple[Port, ...] = ()
+        self._http: socket.socket | None = None
 
     def start(self, progress: Progress = _SILENT) -> tuple[str, int]:
         """Listen and start all processes; returns the address of node.port.
@@ -69,17 +76,30 @@ class Service:
         """
         warn_of_expiry(self.settings)  # this reads the certificates, for all processes
         self.ports = bound_ports(self.settings)
+        self._http = http_socket(self.settings)
         gc.collect()
         gc.freeze()  # what all processes share stays shared: no collection writes to it
         self._processes.apart(partial(_make_ready, self.settings, progress))
         for port in self.ports:
             port.listen()
-        for number in range(_workers(self.settings)):
-            self._processes.fork(f"worker {number + 1}", self._worker)
-        self._processes.fork("encoder", self._encoder)
-        for number in range(2, self.settings.lifecycle.workers + 1):
-            self._processes.fork(f"lifecycle {number}", partial(self._lifecycle, number))
+        roles = self._roles()
+        for name in roles:  # before any is forked, so that each can read the figures of all
+            self._figures.reserve(name)
+        for name, role in roles.items():
+            self._processes.fork(name, role)
         return self.ports[0].address
+
+    def _roles(self) -> dict[str, Callable[[], Role]]:
+        """What each process does, by its name."""
+        roles: dict[str, Callable[[], Role]] = {
+            f"worker {number + 1}": self._worker for number in range(_workers(self.settings))
+        }
+        roles["encoder"] = self._encoder
+        for number in range(2, self.settings.lifecycle.workers + 1):
+            roles[f"lifecycle {number}"] = partial(self._lifecycle, number)
+        if self._http is not None:
+            roles[WEB] = partial(self._web, self._http)
+        return roles
 
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""
@@ -128,6 +148,10 @@ class Service:
 
         return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
 
+    def _web(self, listening: socket.socket) -> Role:
+        """Answers HTTP."""
+        return WebProcess(self.settings, self._reread, listening, self._figures, _end)
+
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""
         bell = Doorbell()
@@ -163,6 +187,7 @@ class BackgroundProcess:
         self, settings: Settings, reread: Callable[[], Settings | None], bell: Doorbell, tasks: Tasks
     ) -> None:
         self._settings, self._reread = settings, reread
+        counting.know_peers(peer.aet for peer in settings.peer)
         self._archive = open_archive(settings, bell, repairs=True)
         self._trail = trail_of(settings)
         self._loops = Loops(tasks(self._archive, lambda: self._settings, self._trail))
@@ -181,6 +206,7 @@ class BackgroundProcess:
             self._settings = reloaded(self._settings, settings)
             bounds.use(self._settings.limits.bounds)
             self._archive.use_policy(settings.policy)
+            counting.know_peers(peer.aet for peer in settings.peer)
             self._loops.reconfigured()
 
     def stop(self) -> None:

@@ -21,6 +21,8 @@ from typing import Protocol
 import structlog
 
 from scp.errors import NotStarted
+from scp.metrics import counting
+from scp.metrics.counting import NodeFigures
 from scp.node.manager import ALIVE, STOPPING, ServiceManager
 
 # After so many children in a row that ended so soon after their start, the node is stopped.
@@ -29,6 +31,7 @@ _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
 # objects, for example where a machine has too little memory for any of them.
 _MOST_BY_OBJECTS = 100
 _GRACE_SECONDS = 20.0
+_ALIVE_SECONDS = 5.0  # how often this process says that it is alive, at the least
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _AWAITED = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
 
@@ -59,7 +62,8 @@ class Processes:
     The process that owns this has no threads and no connections, so that it may fork at any time.
     ``blames`` says, by its process id, whether a process was working on an object when it ended. ``finishes``
     says for how many seconds processes let requests finish when they stop; they have 20 s more for the rest.
-    The service ``manager`` is told that the processes are looked after, and that they stop.
+    The service ``manager`` is told that the processes are looked after, and that they stop; so are those that
+    read the ``figures``, which outlive the process that counts.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Processes:
         blames: Callable[[int], bool] = lambda _: False,
         finishes: Callable[[], float] = lambda: 10.0,
         manager: ServiceManager | None = None,
+        figures: NodeFigures | None = None,
     ) -> None:
         self._finishes, self._manager = finishes, manager or ServiceManager({})
+        self._figures = figures or NodeFigures()
         self._children: dict[int, _Running] = {}
         self._blames = blames
         self._deaths = self._by_objects = 0
@@ -77,6 +83,7 @@ class Processes:
 
     def fork(self, name: str, role: Callable[[], Role]) -> None:
         """Start a process that carries out ``role``."""
+        self._figures.reserve(name)
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
@@ -92,9 +99,11 @@ class Processes:
     def _live(self, name: str, make: Callable[[], Role]) -> int:
         os.close(self._writes)
         threading.Thread(target=self._end_with_parent, name="lifeline", daemon=True).start()
+        self._figures.begin(name)
         try:
             role = make()
             role.start()
+            counting.alive()
             gc.collect()
             gc.freeze()  # a million objects that stay: no collection need look at them again
             while (number := signal.sigwait(_AWAITED)) != signal.SIGTERM:  # the parent passes ^C on
@@ -128,17 +137,21 @@ class Processes:
                 if self._deaths >= _MOST_IN_A_ROW or self._by_objects >= _MOST_BY_OBJECTS:
                     self.stop()
                     return False
+                self._figures.restarted(ended.name)
                 self.fork(ended.name, ended.role)
         self.stop()
         return True
 
     def _next_signal(self) -> int:
-        """The next signal; while none comes, the service manager is told that this process is alive."""
-        while (seconds := self._manager.alive_seconds) is not None:
-            self._manager.tell(ALIVE)
-            if (found := signal.sigtimedwait(_AWAITED, seconds)) is not None:
+        """The next signal; while none comes, this process says that it is alive."""
+        told = self._manager.alive_seconds
+        while True:
+            self._figures.own.alive = time.monotonic()
+            if told is not None:
+                self._manager.tell(ALIVE)
+            found = signal.sigtimedwait(_AWAITED, min(told or _ALIVE_SECONDS, _ALIVE_SECONDS))
+            if found is not None:
                 return found.si_signo
-        return signal.sigwait(_AWAITED)
 
     def apart(self, call: Callable[[], None]) -> None:
         """Run a call in a process of its own; again where that process ends while it works on an object.
@@ -190,6 +203,7 @@ class Processes:
             if pid not in self._children:  # in a container this is process 1, the parent of all orphans
                 continue
             ended.append((pid, self._children.pop(pid)))
+            self._figures.ended(ended[-1][1].name)
             code = os.waitstatus_to_exitcode(status)
             write = structlog.get_logger("zscp").error if code else structlog.get_logger("zscp").info
             write("process ended", process=ended[-1][1].name, status=code)
@@ -197,6 +211,7 @@ class Processes:
 
     def stop(self) -> None:
         """Tell all to end, and wait; those that still run after a while are killed."""
+        self._figures.own.stopping = True
         self._manager.tell(STOPPING)
         self._tell(signal.SIGTERM)
         until = time.monotonic() + self._finishes() + _GRACE_SECONDS

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scp.errors import ObjectMissing, OutOfResources
+from scp.metrics import counting
 from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.names import file_name, key_in
 from scp.objects.store import Availability, ObjectStore
@@ -246,4 +247,5 @@ def _told(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        counting.count("zscp_store_errors_total", "journal")
         raise OutOfResources(f"the journal cannot take {key}: {error.strerror}") from error

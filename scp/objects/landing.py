@@ -32,6 +32,7 @@ from pathlib import Path
 import structlog
 
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
+from scp.metrics import counting
 from scp.objects.folders import ASIDE, claim, folders_of_the_dead, make_folder, sync_file, sync_folder
 from scp.objects.names import LANDING, file_name, landed_key, landed_name, segment_of
 from scp.objects.segments import (
@@ -336,4 +337,5 @@ def _no_room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        counting.count("zscp_store_errors_total", "landing")
         raise OutOfResources(f"cannot store in the landing log: {error.strerror}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scp.errors import ObjectMissing, ObjectUnreadable, OutOfResources
+from scp.metrics import counting
 from scp.objects import files
 from scp.objects.folders import ASIDE, make_folder, sync_file, sync_folder
 from scp.objects.journal import Journal
@@ -74,6 +75,7 @@ class LocalStore:
             self._put_over.update(put.key for put in puts if put.replaces)
         except OSError as error:
             self._withdraw(puts)
+            counting.count("zscp_store_errors_total", "put")
             if error.errno in NO_ROOM:
                 raise OutOfResources(f"cannot store {puts[0].key}: {error.strerror}") from error
             raise
@@ -128,6 +130,7 @@ class LocalStore:
         except OSError as error:
             if not self._maps and error.errno == errno.EIO:
                 raise  # the medium may be gone: TieredStore finds out
+            counting.count("zscp_store_errors_total", "get")
             raise files.unreadable(key, error) from error
         except OutOfResources as error:
             raise ObjectUnreadable(f"{key} cannot be read now: {error}") from error

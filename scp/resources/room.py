@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scp.errors import OutOfResources
+from scp.metrics import counting
 
 # So much is written between two looks. A look costs 2 µs, writing a megabyte 300.
 STEP = 1 << 20
@@ -41,26 +42,28 @@ class Room:
 
     def check(self, size: int) -> None:
         """Whether ``size`` bytes may be written now. Raises OutOfResources, OSError."""
+        if lack := self.lack(size):
+            counting.count("zscp_store_errors_total", "room")
+            raise OutOfResources(lack, limit="storage.reserve")
+
+    def lack(self, size: int) -> str:
+        """Why ``size`` bytes may not be written now; empty where they may. Raises OSError."""
         now = self._clock()
         self._left -= size
         if now < self._good_until and self._left > _PLENTY:
-            return
+            return ""
         self._left, self._good_until = free_bytes(self.folder) - self.reserve - size, now + _GOOD_SECONDS
-        if self._left < 0:
-            left, self._left = self._left, 0
-            raise OutOfResources(
-                f"{max(left + self.reserve, 0)} bytes would be left free, storage.reserve keeps "
-                f"{self.reserve}; make room on the disk of {self.folder}, or lower it",
-                limit="storage.reserve",
-            )
+        if self._left >= 0:
+            return ""
+        left, self._left = self._left, 0
+        return (
+            f"{max(left + self.reserve, 0)} bytes would be left free, storage.reserve keeps "
+            f"{self.reserve}; make room on the disk of {self.folder}, or lower it"
+        )
 
     def holds(self, size: int) -> bool:
         """Whether ``size`` bytes may be written now. Raises OSError."""
-        try:
-            self.check(size)
-        except OutOfResources:
-            return False
-        return True
+        return not self.lack(size)
 
 
 _rooms: tuple[Room, ...] = ()

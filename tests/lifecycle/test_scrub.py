@@ -28,6 +28,7 @@ from scp.lifecycle import fsck as checking
 from scp.lifecycle.fsck import Finding, fsck
 from scp.lifecycle.scrub import Checked, Scrubber
 from scp.lifecycle.verify import repair_from_files, verify
+from scp.metrics import counting
 from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.landed import LandedStore
@@ -123,6 +124,10 @@ def test_a_flipped_bit_is_found_and_never_served(made: Callable[..., Archive], f
     assert served(archive, sent) == sent.dataset
 
 
+def damaged_in_metrics() -> float:
+    return sum(one.numbers[0] for one in counting.current().read() if one.labels == ("damaged",))
+
+
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda _: b""])
 def test_a_file_that_is_shorter_or_longer_is_found(
     archive: Archive, change: Callable[[bytes], bytes]
@@ -131,7 +136,9 @@ def test_a_file_that_is_shorter_or_longer_is_found(
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ObjectDamaged):
         served(archive, SENT[1])
+    before = damaged_in_metrics()
     assert scrubber(archive).round(time.time() + 1).damaged == 1
+    assert damaged_in_metrics() == before + 1
 
 
 def test_damage_in_the_landing_log_is_found(made: Callable[..., Archive], tmp_path: Path) -> None:
