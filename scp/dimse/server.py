@@ -98,6 +98,10 @@ class DimseServer:
         self._listener = Listener(listening, self._connected)
         return host, port
 
+    def turns(self) -> bool:
+        """Whether the accept loop has turned since this was last asked."""
+        return self._listener is not None and self._listener.turned()
+
     def stop(self) -> None:
         """Stop listening, let what is under way finish for ``limits.stop_seconds``, end all associations."""
         if self._listener is None:

@@ -50,6 +50,7 @@ class Service:
             partial(died_of_an_object, settings.storage.path),
             lambda: self.settings.limits.stop_seconds,
             self._manager,
+            lambda: self.settings.limits.hang_seconds,
         )
         self._bells = Bells()
         self._seats = SharedSeats(seat_limits(settings.limits))
@@ -144,6 +145,9 @@ class _Worker:
         if settings is not None:
             self._node.reload(settings)
 
+    def turns(self) -> bool:
+        return self._node.server.turns()
+
     def stop(self) -> None:
         self._node.stop()
 
@@ -172,6 +176,10 @@ class BackgroundProcess:
             bounds.use(self._settings.limits.bounds)
             self._archive.use_policy(settings.policy)
             self._loops.reconfigured()
+
+    def turns(self) -> bool:
+        """See :class:`scp.node.supervisor.Role`: a turn of the loops here may take as long as an object."""
+        return True
 
     def stop(self) -> None:
         """See :class:`scp.node.supervisor.Role`."""

@@ -13,6 +13,8 @@ BACKLOG = 128
 MOST_UNASSOCIATED = 256
 # Without descriptors or memory, accept() fails again at once: it is tried again when some may be free.
 _RECOVER_MS = 200
+# The accept loop turns at least so often, as a sign of life.
+_TURN_MS = 1000
 
 Serve = Callable[[socket.socket, tuple[str, int]], None]
 
@@ -52,11 +54,18 @@ class Listener:
     def __init__(self, listening: socket.socket, serve: Serve) -> None:
         self._listening = listening
         self._serve = serve
+        self._turned = threading.Event()
         self._asked, self._ask = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         # Another process may have accepted what poll() reported: then accept() must not wait.
         listening.setblocking(False)
         self._thread.start()
+
+    def turned(self) -> bool:
+        """Whether the accept loop has turned since this was last asked."""
+        turned = self._turned.is_set()
+        self._turned.clear()
+        return turned
 
     def stop(self) -> None:
         """Accept no more; what was accepted goes on."""
@@ -70,7 +79,10 @@ class Listener:
         poll.register(self._asked, select.POLLIN)
         poll.register(self._listening, select.POLLIN)
         asked = self._asked.fileno()
-        while asked not in {descriptor for descriptor, _ in poll.poll()}:
+        while asked not in (ready := {descriptor for descriptor, _ in poll.poll(_TURN_MS)}):
+            self._turned.set()
+            if not ready:
+                continue
             try:
                 connection, address = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
