@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from contextlib import suppress
 
 
@@ -16,7 +15,8 @@ class LockedBytes:
     """So many bytes as anybody asks for, by their number from 0 on."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - its locks end when it is closed
+        # In memory, as a full disk must not cost a lock; it is closed, and its locks end, with the object.
+        self._file = os.fdopen(os.memfd_create("zscp-locks"), "w+b")
         self._descriptor = self._file.fileno()
 
     def lock(self, at: int) -> bool:
