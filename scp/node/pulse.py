@@ -43,7 +43,8 @@ class Pulse:
 class PulseWatch:
     """Says when a process hangs: its pulse was the same at several looks in a row.
 
-    Looks are counted, not seconds: a machine or container that was paused must not seem to hang when it goes on.
+    Looks are counted, not seconds: a machine or container that was paused must not seem to hang when it goes
+    on.
     """
 
     def __init__(self, pulse: Pulse) -> None:

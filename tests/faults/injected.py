@@ -19,7 +19,9 @@ from scp.errors import OutOfResources
 # What a disk says: broken, full, mounted read-only, not permitted.
 NUMBERS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EACCES)
 # All that the objects' files go through; SQLite makes its own calls.
-_CALLS = "fsync fdatasync link replace rename unlink mkdir rmdir pwritev pwrite posix_fallocate write open stat".split()
+_CALLS = (
+    "fsync fdatasync link replace rename unlink mkdir rmdir pwritev pwrite posix_fallocate write open stat"
+).split()
 _DELAY = 0.02
 
 

@@ -162,7 +162,7 @@ class Story:
         self.retrieve()
         self.verify()
         findings = list(fsck(self.archive, Silent(), deletion=self.deletion))
-        assert findings == []
+        assert findings == [], findings
 
     def query_finds_each_once(self) -> None:
         held = sorted(one.sop_instance_uid for one in self.archive.all())

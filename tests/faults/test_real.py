@@ -1,7 +1,7 @@
 """The real thing: a disk that is full, read-only, without inodes or failing, below a node that runs.
 
-Each is answered with 0xA700 (PS3.4 B.2.3), nothing acknowledged is lost, and the node goes on by itself when the
-cause is gone. ``make faults`` runs these; they need root, and some need strace.
+Each is answered with 0xA700 (PS3.4 B.2.3), nothing acknowledged is lost, and the node goes on by itself when
+the cause is gone. ``make faults`` runs these; they need root, and some need strace.
 """
 
 from __future__ import annotations
@@ -12,13 +12,24 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from wire.conftest import ExecutedNode, NodeProcess
-from wire.peers import EXPLICIT, MR_IMAGE, STUDY_FIND, STUDY_GET, VERIFICATION, Scu, Sent, identifier, image, until
+from wire.peers import (
+    EXPLICIT,
+    MR_IMAGE,
+    STUDY_FIND,
+    STUDY_GET,
+    VERIFICATION,
+    Scu,
+    Sent,
+    identifier,
+    image,
+    until,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -62,7 +73,9 @@ class Disk:
         contexts = [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])]
         with Scu(self.node.address, contexts, roles=[MR_IMAGE]) as scu:
             got = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"))
-        assert {one.instance: one.data for one in got.objects} == {one.instance: one.data for one in self.kept}
+        assert {one.instance: one.data for one in got.objects} == {
+            one.instance: one.data for one in self.kept
+        }
 
     def ends_well(self) -> None:
         until(lambda: self.store() == 0, "it stores again", 20)
@@ -83,7 +96,9 @@ def remounted(root: Path, options: str) -> None:
 def disk(tmp_path: Path) -> Iterator[Disk]:
     root = tmp_path / "disk"
     root.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", root], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", root], check=False, capture_output=True
+    ).returncode:
         pytest.skip("a file system of its own takes root, and the right to mount")
     made = None
     try:
@@ -246,5 +261,3 @@ def codecs(node: NodeProcess) -> list[int]:
         for task in Path(f"/proc/{child}/task").iterdir():
             found += [int(one) for one in (task / "children").read_text().split()]
     return found
-
-

@@ -1,4 +1,4 @@
-"""A process that hangs is ended and started again; what it held is free, and what works long is left alone."""
+"""A process that hangs is ended and started again; what it held is free. One that works long goes on."""
 
 from __future__ import annotations
 
