@@ -16,8 +16,8 @@ from scp.encoding.cage import caged
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What takes minutes (``faults``) runs only where its mark is named. What is slow comes first: two workers that
-    each take a file after the other then end together.
+    What takes minutes (``faults``) runs only where its mark is named. What is slow comes first: two workers
+    that each take a file after the other then end together.
     """
     if "faults" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("faults") is None]

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from scp.index.sql import SqlIndex
 from scp.node import build
 from scp.objects.landing import LandingLog
+from scp.objects.stores import open_store
 
 from .injected import NUMBERS, Faulty, Plan, failing_system, late, out_of_resources, raising, short_writes
 from .story import REFUSED, Story, objects_of
@@ -33,16 +35,15 @@ def of_system(number: int) -> tuple[Faults, Callable[[str], None]]:
 
 @contextmanager
 def of_store(plan: Plan, patch: pytest.MonkeyPatch, after: bool = False) -> Iterator[None]:
-    real = build.open_store
-    patch.setattr(build, "open_store", lambda place: Faulty(real(place), plan, "store", after))
+    patch.setattr(build, "open_store", lambda place: Faulty(open_store(place), plan, "store", after))
     yield
 
 
 @contextmanager
 def of_index(plan: Plan, patch: pytest.MonkeyPatch, after: bool = False) -> Iterator[None]:
-    real = build.SqlIndex.open
+    real = SqlIndex.open
     patch.setattr(
-        build.SqlIndex, "open", lambda *given, **named: Faulty(real(*given, **named), plan, "index", after)
+        SqlIndex, "open", lambda *given, **named: Faulty(real(*given, **named), plan, "index", after)
     )
     yield
 
