@@ -31,7 +31,7 @@ test: setup ## run all tests; installs DCMTK and other tools where they are miss
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-faults: setup ## let each call fail in turn, and disks fill or fail below a node; a quarter of an hour, needs root and strace
+faults: setup ## let each call fail in turn, and disks fill or fail below a node; half an hour, needs root and strace
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 2 -m faults tests/faults
 
