@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics setup run test quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics setup run test faults quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -30,6 +30,10 @@ TESTS ?=
 test: setup ## run all tests; installs DCMTK and other tools where they are missing
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+faults: setup ## let each call fail in turn, and disks fill or fail below a node; half an hour, needs root and strace
+	scripts/install-tools.sh
+	$(BIN)/python -m pytest -n 2 -m faults tests/faults
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

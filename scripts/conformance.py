@@ -141,6 +141,8 @@ def _failure_reasons() -> str:
 def _first_line(kind: type[Exception]) -> str:
     if kind is Exception:
         return "Anything else; the log has it."
+    if kind is OSError:
+        return "The operating system refuses what the node needs, such as a permission; the log has it."
     return (kind.__doc__ or "").split("\n")[0]
 
 

@@ -1,14 +1,14 @@
 #!/bin/sh
 # Install the command-line tools that the tests use as real peers and as decoders of others, where they are
-# missing: DCMTK, which the tests cannot do without, and GDCM, libjxl's djxl, dicom3tools, zstd and Prometheus's
-# promtool, which checks the alert rules.
+# missing: DCMTK, which the tests cannot do without, and GDCM, libjxl's djxl, dicom3tools, zstd, strace and
+# Prometheus's promtool, which checks the alert rules.
 set -eu
 
 "$(dirname "$0")/install-dcmtk.sh"
 
 # command:package, as Debian names them
 missing=""
-for each in gdcmconv:libgdcm-tools djxl:libjxl-tools dciodvfy:dicom3tools zstd:zstd promtool:prometheus; do
+for each in gdcmconv:libgdcm-tools djxl:libjxl-tools dciodvfy:dicom3tools zstd:zstd strace:strace promtool:prometheus; do
     command -v "${each%%:*}" >/dev/null || missing="$missing ${each##*:}"
 done
 [ -n "$missing" ] || exit 0

@@ -13,11 +13,14 @@ from process_state import put_back
 from scp.encoding.cage import caged
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What is slow comes first: two workers that each take a file after the other then end together.
+    What takes minutes (``faults``) runs only where its mark is named. What is slow comes first: two workers
+    that each take a file after the other then end together.
     """
+    if "faults" not in config.option.markexpr:
+        items[:] = [item for item in items if item.get_closest_marker("faults") is None]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         given = getattr(item, "callspec", None)

@@ -191,6 +191,10 @@ class Archive:
         """Put new stored forms in the place of old ones; see Replacer.replace."""
         self.replacer.replace(changes)
 
+    def remove_replaced(self) -> None:
+        """Remove what :meth:`replace` could not remove for a lack of resources. Raises OutOfResources."""
+        self.replacer.remove_replaced()
+
     def index_fault(self) -> str:
         """See Replacer.index_fault."""
         return self.replacer.index_fault()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 
 from scp.archive.pairing import Pairing
@@ -25,6 +27,7 @@ class Replacer:
         self._index = index
         self._reader = reader
         self._pairing = pairing
+        self._due: deque[tuple[Change, bool]] = deque()
 
     def replace(self, changes: list[Change]) -> None:
         """Replace old stored forms by new ones.
@@ -45,12 +48,30 @@ class Replacer:
                 if change.data is not None:
                     self.withdraw(change.after)
             raise
-        self._index.sync()
-        if not files:
+        for change, changed in zip(changes, done, strict=True):
+            if change.data is not None:
+                self._due.append((replace(change, data=None), changed))
+        if self._due:
+            self.remove_replaced()
+        else:
+            self._index.sync()
+
+    def remove_replaced(self) -> None:
+        """Remove files that rows no longer name; also those that could not be removed before.
+
+        A deleted object whose record in the landing log stayed would be taken up again. Raises
+        OutOfResources.
+        """
+        if not self._due:
             return
+        self._index.sync()
         if fault := self.index_fault():  # another index names the old files: recovery decides
             raise OutOfResources(f"nothing is removed: {fault}")
-        self._remove_replaced([pair for pair in zip(changes, done, strict=True) if pair[0].data is not None])
+        due = []
+        with suppress(IndexError):  # each is removed by one thread
+            while True:
+                due.append(self._due.popleft())
+        self._remove_replaced(due)
 
     def _check_arrived(self, changes: list[Change]) -> None:
         """Read back files in another store, and those that only a new key encrypts.

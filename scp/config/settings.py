@@ -204,6 +204,8 @@ class LimitSettings(Table):
     move_retry_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 60.0
     # A service manager waits 90 s by default (TimeoutStopSec), and processes have 20 s more than this.
     stop_seconds: Annotated[Seconds, Field(le=3600)] = 10.0
+    # Loops turn each second; a machine that swaps, or a pause of the collector, must not seem to hang.
+    hang_seconds: Annotated[Seconds, Field(ge=3)] = 60.0
     memory: MemoryBytes = 0
     node_memory: MemoryBytes = 0
     # Of one object (scp.resources.bounds).

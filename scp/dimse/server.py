@@ -104,6 +104,14 @@ class DimseServer:
         self._listeners = tuple(Listener(port.socket, partial(self._connected, port)) for port in self.ports)
         return address
 
+    def turns(self) -> bool:
+        """Whether all accept loops have turned since this was last true."""
+        turned = bool(self._listeners) and all(listener.turned.is_set() for listener in self._listeners)
+        if turned:
+            for listener in self._listeners:
+                listener.turned.clear()
+        return turned
+
     def stop(self) -> None:
         """Stop listening, let what is under way finish for ``limits.stop_seconds``, end all associations."""
         if not self._listeners:

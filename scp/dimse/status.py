@@ -55,6 +55,8 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (InvalidArgument, 0x0115),
     (NoSuchAction, 0x0123),
     (UnrecognizedOperation, 0x0211),
+    # The system refused what the node needs, for example a file's permission: the peer may come again.
+    (OSError, 0xA700),
     (Exception, UNABLE_TO_PROCESS),
 )
 # The N-services have general statuses only (PS3.7 10.1.4.1.10), and other names for these.

@@ -37,6 +37,9 @@ from scp.index.schema import CLAIM, INSTANCE, INSTANCE_COLUMNS
 from scp.index.writer import Writer
 from scp.model import Commitment, Instance, QueuedSend
 
+# No claim lasts for longer than an hour: one that ends later was made before the clock was set back.
+_LONGEST_CLAIM = 2 * 3600
+
 Row = TypeVar("Row", Commitment, QueuedSend)
 
 
@@ -54,7 +57,8 @@ def _turn(writer: Writer, lease: Lease) -> Iterator[tuple[Connection, Lease]]:
 def unclaimed(now: float) -> ColumnElement[bool]:
     """The condition that no process works on an instance."""
     claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
-    return ~exists().where(claimed, CLAIM.c.until > int(now))
+    lasts = CLAIM.c.until.between(int(now) + 1, int(now) + _LONGEST_CLAIM)
+    return ~exists().where(claimed, lasts)
 
 
 class SqlClaims:
@@ -68,8 +72,9 @@ class SqlClaims:
         identities = {one.identity for one in instances}
         wanted = sorted({one.sop_instance_uid for one in identities})
         with _turn(self._writer, lease) as (connection, current):
-            over = (CLAIM.c.owner == current.holder) | (CLAIM.c.until <= int(current.now.timestamp()))
-            connection.execute(delete(CLAIM).where(over))
+            now = int(current.now.timestamp())
+            over = (CLAIM.c.until <= now) | (CLAIM.c.until > now + _LONGEST_CLAIM)
+            connection.execute(delete(CLAIM).where((CLAIM.c.owner == current.holder) | over))
             taken = select(CLAIM.c.sop_instance_uid).where(CLAIM.c.sop_instance_uid.in_(wanted))
             others = set(connection.execute(taken).scalars())
             free = [uid for uid in wanted if uid not in others]

@@ -212,5 +212,6 @@ class Encoder(Task):
         the process that encoded it died before that was noted.
         """
         if not self._archive.index_fault():
+            self._archive.remove_replaced()
             take_up_landed(self._archive, Recovered())
             self._archive.interrupted.free()

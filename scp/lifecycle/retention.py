@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import PolicyRow
 from scp.lifecycle.auditing import by_itself
 from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.steady_clock import SteadyClock
 from scp.model import Facts, Query, QueryKey
 from scp.objects.names import store_of
 from scp.policy.retention import ExpiredStudies, ExpiredStudy, excess_of, going
@@ -65,10 +65,11 @@ class Retention(Task):
         self._usage = usage
         self._deletion = Deletion(archive, settings().folders, by_itself(trail, settings().node.aet))
         self._looked = 0.0
+        self._clock = SteadyClock()
 
     def turn(self) -> float:
         """See :class:`scp.background.loop.Task`."""
-        self.round(time.time())
+        self.round(self._clock.now())
         return _LOOK_SECONDS
 
     def reconfigured(self) -> None:
@@ -84,7 +85,7 @@ class Retention(Task):
                     return
                 self._delete(study)
             self._looked = now
-        self._deletion.purge(max(now, time.time()) - self._settings().storage.trash)
+        self._deletion.purge(max(now, self._clock.now()) - self._settings().storage.trash)
 
     def plan(self, now: float) -> RetentionPlan:
         """What the rules allow to be deleted at ``now``. Raises OutOfResources."""

@@ -157,7 +157,7 @@ LOOKED_UP = _named(
         Metric(
             "zscp_process_silent_seconds",
             "gauge",
-            "For how long a process has not said that it is alive; each does so every 2 s.",
+            "For how long a process has not said that it is alive; each does so every second.",
             ("process",),
         ),
         Metric("zscp_pending_objects", "gauge", "Objects that are stored and yet to be encoded."),

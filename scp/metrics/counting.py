@@ -76,6 +76,10 @@ class NodeFigures:
         """Have figures for a process; only those that are forked later share them."""
         self._of.setdefault(name, Figures())
 
+    def of(self, name: str) -> Figures:
+        """Those of one process."""
+        return self._of[name]
+
     def begin(self, name: str) -> None:
         """In a process that begins: count there."""
         use(self._of[name])

@@ -57,6 +57,7 @@ class Service:
             partial(died_of_an_object, settings.storage.path),
             lambda: self.settings.limits.stop_seconds,
             self._manager,
+            lambda: self.settings.limits.hang_seconds,
             self._figures,
         )
         self._bells = Bells()
@@ -176,6 +177,9 @@ class _Worker:
         if settings is not None:
             self._node.reload(settings)
 
+    def turns(self) -> bool:
+        return self._node.server.turns()
+
     def stop(self) -> None:
         self._node.stop()
 
@@ -208,6 +212,10 @@ class BackgroundProcess:
             self._archive.use_policy(settings.policy)
             counting.know_peers(peer.aet for peer in settings.peer)
             self._loops.reconfigured()
+
+    def turns(self) -> bool:
+        """See :class:`scp.node.supervisor.Role`: a turn of the loops here may take as long as an object."""
+        return True
 
     def stop(self) -> None:
         """See :class:`scp.node.supervisor.Role`."""

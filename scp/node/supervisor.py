@@ -1,4 +1,4 @@
-"""The processes of a node: forked from one that has opened nothing, started again when they die.
+"""The processes of a node: forked from one that has opened nothing, started again when they die or hang.
 
 Signals are waited for, not handled, so that no handler interrupts other work. A child ends with its parent,
 however the parent ends: the child reads from a pipe whose other end only the parent holds.
@@ -15,15 +15,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
+from scp.background.parallel import beside
 from scp.errors import NotStarted
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.manager import ALIVE, STOPPING, ServiceManager
+from scp.node.pulse import PulseWatch, between_beats, between_looks
 
 # After so many children in a row that ended so soon after their start, the node is stopped.
 _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
@@ -45,6 +48,9 @@ class Role(Protocol):
     def reload(self) -> None:
         """Read the configuration again."""
 
+    def turns(self) -> bool:
+        """Whether the loops that serve, if it has any, have turned since this was last true."""
+
     def stop(self) -> None:
         """Finish what is under way and end."""
 
@@ -53,6 +59,7 @@ class Role(Protocol):
 class _Running:
     name: str
     role: Callable[[], Role]
+    watch: PulseWatch
     started: float = field(default_factory=time.monotonic)
 
 
@@ -62,6 +69,7 @@ class Processes:
     The process that owns this has no threads and no connections, so that it may fork at any time.
     ``blames`` says, by its process id, whether a process was working on an object when it ended. ``finishes``
     says for how many seconds processes let requests finish when they stop; they have 20 s more for the rest.
+    A process whose loops have not turned for ``hangs`` seconds is killed (docs/decisions/0139).
     The service ``manager`` is told that the processes are looked after, and that they stop; so are those that
     read the ``figures``, which outlive the process that counts.
     """
@@ -71,10 +79,12 @@ class Processes:
         blames: Callable[[int], bool] = lambda _: False,
         finishes: Callable[[], float] = lambda: 10.0,
         manager: ServiceManager | None = None,
+        hangs: Callable[[], float] = lambda: 60.0,
         figures: NodeFigures | None = None,
     ) -> None:
-        self._finishes, self._manager = finishes, manager or ServiceManager({})
+        self._finishes, self._manager, self._hangs = finishes, manager or ServiceManager({}), hangs
         self._figures = figures or NodeFigures()
+        self._looked = time.monotonic()
         self._children: dict[int, _Running] = {}
         self._blames = blames
         self._deaths = self._by_objects = 0
@@ -88,7 +98,7 @@ class Processes:
         sys.stderr.flush()
         child = os.fork()
         if child:
-            self._children[child] = _Running(name, role)
+            self._children[child] = _Running(name, role, PulseWatch(self._figures.of(name)))
             return
         status = 1
         try:
@@ -103,17 +113,27 @@ class Processes:
         try:
             role = make()
             role.start()
-            counting.alive()
             gc.collect()
             gc.freeze()  # a million objects that stay: no collection need look at them again
-            while (number := signal.sigwait(_AWAITED)) != signal.SIGTERM:  # the parent passes ^C on
+            while (number := self._signal_of(role)) != signal.SIGTERM:  # the parent passes ^C on
                 if number == signal.SIGHUP:
                     role.reload()
-            role.stop()
+            stopped = beside(role.stop)
+            while not wait([stopped], between_beats(self._hangs())).done:
+                counting.alive()  # an object that is under way may take long
+            stopped.result()
         except Exception as error:  # noqa: BLE001 - it is logged, and the parent starts another
             structlog.get_logger("zscp").error("process failed", process=name, exc_info=error)
             return 1
         return 0
+
+    def _signal_of(self, role: Role) -> int:
+        """In the child: the next signal; while none comes, the process says that it is alive."""
+        while True:
+            if role.turns():
+                counting.alive()
+            if (found := signal.sigtimedwait(_AWAITED, between_beats(self._hangs()))) is not None:
+                return found.si_signo
 
     def _end_with_parent(self) -> None:
         os.read(self._reads, 1)  # nothing is ever written: it returns when the parent is gone
@@ -135,6 +155,11 @@ class Processes:
                 self._tell(signal.SIGHUP)
             for ended in self._ended():
                 if self._deaths >= _MOST_IN_A_ROW or self._by_objects >= _MOST_BY_OBJECTS:
+                    structlog.get_logger("zscp").error(
+                        "the node gives up",
+                        reason="its processes keep ending right after their start; the log above says how",
+                        process=ended.name,
+                    )
                     self.stop()
                     return False
                 self._figures.restarted(ended.name)
@@ -143,15 +168,34 @@ class Processes:
         return True
 
     def _next_signal(self) -> int:
-        """The next signal; while none comes, this process says that it is alive."""
-        told = self._manager.alive_seconds
+        """The next signal. While none comes, processes that hang are killed.
+
+        This process says that it is alive, to the service manager too.
+        """
         while True:
+            told, look = self._manager.alive_seconds, between_looks(self._hangs())
             self._figures.own.alive = time.monotonic()
             if told is not None:
                 self._manager.tell(ALIVE)
-            found = signal.sigtimedwait(_AWAITED, min(told or _ALIVE_SECONDS, _ALIVE_SECONDS))
+            due = max(self._looked + look - time.monotonic(), 0.0)
+            found = signal.sigtimedwait(_AWAITED, min(told or _ALIVE_SECONDS, _ALIVE_SECONDS, due))
             if found is not None:
                 return found.si_signo
+            if time.monotonic() - self._looked >= look:
+                self._looked = time.monotonic()
+                self._end_those_that_hang()
+
+    def _end_those_that_hang(self) -> None:
+        for pid, one in self._children.items():
+            if one.watch.hangs():
+                structlog.get_logger("zscp").error(
+                    "process hangs",
+                    process=one.name,
+                    pid=pid,
+                    reason=f"its loops have not turned for {self._hangs():g} s (limits.hang_seconds); "
+                    "it is killed, and another is started",
+                )
+                os.kill(pid, signal.SIGKILL)
 
     def apart(self, call: Callable[[], None]) -> None:
         """Run a call in a process of its own; again where that process ends while it works on an object.

@@ -19,7 +19,6 @@ from scp.lifecycle.guard import Guard
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
-from scp.metrics import counting
 from scp.node.auditing import ConfigurationWatch
 from scp.node.renewal import daily
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
@@ -29,9 +28,6 @@ from scp.resources.pressure import pressure
 
 # From 1/_EAGER of a full backlog on, encoding does not wait for a quiet moment.
 _EAGER = 4
-
-# How often a process says that it is alive (scp.web.health).
-ALIVE_SECONDS = 2.0
 
 Current = Callable[[], Settings]
 
@@ -73,15 +69,12 @@ def background(
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Task]:
-    """Tasks of every process: give free memory back, say that it lives, check that it has the right index."""
-    each: list[Task] = [
-        Every("trimming", TRIM_SECONDS, Trimmer().look),
-        Every("saying that it lives", ALIVE_SECONDS, counting.alive),
-    ]
+    """Tasks of every process: check that it has the right index open, and give free memory back."""
+    trimming = Every("trimming", TRIM_SECONDS, Trimmer().look)
     if archive.pairing is None:
-        return each
+        return [trimming]
     guard = Guard(archive.pairing, end, counts)
-    return [Every("guarding the index", GUARD_SECONDS, guard.watch), *each]
+    return [Every("guarding the index", GUARD_SECONDS, guard.watch), trimming]
 
 
 def memory_watch() -> Task:

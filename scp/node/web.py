@@ -7,15 +7,13 @@ from collections.abc import Callable
 from socket import socket
 
 from scp.archive.archive import Archive
-from scp.background.loop import Every, Loops
+from scp.background.loop import Loops
 from scp.config.settings import Settings
 from scp.dimse.negotiation.listener import bound
 from scp.errors import ConfigurationError
 from scp.lifecycle.guard import Guard
-from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
-from scp.node.tasks import ALIVE_SECONDS
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
 from scp.web.exposition import Exposition, MetricSources
@@ -67,7 +65,7 @@ class WebProcess:
         )
         self._exposition = Exposition(source)
         self._server = PageServer(listening, self._pages())
-        self._loops = Loops([self._looks, Every("saying that it lives", ALIVE_SECONDS, counting.alive)])
+        self._loops = Loops([self._looks])
 
     def _pages(self) -> dict[str, Page]:
         def live(_: str) -> tuple[int, str, bytes]:
@@ -104,6 +102,10 @@ class WebProcess:
         settings = self._reread()
         if settings is not None:
             self._settings = self._settings.model_copy(update={"scrub": settings.scrub})
+
+    def turns(self) -> bool:
+        """See :class:`scp.node.supervisor.Role`."""
+        return True
 
     def stop(self) -> None:
         """Answer until all others have ended, so that what finishes is still counted and seen."""

@@ -94,6 +94,7 @@ class LandingLog:
         self._open: dict[str, _Segment] = {}
         self._preparing = threading.Lock()
         self._closed = False
+        self._unsettled: set[str] = set()
 
     def prepare(self) -> None:
         """Make a spare segment, in a separate thread, if there is none."""
@@ -139,14 +140,18 @@ class LandingLog:
     def settle(self, keys: Iterable[str]) -> None:
         """Mark records of any process durably as over, as their objects are durable elsewhere.
 
-        All records in a segment share a sync. Records that are settled already, or gone, are skipped.
+        All records in a segment share a sync. Records that are settled already, or gone, are skipped. What
+        fails is tried again next time: a deleted object whose record is not over would be taken up again.
         """
-        for segment, group in groupby(sorted(keys), key=segment_of):
+        self._unsettled.update(keys)
+        for segment, group in groupby(sorted(self._unsettled), key=segment_of):
+            settled = tuple(group)
             with _no_room(), exclusive(self._path(segment)) as descriptor:
                 if descriptor is not None:
-                    for key in group:
+                    for key in settled:
                         mark_over(descriptor, landed_name(key))
                     os.fdatasync(descriptor)
+            self._unsettled.difference_update(settled)
 
     def recorded(self, key: str) -> None:
         """Note that the index names ``key``, or never will."""
@@ -213,6 +218,7 @@ class LandingLog:
 
         ``named`` are segments that the index names: these are not read.
         """
+        self.settle(())
         for sealed in (self.root / LANDING).glob("*/*.sealed"):
             path = sealed.with_suffix(".log")
             if name_of(path) not in named:

@@ -149,7 +149,7 @@ def mark_over(descriptor: int, place: LandedName) -> None:
     header = os.pread(descriptor, HEADER, at)
     sound = header.startswith(MAGIC) and _header_is_sound(header)
     if sound and _RECORD.unpack_from(header)[2] == place.size:
-        os.pwrite(descriptor, _OVER, at)
+        write_at(descriptor, at, [_OVER])
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import tempfile
 from contextlib import suppress
 
 # Linux's struct flock: type, whence, start, length, process id.
@@ -20,7 +19,8 @@ class LockedBytes:
     """So many bytes as anybody asks for, by their number from 0 on."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - its locks end when it is closed
+        # In memory, as a full disk must not cost a lock; it is closed, and its locks end, with the object.
+        self._file = os.fdopen(os.memfd_create("zscp-locks"), "w+b")
         self._descriptor = self._file.fileno()
 
     def lock(self, at: int) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from scp.metrics.counting import NodeFigures
 from scp.web.looks import LOOK_SECONDS, Look
 
-# Every process says that it is alive each 2 to 5 s. A machine that swaps is slow, not dead.
+# Every process says that it is alive each 1 to 5 s. A machine that swaps is slow, not dead.
 _HUNG_SECONDS, _SILENT_SECONDS = 60.0, 20.0
 # A look may wait for the index, and the next one for it.
 _OLD_SECONDS = 6 * LOOK_SECONDS

@@ -112,3 +112,15 @@ def test_an_index_that_does_not_answer_for_a_moment_ends_no_renewing() -> None:
             time.sleep(0.01)
     assert len(claims.renewed) >= 3
     assert {(one.holder, one.seconds) for one in claims.renewed} == {("me", 0.3)}
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_clock_that_is_set_keeps_nothing_claimed(index: SqlIndex, days: int) -> None:
+    """A process died with a claim, and then the clock was set back by a day, or ahead."""
+    dead = Lease.begin().later(days * 86_400)
+    assert len(index.claims.claim(dead, held(index))) == 1
+    mine = Lease.begin("me")
+    assert len(index.claims.claim(mine, held(index))) == 1
+    index.claims.release("me")
+    with claimed(index.claims, Lease.begin(), held(index)):
+        assert others_get(index) == 0

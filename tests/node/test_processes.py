@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -16,6 +17,8 @@ import pytest
 
 from scp.background.doorbell import Doorbell
 from scp.dimse.seats import Holder, SeatLimits
+from scp.metrics.figures import Figures
+from scp.node.pulse import LOOKS, PulseWatch
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import _pickled
 
@@ -52,6 +55,8 @@ class Parent:
                     self.note("started")
                 def reload(self):
                     self.note("reloaded")
+                def turns(self):
+                    return not (folder / f"hangs-{os.getpid()}").exists()
                 def stop(self):
                     self.note("stopped")
 
@@ -60,7 +65,7 @@ class Parent:
                     self.note("started")
                     raise ValueError("no use")
 
-            processes = Processes()
+            processes = Processes(hangs=lambda: 0.6)
             for number, role in enumerate(sys.argv[2].split(",")):
                 processes.fork(f"{role} {number}", {"works": Role, "broken": Broken}[role])
             kept = processes.run(lambda: not (folder / "bad configuration").exists())
@@ -114,6 +119,7 @@ def test_what_cannot_live_is_given_up(tmp_path: Path) -> None:
     assert len(parent.noted("started")) == 6
     assert len(parent.noted("stopped")) == 1
     assert "no use" in parent.log.read_text()
+    assert '"event": "the node gives up"' in parent.log.read_text()
 
 
 def test_children_reload_where_the_parent_can(tmp_path: Path) -> None:
@@ -205,6 +211,8 @@ def _deadly(folder: Path, lives: int, blamed: bool) -> subprocess.CompletedProce
                 os.kill(os.getppid(), signal.SIGTERM)
             def reload(self):
                 pass
+            def turns(self):
+                return True
             def stop(self):
                 pass
 
@@ -256,3 +264,54 @@ def test_what_a_process_raises_says_where(kind: Callable[[str], Exception]) -> N
     told = pickle.loads(_pickled(raised.value))
     assert "odd" in str(told)
     assert "in somewhere" in "".join(told.__notes__)
+
+
+@pytest.mark.parametrize("how", ["stopped", "its loop does not turn"])
+def test_what_hangs_is_killed_and_started_again(tmp_path: Path, how: str) -> None:
+    """The other one goes on, and so does a process whose pulse merely came late."""
+    parent = Parent(tmp_path, "works,works")
+    first, other = sorted(parent.started(2))
+    time.sleep(0.8)
+    assert parent.noted("started") == {first, other}
+    began = time.monotonic()
+    if how == "stopped":
+        os.kill(first, signal.SIGSTOP)
+    else:
+        (tmp_path / f"hangs-{first}").touch()
+    assert len(parent.started(3)) == 3
+    assert 0.4 < time.monotonic() - began < 5
+    assert not alive(first)
+    assert alive(other)
+    lines = [json.loads(line) for line in parent.log.read_text().splitlines()]
+    hung = [line for line in lines if line["event"] == "process hangs"]
+    assert [(line["process"], line["pid"], line["level"]) for line in hung] == [("works 0", first, "error")]
+    assert "limits.hang_seconds" in hung[0]["reason"]
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0
+
+
+def test_all_that_were_paused_together_go_on(tmp_path: Path) -> None:
+    """As a container or a machine is paused: nobody hung, however long it took."""
+    parent = Parent(tmp_path, "works,works")
+    children = parent.started(2)
+    time.sleep(0.3)
+    for pid in (*children, parent.process.pid):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.5)
+    for pid in (parent.process.pid, *children):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(0.8)
+    assert parent.noted("started") == children
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0
+
+
+def test_a_pulse_is_watched_from_its_first_beat() -> None:
+    """A start may take long, as when an index is rebuilt."""
+    figures = Figures()
+    watch = PulseWatch(figures)
+    assert not any(watch.hangs() for _ in range(5 * LOOKS))
+    figures.alive = 1.0
+    assert [watch.hangs() for _ in range(2 * LOOKS)].count(True) == 1
+    figures.alive = 2.0
+    assert not watch.hangs()

@@ -15,6 +15,8 @@ BACKLOG = 128
 MOST_UNASSOCIATED, MOST_OF_ONE_ADDRESS = 256, 64
 # Without descriptors or memory, accept() fails again at once: it is tried again when some may be free.
 _RECOVER_MS = 200
+# The accept loop turns at least so often, as a sign of life.
+_TURN_MS = 1000
 
 Serve = Callable[[socket.socket, tuple[str, int]], None]
 
@@ -41,12 +43,14 @@ def bound(host: str, port: int) -> socket.socket:
 class Listener:
     """Accepts connections, and has each served in a thread of its own.
 
-    The socket may be shared with other processes: each connection goes to one of them.
+    The socket may be shared with other processes: each connection goes to one of them. ``turned`` is set
+    whenever the accept loop turns.
     """
 
     def __init__(self, listening: socket.socket, serve: Serve) -> None:
         self._listening = listening
         self._serve = serve
+        self.turned = threading.Event()
         self._asked, self._ask = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         # Another process may have accepted what poll() reported: then accept() must not wait.
@@ -65,7 +69,10 @@ class Listener:
         poll.register(self._asked, select.POLLIN)
         poll.register(self._listening, select.POLLIN)
         asked = self._asked.fileno()
-        while asked not in {descriptor for descriptor, _ in poll.poll()}:
+        while asked not in (ready := {descriptor for descriptor, _ in poll.poll(_TURN_MS)}):
+            self.turned.set()
+            if not ready:
+                continue
             try:
                 connection, address = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
