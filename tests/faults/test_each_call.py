@@ -94,7 +94,8 @@ def test_some_calls_in_turn(tmp_path: Path, kind: str, monkeypatch: pytest.Monke
     count = lived(tmp_path / "whole", kind, -1, monkeypatch).count
     assert count > 5
     for at in range(sorted(KINDS).index(kind), count, SOME):
-        assert lived(tmp_path / str(at), kind, at, monkeypatch).failed
+        plan = lived(tmp_path / str(at), kind, at, monkeypatch)
+        assert plan.failed or plan.count <= at, "a story may have some calls less"
 
 
 @pytest.mark.faults
