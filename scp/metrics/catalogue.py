@@ -182,6 +182,14 @@ LOOKED_UP = _named(
         Metric("zscp_disk_reserve_bytes", "gauge", "The store's `reserve`.", ("store",)),
         Metric("zscp_memory_budget_bytes", "gauge", "The node's budget of memory (`limits.memory`)."),
         Metric("zscp_memory_budget_used_bytes", "gauge", "What all processes have of that budget."),
+        Metric("zscp_memory_bytes", "gauge", "What all processes have of the machine's memory."),
+        Metric("zscp_memory_limit_bytes", "gauge", "`limits.node_memory`."),
+        Metric(
+            "zscp_certificate_end_time_seconds",
+            "gauge",
+            "When the first certificate of a file expires, in seconds since 1970, by the key that names it.",
+            ("key",),
+        ),
         Metric("zscp_ready", "gauge", "1 where `/ready` answers 200."),
         Metric("zscp_index_age_seconds", "gauge", "How old the figures are that come from the index."),
     )

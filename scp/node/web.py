@@ -8,12 +8,15 @@ from socket import socket
 
 from scp.archive.archive import Archive
 from scp.background.loop import Loops
+from scp.config.credentials import credentials_of
 from scp.config.settings import Settings
 from scp.dimse.negotiation.listener import bound
 from scp.errors import ConfigurationError
 from scp.lifecycle.guard import Guard
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
+from scp.node.node import reloaded
+from scp.resources import pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
 from scp.web.exposition import Exposition, MetricSources
@@ -39,6 +42,11 @@ def http_socket(settings: Settings) -> socket | None:
         ) from error
 
 
+def _memory() -> tuple[int, int]:
+    node = pressure.pressure()
+    return node.measure(), node.limit
+
+
 class WebProcess:
     """Answers HTTP; ``end`` is called when the index has to be opened again."""
 
@@ -61,6 +69,8 @@ class WebProcess:
             lambda: self._looks.latest,
             lambda: disks_of(self._settings),
             used_by_all,
+            _memory,
+            lambda: credentials_of(self._settings.tls).certificates,
             time.time(),
         )
         self._exposition = Exposition(source)
@@ -101,7 +111,8 @@ class WebProcess:
         """See :class:`scp.node.supervisor.Role`."""
         settings = self._reread()
         if settings is not None:
-            self._settings = self._settings.model_copy(update={"scrub": settings.scrub})
+            self._settings = reloaded(self._settings, settings)
+            pressure.use(self._settings.limits.node_memory)
 
     def turns(self) -> bool:
         """See :class:`scp.node.supervisor.Role`."""

@@ -74,11 +74,14 @@ class Pressure:
         self.used = 0
         self._told = False
 
+    def measure(self) -> int:
+        """Bytes that the processes have together, exactly where that is near to the limit."""
+        about = self._about()
+        return self._exactly() if about > self.limit * _NEAR else about
+
     def look(self) -> None:
         """Measure; called every LOOK_SECONDS."""
-        self.used = self._about()
-        if self.used > self.limit * _NEAR:
-            self.used = self._exactly()
+        self.used = self.measure()
         if self.is_crowded != self._told:
             self._told = self.is_crowded
             write = structlog.get_logger("zscp").warning if self._told else structlog.get_logger("zscp").info

@@ -16,6 +16,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from scp.config.certificates import Certificate
 from scp.index.index import Statistic
 from scp.metrics.catalogue import COUNTED, METRICS, Metric
 from scp.metrics.counting import NodeFigures
@@ -37,7 +38,9 @@ class MetricSources:
     health: Health
     latest: Callable[[], Look]
     disks: Callable[[], Disks]
-    budget: Callable[[], tuple[int, int]]  # bytes that all processes have, and may have
+    budget: Callable[[], tuple[int, int]]  # bytes that all processes have, and may have, for objects
+    memory: Callable[[], tuple[int, int]]  # the same of all memory
+    certificates: Callable[[], Iterable[Certificate]]
     started: float
 
 
@@ -87,6 +90,7 @@ def looked_up(source: MetricSources) -> dict[str, Values]:
     )
     silent = source.health.silent_seconds()
     used, budget = source.budget()
+    memory, most = source.memory()
     disks = source.disks()
     return {
         "zscp_build_info": {tuple(build.values()): (1.0,)},
@@ -101,6 +105,9 @@ def looked_up(source: MetricSources) -> dict[str, Values]:
         "zscp_scrub_interval_seconds": _one(disks.scrub_interval),
         "zscp_memory_budget_bytes": _one(budget),
         "zscp_memory_budget_used_bytes": _one(used),
+        "zscp_memory_bytes": _one(memory),
+        "zscp_memory_limit_bytes": _one(most),
+        "zscp_certificate_end_time_seconds": _ends(source.certificates()),
         "zscp_ready": _one(float(not source.health.not_ready())),
         **_held(source.latest(), disks.first),
     }
@@ -141,6 +148,14 @@ def _free(disks: Disks) -> Iterator[tuple[str, float]]:
             yield name, free_bytes(room.folder)
         except OSError:
             continue
+
+
+def _ends(certificates: Iterable[Certificate]) -> Values:
+    ends: dict[str, float] = {}
+    for one in certificates:
+        if one.ends is not None:
+            ends[one.key] = min(ends.get(one.key, one.ends.timestamp()), one.ends.timestamp())
+    return {(key,): (end,) for key, end in ends.items()}
 
 
 def _one(value: float) -> Values:
