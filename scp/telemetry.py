@@ -272,10 +272,14 @@ class RequestEvent:
         self._failed = True
         self.add(outcome=type(error).__name__, reason=error)
         if isinstance(error, ZscpError) and error.limit:
-            LIMITS.count(error.limit)
-            self.add(limit=error.limit)
+            self.reached(error.limit)
         if not isinstance(error, ZscpError):  # a bug, or a fault of the machine: the traceback is needed
             self.add(exc_info=error)
+
+    def reached(self, limit: str) -> None:
+        """Count that the request reached a limit, and name that in the line."""
+        LIMITS.count(limit)
+        self.add(limit=limit)
 
     def warn(self, reason: str) -> None:
         """Note that the request was answered, but not all of it could be done: the line is a warning."""

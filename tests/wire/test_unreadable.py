@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
+
+from scp.telemetry import LIMITS
 
 from .conftest import NodeProcess, Starter
 from .peers import (
@@ -166,3 +169,12 @@ def test_listed(process: Callable[..., NodeProcess], tmp_path: Any) -> None:
     table = node.here("ls", "--unreadable")
     assert "encapsulated pixels in ExplicitVRLittleEndian" in table
     assert len(json.loads(node.here("ls", "--unreadable", "--limit", "1", "--json"))) == 1
+
+
+def test_an_object_beyond_a_limit_is_counted_by_its_key(start: Starter) -> None:
+    node = start(limits={"elements": 10})
+    before = LIMITS.now().get("limits.elements", 0)
+    with capture_logs() as logged:
+        assert node.store(image())[0].status == WARNING
+    assert LIMITS.now()["limits.elements"] == before + 1
+    assert [one["limit"] for one in logged if one["event"] == "c-store"] == ["limits.elements"]

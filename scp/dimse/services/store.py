@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from scp.archive.archive import Archive
@@ -11,6 +12,9 @@ from scp.errors import public
 from scp.model import Received
 from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
+
+# The fault of an object that is beyond a limit names its key (docs/limits.md).
+_LIMIT = re.compile(r"\((limits\.\w+)\)")
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
@@ -56,6 +60,8 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
         event.add(fallen_back=fallen_back)
     if kept.fault:
         event.add(fault=kept.fault)
+        if (beyond := _LIMIT.search(kept.fault)) is not None:
+            event.reached(beyond[1])
     if kept.given:
         event.add(given=dict(kept.given))
     status, comment = of_kept(kept)
