@@ -37,6 +37,11 @@ class StoredFiles:
         except OSError as error:
             raise unreadable(key, error) from error
 
+    def rewrite(self, key: str, content: bytes) -> None:
+        """Put a file in its own place, as the store now writes it. Raises OutOfResources."""
+        self.store.put(key, content)
+        self.store.settle(key)
+
     def keys(self) -> Iterator[str]:
         """The keys of all stored files; an object that is about to move has two."""
         return filterfalse(is_dictionary, self.store.keys())

@@ -121,13 +121,11 @@ def _change(archive: Archive, instance: Instance) -> Change | None:
 
 def _rewrite_dictionary(archive: Archive, key: str, done: Rotated) -> None:
     """A dictionary keeps its name, by which files find it; a damaged one stays as it is."""
-    store = archive.store
     try:
-        content = bytes(store.get(key))
+        content = bytes(archive.files.get(key))
         if sha256(content)[:16] not in key:
             raise ObjectDamaged(f"{key} is not what was written; restore it from a copy")
-        store.put(key, content)
-        store.settle(key)
+        archive.files.rewrite(key, content)
     except ZscpError as error:
         _tell(key, error)
         done.left += 1

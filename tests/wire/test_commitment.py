@@ -497,8 +497,9 @@ def test_the_same_request_twice_has_one_report(node: RunningNode, modality: Moda
     assert len(modality.reports) == 1
 
 
-def test_another_request_of_the_same_transaction(node: RunningNode, modality: Modality) -> None:
+def test_another_request_of_the_same_transaction(start: Starter, modality: Modality) -> None:
     """PS3.3 C.14.1.1, 0131H; of the transaction that was there first, the result comes all the same."""
+    node = start(commitment={**SOON, "wait_seconds": 1.0})  # until both requests are there
     sent, other = image(seed=1), image(seed=2)
     node.keep(sent, other)
     association = modality.associate(node)

@@ -102,7 +102,7 @@ def test_the_old_file_goes_last(node: RunningNode, monkeypatch: pytest.MonkeyPat
     node.keep(_one())
     old = node.path(_one())
     seen: list[tuple[str, bool]] = []
-    put, record, delete = LocalStore.put, node.archive.index.record, LocalStore.delete
+    put, record, store = LocalStore.put, node.archive.index.record, node.archive.store.inner
 
     def noted(name: str, work: Any) -> Any:
         def noting(*arguments: Any) -> Any:
@@ -114,7 +114,7 @@ def test_the_old_file_goes_last(node: RunningNode, monkeypatch: pytest.MonkeyPat
         return noting
 
     monkeypatch.setattr(LocalStore, "put", noted("put", put))
-    monkeypatch.setattr(LocalStore, "delete", noted("delete", delete))
+    monkeypatch.setattr(store, "delete", noted("delete", store.delete))
     monkeypatch.setattr(node.archive.index, "record", noted("record", record))
     node.keep(_one(seed=1))
     assert seen == [
