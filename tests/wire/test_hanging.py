@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import textwrap
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,16 @@ from typing import Any
 import pytest
 
 from .conftest import NodeProcess
-from .peers import EXPLICIT, MR_IMAGE, VERIFICATION, Answer, Scu, Sent, image, until
+from .peers import EXPLICIT, MR_IMAGE, VERIFICATION, Answer, Scu, Sent, free_port, image, until
 
 pytestmark = pytest.mark.slow
 
 HANG = 3.0  # the least that limits.hang_seconds may be
 _LIMITS = {"hang_seconds": HANG}
+_NAMES = {"worker 1", "encoder", "lifecycle 2", "web"}
 # A worker that is stopped in the midst of a transaction, when a file asks for it, and while it has the lock.
 _STOPS = """
-    import os, signal
+    import os, signal, threading
     from pathlib import Path
     from scp.index import dialect, writer
     look = writer.Writer._look_around
@@ -33,7 +36,8 @@ _STOPS = """
         except FileNotFoundError:
             return look(self)
         Path("stopped").write_text(str(os.getpid()))
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # Of the process, another thread would take it, and this one might commit before it stands still.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return look(self)
     writer.Writer._look_around = stops
 """
@@ -91,6 +95,17 @@ def hung(node: NodeProcess) -> list[dict[str, Any]]:
     return [one for one in node.events() if one.get("event") == "process hangs"]
 
 
+def beats(node: NodeProcess) -> bool:
+    """Whether each process has said that it is alive: none is watched before it has."""
+    port = node.tables["http"]["port"]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            up = re.findall(r"^zscp_process_up\{.*\} (\S+)$", answer.read().decode(), re.MULTILINE)
+    except OSError:  # it does not listen yet
+        return False
+    return bool(up) and set(up) == {"1.0"}
+
+
 def children(node: NodeProcess) -> set[int]:
     pid = node.process.pid
     return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
@@ -98,7 +113,8 @@ def children(node: NodeProcess) -> set[int]:
 
 def test_one_stopped_with_the_lock_of_the_index_gives_it_back(changed: Callable[..., ChangedNode]) -> None:
     """Meanwhile each C-STORE is answered 0xA700 within the writer's turn (PS3.4 B.2.3, Out of Resources)."""
-    node = changed(_STOPS, node={"workers": 2})
+    node = changed(_STOPS, node={"workers": 2}, http={"port": free_port()})
+    until(lambda: beats(node), "all are watched")
     assert store(node, image(instance="1.2.3.1")).status == 0
     (node.root / "stop").touch()
     statuses, slowest = [], 0.0
@@ -134,17 +150,18 @@ def test_what_works_long_is_not_ended(changed: Callable[..., ChangedNode]) -> No
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int) -> None:
     """All at the same time, and none of the node's processes is left out."""
-    node = process(node={"workers": 1}, lifecycle={"workers": 2}, limits=_LIMITS)
+    tables = {"node": {"workers": 1}, "lifecycle": {"workers": 2}, "http": {"port": free_port()}}
+    node = process(limits=_LIMITS, **tables)
     node.start()
+    until(lambda: beats(node), "all are watched")
     assert store(node, image(instance="1.2.3.1")).status == 0
     before = children(node)
-    assert len(before) == 3
-    time.sleep(2.2)  # a process that died within 2 s counts towards giving up
+    assert len(before) == len(_NAMES)  # one less than those after whose death within 2 s the node gives up
     for pid in before:
         os.kill(pid, number)
-    until(lambda: len(children(node) - before) == 3 and not children(node) & before, "others are there")
+    until(lambda: len(children(node) - before) == len(_NAMES) and not children(node) & before, "others are there")
     names = {one["process"] for one in hung(node)}
-    assert names == ({"worker 1", "encoder", "lifecycle 2"} if number == signal.SIGSTOP else set())
+    assert names == (_NAMES if number == signal.SIGSTOP else set())
     until(lambda: Scu(node.address, [(VERIFICATION, [EXPLICIT])]).established, "it serves")
     assert store(node, image(instance="1.2.3.2")).status == 0
     assert node.kill(signal.SIGTERM) == 0

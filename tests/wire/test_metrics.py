@@ -19,14 +19,9 @@ from scp.metrics.catalogue import METRICS
 
 from .configured import settings_of, tables_of
 from .conftest import NodeProcess, zscp
-from .peers import EXPLICIT, MR_IMAGE, VERIFICATION, Scu, image, until
+from .peers import EXPLICIT, MR_IMAGE, VERIFICATION, Scu, free_port, image, until
 
 COUNT = 5
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 class Measured:
