@@ -10,10 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -222,31 +220,9 @@ def _names_patient(key: str) -> bool:
     return key.replace("_", "").lower() in _PATIENT_KEYS
 
 
-class LimitCounts:
-    """How often each limit was reached in this process; any thread counts."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-
-    def count(self, limit: str) -> None:
-        """A limit was reached; one with a key is called by that, such as ``limits.associations``."""
-        with self._lock:
-            self._counts[limit] += 1
-        counting.count("zscp_limit_reached_total", limit)
-
-    def now(self) -> dict[str, int]:
-        """Limit → how often it was reached since the process began."""
-        with self._lock:
-            return dict(self._counts)
-
-
-LIMITS = LimitCounts()
-
-
 def limit_reached(limit: str, event: str, **values: Any) -> None:
     """Count that a limit was reached, and warn of it; ``values`` name the peer, and say what to do."""
-    LIMITS.count(limit)
+    counting.limit(limit)
     structlog.get_logger("zscp").warning(event, limit=limit, **values)
 
 
@@ -278,7 +254,7 @@ class RequestEvent:
 
     def reached(self, limit: str) -> None:
         """Count that the request reached a limit, and name that in the line."""
-        LIMITS.count(limit)
+        counting.limit(limit)
         self.add(limit=limit)
 
     def warn(self, reason: str) -> None:

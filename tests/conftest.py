@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import objects
@@ -11,6 +11,8 @@ import pytest
 from process_state import put_back
 
 from scp.encoding.cage import caged
+from scp.metrics import counting
+from scp.metrics.figures import Figures
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,3 +73,23 @@ def _no_module_leaves_a_trace() -> Iterator[None]:
 def _no_test_leaves_a_trace() -> Iterator[None]:
     with put_back():
         yield
+
+
+@pytest.fixture
+def figures() -> Iterator[Figures]:
+    """What this process counts during the test, empty at first."""
+    before = counting.current()
+    counting.use(Figures())
+    yield counting.current()
+    counting.use(before)
+
+
+@pytest.fixture
+def reached(figures: Figures) -> Callable[[str], float]:
+    """How often a limit was reached during the test, by its key."""
+
+    def times(limit: str) -> float:
+        found = {(one.metric.name, *one.labels): one.numbers[0] for one in figures.read()}
+        return found.get(("zscp_limit_reached_total", limit), 0.0)
+
+    return times

@@ -28,7 +28,7 @@ from scp.background.loop import Loop, Task
 from scp.config.audit import AuditSettings
 from scp.config.settings import Settings
 from scp.config.tls import client_context
-from scp.telemetry import LIMITS
+from scp.metrics import counting
 
 _PAUSES = BackOff(0.5, 30.0)
 # An ending process waits so long for what is queued; a service manager waits for 90 s.
@@ -125,7 +125,7 @@ class _Sending(Task):
                 self._bytes += len(message.xml)
                 self._waiting.append(message)
         if full:
-            LIMITS.count(_QUEUE)
+            counting.limit(_QUEUE)
         if first:
             told = "messages are lost until the collector takes some; raise the key, or see why it is away"
             structlog.get_logger("zscp").error("audit queue is full", limit=_QUEUE, reason=told)
@@ -149,7 +149,7 @@ class _Sending(Task):
         except OSError as error:
             if error.errno != errno.EMSGSIZE:  # a datagram that no network takes would be tried for ever
                 raise
-            LIMITS.count("audit message")
+            counting.limit("audit message")
             told = {"bytes": len(message.xml), "reason": "too long for UDP; use syslog+tls or a file"}
             structlog.get_logger("zscp").error("audit message lost", **told)
 
@@ -192,7 +192,7 @@ class _Sending(Task):
             self._waiting.clear()
             self._bytes = self._lost = 0
         for _ in range(left):
-            LIMITS.count(_QUEUE)
+            counting.limit(_QUEUE)
         if left:
             log = structlog.get_logger("zscp")
             log.error(

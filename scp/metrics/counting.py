@@ -45,6 +45,11 @@ def observe(name: str, *labels: str, value: float) -> None:
     _figures.observe(name, labels, value)
 
 
+def limit(key: str) -> None:
+    """A limit was reached; one with a key is called by that, such as ``limits.associations``."""
+    _figures.add("zscp_limit_reached_total", (key,))
+
+
 def request(service: str, status: str, seconds: float, known: Mapping[str, object]) -> None:
     """A request has ended; ``known`` is what its line in the log says."""
     figures, peer = _figures, str(known.get("calling_aet") or known.get("destination") or "")

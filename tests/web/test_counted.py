@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,13 @@ from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
 from scp.lifecycle import scrub
 from scp.metrics import counting
-from scp.metrics.figures import Figures
 from scp.objects.local import LocalStore
 from scp.resources.in_use import used_by_all
 from scp.resources.locked_bytes import LockedBytes
 from scp.resources.room import Room
 from scp.web.exposition import counted
 
-pytestmark = pytest.mark.quick
-
-
-@pytest.fixture(autouse=True)
-def figures() -> Iterator[Figures]:
-    """Those of this process, empty."""
-    before = counting.current()
-    counting.use(Figures())
-    yield counting.current()
-    counting.use(before)
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("figures")]
 
 
 def found(name: str) -> dict[str, float]:

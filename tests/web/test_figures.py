@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,15 +18,6 @@ from scp.web.exposition import counted
 pytestmark = pytest.mark.quick
 
 REQUESTS = "zscp_requests_total"
-
-
-@pytest.fixture
-def figures() -> Iterator[Figures]:
-    """Those of this process, empty."""
-    before = counting.current()
-    counting.use(Figures())
-    yield counting.current()
-    counting.use(before)
 
 
 def in_a_child(

@@ -159,7 +159,10 @@ def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int) 
     assert len(before) == len(_NAMES)  # one less than those after whose death within 2 s the node gives up
     for pid in before:
         os.kill(pid, number)
-    until(lambda: len(children(node) - before) == len(_NAMES) and not children(node) & before, "others are there")
+    until(
+        lambda: len(children(node) - before) == len(_NAMES) and not children(node) & before,
+        "others are there",
+    )
     names = {one["process"] for one in hung(node)}
     assert names == (_NAMES if number == signal.SIGSTOP else set())
     until(lambda: Scu(node.address, [(VERIFICATION, [EXPLICIT])]).established, "it serves")
