@@ -48,12 +48,6 @@ def _name(certificate: X509Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
 
-def days_left(certificates: Iterable[Certificate], now: datetime) -> float | None:
-    """Days until the first of this node's own certificates expires; None where there is none."""
-    own = (one.days_left(now) for one in certificates if one.key == "tls.certificate")
-    return min((days for days in own if days is not None), default=None)
-
-
 def expiry_warnings(certificates: Iterable[Certificate], now: datetime) -> list[str]:
     """A line for each that has expired, expires soon, or cannot be read."""
     return [line for one in certificates if (line := _warning(one, now))]

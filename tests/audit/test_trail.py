@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import structlog
 from audit_schema import checked
+from waiting import until
 
 from scp.audit import events, messages, trail
 from scp.audit.actors import this_process
@@ -41,13 +42,6 @@ def subjects(lines: list[bytes]) -> list[str]:
     """What the messages are about, after each was compared with the schema."""
     found = [checked(line).find("ParticipantObjectIdentification") for line in lines]
     return [one.get("ParticipantObjectID", "") for one in found if one is not None]
-
-
-def until(condition: Callable[[], Any], seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)

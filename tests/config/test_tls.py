@@ -14,7 +14,7 @@ import pytest
 import structlog
 from certificates import Identity, Issuer
 
-from scp.config.certificates import days_left, expiry_warnings, read_certificates
+from scp.config.certificates import expiry_warnings, read_certificates
 from scp.config.credentials import credentials_of
 from scp.config.exposure import exposures
 from scp.config.link import link
@@ -191,9 +191,7 @@ def test_certificates_that_expire(issuer: Issuer, days: float, told: str) -> Non
     now = datetime.now(UTC)
     lines = expiry_warnings([found], now)
     assert [told in line and "tls.certificate: CN=brief" in line for line in lines] == [True] * bool(told)
-    left = days_left([found], now)
-    assert left is not None
-    assert left == pytest.approx(days, abs=0.01)
+    assert found.days_left(now) == pytest.approx(days, abs=0.01)
 
 
 def test_the_authority_expires_too(issuer: Issuer, own: Identity) -> None:
@@ -204,7 +202,6 @@ def test_the_authority_expires_too(issuer: Issuer, own: Identity) -> None:
         "tls.certificate",
         "tls.ca",
     ]
-    assert days_left((), later) is None
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -236,7 +233,8 @@ def test_a_reload_reads_the_files_again(issuer: Issuer) -> None:
     assert credentials_of(before.tls) is first  # not by itself
     after = reloaded(before, before)
     assert credentials_of(after.tls) is not first
-    assert (days_left(credentials_of(after.tls).certificates, datetime.now(UTC)) or 0) > 200
+    (own, _) = credentials_of(after.tls).certificates
+    assert (own.days_left(datetime.now(UTC)) or 0) > 200
 
 
 def test_a_bad_file_changes_nothing(issuer: Issuer, tmp_path: Path) -> None:

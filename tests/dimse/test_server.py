@@ -6,12 +6,12 @@ import os
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog
+from waiting import until
 
 from bench import window
 from scp.config.settings import Settings
@@ -50,13 +50,6 @@ def echo(address: tuple[str, int]) -> int:
         scu.release()
     assert isinstance(status, int)
     return status
-
-
-def until(condition: Any) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 class Full:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import SECONDS, until
 
 from scp.background.doorbell import Doorbell
 from scp.dimse.seats import Holder, SeatLimits
@@ -23,14 +24,6 @@ from scp.node.seats import SharedSeats
 from scp.node.supervisor import _pickled
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 20.0
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 class Parent:

@@ -13,7 +13,6 @@ import socketserver
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +33,8 @@ from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassExtendedNegotiation
 from pynetdicom.transport import RequestHandler
+from waiting import SECONDS as SECONDS  # noqa: PLC0414 - these two are named from here, too
+from waiting import until as until  # noqa: PLC0414
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -58,7 +59,6 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PRIVATE_CLASS = "1.3.6.1.4.1.99999.7.1"
 
 PENDING = (0xFF00, 0xFF01)
-SECONDS = 20.0
 
 # -- DCMTK ---------------------------------------------------------------------------------------------
 
@@ -124,16 +124,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
-    """Wait for ``condition``, and fail when it does not come. What takes longer is looked at less often."""
-    begun = time.monotonic()
-    while not (value := condition()):
-        waited = time.monotonic() - begun
-        assert waited < seconds, f"{what}: not within {seconds} s"
-        time.sleep(min(max(0.02, waited / 10), 0.3))
-    return value
 
 
 # -- objects -------------------------------------------------------------------------------------------
