@@ -31,7 +31,7 @@ from scp.dimse.rights import NONE, Arrival, Rights
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
-from scp.dimse.wire.upper_layer import Ended
+from scp.dimse.wire.upper_layer import Ended, Outcome
 from scp.errors import OutOfResources
 
 # The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
@@ -61,7 +61,8 @@ class ServedAssociation(DirectAssociation):
         self.negotiator.admit = self._admitted_by_titles
         self.stall_seconds: float | None = None
         self.refusal: Rejection | None = None  # where that shows only once the request is read
-        self.requests, self.outcome = 0, "no request"
+        self.requests = 0
+        self.outcome: Outcome = "no request"
         self.window = self.suboperations = SYNCHRONOUS
         self.own = OwnRequests()
         self.audit = AssociationAudit()
@@ -92,7 +93,7 @@ class ServedAssociation(DirectAssociation):
             told = {"requests": self.requests, "outcome": self.outcome, "duration_ms": took}
             structlog.get_logger("zscp").info("association", **self._described(), **told)
 
-    def _ended(self, ended: Ended) -> str:
+    def _ended(self, ended: Ended) -> Outcome:
         """Finish after the upper layer reported the end; returns what the log calls it."""
         if self.is_aborted:
             return "aborted"
@@ -118,7 +119,7 @@ class ServedAssociation(DirectAssociation):
             if self._admitted is not None:
                 self._admitted.give_back()
 
-    def _negotiate(self) -> str:
+    def _negotiate(self) -> Outcome:
         """Answer the association request by pynetdicom's rules and this node's handlers (PS3.8 7.1)."""
         self.tls = shake_hands(self._socket, self.acse_timeout or NO_TIMEOUT)
         primitive = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
@@ -150,7 +151,7 @@ class ServedAssociation(DirectAssociation):
         self._admitted = found
         return found.choose
 
-    def _unnegotiated(self) -> str:
+    def _unnegotiated(self) -> Outcome:
         """The outcome where there was no association request to negotiate about. Raises Ended."""
         if self.negotiator.fault:
             raise Ended("protocol", self.negotiator.fault)

@@ -50,7 +50,8 @@ _RETRIEVE_EXTENDED = b"\1\0"
 # How long a stopping node waits for the threads of associations, once their connections are gone.
 _ABORT_SECONDS = 5.0
 
-_numbers, _OPEN = count(1), "zscp_associations_open"
+_numbers = count(1)
+_OPEN = "zscp_associations_open"
 # pynetdicom formats every message for its debug log even where nobody reads that.
 _config.LOG_HANDLER_LEVEL = "none"
 # pydicom would check each UID again, and warn: for an association with 118 contexts that took 6 of 18 ms.

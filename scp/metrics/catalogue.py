@@ -52,7 +52,7 @@ COUNTED = _named(
             "zscp_associations_total",
             "counter",
             "Connections that have ended, by how: `released`, `aborted`, `rejected`, `no request`, `idle`, "
-            "`stalled`, `lost`, `protocol`, `no TLS`, `failed`.",
+            "`stalled`, `lost`, `protocol`, `no TLS`, `failed`, `ended` (otherwise).",
             ("outcome",),
             known=("released", "rejected", "aborted"),
         ),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import get_args
 
 import pytest
 
 from scp import telemetry
+from scp.dimse.wire.upper_layer import Outcome
 from scp.metrics import counting
 from scp.metrics.catalogue import COUNTED, METRICS
 from scp.metrics.counting import NodeFigures
@@ -134,3 +136,8 @@ def test_names_are_as_prometheus_asks() -> None:
         assert metric.meaning.endswith(".")
         assert not (metric.known and len(metric.labels) != 1)
         assert (name in COUNTED) or metric.kind == "gauge"
+
+
+def test_the_catalogue_names_each_outcome_of_an_association() -> None:
+    meaning = COUNTED["zscp_associations_total"].meaning
+    assert [one for one in get_args(Outcome) if f"`{one}`" not in meaning] == []

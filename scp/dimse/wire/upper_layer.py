@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from scp.dimse.wire.assembly import Assembly, TooSmallPieces
 from scp.dimse.wire.messages import NO_DATASET, Message, Value, write_command
@@ -57,16 +57,17 @@ _LEAST = 16_384
 _MOST_POLLED = 64
 
 
+# How an association ends, "failed" by our fault; and what the log and the metrics call it (the catalogue).
+End = Literal["released", "aborted", "lost", "idle", "stalled", "protocol", "failed", "no request", "no TLS"]
+Outcome = Literal[End, "rejected", "ended"]
+
+
 class Ended(ZscpError):
-    """The association is over.
+    """The association is over; ``limit`` is the limit that ended it."""
 
-    ``how`` is released, aborted, lost, idle, stalled, protocol, or failed (our fault); ``limit`` is the limit
-    that ended it.
-    """
-
-    def __init__(self, how: str, detail: str = "", limit: str = "") -> None:
+    def __init__(self, how: End, detail: str = "", limit: str = "") -> None:
         super().__init__(detail or how)
-        self.how = how
+        self.how: End = how
         self.limit = limit
 
 
