@@ -54,10 +54,9 @@ class Service:
         self._reread = reread
         self._manager, self._figures = ServiceManager(), NodeFigures()
         self._processes = Processes(
+            lambda: self.settings.limits,
             partial(died_of_an_object, settings.storage.path),
-            lambda: self.settings.limits.stop_seconds,
             self._manager,
-            lambda: self.settings.limits.hang_seconds,
             self._figures,
         )
         self._bells = Bells()

@@ -22,6 +22,7 @@ from typing import Protocol
 import structlog
 
 from scp.background.parallel import beside
+from scp.config.settings import LimitSettings
 from scp.errors import NotStarted
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
@@ -67,22 +68,21 @@ class Processes:
     """Children with names and roles, as long as :meth:`run` runs.
 
     The process that owns this has no threads and no connections, so that it may fork at any time.
-    ``blames`` says, by its process id, whether a process was working on an object when it ended. ``finishes``
-    says for how many seconds processes let requests finish when they stop; they have 20 s more for the rest.
-    A process whose loops have not turned for ``hangs`` seconds is killed (docs/decisions/0139).
-    The service ``manager`` is told that the processes are looked after, and that they stop; so are those that
-    read the ``figures``, which outlive the process that counts.
+    Of the ``limits``, ``stop_seconds`` is how long processes let requests finish when they stop; they have
+    20 s more for the rest. A process whose loops have not turned for ``hang_seconds`` is killed
+    (docs/decisions/0139). ``blames`` says, by its process id, whether a process was working on an object when
+    it ended. The service ``manager`` is told that the processes are looked after, and that they stop; so are
+    those that read the ``figures``, which outlive the process that counts.
     """
 
     def __init__(
         self,
+        limits: Callable[[], LimitSettings] = LimitSettings,
         blames: Callable[[int], bool] = lambda _: False,
-        finishes: Callable[[], float] = lambda: 10.0,
         manager: ServiceManager | None = None,
-        hangs: Callable[[], float] = lambda: 60.0,
         figures: NodeFigures | None = None,
     ) -> None:
-        self._finishes, self._manager, self._hangs = finishes, manager or ServiceManager({}), hangs
+        self._limits, self._manager = limits, manager or ServiceManager({})
         self._figures = figures or NodeFigures()
         self._looked = time.monotonic()
         self._children: dict[int, _Running] = {}
@@ -90,6 +90,10 @@ class Processes:
         self._deaths = self._by_objects = 0
         self._reads, self._writes = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+
+    @property
+    def _hang_seconds(self) -> float:
+        return self._limits().hang_seconds
 
     def fork(self, name: str, role: Callable[[], Role]) -> None:
         """Start a process that carries out ``role``."""
@@ -119,7 +123,7 @@ class Processes:
                 if number == signal.SIGHUP:
                     role.reload()
             stopped = beside(role.stop)
-            while not wait([stopped], between_beats(self._hangs())).done:
+            while not wait([stopped], between_beats(self._hang_seconds)).done:
                 counting.alive()  # an object that is under way may take long
             stopped.result()
         except Exception as error:  # noqa: BLE001 - it is logged, and the parent starts another
@@ -132,13 +136,13 @@ class Processes:
         while True:
             if role.turns():
                 counting.alive()
-            if (found := signal.sigtimedwait(_AWAITED, between_beats(self._hangs()))) is not None:
+            if (found := signal.sigtimedwait(_AWAITED, between_beats(self._hang_seconds))) is not None:
                 return found.si_signo
 
     def _end_with_parent(self) -> None:
         os.read(self._reads, 1)  # nothing is ever written: it returns when the parent is gone
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(self._finishes() + _GRACE_SECONDS)
+        time.sleep(self._limits().stop_seconds + _GRACE_SECONDS)
         os._exit(1)
 
     def _exit_with_parent(self) -> None:
@@ -173,7 +177,7 @@ class Processes:
         This process says that it is alive, to the service manager too.
         """
         while True:
-            told, look = self._manager.alive_seconds, between_looks(self._hangs())
+            told, look = self._manager.alive_seconds, between_looks(self._hang_seconds)
             self._figures.own.alive = time.monotonic()
             if told is not None:
                 self._manager.tell(ALIVE)
@@ -192,7 +196,7 @@ class Processes:
                     "process hangs",
                     process=one.name,
                     pid=pid,
-                    reason=f"its loops have not turned for {self._hangs():g} s (limits.hang_seconds); "
+                    reason=f"its loops have not turned for {self._hang_seconds:g} s (limits.hang_seconds); "
                     "it is killed, and another is started",
                 )
                 os.kill(pid, signal.SIGKILL)
@@ -258,7 +262,7 @@ class Processes:
         self._figures.own.stopping = True
         self._manager.tell(STOPPING)
         self._tell(signal.SIGTERM)
-        until = time.monotonic() + self._finishes() + _GRACE_SECONDS
+        until = time.monotonic() + self._limits().stop_seconds + _GRACE_SECONDS
         while self._children and (left := until - time.monotonic()) > 0:
             signal.sigtimedwait([signal.SIGCHLD], left)
             self._reap()

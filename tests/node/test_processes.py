@@ -35,7 +35,7 @@ class Parent:
             import os, sys, time
             from pathlib import Path
             from scp import telemetry
-            from scp.config.settings import LogSettings
+            from scp.config.settings import LimitSettings, LogSettings
             from scp.node.supervisor import Processes
 
             folder = Path(sys.argv[1])
@@ -58,7 +58,7 @@ class Parent:
                     self.note("started")
                     raise ValueError("no use")
 
-            processes = Processes(hangs=lambda: 0.6)
+            processes = Processes(lambda: LimitSettings.model_construct(hang_seconds=0.6))
             for number, role in enumerate(sys.argv[2].split(",")):
                 processes.fork(f"{role} {number}", {"works": Role, "broken": Broken}[role])
             kept = processes.run(lambda: not (folder / "bad configuration").exists())
@@ -214,7 +214,7 @@ def _deadly(folder: Path, lives: int, blamed: bool) -> subprocess.CompletedProce
             if len(list(folder.glob("ready-*"))) <= lives:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        processes = Processes(lambda pid: blamed)
+        processes = Processes(blames=lambda pid: blamed)
         try:
             processes.apart(ready)
         except Exception as error:
