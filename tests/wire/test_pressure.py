@@ -37,7 +37,10 @@ def test_peers_are_slowed_down_by_what_the_node_takes(
         assert scu.store(image()).status == 0
         taken = 101
         measured.look()
-        assert scu.store(image()).status == 0xA700
+        refused = image()
+        with capture_logs() as logged:
+            assert scu.store(refused).status == 0xA700
+            until(lambda: refused.instance in [one.get("sop_instance") for one in logged], "the log names it")
         assert scu.get(STUDY_GET, STUDY).final.status == 0xA701
         assert reached("limits.node_memory") == 3
         assert len(scu.find(STUDY_FIND, STUDY)) == 2

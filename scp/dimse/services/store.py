@@ -22,7 +22,6 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
 
     Refused where the node has no memory left (A700): what it has received is dropped.
     """
-    pressure().check()
     request = exchange.request
     received = Received(
         sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,
@@ -42,6 +41,7 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
     )
     audit = exchange.association.audit
     try:
+        pressure().check()
         kept = archive.ingest(received)
     except Exception as error:
         audit.not_stored(public(error))
