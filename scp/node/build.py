@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,20 +61,11 @@ def open_archive(
     """
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
-    spool.keep_in(storage.path, storage.reserve)
-    tiers = (Room(chosen.path, chosen.reserve) for chosen in settings.tiers)
-    room.use([Room(storage.path, storage.reserve), *tiers])
-    bounds.use(settings.limits.bounds)
-    budget.use(settings.limits.memory)
-    keep_large_apart()
+    _use_limits(settings)
     mark = ArchiveMark(storage.path)
     index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
-    keys = keys_of(storage.encryption_keys)
-    store = open_store(StorePlace(storage.url, storage.path, storage.reserve, encryption_keys=keys))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
-    if settings.tiers:
-        store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
-    landed = LandedStore(store, LandingLog(storage.path, storage.reserve), Cipher(keys))
+    landed = _opened_stores(settings, mediums)
     pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
     note_keys(settings, {name: medium.is_there() for name, medium in mediums.items()})
@@ -91,6 +83,27 @@ def open_archive(
         decoded=_decoded_cache(settings),
     )
     return Archive(landed, index, settings.policy, options)
+
+
+def _use_limits(settings: Settings) -> None:
+    """Set the limits of this process, and of those that it forks."""
+    storage = settings.storage
+    spool.keep_in(storage.path, storage.reserve)
+    tiers = (Room(chosen.path, chosen.reserve) for chosen in settings.tiers)
+    room.use([Room(storage.path, storage.reserve), *tiers])
+    bounds.use(settings.limits.bounds)
+    budget.use(settings.limits.memory)
+    keep_large_apart()
+
+
+def _opened_stores(settings: Settings, mediums: Mapping[str, MediumMark]) -> LandedStore:
+    """The first store, those beside it, and the landing log before them. Raises ConfigurationError."""
+    storage = settings.storage
+    keys = keys_of(storage.encryption_keys)
+    store = open_store(StorePlace(storage.url, storage.path, storage.reserve, encryption_keys=keys))
+    if settings.tiers:
+        store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
+    return LandedStore(store, LandingLog(storage.path, storage.reserve), Cipher(keys))
 
 
 def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:

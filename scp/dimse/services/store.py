@@ -9,7 +9,7 @@ from scp.archive.archive import Archive
 from scp.dimse.exchange import Exchange
 from scp.dimse.status import of_kept
 from scp.errors import public
-from scp.model import Received
+from scp.model import Kept, Received
 from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
 
@@ -22,17 +22,7 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
 
     Refused where the node has no memory left (A700): what it has received is dropped.
     """
-    request = exchange.request
-    received = Received(
-        sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,
-        sop_instance_uid=request.text("AffectedSOPInstanceUID"),
-        transfer_syntax=exchange.transfer_syntax,
-        dataset=request.dataset or b"",
-        calling_aet=exchange.calling_aet,
-        called_aet=exchange.called_aet,
-        received_at=datetime.now(UTC),
-        sha256=request.sha256,
-    )
+    received = _received(exchange)
     event.add(
         sop_class=received.sop_class_uid,
         sop_instance=received.sop_instance_uid,
@@ -47,6 +37,28 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
         audit.not_stored(public(error))
         raise
     audit.stored(kept)
+    _describe(kept, event)
+    status, comment = of_kept(kept)
+    exchange.respond(status, comment=comment)
+    event.add(status=status)
+
+
+def _received(exchange: Exchange) -> Received:
+    request = exchange.request
+    return Received(
+        sop_class_uid=request.text("AffectedSOPClassUID") or exchange.abstract_syntax,
+        sop_instance_uid=request.text("AffectedSOPInstanceUID"),
+        transfer_syntax=exchange.transfer_syntax,
+        dataset=request.dataset or b"",
+        calling_aet=exchange.calling_aet,
+        called_aet=exchange.called_aet,
+        received_at=datetime.now(UTC),
+        sha256=request.sha256,
+    )
+
+
+def _describe(kept: Kept, event: RequestEvent) -> None:
+    """Add to the request's line what became of the object."""
     event.add(
         outcome=kept.outcome,
         study=kept.instance.study_instance_uid,
@@ -64,6 +76,3 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
             event.reached(beyond[1])
     if kept.given:
         event.add(given=dict(kept.given))
-    status, comment = of_kept(kept)
-    exchange.respond(status, comment=comment)
-    event.add(status=status)
