@@ -9,6 +9,7 @@ from scp.config.settings import Settings
 
 # Who may do what, and what is recorded of it: a change of these is one of security.
 _OF_SECURITY = ("access", "tls", "user", "peer", "audit", "log")
+_OF_STORES = ".encryption_keys"  # the one key of a store that is
 
 
 def changed_keys(before: Settings, after: Settings) -> list[str]:
@@ -17,8 +18,8 @@ def changed_keys(before: Settings, after: Settings) -> list[str]:
 
 
 def is_of_security(keys: Iterable[str]) -> bool:
-    """Whether any of these keys governs access or what is recorded."""
-    return any(key.startswith(section) for key in keys for section in _OF_SECURITY)
+    """Whether any of these keys governs access, encryption or what is recorded."""
+    return any(key.startswith(_OF_SECURITY) or key.endswith(_OF_STORES) for key in keys)
 
 
 def _differing(path: str, before: Any, after: Any) -> Iterator[str]:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from scp.audit import events, messages
 from scp.audit.actors import peer, this_process
-from scp.audit.alerts import Repeats
 from scp.audit.events import Action, Code, Participant
+from scp.audit.repeats import Repeats
 from scp.audit.studies import StudyCounts
 from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.dimse.negotiation.association_request import Titles

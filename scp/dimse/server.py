@@ -14,7 +14,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.transport import AddressInformation
 
 from scp.archive.archive import Archive
-from scp.audit.alerts import Repeats
+from scp.audit.repeats import Repeats
 from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.doorbell import Doorbell
 from scp.config.credentials import credentials_of

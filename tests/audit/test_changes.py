@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scp.audit.changes import changed_keys, is_of_security
+from scp.config.keys import write_key
 from scp.config.settings import Settings
 
 pytestmark = pytest.mark.quick
@@ -42,3 +44,14 @@ def test_changed_keys(before: dict[str, Any], after: dict[str, Any], keys: list[
 def test_which_are_of_security() -> None:
     assert is_of_security(["limits.associations", "peer[CT1].may"])
     assert not is_of_security(["limits.associations"])
+
+
+def test_keys_of_encryption_are_of_security(tmp_path: Path) -> None:
+    key = tmp_path / "2026.key"
+    write_key(key)
+    store = {"name": "first", "url": f"file://{tmp_path}/objects"}
+    keys = changed_keys(
+        settings(storage=store), settings(storage=store | {"encryption_keys": [f"2026={key}"]})
+    )
+    assert keys == ["storage.encryption_keys"]
+    assert is_of_security(keys)

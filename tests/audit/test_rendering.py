@@ -11,9 +11,9 @@ from pydicom.sr.codedict import codes
 
 from scp.audit import events, messages
 from scp.audit.actors import operator, peer, this_process
-from scp.audit.alerts import Repeats
 from scp.audit.events import Action, AuditEvent, AuditSource, Code, LifeCycle
 from scp.audit.rendering import to_xml
+from scp.audit.repeats import Repeats
 from scp.audit.syslog import AuditMessage, framed, syslog
 
 pytestmark = pytest.mark.quick
