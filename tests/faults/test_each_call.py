@@ -94,7 +94,7 @@ _COUNTS: dict[str, int] = {}
 
 def calls(root: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many calls the story has in which none fails: of all kinds of faults of the system as many."""
-    of = kind.split()[0].rstrip(",")
+    of = kind.split(maxsplit=1)[0].rstrip(",")
     if of not in _COUNTS:
         _COUNTS[of] = lived(root, kind, -1, monkeypatch).count
     return _COUNTS[of]
