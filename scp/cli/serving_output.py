@@ -78,6 +78,11 @@ def _ways(peer: Peer | None, chosen: Settings) -> list[str]:
     return [f"TLS as {peer.certificate_name}" for port in ports(chosen) if port.secure]
 
 
+def _encrypted(keys: Sequence[str]) -> str:
+    """By which key new files are encrypted: an entry is ``<id>=<place>``."""
+    return f', encrypted with the key "{keys[0].partition("=")[0]}"' if keys else ""
+
+
 def settings(chosen: Settings) -> None:
     """What a configuration comes to, in short."""
     table = Table("what", "value", show_header=False)
@@ -87,10 +92,14 @@ def settings(chosen: Settings) -> None:
     for one in credentials_of(chosen.tls).certificates:
         ends = f", until {one.ends:%Y-%m-%d}" if one.ends else ""
         table.add_row(one.key, f"{one.name}{ends}")
-    table.add_row("objects", str(chosen.storage.path.absolute()))
+    storage = chosen.storage
+    table.add_row("objects", f"{storage.path.absolute()}{_encrypted(storage.encryption_keys)}")
     for tier in chosen.tiers:
-        table.add_row(f"store: {tier.name}", f"{tier.path.absolute()}, {tier.availability}")
+        where = f"{tier.path.absolute()}, {tier.availability}"
+        table.add_row(f"store: {tier.name}", f"{where}{_encrypted(tier.encryption_keys)}")
     table.add_row("index", str(chosen.index.path.absolute()))
+    table.add_row("audit trail", chosen.audit.to or "none")
+    table.add_row("HTTP", f"{chosen.http.host}:{chosen.http.port}" if chosen.http.port else "none")
     table.add_row("peers", ", ".join(peer.aet for peer in chosen.peer) or "none")
     for rule in chosen.policy:
         stages = " → ".join(map(form_then, rule.stages))

@@ -287,6 +287,9 @@ def test_the_command_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {(one["key_id"], one["files"]) for one in told} == {("made", 0), ("", 1)}
     assert json.loads(run(app, ["key", "rotate", "-c", str(config), "--json"]).stdout)["files"] == 1
     assert "encrypts new files" in run(app, ["key", "list", "-c", str(config)]).stdout
+    shown = run(app, ["check", "-c", str(config)]).stdout.replace("│", " ")
+    assert 'encrypted with the key "made"' in " ".join(shown.split())
+    assert "audit trail none HTTP none" in " ".join(shown.split())
     config.write_text(config.read_text().replace(f'["made={made}"]', "[]"))
     checked = run(app, ["check", "-c", str(config)])
     assert 'the key "made", which is missing' in checked.stdout
