@@ -62,7 +62,8 @@ class WebProcess:
         self._end = end
         self._guard: Guard | None = None
         self._looks = ArchiveLooks(self._opened, self._watch, lambda: disks_of(self._settings).room)
-        self._health = Health(figures, lambda: self._looks.latest)
+        shortage = pressure.pressure().shortage
+        self._health = Health(figures, lambda: self._looks.latest, shortage=shortage)
         source = MetricSources(
             figures,
             self._health,

@@ -89,6 +89,13 @@ class Pressure:
                 "memory is short" if self._told else "memory is free again", bytes=self.used, limit=self.limit
             )
 
+    def shortage(self) -> str:
+        """Why no association may begin, measured now; empty where one may."""
+        used = self.measure()
+        if used <= self.limit * _CROWDED:
+            return ""
+        return f"the node uses {used >> 20} MB, {KEY} is {self.limit >> 20}"
+
     @property
     def is_crowded(self) -> bool:
         """Whether no association may begin now."""

@@ -16,15 +16,20 @@ _OLD_SECONDS = 6 * LOOK_SECONDS
 
 
 class Health:
-    """Whether the node lives and is ready, by what its processes and the last look say."""
+    """Whether the node lives and is ready, by what its processes and the last look say.
+
+    ``shortage`` says why associations are rejected for a lack of memory; empty where they are not.
+    """
 
     def __init__(
         self,
         figures: NodeFigures,
         latest: Callable[[], Look],
         clock: Callable[[], float] = time.monotonic,
+        shortage: Callable[[], str] = lambda: "",
     ) -> None:
         self._figures, self._latest, self._clock = figures, latest, clock
+        self._shortage = shortage
 
     def silent_seconds(self) -> dict[str, float | None]:
         """For how long each process has not said that it is alive; None where it has not begun."""
@@ -54,6 +59,8 @@ class Health:
             found.append(f"the index has not answered for {now - latest.index_at:.0f} s")
         if latest.store_fault:
             found.append(f"nothing can be stored: {latest.store_fault}")
+        if shortage := self._shortage():
+            found.append(f"associations are rejected: {shortage}")
         return found
 
     def _some_worker_serves(self) -> bool:

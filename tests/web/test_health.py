@@ -11,6 +11,7 @@ import pytest
 from scp.archive.archive import Archive
 from scp.errors import OutOfResources
 from scp.metrics.counting import NodeFigures
+from scp.resources.pressure import Pressure
 from scp.resources.room import Room
 from scp.web.health import Health
 from scp.web.looks import ArchiveLooks, Look, fault_of_store
@@ -30,7 +31,8 @@ class Watched:
             self.figures.processes()[name].alive = NOW
         self.figures.own.alive = NOW
         self.now = NOW
-        self.health = Health(self.figures, lambda: self.look, lambda: self.now)
+        self.shortage = ""
+        self.health = Health(self.figures, lambda: self.look, lambda: self.now, lambda: self.shortage)
 
     def faults(self) -> list[str]:
         status, body = self.health.ready()
@@ -94,6 +96,13 @@ def test_a_store_that_takes_nothing(node: Watched, tmp_path: Path) -> None:
     assert node.faults()[0].startswith("nothing can be stored: ")
     assert "storage.reserve" in node.faults()[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_rejects_associations_for_a_lack_of_memory(node: Watched) -> None:
+    node.shortage = Pressure(100, lambda: 91, lambda: 91).shortage()
+    assert node.faults() == ["associations are rejected: the node uses 0 MB, limits.node_memory is 0"]
+    assert node.health.live()[0] == 200
+    assert Pressure(100, lambda: 90, lambda: 90).shortage() == ""
 
 
 def test_looking_says_what_is_wrong_and_goes_on(tmp_path: Path) -> None:
