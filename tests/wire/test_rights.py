@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from scp.cli import serving_output
 from scp.cli.main import app
 from scp.config import users
-from scp.config.peers import SEEN_BY
+from scp.config.peers import MOST_SEEN, SEEN_BY
 from scp.dimse.rights import Arrival, Rights, origin, rights_of
 from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.matching import MOST_PATTERNS
 from scp.model import CALLING_AET
 
 from .configured import settings_of, tables_of
@@ -156,10 +157,19 @@ def test_a_peer_finds_and_retrieves_only_what_it_sees(start: Starter) -> None:
 
 def test_what_a_peer_sees_is_held_by_the_index() -> None:
     assert set(SEEN_BY) - {CALLING_AET} <= set(HELD_BY_KEYWORD)
+    assert MOST_SEEN == MOST_PATTERNS
 
 
 @pytest.mark.parametrize(
-    "sees", [{"Modalty": "CT"}, {"Modality": "*"}, {"Modality": []}, {"Modality": "A\\B"}, "CT"]
+    "sees",
+    [
+        {"Modalty": "CT"},
+        {"Modality": "*"},
+        {"Modality": []},
+        {"Modality": "A\\B"},
+        {"PatientID": [str(number) for number in range(101)]},
+        "CT",
+    ],
 )
 def test_what_a_peer_sees_must_say_something(sees: Any) -> None:
     with pytest.raises(ValidationError, match="sees"):
