@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scp.config.keys import EncryptionKey, keys_of
+from scp.config.keys import EncryptionKey, hold, keys_of
 from scp.config.settings import Settings
 from scp.lifecycle.rotation import KeyedStores
 from scp.objects.keys_in_use import KeyNote, KeyUse, uses
@@ -28,6 +28,12 @@ def stores_of(settings: Settings) -> list[StoreKeys]:
     """All stores. Raises ConfigurationError if a key cannot be read any more."""
     first = StoreKeys("", settings.storage.path, keys_of(settings.storage.encryption_keys))
     return [first, *(StoreKeys(one.name, one.path, keys_of(one.encryption_keys)) for one in settings.tiers)]
+
+
+def hold_keys(settings: Settings) -> None:
+    """Keep the keys of all stores in this process, for those that are forked. Raises ConfigurationError."""
+    for one in (settings.storage, *settings.tiers):
+        hold(one.encryption_keys)
 
 
 def note_keys(settings: Settings, is_there: Mapping[str, bool]) -> None:

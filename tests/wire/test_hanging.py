@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from scp.config.keys import write_key
+
 from .conftest import NodeProcess
 from .peers import EXPLICIT, MR_IMAGE, VERIFICATION, Answer, Scu, Sent, image, until
 
@@ -132,10 +134,16 @@ def test_what_works_long_is_not_ended(changed: Callable[..., ChangedNode]) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int) -> None:
-    """All at the same time, and none of the node's processes is left out."""
-    node = process(node={"workers": 1}, lifecycle={"workers": 2}, limits=_LIMITS)
+def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int, tmp_path: Path) -> None:
+    """All at the same time, and none of the node's processes is left out.
+
+    The others have its encryption key, though the key's file is away by then.
+    """
+    write_key(key := tmp_path / "2026.key")
+    storage = {"encryption_keys": [f"2026={key}"]}
+    node = process(node={"workers": 1}, lifecycle={"workers": 2}, limits=_LIMITS, storage=storage)
     node.start()
+    away = key.rename(tmp_path / "away")
     assert store(node, image(instance="1.2.3.1")).status == 0
     before = children(node)
     assert len(before) == 3
@@ -147,6 +155,7 @@ def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int) 
     assert names == ({"worker 1", "encoder", "lifecycle 2"} if number == signal.SIGSTOP else set())
     until(lambda: Scu(node.address, [(VERIFICATION, [EXPLICIT])]).established, "it serves")
     assert store(node, image(instance="1.2.3.2")).status == 0
+    away.rename(key)
     assert node.kill(signal.SIGTERM) == 0
     node.here("fsck")
     node.here("verify", "--deep")
