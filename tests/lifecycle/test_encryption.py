@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,36 @@ def test_rotation_encrypts_what_is_open_and_what_older_keys_encrypt(site: Site) 
     assert fetched(archive) == [one.dataset for one in SENT]
     assert not list(missing_keys(site.settings("2026")))
     assert not [found.fault for found in verify(archive, archive.all(), deep=True) if found.fault]
+
+
+@pytest.mark.parametrize("fault", ["a file", "a folder", "the store"])
+def test_a_key_does_not_seem_unused_where_not_all_files_could_be_read(
+    site: Site, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin destroys a key that nothing needs."""
+    site.open("2025").ingest(SENT[0])
+    site.close()
+    settings = site.settings("2026", "2025")
+    (file,) = site.objects.rglob("*.dcm")
+    if fault == "a file":  # which root cannot read either
+        file.unlink()
+        file.symlink_to(file)
+    elif fault == "a folder":
+        scan = os.scandir
+
+        def denied(path: Any) -> Any:
+            if str(path) == str(file.parent):
+                raise PermissionError(13, "denied")
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", denied)
+    else:
+        site.objects.rename(site.root / "elsewhere")
+        site.objects.mkdir()  # the mount point
+    states = {one.key_id: one.state for one in key_states(settings)}
+    assert states == {"2026": "newest", "2025": "unknown"}
+    if fault != "the store":
+        assert any('"2025"' in told for told in missing_keys(site.settings("2026")))  # it is not forgotten
 
 
 def test_rotation_leaves_what_it_cannot_read_and_what_arrives_wrong(
