@@ -77,6 +77,15 @@ def test_who_may_get_may_not_store_on_the_same_context(start: Starter) -> None:
     assert node.archive.index.counts().instances == 1
 
 
+def test_the_title_of_the_node_itself_lets_nobody_in_for_more_than_an_echo(start: Starter) -> None:
+    """With allow = "known", health checks call by it; everybody knows it who calls the node."""
+    node = start(access={"allow": "known"}, peer=[_peer("CT")])
+    assert _accepted(node, "CT") == set(EVERYTHING)
+    assert _accepted(node, "ZSCP") == {VERIFICATION}
+    node.reload(access={"allow": "any"})
+    assert _accepted(node, "ZSCP") == set(EVERYTHING)
+
+
 def test_a_peer_moves_to_its_destinations_only(start: Starter) -> None:
     with Sink(aet="STATION") as there:
         peers = [_peer("STATION", destinations=["STATION"]) | {"port": there.port}, _peer("OTHER")]
