@@ -86,6 +86,17 @@ def test_the_title_of_the_node_itself_lets_nobody_in_for_more_than_an_echo(start
     assert _accepted(node, "ZSCP") == set(EVERYTHING)
 
 
+def test_a_peer_that_is_removed_is_shut_out_at_the_reload(start: Starter) -> None:
+    """Its association would go on for as long as it asks for something now and then."""
+    node = start(access={"allow": "known"}, peer=[_peer("CT"), _peer("STATION")])
+    verification = (VERIFICATION, [EXPLICIT])
+    with node.scu(verification, calling="CT") as gone, node.scu(verification, calling="STATION") as stays:
+        assert gone.echo() == stays.echo() == 0
+        node.reload(peer=[_peer("STATION")])
+        until(lambda: len(node.node.server.associations.all()) == 1, "that of CT has ended")
+        assert stays.echo() == 0
+
+
 def test_a_peer_moves_to_its_destinations_only(start: Starter) -> None:
     with Sink(aet="STATION") as there:
         peers = [_peer("STATION", destinations=["STATION"]) | {"port": there.port}, _peer("OTHER")]
