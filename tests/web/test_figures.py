@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from scp import telemetry
+from scp.config.settings import Settings
+from scp.dimse.negotiation.listener import bound
 from scp.metrics import counting
 from scp.metrics.catalogue import COUNTED, METRICS
 from scp.metrics.counting import NodeFigures
 from scp.metrics.figures import Figures
+from scp.node.web import WebProcess
 from scp.telemetry import status_class
 from scp.web.exposition import counted
 
@@ -144,3 +149,15 @@ def test_names_are_as_prometheus_asks() -> None:
         assert metric.meaning.endswith(".")
         assert not (metric.known and len(metric.labels) != 1)
         assert (name in COUNTED) or metric.kind == "gauge"
+
+
+def test_the_node_began_when_it_did_whenever_the_process_that_tells_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = NodeFigures()
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    with bound("127.0.0.1", 0) as listening:
+        web = WebProcess(Settings(), lambda: None, listening, node, lambda: None)
+        _, _, body = web._pages()["/metrics"]("")
+    (told,) = re.findall(rb"^zscp_start_time_seconds (\S+)", body, re.MULTILINE)
+    assert float(told) == node.began < 2e9
