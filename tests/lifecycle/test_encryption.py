@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from objects import Shape, phantom
@@ -19,7 +20,7 @@ from scp.config.keys import new_secret
 from scp.config.link import link
 from scp.config.settings import Settings
 from scp.config.sources import OTHER_STORES
-from scp.errors import ConfigurationError, KeyMissing
+from scp.errors import ConfigurationError, KeyMissing, ObjectUnreadable
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
@@ -168,6 +169,21 @@ def test_what_was_not_recorded_waits_in_the_journal_for_its_key(site: Site) -> N
         archive = site.open(*ids)
         assert recover(archive).recorded == recorded
     assert fetched(archive) == [SENT[0].dataset]
+
+
+def test_what_cannot_be_read_now_waits_in_the_journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a process without memory or descriptors: the object was acknowledged, and its row was lost."""
+    archive = site.open()
+    archive.ingest(SENT[0])
+    (row,) = archive.all()
+    archive.store.journal_removal(row.key)
+    archive.forget(row.sop_instance_uid, row.key)
+    archive = site.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.reader, "take_up", Mock(side_effect=ObjectUnreadable("no descriptors")))
+        assert recover(archive).recorded == 0
+    assert recover(site.open()).recorded == 1
+    assert fetched(site.open()) == [SENT[0].dataset]
 
 
 def test_another_key_of_a_known_id_stops_the_start(site: Site) -> None:
