@@ -18,7 +18,7 @@ from scp.audit.events import (
 )
 
 # A.6 asks a collector for 32,768 octets; base64 makes four thirds of an identifier. Few have a kilobyte.
-_MOST_OF_A_QUERY = 16_384
+_MOST_OF_A_QUERY = _MOST_OF_AN_ALERT = 16_384
 # What a peer chose is told up to here (PS3.5 table 6.2-1 has 64 characters for each), and so many SOP classes of
 # a study: with more, no UDP datagram would take the message, and the peer would leave no trace.
 _LONGEST_UID, _LONGEST_ID, _LONGEST_WHY, _MOST_SOP_CLASSES = 64, 256, 1024, 100
@@ -117,11 +117,10 @@ def alert(
     outcome: AuditOutcome = AuditOutcome.MINOR,
 ) -> AuditEvent:
     """Security Alert (A.5.3.11). Success makes it informative; a failure was warded off."""
-    told = _short(description, _LONGEST_WHY)
-    detail = ("Alert Description", told.encode("utf-8", "replace"))
-    about = replace(subject, details=(*subject.details, detail))
+    detail = ("Alert Description", description.encode("utf-8", "replace")[:_MOST_OF_AN_ALERT])
+    told = replace(subject, details=(*subject.details, detail))
     return AuditEvent(
-        events.SECURITY_ALERT, Action.EXECUTE, participants, (about,), type=kind, outcome=outcome
+        events.SECURITY_ALERT, Action.EXECUTE, participants, (told,), type=kind, outcome=outcome
     )
 
 

@@ -98,7 +98,7 @@ def test_what_a_peer_chose_makes_no_message_too_long_for_a_datagram() -> None:
     subjects = (messages.study("&" * 70_000, classes), messages.patient("&" * 70_000, "é" * 70_000))
     for event in (
         messages.transferred(Action.CREATE, (SENDER, RECEIVER), subjects, "&" * 70_000),
-        messages.alert(events.RESTRICTED_FUNCTION, (SENDER,), messages.node_subject("n"), "&" * 70_000),
+        messages.alert(events.RESTRICTED_FUNCTION, (SENDER,), messages.node_subject("n"), "é" * 70_000),
     ):
         xml = to_xml(event, SOURCE)
         root = checked(xml)
