@@ -19,8 +19,8 @@ from scp.audit.events import (
 
 # A.6 asks a collector for 32,768 octets; base64 makes four thirds of an identifier. Few have a kilobyte.
 _MOST_OF_A_QUERY = _MOST_OF_AN_ALERT = 16_384
-# What a peer chose is told up to here (PS3.5 table 6.2-1 has 64 characters for each), and so many SOP classes of
-# a study: with more, no UDP datagram would take the message, and the peer would leave no trace.
+# What a peer chose is told up to here (PS3.5 table 6.2-1 has 64 characters for each), and so many SOP classes
+# of a study: with more, no UDP datagram would take the message, and the peer would leave no trace.
 _LONGEST_UID, _LONGEST_ID, _LONGEST_WHY, _MOST_SOP_CLASSES = 64, 256, 1024, 100
 
 
@@ -51,7 +51,9 @@ def patient(patient_id: str, issuer: str = "") -> Subject:
 
 def _counted(sop_classes: Mapping[str, int]) -> Mapping[str, int]:
     """Numbers of instances by SOP class; beyond the most that are told, those of all others without a UID."""
-    counts = {_short(uid, _LONGEST_UID): count for uid, count in list(sop_classes.items())[:_MOST_SOP_CLASSES]}
+    counts = {
+        _short(uid, _LONGEST_UID): count for uid, count in list(sop_classes.items())[:_MOST_SOP_CLASSES]
+    }
     others = sum(sop_classes.values()) - sum(counts.values())
     return {**counts, "": others} if others else counts
 

@@ -23,8 +23,8 @@ def exposures(settings: Settings) -> list[str]:
             'write "127.0.0.1", or let a firewall admit only those who read them'
         )
     found += [
-        f"peer[{peer.aet}].tls: zscp connects to {peer.host}:{peer.port} without TLS, whatever certificate_name "
-        "says; write tls = true, if objects or reports are ever sent there"
+        f"peer[{peer.aet}].tls: zscp connects to {peer.host}:{peer.port} without TLS, whatever its "
+        "certificate_name; write tls = true, if objects or reports are ever sent there"
         for peer in settings.peer
         if peer.certificate_name and not peer.tls
     ]

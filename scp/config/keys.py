@@ -100,7 +100,7 @@ def _read(entry: str) -> EncryptionKey:
     name, place = found.groups()
     if _ITSELF.fullmatch(place.removeprefix(_FROM_ENVIRONMENT)):  # not quoted: it would be in the log
         raise ValueError(
-            f'"{name}" is followed by a key; write the path of a file that holds it, and make a new key: {_REMEDY}'
+            f'"{name}" is followed by a key; write the path of a file with one. Use a new key: {_REMEDY}'
         )
     text = _of_environment(place) if place.startswith(_FROM_ENVIRONMENT) else _of_file(Path(place))
     try:

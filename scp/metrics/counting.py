@@ -66,7 +66,7 @@ def alive() -> None:
 
 
 class NodeFigures:
-    """The figures of all processes of a node, by name, and of the one that forks them; ``began`` is since 1970."""
+    """The figures of all processes of a node by name, and of the one that forks them; when it ``began``."""
 
     def __init__(self) -> None:
         self.began = time.time()

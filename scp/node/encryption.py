@@ -32,7 +32,8 @@ def stores_of(settings: Settings) -> list[StoreKeys]:
 
 def hold_keys(settings: Settings) -> None:
     """Keep the keys of all stores in this process, for those that are forked. Raises ConfigurationError."""
-    for one in (settings.storage, *settings.tiers):
+    hold(settings.storage.encryption_keys)
+    for one in settings.tiers:
         hold(one.encryption_keys)
 
 

@@ -45,9 +45,9 @@ class ProcessTree:
         return sum(map(self._all_of, self._pids()))
 
     def exactly(self) -> int:
-        """Bytes that they have together, each page once; of codec processes all, as nobody else may look there.
+        """Bytes that they have together, each page once; of codec processes all that they have.
 
-        Those are not dumpable (scp.encoding.cage.confinement), so that their page tables are root's alone.
+        Those are not dumpable (scp.encoding.cage.confinement): only root may read their page tables.
         """
         return sum(self._share(pid) or self._all_of(pid) for pid in self._pids())
 

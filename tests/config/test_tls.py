@@ -178,7 +178,9 @@ def test_a_peer_whose_certificate_is_not_looked_at_when_zscp_connects(
 ) -> None:
     peer = ({"aet": "CT", "host": "10.0.0.1", "port": 104, "certificate_name": "ct", "tls": secure},)
     found = exposures(settings(issuer, own, peer))
-    assert [line.startswith("peer[CT].tls: zscp connects to 10.0.0.1:104") for line in found] == [True] * (not secure)
+    assert [line.startswith("peer[CT].tls: zscp connects to 10.0.0.1:104") for line in found] == [True] * (
+        not secure
+    )
 
 
 def test_a_certificate_that_no_port_asks_for(issuer: Issuer, own: Identity) -> None:
@@ -268,7 +270,9 @@ def test_a_file_that_goes_away_while_it_is_read_changes_nothing(
     """Not even the process that starts all others ends by it."""
     before = settings(issuer, own)
     first = credentials_of(before.tls)
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", Mock(side_effect=FileNotFoundError(2, "gone")))
+    monkeypatch.setattr(
+        ssl.SSLContext, "load_verify_locations", Mock(side_effect=FileNotFoundError(2, "gone"))
+    )
     with structlog.testing.capture_logs() as events:
         assert reloaded(before, before).tls == before.tls
     assert credentials_of(before.tls) is first

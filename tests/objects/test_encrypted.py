@@ -11,7 +11,14 @@ import pytest
 
 from scp.config import keys
 from scp.config.keys import EncryptionKey, check_keys, new_secret, read_keys
-from scp.errors import ConfigurationError, KeyMissing, ObjectDamaged, ObjectMissing, ObjectUnreadable, ZscpError
+from scp.errors import (
+    ConfigurationError,
+    KeyMissing,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnreadable,
+    ZscpError,
+)
 from scp.objects import sealed
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.landed import LandedStore
