@@ -16,6 +16,7 @@ from scp.cli.main import app
 from scp.config import users
 from scp.config.peers import MOST_SEEN, SEEN_BY
 from scp.dimse.rights import Arrival, Rights, origin, rights_of
+from scp.dimse.user_identity import refused_by_identity
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.matching import MOST_PATTERNS
 from scp.model import CALLING_AET
@@ -273,6 +274,20 @@ def test_users_are_required(
             until(lambda: [one for one in logged if one["event"] == "association rejected"], "it is logged")
         assert "sesame" not in repr(logged)
         assert "barley" not in repr(logged)
+
+
+def test_an_unknown_user_takes_as_long_as_a_wrong_passcode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the time would tell a stranger which names there are."""
+    settings = settings_of(
+        {"access": {"users": "required"}, "user": [{"name": "reader", "passcode": PASSCODE}]}
+    )
+    assert refused_by_identity(settings, _identified(2, "nobody", "open sesame"))
+    tried: list[str] = []
+    shows = users.User.shows
+    monkeypatch.setattr(users.User, "shows", lambda one, told: tried.append(one.name) or shows(one, told))
+    for name in ("reader", "nobody", "somebody"):
+        assert refused_by_identity(settings, _identified(2, name, "barley"))
+    assert len(tried) == 3
 
 
 def test_a_passcode_is_a_hash(capsys: pytest.CaptureFixture[str]) -> None:
