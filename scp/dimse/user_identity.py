@@ -46,7 +46,7 @@ def _fault(settings: Settings, asked: UserIdentityNegotiation | None) -> str:
 
 @cache
 def _nobody() -> User:
-    """Whose passcode nobody has: an unknown name takes as long as a wrong passcode, so that neither is told."""
+    """Whose passcode nobody has: an unknown name takes as long as a wrong passcode, and neither is told."""
     return User(name="nobody", passcode=hashed(secrets.token_hex()))
 
 

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from scp.metrics.counting import NodeFigures
 from scp.metrics.figures import Figures
 from scp.node.web import WebProcess
 from scp.telemetry import status_class
+from scp.web import exposition
 from scp.web.exposition import counted
 
 pytestmark = pytest.mark.quick
@@ -161,3 +163,28 @@ def test_the_node_began_when_it_did_whenever_the_process_that_tells_it_did(
         _, _, body = web._pages()["/metrics"]("")
     (told,) = re.findall(rb"^zscp_start_time_seconds (\S+)", body, re.MULTILINE)
     assert float(told) == node.began < 2e9
+
+
+def test_a_disk_that_lets_one_scrape_wait_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network drive that is away: the HTTP side has 16 threads, and /live needs one of them."""
+    waits, ends = threading.Event(), threading.Event()
+
+    def hangs(_: Path) -> int:
+        waits.set()
+        ends.wait(10)
+        return 5
+
+    monkeypatch.setattr(exposition, "free_bytes", hangs)
+    with bound("127.0.0.1", 0) as listening:
+        page = WebProcess(Settings(), lambda: None, listening, NodeFigures(), lambda: None)._pages()[
+            "/metrics"
+        ]
+        stuck = threading.Thread(target=page, args=("",))
+        stuck.start()
+        assert waits.wait(5)
+        began = time.monotonic()
+        assert b"zscp_disk_free_bytes{" not in page("")[2]
+        assert time.monotonic() - began < 3
+        ends.set()
+        stuck.join()
+        assert b"zscp_disk_free_bytes{" in page("")[2]
