@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,6 +19,9 @@ from scp.model import Instance
 from scp.objects.names import store_of
 from scp.spool import Buffer, sha256
 
+# A change, without its data, and whether the index took it.
+_Replaced = tuple[Change, bool]
+
 
 class Replacer:
     """Replaces stored forms. A ``pairing`` tells whether the index still belongs to the stores."""
@@ -27,7 +31,7 @@ class Replacer:
         self._index = index
         self._reader = reader
         self._pairing = pairing
-        self._due: deque[tuple[Change, bool]] = deque()
+        self._due: deque[_Replaced] = deque()
 
     def replace(self, changes: list[Change]) -> None:
         """Replace old stored forms by new ones.
@@ -48,30 +52,45 @@ class Replacer:
                 if change.data is not None:
                     self.withdraw(change.after)
             raise
-        for change, changed in zip(changes, done, strict=True):
-            if change.data is not None:
-                self._due.append((replace(change, data=None), changed))
-        if self._due:
+        old = [
+            (replace(change, data=None), changed)
+            for change, changed in zip(changes, done, strict=True)
+            if change.data is not None
+        ]
+        if old:
+            self._remove(old)
             self.remove_replaced()
         else:
             self._index.sync()
 
     def remove_replaced(self) -> None:
-        """Remove files that rows no longer name; also those that could not be removed before.
+        """Remove files that rows no longer name, and that could not be removed before.
 
-        A deleted object whose record in the landing log stayed would be taken up again. Raises
-        OutOfResources.
+        A deleted object whose record in the landing log stayed would be taken up again. But meanwhile the
+        same object may have been deleted and sent again: then its row names the same file, which stays.
+        Raises OutOfResources.
         """
-        if not self._due:
-            return
-        self._index.sync()
-        if fault := self.index_fault():  # another index names the old files: recovery decides
-            raise OutOfResources(f"nothing is removed: {fault}")
-        due = []
+        due: list[_Replaced] = []
         with suppress(IndexError):  # each is removed by one thread
             while True:
                 due.append(self._due.popleft())
-        self._remove_replaced(due)
+        if due:
+            self._remove(due, late=True)
+
+    def _remove(self, old: list[_Replaced], late: bool = False) -> None:
+        """Remove old files, as soon as it is durable that rows name others; else they are due later."""
+        try:
+            self._index.sync()
+            if fault := self.index_fault():  # another index names the old files: recovery decides
+                raise OutOfResources(f"nothing is removed: {fault}")
+            named = {change.before.key for change, _ in old if late and self._is_named(change.before)}
+        except Exception:
+            self._due.extend(old)
+            raise
+        self._remove_replaced(old, named)
+
+    def _is_named(self, instance: Instance) -> bool:
+        return any(one.key == instance.key for one in self._index.named(instance.sop_instance_uid))
 
     def _check_arrived(self, changes: list[Change]) -> None:
         """Read back files in another store, and those that only a new key encrypts.
@@ -85,10 +104,13 @@ class Replacer:
             if sha256(self._files.get(one.after.key, one.after.stored_size)) != one.after.stored_sha256:
                 raise ObjectDamaged(f"{one.after.key} is not what was written; look after that store")
 
-    def _remove_replaced(self, changes: list[tuple[Change, bool]]) -> None:
-        """Remove the old files of changed rows, and withdraw the new files of rows that did not change."""
-        replaced = [one for one, changed in changes if changed]
-        self._files.store.delete_many(one.before.key for one in replaced if one.before.key != one.after.key)
+    def _remove_replaced(self, changes: list[_Replaced], named: Set[str]) -> None:
+        """Remove the old files of changed rows, and withdraw the new files of rows that did not change.
+
+        Files that are ``named`` again stay.
+        """
+        replaced = [one for one, changed in changes if changed and one.before.key != one.after.key]
+        self._files.store.delete_many(one.before.key for one in replaced if one.before.key not in named)
         for change, changed in changes:
             if changed:
                 self._files.store.settle(change.after.key)

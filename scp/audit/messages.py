@@ -18,7 +18,10 @@ from scp.audit.events import (
 )
 
 # A.6 asks a collector for 32,768 octets; base64 makes four thirds of an identifier. Few have a kilobyte.
-_MOST_OF_A_QUERY = 16_384
+_MOST_OF_A_QUERY = _MOST_OF_AN_ALERT = 16_384
+# What a peer chose is told up to here (PS3.5 table 6.2-1 has 64 characters for each), and so many SOP classes
+# of a study: with more, no UDP datagram would take the message, and the peer would leave no trace.
+_LONGEST_UID, _LONGEST_ID, _LONGEST_WHY, _MOST_SOP_CLASSES = 64, 256, 1024, 100
 
 
 def application(running: Participant, launcher: Participant, *, starts: bool) -> AuditEvent:
@@ -30,18 +33,33 @@ def application(running: Participant, launcher: Participant, *, starts: bool) ->
 def study(uid: str, sop_classes: Mapping[str, int], life_cycle: LifeCycle | None = None) -> Subject:
     """A study, with the numbers of its instances that an event is about."""
     return Subject(
-        uid,
+        _short(uid, _LONGEST_UID),
         events.STUDY_INSTANCE_UID,
         ObjectRole.REPORT,
-        sop_classes=dict(sop_classes),
+        sop_classes=_counted(sop_classes),
         life_cycle=life_cycle,
     )
 
 
 def patient(patient_id: str, issuer: str = "") -> Subject:
     """A patient, without a name; the id is empty where an object has none."""
-    details = (("IssuerOfPatientID", issuer.encode()),) if issuer else ()
-    return Subject(patient_id, events.PATIENT_NUMBER, ObjectRole.PATIENT, person=True, details=details)
+    told = _short(issuer, _LONGEST_ID).encode("utf-8", "replace")
+    details = (("IssuerOfPatientID", told),) if issuer else ()
+    shown = _short(patient_id, _LONGEST_ID)
+    return Subject(shown, events.PATIENT_NUMBER, ObjectRole.PATIENT, person=True, details=details)
+
+
+def _counted(sop_classes: Mapping[str, int]) -> Mapping[str, int]:
+    """Numbers of instances by SOP class; beyond the most that are told, those of all others without a UID."""
+    counts = {
+        _short(uid, _LONGEST_UID): count for uid, count in list(sop_classes.items())[:_MOST_SOP_CLASSES]
+    }
+    others = sum(sop_classes.values()) - sum(counts.values())
+    return {**counts, "": others} if others else counts
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
 
 
 def transferring(participants: tuple[Participant, ...], subjects: tuple[Subject, ...]) -> AuditEvent:
@@ -57,8 +75,8 @@ def transferred(
     ``action`` is create, update, or read where the receiver had them, or it is not known whether. ``why``
     says that it failed: successes and failures are messages of their own (A.5.2).
     """
-    outcome = AuditOutcome.MINOR if why else AuditOutcome.SUCCESS
-    return AuditEvent(events.INSTANCES_TRANSFERRED, action, participants, subjects, outcome=outcome, why=why)
+    outcome, told = AuditOutcome.MINOR if why else AuditOutcome.SUCCESS, _short(why, _LONGEST_WHY)
+    return AuditEvent(events.INSTANCES_TRANSFERRED, action, participants, subjects, outcome=outcome, why=told)
 
 
 def accessed(
@@ -101,7 +119,7 @@ def alert(
     outcome: AuditOutcome = AuditOutcome.MINOR,
 ) -> AuditEvent:
     """Security Alert (A.5.3.11). Success makes it informative; a failure was warded off."""
-    detail = ("Alert Description", description.encode("utf-8", "replace"))
+    detail = ("Alert Description", description.encode("utf-8", "replace")[:_MOST_OF_AN_ALERT])
     told = replace(subject, details=(*subject.details, detail))
     return AuditEvent(
         events.SECURITY_ALERT, Action.EXECUTE, participants, (told,), type=kind, outcome=outcome

@@ -14,8 +14,9 @@ from xml.sax.saxutils import quoteattr
 
 from scp.audit.events import AuditEvent, AuditSource, Code, Participant, Subject
 
-# What XML 1.0 does not allow in a document at all, even escaped (production 2, "Char"), and ends of lines.
-_FORBIDDEN = re.compile("[^\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What XML 1.0 does not allow in a document at all, even escaped (production 2, "Char"), ends of lines, of
+# Unicode too, and DEL and C1 controls, which a terminal would obey.
+_FORBIDDEN = re.compile("[^\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PLAIN = re.compile(r"[\w .:;=@/+-]*", re.ASCII)  # nothing in it need be looked at further
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 _APPLICATION_SERVER = '<AuditSourceTypeCode csd-code="4"/>'  # A.5.1.2.1
@@ -78,7 +79,7 @@ def _subject(one: Subject) -> str:
     )
     if one.sop_classes:
         listed = (
-            _element("SOPClass", {"UID": uid, "NumberOfInstances": str(count)})
+            _element("SOPClass", _given({"UID": uid}) | {"NumberOfInstances": str(count)})
             for uid, count in one.sop_classes.items()
         )
         parts.append(_element("ParticipantObjectDescription", {}, "".join(listed)))

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -201,10 +202,7 @@ class _Sending(Task):
 
 
 def trail_of(settings: Settings) -> Trail | NoTrail:
-    """The trail that the configuration asks for, not yet started.
-
-    Raises ValueError where a certificate's file cannot be used any more.
-    """
+    """The trail that the configuration asks for, not yet started."""
     transport = _transport(settings)
     if transport is None:
         return NO_TRAIL
@@ -220,8 +218,9 @@ def _transport(settings: Settings) -> AuditTransport | None:
         return None
     if not audit.secure:
         return SyslogUdp(*audit.collector)
-    context = client_context(settings.tls.certificate, settings.tls.key, audit.ca or settings.tls.ca)
-    context.check_hostname = True  # RFC 5425 5.2: unlike a peer, a collector is configured by its name
+    tls = settings.tls
+    # RFC 5425 5.2: unlike a peer, a collector is configured by its name.
+    context = partial(client_context, tls.certificate, tls.key, audit.ca or tls.ca, check_host=True)
     return SyslogTls(*audit.collector, context)
 
 

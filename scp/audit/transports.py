@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -110,9 +111,13 @@ def _udp(address: tuple[str, int]) -> socket.socket:
 
 
 class SyslogTls:
-    """Syslog over TLS (RFC 5425, PS3.15 A.6), on one connection that is kept."""
+    """Syslog over TLS (RFC 5425, PS3.15 A.6), on one connection that is kept.
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    ``context`` reads the certificates, for each connection anew; it raises ValueError where a file cannot be
+    used. Messages wait meanwhile: a file that is not there harms nothing but the trail.
+    """
+
+    def __init__(self, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> None:
         self._address, self._context = (host, port), context
         self._socket: ssl.SSLSocket | None = None
 
@@ -129,9 +134,13 @@ class SyslogTls:
             raise
 
     def _connected(self) -> ssl.SSLSocket:
+        try:
+            context = self._context()
+        except ValueError as error:
+            raise OSError(str(error)) from error
         plain = socket.create_connection(self._address, _SECONDS)
         try:
-            return self._context.wrap_socket(plain, server_hostname=self._address[0])
+            return context.wrap_socket(plain, server_hostname=self._address[0])
         except BaseException:
             plain.close()
             raise

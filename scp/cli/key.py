@@ -37,7 +37,7 @@ def list_keys(config: ConfigOption = None, json: JsonOption = False) -> None:
 
     states = key_states(settings_of(config))
     key_output.listing(states, json)
-    if any(one.state == "missing" for one in states):
+    if any(one.state in {"missing", "unknown"} for one in states):
         raise typer.Exit(DATA)
 
 

@@ -22,6 +22,12 @@ def exposures(settings: Settings) -> list[str]:
             f"http.host: whoever reaches {settings.http.host}:{settings.http.port} may read the metrics; "
             'write "127.0.0.1", or let a firewall admit only those who read them'
         )
+    found += [
+        f"peer[{peer.aet}].tls: zscp connects to {peer.host}:{peer.port} without TLS, whatever its "
+        "certificate_name; write tls = true, if objects or reports are ever sent there"
+        for peer in settings.peer
+        if peer.certificate_name and not peer.tls
+    ]
     if is_open(settings):
         found.append(
             f'access.allow: "any" on {settings.node.host} lets in whoever reaches the port; write "known", '

@@ -20,6 +20,7 @@ from scp.errors import ConfigurationError
 
 _ENTRY = re.compile(r"([A-Za-z0-9._-]{1,32})=(.+)")
 _FROM_ENVIRONMENT = "env:"
+_ITSELF = re.compile(r"[0-9A-Fa-f]{40,}")
 _BYTES = 32
 _CHECK = b"zscp key check"
 _REMEDY = "zscp key new makes one"
@@ -64,10 +65,22 @@ def check_keys(entries: tuple[str, ...]) -> tuple[str, ...]:
     return entries
 
 
+# Keys by their entry, of a node that runs: its processes were forked from one that holds them.
+_held: dict[str, EncryptionKey] = {}
+
+
+def hold(entries: Sequence[str]) -> None:
+    """Have this process, and all that are forked from it, use these keys as they are now.
+
+    One that is started in another's place needs no file then. Raises ConfigurationError.
+    """
+    _held.update(zip(entries, keys_of(entries), strict=True))
+
+
 def keys_of(entries: Sequence[str]) -> tuple[EncryptionKey, ...]:
     """As :func:`read_keys`, of a configuration that was checked. Raises ConfigurationError."""
     try:
-        return read_keys(entries)
+        return tuple(_held.get(entry) or _read(entry) for entry in entries)
     except ValueError as error:  # changed since
         raise ConfigurationError(f"encryption_keys: {error}") from error
 
@@ -85,6 +98,10 @@ def _read(entry: str) -> EncryptionKey:
             f'dashes: "2026=/etc/zscp/keys/2026.key"; {_REMEDY}'
         )
     name, place = found.groups()
+    if _ITSELF.fullmatch(place.removeprefix(_FROM_ENVIRONMENT)):  # not quoted: it would be in the log
+        raise ValueError(
+            f'"{name}" is followed by a key; write the path of a file with one. Use a new key: {_REMEDY}'
+        )
     text = _of_environment(place) if place.startswith(_FROM_ENVIRONMENT) else _of_file(Path(place))
     try:
         secret = bytes.fromhex(text)

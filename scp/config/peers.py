@@ -33,6 +33,8 @@ SEEN_BY = (
     "InstitutionalDepartmentName",
     "StationName",
 )
+# As many patterns as one key of a query may have (scp.index.matching): with more, each query would fail.
+MOST_SEEN = 100
 Network = IPv4Network | IPv6Network
 
 
@@ -68,6 +70,8 @@ def sight(value: object) -> dict[str, tuple[str, ...]]:
     for key, wanted in asked.items():
         if not wanted or any(not text.strip(" *") or "\\" in text for text in wanted):
             raise ValueError(f"{key} must name values; * alone is any: leave the key out")
+        if len(wanted) > MOST_SEEN:
+            raise ValueError(f"{key} names {len(wanted)} values; {MOST_SEEN} are the most")
     return asked
 
 

@@ -17,6 +17,7 @@ from scp.resources.pressure import pressure
 class Admitted:
     """A peer may associate: its rights, what chooses its transfer syntaxes, and what gives its seat back."""
 
+    arrival: Arrival
     rights: Rights
     choose: Choose
     give_back: Callable[[], None]

@@ -57,7 +57,7 @@ class ServedAssociation(DirectAssociation):
         super().__init__(ae, "acceptor", sock, answers)
         self.services = services
         self._admit = admit
-        self._admitted: Admitted | None = None
+        self.admitted: Admitted | None = None
         self.negotiator.admit = self._admitted_by_titles
         self.stall_seconds: float | None = None
         self.refusal: Rejection | None = None  # where that shows only once the request is read
@@ -116,8 +116,8 @@ class ServedAssociation(DirectAssociation):
                 self._windowed.close()
             self._socket.close()
         finally:
-            if self._admitted is not None:
-                self._admitted.give_back()
+            if self.admitted is not None:
+                self.admitted.give_back()
 
     def _negotiate(self) -> Outcome:
         """Answer the association request by pynetdicom's rules and this node's handlers (PS3.8 7.1)."""
@@ -148,7 +148,7 @@ class ServedAssociation(DirectAssociation):
         found = self._admit(Arrival(titles.calling, titles.called, self._address, names_of(self._socket)))
         if isinstance(found, Rejection):
             return found
-        self._admitted = found
+        self.admitted = found
         return found.choose
 
     def _unnegotiated(self) -> Outcome:
@@ -170,12 +170,12 @@ class ServedAssociation(DirectAssociation):
     @property
     def seated(self) -> bool:
         """Whether it has a seat: a connection without an association request has none."""
-        return self._admitted is not None
+        return self.admitted is not None
 
     @property
     def rights(self) -> Rights:
         """What the peer may do."""
-        return self._admitted.rights if self._admitted is not None else NONE
+        return self.admitted.rights if self.admitted is not None else NONE
 
     @property
     def busy(self) -> bool:
@@ -241,7 +241,7 @@ class ServedAssociation(DirectAssociation):
             "accepted": len(self._accepted_cx),
             "refused": len(self._rejected_cx) + (len(odd.refused) if odd else 0),
         }
-        if self._admitted is not None and not self.rights.whole:
+        if self.admitted is not None and not self.rights.whole:
             described["may"] = sorted(self.rights.services)  # why contexts were refused
         if self.tls:
             described["tls"] = self.tls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from scp.dimse.association import ServedAssociation
+from scp.dimse.rights import origin
 from scp.metrics import counting
 
 # Source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4), as the metrics name them.
@@ -52,10 +53,14 @@ class Associations:
             return list(self._held)
 
     def unseated(self, address: str) -> tuple[int, int]:
-        """How many connections have not associated: all, and those that come from an address."""
+        """How many connections have not associated: all, and those that come from an address.
+
+        Of IPv6, that is a network of 64 bits, as for seats.
+        """
         with self._changed:
             sources = [_source(association) for association in self._held if not association.seated]
-        return len(sources), sources.count(address)
+        here = origin(address)
+        return len(sources), sum(one == address or origin(one) == here for one in sources if one)
 
     def wait_for_none(self, seconds: float) -> bool:
         """Wait at most so long until all are over; returns whether they are."""

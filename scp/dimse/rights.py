@@ -98,7 +98,9 @@ def rights_of(settings: Settings, arrival: Arrival) -> Rights | Rejection:
     if peer is None and access.allow == "known" and calling != node.aet:
         return Rejection(1, 1, 3, f'{calling} is no [[peer]], and access.allow is "known"')
     if peer is None:
-        return Rights(calling, frozenset(access.may))
+        # The node itself, as of a health check by C-ECHO: its AE title is no secret, and lets nobody do more.
+        itself = access.allow == "known"
+        return Rights(calling, frozenset(access.may) & {"echo"} if itself else frozenset(access.may))
     if peer.addresses and not any(_same_kind(address) in network for network in peer.addresses):
         return Rejection(1, 1, 3, f"{calling} came from {address}, none of the `addresses` of its [[peer]]")
     if peer.certificate_name and peer.certificate_name.casefold() not in arrival.names:

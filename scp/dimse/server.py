@@ -129,7 +129,10 @@ class DimseServer:
         self._reporter.stop()
 
     def apply_settings(self) -> None:
-        """Take over access and limits from the settings; running associations keep theirs."""
+        """Take over access and limits from the settings.
+
+        Running associations keep theirs; those of peers that may not associate any more end.
+        """
         settings, ae = self._settings(), self._ae
         limits = settings.limits
         ae.maximum_pdu_size = limits.pdu_bytes
@@ -139,6 +142,18 @@ class DimseServer:
         ae.connection_timeout = limits.connect_seconds
         counting.know_peers(peer.aet for peer in settings.peer)
         self._answers = Answers()  # an association with the former ones may remember what no longer holds
+        for association in self.associations.all():
+            self._end_if_not_admitted(association)
+
+    def _end_if_not_admitted(self, association: ServedAssociation) -> None:
+        """End an association, once its requests are answered, if its peer may not associate any more."""
+        if (admitted := association.admitted) is None:
+            return
+        found = rights_of(self._settings(), admitted.arrival)
+        if isinstance(found, Rejection):
+            told = {"association": association.name, "calling_aet": admitted.arrival.calling}
+            structlog.get_logger("zscp").warning("association ended", **told, reason=found.why)
+            association.finish()
 
     def _connected(self, port: Port, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve one connection, in a thread of its own, to its end."""
@@ -206,7 +221,7 @@ class DimseServer:
         if (refused := refused_by_limit(self._seats, holder)) is not None:
             return refused
         counting.count(_OPEN)
-        return Admitted(rights, _chooser(settings, rights), partial(self._left, holder))
+        return Admitted(arrival, rights, _chooser(settings, rights), partial(self._left, holder))
 
     def _left(self, holder: Holder) -> None:
         """An association has ended."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+from functools import cache
 
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
 from scp.config.settings import Settings
+from scp.config.users import User, hashed
 from scp.dimse.negotiation.association_pdus import Rejection
 
 _NAME, _NAME_AND_PASSCODE = 1, 2
@@ -36,9 +39,15 @@ def _fault(settings: Settings, asked: UserIdentityNegotiation | None) -> str:
     name = name_of(asked)
     user = next((one for one in settings.user if one.name == name), None)
     with _one_at_a_time:
-        known = user is not None and user.shows(asked.secondary_field or b"")
+        known = (user or _nobody()).shows(asked.secondary_field or b"") and user is not None
     # Not which of both it is, nor the name: it may be a passcode in the wrong field.
     return "" if known else "its user is not known, or the passcode is not the user's"
+
+
+@cache
+def _nobody() -> User:
+    """Whose passcode nobody has: an unknown name takes as long as a wrong passcode, and neither is told."""
+    return User(name="nobody", passcode=hashed(secrets.token_hex()))
 
 
 def name_of(asked: UserIdentityNegotiation | None) -> str:

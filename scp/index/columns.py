@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, RowMapping, Select, case, func, select
@@ -16,6 +16,8 @@ from scp.index.schema import TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query
 
 Tables = Mapping[str, FromClause]
+# What the peer must see of the entities at a level, by the tables down to it.
+Seen = Callable[[str, Tables], list[Condition]]
 ID = "@id"  # the label of the entity's own id
 NEWEST = TABLES["STUDY"].alias("newest")  # the study that describes a patient
 _UNIQUE = frozenset(UNIQUE_KEYS.values())
@@ -42,17 +44,17 @@ def below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause]
     return aliases, aliases[between[0]].c.parent == above[level].c.id
 
 
-def answers(query: Query, tables: Tables) -> Iterator[ColumnElement[Any]]:
-    """A column for each keyword that is answered, labelled with it."""
+def answers(query: Query, tables: Tables, seen: Seen) -> Iterator[ColumnElement[Any]]:
+    """A column for each keyword that is answered, labelled with it; of what lies below, only what is seen."""
     keywords = [UNIQUE_KEYS[level] for level in tables] + [key.keyword for key in query.keys]
     for keyword in dict.fromkeys(keywords):
         held, computed = HELD_BY_KEYWORD.get(keyword), COMPUTED_BY_KEYWORD.get(keyword)
         if held is not None and held.level in tables:
             yield holding(held, tables).c[held.column].label(keyword)
         elif held is not None and lifted(held, query.level) and keyword not in _UNIQUE:
-            yield _lifted(held, query.level, tables).label(keyword)
+            yield _lifted(held, query.level, tables, seen).label(keyword)
         elif computed is not None and computed.level in tables:
-            yield _computed(computed, tables).label(keyword)
+            yield _computed(computed, tables, seen).label(keyword)
 
 
 def answer(row: RowMapping) -> dict[str, str]:
@@ -65,12 +67,12 @@ def lifted(attribute: Attribute, level: str) -> bool:
     return attribute.level == {"STUDY": "SERIES", "SERIES": "IMAGE"}.get(level)
 
 
-def _lifted(attribute: Attribute, level: str, tables: Tables) -> ColumnElement[Any]:
+def _lifted(attribute: Attribute, level: str, tables: Tables, seen: Seen) -> ColumnElement[Any]:
     """The value of the first entity below that has one; for sequences, the values of all."""
     aliases, tie = below(level, attribute.level, tables)
     table = aliases[attribute.level]
     column = table.c[attribute.column]
-    values_ = select(column.label("value")).where(tie, column != "")
+    values_ = select(column.label("value")).where(tie, column != "", *seen(attribute.level, aliases))
     if attribute.vr == "SQ":
         return _gathering(values_, tables[level], sequences.BETWEEN)
     return values_.order_by(table.c.id).limit(1).scalar_subquery()
@@ -92,12 +94,13 @@ def _ranked(table: FromClause, ranks: Ranks) -> ColumnElement[int]:
     )
 
 
-def _computed(computed: Computed, tables: Tables) -> ColumnElement[Any]:
+def _computed(computed: Computed, tables: Tables, seen: Seen) -> ColumnElement[Any]:
     """The subquery that counts or gathers; rows without a unique key are not counted."""
     attribute = HELD_BY_KEYWORD[computed.gathers or UNIQUE_KEYS[computed.counts]]
     aliases, tie = below(computed.level, attribute.level, tables)
     column = aliases[attribute.level].c[attribute.column]
-    lower = select(column.label("value")).select_from(joined(aliases)).where(tie)
+    lower = select(column.label("value")).select_from(joined(aliases))
+    lower = lower.where(tie, *seen(attribute.level, aliases))
     if computed.counts:
         # Instances are counted in the index by series, which lacks their UID; all instances have one.
         counted = func.count() if computed.counts == "IMAGE" else func.count(column)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -76,7 +77,7 @@ def find(
         conditions.append(identified.in_(among))
     asked = [
         identified.label(ID),
-        *answers(query, above),
+        *answers(query, above, partial(_seen_among, query)),
         *(rank(query.level, above, ranks) if ranks else ()),
     ]
     return select(*asked).select_from(_found_in(above)).where(*conditions)
@@ -198,7 +199,7 @@ def _matching(query: Query, tables: Tables, later: str = "", *, indexed: bool = 
             tested = key.keyword == later or not indexed
             found.append(_without_index(matching) if tested else matching)
         elif computed is not None and computed.level in tables:
-            found.append(_gathered(key, computed, tables))
+            found.append(_gathered(query, key, computed, tables))
     return [each for each in found if each is not None]
 
 
@@ -235,6 +236,7 @@ def _matching_below(query: Query, above: Tables) -> list[Condition]:
         return []
     aliases, tie = below(query.level, LEVELS[deepest], above)
     matching = _matching(replace(query, keys=tuple(asked)), aliases)
+    matching += _seen_among(query, LEVELS[deepest], aliases)
     return [exists(_ROW).select_from(joined(aliases)).where(tie, *matching)]
 
 
@@ -242,8 +244,13 @@ def _seen(query: Query, above: Tables) -> list[Condition]:
     """What the peer sees at all: of an entity above, one object below must match all the keys."""
     if not query.seen:
         return []
-    seen = replace(query, keys=query.seen, relational=True, combined_datetime=False)
+    seen = replace(query, keys=query.seen, seen=(), relational=True, combined_datetime=False)
     return [*_matching(seen, above), *_matching_below(seen, above)]
+
+
+def _seen_among(query: Query, level: str, aliases: Tables) -> list[Condition]:
+    """The same of the entities at ``level`` below a match: nothing is matched or told of what is not seen."""
+    return _seen(replace(query, level=level), aliases)
 
 
 def _paired(query: Query) -> dict[str, QueryKey]:
@@ -262,14 +269,17 @@ def _combined(date: QueryKey, time: QueryKey, table: FromClause) -> Condition:
     return combined(date, time, (columns[0], columns[1]))
 
 
-def _gathered(key: QueryKey, computed: Computed, tables: Tables) -> Condition | None:
+def _gathered(query: Query, key: QueryKey, computed: Computed, tables: Tables) -> Condition | None:
     """A gathered attribute matches if any of its values matches; counts are not matched."""
     if not computed.gathers:
         return None
     attribute = HELD_BY_KEYWORD[computed.gathers]
     aliases, tie = below(computed.level, attribute.level, tables)
     matching = _condition(key, attribute, aliases[attribute.level])
-    return None if matching is None else exists(_ROW).select_from(joined(aliases)).where(tie, matching)
+    if matching is None:
+        return None
+    seen = _seen_among(query, attribute.level, aliases)
+    return exists(_ROW).select_from(joined(aliases)).where(tie, matching, *seen)
 
 
 def _exactly(key: QueryKey, attribute: Attribute) -> Condition | None:

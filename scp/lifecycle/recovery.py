@@ -14,7 +14,6 @@ from scp.archive.records import check_uids
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
-    KeyMissing,
     ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
@@ -78,9 +77,9 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
     try:
         instance, facts = archive.reader.take_up(key)
-    except KeyMissing:
-        raise  # it is taken up by the start that has the key
-    except (ObjectDamaged, ObjectMissing, ObjectUnreadable) as error:
+    except ObjectUnreadable:
+        raise  # it is taken up by the start that can read it, as it has the key, permissions, or memory
+    except (ObjectDamaged, ObjectMissing) as error:
         found.damaged += (f"{key}: {error}",)
         return
     held = archive.current(instance.identity)

@@ -116,7 +116,8 @@ def _change(archive: Archive, instance: Instance) -> Change | None:
     except (ZscpError, ValueError) as error:
         _tell(instance.key, error)
         return None
-    return Change(instance, replace(instance, key=key, stored_sha256=digest), data)
+    known = replace(instance, stored_sha256=digest)  # of an earlier version's row, too: it is read back by it
+    return Change(known, replace(known, key=key), data)
 
 
 def _rewrite_dictionary(archive: Archive, key: str, done: Rotated) -> None:

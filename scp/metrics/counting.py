@@ -71,9 +71,10 @@ def alive() -> None:
 
 
 class NodeFigures:
-    """The figures of all processes of a node, by name, and of the one that forks them."""
+    """The figures of all processes of a node by name, and of the one that forks them; when it ``began``."""
 
     def __init__(self) -> None:
+        self.began = time.time()
         self.own = Figures()
         self._of: dict[str, Figures] = {}
 

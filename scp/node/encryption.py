@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scp.config.keys import EncryptionKey, keys_of
+from scp.config.keys import EncryptionKey, hold, keys_of
 from scp.config.settings import Settings
 from scp.lifecycle.rotation import KeyedStores
 from scp.objects.keys_in_use import KeyNote, KeyUse, uses
 
-State = Literal["newest", "older", "unused", "missing", "none"]
+State = Literal["newest", "older", "unused", "unknown", "missing", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,13 @@ def stores_of(settings: Settings) -> list[StoreKeys]:
     """All stores. Raises ConfigurationError if a key cannot be read any more."""
     first = StoreKeys("", settings.storage.path, keys_of(settings.storage.encryption_keys))
     return [first, *(StoreKeys(one.name, one.path, keys_of(one.encryption_keys)) for one in settings.tiers)]
+
+
+def hold_keys(settings: Settings) -> None:
+    """Keep the keys of all stores in this process, for those that are forked. Raises ConfigurationError."""
+    hold(settings.storage.encryption_keys)
+    for one in settings.tiers:
+        hold(one.encryption_keys)
 
 
 def note_keys(settings: Settings, is_there: Mapping[str, bool]) -> None:
@@ -71,25 +78,33 @@ class KeyState:
 
 
 def key_states(settings: Settings) -> list[KeyState]:
-    """The keys of all available stores. Keys that no file needs any more are struck off the stores' notes."""
+    """The keys of all stores. Keys that no file needs any more are struck off the stores' notes.
+
+    Where not all files could be read, none is: a key that seems unused is "unknown".
+    """
     found = []
     for one in stores_of(settings):
         name, ids = one.store or settings.storage.name, [key.id for key in one.keys]
-        used = {use.key_id: use for use in uses(one.store, one.root)}
+        counted = uses(one.store, one.root)
+        used = {use.key_id: use for use in counted.found}
         note = KeyNote(one.root)
-        if gone := [key_id for key_id in note.read() if key_id not in used and key_id not in ids[:1]]:
+        noted = note.read()
+        if counted.whole and (gone := [each for each in noted if each not in used and each not in ids[:1]]):
             note.forget(gone)
         for key_id in dict.fromkeys([*ids, *used]):
             use = used.get(key_id, KeyUse(one.store, key_id, 0, 0))
-            found.append(KeyState(name, key_id, use.files, use.set_aside, _state(key_id, ids, use.files)))
+            state = _state(key_id, ids, use.files, counted.whole)
+            found.append(KeyState(name, key_id, use.files, use.set_aside, state))
     return found
 
 
-def _state(key_id: str, ids: list[str], files: int) -> State:
+def _state(key_id: str, ids: list[str], files: int, whole: bool) -> State:
     if not key_id:
         return "none"
     if key_id not in ids:
         return "missing"
     if key_id == ids[0]:
         return "newest"
-    return "older" if files else "unused"
+    if files:
+        return "older"
+    return "unused" if whole else "unknown"

@@ -26,7 +26,7 @@ def renewed_tls(before: TlsSettings, after: TlsSettings) -> TlsSettings:
         chosen = after.model_copy(update=kept)
     try:
         renewed(chosen)
-    except ValueError as error:
+    except (OSError, ValueError) as error:  # also of a file that goes away just now
         structlog.get_logger("zscp").error("certificates not reloaded", reason=str(error))
         return before
     return chosen

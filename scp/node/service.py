@@ -29,6 +29,7 @@ from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.auditing import started, stopped
 from scp.node.build import open_archive, take_up
+from scp.node.encryption import hold_keys
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
 from scp.node.renewal import needs_restart, warn_of_expiry
@@ -75,6 +76,7 @@ class Service:
         ends it does not keep the node from starting. Raises OSError, OutOfResources, ConfigurationError.
         """
         warn_of_expiry(self.settings)  # this reads the certificates, for all processes
+        hold_keys(self.settings)
         self.ports = bound_ports(self.settings)
         self._http = http_socket(self.settings)
         gc.collect()

@@ -72,7 +72,7 @@ class WebProcess:
             used_by_all,
             _memory,
             lambda: credentials_of(self._settings.tls).certificates,
-            time.time(),
+            figures.began,
         )
         self._exposition = Exposition(source)
         self._server = PageServer(listening, self._pages())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,18 +93,31 @@ class KeyUse:
     set_aside: int
 
 
-def uses(store: str, root: Path) -> list[KeyUse]:
+@dataclass(frozen=True, slots=True)
+class KeyUses:
+    """What was found in a store; ``whole`` is false where a file or a folder, or all of it, was not read.
+
+    Then any key may be needed.
+    """
+
+    found: tuple[KeyUse, ...]
+    whole: bool
+
+
+def uses(store: str, root: Path) -> KeyUses:
     """The keys of all files of a store: objects, dictionaries, landed records, the trash, what was set aside.
 
-    The first bytes of each file are read. A file that cannot be read is not counted.
+    The first bytes of each file are read. A store without zscp's own folder is not mounted.
     """
     found: Counter[str] = Counter()
     aside: Counter[str] = Counter()
-    for begin, is_aside in _beginnings(root):
+    faults: list[Exception] = []
+    for begin, is_aside in _beginnings(root, faults.append):
         key_id = _key_id(begin)
         found[key_id] += 1
         aside[key_id] += is_aside
-    return [KeyUse(store, key_id, count, aside[key_id]) for key_id, count in sorted(found.items())]
+    counted = tuple(KeyUse(store, key_id, count, aside[key_id]) for key_id, count in sorted(found.items()))
+    return KeyUses(counted, not faults and (root / MARKS).is_dir())
 
 
 def key_id_of(path: Path) -> str:
@@ -116,9 +129,12 @@ def _key_id(begin: bytes) -> str:
     return sealed.key_id_in(begin) if sealed.is_sealed(begin) else ""
 
 
-def _beginnings(root: Path) -> Iterator[tuple[bytes, bool]]:
-    """The first bytes of each stored file, and whether it is in the trash, or was set aside."""
-    for path, folders, names in os.walk(root):
+def _beginnings(root: Path, failed: Callable[[Exception], None]) -> Iterator[tuple[bytes, bool]]:
+    """The first bytes of each stored file, and whether it is in the trash, or was set aside.
+
+    ``failed`` is told of what cannot be read. A file that is not there any more was replaced or removed.
+    """
+    for path, folders, names in os.walk(root, onerror=failed):
         top = path == str(root)
         folders[:] = [one for one in folders if not one.startswith(".") or (top and one in _WITH_FILES)]
         aside = Path(path).relative_to(root).parts[:1]
@@ -128,14 +144,18 @@ def _beginnings(root: Path) -> Iterator[tuple[bytes, bool]]:
                 continue
             try:
                 yield _first_of(Path(path) / name), is_aside
-            except (OSError, ObjectDamaged):
+            except FileNotFoundError:
                 continue
+            except (OSError, ObjectDamaged) as error:
+                failed(error)
     for log in sorted((root / LANDING).glob("*/*.log")):
         try:
             for key in keys_in(log):
                 yield read_record(log, key)[1][: sealed.HEADER], False
-        except (OSError, ObjectDamaged):
+        except FileNotFoundError:
             continue
+        except (OSError, ObjectDamaged) as error:
+            failed(error)
 
 
 def _first_of(path: Path) -> bytes:

@@ -42,11 +42,14 @@ class ProcessTree:
 
     def about(self) -> int:
         """Bytes that they have, files that are mapped left out; too many where processes share pages."""
-        return sum(self._sum(pid, "status", "RssAnon:", "RssShmem:") for pid in self._pids())
+        return sum(map(self._all_of, self._pids()))
 
     def exactly(self) -> int:
-        """Bytes that they have together, each page once."""
-        return sum(self._sum(pid, "smaps_rollup", "Pss_Anon:", "Pss_Shmem:") for pid in self._pids())
+        """Bytes that they have together, each page once; of codec processes all that they have.
+
+        Those are not dumpable (scp.encoding.cage.confinement): only root may read their page tables.
+        """
+        return sum(self._share(pid) or self._all_of(pid) for pid in self._pids())
 
     def _pids(self) -> Iterator[int]:
         left = [self._root]
@@ -57,9 +60,15 @@ class ProcessTree:
                 for thread in (self._proc / str(pid) / "task").iterdir():
                     left += map(int, (thread / "children").read_text(encoding="ascii").split())
 
+    def _all_of(self, pid: int) -> int:
+        return self._sum(pid, "status", "RssAnon:", "RssShmem:")
+
+    def _share(self, pid: int) -> int:
+        return self._sum(pid, "smaps_rollup", "Pss_Anon:", "Pss_Shmem:")
+
     def _sum(self, pid: int, file: str, *names: str) -> int:
         """The sum of some lines, in bytes; they are in KB."""
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # it has ended, or is a codec process
             lines = (self._proc / str(pid) / file).read_text(encoding="ascii", errors="replace").splitlines()
             return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
         return 0

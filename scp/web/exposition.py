@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import accumulate
@@ -25,6 +27,9 @@ from scp.resources.room import free_bytes
 from scp.web.disks import Disks
 from scp.web.health import Health
 from scp.web.looks import Look
+
+# One scrape at a time looks at disks; a look takes microseconds, and others wait for it at most so long.
+_looking, _LOOK_SECONDS = threading.Lock(), 0.5
 
 Numbers = tuple[float, ...]
 Values = dict[tuple[str, ...], Numbers]  # by the values of the labels
@@ -141,13 +146,20 @@ def _by_form(rows: Iterable[Statistic], first: str, number: Callable[[Statistic]
     return {labels: (value,) for labels, value in sums.items()}
 
 
-def _free(disks: Disks) -> Iterator[tuple[str, float]]:
-    """A store whose disk does not answer, as one that is unplugged, has no line."""
-    for name, room in disks.rooms.items():
+def _free(disks: Disks) -> list[tuple[str, float]]:
+    """A store whose disk does not answer, as one that is unplugged, has no line.
+
+    A network drive may let the system wait for ever: then one scrape does, and others have no such lines.
+    """
+    found = list[tuple[str, float]]()
+    if _looking.acquire(timeout=_LOOK_SECONDS):
         try:
-            yield name, free_bytes(room.folder)
-        except OSError:
-            continue
+            for name, room in disks.rooms.items():
+                with suppress(OSError):
+                    found.append((name, free_bytes(room.folder)))
+        finally:
+            _looking.release()
+    return found
 
 
 def _ends(certificates: Iterable[Certificate]) -> Values:

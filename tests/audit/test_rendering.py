@@ -75,7 +75,7 @@ def test_codes_are_those_of_the_standard() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\0", "\x1b[31m", "\ufffe", "\ud800", "a\"<&>'b", "two\nlines\r", "\x85\u2028"]
+    "text", ["\0", "\x1b[31m", "\x9b31m\x7f", "\ufffe", "\ud800", "a\"<&>'b", "two\nlines\r", "\x85\u2028"]
 )
 def test_whatever_a_peer_says_is_well_formed_and_one_line(text: str) -> None:
     who = (peer(text, text, events.SOURCE, user=text), RECEIVER)
@@ -83,11 +83,30 @@ def test_whatever_a_peer_says_is_well_formed_and_one_line(text: str) -> None:
     xml = to_xml(messages.transferred(Action.CREATE, who, subjects, text), AuditSource(text or "x", text))
     assert b"\n" not in xml
     assert b"\r" not in xml
+    assert len(xml.decode().splitlines()) == 1
+    assert xml.decode().isprintable()
     root = checked(xml)
     sender = root.find("ActiveParticipant")
     assert sender is not None
     if text == "a\"<&>'b":
         assert sender.get("UserID") == text
+
+
+def test_what_a_peer_chose_makes_no_message_too_long_for_a_datagram() -> None:
+    """Else a peer would leave no trace where the collector is told by UDP (RFC 5426 3.2)."""
+    classes = {f"1.2.{'3' * 50}.{number}": 2 for number in range(2000)} | {"&" * 70_000: 1}
+    subjects = (messages.study("&" * 70_000, classes), messages.patient("&" * 70_000, "é" * 70_000))
+    for event in (
+        messages.transferred(Action.CREATE, (SENDER, RECEIVER), subjects, "&" * 70_000),
+        messages.alert(events.RESTRICTED_FUNCTION, (SENDER,), messages.node_subject("n"), "é" * 70_000),
+    ):
+        xml = to_xml(event, SOURCE)
+        root = checked(xml)
+        assert len(xml) < 60_000
+    root = checked(to_xml(messages.transferred(Action.CREATE, (SENDER, RECEIVER), subjects), SOURCE))
+    listed = root.findall(".//SOPClass")
+    assert sum(int(one.get("NumberOfInstances", "")) for one in listed) == 4001
+    assert [one.get("UID") is None for one in listed] == [False] * 100 + [True]
 
 
 def test_an_identifier_is_kept_whole_up_to_16_kib() -> None:

@@ -261,6 +261,27 @@ def test_a_collector_of_another_name_gets_nothing(
     assert collector.messages == []
 
 
+def test_a_certificate_that_cannot_be_used_holds_up_nothing_but_the_trail(
+    collectors: Callable[..., Collector], certificate: Path, tmp_path: Path
+) -> None:
+    """A process that is started in another's place makes its trail anew; while a file is replaced, too."""
+    collector, own = collectors(), tmp_path / "ca.pem"
+    own.write_bytes(certificate.read_bytes())
+    chosen = settings(f"syslog+tls://127.0.0.1:{collector.port}", ca=str(own))
+    own.unlink()
+    told = trail_of(chosen)
+    assert isinstance(told, Trail)
+    with structlog.testing.capture_logs() as logged:
+        told.start()
+        told.record(event("a"))
+        until(lambda: logged)
+        own.write_bytes(certificate.read_bytes())
+        until(lambda: collector.messages)
+        told.close()
+    assert str(own) in logged[0]["reason"]
+    assert subjects(collector.messages) == ["a"]
+
+
 _LOST = b'csd-code="110133"'  # audit recording stopped
 
 

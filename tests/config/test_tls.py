@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import structlog
@@ -171,6 +172,17 @@ def test_an_open_node_with_tls(issuer: Issuer, own: Identity, tls: dict[str, Any
     assert any("access.allow" in line for line in exposures(settings(issuer, own, **tls))) == is_open
 
 
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_peer_whose_certificate_is_not_looked_at_when_zscp_connects(
+    issuer: Issuer, own: Identity, secure: bool
+) -> None:
+    peer = ({"aet": "CT", "host": "10.0.0.1", "port": 104, "certificate_name": "ct", "tls": secure},)
+    found = exposures(settings(issuer, own, peer))
+    assert [line.startswith("peer[CT].tls: zscp connects to 10.0.0.1:104") for line in found] == [True] * (
+        not secure
+    )
+
+
 def test_a_certificate_that_no_port_asks_for(issuer: Issuer, own: Identity) -> None:
     peer = ({"aet": "CT", "host": "10.0.0.1", "port": 104, "certificate_name": "ct"},)
     assert warnings(settings(issuer, own, peer)) == []
@@ -248,6 +260,21 @@ def test_a_bad_file_changes_nothing(issuer: Issuer, tmp_path: Path) -> None:
     (line,) = events
     assert (line["event"], line["log_level"]) == ("certificates not reloaded", "error")
     assert own.certificate in line["reason"]
+
+
+def test_a_file_that_goes_away_while_it_is_read_changes_nothing(
+    issuer: Issuer, own: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the process that starts all others ends by it."""
+    before = settings(issuer, own)
+    first = credentials_of(before.tls)
+    monkeypatch.setattr(
+        ssl.SSLContext, "load_verify_locations", Mock(side_effect=FileNotFoundError(2, "gone"))
+    )
+    with structlog.testing.capture_logs() as events:
+        assert reloaded(before, before).tls == before.tls
+    assert credentials_of(before.tls) is first
+    assert [one["event"] for one in events] == ["certificates not reloaded"]
 
 
 def test_a_reload_changes_no_port(issuer: Issuer, own: Identity) -> None:

@@ -690,6 +690,41 @@ class TestSeen:
         assert not list(mixed.find(asked))
 
     @pytest.mark.parametrize(
+        ("level", "keys"),
+        [
+            ("STUDY", {"Modality": "SR"}),
+            ("STUDY", {"ModalitiesInStudy": "SR"}),
+            ("STUDY", {"SeriesInstanceUID": "1.2"}),
+            ("STUDY", {"SOPInstanceUID": "1.2.1"}),
+            ("PATIENT", {"Modality": "SR"}),
+        ],
+    )
+    def test_a_key_of_what_is_not_seen_finds_nothing_above_it(self, mixed, level, keys):
+        asked = replace(query(level, relational=True, **keys), root="PATIENT")
+        assert list(mixed.find(asked))
+        assert not list(mixed.find(replace(asked, seen=SEES_CT)))
+
+    @pytest.mark.parametrize(
+        ("seen", "modalities", "series", "images"),
+        [
+            ((), "CT\\SR", "2", "6"),
+            (SEES_CT, "CT", "1", "4"),
+            (SEES_SENT, "CT\\SR", "2", "2"),
+            ((*SEES_CT, *SEES_SENT), "CT", "1", "1"),
+        ],
+    )
+    def test_only_what_is_seen_is_counted_and_gathered(self, mixed, seen, modalities, series, images):
+        counts = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances")
+        asked = query("STUDY", StudyInstanceUID="1", **dict.fromkeys(("ModalitiesInStudy", *counts), ""))
+        (match,) = mixed.find(replace(asked, seen=seen))
+        assert [match["ModalitiesInStudy"], *(match[each] for each in counts)] == [modalities, series, images]
+
+    def test_values_of_what_lies_below_are_of_what_is_seen(self, mixed):
+        sees_sr = (QueryKey("Modality", "", "SR"),)
+        (match,) = mixed.find(replace(query("STUDY", StudyInstanceUID="1", Modality=""), seen=sees_sr))
+        assert match["Modality"] == "SR"
+
+    @pytest.mark.parametrize(
         ("seen", "expected"),
         [(SEES_CT, {"1.1.2", "1.1.8", "1.1.9", "1.1.10"}), (SEES_SENT, {"1.1.8", "1.2.2"})],
     )

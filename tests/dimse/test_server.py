@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import structlog
@@ -16,6 +17,7 @@ from waiting import until
 from bench import window
 from scp.config.settings import Settings
 from scp.dimse import server as server_module
+from scp.dimse.associations import Associations
 from scp.dimse.negotiation.listener import bound
 from scp.dimse.negotiation.ports import Port
 from scp.dimse.negotiation.window import Window, granted
@@ -297,3 +299,15 @@ def test_a_name_with_both_kinds_of_address_listens_on_ipv4(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
     with bound("a-name", 0) as made:
         assert made.family == family
+
+
+def test_a_network_of_ipv6_is_one_address_among_those_that_do_not_associate() -> None:
+    """A machine there has as many addresses as it likes: each would have a quarter of all places."""
+    held = Associations()
+    for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "10.0.0.7", "::ffff:10.0.0.7"):
+        connected = Mock(seated=False)
+        connected.requestor.address_info.address = address
+        held.add(connected)
+    assert held.unseated("2001:db8::3") == (5, 2)
+    assert held.unseated("10.0.0.7") == (5, 2)
+    assert held.unseated("10.0.0.8") == (5, 0)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from objects import bundled_file, received
 
 from scp.archive.archive import Archive
-from scp.archive.replacement import moved
+from scp.archive.replacement import Change, moved
 from scp.background.progress import Silent
 from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
@@ -22,6 +25,7 @@ from scp.lifecycle.retention import Retention
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.local import LocalStore
+from scp.objects.names import with_token
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash
 from scp.policy.retention import ExpiredStudy, excess_of, going
@@ -82,6 +86,23 @@ def test_what_is_held_stays(archive, deletion, one, level: str) -> None:
     archive.verify(one)
     deletion.holds.remove(deletion.holds.all())
     assert deletion.delete([one], "test").deleted == (one.sop_instance_uid,)
+
+
+def test_a_file_that_came_back_is_not_removed_late(archive, deletion, one, monkeypatch) -> None:
+    """It was to be removed as another had replaced it; the same object sent again gets the same name."""
+    moved_on = replace(one, key=with_token(one.key, "0a" * 4))
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.index, "sync", Mock(side_effect=OutOfResources("a disk error")))
+        with pytest.raises(OutOfResources):
+            archive.replace([Change(one, moved_on, content(archive, one))])
+    (held,) = archive.named(one.sop_instance_uid)
+    assert held.key == moved_on.key
+    deletion.delete([held], "test")
+    again = archive.ingest(received(bundled_file("CT_small.dcm"))).instance
+    assert again.key == one.key
+    archive.remove_replaced()
+    archive.verify(again, deep=True)
+    assert list(archive.files.keys()) == [again.key]
 
 
 STEPS = [(Trash, "_note"), (SqlIndex, "forget"), (SqlIndex, "sync"), (Trash, "take"), (Trash, "mark")]

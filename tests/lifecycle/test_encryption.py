@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from objects import Shape, phantom
@@ -18,7 +21,7 @@ from scp.config.keys import new_secret
 from scp.config.link import link
 from scp.config.settings import Settings
 from scp.config.sources import OTHER_STORES
-from scp.errors import ConfigurationError, KeyMissing
+from scp.errors import ConfigurationError, KeyMissing, ObjectUnreadable
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
@@ -169,6 +172,21 @@ def test_what_was_not_recorded_waits_in_the_journal_for_its_key(site: Site) -> N
     assert fetched(archive) == [SENT[0].dataset]
 
 
+def test_what_cannot_be_read_now_waits_in_the_journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a process without memory or descriptors: the object was acknowledged, and its row was lost."""
+    archive = site.open()
+    archive.ingest(SENT[0])
+    (row,) = archive.all()
+    archive.store.journal_removal(row.key)
+    archive.forget(row.sop_instance_uid, row.key)
+    archive = site.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.reader, "take_up", Mock(side_effect=ObjectUnreadable("no descriptors")))
+        assert recover(archive).recorded == 0
+    assert recover(site.open()).recorded == 1
+    assert fetched(site.open()) == [SENT[0].dataset]
+
+
 def test_another_key_of_a_known_id_stops_the_start(site: Site) -> None:
     site.open("2026")
     (site.root / "2026.key").write_text(new_secret())
@@ -205,9 +223,41 @@ def test_rotation_encrypts_what_is_open_and_what_older_keys_encrypt(site: Site) 
     assert not [found.fault for found in verify(archive, archive.all(), deep=True) if found.fault]
 
 
-def test_rotation_leaves_what_it_cannot_read_and_what_arrives_wrong(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["a file", "a folder", "the store"])
+def test_a_key_does_not_seem_unused_where_not_all_files_could_be_read(
+    site: Site, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An admin destroys a key that nothing needs."""
+    site.open("2025").ingest(SENT[0])
+    site.close()
+    settings = site.settings("2026", "2025")
+    (file,) = site.objects.rglob("*.dcm")
+    if fault == "a file":  # which root cannot read either
+        file.unlink()
+        file.symlink_to(file)
+    elif fault == "a folder":
+        scan = os.scandir
+
+        def denied(path: Any) -> Any:
+            if str(path) == str(file.parent):
+                raise PermissionError(13, "denied")
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", denied)
+    else:
+        site.objects.rename(site.root / "elsewhere")
+        site.objects.mkdir()  # the mount point
+    states = {one.key_id: one.state for one in key_states(settings)}
+    assert states == {"2026": "newest", "2025": "unknown"}
+    if fault != "the store":
+        assert any('"2025"' in told for told in missing_keys(site.settings("2026")))  # it is not forgotten
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+def test_rotation_leaves_what_it_cannot_read_and_what_arrives_wrong(
+    site: Site, monkeypatch: pytest.MonkeyPatch, has_digest: bool
+) -> None:
+    """Rows of earlier versions have no digest of the stored file."""
     site.open("2025").ingest(SENT[0])
     archive = site.open("2026")
     before = site.files()
@@ -215,7 +265,10 @@ def test_rotation_leaves_what_it_cannot_read_and_what_arrives_wrong(
     assert (done.files, done.left) == (0, 1)
     assert site.files() == before
     archive = site.open("2026", "2025")
-    get, (row,) = archive.files.get, archive.all()
+    (row,) = archive.all()
+    if not has_digest:
+        archive.index.change_many([(row, replace(row, stored_sha256=""))])
+    get = archive.files.get
 
     def wrong(key: str, size: int | None = None) -> Any:
         return get(key, size) if key == row.key else bytes(size or 0)

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from scp.config import keys
 from scp.config.keys import EncryptionKey, check_keys, new_secret, read_keys
-from scp.errors import KeyMissing, ObjectDamaged, ObjectMissing, ObjectUnreadable, ZscpError
+from scp.errors import (
+    ConfigurationError,
+    KeyMissing,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnreadable,
+    ZscpError,
+)
 from scp.objects import sealed
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.landed import LandedStore
@@ -202,6 +210,8 @@ def test_keys_come_from_files_and_the_environment(tmp_path: Path, monkeypatch: p
         ("2026={0}/open", "chmod 600"),
         ("2026={0}/short", "is not 64 hexadecimal digits"),
         ("2026=env:ZSCP_NOT_THERE", "no ZSCP_NOT_THERE in the environment"),
+        ("2026=" + "5ec2e7" * 10 + "5ec2", '"2026" is followed by a key'),
+        ("2026=env:" + "5ec2e7" * 10 + "5ec2", '"2026" is followed by a key'),
     ],
 )
 def test_a_key_that_cannot_be_used_is_told_of(entry: str, told: str, tmp_path: Path) -> None:
@@ -211,6 +221,22 @@ def test_a_key_that_cannot_be_used_is_told_of(entry: str, told: str, tmp_path: P
     with pytest.raises(ValueError, match=told) as found:
         check_keys((entry.format(tmp_path),))
     assert "secret" not in str(found.value)
+    assert "5ec2" not in str(found.value)  # an error is logged
+
+
+def test_a_node_holds_the_keys_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started later have them, whatever has become of the files."""
+    monkeypatch.setattr(keys, "_held", {})
+    path = tmp_path / "2026.key"
+    path.write_text(new_secret())
+    path.chmod(0o600)
+    entries = [f"2026={path}"]
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        keys.hold([f"2026={path}.none"])
+    keys.hold(entries)
+    held = keys.keys_of(entries)
+    path.unlink()
+    assert keys.keys_of(entries) == held
 
 
 def test_an_id_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,3 +103,16 @@ def test_shared_pages_refuse_nobody() -> None:
     node = _Node()
     assert node.takes(about=150, exactly=80) == ""
     assert not node.pressure.is_crowded
+
+
+def test_a_process_into_which_nobody_may_look_counts_with_all_that_it_has(tmp_path: Path) -> None:
+    """As a codec process, where the node is not root's: its page tables cannot be read, its status can."""
+    for pid, children in ((1, "2"), (2, "")):
+        (tmp_path / f"{pid}/task/{pid}").mkdir(parents=True)
+        (tmp_path / f"{pid}/task/{pid}/children").write_text(children)
+        (tmp_path / f"{pid}/status").write_text("VmRSS:\t 9 kB\nRssAnon:\t 30 kB\nRssShmem:\t 4 kB\n")
+    (tmp_path / "1/smaps_rollup").write_text("Pss_Anon:   10 kB\nPss_Shmem:   2 kB\n")
+    (tmp_path / "2/smaps_rollup").mkdir()  # as unreadable, also for root
+    node = ProcessTree(1, tmp_path)
+    assert node.about() == 2 * 34 * 1024
+    assert node.exactly() == (12 + 34) * 1024

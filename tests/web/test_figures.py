@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import time
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from scp import telemetry
+from scp.config.settings import Settings
+from scp.dimse.negotiation.listener import bound
 from scp.dimse.wire.upper_layer import Outcome
 from scp.metrics import counting
 from scp.metrics.catalogue import COUNTED, METRICS
 from scp.metrics.counting import NodeFigures
 from scp.metrics.figures import Figures
+from scp.node.web import WebProcess
 from scp.telemetry import status_class
+from scp.web import exposition
 from scp.web.exposition import counted
 
 pytestmark = pytest.mark.quick
@@ -141,3 +148,40 @@ def test_names_are_as_prometheus_asks() -> None:
 def test_the_catalogue_names_each_outcome_of_an_association() -> None:
     meaning = COUNTED["zscp_associations_total"].meaning
     assert [one for one in get_args(Outcome) if f"`{one}`" not in meaning] == []
+
+
+def test_the_node_began_when_it_did_whenever_the_process_that_tells_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = NodeFigures()
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    with bound("127.0.0.1", 0) as listening:
+        web = WebProcess(Settings(), lambda: None, listening, node, lambda: None)
+        _, _, body = web._pages()["/metrics"]("")
+    (told,) = re.findall(rb"^zscp_start_time_seconds (\S+)", body, re.MULTILINE)
+    assert float(told) == node.began < 2e9
+
+
+def test_a_disk_that_lets_one_scrape_wait_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network drive that is away: the HTTP side has 16 threads, and /live needs one of them."""
+    waits, ends = threading.Event(), threading.Event()
+
+    def hangs(_: Path) -> int:
+        waits.set()
+        ends.wait(10)
+        return 5
+
+    monkeypatch.setattr(exposition, "free_bytes", hangs)
+    with bound("127.0.0.1", 0) as listening:
+        page = WebProcess(Settings(), lambda: None, listening, NodeFigures(), lambda: None)._pages()[
+            "/metrics"
+        ]
+        stuck = threading.Thread(target=page, args=("",))
+        stuck.start()
+        assert waits.wait(5)
+        began = time.monotonic()
+        assert b"zscp_disk_free_bytes{" not in page("")[2]
+        assert time.monotonic() - began < 3
+        ends.set()
+        stuck.join()
+        assert b"zscp_disk_free_bytes{" in page("")[2]

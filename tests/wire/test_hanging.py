@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from scp.config.keys import write_key
+
 from .conftest import NodeProcess
 from .peers import EXPLICIT, MR_IMAGE, VERIFICATION, Answer, Scu, Sent, free_port, image, until
 
@@ -148,11 +150,16 @@ def test_what_works_long_is_not_ended(changed: Callable[..., ChangedNode]) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int) -> None:
-    """All at the same time, and none of the node's processes is left out."""
+def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int, tmp_path: Path) -> None:
+    """All at the same time, and none of the node's processes is left out.
+
+    The others have its encryption key, though the key's file is away by then.
+    """
+    write_key(key := tmp_path / "2026.key")
     tables = {"node": {"workers": 1}, "lifecycle": {"workers": 2}, "http": {"port": free_port()}}
-    node = process(limits=_LIMITS, **tables)
+    node = process(limits=_LIMITS, storage={"encryption_keys": [f"2026={key}"]}, **tables)
     node.start()
+    away = key.rename(tmp_path / "away")
     until(lambda: beats(node), "all are watched")
     assert store(node, image(instance="1.2.3.1")).status == 0
     before = children(node)
@@ -167,6 +174,7 @@ def test_each_process_in_turn(process: Callable[..., NodeProcess], number: int) 
     assert names == (_NAMES if number == signal.SIGSTOP else set())
     until(lambda: Scu(node.address, [(VERIFICATION, [EXPLICIT])]).established, "it serves")
     assert store(node, image(instance="1.2.3.2")).status == 0
+    away.rename(key)
     assert node.kill(signal.SIGTERM) == 0
     node.here("fsck")
     node.here("verify", "--deep")

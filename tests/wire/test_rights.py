@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 from scp.cli import serving_output
 from scp.cli.main import app
 from scp.config import users
-from scp.config.peers import SEEN_BY
+from scp.config.peers import MOST_SEEN, SEEN_BY
 from scp.dimse.rights import Arrival, Rights, origin, rights_of
+from scp.dimse.user_identity import refused_by_identity
 from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.matching import MOST_PATTERNS
 from scp.model import CALLING_AET
 
 from .configured import settings_of, tables_of
@@ -74,6 +76,26 @@ def test_who_may_get_may_not_store_on_the_same_context(start: Starter) -> None:
         assert "READER may not store" in answer.comment
         assert len(scu.get(STUDY_GET, STUDY).objects) == 1
     assert node.archive.index.counts().instances == 1
+
+
+def test_the_title_of_the_node_itself_lets_nobody_in_for_more_than_an_echo(start: Starter) -> None:
+    """With allow = "known", health checks call by it; everybody knows it who calls the node."""
+    node = start(access={"allow": "known"}, peer=[_peer("CT")])
+    assert _accepted(node, "CT") == set(EVERYTHING)
+    assert _accepted(node, "ZSCP") == {VERIFICATION}
+    node.reload(access={"allow": "any"})
+    assert _accepted(node, "ZSCP") == set(EVERYTHING)
+
+
+def test_a_peer_that_is_removed_is_shut_out_at_the_reload(start: Starter) -> None:
+    """Its association would go on for as long as it asks for something now and then."""
+    node = start(access={"allow": "known"}, peer=[_peer("CT"), _peer("STATION")])
+    verification = (VERIFICATION, [EXPLICIT])
+    with node.scu(verification, calling="CT") as gone, node.scu(verification, calling="STATION") as stays:
+        assert gone.echo() == stays.echo() == 0
+        node.reload(peer=[_peer("STATION")])
+        until(lambda: len(node.node.server.associations.all()) == 1, "that of CT has ended")
+        assert stays.echo() == 0
 
 
 def test_a_peer_moves_to_its_destinations_only(start: Starter) -> None:
@@ -156,10 +178,19 @@ def test_a_peer_finds_and_retrieves_only_what_it_sees(start: Starter) -> None:
 
 def test_what_a_peer_sees_is_held_by_the_index() -> None:
     assert set(SEEN_BY) - {CALLING_AET} <= set(HELD_BY_KEYWORD)
+    assert MOST_SEEN == MOST_PATTERNS
 
 
 @pytest.mark.parametrize(
-    "sees", [{"Modalty": "CT"}, {"Modality": "*"}, {"Modality": []}, {"Modality": "A\\B"}, "CT"]
+    "sees",
+    [
+        {"Modalty": "CT"},
+        {"Modality": "*"},
+        {"Modality": []},
+        {"Modality": "A\\B"},
+        {"PatientID": [str(number) for number in range(101)]},
+        "CT",
+    ],
 )
 def test_what_a_peer_sees_must_say_something(sees: Any) -> None:
     with pytest.raises(ValidationError, match="sees"):
@@ -243,6 +274,20 @@ def test_users_are_required(
             until(lambda: [one for one in logged if one["event"] == "association rejected"], "it is logged")
         assert "sesame" not in repr(logged)
         assert "barley" not in repr(logged)
+
+
+def test_an_unknown_user_takes_as_long_as_a_wrong_passcode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the time would tell a stranger which names there are."""
+    settings = settings_of(
+        {"access": {"users": "required"}, "user": [{"name": "reader", "passcode": PASSCODE}]}
+    )
+    assert refused_by_identity(settings, _identified(2, "nobody", "open sesame"))
+    tried: list[str] = []
+    shows = users.User.shows
+    monkeypatch.setattr(users.User, "shows", lambda one, told: tried.append(one.name) or shows(one, told))
+    for name in ("reader", "nobody", "somebody"):
+        assert refused_by_identity(settings, _identified(2, name, "barley"))
+    assert len(tried) == 3
 
 
 def test_a_passcode_is_a_hash(capsys: pytest.CaptureFixture[str]) -> None:
