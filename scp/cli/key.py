@@ -46,11 +46,12 @@ def rotate_keys(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Encrypt with the first key of their store what other keys encrypt, or none; it may be run again."""
     from scp.cli import key_output, output
     from scp.lifecycle.rotation import rotate
-    from scp.node.encryption import keyed_stores
+    from scp.node.encryption import check_held, keyed_stores
 
     with opened(config, works=True) as (archive, settings):
         if not settings.encrypts:
             raise typer.BadParameter("no store has encryption_keys")
+        check_held(settings)
         with output.progress("encrypting anew", "objects") as progress:
             done = rotate(archive, keyed_stores(settings), progress)
     key_output.rotated(done, json)

@@ -15,6 +15,7 @@ _TOLD = {
     "newest": "encrypts new files",
     "older": "still needed",
     "unused": "not needed by any file",
+    "held": "KEEP IT: a node that runs still encrypts with it; restart that",
     "unknown": "KEEP IT: the store, or some of its files, could not be read",
     "missing": "MISSING: these files cannot be read",
     "none": "not encrypted",

@@ -9,10 +9,11 @@ from typing import Literal
 
 from scp.config.keys import EncryptionKey, hold, keys_of
 from scp.config.settings import Settings
+from scp.errors import ConfigurationError
 from scp.lifecycle.rotation import KeyedStores
 from scp.objects.keys_in_use import KeyNote, KeyUse, uses
 
-State = Literal["newest", "older", "unused", "unknown", "missing", "none"]
+State = Literal["newest", "older", "unused", "held", "unknown", "missing", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def note_keys(settings: Settings, is_there: Mapping[str, bool]) -> None:
             note = KeyNote(one.root)
             note.check(one.keys)
             note.add(one.keys[0])
+            note.hold(one.keys[0].id)
 
 
 def missing_keys(settings: Settings) -> Iterator[str]:
@@ -64,6 +66,19 @@ def keyed_stores(settings: Settings) -> KeyedStores:
     """The stores that encrypt."""
     keyed = [one for one in stores_of(settings) if one.keys]
     return KeyedStores({one.store: one.root for one in keyed}, {one.store: one.keys[0].id for one in keyed})
+
+
+def check_held(settings: Settings) -> None:
+    """Check that no process encrypts with another key than the first one of its store.
+
+    It could not read what is rotated, and would go on to encrypt with the other. Raises ConfigurationError.
+    """
+    for one in stores_of(settings):
+        if one.keys and (others := sorted(KeyNote(one.root).held() - {one.keys[0].id})):
+            raise ConfigurationError(
+                f'store "{one.store or settings.storage.name}": a node that runs still encrypts with the key '
+                f'"{others[0]}"; restart it, then run this again'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +103,15 @@ def key_states(settings: Settings) -> list[KeyState]:
         counted = uses(one.store, one.root)
         used = {use.key_id: use for use in counted.found}
         note = KeyNote(one.root)
-        noted = note.read()
-        if counted.whole and (gone := [each for each in noted if each not in used and each not in ids[:1]]):
+        noted, held = note.read(), note.held()
+        needed = {*used, *held, *ids[:1]}
+        if counted.whole and (gone := [each for each in noted if each not in needed]):
             note.forget(gone)
-        for key_id in dict.fromkeys([*ids, *used]):
+        for key_id in dict.fromkeys([*ids, *used, *sorted(held)]):
             use = used.get(key_id, KeyUse(one.store, key_id, 0, 0))
             state = _state(key_id, ids, use.files, counted.whole)
+            if key_id in held and state in {"older", "unused", "unknown"}:
+                state = "held"
             found.append(KeyState(name, key_id, use.files, use.set_aside, state))
     return found
 

@@ -1,11 +1,14 @@
 """Which encryption keys a store needs: by a note beside its objects, and by its files.
 
 ``.zscp/keys`` in a store's folder names each key before the first file is encrypted with it, so that a start
-can tell that one is missing without a look at the files.
+can tell that one is missing without a look at the files. A locked file there says that a process encrypts
+with a key: perhaps one that was started before the configuration changed.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 from collections import Counter
@@ -23,6 +26,9 @@ from scp.objects.segments import keys_in, read_record
 from scp.objects.trash import FOLDER as TRASH
 
 _NOTE = "keys"
+# Locked files, each named by the id of a key, and the one that this process has locked, by its folder.
+_HELD = "key-"
+_holding: dict[Path, int] = {}
 # Folders that begin with a dot and hold stored files; all others hold none.
 _WITH_FILES = (TRASH, ASIDE)
 
@@ -65,6 +71,34 @@ class KeyNote:
     def forget(self, names: Iterable[str]) -> None:
         """Forget keys by which nothing in the store is encrypted any more."""
         self._change(dict.fromkeys(names))
+
+    def hold(self, key_id: str) -> None:
+        """Let others see that this process encrypts with a key, as long as it lives, or until the next call.
+
+        Raises OutOfResources.
+        """
+        path = self._folder / f"{_HELD}{key_id}"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES):  # who cannot write there encrypts nothing
+                return
+            raise OutOfResources(f"{path} cannot be locked: {error.strerror}") from error
+        if (former := _holding.get(self._folder)) is not None:
+            os.close(former)
+        _holding[self._folder] = descriptor
+
+    def held(self) -> set[str]:
+        """The ids of keys that processes encrypt with now, this one included."""
+        found = set()
+        for path in self._folder.glob(f"{_HELD}*"):
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    found.add(path.name.removeprefix(_HELD))
+        return found
 
     def _change(self, changes: Mapping[str, str | None]) -> None:
         fresh = self._path.with_suffix(".new")

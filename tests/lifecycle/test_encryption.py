@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +32,7 @@ from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.transfer import import_files
 from scp.lifecycle.verify import verify
 from scp.node.build import open_archive
-from scp.node.encryption import key_states, keyed_stores, missing_keys
+from scp.node.encryption import check_held, key_states, keyed_stores, missing_keys
 from scp.syntaxes import EXPLICIT
 
 SENT = [phantom(Shape(rows=40, columns=48, seed=seed)) for seed in range(1, 4)]
@@ -223,13 +225,43 @@ def test_rotation_encrypts_what_is_open_and_what_older_keys_encrypt(site: Site) 
     assert not [found.fault for found in verify(archive, archive.all(), deep=True) if found.fault]
 
 
+_NODE = """
+import sys
+from pathlib import Path
+from scp.objects.keys_in_use import KeyNote
+KeyNote(Path(sys.argv[1])).hold("2025")
+print(flush=True)
+input()
+"""
+
+
+def test_a_node_that_was_not_restarted_keeps_its_key_and_stops_a_rotation(site: Site) -> None:
+    site.open("2025").ingest(SENT[0])
+    site.open("2026", "2025").ingest(SENT[1])
+    settings = site.settings("2026", "2025")
+    with subprocess.Popen(
+        [sys.executable, "-c", _NODE, str(site.objects)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as node:
+        assert node.stdin is not None
+        assert node.stdout is not None
+        node.stdout.readline()
+        with pytest.raises(ConfigurationError, match='"2025"; restart it'):
+            check_held(settings)
+        assert ("2025", "held") in {(one.key_id, one.state) for one in key_states(settings)}
+        node.stdin.write(b"\n")
+        node.stdin.flush()
+        node.wait(30)
+    check_held(settings)
+    assert ("2025", "older") in {(one.key_id, one.state) for one in key_states(settings)}
+
+
 @pytest.mark.parametrize("fault", ["a file", "a folder", "the store"])
 def test_a_key_does_not_seem_unused_where_not_all_files_could_be_read(
     site: Site, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An admin destroys a key that nothing needs."""
     site.open("2025").ingest(SENT[0])
-    site.close()
+    site.open("2026", "2025").close()
     settings = site.settings("2026", "2025")
     (file,) = site.objects.rglob("*.dcm")
     if fault == "a file":  # which root cannot read either
