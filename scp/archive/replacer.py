@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Set
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,14 +12,15 @@ from scp.archive.reader import Reader
 from scp.archive.records import own_key
 from scp.archive.replacement import Change
 from scp.archive.stored_files import StoredFiles
-from scp.errors import ObjectDamaged, OutOfResources
+from scp.errors import ObjectDamaged, OutOfResources, ZscpError
 from scp.index.index import Index
 from scp.model import Instance
 from scp.objects.names import store_of
 from scp.spool import Buffer, sha256
 
-# A change, without its data, and whether the index took it.
-_Replaced = tuple[Change, bool]
+# What is removed later. If an index is away for long, the oldest are left to the next start, as the journal
+# names their new files.
+_MOST_DUE = 10_000
 
 
 class Replacer:
@@ -31,7 +31,7 @@ class Replacer:
         self._index = index
         self._reader = reader
         self._pairing = pairing
-        self._due: deque[_Replaced] = deque()
+        self._due: deque[Change] = deque(maxlen=_MOST_DUE)
 
     def replace(self, changes: list[Change]) -> None:
         """Replace old stored forms by new ones.
@@ -44,53 +44,69 @@ class Replacer:
         files = [(one.after.key, one.data) for one in changes if one.data is not None]
         if files:
             self._files.store.put_many(files)
+        moved = [replace(one, data=None) for one in changes if one.data is not None]
         try:
             self._check_arrived(changes)
             done = self._index.change_many([(change.before, change.after) for change in changes])
         except Exception:
-            for change in changes:
-                if change.data is not None:
-                    self.withdraw(change.after)
+            self._due.extend(moved)  # the index may have changed all the same, and only its answer was lost
+            for change in moved:
+                self.withdraw(change.after)
             raise
-        old = [
-            (replace(change, data=None), changed)
-            for change, changed in zip(changes, done, strict=True)
-            if change.data is not None
-        ]
-        if old:
-            self._remove(old)
-            self.remove_replaced()
-        else:
+        if not moved:
             self._index.sync()
+            return
+        changed = [taken for change, taken in zip(changes, done, strict=True) if change.data is not None]
+        try:
+            self._make_sure()
+            self._remove_replaced(moved, changed)
+        except Exception:
+            self._due.extend(moved)
+            raise
+        self.remove_replaced()
 
     def remove_replaced(self) -> None:
         """Remove files that rows no longer name, and that could not be removed before.
 
-        A deleted object whose record in the landing log stayed would be taken up again. But meanwhile the
-        same object may have been deleted and sent again: then its row names the same file, which stays.
-        Raises OutOfResources.
+        By what rows name now: the same object may have been deleted, or deleted and sent again. A file that
+        still cannot be removed is tried again. Raises OutOfResources, also for a record of the landing log
+        that cannot be marked: where its object was deleted, it would be taken up again.
         """
-        due: list[_Replaced] = []
+        due: list[Change] = []
         with suppress(IndexError):  # each is removed by one thread
             while True:
                 due.append(self._due.popleft())
-        if due:
-            self._remove(due, late=True)
-
-    def _remove(self, old: list[_Replaced], late: bool = False) -> None:
-        """Remove old files, as soon as it is durable that rows name others; else they are due later."""
+        if not due:
+            return
         try:
-            self._index.sync()
-            if fault := self.index_fault():  # another index names the old files: recovery decides
-                raise OutOfResources(f"nothing is removed: {fault}")
-            named = {change.before.key for change, _ in old if late and self._is_named(change.before)}
+            self._make_sure()
         except Exception:
-            self._due.extend(old)
+            self._due.extend(due)
             raise
-        self._remove_replaced(old, named)
+        fault: Exception | None = None
+        for change in due:
+            try:
+                self._remove_late(change)
+            except (OSError, ZscpError) as error:
+                self._due.append(change)
+                fault = fault if self._files.keeps(change.before.key) else error
+        if fault is not None:
+            raise fault
 
-    def _is_named(self, instance: Instance) -> bool:
-        return any(one.key == instance.key for one in self._index.named(instance.sop_instance_uid))
+    def _make_sure(self) -> None:
+        """That rows name new files must be durable, and in the right index. Raises OutOfResources."""
+        self._index.sync()
+        if fault := self.index_fault():  # another index names the old files: recovery decides
+            raise OutOfResources(f"nothing is removed: {fault}")
+
+    def _remove_late(self, change: Change) -> None:
+        named = {one.key for one in self._index.named(change.after.sop_instance_uid)}
+        if change.before.key not in {*named, change.after.key}:
+            self._files.store.delete(change.before.key)
+        if change.after.key in named:
+            self._files.store.settle(change.after.key)
+        else:
+            self._files.store.withdraw(change.after.key)
 
     def _check_arrived(self, changes: list[Change]) -> None:
         """Read back files in another store, and those that only a new key encrypts.
@@ -104,14 +120,11 @@ class Replacer:
             if sha256(self._files.get(one.after.key, one.after.stored_size)) != one.after.stored_sha256:
                 raise ObjectDamaged(f"{one.after.key} is not what was written; look after that store")
 
-    def _remove_replaced(self, changes: list[_Replaced], named: Set[str]) -> None:
-        """Remove the old files of changed rows, and withdraw the new files of rows that did not change.
-
-        Files that are ``named`` again stay.
-        """
-        replaced = [one for one, changed in changes if changed and one.before.key != one.after.key]
-        self._files.store.delete_many(one.before.key for one in replaced if one.before.key not in named)
-        for change, changed in changes:
+    def _remove_replaced(self, changes: list[Change], taken: list[bool]) -> None:
+        """Remove the old files of changed rows, and withdraw the new files of rows that did not change."""
+        replaced = [one for one, changed in zip(changes, taken, strict=True) if changed]
+        self._files.store.delete_many(one.before.key for one in replaced if one.before.key != one.after.key)
+        for change, changed in zip(changes, taken, strict=True):
             if changed:
                 self._files.store.settle(change.after.key)
             else:  # another object replaced it meanwhile
