@@ -105,6 +105,30 @@ def test_a_file_that_came_back_is_not_removed_late(archive, deletion, one, monke
     assert list(archive.files.keys()) == [again.key]
 
 
+@pytest.mark.parametrize("lost", ["the answer of the index", "the removal"])
+def test_an_old_file_is_removed_later(archive, deletion, one, monkeypatch, lost: str) -> None:
+    """An old record of the landing log that stayed would be taken up again once its object is deleted."""
+    moved_on = replace(one, key=with_token(one.key, "0a" * 4))
+    change_many = archive.index.change_many
+
+    def answer_lost(changes: Any) -> None:
+        change_many(changes)
+        raise OutOfResources("a disk error")
+
+    with monkeypatch.context() as patched:
+        if lost == "the removal":
+            patched.setattr(archive.store, "delete_many", Mock(side_effect=OSError(5, "a disk error")))
+        else:
+            patched.setattr(archive.index, "change_many", answer_lost)
+        with pytest.raises((OSError, OutOfResources)):
+            archive.replace([Change(one, moved_on, content(archive, one))])
+    assert set(archive.files.keys()) == {one.key, moved_on.key}
+    archive.remove_replaced()
+    assert list(archive.files.keys()) == [moved_on.key]
+    (held,) = archive.named(one.sop_instance_uid)
+    archive.verify(held, deep=True)
+
+
 STEPS = [(Trash, "_note"), (SqlIndex, "forget"), (SqlIndex, "sync"), (Trash, "take"), (Trash, "mark")]
 
 
