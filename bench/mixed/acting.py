@@ -111,7 +111,7 @@ class Acting:
 
     def request(self, peer: Peer, made: Made, data: bytes, number: int = 1) -> bytes:
         kind = KINDS[made.kind]
-        context = peer._contexts[kind.sop_class, kind.syntax]  # noqa: SLF001
+        context = peer._contexts[kind.sop_class, kind.syntax]  # noqa: SLF001 - of the same benches
         return request_of(made, data, number, context, peer.longest)
 
     def settle(self, made: Made, data: bytes, status: int) -> None:

@@ -96,7 +96,7 @@ def unseal(
     Nothing of a chunk is given before it is known to be what was written.
     """
     # Imported where it is used: 13 ms and 8 MB that a process without encryption does without.
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - only stores that encrypt
 
     aes = _aes(name, header.raw, key)
     try:
@@ -109,9 +109,9 @@ def unseal(
 
 
 def _aes(name: str, raw: bytes, key: EncryptionKey) -> AESGCM:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415 - as above
 
     info = _INFO + raw[:_NAMED] + name.encode()
     return AESGCM(HKDF(SHA256(), 32, raw[_NAMED:], info).derive(key.secret))

@@ -87,6 +87,8 @@ def test_peers_that_ask_for_too_much(nodes: tuple[NodeProcess, NodeProcess]) -> 
             peer.socket.sendall(announced)
         threads = [threading.Thread(target=_asks, args=(node, _huge())) for _ in range(6)]
         threads += [threading.Thread(target=_floods, args=(node,)) for _ in range(3)]
+        small = window.associate_rq(CONTEXTS, calling="SMALL", pdu_bytes=6)
+        threads += [threading.Thread(target=_asks, args=(node, small)) for _ in range(8)]
         for thread in threads:
             thread.start()
         assert all(map(_is_over, held)), "what they announced did not come"
@@ -106,6 +108,8 @@ def test_peers_that_ask_for_too_much(nodes: tuple[NodeProcess, NodeProcess]) -> 
     assert bystanders.faults() == []
     assert ended(node) == []
     limits = {one.get("limit") for one in node.events()}
+    small_ones = [one for one in node.events() if one.get("calling_aet") == "SMALL"]
+    assert [one["outcome"] for one in small_ones if one["event"] == "association"] == ["rejected"] * 8
     assert {
         "limits.associations_by_aet",
         "limits.stall_seconds",
