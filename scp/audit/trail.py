@@ -102,6 +102,10 @@ class Trail:
         self._sending.give_up()
 
 
+# Room for the message that others were lost: it has 1.2 KB, and the least queue 64 KB.
+_OF_AN_ALERT = 4096
+
+
 class _Sending(Task):
     """The queue, and who empties it. ``until`` ends what is tried when the process ends."""
 
@@ -163,10 +167,11 @@ class _Sending(Task):
         return pause
 
     def _sent(self) -> None:
-        """Drop what was handed over; where messages were lost, that is the next one."""
+        """Drop what was handed over; where messages were lost, tell that as soon as there is room."""
         with self._lock:
             self._bytes -= len(self._waiting.popleft().xml)
-            lost, self._lost = self._lost, 0
+            lost = self._lost if self._bytes + _OF_AN_ALERT <= self._most else 0
+            self._lost -= lost
         if self._failures or lost:
             structlog.get_logger("zscp").warning("audit trail goes on", lost=lost, tries=self._failures)
         self._failures = 0
