@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics setup run test faults quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics setup run test faults cluster quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -34,6 +34,14 @@ test: setup ## run all tests; installs DCMTK and other tools where they are miss
 faults: setup ## let each call fail in turn, and disks fill or fail below a node; half an hour, needs root and strace
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 2 -m faults tests/faults
+
+# Arguments for pytest: make cluster CLUSTER="-k spool".
+CLUSTER ?=
+cluster: setup ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
+	scripts/install-tools.sh
+	scripts/install-cluster.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

@@ -18,11 +18,12 @@ from scp.metrics.figures import Figures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What takes minutes (``faults``) runs only where its mark is named. What is slow comes first: two workers
-    that each take a file after the other then end together.
+    What takes minutes (``faults``), or real servers (``cluster``), runs only where its mark is named. What is
+    slow comes first: two workers that each take a file after the other then end together.
     """
-    if "faults" not in config.option.markexpr:
-        items[:] = [item for item in items if item.get_closest_marker("faults") is None]
+    for mark in ("faults", "cluster"):
+        if mark not in config.option.markexpr:
+            items[:] = [item for item in items if item.get_closest_marker(mark) is None]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         given = getattr(item, "callspec", None)

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Install what the tests of several nodes start besides SeaweedFS, which comes with pip: PostgreSQL and HAProxy,
+# where they are missing. No service of theirs is started: the tests start their own, on free ports.
+set -eu
+
+# Debian puts both where ordinary users do not look.
+PATH="$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"
+missing=""
+command -v initdb >/dev/null || missing="$missing postgresql"
+command -v haproxy >/dev/null || missing="$missing haproxy"
+[ -n "$missing" ] || exit 0
+
+fail() {
+    echo "Not installed:$missing ($1). The tests on real servers need them." >&2
+    exit 1
+}
+
+command -v apt-get >/dev/null || fail "there is no apt-get to install them with"
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "it takes root or sudo"
+    as_root=sudo
+fi
+
+echo "Installing$missing with apt-get"
+$as_root apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
+# The packages start a service each, unless a policy forbids that while they are installed.
+policy=/usr/sbin/policy-rc.d
+own=""
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+    $as_root chmod 755 "$policy"
+    own=$policy
+fi
+trap '[ -z "$own" ] || $as_root rm -f "$own"' EXIT
+# shellcheck disable=SC2086 - each is a package
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+    fail "apt-get could not install them"
