@@ -14,7 +14,7 @@ from contextlib import closing
 from sqlalchemy import Engine
 
 from scp.errors import OutOfResources
-from scp.index.dialect import JOURNAL_BYTES
+from scp.index.sqlite import JOURNAL_BYTES
 from scp.metrics import counting
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import BindParameter, Connection, Engine, RowMapping, bindparam
 
 from scp.index import query as reading
 from scp.index.columns import ID, answer
-from scp.index.dialect import reads, watched
+from scp.index.dialect import kind, reads, watched
 from scp.index.index import Ranks
 from scp.index.sequences import selection
 from scp.index.watch import Watch
@@ -61,22 +61,21 @@ class Matches:
         """The first matches, and whether these are all."""
         found: list[Match] = []
         begun, size = time.monotonic(), 1
-        with self._reads() as connection:
-            streaming = connection.execution_options(stream_results=True)
-            with streaming.execute(self._first) as result:
-                rows = result.mappings()
-                while part := rows.fetchmany(size):
-                    self._seen.update(row[ID] for row in part)
-                    found += self._matched(part)
-                    if len(self._seen) >= _AT_ONCE or (found and time.monotonic() - begun > _FIRST_SECONDS):
-                        return found, False
-                    size = min(2 * size, _AT_ONCE)
+        most = kind(self._engine).FIRST_ROWS
+        with self._reads() as connection, connection.execute(self._first.limit(most)) as result:
+            rows = result.mappings()
+            while part := rows.fetchmany(size):
+                self._seen.update(row[ID] for row in part)
+                found += self._matched(part)
+                if len(self._seen) == most or (found and time.monotonic() - begun > _FIRST_SECONDS):
+                    return found, False
+                size = min(2 * size, _AT_ONCE)
         return found, True
 
     def _ids(self) -> array[int]:
         """The ids of all entities that were found, but for those that were read already, in their order."""
         ids = array("q")
-        with self._reads() as connection:
+        with self._reads(streams=True) as connection:
             streaming = connection.execution_options(stream_results=True)
             with streaming.execute(reading.found(self._query, self._later)) as result:
                 for part in result.scalars().partitions(_AT_ONCE):
@@ -98,8 +97,8 @@ class Matches:
                 yield match
 
     @contextmanager
-    def _reads(self) -> Iterator[Connection]:
-        with reads(self._engine) as connection, watched(connection, self._watch):
+    def _reads(self, streams: bool = False) -> Iterator[Connection]:
+        with reads(self._engine, streams) as connection, watched(connection, self._watch):
             yield connection
 
     def _tested_later(self) -> str:

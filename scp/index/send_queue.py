@@ -45,11 +45,10 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
             return 0
         added = 0
         with self._writer.transaction() as connection:
-            statement = INSERTS[connection.dialect.name](SEND_QUEUE).on_conflict_do_nothing(
-                index_elements=SEND_QUEUE_KEY
-            )
+            inserting = INSERTS[connection.dialect.name](SEND_QUEUE)
+            statement = inserting.on_conflict_do_nothing(index_elements=SEND_QUEUE_KEY)
             for each in sends:
-                added += connection.execute(statement, _given(each)).rowcount
+                added += len(connection.execute(statement.returning(SEND_QUEUE.c.id), _given(each)).all())
         return added
 
     def give_up(self, queued: QueuedSend, fault: str) -> bool:

@@ -14,6 +14,7 @@ from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
 from scp.index.conflicts import listed
+from scp.index.databases import Database
 from scp.index.dialect import connect, reads, translated, watched
 from scp.index.durable import sync
 from scp.index.group import GroupCommit
@@ -58,15 +59,15 @@ class SqlIndex:
         self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
-    def open(cls, url: str, check: bool = False, thorough: bool = False) -> Self:
-        """Open the index at ``url``; it is made, or migrated to this version's schema, if necessary.
+    def open(cls, where: str | Database, check: bool = False, thorough: bool = False) -> Self:
+        """Open the index of a URL or database; it is made, or migrated to this version, if necessary.
 
         Several processes may do so at once. With ``check`` a small one is read completely, with ``thorough``
         any. Raises :class:`scp.errors.ConfigurationError` for an unusable URL or a database of a later
         version, :class:`scp.errors.IndexDamaged` for one that cannot be read, and
         :class:`scp.errors.OutOfResources` if the database cannot be opened.
         """
-        engine = connect(url)
+        engine = connect(where)
         try:
             with translated(engine):
                 upgrade(engine)
@@ -78,12 +79,12 @@ class SqlIndex:
         return cls(engine)
 
     @staticmethod
-    def is_current(url: str) -> bool:
-        """Whether the existing index at ``url`` has this version's schema; nothing is changed.
+    def is_current(where: str | Database) -> bool:
+        """Whether the existing index of a URL or database has this version's schema; nothing is changed.
 
         Raises as :meth:`open`.
         """
-        engine = connect(url)
+        engine = connect(where)
         try:
             with translated(engine):
                 return is_current(engine)

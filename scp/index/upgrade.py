@@ -26,7 +26,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql.expression import ClauseElement
 
 from scp.errors import ConfigurationError
-from scp.index.dialect import WRITES
+from scp.index.databases import WRITES
 from scp.index.prepared import compiled_once
 from scp.index.schema import METADATA
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,8 @@ from scp.identity import ConflictKind, Identity
 from scp.index import dialect
 from scp.index import record as entities
 from scp.index.conflicts import Warnings
-from scp.index.dialect import BEGUN, begin_writing, data_version, translated, wait_at_most
+from scp.index.databases import BEGUN
+from scp.index.dialect import translated
 from scp.index.places import Places
 from scp.index.prepared import InstanceRows, change_held, insert_instance, named_instances
 from scp.index.rows import identity, row
@@ -38,6 +39,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._kind = dialect.kind(engine)
         self._turn = threading.Lock()
         self._waits = math.inf  # how long the connection waits for other processes
         self._places = Places(engine.dialect)
@@ -51,17 +53,18 @@ class Writer:
         self._version: object = None
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, names: Sequence[str] = ()) -> Iterator[Connection]:
         """The connection, in a transaction that is committed at the end, or rolled back by an exception.
 
-        Patients, studies and series must be written by the methods of this class only. Raises
-        :class:`scp.errors.OutOfResources`.
+        Others that write under one of the same ``names`` wait meanwhile; without names, all others. SQLite
+        has one writer, whatever its names. Patients, studies and series must be written by the methods of
+        this class only. Raises :class:`scp.errors.OutOfResources`.
         """
         with self._own_turn() as until, translated(self._engine):
             connection = self._connected()
             try:
                 self._wait_until(until)
-                begin_writing(self._engine, self._cursor)
+                self._kind.begin_writing(self._cursor, names, max(until - time.monotonic(), 0.0))
                 self._look_around()
                 yield connection
                 _commit(connection)
@@ -88,7 +91,7 @@ class Writer:
     def _wait_until(self, until: float) -> None:
         left = max(until - time.monotonic(), 0.0)
         if abs(left - self._waits) > _NEAR_SECONDS:
-            wait_at_most(self._engine, self._cursor, left)
+            self._kind.wait_at_most(self._cursor, left)
             self._waits = left
 
     def record(self, connection: Connection, item: Item) -> Instance | None:
@@ -159,12 +162,14 @@ class Writer:
 
     def _look_around(self) -> None:
         """Check whether others have written since this connection last did."""
-        version = data_version(self._engine, self._cursor)
+        version = self._kind.data_version(self._cursor)
         if version is None or version != self._version:
             self._places.doubt()
         self._version = version
 
     def _connected(self) -> Connection:
+        if self._connection is not None and not self._is_alive(self._connection):
+            self._drop()
         if self._connection is None:
             connection = self._engine.connect().execution_options(**{BEGUN: True})
             connection.detach()  # so that the pool neither counts it nor waits for it
@@ -173,9 +178,15 @@ class Writer:
             self._connection = connection
         return self._connection
 
+    def _is_alive(self, connection: Connection) -> bool:
+        return not connection.invalidated and self._kind.is_alive(connection.connection.dbapi_connection)
+
     def _roll_back(self, connection: Connection) -> None:
         self._places.doubt()
         self._conflicts.rolled_back()
+        if not self._is_alive(connection):
+            self._drop()
+            return
         try:
             connection.rollback()
             connection.connection.rollback()  # in case Core had not begun its own transaction

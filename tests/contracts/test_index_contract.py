@@ -1,4 +1,4 @@
-"""What every index has to do. A new one is a new row in OPENERS."""
+"""What every index has to do. A new one is a new row in PLACES."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -16,8 +17,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+import servers_postgresql
 
 from scp.errors import OutOfResources, QueryError
+from scp.index.databases import Database
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
@@ -25,15 +28,19 @@ from scp.index.watch import Watch
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
 
 CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.4.201"
-OPENERS: dict[str, Callable[[Path], Index]] = {
-    "sqlite": lambda folder: SqlIndex.open(f"sqlite:///{folder}/made/on/opening/index.db"),
+# Where a new index is: with a folder for what is in files, and whether its tables may be there already.
+PLACES: dict[str, Callable[[Path, bool], str | Database]] = {
+    "sqlite": lambda folder, _: f"sqlite:///{folder}/made/on/opening/index.db",
+    "postgresql": lambda _, made: servers_postgresql.shared().database(made),
 }
+# Those on servers run only where their mark is named.
+KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.cluster)]
 
 
-@pytest.fixture(params=OPENERS)
+@pytest.fixture(params=KINDS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Index]:
     """Opens the same index each time it is called."""
-    return lambda: OPENERS[request.param](tmp_path)
+    return partial(SqlIndex.open, PLACES[request.param](tmp_path, True))
 
 
 @pytest.fixture
@@ -865,18 +872,17 @@ class TestSharing:
         assert list(matches) == []
 
 
-def _write_for_ever(name: str, folder: Path, written: Connection) -> None:
-    index = OPENERS[name](folder)
+def _write_for_ever(opener: Callable[[], Index], written: Connection) -> None:
+    index = opener()
     for number in count():
         index.record(instance(f"1.1.{number}"), DOE)
         written.send(f"1.1.{number}")
 
 
-@pytest.mark.parametrize("name", OPENERS)
-def test_what_was_recorded_outlives_the_process_that_is_killed(name, tmp_path):
+def test_what_was_recorded_outlives_the_process_that_is_killed(opener):
     spawn = get_context("spawn")
     receiver, sender = spawn.Pipe(duplex=False)
-    writer = spawn.Process(target=_write_for_ever, args=(name, tmp_path, sender))
+    writer = spawn.Process(target=_write_for_ever, args=(opener, sender))
     writer.start()
     sender.close()
     acknowledged = [receiver.recv() for _ in range(30)]
@@ -885,34 +891,33 @@ def test_what_was_recorded_outlives_the_process_that_is_killed(name, tmp_path):
     with suppress(EOFError):
         while True:
             acknowledged.append(receiver.recv())
-    index = OPENERS[name](tmp_path)
+    index = opener()
     assert all(index.newest(uid) for uid in acknowledged)
     assert index.counts().instances - len(acknowledged) in {0, 1}
     assert index.record(instance("after"), DOE) is None
     index.close()
 
 
-def _open_and_record(name: str, folder: Path, start: Barrier, number: int) -> None:
+def _open_and_record(place: str | Database, start: Barrier, number: int) -> None:
     start.wait()
-    index = OPENERS[name](folder)
+    index = SqlIndex.open(place)
     for each in range(10):
         index.record(instance(f"{number}.{each}"), DOE)
     index.close()
 
 
-@pytest.mark.parametrize("name", OPENERS)
-def test_processes_that_make_the_index_at_once(name, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_that_make_the_index_at_once(kind, tmp_path):
+    place = PLACES[kind](tmp_path, False)
     spawn = get_context("spawn")
     start = spawn.Barrier(4)
-    processes = [
-        spawn.Process(target=_open_and_record, args=(name, tmp_path, start, number)) for number in range(4)
-    ]
+    processes = [spawn.Process(target=_open_and_record, args=(place, start, number)) for number in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    index = OPENERS[name](tmp_path)
+    index = SqlIndex.open(place)
     assert index.counts() == EntityCounts(1, 1, 1, 40)
     index.close()
 

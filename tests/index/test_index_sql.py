@@ -26,7 +26,7 @@ from sqlalchemy.engine import MappingResult
 from test_index_contract import DOE, ROE, instance, query
 
 from scp.errors import ConfigurationError, OutOfResources
-from scp.index import dialect, durable, matches, prepared
+from scp.index import dialect, durable, matches, prepared, sqlite
 from scp.index import query as reading
 from scp.index import upgrade as upgrading
 from scp.index.index import NO_RANKS
@@ -395,7 +395,7 @@ def test_the_log_does_not_grow_behind_a_slow_reader(index, database):
 @pytest.mark.parametrize("seconds", [0.3, 60.0])
 def test_a_query_stops_when_its_time_is_up_or_nobody_waits(index, monkeypatch, seconds):
     index.record_many((instance(f"1.1.{number}"), DOE | {"ImageType": "A\\B"}) for number in range(5000))
-    monkeypatch.setattr(dialect, "matcher_of_like", lambda _: lambda _: time.sleep(0.001))
+    monkeypatch.setattr(sqlite, "matcher_of_like", lambda _: lambda _: time.sleep(0.001))
     asked = Query("STUDY", "IMAGE", (QueryKey("ImageType", "CS", "*A*"),), relational=True)
     begun, looks = time.monotonic(), []
 

@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import C_FIND, N_ACTION
 
 from scp.dimse.verdict import PUSH_INSTANCE
 from scp.dimse.wire.assembly import LONGEST_ACTION, LONGEST_IDENTIFIER
-from scp.index import dialect
+from scp.index import sqlite
 from scp.model import Instance
 
 from .conftest import RunningNode, Starter
@@ -98,7 +98,7 @@ def slow(start: Starter, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], R
                 (MR_IMAGE, f"1.2.{n}", "1.2", "1.2.3", f"none/{n}", "zstd", EXPLICIT) for n in range(2000)
             )
         )
-        monkeypatch.setattr(dialect, "matcher_of_like", lambda _: lambda _: time.sleep(0.004))
+        monkeypatch.setattr(sqlite, "matcher_of_like", lambda _: lambda _: time.sleep(0.004))
         return node
 
     return started

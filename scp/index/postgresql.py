@@ -1,0 +1,236 @@
+"""What is PostgreSQL's own: connections that can be watched, the turns of writers, what its errors mean.
+
+:mod:`scp.index.sqlite` has the same functions for SQLite; :mod:`scp.index.dialect` chooses. psycopg comes
+with the extra ``postgresql``.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
+
+from scp.index.databases import BEGUN, WRITES, Database, Fault
+from scp.index.watch import Watch
+
+_EVERY = 0.05  # seconds between two looks while a statement runs
+# A statement that runs for so long may run on a server that answers nobody: then that is found out.
+_SILENT_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+_CONNECTING = {
+    "application_name": "zscp",
+    "connect_timeout": 5,
+    # A host that vanished is noticed within 20 s, whether or not anything was sent to it.
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+# Queries of a node read some rows by their indexes. To compile one takes 100 ms, to start other processes for
+# one 10, and a plan that is made for any range of names or dates reads the wrong index for some.
+_SESSION = "SET jit = off; SET max_parallel_workers_per_gather = 0; SET plan_cache_mode = force_custom_plan"
+# PostgreSQL answers when it has found all. A cursor would give the first rows on, for four more round trips.
+FIRST_ROWS = 64
+_WRITERS = 0x7A736370  # "zscp": the advisory lock that one writer has alone, or several share
+_MIGRATION_SECONDS = 600.0
+# Classes of SQLSTATE in which the server could not do what was asked, whatever that was; and what an admin
+# has not allowed.
+_REFUSING = frozenset({"08", "25", "40", "53", "54", "55", "57", "58"})
+_FORBIDDEN = frozenset({"42501"})
+_DAMAGED = frozenset({"XX001", "XX002"})
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection whose statements can be stopped, and that notices a server which answers nobody.
+
+    ``look`` is called every 50 ms while a statement runs, in the thread that waits for it. What it raises
+    ends the statement, on the server too.
+    """
+
+    look: Callable[[], None] | None = None
+
+    def wait(self, gen: Any, interval: float = _EVERY, timeout: float | None = None) -> Any:
+        """Wait for the driver's generator, as psycopg does, and look meanwhile."""
+        stopped: list[BaseException] = []
+        try:
+            return super().wait(self._watched(gen, stopped), min(interval, _EVERY), timeout)
+        except BaseException as error:
+            if error in stopped:
+                self._end(gen)
+            raise
+
+    def _watched(self, gen: Any, stopped: list[BaseException]) -> Generator[Any, Any, Any]:
+        probed = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                try:
+                    if self.look is not None:
+                        self.look()
+                    if not ready and time.monotonic() - probed > _SILENT_SECONDS:
+                        self._probe()
+                        probed = time.monotonic()
+                except BaseException as error:
+                    stopped.append(error)
+                    raise
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    def _end(self, gen: Any) -> None:
+        """Cancel the statement on the server, and read until it has ended; else close the connection."""
+        try:
+            self.cancel_safe(timeout=_ANSWER_SECONDS)
+            super().wait(gen, timeout=_ANSWER_SECONDS)
+        except errors.QueryCanceled:
+            pass  # as asked
+        except Exception:  # noqa: BLE001 - its state is unknown; the pool opens another one
+            self.pgconn.finish()
+
+    def _probe(self) -> None:
+        """Raise OperationalError where the server does not answer a new connection."""
+        host, port = self.info.host, self.info.port
+        try:
+            if host.startswith("/"):
+                probe = socket.socket(socket.AF_UNIX)
+                probe.settimeout(_ANSWER_SECONDS)
+                probe.connect(f"{host}/.s.PGSQL.{port}")
+            else:
+                probe = socket.create_connection((host, port), _ANSWER_SECONDS)
+            with probe:
+                probe.settimeout(_ANSWER_SECONDS)
+                probe.sendall(_SSL_REQUEST)
+                if probe.recv(1):
+                    return
+        except OSError:
+            pass
+        self.pgconn.finish()
+        raise errors.OperationalError(f"the server has not answered for {_SILENT_SECONDS:.0f} s")
+
+
+def is_alive(connection: Any) -> bool:
+    """Whether the server has not closed an idle connection; to ask it would take a round trip."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return not poll.poll(0)
+
+
+def connected(database: Database, parsed: URL, seconds: float) -> Engine:
+    """An engine of WatchedConnections that begin no transaction by themselves.
+
+    Who needs several statements in a transaction begins it: each BEGIN and COMMIT is a round trip. At most
+    ``database.connections`` are open; who wants another one waits for ``seconds``.
+    """
+    engine = create_engine(
+        parsed,
+        isolation_level="AUTOCOMMIT",
+        pool_size=database.connections,
+        max_overflow=0,
+        pool_timeout=seconds,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        connect_args=_CONNECTING,
+    )
+    event.listen(engine, "do_connect", _watched_connection)
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "checkout", _check)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _watched_connection(_dialect: Any, _record: Any, arguments: Any, options: Any) -> WatchedConnection:
+    return WatchedConnection.connect(*arguments, **options)
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.autocommit = True
+    connection.execute(_SESSION)
+
+
+def _check(connection: Any, _record: Any, _proxy: Any) -> None:
+    if not is_alive(connection):
+        raise InvalidatePoolError("the server closed the connection")
+
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get(WRITES) and not options.get(BEGUN):
+        connection.exec_driver_sql(_beginning((), _MIGRATION_SECONDS))
+
+
+def fault(error: BaseException) -> Fault | None:
+    """What an error of the driver means; None for one that only a fault of zscp's own can cause."""
+    state = getattr(error, "sqlstate", None) or ""
+    if state in _DAMAGED:
+        return Fault.DAMAGED
+    if isinstance(error, psycopg.IntegrityError):
+        return Fault.CONTRADICTION
+    if isinstance(error, psycopg.OperationalError) or state[:2] in _REFUSING or state in _FORBIDDEN:
+        return Fault.USE
+    return None
+
+
+@contextmanager
+def watched(connection: Any, watch: Watch) -> Iterator[None]:
+    """Let ``watch`` stop what a driver's connection does within this; raises what stopped it."""
+    connection.look = watch.look
+    try:
+        with watch.working():
+            yield
+    finally:
+        connection.look = None
+
+
+def begin_streaming(connection: Connection) -> None:
+    """Begin a transaction, in which a cursor lives; it ends when the pool has the connection back."""
+    connection.exec_driver_sql("BEGIN READ ONLY")
+
+
+def begin_writing(cursor: Any, names: Sequence[str], seconds: float) -> None:
+    """Begin a transaction that will write, when it is its turn among all nodes.
+
+    It has its turn when no other one has that writes under one of the same ``names``; without names, when no
+    other one has at all. It waits for at most ``seconds``.
+    """
+    cursor.execute(_beginning(names, seconds))
+
+
+def _beginning(names: Sequence[str], seconds: float) -> str:
+    """Statements for one round trip. Locks are taken in one order, so that no two wait for each other."""
+    locks = sorted({_number(name) for name in names})
+    turn = "pg_advisory_xact_lock_shared" if locks else "pg_advisory_xact_lock"
+    taken = ", ".join([f"{turn}({_WRITERS})", *(f"pg_advisory_xact_lock({number})" for number in locks)])
+    wait = max(1, int(seconds * 1000))
+    return f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {wait}; SELECT {taken}"
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+
+
+def wait_at_most(_cursor: Any, _seconds: float) -> None:
+    """Nothing: each transaction says so as it begins."""
+
+
+def data_version(_cursor: Any) -> object:
+    """None: PostgreSQL has no value that changes when another connection changes the database."""
+    return None
+
+
+def time_of(connection: Connection) -> float:
+    """The database's clock, in seconds since 1970."""
+    return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
