@@ -66,7 +66,7 @@ def _stores(settings: Settings) -> Iterator[Fault]:
         yield from ((f"storage[{number}].{key}", what) for key, what in tier.faults())
         if tier.name == first.name:
             yield f"storage[{number}].name", f'the first store is called "{first.name}"; give it another'
-        if not tier.in_bucket and tier.path(first.path).absolute() == first.path.absolute():
+        if not tier.in_bucket and tier.folder(first.path).absolute() == first.path.absolute():
             yield f"storage[{number}].url", "is the folder of the first store; give it another"
         for other in (first, *settings.tiers[: number - 1]):
             if tier.overlaps(other):

@@ -288,7 +288,7 @@ class Settings(Table):
     def folders(self) -> dict[str, Path]:
         """The folder of each store, by its name, empty for the first; of a bucket, this node's own."""
         first = self.storage.path
-        return {"": first, **{tier.name: tier.path(first) for tier in self.tiers}}
+        return {"": first, **{tier.name: tier.folder(first) for tier in self.tiers}}
 
     @property
     def stores(self) -> dict[str, StorageSettings | TierSettings]:

@@ -5,33 +5,85 @@ A store is a folder, or a bucket of an S3-compatible object store: ``s3://<bucke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from scp.config.keys import check_keys
 from scp.config.values import (
     Bytes,
-    Endpoint,
-    FolderUrl,
     Part,
     Seconds,
-    Secret,
     Span,
-    StorageUrl,
-    StoreName,
     Table,
 )
 from scp.errors import ConfigurationError
 
 EncryptionKeys = Annotated[tuple[str, ...], AfterValidator(check_keys)]
 _BUCKET = "s3://"
+_BUCKET_PATH = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _NO_SECRET = SecretStr("")
 # The keys that say how a bucket is reached, and mean nothing to a folder.
 _OF_BUCKETS = ("endpoint", "access_key", "secret_key", "secret_key_file")
+
+
+def storage_url(text: str) -> str:
+    """Where objects lie: ``file:///absolute``, ``file://relative``, a plain path, or ``s3://bucket/prefix``."""
+    scheme, separator, path = text.partition("://")
+    if separator and scheme == "s3":
+        if not _BUCKET_PATH.fullmatch(path) or ".." in path:
+            raise ValueError(
+                f'"{text}" names no bucket; write "s3://<bucket>/<prefix>", of letters, digits, dots, dashes'
+            )
+    elif separator and scheme != "file":
+        raise ValueError(
+            f'{scheme}:// is not known; use "file:///absolute", "file://relative", a path, or "s3://bucket/prefix"'
+        )
+    elif not (path if separator else text).strip():
+        raise ValueError(f'"{text}" names no folder; write, say, "file:///var/lib/zscp/objects"')
+    return text
+
+
+def folder_url(text: str) -> str:
+    """A folder, as ``file:///absolute``, ``file://relative`` or a plain path; empty: none."""
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme != "file":
+        raise ValueError(f'{scheme}:// is no folder; write, say, "file:///var/lib/zscp/spool"')
+    return storage_url(text) if text else text
+
+
+def endpoint(text: str) -> str:
+    """The URL of an object store's S3 interface; empty: that of AWS."""
+    if text and not re.fullmatch(r"https?://[^/\s@]+/?", text):
+        raise ValueError(f'"{text}" is not the URL of a server; write, say, "https://s3.example.org:8333"')
+    return text.rstrip("/")
+
+
+def secret(value: object) -> object:
+    """A secret; what is wrong with it is told without it."""
+    if not isinstance(value, (str, SecretStr)):
+        raise ValueError("must be text in quotes")
+    return value
+
+
+def store_name(text: str) -> str:
+    """What stages call a store: it begins the keys of what lies in it."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
+        raise ValueError(
+            f'"{text}" is not a name for a store; write lower-case letters, digits and dashes, say "cold"'
+        )
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(endpoint)]
+FolderUrl = Annotated[str, AfterValidator(folder_url)]
+Secret = Annotated[SecretStr, BeforeValidator(secret)]
+StorageUrl = Annotated[str, AfterValidator(storage_url)]
+StoreName = Annotated[str, AfterValidator(store_name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +239,7 @@ class TierSettings(StoreSettings):
     availability: Literal["online", "nearline", "offline"] = "online"
     fetch_seconds: Seconds = 60.0
 
-    def path(self, first: Path) -> Path:
+    def folder(self, first: Path) -> Path:
         """The folder of the objects; of a bucket, this node's own, below that of the first store."""
         return first / ".stores" / self.name if self.in_bucket else Path(_folder(self.url))
 

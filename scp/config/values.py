@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
 from scp.model import CALLING_AET
@@ -27,7 +27,6 @@ _BYTE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**1
 _BYTE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
 _LONGEST = 1000 * _SECONDS["y"]
-_BUCKET_PATH = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UID_GLOB = re.compile(r"[\d.*?\[\]!-]+")
@@ -132,54 +131,6 @@ def ae_title(text: str) -> str:
     if not (title.isascii() and title.isprintable()) or "\\" in title:
         raise ValueError(f"{title!r} is not an AE title; use ASCII without backslash or control characters")
     return title
-
-
-def storage_url(text: str) -> str:
-    """Where objects lie: ``file:///absolute``, ``file://relative``, a plain path, or ``s3://bucket/prefix``."""
-    scheme, separator, path = text.partition("://")
-    if separator and scheme == "s3":
-        if not _BUCKET_PATH.fullmatch(path) or ".." in path:
-            raise ValueError(
-                f'"{text}" names no bucket; write "s3://<bucket>/<prefix>", of letters, digits, dots, dashes'
-            )
-    elif separator and scheme != "file":
-        raise ValueError(
-            f'{scheme}:// is not known; use "file:///absolute", "file://relative", a path, or "s3://bucket/prefix"'
-        )
-    elif not (path if separator else text).strip():
-        raise ValueError(f'"{text}" names no folder; write, say, "file:///var/lib/zscp/objects"')
-    return text
-
-
-def folder_url(text: str) -> str:
-    """A folder, as ``file:///absolute``, ``file://relative`` or a plain path; empty: none."""
-    scheme, separator, _ = text.partition("://")
-    if separator and scheme != "file":
-        raise ValueError(f'{scheme}:// is no folder; write, say, "file:///var/lib/zscp/spool"')
-    return storage_url(text) if text else text
-
-
-def endpoint(text: str) -> str:
-    """The URL of an object store's S3 interface; empty: that of AWS."""
-    if text and not re.fullmatch(r"https?://[^/\s@]+/?", text):
-        raise ValueError(f'"{text}" is not the URL of a server; write, say, "https://s3.example.org:8333"')
-    return text.rstrip("/")
-
-
-def secret(value: object) -> object:
-    """A secret; what is wrong with it is told without it."""
-    if not isinstance(value, (str, SecretStr)):
-        raise ValueError("must be text in quotes")
-    return value
-
-
-def store_name(text: str) -> str:
-    """What stages call a store: it begins the keys of what lies in it."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
-        raise ValueError(
-            f'"{text}" is not a name for a store; write lower-case letters, digits and dashes, say "cold"'
-        )
-    return text
 
 
 def index_url(text: str) -> str:
@@ -340,11 +291,6 @@ Hours = Annotated[tuple[int, int] | None, BeforeValidator(hours)]
 Forms = Annotated[tuple[str, ...], BeforeValidator(form_names)]
 IndexUrl = Annotated[str, AfterValidator(index_url)]
 Match = Annotated[dict[str, tuple[str, ...]], BeforeValidator(match_table)]
-Endpoint = Annotated[str, AfterValidator(endpoint)]
-FolderUrl = Annotated[str, AfterValidator(folder_url)]
-Secret = Annotated[SecretStr, BeforeValidator(secret)]
-StorageUrl = Annotated[str, AfterValidator(storage_url)]
-StoreName = Annotated[str, AfterValidator(store_name)]
 TransferSyntaxes = Annotated[tuple[str, ...], BeforeValidator(transfer_syntaxes)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(worker_count)]
 

@@ -31,7 +31,7 @@ def disks_of(settings: Settings) -> Disks:
     storage = settings.storage
     rooms = {storage.name: Room(storage.path, storage.reserve)}
     rooms |= {
-        tier.name: Room(tier.path(storage.path), tier.reserve)
+        tier.name: Room(tier.folder(storage.path), tier.reserve)
         for tier in settings.tiers
         if not tier.in_bucket
     }
