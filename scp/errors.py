@@ -39,6 +39,7 @@
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
     ├── OutOfResources            no room, or the store or index does not answer
+    │   ├── ObjectChanged         another process put an object, or changed it, meanwhile
     │   ├── FormLacksRoom         an object's form could not be made for lack of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index does not belong to the stores, or lacks objects: rebuild it
@@ -250,6 +251,10 @@ class NoLosslessWay(ZscpError):
 
 class OutOfResources(ZscpError):
     """There is no room for an object, or the store or the index does not answer."""
+
+
+class ObjectChanged(OutOfResources):
+    """A put did not meet its condition: another process has put the object, or changed it, meanwhile."""
 
 
 class FormLacksRoom(OutOfResources):

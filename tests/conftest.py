@@ -9,6 +9,7 @@ from pathlib import Path
 import objects
 import pytest
 from process_state import put_back
+from servers_seaweedfs import SeaweedFS
 
 from scp.encoding.cage import caged
 from scp.metrics import counting
@@ -40,6 +41,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A real S3 server for all tests that only use it; who stops one starts its own."""
+    with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

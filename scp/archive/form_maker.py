@@ -117,7 +117,8 @@ class FormMaker:
                 change = replace(change, after=marked)
         after = planned(change.after, rule, policy, now)
         if change.data is not None:
-            after = replace(after, checked=int(time.time()), fault="")
+            key = self._files.fresh_key(after.key)
+            after = replace(after, key=key, checked=int(time.time()), fault="")
         return replace(change, after=after)
 
     def _without_room(self, instance: Instance, error: FormLacksRoom | MemoryError) -> Change:

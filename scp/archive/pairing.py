@@ -15,9 +15,9 @@ from enum import StrEnum
 
 from scp.errors import ConfigurationError, IndexDamaged, IndexUnfit, OutOfResources
 from scp.index.index import ARCHIVE, INCARNATION, REBUILD, SEQUENCE, Index
-from scp.objects.mark import ArchiveMark, Mark
+from scp.objects.mark import Mark, StoreMark
 from scp.objects.names import in_store
-from scp.objects.tiers import MediumMark
+from scp.objects.tiers import Medium
 
 
 class State(StrEnum):
@@ -82,8 +82,8 @@ class Pairing:
     def __init__(
         self,
         index: Index,
-        mark: ArchiveMark,
-        mediums: Mapping[str, MediumMark],
+        mark: StoreMark,
+        mediums: Mapping[str, Medium],
         has_files: Callable[[], bool],
     ) -> None:
         self._index = index
@@ -173,7 +173,13 @@ class Pairing:
             raise IndexDamaged(damage)
         if not self._index.meta.is_in_place():
             return "the index was removed or replaced while it was open"
-        mark, meta = self._mark.read(), self._index.meta.all()
+        if fault := self._mismatch(self._mark.recent()):  # as it was, if another process paired it just now
+            fault = self._mismatch(self._mark.read())
+        return fault
+
+    def _mismatch(self, mark: Mark | None) -> str:
+        """Why the open index is not the one that was paired with a store of this mark."""
+        meta = self._index.meta.all()
         if mark is None:
             return "the mark of the archive is gone from the object store: is its disk mounted?"
         if meta.get(INCARNATION) != mark.index or int(meta.get(SEQUENCE, "0")) < mark.sequence:

@@ -126,7 +126,7 @@ class Receiver:
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         file = as_received(received, facts)
         head = part10.head(file)
-        key = key_of(received, facts)
+        key = self._store.fresh_key(key_of(received, facts))
         self._store.put(key, head, received.dataset)
         size = len(head) + len(received.dataset)
         return self._recorder.commit(as_pending(instance_of(key, size, "", file, facts), rule), facts)
@@ -137,6 +137,7 @@ class Receiver:
         if form is None:
             return self._put_as_received(received, facts, rule)
         instance = planned(instance_of_form(received, facts, form), rule, policy)
+        instance = replace(instance, key=self._store.fresh_key(instance.key))
         self._store.put(instance.key, form.data)
         kept = self._recorder.commit(instance, facts)
         return replace(kept, attempts=form.provenance.attempts)

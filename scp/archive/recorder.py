@@ -139,7 +139,7 @@ class Recorder:
         instance, _ = self._reader.read_back(key)
         if self._safekeeping is None or instance.received_sha256 == held.received_sha256:
             return True
-        file = replace(instance, key=own_key(instance))
+        file = replace(instance, key=self._files.fresh_key(own_key(instance)))
         self._files.store.put(file.key, self._files.get(key))
         with self._safekeeping.trash.lock():
             taken = self._to_trash(file, held.calling_aet)

@@ -138,7 +138,8 @@ class Replacer:
         instance, data = self._reader.followed(instance, self._landed)
         if data is None:
             return instance
-        self.replace([Change(instance, replace(instance, key=own_key(instance)), data)])
+        key = self._files.fresh_key(own_key(instance))
+        self.replace([Change(instance, replace(instance, key=key), data)])
         return self._index.current(instance.identity) or instance
 
     def _landed(self, instance: Instance) -> Buffer | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import structlog
 
-from scp.errors import DuplicateRejected, HoldUnreadable, ObjectDamaged
+from scp.errors import DuplicateRejected, HoldUnreadable, ObjectDamaged, OutOfResources
 from scp.model import Instance
+from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold, Holds
-from scp.objects.trash import Trash, Trashed
+from scp.objects.trash import Trash
+from scp.objects.trashed import Trashed
 
 
 def keys_of(one: Instance) -> dict[str, str]:
@@ -47,11 +49,11 @@ def trashed(one: Instance, reason: str, at: float) -> Trashed:
 
 
 class Safekeeping:
-    """The holds and the trash of the objects below ``roots``, by the names of their stores."""
+    """The holds and the trash of stores, by their names: each is given as its folder, or its bucket."""
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
-        self.trash = Trash(roots)
-        self.holds = Holds(roots[""])
+    def __init__(self, places: Mapping[str, Path | Bucket]) -> None:
+        self.trash = Trash(places)
+        self.holds = Holds(places[""])
 
     @contextmanager
     def replacing(self, held: Instance) -> Iterator[None]:
@@ -84,7 +86,7 @@ class Safekeeping:
         try:
             for one in self.trash.begin([entry]):
                 self.trash.mark(one, "gone")
-        except OSError as error:
+        except (OSError, OutOfResources) as error:
             log.error(
                 "the trash cannot take a replaced object; its file stays until the next start",
                 key=replaced.key,

@@ -24,7 +24,7 @@ class StoredFiles:
         self.dictionaries = Dictionaries(store)
         # Methods of the store, for callers that need nothing else of it.
         self.get, self.has, self.keeps = store.get, store.has, store.keeps
-        self.set_aside, self.discard = store.set_aside, store.delete
+        self.set_aside, self.discard, self.fresh_key = store.set_aside, store.delete, store.fresh_key
 
     def unpack(self, data: Buffer, whole: bool = False) -> Part10:
         """A stored file taken apart. Raises ObjectDamaged, DictionaryMissing."""

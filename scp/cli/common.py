@@ -93,9 +93,10 @@ def deleting(archive: Archive, settings: Settings) -> Iterator[Deletion]:
     from scp.audit.trail import recording
     from scp.lifecycle.auditing import by_command
     from scp.lifecycle.deletion import Deletion
+    from scp.objects.stores import places
 
     with recording(settings) as trail:
-        yield Deletion(archive, settings.folders, by_command(trail))
+        yield Deletion(archive, places(settings), by_command(trail))
 
 
 @contextmanager
@@ -125,7 +126,8 @@ def index_fault(settings: Settings) -> str:
     try:
         require_index(settings)
         url = settings.index.url
-        if not settings.storage.path.exists() or not exists(url) or not SqlIndex.is_current(url):
+        stored = settings.storage.in_bucket or settings.storage.path.exists()
+        if not stored or not exists(url) or not SqlIndex.is_current(url):
             return ""  # nothing is stored yet, or the next start migrates the index first
         archive = open_archive(settings)
         try:

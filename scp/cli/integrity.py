@@ -89,6 +89,7 @@ def fsck(
     from scp.lifecycle.deletion import Deletion
     from scp.lifecycle.fsck import fsck as look
     from scp.lifecycle.fsck import unfitness
+    from scp.objects.stores import places
 
     found = []
     with (
@@ -99,7 +100,7 @@ def fsck(
         found += unfit
         if not unfit or repair:
             progress.total(archive.count())
-            found += look(archive, progress, repair, forget, Deletion(archive, settings.folders))
+            found += look(archive, progress, repair, forget, Deletion(archive, places(settings)))
     integrity_output.findings(found, json)
     if any(not one.repaired for one in found):
         raise typer.Exit(DATA)

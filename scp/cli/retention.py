@@ -27,7 +27,7 @@ from scp.errors import ObjectMissing
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
     from scp.model import Instance
-    from scp.objects.trash import Trashed
+    from scp.objects.trashed import Trashed
 
 
 app = typer.Typer()
@@ -154,9 +154,10 @@ def list_holds(config: ConfigOption = None, json: JsonOption = False) -> None:
     """List all holds."""
     from scp.cli import retention_output as report
     from scp.lifecycle.deletion import Deletion
+    from scp.objects.stores import places
 
     with opened(config) as (archive, settings):
-        report.holds(Deletion(archive, settings.folders).holds.all(), json)
+        report.holds(Deletion(archive, places(settings)).holds.all(), json)
 
 
 @trash.command("list")
@@ -164,9 +165,10 @@ def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
     """List what was deleted or replaced, when and why."""
     from scp.cli import retention_output as report
     from scp.lifecycle.deletion import Deletion
+    from scp.objects.stores import places
 
     with opened(config) as (archive, settings):
-        report.trash(Deletion(archive, settings.folders).trash.entries(), json)
+        report.trash(Deletion(archive, places(settings)).trash.entries(), json)
 
 
 @trash.command()

@@ -13,7 +13,7 @@ from scp.lifecycle.deletion import Removal
 from scp.lifecycle.retention import RetentionPlan
 from scp.model import Instance
 from scp.objects.holds import Hold
-from scp.objects.trash import Trashed
+from scp.objects.trashed import Trashed
 
 
 def _utc(seconds: float) -> datetime:

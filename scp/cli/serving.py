@@ -58,7 +58,7 @@ def serve(config: ConfigOption = None) -> None:
         port=port,
         speaks=[choice.speaks for choice in ports(settings)],
         tls_port=next((bound.address[1] for bound in service.ports if bound.secure), None),
-        storage=str(settings.storage.path.absolute()),
+        storage=settings.storage.where,
         index=str(settings.index.path.absolute()),
         policy=[rule.name for rule in settings.policy],
     )

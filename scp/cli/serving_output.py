@@ -93,9 +93,12 @@ def settings(chosen: Settings) -> None:
         ends = f", until {one.ends:%Y-%m-%d}" if one.ends else ""
         table.add_row(one.key, f"{one.name}{ends}")
     storage = chosen.storage
-    table.add_row("objects", f"{storage.path.absolute()}{_encrypted(storage.encryption_keys)}")
+    table.add_row("objects", f"{storage.where}{_encrypted(storage.encryption_keys)}")
+    if storage.in_bucket:
+        table.add_row("spool", str(storage.path.absolute()))
+    table.add_row("Success says", storage.promise)
     for tier in chosen.tiers:
-        where = f"{tier.path.absolute()}, {tier.availability}"
+        where = f"{tier.where}, {tier.availability}"
         table.add_row(f"store: {tier.name}", f"{where}{_encrypted(tier.encryption_keys)}")
     table.add_row("index", str(chosen.index.path.absolute()))
     table.add_row("audit trail", chosen.audit.to or "none")

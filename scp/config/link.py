@@ -61,11 +61,19 @@ def _users(settings: Settings) -> Iterator[Fault]:
 
 def _stores(settings: Settings) -> Iterator[Fault]:
     first = settings.storage
+    yield from ((f"storage.{key}", what) for key, what in first.faults())
     for number, tier in enumerate(settings.tiers, 1):
+        yield from ((f"storage[{number}].{key}", what) for key, what in tier.faults())
         if tier.name == first.name:
             yield f"storage[{number}].name", f'the first store is called "{first.name}"; give it another'
-        if tier.path.absolute() == first.path.absolute():
+        if not tier.in_bucket and tier.folder(first.path).absolute() == first.path.absolute():
             yield f"storage[{number}].url", "is the folder of the first store; give it another"
+        for other in (first, *settings.tiers[: number - 1]):
+            if tier.overlaps(other):
+                yield (
+                    f"storage[{number}].url",
+                    f'is within the bucket of store "{other.name}"; give it another prefix',
+                )
 
 
 def _peers(settings: Settings) -> Iterator[Fault]:

@@ -7,13 +7,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from scp.config.stores import StoreName
 from scp.config.values import (
     AeTitle,
     Duration,
     Forms,
     Match,
     Span,
-    StoreName,
     Switch,
     Table,
     duration,

@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from scp.config.audit import AuditSettings
-from scp.config.keys import check_keys
 from scp.config.node import NodeSettings
 from scp.config.peers import SERVICES, Peer, Services
 from scp.config.rules import (
@@ -30,6 +29,7 @@ from scp.config.rules import (
     RetentionRule,
 )
 from scp.config.sources import OTHER_STORES
+from scp.config.stores import StorageSettings, TierSettings
 from scp.config.tls import ClientCertificates, check_authority, readable
 from scp.config.users import User
 from scp.config.values import (
@@ -39,11 +39,7 @@ from scp.config.values import (
     Hours,
     IndexUrl,
     MemoryBytes,
-    Part,
     Seconds,
-    Span,
-    StorageUrl,
-    StoreName,
     Switch,
     Table,
     TcpPort,
@@ -51,53 +47,6 @@ from scp.config.values import (
     unique,
 )
 from scp.resources.bounds import DEFAULTS, Bounds
-
-EncryptionKeys = Annotated[tuple[str, ...], AfterValidator(check_keys)]
-
-
-class StorageSettings(Table):
-    """Where objects come in; ``reserve`` is the disk space in bytes that stays free.
-
-    ``backlog`` is how many bytes may be pending, to be encoded after the response; 0: none. ``name`` is what
-    stages call this store, where there are several. The first of ``encryption_keys`` encrypts new files.
-    """
-
-    name: StoreName = "first"
-    url: StorageUrl = "file://zscp-data/objects"
-    reserve: Bytes = 10**9
-    duplicates: Literal["replace", "keep", "reject"] = "replace"
-    incomplete: Literal["keep", "reject"] = "keep"
-    unreadable: Literal["keep", "reject"] = "keep"
-    backlog: Bytes = 2 * 10**9
-    trash: Span = 30 * 86_400
-    high_watermark: Part = None
-    low_watermark: Part = None
-    encryption_keys: EncryptionKeys = ()
-
-    @property
-    def path(self) -> Path:
-        """The folder of the objects; a relative one counts from the working directory."""
-        return Path(self.url.removeprefix("file://"))
-
-
-class TierSettings(Table):
-    """Another store, which stages name: every [[storage]] but the first.
-
-    ``availability`` is Instance Availability (PS3.3 C.4.23.1.1). A retrieve from
-    a store that is not online fails when that has given nothing for ``fetch_seconds``.
-    """
-
-    name: StoreName
-    url: StorageUrl
-    reserve: Bytes = 10**9
-    availability: Literal["online", "nearline", "offline"] = "online"
-    fetch_seconds: Seconds = 60.0
-    encryption_keys: EncryptionKeys = ()
-
-    @property
-    def path(self) -> Path:
-        """The folder of the objects; a relative one counts from the working directory."""
-        return Path(self.url.removeprefix("file://"))
 
 
 class CacheSettings(Table):
@@ -323,8 +272,14 @@ class Settings(Table):
 
     @property
     def folders(self) -> dict[str, Path]:
-        """Where the objects of each store lie, by its name; that of the first is empty."""
-        return {"": self.storage.path, **{tier.name: tier.path for tier in self.tiers}}
+        """The folder of each store, by its name, empty for the first; of a bucket, this node's own."""
+        first = self.storage.path
+        return {"": first, **{tier.name: tier.folder(first) for tier in self.tiers}}
+
+    @property
+    def stores(self) -> dict[str, StorageSettings | TierSettings]:
+        """All stores, by name; that of the first is empty."""
+        return {"": self.storage, **{tier.name: tier for tier in self.tiers}}
 
     @property
     def encrypts(self) -> bool:

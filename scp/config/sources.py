@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -130,7 +130,8 @@ def _environment_value(text: str, field: FieldInfo) -> object:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # no TOML, a number of too many digits, lists that nest too deep
         return text
-    wrong = len(parsed) != 1 or (field.annotation is str and not isinstance(parsed["value"], str))
+    only_text = field.annotation in (str, SecretStr)
+    wrong = len(parsed) != 1 or (only_text and not isinstance(parsed["value"], str))
     return text if wrong else parsed["value"]
 
 

@@ -133,31 +133,6 @@ def ae_title(text: str) -> str:
     return title
 
 
-def storage_url(text: str) -> str:
-    """Where objects lie: ``file:///absolute``, ``file://relative`` or a plain path."""
-    scheme, separator, path = text.partition("://")
-    if not separator:
-        path = text
-    elif scheme == "s3":
-        raise ValueError(
-            's3:// is not available in this version; use a folder: "file:///var/lib/zscp/objects"'
-        )
-    elif scheme != "file":
-        raise ValueError(f'{scheme}:// is not known; use "file:///absolute", "file://relative" or a path')
-    if not path.strip():
-        raise ValueError(f'"{text}" names no folder; write, say, "file:///var/lib/zscp/objects"')
-    return text
-
-
-def store_name(text: str) -> str:
-    """What stages call a store: it begins the keys of what lies in it."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
-        raise ValueError(
-            f'"{text}" is not a name for a store; write lower-case letters, digits and dashes, say "cold"'
-        )
-    return text
-
-
 def index_url(text: str) -> str:
     """The index's database: ``sqlite:///relative`` or ``sqlite:////absolute``."""
     if text.startswith(("postgresql", "postgres:")):
@@ -316,8 +291,6 @@ Hours = Annotated[tuple[int, int] | None, BeforeValidator(hours)]
 Forms = Annotated[tuple[str, ...], BeforeValidator(form_names)]
 IndexUrl = Annotated[str, AfterValidator(index_url)]
 Match = Annotated[dict[str, tuple[str, ...]], BeforeValidator(match_table)]
-StorageUrl = Annotated[str, AfterValidator(storage_url)]
-StoreName = Annotated[str, AfterValidator(store_name)]
 TransferSyntaxes = Annotated[tuple[str, ...], BeforeValidator(transfer_syntaxes)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(worker_count)]
 

@@ -15,7 +15,7 @@ from scp.audit.events import Action, AuditEvent, AuditOutcome, LifeCycle, Partic
 from scp.audit.studies import OfAStudy, StudyCounts
 from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.objects.holds import Hold
-from scp.objects.trash import Trashed
+from scp.objects.trashed import Trashed
 
 # Whether anything of a study is held: by its UID, Patient ID and issuer.
 IsLeft = Callable[[str, str, str], bool]

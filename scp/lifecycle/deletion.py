@@ -29,8 +29,9 @@ from scp.identity import Identity
 from scp.index.queue import Lease, claimed
 from scp.lifecycle.auditing import DeletionAudit, Done
 from scp.model import Instance, Query, QueryKey
+from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold
-from scp.objects.trash import Trashed
+from scp.objects.trashed import Trashed
 
 _NOT_AUDITED = DeletionAudit()
 _BATCH = 100  # for so many objects together the trash is locked, and the index synced
@@ -50,13 +51,13 @@ class Removal:
 
 
 class Deletion:
-    """Deletes from an archive whose objects lie below ``roots``, by the names of its stores."""
+    """Deletes from an archive whose stores are given by their names, as their folders or buckets."""
 
     def __init__(
-        self, archive: Archive, roots: Mapping[str, Path], audit: DeletionAudit = _NOT_AUDITED
+        self, archive: Archive, places: Mapping[str, Path | Bucket], audit: DeletionAudit = _NOT_AUDITED
     ) -> None:
         self._archive, self._audit = archive, audit
-        self._safekeeping = Safekeeping(roots)
+        self._safekeeping = Safekeeping(places)
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"

@@ -82,8 +82,8 @@ def fsck(
             deletion.resume()
         for one in begun:
             yield Finding(UNSETTLED, one.key, one.sop_instance_uid, one.reason, "finished" if repair else "")
-        for path, fault in deletion.trash.unreadable():
-            yield Finding(UNREADABLE, str(path), told=f"{fault}; what it is of stays in the trash")
+        for where, fault in deletion.trash.unreadable():
+            yield Finding(UNREADABLE, where, told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
     for key in iter(archive.files.keys()):
         progress.advance()

@@ -22,6 +22,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.steady_clock import SteadyClock
 from scp.model import Facts, Query, QueryKey
 from scp.objects.names import store_of
+from scp.objects.stores import places
 from scp.policy.retention import ExpiredStudies, ExpiredStudy, excess_of, going
 from scp.policy.rules import choose
 
@@ -63,7 +64,7 @@ class Retention(Task):
         self._archive = archive
         self._settings = settings
         self._usage = usage
-        self._deletion = Deletion(archive, settings().folders, by_itself(trail, settings().node.aet))
+        self._deletion = Deletion(archive, places(settings()), by_itself(trail, settings().node.aet))
         self._looked = 0.0
         self._clock = SteadyClock()
 

@@ -21,7 +21,8 @@ from scp.archive.stored_files import StoredFiles
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
 from scp.config.keys import keys_of
-from scp.config.settings import Settings, TierSettings
+from scp.config.settings import Settings
+from scp.config.stores import TierSettings
 from scp.errors import IndexDamaged, IndexUnfit
 from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
@@ -29,14 +30,16 @@ from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.node.encryption import missing_keys, note_keys
 from scp.objects.attempts import Attempts
+from scp.objects.bucket import Bucket
+from scp.objects.bucket_marks import BucketMark, BucketMedium
 from scp.objects.decoded import FOLDER, DecodedCache
 from scp.objects.encrypted import Cipher
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
-from scp.objects.mark import ArchiveMark
+from scp.objects.mark import ArchiveMark, StoreMark
 from scp.objects.store import AVAILABILITIES
-from scp.objects.stores import StorePlace, open_store
-from scp.objects.tiers import MediumMark, Tier, TieredStore
+from scp.objects.stores import StorePlace, open_store, places, request_seconds
+from scp.objects.tiers import Medium, MediumMark, Tier, TieredStore
 from scp.resources import bounds, budget, room
 from scp.resources.malloc import keep_large_apart
 from scp.resources.room import Room
@@ -62,9 +65,10 @@ def open_archive(
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
     _use_limits(settings)
-    mark = ArchiveMark(storage.path)
+    placed = places(settings)
+    mark = _mark_in(placed[""])
     index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
-    mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
+    mediums = {chosen.name: _medium(placed[chosen.name], chosen.name) for chosen in settings.tiers}
     landed = _opened_stores(settings, mediums)
     pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
@@ -77,7 +81,7 @@ def open_archive(
         Admission(storage.incomplete, storage.unreadable),
         pending=_pending_bound(index, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
-        safekeeping=Safekeeping(settings.folders),
+        safekeeping=Safekeeping(placed),
         attempts=Attempts(storage.path),
         pairing=pairing,
         decoded=_decoded_cache(settings),
@@ -89,20 +93,21 @@ def _use_limits(settings: Settings) -> None:
     """Set the limits of this process, and of those that it forks."""
     storage = settings.storage
     spool.keep_in(storage.path, storage.reserve)
-    tiers = (Room(chosen.path, chosen.reserve) for chosen in settings.tiers)
-    room.use([Room(storage.path, storage.reserve), *tiers])
+    room.use([Room(settings.folders[name], store.reserve) for name, store in settings.stores.items()])
     bounds.use(settings.limits.bounds)
     budget.use(settings.limits.memory)
     keep_large_apart()
 
 
-def _opened_stores(settings: Settings, mediums: Mapping[str, MediumMark]) -> LandedStore:
+def _opened_stores(settings: Settings, mediums: Mapping[str, Medium]) -> LandedStore:
     """The first store, those beside it, and the landing log before them. Raises ConfigurationError."""
     storage = settings.storage
     keys = keys_of(storage.encryption_keys)
-    store = open_store(StorePlace(storage.url, storage.path, storage.reserve, encryption_keys=keys))
+    store = open_store(_place(settings))
     if settings.tiers:
-        store = TieredStore(store, [_tier(chosen, mediums[chosen.name]) for chosen in settings.tiers])
+        store = TieredStore(
+            store, [_tier(settings, chosen, mediums[chosen.name]) for chosen in settings.tiers]
+        )
     return LandedStore(store, LandingLog(storage.path, storage.reserve), Cipher(keys))
 
 
@@ -122,20 +127,23 @@ def _decoded_cache(settings: Settings) -> DecodedCache | None:
 
 
 def require_index(settings: Settings) -> None:
-    """Raises IndexUnfit where the stores hold something and there is no index: to open it would make one."""
-    path = settings.storage.path
-    if exists(settings.index.url) or not path.exists():
+    """Raises IndexUnfit where the stores hold something and there is no index: to open it would make one.
+
+    Raises OutOfResources where a bucket does not answer.
+    """
+    storage = settings.storage
+    if exists(settings.index.url) or not (storage.in_bucket or storage.path.exists()):
         return
-    if ArchiveMark(path).read() is not None or _holds_files(settings.storage.url, path):
+    if _mark_in(places(settings)[""]).read() is not None or _holds_files(settings):
         raise IndexUnfit(NO_INDEX)
 
 
-def _holds_files(url: str, path: Path) -> bool:
-    store = LandedStore(open_store(StorePlace(url, path)), LandingLog(path))
+def _holds_files(settings: Settings) -> bool:
+    store = LandedStore(open_store(_place(settings)), LandingLog(settings.storage.path))
     return StoredFiles(store).are_there()
 
 
-def _repaired_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
+def _repaired_index(settings: Settings, mark: StoreMark) -> SqlIndex:
     """Open the index, and check all of it where it is small or was found damaged.
 
     A damaged one is kept under another name, and a new one is made.
@@ -155,13 +163,33 @@ def _repaired_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
     return index
 
 
-def _tier(chosen: TierSettings, mark: MediumMark) -> Tier:
+def _tier(settings: Settings, chosen: TierSettings, medium: Medium) -> Tier:
     """A store beside the first."""
-    keys = keys_of(chosen.encryption_keys)
-    place = StorePlace(chosen.url, chosen.path, chosen.reserve, removable=True, encryption_keys=keys)
-    store = open_store(place)
+    store = open_store(_place(settings, chosen.name))
     availability = AVAILABILITIES[chosen.availability]
-    return Tier(chosen.name, store, mark.is_there, availability, chosen.fetch_seconds)
+    return Tier(chosen.name, store, medium.is_there, availability, chosen.fetch_seconds)
+
+
+def _place(settings: Settings, name: str = "") -> StorePlace:
+    """Where to open a store; one beside the first may be taken away. Raises ConfigurationError."""
+    chosen = settings.stores[name]
+    return StorePlace(
+        chosen.url,
+        settings.folders[name],
+        chosen.reserve,
+        removable=bool(name),
+        bucket=chosen.bucket,
+        seconds=request_seconds(settings, name),
+        encryption_keys=keys_of(chosen.encryption_keys),
+    )
+
+
+def _mark_in(place: Path | Bucket) -> StoreMark:
+    return ArchiveMark(place) if isinstance(place, Path) else BucketMark(place)
+
+
+def _medium(place: Path | Bucket, name: str) -> Medium:
+    return MediumMark(place, name) if isinstance(place, Path) else BucketMedium(place, name)
 
 
 def take_up(archive: Archive, progress: Progress = _SILENT) -> None:

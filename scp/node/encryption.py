@@ -26,9 +26,12 @@ class StoreKeys:
 
 
 def stores_of(settings: Settings) -> list[StoreKeys]:
-    """All stores. Raises ConfigurationError if a key cannot be read any more."""
-    first = StoreKeys("", settings.storage.path, keys_of(settings.storage.encryption_keys))
-    return [first, *(StoreKeys(one.name, one.path, keys_of(one.encryption_keys)) for one in settings.tiers)]
+    """All stores in folders. Raises ConfigurationError if a key cannot be read any more."""
+    return [
+        StoreKeys(name, settings.folders[name], keys_of(one.encryption_keys))
+        for name, one in settings.stores.items()
+        if not one.in_bucket
+    ]
 
 
 def hold_keys(settings: Settings) -> None:

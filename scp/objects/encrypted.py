@@ -94,7 +94,7 @@ class EncryptedStore:
         self.delete, self.keys, self.close = inner.delete, inner.keys, inner.close
         self.settle, self.withdraw, self.set_aside = inner.settle, inner.withdraw, inner.set_aside
         self.journal_removal, self.recover = inner.journal_removal, inner.recover
-        self.unsettled = inner.unsettled
+        self.unsettled, self.fresh_key = inner.unsettled, inner.fresh_key
 
     @property
     def tiers(self) -> Mapping[str, Availability]:

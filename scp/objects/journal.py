@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from scp.errors import ObjectMissing, OutOfResources
+from scp.errors import ObjectChanged, ObjectMissing, OutOfResources
 from scp.metrics import counting
 from scp.objects.folders import ASIDE, LOCK, claim, locked, make_folder, sync_file, sync_folder
 from scp.objects.names import file_name, key_in
@@ -39,6 +39,9 @@ class JournaledStore(ObjectStore, Protocol):
     @property
     def tiers(self) -> Mapping[str, Availability]:
         """The stores beside the first one, by name, with their Instance Availability."""
+
+    def fresh_key(self, key: str) -> str:
+        """The key to put a new file of an object under: ``key``, or one that no other node puts."""
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
         """As :meth:`put` for each, with shared syncs; if one fails, none is stored."""
@@ -162,9 +165,13 @@ class Journaled:
         self._journal = Journal(root)
         self.get, self.size, self.delete, self.keys = store.get, store.size, store.delete, store.keys
 
+    def fresh_key(self, key: str) -> str:
+        """See JournaledStore."""
+        return key
+
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
-        self._note(key, lambda others: not others and not self._has(key))
+        self._note(key, lambda others: not others and self._is_free(key))
         with self._withdrawn_if_it_fails([key]):
             self._store.put(key, *parts)
 
@@ -215,6 +222,9 @@ class Journaled:
         self._store.close()
         self._journal.close()
 
+    def _is_free(self, key: str) -> bool:
+        return not self._has(key)
+
     def _has(self, key: str) -> bool:
         try:
             self._store.size(key)
@@ -236,6 +246,10 @@ class Journaled:
     def _withdrawn_if_it_fails(self, keys: list[str]) -> Iterator[None]:
         try:
             yield
+        except ObjectChanged:  # what is there is another's
+            for key in keys:
+                self.settle(key)
+            raise
         except BaseException:
             for key in keys:
                 self.withdraw(key)

@@ -23,7 +23,7 @@ from scp.objects.folders import ASIDE, locked, make_folder, sync_file, sync_fold
 from scp.objects.mark import FOLDER as MARKS
 from scp.objects.names import LANDING
 from scp.objects.segments import keys_in, read_record
-from scp.objects.trash import FOLDER as TRASH
+from scp.objects.trashed import FOLDER as TRASH
 
 _NOTE = "keys"
 # Locked files, each named by the id of a key, and the one that this process has locked, by its folder.

@@ -112,6 +112,10 @@ class LandedStore:
 
     # -- the journal -------------------------------------------------------------------------------------
 
+    def fresh_key(self, key: str) -> str:
+        """See JournaledStore."""
+        return self.inner.fresh_key(key)
+
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
         """See JournaledStore."""
         self.inner.put_many(objects)

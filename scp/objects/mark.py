@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 from scp.errors import ObjectDamaged, OutOfResources
 from scp.objects import files
@@ -38,29 +39,62 @@ class Mark:
     suspect: bool = False
 
 
+class StoreMark(Protocol):
+    """The mark of the first store of an archive."""
+
+    def read(self) -> Mark | None:
+        """The mark; None if there is none, or it cannot be read."""
+
+    def recent(self) -> Mark | None:
+        """As :meth:`read`; what was read some seconds ago may be given again."""
+
+    def write(self, mark: Mark) -> None:
+        """Write it durably, in one step. Raises OutOfResources."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep others from pairing this store with an index, or rebuilding one. Raises OutOfResources."""
+
+
+def mark_in(text: str) -> Mark | None:
+    """The mark in the text of its file; None if it is none."""
+    try:
+        found = json.loads(text)
+        known = {field.name: found[field.name] for field in fields(Mark) if field.name in found}
+        known |= {name: tuple(known.get(name, ())) for name in ("stores", "unread")}
+        return Mark(**known)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def text_of(mark: Mark) -> str:
+    """The text of a mark's file."""
+    return json.dumps(asdict(mark))
+
+
 class ArchiveMark:
-    """The mark of the store below ``root``."""
+    """The mark of the store below ``root`` (:class:`StoreMark`)."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / FOLDER
         self._path = self._folder / "archive"
 
     def read(self) -> Mark | None:
-        """The mark; None if there is none, or it cannot be read."""
+        """See StoreMark."""
         try:
-            found = json.loads(files.note(self._path))
-            known = {field.name: found[field.name] for field in fields(Mark) if field.name in found}
-            known |= {name: tuple(known.get(name, ())) for name in ("stores", "unread")}
-            return Mark(**known)
-        except (OSError, ValueError, TypeError, RecursionError, ObjectDamaged):
+            return mark_in(files.note(self._path))
+        except (OSError, ObjectDamaged):
             return None
+
+    def recent(self) -> Mark | None:
+        """See StoreMark."""
+        return self.read()
 
     def write(self, mark: Mark) -> None:
         """Write it durably, in one step. Raises OutOfResources."""
         fresh = self._path.with_suffix(".new")
         try:
             make_folder(self._folder)
-            fresh.write_text(json.dumps(asdict(mark)), encoding="utf-8")
+            fresh.write_text(text_of(mark), encoding="utf-8")
             sync_file(fresh)
             fresh.replace(self._path)
             sync_folder(self._folder)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ _SEPARATOR = "!"  # stands for / where a key becomes the name of one file; no ke
 _KEY = re.compile(r"@?[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
 _LANDED = re.compile(rf"{re.escape(LANDING)}/([\w-]+)/(\d+)/(\d+)-(\d+)\.dcm")
 _DICTIONARY = re.compile(rf"{DICTIONARIES}/([\w.]+)/(\d+)-(\d+)-([0-9a-f]{{16}})\.zdict")
-_OBJECT = re.compile(r"(.+_[0-9a-f]{16}\.[a-z0-9-]+?)(?:-[0-9a-f]{8})?(\.dcm(?:\.zst)?)")
+_OBJECT = re.compile(r"(.+_[0-9a-f]{16}\.[a-z0-9-]+?)(-[0-9a-f]{8})?(\.dcm(?:\.zst)?)")
 _PLAIN_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -91,7 +92,18 @@ def with_token(key: str, token: str) -> str:
     found = _OBJECT.fullmatch(key)
     if found is None:
         raise ValueError(f"{key} is no key of an object")
-    return f"{found[1]}-{token}{found[2]}"
+    return f"{found[1]}-{token}{found[3]}"
+
+
+def with_new_token(key: str) -> str:
+    """As :func:`with_token`, with one that no other key has; ``key`` itself if it is no object's."""
+    return with_token(key, secrets.token_hex(4)) if _OBJECT.fullmatch(key) else key
+
+
+def has_token(key: str) -> bool:
+    """Whether the key of an object has a token: then nobody else puts it."""
+    found = _OBJECT.fullmatch(key)
+    return found is not None and found[2] is not None
 
 
 def is_object(key: str) -> bool:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from scp.config.keys import EncryptionKey
+from scp.config.settings import Settings
+from scp.config.stores import BucketPlace, TierSettings
 from scp.errors import ConfigurationError
+from scp.objects.bucket import Bucket
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.journal import Journaled, JournaledStore
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
+from scp.objects.s3 import BucketStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +25,55 @@ class StorePlace:
 
     ``folder`` is a local folder for this store alone: a store of files is in it, any other store keeps its
     journal there. ``reserve`` bytes of its file system stay free. ``removable`` says that its medium may be
-    removed while it is read. The store encrypts with the first of ``encryption_keys``, if there is one.
+    removed while it is read. A request to a ``bucket`` fails after so many ``seconds``. The store encrypts
+    with the first of ``encryption_keys``, if there is one.
     """
 
     url: str
     folder: Path
     reserve: int = 0
     removable: bool = False
+    bucket: BucketPlace | None = None
+    seconds: float = 30.0
     encryption_keys: Sequence[EncryptionKey] = ()
 
 
 STORES: Mapping[str, Callable[[StorePlace], JournaledStore]] = {
     "file": lambda place: LocalStore(place.folder, place.reserve, maps=not place.removable),
+    "s3": lambda place: BucketStore(_bucket_of(place), place.folder),
     "memory": lambda place: Journaled(MemoryStore(), place.folder),
 }
+
+
+@cache
+def bucket_at(place: BucketPlace, seconds: float) -> Bucket:
+    """The bucket at a place; one for the process, which bounds its requests."""
+    return Bucket(place, seconds)
+
+
+def _bucket_of(place: StorePlace) -> Bucket:
+    if place.bucket is None:
+        raise ConfigurationError(f"{place.url}: it is not said how the bucket is reached")
+    return bucket_at(place.bucket, place.seconds)
+
+
+def places(settings: Settings) -> dict[str, Path | Bucket]:
+    """Where each store lies, by its name, empty for the first: its folder, or its bucket.
+
+    Raises ConfigurationError if a bucket's secret key cannot be read.
+    """
+    found: dict[str, Path | Bucket] = dict(settings.folders)
+    for name, store in settings.stores.items():
+        if (place := store.bucket) is not None:
+            found[name] = bucket_at(place, request_seconds(settings, name))
+    return found
+
+
+def request_seconds(settings: Settings, store: str) -> float:
+    """How long a request to a store's bucket may take in all: less than those wait who ask for the object."""
+    chosen = settings.stores[store]
+    most = settings.limits.dimse_seconds
+    return min(most, chosen.fetch_seconds if isinstance(chosen, TierSettings) else most) / 2
 
 
 def open_store(place: StorePlace) -> JournaledStore:

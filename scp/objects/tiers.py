@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.objects import files
@@ -36,6 +37,19 @@ class Tier:
     is_there: Callable[[], bool]
     availability: Availability = "ONLINE"
     fetch_seconds: float = 60.0
+
+
+class Medium(Protocol):
+    """What tells whether the medium of a store beside the first is there, and whose it is."""
+
+    def is_there(self) -> bool:
+        """Whether the store has its mark now."""
+
+    def owner(self) -> str:
+        """The archive that the store belongs to; empty if its mark does not say, or is missing."""
+
+    def make(self, archive: str = "") -> None:
+        """Mark the store as one of an archive. Raises OutOfResources."""
 
 
 class MediumMark:
@@ -91,6 +105,11 @@ class TieredStore:
         """See ObjectStore."""
         store, own = self._writable(key)
         store.put(own, *parts)
+
+    def fresh_key(self, key: str) -> str:
+        """See JournaledStore. Raises ObjectUnavailable."""
+        store, own = self._named(key)
+        return in_store(store_of(key), store.fresh_key(own))
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
         """See JournaledStore. Objects of one store share syncs."""

@@ -10,7 +10,10 @@ from scp.resources.room import Room
 
 @dataclass(frozen=True, slots=True)
 class Disks:
-    """The disk of each store by the store's name, ``storage.backlog`` and ``scrub.interval``."""
+    """The disk of each folder by its store's name (of a bucket as first store: of its spool), and bounds.
+
+    ``backlog`` is ``storage.backlog`` in bytes, ``scrub_interval`` is ``scrub.interval`` in seconds.
+    """
 
     first: str
     rooms: dict[str, Room]
@@ -27,5 +30,9 @@ def disks_of(settings: Settings) -> Disks:
     """Those that the configuration names."""
     storage = settings.storage
     rooms = {storage.name: Room(storage.path, storage.reserve)}
-    rooms |= {tier.name: Room(tier.path, tier.reserve) for tier in settings.tiers}
+    rooms |= {
+        tier.name: Room(tier.folder(storage.path), tier.reserve)
+        for tier in settings.tiers
+        if not tier.in_bucket
+    }
     return Disks(storage.name, rooms, storage.backlog, settings.scrub.interval or 0)

@@ -40,7 +40,8 @@ from scp.objects.names import in_store
 from scp.objects.provenance import decoded
 from scp.objects.segments import keys_in
 from scp.objects.tiers import MediumMark, Tier, TieredStore
-from scp.objects.trash import Trash, Trashed
+from scp.objects.trash import Trash
+from scp.objects.trashed import Trashed
 from scp.resources import bounds
 from scp.spool import Buffer, FileMap, sha256
 
@@ -440,7 +441,7 @@ def test_a_note_of_the_trash_hides_no_other(tmp_path: Path, bad: bytes) -> None:
     begun = trash.begin(Trashed(key, "1.2", "1.2", 4, "test", 1.0) for key in keys)
     (tmp_path / ".trash" / f"{begun[0].id}.going").write_bytes(bad)
     assert [one.key for one in trash.entries()] == [keys[1]]
-    assert [path.stem for path, _ in trash.unreadable()] == [begun[0].id]
+    assert [Path(where).stem for where, _ in trash.unreadable()] == [begun[0].id]
     trash.tidy()
     assert (tmp_path / ".trash" / f"{begun[0].id}.dcm").exists()
 

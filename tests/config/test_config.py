@@ -161,7 +161,7 @@ def test_the_file_of_the_index(written: Any, url: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[storage]\nurl = "s3://bucket/x"', "storage.url: s3:// is not available in this version"),
+        ('[storage]\nurl = "s3://bucket/x"', "storage.spool: is needed with a bucket"),
         ('[storage]\nurl = "ftp://x"', "storage.url: ftp:// is not known"),
         ('[storage]\nurl = "file://"', "names no folder"),
         ('[storage]\nurl = ""', "names no folder"),
@@ -526,7 +526,7 @@ def test_several_stores(written: Any) -> None:
     stages = '{ form = "htj2k" }, { after = "1d", store = "cold" }, { after = "2d", form = "jpegxl" }'
     settings = written(STORES + RULE + f'stages = [{stages}, {{ after = "3d", store = "fast" }}]')
     assert (settings.storage.name, settings.storage.path) == ("fast", Path("/srv/fast"))
-    assert [(tier.name, tier.path, tier.availability) for tier in settings.tiers] == [
+    assert [(tier.name, settings.folders[tier.name], tier.availability) for tier in settings.tiers] == [
         ("cold", Path("/srv/cold"), "online")
     ]
     placed = [(stage.forms, stage.store) for stage in settings.policy[0].stages]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import object_key, siblings_prefix
+from scp.objects.s3 import BucketStore
 from scp.objects.store import check_size
 from scp.objects.stores import StorePlace
 from scp.objects.tiers import Tier, TieredStore
@@ -101,9 +102,9 @@ def encrypted_tier(root: Path) -> LandedStore:
     return LandedStore(TieredStore(encrypted(root), [Tier("cold", encrypted(root / "cold"), lambda: True)]))
 
 
-# Those of the table, and what stores are put together from.
+# Those of the table that need no server, and what stores are put together from.
 STORES: dict[str, Callable[[Path], JournaledStore]] = {
-    **{scheme: partial(of_table, scheme) for scheme in stores.STORES},
+    **{scheme: partial(of_table, scheme) for scheme in stores.STORES if scheme != "s3"},
     "noted": noted,
     "tiered": tiered,
     "landed": landed,
@@ -114,22 +115,36 @@ STORES: dict[str, Callable[[Path], JournaledStore]] = {
 LASTING: dict[str, Callable[[Path], JournaledStore]] = {"local": LocalStore, "noted": noted}
 
 
-@pytest.fixture(params=STORES)
+def in_bucket(request) -> Callable[[Path], JournaledStore]:
+    """A store in a new bucket of a real server."""
+    server = request.getfixturevalue("seaweedfs")
+    place = server.place()
+    return lambda root: stores.open_store(StorePlace(f"{place.name}", root, bucket=place))
+
+
+def with_bucket(kinds: Iterable[str]) -> list[object]:
+    return [*kinds, pytest.param("bucket", marks=pytest.mark.cluster)]
+
+
+@pytest.fixture(params=with_bucket(STORES))
 def store(request, tmp_path: Path) -> Iterator[JournaledStore]:
-    made = STORES[request.param](tmp_path / "made" / "when" / "needed")
+    make = in_bucket(request) if request.param == "bucket" else STORES[request.param]
+    made = make(tmp_path / "made" / "when" / "needed")
     yield made
     made.close()
 
 
-@pytest.fixture(params=LASTING)
+@pytest.fixture(params=with_bucket(LASTING))
 def opened(request, tmp_path: Path) -> Callable[[], JournaledStore]:
     """Opens one store again and again, as processes do."""
-    return lambda: LASTING[request.param](tmp_path / "lasting")
+    make = in_bucket(request) if request.param == "bucket" else LASTING[request.param]
+    return lambda: make(tmp_path / "lasting")
 
 
 def died(store: JournaledStore) -> None:
     """What is left when a process ends: its files, and nobody who holds the lock."""
-    os.close(store._journal._own_lock)  # type: ignore[attr-defined]
+    inner = store.inner if isinstance(store, EncryptedStore) else store
+    os.close(inner._journal._own_lock)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -396,8 +411,15 @@ def test_what_is_set_aside_is_kept_where_no_key_leads_to(store: JournaledStore) 
     store.set_aside(KEY + ".none")
     store.delete(KEY)
     assert list(store.keys()) == []
-    kept = [path.read_bytes() for path in Path(store_root(store)).rglob(".damaged/*")]
-    assert [bytes(KEYED.opened(KEY, one)) for one in kept] == [b"rotten"]
+    assert [bytes(KEYED.opened(KEY, one)) for one in set_aside(store)] == [b"rotten"]
+
+
+def set_aside(store: JournaledStore) -> list[bytes]:
+    inner = getattr(store, "inner", None)
+    if isinstance(inner, BucketStore):
+        bucket = inner.bucket
+        return [bucket.note(found.key)[0].encode() for found in bucket.list(".damaged")]
+    return [path.read_bytes() for path in Path(store_root(store)).rglob(".damaged/*")]
 
 
 def store_root(store: JournaledStore) -> Path:

@@ -28,6 +28,7 @@ from scp.objects.local import LocalStore
 from scp.objects.names import with_token
 from scp.objects.tiers import MediumMark, Tier, TieredStore
 from scp.objects.trash import Trash
+from scp.objects.trash_folder import FolderCan
 from scp.policy.retention import ExpiredStudy, excess_of, going
 
 pytestmark = pytest.mark.quick
@@ -129,7 +130,7 @@ def test_an_old_file_is_removed_later(archive, deletion, one, monkeypatch, lost:
     archive.verify(held, deep=True)
 
 
-STEPS = [(Trash, "_note"), (SqlIndex, "forget"), (SqlIndex, "sync"), (Trash, "take"), (Trash, "mark")]
+STEPS = [(FolderCan, "_note"), (SqlIndex, "forget"), (SqlIndex, "sync"), (Trash, "take"), (Trash, "mark")]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -18,7 +18,8 @@ from scp.lifecycle.recovery import recover
 from scp.model import Instance
 from scp.node.tasks import Bells
 from scp.objects.holds import Hold
-from scp.objects.trash import Trash, Trashed
+from scp.objects.trash import Trash
+from scp.objects.trashed import Trashed
 
 from .aging import FAST, policy
 from .configured import journal, left_by_the_dead, trashed_contents

@@ -1,0 +1,265 @@
+"""A bucket of an S3-compatible object store: requests with bounds, and errors as zscp's own.
+
+obstore sends the requests, signs them, adds a SHA-256 that the server checks, and repeats what failed with a
+growing pause. Its runtime hangs in a child that is forked after the first request. So a bucket is opened by
+the first request, and a process that was forked later gets an error, instead of waiting for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from scp.config.stores import BucketPlace
+from scp.errors import (
+    ConfigurationError,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnavailable,
+    OutOfResources,
+)
+from scp.metrics import counting
+from scp.spool import Buffer, slices
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+AT_ONCE = 16  # requests of a process to one bucket
+PART = 8 << 20  # bytes of each request for a large object
+LARGE = 16 << 20  # an object of more bytes is sent, and fetched, in parts
+_PARTS_AT_ONCE = 4
+_PAGE = 1000  # keys in an answer to a listing, as S3 has them
+_LONGEST_NOTE = 1 << 20
+_CONNECT_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 3.0, 0.1, 2.0
+_LONGEST_REASON = 200
+_NO_BUCKET = "NoSuchBucket"
+
+T = TypeVar("T")
+_opened_in: set[int] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a listing, or a look, tells of an object: its key, size in bytes, version, and when it was put."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+class Bucket:
+    """The objects below a prefix of a bucket; threads may share it.
+
+    A request fails after ``seconds`` in all, with what was repeated of it.
+    """
+
+    def __init__(self, place: BucketPlace, seconds: float = 30.0) -> None:
+        self.name = place.name
+        self._place = place
+        self._seconds = seconds
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._asked: _Opened | None = None
+
+    def put(
+        self,
+        key: str,
+        data: Buffer | Sequence[Buffer],
+        *,
+        size: int | None = None,
+        only: Literal["new"] | str = "",
+    ) -> str:
+        """Put an object, all of it or nothing, and return its ETag.
+
+        ``only`` "new" is the condition that there is none yet; any other text is the ETag that it must have.
+        What has more than ``LARGE`` bytes is sent in parts, without a condition. Raises ObjectChanged,
+        OutOfResources.
+        """
+        parts = [data] if isinstance(data, (bytes, bytearray, memoryview)) else list(data)
+        size = sum(map(len, parts)) if size is None else size
+        mode: Any = "create" if only == "new" else {"e_tag": only} if only else "overwrite"
+        with self._request("put", key, OutOfResources) as asked:
+            if size > LARGE:
+                # Copies: what is mapped need not stay in memory.
+                pieces = (bytes(piece) for part in parts for piece in slices(part))
+                found = asked.library.put(
+                    asked.store,
+                    key,
+                    pieces,
+                    use_multipart=True,
+                    chunk_size=PART,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
+            else:
+                whole = parts[0] if len(parts) == 1 else b"".join(parts)
+                found = asked.library.put(asked.store, key, bytes(whole), mode=mode, use_multipart=False)
+        return found["e_tag"] or ""
+
+    def get(self, key: str, take: Callable[[Found, Iterator[Buffer]], T]) -> T:
+        """What ``take`` makes of an object: of its size and version, and of its bytes in pieces.
+
+        Raises ObjectMissing, ObjectUnavailable.
+        """
+        with self._request("get", key, ObjectUnavailable) as asked:
+            found = asked.library.get(asked.store, key)
+            return take(
+                _found(key, found.meta), (memoryview(piece) for piece in found.stream(min_chunk_size=PART))
+            )
+
+    def part(self, found: Found, start: int, end: int) -> bytes:
+        """Some bytes of an object. Raises ObjectDamaged if it was replaced meanwhile, and as :meth:`get`."""
+        with self._request("get", found.key, ObjectUnavailable) as asked:
+            options: Any = {"range": (start, end), "if_match": found.etag}
+            return bytes(asked.library.get(asked.store, found.key, options=options).bytes())
+
+    def look(self, key: str) -> Found:
+        """What there is under a key. Raises ObjectMissing, ObjectUnavailable."""
+        with self._request("look", key, ObjectUnavailable) as asked:
+            return _found(key, asked.library.head(asked.store, key))
+
+    def note(self, key: str) -> tuple[str, str]:
+        """The text of a small object, and its ETag. Raises ObjectDamaged, and as :meth:`get`."""
+
+        def take(found: Found, pieces: Iterator[Buffer]) -> tuple[bytes, str]:
+            if found.size > _LONGEST_NOTE:
+                raise ObjectDamaged(f"{key} is larger than {_LONGEST_NOTE} bytes")
+            return b"".join(pieces), found.etag
+
+        data, etag = self.get(key, take)
+        try:
+            return data.decode(), etag
+        except UnicodeDecodeError:
+            raise ObjectDamaged(f"{key} is no text") from None
+
+    def copy(self, key: str, to: str) -> None:
+        """Let the server copy an object. Raises ObjectMissing, OutOfResources."""
+        with self._request("copy", key, OutOfResources) as asked:
+            asked.library.copy(asked.store, key, to)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing one is no error. Raises OutOfResources."""
+        with self._request("delete", key, OutOfResources) as asked:
+            try:
+                asked.library.delete(asked.store, key)
+            except FileNotFoundError:
+                return
+
+    def list(self, folder: str = "", after: str = "") -> Iterator[Found]:
+        """All objects below a folder, which is empty for all of them, whose keys sort after ``after``.
+
+        Raises OutOfResources where the listing cannot be had to its end: what was not listed may be there.
+        """
+        with self._request("list", folder or self.name, OutOfResources) as asked:
+            pages = asked.library.list(asked.store, folder or None, offset=after or None, chunk_size=_PAGE)
+        while True:
+            with self._request("list", folder or self.name, OutOfResources):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from (_found(one["path"], one) for one in page)
+
+    @contextmanager
+    def _request(
+        self, verb: str, key: str, otherwise: type[ObjectUnavailable] | type[OutOfResources]
+    ) -> Iterator[_Opened]:
+        """Around a request: takes a turn, and translates errors; ``otherwise`` is for what may pass."""
+        asked = self._opened()
+        errors = asked.library.exceptions
+        if not self._turns.acquire(timeout=self._seconds):
+            raise otherwise(f"{key}: {self.name} has {AT_ONCE} requests under way; ask again later")
+        try:
+            yield asked
+        except FileNotFoundError as error:
+            if _NO_BUCKET in str(error) or (verb == "look" and not _is_there(asked)):
+                raise otherwise(
+                    f"{key}: there is no bucket for {self.name}; make it, or correct the url"
+                ) from error
+            raise ObjectMissing(f"{key} is not in the object store") from None
+        except (errors.AlreadyExistsError, errors.PreconditionError) as error:
+            if verb == "get":
+                raise ObjectDamaged(f"{key} was replaced while it was read; read it again") from error
+            raise ObjectChanged(
+                f"{key} was put or changed by another process meanwhile; try again"
+            ) from error
+        except (errors.BaseError, OSError) as error:
+            counting.count("zscp_store_errors_total", "get" if otherwise is ObjectUnavailable else "put")
+            raise otherwise(f"{key}: {self.name} does not {verb} it now: {_reason(error)}") from error
+        finally:
+            self._turns.release()
+
+    def _opened(self) -> _Opened:
+        with self._lock:
+            if self._asked is None:
+                self._asked = _open(self._place, self._seconds)
+        return self._asked
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """obstore, which is imported when it is needed, as it is an optional package; and its store."""
+
+    library: Any
+    store: S3Store
+
+
+def _open(place: BucketPlace, seconds: float) -> _Opened:
+    try:
+        library = import_module("obstore")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{place.name} needs the package obstore, which is not installed: pip install 'zscp[s3]'"
+        ) from error
+    _opened_in.add(os.getpid())
+    if len(_opened_in) > 1:
+        raise RuntimeError("a bucket was opened before this process was forked; its requests would never end")
+    chosen: dict[str, Any] = {"region": place.region, "checksum_algorithm": "SHA256"}
+    if place.endpoint:
+        chosen["endpoint"] = place.endpoint
+    if place.access_key:
+        chosen |= {"access_key_id": place.access_key, "secret_access_key": place.secret_key}
+    store = library.store.S3Store(
+        place.bucket,
+        prefix=place.prefix or None,
+        client_options={
+            "allow_http": place.endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, seconds / 2)),
+            "timeout": timedelta(seconds=seconds / 2),
+        },
+        retry_config={
+            "max_retries": 100,  # the time bounds them
+            "retry_timeout": timedelta(seconds=seconds / 2),
+            "backoff": {
+                "init_backoff": timedelta(seconds=_FIRST_PAUSE),
+                "max_backoff": timedelta(seconds=_LONGEST_PAUSE),
+                "base": 2,
+            },
+        },
+        **chosen,
+    )
+    return _Opened(library, store)
+
+
+def _is_there(asked: _Opened) -> bool:
+    """Whether the bucket is there: the answer to a look has no text that would tell."""
+    try:
+        asked.library.get(asked.store, ".zscp/none")
+    except FileNotFoundError as error:
+        return _NO_BUCKET not in str(error)
+    return True
+
+
+def _found(key: str, meta: Any) -> Found:
+    return Found(key, meta["size"], meta["e_tag"] or "", meta["last_modified"])
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, without what the server quotes."""
+    return str(error).partition("\n")[0].partition("<?xml")[0].strip(" :-")[:_LONGEST_REASON]

@@ -1,0 +1,118 @@
+"""The trash of a store that is a bucket: two objects each in ``.trash``.
+
+``<id>.dcm`` is a copy of the stored object, made by the server; ``<id>.json`` is the note, which also has the
+state. Writers hold a lock that is an object, too (:mod:`scp.objects.bucket_lock`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, replace
+
+from scp.errors import ObjectDamaged, ObjectMissing
+from scp.objects.bucket import Bucket
+from scp.objects.bucket_lock import BucketLock
+from scp.objects.names import in_store
+from scp.objects.notes import BucketNotes
+from scp.objects.trashed import FOLDER, State, Trashed, not_written, trashed_in
+
+_LOCK = ".zscp/trash-lock"
+_FILE = ".dcm"
+# A copy whose note is missing for so long, by any clock, was left by a process that died.
+_LEFT_SECONDS = 86_400
+
+
+class BucketCan:
+    """The trash of a bucket (:class:`scp.objects.trash.Can`)."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._notes = BucketNotes(bucket, FOLDER)
+        self._lock = BucketLock(bucket, _LOCK)
+
+    def exists(self) -> bool:
+        """See Can."""
+        return next(self._bucket.list(FOLDER), None) is not None
+
+    def lock(self) -> AbstractContextManager[None]:
+        """See Can."""
+        return self._lock.held()
+
+    def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
+        """See Can."""
+        return ((self._notes.where(name), self._read(name)) for name in self._notes.names())
+
+    def begin(self, wanted: list[Trashed]) -> list[Trashed]:
+        """See Can: copied → the note is durable."""
+        begun = []
+        for one in wanted:
+            with suppress(ObjectMissing):
+                self._bucket.copy(self._place(one), self._file(one))
+                self._note(one)
+                begun.append(one)
+        return begun
+
+    def in_place(self, one: Trashed) -> bool:
+        """See Can: by the ETag; where that depends on the parts of an upload, by what came first."""
+        try:
+            copy, there = self._bucket.look(self._file(one)), self._bucket.look(self._place(one))
+        except ObjectMissing:
+            return False
+        if copy.size != there.size:
+            return False
+        return copy.etag == there.etag or ("-" in copy.etag + there.etag and there.modified < copy.modified)
+
+    def take(self, one: Trashed) -> None:
+        """See Can."""
+        if self.in_place(one):
+            self._bucket.delete(self._place(one))
+
+    def put_back(self, one: Trashed) -> None:
+        """See Can."""
+        with suppress(ObjectMissing):
+            self._bucket.look(self._place(one))
+            return  # restored before, or sent again: the same key is the same object
+        try:
+            self._bucket.copy(self._file(one), self._place(one))
+        except ObjectMissing:
+            raise ObjectMissing(f"{one.key} was purged from the trash; restore it from a copy") from None
+
+    def mark(self, one: Trashed, state: State) -> Trashed:
+        """See Can."""
+        marked = replace(one, state=state)
+        self._note(marked)
+        return marked
+
+    def drop(self, one: Trashed) -> None:
+        """See Can."""
+        self._bucket.delete(self._file(one))
+        self._notes.remove([one.id])
+
+    def tidy(self) -> None:
+        """See Can. The original of a copy without a note is in its place: it is removed after the note."""
+        noted = set(self._notes.names())
+        for found in list(self._bucket.list(FOLDER)):
+            name = found.key.removeprefix(f"{FOLDER}/").removesuffix(_FILE)
+            old = time.time() - found.modified.timestamp() > _LEFT_SECONDS
+            if found.key.endswith(_FILE) and name not in noted and old:
+                self._bucket.delete(found.key)
+
+    def _note(self, one: Trashed) -> None:
+        self._notes.write(one.id, json.dumps(asdict(one)))
+
+    def _read(self, name: str) -> Trashed | str | None:
+        try:
+            return trashed_in(self._notes.read(name), id=name)
+        except ObjectMissing:
+            return None
+        except ObjectDamaged as error:
+            return not_written(error)
+
+    def _file(self, one: Trashed) -> str:
+        return f"{FOLDER}/{one.id}{_FILE}"
+
+    def _place(self, one: Trashed) -> str:
+        return in_store("", one.key)
