@@ -46,6 +46,7 @@
     ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object cannot be read now; it is not lost
+    │   ├── ObjectElsewhere       it is in the landing log of another node, which has yet to upload it
     │   ├── ObjectRefused         an operation on it is no longer tried: it ended processes, or failed
     │   └── ObjectUnreadable      its file is there, but permissions or resources do not let it be read
     │       └── KeyMissing        it is encrypted with a key that the configuration does not have
@@ -283,6 +284,10 @@ class ObjectMissing(ZscpError):
 
 class ObjectUnavailable(ZscpError):
     """A stored object's medium is absent, or cannot be read: try again later."""
+
+
+class ObjectElsewhere(ObjectUnavailable):
+    """A stored object is in another node's landing log; it can be read once that node has uploaded it."""
 
 
 class ObjectRefused(ObjectUnavailable):

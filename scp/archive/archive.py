@@ -17,6 +17,7 @@ from scp.archive.admission import Admission
 from scp.archive.availability import slowness, with_availability
 from scp.archive.cached_fetch import CachedFetch
 from scp.archive.deliver import Outgoing
+from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.fetch import Fetch, Fetcher
 from scp.archive.form_maker import FormMaker
 from scp.archive.interrupted import Interrupted
@@ -48,8 +49,9 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
-    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``policy`` and ``pairing``, and of the index
-    ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``. They use no other part.
+    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``policy``, ``elsewhere`` and ``pairing``, and of
+    the index ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``. They use no other
+    part.
     """
 
     def __init__(
@@ -63,15 +65,16 @@ class Archive:
         self.index, self._options = index, options
         self.policy = PolicyInForce(policy)
         self.pairing = options.pairing
+        self.elsewhere = options.elsewhere or Elsewhere(Cluster(index.nodes, ""), index, self.store)
         self.files = StoredFiles(self.store)
         self.trials = Trials(index, options.attempts)
         self.reader = Reader(self.files, index, self.trials, self.policy)
         self.forms = FormMaker(self.files, self.reader, self.trials, self.policy)
         self.replacer = Replacer(self.files, index, self.reader, options.pairing)
-        self.recorder = Recorder(self.files, index, self.reader, self.replacer, options)
+        self.recorder = Recorder(self.files, index, self.reader, self.replacer, options, self.elsewhere)
         self.receiver = Receiver(self.store, index, self.reader, self.forms, self.recorder, options)
-        self.interrupted = Interrupted(self.files, index)
-        fetch: Fetch = Fetcher(self.reader, self.trials)
+        self.interrupted = Interrupted(self.files, index, self.elsewhere)
+        fetch: Fetch = Fetcher(self.reader, self.trials, self.elsewhere)
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
         self._fetch = fetch if self._cached is None else self._cached
 
@@ -200,12 +203,20 @@ class Archive:
         return self.replacer.index_fault()
 
     def pending(self, most: int) -> list[Instance]:
-        """At most ``most`` of the objects that are yet to be encoded, in the order of their arrival."""
-        return self.index.pending(most)
+        """At most ``most`` of the objects that this node has yet to encode, in the order of their arrival."""
+        return self.index.pending(most, self.elsewhere.prefixes())
 
     def count_pending(self) -> PendingCount:
-        """How much is yet to be encoded."""
-        return self.index.count_pending()
+        """How much this node has yet to encode; with what any node may that shares the store."""
+        return self.index.count_pending(self.elsewhere.prefixes())
+
+    def upload(self, key: str) -> None:
+        """Give a record of the landing log a file of its own, as received, unless it has one already.
+
+        Raises OutOfResources, ObjectMissing, ObjectDamaged.
+        """
+        if (instance := self.index.pending_at(key)) is not None:
+            self.replacer.own_file(instance)
 
     def wake_encoder(self) -> None:
         """Tell the encoder that there is work."""

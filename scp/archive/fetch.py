@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from scp.archive.deliver import Outgoing, Trial, outgoing
+from scp.archive.elsewhere import Elsewhere
 from scp.archive.reader import Reader
 from scp.archive.refusal import by_failure, in_force, needs
 from scp.archive.trials import Trials
@@ -23,7 +24,8 @@ Fetch = Callable[[Instance, tuple[str, ...], SyntaxPreference], Outgoing]
 class Fetcher:
     """A :data:`Fetch`: an object in the best of the accepted transfer syntaxes (invariant 4)."""
 
-    def __init__(self, reader: Reader, trials: Trials) -> None:
+    def __init__(self, reader: Reader, trials: Trials, elsewhere: Elsewhere) -> None:
+        self._elsewhere = elsewhere
         self._reader = reader
         self._trials = trials
 
@@ -32,8 +34,10 @@ class Fetcher:
     ) -> Outgoing:
         """A lossy copy is made only where the preference holds a rule for it.
 
-        Raises NoLosslessWay, ObjectMissing, ObjectDamaged.
+        What another node has in its landing log is waited for, for some seconds. Raises NoLosslessWay,
+        ObjectMissing, ObjectDamaged, ObjectElsewhere.
         """
+        instance = self._elsewhere.brought(instance)
         refusal = in_force(instance)
         as_stored = instance.transfer_syntax in accepted and not (preference.preferred or preference.lossy)
         decodes = not as_stored and (refusal is None or not refusal.covers("decode"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from scp.archive.elsewhere import Elsewhere
 from scp.archive.stored_files import StoredFiles
 from scp.index.index import Index
+from scp.index.nodes import Request
 from scp.objects.names import is_object
 
 
 class Interrupted:
     """The journal of the object store, and the records of the landing log that are not over."""
 
-    def __init__(self, files: StoredFiles, index: Index) -> None:
+    def __init__(self, files: StoredFiles, index: Index, elsewhere: Elsewhere) -> None:
+        self._elsewhere = elsewhere
         self._files = files
         self._index = index
 
@@ -32,8 +35,18 @@ class Interrupted:
         """Leave a file to the next start; a landed record stays anyway."""
         self._files.store.journal_removal(key)
 
+    def settle_asked(self, asked: Iterable[Request]) -> None:
+        """End the records whose objects other nodes have replaced; those that a row still names are left.
+
+        Raises OutOfResources.
+        """
+        over = [one for one in asked if one.act == "settle" and self._index.pending_at(one.key) is None]
+        self._files.store.delete_many(one.key for one in over)
+        self._elsewhere.done(over)
+
     def landed(self) -> Iterator[str]:
         """Keys of landed records that are not over, but that are missing in the index."""
+        self.settle_asked(self._elsewhere.asked())
         return self._files.store.strays(self._index.pending_keys())
 
     def counts(self, key: str) -> bool:

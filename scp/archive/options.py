@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scp.archive.admission import Admission
+from scp.archive.elsewhere import Elsewhere
 from scp.archive.forwarding import Forwarding
 from scp.archive.pairing import Pairing
 from scp.archive.pending import PendingBound
@@ -25,7 +26,8 @@ class Options:
     encoded before. ``forwarding`` says which objects are forwarded. With ``safekeeping`` replaced objects go
     to the trash, and objects under a legal hold are not replaced. ``attempts`` tells the next process which
     object this one worked on when it died. ``pairing`` checks that the index belongs to the stores.
-    ``decoded`` caches objects that are slow to decode.
+    ``decoded`` caches objects that are slow to decode. ``elsewhere`` knows the other nodes that share the
+    store.
     """
 
     duplicates: Duplicates = "replace"
@@ -36,3 +38,4 @@ class Options:
     attempts: Attempts | None = None
     pairing: Pairing | None = None
     decoded: DecodedCache | None = None
+    elsewhere: Elsewhere | None = None

@@ -8,8 +8,8 @@ from the files before any request is served (:mod:`scp.lifecycle.rebuild`), or a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 
@@ -160,6 +160,14 @@ class Pairing:
             self._index.sync()
             self._mark.write(replace(mark, sequence=sequence))
         self._stamp = self._index.meta.stamp()
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Around a write that says nothing of objects: it alone is no reason to advance."""
+        counted = self._index.meta.stamp() == self._stamp
+        yield
+        if counted:
+            self._stamp = self._index.meta.stamp()
 
     def advance_if_changed(self, always: bool = False) -> None:
         """As :meth:`advance`, if the index was written to since; ``always``: also if that is unknown."""

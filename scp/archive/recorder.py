@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from scp.archive.admission import remarked
+from scp.archive.elsewhere import Elsewhere
 from scp.archive.options import Options
 from scp.archive.reader import Reader
 from scp.archive.records import own_key
 from scp.archive.replacer import Replacer
 from scp.archive.stored_files import StoredFiles
-from scp.errors import ObjectDamaged, ObjectMissing, Superseded
+from scp.errors import ObjectDamaged, ObjectElsewhere, ObjectMissing, OutOfResources, Superseded
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, QueuedSend
 
@@ -23,8 +24,15 @@ class Recorder:
     """
 
     def __init__(
-        self, files: StoredFiles, index: Index, reader: Reader, replacer: Replacer, options: Options
+        self,
+        files: StoredFiles,
+        index: Index,
+        reader: Reader,
+        replacer: Replacer,
+        options: Options,
+        elsewhere: Elsewhere,
     ) -> None:
+        self._elsewhere = elsewhere
         self._files = files
         self._index = index
         self._reader = reader
@@ -82,6 +90,7 @@ class Recorder:
             _check_order(held, instance)
         if self._safekeeping is None or held.received_sha256 == instance.received_sha256:
             return self._put_in_place(held, instance, facts, sends)
+        held = self._brought(held)
         with self._safekeeping.replacing(held):
             if found:  # found files are read while peers store
                 _check_order(self._index.current(instance.identity) or held, instance)
@@ -92,6 +101,18 @@ class Recorder:
                     self._files.set_aside(held.key)
                 return self._put_in_place(held, instance, facts, sends)
             return self._put_in_place(held, instance, facts, sends, trashes=True)
+
+    def _brought(self, held: Instance) -> Instance:
+        """What is replaced goes to the trash: a node that has it in its landing log has to upload it first.
+
+        Before anything is locked, as it may take seconds. Raises OutOfResources: the peer may try again.
+        """
+        try:
+            return self._elsewhere.brought(held)
+        except ObjectElsewhere as error:
+            raise OutOfResources(f"other content cannot be replaced now: {error}") from error
+        except ObjectMissing:  # deleted meanwhile: nothing is left to replace
+            return held
 
     def _put_in_place(
         self,

@@ -114,7 +114,7 @@ def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
         if not meant:
             return CLASS_CONFLICT
         for held in meant:
-            archive.verify(held)
+            archive.verify(archive.elsewhere.brought(held))
     except OutOfResources as error:
         _tell(reference, error)
         return RESOURCE_LIMITATION

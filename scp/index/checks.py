@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Engine, Select, bindparam, func, select, update
@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Select, bindparam, func, select, update
 from scp.index.dialect import reads
 from scp.index.record import as_instance
 from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, REFUSED, UNREADABLE
-from scp.index.sql_queue import unclaimed
+from scp.index.sql_queue import unclaimed, without_keys
 from scp.index.writer import Writer
 from scp.model import Instance
 
@@ -21,11 +21,11 @@ _NOTE = (
 )
 
 
-def unchecked(since: float, now: float, most: int) -> Select[Any]:
+def unchecked(since: float, now: float, most: int, elsewhere: Collection[str] = ()) -> Select[Any]:
     """Instances whose files were last read before ``since``, and that no process works on."""
     return (
         select(*INSTANCE_COLUMNS)
-        .where(INSTANCE.c.checked < int(since), unclaimed(now))
+        .where(INSTANCE.c.checked < int(since), unclaimed(now), *without_keys(elsewhere))
         .order_by(INSTANCE.c.checked)
         .limit(most)
     )
@@ -38,10 +38,11 @@ class SqlChecks:
         self._engine = engine
         self._writer = writer
 
-    def due(self, since: float, now: float, most: int) -> list[Instance]:
+    def due(self, since: float, now: float, most: int, elsewhere: Collection[str] = ()) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
         with reads(self._engine) as connection:
-            return [as_instance(row) for row in connection.execute(unchecked(since, now, most)).mappings()]
+            statement = unchecked(since, now, most, elsewhere)
+            return [as_instance(row) for row in connection.execute(statement).mappings()]
 
     def oldest(self) -> int | None:
         """See :class:`scp.index.index.Checks`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
+from scp.index.nodes import Nodes
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
 from scp.model import Instance, Query, QueuedSend
@@ -116,8 +117,11 @@ class Checks(Protocol):
     Every method raises :class:`scp.errors.OutOfResources` as an index does.
     """
 
-    def due(self, since: float, now: float, most: int) -> list[Instance]:
-        """At most ``most`` instances whose file was not read ``since``, and that no process works on."""
+    def due(self, since: float, now: float, most: int, elsewhere: Collection[str] = ()) -> list[Instance]:
+        """At most ``most`` instances whose file was not read ``since``, and that no process works on.
+
+        Those under keys with the prefixes ``elsewhere`` are left out: this node cannot read them.
+        """
 
     def oldest(self) -> int | None:
         """The oldest time at which a file was last read; None if nothing is held."""
@@ -191,6 +195,10 @@ class Index(Protocol):
         """Objects that are yet to be sent to peers; the objects themselves do not hold this."""
 
     @property
+    def nodes(self) -> Nodes:
+        """The nodes that share the index."""
+
+    @property
     def meta(self) -> Meta:
         """Which archive the index belongs to, and its sequence number."""
 
@@ -230,11 +238,12 @@ class Index(Protocol):
         any more: then it is not changed.
         """
 
-    def pending(self, most: int) -> list[Instance]:
+    def pending(self, most: int, elsewhere: Collection[str] = ()) -> list[Instance]:
         """At most ``most`` of the pending instances, in the order of arrival.
 
         Instances whose file is known to be damaged, or missing, wait until it is repaired; refused ones until
-        the refusal is lifted.
+        the refusal is lifted. ``elsewhere`` are the ids of the other nodes that share the index: what is in
+        their landing logs, and what any process has claimed, is left out.
         """
 
     def pending_at(self, key: str) -> Instance | None:
@@ -243,8 +252,8 @@ class Index(Protocol):
     def pending_keys(self) -> list[str]:
         """The keys of all pending instances."""
 
-    def count_pending(self) -> PendingCount:
-        """The number and size of the instances that :meth:`pending` can give."""
+    def count_pending(self, elsewhere: Collection[str] = ()) -> PendingCount:
+        """The number and size of the instances that :meth:`pending` can give, or others have claimed."""
 
     def sync(self) -> None:
         """Make all that was committed until now survive a power cut.

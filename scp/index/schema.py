@@ -219,6 +219,26 @@ META = Table(
     Column("name", TEXT, primary_key=True),
     Column("value", TEXT, nullable=False),
 )
+# The nodes that share the index, and what they ask of each other (scp.index.nodes).
+NODE = Table(
+    "node",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    *(
+        Column(name, TEXT, nullable=False)
+        for name in ("name", "start", "place", "address", "version", "fingerprint", "associations")
+    ),
+    Column("pending", BigInteger, nullable=False),
+    Column("seen", Moment, nullable=False),
+    Column("stopped", Boolean, nullable=False),
+)
+NODE_REQUEST = Table(
+    "node_request",
+    METADATA,
+    Column("id", ROW_ID, primary_key=True),
+    *(Column(name, TEXT, nullable=False) for name in ("node", "act", "key")),
+)
+Index("ux_node_request", NODE_REQUEST.c.node, NODE_REQUEST.c.act, NODE_REQUEST.c.key, unique=True)
 SEND_QUEUE_KEY = (*(SEND_QUEUE.c[name] for name in Identity._fields), SEND_QUEUE.c.destination)
 Index("ux_outgoing", *SEND_QUEUE_KEY, unique=True)
 Index("ix_outgoing_due", SEND_QUEUE.c.state, SEND_QUEUE.c.due)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Self
 
 from sqlalchemy import Connection, Engine, RowMapping, case, func, literal, select
 
 from scp.identity import Conflict, Identity
-from scp.index import files
+from scp.index import clock, files
 from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
@@ -26,7 +26,8 @@ from scp.index.record import as_instance
 from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
 from scp.index.send_queue import SqlSendQueue, queue
-from scp.index.sql_queue import SqlClaims
+from scp.index.sql_nodes import SqlNodes
+from scp.index.sql_queue import SqlClaims, unclaimed, without_keys
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
 from scp.index.watch import Watch, unwatched
@@ -56,6 +57,7 @@ class SqlIndex:
         self.commitments = SqlCommitments(engine, self._writer)
         self.claims = SqlClaims(self._writer)
         self.send_queue = SqlSendQueue(engine, self._writer)
+        self.nodes = SqlNodes(engine, self._writer)
         self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
@@ -120,10 +122,13 @@ class SqlIndex:
         with self._writer.transaction():
             return [self._writer.change(before, after) for before, after in ready]
 
-    def pending(self, most: int) -> list[Instance]:
+    def pending(self, most: int, elsewhere: Collection[str] = ()) -> list[Instance]:
         """See :meth:`scp.index.index.Index.pending`."""
+        statement = reading.pending(most).where(*without_keys(elsewhere))
         with reads(self._engine) as connection:
-            return [as_instance(row) for row in connection.execute(reading.pending(most)).mappings()]
+            if elsewhere:
+                statement = statement.where(unclaimed(clock.now(connection).timestamp()))
+            return [as_instance(row) for row in connection.execute(statement).mappings()]
 
     def pending_at(self, key: str) -> Instance | None:
         """See :meth:`scp.index.index.Index.pending_at`."""
@@ -136,11 +141,12 @@ class SqlIndex:
         with reads(self._engine) as connection:
             return list(connection.execute(select(INSTANCE.c.key).where(PENDING)).scalars())
 
-    def count_pending(self) -> PendingCount:
+    def count_pending(self, elsewhere: Collection[str] = ()) -> PendingCount:
         """See :meth:`scp.index.index.Index.count_pending`."""
         size = func.coalesce(func.sum(INSTANCE.c.stored_size), 0)
+        counted = select(func.count(), size).where(PENDING, SOUND, *without_keys(elsewhere))
         with reads(self._engine) as connection:
-            row = connection.execute(select(func.count(), size).where(PENDING, SOUND)).one()
+            row = connection.execute(counted).one()
         return PendingCount(int(row[0]), int(row[1]))
 
     def sync(self) -> None:

@@ -61,6 +61,11 @@ def unclaimed(now: float) -> ColumnElement[bool]:
     return ~exists().where(claimed, lasts)
 
 
+def without_keys(prefixes: Collection[str]) -> list[ColumnElement[bool]]:
+    """The conditions that an instance is stored under no key with one of these prefixes."""
+    return [~INSTANCE.c.key.startswith(one, autoescape=True) for one in sorted(prefixes)]
+
+
 class SqlClaims:
     """:class:`scp.index.queue.Claims` on the writer of a SQL index."""
 

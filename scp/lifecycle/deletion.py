@@ -108,12 +108,17 @@ class Deletion:
         return any((one.patient_id, one.issuer_of_patient_id) == (patient_id, issuer) for one in named)
 
     def _settle(self, instance: Instance) -> None:
-        """Encode an object that is pending: one in the landing log has no file of its own."""
+        """Encode an object that is pending: one in the landing log has no file of its own.
+
+        Another node uploads it first, where it is in that one's landing log.
+        """
         current = self._archive.current(instance.identity)
         if current is not None and current.pending:
             # An error, even a lack of room, keeps no other object back: this one stays pending, and is left.
             with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
-                self._archive.replace([self._archive.encode(current)])
+                current = self._archive.elsewhere.brought(current)
+                if current.pending:
+                    self._archive.replace([self._archive.encode(current)])
 
     def _finish(self, begun: list[Trashed], rows: Iterable[Trashed]) -> list[Trashed]:
         """Remove the ``rows``, then the files of all; returns those that went (see :meth:`_stays`)."""

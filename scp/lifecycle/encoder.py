@@ -1,7 +1,10 @@
 """Encoding after the response: objects that were stored as received get the form that their rule asks for.
 
 There is no queue: what is to be done is a query (``Index.pending``), so this may be killed at any moment and
-started again. Order, for each batch: new forms durable and proven → the index names them → that is durable
+started again. Where several nodes share a store, each encodes what is in its own landing log, and claims what
+it encodes of the store: what a dead node had put there is encoded by others.
+
+Order, for each batch: new forms durable and proven → the index names them → that is durable
 → old files removed, full segments of the landing log freed.
 """
 
@@ -9,8 +12,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 
 import structlog
@@ -23,6 +27,7 @@ from scp.background.doorbell import Doorbell
 from scp.background.loop import Task
 from scp.background.parallel import yield_to_others
 from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
+from scp.index.queue import Lease, claimed
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import Recovered, take_up_landed
 from scp.lifecycle.stages import Stages, first_bytes, replaced
@@ -42,7 +47,7 @@ _LOOK_SECONDS = 60.0
 
 
 class Encoder(Task):
-    """Encodes what is pending, in a process of its own; an archive has one.
+    """Encodes what is pending, in a process of its own; a node has one.
 
     Where ``pace`` returns a pace, it then carries out later stages in the name of ``owner``
     (:mod:`scp.lifecycle.stages`). Others may do that beside it, each with an owner of its own: they are not
@@ -73,6 +78,7 @@ class Encoder(Task):
         self._put_off: dict[str, float] = {}  # until when, by the monotonic clock
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
         self._stages = Stages(archive, owner, self._pool)
+        self._claimant = f"pending/{owner}"
 
     def stop(self) -> None:
         """Begin no other object."""
@@ -137,12 +143,31 @@ class Encoder(Task):
     def round(self) -> bool:
         """One batch; False when there was nothing to do. Raises OutOfResources."""
         batch = self._batch()
+        with self._ours(batch) as ours:
+            self._encode(ours)
+        return bool(batch)
+
+    @contextmanager
+    def _ours(self, batch: list[Instance]) -> Iterator[list[Instance]]:
+        """Those that this node encodes: its own landed ones and, of the shared store, what it has claimed.
+
+        Without other nodes nothing is claimed: this encoder is the only one.
+        """
+        keeps = self._archive.files.keeps
+        shared = [one for one in batch if keeps(one.key)] if self._archive.elsewhere.prefixes() else []
+        if not shared:
+            yield batch
+            return
+        with claimed(self._archive.claims, Lease.begin(self._claimant), shared) as mine:
+            landed = [one for one in batch if not keeps(one.key)]
+            yield [*landed, *(one for one in mine if one.pending)]
+
+    def _encode(self, batch: list[Instance]) -> None:
         suspects = [one for one in batch if self._archive.trials.is_suspect(one)]
         self._done(list(self._pool.map(self._encoded, (one for one in batch if one not in suspects))))
         for one in suspects:  # one at a time: its result is stored before the next begins
             if not self.stopping.is_set():
                 self._done([self._pool.submit(self._encoded, one).result()])
-        return bool(batch)
 
     def _done(self, found: list[Change | None]) -> None:
         """Put new forms in their places. Raises OutOfResources, where none can be, and puts them off."""

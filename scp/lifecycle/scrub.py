@@ -127,7 +127,7 @@ class Scrubber(Task):
     def round(self, since: float) -> Checked:
         """Check one batch of what was not read ``since``. Raises OutOfResources."""
         now = time.time()
-        due = self._archive.integrity.due(since, now, _BATCH)
+        due = self._archive.integrity.due(since, now, _BATCH, self._archive.elsewhere.prefixes())
         if not due:
             return Checked()
         claims, lease = self._archive.claims, Lease.begin(self._owner)

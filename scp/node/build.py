@@ -12,6 +12,7 @@ import structlog
 from scp import spool
 from scp.archive.admission import Admission
 from scp.archive.archive import Archive
+from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.forwarding import Forwarding
 from scp.archive.options import Options
 from scp.archive.pairing import NO_INDEX, Pairing
@@ -29,6 +30,8 @@ from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.node.encryption import missing_keys, note_keys
+from scp.node.heartbeat import check_alone, register
+from scp.node.itself import itself, own_folder
 from scp.objects.attempts import Attempts
 from scp.objects.bucket import Bucket
 from scp.objects.bucket_marks import BucketMark, BucketMedium
@@ -64,12 +67,16 @@ def open_archive(
     """
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
+    own = own_folder(settings)
+    own.mkdir(parents=True, exist_ok=True)
     _use_limits(settings)
     placed = places(settings)
     mark = _mark_in(placed[""])
     index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
     mediums = {chosen.name: _medium(placed[chosen.name], chosen.name) for chosen in settings.tiers}
-    landed = _opened_stores(settings, mediums)
+    cluster = Cluster(index.nodes, itself(own).id)
+    landed = _opened_stores(settings, mediums, cluster)
+    elsewhere = Elsewhere(cluster, index, landed)
     pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
     pairing.begin()
     note_keys(settings, {name: medium.is_there() for name, medium in mediums.items()})
@@ -79,12 +86,13 @@ def open_archive(
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
-        pending=_pending_bound(index, storage.backlog, bell),
+        pending=_pending_bound(index, elsewhere, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
         safekeeping=Safekeeping(placed),
-        attempts=Attempts(storage.path),
+        attempts=Attempts(own),
         pairing=pairing,
         decoded=_decoded_cache(settings),
+        elsewhere=elsewhere,
     )
     return Archive(landed, index, settings.policy, options)
 
@@ -92,14 +100,14 @@ def open_archive(
 def _use_limits(settings: Settings) -> None:
     """Set the limits of this process, and of those that it forks."""
     storage = settings.storage
-    spool.keep_in(storage.path, storage.reserve)
+    spool.keep_in(own_folder(settings), storage.reserve)
     room.use([Room(settings.folders[name], store.reserve) for name, store in settings.stores.items()])
     bounds.use(settings.limits.bounds)
     budget.use(settings.limits.memory)
     keep_large_apart()
 
 
-def _opened_stores(settings: Settings, mediums: Mapping[str, Medium]) -> LandedStore:
+def _opened_stores(settings: Settings, mediums: Mapping[str, Medium], cluster: Cluster) -> LandedStore:
     """The first store, those beside it, and the landing log before them. Raises ConfigurationError."""
     storage = settings.storage
     keys = keys_of(storage.encryption_keys)
@@ -108,18 +116,21 @@ def _opened_stores(settings: Settings, mediums: Mapping[str, Medium]) -> LandedS
         store = TieredStore(
             store, [_tier(settings, chosen, mediums[chosen.name]) for chosen in settings.tiers]
         )
-    return LandedStore(store, LandingLog(storage.path, storage.reserve), Cipher(keys))
+    log = LandingLog(own_folder(settings), storage.reserve, node=cluster.own)
+    return LandedStore(store, log, Cipher(keys), cluster)
 
 
-def _pending_bound(index: SqlIndex, most: int, bell: Doorbell | None) -> PendingBound | None:
+def _pending_bound(
+    index: SqlIndex, elsewhere: Elsewhere, most: int, bell: Doorbell | None
+) -> PendingBound | None:
     if bell is None or not most:
         return None
-    return PendingBound(lambda: index.count_pending().size, most, bell)
+    return PendingBound(lambda: index.count_pending(elsewhere.prefixes()).size, most, bell)
 
 
 def _decoded_cache(settings: Settings) -> DecodedCache | None:
     """The cache; none where any store is encrypted, as its files are not: those that are left are removed."""
-    path, size = settings.storage.path / FOLDER, settings.cache.bytes
+    path, size = own_folder(settings) / FOLDER, settings.cache.bytes
     if settings.encrypts:
         shutil.rmtree(path, ignore_errors=True)
         return None
@@ -190,6 +201,16 @@ def _mark_in(place: Path | Bucket) -> StoreMark:
 
 def _medium(place: Path | Bucket, name: str) -> Medium:
     return MediumMark(place, name) if isinstance(place, Path) else BucketMedium(place, name)
+
+
+def make_ready(archive: Archive, settings: Settings, start: str, progress: Progress = _SILENT) -> None:
+    """What one process of a node does before any other: as :func:`take_up`, and other nodes are told of it.
+
+    ``start`` is new each time a node starts. Raises ConfigurationError, OutOfResources.
+    """
+    check_alone(archive, settings, start)
+    take_up(archive, progress)
+    register(archive, settings, start)
 
 
 def take_up(archive: Archive, progress: Progress = _SILENT) -> None:

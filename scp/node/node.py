@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 import structlog
 
@@ -22,7 +23,8 @@ from scp.dimse.seats import seat_limits
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
 from scp.node.auditing import started, stopped
-from scp.node.build import open_archive, take_up
+from scp.node.build import make_ready, open_archive, take_up
+from scp.node.heartbeat import Heartbeat
 from scp.node.renewal import renewed_tls
 from scp.node.seats import SharedSeats
 from scp.node.tasks import Bells, background, encoder, guards, memory_watch
@@ -63,6 +65,7 @@ class Node:
     ) -> None:
         self.settings = settings
         self._alone, bells = bells is None, bells or Bells()
+        self._start = uuid4().hex
         self._trail = trail_of(settings)
         self._forwarding = Forwarding(settings, bells.forwarder, prefetches=True)
         self.archive = open_archive(settings, bells.encoder, self._forwarding, repairs=True)
@@ -73,6 +76,7 @@ class Node:
         if self._alone:
             tasks.insert(0, encoder(self.archive, self._current, bells.encoder))
             tasks += background(self.archive, self._current, bells, pauses, self._trail)
+            tasks.append(Heartbeat(self.archive, self._current, self._start))
         self.loops = Loops(tasks)
         self._seats = seats
         (pressure.begin if self._alone else pressure.use)(settings.limits.node_memory)
@@ -84,7 +88,10 @@ class Node:
         """Recover what a crash left, then listen; returns the address of node.port."""
         prepare()  # while there is time: the process that codec processes come from imports for a second
         self._trail.start()
-        take_up(self.archive)
+        if self._alone:
+            make_ready(self.archive, self.settings, self._start)
+        else:
+            take_up(self.archive)
         self.archive.prepare()
         if self._alone:
             started(self._trail, self.settings, os.getpid())

@@ -1,15 +1,23 @@
-"""The limits of associations at a time, counted over all processes of a node."""
+"""The limits of associations at a time, counted over all processes of a node, and over all nodes."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 import threading
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from scp.dimse.seats import Holder, SeatLimit, SeatLimits
 from scp.resources.locked_bytes import LockedBytes
 
 _HALF = 8
 _RECORD = 2 * _HALF
+# Of NodeReport.associations: all, and those of an AE title or an address, each followed by its digest.
+_ALL, _OF_AET, _OF_ADDRESS = "all", "aet/", "address/"
+_SUM = struct.Struct("<II")  # before what other nodes have: its length, and its CRC-32
 
 
 class SharedSeats:
@@ -24,6 +32,7 @@ class SharedSeats:
     def __init__(self, limits: SeatLimits) -> None:
         self.limits = limits
         self._locks = LockedBytes()
+        self._others = LockedBytes()  # what other nodes have; see use_others
         self._own: dict[int, Holder] = {}
         self._lock = threading.Lock()
 
@@ -31,14 +40,57 @@ class SharedSeats:
         """Take a seat; where none is free for this holder, the limit that is reached."""
         with self._lock:
             seat = self._free()
-            if seat is None:
-                return "associations"
+            others = self._of_others()
+            if seat is None or (others and self._all(seat) + others.get(_ALL, 0) > self.limits.associations):
+                return self._refused(seat)
             self._own[seat] = holder
             self._locks.write(seat * _RECORD, _digest(holder.aet) + _digest(holder.address))
-            reached = self._reached(holder)
+            reached = self._reached(holder, others)
             if reached is not None:
                 self._give_back(seat)
             return reached
+
+    def _refused(self, seat: int | None) -> SeatLimit:
+        if seat is not None:
+            self._locks.unlock(seat)
+        return "associations"
+
+    def held(self) -> dict[str, int]:
+        """How many associations there are, as :attr:`scp.index.nodes.NodeReport.associations` has it."""
+        with self._lock:
+            records = self._locks.read()
+            taken = [seat for seat in range(len(records) // _RECORD) if self._is_taken(seat)]
+            found = Counter({_ALL: len(taken)})
+            for seat in taken:
+                at = seat * _RECORD
+                found[_OF_AET + records[at : at + _HALF].hex()] += 1
+                found[_OF_ADDRESS + records[at + _HALF : at + _RECORD].hex()] += 1
+            return dict(found)
+
+    def use_others(self, held: Iterable[Mapping[str, int]]) -> None:
+        """Count what other nodes have, as they said last, from now on and in all processes."""
+        found = sum((Counter(dict(one)) for one in held), Counter[str]())
+        plain = json.dumps(found).encode() if found else b""
+        self._others.write(0, _SUM.pack(len(plain), zlib.crc32(plain)) + plain)
+
+    def _of_others(self) -> Mapping[str, int]:
+        """What other nodes have; nothing while it is being written: then the own count alone holds."""
+        told = self._others.read()
+        if len(told) < _SUM.size:
+            return {}
+        size, check = _SUM.unpack_from(told)
+        plain = told[_SUM.size : _SUM.size + size]
+        if not plain or zlib.crc32(plain) != check:
+            return {}
+        found: dict[str, int] = json.loads(plain)
+        return found
+
+    def _all(self, own: int) -> int:
+        """How many associations this node has, with the one that just took its seat."""
+        return sum(seat == own or self._is_taken(seat) for seat in range(self.limits.associations))
+
+    def _is_taken(self, seat: int) -> bool:
+        return seat in self._own or self._locks.is_locked_elsewhere(seat)
 
     def _free(self) -> int | None:
         """A seat that was free, locked."""
@@ -47,12 +99,14 @@ class SharedSeats:
                 return seat
         return None
 
-    def _reached(self, holder: Holder) -> SeatLimit | None:
+    def _reached(self, holder: Holder, others: Mapping[str, int]) -> SeatLimit | None:
         """The limit that this holder's newest seat is beyond."""
         records = self._locks.read()
-        if self._held(records, 0, _digest(holder.aet)) > self.limits.by_aet:
+        aet, address = _digest(holder.aet), _digest(holder.address)
+        if self._held(records, 0, aet) + others.get(_OF_AET + aet.hex(), 0) > self.limits.by_aet:
             return "associations_by_aet"
-        if self._held(records, _HALF, _digest(holder.address)) > self.limits.by_address:
+        held = self._held(records, _HALF, address) + others.get(_OF_ADDRESS + address.hex(), 0)
+        if held > self.limits.by_address:
             return "associations_by_address"
         return None
 

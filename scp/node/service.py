@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable
 from functools import partial
+from uuid import uuid4
 
 import structlog
 
@@ -28,8 +29,10 @@ from scp.errors import ZscpError
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.auditing import started, stopped
-from scp.node.build import open_archive, take_up
+from scp.node.build import make_ready, open_archive, take_up
 from scp.node.encryption import hold_keys
+from scp.node.heartbeat import Heartbeat
+from scp.node.itself import own_folder
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
 from scp.node.renewal import needs_restart, warn_of_expiry
@@ -56,11 +59,12 @@ class Service:
         self._manager, self._figures = ServiceManager(), NodeFigures()
         self._processes = Processes(
             lambda: self.settings.limits,
-            partial(died_of_an_object, settings.storage.path),
+            partial(died_of_an_object, own_folder(settings)),
             self._manager,
             self._figures,
         )
         self._bells = Bells()
+        self._start = uuid4().hex
         self._seats = SharedSeats(seat_limits(settings.limits))
         keep_large_apart()
         budget.use(settings.limits.memory)  # before anything is forked: all processes share it
@@ -81,7 +85,7 @@ class Service:
         self._http = http_socket(self.settings)
         gc.collect()
         gc.freeze()  # what all processes share stays shared: no collection writes to it
-        self._processes.apart(partial(_make_ready, self.settings, progress))
+        self._processes.apart(partial(_make_ready, self.settings, self._start, progress))
         for port in self.ports:
             port.listen()
         roles = self._roles()
@@ -146,6 +150,7 @@ class Service:
                 encoder(archive, settings, self._bells.encoder),
                 *guards(archive, _end, counts=True),
                 *background(archive, settings, self._bells, trail=trail),
+                Heartbeat(archive, settings, self._start, self._seats),
             ]
 
         return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
@@ -226,11 +231,11 @@ class BackgroundProcess:
         self._trail.close()
 
 
-def _make_ready(settings: Settings, progress: Progress) -> None:
+def _make_ready(settings: Settings, start: str, progress: Progress) -> None:
     """Make the archive ready before any other process starts. Raises OutOfResources, ConfigurationError."""
     archive = open_archive(settings, repairs=True)
     try:
-        take_up(archive, progress)
+        make_ready(archive, settings, start, progress)
     finally:
         archive.close()
     with recording(settings) as trail:

@@ -19,6 +19,7 @@ from scp.lifecycle.guard import Guard
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
+from scp.lifecycle.uploads import Uploader
 from scp.node.auditing import ConfigurationWatch
 from scp.node.renewal import daily
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
@@ -46,7 +47,7 @@ def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1
 
     Each has the name that its predecessor had, so that it takes over what that one had claimed.
     """
-    eager, owner = settings().storage.backlog // _EAGER, _owner(settings(), number)
+    eager, owner = settings().storage.backlog // _EAGER, _owner(archive, settings(), number)
     return Encoder(archive, bell, eager, lambda: _pace(settings()), owner, first=number == 1)
 
 
@@ -61,7 +62,8 @@ def background(
     return [
         Reporter(archive, settings, bells.reporter),
         Forwarder(archive, settings, bells.forwarder, pauses.send, trail),
-        Scrubber(archive, settings, _owner(settings(), 1)),
+        Scrubber(archive, settings, _owner(archive, settings(), 1)),
+        Uploader(archive),
         Retention(archive, settings, trail=trail),
         ConfigurationWatch(trail, settings),
         daily(settings),
@@ -88,7 +90,7 @@ def _pace(settings: Settings) -> Pace | None:
     return Pace(chosen.max_cpu / chosen.workers, chosen.hours) if chosen.workers else None
 
 
-def _owner(settings: Settings, number: int) -> str:
-    """The name in which a process claims what it works on."""
+def _owner(archive: Archive, settings: Settings, number: int) -> str:
+    """The name in which a process claims what it works on; nodes may share all but their ids."""
     node = settings.node
-    return f"{node.aet}@{node.host}:{node.port}/{number}"
+    return f"{archive.elsewhere.cluster.own}/{node.aet}@{node.host}:{node.port}/{number}"

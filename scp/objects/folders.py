@@ -43,9 +43,12 @@ def make_folder(folder: Path) -> None:
         sync_folder(path.parent)
 
 
-def claim(parent: Path) -> tuple[Path, int]:
-    """A new folder for this process below ``parent``, and the descriptor that locks it."""
-    folder = parent / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+def claim(parent: Path, prefix: str = "") -> tuple[Path, int]:
+    """A new folder for this process below ``parent``, and the descriptor that locks it.
+
+    Its name begins with ``prefix``.
+    """
+    folder = parent / f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     parent.mkdir(parents=True, exist_ok=True)
     with locked(parent):  # else a recovery could take it for a dead process's folder
         folder.mkdir()

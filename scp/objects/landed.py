@@ -10,15 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from scp.errors import ObjectDamaged, ObjectMissing
+from scp.errors import ObjectDamaged, ObjectElsewhere, ObjectMissing
 from scp.objects.encrypted import Cipher
 from scp.objects.journal import JournaledStore
 from scp.objects.landing import LARGEST, LandingLog
-from scp.objects.names import LANDING, is_landed, segment_of
+from scp.objects.names import LANDING, is_landed, node_of, segment_of
 from scp.objects.sealed import HEADER
 from scp.objects.store import Availability
 from scp.spool import Buffer
+
+
+class OtherNodes(Protocol):
+    """The nodes that share the store, each with a landing log of its own on its own disk."""
+
+    def told(self, node: str) -> str:
+        """A node by its name, and when it was last seen, for messages."""
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Have records of other nodes' logs marked as over, once the index does not name them any more.
+
+        That survives what the index survives. Raises OutOfResources.
+        """
+
+    def is_settled(self, key: str) -> bool:
+        """Whether another node has settled a record of this node's log. Raises OutOfResources."""
 
 
 @dataclass(slots=True)
@@ -44,13 +61,21 @@ class LandedStore:
 
     Without a ``log`` nothing lands. With the keys of ``cipher`` landed files are encrypted as those of the
     store are, under one name: their keys are not known before they are written.
+
+    Where several nodes share the store, ``others`` are the other ones. What is in the log of one of these is
+    neither missing nor damaged: methods that would read it raise ObjectElsewhere.
     """
 
     def __init__(
-        self, store: JournaledStore, log: LandingLog | None = None, cipher: Cipher | None = None
+        self,
+        store: JournaledStore,
+        log: LandingLog | None = None,
+        cipher: Cipher | None = None,
+        others: OtherNodes | None = None,
     ) -> None:
         self.inner = store
         self.log = log
+        self.others = others
         self._cipher = cipher or Cipher()
 
     @property
@@ -65,7 +90,11 @@ class LandedStore:
         self.inner.put(key, *parts)
 
     def get(self, key: str, size: int | None = None) -> Buffer:
-        """See ObjectStore. Of a landed file only the part before its dataset is checked."""
+        """See ObjectStore. Of a landed file only the part before its dataset is checked.
+
+        Raises ObjectElsewhere.
+        """
+        self._check_here(key)
         if (log := self._log_of(key)) is None:
             return self.inner.get(key, size)
         return self._cipher.opened(LANDING, log.get(key), size)
@@ -92,7 +121,8 @@ class LandedStore:
         """As :meth:`delete` for each; landed files go first, and those of one segment share a sync."""
         keys = list(keys)
         if self.log is not None:
-            self.log.settle(filter(is_landed, keys))
+            self._settle_elsewhere(keys)
+            self.log.settle(key for key in keys if is_landed(key) and not self.is_elsewhere(key))
         for key in keys:
             if self._log_of(key) is None:
                 self.inner.delete(key)
@@ -130,7 +160,12 @@ class LandedStore:
         self.inner.withdraw(key)
 
     def journal_removal(self, key: str) -> None:
-        """See JournaledStore. A landed file needs no entry: its record stays until it is over."""
+        """See JournaledStore. A landed file needs no entry: its record stays until it is over.
+
+        Another node is told first that its record is over, once the index names another file: it would take
+        the record up again where the object is deleted later.
+        """
+        self._settle_elsewhere([key])
         if self._log_of(key) is None:
             self.inner.journal_removal(key)
 
@@ -143,7 +178,8 @@ class LandedStore:
         return self.inner.unsettled()
 
     def set_aside(self, key: str) -> None:
-        """See JournaledStore. Raises OutOfResources; for a landed file also ObjectMissing."""
+        """See JournaledStore. Raises OutOfResources, for a landed file ObjectMissing, ObjectElsewhere."""
+        self._check_here(key)
         if (log := self._log_of(key)) is None:
             self.inner.set_aside(key)
         else:
@@ -197,7 +233,37 @@ class LandedStore:
 
     def counts(self, key: str) -> bool:
         """Whether the landed file under a key is there, whole and not deleted."""
+        # In this order: a record that another node has settled is first marked as over, and then forgotten.
+        if self.others is not None and self.others.is_settled(key):
+            return False
         return (log := self._log_of(key)) is not None and log.counts(key)
+
+    def is_elsewhere(self, key: str) -> bool:
+        """Whether a key names a record in another node's landing log, and not one that was moved here."""
+        if self.log is None or not self.log.node or node_of(key) in ("", self.log.node):
+            return False
+        return not (self.log.root / segment_of(key)).parent.is_dir()
+
+    def nodes_here(self) -> set[str]:
+        """The ids of the nodes whose records the log has: its own, and those that were moved here."""
+        if self.log is None:
+            return set()
+        folders = (self.log.root / LANDING).glob("*-*-*/")
+        return {self.log.node, *(node_of(f"{LANDING}/{path.name}/") for path in folders)} - {""}
+
+    def _settle_elsewhere(self, keys: Iterable[str]) -> None:
+        elsewhere = [key for key in keys if self.is_elsewhere(key)]
+        if elsewhere and self.others is not None:
+            self.others.settle(elsewhere)
+
+    def _check_here(self, key: str) -> None:
+        """Raises ObjectElsewhere."""
+        if self.is_elsewhere(key):
+            node = node_of(key)
+            told = self.others.told(node) if self.others is not None else node
+            raise ObjectElsewhere(
+                f"{key} is in the landing log of node {told}, which has yet to upload it; try again later"
+            )
 
     def strays(self, named: Iterable[str]) -> Iterator[str]:
         """Keys of landed files that are missing among the ``named`` ones, those that the index names."""

@@ -4,8 +4,8 @@ A file of its own costs an object two syncs and three directory entries: 0.52 ms
 segment that was written before costs 0.13 ms (ext4, NVMe), and records of several associations share one
 sync. After the response objects move from here to files of their own.
 
-``.landing/<process>/<serial>.log`` holds a header block and records, each starting at a multiple of 4096
-bytes, so that no block of a valid record is ever written again. A record is a header, and a Part 10 file
+``.landing/<node>-<process>/<serial>.log`` holds a header block and records, each starting at a multiple of
+4096 bytes, so that no block of a valid record is ever written again. A record is a header, and a Part 10 file
 (:mod:`scp.objects.segments`). Blocks that were written before are overwritten without a change to the file
 system's metadata: 0.13 ms a sync, while room that is only reserved takes 0.3 ms. So a spare segment is
 written with zeros beforehand. Both headers carry a random number, which is new each time a segment is used:
@@ -79,11 +79,12 @@ class _Segment:
 class LandingLog:
     """The landing log below ``root``; threads may share it, each process has its own.
 
-    ``segment`` is the size of a segment in bytes. ``reserve`` bytes of the file system are left free.
+    ``segment`` is the size of a segment in bytes. ``reserve`` bytes of the file system are left free. The
+    keys name ``node``, the node that has the log; those of older versions name none.
     """
 
-    def __init__(self, root: Path, reserve: int = 0, segment: int = SEGMENT) -> None:
-        self.root = root
+    def __init__(self, root: Path, reserve: int = 0, segment: int = SEGMENT, node: str = "") -> None:
+        self.root, self.node = root, node
         self.room = Room(root, reserve)
         self._size = segment
         self._lock = threading.Lock()
@@ -286,7 +287,7 @@ class LandingLog:
     def _folder(self) -> Path:
         if self._own is None:
             make_folder(self.root / LANDING)
-            self._own, self._own_lock = claim(self.root / LANDING)
+            self._own, self._own_lock = claim(self.root / LANDING, f"{self.node}-" if self.node else "")
             sync_folder(self._own.parent)
         return self._own
 

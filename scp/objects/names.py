@@ -3,7 +3,8 @@
 Below the first store, and below each other store under ``@<store>/`` (docs/format.md):
 
     3f/a2/<study>/<instance>_<digest>.<form>.dcm[.zst]     a stored object
-    .landing/<process>/<serial>/<offset>-<size>.dcm        a record of the landing log
+    .landing/<process>/<serial>/<offset>-<size>.dcm        a record of the landing log; the process's name
+                                                           begins with the id of its node
     dictionaries/<SOP class>/<version>-<id>-<digest>.zdict a zstd dictionary, and ``newest`` beside it
 
 Everything else that begins with a dot (the journal, the trash, what was set aside) has no key.
@@ -166,6 +167,17 @@ def segment_of(key: str) -> str:
 def landed_key(segment: str, at: int, size: int) -> str:
     """The key of a file of ``size`` bytes that begins at ``at`` in a segment of the landing log."""
     return f"{segment}/{at}-{size}.dcm"
+
+
+def nodes_prefix(node: str) -> str:
+    """The prefix of the keys of all records in the landing log of a node."""
+    return f"{LANDING}/{node}-"
+
+
+def node_of(key: str) -> str:
+    """The id of the node whose landing log has a record; empty for other keys, and those of old versions."""
+    process = key.split("/", 2)[1] if is_landed(key) else ""
+    return process.partition("-")[0] if process.count("-") == 2 else ""
 
 
 def landed_name(key: str) -> LandedName:

@@ -1,0 +1,98 @@
+"""Several nodes for tests: one index and one store, and for each node a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from objects import Shape, phantom
+
+from scp.archive.archive import Archive
+from scp.background.doorbell import Doorbell
+from scp.config.link import link
+from scp.config.settings import Settings
+from scp.model import Kept, Received
+from scp.node import build, heartbeat
+from scp.node.build import open_archive
+from scp.node.heartbeat import Heartbeat
+from scp.node.itself import itself
+from scp.lifecycle.encoder import Encoder
+from scp.lifecycle.uploads import Uploader
+
+
+def settings_in(root: Path, **tables: Any) -> Settings:
+    """A configuration that all nodes of a test share; ``tables`` go over it."""
+    plain: dict[str, Any] = {
+        "node": {"host": "127.0.0.1", "port": 0},
+        "storage": {"url": f"file://{root}/objects", "reserve": 0},
+        "index": {"url": f"sqlite:///{root}/index.db"},
+        "lifecycle": {"workers": 0},
+    }
+    merged = {key: {**plain.get(key, {}), **tables.get(key, {})} for key in {**plain, **tables}}
+    return link(Settings.model_validate(merged, by_alias=True, by_name=False))[0]
+
+
+class OneNode:
+    """A node without processes: an archive with a landing log of its own, and tasks that a test turns."""
+
+    def __init__(self, root: Path, name: str, **tables: Any) -> None:
+        self.own = root / name
+        self.settings = settings_in(root, **tables)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (build, heartbeat):
+                patch.setattr(module, "own_folder", lambda _: self.own)
+            self.archive: Archive = open_archive(self.settings, Doorbell(), repairs=True)
+            self.heart = Heartbeat(self.archive, lambda: self.settings, f"start of {name}")
+        self.id = itself(self.own).id
+        self.encoder = Encoder(self.archive, Doorbell(), owner=name)
+        self.uploader = Uploader(self.archive)
+
+    def beat(self) -> None:
+        self.heart.turn()
+
+    def keep(self, received: Received) -> Kept:
+        return self.archive.ingest(received)
+
+    def key(self, received: Received) -> str:
+        """The key under which the index has an object; empty if it has none."""
+        found = self.archive.named(received.sop_instance_uid)
+        assert len(found) <= 1
+        return found[0].key if found else ""
+
+    def content(self, received: Received) -> bytes:
+        """What this node would send of an object, in the transfer syntax in which it came."""
+        (held,) = self.archive.named(received.sop_instance_uid)
+        found = self.archive.fetch(held, [received.transfer_syntax])
+        return b"".join(bytes(chunk) for chunk in found.chunks)
+
+    def close(self) -> None:
+        self.encoder.close()
+        self.uploader.close()
+        self.archive.close()
+
+
+@contextmanager
+def nodes(root: Path, *names: str, **tables: Any) -> Iterator[list[OneNode]]:
+    """Nodes that know of each other."""
+    made = [OneNode(root, name, **tables) for name in names]
+    try:
+        know_each_other(made)
+        yield made
+    finally:
+        for one in made:
+            one.close()
+
+
+def know_each_other(made: list[OneNode]) -> None:
+    for one in [*made, *made]:  # the first did not hear of the last in its first beat
+        one.beat()
+
+
+def an_object(seed: int = 0, noise: float = 0.1) -> Received:
+    """A small object, which lands, received now; by ``seed`` it is another one, by ``noise`` another content."""
+    return replace(phantom(Shape(seed=seed, noise=noise)), received_at=datetime.now(UTC))
