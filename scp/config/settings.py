@@ -20,6 +20,7 @@ from pydantic import (
 
 from scp.config.audit import AuditSettings
 from scp.config.keys import check_keys
+from scp.config.node import NodeSettings
 from scp.config.peers import SERVICES, Peer, Services
 from scp.config.rules import (
     DEFAULT_POLICY,
@@ -32,7 +33,6 @@ from scp.config.sources import OTHER_STORES
 from scp.config.tls import ClientCertificates, check_authority, readable
 from scp.config.users import User
 from scp.config.values import (
-    AeTitle,
     Bytes,
     Count,
     Duration,
@@ -47,26 +47,12 @@ from scp.config.values import (
     Switch,
     Table,
     TcpPort,
-    Workers,
     list_of_tables,
     unique,
 )
 from scp.resources.bounds import DEFAULTS, Bounds
 
 EncryptionKeys = Annotated[tuple[str, ...], AfterValidator(check_keys)]
-
-
-class NodeSettings(Table):
-    """Who this node is, and where it listens; ``aliases`` are other AE titles that peers may call.
-
-    Port 0 takes any that is free.
-    """
-
-    aet: AeTitle = "ZSCP"
-    aliases: tuple[AeTitle, ...] = ()
-    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - an archive serves its network
-    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 11112
-    workers: Workers = "auto"
 
 
 class StorageSettings(Table):

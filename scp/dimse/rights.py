@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-from scp.config.peers import SERVICES, Peer, Service
+from scp.config.peers import SERVICES, Network, Peer, Service
 from scp.config.settings import Settings
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, STORAGE_COMMITMENT, VERIFICATION
@@ -101,7 +101,7 @@ def rights_of(settings: Settings, arrival: Arrival) -> Rights | Rejection:
         # The node itself, as of a health check by C-ECHO: its AE title is no secret, and lets nobody do more.
         itself = access.allow == "known"
         return Rights(calling, frozenset(access.may) & {"echo"} if itself else frozenset(access.may))
-    if peer.addresses and not any(_same_kind(address) in network for network in peer.addresses):
+    if peer.addresses and not is_among(address, peer.addresses):
         return Rejection(1, 1, 3, f"{calling} came from {address}, none of the `addresses` of its [[peer]]")
     if peer.certificate_name and peer.certificate_name.casefold() not in arrival.names:
         shown = ", ".join(sorted(arrival.names)) or "no certificate"
@@ -112,6 +112,11 @@ def rights_of(settings: Settings, arrival: Arrival) -> Rights | Rejection:
 
 def _seen(peer: Peer) -> tuple[QueryKey, ...]:
     return tuple(QueryKey(key, "", "\\".join(wanted)) for key, wanted in peer.sees.items())
+
+
+def is_among(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address is one of these, or within one of them."""
+    return any(_same_kind(address) in network for network in networks)
 
 
 def _same_kind(address: str) -> IPv4Address | IPv6Address:

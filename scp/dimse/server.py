@@ -29,16 +29,18 @@ from scp.dimse.negotiation.association_request import Choose
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, chosen, supported
 from scp.dimse.negotiation.listener import MOST_OF_ONE_ADDRESS, MOST_UNASSOCIATED, Listener
 from scp.dimse.negotiation.ports import Port, bound_ports
+from scp.dimse.negotiation.proxied import announced_peer
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
-from scp.dimse.rights import Arrival, Rights, origin, rights_of
+from scp.dimse.rights import Arrival, Rights, is_among, origin, rights_of
 from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
 from scp.dimse.user_identity import answer_to, name_of, refused_by_identity
 from scp.dimse.wire import messages
+from scp.errors import MalformedAssociation
 from scp.metrics import counting
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.telemetry import RequestEvent
@@ -157,6 +159,13 @@ class DimseServer:
 
     def _connected(self, port: Port, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve one connection, in a thread of its own, to its end."""
+        try:
+            address = self._peer_behind(sock, address)
+        except (MalformedAssociation, OSError) as error:
+            if isinstance(error, MalformedAssociation):
+                structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason=str(error))
+            sock.close()
+            return
         if self._crowded(address[0]):
             structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason="too many")
             sock.close()
@@ -177,6 +186,13 @@ class DimseServer:
         finally:
             _record_end(association)
             self.associations.discard(association)
+
+    def _peer_behind(self, sock: socket.socket, address: tuple[str, int]) -> tuple[str, int]:
+        """The peer's address, also behind a load balancer. Raises MalformedAssociation, OSError."""
+        settings = self._settings()
+        if not is_among(address[0], settings.node.proxies):
+            return address
+        return announced_peer(sock, address, settings.limits.acse_seconds)
 
     def _crowded(self, address: str) -> bool:
         """Whether too many connections have not associated, in all or from one address."""
