@@ -12,11 +12,12 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import until
-from wire.peers import free_port
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "cluster" / "haproxy.cfg"
 # Debian puts it where ordinary users do not look.
 PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+# The nodes' `node.proxies`. All of 127.0.0.0/8 is this machine; what comes from 127.0.0.1 is no proxy.
+SOURCE = "127.0.0.9"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def adapted(text: str, backends: Sequence[Backend], dicom: int, figures: int) ->
     replacement has to find its place, once.
     """
     servers = "\n".join(
-        f"    server node{number} {one.host}:{one.port} check port {one.http}"
+        f"    server node{number} {one.host}:{one.port} check port {one.http} source {SOURCE}"
         for number, one in enumerate(backends, 1)
     )
     places = {
@@ -50,15 +51,15 @@ def adapted(text: str, backends: Sequence[Backend], dicom: int, figures: int) ->
 
 
 class HAProxy:
-    """A started HAProxy, in front of ``backends``; started anew on the same ports by :meth:`start`."""
+    """HAProxy in front of ``backends``: peers call the port ``dicom``, ``figures`` has its metrics."""
 
-    def __init__(self, folder: Path, backends: Sequence[Backend]) -> None:
-        self.address = ("127.0.0.1", free_port())
-        self._figures = free_port()
+    def __init__(self, folder: Path, backends: Sequence[Backend], dicom: int, figures: int) -> None:
+        self.address = ("127.0.0.1", dicom)
+        self._figures = figures
         self._log = folder / "haproxy.log"
         self._config = folder / "haproxy.cfg"
         shipped = SHIPPED.read_text(encoding="utf-8")
-        self._config.write_text(adapted(shipped, backends, self.address[1], self._figures), encoding="utf-8")
+        self._config.write_text(adapted(shipped, backends, dicom, figures), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -111,10 +112,3 @@ class HAProxy:
         """How many connections each node has now."""
         found = self._of_servers("haproxy_server_current_sessions")
         return {name: int(value) for name, value in found.items()}
-
-    def __enter__(self) -> HAProxy:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()

@@ -27,6 +27,8 @@ _KINDS = ("mr", "implicit", "big", "colour", "jpegls", "deflated", "report", "ct
 _STUDY = 12
 _REJECTED, _TRANSIENT = "PDU of type 3: 00", 2
 _PAUSE = 0.2
+# An object that was not taken is sent again for so long; then something does not come back by itself.
+_AGAIN_SECONDS = 120.0
 
 
 @dataclass
@@ -51,13 +53,16 @@ class Seen:
 class Senders:
     """``count`` associations that store at once, each in a thread, until :meth:`stop`.
 
-    ``most`` bounds the objects of each sender; it is done when all of them are acknowledged.
+    ``most`` bounds the objects of each sender; it is done when all of them are acknowledged. ``pause`` is the
+    time between two objects, in seconds, so that a long test does not store more than it can compare.
     """
 
-    def __init__(self, address: Address, folder: Path, count: int = 8, most: int = 1 << 30) -> None:
+    def __init__(
+        self, address: Address, folder: Path, count: int = 8, most: int = 1 << 30, pause: float = 0.1
+    ) -> None:
         self.seen = Seen()
         self.ledger = folder / "ledger"
-        self._address, self._most = address, most
+        self._address, self._most, self._pause = address, most, pause
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -73,11 +78,11 @@ class Senders:
         self.stop()
 
     def stop(self) -> None:
-        """Let each finish its object: it is sent until it is acknowledged, for a minute at most."""
+        """Let each finish its object: it is sent until it is acknowledged, for two minutes at most."""
         self._over.set()
         self.wait()
 
-    def wait(self, seconds: float = 120) -> None:
+    def wait(self, seconds: float = 2 * _AGAIN_SECONDS) -> None:
         """Until all have sent all that they were to send."""
         for thread in self._threads:
             thread.join(seconds)
@@ -115,6 +120,7 @@ class Senders:
                 peer.leave()
                 peer = None
             peer = self._until_acknowledged(number, peer, made, writer)
+            self._over.wait(self._pause)
         if peer is not None:
             peer.leave()
 
@@ -123,7 +129,7 @@ class Senders:
         line = {"kind": made.kind, "instance": made.instance, "seed": made.seed}
         line["sha256"] = sha256(data).hexdigest()
         writer.write(state="sent", **line)
-        end = time.monotonic() + 60
+        end = time.monotonic() + _AGAIN_SECONDS
         while time.monotonic() < end:
             try:
                 if peer is None:
@@ -143,7 +149,7 @@ class Senders:
                 if status & 0xFF00 != 0xA700:  # out of resources: the one failure that passes (PS3.4 B.2.3)
                     self._fault(number, f"{made.instance} was answered {status:04X}")
             time.sleep(_PAUSE)
-        self._fault(number, f"{made.instance} was not taken within a minute")
+        self._fault(number, f"{made.instance} was not taken within {_AGAIN_SECONDS:.0f} s")
         return peer
 
     def _broken_off(self, number: int, error: OSError) -> None:

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from servers_haproxy import Backend, HAProxy
 from waiting import until
-from wire.conftest import NodeProcess
-from wire.peers import free_port
 
-from bench.mixed.made import IMPLICIT, study_uid
-from bench.mixed.wire import VERIFICATION, Peer, getter
+from bench.mixed.made import study_uid
+from bench.mixed.wire import getter
 
 from .senders import Senders, compare
+from .topology import Topology
 
 pytestmark = pytest.mark.cluster
 
@@ -36,90 +32,31 @@ def tell(*figures: object) -> None:
     print(*figures)  # noqa: T201 - pytest -s shows the figures
 
 
-class Pair:
-    """Two plain nodes behind HAProxy, named as HAProxy names them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.nodes: dict[str, NodeProcess] = {}
-        self.http: dict[str, int] = {}
-        for name in ("node1", "node2"):
-            root = folder / name
-            root.mkdir()
-            self.http[name] = free_port()
-            self.nodes[name] = NodeProcess(
-                root,
-                shipped=True,
-                node={"port": free_port(), "workers": 1},
-                http={"port": self.http[name]},
-                limits={"associations_by_address": 100},
-            )
-            self.nodes[name].start()
-        until(lambda: all(self.ready(name) == 200 for name in self.nodes), "both nodes are ready", 30)
-        backends = [Backend(one.address[1], self.http[name]) for name, one in self.nodes.items()]
-        self.haproxy = HAProxy(folder, backends)
-
-    def both_up(self) -> None:
-        until(lambda: self.haproxy.up() == set(self.nodes), "HAProxy finds both nodes ready", 30)
-
-    def end(self) -> None:
-        self.haproxy.kill()
-        for node in self.nodes.values():
-            node.kill()
-
-    def ready(self, name: str) -> int:
-        """The status of /ready; 0 where nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http[name]}/ready", timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
-
-
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path)
-    try:
-        made.haproxy.start()
-        made.both_up()
-        yield made
-    finally:
-        made.end()
+def pair(tmp_path: Path) -> Iterator[Topology]:
+    with Topology(tmp_path) as started:
+        yield started
 
 
-def echoing(pair: Pair) -> Peer:
-    peer = Peer(pair.haproxy.address, [(VERIFICATION, IMPLICIT)], calling="ECHO")
-    peer.echo()
-    return peer
-
-
-def idle(pair: Pair) -> None:
-    """Wait until HAProxy knows of no association any more."""
-    until(lambda: not any(pair.haproxy.carried().values()), "all associations are over")
-
-
-def carrying(pair: Pair) -> str:
-    """The one node that has an association."""
-    (name,) = [one for one, count in pair.haproxy.carried().items() if count]
-    return name
-
-
-def test_associations_go_to_the_node_with_the_fewest(pair: Pair) -> None:
+def test_associations_go_to_the_node_with_the_fewest(pair: Topology) -> None:
     with ExitStack() as stack:
         for _ in range(6):
-            stack.callback(echoing(pair).leave)
+            stack.callback(pair.echo().leave)
         assert pair.haproxy.carried() == {"node1": 3, "node2": 3}
+    pair.idle()
+    nodes = pair.nodes.values()
+    until(lambda: sum(len(node.peers()) for node in nodes) == 6, "the nodes have logged all of them")
+    assert {peer for node in nodes for peer in node.peers()} == {"127.0.0.1"}  # as the PROXY header says
 
 
-def test_a_node_that_stops_gets_no_more_and_ends_what_it_has(pair: Pair, tmp_path: Path) -> None:
+def test_a_node_that_stops_gets_no_more_and_ends_what_it_has(pair: Topology, tmp_path: Path) -> None:
     for number, node in enumerate(pair.nodes.values()):
         with Senders(node.address, tmp_path / str(number), count=1, most=12) as senders:
             senders.wait()
         assert senders.seen.faults == []
-    peer = getter(pair.haproxy.address, "GETTER")
-    name = carrying(pair)
-    (other,) = pair.nodes.keys() - {name}
+    peer = getter(pair.address, "GETTER")
+    name = pair.carrying()
+    (other,) = pair.others(name)
     retrieving = peer.get(QueryRetrieveLevel="STUDY", StudyInstanceUID=study_uid(0, 0))
     assert isinstance(next(retrieving), tuple)
     told = time.monotonic()
@@ -129,12 +66,12 @@ def test_a_node_that_stops_gets_no_more_and_ends_what_it_has(pair: Pair, tmp_pat
     broken_off = 0
     while time.monotonic() - told < _WATCHED_SECONDS:
         try:
-            echoing(pair).leave()
+            pair.echo().leave()
         except ConnectionError:
             broken_off += 1
     assert broken_off <= 1
     assert pair.haproxy.up() == {other}
-    assert pair.ready(name) == 503
+    assert pair.nodes[name].ready() == 503
     *came, final = retrieving
     assert isinstance(final, dict)
     assert final["Status"] in _ENDS_OF_GET
@@ -142,41 +79,44 @@ def test_a_node_that_stops_gets_no_more_and_ends_what_it_has(pair: Pair, tmp_pat
     assert pair.nodes[name].process.wait(30) == 0
 
 
-def test_a_killed_node_is_taken_out_and_comes_back(pair: Pair) -> None:
-    held = echoing(pair)
-    name = carrying(pair)
-    (other,) = pair.nodes.keys() - {name}
-    pair.nodes[name].kill()
+def test_a_killed_node_is_taken_out_and_comes_back(pair: Topology) -> None:
+    held = pair.echo()
+    name = pair.carrying()
+    (other,) = pair.others(name)
+    pair.nodes[name].lose_power()
     killed = time.monotonic()
     with pytest.raises(ConnectionError):
         held.message()
     held.socket.close()
-    echoing(pair).leave()
+    pair.echo().leave()
     tell(f"served by the other node {time.monotonic() - killed:.2f} s after the kill")
     until(lambda: pair.haproxy.up() == {other}, "HAProxy takes the killed node out")
     tell(f"out {time.monotonic() - killed:.2f} s after the kill")
     pair.nodes[name].start()
     started = time.monotonic()
-    pair.both_up()
-    idle(pair)
+    pair.all_up()
+    pair.idle()
     tell(f"back {time.monotonic() - started:.2f} s after it listened again")
     with ExitStack() as stack:
         for _ in range(4):
-            stack.callback(echoing(pair).leave)
+            stack.callback(pair.echo().leave)
         assert pair.haproxy.carried() == {"node1": 2, "node2": 2}
 
 
-def test_senders_lose_nothing_while_nodes_die_and_stop(pair: Pair, tmp_path: Path) -> None:
+def test_senders_lose_nothing_while_nodes_die_and_stop(pair: Topology, tmp_path: Path) -> None:
     """Eight associations; one node is killed and started again, then the other one is stopped."""
-    with Senders(pair.haproxy.address, tmp_path) as senders:
+    with Senders(pair.address, tmp_path) as senders:
         seen = senders.seen
         until(lambda: senders.stored() > 100, "objects are stored", 60)
-        for name, number in (("node1", signal.SIGKILL), ("node2", signal.SIGTERM)):
+        for name in pair.nodes:
             before = senders.stored()
-            pair.nodes[name].kill(number, 60)
+            if name == "node1":
+                pair.nodes[name].lose_power()
+            else:
+                assert pair.nodes[name].kill(signal.SIGTERM, 60) == 0
             until(lambda: senders.stored() > before + 50, "the other node takes them", 60)  # noqa: B023
             pair.nodes[name].start()
-            pair.both_up()
+            pair.all_up()
             until(lambda: pair.haproxy.carried()[name] > 0, "associations go to it again", 60)  # noqa: B023
     assert seen.faults == []
     assert seen.counts["broken off"] > 0
