@@ -1,10 +1,11 @@
 # The archive node in a container: docker build -t zscp . && docker run -p 11112:11112 zscp
+# It can also be one of several nodes, with PostgreSQL and an S3 store: compose.cluster.yml, deploy/kubernetes.
 
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY scp ./scp
-RUN python -m venv /opt/zscp && /opt/zscp/bin/pip install --no-cache-dir -c constraints.txt .
+RUN python -m venv /opt/zscp && /opt/zscp/bin/pip install --no-cache-dir -c constraints.txt '.[s3,postgresql]'
 
 FROM python:3.12-slim
 # A fixed id, so that a bind-mounted data folder can be given to it: chown 10001:10001.

@@ -125,7 +125,9 @@ def test_what_is_installed_is_pinned() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", pin) for pin in pins)
     assert pins == sorted(pins, key=str.casefold)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = project["dependencies"] + [
+        line for extra in ("dev", "cluster") for line in project["optional-dependencies"][extra]
+    ]
     names = {normal(re.split(r"[<>=!~;\[ ]", line)[0]) for line in wanted}
     names.discard(project["name"])  # dev asks for the distribution's own extras
     assert names - {normal(pin.partition("==")[0]) for pin in pins} == set()

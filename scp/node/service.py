@@ -110,11 +110,20 @@ class Service:
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""
         self._manager.tell(READY)
-        kept_running = self._processes.run(self._reload)
+        kept_running = self._processes.run(self._reload, self._refuse_connections)
         self._count()
         with recording(self.settings) as trail:  # no process is forked any more: a thread does no harm
             stopped(trail, self.settings, os.getpid())
         return kept_running
+
+    def _refuse_connections(self) -> None:
+        """Shut the sockets down for all processes that share them.
+
+        This process keeps them open, so the kernel would still connect peers, who would wait for workers that
+        accept no more. Who is refused tries again, and a load balancer tries another node.
+        """
+        for port in self.ports:
+            port.socket.shutdown(socket.SHUT_RDWR)
 
     def _count(self) -> None:
         """Advance the count of the index, so that a copy made while the node ran is known to be older."""

@@ -149,10 +149,11 @@ class Processes:
         os.read(self._reads, 1)
         os._exit(1)
 
-    def run(self, reload: Callable[[], bool]) -> bool:
+    def run(self, reload: Callable[[], bool], stopping: Callable[[], None] = lambda: None) -> bool:
         """Restart processes that die, until a signal says to stop; False when one cannot be kept running.
 
-        On SIGHUP all children reload, if ``reload`` finds that they can.
+        On SIGHUP all children reload, if ``reload`` finds that they can. ``stopping`` is called before the
+        children are told to end.
         """
         while (number := self._next_signal()) not in _STOPS:
             if number == signal.SIGHUP and reload():
@@ -164,10 +165,12 @@ class Processes:
                         reason="its processes keep ending right after their start; the log above says how",
                         process=ended.name,
                     )
+                    stopping()
                     self.stop()
                     return False
                 self._figures.restarted(ended.name)
                 self.fork(ended.name, ended.role)
+        stopping()
         self.stop()
         return True
 

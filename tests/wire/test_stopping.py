@@ -8,6 +8,7 @@ import socket
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,37 @@ def test_an_encoder_that_is_to_stop_begins_no_other_object(
     Loop(encoder).run()
     assert 1 <= len(begun) <= (os.cpu_count() or 1)
     assert node.archive.index.count_pending().instances == 20 - len(begun)
+
+
+def test_a_node_that_stops_refuses_connections_while_it_ends_what_it_has(
+    process: Callable[..., NodeProcess],
+) -> None:
+    """Who is refused tries again, or a load balancer does elsewhere; a connection that nobody takes hangs."""
+    node = process(node={"workers": 1})
+    node.start()
+    objects = [image(instance=f"1.2.3.8.{number}", seed=number) for number in range(2)]
+    with Scu(node.address, RETRIEVES, roles=[MR_IMAGE]) as scu:
+        assert [scu.store(one).status for one in objects] == [0, 0]
+    refused: list[str] = []
+
+    def status(_: Any) -> int:
+        """What answers the first object does so when the node stops, and has refused a connection."""
+        if not refused:
+            node.process.send_signal(signal.SIGTERM)
+            until(lambda: _refuses(node.address), "connections are refused")
+            refused.append("while the retrieve is under way")
+        return 0
+
+    with Scu(node.address, RETRIEVES, roles=[MR_IMAGE]) as scu:
+        done = scu.get(STUDY_GET, identifier("STUDY", StudyInstanceUID="1.2.3"), status=status)
+    assert refused
+    assert done.final.status in (0, 0xB000)
+    assert node.process.wait(30) == 0
+
+
+def _refuses(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
