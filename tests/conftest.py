@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import objects
 import pytest
+import typer.main
+import typer.testing
 from process_state import put_back
 
 from scp.encoding.cage import caged
 from scp.metrics import counting
 from scp.metrics.figures import Figures
+
+# Commands that are run inside a test's process are built once: all are built for each, which takes 0.1 s.
+typer.testing._get_command = functools.cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bench import report
-from bench.chart import chart
 from bench.clients import window_result
 from bench.processes import BenchError
 from bench.results import Sample, Target, judge, quarters, ratio, summarise
@@ -20,6 +21,11 @@ OWN = Sample("store", "zscp", 10, 5_000_000, 1.0, 3.0, 1_000_000, (90.0, 120.0))
 OTHER = Sample("store", "peer", 20, 10_000_000, 4.0)
 SAMPLES = [OWN, OTHER, replace(OWN, seconds=9.0), replace(OWN, seconds=2.0)]
 A, B = OWN.key, OTHER.key
+
+
+def chart(*arguments: Any) -> str:
+    """It loads matplotlib, which takes a second: only for those who draw one."""
+    return str(importlib.import_module("bench.chart").chart(*arguments))
 
 
 def made(samples: list[Sample] = SAMPLES) -> report.Report:

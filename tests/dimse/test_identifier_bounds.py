@@ -6,6 +6,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 from pydicom.dataset import Dataset
@@ -51,20 +52,21 @@ def _bomb(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "syntax"),
+    ("make", "syntax"),
     [
-        (_nested(60, undefined=False), _IMPLICIT),
-        (_nested(60, undefined=True), _IMPLICIT),
-        (_nested(9, undefined=False), _IMPLICIT),
-        (_nested(20_000, undefined=True), _IMPLICIT),
-        (_elements(400_000), _IMPLICIT),
-        (_items(400_000), _IMPLICIT),
-        (struct.pack("<HHL", 0x0010, 0x4000, 5 << 20) + b"A" * (5 << 20), _IMPLICIT),
-        (_bomb(200 << 20), _DEFLATED),
+        (lambda: _nested(60, undefined=False), _IMPLICIT),
+        (lambda: _nested(60, undefined=True), _IMPLICIT),
+        (lambda: _nested(9, undefined=False), _IMPLICIT),
+        (lambda: _nested(20_000, undefined=True), _IMPLICIT),
+        (lambda: _elements(400_000), _IMPLICIT),
+        (lambda: _items(400_000), _IMPLICIT),
+        (lambda: struct.pack("<HHL", 0x0010, 0x4000, 5 << 20) + b"A" * (5 << 20), _IMPLICIT),
+        (lambda: _bomb(200 << 20), _DEFLATED),
     ],
     ids=["deep", "deep, undefined", "too deep", "deepest", "elements", "items", "long", "deflated"],
 )
-def test_an_identifier_beyond_bounds_is_refused_at_once(data: bytes, syntax: str) -> None:
+def test_an_identifier_beyond_bounds_is_refused_at_once(make: Callable[[], bytes], syntax: str) -> None:
+    data = make()
     tracemalloc.start()
     begun = time.thread_time()
     with pytest.raises(IdentifierTooLarge, match="the identifier"):

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import forked
@@ -172,7 +173,7 @@ _STEPS = """
     from scp.objects import landing
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    base, replacing, behind, power = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
+    base, replacing, behind = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
     landing.SEGMENT = 1 << 16
     SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
               "replace", "rename", "unlink", "mkdir", "rmdir")
@@ -198,13 +199,14 @@ _STEPS = """
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.chdir(folder)
         Path("synced").mkdir(exist_ok=True)
-        if power:
-            SqlIndex.sync = remembering(SqlIndex.sync)
+        SqlIndex.sync = remembering(SqlIndex.sync)
         archive = open_archive(load(base / "zscp.toml", {}), Doorbell() if behind else None)
         if archive.store.log:
             archive.store.log._size = 1 << 16
         archive.store.inner.inner.room.reserve = archive.store.log.room.reserve = 0
         archive.index.sync()
+        if not data:
+            os._exit(0)
         count = []
         for name in SYSTEM:
             setattr(os, name, dying(getattr(os, name), stop_at, count))
@@ -230,9 +232,8 @@ _STEPS = """
 
     begun = base / "begun"
     begun.mkdir()
-    if replacing:
-        assert store(begun, (base / "old").read_bytes(), 0) == 0
-        (begun / "acknowledged").unlink()
+    assert store(begun, (base / "old").read_bytes() if replacing else b"", 0) == 0
+    (begun / "acknowledged").unlink(missing_ok=True)
     # What the disk holds after a step is what it holds before the next one.
     step, status = 0, 9
     while status == 9:
@@ -245,44 +246,69 @@ _STEPS = """
 """
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """What stood on the disk after each step, in a folder each, and the exit status of the process."""
+
+    root: Path
+    statuses: dict[str, int]
+    replacing: bool
+
+
+_OLD, _NEW = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(False, False), (False, True), (True, False), (True, True)],
+    ids=[
+        "first-encoded before",
+        "first-encoded behind",
+        "replacing-encoded before",
+        "replacing-encoded behind",
+    ],
+)
+def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> _Steps:
+    replacing, behind = request.param
+    root = tmp_path_factory.mktemp("steps")
+    script = root / "steps.py"
+    script.write_text(textwrap.dedent(_STEPS))
+    # As by default, but that zstd needs no codec process, which each child would start anew.
+    stages = '[{ form = "received" }, { after = "0s", form = "zstd" }]'
+    (root / "zscp.toml").write_text(f'[[policy]]\nname = "all"\nstages = {stages}\n')
+    (root / "old").write_bytes(_OLD.data)
+    (root / "new").write_bytes(_NEW.data)
+    done = forked.run([sys.executable, script, root, replacing, behind], timeout=300, env=environment())
+    assert done.returncode == 0, done.stderr
+    lines = (line.split() for line in done.stdout.splitlines())
+    return _Steps(root, {folder: int(status) for folder, status in lines}, replacing)
+
+
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
-@pytest.mark.parametrize("behind", [False, True], ids=["encoded before", "encoded behind"])
-@pytest.mark.parametrize("replacing", [False, True], ids=["first", "replacing"])
-def test_dies_at_each_step_of_a_store(tmp_path: Path, replacing: bool, behind: bool, power: bool) -> None:
+def test_dies_at_each_step_of_a_store(tmp_path: Path, steps: _Steps, power: bool) -> None:
     """After it the object is there whole or not at all; what it was to replace is there until then.
 
     Once acknowledged it is there, also when the power fails and what the index committed since its last
     sync is gone.
     """
-    script = tmp_path / "steps.py"
-    script.write_text(textwrap.dedent(_STEPS))
-    old, new = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
-    # As by default, but that zstd needs no codec process, which each child would start anew.
-    stages = '[{ form = "received" }, { after = "0s", form = "zstd" }]'
-    (tmp_path / "zscp.toml").write_text(f'[[policy]]\nname = "all"\nstages = {stages}\n')
-    (tmp_path / "old").write_bytes(old.data)
-    (tmp_path / "new").write_bytes(new.data)
-    command = [sys.executable, script, tmp_path, *map(str, (replacing, behind, power))]
-    done = forked.run(command, timeout=300, env=environment())
-    assert done.returncode == 0, done.stderr
-    outcomes = set()
-    deaths = 0
-    for line in done.stdout.splitlines():
-        folder, status = line.split()
-        if power and status == "9":
-            _cut_power(tmp_path / folder)
-        held, trashed = _after_restart(tmp_path / folder)
-        replaced = [hashlib.sha256(old.data).hexdigest()] if replacing and held == [new.data] else []
+    old, new, outcomes = _OLD, _NEW, set()
+    for folder, status in steps.statuses.items():
+        left = tmp_path / folder
+        # Not shutil: what is on its way into the store is known by its hard link.
+        subprocess.run(["cp", "-a", steps.root / folder, left], check=True)
+        if power and status:
+            _cut_power(left)
+        held, trashed = _after_restart(left)
+        replaced = [hashlib.sha256(old.data).hexdigest()] if steps.replacing and held == [new.data] else []
         assert sorted(set(trashed)) == replaced, folder
         assert held in ([], [old.data], [new.data]), folder
-        assert held or not replacing, folder
-        assert status == "9" or held == [new.data], folder
-        if (tmp_path / folder / "acknowledged").exists():
+        assert held or not steps.replacing, folder
+        assert status or held == [new.data], folder
+        if (left / "acknowledged").exists():
             assert held == [new.data], folder
         outcomes.add(b"".join(held))
-        deaths += status == "9"
-    assert deaths > 15
-    assert outcomes == {old.data if replacing else b"", new.data}
+    assert sum(map(bool, steps.statuses.values())) > 15
+    assert outcomes == {old.data if steps.replacing else b"", new.data}
 
 
 def _cut_power(folder: Path) -> None:
