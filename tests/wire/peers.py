@@ -7,6 +7,7 @@ is answered when. Here its upper layer is used, and every message is put togethe
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import socketserver
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -120,10 +121,15 @@ def _listens(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on now.
+
+    Below those that Linux gives to connections: another test's might have it before it is listened on.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 # -- objects -------------------------------------------------------------------------------------------

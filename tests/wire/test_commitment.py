@@ -49,7 +49,14 @@ from .peers import (
     until,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # A modality that aborts while it answers a report: pynetdicom's thread finds that no association is left.
+    pytest.mark.filterwarnings(
+        "ignore:(?s).*Invalid event 'Evt9' for the current state 'Sta13'"
+        ":pytest.PytestUnhandledThreadExceptionWarning"
+    ),
+]
 
 PUSH_MODEL, PUSH_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 NO_SUCH_INSTANCE, CONFLICT, NO_SUCH_CLASS, FAILURE, DUPLICATE = 0x0112, 0x0119, 0x0122, 0x0110, 0x0131
