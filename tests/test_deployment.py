@@ -220,6 +220,14 @@ def test_nodes_load_what_compose_gives_them(services: dict[str, Any]) -> None:
     assert "password='p'" not in shown
 
 
+@quick
+@loads
+def test_the_image_has_what_nodes_need_for_both_servers() -> None:
+    (asked,) = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert set(asked.split(",")) == {"s3", "postgresql"}
+    assert set(asked.split(",")) <= tables(ROOT / "pyproject.toml")["project"]["optional-dependencies"].keys()
+
+
 @cluster
 @pytest.mark.parametrize("secure", [False, True], ids=["as shipped", "with TLS"])
 def test_haproxy_reads_its_file(secure: bool, haproxy: str, tmp_path: Path) -> None:
