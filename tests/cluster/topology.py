@@ -8,7 +8,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from bench.mixed.made import IMPLICIT
 from bench.mixed.wire import VERIFICATION, Peer
 from bench.processes import descendants
 
-Tables = Mapping[str, Any]
 _START_SECONDS = 60.0
 # Below those that Linux gives to connections that are made: the port of a node that is away stays free.
 _PORTS = range(20_000, 31_000)
