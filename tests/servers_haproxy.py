@@ -29,38 +29,49 @@ class Backend:
     host: str = "127.0.0.1"
 
 
-def adapted(text: str, backends: Sequence[Backend], dicom: int, figures: int) -> str:
-    """The shipped file with other addresses and ports, and with nothing else changed.
-
-    The name of the service, which only Docker's name server knows, becomes one line for each node. Each
-    replacement has to find its place, once.
-    """
-    servers = "\n".join(
-        f"    server node{number} {one.host}:{one.port} check port {one.http} source {SOURCE}"
-        for number, one in enumerate(backends, 1)
-    )
-    places = {
-        r"bind :11112$": f"bind 127.0.0.1:{dicom}",
-        r"bind :8404$": f"bind 127.0.0.1:{figures}",
-        r"^    server-template node \d+ zscp:11112 resolvers docker init-addr none$": servers,
-    }
+def _replaced(text: str, places: dict[str, str]) -> str:
+    """The text with something else in places that are there once each."""
     for place, instead in places.items():
         text, count = re.subn(place, lambda _, new=instead: new, text, flags=re.MULTILINE)  # type: ignore[misc]
         assert count == 1, f"{place} is {count} times in {SHIPPED.name}"
     return text
 
 
-class HAProxy:
-    """HAProxy in front of ``backends``: peers call the port ``dicom``, ``figures`` has its metrics."""
+def nodes(backends: Sequence[Backend]) -> dict[str, str]:
+    """The name of the service, which only Docker's name server knows, becomes a line for each node."""
+    servers = "\n".join(
+        f"    server node{number} {one.host}:{one.port} check port {one.http} source {SOURCE}"
+        for number, one in enumerate(backends, 1)
+    )
+    return {r"^    server-template node \d+ zscp:11112 resolvers docker init-addr none$": servers}
 
-    def __init__(self, folder: Path, backends: Sequence[Backend], dicom: int, figures: int) -> None:
-        self.address = ("127.0.0.1", dicom)
-        self._figures = figures
-        self._log = folder / "haproxy.log"
-        self._config = folder / "haproxy.cfg"
-        shipped = SHIPPED.read_text(encoding="utf-8")
-        self._config.write_text(adapted(shipped, backends, dicom, figures), encoding="utf-8")
+
+def replicas(names: int, port: int, http: int) -> dict[str, str]:
+    """What the name server on port ``names`` of loopback knows as zscp, which answers on two ports."""
+    return {
+        r"nameserver dns 127.0.0.11:53$": f"nameserver dns 127.0.0.1:{names}",
+        r"^    default-server check port 11180": f"    default-server check port {http}",
+        r"zscp:11112 ": f"zscp:{port} ",
+    }
+
+
+class HAProxy:
+    """HAProxy with the shipped file, which differs in addresses and ports alone, and in nothing else.
+
+    ``behind`` says what is behind it, by :func:`nodes` or :func:`replicas`. Peers call the port ``dicom``;
+    ``figures`` has its metrics.
+    """
+
+    def __init__(self, folder: Path, behind: dict[str, str], dicom: int, figures: int) -> None:
+        self.address, self._figures = ("127.0.0.1", dicom), figures
+        self._log, self._config = folder / "haproxy.log", folder / "haproxy.cfg"
         self._process: subprocess.Popen[bytes] | None = None
+        places = {
+            r"^    bind :11112$": f"    bind 127.0.0.1:{dicom}",
+            r"^    bind :8404$": f"    bind 127.0.0.1:{figures}",
+        }
+        shipped = SHIPPED.read_text(encoding="utf-8")
+        self._config.write_text(_replaced(shipped, places | behind), encoding="utf-8")
 
     def start(self) -> None:
         assert PROGRAM is not None, "haproxy is missing; scripts/install-cluster.sh installs it"

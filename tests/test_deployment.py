@@ -175,7 +175,7 @@ def test_haproxy_sends_peers_to_the_nodes(services: dict[str, Any], haproxy: str
 def test_all_ask_the_node_on_the_port_where_it_answers(haproxy: str, prometheus: dict[str, Any]) -> None:
     http = tables(CLUSTER / "zscp.toml")["http"]
     assert http["host"] == "0.0.0.0"
-    assert only(r"check port (\d+)", haproxy) == str(http["port"])
+    assert set(re.findall(r"check port (\d+)", haproxy)) == {str(http["port"])}
     (found,) = prometheus["zscp"]["dns_sd_configs"]
     assert (found["names"], found["port"]) == (["zscp"], http["port"])
     (figures,) = prometheus["haproxy"]["static_configs"]
@@ -220,12 +220,23 @@ def test_nodes_load_what_compose_gives_them(services: dict[str, Any]) -> None:
     assert "password='p'" not in shown
 
 
+@quick
+@loads
+def test_the_image_has_what_nodes_need_for_both_servers() -> None:
+    (asked,) = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert set(asked.split(",")) == {"s3", "postgresql"}
+    assert set(asked.split(",")) <= tables(ROOT / "pyproject.toml")["project"]["optional-dependencies"].keys()
+
+
 @cluster
-def test_haproxy_reads_its_file() -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["as shipped", "with TLS"])
+def test_haproxy_reads_its_file(secure: bool, haproxy: str, tmp_path: Path) -> None:
     assert HAPROXY is not None, "haproxy is missing; scripts/install-cluster.sh installs it"
-    done = subprocess.run(
-        [HAPROXY, "-c", "-f", str(CLUSTER / "haproxy.cfg")], capture_output=True, text=True, check=False
-    )
+    text, count = re.subn(r"^#\| ?", "", haproxy, flags=re.MULTILINE)
+    assert count
+    (tmp_path / "haproxy.cfg").write_text(text if secure else haproxy, encoding="utf-8")
+    command = [HAPROXY, "-c", "-f", str(tmp_path / "haproxy.cfg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
 

@@ -101,7 +101,7 @@ _FAULTS: tuple[Callable[[Whole, Senders], None], ...] = (
 
 
 def test_nothing_acknowledged_is_lost_whatever_fails(whole: Whole, tmp_path: Path) -> None:
-    with Senders(whole.nodes.address, tmp_path) as senders:
+    with Senders(whole.nodes.address, tmp_path, pause=0.3) as senders:
         stored_more(senders)
         for fault in _FAULTS:
             fault(whole, senders)

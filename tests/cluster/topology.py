@@ -8,12 +8,11 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from servers_haproxy import SOURCE, Backend, HAProxy
+from servers_haproxy import SOURCE, Backend, HAProxy, nodes
 from waiting import until
 from wire.conftest import ExecutedNode
 
@@ -21,7 +20,6 @@ from bench.mixed.made import IMPLICIT
 from bench.mixed.wire import VERIFICATION, Peer
 from bench.processes import descendants
 
-Tables = Mapping[str, Any]
 _START_SECONDS = 60.0
 # Below those that Linux gives to connections that are made: the port of a node that is away stays free.
 _PORTS = range(20_000, 31_000)
@@ -103,7 +101,7 @@ class Topology:
             self.nodes[name] = ClusterNode(folder / name, **{**tables, **given})
         dicom, figures = steady_ports(2)
         backends = [node.backend() for node in self.nodes.values()]
-        self.haproxy = HAProxy(folder, backends, dicom, figures)
+        self.haproxy = HAProxy(folder, nodes(backends), dicom, figures)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -111,12 +109,20 @@ class Topology:
         return self.haproxy.address
 
     def start(self) -> None:
-        """Start everything, and wait until both nodes get associations."""
+        """Start everything, and wait until all nodes get associations."""
         for node in self.nodes.values():
             node.start()
-        until(lambda: all(one.ready() == 200 for one in self.nodes.values()), "the nodes are ready", 30)
+        until(lambda: all(one.ready() == 200 for one in self.nodes.values()), "all are ready", _START_SECONDS)
         self.haproxy.start()
         self.all_up()
+
+    def restore(self) -> None:
+        """Start the nodes that are away, and wait until all get associations and none has one."""
+        for node in self.nodes.values():
+            if node.process.poll() is not None:
+                node.start()
+        self.all_up()
+        self.idle()
 
     def all_up(self, seconds: float = _START_SECONDS) -> None:
         """Wait until HAProxy finds all nodes ready."""
