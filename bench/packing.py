@@ -1,7 +1,7 @@
 """Small objects in a bucket: one object a key, or what arrives together packed into one larger object.
 
 ``python -m bench.packing`` starts a SeaweedFS on loopback, puts and gets objects of some sizes in both ways,
-with 16 requests at once, and prints a table. ``--delay 0.02`` adds a pause to each request, as of a distant store.
+with 16 requests at once, and prints a table. ``--delay 0.02`` adds a pause to each, as of a distant store.
 """
 
 from __future__ import annotations

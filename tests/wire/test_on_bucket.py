@@ -10,7 +10,8 @@ from servers_seaweedfs import SeaweedFS
 from . import test_retrieve
 from .configured import elsewhere
 
-_OF_FOLDERS = ("test_some_fail", "test_all_fail")  # these damage files in the folder of the store
+# These damage files in the folder of the store.
+_OF_FOLDERS = ("test_some_fail", "test_a_changed_pixel_is_never_served")
 
 pytestmark = pytest.mark.cluster
 globals().update(
