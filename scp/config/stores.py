@@ -166,7 +166,7 @@ class StoreSettings(Table):
                 if getattr(self, key) not in ("", _NO_SECRET):
                     yield (
                         key,
-                        f'is of a bucket, and url names a folder; write url = "{_BUCKET}…", or leave it out',
+                        f'is for a bucket; write url = "{_BUCKET}<bucket>/<prefix>", or leave it out',
                     )
             return
         secrets = bool(self.secret_key.get_secret_value()) + bool(self.secret_key_file)
@@ -225,7 +225,7 @@ class StorageSettings(StoreSettings):
         if self.in_bucket and self.high_watermark is not None:
             yield (
                 "high_watermark",
-                'needs a disk, and a bucket is none; delete "always", or by a rule of the bucket',
+                'needs a disk, and a bucket has no size; [[retention]] may delete "always"',
             )
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 
 from scp.errors import ObjectDamaged, ObjectMissing
-from scp.objects.bucket import Bucket
+from scp.objects.bucket import AT_ONCE, Bucket
 from scp.objects.bucket_lock import BucketLock
 from scp.objects.names import in_store
 from scp.objects.notes import BucketNotes
@@ -43,7 +44,9 @@ class BucketCan:
 
     def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
         """See Can."""
-        return ((self._notes.where(name), self._read(name)) for name in self._notes.names())
+        names = self._notes.names()
+        with ThreadPoolExecutor(AT_ONCE, "trash") as pool:
+            yield from zip(map(self._notes.where, names), pool.map(self._read, names), strict=True)
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
         """See Can: copied → the note is durable."""

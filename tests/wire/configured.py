@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from .peers import Sent
 _PROJECT = Path(__file__).parents[2]
 
 
+# What makes the table of the first store, where a test's objects lie elsewhere than in a folder.
+elsewhere: ContextVar[Callable[[], dict[str, Any]] | None] = ContextVar("elsewhere", default=None)
+
+
 def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
     """A configuration in a folder, on loopback, on a free port; ``tables`` go over it.
 
@@ -36,6 +42,8 @@ def tables_of(root: Path, tables: dict[str, Any]) -> dict[str, Any]:
         "cache": {"bytes": 0},  # what is served is decoded each time
         "index": {"url": f"sqlite:///{root}/index.db"},
     }
+    if (make := elsewhere.get()) is not None:
+        plain["storage"] |= {**make(), "spool": plain["storage"]["url"]}
     tables = dict(tables)
     if tables.pop("shipped", False):
         del plain["storage"]["backlog"], plain["cache"]["bytes"]

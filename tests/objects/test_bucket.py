@@ -1,0 +1,210 @@
+"""A bucket of a real S3 server, and what lies in it besides objects: locks, marks, notes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from servers_seaweedfs import SeaweedFS
+
+from scp.config.stores import BucketPlace
+from scp.errors import (
+    ConfigurationError,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnavailable,
+    OutOfResources,
+)
+from scp.objects import bucket as bucket_module
+from scp.objects import bucket_lock
+from scp.objects.bucket import LARGE, PART, Bucket
+from scp.objects.bucket_lock import BucketLock
+from scp.objects.bucket_marks import BucketMark, BucketMedium
+from scp.objects.mark import Mark
+from scp.objects.names import has_token, object_key
+from scp.objects.s3 import BucketStore, S3ObjectStore
+
+NOBODY = BucketPlace("bucket", "zscp", "http://127.0.0.1:9", "us-east-1", "key", "a-secret")
+OBJECT = object_key("1.2", "1.2.3", "ab" * 32, "htj2k", token="0123abcd")
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    server: SeaweedFS = request.getfixturevalue("seaweedfs")
+    return Bucket(server.place())
+
+
+# -- without a server ----------------------------------------------------------------------------------
+
+
+def test_a_store_that_does_not_answer_is_told_within_its_time() -> None:
+    pytest.importorskip("obstore")
+    bucket = Bucket(NOBODY, seconds=0.6)
+    begun = time.monotonic()
+    with pytest.raises(OutOfResources, match="does not put it now"):
+        bucket.put("a/1", b"x")
+    for look in (bucket.look, bucket.note):
+        with pytest.raises(ObjectUnavailable) as told:
+            look("a/1")
+        assert "a-secret" not in str(told.value)
+    assert time.monotonic() - begun < 30
+    with pytest.raises(OutOfResources):
+        list(bucket.list())
+    assert "a-secret" not in repr(NOBODY)
+
+
+def test_without_the_package_it_is_said_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr(bucket_module, "import_module", gone)
+    with pytest.raises(ConfigurationError, match=r"pip install 'zscp\[s3\]'"):
+        Bucket(NOBODY).look("a/1")
+
+
+def _opens() -> None:
+    try:
+        Bucket(NOBODY, seconds=1.0).look("a/1")
+    except RuntimeError:
+        os._exit(7)
+
+
+def test_a_process_that_was_forked_after_the_first_request_gets_an_error_and_does_not_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("obstore")
+    monkeypatch.setattr(bucket_module, "_opened_in", {os.getpid()})  # as it is after a request
+    child = multiprocessing.get_context("fork").Process(target=_opens)
+    child.start()
+    child.join(30)
+    assert child.exitcode == 7
+
+
+# -- with one ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.cluster
+def test_a_large_object_goes_and_comes_in_parts(bucket: Bucket) -> None:
+    store, data = S3ObjectStore(bucket), os.urandom(LARGE + PART + 17)
+    store.put("a/1", memoryview(data)[: 1 << 20], memoryview(data)[1 << 20 :])
+    assert store.size("a/1") == len(data)
+    assert bytes(store.get("a/1", len(data))) == data
+    assert bytes(store.get("a/1")) == data
+    with pytest.raises(ObjectDamaged, match="not what was written"):
+        store.get("a/1", len(data) + 1)
+
+
+@pytest.mark.cluster
+def test_a_part_of_what_was_replaced_is_no_part_of_the_object(bucket: Bucket) -> None:
+    bucket.put("a/1", b"first")
+    found = bucket.look("a/1")
+    assert bucket.part(found, 1, 3) == b"ir"
+    bucket.put("a/1", b"other")
+    with pytest.raises(ObjectDamaged, match="replaced while it was read"):
+        bucket.part(found, 1, 3)
+
+
+@pytest.mark.cluster
+def test_a_key_with_a_token_is_put_once(bucket: Bucket, tmp_path: Path) -> None:
+    """A request that is repeated finds its own object; another's stays, though a journal says it was put."""
+    one, other = BucketStore(bucket, tmp_path / "one"), BucketStore(bucket, tmp_path / "other")
+    one.put(OBJECT, b"mine")
+    one.put(OBJECT, b"mine")
+    with pytest.raises(ObjectChanged):
+        other.put(OBJECT, b"other bytes")
+    assert bytes(one.get(OBJECT)) == b"mine"
+    assert dict(other.unsettled()) == {}
+    assert has_token(one.fresh_key(object_key("1.2", "1.2.3", "ab" * 32, "htj2k")))
+    assert one.fresh_key(OBJECT) != OBJECT
+    one.close()
+    other.close()
+
+
+@pytest.mark.cluster
+def test_a_key_without_a_token_pairs_one_row_with_the_bytes_of_another(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    """Why keys have tokens: two nodes whose puts share a key end with the bytes of the last."""
+    stores = [BucketStore(bucket, tmp_path / str(number)) for number in range(2)]
+    for number, store in enumerate(stores):
+        store.put("aa/bb/1.2/key", b"by node %d" % number)
+    assert bytes(stores[0].get("aa/bb/1.2/key")) == b"by node 1"
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.cluster
+def test_nodes_leave_the_journals_of_others_alone(bucket: Bucket, tmp_path: Path) -> None:
+    one, other = BucketStore(bucket, tmp_path / "one"), BucketStore(bucket, tmp_path / "other")
+    one.put(OBJECT, b"x")
+    assert list(other.recover()) == []
+    assert dict(other.unsettled()) == {}
+    one.close()
+    other.close()
+    assert list(BucketStore(bucket, tmp_path / "one").recover()) == [OBJECT], "its own next start"
+
+
+@pytest.mark.cluster
+def test_one_at_a_time_holds_a_lock(bucket: Bucket) -> None:
+    inside: list[int] = []
+
+    def work(number: int) -> None:
+        with BucketLock(bucket, ".zscp/lock").held():
+            inside.append(number)
+            assert len(inside) == 1
+            time.sleep(0.01)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(work, range(18)))
+    with pytest.raises(ObjectMissing):
+        bucket.look(".zscp/lock")
+
+
+@pytest.mark.cluster
+def test_a_lock_is_renewed_and_that_of_a_dead_process_is_taken_over(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_lock, "RENEWED", 0.2)
+    other = BucketLock(bucket, ".zscp/lock", dead=2.0)
+    with (
+        BucketLock(bucket, ".zscp/lock", dead=2.0).held(),
+        pytest.raises(OutOfResources, match="by another process; try again"),
+        other.held(patience=4.0),
+    ):
+        pass
+    bucket.put(".zscp/lock", b"of a process that died")
+    with other.held(patience=20.0):
+        assert bucket.note(".zscp/lock")[0] != "of a process that died"
+
+
+@pytest.mark.cluster
+def test_a_mark_is_written_over_what_was_read(bucket: Bucket) -> None:
+    one, other = BucketMark(bucket), BucketMark(bucket)
+    assert one.read() is None
+    assert other.read() is None
+    one.write(Mark("a", "i", 1))
+    with pytest.raises(ObjectChanged):
+        other.write(Mark("b", "i", 1))
+    assert other.read() == Mark("a", "i", 1)
+    other.write(Mark("a", "i", 2))
+    with pytest.raises(ObjectChanged):
+        one.write(Mark("a", "i", 3))
+    assert one.read() == one.recent() == Mark("a", "i", 2)
+    bucket.put(".zscp/archive", b"{")
+    assert one.read() is None
+
+
+@pytest.mark.cluster
+def test_a_bucket_without_a_mark_is_no_store(bucket: Bucket) -> None:
+    medium = BucketMedium(bucket, "cold")
+    assert not medium.is_there()
+    medium.make("an archive")
+    assert medium.is_there()
+    assert medium.owner() == "an archive"
+    assert not BucketMedium(Bucket(NOBODY, 1.0), "cold").is_there()
