@@ -16,13 +16,13 @@ from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.link import link
 from scp.config.settings import Settings
+from scp.lifecycle.encoder import Encoder
+from scp.lifecycle.uploads import Uploader
 from scp.model import Kept, Received
 from scp.node import build, heartbeat
 from scp.node.build import open_archive
 from scp.node.heartbeat import Heartbeat
 from scp.node.itself import itself
-from scp.lifecycle.encoder import Encoder
-from scp.lifecycle.uploads import Uploader
 
 
 def settings_in(root: Path, **tables: Any) -> Settings:
@@ -94,5 +94,5 @@ def know_each_other(made: list[OneNode]) -> None:
 
 
 def an_object(seed: int = 0, noise: float = 0.1) -> Received:
-    """A small object, which lands, received now; by ``seed`` it is another one, by ``noise`` another content."""
+    """A small object, which lands, received now; ``seed`` names it, ``noise`` changes its content."""
     return replace(phantom(Shape(seed=seed, noise=noise)), received_at=datetime.now(UTC))

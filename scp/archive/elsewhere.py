@@ -52,6 +52,13 @@ class Cluster:
         """The other nodes that live."""
         return tuple(one for one in self.others() if one.lives)
 
+    def has_living(self, node: str) -> bool:
+        """Whether another node lives; one that is not known to, and may have started since, is looked up."""
+        if any(one.report.id == node for one in self.living()):
+            return True
+        self._until = float("-inf")
+        return any(one.report.id == node for one in self.living())
+
     def told(self, node: str) -> str:
         """See :class:`scp.objects.landed.OtherNodes`."""
         found = next((str(one) for one in self.others() if one.report.id == node), "")
@@ -117,7 +124,7 @@ class Elsewhere:
 
     def _check_lives(self, instance: Instance) -> None:
         node = node_of(instance.key)
-        if not any(one.report.id == node for one in self.cluster.living()):
+        if not self.cluster.has_living(node):
             raise ObjectElsewhere(
                 f"{instance.key} is in the landing log of node {self.cluster.told(node)}, which does not run;"
                 " start it, and the object is there again"
