@@ -33,7 +33,7 @@ def settings_in(root: Path, **tables: Any) -> Settings:
         "index": {"url": f"sqlite:///{root}/index.db"},
         "lifecycle": {"workers": 0},
     }
-    merged = {key: {**plain.get(key, {}), **tables.get(key, {})} for key in {**plain, **tables}}
+    merged = tables | {key: {**table, **tables.get(key, {})} for key, table in plain.items()}
     return link(Settings.model_validate(merged, by_alias=True, by_name=False))[0]
 
 

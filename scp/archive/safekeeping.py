@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -13,6 +13,9 @@ from scp.errors import DuplicateRejected, HoldUnreadable, ObjectDamaged
 from scp.model import Instance
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash, Trashed
+
+# The name of the lock of trash and holds among all nodes (scp.index.index.Index.exclusive).
+TRASH = "trash"
 
 
 def keys_of(one: Instance) -> dict[str, str]:
@@ -47,10 +50,15 @@ def trashed(one: Instance, reason: str, at: float) -> Trashed:
 
 
 class Safekeeping:
-    """The holds and the trash of the objects below ``roots``, by the names of their stores."""
+    """The holds and the trash of the objects below ``roots``, by the names of their stores.
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
-        self.trash = Trash(roots)
+    ``alone`` is a lock among all nodes that share the stores.
+    """
+
+    def __init__(
+        self, roots: Mapping[str, Path], alone: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self.trash = Trash(roots, alone)
         self.holds = Holds(roots[""])
 
     @contextmanager

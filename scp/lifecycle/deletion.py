@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import Safekeeping, is_under_hold, trashed
+from scp.archive.safekeeping import TRASH, Safekeeping, is_under_hold, trashed
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
@@ -56,7 +56,7 @@ class Deletion:
         self, archive: Archive, roots: Mapping[str, Path], audit: DeletionAudit = _NOT_AUDITED
     ) -> None:
         self._archive, self._audit = archive, audit
-        self._safekeeping = Safekeeping(roots)
+        self._safekeeping = Safekeeping(roots, lambda: archive.exclusive(TRASH))
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -56,11 +56,14 @@ class Trashed:
 class Trash:
     """The trash of some stores, which are given as names, empty for the first, and folders.
 
-    Entries in a store that is not there stay as they are until it is there again.
+    Entries in a store that is not there stay as they are until it is there again. ``alone`` is a lock among
+    all nodes that share the stores.
     """
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
-        self._roots = roots
+    def __init__(
+        self, roots: Mapping[str, Path], alone: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self._roots, self._alone = roots, alone
 
     def exists(self) -> bool:
         """Whether anything was ever deleted here."""
@@ -71,7 +74,7 @@ class Trash:
         """Keep others from deleting, restoring, purging or changing holds meanwhile."""
         folder = self._roots[""] / FOLDER
         make_folder(folder)
-        with locked(folder):
+        with locked(folder), self._alone():
             yield
 
     def entries(self) -> list[Trashed]:
