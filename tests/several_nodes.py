@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from scp.node import build, heartbeat
 from scp.node.build import open_archive
 from scp.node.heartbeat import Heartbeat
 from scp.node.itself import itself
+from scp.objects.trash import Trash
 
 
 def settings_in(root: Path, **tables: Any) -> Settings:
@@ -96,3 +98,29 @@ def know_each_other(made: list[OneNode]) -> None:
 def an_object(seed: int = 0, noise: float = 0.1) -> Received:
     """A small object, which lands, received now; ``seed`` names it, ``noise`` changes its content."""
     return replace(phantom(Shape(seed=seed, noise=noise)), received_at=datetime.now(UTC))
+
+
+class Uploading:
+    """While this is on, a node does what others ask it for."""
+
+    def __init__(self, node: OneNode) -> None:
+        self._node = node
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            self._node.uploader.turn()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def trashed(node: OneNode) -> list[str]:
+    """The SHA-256 of what was received, of each object in the trash."""
+    trash = Trash({"": node.settings.storage.path})
+    return sorted(one.received_sha256 for one in trash.entries() if one.state == "gone")
