@@ -115,6 +115,20 @@ def test_a_node_that_does_not_upload_in_time_is_named(pair: list[OneNode]) -> No
         a.archive.elsewhere.brought(held, seconds=0)
 
 
+def test_who_was_slow_is_not_waited_for_by_each_object(pair: list[OneNode]) -> None:
+    a, b = pair
+    several = [an_object(seed) for seed in range(2)]
+    for one in several:
+        b.keep(one)
+    first, second = a.archive.all()
+    with pytest.raises(ObjectElsewhere, match="did not within"):
+        a.archive.elsewhere.brought(first, seconds=0)
+    with pytest.raises(ObjectElsewhere, match="did not answer just now"):
+        a.archive.elsewhere.brought(second)
+    b.uploader.turn()
+    assert a.content(several[0]) == several[0].dataset
+
+
 def test_objects_in_the_store_are_encoded_by_one_node_each(tmp_path: Path) -> None:
     """Also those that a dead node received: each node claims what it encodes."""
     several = [an_object(seed) for seed in range(8)]
@@ -160,6 +174,8 @@ def test_a_replaced_record_is_not_taken_up_after_its_object_was_deleted(pair: li
     while a.encoder.round():
         pass
     assert Deletion(a.archive, a.settings.folders).delete(list(a.archive.all()), "test").deleted
+    a.heart.close()
+    b.archive.elsewhere.cluster.nodes.forget(a.id)  # what it asked for stays
     b.archive.store.log.close()  # its process dies: the next one reads all its records
     take_up_landed(b.archive, Recovered())
     assert list(b.archive.all()) == []

@@ -16,7 +16,7 @@ from scp.model import Kept, Received
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
-ROUNDS, SENDERS = 6, 2
+ROUNDS, SENDERS = 4, 2
 
 
 def stored(made: list[OneNode], sent: list[list[Received]]) -> list[tuple[Received, Kept]]:
