@@ -25,6 +25,8 @@ def _commands(group: Any = None, before: str = "zscp") -> Iterator[tuple[str, An
     """Each command with its whole name, those of a group behind one another."""
     for name, command in (group or typer.main.get_command(app)).commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"{before} {name}", command
             yield from _commands(command, f"{before} {name}")
         else:
             yield f"{before} {name}", command

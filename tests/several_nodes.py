@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,13 +17,14 @@ from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.link import link
 from scp.config.settings import Settings
+from scp.lifecycle.encoder import Encoder
+from scp.lifecycle.uploads import Uploader
 from scp.model import Kept, Received
 from scp.node import build, heartbeat
 from scp.node.build import open_archive
 from scp.node.heartbeat import Heartbeat
 from scp.node.itself import itself
-from scp.lifecycle.encoder import Encoder
-from scp.lifecycle.uploads import Uploader
+from scp.objects.trash import Trash
 
 
 def settings_in(root: Path, **tables: Any) -> Settings:
@@ -33,7 +35,7 @@ def settings_in(root: Path, **tables: Any) -> Settings:
         "index": {"url": f"sqlite:///{root}/index.db"},
         "lifecycle": {"workers": 0},
     }
-    merged = {key: {**plain.get(key, {}), **tables.get(key, {})} for key in {**plain, **tables}}
+    merged = tables | {key: {**table, **tables.get(key, {})} for key, table in plain.items()}
     return link(Settings.model_validate(merged, by_alias=True, by_name=False))[0]
 
 
@@ -94,5 +96,31 @@ def know_each_other(made: list[OneNode]) -> None:
 
 
 def an_object(seed: int = 0, noise: float = 0.1) -> Received:
-    """A small object, which lands, received now; by ``seed`` it is another one, by ``noise`` another content."""
+    """A small object, which lands, received now; ``seed`` names it, ``noise`` changes its content."""
     return replace(phantom(Shape(seed=seed, noise=noise)), received_at=datetime.now(UTC))
+
+
+class Uploading:
+    """While this is on, a node does what others ask it for."""
+
+    def __init__(self, node: OneNode) -> None:
+        self._node = node
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            self._node.uploader.turn()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def trashed(node: OneNode) -> list[str]:
+    """The SHA-256 of what was received, of each object in the trash."""
+    trash = Trash({"": node.settings.storage.path})
+    return sorted(one.received_sha256 for one in trash.entries() if one.state == "gone")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from scp.archive.admission import Admission
 from scp.archive.availability import slowness, with_availability
@@ -252,6 +253,10 @@ class Archive:
     def send_queue(self) -> SendQueue:
         """Objects that are yet to be sent to peers."""
         return self.index.send_queue
+
+    def exclusive(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+        """See :meth:`scp.index.index.Index.exclusive`."""
+        return self.index.exclusive(name, wait)
 
     # -- rows only ---------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from scp.objects.names import node_of, nodes_prefix
 
 # How long a retrieve waits for another node to upload an object. It looks for requests every 0.3 s.
 BRING_SECONDS = 10.0
+# After it did not, the next retrieves do not wait for it for so long: each of a thousand images would.
+_SLOW_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 
 
@@ -52,6 +54,13 @@ class Cluster:
         """The other nodes that live."""
         return tuple(one for one in self.others() if one.lives)
 
+    def has_living(self, node: str) -> bool:
+        """Whether another node lives; one that is not known to, and may have started since, is looked up."""
+        if any(one.report.id == node for one in self.living()):
+            return True
+        self._until = float("-inf")
+        return any(one.report.id == node for one in self.living())
+
     def told(self, node: str) -> str:
         """See :class:`scp.objects.landed.OtherNodes`."""
         found = next((str(one) for one in self.others() if one.report.id == node), "")
@@ -71,6 +80,7 @@ class Elsewhere:
 
     def __init__(self, cluster: Cluster, index: Index, store: LandedStore) -> None:
         self.cluster, self._index, self._store = cluster, index, store
+        self._slow: dict[str, float] = {}  # nodes that did not upload in time, and until when to ask none
         self._known: tuple[KnownNode, ...] = ()
         self._prefixes: tuple[str, ...] = ()
 
@@ -101,11 +111,8 @@ class Elsewhere:
                 asked = instance.key
                 self._ask(instance)
             elif time.monotonic() > until:
-                told = self.cluster.told(node_of(instance.key))
-                raise ObjectElsewhere(
-                    f"{instance.key} is in the landing log of node {told}, which was asked to upload it and"
-                    f" did not within {seconds:.0f} s; look at the log of that node"
-                )
+                self._slow[node_of(instance.key)] = time.monotonic() + _SLOW_SECONDS
+                raise self._not_uploaded(instance, f"did not within {seconds:.0f} s")
             time.sleep(_POLL_SECONDS)
         return instance
 
@@ -115,9 +122,19 @@ class Elsewhere:
         self.cluster.nodes.ask([Request(node, "upload", instance.key)])
         self.cluster.nodes.ask_for_study(node, instance.study_instance_uid, nodes_prefix(node))
 
+    def _not_uploaded(self, instance: Instance, told: str) -> ObjectElsewhere:
+        node = self.cluster.told(node_of(instance.key))
+        return ObjectElsewhere(
+            f"{instance.key} is in the landing log of node {node}, which was asked to upload objects and"
+            f" {told}; look at the log of that node"
+        )
+
     def _check_lives(self, instance: Instance) -> None:
+        """Raises ObjectElsewhere."""
         node = node_of(instance.key)
-        if not any(one.report.id == node for one in self.cluster.living()):
+        if time.monotonic() < self._slow.get(node, 0.0):
+            raise self._not_uploaded(instance, "did not answer just now")
+        if not self.cluster.has_living(node):
             raise ObjectElsewhere(
                 f"{instance.key} is in the landing log of node {self.cluster.told(node)}, which does not run;"
                 " start it, and the object is there again"
@@ -125,7 +142,7 @@ class Elsewhere:
 
     def asked(self) -> list[Request]:
         """What other nodes ask this one for. Raises OutOfResources."""
-        return self.cluster.nodes.asked(self.cluster.own) if self.cluster.others() else []
+        return self.cluster.nodes.asked(self.cluster.own) if self.cluster.own else []
 
     def done(self, requests: Iterable[Request]) -> None:
         """Note what is done of that. Raises OutOfResources."""

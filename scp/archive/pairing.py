@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 
@@ -105,9 +105,14 @@ class Pairing:
             elif state is State.FITS:
                 self._mark_mediums()
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Keep other processes from pairing, or rebuilding the index, meanwhile."""
-        return self._mark.lock()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from pairing, or rebuilding the index, meanwhile.
+
+        Those of this store, and those of other nodes that share the index.
+        """
+        with self._mark.lock(), self._index.exclusive("pairing"):
+            yield
 
     def state(self) -> State:
         """How the index and the stores relate to each other now."""

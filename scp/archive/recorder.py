@@ -16,6 +16,9 @@ from scp.errors import ObjectDamaged, ObjectElsewhere, ObjectMissing, OutOfResou
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, QueuedSend
 
+# How often a replacement begins anew, as another node has replaced what was held meanwhile.
+_TRIES = 5
+
 
 class Recorder:
     """Records objects, and wakes the forwarder and the encoder of ``options``.
@@ -86,21 +89,39 @@ class Recorder:
     def _replace(
         self, held: Instance, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...], found: bool
     ) -> Instance | None:
+        """Under the lock of the trash, as other processes and nodes may store the same SOP instance now."""
         if found:
             _check_order(held, instance)
-        if self._safekeeping is None or held.received_sha256 == instance.received_sha256:
+        if self._safekeeping is None:
             return self._put_in_place(held, instance, facts, sends)
-        held = self._brought(held)
-        with self._safekeeping.replacing(held):
-            if found:  # found files are read while peers store
-                _check_order(self._index.current(instance.identity) or held, instance)
-            try:
-                held = self._replacer.own_file(held)
-            except (ObjectMissing, ObjectDamaged):  # no sound file is left to restore
-                with suppress(ObjectMissing):
-                    self._files.set_aside(held.key)
-                return self._put_in_place(held, instance, facts, sends)
-            return self._put_in_place(held, instance, facts, sends, trashes=True)
+        if held.received_sha256 == instance.received_sha256:
+            with self._safekeeping.trash.lock():
+                held = self._index.current(instance.identity) or held
+                if held.received_sha256 == instance.received_sha256:
+                    return self._put_in_place(held, instance, facts, sends)
+        for _ in range(_TRIES):
+            held = self._brought(held)
+            with self._safekeeping.replacing(held):
+                held = self._index.current(instance.identity) or held
+                if found:  # found files are read while peers store
+                    _check_order(held, instance)
+                if not self._files.store.is_elsewhere(held.key):
+                    return self._replace_content(held, instance, facts, sends)
+        raise OutOfResources("other nodes replace the SOP instance again and again; try again later")
+
+    def _replace_content(
+        self, held: Instance, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...]
+    ) -> Instance | None:
+        """The held object goes to the trash, unless it has the same content, or no sound file to restore."""
+        if held.received_sha256 == instance.received_sha256:
+            return self._put_in_place(held, instance, facts, sends)
+        try:
+            held = self._replacer.own_file(held)
+        except (ObjectMissing, ObjectDamaged):
+            with suppress(ObjectMissing):
+                self._files.set_aside(held.key)
+            return self._put_in_place(held, instance, facts, sends)
+        return self._put_in_place(held, instance, facts, sends, trashes=True)
 
     def _brought(self, held: Instance) -> Instance:
         """What is replaced goes to the trash: a node that has it in its landing log has to upload it first.

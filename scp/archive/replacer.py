@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import zlib
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +23,7 @@ from scp.spool import Buffer, sha256
 # What is removed later. If an index is away for long, the oldest are left to the next start, as the journal
 # names their new files.
 _MOST_DUE = 10_000
+_STRIPES = 64
 
 
 class Replacer:
@@ -32,6 +35,7 @@ class Replacer:
         self._reader = reader
         self._pairing = pairing
         self._due: deque[Change] = deque(maxlen=_MOST_DUE)
+        self._moving = tuple(threading.Lock() for _ in range(_STRIPES))
 
     def replace(self, changes: list[Change]) -> None:
         """Replace old stored forms by new ones.
@@ -135,12 +139,15 @@ class Replacer:
 
         Returns its new row. Raises ObjectMissing, ObjectDamaged, OutOfResources.
         """
-        instance, data = self._reader.followed(instance, self._landed)
-        if data is None:
-            return instance
-        key = self._files.fresh_key(own_key(instance))
-        self.replace([Change(instance, replace(instance, key=key), data)])
-        return self._index.current(instance.identity) or instance
+        # Another thread may do the same now, as another node waits for the object: the journal has one entry
+        # for its new key.
+        with self._moving[zlib.crc32(instance.sop_instance_uid.encode()) % _STRIPES]:
+            instance, data = self._reader.followed(instance, self._landed)
+            if data is None:
+                return instance
+            key = self._files.fresh_key(own_key(instance))
+            self.replace([Change(instance, replace(instance, key=key), data)])
+            return self._index.current(instance.identity) or instance
 
     def _landed(self, instance: Instance) -> Buffer | None:
         """The record of an object in the landing log; None if it is stored elsewhere."""

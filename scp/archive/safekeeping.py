@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -15,6 +15,9 @@ from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold, Holds
 from scp.objects.trash import Trash
 from scp.objects.trashed import Trashed
+
+# The name of the lock of trash and holds among all nodes (scp.index.index.Index.exclusive).
+TRASH = "trash"
 
 
 def keys_of(one: Instance) -> dict[str, str]:
@@ -49,10 +52,17 @@ def trashed(one: Instance, reason: str, at: float) -> Trashed:
 
 
 class Safekeeping:
-    """The holds and the trash of stores, by their names: each is given as its folder, or its bucket."""
+    """The holds and the trash of stores, by their names: each is given as its folder, or its bucket.
 
-    def __init__(self, places: Mapping[str, Path | Bucket]) -> None:
-        self.trash = Trash(places)
+    ``alone`` is a lock among all nodes that share the stores.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[str, Path | Bucket],
+        alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.trash = Trash(places, alone)
         self.holds = Holds(places[""])
 
     @contextmanager

@@ -25,6 +25,7 @@ def serve(config: ConfigOption = None) -> None:
     from scp import telemetry
     from scp.cli import output
     from scp.config.exposure import exposures
+    from scp.config.fingerprint import fingerprint
     from scp.config.load import load
     from scp.config.ports import ports
     from scp.node.service import Service
@@ -61,6 +62,9 @@ def serve(config: ConfigOption = None) -> None:
         storage=settings.storage.where,
         index=str(settings.index.path.absolute()),
         policy=[rule.name for rule in settings.policy],
+        node=service.itself.id,
+        name=service.itself.name,
+        fingerprint=fingerprint(settings),
     )
     if not service.run():
         raise typer.Exit(DATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -327,6 +328,13 @@ class Index(Protocol):
 
     def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""
+
+    def exclusive(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+        """Keep all others that share the index from the same ``name``, until the block or the process ends.
+
+        The block is told whether it got that, which may be false only if it does not ``wait``. No thread may
+        nest two of one name.
+        """
 
     def close(self) -> None:
         """Close all connections; the index cannot be used afterwards."""

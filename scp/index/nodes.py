@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, Protocol
 
 # A node says every BEAT_SECONDS that it lives; who was silent for EXPIRES_SECONDS counts as dead.
@@ -32,7 +31,7 @@ class NodeReport:
     address: str = ""
     version: str = ""
     fingerprint: str = ""
-    associations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    associations: Mapping[str, int] = field(default_factory=dict)
     pending: int = 0
 
 

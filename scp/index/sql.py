@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import Self
 
 from sqlalchemy import Connection, Engine, RowMapping, case, func, literal, select
@@ -17,6 +17,7 @@ from scp.index.conflicts import listed
 from scp.index.databases import Database
 from scp.index.dialect import connect, reads, translated, watched
 from scp.index.durable import sync
+from scp.index.exclusive import exclusive
 from scp.index.group import GroupCommit
 from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, SenderCount, Statistic
 from scp.index.matches import Matches
@@ -253,6 +254,10 @@ class SqlIndex:
         statement = select(*(select(func.count(column)).scalar_subquery() for column in counted))
         with reads(self._engine) as connection:
             return EntityCounts(*connection.execute(statement).one())
+
+    def exclusive(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+        """See :meth:`scp.index.index.Index.exclusive`."""
+        return exclusive(self._engine, name, wait)
 
     def close(self) -> None:
         """See :meth:`scp.index.index.Index.close`."""

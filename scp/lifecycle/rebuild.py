@@ -18,7 +18,7 @@ import structlog
 from scp.archive.archive import Archive
 from scp.archive.pairing import State
 from scp.background.progress import Progress
-from scp.errors import OutOfResources
+from scp.errors import ConfigurationError, OutOfResources
 from scp.lifecycle.reindex import Outcome, reindex
 
 
@@ -36,8 +36,9 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
 
     What dead processes worked on is noted first: an object may be what they died of.
 
-    One process does this; others wait, and find it done. Raises ConfigurationError where an admin has to
-    decide what was meant, and OutOfResources.
+    One process does this; others wait, and find it done. No index is rebuilt that another living node uses.
+    Raises ConfigurationError where an admin has to decide what was meant or has to stop other nodes first,
+    and OutOfResources.
     """
     archive.trials.note_deaths()
     pairing, log = archive.pairing, structlog.get_logger("zscp")
@@ -51,6 +52,7 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
         if state in (State.FITS, State.NEW):
             fitted = Fitted(state)
         else:
+            _check_unused(archive, told)
             log.error("the index is being rebuilt", found=str(state), reason=pairing.why(state))
             outcome, away = _read_all(archive, progress)
             archive.sync()
@@ -63,6 +65,14 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
     except OutOfResources as error:  # a full disk: what is there can be read all the same
         log.error("an older copy of the index could not be told from this one", reason=str(error))
     return fitted
+
+
+def _check_unused(archive: Archive, told: str) -> None:
+    if living := archive.elsewhere.cluster.living():
+        names = ", ".join(map(str, living))
+        raise ConfigurationError(
+            f"{told}. But other nodes use it: {names}; stop them, and start this one first"
+        )
 
 
 def _read_all(archive: Archive, progress: Progress) -> tuple[Outcome, tuple[str, ...]]:

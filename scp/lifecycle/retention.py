@@ -69,8 +69,10 @@ class Retention(Task):
         self._clock = SteadyClock()
 
     def turn(self) -> float:
-        """See :class:`scp.background.loop.Task`."""
-        self.round(self._clock.now())
+        """See :class:`scp.background.loop.Task`; of several nodes, one does it at a time."""
+        with self._archive.exclusive("retention", wait=False) as alone:
+            if alone:
+                self.round(self._clock.now())
         return _LOOK_SECONDS
 
     def reconfigured(self) -> None:

@@ -195,7 +195,10 @@ class Automatic:
             if sample.seen < self._next.setdefault(uid, self._due(uid)):
                 continue
             self._next[uid] = max(self._due(uid), sample.seen * _TIMES)  # also where it fails
-            found = run(lambda uid=uid, sample=sample: train(self._archive, uid, sample))  # type: ignore[misc]
+            with self._archive.exclusive("training", wait=False) as alone:
+                if not alone:  # another node trains, perhaps for the same class
+                    continue
+                found = run(lambda uid=uid, sample=sample: train(self._archive, uid, sample))  # type: ignore[misc]
             self._next[uid] = max(self._due(uid), sample.seen * _TIMES)
             structlog.get_logger("zscp").info(
                 "dictionary trained" if found.entry else "no dictionary gained",

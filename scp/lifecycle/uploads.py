@@ -44,6 +44,8 @@ class Uploader(Task):
         if asked := elsewhere.asked():
             uploads = [one for one in asked if one.act == "upload"]
             elsewhere.done([one for one in self._pool.map(self._uploaded, uploads) if one is not None])
+            if uploads:
+                self._archive.wake_encoder()  # they are pending under other keys now
             self._archive.interrupted.settle_asked(asked)
         return LOOK_SECONDS
 

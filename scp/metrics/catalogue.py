@@ -152,6 +152,12 @@ LOOKED_UP = _named(
         Metric(
             "zscp_build_info", "gauge", "1; the labels tell the version.", ("version", "python", "platform")
         ),
+        Metric(
+            "zscp_config_info",
+            "gauge",
+            "1; the labels tell which node this is, and the fingerprint of its configuration.",
+            ("fingerprint", "node", "name"),
+        ),
         Metric("zscp_start_time_seconds", "gauge", "When the node was started, in seconds since 1970."),
         Metric("zscp_process_up", "gauge", "1 where a process has begun and has not ended.", ("process",)),
         Metric(

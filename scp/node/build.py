@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,7 +18,7 @@ from scp.archive.forwarding import Forwarding
 from scp.archive.options import Options
 from scp.archive.pairing import NO_INDEX, Pairing
 from scp.archive.pending import PendingBound
-from scp.archive.safekeeping import Safekeeping
+from scp.archive.safekeeping import TRASH, Safekeeping
 from scp.archive.stored_files import StoredFiles
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
@@ -88,7 +89,7 @@ def open_archive(
         Admission(storage.incomplete, storage.unreadable),
         pending=_pending_bound(index, elsewhere, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
-        safekeeping=Safekeeping(placed),
+        safekeeping=Safekeeping(placed, partial(index.exclusive, TRASH)),
         attempts=Attempts(own),
         pairing=pairing,
         decoded=_decoded_cache(settings),

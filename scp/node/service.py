@@ -32,7 +32,7 @@ from scp.node.auditing import started, stopped
 from scp.node.build import make_ready, open_archive, take_up
 from scp.node.encryption import hold_keys
 from scp.node.heartbeat import Heartbeat
-from scp.node.itself import own_folder
+from scp.node.itself import Itself, itself, own_folder
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
 from scp.node.renewal import needs_restart, warn_of_expiry
@@ -106,6 +106,11 @@ class Service:
         if self._http is not None:
             roles[WEB] = partial(self._web, self._http)
         return roles
+
+    @property
+    def itself(self) -> Itself:
+        """Which node this is, once it has started."""
+        return itself(own_folder(self.settings))
 
     def run(self) -> bool:
         """Serve until a signal says to stop; False when a process could not be kept running."""

@@ -9,12 +9,14 @@ from socket import socket
 from scp.archive.archive import Archive
 from scp.background.loop import Loops
 from scp.config.credentials import credentials_of
+from scp.config.fingerprint import fingerprint
 from scp.config.settings import Settings
 from scp.dimse.negotiation.listener import bound
 from scp.errors import ConfigurationError
 from scp.lifecycle.guard import Guard
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
+from scp.node.itself import itself, own_folder
 from scp.node.node import reloaded
 from scp.resources import pressure
 from scp.resources.in_use import used_by_all
@@ -64,6 +66,7 @@ class WebProcess:
         self._looks = ArchiveLooks(self._opened, self._watch, lambda: disks_of(self._settings).room)
         shortage = pressure.pressure().shortage
         self._health = Health(figures, lambda: self._looks.latest, shortage=shortage)
+        me = itself(own_folder(settings))
         source = MetricSources(
             figures,
             self._health,
@@ -72,6 +75,7 @@ class WebProcess:
             used_by_all,
             _memory,
             lambda: credentials_of(self._settings.tls).certificates,
+            lambda: (fingerprint(self._settings), me.id, me.name),
             figures.began,
         )
         self._exposition = Exposition(source)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -56,19 +56,27 @@ class Can(Protocol):
 class Trash:
     """The trash of some stores, each given by its name, empty for the first, and its folder or bucket.
 
-    Entries in a store that is not there stay as they are until it is there again.
+    Entries in a store that is not there stay as they are until it is there again. ``alone`` is a lock among
+    all nodes that share the stores.
     """
 
-    def __init__(self, places: Mapping[str, Path | Bucket]) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, Path | Bucket],
+        alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._cans = {name: _can_in(place) for name, place in places.items()}
+        self._alone = alone
 
     def exists(self) -> bool:
         """Whether anything was ever deleted here."""
         return any(can.exists() for can in self._cans.values())
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Keep others from deleting, restoring, purging or changing holds meanwhile."""
-        return self._cans[""].lock()
+        with self._cans[""].lock(), self._alone():
+            yield
 
     def entries(self) -> list[Trashed]:
         """All entries, in the order of their deletion."""

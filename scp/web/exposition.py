@@ -46,6 +46,7 @@ class MetricSources:
     budget: Callable[[], tuple[int, int]]  # bytes that all processes have, and may have, for objects
     memory: Callable[[], tuple[int, int]]  # the same of all memory
     certificates: Callable[[], Iterable[Certificate]]
+    configured: Callable[[], tuple[str, str, str]]  # the fingerprint, and the node's id and name
     started: float
 
 
@@ -99,6 +100,7 @@ def looked_up(source: MetricSources) -> dict[str, Values]:
     disks = source.disks()
     return {
         "zscp_build_info": {tuple(build.values()): (1.0,)},
+        "zscp_config_info": {source.configured(): (1.0,)},
         "zscp_start_time_seconds": _one(source.started),
         "zscp_process_up": {(name,): (float(seconds is not None),) for name, seconds in silent.items()},
         "zscp_process_silent_seconds": {

@@ -22,6 +22,7 @@ import servers_postgresql
 from scp.errors import OutOfResources, QueryError
 from scp.index.databases import Database
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
+from scp.index.nodes import EXPIRES_SECONDS, KnownNode, NodeReport, Request
 from scp.index.queue import Lease
 from scp.index.sql import SqlIndex
 from scp.index.watch import Watch
@@ -1108,3 +1109,102 @@ class TestSendQueue:
         assert [(one.state, one.fault) for one in outstanding.all()] == [("given up", "is down")]
         outstanding.hasten(NOON)
         assert len(outstanding.claim(Lease("me", NOON, LATER), 9)) == 1
+
+
+# -- nodes that share the index ------------------------------------------------------------------------
+
+
+def report(node: str, **others) -> NodeReport:
+    return replace(NodeReport(node, f"host-{node}", "first start"), **others)
+
+
+def test_a_node_hears_what_all_had_said_before(index: Index) -> None:
+    assert index.nodes.beat(report("a", pending=7, associations={"all": 2})) == []
+    (heard,) = index.nodes.beat(report("b"))
+    assert heard.report == report("a", pending=7, associations={"all": 2})
+    assert heard.lives
+    assert heard.age < EXPIRES_SECONDS
+    index.nodes.beat(report("a", start="second start"))
+    assert [one.report.start for one in index.nodes.all()] == ["second start", "first start"]
+
+
+def test_a_node_that_stopped_does_not_live_and_one_that_started_again_does(index: Index) -> None:
+    index.nodes.beat(report("a"))
+    index.nodes.stop("a", "an earlier start")
+    assert index.nodes.all()[0].lives
+    index.nodes.stop("a", "first start")
+    assert not index.nodes.all()[0].lives
+    index.nodes.beat(report("a"))
+    assert index.nodes.all()[0].lives
+
+
+def test_a_silent_node_counts_as_dead() -> None:
+    assert KnownNode(report("a"), EXPIRES_SECONDS - 1).lives
+    assert not KnownNode(report("a"), EXPIRES_SECONDS).lives
+
+
+def test_what_a_node_is_asked_for_once_is_there_until_it_is_done(index: Index) -> None:
+    upload, settle = Request("a", "upload", "k/1"), Request("a", "settle", "k/1")
+    index.nodes.ask([upload, settle])
+    index.nodes.ask([upload, Request("b", "upload", "k/2")])
+    assert index.nodes.asked("a") == [upload, settle]
+    assert index.nodes.is_asked(settle)
+    index.nodes.done([settle])
+    assert not index.nodes.is_asked(settle)
+    assert index.nodes.asked("a") == [upload]
+    index.nodes.beat(report("a"))
+    index.nodes.forget("a")
+    assert index.nodes.asked("a") == []
+    assert index.nodes.all() == []
+    assert len(index.nodes.asked("b")) == 1
+
+
+def test_a_node_is_asked_for_what_is_pending_of_a_study_there(index: Index) -> None:
+    pending = {"pending": True, "study": "1"}
+    index.record(instance("1.1.1", key=".landing/a-1-x/1/1-2.dcm", **pending), DOE)
+    index.record(instance("1.1.2", key=".landing/b-1-x/1/1-2.dcm", **pending), DOE)
+    index.record(instance("1.1.3", key=".landing/a-1-x/1/2-2.dcm", **pending), DOE)
+    index.record(instance("2.1.1", "2", "2.1", key=".landing/a-1-x/1/3-2.dcm", pending=True), DOE)
+    index.record(instance("1.1.4"), DOE)
+    for _ in range(2):
+        index.nodes.ask_for_study("a", "1", ".landing/a-")
+    asked = index.nodes.asked("a")
+    assert [one.key for one in asked] == [".landing/a-1-x/1/1-2.dcm", ".landing/a-1-x/1/2-2.dcm"]
+    assert {one.act for one in asked} == {"upload"}
+
+
+def test_what_is_elsewhere_or_claimed_is_not_pending_here(index: Index) -> None:
+    index.record(instance("1.1.1", key=".landing/a-1-x/1/1-2.dcm", pending=True), DOE)
+    index.record(instance("1.1.2", key="objects/2.dcm", pending=True), DOE)
+    index.record(instance("1.1.3", key="objects/3.dcm", pending=True), DOE)
+    claimed = index.claims.claim(Lease.begin("other"), index.pending(9)[2:])
+    assert [one.sop_instance_uid for one in claimed] == ["1.1.3"]
+    assert [one.sop_instance_uid for one in index.pending(9)] == ["1.1.1", "1.1.2", "1.1.3"]
+    assert [one.sop_instance_uid for one in index.pending(9, [".landing/a-"])] == ["1.1.2"]
+    assert index.count_pending([".landing/a-"]).instances == 2
+    assert index.count_pending().instances == 3
+    (due,) = index.checks.due(2**31, Lease.begin().now.timestamp(), 9, [".landing/a-"])
+    assert due.sop_instance_uid == "1.1.2"
+
+
+def test_a_name_is_had_by_one_at_a_time(opener) -> None:
+    one, two = opener(), opener()
+    try:
+        with one.exclusive("x") as got, two.exclusive("x", wait=False) as other, two.exclusive("y") as free:
+            assert (got, other, free) == (True, False, True)
+        order: list[str] = []
+
+        def second() -> None:
+            with two.exclusive("x"):
+                order.append("second")
+
+        waits = threading.Thread(target=second)
+        with one.exclusive("x"):
+            waits.start()
+            waits.join(0.2)
+            order.append("first")
+        waits.join()
+        assert order == ["first", "second"]
+    finally:
+        one.close()
+        two.close()

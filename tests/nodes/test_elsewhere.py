@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from several_nodes import OneNode, an_object, know_each_other, nodes
+from several_nodes import OneNode, Uploading, an_object, know_each_other, nodes, trashed
 from waiting import until
 
 from scp.archive.elsewhere import Cluster
@@ -20,7 +19,6 @@ from scp.lifecycle.recovery import Recovered, recover, take_up_landed
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.verify import verify
 from scp.objects.names import is_landed, node_of
-from scp.objects.trash import Trash
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
@@ -29,26 +27,6 @@ pytestmark = pytest.mark.usefixtures("codecs_here")
 def pair(tmp_path: Path) -> Iterator[list[OneNode]]:
     with nodes(tmp_path, "a", "b") as made:
         yield made
-
-
-class Uploading:
-    """While this is on, a node does what others ask it for."""
-
-    def __init__(self, node: OneNode) -> None:
-        self._node = node
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._over.wait(0.02):
-            self._node.uploader.turn()
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 def die(node: OneNode, others: OneNode) -> None:
@@ -137,6 +115,20 @@ def test_a_node_that_does_not_upload_in_time_is_named(pair: list[OneNode]) -> No
         a.archive.elsewhere.brought(held, seconds=0)
 
 
+def test_who_was_slow_is_not_waited_for_by_each_object(pair: list[OneNode]) -> None:
+    a, b = pair
+    several = [an_object(seed) for seed in range(2)]
+    for one in several:
+        b.keep(one)
+    first, second = a.archive.all()
+    with pytest.raises(ObjectElsewhere, match="did not within"):
+        a.archive.elsewhere.brought(first, seconds=0)
+    with pytest.raises(ObjectElsewhere, match="did not answer just now"):
+        a.archive.elsewhere.brought(second)
+    b.uploader.turn()
+    assert a.content(several[0]) == several[0].dataset
+
+
 def test_objects_in_the_store_are_encoded_by_one_node_each(tmp_path: Path) -> None:
     """Also those that a dead node received: each node claims what it encodes."""
     several = [an_object(seed) for seed in range(8)]
@@ -182,6 +174,8 @@ def test_a_replaced_record_is_not_taken_up_after_its_object_was_deleted(pair: li
     while a.encoder.round():
         pass
     assert Deletion(a.archive, a.settings.folders).delete(list(a.archive.all()), "test").deleted
+    a.heart.close()
+    b.archive.elsewhere.cluster.nodes.forget(a.id)  # what it asked for stays
     b.archive.store.log.close()  # its process dies: the next one reads all its records
     take_up_landed(b.archive, Recovered())
     assert list(b.archive.all()) == []
@@ -282,8 +276,3 @@ def test_what_is_known_of_the_others_is_what_was_known_last_while_the_index_is_a
     monkeypatch.setattr(cluster.nodes, "all", away)
     cluster._until = 0
     assert [one.report.id for one in cluster.others()] == [b.id]
-
-
-def trashed(node: OneNode) -> list[str]:
-    trash = Trash({"": node.settings.storage.path})
-    return sorted(one.received_sha256 for one in trash.entries() if one.state == "gone")
