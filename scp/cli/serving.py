@@ -59,7 +59,7 @@ def serve(config: ConfigOption = None) -> None:
         speaks=[choice.speaks for choice in ports(settings)],
         tls_port=next((bound.address[1] for bound in service.ports if bound.secure), None),
         storage=str(settings.storage.path.absolute()),
-        index=str(settings.index.path.absolute()),
+        index=settings.index.shown,
         policy=[rule.name for rule in settings.policy],
     )
     if not service.run():

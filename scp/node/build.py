@@ -23,6 +23,7 @@ from scp.background.progress import Progress, Silent
 from scp.config.keys import keys_of
 from scp.config.settings import Settings, TierSettings
 from scp.errors import IndexDamaged, IndexUnfit
+from scp.index.databases import Database
 from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
@@ -63,7 +64,7 @@ def open_archive(
     storage.path.mkdir(parents=True, exist_ok=True)
     _use_limits(settings)
     mark = ArchiveMark(storage.path)
-    index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
+    index = _repaired_index(settings, mark) if repairs else SqlIndex.open(database_of(settings))
     mediums = {chosen.name: MediumMark(chosen.path, chosen.name) for chosen in settings.tiers}
     landed = _opened_stores(settings, mediums)
     pairing = Pairing(index, mark, mediums, StoredFiles(landed).are_there)
@@ -83,6 +84,12 @@ def open_archive(
         decoded=_decoded_cache(settings),
     )
     return Archive(landed, index, settings.policy, options)
+
+
+def database_of(settings: Settings) -> Database:
+    """Where the index is, with what it takes to open it."""
+    chosen = settings.index
+    return Database(chosen.url, chosen.password.get_secret_value(), chosen.connections)
 
 
 def _use_limits(settings: Settings) -> None:
@@ -124,7 +131,7 @@ def _decoded_cache(settings: Settings) -> DecodedCache | None:
 def require_index(settings: Settings) -> None:
     """Raises IndexUnfit where the stores hold something and there is no index: to open it would make one."""
     path = settings.storage.path
-    if exists(settings.index.url) or not path.exists():
+    if not path.exists() or exists(database_of(settings)):
         return
     if ArchiveMark(path).read() is not None or _holds_files(settings.storage.url, path):
         raise IndexUnfit(NO_INDEX)
@@ -140,16 +147,16 @@ def _repaired_index(settings: Settings, mark: ArchiveMark) -> SqlIndex:
 
     A damaged one is kept under another name, and a new one is made.
     """
-    url = settings.index.url
+    place = database_of(settings)
     with mark.lock():
         found = mark.read()
         thorough = found is not None and found.suspect
         try:
-            index = SqlIndex.open(url, check=True, thorough=thorough)
+            index = SqlIndex.open(place, check=True, thorough=thorough)
         except IndexDamaged as error:
-            kept = set_aside(url)
+            kept = set_aside(place)
             structlog.get_logger("zscp").error("the index is damaged", reason=str(error), kept_as=kept)
-            index = SqlIndex.open(url)
+            index = SqlIndex.open(place)
         if found is not None and thorough:
             mark.write(replace(found, suspect=False))
     return index
