@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: servers that go, hang and come back, nodes that write at once, clocks that differ."""
+"""What is PostgreSQL's own: servers that go, hang and come back; nodes that write at once; their clocks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import servers_postgresql
 from servers_postgresql import PASSWORD, PostgreSQL
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 from test_index_contract import DOE, ROE, instance, query
 from waiting import until
+from wire.configured import settings_of, tables_of
 
 from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
 from scp.index import clock, dialect, postgresql
@@ -26,6 +26,7 @@ from scp.index.schema import METADATA
 from scp.index.sql import SqlIndex
 from scp.index.watch import Watch
 from scp.model import QueuedSend
+from scp.node.build import require_index
 
 pytestmark = pytest.mark.cluster
 
@@ -92,7 +93,11 @@ class TestOutage:
         index = SqlIndex.open(server.database())
         index.record(instance("1.1.1"), DOE)
         getattr(server, how)()
-        for act in (lambda: index.record(instance("1.1.2"), DOE), index.counts, lambda: index.newest("1.1.1")):
+        for act in (
+            lambda: index.record(instance("1.1.2"), DOE),
+            index.counts,
+            lambda: index.newest("1.1.1"),
+        ):
             with pytest.raises(OutOfResources, match="does not answer"):
                 act()
         server.start()
@@ -235,7 +240,7 @@ class TestClock:
         return by
 
     def test_a_claim_counts_by_the_database(self, index, database, late):
-        """A node whose clock is an hour ahead neither takes claims from others, nor keeps them for an hour."""
+        """A node whose clock is an hour ahead takes no claims from others, nor keeps any for an hour."""
         index.record(instance("1"), DOE)
         held = list(index.all())
         assert len(index.claims.claim(Lease.begin(), held)) == 1
@@ -261,8 +266,6 @@ class TestClock:
 
 def test_the_schema_is_the_same(index):
     with index._engine.connect() as connection:
-        from sqlalchemy import inspect
-
         found = inspect(connection)
         assert set(found.get_table_names()) == {*METADATA.tables, "alembic_version"}
         for table in METADATA.tables.values():
@@ -272,10 +275,6 @@ def test_the_schema_is_the_same(index):
 
 def test_an_empty_database_is_no_index(tmp_path):
     """A command that only looks does not make one: the stores hold objects that it would not know."""
-    from wire.configured import settings_of, tables_of
-
-    from scp.node.build import require_index
-
     server = servers_postgresql.shared()
     (tmp_path / "objects" / "ab").mkdir(parents=True)
     (tmp_path / "objects" / "ab" / "x.dcm").write_bytes(b"x")
@@ -301,7 +300,7 @@ def test_a_forked_process_opens_its_own(database):
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert index.record(instance("3"), ROE) is None
-    assert len(list(index.find(query("STUDY", StudyInstanceUID="")))) == 1
+    assert index.counts().instances == 3
     index.close()
 
 
@@ -313,12 +312,15 @@ def test_text_that_no_database_stores(index):
     assert index.newest("1").fault == "cd"
 
 
-@pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID", "PatientName", "AccessionNumber", "Modality"])
+@pytest.mark.parametrize(
+    "keyword", ["PatientID", "IssuerOfPatientID", "PatientName", "AccessionNumber", "Modality"]
+)
 def test_long_values_have_a_place(index, keyword):
     """An entry of an index has 2704 bytes in PostgreSQL, and random text does not become shorter."""
     long = "".join(chr(0x4E00 + (n * 7919) % 20_000) for n in range(5000))
     attributes = DOE | {keyword: long}
     assert index.record(instance("1", patient_id=attributes["PatientID"]), attributes) is None
     assert index.counts().instances == 1
-    assert Path  # the object is found by what is asked of it
-    assert [one["SOPInstanceUID"] for one in index.find(query("IMAGE", SOPInstanceUID="1"))] == ["1"]
+    beginning = long[:50] + "*"
+    assert [one["SOPInstanceUID"] for one in index.find(query("IMAGE", **{keyword: beginning}))] == ["1"]
+    assert len(list(index.find(query("IMAGE", **{keyword: "no" + beginning})))) == 0
