@@ -121,13 +121,13 @@ def index_fault(settings: Settings) -> str:
     """
     from scp.index.files import exists
     from scp.index.sql import SqlIndex
-    from scp.node.build import open_archive, require_index
+    from scp.node.build import database_of, open_archive, require_index
 
     try:
         require_index(settings)
-        url = settings.index.url
+        place = database_of(settings)
         stored = settings.storage.in_bucket or settings.storage.path.exists()
-        if not stored or not exists(url) or not SqlIndex.is_current(url):
+        if not stored or not exists(place) or not SqlIndex.is_current(place):
             return ""  # nothing is stored yet, or the next start migrates the index first
         archive = open_archive(settings)
         try:

@@ -15,6 +15,7 @@ from scp.cli.common import (
     opened,
     opened_unfit,
     selected,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -122,3 +123,40 @@ def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
     integrity_output.reindexed(outcome, json, fitted.told)
     if outcome.damaged:
         raise typer.Exit(DATA)
+
+
+@app.command("migrate-index")
+def migrate_index(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The URL of the index, as index.url has it.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The URL of an empty database.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy the index into another database, SQLite or PostgreSQL, and compare both; stop all nodes before.
+
+    The password for PostgreSQL is index.password.
+    """
+    from dataclasses import asdict
+
+    from scp.cli import output
+    from scp.config.values import index_url
+    from scp.errors import ConfigurationError
+    from scp.index.databases import Database
+    from scp.index.move import move
+
+    settings = settings_of(config)
+    try:
+        urls = [index_url(each) for each in (source, target)]
+    except ValueError as error:
+        raise ConfigurationError(f"the URL of an index: {error}") from error
+    word = settings.index.password.get_secret_value()
+    before, after = (Database(url, word if url.startswith("postgresql") else "") for url in urls)
+    with output.progress("copying the index", "rows") as progress:
+        copied = move(before, after, progress)
+    if json:
+        tables = {name: asdict(digest) for name, digest in copied.items()}
+        output.as_json({"from": source, "to": target, "tables": tables})
+        return
+    for name, digest in copied.items():
+        typer.echo(f"{name}: {digest.rows} rows, SHA-256 {digest.sha256}")
+    typer.echo(f"The copies are equal. Set index.url to {target} before the next start.")

@@ -100,7 +100,7 @@ def settings(chosen: Settings) -> None:
     for tier in chosen.tiers:
         where = f"{tier.where}, {tier.availability}"
         table.add_row(f"store: {tier.name}", f"{where}{_encrypted(tier.encryption_keys)}")
-    table.add_row("index", str(chosen.index.path.absolute()))
+    table.add_row("index", chosen.index.shown)
     table.add_row("audit trail", chosen.audit.to or "none")
     table.add_row("HTTP", f"{chosen.http.host}:{chosen.http.port}" if chosen.http.port else "none")
     table.add_row("peers", ", ".join(peer.aet for peer in chosen.peer) or "none")

@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SecretStr,
     field_validator,
 )
 
@@ -70,14 +71,26 @@ class ScrubSettings(Table):
 
 
 class IndexSettings(Table):
-    """The database that answers queries."""
+    """The database that answers queries: a file of SQLite, or one of a PostgreSQL server.
+
+    The server's ``password`` is never shown. Each process opens at most so many ``connections`` to it, and
+    one more to write.
+    """
 
     url: IndexUrl = "sqlite:///zscp-data/index.db"
+    password: SecretStr = SecretStr("")
+    connections: Annotated[int, Field(strict=True, ge=1, le=1000)] = 8
 
     @property
-    def path(self) -> Path:
-        """The database's file; a relative one counts from the working directory."""
-        return Path(self.url.removeprefix("sqlite:///"))
+    def path(self) -> Path | None:
+        """The database's file, if it is one; a relative one counts from the working directory."""
+        file = self.url.removeprefix("sqlite:///")
+        return None if file == self.url else Path(file)
+
+    @property
+    def shown(self) -> str:
+        """Where the index is, for people."""
+        return self.url if self.path is None else str(self.path.absolute())
 
 
 class LifecycleSettings(Table):

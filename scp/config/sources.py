@@ -67,7 +67,8 @@ def first_and_others(tables: Tables) -> Tables:
 def _line(text: str, message: str) -> str:
     """The line of ``text`` that tomllib's message points at, to be shown below it."""
     place = re.search(r"at line (\d+)", message)
-    return "\n  " + text.split("\n")[int(place[1]) - 1].strip() if place else ""
+    line = text.split("\n")[int(place[1]) - 1].strip() if place else ""
+    return f"\n  {line}" if line and "password" not in line else ""
 
 
 def override(
@@ -130,8 +131,8 @@ def _environment_value(text: str, field: FieldInfo) -> object:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # no TOML, a number of too many digits, lists that nest too deep
         return text
-    only_text = field.annotation in (str, SecretStr)
-    wrong = len(parsed) != 1 or (only_text and not isinstance(parsed["value"], str))
+    texts = (str, SecretStr)
+    wrong = len(parsed) != 1 or (field.annotation in texts and not isinstance(parsed["value"], str))
     return text if wrong else parsed["value"]
 
 
@@ -164,7 +165,7 @@ def _explanation(fault: ErrorDetails, root: type[BaseModel]) -> str:
     if kind == "missing":
         return _WORDING[kind]
     wording = _WORDING.get(kind) or fault["msg"].replace("Input should be", "must be").replace("'", '"')
-    return f"{wording}, not {_shown(value)}"
+    return wording if fault["loc"][-1] == "password" else f"{wording}, not {_shown(value)}"
 
 
 def _shown(value: object) -> str:

@@ -134,13 +134,21 @@ def ae_title(text: str) -> str:
 
 
 def index_url(text: str) -> str:
-    """The index's database: ``sqlite:///relative`` or ``sqlite:////absolute``."""
-    if text.startswith(("postgresql", "postgres:")):
-        raise ValueError(
-            'postgresql is not available in this version; use "sqlite:////var/lib/zscp/index.db"'
-        )
+    """The index's database: ``sqlite:///relative``, ``sqlite:////absolute``, or a PostgreSQL server's.
+
+    A URL has no password, as it is shown and logged.
+    """
+    if re.match(r"\w+(\+\w+)?://[^/]*:[^/]*@", text) or re.search(r"[?&]password=", text):
+        raise ValueError("has a password in it; write that as index.password, which is never shown")
+    if re.fullmatch(r"postgresql\+psycopg://[^/\s]*/[^/\s]+", text):
+        return text
+    if text.startswith("postgres"):
+        raise ValueError(f'"{text}" is not known; use "postgresql+psycopg://user@host/database"')
     if not re.fullmatch(r"sqlite:///.*[^/\s]", text):
-        raise ValueError(f'"{text}" is not known; use "sqlite:///relative.db" or "sqlite:////absolute.db"')
+        raise ValueError(
+            f'"{text}" is not known; use "sqlite:///relative.db", "sqlite:////absolute.db" or '
+            '"postgresql+psycopg://user@host/database"'
+        )
     return text
 
 

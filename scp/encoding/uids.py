@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Characters. PS3.5 9.1 has 64; beyond this a key of the index is larger than PostgreSQL takes.
+# Bytes. PS3.5 9.1 has 64; beyond this a key of the index is larger than PostgreSQL takes.
 LONGEST = 1024
 # The root of the UIDs that are derived; it must not change, lest the same object gets others.
 _NAMESPACE = uuid.UUID("0c9d9a0e-5b0f-5d6c-8b8f-6f8a3c0b7a15")
@@ -53,7 +53,7 @@ def uid_of(text: str) -> str:
     """The UID that ``text`` is, without padding; of several values the first. Empty where none is usable."""
     for value in text.replace("\0", "").split("\\"):
         if uid := value.strip(" "):
-            return uid if len(uid) <= LONGEST else ""
+            return uid if len(uid.encode("utf-8", "replace")) <= LONGEST else ""
     return ""
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, bindparam, func, select, update
 
+from scp.index.clock import ahead
 from scp.index.dialect import reads
 from scp.index.record import as_instance
 from scp.index.schema import DAMAGED, INSTANCE, INSTANCE_COLUMNS, REFUSED, UNREADABLE
 from scp.index.sql_queue import unclaimed, without_keys
-from scp.index.writer import Writer
+from scp.index.writer import CHANGES, Writer
 from scp.model import Instance
 
 _NOTE = (
@@ -40,6 +41,7 @@ class SqlChecks:
 
     def due(self, since: float, now: float, most: int, elsewhere: Collection[str] = ()) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
+        now += ahead(self._engine)
         with reads(self._engine) as connection:
             statement = unchecked(since, now, most, elsewhere)
             return [as_instance(row) for row in connection.execute(statement).mappings()]
@@ -57,7 +59,7 @@ class SqlChecks:
             for one, fault in results
         ]
         if rows:
-            with self._writer.transaction() as connection:
+            with self._writer.transaction(CHANGES) as connection:
                 connection.execute(_NOTE, rows)
 
     def damaged(self) -> list[Instance]:
@@ -76,7 +78,7 @@ class SqlChecks:
         """See :class:`scp.index.index.Checks`."""
         named = INSTANCE.c.sop_instance_uid == sop_instance_uid
         mark = update(INSTANCE).where(named, INSTANCE.c.key == key).values(refused=told, planned="")
-        with self._writer.transaction() as connection:
+        with self._writer.transaction(CHANGES) as connection:
             return connection.execute(mark).rowcount > 0
 
     def refused(self, most: int | None = None) -> list[Instance]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, insert, select, true, update
 
+from scp.index.clock import here, there
 from scp.index.schema import COMMITMENT
 from scp.index.sql_queue import SqlClaimedQueue
 from scp.model import Commitment, Reference
@@ -27,34 +28,34 @@ class SqlCommitments(SqlClaimedQueue[Commitment]):
             "calling_aet": commitment.calling_aet,
             "body": _body(commitment.references),
             "received_at": commitment.received_at,
-            "due": commitment.due,
+            "due": there(self._engine, commitment.due),
             "holder": commitment.holder,
         }
         same = (COMMITMENT.c.calling_aet == commitment.calling_aet) & (
             COMMITMENT.c.transaction_uid == commitment.transaction_uid
         )
-        with self._writer.transaction() as connection:
+        with self.transaction() as connection:
             held = connection.execute(select(COMMITMENT).where(same)).mappings().all()
             again = next((row for row in held if row["body"] == own["body"]), None)
             if again is None:
                 recorded = insert(COMMITMENT).values(**own, duplicate=bool(held)).returning(COMMITMENT)
                 return self._row(connection.execute(recorded).mappings().one())
-            if again["holder"] and again["due"] > commitment.received_at:
+            if again["holder"] and again["due"] > there(self._engine, commitment.received_at):
                 return None
             taken = update(COMMITMENT).where(COMMITMENT.c.id == again["id"])
-            statement = taken.values(holder=commitment.holder, due=commitment.due).returning(COMMITMENT)
+            statement = taken.values(holder=commitment.holder, due=own["due"]).returning(COMMITMENT)
             return self._row(connection.execute(statement).mappings().one())
 
     def remove(self, commitment: Commitment) -> bool:
         """See :meth:`scp.index.queue.Commitments.remove`."""
-        with self._writer.transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(delete(COMMITMENT).where(self._claimed(commitment))).rowcount == 1
 
     def hasten(self, due: datetime) -> None:
         """See :meth:`scp.index.queue.ClaimedQueue.hasten`."""
-        later = (COMMITMENT.c.holder == "") & (COMMITMENT.c.due > due)
-        with self._writer.transaction() as connection:
-            connection.execute(update(COMMITMENT).where(later).values(due=due))
+        later = (COMMITMENT.c.holder == "") & (COMMITMENT.c.due > there(self._engine, due))
+        with self.transaction() as connection:
+            connection.execute(update(COMMITMENT).where(later).values(due=there(self._engine, due)))
 
     def all(self) -> list[Commitment]:
         """See :meth:`scp.index.queue.ClaimedQueue.all`."""
@@ -66,7 +67,7 @@ class SqlCommitments(SqlClaimedQueue[Commitment]):
             calling_aet=row["calling_aet"],
             references=tuple(Reference(*uids) for uids in json.loads(row["body"])),
             received_at=row["received_at"],
-            due=row["due"],
+            due=here(self._engine, row["due"]),
             holder=row["holder"],
             duplicate=row["duplicate"],
             attempts=row["attempts"],

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Boolean, Connection, Engine
+from sqlalchemy import URL, Boolean, Connection, Engine, Table
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -51,6 +51,8 @@ class Kind(Protocol):
     begin_writing: Callable[[Any, Sequence[str], float], None]
     wait_at_most: Callable[[Any, float], None]
     data_version: Callable[[Any], object]
+    is_alone: Callable[[Connection], bool]
+    count_on: Callable[[Connection, Sequence[Table]], None]
     time_of: Callable[[Connection], float]
 
 

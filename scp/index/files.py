@@ -10,27 +10,39 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, inspect
 
 from scp.errors import IndexDamaged, OutOfResources
-from scp.index.dialect import REMEDY, translated
+from scp.index.databases import Database
+from scp.index.dialect import REMEDY, connect, reads, translated
+from scp.index.schema import META
 
 _BESIDE = ("", "-wal", "-shm")
 # A database up to this size is read completely at each start: that takes 0.2 s.
 _SMALL = 64 << 20
 
 
-def path_of(url: str) -> Path | None:
+def path_of(where: str | Database) -> Path | None:
     """The file of an index; None if it is not in a file."""
-    parsed = make_url(url)
+    parsed = Database.at(where).parsed
     sqlite = parsed.get_backend_name() == "sqlite" and parsed.database
     return Path(parsed.database) if sqlite and parsed.database else None
 
 
-def exists(url: str) -> bool:
-    """Whether there is an index at ``url``; True if that is unknown until it is opened."""
-    path = path_of(url)
-    return path is None or path.exists()
+def exists(where: str | Database) -> bool:
+    """Whether there is an index: a file, or the tables in a server's database.
+
+    Raises :class:`scp.errors.OutOfResources` where the server does not say.
+    """
+    path = path_of(where)
+    if path is not None:
+        return path.exists()
+    engine = connect(where)
+    try:
+        with reads(engine) as connection:
+            return inspect(connection).has_table(META.name)
+    finally:
+        engine.dispose()
 
 
 def identity(engine: Engine) -> tuple[int, int] | None:
@@ -81,11 +93,14 @@ def check(engine: Engine, thorough: bool) -> None:
         raise IndexDamaged(f"the index is damaged: {found}; {REMEDY}")
 
 
-def set_aside(url: str) -> str:
+def set_aside(where: str | Database) -> str:
     """Rename a damaged index, and return its new name. Raises OutOfResources."""
-    path = path_of(url)
+    path = path_of(where)
     if path is None:
-        raise OutOfResources("the index is damaged, and is no file; look after its database")
+        raise OutOfResources(
+            "PostgreSQL found its files damaged: restore the database, or name an empty one in index.url, "
+            "which the node fills from the stored files; and look after the server's disk and memory"
+        )
     kept = f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     try:
         for end in reversed(_BESIDE):

@@ -38,14 +38,14 @@ class _Ticket(Generic[Item, Result]):
 class GroupCommit(Generic[Access, Item, Result]):
     """Calls ``write`` for each submitted item, in the order of arrival, inside ``transaction``.
 
-    ``transaction`` is a context that commits at its end, and rolls back after an exception. If a group fails,
-    each of its items is written again in a transaction of its own, so that one item makes no other fail.
-    Therefore ``write`` must do nothing that a rollback does not undo.
+    ``transaction`` is a context for some items, which commits at its end, and rolls back after an exception.
+    If a group fails, each of its items is written again in a transaction of its own, so that one item makes
+    no other fail. Therefore ``write`` must do nothing that a rollback does not undo.
     """
 
     def __init__(
         self,
-        transaction: Callable[[], AbstractContextManager[Access]],
+        transaction: Callable[[Sequence[Item]], AbstractContextManager[Access]],
         write: Callable[[Access, Item], Result],
     ) -> None:
         self._transaction = transaction
@@ -100,7 +100,7 @@ class GroupCommit(Generic[Access, Item, Result]):
         """Write ``group`` in one transaction; returns whether one could be begun, and the error, if any."""
         begun = False
         try:
-            with self._transaction() as access:
+            with self._transaction([ticket.item for ticket in group]) as access:
                 begun = True
                 results = [self._write(access, ticket.item) for ticket in group]
         except Exception as error:  # noqa: BLE001 - submit() raises it in the item's own thread

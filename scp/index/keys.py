@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from hashlib import sha256
 
 from scp.index.attributes import Attribute
 
 VALUES = "\\"  # between the values of an attribute (PS3.5 6.4)
 _LEADING_SPACES_COUNT = frozenset({"LT", "ST", "UT"})  # PS3.5 Table 6.2-1
 _GROUPS = 3
+# Attributes whose texts are keys of database indexes.
+BOUNDED = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "Modality"})
+_MOST_BYTES, _MOST_NAME_BYTES, _DIGEST_BYTES = 256, 2048, 48
 
 _TIME = r"(?:[01]\d|2[0-4])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?"  # 24: seen for midnight
 _MONTH, _DAY = r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
@@ -29,6 +33,19 @@ _MOMENTS = {
 }
 
 
+def bounded(text: str, most: int = _MOST_BYTES) -> str:
+    """``text`` as a database index can hold it: of a long one its beginning, and a digest of all of it.
+
+    An entry of PostgreSQL's has 2704 bytes, in which the keys of an entry of the send queue must have room:
+    two UIDs, a Patient ID and its issuer. The standard's values of LO have 64 characters, so 256 bytes.
+    """
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= most:
+        return text
+    beginning = encoded[: most - _DIGEST_BYTES].decode("utf-8", "ignore")
+    return f"{beginning}…{sha256(encoded).hexdigest()[:40]}"
+
+
 def storable(text: str) -> str:
     """``text`` without characters that a database cannot store.
 
@@ -42,6 +59,8 @@ def storable(text: str) -> str:
 def clean(attribute: Attribute, text: str) -> str:
     """``text`` as it is kept and returned: storable, and without padding (PS3.5 6.2)."""
     text = storable(text)
+    if attribute.keyword in BOUNDED:
+        return bounded(text.strip(" "))
     if attribute.several:
         return VALUES.join(value.strip(" ") for value in text.split(VALUES)).rstrip(VALUES)
     return text.rstrip(" ") if attribute.vr in _LEADING_SPACES_COUNT else text.strip(" ")
@@ -53,7 +72,8 @@ def keys(attribute: Attribute, text: str) -> tuple[str, ...]:
     A date or time that cannot be parsed has an empty key: only universal matching finds it.
     """
     if attribute.vr == "PN":
-        return _name_keys(text.split(VALUES) if attribute.several else [text])
+        made = _name_keys(text.split(VALUES) if attribute.several else [text])
+        return made if attribute.several else tuple(bounded(group, _MOST_NAME_BYTES) for group in made)
     if attribute.vr == "IS":
         return (integer(text),)
     if attribute.vr in _MOMENTS:

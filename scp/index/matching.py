@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, literal, or_, true
 from scp.errors import QueryError
 from scp.index.attributes import Attribute
 from scp.index.dialect import AnyValueLike
-from scp.index.keys import VALUES, always, fold, integer, name_group, period, storable
+from scp.index.keys import BOUNDED, VALUES, always, bounded, fold, integer, name_group, period, storable
 from scp.index.wildcards import ESCAPE, like
 from scp.model import QueryKey
 
@@ -68,7 +68,12 @@ def values(key: QueryKey, attribute: Attribute) -> list[str]:
     most = MOST_VALUES if attribute.vr in _LISTED_VRS else MOST_PATTERNS
     if len(listed) > most:
         raise QueryError(f"{key.keyword}: a list of {len(listed)} values; {most} are the most", limit=KEY)
-    return [] if any(universal(value) for value in listed) else _bounded(key.keyword, attribute, listed)
+    if any(universal(value) for value in listed):
+        return []
+    listed = _bounded(key.keyword, attribute, listed)
+    if attribute.keyword in BOUNDED:  # as the index holds them
+        return [value if "*" in value or "?" in value else bounded(value) for value in listed]
+    return listed
 
 
 def check_parameters(keys: Iterable[QueryKey], attributes: Mapping[str, Attribute]) -> None:

@@ -27,7 +27,7 @@ class SqlMeta:
 
     def put(self, values: Mapping[str, str | None]) -> None:
         """See :meth:`scp.index.index.Meta.put`."""
-        with self._writer.transaction() as connection:
+        with self._writer.transaction([META.name]) as connection:
             connection.execute(delete(META).where(META.c.name.in_(list(values))))
             rows = [{"name": name, "value": value} for name, value in values.items() if value is not None]
             if rows:

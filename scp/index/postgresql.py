@@ -6,18 +6,20 @@ with the extra ``postgresql``.
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
+from select import POLLIN
+from select import poll as poller
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from psycopg.types.string import StrDumper
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, false, func, select
 from sqlalchemy.exc import InvalidatePoolError
 
 from scp.index.databases import BEGUN, WRITES, Database, Fault
@@ -124,8 +126,8 @@ def is_alive(connection: Any) -> bool:
     """Whether the server has not closed an idle connection; to ask it would take a round trip."""
     if connection.closed:
         return False
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
+    poll = poller()
+    poll.register(connection.pgconn.socket, POLLIN)
     return not poll.poll(0)
 
 
@@ -156,8 +158,17 @@ def _watched_connection(_dialect: Any, _record: Any, arguments: Any, options: An
     return WatchedConnection.connect(*arguments, **options)
 
 
+class _StorableText(StrDumper):
+    """Text without NUL, which PostgreSQL cannot store; it pads what some equipment sends."""
+
+    def dump(self, obj: str) -> Any:
+        """As psycopg does."""
+        return super().dump(obj.replace("\0", ""))
+
+
 def _prepare(connection: Any, _record: Any) -> None:
     connection.autocommit = True
+    connection.adapters.register_dumper(str, _StorableText)
     connection.execute(_SESSION)
 
 
@@ -229,6 +240,24 @@ def wait_at_most(_cursor: Any, _seconds: float) -> None:
 def data_version(_cursor: Any) -> object:
     """None: PostgreSQL has no value that changes when another connection changes the database."""
     return None
+
+
+def is_alone(connection: Connection) -> bool:
+    """Keep writers from the database until the connection is closed; False where others have it open."""
+    locked = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_WRITERS})").scalar_one()
+    others = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'zscp' AND pid <> pg_backend_pid()"
+    )
+    return bool(locked) and not connection.exec_driver_sql(others).scalar_one()
+
+
+def count_on(connection: Connection, tables: Sequence[Table]) -> None:
+    """Let the numbers of new rows follow the greatest of each table."""
+    for table in tables:
+        greatest = select(func.coalesce(func.max(table.c.id), 0) + 1).scalar_subquery()
+        sequence = func.pg_get_serial_sequence(table.name, "id")
+        connection.execute(select(func.setval(sequence, greatest, false())))
 
 
 def time_of(connection: Connection) -> float:

@@ -7,9 +7,10 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, select, update
 
 from scp.identity import Identity
+from scp.index.clock import here, there
 from scp.index.dialect import reads
 from scp.index.prepared import INSERTS
 from scp.index.schema import SEND_QUEUE, SEND_QUEUE_KEY
@@ -26,7 +27,7 @@ def queue(connection: Connection, sends: Sequence[QueuedSend], of: Identity) -> 
     changed = {name: statement.excluded[name] for name in _GIVEN}
     connection.execute(
         statement.on_conflict_do_update(index_elements=SEND_QUEUE_KEY, set_=changed),
-        [_given(one) | of._asdict() for one in sends],
+        [_given(connection.engine, one) | of._asdict() for one in sends],
     )
 
 
@@ -44,11 +45,13 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
         if not sends:
             return 0
         added = 0
-        with self._writer.transaction() as connection:
+        with self.transaction() as connection:
             inserting = INSERTS[connection.dialect.name](SEND_QUEUE)
             statement = inserting.on_conflict_do_nothing(index_elements=SEND_QUEUE_KEY)
             for each in sends:
-                added += len(connection.execute(statement.returning(SEND_QUEUE.c.id), _given(each)).all())
+                added += len(
+                    connection.execute(statement.returning(SEND_QUEUE.c.id), _given(self._engine, each)).all()
+                )
         return added
 
     def give_up(self, queued: QueuedSend, fault: str) -> bool:
@@ -57,21 +60,25 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
 
     def done(self, sends: Sequence[QueuedSend], now: datetime, remember: datetime | None = None) -> None:
         """See :meth:`scp.index.queue.SendQueue.done`."""
-        with self._writer.transaction() as connection:
-            over = (SEND_QUEUE.c.state == "sent") & (SEND_QUEUE.c.due <= now)
+        with self.transaction() as connection:
+            over = (SEND_QUEUE.c.state == "sent") & (SEND_QUEUE.c.due <= there(self._engine, now))
             connection.execute(delete(SEND_QUEUE).where(over))
             for each in sends:
                 if remember is None:
                     connection.execute(delete(SEND_QUEUE).where(self._claimed(each)))
                 else:
                     sent = update(SEND_QUEUE).where(self._claimed(each))
-                    connection.execute(sent.values(state="sent", holder="", due=remember))
+                    connection.execute(
+                        sent.values(state="sent", holder="", due=there(self._engine, remember))
+                    )
 
     def hasten(self, due: datetime) -> None:
         """See :meth:`scp.index.queue.SendQueue.hasten`."""
         later = _OUTSTANDING & (SEND_QUEUE.c.holder == "") & (SEND_QUEUE.c.attempts > 0)
-        with self._writer.transaction() as connection:
-            connection.execute(update(SEND_QUEUE).where(later).values(due=due, state="waiting"))
+        with self.transaction() as connection:
+            connection.execute(
+                update(SEND_QUEUE).where(later).values(due=there(self._engine, due), state="waiting")
+            )
 
     def outstanding(self) -> int:
         """See :meth:`scp.index.queue.SendQueue.outstanding`."""
@@ -84,8 +91,9 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
         return self._listed(_OUTSTANDING)
 
     def _row(self, row: RowMapping) -> QueuedSend:
-        return QueuedSend(**{name: row[name] for name in _GIVEN}, number=row["id"])
+        given = {name: row[name] for name in _GIVEN} | {"due": here(self._engine, row["due"])}
+        return QueuedSend(**given, number=row["id"])
 
 
-def _given(queued: QueuedSend) -> dict[str, Any]:
-    return {name: getattr(queued, name) for name in _GIVEN}
+def _given(engine: Engine, queued: QueuedSend) -> dict[str, Any]:
+    return {name: getattr(queued, name) for name in _GIVEN} | {"due": there(engine, queued.due)}

@@ -32,7 +32,7 @@ from scp.index.sql_queue import SqlClaims, unclaimed, without_keys
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
 from scp.index.watch import Watch, unwatched
-from scp.index.writer import Item, Writer
+from scp.index.writer import CHANGES, Item, Writer
 from scp.model import Instance, Query, QueuedSend
 
 Write = Callable[[Connection, Item], Instance | None]
@@ -49,7 +49,8 @@ class SqlIndex:
         self._engine = engine
         self._writer = Writer(engine)
         self._recording: GroupCommit[Connection, tuple[Write, Item], Instance | None] = GroupCommit(
-            self._writer.transaction, lambda connection, work: work[0](connection, work[1])
+            lambda group: self._writer.transaction(Writer.names(item for _, item in group)),
+            lambda connection, work: work[0](connection, work[1]),
         )
         self._rows = InstanceRows(engine.dialect)
         self._named = named_instances(engine.dialect)
@@ -120,7 +121,7 @@ class SqlIndex:
     def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
         """See :meth:`scp.index.index.Index.change_many`."""
         ready = list(changes)
-        with self._writer.transaction():
+        with self._writer.transaction(CHANGES):
             return [self._writer.change(before, after) for before, after in ready]
 
     def pending(self, most: int, elsewhere: Collection[str] = ()) -> list[Instance]:

@@ -1,7 +1,7 @@
 """Claims as rows: those on instances in a table of their own, those on a queue's rows in the rows themselves.
 
-Writers of all processes take turns: no other transaction changes a row between one transaction's reading and
-writing it.
+Those who claim in one table take turns, in all processes of all nodes: no other transaction changes a claim
+between one transaction's reading and writing it. Rows have the database's time (:mod:`scp.index.clock`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from scp.index.clock import ahead, here, there
 from scp.index.dialect import reads
 from scp.index.queue import Lease
 from scp.index.record import as_instance
@@ -44,18 +45,18 @@ Row = TypeVar("Row", Commitment, QueuedSend)
 
 
 @contextmanager
-def _turn(writer: Writer, lease: Lease) -> Iterator[tuple[Connection, Lease]]:
-    """A transaction, and the lease as from its beginning, to the second.
+def _turn(writer: Writer, table: Table, lease: Lease) -> Iterator[tuple[Connection, Lease]]:
+    """A transaction on claims in ``table``, and the lease as from its beginning, in the database's time.
 
     Waiting for other processes that write may take 30 s, and a lease is over after 9.
     """
-    asked = time.monotonic()
-    with writer.transaction() as connection:
-        yield connection, lease.later(int(time.monotonic() - asked))
+    asked, difference = time.monotonic(), ahead(writer.engine)
+    with writer.transaction([table.name]) as connection:
+        yield connection, lease.later(int(time.monotonic() - asked) + difference)
 
 
 def unclaimed(now: float) -> ColumnElement[bool]:
-    """The condition that no process works on an instance."""
+    """The condition that no process works on an instance, ``now`` in the database's time."""
     claimed = CLAIM.c.sop_instance_uid == INSTANCE.c.sop_instance_uid
     lasts = CLAIM.c.until.between(int(now) + 1, int(now) + _LONGEST_CLAIM)
     return ~exists().where(claimed, lasts)
@@ -76,7 +77,7 @@ class SqlClaims:
         """See :class:`scp.index.queue.Claims`."""
         identities = {one.identity for one in instances}
         wanted = sorted({one.sop_instance_uid for one in identities})
-        with _turn(self._writer, lease) as (connection, current):
+        with _turn(self._writer, CLAIM, lease) as (connection, current):
             now = int(current.now.timestamp())
             over = (CLAIM.c.until <= now) | (CLAIM.c.until > now + _LONGEST_CLAIM)
             connection.execute(delete(CLAIM).where((CLAIM.c.owner == current.holder) | over))
@@ -95,7 +96,7 @@ class SqlClaims:
     def renew(self, lease: Lease) -> None:
         """See :class:`scp.index.queue.Claims`."""
         own = update(CLAIM).where(CLAIM.c.owner == lease.holder)
-        with _turn(self._writer, lease) as (connection, current):
+        with _turn(self._writer, CLAIM, lease) as (connection, current):
             connection.execute(own.values(until=_seconds(current.until)))
 
     def release(self, holder: str) -> None:
@@ -105,10 +106,10 @@ class SqlClaims:
     def hold(self, uids: Iterable[str], until: datetime) -> None:
         """See :class:`scp.index.queue.Claims`."""
         held = update(CLAIM).where(CLAIM.c.sop_instance_uid.in_(list(uids)))
-        self._write(held.values(owner="", until=_seconds(until)))
+        self._write(held.values(owner="", until=_seconds(there(self._writer.engine, until))))
 
     def _write(self, statement: Any) -> None:
-        with self._writer.transaction() as connection:
+        with self._writer.transaction([CLAIM.name]) as connection:
             connection.execute(statement)
 
 
@@ -141,12 +142,12 @@ class SqlClaimedQueue(ABC, Generic[Row]):
     def claim(self, lease: Lease, most: int, busy: Collection[str] = ()) -> list[Row]:
         """See :meth:`scp.index.queue.ClaimedQueue.claim`."""
         own = self.table.c
-        is_due = self.waits & (own.due <= lease.now) & self.peer.not_in(busy)
+        is_due = self.waits & (own.due <= there(self._engine, lease.now)) & self.peer.not_in(busy)
         first = select(self.peer).where(is_due).order_by(*self.urgency).limit(1)
         with reads(self._engine) as connection:  # most calls find nothing, and need no writer's turn
             if connection.execute(first).first() is None:
                 return []
-        with _turn(self._writer, lease) as (connection, current):
+        with _turn(self._writer, self.table, lease) as (connection, current):
             peer = connection.execute(first).scalar()
             found = select(own.id).where(is_due, self.peer == peer).order_by(*self.order).limit(most)
             ids = connection.execute(found).scalars().all()
@@ -155,10 +156,14 @@ class SqlClaimedQueue(ABC, Generic[Row]):
         places = {number: place for place, number in enumerate(ids)}
         return [self._row(row) for row in sorted(rows, key=lambda row: places[row["id"]])]
 
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """One in which no other process changes claims on rows of this table."""
+        return self._writer.transaction([self.table.name])
+
     def renew(self, lease: Lease) -> None:
         """See :meth:`scp.index.queue.Renewed.renew`."""
         own = update(self.table).where(self.table.c.holder == lease.holder)
-        with _turn(self._writer, lease) as (connection, current):
+        with _turn(self._writer, self.table, lease) as (connection, current):
             connection.execute(own.values(due=current.until))
 
     def postpone(self, row: Row, due: datetime, fault: str = "") -> bool:
@@ -170,14 +175,16 @@ class SqlClaimedQueue(ABC, Generic[Row]):
         first = select(func.min(self.table.c.due)).where(self.waits, self.peer.not_in(busy))
         with reads(self._engine) as connection:
             due: datetime | None = connection.execute(first).scalar_one()
-            return due
+        return due and here(self._engine, due)
 
     def _changed(self, row: Row, fault: str, **values: Any) -> bool:
         """Give a claim back; returns whether it was still held."""
         values["holder"] = ""
+        if "due" in values:
+            values["due"] = there(self._engine, values["due"])
         if fault:
             values |= {"fault": fault, "attempts": self.table.c.attempts + 1}
-        with self._writer.transaction() as connection:
+        with self.transaction() as connection:
             statement = update(self.table).where(self._claimed(row)).values(**values)
             return connection.execute(statement).rowcount == 1
 

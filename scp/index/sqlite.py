@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from scp.errors import ConfigurationError, OutOfResources
@@ -124,6 +124,25 @@ def wait_at_most(cursor: Any, seconds: float) -> None:
 def data_version(cursor: Any) -> object:
     """A value that changes when another connection changes the database."""
     return cursor.execute("PRAGMA data_version").fetchone()[0]
+
+
+def is_alone(connection: Connection) -> bool:
+    """Keep the file to this new connection until that is closed; False where others have it open."""
+    plain: Any = connection.connection.dbapi_connection
+    try:
+        plain.execute("PRAGMA busy_timeout = 100")
+        plain.execute("PRAGMA journal_mode = DELETE")  # refused while anybody else has the file open
+        plain.execute("PRAGMA locking_mode = EXCLUSIVE")
+        plain.execute("PRAGMA journal_mode = WAL")
+        plain.execute("BEGIN EXCLUSIVE")
+        plain.execute("COMMIT")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def count_on(_connection: Connection, _tables: Sequence[Table]) -> None:
+    """Nothing: a new row's number follows the greatest."""
 
 
 def time_of(_connection: Connection) -> float:

@@ -23,12 +23,13 @@ from sqlalchemy import (
 
 from scp.identity import Identity
 from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.clock import ahead
 from scp.index.dialect import reads
 from scp.index.index import PolicyRow
 from scp.index.record import as_instance
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
 from scp.index.sql_queue import unclaimed
-from scp.index.writer import Writer
+from scp.index.writer import CHANGES, Writer
 from scp.model import Instance
 
 _TOUCHED_AT_ONCE = 500  # others write in between
@@ -92,6 +93,7 @@ class SqlStages:
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
         """See :class:`scp.index.index.DueStages`."""
+        now += ahead(self._engine)
         with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(due(policy, now, most)).mappings()]
 
@@ -125,7 +127,7 @@ class SqlStages:
             for one, when in planned
         ]
         if rows:
-            with self._writer.transaction() as connection:
+            with self._writer.transaction(CHANGES) as connection:
                 connection.execute(_PLAN, rows)
 
     def record_access(self, instances: Iterable[Instance], now: float, exactness: float) -> None:
@@ -158,7 +160,7 @@ class SqlStages:
         return [one for one in found if one.instance.identity in identities]
 
     def _write(self, statement: Any) -> None:
-        with self._writer.transaction() as connection:
+        with self._writer.transaction(CHANGES) as connection:
             connection.execute(statement)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -27,6 +27,8 @@ from scp.model import Instance
 
 # The connection's wait is set again where it differs by so much: most transactions wait for no thread.
 _NEAR_SECONDS = 0.5
+# The name of transactions that change rows of instances, and nothing above these.
+CHANGES = ("changes",)
 Item = tuple[Instance, Mapping[str, str]]  # with the texts that rows.texts returns
 
 
@@ -38,7 +40,7 @@ class Writer:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._kind = dialect.kind(engine)
         self._turn = threading.Lock()
         self._waits = math.inf  # how long the connection waits for other processes
@@ -60,7 +62,7 @@ class Writer:
         has one writer, whatever its names. Patients, studies and series must be written by the methods of
         this class only. Raises :class:`scp.errors.OutOfResources`.
         """
-        with self._own_turn() as until, translated(self._engine):
+        with self._own_turn() as until, translated(self.engine):
             connection = self._connected()
             try:
                 self._wait_until(until)
@@ -147,6 +149,19 @@ class Writer:
         removed = [entities.remove(connection, sop_instance_uid, each) for each in keys]
         return any(removed)
 
+    @staticmethod
+    def names(items: Iterable[Item]) -> list[str]:
+        """The names of a :meth:`transaction` that records these: nobody else changes their patients' rows.
+
+        A patient without an ID is one for each study.
+        """
+        return [
+            f"patient {given['PatientID']}\\{given['IssuerOfPatientID']}"
+            if given["PatientID"]
+            else f"study {given['StudyInstanceUID']}"
+            for _, given in items
+        ]
+
     def close(self) -> None:
         """Close the connection; the next transaction would open another one."""
         with self._turn:
@@ -171,7 +186,7 @@ class Writer:
         if self._connection is not None and not self._is_alive(self._connection):
             self._drop()
         if self._connection is None:
-            connection = self._engine.connect().execution_options(**{BEGUN: True})
+            connection = self.engine.connect().execution_options(**{BEGUN: True})
             connection.detach()  # so that the pool neither counts it nor waits for it
             self._cursor = connection.connection.cursor()
             self._waits = math.inf

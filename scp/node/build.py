@@ -26,6 +26,7 @@ from scp.config.keys import keys_of
 from scp.config.settings import Settings
 from scp.config.stores import TierSettings
 from scp.errors import IndexDamaged, IndexUnfit
+from scp.index.databases import Database
 from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
@@ -73,7 +74,7 @@ def open_archive(
     _use_limits(settings)
     placed = places(settings)
     mark = _mark_in(placed[""])
-    index = _repaired_index(settings, mark) if repairs else SqlIndex.open(settings.index.url)
+    index = _repaired_index(settings, mark) if repairs else SqlIndex.open(database_of(settings))
     mediums = {chosen.name: _medium(placed[chosen.name], chosen.name) for chosen in settings.tiers}
     cluster = Cluster(index.nodes, itself(own).id)
     landed = _opened_stores(settings, mediums, cluster)
@@ -96,6 +97,12 @@ def open_archive(
         elsewhere=elsewhere,
     )
     return Archive(landed, index, settings.policy, options)
+
+
+def database_of(settings: Settings) -> Database:
+    """Where the index is, with what it takes to open it."""
+    chosen = settings.index
+    return Database(chosen.url, chosen.password.get_secret_value(), chosen.connections)
 
 
 def _use_limits(settings: Settings) -> None:
@@ -144,7 +151,7 @@ def require_index(settings: Settings) -> None:
     Raises OutOfResources where a bucket does not answer.
     """
     storage = settings.storage
-    if exists(settings.index.url) or not (storage.in_bucket or storage.path.exists()):
+    if not (storage.in_bucket or storage.path.exists()) or exists(database_of(settings)):
         return
     if _mark_in(places(settings)[""]).read() is not None or _holds_files(settings):
         raise IndexUnfit(NO_INDEX)
@@ -160,16 +167,16 @@ def _repaired_index(settings: Settings, mark: StoreMark) -> SqlIndex:
 
     A damaged one is kept under another name, and a new one is made.
     """
-    url = settings.index.url
+    place = database_of(settings)
     with mark.lock():
         found = mark.read()
         thorough = found is not None and found.suspect
         try:
-            index = SqlIndex.open(url, check=True, thorough=thorough)
+            index = SqlIndex.open(place, check=True, thorough=thorough)
         except IndexDamaged as error:
-            kept = set_aside(url)
+            kept = set_aside(place)
             structlog.get_logger("zscp").error("the index is damaged", reason=str(error), kept_as=kept)
-            index = SqlIndex.open(url)
+            index = SqlIndex.open(place)
         if found is not None and thorough:
             mark.write(replace(found, suspect=False))
     return index

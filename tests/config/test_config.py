@@ -158,6 +158,37 @@ def test_the_file_of_the_index(written: Any, url: str, path: str) -> None:
     assert written(f'[index]\nurl = "{url}"').index.path == Path(path)
 
 
+PASSWORD = "not to be shown"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'url = "postgresql+psycopg://u:{PASSWORD}@h/d"',
+        f'password = "{PASSWORD}',
+        f'password = ["{PASSWORD}"]',
+        f'password = "{PASSWORD}"\nconnections = 0',
+    ],
+)
+def test_no_fault_shows_the_password(fault: Any, text: str) -> None:
+    assert PASSWORD not in fault(f"[index]\n{text}")
+
+
+def test_the_password_of_the_index_is_never_shown(written: Any) -> None:
+    """Not as a number either, from the environment."""
+    for settings in (
+        written(f'[index]\npassword = "{PASSWORD}"'),
+        written("", ZSCP_INDEX__PASSWORD="12345678"),
+    ):
+        told = f"{settings!r} {settings.model_dump_json()} {settings.model_dump(mode='json')}"
+        assert PASSWORD not in told
+        assert "12345678" not in told
+        assert settings.index.password.get_secret_value() in {PASSWORD, "12345678"}
+    server = written('[index]\nurl = "postgresql+psycopg://zscp@db/zscp"')
+    assert server.index.path is None
+    assert server.index.shown == "postgresql+psycopg://zscp@db/zscp"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -166,10 +197,14 @@ def test_the_file_of_the_index(written: Any, url: str, path: str) -> None:
         ('[storage]\nurl = "file://"', "names no folder"),
         ('[storage]\nurl = ""', "names no folder"),
         (
-            '[index]\nurl = "postgresql+psycopg://h/d"',
-            "index.url: postgresql is not available in this version",
+            '[index]\nurl = "postgresql+psycopg://u:secret@h/d"',
+            "index.url: has a password in it; write that as index.password",
         ),
-        ('[index]\nurl = "postgres://h/d"', "index.url: postgresql is not available in this version"),
+        ('[index]\nurl = "postgresql+psycopg://h/d?password=x"', "index.url: has a password in it"),
+        ('[index]\nurl = "postgresql+psycopg://h"', 'use "postgresql+psycopg://user@host/database"'),
+        ('[index]\nurl = "postgres://h/d"', 'use "postgresql+psycopg://user@host/database"'),
+        ("[index]\npassword = 5", "index.password: must be"),
+        ("[index]\nconnections = 0", "index.connections: must be greater than or equal to 1"),
         ('[index]\nurl = "sqlite://"', "index.url: "),
         ('[index]\nurl = "index.db"', 'use "sqlite:///relative.db"'),
         ("[node]\nport = 65536", "node.port: must be less than or equal to 65535, not 65536"),

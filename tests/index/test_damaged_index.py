@@ -80,16 +80,22 @@ def filled(settings: Settings) -> Archive:
     archive = open_archive(settings)
     for number in range(3):
         archive.ingest(sent(number))
-    with closing(sqlite3.connect(settings.index.path)) as connection:
+    with closing(sqlite3.connect(file_of(settings))) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return archive
+
+
+def file_of(settings: Settings) -> Path:
+    path = settings.index.path
+    assert path is not None
+    return path
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_requests_are_out_of_resources(settings: Settings, damage: Callable[[Path], None]) -> None:
     """PS3.4 B.2.3: 0xA700, so that the sender comes again; and the next look opens the index again."""
     archive = filled(settings)
-    damage(settings.index.path)
+    damage(file_of(settings))
     query = Query("STUDY", "STUDY", (QueryKey("PatientName", "PN", MARK),))
     acts: list[Callable[[], Any]] = [
         lambda: archive.ingest(sent(8)),
@@ -121,7 +127,7 @@ def test_requests_are_out_of_resources(settings: Settings, damage: Callable[[Pat
 def test_a_thorough_check_compares_tables_with_their_indexes(settings: Settings) -> None:
     """Else a process that met such damage would end, and its successor find nothing, for ever."""
     filled(settings).close()
-    named, path = ("ix_study_date",), settings.index.path
+    named, path = ("ix_study_date",), file_of(settings)
     with closing(sqlite3.connect(path)) as one, one:
         of_index = one.execute("SELECT * FROM sqlite_master WHERE name = ?", named).fetchone()
         one.execute("PRAGMA writable_schema = 1")
@@ -158,7 +164,7 @@ def test_commands_name_the_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     filled(settings).close()
-    damage(settings.index.path)
+    damage(file_of(settings))
     config = tmp_path / "zscp.toml"
     urls = (settings.storage.url, settings.index.url)
     config.write_text('[storage]\nurl = "{}"\n[index]\nurl = "{}"\n'.format(*urls), encoding="utf-8")

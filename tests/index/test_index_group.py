@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -29,7 +29,7 @@ class Ledger:
         self._one_at_a_time = threading.Lock()
 
     @contextmanager
-    def transaction(self) -> Iterator[list[int]]:
+    def transaction(self, _items: Sequence[int]) -> Iterator[list[int]]:
         if not self._one_at_a_time.acquire(blocking=False):
             pytest.fail("two transactions at once")
         try:
