@@ -102,7 +102,10 @@ class Recorder:
         for _ in range(_TRIES):
             held = self._brought(held)
             with self._safekeeping.replacing(held):
-                held = self._index.current(instance.identity) or held
+                current = self._index.current(instance.identity)
+                if current is None:  # deleted meanwhile
+                    return self._put_in_place(held, instance, facts, sends)
+                held = current
                 if found:  # found files are read while peers store
                     _check_order(held, instance)
                 if not self._files.store.is_elsewhere(held.key):

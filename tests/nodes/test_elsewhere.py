@@ -11,13 +11,14 @@ from waiting import until
 
 from scp.archive.elsewhere import Cluster
 from scp.background.progress import Silent
-from scp.errors import ObjectElsewhere, OutOfResources
+from scp.errors import ObjectElsewhere, ObjectMissing, OutOfResources
 from scp.index.nodes import EXPIRES_SECONDS
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import Recovered, recover, take_up_landed
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.verify import verify
+from scp.model import Instance
 from scp.objects.names import is_landed, node_of
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
@@ -228,6 +229,23 @@ def test_other_content_is_refused_while_the_node_that_has_the_first_is_dead(pair
         a.keep(second)
     assert b.content(first) == first.dataset
     assert list(a.archive.store.log.keys()) == []  # it was not acknowledged
+
+
+def test_what_is_deleted_while_it_is_waited_for_is_not_replaced(
+    pair: list[OneNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pair
+    first, second = an_object(), an_object(noise=0.5)
+    b.keep(first)
+
+    def deleted(held: Instance) -> Instance:
+        b.archive.forget(held.sop_instance_uid, held.key)
+        raise ObjectMissing(held.key)
+
+    monkeypatch.setattr(a.archive.elsewhere, "brought", deleted)
+    a.keep(second)
+    monkeypatch.undo()
+    assert a.content(second) == second.dataset
 
 
 def test_a_deletion_waits_for_the_node_that_has_the_object(pair: list[OneNode]) -> None:
