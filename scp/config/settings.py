@@ -15,11 +15,11 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    SecretStr,
     field_validator,
 )
 
 from scp.config.audit import AuditSettings
+from scp.config.index import IndexSettings
 from scp.config.node import NodeSettings
 from scp.config.peers import SERVICES, Peer, Services
 from scp.config.rules import (
@@ -38,7 +38,6 @@ from scp.config.values import (
     Count,
     Duration,
     Hours,
-    IndexUrl,
     MemoryBytes,
     Seconds,
     Switch,
@@ -68,29 +67,6 @@ class ScrubSettings(Table):
         if value < 1:
             raise ValueError('0 would read nothing; write interval = "0s" not to scrub')
         return value
-
-
-class IndexSettings(Table):
-    """The database that answers queries: a file of SQLite, or one of a PostgreSQL server.
-
-    The server's ``password`` is never shown. Each process opens at most so many ``connections`` to it, and
-    one more to write.
-    """
-
-    url: IndexUrl = "sqlite:///zscp-data/index.db"
-    password: SecretStr = SecretStr("")
-    connections: Annotated[int, Field(strict=True, ge=1, le=1000)] = 8
-
-    @property
-    def path(self) -> Path | None:
-        """The database's file, if it is one; a relative one counts from the working directory."""
-        file = self.url.removeprefix("sqlite:///")
-        return None if file == self.url else Path(file)
-
-    @property
-    def shown(self) -> str:
-        """Where the index is, for people."""
-        return self.url if self.path is None else str(self.path.absolute())
 
 
 class LifecycleSettings(Table):

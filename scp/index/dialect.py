@@ -43,7 +43,7 @@ class Kind(Protocol):
     """
 
     FIRST_ROWS: int
-    begin_streaming: Callable[[Connection], None]
+    begin: Callable[[Connection], None]
     connected: Callable[[Database, URL, float], Engine]
     fault: Callable[[BaseException], Fault | None]
     watched: Callable[[Any, Watch], AbstractContextManager[None]]
@@ -138,7 +138,7 @@ def reads(engine: Engine, streams: bool = False) -> Iterator[Connection]:
     """A connection that only reads; it can stream, if so asked. Raises as :func:`translated`."""
     with translated(engine), engine.connect() as connection:
         if streams:
-            kind(engine).begin_streaming(connection)
+            kind(engine).begin(connection)  # a cursor of PostgreSQL lives in a transaction
         yield connection
 
 

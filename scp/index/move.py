@@ -139,7 +139,8 @@ def _count(connection: Connection, table: Table) -> int:
 
 
 def _write(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Write and commit."""
+    """Write, in one transaction."""
+    kind(connection.engine).begin(connection)
     connection.execute(statement, rows)
     connection.commit()
 

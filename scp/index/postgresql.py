@@ -206,9 +206,9 @@ def watched(connection: Any, watch: Watch) -> Iterator[None]:
         connection.look = None
 
 
-def begin_streaming(connection: Connection) -> None:
-    """Begin a transaction, in which a cursor lives; it ends when the pool has the connection back."""
-    connection.exec_driver_sql("BEGIN READ ONLY")
+def begin(connection: Connection) -> None:
+    """Begin a transaction; it ends when it is committed, or when the pool has the connection back."""
+    connection.exec_driver_sql("BEGIN")
 
 
 def begin_writing(cursor: Any, names: Sequence[str], seconds: float) -> None:

@@ -98,8 +98,8 @@ def watched(connection: Any, watch: Watch) -> Iterator[None]:
         raise stopped[0]
 
 
-def begin_streaming(_connection: Connection) -> None:
-    """Nothing: SQLite always streams."""
+def begin(_connection: Connection) -> None:
+    """Nothing: each connection begins a transaction at its first statement (:func:`_begin`)."""
 
 
 def is_alive(_connection: Any) -> bool:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     inspect,
+    select,
     text,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -28,7 +29,7 @@ from sqlalchemy.sql.expression import ClauseElement
 from scp.errors import ConfigurationError
 from scp.index.databases import WRITES
 from scp.index.prepared import compiled_once
-from scp.index.schema import METADATA
+from scp.index.schema import META, METADATA
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).with_name("migrations")
 # A migration's file begins with its revision; each follows the one before it.
 NEWEST = max(path.name[:4] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
+# A name in Meta: the revision of the oldest nodes that can work with a later schema (docs/decisions/0154). A
+# migration that they cannot work with removes it.
+OLDEST = "oldest"
 _environment = threading.Lock()  # Alembic keeps its environment in module globals
 
 
@@ -44,7 +48,14 @@ def is_current(engine: Engine) -> bool:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return False
-        return list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()) == [NEWEST]
+        (found,) = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+        return found == NEWEST or (found > NEWEST and _serves_this(connection))
+
+
+def _serves_this(connection: Connection) -> bool:
+    """Whether a later version says that nodes of this one may go on with its schema."""
+    oldest = connection.execute(select(META.c.value).where(META.c.name == OLDEST)).scalar()
+    return oldest is not None and oldest <= NEWEST
 
 
 def _config() -> Config:

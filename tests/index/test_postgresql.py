@@ -24,6 +24,7 @@ from scp.index.index import EntityCounts
 from scp.index.queue import Lease
 from scp.index.schema import METADATA
 from scp.index.sql import SqlIndex
+from scp.index.upgrade import NEWEST
 from scp.index.watch import Watch
 from scp.model import QueuedSend
 from scp.node.build import require_index
@@ -288,6 +289,28 @@ def test_a_later_version_is_left_alone(database):
     server.execute("UPDATE alembic_version SET version_num = '9999'", database.parsed.database or "")
     with pytest.raises(ConfigurationError, match="another version"):
         SqlIndex.open(database)
+
+
+def test_nodes_of_the_version_before_go_on(index, database):
+    """A later version has added a table, a column and an index (docs/decisions/0154), and says so."""
+    server, name = servers_postgresql.shared(), database.parsed.database or ""
+    index.record(instance("1"), DOE)
+    for statement in (
+        "ALTER TABLE study ADD COLUMN later text NOT NULL DEFAULT ''",
+        "ALTER TABLE instance ADD COLUMN later text",
+        "CREATE TABLE later (id bigint PRIMARY KEY)",
+        "CREATE INDEX CONCURRENTLY ix_later ON study (later)",
+        "UPDATE alembic_version SET version_num = '9999'",
+        f"INSERT INTO meta VALUES ('oldest', '{NEWEST}')",
+    ):
+        server.execute(statement, name)
+    again = SqlIndex.open(database)
+    for one in (index, again):
+        assert one.record(instance("1", key="another"), DOE | {"StudyDescription": "x"}) is not None
+        assert one.record(instance("2", series="1.2"), DOE) in {None, instance("2", series="1.2")}
+        assert len(list(one.find(query("STUDY", PatientName="DOE*", ModalitiesInStudy="")))) == 1
+        assert one.stages.policy_rows_of(["Modality"], one.all())
+    again.close()
 
 
 def test_a_forked_process_opens_its_own(database):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,18 @@ import pytest
 from servers_postgresql import PASSWORD, PostgreSQL
 
 from .conftest import NodeProcess, zscp
-from .peers import EXPLICIT, MR_IMAGE, Scu, Sent, image, until
+from .peers import (
+    EXPLICIT,
+    MR_IMAGE,
+    STUDY_FIND,
+    STUDY_MOVE,
+    Scu,
+    Sent,
+    Sink,
+    identifier,
+    image,
+    until,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -75,6 +87,10 @@ def senders(node: NodeProcess) -> Iterator[list[Sender]]:
         one.stop()
 
 
+def _goes_on(sender: Sender, before: int) -> bool:
+    return len(sender.acknowledged) > before
+
+
 def listed(node: NodeProcess) -> set[str]:
     told = json.loads(node.run("ls", "--level", "image", "--json").stdout)
     return {one["SOPInstanceUID"] for one in told}
@@ -89,27 +105,42 @@ def held(node: NodeProcess, senders: list[Sender]) -> None:
     assert json.loads(node.run("fsck", "--json").stdout)
 
 
-def test_served_by_commands_too(node: NodeProcess, server: PostgreSQL, tmp_path: Path) -> None:
-    sent = [image(study="1.2.3", rows=8) for _ in range(3)]
-    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
-        assert [scu.store(one).status for one in sent] == [0, 0, 0]
+def test_served_and_looked_after(node: NodeProcess, server: PostgreSQL, tmp_path: Path) -> None:
+    sent = [image(study=f"1.2.{number % 2}", rows=8) for number in range(4)]
+    contexts = [(uid, [EXPLICIT]) for uid in (MR_IMAGE, STUDY_FIND, STUDY_MOVE)]
+    with Scu(node.address, contexts) as scu:
+        assert [scu.store(one).status for one in sent] == [0, 0, 0, 0]
+        found = scu.find(STUDY_FIND, identifier("STUDY", StudyInstanceUID=""))
+        assert {one.identifier.StudyInstanceUID for one in found[:-1]} == {"1.2.0", "1.2.1"}
+        with Sink() as sink:
+            node.write_config(peer=[{"aet": "SINK", "host": "127.0.0.1", "port": sink.port}])
+            node.process.send_signal(signal.SIGHUP)
+            asked = identifier("STUDY", StudyInstanceUID="1.2.0")
+            until(lambda: scu.move(STUDY_MOVE, asked, "SINK").final.status == 0, "the study is moved", 60)
+            assert {one.sent.instance for one in sink.arrived} == {sent[0].instance, sent[2].instance}
     assert listed(node) == {one.instance for one in sent}
     told = node.run("check", "--json").stdout
     assert json.loads(told)["usable"]
     assert PASSWORD not in told + node.run("check").stdout + node.log.read_text()
     assert json.loads(node.run("stats", "--json").stdout)
-    node.run("fsck")
-    until(lambda: "pending" not in node.run("stats").stdout or True)
-    node.run("delete", "--match", f"SOPInstanceUID={sent[0].instance}", "--yes", status=None)
-    node.kill(15)
-    copied = f"sqlite:///{tmp_path}/copied.db"
-    zscp("migrate-index", node.tables["index"]["url"], copied, "-c", node.config, cwd=tmp_path)
-    # Into a new database, from the files alone.
+    node.run("delete", sent[0].instance, "--level", "image", "--reason", "a test", "--yes")
+    left = {one.instance for one in sent[1:]}
+    assert listed(node) == left
+    until(lambda: node.run("fsck", status=None).returncode == 0, "all is well", 60)
+    node.kill(signal.SIGTERM)
+    _moved_and_made_anew(node, server, tmp_path, left)
+
+
+def _moved_and_made_anew(node: NodeProcess, server: PostgreSQL, folder: Path, left: set[str]) -> None:
+    """The index in a file of SQLite, and in an empty database from the objects alone."""
+    copied = f"sqlite:///{folder}/copied.db"
+    zscp("migrate-index", node.tables["index"]["url"], copied, "-c", node.config, cwd=folder)
+    node.write_config(index={"url": copied})
+    assert listed(node) == left  # it fits the stores: nothing has to be read again
     node.write_config(**server.tables(server.database(made=False)))
     node.run("reindex")
-    assert {one.instance for one in sent[1:]} <= listed(node)
-    node.write_config(index={"url": copied})
-    node.run("fsck", status=None)
+    assert listed(node) == left
+    node.run("fsck")
 
 
 def test_killed_under_load(node: NodeProcess, senders: list[Sender]) -> None:
