@@ -50,21 +50,23 @@ class S3ObjectStore:
         if size is not None and size > LARGE:
             return self._in_parts(key, size)
 
-        def take(found: Found, pieces: Iterator[Buffer]) -> Buffer:
+        def take(found: Found, pieces: Iterator[Buffer]) -> Buffer | None:
             check_size(key, found.size, size)
-            if found.size <= IN_MEMORY:
-                return b"".join(pieces)
+            if found.size > LARGE:
+                return None  # it would have to come within the time of one request
             spool = Spool()
             for piece in pieces:
                 spool.write(piece)
             check_size(key, spool.size, found.size)
-            return spool.view()
+            return spool.view() if found.size > IN_MEMORY else bytes(spool.view())
 
-        return self.bucket.get(key, take)
+        data = self.bucket.get(key, take)
+        return self._in_parts(key) if data is None else data
 
-    def _in_parts(self, key: str, size: int) -> Buffer:
+    def _in_parts(self, key: str, size: int | None = None) -> Buffer:
         found = self.bucket.look(key)
         check_size(key, found.size, size)
+        size = found.size
         spool, ahead = Spool(), deque[Future[bytes]]()
         with ThreadPoolExecutor(_FETCHED_AT_ONCE, "fetch") as pool:
             for start in range(0, size, PART):
