@@ -91,8 +91,8 @@ class S3ObjectStore:
         A server lists what is below a folder; within that, the listing begins just before the prefix.
         """
         folder, _, name = prefix.rpartition("/")
-        after = prefix[:-1] if name else "" if folder else _BEHIND_DOTS
-        for found in self.bucket.list(folder, after if len(after) > len(folder) + 1 or not folder else ""):
+        after = prefix[:-1] if len(name) > 1 else "" if prefix else _BEHIND_DOTS
+        for found in self.bucket.list(folder, after):
             if found.key.startswith(prefix):
                 if not found.key.startswith("."):
                     yield found.key
