@@ -107,6 +107,8 @@ class Retention(Task):
     def _excess(self) -> int:
         """Bytes to free. What is in the trash counts as free: it will be, when it is purged."""
         storage = self._settings().storage
+        if storage.high_watermark is None:
+            return 0
         used, total = self._usage(storage.path)
         trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))
         return excess_of(used - trashed, total, storage.high_watermark, storage.low_watermark)

@@ -166,16 +166,6 @@ class Bucket:
                 return
             yield from (_found(one["path"], one) for one in page)
 
-    def is_there(self) -> bool:
-        """Whether the bucket answers."""
-        try:
-            self.look(".zscp/none")
-        except ObjectMissing:
-            return True
-        except ObjectUnavailable:
-            return False
-        return True
-
     @contextmanager
     def _request(
         self, verb: str, key: str, otherwise: type[ObjectUnavailable] | type[OutOfResources]

@@ -173,7 +173,11 @@ class Journaled:
         """See ObjectStore."""
         self._note(key, lambda others: not others and self._is_free(key))
         with self._withdrawn_if_it_fails([key]):
-            self._store.put(key, *parts)
+            try:
+                self._store.put(key, *parts)
+            except ObjectChanged:  # what is there is another's, and stays
+                self.settle(key)
+                raise
 
     def put_many(self, objects: Iterable[tuple[str, Buffer]]) -> None:
         """See JournaledStore. No syncs are shared: each object has a note of its own."""
@@ -246,10 +250,6 @@ class Journaled:
     def _withdrawn_if_it_fails(self, keys: list[str]) -> Iterator[None]:
         try:
             yield
-        except ObjectChanged:  # what is there is another's
-            for key in keys:
-                self.settle(key)
-            raise
         except BaseException:
             for key in keys:
                 self.withdraw(key)

@@ -50,21 +50,23 @@ class S3ObjectStore:
         if size is not None and size > LARGE:
             return self._in_parts(key, size)
 
-        def take(found: Found, pieces: Iterator[Buffer]) -> Buffer:
+        def take(found: Found, pieces: Iterator[Buffer]) -> Buffer | None:
             check_size(key, found.size, size)
-            if found.size <= IN_MEMORY:
-                return b"".join(pieces)
+            if found.size > LARGE:
+                return None  # it would have to come within the time of one request
             spool = Spool()
             for piece in pieces:
                 spool.write(piece)
             check_size(key, spool.size, found.size)
-            return spool.view()
+            return spool.view() if found.size > IN_MEMORY else bytes(spool.view())
 
-        return self.bucket.get(key, take)
+        data = self.bucket.get(key, take)
+        return self._in_parts(key) if data is None else data
 
-    def _in_parts(self, key: str, size: int) -> Buffer:
+    def _in_parts(self, key: str, size: int | None = None) -> Buffer:
         found = self.bucket.look(key)
         check_size(key, found.size, size)
+        size = found.size
         spool, ahead = Spool(), deque[Future[bytes]]()
         with ThreadPoolExecutor(_FETCHED_AT_ONCE, "fetch") as pool:
             for start in range(0, size, PART):
@@ -89,8 +91,8 @@ class S3ObjectStore:
         A server lists what is below a folder; within that, the listing begins just before the prefix.
         """
         folder, _, name = prefix.rpartition("/")
-        after = prefix[:-1] if name else "" if folder else _BEHIND_DOTS
-        for found in self.bucket.list(folder, after if len(after) > len(folder) + 1 or not folder else ""):
+        after = prefix[:-1] if len(name) > 1 else "" if prefix else _BEHIND_DOTS
+        for found in self.bucket.list(folder, after):
             if found.key.startswith(prefix):
                 if not found.key.startswith("."):
                     yield found.key

@@ -185,8 +185,8 @@ def _after_death(settings: Settings, sent: Sent, made: Callable[..., Stages]) ->
         (held,) = archive.index.all()
         encoded = carry_out(made(archive, "killed"))[sent.instance]
         is_sound(archive, sent)
-        for store in (settings.storage, *settings.tiers):
-            assert journal(store.path) == []  # type: ignore[attr-defined]
+        for folder in settings.folders.values():
+            assert journal(folder) == []
         return store_of(held.key), held.form, encoded
     finally:
         archive.close()

@@ -18,6 +18,7 @@ from objects import bundled_file
 from servers_seaweedfs import SeaweedFS
 
 from scp.config.stores import BucketPlace
+from scp.errors import ObjectUnavailable
 from scp.objects.bucket import Bucket
 
 from .conftest import NodeProcess
@@ -219,7 +220,8 @@ def test_the_store_is_away_for_20_seconds(process: Callable[..., NodeProcess], t
             until(lambda one=sender: len(one.acknowledged) > 5, "some are acknowledged", 60)
         server.kill()
         time.sleep(20)
-        assert not bucket_of(nodes[0].tables["storage"]).is_there()
+        with pytest.raises(ObjectUnavailable):
+            bucket_of(nodes[0].tables["storage"]).look(".zscp/archive")
         server.start()
         for node, sender in zip(nodes, senders, strict=True):
             before = len(sender.acknowledged)

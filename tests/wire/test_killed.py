@@ -176,6 +176,6 @@ def _all_is_well(
     assert set(again.values()) <= {1}
     assert {store_of(one.key) for one in archive.index.all()} == {"cold"}
     assert list(fsck(archive, Silent(), deletion=deletion)) == []
-    for store in (settings.storage, *settings.tiers):
-        assert journal(store.path) == []  # type: ignore[attr-defined]
+    for folder in settings.folders.values():
+        assert journal(folder) == []
     archive.close()
