@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, tuple_
+from sqlalchemy import Connection, Integer, Table, delete, func, insert, select, tuple_
 
 from scp.background.progress import Progress
 from scp.errors import ConfigurationError, IndexDamaged
@@ -74,9 +74,14 @@ def move(source: Database, target: Database, progress: Progress) -> Mapping[str,
                     f"{target.url}: table {table.name} has {found.rows} rows after {copied[table.name].rows} "
                     "were copied, or other ones; remove that database, and copy again"
                 )
-        kind(after.engine).count_on(after, [table for table in _TABLES if "id" in table.columns])
+        kind(after.engine).count_on(after, [table for table in _TABLES if _is_numbered(table)])
         _write(after, delete(META).where(META.c.name == _NOTE))
         return copied
+
+
+def _is_numbered(table: Table) -> bool:
+    """Whether the database numbers its rows."""
+    return "id" in table.columns and isinstance(table.columns["id"].type, Integer)
 
 
 def _opened(where: Database, closed: ExitStack) -> Connection:
