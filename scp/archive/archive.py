@@ -254,7 +254,7 @@ class Archive:
         """Objects that are yet to be sent to peers."""
         return self.index.send_queue
 
-    def exclusive(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+    def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """See :meth:`scp.index.index.Index.exclusive`."""
         return self.index.exclusive(name, wait)
 

@@ -18,6 +18,8 @@ from scp.objects.trashed import Trashed
 
 # The name of the lock of trash and holds among all nodes (scp.index.index.Index.exclusive).
 TRASH = "trash"
+# A C-STORE that replaces other content waits for it, and its peer waits for limits.dimse_seconds, 60 s or so.
+TRASH_SECONDS = 20.0
 
 
 def keys_of(one: Instance) -> dict[str, str]:

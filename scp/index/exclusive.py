@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,8 +22,11 @@ from scp.index.files import path_of
 _SPACE = 0x7A736370  # "zscp": the first of the two numbers of an advisory lock
 
 
+_POLL_SECONDS = 0.02
+
+
 @contextmanager
-def exclusive(engine: Engine, name: str, wait: bool) -> Iterator[bool]:
+def exclusive(engine: Engine, name: str, wait: bool | float) -> Iterator[bool]:
     """See :meth:`scp.index.index.Index.exclusive`."""
     path = path_of(engine.url.render_as_string(hide_password=False))
     held = _file(f"{path}.{name}.lock", wait) if path is not None else _advisory(engine, name, wait)
@@ -31,38 +35,64 @@ def exclusive(engine: Engine, name: str, wait: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def _file(path: str, wait: bool) -> Iterator[bool]:
+def _file(path: str, wait: bool | float) -> Iterator[bool]:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise OutOfResources(f"the lock {path} cannot be made: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        yield _locked(path, descriptor, wait)
     finally:
         os.close(descriptor)
 
 
+def _locked(path: str, descriptor: int, wait: bool | float) -> bool:
+    """Lock a file; False where another process has it and this one does not wait. Raises OutOfResources."""
+    until = time.monotonic() + float(wait)
+    try:
+        if wait is True:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return True
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    return False
+                if time.monotonic() > until:
+                    raise OutOfResources(f"another process has had the lock {path} for too long") from None
+                time.sleep(_POLL_SECONDS)
+            else:
+                return True
+    except OSError as error:  # as without memory for locks
+        raise OutOfResources(f"the lock {path} cannot be had: {error.strerror}") from error
+
+
 @contextmanager
-def _advisory(engine: Engine, name: str, wait: bool) -> Iterator[bool]:
-    """A lock of a session of its own, which ends with the connection."""
+def _advisory(engine: Engine, name: str, wait: bool | float) -> Iterator[bool]:
+    """A lock of a session of its own, which ends with the connection.
+
+    It is a session's, not a transaction's: a connection pool between node and server must not hand the
+    session on to others meanwhile (docs/cluster.md).
+    """
     numbers = _SPACE, zlib.crc32(name.encode()) - (1 << 31)
     with translated(engine):
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         with translated(engine):
             lock = func.pg_advisory_lock if wait else func.pg_try_advisory_lock
+            most = 0 if wait is True else max(1, int(wait * 1000))  # 0: without a limit
+            connection.exec_driver_sql(f"SET lock_timeout = {most}")
             got = connection.execute(select(lock(*numbers))).scalar_one()
-        yield wait or bool(got)  # one that waits returns nothing
+            connection.exec_driver_sql("SET lock_timeout = 0")
+        yield bool(wait) or bool(got)  # one that waits returns nothing
     finally:
         _give_back(connection, numbers)
 
 
 def _give_back(connection: Connection, numbers: tuple[int, int]) -> None:
     with suppress(Exception):  # a connection that is gone has no lock any more
+        connection.exec_driver_sql("SET lock_timeout = 0")
         connection.execute(select(func.pg_advisory_unlock(*numbers)))
         connection.close()
         return

@@ -329,11 +329,12 @@ class Index(Protocol):
     def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""
 
-    def exclusive(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+    def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """Keep all others that share the index from the same ``name``, until the block or the process ends.
 
-        The block is told whether it got that, which may be false only if it does not ``wait``. No thread may
-        nest two of one name.
+        The block is told whether it got that, which may be false only if it does not ``wait``. A number is
+        how many seconds to wait at most; OutOfResources is raised afterwards. No thread may nest two of one
+        name.
         """
 
     def close(self) -> None:

@@ -39,6 +39,13 @@ _CONNECTING = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+# Writers take turns by locks that end with their transaction. A process that is paused, or whose machine is
+# lost, must not keep all nodes from writing: the server ends its transaction after 15 s, which is longer than
+# others wait for their turn (10 s). It notices within 20 s that a machine is gone, as the client does above.
+_LOST = (
+    "SET idle_in_transaction_session_timeout = '15s'; SET tcp_keepalives_idle = 10; "
+    "SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000"
+)
 # Queries of a node read some rows by their indexes. To compile one takes 100 ms, to start other processes for
 # one 10, and a plan that is made for any range of names or dates reads the wrong index for some.
 _SESSION = "SET jit = off; SET max_parallel_workers_per_gather = 0; SET plan_cache_mode = force_custom_plan"
@@ -169,7 +176,7 @@ class _StorableText(StrDumper):
 def _prepare(connection: Any, _record: Any) -> None:
     connection.autocommit = True
     connection.adapters.register_dumper(str, _StorableText)
-    connection.execute(_SESSION)
+    connection.execute(f"{_SESSION}; {_LOST}")
 
 
 def _check(connection: Any, _record: Any, _proxy: Any) -> None:

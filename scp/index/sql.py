@@ -256,7 +256,7 @@ class SqlIndex:
         with reads(self._engine) as connection:
             return EntityCounts(*connection.execute(statement).one())
 
-    def exclusive(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+    def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """See :meth:`scp.index.index.Index.exclusive`."""
         return exclusive(self._engine, name, wait)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, insert, literal, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, delete, insert, literal, select, update
 
 from scp.index import clock
 from scp.index.dialect import reads
@@ -31,7 +31,7 @@ class SqlNodes:
     def beat(self, report: NodeReport) -> list[KnownNode]:
         """See :class:`scp.index.nodes.Nodes`."""
         values = asdict(report) | {"associations": json.dumps(dict(report.associations)), "stopped": False}
-        with self._writer.transaction() as connection:
+        with self._writer.transaction([NODE.name]) as connection:
             now = clock.now(connection)
             before = _all(connection, now)
             own = update(NODE).where(NODE.c.id == report.id).values(**values, seen=now)
@@ -47,19 +47,18 @@ class SqlNodes:
     def stop(self, node: str, start: str) -> None:
         """See :class:`scp.index.nodes.Nodes`."""
         own = (NODE.c.id == node) & (NODE.c.start == start)
-        self._write(update(NODE).where(own).values(stopped=True, associations="{}"))
+        self._write([NODE], update(NODE).where(own).values(stopped=True, associations="{}"))
 
     def forget(self, node: str) -> None:
         """See :class:`scp.index.nodes.Nodes`."""
-        self._write(
-            delete(NODE).where(NODE.c.id == node), delete(NODE_REQUEST).where(NODE_REQUEST.c.node == node)
-        )
+        requests = delete(NODE_REQUEST).where(NODE_REQUEST.c.node == node)
+        self._write([NODE, NODE_REQUEST], delete(NODE).where(NODE.c.id == node), requests)
 
     def ask(self, requests: Iterable[Request]) -> None:
         """See :class:`scp.index.nodes.Nodes`."""
         rows = [asdict(one) for one in requests]
         if rows:
-            with self._writer.transaction() as connection:
+            with self._writer.transaction([NODE_REQUEST.name]) as connection:
                 connection.execute(self._insert(connection), rows)
 
     def ask_for_study(self, node: str, study_instance_uid: str, prefix: str, most: int = 1000) -> None:
@@ -72,7 +71,7 @@ class SqlNodes:
             .order_by(INSTANCE.c.id)
             .limit(most)
         )
-        with self._writer.transaction() as connection:
+        with self._writer.transaction([NODE_REQUEST.name]) as connection:
             connection.execute(self._insert(connection).from_select([one.name for one in _REQUEST], found))
 
     def asked(self, node: str) -> list[Request]:
@@ -88,11 +87,11 @@ class SqlNodes:
 
     def done(self, requests: Iterable[Request]) -> None:
         """See :class:`scp.index.nodes.Nodes`."""
-        self._write(*(delete(NODE_REQUEST).where(_is(one)) for one in requests))
+        self._write([NODE_REQUEST], *(delete(NODE_REQUEST).where(_is(one)) for one in requests))
 
-    def _write(self, *statements: Any) -> None:
+    def _write(self, tables: Iterable[Table], *statements: Any) -> None:
         if statements:
-            with self._writer.transaction() as connection:
+            with self._writer.transaction([one.name for one in tables]) as connection:
                 for one in statements:
                     connection.execute(one)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import TRASH, Safekeeping, is_under_hold, trashed
+from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping, is_under_hold, trashed
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
@@ -57,7 +57,7 @@ class Deletion:
         self, archive: Archive, places: Mapping[str, Path | Bucket], audit: DeletionAudit = _NOT_AUDITED
     ) -> None:
         self._archive, self._audit = archive, audit
-        self._safekeeping = Safekeeping(places, lambda: archive.exclusive(TRASH))
+        self._safekeeping = Safekeeping(places, lambda: archive.exclusive(TRASH, TRASH_SECONDS))
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"

@@ -18,7 +18,7 @@ from scp.archive.forwarding import Forwarding
 from scp.archive.options import Options
 from scp.archive.pairing import NO_INDEX, Pairing
 from scp.archive.pending import PendingBound
-from scp.archive.safekeeping import TRASH, Safekeeping
+from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping
 from scp.archive.stored_files import StoredFiles
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
@@ -90,7 +90,7 @@ def open_archive(
         Admission(storage.incomplete, storage.unreadable),
         pending=_pending_bound(index, elsewhere, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
-        safekeeping=Safekeeping(placed, partial(index.exclusive, TRASH)),
+        safekeeping=Safekeeping(placed, partial(index.exclusive, TRASH, TRASH_SECONDS)),
         attempts=Attempts(own),
         pairing=pairing,
         decoded=_decoded_cache(settings),

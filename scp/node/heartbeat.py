@@ -117,6 +117,9 @@ def check_alone(archive: Archive, settings: Settings, start: str) -> None:
     EXPIRES_SECONDS. Raises ConfigurationError, OutOfResources.
     """
     me = itself(own_folder(settings))
+    if not me.id and settings.index.path is None:
+        where = own_folder(settings)
+        raise ConfigurationError(f"{where} cannot be written: a node that shares an index keeps its id there")
     youngest, until = EXPIRES_SECONDS, time.monotonic() + EXPIRES_SECONDS
     while me.id:
         known = archive.elsewhere.cluster.nodes.all()

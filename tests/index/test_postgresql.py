@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 import servers_postgresql
 from servers_postgresql import PASSWORD, PostgreSQL
@@ -21,6 +22,7 @@ from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
 from scp.index import clock, dialect, postgresql
 from scp.index.databases import Database
 from scp.index.index import EntityCounts
+from scp.index.nodes import NodeReport
 from scp.index.queue import Lease
 from scp.index.schema import METADATA
 from scp.index.sql import SqlIndex
@@ -347,3 +349,49 @@ def test_long_values_have_a_place(index, keyword):
     beginning = long[:50] + "*"
     assert [one["SOPInstanceUID"] for one in index.find(query("IMAGE", **{keyword: beginning}))] == ["1"]
     assert len(list(index.find(query("IMAGE", **{keyword: "no" + beginning})))) == 0
+
+
+class TestAPausedNode:
+    """One that has begun to write and does not go on, as a virtual machine that is moved."""
+
+    @pytest.fixture
+    def paused(self, database: Database) -> Iterator[SqlIndex]:
+        index = SqlIndex.open(database)
+        index._writer._connected()
+        index._writer._kind.begin_writing(index._writer._cursor, ["patient 1"], 10)
+        yield index
+        index.close()
+
+    def test_others_tell_that_they_live_and_write(self, paused, index):
+        index.nodes.beat(NodeReport("b", "b", "start"))
+        with index._writer.transaction(["patient 2"]):
+            pass
+        assert [one.report.id for one in index.nodes.all()] == ["b"]
+
+    def test_the_server_ends_its_transaction(self, paused, index):
+        def all_alone() -> bool:
+            try:
+                with index._writer.transaction():
+                    return True
+            except OutOfResources:
+                return False
+
+        until(all_alone, "the turn of the paused node ends", 60)
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            paused._writer._cursor.execute("COMMIT")
+        with paused._writer.transaction(["patient 1"]):
+            pass  # on a new connection
+
+    def test_a_lock_by_name_is_waited_for_with_a_limit(self, index, database):
+        other = SqlIndex.open(database)
+        with other.exclusive("trash"):
+            with pytest.raises(OutOfResources), index.exclusive("trash", 0.1):
+                pass
+            with index.exclusive("trash", wait=False) as got:
+                assert not got
+            # The connection is used for queries again.
+            with dialect.reads(index._engine) as connection:
+                assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"
+        with index.exclusive("trash", 0.1) as got:
+            assert got
+        other.close()
