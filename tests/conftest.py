@@ -20,6 +20,8 @@ from scp.metrics.figures import Figures
 # Commands that are run inside a test's process are built once: all are built for each, which takes 0.1 s.
 typer.testing._get_command = functools.cache(typer.main.get_command)  # type: ignore[attr-defined]
 
+gc.disable()  # until all tests are collected: each of many collections would look at all that is there so far
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
@@ -43,6 +45,7 @@ def pytest_collection_finish() -> None:
 
     They took a twentieth of the processor time of tests/encoding.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
