@@ -21,17 +21,35 @@ from scp.metrics.figures import Figures
 # Commands that are run inside a test's process are built once: all are built for each, which takes 0.1 s.
 typer.testing._get_command = functools.cache(typer.main.get_command)  # type: ignore[attr-defined]
 
+gc.disable()  # until all tests are collected: each of many collections would look at all that is there so far
+
+
+# Those that take the most processor time, the longest first.
+_LONGEST = [
+    "hostile/test_bad_objects.py", "encoding/test_matrix.py", "hostile/test_real.py", "advise/test_advise.py",
+    "wire/test_behind.py", "wire/test_killed.py", "wire/test_codec_processes.py", "wire/test_commands.py",
+]  # fmt: skip
+_TESTS = Path(__file__).parent
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test's file is begun, the lowest first."""
+    file = item.path.relative_to(_TESTS).as_posix() if item.path.is_relative_to(_TESTS) else ""
+    if file in _LONGEST:
+        return _LONGEST.index(file)
+    return len(_LONGEST) + (item.get_closest_marker("slow") is None)
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What takes minutes (``faults``), or real servers (``cluster``), runs only where its mark is named. What is
-    slow comes first: two workers that each take a file after the other then end together.
+    What takes minutes (``faults``), or real servers (``cluster``), runs only where its mark is named. What
+    takes longest comes first: workers that each take a file after the other then end together.
     """
     for mark in ("faults", "cluster"):
         if mark not in config.option.markexpr:
             items[:] = [item for item in items if item.get_closest_marker(mark) is None]
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_turn)
     for item in items:
         given = getattr(item, "callspec", None)
         values = given.params.values() if given is not None else ()
@@ -44,6 +62,7 @@ def pytest_collection_finish() -> None:
 
     They took a twentieth of the processor time of tests/encoding.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -541,7 +541,7 @@ LOSSY_CASES: dict[str, Compressed] = {
 }  # fmt: skip
 
 # Those that hold more than their header says, or less: nobody may take the header's word and drop the rest.
-MISLEADING_CASES: dict[str, Compressed] = {
+MISLEADING_CASES: dict[str, Compressed | CutStream] = {
     "more-frames-than-told": Compressed(JPEGLS, _GREY, items_of(_LSS)[0]),
     "more-frames-than-told-empty-table": Compressed(JPEGLS, _GREY, items_of(_LSS, table="empty")[0]),
     "more-frames-than-told-rle": Compressed(RLE, _GREY, items_of(_rle(_GREYS))[0]),
@@ -565,22 +565,27 @@ MISLEADING_CASES: dict[str, Compressed] = {
 }  # fmt: skip
 
 
-def _cut(name: str) -> Compressed:
-    """One of the streams of tests/damaged.py, the second half of it gone."""
-    stream = STREAMS[name]()
-    form = stream.form
-    shape = Shape(
-        rows=form.rows,
-        columns=form.columns,
-        bits_allocated=form.bits_allocated,
-        bits_stored=form.bits_stored,
-        samples=form.samples,
-        photometric=form.photometric,
-    )
-    _, _, data = next(
-        one for one in damages(stream) if one[0] in ("cut, and an end", "zeros") and one[1] == 50
-    )
-    return Compressed(stream.syntax, shape, items_of([data])[0])
+@dataclass(frozen=True)
+class CutStream:
+    """One of the streams of tests/damaged.py, the second half of it gone; encoded when it is asked for."""
+
+    stream: str
+
+    def received(self, name: str) -> Received:
+        stream = STREAMS[self.stream]()
+        form = stream.form
+        shape = Shape(
+            rows=form.rows,
+            columns=form.columns,
+            bits_allocated=form.bits_allocated,
+            bits_stored=form.bits_stored,
+            samples=form.samples,
+            photometric=form.photometric,
+        )
+        _, _, data = next(
+            one for one in damages(stream) if one[0] in ("cut, and an end", "zeros") and one[1] == 50
+        )
+        return Compressed(stream.syntax, shape, items_of([data])[0]).received(name)
 
 
 # One of each codec.
@@ -588,7 +593,7 @@ CUT_CASES = (
     "jpeg-420", "jpeg-12", "jpeg-lossless-16", "jpegls-near", "j2k-rgb", "j2k-lossy", "htj2k", "htj2k-rpcl",
     "jpegxl", "jpegxl-recompression", "rle", "deflated-frames",
 )  # fmt: skip
-MISLEADING_CASES |= {f"cut-off-{name}": _cut(name) for name in CUT_CASES}
+MISLEADING_CASES |= {f"cut-off-{name}": CutStream(name) for name in CUT_CASES}
 
 # Passed through untouched: video, pixel data that lies elsewhere, and what nobody knows.
 UNTOUCHED = (
@@ -619,6 +624,7 @@ def untouched(syntax: str) -> Received:
 COMPRESSED_CASES = {**LOSSLESS_CASES, **LOSSY_CASES, **MISLEADING_CASES}
 
 
+@cache
 def compressed_case(name: str) -> Received:
     """An encapsulated case."""
     return COMPRESSED_CASES[name].received(name)

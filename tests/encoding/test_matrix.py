@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ def assert_reasoned(found: StoredForm, form: str) -> None:
         assert attempt.reason
 
 
+@cache
+def kept_as(name: str, syntax: str, form: str) -> StoredForm:
+    """A native case, received in a transfer syntax, in the form or one that it falls back to.
+
+    Made once for all that is asked of it here: encoding takes most of the time of these tests.
+    """
+    return kept(native_case(name, syntax), Stage(forms=(form,)))
+
+
+@cache
+def compressed_kept_as(name: str, form: str) -> StoredForm:
+    """The same of an encapsulated case."""
+    return kept(compressed_case(name), Stage(forms=(form,)))
+
+
+@cache
 def truth(name: str) -> np.ndarray:
     """The samples that an encapsulated case was made of."""
     return np.squeeze(np.stack(frames_of(LOSSLESS_CASES[name].shape)))
@@ -76,9 +93,8 @@ def assert_same(
 @pytest.mark.parametrize("name", NATIVE_CASES)
 def test_native_comes_back_to_the_byte(name: str, form: str) -> None:
     for syntax in NATIVE:
-        object_ = native_case(name, syntax)
-        found = kept(object_, Stage(forms=(form,)))
-        assert_restored(object_, found.data)
+        found = kept_as(name, syntax, form)
+        assert_restored(native_case(name, syntax), found.data)
         assert_reasoned(found, form)
 
 
@@ -90,21 +106,19 @@ def test_native_in_every_native_transfer_syntax(name: str) -> None:
         outs = {target: transcoded(object_.dataset, syntax, target, None) for target in NATIVE}
         for target, out in outs.items():
             assert_same(object_, out, target, NATIVE_CASES[name].decodable)
-        for stored in stored_forms(object_) if syntax != DEFLATED else ():
+        for stored in stored_forms(name, syntax) if syntax != DEFLATED else ():
             for target, out in outs.items():
                 restoration = stored.provenance.restoration
                 again = transcoded(stored.dataset, stored.transfer_syntax, target, restoration)
                 assert again == out, (stored.provenance.form, target)
 
 
-def stored_forms(object_: Received) -> Iterator[part10.Part10]:
-    """The object in every form that takes it."""
-    return filter(None, (stored_as(object_, form) for form in FORMS))
-
-
-def stored_as(object_: Received, form: str) -> part10.Part10 | None:
-    found = kept(object_, Stage(forms=(form,)))
-    return part10.unpack(found.data) if found.encoded.form == form else None
+def stored_forms(name: str, syntax: str) -> Iterator[part10.Part10]:
+    """A native case in every form that takes it."""
+    for form in FORMS:
+        found = kept_as(name, syntax, form)
+        if found.encoded.form == form:
+            yield part10.unpack(found.data)
 
 
 @pytest.mark.parametrize("target", ENCODED)
@@ -125,7 +139,7 @@ def test_native_encoded_on_the_way_out(name: str, target: str) -> None:
 @pytest.mark.parametrize("name", LOSSLESS_CASES)
 def test_received_lossless_keeps_attributes_and_samples(name: str, form: str) -> None:
     object_ = compressed_case(name)
-    found = kept(object_, Stage(forms=(form,)))
+    found = compressed_kept_as(name, form)
     assert_reasoned(found, form)
     file = part10.unpack(found.data)
     if file.transfer_syntax == object_.transfer_syntax:
@@ -157,7 +171,7 @@ def test_received_lossless_in_every_transfer_syntax(name: str, target: str) -> N
 @pytest.mark.parametrize("name", LOSSY_CASES)
 def test_received_lossy_keeps_its_codestream(name: str, form: str) -> None:
     object_ = compressed_case(name)
-    found = kept(object_, Stage(forms=(form,)))
+    found = compressed_kept_as(name, form)
     assert restored(part10.unpack(found.data)) == object_.dataset
 
 
@@ -183,7 +197,7 @@ def test_received_lossy_goes_out_decoded(name: str, target: str) -> None:
 def test_what_its_header_does_not_describe_stays_as_it_came(name: str, form: str) -> None:
     """Decoded by its header, something that was received would be lost, and the proof would not see it."""
     object_ = compressed_case(name)
-    found = kept(object_, Stage(forms=(form,)))
+    found = compressed_kept_as(name, form)
     file = part10.unpack(found.data)
     assert (file.transfer_syntax, bytes(file.dataset)) == (object_.transfer_syntax, object_.dataset)
     assert_reasoned(found, form)
@@ -221,11 +235,12 @@ def test_every_case_is_another_object() -> None:
 def test_forms_are_taken() -> None:
     """Each by many of the cases, or falling back would be all that is tested."""
     names = [*NATIVE_CASES, *LOSSLESS_CASES]
-    cases = [native_case(name, EXPLICIT) if name in NATIVE_CASES else compressed_case(name) for name in names]
     for form in FORMS:
         if form == "jpegxl-recompression":
             continue  # of what came as JPEG alone
-        taken = [name for name, case in zip(names, cases, strict=True) if stored_as(case, form) is not None]
+        stored = [kept_as(name, EXPLICIT, form) for name in NATIVE_CASES]
+        stored += [compressed_kept_as(name, form) for name in LOSSLESS_CASES]
+        taken = [name for name, found in zip(names, stored, strict=True) if found.encoded.form == form]
         assert len(taken) > len(names) // 3, (form, taken)
 
 

@@ -168,14 +168,17 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any]
 
 
 class NodeProcess:
-    """``python -m scp serve`` as a process of its own, which may be killed."""
+    """``python -m scp serve`` as a process of its own, which may be killed.
+
+    It has one worker: each takes 0.2 s of processor time to start. Tests of what several do say how many.
+    """
 
     popen: Any = forked.Python
 
     def __init__(self, root: Path, **tables: Any) -> None:
         self.root = root
         self.config = root / "zscp.toml"
-        self.tables = tables_of(root, tables)
+        self.tables = tables_of(root, {**tables, "node": {"workers": 1, **tables.get("node", {})}})
         self.write_config()
         self.log = root / "serve.log"
         self.process: Any = None

@@ -717,7 +717,8 @@ def _worker(node: NodeProcess) -> int:
 def test_killed_again_and_again(process: Callable[..., NodeProcess], modality: Modality) -> None:
     """Each request that was answered with Success has its report, whenever the node was killed."""
     modality.listen()
-    node = process(commitment={"wait_seconds": 0.05, "retry_seconds": 0.1}, peer=peer_of(modality))
+    quick = {"wait_seconds": 0.05, "retry_seconds": 0.1}
+    node = process(node={"workers": 2}, commitment=quick, peer=peer_of(modality))
     rounds = random.Random(1126)
     taken: set[str] = set()
     for round_ in range(4):

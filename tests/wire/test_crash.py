@@ -77,7 +77,7 @@ class _Sender(threading.Thread):
 
 
 def test_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
-    node = process(query={"hierarchy": "lenient"})
+    node = process(query={"hierarchy": "lenient"}, node={"workers": 2})
     acknowledged: set[str] = set()
     # Contents that an instance may have: the one acknowledged last, and those sent since without an answer.
     possible: dict[str, set[bytes]] = {}
@@ -132,7 +132,7 @@ def _holds(node: NodeProcess, acknowledged: set[str], possible: dict[str, set[by
 
 def test_killed_while_dcmsend_sends(process: Callable[..., NodeProcess], tmp_path: Path) -> None:
     """A peer that is not ours: what it counts as sent is there."""
-    node = process()
+    node = process(node={"workers": 2})
     files = [
         as_file(image(instance=f"1.2.3.{n}", seed=n, InstanceNumber=n, rows=128), tmp_path / f"{n}.dcm")
         for n in range(1, 200)

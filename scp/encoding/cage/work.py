@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 
@@ -60,8 +61,12 @@ def libraries() -> dict[str, str]:
     return dict(named + [(f"lossy {row.name}", row.library()) for row in LOSSY_CODECS])
 
 
+@cache
 def warm_up() -> None:
-    """Use each job once, where there is one thread: what a library loads or sets up then is there."""
+    """Use each job once, where there is one thread: what a library loads or sets up then is there.
+
+    Once in a process, and in those that are forked from it: it takes 0.1 s.
+    """
     for form in _FORMS:
         frame = np.zeros(form.shape, form.dtype)
         for name, encode in ENCODES.items():
