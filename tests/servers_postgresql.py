@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -88,7 +88,8 @@ class PostgreSQL:
         """End all its processes at once, as a power cut does; the next start recovers from the log."""
         assert self._process is not None
         for pid in self._backends():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # some end by themselves meanwhile
+                os.kill(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
@@ -181,7 +182,8 @@ class PostgreSQL:
     def _signal_all(self, number: signal.Signals) -> None:
         assert self._process is not None
         for pid in [self._process.pid, *self._backends()]:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
