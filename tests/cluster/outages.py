@@ -41,7 +41,7 @@ class Whole:
     def senders(self) -> Senders:
         """New ones, of objects that none has sent before; all write one ledger."""
         first = 8 * len(self.all_senders)
-        self.all_senders.append(Senders(self.nodes.address, self._folder, pause=0.3, first=first))
+        self.all_senders.append(Senders(self.nodes.address, self._folder, pause=0.5, first=first))
         return self.all_senders[-1]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from .outages import Fault, Whole, each_fault, everything, nothing_acknowledged_is_lost
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
