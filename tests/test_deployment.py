@@ -20,7 +20,6 @@ import pytest
 import yaml
 
 from scp.config.load import load
-from scp.config.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 CLUSTER, KUBERNETES = ROOT / "conf" / "cluster", ROOT / "deploy" / "kubernetes"
@@ -35,17 +34,6 @@ _SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY")
 quick, cluster = pytest.mark.quick, pytest.mark.cluster
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 PROMTOOL = shutil.which("promtool")
-
-
-def _keys(section: str) -> set[str]:
-    return set(Settings.model_fields[section].annotation.model_fields)
-
-
-# Stores in buckets and the index on PostgreSQL come with these keys.
-loads = pytest.mark.skipif(
-    not ({"spool", "endpoint"} <= _keys("storage") and {"password", "connections"} <= _keys("index")),
-    reason="this version has no storage.spool and index.connections yet",
-)
 
 
 def interpolated(text: str, environment: dict[str, str]) -> str:
@@ -209,7 +197,6 @@ def test_the_nodes_call_the_servers_that_are_started(services: dict[str, Any]) -
 
 
 @quick
-@loads
 def test_nodes_load_what_compose_gives_them(services: dict[str, Any]) -> None:
     given = services["zscp"]["environment"]
     settings: Any = load(CLUSTER / "zscp.toml", given)
@@ -221,7 +208,6 @@ def test_nodes_load_what_compose_gives_them(services: dict[str, Any]) -> None:
 
 
 @quick
-@loads
 def test_the_image_has_what_nodes_need_for_both_servers() -> None:
     (asked,) = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert set(asked.split(",")) == {"s3", "postgresql"}
@@ -359,7 +345,6 @@ def test_the_environment_says_what_the_file_says(container: Any) -> None:
 
 
 @quick
-@loads
 def test_pods_load_what_kubernetes_gives_them(container: Any) -> None:
     settings: Any = load(
         KUBERNETES / "zscp.toml", {one["name"]: one.get("value", "x") for one in container["env"]}

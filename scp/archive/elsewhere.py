@@ -144,6 +144,11 @@ class Elsewhere:
         """What other nodes ask this one for. Raises OutOfResources."""
         return self.cluster.nodes.asked(self.cluster.own) if self.cluster.own else []
 
+    def pending_here(self) -> list[str]:
+        """The keys of what waits in this node's landing log, unreadable for others. Raises OutOfResources."""
+        own = self.cluster.own
+        return [key for key in self._index.pending_keys() if own and node_of(key) == own]
+
     def done(self, requests: Iterable[Request]) -> None:
         """Note what is done of that. Raises OutOfResources."""
         self.cluster.nodes.done(requests)

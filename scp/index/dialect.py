@@ -70,6 +70,14 @@ def kind_of(name: str) -> Kind:
     return cast(Kind, postgresql)
 
 
+def load(where: str | Database) -> None:
+    """Load what a database needs, before processes are forked that would each load it; nothing is opened.
+
+    psycopg takes 0.12 s of processor time. Raises :class:`scp.errors.ConfigurationError`.
+    """
+    kind_of(Database.at(where).parsed.get_backend_name())
+
+
 def connect(where: str | Database) -> Engine:
     """An engine for a database; the folder of a SQLite file is created.
 

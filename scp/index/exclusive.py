@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, Engine, func, select
 
 from scp.errors import OutOfResources
+from scp.index.databases import Database
 from scp.index.dialect import translated
 from scp.index.files import path_of
 
@@ -32,6 +33,21 @@ def exclusive(engine: Engine, name: str, wait: bool | float) -> Iterator[bool]:
     held = _file(f"{path}.{name}.lock", wait) if path is not None else _advisory(engine, name, wait)
     with held as got:
         yield got
+
+
+@contextmanager
+def opening(where: str | Database) -> Iterator[None]:
+    """Keep other processes from opening, and repairing, a SQLite index meanwhile; it may be damaged.
+
+    A database server repairs its own. Raises OutOfResources.
+    """
+    path = path_of(where)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _file(f"{path}.opening.lock", wait=True):
+        yield
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,9 @@ from scp.background.progress import Progress, Silent
 from scp.config.keys import keys_of
 from scp.config.settings import Settings
 from scp.config.stores import TierSettings
-from scp.errors import IndexDamaged, IndexUnfit
+from scp.errors import IndexDamaged, IndexUnfit, ObjectChanged
 from scp.index.databases import Database
+from scp.index.exclusive import opening
 from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
@@ -168,7 +170,7 @@ def _repaired_index(settings: Settings, mark: StoreMark) -> SqlIndex:
     A damaged one is kept under another name, and a new one is made.
     """
     place = database_of(settings)
-    with mark.lock():
+    with opening(place) if settings.storage.in_bucket else mark.lock():
         found = mark.read()
         thorough = found is not None and found.suspect
         try:
@@ -178,7 +180,8 @@ def _repaired_index(settings: Settings, mark: StoreMark) -> SqlIndex:
             structlog.get_logger("zscp").error("the index is damaged", reason=str(error), kept_as=kept)
             index = SqlIndex.open(place)
         if found is not None and thorough:
-            mark.write(replace(found, suspect=False))
+            with suppress(ObjectChanged):  # another process wrote it: the next start checks all again
+                mark.write(replace(found, suspect=False))
     return index
 
 

@@ -26,10 +26,11 @@ from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.seats import seat_limits
 from scp.encoding.cage.caged import prepare
 from scp.errors import ZscpError
+from scp.index import dialect
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.auditing import started, stopped
-from scp.node.build import make_ready, open_archive, take_up
+from scp.node.build import database_of, make_ready, open_archive, take_up
 from scp.node.encryption import hold_keys
 from scp.node.heartbeat import Heartbeat
 from scp.node.itself import Itself, itself, own_folder
@@ -41,6 +42,7 @@ from scp.node.supervisor import Processes, Role
 from scp.node.tasks import Bells, Current, background, encoder, guards
 from scp.node.web import NAME as WEB
 from scp.node.web import WebProcess, http_socket
+from scp.objects import stores
 from scp.objects.attempts import died_of_an_object
 from scp.resources import bounds, budget, pressure
 from scp.resources.malloc import keep_large_apart
@@ -83,6 +85,8 @@ class Service:
         hold_keys(self.settings)
         self.ports = bound_ports(self.settings)
         self._http = http_socket(self.settings)
+        dialect.load(database_of(self.settings))
+        stores.load(self.settings)
         gc.collect()
         gc.freeze()  # what all processes share stays shared: no collection writes to it
         self._processes.apart(partial(_make_ready, self.settings, self._start, progress))

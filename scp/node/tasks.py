@@ -63,7 +63,7 @@ def background(
         Reporter(archive, settings, bells.reporter),
         Forwarder(archive, settings, bells.forwarder, pauses.send, trail),
         Scrubber(archive, settings, _owner(archive, settings(), 1)),
-        Uploader(archive),
+        Uploader(archive, lambda: settings().limits.stop_seconds),
         Retention(archive, settings, trail=trail),
         ConfigurationWatch(trail, settings),
         daily(settings),

@@ -2,7 +2,8 @@
 
 obstore sends the requests, signs them, adds a SHA-256 that the server checks, and repeats what failed with a
 growing pause. Its runtime hangs in a child that is forked after the first request. So a bucket is opened by
-the first request, and a process that was forked later gets an error, instead of waiting for ever.
+the first request, and a process that was forked later gets an error, instead of waiting for ever. To load
+obstore starts no runtime yet, so a node does that before it forks.
 """
 
 from __future__ import annotations
@@ -202,21 +203,26 @@ class Bucket:
         return self._asked
 
 
+def library_for(name: str) -> Any:
+    """obstore, which is imported only for a bucket: it is an optional package. Raises ConfigurationError."""
+    try:
+        return import_module("obstore")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{name} needs the package obstore, which is not installed: pip install 'zscp[s3]'"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """obstore, which is imported when it is needed, as it is an optional package; and its store."""
+    """obstore, and its store."""
 
     library: Any
     store: S3Store
 
 
 def _open(place: BucketPlace, seconds: float) -> _Opened:
-    try:
-        library = import_module("obstore")
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{place.name} needs the package obstore, which is not installed: pip install 'zscp[s3]'"
-        ) from error
+    library = library_for(place.name)
     _opened_in.add(os.getpid())
     if len(_opened_in) > 1:
         raise RuntimeError("a bucket was opened before this process was forked; its requests would never end")

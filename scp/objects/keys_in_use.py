@@ -141,7 +141,9 @@ class KeyUses:
 def uses(store: str, root: Path) -> KeyUses:
     """The keys of all files of a store: objects, dictionaries, landed records, the trash, what was set aside.
 
-    The first bytes of each file are read. A store without zscp's own folder is not mounted.
+    The first bytes of each file are read. A store without zscp's own folder is not mounted. A landing
+    log is encrypted only where the first store is a folder, and lies below that: a bucket and its spool have
+    no keys.
     """
     found: Counter[str] = Counter()
     aside: Counter[str] = Counter()

@@ -52,7 +52,7 @@ class StoreMark(Protocol):
         """Write it durably, in one step. Raises OutOfResources."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep others from pairing this store with an index, or rebuilding one. Raises OutOfResources."""
+        """Keep others from pairing this folder with an index, or rebuilding one. Raises OutOfResources."""
 
 
 def mark_in(text: str) -> Mark | None:

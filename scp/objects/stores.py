@@ -11,7 +11,7 @@ from scp.config.keys import EncryptionKey
 from scp.config.settings import Settings
 from scp.config.stores import BucketPlace, TierSettings
 from scp.errors import ConfigurationError
-from scp.objects.bucket import Bucket
+from scp.objects.bucket import Bucket, library_for
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.journal import Journaled, JournaledStore
 from scp.objects.local import LocalStore
@@ -67,6 +67,16 @@ def places(settings: Settings) -> dict[str, Path | Bucket]:
         if (place := store.bucket) is not None:
             found[name] = bucket_at(place, request_seconds(settings, name))
     return found
+
+
+def load(settings: Settings) -> None:
+    """Load what the stores need, before processes are forked that would each load it; none is opened.
+
+    Raises ConfigurationError.
+    """
+    for store in settings.stores.values():
+        if (place := store.bucket) is not None:
+            library_for(place.name)
 
 
 def request_seconds(settings: Settings, store: str) -> float:

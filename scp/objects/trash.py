@@ -26,7 +26,7 @@ class Can(Protocol):
         """Whether anything was ever deleted here. Raises OutOfResources."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep other writers away. Raises OutOfResources."""
+        """Keep other writers of its folder away. Raises OutOfResources."""
 
     def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
         """Where each note lies, and its entry, or what is wrong; None: its state changed meanwhile."""

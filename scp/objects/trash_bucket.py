@@ -1,7 +1,7 @@
 """The trash of a store that is a bucket: two objects each in ``.trash``.
 
 ``<id>.dcm`` is a copy of the stored object, made by the server; ``<id>.json`` is the note, which also has the
-state. Writers hold a lock that is an object, too (:mod:`scp.objects.bucket_lock`).
+state. A bucket has no locks: writers have the one that the index gives (docs/decisions/0147).
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects.bucket import AT_ONCE, Bucket
-from scp.objects.bucket_lock import BucketLock
 from scp.objects.names import in_store
 from scp.objects.notes import BucketNotes
 from scp.objects.trashed import FOLDER, State, Trashed, not_written, trashed_in
 
-_LOCK = ".zscp/trash-lock"
 _FILE = ".dcm"
 # A copy whose note is missing for so long, by any clock, was left by a process that died.
 _LEFT_SECONDS = 86_400
@@ -32,15 +30,14 @@ class BucketCan:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._notes = BucketNotes(bucket, FOLDER)
-        self._lock = BucketLock(bucket, _LOCK)
 
     def exists(self) -> bool:
         """See Can."""
         return next(self._bucket.list(FOLDER), None) is not None
 
     def lock(self) -> AbstractContextManager[None]:
-        """See Can."""
-        return self._lock.held()
+        """See Can: that of the index is enough."""
+        return nullcontext()
 
     def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
         """See Can."""

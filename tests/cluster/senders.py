@@ -55,10 +55,17 @@ class Senders:
 
     ``most`` bounds the objects of each sender; it is done when all of them are acknowledged. ``pause`` is the
     time between two objects, in seconds, so that a long test does not store more than it can compare.
+    The number of the ``first`` one is another where others have written the same ledger before.
     """
 
     def __init__(
-        self, address: Address, folder: Path, count: int = 8, most: int = 1 << 30, pause: float = 0.1
+        self,
+        address: Address,
+        folder: Path,
+        count: int = 8,
+        most: int = 1 << 30,
+        pause: float = 0.1,
+        first: int = 0,
     ) -> None:
         self.seen = Seen()
         self.ledger = folder / "ledger"
@@ -66,7 +73,8 @@ class Senders:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._guarded, args=(number,), daemon=True) for number in range(count)
+            threading.Thread(target=self._guarded, args=(number,), daemon=True)
+            for number in range(first, first + count)
         ]
 
     def __enter__(self) -> Senders:

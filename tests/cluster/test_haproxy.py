@@ -20,7 +20,7 @@ from bench.mixed.wire import getter
 from .senders import Senders, compare
 from .topology import Topology
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 # What a retrieve of a stopping node may end with: all was sent, some was, none was (PS3.4 C.4.3.1.4).
 _ENDS_OF_GET = (0x0000, 0xB000, 0xA702)

@@ -50,6 +50,9 @@ def _is_free(port: int) -> bool:
 class ClusterNode(ExecutedNode):
     """A node that keeps its ports, believes HAProxy's headers, and can be killed with all its processes."""
 
+    # Several nodes, a database and a store of objects start at once, and each process loads their libraries.
+    start_seconds = _START_SECONDS
+
     def __init__(self, root: Path, **tables: Any) -> None:
         root.mkdir(parents=True)
         self.port, self.http = steady_ports(2)
@@ -110,11 +113,17 @@ class Topology:
 
     def start(self) -> None:
         """Start everything, and wait until all nodes get associations."""
-        for node in self.nodes.values():
-            node.start()
+        self.start_nodes()
         until(lambda: all(one.ready() == 200 for one in self.nodes.values()), "all are ready", _START_SECONDS)
         self.haproxy.start()
         self.all_up()
+
+    def start_nodes(self) -> None:
+        """Start all nodes at once, and wait until they listen."""
+        for node in self.nodes.values():
+            node.begin()
+        for node in self.nodes.values():
+            node.listens()
 
     def restore(self) -> None:
         """Start the nodes that are away, and wait until all get associations and none has one."""

@@ -32,8 +32,14 @@ CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", 
 # Where a new index is: with a folder for what is in files, and whether its tables may be there already.
 PLACES: dict[str, Callable[[Path, bool], str | Database]] = {
     "sqlite": lambda folder, _: f"sqlite:///{folder}/made/on/opening/index.db",
-    "postgresql": lambda _, made: servers_postgresql.shared().database(made),
+    "postgresql": lambda _, made: _on_server(servers_postgresql.shared(), made),
 }
+
+
+def _on_server(server: servers_postgresql.PostgreSQL, made: bool) -> Database:
+    return server.emptied() if made else server.database(made=False)
+
+
 # Those on servers run only where their mark is named.
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.cluster)]
 

@@ -17,6 +17,7 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import Recovered, recover, take_up_landed
 from scp.lifecycle.reindex import reindex
+from scp.lifecycle.uploads import Uploader
 from scp.lifecycle.verify import verify
 from scp.model import Instance
 from scp.objects.names import is_landed, node_of
@@ -73,6 +74,37 @@ def test_what_another_node_has_is_neither_missing_nor_damaged(pair: list[OneNode
     assert b.encoder.round() is True
     assert not is_landed(b.key(sent))
     assert a.content(sent) == sent.dataset
+
+
+def test_a_node_that_stops_leaves_nothing_to_itself(pair: list[OneNode]) -> None:
+    a, b = pair
+    several = [an_object(seed) for seed in range(20)]
+    for sent in several:
+        b.keep(sent)
+    Uploader(b.archive).close()
+    assert not any(is_landed(b.key(sent)) for sent in several)
+    assert [a.content(sent) for sent in several] == [sent.dataset for sent in several]
+    assert a.archive.pending(99) != [], "another node encodes them"
+
+
+def test_a_node_that_stops_alone_does_not_upload(pair: list[OneNode]) -> None:
+    a, b = pair
+    sent = an_object()
+    b.keep(sent)
+    die(a, b)
+    Uploader(b.archive).close()
+    assert is_landed(b.key(sent))
+
+
+def test_a_node_that_stops_uploads_for_no_longer_than_it_may(
+    pair: list[OneNode], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, b = pair
+    sent = an_object()
+    b.keep(sent)
+    b.uploader.close()
+    assert is_landed(b.key(sent))
+    assert "not all is uploaded" in capsys.readouterr().out
 
 
 def test_a_node_brings_what_another_one_just_acknowledged(pair: list[OneNode]) -> None:

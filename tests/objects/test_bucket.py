@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,11 @@ from scp.errors import (
     ConfigurationError,
     ObjectChanged,
     ObjectDamaged,
-    ObjectMissing,
     ObjectUnavailable,
     OutOfResources,
 )
 from scp.objects import bucket as bucket_module
-from scp.objects import bucket_lock
 from scp.objects.bucket import LARGE, PART, Bucket
-from scp.objects.bucket_lock import BucketLock
 from scp.objects.bucket_marks import BucketMark, BucketMedium
 from scp.objects.mark import Mark
 from scp.objects.names import has_token, object_key
@@ -83,6 +81,34 @@ def test_a_process_that_was_forked_after_the_first_request_gets_an_error_and_doe
     child.start()
     child.join(30)
     assert child.exitcode == 7
+
+
+_LOADS_AND_FORKS = """
+import os
+from pathlib import Path
+from scp.config.stores import BucketPlace
+from scp.errors import ObjectUnavailable
+from scp.objects.bucket import Bucket, library_for
+
+def threads():
+    return len(list(Path("/proc/self/task").iterdir()))
+
+before = threads()
+library_for("bucket")
+assert threads() == before, "loading it starts its runtime"
+if os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+try:
+    Bucket(BucketPlace("bucket", "zscp", "http://127.0.0.1:9", "us-east-1", "key", "secret"), 1.0).look("a/1")
+except ObjectUnavailable:
+    os._exit(7)
+"""
+
+
+def test_a_process_that_was_forked_after_the_package_was_loaded_asks_as_usual() -> None:
+    pytest.importorskip("obstore")
+    done = subprocess.run([sys.executable, "-c", _LOADS_AND_FORKS], timeout=60, check=False)
+    assert done.returncode == 7
 
 
 # -- with one ------------------------------------------------------------------------------------------
@@ -147,40 +173,6 @@ def test_nodes_leave_the_journals_of_others_alone(bucket: Bucket, tmp_path: Path
     one.close()
     other.close()
     assert list(BucketStore(bucket, tmp_path / "one").recover()) == [OBJECT], "its own next start"
-
-
-@pytest.mark.cluster
-def test_one_at_a_time_holds_a_lock(bucket: Bucket) -> None:
-    inside: list[int] = []
-
-    def work(number: int) -> None:
-        with BucketLock(bucket, ".zscp/lock").held():
-            inside.append(number)
-            assert len(inside) == 1
-            time.sleep(0.01)
-            inside.remove(number)
-
-    with ThreadPoolExecutor(6) as threads:
-        list(threads.map(work, range(18)))
-    with pytest.raises(ObjectMissing):
-        bucket.look(".zscp/lock")
-
-
-@pytest.mark.cluster
-def test_a_lock_is_renewed_and_that_of_a_dead_process_is_taken_over(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bucket_lock, "RENEWED", 0.2)
-    other = BucketLock(bucket, ".zscp/lock", dead=2.0)
-    with (
-        BucketLock(bucket, ".zscp/lock", dead=2.0).held(),
-        pytest.raises(OutOfResources, match="by another process; try again"),
-        other.held(patience=4.0),
-    ):
-        pass
-    bucket.put(".zscp/lock", b"of a process that died")
-    with other.held(patience=20.0):
-        assert bucket.note(".zscp/lock")[0] != "of a process that died"
 
 
 @pytest.mark.cluster

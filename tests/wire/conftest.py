@@ -174,6 +174,7 @@ class NodeProcess:
     """
 
     popen: Any = forked.Python
+    start_seconds = 30.0
 
     def __init__(self, root: Path, **tables: Any) -> None:
         self.root = root
@@ -189,9 +190,17 @@ class NodeProcess:
         self.config.write_text(as_toml(self.tables), encoding="utf-8")
 
     def start(self) -> None:
+        self.begin()
+        self.listens()
+
+    def begin(self) -> None:
+        """Start it; others may be started meanwhile."""
         with self.log.open("wb") as log:
             self.process = self.popen(self.command(), stderr=log, cwd=self.root, env=environment())
-        self.address = ("127.0.0.1", until(self._port, "the node listens", 30))
+
+    def listens(self) -> None:
+        """Wait until it listens."""
+        self.address = ("127.0.0.1", until(self._port, "the node listens", self.start_seconds))
 
     def command(self) -> list[str]:
         return command("serve", "-c", self.config)

@@ -37,7 +37,7 @@ from .peers import (
     until,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 _RANDOM = random.Random(20261129)
 SOME = [image(instance=f"1.2.3.1.{n}", seed=n, InstanceNumber=n) for n in range(1, 7)]

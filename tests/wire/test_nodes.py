@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import textwrap
 import time
@@ -115,6 +116,17 @@ def test_what_a_killed_node_has_is_there_when_it_is_back(several: Callable[..., 
     assert time.monotonic() - begun < EXPIRES_SECONDS / 2  # nobody waits for a node that is known to be dead
     b.busy = False
     b.start()
+    found, final = got(a)
+    assert final.status == 0, final
+    assert found == {one.instance: one.data for one in sent}
+
+
+def test_what_a_stopped_node_had_is_there_meanwhile(several: Callable[..., OneOfSeveral]) -> None:
+    a, b = several("a"), several("b", busy=True)
+    sent = [image(seed=seed) for seed in range(3)]
+    store(b, *sent)
+    until(lambda: b.sees(a), "the nodes know of each other")
+    assert b.kill(signal.SIGTERM, 60) == 0
     found, final = got(a)
     assert final.status == 0, final
     assert found == {one.instance: one.data for one in sent}

@@ -27,7 +27,7 @@ from .peers import (
     until,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 _FAILURES = {0xA700}  # PS3.4 B.2.3: out of resources, so that the sender comes again
 _AWAY_SECONDS = 20
