@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import zlib
 from dataclasses import replace
-from functools import partial
 
 from scp.archive.admission import Admission, check_names, remarked
 from scp.archive.encode import as_received, uids_within
@@ -59,8 +58,8 @@ class Receiver:
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
             if not self._may_land(received):
                 return self._settle(received, _admitted(received, admission))
-            file, is_named = as_received(received), partial(self._is_named, received.sop_instance_uid)
-            with self._store.landing(part10.head(file), received.dataset, is_named) as landing:
+            file = as_received(received)
+            with self._store.landing(part10.head(file), received.dataset) as landing:
                 facts = _admitted(received, admission)
                 _, rule = self._forms.policy.choose(facts)
                 if rule is None or rule.may_be_pending:
@@ -80,10 +79,6 @@ class Receiver:
     def _may_be_pending(self, size: int) -> bool:
         return self._options.pending is not None and self._options.pending.takes(size)
 
-    def _is_named(self, sop_instance_uid: str, key: str) -> bool:
-        """Whether the index names a file of an object."""
-        return any(one.key == key for one in self._index.named(sop_instance_uid))
-
     def _land(
         self, landing: Landing, file: Part10, received: Received, facts: Facts, rule: PolicyRule | None
     ) -> Kept:
@@ -96,6 +91,7 @@ class Receiver:
         self._check_elsewhere(instance.identity)
         landing.sync()
         sends = self._recorder.sends(facts)
+        landing.is_named = lambda: self._index.are_named([instance])[0]
         held = self._index.add(instance, attributes, sends)
         if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
             return kept

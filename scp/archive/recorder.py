@@ -49,7 +49,7 @@ class Recorder:
         try:
             kept = self.record(instance, facts)
         except BaseException:
-            self._replacer.withdraw(instance)
+            self._replacer.withdraw([instance])
             raise
         self._index.sync()
         if not self._replacer.index_fault():  # else its journal entry stays, for the next process

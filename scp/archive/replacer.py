@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -54,8 +55,7 @@ class Replacer:
             done = self._index.change_many([(change.before, change.after) for change in changes])
         except Exception:
             self._due.extend(moved)  # the index may have changed all the same, and only its answer was lost
-            for change in moved:
-                self.withdraw(change.after)
+            self.withdraw([change.after for change in moved])
             raise
         if not moved:
             self._index.sync()
@@ -84,6 +84,7 @@ class Replacer:
             return
         try:
             self._make_sure()
+            self._index.are_named([change.after for change in due])  # so that no COMMIT of one is open
         except Exception:
             self._due.extend(due)
             raise
@@ -104,7 +105,10 @@ class Replacer:
             raise OutOfResources(f"nothing is removed: {fault}")
 
     def _remove_late(self, change: Change) -> None:
+        is_there = self._files.has(change.after.key)
         named = {one.key for one in self._index.named(change.after.sop_instance_uid)}
+        if change.after.key in named and not is_there:
+            return  # the old file is what is left of the object: fsck finds it
         if change.before.key not in {*named, change.after.key}:
             self._files.store.delete(change.before.key)
         if change.after.key in named:
@@ -132,7 +136,7 @@ class Replacer:
             if changed:
                 self._files.store.settle(change.after.key)
             else:  # another object replaced it meanwhile
-                self.withdraw(change.after)
+                self.withdraw([change.after])
 
     def own_file(self, instance: Instance) -> Instance:
         """Give an object of the landing log a file of its own, as received.
@@ -166,11 +170,17 @@ class Replacer:
             self._files.discard(before.key)
         return changed
 
-    def withdraw(self, instance: Instance) -> None:
-        """Withdraw a file whose row could not be written; if that is unsure, the file stays unsettled."""
-        held = self._index.current(instance.identity)
-        if held is None or held.key != instance.key:
-            self._files.store.withdraw(instance.key)
+    def withdraw(self, instances: Sequence[Instance]) -> None:
+        """Withdraw files whose rows could not be written; if that is unsure, all stay unsettled.
+
+        A row may name one all the same, later too: the server finishes a COMMIT whose connection broke.
+        Raises OutOfResources.
+        """
+        if not instances:
+            return
+        for instance, named in zip(instances, self._index.are_named(instances), strict=True):
+            if not named:
+                self._files.store.withdraw(instance.key)
 
     def index_fault(self) -> str:
         """Why other processes may not find the rows that were just recorded; empty if they will.

@@ -275,6 +275,14 @@ class Index(Protocol):
         There are several if objects of several studies or patients share the UID.
         """
 
+    def are_named(self, files: Sequence[Instance]) -> list[bool]:
+        """Whether rows name these files, each by the ``key`` that it has in an instance's row.
+
+        That is certain: what was begun before to let a row name one of them has ended, even a transaction
+        whose connection broke before it was answered. It waits its turn among writers, and a turn that it
+        cannot have raises OutOfResources: then nothing is known.
+        """
+
     def newest(self, sop_instance_uid: str) -> Instance | None:
         """The newest instance of that UID, or None: for callers that know only the UID.
 

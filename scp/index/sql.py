@@ -32,9 +32,11 @@ from scp.index.sql_queue import SqlClaims, unclaimed, without_keys
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
 from scp.index.watch import Watch, unwatched
-from scp.index.writer import CHANGES, Item, Writer
+from scp.index.writer import CHANGES, Item, Writer, patient_name
 from scp.model import Instance, Query, QueuedSend
 
+# A server's memory for locks is bounded; a transaction has one for each name.
+_AT_ONCE = 100
 Write = Callable[[Connection, Item], Instance | None]
 
 
@@ -186,6 +188,18 @@ class SqlIndex:
             rows = self._named.run(cursor, {"uid": sop_instance_uid}).fetchall()
         instances = [self._rows.instance(row) for row in rows]
         return sorted(instances, key=lambda one: one.received_at, reverse=True)
+
+    def are_named(self, files: Sequence[Instance]) -> list[bool]:
+        """See :meth:`scp.index.index.Index.are_named`.
+
+        A server finishes the COMMIT of a connection that broke, and until then its transaction has the turn.
+        """
+        found: list[bool] = []
+        for start in range(0, len(files), _AT_ONCE):
+            some = files[start : start + _AT_ONCE]
+            with self._writer.transaction([*CHANGES, *map(patient_name, some)]):
+                found += map(self._writer.is_named, some)
+        return found
 
     def current(self, identity: Identity) -> Instance | None:
         """See :meth:`scp.index.index.Index.current`."""

@@ -137,6 +137,10 @@ class Writer:
         rows = self._named.run(self._cursor, {"uid": sop_instance_uid}).fetchall()
         return [self._rows.instance(one) for one in rows]
 
+    def is_named(self, file: Instance) -> bool:
+        """Whether a row of its SOP Instance UID names a file; inside a transaction."""
+        return any(one.key == file.key for one in self._of_uid(file.sop_instance_uid))
+
     def change(self, before: Instance, after: Instance) -> bool:
         """Replace the row of ``before``, if that is held, by ``after``; inside a transaction."""
         held = {"held_uid": before.sop_instance_uid, "held_key": before.key}
@@ -151,16 +155,8 @@ class Writer:
 
     @staticmethod
     def names(items: Iterable[Item]) -> list[str]:
-        """The names of a :meth:`transaction` that records these: nobody else changes their patients' rows.
-
-        A patient without an ID is one for each study.
-        """
-        return [
-            f"patient {given['PatientID']}\\{given['IssuerOfPatientID']}"
-            if given["PatientID"]
-            else f"study {given['StudyInstanceUID']}"
-            for _, given in items
-        ]
+        """The names of a :meth:`transaction` that records these: nobody else changes their patients' rows."""
+        return [patient_name(_as_given(*item)[0]) for item in items]
 
     def close(self) -> None:
         """Close the connection; the next transaction would open another one."""
@@ -213,6 +209,13 @@ class Writer:
         if connection is not None:
             with suppress(Exception):
                 connection.close()
+
+
+def patient_name(instance: Instance) -> str:
+    """The name under which the rows of an instance's patient change. Without an ID, one for each study."""
+    if instance.patient_id:
+        return f"patient {instance.patient_id}\\{instance.issuer_of_patient_id}"
+    return f"study {instance.study_instance_uid}"
 
 
 def _as_given(instance: Instance, given: Mapping[str, str]) -> Item:

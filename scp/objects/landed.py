@@ -46,6 +46,8 @@ class Landing:
     size: int
     _sync: Callable[[str], None]
     kept: bool = False
+    # After an exception: whether the index names the file anyway. None until it is to be recorded.
+    is_named: Callable[[], bool] | None = None
 
     def sync(self) -> None:
         """Return when it is durable. Raises OutOfResources."""
@@ -197,12 +199,12 @@ class LandedStore:
         return self.log is not None and size <= LARGEST
 
     @contextmanager
-    def landing(self, head: bytes, dataset: Buffer, is_named: Callable[[str], bool]) -> Iterator[Landing]:
+    def landing(self, head: bytes, dataset: Buffer) -> Iterator[Landing]:
         """Write a file to the log; ``head`` is what is before its dataset.
 
         The file is durable after :meth:`Landing.sync`. At the end it is withdrawn, unless it was kept. After
-        an exception ``is_named`` says whether the index names it anyway; if that cannot be found out, the
-        file stays. Raises OutOfResources.
+        an exception :attr:`Landing.is_named` says whether the index names it anyway; if that cannot be found
+        out, the file stays. Raises OutOfResources.
         """
         if self.log is None:
             raise ValueError("nothing lands in a store without a log")
@@ -211,7 +213,7 @@ class LandedStore:
         try:
             yield landing
         except Exception:
-            if not is_named(key):
+            if landing.is_named is None or not landing.is_named():
                 self.log.withdraw(key)
             raise
         else:

@@ -486,6 +486,14 @@ class TestOneFileOfTwoObjects:
         assert index.counts().instances == 1
 
 
+class TestAreNamed:
+    def test_by_the_keys_of_rows(self, index):
+        index.record(held := instance("1.1.1", key="now"), DOE)
+        files = [held, replace(held, key="before"), instance("1.1.2", key="now")]
+        assert index.are_named(files * 60) == [True, False, False] * 60
+        assert index.are_named([]) == []
+
+
 class TestFind:
     def test_answers_what_was_asked_and_the_unique_keys(self, filled):
         asked = query("SERIES", Modality="MR", PatientName="", BodyPartExamined="", StationAET="x", Rows="")

@@ -160,7 +160,7 @@ def test_a_large_file_is_read_from_its_map(tmp_path: Path) -> None:
 def test_records_of_the_landing_log_are_encrypted(tmp_path: Path) -> None:
     log = LandingLog(tmp_path, segment=1 << 20)
     landed = LandedStore(LocalStore(tmp_path), log, Cipher([NEW]))
-    with landed.landing(b"head", b"DOE^JANE", lambda _: False) as landing:
+    with landed.landing(b"head", b"DOE^JANE") as landing:
         landing.sync()
         landing.keep()
     assert landing.size == 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def opened(root: Path) -> LandedStore:
 
 
 def landed(store: LandedStore, head: bytes = HEAD) -> str:
-    with store.landing(head, DATASET, lambda _: False) as landing:
+    with store.landing(head, DATASET) as landing:
         landing.sync()
         landing.keep()
     return landing.key
@@ -89,31 +89,36 @@ def test_only_deleting_ends_a_record(store: LandedStore, settles) -> None:
 
 
 def test_what_is_not_kept_is_withdrawn(store: LandedStore) -> None:
-    with store.landing(HEAD, DATASET, lambda _: True) as landing:
+    with store.landing(HEAD, DATASET) as landing:
         landing.sync()
     assert not store.has(landing.key)
 
 
+def not_recorded(store: LandedStore, is_named: Callable[[], bool]) -> None:
+    with store.landing(HEAD, DATASET) as landing:
+        landing.is_named = is_named
+        raise KeyError
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_after_an_exception_it_stays_where_the_index_names_it(store: LandedStore, named: bool) -> None:
-    asked: list[str] = []
+    with pytest.raises(KeyError):
+        not_recorded(store, lambda: named)
+    assert len(list(store.keys())) == named
 
-    def is_named(key: str) -> bool:
-        asked.append(key)
-        return named
 
-    with pytest.raises(KeyError), store.landing(HEAD, DATASET, is_named):
+def test_after_an_exception_before_it_was_to_be_recorded_it_is_withdrawn(store: LandedStore) -> None:
+    with pytest.raises(KeyError), store.landing(HEAD, DATASET) as landing:
         raise KeyError
-    (key,) = asked
-    assert store.counts(key) == named
+    assert not store.counts(landing.key)
 
 
 def test_while_that_is_unsure_it_stays(store: LandedStore) -> None:
-    def is_named(_: str) -> bool:
+    def is_named() -> bool:
         raise ConnectionError
 
-    with pytest.raises(ConnectionError), store.landing(HEAD, DATASET, is_named):
-        raise KeyError
+    with pytest.raises(ConnectionError):
+        not_recorded(store, is_named)
     (key,) = store.keys()
     assert store.counts(key)
 
@@ -149,7 +154,7 @@ def test_without_a_log_nothing_lands(tmp_path: Path) -> None:
     key = f"{LANDING}/1-a/000001/4136-10.dcm"
     assert is_landed(key)
     assert not store.has(key)
-    with pytest.raises(ValueError, match="without a log"), store.landing(HEAD, DATASET, lambda _: False):
+    with pytest.raises(ValueError, match="without a log"), store.landing(HEAD, DATASET):
         pass
 
 
