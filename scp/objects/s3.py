@@ -140,5 +140,5 @@ class BucketStore(Journaled):
         with suppress(ObjectMissing):
             self.bucket.copy(key, f"{ASIDE}/{names.file_name(key)}.{uuid.uuid4().hex}")
 
-    def _is_free(self, key: str) -> bool:
-        return names.has_token(key) or super()._is_free(key)
+    def _is_own(self, _key: str) -> bool:
+        return names.has_token(_key)
