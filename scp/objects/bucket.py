@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -41,6 +41,7 @@ _LONGEST_NOTE = 1 << 20
 _CONNECT_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 3.0, 0.1, 2.0
 _LONGEST_REASON = 200
 _NO_BUCKET = "NoSuchBucket"
+_NONE = ".zscp/none"  # a key that is never put
 
 T = TypeVar("T")
 _opened_in: set[int] = set()
@@ -173,16 +174,30 @@ class Bucket:
     ) -> Iterator[_Opened]:
         """Around a request: takes a turn, and translates errors; ``otherwise`` is for what may pass."""
         asked = self._opened()
-        errors = asked.library.exceptions
         if not self._turns.acquire(timeout=self._seconds):
             raise otherwise(f"{key}: {self.name} has {AT_ONCE} requests under way; ask again later")
         try:
-            yield asked
+            with self._told(asked, verb, key, otherwise):
+                yield asked
+        finally:
+            self._turns.release()
+
+    @contextmanager
+    def _told(
+        self, asked: _Opened, verb: str, key: str, otherwise: type[ObjectUnavailable] | type[OutOfResources]
+    ) -> Iterator[None]:
+        """Errors of a request as zscp's own."""
+        errors = asked.library.exceptions
+        try:
+            yield
         except FileNotFoundError as error:
-            if _NO_BUCKET in str(error) or (verb == "look" and not _is_there(asked)):
+            if _NO_BUCKET in str(error):
                 raise otherwise(
                     f"{key}: there is no bucket for {self.name}; make it, or correct the url"
                 ) from error
+            if verb == "look":  # its answer has no text that would tell whether the bucket is there
+                with suppress(ObjectMissing), self._told(asked, "get", key, otherwise):
+                    asked.library.get(asked.store, _NONE)
             raise ObjectMissing(f"{key} is not in the object store") from None
         except (errors.AlreadyExistsError, errors.PreconditionError) as error:
             if verb == "get":
@@ -193,8 +208,6 @@ class Bucket:
         except (errors.BaseError, OSError) as error:
             counting.count("zscp_store_errors_total", "get" if otherwise is ObjectUnavailable else "put")
             raise otherwise(f"{key}: {self.name} does not {verb} it now: {_reason(error)}") from error
-        finally:
-            self._turns.release()
 
     def _opened(self) -> _Opened:
         with self._lock:
@@ -251,15 +264,6 @@ def _open(place: BucketPlace, seconds: float) -> _Opened:
         **chosen,
     )
     return _Opened(library, store)
-
-
-def _is_there(asked: _Opened) -> bool:
-    """Whether the bucket is there: the answer to a look has no text that would tell."""
-    try:
-        asked.library.get(asked.store, ".zscp/none")
-    except FileNotFoundError as error:
-        return _NO_BUCKET not in str(error)
-    return True
 
 
 def _found(key: str, meta: Any) -> Found:

@@ -31,16 +31,21 @@ class BucketMark:
     def read(self) -> Mark | None:
         """See StoreMark. Raises OutOfResources if the bucket does not answer: it may have a mark."""
         try:
-            text, self._seen.etag = self._bucket.note(_ARCHIVE)
-            found = mark_in(text)
+            text, self._seen.etag = self._read()
         except ObjectMissing:
-            self._seen.etag, found = "", None
-        except ObjectDamaged:
-            self._seen.etag, found = self._bucket.look(_ARCHIVE).etag, None
+            text, self._seen.etag = "", ""
         except ObjectUnavailable as error:
             raise OutOfResources(str(error)) from error
+        found = mark_in(text)
         self._last = time.monotonic(), found
         return found
+
+    def _read(self) -> tuple[str, str]:
+        """The text of the mark, which is empty if it is none, and its ETag."""
+        try:
+            return self._bucket.note(_ARCHIVE)
+        except ObjectDamaged:
+            return "", self._bucket.look(_ARCHIVE).etag
 
     def recent(self) -> Mark | None:
         """See StoreMark."""

@@ -192,11 +192,23 @@ class Journaled:
         self._journal.settle(key)
 
     def withdraw(self, key: str) -> None:
-        """See JournaledStore."""
+        """See JournaledStore.
+
+        Another process may put the same key meanwhile: so others wait while the object is removed, which a
+        store that does not answer makes long. For a key that nobody else puts, nobody waits.
+        """
+        if self._is_own(key):
+            self._remove_fresh(key, self._journal.entry(key))
+            return
         with self._journal.alone_with(key) as (note, _):
-            if note.exists() and note.read_bytes() == _FRESH:
+            self._remove_fresh(key, note)
+
+    def _remove_fresh(self, key: str, note: Path) -> None:
+        """The note goes last: while it is there, the next start finds the object."""
+        with suppress(FileNotFoundError):
+            if note.read_bytes() == _FRESH:
                 self._store.delete(key)
-            note.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
 
     def journal_removal(self, key: str) -> None:
         """See JournaledStore."""
@@ -226,8 +238,12 @@ class Journaled:
         self._store.close()
         self._journal.close()
 
+    def _is_own(self, _key: str) -> bool:
+        """Whether no other process ever puts this key."""
+        return False
+
     def _is_free(self, key: str) -> bool:
-        return not self._has(key)
+        return self._is_own(key) or not self._has(key)
 
     def _has(self, key: str) -> bool:
         try:

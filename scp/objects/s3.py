@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from scp.errors import ObjectChanged, ObjectMissing
+from scp.errors import ObjectChanged, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.objects import names
 from scp.objects.bucket import AT_ONCE, LARGE, PART, Bucket, Found
 from scp.objects.folders import ASIDE
@@ -34,7 +34,10 @@ class S3ObjectStore:
         self.bucket = bucket
 
     def put(self, key: str, *parts: Buffer) -> None:
-        """See ObjectStore. A key with a token is put once; a repeated request finds its own object."""
+        """See ObjectStore. A key with a token is put once; a repeated request finds its own object.
+
+        Raises ObjectChanged if there is another.
+        """
         size = sum(map(len, parts))
         if not names.has_token(key):
             self.bucket.put(key, parts, size=size)
@@ -42,8 +45,17 @@ class S3ObjectStore:
         try:
             self.bucket.put(key, parts, size=size, only="new")
         except ObjectChanged:
-            if bytes(self.get(key)) != b"".join(parts):
+            if not self._is(key, b"".join(parts)):
                 raise
+
+    def _is(self, key: str, data: bytes) -> bool:
+        """Whether an object is what was put. Raises OutOfResources."""
+        try:
+            return bytes(self.get(key, len(data))) == data
+        except (ObjectMissing, ObjectDamaged):
+            return False
+        except ObjectUnavailable as error:
+            raise OutOfResources(str(error)) from error
 
     def get(self, key: str, size: int | None = None) -> Buffer:
         """See ObjectStore. A large object is fetched in parts, some at once. Raises ObjectUnavailable."""
@@ -140,5 +152,5 @@ class BucketStore(Journaled):
         with suppress(ObjectMissing):
             self.bucket.copy(key, f"{ASIDE}/{names.file_name(key)}.{uuid.uuid4().hex}")
 
-    def _is_free(self, key: str) -> bool:
-        return names.has_token(key) or super()._is_free(key)
+    def _is_own(self, _key: str) -> bool:
+        return names.has_token(_key)

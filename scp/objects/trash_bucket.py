@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects.bucket import AT_ONCE, Bucket
-from scp.objects.names import in_store
+from scp.objects.names import has_token, in_store
 from scp.objects.notes import BucketNotes
 from scp.objects.trashed import FOLDER, State, Trashed, not_written, trashed_in
 
@@ -56,14 +56,20 @@ class BucketCan:
         return begun
 
     def in_place(self, one: Trashed) -> bool:
-        """See Can: by the ETag; where that depends on the parts of an upload, by what came first."""
+        """See Can: a key with a token is put once, so what is there is what was copied.
+
+        Of another key, the ETags tell; where they depend on the parts of an upload, what came first does.
+        Where the server encrypts with a key of its own they tell nothing, and the object stays.
+        """
         try:
             copy, there = self._bucket.look(self._file(one)), self._bucket.look(self._place(one))
         except ObjectMissing:
             return False
         if copy.size != there.size:
             return False
-        return copy.etag == there.etag or ("-" in copy.etag + there.etag and there.modified < copy.modified)
+        if has_token(one.key) or copy.etag == there.etag:
+            return True
+        return "-" in copy.etag + there.etag and there.modified < copy.modified
 
     def take(self, one: Trashed) -> None:
         """See Can."""

@@ -6,22 +6,29 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import waiting
+from buckets import bucket_in_memory
 from servers_seaweedfs import SeaweedFS
 
 from scp.config.stores import BucketPlace
 from scp.errors import (
     ConfigurationError,
     ObjectChanged,
+    ObjectMissing,
     ObjectDamaged,
     ObjectUnavailable,
     OutOfResources,
 )
 from scp.objects import bucket as bucket_module
-from scp.objects.bucket import LARGE, PART, Bucket
+from scp.objects.bucket import LARGE, PART, Bucket, Found
 from scp.objects.bucket_marks import BucketMark, BucketMedium
 from scp.objects.mark import Mark
 from scp.objects.names import has_token, object_key
@@ -109,6 +116,73 @@ def test_a_process_that_was_forked_after_the_package_was_loaded_asks_as_usual() 
     pytest.importorskip("obstore")
     done = subprocess.run([sys.executable, "-c", _LOADS_AND_FORKS], timeout=60, check=False)
     assert done.returncode == 7
+
+
+def test_while_a_failed_put_is_taken_back_others_put(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A bucket that is away makes it long; it was done under a lock that each put of the node takes."""
+    bucket, other = bucket_in_memory(monkeypatch), OBJECT.replace("0123abcd", "0123abce")
+    store, reached, answers = BucketStore(bucket, tmp_path), threading.Event(), threading.Event()
+    store.put(OBJECT, b"x")
+
+    def delete(key: str) -> None:
+        reached.set()
+        answers.wait(2 * waiting.SECONDS)
+        bucket.delete(key)
+
+    monkeypatch.setattr(store._store, "delete", delete)
+    with ThreadPoolExecutor(2) as threads:
+        taken_back = threads.submit(store.withdraw, OBJECT)
+        assert reached.wait(waiting.SECONDS)
+        try:
+            threads.submit(store.put, other, b"y").result(waiting.SECONDS)
+            assert OBJECT in store.unsettled(), "its note goes after the object"
+        finally:
+            answers.set()
+        taken_back.result()
+    assert list(store.keys()) == list(store.unsettled()) == [other]
+    store.close()
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, bucket: Bucket, *verbs: str) -> None:
+    """Let the server of a bucket in memory fail with some requests from now on."""
+    library = bucket._opened().library
+
+    def fail(*_: object, **__: object) -> None:
+        raise library.exceptions.GenericError("it is overloaded")
+
+    for verb in verbs:
+        monkeypatch.setattr(library, verb, fail)
+
+
+def test_a_look_whose_second_request_fails_tells_it_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = bucket_in_memory(monkeypatch)
+    with pytest.raises(ObjectMissing):
+        bucket.look(OBJECT)
+    refused(monkeypatch, bucket, "get")
+    with pytest.raises(ObjectUnavailable, match="overloaded"):
+        bucket.look(OBJECT)
+
+
+def test_a_repeated_put_that_cannot_be_compared_lacks_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = bucket_in_memory(monkeypatch)
+    store = S3ObjectStore(bucket)
+    store.put(OBJECT, b"x")
+    for other in (b"y", b"longer"):
+        with pytest.raises(ObjectChanged):
+            store.put(OBJECT, other)
+    refused(monkeypatch, bucket, "get")
+    with pytest.raises(OutOfResources, match="overloaded") as told:
+        store.put(OBJECT, b"x")
+    assert not isinstance(told.value, ObjectChanged), "who has put it is not known"
+
+
+def test_a_damaged_mark_that_cannot_be_looked_at_lacks_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = bucket_in_memory(monkeypatch)
+    bucket.put(".zscp/archive", b"\xff")
+    assert BucketMark(bucket).read() is None
+    refused(monkeypatch, bucket, "head")
+    with pytest.raises(OutOfResources, match="overloaded"):
+        BucketMark(bucket).read()
 
 
 # -- with one ------------------------------------------------------------------------------------------
@@ -200,3 +274,15 @@ def test_a_bucket_without_a_mark_is_no_store(bucket: Bucket) -> None:
     assert medium.is_there()
     assert medium.owner() == "an archive"
     assert not BucketMedium(Bucket(NOBODY, 1.0), "cold").is_there()
+
+
+@pytest.mark.cluster
+def test_a_bucket_that_is_not_there_is_told_for_each_request(bucket: Bucket) -> None:
+    absent = Bucket(replace(bucket._place, bucket="nobody-made-it"))
+    for ask in (
+        absent.look,
+        absent.note,
+        lambda key: absent.part(Found(key, 1, "", datetime.now(UTC)), 0, 1),
+    ):
+        with pytest.raises(ObjectUnavailable, match="there is no bucket for s3://nobody-made-it"):
+            ask("a/1")
