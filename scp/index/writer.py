@@ -83,7 +83,8 @@ class Writer:
     def _begin(self, names: Sequence[str], items: Collection[Item]) -> None:
         uids = {instance.sop_instance_uid for instance, _ in items}
         above = [given for _, given in items]
-        rows = self._recording.begin(self._cursor, names, uids, self._places.series(above))
+        series = self._places.series(above) if self._kind.IS_REMOTE else ()
+        rows = self._recording.begin(self._cursor, names, uids, series)
         self._look_around()
         self._places.confirm(above, rows)
 
