@@ -5,6 +5,7 @@ All get PDUs of 128 KB, the longest that DCMTK takes: with its default of 16 KB 
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import time
@@ -24,6 +25,8 @@ CLIENT_AET = "BENCH"  # calls, and is the destination of C-MOVE
 DRAIN_SECONDS = 900.0
 POLL_SECONDS = 0.5  # each look at zscp's statistics takes some processor time from what it looks at
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+
+SERVERS = "zscp on servers"  # bench/clustered.py
 
 Toml = dict[str, Any]
 RECEIVED: Toml = {"name": "all", "stages": [{"form": "received", "wrap": "none"}]}
@@ -45,6 +48,12 @@ RECEIVERS = {
         Receiver("zscp", "zscp"),
         Receiver("zscp, htj2k first", "zscp", {"policy": [HTJ2K]}),
         Receiver("zscp, as received", "zscp", {"policy": [RECEIVED]}),
+        Receiver("zscp on PostgreSQL", SERVERS),
+        Receiver("zscp on PostgreSQL and SeaweedFS", SERVERS, {"bucket": True, "backlog": 0}),
+        Receiver("zscp on PostgreSQL and SeaweedFS, spool", SERVERS, {"bucket": True}),
+        Receiver("two nodes behind HAProxy", SERVERS, {"bucket": True, "backlog": 0, "nodes": 2}),
+        Receiver("two nodes behind HAProxy, spool", SERVERS, {"bucket": True, "nodes": 2}),
+        Receiver("zscp, encoded first", "zscp", {"storage": {"backlog": 0}}),
         Receiver("storescp", "storescp"),
         Receiver("dcmqrscp", "dcmqrscp"),
         Receiver("Orthanc", "orthanc"),
@@ -99,6 +108,12 @@ class Running:
         found = processes.status_kb(processes.descendants(self.pid), key)
         return tuple(round(kb / 1024, 1) for kb in found.values())
 
+    def open(self) -> None:
+        """Let peers in, where more than the port of the program is between."""
+
+    def close(self) -> None:
+        """End what was started besides the child."""
+
     def drain(self) -> None:
         """Wait until nothing is pending."""
         what = "work in the background ends"
@@ -118,10 +133,10 @@ class Zscp(Running):
     def prepare(self) -> list[str]:
         tables = {
             "node": {"aet": self.aet, "host": LOOPBACK, "port": self.port},
-            "storage": {"url": f"file://{self.data}", "reserve": 0},
             "index": {"url": f"sqlite:///{self.folder}/index.db"},
             "peer": [{"aet": CLIENT_AET, "host": LOOPBACK, "port": self.move_port}],
             **self.options,
+            "storage": {"url": f"file://{self.data}", "reserve": 0, **self.options.get("storage", {})},
         }
         self.config.write_text(as_toml(tables), encoding="utf-8")
         serve = processes.python("-m", "scp", "serve", "-c", self.config)
@@ -237,9 +252,18 @@ PROGRAMS: dict[str, type[Running]] = {
 }
 
 
+def program(name: str) -> type[Running]:
+    """What runs a receiver. The servers' one needs what only some machines have."""
+    if name == SERVERS:
+        return importlib.import_module("bench.clustered").OnServers  # type: ignore[no-any-return]
+    return PROGRAMS[name]
+
+
 def installed(receiver: Receiver) -> bool:
     if receiver.program == "zscp":
         return True
+    if receiver.program == SERVERS:
+        return bool(importlib.import_module("bench.clustered").can_start(receiver.options.get("nodes", 1)))
     if receiver.program == "orthanc":
         return processes.orthanc() is not None
     return processes.tool(receiver.program) is not None
@@ -251,20 +275,23 @@ def started(
 ) -> Iterator[Running]:
     """Start a receiver with nothing in it, in ``folder``; it is ended when the block is."""
     (folder / "data").mkdir(parents=True)
-    running = PROGRAMS[receiver.program](
+    running = program(receiver.program)(
         folder, processes.free_port(), processes.free_port(), nodelay, receiver.options
     )
     if isinstance(running, Zscp):
         running.aet, running.profile = "ZSCP", profile
     env = processes.environment(nodelay)
-    child = processes.start(running.prepare(), folder / "log", env, folder)
-    running.child = child
+    child: Child | None = None
     try:
+        child = running.child = processes.start(running.prepare(), folder / "log", env, folder)
+        running.open()
         _wait(running, child)
         yield running
         child.check_runs()
     finally:
-        processes.stop(child, running.pid)
+        running.close()
+        if child is not None:
+            processes.stop(child, running.pid)
 
 
 def _wait(running: Running, child: Child) -> None:

@@ -8,6 +8,15 @@ from bench.results import Target
 
 PEERS = ("storescp", "dcmqrscp", "Orthanc")
 CODEC = "codec alone"
+CLUSTERED = (
+    "zscp",
+    "zscp, encoded first",
+    "zscp on PostgreSQL",
+    "zscp on PostgreSQL and SeaweedFS",
+    "zscp on PostgreSQL and SeaweedFS, spool",
+    "two nodes behind HAProxy",
+    "two nodes behind HAProxy, spool",
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,12 @@ def _store(objects: str, associations: int, *receivers: str, title: str = "") ->
 
 def _get(name: str, title: str, *receivers: str, associations: int = 1) -> Scenario:
     return Scenario(name, title, "get", "ct", receivers, associations)
+
+
+def _clustered(associations: int) -> Scenario:
+    ways = "1 association" if associations == 1 else f"{associations} associations"
+    title = f"C-STORE small objects into servers, {ways}"
+    return Scenario(f"cluster-small-{associations}", title, "store", "small", CLUSTERED, associations)
 
 
 SCENARIOS = (
@@ -74,6 +89,8 @@ SCENARIOS = (
         "fairness", "C-STORE small objects alone, and beside 100 MB objects", "fairness", "small",
         ("zscp, htj2k first",),
     ),
+    _clustered(1),
+    _clustered(8),
     Scenario("soak", "C-STORE 100,000 small objects", "soak", "small", ("zscp",), 2, rounds=1),
 )  # fmt: skip
 
@@ -106,6 +123,20 @@ TARGETS = (
     _steady("store-ct-1", "store-ct-16", "zscp"),
     _steady("store-small-1", "store-small-16", "zscp"),
     _steady("get-ct-decoded", "get-ct-16", "zscp, htj2k first"),
+    *(
+        Target((f"cluster-small-{ways}", receiver), "speed", share, (f"cluster-small-{ways}", "zscp"))
+        for ways in (1, 8)
+        for receiver, share in (
+            ("zscp on PostgreSQL and SeaweedFS", 0.5),
+            ("zscp on PostgreSQL and SeaweedFS, spool", 0.8),
+        )
+    ),
+    Target(
+        ("cluster-small-8", "two nodes behind HAProxy"),
+        "speed",
+        1.0,
+        ("cluster-small-8", "zscp on PostgreSQL and SeaweedFS"),
+    ),
     Target(("window", f"zscp{WITH_WINDOW}"), "speed", 2.0, ("window", f"zscp{NO_WINDOW}")),
     Target(
         ("window", f"zscp{WITH_WINDOW}{OVER_LINE}"), "speed", 2.0, ("window", f"zscp{NO_WINDOW}{OVER_LINE}")

@@ -39,16 +39,18 @@ REMEDY = "the node rebuilds it from the stored files when it starts, and so does
 class Kind(Protocol):
     """What each kind of database has a function for.
 
-    ``FIRST_ROWS`` is how many matches of a query its first statement reads at most.
+    ``FIRST_ROWS`` is how many matches of a query its first statement reads at most. ``IS_REMOTE`` says that
+    each statement is a round trip to another process, perhaps on another machine.
     """
 
     FIRST_ROWS: int
+    IS_REMOTE: bool
     begin: Callable[[Connection], None]
     connected: Callable[[Database, URL, float], Engine]
     fault: Callable[[BaseException], Fault | None]
     watched: Callable[[Any, Watch], AbstractContextManager[None]]
     is_alive: Callable[[Any], bool]
-    begin_writing: Callable[[Any, Sequence[str], float], None]
+    begin_writing: Callable[[Any, Sequence[str]], None]
     wait_at_most: Callable[[Any, float], None]
     data_version: Callable[[Any], object]
     is_alone: Callable[[Connection], bool]

@@ -8,11 +8,11 @@ instance itself has to be written.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Dialect, bindparam, select
+from sqlalchemy import Dialect, Select, bindparam, func, select
 
 from scp.index.attributes import HELD
 from scp.index.prepared import Prepared, compiled_once
@@ -31,19 +31,29 @@ class _Place:
     era: int
 
 
+def _rows() -> Select[Any]:
+    columns = [TABLES[row.table].c[row.column] for row in HELD if row.level != "IMAGE"]
+    sought = select(SERIES.c.id, STUDY.c.id, PATIENT.c.id, *columns)
+    return sought.select_from(SERIES.join(STUDY).join(PATIENT))
+
+
 @compiled_once
 def _look_up(dialect: Dialect) -> Prepared:
     """The three rows of a place."""
-    columns = [TABLES[row.table].c[row.column] for row in HELD if row.level != "IMAGE"]
     sought = (
-        select(SERIES.c.id, STUDY.c.id, PATIENT.c.id, *columns)
-        .select_from(SERIES.join(STUDY).join(PATIENT))
+        _rows()
         .where(STUDY.c.study_instance_uid == bindparam("study"))
         .where(PATIENT.c.patient_id == bindparam("patient"))
         .where(PATIENT.c.issuer_of_patient_id == bindparam("issuer"))
         .where(SERIES.c.series_instance_uid == bindparam("series"))
     )
     return Prepared(sought, dialect)
+
+
+@compiled_once
+def rows_of_series(dialect: Dialect) -> Prepared:
+    """The three rows of places, by the parameter ``ids``, which are those of series: PostgreSQL's."""
+    return Prepared(_rows().where(SERIES.c.id == func.any(bindparam("ids"))), dialect)
 
 
 class Places:
@@ -76,6 +86,22 @@ class Places:
             place.era = self._era
         self._places.move_to_end(sought)
         return int(place.rows[0])
+
+    def series(self, found: Iterable[Mapping[str, str]]) -> list[int]:
+        """The ids of the series that instances with these texts joined before, as far as they are cached."""
+        places = filter(None, (self._places.get(sought) for sought in {above(texts) for texts in found}))
+        return list({int(place.rows[0]) for place in places})
+
+    def confirm(self, found: Iterable[Mapping[str, str]], rows: Iterable[tuple[Any, ...]]) -> None:
+        """Let the places of these texts count in this era, if their rows are among those that were just read.
+
+        ``rows`` are those of the series that :meth:`series` named.
+        """
+        read = {row[0]: row for row in rows}
+        for sought in {above(texts) for texts in found} if read else ():
+            place = self._places.get(sought)
+            if place is not None and read.get(place.rows[0]) == place.rows:
+                place.era = self._era
 
     def remember(self, cursor: Any, texts: Mapping[str, str]) -> None:
         """Cache the place of an instance with ``texts``, which was just written.

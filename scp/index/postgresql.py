@@ -51,8 +51,9 @@ _LOST = (
 _SESSION = "SET jit = off; SET max_parallel_workers_per_gather = 0; SET plan_cache_mode = force_custom_plan"
 # PostgreSQL answers when it has found all. A cursor would give the first rows on, for four more round trips.
 FIRST_ROWS = 64
+IS_REMOTE = True
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that one writer has alone, or several share
-_MIGRATION_SECONDS = 600.0
+_MIGRATION_SECONDS = 600
 # Classes of SQLSTATE in which the server could not do what was asked, whatever that was; and what an admin
 # has not allowed.
 _REFUSING = frozenset({"08", "25", "40", "53", "54", "55", "57", "58"})
@@ -187,7 +188,8 @@ def _check(connection: Any, _record: Any, _proxy: Any) -> None:
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get(WRITES) and not options.get(BEGUN):
-        connection.exec_driver_sql(_beginning((), _MIGRATION_SECONDS))
+        waits = f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'"
+        connection.exec_driver_sql(f"BEGIN; {waits}; SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 def fault(error: BaseException) -> Fault | None:
@@ -218,30 +220,28 @@ def begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def begin_writing(cursor: Any, names: Sequence[str], seconds: float) -> None:
+def begin_writing(cursor: Any, names: Sequence[str]) -> None:
     """Begin a transaction that will write, when it is its turn among all nodes.
 
     It has its turn when no other one has that writes under one of the same ``names``; without names, when no
-    other one has at all. It waits for at most ``seconds``.
+    other one has at all. Locks are taken in one order, so that no two wait for each other. Within a pipeline
+    all of it is on the way with what follows.
     """
-    cursor.execute(_beginning(names, seconds))
-
-
-def _beginning(names: Sequence[str], seconds: float) -> str:
-    """Statements for one round trip. Locks are taken in one order, so that no two wait for each other."""
-    locks = sorted({_number(name) for name in names})
-    turn = "pg_advisory_xact_lock_shared" if locks else "pg_advisory_xact_lock"
-    taken = ", ".join([f"{turn}({_WRITERS})", *(f"pg_advisory_xact_lock({number})" for number in locks)])
-    wait = max(1, int(seconds * 1000))
-    return f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {wait}; SELECT {taken}"
+    cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    if locks := sorted({_number(name) for name in names}):
+        shared = f"SELECT pg_advisory_xact_lock_shared({_WRITERS}), pg_advisory_xact_lock(each)"
+        cursor.execute(f"{shared} FROM unnest(%s::bigint[]) AS each", [locks])
+    else:
+        cursor.execute(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 def _number(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
-def wait_at_most(_cursor: Any, _seconds: float) -> None:
-    """Nothing: each transaction says so as it begins."""
+def wait_at_most(cursor: Any, seconds: float) -> None:
+    """Let a transaction that begins on this connection wait so long for its turn among all nodes."""
+    cursor.execute(f"SET lock_timeout = {max(1, int(seconds * 1000))}")
 
 
 def data_version(_cursor: Any) -> object:

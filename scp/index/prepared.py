@@ -10,7 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Dialect, Insert, Select, Update, bindparam, case, literal_column, select, update
+from sqlalchemy import (
+    Dialect,
+    Insert,
+    Select,
+    Update,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS
@@ -93,6 +106,29 @@ def insert_instance(dialect: Dialect) -> Prepared:
 def named_instances(dialect: Dialect) -> Prepared:
     """Select the instances of one SOP Instance UID, the parameter ``uid``: nearly always one instance."""
     sought = INSTANCE.c.sop_instance_uid == bindparam("uid")
+    return Prepared(select(*INSTANCE_COLUMNS).where(sought), dialect)
+
+
+@compiled_once
+def insert_instances(dialect: Dialect) -> Prepared:
+    """Insert the ``rows`` of a JSON array with all columns: PostgreSQL's.
+
+    As one value it takes psycopg half the time of 78 for each row, and any number of rows is one statement.
+    """
+    columns = [each for each in INSTANCE.columns if each is not INSTANCE.c.id]
+    rows = func.json_to_recordset(cast(bindparam("rows"), postgresql.JSON(none_as_null=True)))
+    typed = rows.table_valued(*(column(each.name, each.type) for each in columns), name="new")
+    names = [each.name for each in columns]
+    statement = postgresql.insert(INSTANCE).from_select(
+        names, select(*typed.render_derived(with_types=True).c)
+    )
+    return Prepared(statement, dialect)
+
+
+@compiled_once
+def instances_of(dialect: Dialect) -> Prepared:
+    """Select the instances of several SOP Instance UIDs, the parameter ``uids``: PostgreSQL's."""
+    sought = INSTANCE.c.sop_instance_uid == func.any(bindparam("uids"))
     return Prepared(select(*INSTANCE_COLUMNS).where(sought), dialect)
 
 

@@ -51,7 +51,7 @@ class SqlIndex:
         self._engine = engine
         self._writer = Writer(engine)
         self._recording: GroupCommit[Connection, tuple[Write, Item], Instance | None] = GroupCommit(
-            lambda group: self._writer.transaction(Writer.names(item for _, item in group)),
+            lambda group: self._writer.recording([item for _, item in group]),
             lambda connection, work: work[0](connection, work[1]),
         )
         self._rows = InstanceRows(engine.dialect)
@@ -117,7 +117,7 @@ class SqlIndex:
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """See :meth:`scp.index.index.Index.record_many`."""
         ready = [(instance, texts(instance, attributes)) for instance, attributes in items]
-        with self._writer.transaction() as connection:
+        with self._writer.transaction(items=ready) as connection:
             return [self._writer.record(connection, item) for item in ready]
 
     def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:

@@ -33,6 +33,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _STEPS = 1000
 # SQLite finds a row when it is asked for the next one: who takes fewer has waited for no more.
 FIRST_ROWS = 512
+IS_REMOTE = False
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 
@@ -107,7 +108,7 @@ def is_alive(_connection: Any) -> bool:
     return True
 
 
-def begin_writing(cursor: Any, _names: Sequence[str], _seconds: float) -> None:
+def begin_writing(cursor: Any, _names: Sequence[str]) -> None:
     """Begin a transaction that will write, when it is its turn among all processes.
 
     A transaction that first reads and then writes fails at once if another one wrote in between; one that

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from scp.index.conflicts import Warnings
 from scp.index.databases import BEGUN
 from scp.index.dialect import translated
 from scp.index.places import Places
-from scp.index.prepared import InstanceRows, change_held, insert_instance, named_instances
+from scp.index.prepared import InstanceRows, change_held
+from scp.index.recording import recording
 from scp.index.rows import identity, row
 from scp.metrics import counting
 from scp.model import Instance
@@ -46,34 +47,46 @@ class Writer:
         self._waits = math.inf  # how long the connection waits for other processes
         self._places = Places(engine.dialect)
         self._rows = InstanceRows(engine.dialect)
-        self._insert = insert_instance(engine.dialect)
+        self._recording = recording(self._kind, engine.dialect)
         self._change = change_held(engine.dialect)
-        self._named = named_instances(engine.dialect)
         self._conflicts = Warnings()
         self._connection: Connection | None = None
         self._cursor: Any = None
         self._version: object = None
 
     @contextmanager
-    def transaction(self, names: Sequence[str] = ()) -> Iterator[Connection]:
+    def transaction(self, names: Sequence[str] = (), items: Collection[Item] = ()) -> Iterator[Connection]:
         """The connection, in a transaction that is committed at the end, or rolled back by an exception.
 
         Others that write under one of the same ``names`` wait meanwhile; without names, all others. SQLite
-        has one writer, whatever its names. Patients, studies and series must be written by the methods of
-        this class only. Raises :class:`scp.errors.OutOfResources`.
+        has one writer, whatever its names. ``items`` are what it will record: all may be looked up together.
+        Patients, studies and series must be written by the methods of this class only.
+        Raises :class:`scp.errors.OutOfResources`.
         """
         with self._own_turn() as until, translated(self.engine):
             connection = self._connected()
             try:
                 self._wait_until(until)
-                self._kind.begin_writing(self._cursor, names, max(until - time.monotonic(), 0.0))
-                self._look_around()
+                self._begin(names, items)
                 yield connection
+                self._recording.commit(self._cursor)
                 _commit(connection)
             except BaseException:
                 self._roll_back(connection)
                 raise
             self._conflicts.committed()
+
+    def recording(self, items: Collection[Item]) -> AbstractContextManager[Connection]:
+        """A :meth:`transaction` that records ``items``: nobody else changes their patients' rows."""
+        return self.transaction(_names(items), items)
+
+    def _begin(self, names: Sequence[str], items: Collection[Item]) -> None:
+        uids = {instance.sop_instance_uid for instance, _ in items}
+        above = [given for _, given in items]
+        series = self._places.series(above) if self._kind.IS_REMOTE else ()
+        rows = self._recording.begin(self._cursor, names, uids, series)
+        self._look_around()
+        self._places.confirm(above, rows)
 
     @contextmanager
     def _own_turn(self) -> Iterator[float]:
@@ -98,11 +111,11 @@ class Writer:
 
     def record(self, connection: Connection, item: Item) -> Instance | None:
         """See :meth:`scp.index.index.Index.record`; inside a :meth:`transaction`."""
-        return self._write(connection, item, self._of_uid(item[0].sop_instance_uid))
+        return self._write(connection, item, self._recording.named(self._cursor, item[0].sop_instance_uid))
 
     def add(self, connection: Connection, item: Item) -> Instance | None:
         """See :meth:`scp.index.index.Index.add`; inside a :meth:`transaction`."""
-        named = self._of_uid(item[0].sop_instance_uid)
+        named = self._recording.named(self._cursor, item[0].sop_instance_uid)
         held = _of(named, identity(*item)) if named else None
         return held if held is not None else self._write(connection, item, named)
 
@@ -115,6 +128,7 @@ class Writer:
         held = _of(named, instance.identity) if named else None
         same_file = next((one for one in named if one.key == instance.key), None)
         if held is not None and same_file is not None and same_file.identity != held.identity:
+            self._recording.flush(self._cursor)
             entities.remove(
                 connection, same_file.sop_instance_uid, same_file.key
             )  # a file belongs to one object only
@@ -125,21 +139,18 @@ class Writer:
             parent = self._place(connection, given, corrects)
         others = {**row("IMAGE", given), "parent": parent}
         if held is None:
-            self._insert.run(self._cursor, others | self._rows.bound(instance))
+            self._recording.insert(self._cursor, others | self._rows.bound(instance))
             if named:
                 self._conflicts.notice(ConflictKind.INSTANCE, instance.study_instance_uid)
             return None
         self._places.doubt()  # the series that it leaves may be removed
+        self._recording.flush(self._cursor)
         entities.replace(connection, held, instance, others)
         return held
 
-    def _of_uid(self, sop_instance_uid: str) -> list[Instance]:
-        rows = self._named.run(self._cursor, {"uid": sop_instance_uid}).fetchall()
-        return [self._rows.instance(one) for one in rows]
-
     def is_named(self, file: Instance) -> bool:
         """Whether a row of its SOP Instance UID names a file; inside a transaction."""
-        return any(one.key == file.key for one in self._of_uid(file.sop_instance_uid))
+        return any(one.key == file.key for one in self._recording.named(self._cursor, file.sop_instance_uid))
 
     def change(self, before: Instance, after: Instance) -> bool:
         """Replace the row of ``before``, if that is held, by ``after``; inside a transaction."""
@@ -149,14 +160,10 @@ class Writer:
     def remove(self, connection: Connection, sop_instance_uid: str, key: str = "") -> bool:
         """See :meth:`scp.index.index.Index.remove` and ``forget``; inside a :meth:`transaction`."""
         self._places.doubt()
-        keys = [key] if key else [one.key for one in self._of_uid(sop_instance_uid)]
+        self._recording.flush(self._cursor)
+        keys = [key] if key else [one.key for one in self._recording.named(self._cursor, sop_instance_uid)]
         removed = [entities.remove(connection, sop_instance_uid, each) for each in keys]
         return any(removed)
-
-    @staticmethod
-    def names(items: Iterable[Item]) -> list[str]:
-        """The names of a :meth:`transaction` that records these: nobody else changes their patients' rows."""
-        return [patient_name(_as_given(*item)[0]) for item in items]
 
     def close(self) -> None:
         """Close the connection; the next transaction would open another one."""
@@ -216,6 +223,10 @@ def patient_name(instance: Instance) -> str:
     if instance.patient_id:
         return f"patient {instance.patient_id}\\{instance.issuer_of_patient_id}"
     return f"study {instance.study_instance_uid}"
+
+
+def _names(items: Iterable[Item]) -> list[str]:
+    return [patient_name(_as_given(*item)[0]) for item in items]
 
 
 def _as_given(instance: Instance, given: Mapping[str, str]) -> Item:

@@ -22,8 +22,8 @@ from scp.config.stores import BucketPlace
 from scp.errors import (
     ConfigurationError,
     ObjectChanged,
-    ObjectMissing,
     ObjectDamaged,
+    ObjectMissing,
     ObjectUnavailable,
     OutOfResources,
 )
