@@ -358,7 +358,7 @@ class TestAPausedNode:
     def paused(self, database: Database) -> Iterator[SqlIndex]:
         index = SqlIndex.open(database)
         index._writer._connected()
-        index._writer._kind.begin_writing(index._writer._cursor, ["patient 1"], 10)
+        index._writer._kind.begin_writing(index._writer._cursor, ["patient 1"])
         yield index
         index.close()
 

@@ -16,7 +16,7 @@ from scp.archive.replacement import Change
 from scp.errors import OutOfResources
 from scp.index.rows import texts
 from scp.index.sql import SqlIndex
-from scp.index.writer import CHANGES, Writer
+from scp.index.writer import CHANGES, patient_name
 from scp.model import Instance
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
@@ -36,7 +36,7 @@ class LosingIndex:
 
     def record(self, instance: Instance, attributes: Mapping[str, str], _sends: Any = ()) -> NoReturn:
         item = (instance, texts(instance, attributes))
-        self._lose(Writer.names([item]), lambda connection: self._writer.record(connection, item))
+        self._lose([patient_name(instance)], lambda connection: self._writer.record(connection, item))
 
     def decided(self) -> None:
         self._thread.join()
