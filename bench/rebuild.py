@@ -1,7 +1,7 @@
 """How long an object takes in ``zscp reindex``, ``fsck`` and ``verify``, with PostgreSQL and a bucket.
 
-``python -m bench.rebuild`` starts a PostgreSQL and a SeaweedFS on loopback, stores some objects, and reads them
-all in each way; it prints a table. ``--delay 0.02`` adds a pause to each request, as of a distant store.
+``python -m bench.rebuild`` starts a PostgreSQL and a SeaweedFS on loopback, stores some objects, and reads
+them all in each way; it prints a table. ``--delay 0.02`` adds a pause to each request, as of a distant store.
 """
 
 from __future__ import annotations
