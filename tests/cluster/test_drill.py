@@ -246,7 +246,7 @@ def test_several_nodes(several: Drill) -> None:
 
     several.lose_power()
     several.lose_bucket()
-    several._shell("dropdb zscp", 0)
+    several._shell("dropdb --force zscp", 0)
     for node in several.nodes:
         shutil.rmtree(node.root / "spool")
     several.run("All of several nodes is lost")
