@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_file_that_another_node_is_about_to_record(
         if records:
             b.archive.record_rows([(instance, facts.attributes)])
 
-    monkeypatch.setattr(module.time, "sleep", meanwhile)
+    monkeypatch.setattr(time, "sleep", meanwhile)
     assert kinds(fsck(a.archive, Silent(), repair=True)) == ([] if records else [UNRECORDED])
     assert waited == [module._OTHERS_SECONDS]
     assert len(a.archive.named(instance.sop_instance_uid)) == 1
