@@ -1,13 +1,15 @@
 #!/bin/sh
-# Install what the tests of several nodes start besides SeaweedFS, which comes with pip: PostgreSQL and HAProxy,
-# where they are missing. No service of theirs is started: the tests start their own, on free ports.
+# Install what the tests of several nodes start besides SeaweedFS, which comes with pip: PostgreSQL, HAProxy, and
+# the tools of the restore drill, where they are missing. No service of theirs is started: the tests start their own, on free ports.
 set -eu
 
-# Debian puts both where ordinary users do not look.
+# Debian puts some where ordinary users do not look.
 PATH="$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"
 missing=""
 command -v initdb >/dev/null || missing="$missing postgresql"
 command -v haproxy >/dev/null || missing="$missing haproxy"
+command -v rclone >/dev/null || missing="$missing rclone"
+command -v sqlite3 >/dev/null || missing="$missing sqlite3"
 [ -n "$missing" ] || exit 0
 
 fail() {

@@ -26,6 +26,11 @@ class StoredFiles:
         self.get, self.has, self.keeps = store.get, store.has, store.keeps
         self.set_aside, self.discard, self.fresh_key = store.set_aside, store.delete, store.fresh_key
 
+    @property
+    def at_once(self) -> int:
+        """How many objects one process does well to read at once; 1 where its cores decide that."""
+        return self.store.at_once
+
     def unpack(self, data: Buffer, whole: bool = False) -> Part10:
         """A stored file taken apart. Raises ObjectDamaged, DictionaryMissing."""
         return part10.unpack(data, self.dictionaries.by_id, whole=whole)

@@ -16,9 +16,12 @@ R = TypeVar("R")
 _AHEAD = 4  # tasks a worker: enough to keep it busy, few enough that objects in memory stay few
 
 
-def each(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results in the order of ``items``, which are drawn only a little ahead."""
-    workers = os.cpu_count() or 1
+def each(work: Callable[[T], R], items: Iterable[T], at_once: int = 1) -> Iterator[R]:
+    """Results in the order of ``items``, which are drawn only a little ahead.
+
+    At least ``at_once`` are under way, where the work waits for a server more than for a core.
+    """
+    workers = max(os.cpu_count() or 1, at_once)
     source = iter(items)
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[R]] = [pool.submit(work, item) for item in islice(source, workers * _AHEAD)]

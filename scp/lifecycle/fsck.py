@@ -14,15 +14,19 @@ finding is checked once more before it counts. Each repair may be interrupted an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from scp.archive.archive import Archive
 from scp.archive.pairing import State
 from scp.archive.repair import repair_from_siblings
+from scp.background.parallel import each
 from scp.background.progress import Progress
 from scp.errors import (
     ObjectDamaged,
+    ObjectElsewhere,
     ObjectMissing,
     ObjectRefused,
     ObjectUnavailable,
@@ -34,7 +38,11 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
 from scp.model import Instance
-from scp.objects.names import digest_in, instance_in, is_object
+from scp.objects.names import digest_in, instance_in, is_object, store_of
+
+# Another node may have put a file and wait for its turn to record it, which takes 20 s at most; or be about
+# to remove one. So many files are waited for together.
+_OTHERS_SECONDS, _WAITED_FOR = 25.0, 10_000
 
 MISSING, UNRECORDED, LEFT_OVER, UNREADABLE, UNSETTLED, UNFIT = (
     "row without a file",
@@ -85,12 +93,51 @@ def fsck(
         for where, fault in deletion.trash.unreadable():
             yield Finding(UNREADABLE, where, told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
-    for key in iter(archive.files.keys()):
+    for key in _given_time(archive, _strays(archive, progress)):
+        yield from _findings(key, _file(archive, key, repair))
+    for instance in each(lambda one: _suspect(archive, one), archive.all(), archive.files.at_once):
+        if instance is not None:
+            yield from _findings(instance.key, _row(archive, instance, repair, forget))
+
+
+def _strays(archive: Archive, progress: Progress) -> Iterator[str]:
+    """The keys of files that may not be what the index has; some are looked at together.
+
+    No more than that is done by several threads: whether a dead process put a file is found by its lock.
+    """
+
+    def look(key: str) -> str:
+        try:
+            return key if archive.files.keeps(key) and _stray(archive, key) else ""
+        except Exception:  # noqa: BLE001 - it is looked at once more, and told then
+            return key
+
+    for key in each(look, archive.files.keys(), archive.files.at_once):
         progress.advance()
-        if archive.files.keeps(key):
-            yield from _findings(key, _file(archive, key, repair))
-    for instance in archive.all():
-        yield from _findings(instance.key, _row(archive, instance, repair, forget))
+        if key:
+            yield key
+
+
+def _given_time(archive: Archive, strays: Iterator[str]) -> Iterator[str]:
+    """Each key when another node, of whose journal nothing is known here, has had the time to settle it."""
+    if not archive.elsewhere.cluster.living():
+        yield from strays
+        return
+    while some := list(islice(strays, _WAITED_FOR)):
+        time.sleep(_OTHERS_SECONDS)
+        yield from some
+
+
+def _suspect(archive: Archive, instance: Instance) -> Instance | None:
+    """The instance, if its file does not seem to be there. Raises ObjectUnavailable of the first store."""
+    try:
+        return None if archive.files.has(instance.key) else instance
+    except ObjectElsewhere:  # in the landing log of another node
+        return None
+    except ObjectUnavailable:  # its store is no longer configured, or not there: the file may be in it
+        if not store_of(instance.key):
+            raise
+        return None
 
 
 def _findings(key: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -192,14 +239,9 @@ def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Find
 
 
 def _row(archive: Archive, instance: Instance, repair: bool, forget: bool) -> Iterator[Finding]:
-    try:
-        if archive.files.has(instance.key):
-            return
-        current = archive.current(instance.identity)
-        if current is None or current.key != instance.key:
-            return  # it was replaced meanwhile
-    except ObjectUnavailable:  # its store is no longer configured, or not there: the file may be in it
-        return
+    current = archive.current(instance.identity)
+    if current is None or current.key != instance.key or _suspect(archive, instance) is None:
+        return  # it was replaced meanwhile
     uid, repaired = instance.sop_instance_uid, ""
     if repair and (key := repair_from_siblings(archive, instance)):
         repaired = f"points to {key}"

@@ -63,15 +63,19 @@ def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = N
             runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8", dir=temporary())))
             runs[-1].writelines(f"{line}\n" for line in run)
         _record(archive, heapq.merge(*map(_lines, runs)), outcome)
-    for instance in archive.all():
-        try:
-            is_there = archive.files.has(instance.key)
-        except ObjectUnavailable:  # its store is no longer configured: the object may still be in it
-            continue
-        if not is_there:
+    for instance in each(lambda one: _without_file(archive, one), archive.all(), archive.files.at_once):
+        if instance is not None:
             archive.forget(instance.sop_instance_uid, instance.key)
             outcome.gone.append(instance.key)
     return outcome
+
+
+def _without_file(archive: Archive, instance: Instance) -> Instance | None:
+    """The instance, if its file is gone."""
+    try:
+        return None if archive.files.has(instance.key) else instance
+    except ObjectUnavailable:  # its store is no longer configured: the object may still be in it
+        return None
 
 
 def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress: Progress) -> Iterator[str]:
@@ -90,7 +94,7 @@ def _read_all(archive: Archive, keys: Iterable[str], outcome: Outcome, progress:
             outcome.damaged.append((key, message_of(error)))
         return ""
 
-    for line in each(read, keys):
+    for line in each(read, keys, archive.files.at_once):
         progress.advance()
         if line:
             yield line
@@ -126,8 +130,8 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
         kept = []
         contents: dict[Identity, str] = {}
-        for instance, attributes in batch:
-            held = archive.current(instance.identity)
+        helds = each(lambda one: archive.current(one[0].identity), batch, archive.files.at_once)
+        for (instance, attributes), held in zip(batch, list(helds), strict=True):
             content = contents.get(instance.identity, held.received_sha256 if held is not None else "")
             unsure = not archive.files.keeps(instance.key) or instance.key in unsettled
             if unsure and content not in ("", instance.received_sha256):

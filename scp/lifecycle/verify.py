@@ -44,7 +44,7 @@ def verify(archive: Archive, instances: Iterable[Instance], deep: bool = False) 
         except Exception as error:  # noqa: BLE001 - told; the others are checked all the same
             return Verified(instance, message_of(error), away=True)
 
-    verdicts = each(one, instances)
+    verdicts = each(one, instances, archive.files.at_once)
     while some := list(islice(verdicts, _NOTED_AT_ONCE)):
         note(archive, [(verdict.instance, verdict.fault) for verdict in some if not verdict.away])
         yield from some

@@ -101,6 +101,11 @@ class EncryptedStore:
         """See JournaledStore."""
         return self.inner.tiers
 
+    @property
+    def at_once(self) -> int:
+        """See JournaledStore."""
+        return self.inner.at_once
+
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
         self.inner.put(key, *self.cipher.sealed(key, parts))

@@ -40,6 +40,10 @@ class JournaledStore(ObjectStore, Protocol):
     def tiers(self) -> Mapping[str, Availability]:
         """The stores beside the first one, by name, with their Instance Availability."""
 
+    @property
+    def at_once(self) -> int:
+        """How many objects one process does well to ask for at once; 1 where its cores decide that."""
+
     def fresh_key(self, key: str) -> str:
         """The key to put a new file of an object under: ``key``, or one that no other node puts."""
 
@@ -158,6 +162,7 @@ class Journaled:
     """
 
     tiers: Mapping[str, Availability] = MappingProxyType({})
+    at_once = 1
 
     def __init__(self, store: ObjectStore, root: Path) -> None:
         self.root = root

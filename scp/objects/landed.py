@@ -85,6 +85,11 @@ class LandedStore:
         """See JournaledStore."""
         return self.inner.tiers
 
+    @property
+    def at_once(self) -> int:
+        """See JournaledStore."""
+        return self.inner.at_once
+
     # -- the verbs of a store ----------------------------------------------------------------------------
 
     def put(self, key: str, *parts: Buffer) -> None:

@@ -39,6 +39,7 @@ class LocalStore:
     """
 
     tiers: Mapping[str, Availability] = MappingProxyType({})
+    at_once = 1
 
     def __init__(self, root: Path, reserve: int = 0, maps: bool = True) -> None:
         self.root = root

@@ -123,6 +123,8 @@ class BucketStore(Journaled):
     acknowledged, and nobody else has their keys: ``zscp fsck`` lists them, and can take them up.
     """
 
+    at_once = AT_ONCE // 2  # a large one takes several requests
+
     def __init__(self, bucket: Bucket, root: Path) -> None:
         super().__init__(S3ObjectStore(bucket), root)
         self.bucket = bucket

@@ -101,6 +101,11 @@ class TieredStore:
         """See JournaledStore."""
         return {name: tier.availability for name, tier in self._tiers.items()}
 
+    @property
+    def at_once(self) -> int:
+        """See JournaledStore: as the quickest of all takes them."""
+        return max(self._first.at_once, *(tier.store.at_once for tier in self._tiers.values()), 1)
+
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
         store, own = self._writable(key)

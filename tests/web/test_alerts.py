@@ -60,7 +60,7 @@ def test_the_dashboard_shows_every_metric() -> None:
 @pytest.mark.quick
 def test_each_alert_says_what_happened_where_and_what_to_do() -> None:
     for rule in rules():
-        assert "$labels.instance" in rule["annotations"]["summary"]
+        assert re.search(r"\$labels\.(instance|job)", rule["annotations"]["summary"])
         assert rule["annotations"]["remedy"].endswith((".", "!"))
         assert rule["labels"]["severity"] in ("warning", "critical")
 
