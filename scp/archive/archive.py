@@ -71,7 +71,7 @@ class Archive:
         self.trials = Trials(index, options.attempts)
         self.reader = Reader(self.files, index, self.trials, self.policy)
         self.forms = FormMaker(self.files, self.reader, self.trials, self.policy)
-        self.replacer = Replacer(self.files, index, self.reader, options.pairing)
+        self.replacer = Replacer(self.files, index, self.reader, options.pairing, self.elsewhere)
         self.recorder = Recorder(self.files, index, self.reader, self.replacer, options, self.elsewhere)
         self.receiver = Receiver(self.store, index, self.reader, self.forms, self.recorder, options)
         self.interrupted = Interrupted(self.files, index, self.elsewhere)

@@ -92,6 +92,10 @@ class Elsewhere:
             self._known = others
         return self._prefixes
 
+    def are_others(self) -> bool:
+        """Whether any other node was ever heard of that was not forgotten: one that is silent may go on."""
+        return bool(self.cluster.others())
+
     def brought(self, instance: Instance, seconds: float = BRING_SECONDS) -> Instance:
         """An object's row when it names a file that this node can read: at once, for nearly all objects.
 

@@ -8,6 +8,7 @@ from scp.archive.elsewhere import Elsewhere
 from scp.archive.stored_files import StoredFiles
 from scp.index.index import Index
 from scp.index.nodes import Request
+from scp.model import Instance
 from scp.objects.names import is_object
 
 
@@ -34,6 +35,14 @@ class Interrupted:
     def keep(self, key: str) -> None:
         """Leave a file to the next start; a landed record stays anyway."""
         self._files.store.journal_removal(key)
+
+    def held(self, found: Instance) -> Instance | None:
+        """The row of what a dead process left, or None; not before the last COMMIT of that process has ended.
+
+        Raises OutOfResources.
+        """
+        self._index.are_named([found])
+        return self._index.current(found.identity)
 
     def settle_asked(self, asked: Iterable[Request]) -> None:
         """End the records whose objects other nodes have replaced; those that a row still names are left.

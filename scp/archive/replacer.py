@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from scp.archive.elsewhere import Elsewhere
 from scp.archive.pairing import Pairing
 from scp.archive.reader import Reader
 from scp.archive.records import own_key
@@ -28,9 +29,21 @@ _STRIPES = 64
 
 
 class Replacer:
-    """Replaces stored forms. A ``pairing`` tells whether the index still belongs to the stores."""
+    """Replaces stored forms. A ``pairing`` tells whether the index still belongs to the stores.
 
-    def __init__(self, files: StoredFiles, index: Index, reader: Reader, pairing: Pairing | None) -> None:
+    Where other nodes share the stores, the journal also names old files that are to be removed: a recovery
+    removes nothing that its own journal does not name, as another node may work on the same object.
+    """
+
+    def __init__(
+        self,
+        files: StoredFiles,
+        index: Index,
+        reader: Reader,
+        pairing: Pairing | None,
+        elsewhere: Elsewhere,
+    ) -> None:
+        self._elsewhere = elsewhere
         self._files = files
         self._index = index
         self._reader = reader
@@ -52,6 +65,7 @@ class Replacer:
         moved = [replace(one, data=None) for one in changes if one.data is not None]
         try:
             self._check_arrived(changes)
+            self._note_old_files(moved)
             done = self._index.change_many([(change.before, change.after) for change in changes])
         except Exception:
             self._due.extend(moved)  # the index may have changed all the same, and only its answer was lost
@@ -111,6 +125,7 @@ class Replacer:
             return  # the old file is what is left of the object: fsck finds it
         if change.before.key not in {*named, change.after.key}:
             self._files.store.delete(change.before.key)
+        self._files.store.settle(change.before.key)
         if change.after.key in named:
             self._files.store.settle(change.after.key)
         else:
@@ -131,12 +146,35 @@ class Replacer:
     def _remove_replaced(self, changes: list[Change], taken: list[bool]) -> None:
         """Remove the old files of changed rows, and withdraw the new files of rows that did not change."""
         replaced = [one for one, changed in zip(changes, taken, strict=True) if changed]
-        self._files.store.delete_many(one.before.key for one in replaced if one.before.key != one.after.key)
+        going = [one.before.key for one in replaced if self._may_go(one)]
+        self._files.store.delete_many(going)
+        for key in going:
+            self._files.store.settle(key)
         for change, changed in zip(changes, taken, strict=True):
             if changed:
                 self._files.store.settle(change.after.key)
             else:  # another object replaced it meanwhile
                 self.withdraw([change.after])
+
+    def _note_old_files(self, changes: list[Change]) -> None:
+        """Raises OutOfResources."""
+        if self._elsewhere.are_others():
+            for one in changes:
+                if one.before.key != one.after.key and self._files.keeps(one.before.key):
+                    self._files.store.journal_removal(one.before.key)
+
+    def _may_go(self, change: Change) -> bool:
+        """Whether an old file may be removed at once; if other nodes are seen at the new one, later."""
+        if change.before.key == change.after.key:
+            return False
+        if not self._elsewhere.are_others():
+            return True
+        there = self._files.has(change.after.key)
+        current = self._index.current(change.after.identity)
+        if there and current is not None and current.key == change.after.key:
+            return True
+        self._due.append(change)
+        return False
 
     def own_file(self, instance: Instance) -> Instance:
         """Give an object of the landing log a file of its own, as received.

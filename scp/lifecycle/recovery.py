@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scp.archive.archive import Archive
 from scp.archive.records import check_uids
+from scp.archive.replacement import Change
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
@@ -74,7 +75,10 @@ def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManag
 
 
 def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
-    """A file in its place: the newest of an object is recorded, and all that it replaces removed."""
+    """A file in its place: the newest content of an object is recorded, and what it replaces removed.
+
+    A row that names another sound file of the same content stays: another node may have put that.
+    """
     try:
         instance, facts = archive.reader.take_up(key)
     except ObjectUnreadable:
@@ -82,7 +86,7 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     except (ObjectDamaged, ObjectMissing) as error:
         found.damaged += (f"{key}: {error}",)
         return
-    held = archive.current(instance.identity)
+    held = archive.interrupted.held(instance)
     if held is None or held.received_at < instance.received_at:
         try:
             archive.recorder.record(instance, facts, found=True)
@@ -92,10 +96,10 @@ def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
         except DuplicateRejected as error:  # so it was never acknowledged; it stays, and fsck lists it
             found.damaged += (f"{key}: {error}",)
             return
-    elif held.received_at == instance.received_at and not _was_on_its_way(archive, key, held):
-        # What is to be sent of it was recorded with it: it must not be sent twice.
-        archive.record_rows([(instance, facts.attributes)])
-        held = instance
+    elif held.received_at == instance.received_at and not _stands(archive, key, held):
+        # Only where the row still names that file. What is to be sent of it was recorded with it.
+        archive.replace([Change(held, instance)])
+        held = archive.current(instance.identity) or instance
     archive.sync()
     _remove_replaced(archive, key, held)
     found.recorded += 1
@@ -105,9 +109,11 @@ def _remove_replaced(archive: Archive, key: str, held: Instance) -> None:
     """Remove other files of an object by what they hold: that the index does not name them is no reason.
 
     A file is removed where it is older than the one that is held, or the same, and that one is proven to be
-    sound. All others stay, and fsck lists them.
+    sound. All others stay, and fsck lists them. Beside other nodes only ``key`` is removed: these may have
+    put, and not recorded yet, what else there is.
     """
-    others = [left for left in archive.files.siblings(key, held.sop_instance_uid) if left != held.key]
+    found = [key] if archive.elsewhere.are_others() else archive.files.siblings(key, held.sop_instance_uid)
+    others = [left for left in found if left != held.key]
     if not others or not _is_sound(archive, held):
         return
     for left in others:
@@ -137,11 +143,13 @@ def _is_superseded(archive: Archive, key: str, held: Instance) -> bool:
     return left.identity == held.identity and left.received_at <= held.received_at
 
 
-def _was_on_its_way(archive: Archive, key: str, held: Instance) -> bool:
-    """Whether a file in another store was not read back yet, so that the file that is held counts."""
-    if not store_of(key) or held.key == key:
+def _stands(archive: Archive, key: str, held: Instance) -> bool:
+    """Whether the row of an object's content stays, and does not name the file ``key`` instead."""
+    if held.key == key or _is_sound(archive, held):
+        return True
+    if not store_of(key):
         return False
-    try:
+    try:  # a file in another store was perhaps not read back yet
         return archive.files.has(held.key)
     except ObjectUnavailable:
         return True
@@ -160,7 +168,7 @@ def _from_log(archive: Archive, key: str, found: Recovered) -> None:
     except (ObjectDamaged, UidMismatch):
         _set_aside(archive, key, found)
         return
-    held = archive.current(instance.identity)
+    held = archive.interrupted.held(instance)
     if held is not None and held.key == key:
         return
     if held is not None and held.received_at >= instance.received_at:
