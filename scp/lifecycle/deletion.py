@@ -31,7 +31,7 @@ from scp.lifecycle.auditing import DeletionAudit, Done
 from scp.model import Instance, Query, QueryKey
 from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold
-from scp.objects.trashed import Trashed
+from scp.objects.trashed import UNFINISHED, Trashed
 
 _NOT_AUDITED = DeletionAudit()
 _BATCH = 100  # for so many objects together the trash is locked, and the index synced
@@ -158,18 +158,18 @@ class Deletion:
 
     def interrupted(self) -> list[Trashed]:
         """Deletions and restorations that a process had begun when it died."""
-        if not self.trash.exists():
+        if self.trash.is_settled():
             return []
         with self.trash.lock():  # no living process works on them
-            return [one for one in self.trash.entries() if one.state != "gone"]
+            return self.trash.entries(UNFINISHED)
 
     def resume(self) -> int:
         """Finish what a process that died had begun; returns how many objects that were."""
-        if not self.trash.exists():
+        if self.trash.is_settled():  # asked first: who deletes, restores or holds waits for the lock
             return 0
         with self.trash.lock():
             self.trash.tidy()
-            entries, holds = self.trash.entries(), self.holds.all()
+            entries, holds = self.trash.entries(UNFINISHED), self.holds.all()
             going = [one for one in entries if one.state == "going" and not self._put_back(one, holds)]
             # One that was sent again since then stays.
             gone = self._finish(going, filter(self.trash.in_place, going))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from scp.objects.bucket import Bucket
 from scp.objects.names import store_of
 from scp.objects.trash_bucket import BucketCan
 from scp.objects.trash_folder import FolderCan
-from scp.objects.trashed import State, Trashed
+from scp.objects.trashed import STATES, State, Trashed
 
 
 class Can(Protocol):
@@ -22,14 +22,17 @@ class Can(Protocol):
     Keys of entries are those of the archive: :func:`scp.objects.names.in_store`.
     """
 
-    def exists(self) -> bool:
-        """Whether anything was ever deleted here. Raises OutOfResources."""
+    def is_settled(self) -> bool:
+        """See Trash. Raises OutOfResources."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep other writers of its folder away. Raises OutOfResources."""
 
-    def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
-        """Where each note lies, and its entry, or what is wrong; None: its state changed meanwhile."""
+    def notes(self, states: Collection[State] = STATES) -> Iterator[tuple[str, Trashed | str | None]]:
+        """Where each note lies, and its entry, or what is wrong; None: its state changed meanwhile.
+
+        Notes of entries in other ``states`` are not read.
+        """
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
         """See Trash."""
@@ -68,9 +71,9 @@ class Trash:
         self._cans = {name: _can_in(place) for name, place in places.items()}
         self._alone = alone
 
-    def exists(self) -> bool:
-        """Whether anything was ever deleted here."""
-        return any(can.exists() for can in self._cans.values())
+    def is_settled(self) -> bool:
+        """Whether nothing is unfinished, and nothing is to be tidied; it reads no note, and needs no lock."""
+        return all(can.is_settled() for can in self._cans.values())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -78,9 +81,9 @@ class Trash:
         with self._cans[""].lock(), self._alone():
             yield
 
-    def entries(self) -> list[Trashed]:
-        """All entries, in the order of their deletion."""
-        found = (one for can in self._cans.values() for _, one in can.notes())
+    def entries(self, states: Collection[State] = STATES) -> list[Trashed]:
+        """The entries in some states, in the order of their deletion."""
+        found = (one for can in self._cans.values() for _, one in can.notes(states))
         return sorted((one for one in found if isinstance(one, Trashed)), key=lambda one: (one.at, one.id))
 
     def unreadable(self) -> Iterator[tuple[str, str]]:

@@ -1,27 +1,38 @@
 """The trash of a store that is a bucket: two objects each in ``.trash``.
 
-``<id>.dcm`` is a copy of the stored object, made by the server; ``<id>.json`` is the note, which also has the
-state. A bucket has no locks: writers have the one that the index gives (docs/decisions/0147).
+``<id>.dcm`` is a copy of the stored object, made by the server; ``<id>.<state>.json`` is the note. So a
+listing tells what is unfinished, and no other note is read for that. While the state changes there are two
+notes: the later state counts. A bucket has no locks: writers have the one that the index gives
+(docs/decisions/0147).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from scp.errors import ObjectDamaged, ObjectMissing
-from scp.objects.bucket import AT_ONCE, Bucket
+from scp.objects.bucket import AT_ONCE, Bucket, Found
 from scp.objects.names import has_token, in_store
 from scp.objects.notes import BucketNotes
-from scp.objects.trashed import FOLDER, State, Trashed, not_written, trashed_in
+from scp.objects.trashed import FOLDER, STATES, UNFINISHED, State, Trashed, not_written, trashed_in
 
 _FILE = ".dcm"
 # A copy whose note is missing for so long, by any clock, was left by a process that died.
 _LEFT_SECONDS = 86_400
+_NOTES: dict[str, State] = {f"{state}.json": state for state in STATES}
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The state of each entry by its id, and the keys of what a process left that died."""
+
+    states: dict[str, State]
+    left: list[str]
 
 
 class BucketCan:
@@ -31,17 +42,18 @@ class BucketCan:
         self._bucket = bucket
         self._notes = BucketNotes(bucket, FOLDER)
 
-    def exists(self) -> bool:
+    def is_settled(self) -> bool:
         """See Can."""
-        return next(self._bucket.list(FOLDER), None) is not None
+        found = self._listed()
+        return not found.left and all(state not in UNFINISHED for state in found.states.values())
 
     def lock(self) -> AbstractContextManager[None]:
         """See Can: that of the index is enough."""
         return nullcontext()
 
-    def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
+    def notes(self, states: Collection[State] = STATES) -> Iterator[tuple[str, Trashed | str | None]]:
         """See Can."""
-        names = self._notes.names()
+        names = [_name(one, state) for one, state in self._listed().states.items() if state in states]
         with ThreadPoolExecutor(AT_ONCE, "trash") as pool:
             yield from zip(map(self._notes.where, names), pool.map(self._read, names), strict=True)
 
@@ -90,28 +102,44 @@ class BucketCan:
         """See Can."""
         marked = replace(one, state=state)
         self._note(marked)
+        if state != one.state:
+            self._notes.remove([_name(one.id, one.state)])
         return marked
 
     def drop(self, one: Trashed) -> None:
         """See Can."""
         self._bucket.delete(self._file(one))
-        self._notes.remove([one.id])
+        self._notes.remove([_name(one.id, one.state)])
 
     def tidy(self) -> None:
         """See Can. The original of a copy without a note is in its place: it is removed after the note."""
-        noted = set(self._notes.names())
-        for found in list(self._bucket.list(FOLDER)):
-            name = found.key.removeprefix(f"{FOLDER}/").removesuffix(_FILE)
-            old = time.time() - found.modified.timestamp() > _LEFT_SECONDS
-            if found.key.endswith(_FILE) and name not in noted and old:
-                self._bucket.delete(found.key)
+        for key in self._listed().left:
+            self._bucket.delete(key)
+
+    def _listed(self) -> _Listed:
+        states: dict[str, list[State]] = {}
+        copies: dict[str, Found] = {}
+        noted: set[str] = set()
+        for found in self._bucket.list(FOLDER):
+            name, _, kind = found.key.removeprefix(f"{FOLDER}/").partition(".")
+            if f".{kind}" == _FILE:
+                copies[name] = found
+                continue
+            noted.add(name)
+            if kind in _NOTES:
+                states.setdefault(name, []).append(_NOTES[kind])
+        latest = {name: max(some, key=STATES.index) for name, some in states.items()}
+        before = [_name(name, one) for name, some in states.items() for one in some if one != latest[name]]
+        alone = [one.key for name, one in copies.items() if name not in noted and _is_old(one)]
+        return _Listed(latest, [f"{FOLDER}/{name}.json" for name in before] + alone)
 
     def _note(self, one: Trashed) -> None:
-        self._notes.write(one.id, json.dumps(asdict(one)))
+        self._notes.write(_name(one.id, one.state), json.dumps(asdict(one)))
 
     def _read(self, name: str) -> Trashed | str | None:
+        known, _, state = name.partition(".")
         try:
-            return trashed_in(self._notes.read(name), id=name)
+            return trashed_in(self._notes.read(name), id=known, state=state)
         except ObjectMissing:
             return None
         except ObjectDamaged as error:
@@ -122,3 +150,11 @@ class BucketCan:
 
     def _place(self, one: Trashed) -> str:
         return in_store("", one.key)
+
+
+def _name(entry: str, state: State) -> str:
+    return f"{entry}.{state}"
+
+
+def _is_old(copy: Found) -> bool:
+    return time.time() - copy.modified.timestamp() > _LEFT_SECONDS

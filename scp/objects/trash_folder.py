@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects import files
 from scp.objects.folders import locked, make_folder, sync_file, sync_folder
 from scp.objects.names import in_store
-from scp.objects.trashed import FOLDER, STATES, State, Trashed, not_written, trashed_in
+from scp.objects.trashed import FOLDER, STATES, UNFINISHED, State, Trashed, not_written, trashed_in
 
 
 class FolderCan:
@@ -27,9 +27,10 @@ class FolderCan:
         self._root = root
         self._folder = root / FOLDER
 
-    def exists(self) -> bool:
+    def is_settled(self) -> bool:
         """See Can."""
-        return self._folder.is_dir()
+        unfinished = (path for path in self._files() if path.suffix[1:] in UNFINISHED)
+        return next(unfinished, None) is None and next(self._strays(), None) is None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -38,9 +39,9 @@ class FolderCan:
         with locked(self._folder):
             yield
 
-    def notes(self) -> Iterator[tuple[str, Trashed | str | None]]:
+    def notes(self, states: Collection[State] = STATES) -> Iterator[tuple[str, Trashed | str | None]]:
         """See Can."""
-        return ((str(path), _read(path)) for path in self._files() if path.suffix[1:] in STATES)
+        return ((str(path), _read(path)) for path in self._files() if path.suffix[1:] in states)
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
         """See Can: linked → the note is durable."""
@@ -112,14 +113,20 @@ class FolderCan:
         self._sidecar(one).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """See Can. A link that is the last one of its file stays, with or without a note."""
-        known = {path.stem for path in self._files() if path.suffix[1:] in STATES}
-        for path in self._files():
+        """See Can."""
+        for path in self._strays():
+            path.unlink(missing_ok=True)
+
+    def _strays(self) -> Iterator[Path]:
+        """Files without a note. A link that is the last one of its file stays, with or without a note."""
+        found = self._files()
+        known = {path.stem for path in found if path.suffix[1:] in STATES}
+        for path in found:
             if path.suffix not in {".dcm", ".new"} or path.stem in known:
                 continue
             with suppress(FileNotFoundError):
                 if path.suffix == ".new" or path.stat().st_nlink > 1:
-                    path.unlink()
+                    yield path
 
     def _note(self, one: Trashed) -> None:
         fresh = self._folder / f"{one.id}.new"

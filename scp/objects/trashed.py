@@ -18,7 +18,8 @@ from scp.objects.names import is_within
 FOLDER = ".trash"
 _LONGEST_REASON = 200  # characters: an error message may be long
 State = Literal["going", "gone", "back"]
-STATES: tuple[State, ...] = get_args(State)
+STATES: tuple[State, ...] = get_args(State)  # in the order in which an entry has them
+UNFINISHED: tuple[State, ...] = ("going", "back")
 
 
 @dataclass(frozen=True, slots=True)

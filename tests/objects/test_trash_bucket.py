@@ -10,12 +10,15 @@ import time
 import pytest
 from buckets import bucket_in_memory
 
+from scp.objects import trash_bucket
 from scp.objects.bucket import Bucket
 from scp.objects.names import object_key
+from scp.objects.trash import Trash
 from scp.objects.trash_bucket import BucketCan
-from scp.objects.trashed import Trashed
+from scp.objects.trashed import UNFINISHED, State, Trashed
 
 OBJECT = object_key("1.2", "1.2.3", "ab" * 32, "htj2k", token="0123abcd")
+OTHER = object_key("1.2", "1.2.4", "ab" * 32, "htj2k", token="0123abcd")
 
 
 @pytest.fixture
@@ -61,3 +64,57 @@ def test_without_a_token_another_object_that_was_sent_since_stays(bucket: Bucket
     bucket.put(key, b"y")
     can.take(one)
     assert key in keys(bucket)
+
+
+def test_a_listing_tells_what_is_unfinished_and_no_other_note_is_read(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trash, read = Trash({"": bucket}), []
+    note = bucket.note
+    monkeypatch.setattr(bucket, "note", lambda key: read.append(key) or note(key))
+    assert trash.is_settled()
+    bucket.put(OBJECT, b"x")
+    bucket.put(OTHER, b"y")
+    one, other = trash.begin([entry(), entry(OTHER)])
+    trash.take(one)
+    one = trash.mark(one, "gone")
+    assert not trash.is_settled()
+    assert [found.key for found in trash.entries(UNFINISHED)] == [OTHER]
+    trash.take(other)
+    other = trash.mark(other, "gone")
+    assert trash.is_settled()
+    assert trash.entries(UNFINISHED) == []
+    assert read == [f".trash/{other.id}.going.json"]
+    assert trash.entries() == [one, other]
+    trash.drop(one)
+    trash.drop(other)
+    assert keys(bucket) == set()
+
+
+@pytest.mark.parametrize(("before", "after"), [("going", "gone"), ("gone", "back")])
+def test_a_process_that_dies_while_a_state_changes_leaves_the_later_one(
+    bucket: Bucket, before: State, after: State
+) -> None:
+    can = BucketCan(bucket)
+    bucket.put(OBJECT, b"x")
+    (one,) = can.begin([entry()])
+    one = can.mark(one, before)
+    left = bucket.note(f".trash/{one.id}.{before}.json")[0]
+    can.mark(one, after)
+    bucket.put(f".trash/{one.id}.{before}.json", left.encode())
+    assert not can.is_settled()
+    can.tidy()
+    assert [found.state for _, found in can.notes() if isinstance(found, Trashed)] == [after]
+    assert keys(bucket) == {OBJECT, f".trash/{one.id}.dcm", f".trash/{one.id}.{after}.json"}
+
+
+def test_a_copy_without_a_note_is_tidied_when_it_is_old(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    can = BucketCan(bucket)
+    bucket.put(".trash/1.dcm", b"x")
+    assert can.is_settled(), "its process may live"
+    monkeypatch.setattr(trash_bucket, "_LEFT_SECONDS", -60)
+    assert not can.is_settled()
+    can.tidy()
+    assert keys(bucket) == set()
