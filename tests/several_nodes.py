@@ -17,6 +17,7 @@ from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.link import link
 from scp.config.settings import Settings
+from scp.index.nodes import EXPIRES_SECONDS
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.uploads import Uploader
 from scp.model import Kept, Received
@@ -94,6 +95,17 @@ def nodes(root: Path, *names: str, **tables: Any) -> Iterator[list[OneNode]]:
 def know_each_other(made: list[OneNode]) -> None:
     for one in [*made, *made]:  # the first did not hear of the last in its first beat
         one.beat()
+
+
+def die(node: OneNode, others: OneNode) -> None:
+    """As if a node had been silent for so long that others count it as dead."""
+    index = node.archive.index
+    with index._writer.transaction() as connection:  # type: ignore[attr-defined]
+        connection.exec_driver_sql(
+            "UPDATE node SET seen = datetime('now', ?) WHERE id = ?",
+            (f"-{EXPIRES_SECONDS + 1} seconds", node.id),
+        )
+    others.archive.elsewhere.cluster._until = 0
 
 
 def an_object(seed: int = 0, noise: float = 0.1) -> Received:

@@ -109,9 +109,9 @@ def fsck(
 
 @app.command()
 def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Make the index again from the stored files alone."""
+    """Make the index again from the stored files alone; stop all other nodes before."""
     from scp.cli import integrity_output, output
-    from scp.lifecycle.rebuild import make_fit
+    from scp.lifecycle.rebuild import check_unused, make_fit
     from scp.lifecycle.reindex import reindex as rebuild
 
     with (
@@ -119,6 +119,8 @@ def reindex(config: ConfigOption = None, json: JsonOption = False) -> None:
         output.progress("reindexing", "objects") as progress,
     ):
         fitted = make_fit(archive, progress)
+        if fitted.outcome is None:
+            check_unused(archive, "nothing was reindexed: the index fits")
         outcome = fitted.outcome or rebuild(archive, progress)
     integrity_output.reindexed(outcome, json, fitted.told)
     if outcome.damaged:

@@ -5,7 +5,8 @@ finding is checked once more before it counts. Each repair may be interrupted an
 
 - a file without a row is recorded, if the index holds nothing of its instance, or something older;
 - a file is removed if the index names another file of its instance that is sound. If that one is not sound,
-  the file takes its place, if it is proven to hold the same;
+  the file takes its place, if it is proven to hold the same. While other nodes live no file is removed, as
+  one of them may have put it, and not recorded it yet;
 - a row without a file is pointed to another proven file of the same object, if there is one. Else it stays:
   ``zscp verify --restore-from`` brings the object back from a copy, and ``forget`` gives it up;
 - what dead processes had put and not settled is taken up, as the next start would do; deletions and
@@ -231,6 +232,10 @@ def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Find
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told, repaired)
     except ObjectUnavailable as error:
         return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
+    if living := archive.elsewhere.cluster.living():
+        names = ", ".join(map(str, living))
+        told = f"{told}; it stays while other nodes run, as one may be about to name it: {names}"
+        return Finding(LEFT_OVER, key, held.sop_instance_uid, told)
     try:
         archive.recorder.put_away(key, held)
     except ObjectUnreadable as error:  # what it holds is not known: it stays

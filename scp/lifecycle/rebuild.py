@@ -52,7 +52,7 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
         if state in (State.FITS, State.NEW):
             fitted = Fitted(state)
         else:
-            _check_unused(archive, told)
+            check_unused(archive, told)
             log.error("the index is being rebuilt", found=str(state), reason=pairing.why(state))
             outcome, away = _read_all(archive, progress)
             archive.sync()
@@ -67,7 +67,8 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
     return fitted
 
 
-def _check_unused(archive: Archive, told: str) -> None:
+def check_unused(archive: Archive, told: str) -> None:
+    """Check that no other node lives; ``told`` is what was about to be done. Raises ConfigurationError."""
     if living := archive.elsewhere.cluster.living():
         names = ", ".join(map(str, living))
         raise ConfigurationError(

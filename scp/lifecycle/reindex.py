@@ -1,8 +1,9 @@
 """Rebuild the index from the stored objects alone (invariant 6).
 
-Order, safe to stop at any moment and to run again, also beside a running node: all files are read and
-what they say is sorted by time of receipt; it is recorded in that order, so that patients, studies and
-series end with the same attributes as when the objects came in; last, rows without a file are removed.
+Order, safe to stop at any moment and to run again, also beside other processes of this node: all files are
+read and what they say is sorted by time of receipt; it is recorded in that order, so that patients, studies
+and series end with the same attributes as when the objects came in; last, rows without a file are removed.
+Not beside other nodes: these may replace a file between its reading and its recording.
 """
 
 from __future__ import annotations

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from several_nodes import OneNode, Uploading, an_object, know_each_other, nodes, trashed
+from several_nodes import OneNode, Uploading, an_object, die, know_each_other, nodes, trashed
 from waiting import until
 
 from scp.archive.elsewhere import Cluster
 from scp.background.progress import Silent
 from scp.errors import ObjectElsewhere, ObjectMissing, OutOfResources
-from scp.index.nodes import EXPIRES_SECONDS
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import Recovered, recover, take_up_landed
@@ -29,17 +28,6 @@ pytestmark = pytest.mark.usefixtures("codecs_here")
 def pair(tmp_path: Path) -> Iterator[list[OneNode]]:
     with nodes(tmp_path, "a", "b") as made:
         yield made
-
-
-def die(node: OneNode, others: OneNode) -> None:
-    """As if a node had been silent for so long that others count it as dead."""
-    index = node.archive.index
-    with index._writer.transaction() as connection:  # type: ignore[attr-defined]
-        connection.exec_driver_sql(
-            "UPDATE node SET seen = datetime('now', ?) WHERE id = ?",
-            (f"-{EXPIRES_SECONDS + 1} seconds", node.id),
-        )
-    others.archive.elsewhere.cluster._until = 0
 
 
 def test_a_landed_key_names_its_node(pair: list[OneNode]) -> None:

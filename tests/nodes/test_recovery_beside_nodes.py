@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from several_nodes import OneNode, an_object, know_each_other, nodes
+from several_nodes import OneNode, an_object, die, know_each_other, nodes
 
-from scp.errors import OutOfResources
+from scp.background.progress import Silent
+from scp.errors import ConfigurationError, OutOfResources
+from scp.lifecycle.fsck import Finding, fsck
+from scp.lifecycle.rebuild import check_unused
 from scp.lifecycle.recovery import recover
 from scp.model import Received
 
@@ -78,3 +81,32 @@ def test_an_old_file_is_in_the_journal_until_it_is_removed(
         assert dict(a.archive.interrupted.unsettled()) == {}
         assert list(a.archive.files.keys()) == [change.after.key]
         assert b.content(sent) == sent.dataset
+
+
+def test_fsck_removes_nothing_that_another_node_may_have_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = an_object(1)
+    found: list[Finding] = []
+    with nodes(tmp_path, "a", "b") as (a, b):
+        change = b.archive.encode(b.keep(sent).instance)
+        put_many = b.archive.store.put_many
+        # As on a bucket, where nodes do not share the journal: the put file is not known to be under way.
+        monkeypatch.setattr(a.archive.interrupted, "unsettled", dict)
+
+        def meanwhile(given: Any) -> None:
+            put_many(given)
+            found.extend(fsck(a.archive, Silent(), repair=True))
+
+        monkeypatch.setattr(b.archive.store, "put_many", meanwhile)
+        b.archive.replace([change])
+        assert [one.repaired for one in found if one.key == change.after.key] == [""]
+        assert b.content(sent) == sent.dataset
+
+
+def test_reindex_refuses_while_another_node_lives(tmp_path: Path) -> None:
+    with nodes(tmp_path, "a", "b") as (a, b):
+        with pytest.raises(ConfigurationError, match=b.id):
+            check_unused(a.archive, "nothing was reindexed")
+        die(b, a)
+        check_unused(a.archive, "nothing was reindexed")
