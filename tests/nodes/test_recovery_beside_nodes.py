@@ -30,6 +30,11 @@ def left_by_the_dead(root: Path, living: list[OneNode], sent: Received) -> str:
     return dead.key(sent)
 
 
+def as_in_a_bucket(node: OneNode, patch: pytest.MonkeyPatch) -> None:
+    """Each put file has a key of its own."""
+    patch.setattr(node.archive.files, "fresh_key", lambda key: key.replace(".received", ".received-own"))
+
+
 @pytest.mark.parametrize("verb", ["put", "recorded"])
 def test_what_another_node_has(tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = an_object(1)
@@ -38,7 +43,9 @@ def test_what_another_node_has(tmp_path: Path, verb: str, monkeypatch: pytest.Mo
         old = left_by_the_dead(tmp_path, made, sent)
         assert a.archive.interrupted.unsettled()[old] is False
         (held,) = b.archive.named(sent.sop_instance_uid)
+        as_in_a_bucket(b, monkeypatch)
         change = b.archive.encode(held)
+        assert change.after.key != old
         target, name = {
             "put": (b.archive.store, "put_many"),
             "recorded": (b.archive.index, "change_many"),
@@ -70,7 +77,9 @@ def test_an_old_file_is_in_the_journal_until_it_is_removed(
     with nodes(tmp_path, "a", "b") as (a, b):
         a.archive.upload(a.keep(sent).instance.key)
         (held,) = a.archive.named(sent.sop_instance_uid)
+        as_in_a_bucket(a, monkeypatch)
         change = a.archive.encode(held)
+        assert change.after.key != held.key
         with monkeypatch.context() as patch:
             patch.setattr(a.archive.store, "delete_many", fail)
             with pytest.raises(OutOfResources, match="not now"):
@@ -89,7 +98,9 @@ def test_fsck_removes_nothing_that_another_node_may_have_put(
     sent = an_object(1)
     found: list[Finding] = []
     with nodes(tmp_path, "a", "b") as (a, b):
-        change = b.archive.encode(b.keep(sent).instance)
+        b.archive.upload(b.keep(sent).instance.key)
+        as_in_a_bucket(b, monkeypatch)
+        change = b.archive.encode(b.archive.named(sent.sop_instance_uid)[0])
         put_many = b.archive.store.put_many
         # As on a bucket, where nodes do not share the journal: the put file is not known to be under way.
         monkeypatch.setattr(a.archive.interrupted, "unsettled", dict)
