@@ -16,7 +16,7 @@ finding is checked once more before it counts. Each repair may be interrupted an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -35,6 +35,7 @@ from scp.errors import (
     ZscpError,
     message_of,
 )
+from scp.index.nodes import KnownNode
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
@@ -94,8 +95,9 @@ def fsck(
         for where, fault in deletion.trash.unreadable():
             yield Finding(UNREADABLE, where, told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
+    beside = archive.elsewhere.cluster.living()
     for key in _given_time(archive, _strays(archive, progress)):
-        yield from _findings(key, _file(archive, key, repair))
+        yield from _findings(key, _file(archive, key, repair, beside))
     for instance in each(lambda one: _suspect(archive, one), archive.all(), archive.files.at_once):
         if instance is not None:
             yield from _findings(instance.key, _row(archive, instance, repair, forget))
@@ -164,7 +166,8 @@ def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
         yield from (Finding(UNREADABLE, "", told=fault) for fault in done.damaged)
 
 
-def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
+def _file(archive: Archive, key: str, repair: bool, beside: Sequence[KnownNode]) -> Iterator[Finding]:
+    """``beside`` are the other nodes that lived when this began: one that is silent since may only be slow."""
     found = _stray(archive, key)
     if found is None:
         return
@@ -176,7 +179,7 @@ def _file(archive: Archive, key: str, repair: bool) -> Iterator[Finding]:
     elif held is None or _is_newer(archive, key, held):
         yield _unrecorded(archive, key, uid, repair)
     else:
-        yield _left_over(archive, key, held, repair)
+        yield _left_over(archive, key, held, repair, beside)
 
 
 def _stray(archive: Archive, key: str) -> tuple[str, Instance | None] | None:
@@ -220,7 +223,9 @@ def _unrecorded(archive: Archive, key: str, uid: str, repair: bool) -> Finding:
     return Finding(UNRECORDED, key, uid, repaired="recorded")
 
 
-def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Finding:
+def _left_over(
+    archive: Archive, key: str, held: Instance, repair: bool, beside: Sequence[KnownNode]
+) -> Finding:
     told = f"the index names {held.key}"
     if not repair:
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told)
@@ -232,7 +237,7 @@ def _left_over(archive: Archive, key: str, held: Instance, repair: bool) -> Find
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told, repaired)
     except ObjectUnavailable as error:
         return Finding(LEFT_OVER, key, held.sop_instance_uid, f"{told}: {error}")
-    if living := archive.elsewhere.cluster.living():
+    if living := archive.elsewhere.cluster.living() or beside:
         names = ", ".join(map(str, living))
         told = f"{told}; it stays while other nodes run, as one may be about to name it: {names}"
         return Finding(LEFT_OVER, key, held.sop_instance_uid, told)

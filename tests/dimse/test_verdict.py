@@ -24,6 +24,7 @@ class Archive:
     def __init__(self, **held: Exception | None) -> None:
         self._held = held
         self.read: list[str] = []
+        self.elsewhere = SimpleNamespace(brought=lambda one: one)  # there are no other nodes
 
     def named(self, uid: str) -> Any:
         if uid == "unanswered":

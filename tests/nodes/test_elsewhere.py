@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from several_nodes import OneNode, Uploading, an_object, die, know_each_other, nodes, trashed
+from structlog.testing import capture_logs
 from waiting import until
 
 from scp.archive.elsewhere import Cluster
@@ -85,14 +86,15 @@ def test_a_node_that_stops_alone_does_not_upload(pair: list[OneNode]) -> None:
 
 
 def test_a_node_that_stops_uploads_for_no_longer_than_it_may(
-    pair: list[OneNode], capsys: pytest.CaptureFixture[str]
+    pair: list[OneNode],
 ) -> None:
     _, b = pair
     sent = an_object()
     b.keep(sent)
-    b.uploader.close()
+    with capture_logs() as logged:
+        b.uploader.close()
     assert is_landed(b.key(sent))
-    assert "not all is uploaded" in capsys.readouterr().out
+    assert [one["objects"] for one in logged if one["event"] == "not all is uploaded"] == [1]
 
 
 def test_a_node_brings_what_another_one_just_acknowledged(pair: list[OneNode]) -> None:
