@@ -80,7 +80,7 @@ class Elsewhere:
 
     def __init__(self, cluster: Cluster, index: Index, store: LandedStore) -> None:
         self.cluster, self._index, self._store = cluster, index, store
-        self._slow: dict[str, float] = {}  # nodes that did not upload in time, and until when to ask none
+        self._slow: dict[str, float] = {}  # runs of nodes that did not upload in time, until when
         self._known: tuple[KnownNode, ...] = ()
         self._prefixes: tuple[str, ...] = ()
 
@@ -115,7 +115,7 @@ class Elsewhere:
                 asked = instance.key
                 self._ask(instance)
             elif time.monotonic() > until:
-                self._slow[node_of(instance.key)] = time.monotonic() + _SLOW_SECONDS
+                self._slow[self._run_of(node_of(instance.key))] = time.monotonic() + _SLOW_SECONDS
                 raise self._not_uploaded(instance, f"did not within {seconds:.0f} s")
             time.sleep(_POLL_SECONDS)
         return instance
@@ -136,13 +136,19 @@ class Elsewhere:
     def _check_lives(self, instance: Instance) -> None:
         """Raises ObjectElsewhere."""
         node = node_of(instance.key)
-        if time.monotonic() < self._slow.get(node, 0.0):
+        if time.monotonic() < self._slow.get(self._run_of(node), 0.0):
             raise self._not_uploaded(instance, "did not answer just now")
         if not self.cluster.has_living(node):
             raise ObjectElsewhere(
                 f"{instance.key} is in the landing log of node {self.cluster.told(node)}, which does not run;"
                 " start it, and the object is there again"
             )
+
+    def _run_of(self, node: str) -> str:
+        """A node since its last start: one that is started again is asked again."""
+        return next(
+            (f"{node}/{one.report.start}" for one in self.cluster.others() if one.report.id == node), node
+        )
 
     def asked(self) -> list[Request]:
         """What other nodes ask this one for. Raises OutOfResources."""

@@ -167,7 +167,7 @@ def _interrupted(archive: Archive, repair: bool) -> Iterator[Finding]:
 
 
 def _file(archive: Archive, key: str, repair: bool, beside: Sequence[KnownNode]) -> Iterator[Finding]:
-    """``beside`` are the other nodes that lived when this began: one that is silent since may only be slow."""
+    """``beside`` are the other nodes that lived when this began: one that fell silent may only be slow."""
     found = _stray(archive, key)
     if found is None:
         return
