@@ -23,8 +23,9 @@ from scp.config.stores import BucketPlace
 ACCESS_KEY, SECRET_KEY = "zscp-test", "not-a-secret"
 _SECONDS = 60.0
 _BUCKET = "zscp"
-# Below the range from which Linux takes the ports of connections that are made, and of listeners on port 0.
-_FIRST_PORT, _LAST_PORT = 20_000, 31_000
+# These, and the gRPC ports, are below the range from which Linux takes ports of connections that are made,
+# and of listeners on port 0: a server that is started again must find them free.
+_FIRST_PORT, _LAST_PORT = 12_000, 19_900
 _APART = 10_000  # the gRPC port of each part is its port and this
 
 

@@ -86,7 +86,7 @@ class Drill:
 
     def lose_power(self) -> None:
         for node in self.nodes:
-            node.kill()
+            node.lose_power()
 
     def lose_bucket(self) -> None:
         """All that is below the archive's prefix is gone."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from certificates import Authority, authority_in
 from pynetdicom import _config
 from typer.testing import CliRunner
 
+from bench.processes import descendants
 from scp.archive.archive import Archive
 from scp.cli.main import app
 from scp.lifecycle.stages import Stages
@@ -167,6 +170,14 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any]
     yield from _starting(lambda: tmp_path_factory.mktemp("node"), parts)
 
 
+def _runs(pid: int) -> bool:
+    """Whether a process runs: one that nobody has waited for yet has ended, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 class NodeProcess:
     """``python -m scp serve`` as a process of its own, which may be killed.
 
@@ -224,6 +235,16 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(seconds)
+
+    def lose_power(self) -> None:
+        """End all its processes at once: those of a parent that was killed would end what they do."""
+        assert self.process is not None
+        found = descendants(self.process.pid)
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(SECONDS)
+        until(lambda: not any(map(_runs, found)), "all its processes have ended")
 
     def run(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """A command on the same configuration."""

@@ -278,7 +278,7 @@ def test_a_bucket_as_a_later_store(
     node = process(tiers=[cold], policy=[{"name": "all", "stages": stages}])
     node.start()
     assert send(node.address, SOME) == [0] * len(SOME)
-    until(lambda: len(keys_in(cold)) == len(SOME), "all have moved")
+    until(lambda: len(keys_in(cold)) == len(SOME), "all have moved", 90)  # stages are looked for each minute
     assert got(node.address, "1.2.3") == {sent.instance: sent.data for sent in SOME}
     node.kill(signal.SIGTERM)
     assert said(node, "delete", "1.2.3.1.1", "--reason", "test", "--yes")

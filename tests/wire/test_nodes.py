@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from waiting import until
 
-from bench.processes import descendants
 from scp.index.nodes import EXPIRES_SECONDS
 from scp.index.sql import SqlIndex
 
@@ -52,14 +49,6 @@ class OneOfSeveral(NodeProcess):
     def command(self) -> list[str]:
         told = "busy" if self.busy else "free"
         return [sys.executable, "-c", _SERVES, str(self.own), told, "serve", "-c", str(self.config)]
-
-    def lose_power(self) -> None:
-        """End all its processes at once: those of a parent that was killed would upload what is left."""
-        assert self.process is not None
-        for pid in descendants(self.process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait(30)
 
     @property
     def id(self) -> str:
