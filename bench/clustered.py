@@ -24,8 +24,8 @@ def _servers() -> tuple[Any, Any]:
     tests = str(ROOT / "tests")
     if tests not in sys.path:
         sys.path.insert(0, tests)
-    import servers_postgresql  # noqa: PLC0415
-    import servers_seaweedfs  # noqa: PLC0415
+    import servers_postgresql  # noqa: PLC0415 - needs psycopg
+    import servers_seaweedfs  # noqa: PLC0415 - needs obstore
 
     return servers_postgresql, servers_seaweedfs
 
@@ -43,7 +43,7 @@ def can_start(nodes: int) -> bool:
 
 def _haproxy() -> Any:
     _servers()
-    import servers_haproxy  # noqa: PLC0415
+    import servers_haproxy  # noqa: PLC0415 - only several nodes need it
 
     return servers_haproxy
 

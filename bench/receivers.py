@@ -255,7 +255,7 @@ PROGRAMS: dict[str, type[Running]] = {
 def program(name: str) -> type[Running]:
     """What runs a receiver. The servers' one needs what only some machines have."""
     if name == SERVERS:
-        return importlib.import_module("bench.clustered").OnServers  # type: ignore[no-any-return]
+        return importlib.import_module("bench.clustered").OnServers  # type: ignore[no-any-return]  # a module found by name
     return PROGRAMS[name]
 
 

@@ -117,7 +117,7 @@ def nothing_acknowledged_is_lost(whole: Whole, fault: Fault) -> None:
     assert senders.seen.faults == []
     # pytest -s shows it; nothing is claimed of it, as the machine may be busy
     told = f"{dict(senders.seen.counts)}, longest without a Success {senders.seen.longest_gap():.1f} s"
-    print(f"{told}, 40 objects {back:.1f} s after the end")  # noqa: T201
+    print(f"{told}, 40 objects {back:.1f} s after the end")  # noqa: T201 - pytest -s shows it
     whole.nodes.all_up()
     stored = sum(one.stored() for one in whole.all_senders)
     assert compare(senders.ledger, [whole.nodes.address]) == Compared(same=stored)
