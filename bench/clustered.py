@@ -80,7 +80,7 @@ class OnServers(Zscp):
         shared = self._shared(bool(bucket), backlog)
         if not nodes:
             self.config.write_text(as_toml(self._node(self.folder, self.port, shared)), encoding="utf-8")
-            return processes.python("-m", "scp", "serve", "-c", self.config)
+            return self.command("serve", "-c", self.config)
         return self._behind_haproxy(int(nodes), shared)
 
     def _shared(self, bucket: bool, backlog: int | None) -> dict[str, Any]:

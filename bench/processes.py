@@ -41,11 +41,11 @@ def orthanc() -> str | None:
     return shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def environment(nodelay: bool) -> dict[str, str]:
+def environment(nodelay: bool, checkout: Path = ROOT) -> dict[str, str]:
     """The environment of clients and receivers: TCP_NODELAY=1, or what DCMTK does without it."""
     dropped = ("ZSCP_", "TCP_NODELAY")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "PYTHONPATH": str(ROOT), **({"TCP_NODELAY": "1"} if nodelay else {})}
+    return {**kept, "PYTHONPATH": str(checkout), **({"TCP_NODELAY": "1"} if nodelay else {})}
 
 
 def python(*arguments: object) -> list[str]:

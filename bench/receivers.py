@@ -13,7 +13,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ HTJ2K: Toml = {"name": "all", "stages": [{"form": "htj2k"}]}
 
 @dataclass(frozen=True)
 class Receiver(ABC):
-    """A row of the table: which program, and with what configuration."""
+    """A row of the table: which program, with what configuration, of which checkout."""
 
     name: str
     program: str
     options: dict[str, Any] = field(default_factory=dict)
+    checkout: Path = ROOT
 
 
 RECEIVERS = {
@@ -61,6 +62,13 @@ RECEIVERS = {
         Receiver("Orthanc, JPEG-LS", "orthanc", {"IngestTranscoding": JPEG_LS}),
     )
 }
+
+
+def of_checkout(name: str, checkout: Path) -> str:
+    """The name of the same receiver of zscp in another checkout, which has its own .venv; made a row."""
+    other = f"{name}, {checkout.name}"
+    RECEIVERS[other] = replace(RECEIVERS[name], name=other, checkout=checkout)
+    return other
 
 
 @dataclass
@@ -108,6 +116,10 @@ class Running:
         found = processes.status_kb(processes.descendants(self.pid), key)
         return tuple(round(kb / 1024, 1) for kb in found.values())
 
+    def environment(self, nodelay: bool) -> dict[str, str]:
+        """Of its processes."""
+        return processes.environment(nodelay)
+
     def open(self) -> None:
         """Let peers in, where more than the port of the program is between."""
 
@@ -129,6 +141,13 @@ class Running:
 class Zscp(Running):
     aet = "ZSCP"
     profile: Path | None = None
+    checkout: Path = ROOT
+
+    def command(self, *arguments: object) -> list[str]:
+        """A command of zscp, by the Python and the packages of its checkout."""
+        if self.checkout == ROOT:
+            return processes.python("-m", "scp", *arguments)
+        return [str(self.checkout / ".venv/bin/python"), "-m", "scp", *map(str, arguments)]
 
     def prepare(self) -> list[str]:
         tables = {
@@ -139,11 +158,15 @@ class Zscp(Running):
             "storage": {"url": f"file://{self.data}", "reserve": 0, **self.options.get("storage", {})},
         }
         self.config.write_text(as_toml(tables), encoding="utf-8")
-        serve = processes.python("-m", "scp", "serve", "-c", self.config)
+        serve = self.command("serve", "-c", self.config)
         if self.profile is None:
             return serve
         options = ["--format", "speedscope", "--subprocesses", "--idle", "--output", str(self.profile)]
         return ["py-spy", "record", *options, "--", *serve]
+
+    def environment(self, nodelay: bool) -> dict[str, str]:
+        """See Running."""
+        return processes.environment(nodelay, self.checkout)
 
     @property
     def config(self) -> Path:
@@ -155,10 +178,8 @@ class Zscp(Running):
         return next(iter(processes.descendants(pid)[1:]), pid) if self.profile else pid
 
     def statistics(self) -> dict[str, Any]:
-        command = processes.python("-m", "scp", "stats", "--json", "-c", self.config)
-        done = subprocess.run(
-            command, env=processes.environment(True), capture_output=True, timeout=120, check=False
-        )
+        command, env = self.command("stats", "--json", "-c", self.config), self.environment(True)
+        done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
         if done.returncode:
             raise BenchError(f"zscp stats: {done.stderr.decode(errors='replace')}")
         return dict(json.loads(done.stdout))
@@ -279,8 +300,8 @@ def started(
         folder, processes.free_port(), processes.free_port(), nodelay, receiver.options
     )
     if isinstance(running, Zscp):
-        running.aet, running.profile = "ZSCP", profile
-    env = processes.environment(nodelay)
+        running.aet, running.profile, running.checkout = "ZSCP", profile, receiver.checkout
+    env = running.environment(nodelay)
     child: Child | None = None
     try:
         child = running.child = processes.start(running.prepare(), folder / "log", env, folder)

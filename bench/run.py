@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,8 +21,8 @@ from bench.chart import chart
 from bench.measure import Bench
 from bench.objects import Objects
 from bench.processes import ROOT, BenchError
-from bench.receivers import RECEIVERS, installed
-from bench.results import Sample, judge, quarters, summarise
+from bench.receivers import RECEIVERS, installed, of_checkout
+from bench.results import Key, Sample, Target, judge, quarters, summarise
 from bench.scenarios import SCENARIOS, TARGETS, Scenario
 
 NOTES = (
@@ -48,6 +48,12 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--merge", action="store_true", help="keep the scenarios in OUT that are not run now")
     parser.add_argument("--disk", type=Path, help="a folder on the disk to measure; default: the checkout")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="also zscp of another checkout that was set up, in turn",
+    )
     parser.add_argument("--corpus", type=Path, help="folder with real objects; without it they are generated")
     parser.add_argument("--soak", type=int, default=soak.OBJECTS, metavar="N", help="objects of the soak")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -71,6 +77,24 @@ def chosen(only: Sequence[str], pattern: str) -> list[Scenario]:
         if names and any(fnmatchcase(scenario.name, each) for each in only or ["*"]):
             found.append(replace(scenario, receivers=names))
     return found
+
+
+def beside(scenario: Scenario, checkout: Path) -> Scenario:
+    """The same with the zscp of another checkout after each of this one."""
+    names = []
+    for name in scenario.receivers:
+        is_zscp = name in RECEIVERS and RECEIVERS[name].program == "zscp"
+        names += [name, of_checkout(name, checkout)] if is_zscp else [name]
+    return replace(scenario, receivers=tuple(names))
+
+
+def not_slower(measured: Iterable[Key], checkout: Path) -> list[Target]:
+    """That no scenario is more than a tenth slower than with the zscp of another checkout."""
+    return [
+        Target((scenario, name.replace(f", {checkout.name}", "", 1)), "time", 1.1, (scenario, name))
+        for scenario, name in measured
+        if f", {checkout.name}" in name
+    ]
 
 
 def say(text: str) -> None:
@@ -116,6 +140,9 @@ def run(asked: argparse.Namespace, folder: Path) -> report.Report:
         bench.profiles.mkdir(parents=True, exist_ok=True)
     described = machine.describe(folder, asked.rounds, asked.scale, asked.corpus is not None)
     scenarios = chosen(asked.only, asked.receivers)
+    if asked.against is not None:
+        asked.against = asked.against.resolve()
+        scenarios = [beside(scenario, asked.against) for scenario in scenarios if scenario.action != "soak"]
     now = {scenario.name for scenario in scenarios}
     samples, soak_result = kept_from(asked.out, described) if asked.merge else ([], {})
     samples = [sample for sample in samples if sample.scenario not in now]
@@ -133,7 +160,8 @@ def run(asked: argparse.Namespace, folder: Path) -> report.Report:
     order = {scenario.name: index for index, scenario in enumerate(SCENARIOS)}
     samples.sort(key=lambda sample: order[sample.scenario])  # stable: receivers stay as they were
     summaries = summarise(samples)
-    verdicts = tuple(judge(TARGETS, summaries, soak_result.get("growth")))
+    targets = TARGETS if asked.against is None else not_slower(summaries, asked.against)
+    verdicts = tuple(judge(targets, summaries, soak_result.get("growth")))
     titles = {scenario.name: scenario.title for scenario in SCENARIOS}
     return report.Report(
         described, titles, tuple(samples), summaries, verdicts, soak_result, NOTES, tuple(failures)
