@@ -71,7 +71,8 @@ class Receiver:
     def _may_land(self, received: Received) -> bool:
         """Whether an object is first written to the landing log: if it is small, and may be pending."""
         return (
-            self._store.lands(len(received.dataset))
+            self._options.landing
+            and self._store.lands(len(received.dataset))
             and self._forms.policy.may_be_pending()
             and self._may_be_pending(len(received.dataset))
         )
