@@ -67,7 +67,7 @@ def _seaweedfs() -> Any:
 
 
 class OnServers(Zscp):
-    """One node or several, by the options of its row: ``bucket``, ``backlog``, ``nodes``."""
+    """One node or several, by the options of its row: ``bucket``, ``nodes``; all others are storage's."""
 
     _others: list[Child]
     _proxy: Any = None
@@ -76,21 +76,19 @@ class OnServers(Zscp):
         """Start what the node needs, and all other nodes; returns the command of the first."""
         self._others = []
         options = dict(self.options)
-        nodes, bucket, backlog = (options.pop(name, None) for name in ("nodes", "bucket", "backlog"))
-        shared = self._shared(bool(bucket), backlog)
+        nodes, bucket = (options.pop(name, None) for name in ("nodes", "bucket"))
+        shared = self._shared(bool(bucket), options)
         if not nodes:
             self.config.write_text(as_toml(self._node(self.folder, self.port, shared)), encoding="utf-8")
             return self.command("serve", "-c", self.config)
         return self._behind_haproxy(int(nodes), shared)
 
-    def _shared(self, bucket: bool, backlog: int | None) -> dict[str, Any]:
+    def _shared(self, bucket: bool, more: dict[str, Any]) -> dict[str, Any]:
         tables = dict(_postgresql().tables(_postgresql().database(), connections=8))
         storage: dict[str, Any] = {"url": f"file://{self.data}", "reserve": 0}
         if bucket:
             storage |= _seaweedfs().storage()
-        if backlog is not None:
-            storage["backlog"] = backlog
-        return {**tables, "storage": storage}
+        return {**tables, "storage": storage | more}
 
     def _node(self, folder: Path, port: int, shared: dict[str, Any]) -> dict[str, Any]:
         storage = dict(shared["storage"])

@@ -13,6 +13,7 @@ CLUSTERED = (
     "zscp, encoded first",
     "zscp on PostgreSQL",
     "zscp on PostgreSQL and SeaweedFS",
+    "zscp on PostgreSQL and SeaweedFS, encoded first",
     "zscp on PostgreSQL and SeaweedFS, spool",
     "two nodes behind HAProxy",
     "two nodes behind HAProxy, spool",

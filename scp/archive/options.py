@@ -26,8 +26,9 @@ class Options:
     encoded before. ``forwarding`` says which objects are forwarded. With ``safekeeping`` replaced objects go
     to the trash, and objects under a legal hold are not replaced. ``attempts`` tells the next process which
     object this one worked on when it died. ``pairing`` checks that the index belongs to the stores.
-    ``decoded`` caches objects that are slow to decode. ``elsewhere`` knows the other nodes that share the
-    store.
+    ``decoded`` caches objects that are slow to decode. ``landing`` says whether what may be
+    pending, and is small, goes to the landing log first; else to a file of its own in the store, as received.
+    ``elsewhere`` knows the other nodes that share the store.
     """
 
     duplicates: Duplicates = "replace"
@@ -38,4 +39,5 @@ class Options:
     attempts: Attempts | None = None
     pairing: Pairing | None = None
     decoded: DecodedCache | None = None
+    landing: bool = True
     elsewhere: Elsewhere | None = None

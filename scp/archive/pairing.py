@@ -180,24 +180,20 @@ class Pairing:
         if (stamp is None and always) or (stamp is not None and stamp != self._stamp):
             self.advance()
 
-    def fault(self) -> str:
-        """Why the open index must not be used any more; empty if it may. Raises IndexDamaged."""
+    def fault(self, recent: bool = False) -> str:
+        """Why the open index must not be used any more; empty if it may. Raises IndexDamaged.
+
+        ``recent``: what the index of a server said of itself a second ago will do.
+        """
         if damage := self._index.meta.damage():  # perhaps only in rows that nobody looks at here
             raise IndexDamaged(damage)
         if not self._index.meta.is_in_place():
             return "the index was removed or replaced while it was open"
-        if fault := self._mismatch(self._mark.recent()):  # as it was, if another process paired it just now
-            fault = self._mismatch(self._mark.read())
-        return fault
-
-    def _mismatch(self, mark: Mark | None) -> str:
-        """Why the open index is not the one that was paired with a store of this mark."""
-        meta = self._index.meta.all()
-        if mark is None:
-            return "the mark of the archive is gone from the object store: is its disk mounted?"
-        if meta.get(INCARNATION) != mark.index or int(meta.get(SEQUENCE, "0")) < mark.sequence:
-            return "the index is not the one that the object store was paired with last"
-        return ""
+        meta = self._index.meta.recent() if recent else self._index.meta.all()
+        if not _mismatch(self._mark.recent(), meta):
+            return ""
+        # As they were, if another process paired them just now.
+        return _mismatch(self._mark.read(), self._index.meta.all())
 
     def suspect(self) -> None:
         """Note in the mark that the index was found damaged: the next start checks all of it."""
@@ -249,3 +245,12 @@ class Pairing:
 
     def _owner(self) -> str:
         return next(filter(None, (medium.owner() for medium in self._mediums.values())), "")
+
+
+def _mismatch(mark: Mark | None, meta: Mapping[str, str]) -> str:
+    """Why an index that says this of itself is not the one that was paired with a store of this mark."""
+    if mark is None:
+        return "the mark of the archive is gone from the object store: is its disk mounted?"
+    if meta.get(INCARNATION) != mark.index or int(meta.get(SEQUENCE, "0")) < mark.sequence:
+        return "the index is not the one that the object store was paired with last"
+    return ""

@@ -71,7 +71,8 @@ class Receiver:
     def _may_land(self, received: Received) -> bool:
         """Whether an object is first written to the landing log: if it is small, and may be pending."""
         return (
-            self._store.lands(len(received.dataset))
+            self._options.landing
+            and self._store.lands(len(received.dataset))
             and self._forms.policy.may_be_pending()
             and self._may_be_pending(len(received.dataset))
         )
@@ -106,26 +107,44 @@ class Receiver:
         """Make an object durable in its own file: in its settled form or, if that may wait, as received."""
         policy, rule = self._forms.policy.choose(facts)
         identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
-        held = self._index.current(identity)
-        if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
-            return kept
         self._check_elsewhere(identity)
-        if (
+        waits = self._may_wait(rule, len(received.dataset))
+        if not (waits and self._goes_first(received, facts)):
+            held = self._index.current(identity)
+            if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
+                return kept
+        if waits:
+            return self._put_as_received(received, facts, rule)
+        return self._keep(received, facts, rule, policy)
+
+    def _may_wait(self, rule: PolicyRule | None, size: int) -> bool:
+        """Whether an object may be stored as received, and be encoded after the response."""
+        return (
             rule is not None
             and rule.may_be_pending
             and rule.after_response is not None
-            and self._may_be_pending(len(received.dataset))
-        ):
-            return self._put_as_received(received, facts, rule)
-        return self._keep(received, facts, rule, policy)
+            and self._may_be_pending(size)
+        )
+
+    def _goes_first(self, received: Received, facts: Facts) -> bool:
+        """Whether an object is put before it is known whether it is held already: few are.
+
+        To ask is a round trip to the index. A large object is not put in vain, and none that would take the
+        place of a file which is there.
+        """
+        key = key_of(received, facts)
+        return self._store.lands(len(received.dataset)) and self._store.fresh_key(key) != key
 
     def _put_as_received(self, received: Received, facts: Facts, rule: PolicyRule | None) -> Kept:
         file = as_received(received, facts)
         head = part10.head(file)
-        key = self._store.fresh_key(key_of(received, facts))
+        own = key_of(received, facts)
+        key = self._store.fresh_key(own)
         self._store.put(key, head, received.dataset)
-        size = len(head) + len(received.dataset)
-        return self._recorder.commit(as_pending(instance_of(key, size, "", file, facts), rule), facts)
+        instance = as_pending(instance_of(key, len(head) + len(received.dataset), "", file, facts), rule)
+        if key == own:
+            return self._recorder.commit(instance, facts)
+        return self._recorder.commit(instance, facts, lambda held: self._duplicate(received, held, facts))
 
     def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
         """Encode and prove an object before the response; also for a stage that might be done after it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from scp.errors import ObjectDamaged, ObjectElsewhere, ObjectMissing, OutOfResou
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, QueuedSend
 
+# What becomes of an object of which one is held; None: it replaces that.
+Duplicate = Callable[[Instance], Kept | None]
 # How often a replacement begins anew, as another node has replaced what was held meanwhile.
 _TRIES = 5
 
@@ -44,19 +47,27 @@ class Recorder:
         self._forwarding = options.forwarding
         self._pending = options.pending
 
-    def commit(self, instance: Instance, facts: Facts) -> Kept:
-        """Record an object whose file is durable already, and settle the file in the journal."""
+    def commit(self, instance: Instance, facts: Facts, duplicate: Duplicate | None = None) -> Kept:
+        """Record an object whose file is durable already, and settle the file in the journal.
+
+        If one of its identity is held, ``duplicate`` is asked whether that makes it superfluous.
+        """
         try:
-            kept = self.record(instance, facts)
+            kept = self.record(instance, facts, duplicate=duplicate)
+            if kept.instance.key != instance.key:
+                self._files.store.withdraw(instance.key)
+                return kept
         except BaseException:
             self._replacer.withdraw([instance])
             raise
         self._index.sync()
-        if not self._replacer.index_fault():  # else its journal entry stays, for the next process
+        if not self._replacer.index_fault(recent=True):  # else its journal entry stays, for the next process
             self._files.store.settle(instance.key)
         return kept
 
-    def record(self, instance: Instance, facts: Facts, found: bool = False) -> Kept:
+    def record(
+        self, instance: Instance, facts: Facts, found: bool = False, duplicate: Duplicate | None = None
+    ) -> Kept:
         """Record a durable object; it replaces the held object of its identity, if there is one.
 
         The replaced object goes to the trash, unless it has the same content. If the process dies before
@@ -65,6 +76,8 @@ class Recorder:
         """
         sends = self.sends(facts)
         held = self._index.add(instance, facts.attributes, sends)
+        if held is not None and duplicate is not None and (kept := duplicate(held)) is not None:
+            return kept
         replaced = None if held is None else self._replace(held, instance, facts, sends, found)
         return self.announced(instance, facts, sends, replaced)
 

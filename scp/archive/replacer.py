@@ -220,9 +220,9 @@ class Replacer:
             if not named:
                 self._files.store.withdraw(instance.key)
 
-    def index_fault(self) -> str:
+    def index_fault(self, recent: bool = False) -> str:
         """Why other processes may not find the rows that were just recorded; empty if they will.
 
-        Raises OutOfResources.
+        See :meth:`scp.archive.pairing.Pairing.fault`. Raises OutOfResources.
         """
-        return self._pairing.fault() if self._pairing is not None else ""
+        return self._pairing.fault(recent) if self._pairing is not None else ""

@@ -19,6 +19,7 @@ from scp.config.values import (
     Part,
     Seconds,
     Span,
+    Switch,
     Table,
 )
 from scp.errors import ConfigurationError
@@ -185,7 +186,8 @@ class StoreSettings(Table):
 class StorageSettings(StoreSettings):
     """Where objects come in; ``reserve`` is the disk space in bytes that stays free.
 
-    ``backlog`` is how many bytes may be pending, to be encoded after the response; 0: none. ``name`` is what
+    ``backlog`` is how many bytes may be pending, to be encoded after the response; 0: none. With ``landing``
+    small ones of these go to the landing log first, else to the store. ``name`` is what
     stages call this store, where there are several. ``spool`` is the node's own folder where a bucket is the
     store: for the landing log and temporary files.
     """
@@ -197,6 +199,7 @@ class StorageSettings(StoreSettings):
     incomplete: Literal["keep", "reject"] = "keep"
     unreadable: Literal["keep", "reject"] = "keep"
     backlog: Bytes = 2 * 10**9
+    landing: Switch = True
     trash: Span = 30 * 86_400
     high_watermark: Part = None
     low_watermark: Part = None
@@ -211,7 +214,7 @@ class StorageSettings(StoreSettings):
         """What Success says of an object, in words for an admin."""
         if not self.in_bucket:
             return "durable in the store's folder before Success"
-        if self.backlog:
+        if self.backlog and self.landing:
             return "durable on one disk until uploaded; large objects durable in the bucket before Success"
         return "durable in the bucket before Success"
 

@@ -50,7 +50,7 @@ class Kind(Protocol):
     fault: Callable[[BaseException], Fault | None]
     watched: Callable[[Any, Watch], AbstractContextManager[None]]
     is_alive: Callable[[Any], bool]
-    begin_writing: Callable[[Any, Sequence[str]], None]
+    begin_writing: Callable[..., None]  # of a cursor, names, and whether the transaction records
     wait_at_most: Callable[[Any, float], None]
     data_version: Callable[[Any], object]
     is_alone: Callable[[Connection], bool]

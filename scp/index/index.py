@@ -155,6 +155,9 @@ class Meta(Protocol):
     def all(self) -> dict[str, str]:
         """All that is set: :data:`ARCHIVE`, :data:`INCARNATION`, :data:`SEQUENCE`, :data:`REBUILD`."""
 
+    def recent(self) -> dict[str, str]:
+        """As :meth:`all`; of a server's database, what was read a second ago may be given again."""
+
     def put(self, values: Mapping[str, str | None]) -> None:
         """Set values, or remove those that are None, in one transaction."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from sqlalchemy import Engine, delete, select
 
 from scp.index import files
-from scp.index.dialect import damage, translated
+from scp.index.dialect import damage, kind, translated
 from scp.index.schema import META
 from scp.index.writer import Writer
+
+_RECENT_SECONDS = 1.0
 
 
 class SqlMeta:
@@ -18,12 +21,23 @@ class SqlMeta:
     def __init__(self, engine: Engine, writer: Writer) -> None:
         self._engine = engine
         self._writer = writer
+        self._last: tuple[float, dict[str, str]] | None = None
         self._opened = files.identity(engine)
 
     def all(self) -> dict[str, str]:
         """See :meth:`scp.index.index.Meta.all`."""
         with translated(self._engine), self._engine.connect() as connection:
             return {row.name: row.value for row in connection.execute(select(META))}
+
+    def recent(self) -> dict[str, str]:
+        """See :meth:`scp.index.index.Meta.recent`: each look at a server is a round trip."""
+        last = self._last
+        if last is not None and time.monotonic() < last[0] + _RECENT_SECONDS:
+            return last[1]
+        found = self.all()
+        if kind(self._engine).IS_REMOTE:
+            self._last = time.monotonic(), found
+        return found
 
     def put(self, values: Mapping[str, str | None]) -> None:
         """See :meth:`scp.index.index.Meta.put`."""

@@ -108,7 +108,7 @@ class RoundTrips:
         named, above = cursor.connection.cursor(), cursor.connection.cursor()
         with cursor.connection.pipeline():
             # The server runs them in this order: what is read is read under the locks.
-            self._begin(cursor, names)
+            self._begin(cursor, names, bool(uids))
             if uids:
                 self._named.run(named, {"uids": list(uids)})
             if series:

@@ -108,7 +108,7 @@ def is_alive(_connection: Any) -> bool:
     return True
 
 
-def begin_writing(cursor: Any, _names: Sequence[str]) -> None:
+def begin_writing(cursor: Any, _names: Sequence[str], _records: bool = False) -> None:
     """Begin a transaction that will write, when it is its turn among all processes.
 
     A transaction that first reads and then writes fails at once if another one wrote in between; one that

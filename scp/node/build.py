@@ -96,6 +96,7 @@ def open_archive(
         attempts=Attempts(own),
         pairing=pairing,
         decoded=_decoded_cache(settings),
+        landing=storage.landing,
         elsewhere=elsewhere,
     )
     return Archive(landed, index, settings.policy, options)

@@ -159,6 +159,10 @@ class Journaled:
 
     Order: the note is durable → the object is. A note says whether withdrawing removes the object. Another
     process that puts the same object meanwhile changes that. ``root`` is a folder for this store alone.
+
+    Where nobody else puts a key, its note is not synced. What a process that dies had put is found by it;
+    after a power cut an object that was never acknowledged may lie in the store without a row, as a left-over
+    that ``zscp fsck`` finds (docs/decisions/0161).
     """
 
     tiers: Mapping[str, Availability] = MappingProxyType({})
@@ -176,7 +180,10 @@ class Journaled:
 
     def put(self, key: str, *parts: Buffer) -> None:
         """See ObjectStore."""
-        self._note(key, lambda others: not others and self._is_free(key))
+        if self._is_own(key):
+            self._note_own(key)
+        else:
+            self._note(key, lambda others: not others and not self._has(key))
         with self._withdrawn_if_it_fails([key]):
             try:
                 self._store.put(key, *parts)
@@ -247,15 +254,21 @@ class Journaled:
         """Whether no other process ever puts this key."""
         return False
 
-    def _is_free(self, key: str) -> bool:
-        return self._is_own(key) or not self._has(key)
-
     def _has(self, key: str) -> bool:
         try:
             self._store.size(key)
         except ObjectMissing:
             return False
         return True
+
+    def _note_own(self, key: str) -> None:
+        """Note that an own key is put: nobody else has a note of it, so none is waited for.
+
+        It outlives the process, not a power cut: two syncs would take longer than the put itself.
+        Raises OutOfResources.
+        """
+        with _told(key):
+            self._journal.entry(key).write_bytes(_FRESH)
 
     def _note(self, key: str, is_fresh: Callable[[list[Path]], bool]) -> None:
         """Raises OutOfResources."""
