@@ -87,8 +87,8 @@ class DueStages(Protocol):
         Instances whose file is known to be damaged, or missing, wait until it is repaired.
         """
 
-    def next_due(self, policy: str) -> int | None:
-        """When a stage is next due for any instance; None if nothing is planned."""
+    def next_due(self, policy: str, now: float) -> int | None:
+        """When a stage is next due for any instance that no process works on; None if for none."""
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
         """At most ``most`` of the instances that were last planned under another policy."""
