@@ -159,7 +159,7 @@ class Meta(Protocol):
         """Set values, or remove those that are None, in one transaction."""
 
     def stamp(self) -> object:
-        """A value that changes when the index is written to; None if there is no such value."""
+        """A value that changes with each write but this process's :meth:`put` and heartbeats; or None."""
 
     def damage(self) -> str:
         """What this process found the index damaged by, in any operation; empty if nothing."""
