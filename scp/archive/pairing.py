@@ -44,6 +44,7 @@ _WHY: Mapping[State, str] = {
 
 _REBUILDS = (State.MISSING, State.OLDER, State.ASKED)
 NO_INDEX = f"{_WHY[State.MISSING]}; {_REBUILT}"
+NO_STORE = _WHY[State.EMPTY]
 
 
 def judge(mark: Mark | None, meta: Mapping[str, str], rows: bool, files: bool) -> State:
