@@ -267,6 +267,10 @@ class Archive:
         """
         self.index.record_many(rows)
 
+    def add_row(self, instance: Instance, attributes: Mapping[str, str]) -> Instance | None:
+        """As :meth:`record_rows` of one file, unless its object is held: that is returned, and stays."""
+        return self.index.add(instance, attributes)
+
     def forget(self, sop_instance_uid: str, key: str) -> None:
         """Remove the row of what is stored under ``key``."""
         self.index.forget(sop_instance_uid, key)

@@ -44,6 +44,7 @@ _WHY: Mapping[State, str] = {
 
 _REBUILDS = (State.MISSING, State.OLDER, State.ASKED)
 NO_INDEX = f"{_WHY[State.MISSING]}; {_REBUILT}"
+NO_STORE = _WHY[State.EMPTY]
 
 
 def judge(mark: Mark | None, meta: Mapping[str, str], rows: bool, files: bool) -> State:
@@ -157,6 +158,7 @@ class Pairing:
         Raises OutOfResources.
         """
         with self.lock():
+            stamp = self._index.meta.stamp()  # first: what is written meanwhile is a reason to advance again
             mark, meta = self._mark.read(), self._index.meta.all()
             if mark is None or meta.get(INCARNATION) != mark.index:
                 return  # another index was paired meanwhile
@@ -164,15 +166,7 @@ class Pairing:
             self._index.meta.put({SEQUENCE: str(sequence)})
             self._index.sync()
             self._mark.write(replace(mark, sequence=sequence))
-        self._stamp = self._index.meta.stamp()
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Around a write that says nothing of objects: it alone is no reason to advance."""
-        counted = self._index.meta.stamp() == self._stamp
-        yield
-        if counted:
-            self._stamp = self._index.meta.stamp()
+        self._stamp = stamp
 
     def advance_if_changed(self, always: bool = False) -> None:
         """As :meth:`advance`, if the index was written to since; ``always``: also if that is unknown."""

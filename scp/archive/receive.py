@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import zlib
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 from scp.archive.admission import Admission, check_names, remarked
 from scp.archive.encode import as_received, uids_within
@@ -15,7 +17,15 @@ from scp.archive.recorder import Recorder
 from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import chosen, survey
-from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
+from scp.errors import (
+    DictionaryMissing,
+    DuplicateRejected,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectUnavailable,
+    OutOfResources,
+    Superseded,
+)
 from scp.identity import Identity
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
@@ -26,6 +36,11 @@ from scp.objects.part10 import Part10
 
 # One SOP instance is written by one thread at a time. With 256 locks, different ones seldom share a lock.
 _STRIPES = 256
+# A file says when its object was received, and a rebuild takes the last one. So what replaces is dated later
+# than what it replaces, also where this node's clock is behind.
+_LATER = timedelta(microseconds=1)
+# How often that begins anew, as another node has replaced what was held meanwhile.
+_TRIES = 5
 
 
 class Receiver:
@@ -56,15 +71,25 @@ class Receiver:
         check_names(received)
         admission = admission or self._options.admission
         with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
-            if not self._may_land(received):
-                return self._settle(received, _admitted(received, admission))
-            file = as_received(received)
-            with self._store.landing(part10.head(file), received.dataset) as landing:
-                facts = _admitted(received, admission)
-                _, rule = self._forms.policy.choose(facts)
-                if rule is None or rule.may_be_pending:
-                    return self._land(landing, file, received, facts, rule)
-            return self._settle(received, facts)
+            with suppress(Superseded):
+                return self._ingest(received, admission)
+            facts = _admitted(received, admission)
+            for _ in range(_TRIES):  # what is held is dated later than now: by a node whose clock is ahead
+                with suppress(Superseded):
+                    return self._settle(received, facts, again=True)
+        raise OutOfResources("other nodes replace the SOP instance again and again; try again later")
+
+    def _ingest(self, received: Received, admission: Admission) -> Kept:
+        """Keep an object. Raises Superseded where what is held has other content, and is dated later."""
+        if not self._may_land(received):
+            return self._settle(received, _admitted(received, admission))
+        file = as_received(received)
+        with self._store.landing(part10.head(file), received.dataset) as landing:
+            facts = _admitted(received, admission)
+            _, rule = self._forms.policy.choose(facts)
+            if rule is None or rule.may_be_pending:
+                return self._land(landing, file, received, facts, rule)
+        return self._settle(received, facts)
 
     # -- first into the landing log ---------------------------------------------------------------------
 
@@ -103,16 +128,21 @@ class Receiver:
 
     # -- into a file of its own -------------------------------------------------------------------------
 
-    def _settle(self, received: Received, facts: Facts) -> Kept:
-        """Make an object durable in its own file: in its settled form or, if that may wait, as received."""
+    def _settle(self, received: Received, facts: Facts, again: bool = False) -> Kept:
+        """Make an object durable in its own file: in its settled form or, if that may wait, as received.
+
+        With ``again`` something is held, which was dated later. Raises Superseded.
+        """
         policy, rule = self._forms.policy.choose(facts)
         identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
         self._check_elsewhere(identity)
         waits = self._may_wait(rule, len(received.dataset))
-        if not (waits and self._goes_first(received, facts)):
+        if again or not (waits and self._goes_first(received, facts)):
             held = self._index.current(identity)
-            if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
-                return kept
+            if held is not None:
+                if (kept := self._duplicate(received, held, facts)) is not None:
+                    return kept
+                received = replace(received, received_at=max(received.received_at, held.received_at + _LATER))
         if waits:
             return self._put_as_received(received, facts, rule)
         return self._keep(received, facts, rule, policy)

@@ -72,7 +72,8 @@ class Recorder:
 
         The replaced object goes to the trash, unless it has the same content. If the process dies before
         that, the journal names its file. Raises DuplicateRejected if the held object is under a hold, and
-        Superseded if the new object was ``found`` on the disk and the held one was received later.
+        Superseded if the held one was received later, by whatever clock, and has other content, or the new
+        one was ``found`` on the disk: a rebuild takes the object that was received last.
         """
         sends = self.sends(facts)
         held = self._index.add(instance, facts.attributes, sends)
@@ -103,8 +104,7 @@ class Recorder:
         self, held: Instance, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...], found: bool
     ) -> Instance | None:
         """Under the lock of the trash, as other processes and nodes may store the same SOP instance now."""
-        if found:
-            _check_order(held, instance)
+        _check_order(held, instance, found)
         if self._safekeeping is None:
             return self._put_in_place(held, instance, facts, sends)
         if held.received_sha256 == instance.received_sha256:
@@ -119,8 +119,7 @@ class Recorder:
                 if current is None:  # deleted meanwhile
                     return self._put_in_place(held, instance, facts, sends)
                 held = current
-                if found:  # found files are read while peers store
-                    _check_order(held, instance)
+                _check_order(held, instance, found)
                 if not self._files.store.is_elsewhere(held.key):
                     return self._replace_content(held, instance, facts, sends)
         raise OutOfResources("other nodes replace the SOP instance again and again; try again later")
@@ -210,6 +209,6 @@ class Recorder:
         return self._safekeeping is None or self._safekeeping.keep(replaced, by)
 
 
-def _check_order(held: Instance, found: Instance) -> None:
-    if held.received_at >= found.received_at:
-        raise Superseded(f"{found.key}: what is held of {found.sop_instance_uid} came later")
+def _check_order(held: Instance, new: Instance, found: bool) -> None:
+    if held.received_at >= new.received_at and (found or held.received_sha256 != new.received_sha256):
+        raise Superseded(f"{new.key}: what is held of {new.sop_instance_uid} came later")

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.errors import IndexUnfit, OutOfResources
+from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
 from scp.telemetry import printable
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
     from scp.config.settings import Settings
     from scp.identity import Identity
+    from scp.index.databases import Database
     from scp.lifecycle.deletion import Deletion
     from scp.model import Instance, Query
 
@@ -126,9 +127,11 @@ def index_fault(settings: Settings) -> str:
     try:
         require_index(settings)
         place = database_of(settings)
-        stored = settings.storage.in_bucket or settings.storage.path.exists()
-        if not stored or not exists(place) or not SqlIndex.is_current(place):
+        if not exists(place) or not SqlIndex.is_current(place):
             return ""  # nothing is stored yet, or the next start migrates the index first
+        if not (settings.storage.in_bucket or settings.storage.path.exists()):
+            _require_empty(place)
+            return ""
         archive = open_archive(settings)
         try:
             if archive.pairing is not None:
@@ -138,6 +141,19 @@ def index_fault(settings: Settings) -> str:
     except (IndexUnfit, OutOfResources) as error:
         return str(error)
     return ""
+
+
+def _require_empty(place: Database) -> None:
+    """Raises ConfigurationError where an index names objects, and there is no folder for them."""
+    from scp.archive.pairing import NO_STORE
+    from scp.index.sql import SqlIndex
+
+    index = SqlIndex.open(place)
+    try:
+        if index.has_keys(""):
+            raise ConfigurationError(NO_STORE)
+    finally:
+        index.close()
 
 
 def vr_of(keyword: str) -> str:

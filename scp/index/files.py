@@ -57,22 +57,6 @@ def identity(engine: Engine) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def stamp(engine: Engine) -> object:
-    """A value that changes when the database is written to; None if there is no such value."""
-    path = path_of(engine.url.render_as_string(hide_password=False))
-    if path is None:
-        return None
-    stamps = []
-    for end in _BESIDE[:2]:
-        try:
-            found = Path(f"{path}{end}").stat()
-        except OSError:
-            stamps.append((0, 0))
-        else:
-            stamps.append((found.st_mtime_ns, found.st_size))
-    return tuple(stamps)
-
-
 def check(engine: Engine, thorough: bool) -> None:
     """Read a small database completely, or any and all of it if ``thorough``.
 

@@ -87,8 +87,8 @@ class DueStages(Protocol):
         Instances whose file is known to be damaged, or missing, wait until it is repaired.
         """
 
-    def next_due(self, policy: str) -> int | None:
-        """When a stage is next due for any instance; None if nothing is planned."""
+    def next_due(self, policy: str, now: float) -> int | None:
+        """When a stage is next due for any instance that no process works on; None if for none."""
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
         """At most ``most`` of the instances that were last planned under another policy."""
@@ -162,7 +162,7 @@ class Meta(Protocol):
         """Set values, or remove those that are None, in one transaction."""
 
     def stamp(self) -> object:
-        """A value that changes when the index is written to; None if there is no such value."""
+        """A value that changes with each write but this process's :meth:`put` and heartbeats; or None."""
 
     def damage(self) -> str:
         """What this process found the index damaged by, in any operation; empty if nothing."""

@@ -41,7 +41,7 @@ class SqlMeta:
 
     def put(self, values: Mapping[str, str | None]) -> None:
         """See :meth:`scp.index.index.Meta.put`."""
-        with self._writer.transaction([META.name]) as connection:
+        with self._writer.transaction([META.name], counts=False) as connection:
             connection.execute(delete(META).where(META.c.name.in_(list(values))))
             rows = [{"name": name, "value": value} for name, value in values.items() if value is not None]
             if rows:
@@ -49,7 +49,7 @@ class SqlMeta:
 
     def stamp(self) -> object:
         """See :meth:`scp.index.index.Meta.stamp`."""
-        return files.stamp(self._engine)
+        return self._writer.writes()
 
     def damage(self) -> str:
         """See :meth:`scp.index.index.Meta.damage`."""

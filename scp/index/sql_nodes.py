@@ -31,7 +31,7 @@ class SqlNodes:
     def beat(self, report: NodeReport) -> list[KnownNode]:
         """See :class:`scp.index.nodes.Nodes`."""
         values = asdict(report) | {"associations": json.dumps(dict(report.associations)), "stopped": False}
-        with self._writer.transaction([NODE.name]) as connection:
+        with self._writer.transaction([NODE.name], counts=False) as connection:
             now = clock.now(connection)
             before = _all(connection, now)
             own = update(NODE).where(NODE.c.id == report.id).values(**values, seen=now)

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    func,
     select,
     update,
 )
@@ -59,9 +58,10 @@ def due(policy: str, now: float, most: int) -> Select[Any]:
     )
 
 
-def next_due(policy: str) -> Select[Any]:
-    """When a stage is next due, for any instance."""
-    return select(func.min(INSTANCE.c.due)).where(SETTLED, INSTANCE.c.planned == policy, _WORKED_ON)
+def next_due(policy: str, now: float) -> Select[Any]:
+    """When a stage is next due, for any instance that no process works on."""
+    where = (SETTLED, INSTANCE.c.planned == policy, _WORKED_ON, unclaimed(now))
+    return select(INSTANCE.c.due).where(*where).order_by(INSTANCE.c.due).limit(1)
 
 
 def unplanned(policy: str, keywords: Sequence[str], most: int) -> list[Select[Any]]:
@@ -97,11 +97,12 @@ class SqlStages:
         with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(due(policy, now, most)).mappings()]
 
-    def next_due(self, policy: str) -> int | None:
+    def next_due(self, policy: str, now: float) -> int | None:
         """See :class:`scp.index.index.DueStages`."""
+        difference = ahead(self._engine)
         with reads(self._engine) as connection:
-            found = connection.execute(next_due(policy)).scalar_one()
-        return None if found is None else int(found)
+            found = connection.execute(next_due(policy, now + difference)).scalar()
+        return None if found is None else int(found) - difference
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
         """See :class:`scp.index.index.DueStages`."""

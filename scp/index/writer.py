@@ -53,15 +53,18 @@ class Writer:
         self._connection: Connection | None = None
         self._cursor: Any = None
         self._version: object = None
+        self._writes = 0
 
     @contextmanager
-    def transaction(self, names: Sequence[str] = (), items: Collection[Item] = ()) -> Iterator[Connection]:
+    def transaction(
+        self, names: Sequence[str] = (), items: Collection[Item] = (), counts: bool = True
+    ) -> Iterator[Connection]:
         """The connection, in a transaction that is committed at the end, or rolled back by an exception.
 
         Others that write under one of the same ``names`` wait meanwhile; without names, all others. SQLite
         has one writer, whatever its names. ``items`` are what it will record: all may be looked up together.
-        Patients, studies and series must be written by the methods of this class only.
-        Raises :class:`scp.errors.OutOfResources`.
+        Patients, studies and series must be written by the methods of this class only. Unless it ``counts``,
+        :meth:`writes` does not change by it. Raises :class:`scp.errors.OutOfResources`.
         """
         with self._own_turn() as until, translated(self.engine):
             connection = self._connected()
@@ -74,7 +77,18 @@ class Writer:
             except BaseException:
                 self._roll_back(connection)
                 raise
+            self._writes += counts
             self._conflicts.committed()
+
+    def writes(self) -> int | None:
+        """A number that rises with what this process and others write; None if the database does not tell.
+
+        Raises :class:`scp.errors.OutOfResources`.
+        """
+        with self._own_turn(), translated(self.engine):
+            self._connected()
+            self._look_around()
+            return None if self._version is None else self._writes
 
     def recording(self, items: Collection[Item]) -> AbstractContextManager[Connection]:
         """A :meth:`transaction` that records ``items``: nobody else changes their patients' rows."""
@@ -183,6 +197,7 @@ class Writer:
         version = self._kind.data_version(self._cursor)
         if version is None or version != self._version:
             self._places.doubt()
+            self._writes += 1
         self._version = version
 
     def _connected(self) -> Connection:

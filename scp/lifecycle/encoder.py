@@ -105,8 +105,10 @@ class Encoder(Task):
         """The seconds until the next look, if no bell rings."""
         if (pace := self._pace()) is None:
             return _LOOK_SECONDS  # what was put off, or waits without a ring, has its turn
-        closed = pace.closed_for(datetime.now())
-        return min(closed or _LOOK_SECONDS, self._stages.seconds_until_due() or _LOOK_SECONDS)
+        if closed := pace.closed_for(datetime.now()):
+            return min(closed, _LOOK_SECONDS)
+        due = self._stages.seconds_until_due()  # 0: something became due since the last look
+        return _LOOK_SECONDS if due is None else min(due, _LOOK_SECONDS)
 
     def _work_on_pending(self) -> None:
         rounds = 0

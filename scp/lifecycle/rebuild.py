@@ -19,7 +19,7 @@ from scp.archive.archive import Archive
 from scp.archive.pairing import State
 from scp.background.progress import Progress
 from scp.errors import ConfigurationError, OutOfResources
-from scp.lifecycle.reindex import Outcome, reindex
+from scp.lifecycle.reindex import Outcome, add_found, reindex
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,16 @@ def _read_all(archive: Archive, progress: Progress) -> tuple[Outcome, tuple[str,
 
 
 def _read_what_was_away(archive: Archive, progress: Progress) -> None:
-    """Read the files of a store whose medium has come back since the index was rebuilt."""
+    """Read the files of a store whose medium has come back since the index was rebuilt.
+
+    Other nodes may work on it, and this one's processes: what they have recorded stays.
+    """
     if archive.pairing is None:
         return
     for name in archive.pairing.unread():
         if archive.files.is_there(name):
-            found = reindex(archive, progress, archive.files.keys_within([name]))
+            found = add_found(archive, progress, archive.files.keys_within([name]))
             archive.sync()
             archive.pairing.was_read(name)
-            structlog.get_logger("zscp").warning("store read", store=name, objects=found.recorded)
+            told = {"objects": found.recorded, "damaged": len(found.damaged)}
+            structlog.get_logger("zscp").warning("store read", store=name, **told)

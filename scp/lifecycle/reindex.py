@@ -21,6 +21,7 @@ from typing import IO, Any
 from scp.archive.archive import Archive
 from scp.archive.records import check_uids
 from scp.archive.refusal import refused_for
+from scp.archive.safekeeping import TRASH, TRASH_SECONDS
 from scp.background.parallel import each
 from scp.background.progress import Progress
 from scp.errors import (
@@ -41,6 +42,8 @@ from scp.spool import temporary
 # Objects sorted in memory at a time, about 1 KB each; and those recorded in one transaction.
 _RUN = 100_000
 _BATCH = 500
+# Those recorded beside others before a C-STORE that replaces an object, or a deletion, has its turn.
+_ADDED_AT_ONCE = 100
 _ONLY_IN_THE_INDEX = ("stage", "outcome", "planned", "due", "accessed", "checked", "refused")
 
 
@@ -69,6 +72,32 @@ def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = N
             archive.forget(instance.sop_instance_uid, instance.key)
             outcome.gone.append(instance.key)
     return outcome
+
+
+def add_found(archive: Archive, progress: Progress, keys: Iterable[str]) -> Outcome:
+    """Record files that the index may lack; safe beside all that other processes and nodes do.
+
+    A held object stays as it is, unless the file has other content that came later. Raises OutOfResources.
+    """
+    outcome = Outcome()
+    lines = _read_all(archive, keys, outcome, progress)
+    while batch := [_parsed(line) for line in islice(lines, _ADDED_AT_ONCE)]:
+        with archive.exclusive(TRASH, TRASH_SECONDS):  # nothing is deleted, or replaced by other content
+            for instance, attributes in batch:
+                if archive.files.has(instance.key):
+                    _add(archive, instance, attributes, outcome)
+    return outcome
+
+
+def _add(archive: Archive, instance: Instance, attributes: dict[str, str], outcome: Outcome) -> None:
+    held = archive.add_row(instance, attributes)
+    if held is not None:
+        differs = held.received_sha256 != instance.received_sha256
+        if not differs or held.received_at >= instance.received_at:
+            return
+        archive.record_rows([(instance, attributes)])
+        outcome.superseded.append(held.key)
+    outcome.recorded += 1
 
 
 def _without_file(archive: Archive, instance: Instance) -> Instance | None:

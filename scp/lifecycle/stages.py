@@ -90,9 +90,10 @@ class Stages:
         return bool(found)
 
     def seconds_until_due(self) -> float | None:
-        """How long until a stage is due for anything; None where none will be."""
-        due = self._index.next_due(self._archive.policy.fingerprint)
-        return None if due is None else max(0.0, due - time.time())
+        """How long until a stage is due for anything that nobody works on; None where none will be."""
+        now = time.time()
+        due = self._index.next_due(self._archive.policy.fingerprint, now)
+        return None if due is None else max(0.0, due - now)
 
     def round(self) -> Round:
         """Carry out what is due for one batch. Raises OutOfResources."""

@@ -66,10 +66,7 @@ class Heartbeat(Task):
         settings, me = self._settings(), self._itself
         held = self._seats.held() if self._seats is not None else {}
         said = report(settings, me, self._start, held, self._pending)
-        if self._archive.pairing is None:
-            return self._archive.elsewhere.cluster.nodes.beat(said)
-        with self._archive.pairing.uncounted():
-            return self._archive.elsewhere.cluster.nodes.beat(said)
+        return self._archive.elsewhere.cluster.nodes.beat(said)
 
     def _count(self) -> None:
         if (now := time.monotonic()) >= self._count_at:

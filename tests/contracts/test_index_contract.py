@@ -644,7 +644,7 @@ class TestFind:
         )
         index.record_many([(waits, DOE), (settled, DOE)])
         index.checks.note([(waits, "rot"), (settled, "rot")], 5)
-        assert (index.pending(10), index.stages.due("p", 10, 10), index.stages.next_due("p")) == (
+        assert (index.pending(10), index.stages.due("p", 10, 10), index.stages.next_due("p", 10)) == (
             [],
             [],
             None,
@@ -655,7 +655,7 @@ class TestFind:
         assert [one.sop_instance_uid for one in index.pending(10)] == ["1.1.1"]
         assert index.count_pending().instances == 1
         assert [one.sop_instance_uid for one in index.stages.due("p", 10, 10)] == ["1.1.2"]
-        assert index.stages.next_due("p") == 1
+        assert index.stages.next_due("p", 10) == 1
 
     @pytest.mark.parametrize(
         "asked",

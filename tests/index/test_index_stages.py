@@ -53,8 +53,8 @@ def test_what_is_due_comes_in_the_order_of_time(index) -> None:
     assert due(index) == ["1.1.3", "1.1.1", "1.1.0"]
     assert due(index, policy="other") == []
     assert due(index, NOW + 1) == ["1.1.3", "1.1.1", "1.1.0", "1.1.2"]
-    assert index.stages.next_due("p") == NOW - 9
-    assert index.stages.next_due("other") is None
+    assert index.stages.next_due("p", NOW) == NOW - 9
+    assert index.stages.next_due("other", NOW) is None
 
 
 def test_what_is_pending_is_nobody_elses(index) -> None:
@@ -69,6 +69,7 @@ def test_what_is_claimed_is_left_to_its_owner_until_the_claim_ends(index) -> Non
     claimed = index.claims.claim(lease("a"), held(index, "1.1.0", "1.1.1"))
     assert sorted(one.sop_instance_uid for one in claimed) == ["1.1.0", "1.1.1"]
     assert due(index) == ["1.1.2"]
+    assert index.stages.next_due("p", NOW) == 3  # or its owner would be looked for without a pause
     got = index.claims.claim(lease("b"), held(index, "1.1.0", "1.1.2"))
     assert [one.sop_instance_uid for one in got] == ["1.1.2"]
     index.claims.renew(lease("a", until=120))
@@ -162,7 +163,7 @@ def test_what_is_retrieved_or_refused_while_it_is_planned_is_planned_once_more(i
 def test_nothing_is_due_for_what_is_refused(index) -> None:
     index.record(instance("1.1.1", planned="p", due=1, refused="not any more"), DOE)
     assert due(index) == []
-    assert index.stages.next_due("p") is None
+    assert index.stages.next_due("p", NOW) is None
 
 
 def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
@@ -182,7 +183,7 @@ def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
     ("statement", "used"),
     [
         (stages.due("p", NOW, 16), "ix_instance_due (planned=? AND due<?)"),
-        (stages.next_due("p"), "ix_instance_due (planned=?)"),
+        (stages.next_due("p", NOW), "ix_instance_due (planned=?)"),
         (stages.unplanned("p", ["Modality"], 500)[0], "ix_instance_due (planned<?)"),
         (stages.unplanned("p", ["Modality"], 500)[1], "ix_instance_due (planned>?)"),
         (stages.policy_rows(["Modality"], 100, 1000), "instance USING INTEGER PRIMARY KEY (rowid>?)"),

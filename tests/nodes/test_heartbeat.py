@@ -173,6 +173,38 @@ def test_a_heartbeat_is_no_reason_to_advance_the_index(tmp_path: Path) -> None:
         assert a.archive.index.meta.all() != before
 
 
+@pytest.mark.parametrize("meanwhile", ["nodes", "meta"])
+def test_what_another_process_writes_meanwhile_is_a_reason_to_advance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """While a heartbeat is written, or the sequence number: it had been taken for that."""
+    with nodes(tmp_path, "a", "b") as (a, b):
+        pairing, index = a.archive.pairing, a.archive.index
+        assert pairing is not None
+        pairing.begin()
+        pairing.advance()
+        part, verb = (index.nodes, "beat") if meanwhile == "nodes" else (index.meta, "put")
+        write = getattr(part, verb)
+
+        def written(what: object) -> object:
+            done = write(what)
+            b.keep(an_object())
+            return done
+
+        monkeypatch.setattr(part, verb, written)
+        if meanwhile == "nodes":
+            a.beat()
+        else:
+            pairing.advance()
+        monkeypatch.undo()
+        before = index.meta.all()
+        pairing.advance_if_changed()
+        assert index.meta.all() != before
+        before = index.meta.all()
+        pairing.advance_if_changed()
+        assert index.meta.all() == before
+
+
 def test_no_index_is_rebuilt_that_another_living_node_uses(tmp_path: Path) -> None:
     with nodes(tmp_path, "a", "b") as (a, b):
         make_fit(a.archive, Silent())

@@ -256,6 +256,9 @@ def test_another_archives_index_is_not_touched(single: Lost, tmp_path_factory: A
 def test_a_disk_that_is_not_mounted_is_not_a_new_store(single: Lost) -> None:
     single.live(single.receive("first"), single.receive("second"), "encode")
     (single.root / "objects").rename(single.root / "unmounted")
+    with pytest.raises(Exception, match="mounted"):
+        single.run("check")
+    assert not (single.root / "objects").exists(), "a command that only reads makes nothing"
     (single.root / "objects").mkdir()
     with pytest.raises(Exception, match="mounted"):
         single.run("ls")
