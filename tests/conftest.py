@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,12 +33,28 @@ _LONGEST = [
 _TESTS = Path(__file__).parent
 
 
-def _turn(item: pytest.Item) -> int:
+@functools.cache
+def _place(path: Path) -> int:
+    """Where a file stands among the longest, or behind them."""
+    file = path.relative_to(_TESTS).as_posix() if path.is_relative_to(_TESTS) else ""
+    return _LONGEST.index(file) if file in _LONGEST else len(_LONGEST)
+
+
+def _turn(item: pytest.Item) -> tuple[int, bool]:
     """When a test's file is begun, the lowest first."""
-    file = item.path.relative_to(_TESTS).as_posix() if item.path.is_relative_to(_TESTS) else ""
-    if file in _LONGEST:
-        return _LONGEST.index(file)
-    return len(_LONGEST) + (item.get_closest_marker("slow") is None)
+    return _place(item.path), item.get_closest_marker("slow") is None
+
+
+# The mark of all tests of a file.
+_MARK = re.compile(r"^pytestmark = .*\bpytest\.mark\.(faults|cluster)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file whose tests would all be left out (see below) is not even imported."""
+    if collection_path.suffix != ".py":
+        return None
+    mark = _MARK.search(collection_path.read_text(encoding="utf-8"))
+    return True if mark is not None and mark[1] not in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,7 +80,6 @@ def pytest_collection_finish() -> None:
     They took a twentieth of the processor time of tests/encoding.
     """
     gc.enable()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 

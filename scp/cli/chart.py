@@ -21,7 +21,9 @@ _MEANINGS = {
     _OTHER: "not storable as DICOM",
     _LOSSY: "lossy",
 }
-_WIDTH, _BAR, _HEAD = 11.0, 0.24, 1.0  # inches: of the page, of a bar, of what stands above the bars
+# Inches: of the page, of a bar, of what stands above and below the bars, of the legend, of a letter, between
+# panels.
+_WIDTH, _BAR, _ABOVE, _BELOW, _LEGEND, _LETTER, _APART = 11.0, 0.24, 0.7, 0.3, 0.4, 0.075, 0.25
 _SPEEDS = (1, 1000)  # MB/s: both ends of the scale; what passes it is cut off
 SUFFIXES = (".svg", ".png")
 # Text stays text, and the file is the same each time.
@@ -59,30 +61,41 @@ def _figure(advice: Advice) -> Any:
     panels = [
         (table, sorted(shown(table), key=lambda row: row.disk, reverse=True)) for table in advice.tables
     ]
-    heights = [len(rows) * _BAR + _HEAD for _, rows in panels] or [_HEAD]
-    figure = Figure(figsize=(_WIDTH, sum(heights) + _HEAD), layout="constrained")
-    _legend(figure, panels)
-    parts = figure.subfigures(max(len(panels), 1), 1, height_ratios=heights, squeeze=False)
+    heights = [len(rows) * _BAR + _ABOVE + _BELOW for _, rows in panels]
+    # Places are told, not found by matplotlib's layout engines: those draw all of it four times.
+    figure = Figure(figsize=(_WIDTH, _LEGEND + sum(heights)))
+    head, *parts = figure.subfigures(1 + len(panels), 1, height_ratios=[_LEGEND, *heights], squeeze=False)[
+        :, 0
+    ]
+    _legend(head, panels)
     most = max((row.disk for _, rows in panels for row in rows), default=100.0)
-    for part, (table, rows) in zip(parts[:, 0], panels, strict=False):
-        _panels(part, table, rows, most)
+    left = _LETTER * max((len(row.candidate.name) for _, rows in panels for row in rows), default=0)
+    for part, height, (table, rows) in zip(parts, heights, panels, strict=True):
+        room = {
+            "left": (_APART + left) / _WIDTH, "right": 1 - _APART / _WIDTH, "wspace": 3 * _APART / _WIDTH,
+            "top": 1 - _ABOVE / height, "bottom": _BELOW / height,
+        }  # fmt: skip
+        _panels(part, table, rows, most, room)
     return figure
 
 
-def _legend(figure: Any, panels: Sequence[tuple[ComparisonTable, Sequence[Row]]]) -> None:
+def _legend(part: Any, panels: Sequence[tuple[ComparisonTable, Sequence[Row]]]) -> None:
     from matplotlib.patches import Patch
 
     used = {_colour(row, best(rows)) for _, rows in panels for row in rows}
     patches = [Patch(color=colour, label=what) for colour, what in _MEANINGS.items() if colour in used]
-    figure.legend(handles=patches, loc="outside upper center", ncols=len(_MEANINGS), frameon=False)
+    part.legend(handles=patches, loc="center", ncols=len(_MEANINGS), frameon=False)
 
 
-def _panels(part: Any, table: ComparisonTable, rows: Sequence[Row], most: float) -> None:
+def _panels(
+    part: Any, table: ComparisonTable, rows: Sequence[Row], most: float, room: dict[str, float]
+) -> None:
     """One group; the scale of sizes is one for all groups, so that these compare."""
     share = 100 * table.headers / max(table.raw, 1)
     measured = f"{table.measured} of {table.group.objects} objects measured; {share:.1f} % header"
-    part.suptitle(f"{table.group.name}: {measured}", x=0.01, ha="left", weight="bold")
-    size, encode, decode = part.subplots(1, 3, sharey=True, width_ratios=(5, 4, 4))
+    title = f"{table.group.name}: {measured}"
+    part.suptitle(title, x=0.01, y=(1 + room["top"]) / 2, ha="left", va="bottom", weight="bold")
+    size, encode, decode = part.subplots(1, 3, sharey=True, width_ratios=(5, 4, 4), gridspec_kw=room)
     _bars(size, rows, [row.disk for row in rows], "on disk, % of uncompressed")
     size.set_xlim(0, most * 1.15)
     for axes, speeds, title in (
@@ -91,6 +104,7 @@ def _panels(part: Any, table: ComparisonTable, rows: Sequence[Row], most: float)
     ):
         _bars(axes, rows, speeds, title)
         axes.set_xscale("log")
+        axes.minorticks_off()  # a fifth of the work of drawing
         axes.set_xlim(_SPEEDS[0], _SPEEDS[1] * 4)
 
 
