@@ -22,8 +22,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bench.index_fill import filled, study
+from bench.index_fill import filled
 from bench.index_find import FINDS, _asked, _new, _summary
+from bench.index_rows import study
 from scp.background.progress import Silent
 from scp.index.databases import Database
 from scp.index.dialect import connect

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.index_fill import FIRST_DAY, MODALITIES, SURNAMES, Study, filled, study
+from bench.index_fill import filled
+from bench.index_rows import FIRST_DAY, MODALITIES, SURNAMES, Study, study
 from scp.index.sql import SqlIndex
 from scp.model import Instance, Query, QueryKey
 
@@ -72,6 +73,11 @@ FINDS: dict[str, Callable[[Study], Query]] = {
     "PatientName `NOBODY*`, a year": lambda known: _listed(
         PatientName="NOBODY*", StudyDate=_around(known, 365)
     ),
+    "PatientName `*OE*`, a year": lambda known: _listed(
+        PatientName=f"*{known.surname[1:].upper()}*", StudyDate=_around(known, 365)
+    ),
+    "PatientName `*OE*`": lambda known: _listed(PatientName=f"*{known.surname[1:].upper()}*"),
+    "PatientName `*NOBODY*`": lambda known: _listed(PatientName=f"*NOBODY{known.number}*"),
     "a day, modality": lambda known: _listed(StudyDate=f"{known.day:%Y%m%d}", ModalitiesInStudy=_modality()),
     "a year, modality": lambda known: _listed(StudyDate=_around(known, 365), ModalitiesInStudy=_modality()),
     "AccessionNumber": lambda known: _listed(AccessionNumber=known.accession),

@@ -20,6 +20,9 @@ Tables = Mapping[str, FromClause]
 Seen = Callable[[str, Tables], list[Condition]]
 ID = "@id"  # the label of the entity's own id
 NEWEST = TABLES["STUDY"].alias("newest")  # the study that describes a patient
+# Subqueries beside each other use the same aliases: to make one takes as long as a fifth of a statement, as it
+# has all the columns of its table.
+_SHARED: Tables = {level: TABLES[level].alias() for level in LEVELS[1:]}
 _UNIQUE = frozenset(UNIQUE_KEYS.values())
 
 
@@ -40,8 +43,14 @@ def holding(attribute: Attribute, tables: Tables) -> FromClause:
 def below(level: str, lowest: str, above: Tables) -> tuple[dict[str, FromClause], Condition]:
     """Aliases of the tables below ``level`` down to ``lowest``, and the condition that joins them to it."""
     between = LEVELS[LEVELS.index(level) + 1 : LEVELS.index(lowest) + 1]
-    aliases: dict[str, FromClause] = {name: TABLES[name].alias() for name in between}
+    aliases = {name: _alias(name, above) for name in between}
     return aliases, aliases[between[0]].c.parent == above[level].c.id
+
+
+def _alias(level: str, above: Tables) -> FromClause:
+    """An alias of a level's table, which statements share; another one where that is among those above."""
+    shared = _SHARED[level]
+    return TABLES[level].alias() if any(shared is table for table in above.values()) else shared
 
 
 def answers(query: Query, tables: Tables, seen: Seen) -> Iterator[ColumnElement[Any]]:

@@ -55,6 +55,7 @@ class Kind(Protocol):
     data_version: Callable[[Any], object]
     is_alone: Callable[[Connection], bool]
     count_on: Callable[[Connection, Sequence[Table]], None]
+    load: Callable[[Connection, Table, Sequence[Sequence[Any]]], None]
     time_of: Callable[[Connection], float]
 
 

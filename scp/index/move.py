@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Integer, Table, delete, func, insert, select, tuple_
@@ -46,7 +45,7 @@ class _Digest:
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
         self._rows += len(rows)
         for row in rows:
-            self._sum.update(repr([_plain(value) for value in row]).encode())
+            self._sum.update(_text(row).encode())
 
     def done(self) -> TableDigest:
         return TableDigest(self._rows, self._sum.hexdigest())
@@ -112,8 +111,7 @@ def _copy(before: Connection, after: Connection, table: Table, progress: Progres
     digest = _Digest()
     for rows in _batches(before, table):
         digest.add(rows)
-        names = table.columns.keys()
-        _write(after, insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        kind(after.engine).load(after, table, rows)
         progress.advance(len(rows))
     return digest.done()
 
@@ -143,15 +141,16 @@ def _count(connection: Connection, table: Table) -> int:
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-def _write(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]] | None = None) -> None:
+def _write(connection: Connection, statement: Any) -> None:
     """Write, in one transaction."""
     kind(connection.engine).begin(connection)
-    connection.execute(statement, rows)
+    connection.execute(statement)
     connection.commit()
 
 
-def _plain(value: Any) -> Any:
-    """A value as any database gives it back: PostgreSQL cannot store NUL (:mod:`scp.index.postgresql`)."""
-    if isinstance(value, str):
-        return value.replace("\0", "")
-    return value.isoformat() if isinstance(value, datetime) else value
+def _text(row: Sequence[Any]) -> str:
+    """A row as any database gives it back: PostgreSQL cannot store NUL (:mod:`scp.index.postgresql`)."""
+    text = repr(tuple(row))
+    if r"\x00" in text:  # as good as never; to look at each of a hundred values takes longer than all else
+        text = repr(tuple(value.replace("\0", "") if isinstance(value, str) else value for value in row))
+    return text

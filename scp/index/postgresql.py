@@ -273,6 +273,24 @@ def count_on(connection: Connection, tables: Sequence[Table]) -> None:
         connection.execute(select(func.setval(sequence, greatest, false())))
 
 
+def load(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Add whole rows to a table, in one statement: COPY takes a fraction of what INSERT does."""
+    plain: Any = connection.connection.dbapi_connection
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    with plain.cursor() as cursor:
+        cursor.adapters.register_dumper(str, StrDumper)  # the driver's own, compiled
+        with cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy:
+            for row in rows:
+                copy.write_row(_storable(row))
+
+
+def _storable(row: Sequence[Any]) -> Sequence[Any]:
+    """A row without NUL, as :class:`_StorableText` has it."""
+    if "\0" not in "".join([value for value in row if isinstance(value, str)]):
+        return row
+    return [value.replace("\0", "") if isinstance(value, str) else value for value in row]
+
+
 def time_of(connection: Connection) -> float:
     """The database's clock, in seconds since 1970."""
     return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())

@@ -146,6 +146,13 @@ def count_on(_connection: Connection, _tables: Sequence[Table]) -> None:
     """Nothing: a new row's number follows the greatest."""
 
 
+def load(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Add whole rows to a table, in one transaction."""
+    names = table.columns.keys()
+    connection.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
+    connection.commit()
+
+
 def time_of(_connection: Connection) -> float:
     """The database's clock, in seconds since 1970: that of this machine, which all of its processes share."""
     return time.time()
