@@ -183,8 +183,7 @@ class Pairing:
             raise IndexDamaged(damage)
         if not self._index.meta.is_in_place():
             return "the index was removed or replaced while it was open"
-        meta = self._index.meta.recent() if recent else self._index.meta.all()
-        if not _mismatch(self._mark.recent(), meta):
+        if not _mismatch(self._mark.recent(), self._index.meta.all(recent)):
             return ""
         # As they were, if another process paired them just now.
         return _mismatch(self._mark.read(), self._index.meta.all())

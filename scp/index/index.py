@@ -152,11 +152,8 @@ class Meta(Protocol):
     Every method raises :class:`scp.errors.OutOfResources` as an index does.
     """
 
-    def all(self) -> dict[str, str]:
-        """All that is set: :data:`ARCHIVE`, :data:`INCARNATION`, :data:`SEQUENCE`, :data:`REBUILD`."""
-
-    def recent(self) -> dict[str, str]:
-        """As :meth:`all`; of a server's database, what was read a second ago may be given again."""
+    def all(self, recent: bool = False) -> dict[str, str]:
+        """All that is set (:data:`ARCHIVE`, :data:`INCARNATION` …); ``recent``: on a server, a second ago."""
 
     def put(self, values: Mapping[str, str | None]) -> None:
         """Set values, or remove those that are None, in one transaction."""

@@ -24,17 +24,13 @@ class SqlMeta:
         self._last: tuple[float, dict[str, str]] | None = None
         self._opened = files.identity(engine)
 
-    def all(self) -> dict[str, str]:
-        """See :meth:`scp.index.index.Meta.all`."""
-        with translated(self._engine), self._engine.connect() as connection:
-            return {row.name: row.value for row in connection.execute(select(META))}
-
-    def recent(self) -> dict[str, str]:
-        """See :meth:`scp.index.index.Meta.recent`: each look at a server is a round trip."""
+    def all(self, recent: bool = False) -> dict[str, str]:
+        """See :meth:`scp.index.index.Meta.all`: each look at a server is a round trip."""
         last = self._last
-        if last is not None and time.monotonic() < last[0] + _RECENT_SECONDS:
+        if recent and last is not None and time.monotonic() < last[0] + _RECENT_SECONDS:
             return last[1]
-        found = self.all()
+        with translated(self._engine), self._engine.connect() as connection:
+            found = {row.name: row.value for row in connection.execute(select(META))}
         if kind(self._engine).IS_REMOTE:
             self._last = time.monotonic(), found
         return found

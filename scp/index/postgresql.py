@@ -234,9 +234,9 @@ def begin_writing(cursor: Any, names: Sequence[str], records: bool = False) -> N
     """
     cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     if locks := sorted({_number(name) for name in names}):
-        calls = f"pg_advisory_xact_lock_shared({_WRITERS}), pg_advisory_xact_lock(each)"
-        calls += _PLANNED_ONCE if records else ""
-        cursor.execute(f"SELECT {calls} FROM unnest(%s::bigint[]) AS each", [locks])
+        shared = f"SELECT pg_advisory_xact_lock_shared({_WRITERS}), pg_advisory_xact_lock(each)"
+        planned = _PLANNED_ONCE if records else ""
+        cursor.execute(f"{shared}{planned} FROM unnest(%s::bigint[]) AS each", [locks])
     else:
         cursor.execute(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 

@@ -37,8 +37,9 @@ from scp.model import Instance
 # One commit and one sync for so many objects, or so many bytes of them.
 _BATCH, _BATCH_BYTES = 64, 64 << 20
 _ROUNDS_BEFORE_FREEING = 8
-# Objects of one association come 1 to 10 ms apart, those of a modality in use seconds apart.
-_QUIET_SECONDS = 0.05
+# Objects of one association come 1 to 10 ms apart, those of a modality in use seconds apart. Into servers
+# that are busy, or far away, they come up to 100 ms apart, and encoding would ask the same servers.
+QUIET_SECONDS, QUIET_BESIDE_SERVERS = 0.05, 0.3
 # How long an object is left alone that could not be encoded or put in its place, through no fault of its own.
 # One for which there is no room waits twice as long each time.
 _PUT_OFF = BackOff(60.0, 3600.0)
@@ -53,9 +54,9 @@ class Encoder(Task):
     (:mod:`scp.lifecycle.stages`). Others may do that beside it, each with an owner of its own: they are not
     ``first``, and leave pending objects to the one that is.
 
-    It yields to receiving: it waits for a moment in which nothing arrives, unless more than ``eager`` bytes
-    wait already, and its threads run only when no other wants the core. The bound on the backlog keeps them
-    from starving: when it is reached, objects are encoded before their response.
+    It yields to receiving: it waits for ``quiet`` seconds in which nothing arrives, unless more than
+    ``eager`` bytes wait already, and its threads run only when no other wants the core. The bound on the
+    backlog keeps them from starving: when it is reached, objects are encoded before their response.
     """
 
     name = "encoding"
@@ -70,9 +71,11 @@ class Encoder(Task):
         owner: str = "encoder",
         first: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        quiet: float = QUIET_SECONDS,
     ) -> None:
         super().__init__(bell)
         self._archive, self._pace, self._first, self._eager, self._clock = archive, pace, first, eager, clock
+        self._quiet = quiet
         self._renewed = not first
         self._training = Automatic(archive)
         self._put_off: dict[str, float] = {}  # until when, by the monotonic clock
@@ -138,7 +141,7 @@ class Encoder(Task):
 
     def _wait_for_quiet(self) -> None:
         """Let a sender finish that sends one object after another."""
-        while not self.stopping.wait(_QUIET_SECONDS) and self.bell.wait(0):
+        while not self.stopping.wait(self._quiet) and self.bell.wait(0):
             if self._archive.count_pending().size > self._eager:
                 return
 

@@ -13,7 +13,7 @@ from scp.config.settings import Settings
 from scp.dimse.patience import PAUSES, Pauses
 from scp.dimse.scu.forward import Forwarder
 from scp.dimse.scu.report import Reporter
-from scp.lifecycle.encoder import Encoder
+from scp.lifecycle.encoder import QUIET_BESIDE_SERVERS, QUIET_SECONDS, Encoder
 from scp.lifecycle.guard import LOOK_SECONDS as GUARD_SECONDS
 from scp.lifecycle.guard import Guard
 from scp.lifecycle.pace import Pace
@@ -47,8 +47,11 @@ def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1
 
     Each has the name that its predecessor had, so that it takes over what that one had claimed.
     """
-    eager, owner = settings().storage.backlog // _EAGER, _owner(archive, settings(), number)
-    return Encoder(archive, bell, eager, lambda: _pace(settings()), owner, first=number == 1)
+    chosen = settings()
+    eager, owner = chosen.storage.backlog // _EAGER, _owner(archive, chosen, number)
+    beside_servers = chosen.storage.in_bucket or chosen.index.path is None
+    quiet = QUIET_BESIDE_SERVERS if beside_servers else QUIET_SECONDS
+    return Encoder(archive, bell, eager, lambda: _pace(settings()), owner, number == 1, quiet=quiet)
 
 
 def background(

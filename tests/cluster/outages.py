@@ -26,13 +26,13 @@ _BACK_SECONDS = 90.0
 class Whole:
     """Everything that compose.cluster.yml starts, but for Prometheus and Grafana."""
 
-    def __init__(self, folder: Path, database: Any, store: Any, backlog: str | int) -> None:
+    def __init__(self, folder: Path, database: Any, store: Any, landing: bool) -> None:
         self.database, self.store = database, store
         index = database.tables(database.database(made=False))["index"]
         self.nodes = Topology(
             folder,
             own=lambda root: {"storage": {"spool": f"file://{root}/spool"}},
-            storage={**store.storage(), "backlog": backlog},
+            storage={**store.storage(), "landing": landing},
             index=index,
         )
         self._folder = folder
@@ -46,13 +46,13 @@ class Whole:
 
 
 @contextmanager
-def everything(folder: Path, backlog: str | int) -> Iterator[Whole]:
-    """All of it, running; ``backlog`` is how many bytes a node's spool may hold."""
+def everything(folder: Path, landing: bool) -> Iterator[Whole]:
+    """All of it, running; with ``landing`` small objects go to a node's own disk first."""
     with ExitStack() as stack:
         # What is killed here has to survive that.
         database = stack.enter_context(import_module("servers_postgresql").PostgreSQL(durable=True))
         store = stack.enter_context(import_module("servers_seaweedfs").SeaweedFS(folder / "store"))
-        whole = Whole(folder, database, store, backlog)
+        whole = Whole(folder, database, store, landing)
         stack.enter_context(whole.nodes)
         yield whole
 

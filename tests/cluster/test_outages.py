@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    with everything(tmp_path_factory.mktemp("outages"), backlog=0) as whole:
+    with everything(tmp_path_factory.mktemp("outages"), landing=False) as whole:
         yield whole
 
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    with everything(tmp_path_factory.mktemp("spooled"), backlog="1GB") as whole:
+    with everything(tmp_path_factory.mktemp("spooled"), landing=True) as whole:
         yield whole
 
 

@@ -44,7 +44,13 @@ SOME = [image(instance=f"1.2.3.1.{n}", seed=n, InstanceNumber=n) for n in range(
 LARGE = image(instance="1.2.3.1.9", seed=9, rows=3200, columns=3200)  # some 20 MB: in parts
 ODD = of_file(bundled_file("JPEG2000.dcm"))
 ALL = [*SOME, LARGE, ODD]
-WAYS = pytest.mark.parametrize("backlog", [0, 10**9], ids=["before the response", "with a spool"])
+# What each says is in the bucket before Success, and what else: [storage].
+_WAYS: dict[str, dict[str, Any]] = {
+    "encoded before": {"backlog": 0},
+    "encoded behind": {"landing": False},
+    "with a spool": {"landing": True},
+}
+WAYS = pytest.mark.parametrize("way", _WAYS)
 
 
 def on(server: SeaweedFS, root: Path, **more: Any) -> dict[str, Any]:
@@ -91,9 +97,9 @@ WHOLE = {sent.instance: sent.data for sent in ALL}
 
 @WAYS
 def test_the_acts_of_a_node(
-    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, backlog: int
+    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, way: str
 ) -> None:
-    storage = on(seaweedfs, tmp_path, backlog=backlog)
+    storage = on(seaweedfs, tmp_path, **_WAYS[way])
     node = process(storage=storage)
     node.start()
     assert send(node.address, ALL) == [0] * len(ALL)
@@ -176,9 +182,9 @@ class _Sender(threading.Thread):
 
 @WAYS
 def test_killed_while_it_stores(
-    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, backlog: int
+    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, way: str
 ) -> None:
-    node = process(storage=on(seaweedfs, tmp_path, backlog=backlog))
+    node = process(storage=on(seaweedfs, tmp_path, **_WAYS[way]))
     objects = [image(instance=f"1.2.3.7.{n}", seed=n, InstanceNumber=n) for n in range(400)]
     senders = []
     for round_ in range(3):
@@ -189,7 +195,7 @@ def test_killed_while_it_stores(
         node.kill()
         senders[-1].over.set()
         senders[-1].join(60)
-    if not backlog:  # the disk of the node is gone, and its journal: nothing acknowledged depends on it
+    if way != "with a spool":  # its disk is gone, and its journal: nothing acknowledged depends on it
         shutil.rmtree(tmp_path / "spool")
     node.start()
     acknowledged = {sent.instance: sent.data for one in senders for sent in one.acknowledged}
@@ -206,9 +212,10 @@ def test_the_store_is_away_for_20_seconds(process: Callable[..., NodeProcess], t
     with SeaweedFS(tmp_path / "weed") as server:
         nodes = [
             process(
-                storage=on(server, tmp_path / str(backlog), backlog=backlog), limits={"dimse_seconds": 10.0}
+                storage=on(server, tmp_path / way.replace(" ", "-"), **_WAYS[way]),
+                limits={"dimse_seconds": 10.0},
             )
-            for backlog in (0, 10**9)
+            for way in ("encoded behind", "with a spool")
         ]
         for node in nodes:
             node.start()
@@ -242,27 +249,51 @@ def test_the_store_is_away_for_20_seconds(process: Callable[..., NodeProcess], t
             assert node.kill(signal.SIGTERM, 60) == 0
 
 
-def test_two_nodes_store_the_same_objects_at_once(
-    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path
-) -> None:
-    """With one index and one bucket, and a spool each: one object is left of each, and it is sound."""
-    storage = on(seaweedfs, tmp_path, backlog=0)
+def two_nodes(process: Callable[..., NodeProcess], root: Path, storage: dict[str, Any]) -> list[NodeProcess]:
+    """Running, with one index and one bucket, and a spool each."""
     nodes = [
         process(
-            storage={**storage, "spool": f"file://{tmp_path}/spool{number}"},
-            index={"url": f"sqlite:///{tmp_path}/index.db"},
+            storage={**storage, "spool": f"file://{root}/spool{number}"},
+            index={"url": f"sqlite:///{root}/index.db"},
             node={"host": "127.0.0.1", "port": 0, "workers": 1},
         )
         for number in range(2)
     ]
     for node in nodes:
         node.start()
+    return nodes
+
+
+def test_a_node_and_its_disk_are_lost_right_after_success(
+    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    """With ``landing = false`` the other node serves what the first acknowledged, and encodes it."""
+    storage = on(seaweedfs, tmp_path, landing=False)
+    lost, other = two_nodes(process, tmp_path, storage)
+    assert send(lost.address, SOME) == [0] * len(SOME)
+    lost.kill()
+    shutil.rmtree(tmp_path / "spool0")
+    assert got(other.address, "1.2.3") == {sent.instance: sent.data for sent in SOME}
+    until(lambda: said(other, "stats")["pending"]["instances"] == 0, "the other node encodes it", 120)
+    assert got(other.address, "1.2.3") == {sent.instance: sent.data for sent in SOME}
+    other.kill(signal.SIGTERM)
+    assert said(other, "verify", "--deep")["sound"] == len(SOME)
+
+
+@pytest.mark.parametrize("way", ["encoded before", "encoded behind"])
+def test_two_nodes_store_the_same_objects_at_once(
+    seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, way: str
+) -> None:
+    """With one index and one bucket, and a spool each: one object is left of each, and it is sound."""
+    storage = on(seaweedfs, tmp_path, **_WAYS[way])
+    nodes = two_nodes(process, tmp_path, storage)
     objects = [image(instance=f"1.2.3.6.{n}", seed=n) for n in range(40)]
     with ThreadPoolExecutor(4) as threads:
         sent = [threads.submit(send, node.address, objects) for node in nodes for _ in range(2)]
         assert [set(one.result()) for one in sent] == [{0}] * 4
     for node in nodes:
         assert got(node.address, "1.2.3") == {one.instance: one.data for one in objects}
+    until(lambda: len(keys_in(storage)) == len(objects), "what was replaced is gone", 120)
     for node in nodes:
         node.kill(signal.SIGTERM)
     assert said(nodes[0], "verify", "--deep")["sound"] == len(objects)
@@ -293,8 +324,9 @@ def test_a_bucket_as_a_later_store(
 def test_what_check_says_of_a_bucket(
     seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path
 ) -> None:
-    for backlog, promise in ((0, "durable in the bucket before Success"), (1, "durable on one disk until")):
-        node = process(storage=on(seaweedfs, tmp_path, backlog=backlog))
+    in_bucket, on_disk = "durable in the bucket before Success", "durable on one disk until"
+    for way, promise in zip(_WAYS, (in_bucket, in_bucket, on_disk), strict=True):
+        node = process(storage=on(seaweedfs, tmp_path, **_WAYS[way]))
         told = node.here("check")
         assert promise in told
         assert "s3://zscp/p" in told
