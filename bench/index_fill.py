@@ -8,10 +8,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 
-from bench.index_rows import CT_HEAVY, DAYS, FIRST_DAY, LISTS, PATIENTS_OF, Shape, hashed, patients
+from bench.index_rows import CT_HEAVY, LISTS, PATIENTS_OF, Shape, hashed, patients
 from scp.index.keys import fold
 from scp.index.sql import SqlIndex
 
@@ -43,7 +42,6 @@ def _fill(connection: sqlite3.Connection, studies: int, shape: Shape) -> None:
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -1000000", "temp_store = FILE"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     connection.create_function("hash", 1, hashed, deterministic=True)
-    connection.create_function("day", 1, lambda n: _day(n, studies), deterministic=True)
     connection.create_function("folded", 1, fold, deterministic=True)
     indexes = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql > ''")
     dropped = dict(indexes.fetchall())
@@ -64,7 +62,3 @@ def _fill(connection: sqlite3.Connection, studies: int, shape: Shape) -> None:
     for sql in dropped.values():
         connection.execute(sql)
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
-
-
-def _day(number: int, studies: int) -> str:
-    return (FIRST_DAY + timedelta(days=(number - 1) * DAYS // studies)).strftime("%Y%m%d")

@@ -12,9 +12,8 @@ from typing import Any
 import psycopg
 
 from bench.index_fill import BATCH
-from bench.index_rows import CT_HEAVY, DAYS, FIRST_DAY, LISTS, PATIENTS_OF, Shape, patients
+from bench.index_rows import CT_HEAVY, LISTS, PATIENTS_OF, Shape, patients
 from bench.index_server import Server
-from scp.index.databases import Database
 from scp.index.sql import SqlIndex
 
 _NUMBER = "series.id * 64 + number.n"
@@ -25,24 +24,22 @@ _RANDOM = {
 }
 # As bench.index_rows.hashed, in one expression: the planner puts it in the place of the call.
 _FUNCTIONS = """
-CREATE FUNCTION hash(n bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS $$ SELECT
-    ((((n * 2654435761 & 4294967295) # ((n * 2654435761 & 4294967295) >> 15)) * 739982445) & 4294967295) >> 3 $$;
+CREATE FUNCTION hash(n bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS $$ SELECT (
+    (((n * 2654435761 & 4294967295) # ((n * 2654435761 & 4294967295) >> 15)) * 739982445) & 4294967295
+) >> 3 $$;
 CREATE FUNCTION folded(name text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT lower(name) $$;
-"""
-_FUNCTION_OF_DAYS = """
-CREATE FUNCTION day(n bigint) RETURNS text IMMUTABLE LANGUAGE sql AS
-    $$ SELECT to_char(date '{first}' + ((n - 1) * {days} / {studies})::int, 'YYYYMMDD') $$
 """
 # Rows are joined in the order in which the statements name the tables, so they lie in the order of arrival.
 _PLANS = (
-    "SET join_collapse_limit = 1; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; "
-    "SET enable_material = off; SET enable_memoize = off; SET jit = off; SET max_parallel_workers_per_gather = 0"
+    "SET join_collapse_limit = 1; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; "
+    "SET enable_seqscan = off; SET enable_material = off; SET enable_memoize = off; "
+    "SET max_parallel_workers_per_gather = 0"
 )
 _KEPT = ("patient_pkey", "study_pkey", "series_pkey")  # by which the statements find the rows above
 
 
 def filled(server: Server, studies: int, shape: Shape = CT_HEAVY) -> tuple[str, float]:
-    """The name of a database of a running server with that index, made if it is not there; seconds it took."""
+    """The name of a running server's database with that index, made if it is not there; seconds it took."""
     name = f"index_{studies}_{shape.mean}"
     with server.connect() as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
@@ -60,7 +57,6 @@ def filled(server: Server, studies: int, shape: Shape = CT_HEAVY) -> tuple[str, 
 
 def _fill(connection: psycopg.Connection[Any], studies: int, shape: Shape) -> None:
     connection.execute(_FUNCTIONS)
-    connection.execute(_FUNCTION_OF_DAYS.format(first=FIRST_DAY, days=DAYS, studies=studies))
     for name, (columns, rows) in LISTS.items():
         connection.execute(f"CREATE TEMP TABLE {name} (n INTEGER PRIMARY KEY, {columns})")
         with connection.cursor().copy(f"COPY {name} FROM STDIN") as copy:
@@ -78,7 +74,7 @@ def _fill(connection: psycopg.Connection[Any], studies: int, shape: Shape) -> No
         connection.execute(statement)
     for table in ("patient", "study", "series"):
         connection.execute(f"SELECT setval('{table}_id_seq', (SELECT max(id) FROM {table}))")
-    connection.execute("DROP FUNCTION hash, folded, day")
+    connection.execute("DROP FUNCTION hash, folded")
     connection.execute("VACUUM (ANALYZE, FREEZE)")  # as autovacuum does over the years
 
 

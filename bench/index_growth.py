@@ -1,10 +1,10 @@
 """How an index grows: its size, how fast it answers C-FIND, how fast it records, on SQLite and on PostgreSQL.
 
-    python -m bench.index_growth FOLDER --instances 1000000 5000000 20000000 [--a-study 21] [--on SQLite PostgreSQL]
-        [--queries 200] [--fill] [--keep] [--out bench/results]
+    python -m bench.index_growth FOLDER --instances 1000000 5000000 20000000 [--a-study 21]
+        [--on SQLite PostgreSQL] [--queries 200] [--fill] [--keep] [--out bench/results]
 
-fills an index of so many instances in FOLDER (a kilobyte each), on a PostgreSQL server of its own, unless it is
-there; asks both databases in turn, first with nothing of them in memory, then the same again; records new
+fills an index of so many instances in FOLDER (a kilobyte each), on a PostgreSQL server of its own, unless it
+is there; asks both databases in turn, first with nothing of them in memory, then the same again; records new
 instances, each durable before the next, and removes them; and removes the index unless it is to be kept.
 What was measured joins what index_growth.json has, from which index_growth.md and index_growth.svg are made.
 With --fill it only fills.
@@ -118,6 +118,13 @@ def point(folder: Path, names: list[str], instances: int, shape: Shape, queries:
     return found
 
 
+def with_priority() -> None:
+    """Let the niceness that this process was given count among all sessions of the machine."""
+    with suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    spread_niceness(os.getpid())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -131,9 +138,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     given = parser.parse_args()
-    with suppress(PermissionError):  # it leads a session already
-        os.setsid()
-    spread_niceness(os.getpid())
+    with_priority()
     shape = next(shape for shape in SHAPES if shape.mean == given.a_study)
     for instances in given.instances:
         studies = instances // shape.mean

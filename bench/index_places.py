@@ -1,4 +1,4 @@
-"""One large index on each database, each in a folder of its own: filled, put out of memory, measured by its size."""
+"""One large index on each database, in a folder of its own: filled, put out of memory, weighed."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class OnServer:
     def __init__(self, folder: Path, studies: int, shape: Shape) -> None:
         self.server = Server(folder)
         self._studies, self._shape = studies, shape
-        self._name = ""
+        self.name = ""
 
     def fill(self) -> float:
         self.server.start(hasty=True)
-        self._name, seconds = index_fill_server.filled(self.server, self._studies, self._shape)
+        self.name, seconds = index_fill_server.filled(self.server, self._studies, self._shape)
         self.server.stop()
         return seconds
 
@@ -83,7 +83,7 @@ class OnServer:
 
     @property
     def database(self) -> Database:
-        return self.server.named(self._name)
+        return self.server.named(self.name)
 
     def evict(self) -> None:
         self.server.evict()
@@ -92,8 +92,8 @@ class OnServer:
         self.server.favour()
 
     def sizes(self) -> dict[str, int]:
-        tables = "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class WHERE relkind IN ('r', 'p')"
-        with self.server.connect(self._name) as connection:
+        tables = "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class WHERE relkind = 'r'"
+        with self.server.connect(self.name) as connection:
             found = connection.execute("SELECT pg_database_size(current_database())").fetchone()
             rows = connection.execute(f"{tables} AND relname IN ('patient', 'study', 'series', 'instance')")
             parts = {name: (table, indexes) for name, table, indexes in rows}

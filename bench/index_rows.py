@@ -1,9 +1,9 @@
-"""The rows of a large index as SQL, for any database: what bench.index_fill and bench.index_fill_server insert.
+"""The rows of a large index as SQL for any database; bench.index_fill and its like insert them.
 
 Keys have realistic lengths, studies lie in the order of their dates as they arrive, patients come
 back. The numbers are drawn from hashes of the row number, so that the same index is made each time
-and :func:`study` can tell what is in it. The statements call functions ``hash``, ``day`` and ``folded``, which
-each database gets, and join the tables of :data:`LISTS`.
+and :func:`study` can tell what is in it. The statements call functions ``hash`` and ``folded``, which each
+database gets, and join the tables of :data:`LISTS`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Shape:
 
         ``random`` has an SQL expression of 8 bytes in hexadecimal, ``hex8``, and two of 32.
         """
-        given = {"first": first, "last": last, "patients": patients(studies), "series": self.series}
-        yield STUDIES_OF.format(**given, surnames=len(SURNAMES))
+        given = {"first": first, "last": last, "series": self.series}
+        known = {"patients": patients(studies), "studies": studies, "surnames": len(SURNAMES), "days": DAYS}
+        yield STUDIES_OF.format(**given, **known)
         yield SERIES_OF.format(**given, report=0 if self.series < 3 else 3)
         below = {"first": (first - 1) * self.series + 1, "last": last * self.series}
         yield INSTANCES_OF.format(**below, **random, instances=self.instances)
@@ -61,8 +62,8 @@ CT_HEAVY = Shape(
     "CASE WHEN series.id % 3 = 0 THEN 1 + series.id % 2 * 4 ELSE 1 + hash(series.id) % 17 END",
     21,
 )
-# The most studies that a disk can take: one series of 1 to 3 images.
-FLAT = Shape(1, "1 + hash(series.id) % 3", 2)
+# The most studies that a disk takes: one image each.
+FLAT = Shape(1, "1", 1)
 SHAPES = (CT_HEAVY, FLAT)
 
 
@@ -114,6 +115,7 @@ LISTS: Mapping[str, tuple[str, Sequence[tuple[str | int, ...]]]] = {
     "kind": ("modality TEXT, class TEXT, size INTEGER", KINDS),
     "given": ("name TEXT", [(name,) for name in GIVEN]),
     "surname": ("name TEXT", [(name,) for name in SURNAMES]),
+    "day": ("text TEXT", [(f"{FIRST_DAY + timedelta(days=n):%Y%m%d}",) for n in range(DAYS)]),
     "number": ("unused INTEGER", [(0,)] * 61),
 }
 
@@ -123,20 +125,21 @@ INSERT INTO patient (id, patient_id) SELECT made.n, 'PID' || (made.n + 10000000)
 """
 
 STUDIES_OF = """
-WITH RECURSIVE made(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM made WHERE n < {last})
+WITH RECURSIVE made(n) AS (SELECT CAST({first} AS BIGINT) UNION ALL SELECT n + 1 FROM made WHERE n < {last})
 INSERT INTO study (id, parent, study_instance_uid, study_date, study_date_key, study_time, study_time_key,
                    accession_number, study_id, study_description, referring_physician_name,
                    referring_physician_name_alphabetic, patient_age, patient_name, patient_name_alphabetic,
                    patient_birth_date, patient_birth_date_key, patient_sex)
 SELECT made.n, patient.id,
        '1.2.840.113619.2.' || (hash(made.n) % 60) || '.' || hash(made.n + 7) || '.' || (made.n + 1000000000),
-       day(made.n), day(made.n), '101530', '101530.000000', 'ACC' || (made.n + 1000000000), 'S' || made.n,
+       day.text, day.text, '101530', '101530.000000', 'ACC' || (made.n + 1000000000), 'S' || made.n,
        'Thorax with contrast', 'Referrer^Henry', 'referrer^henry', '064Y',
        surname.name || '^' || given.name, folded(surname.name || '^' || given.name),
        '19600704', '19600704', 'F'
 FROM made JOIN patient ON patient.id = hash(made.n) % {patients} + 1
 JOIN given ON given.n = hash(patient.id + 5) % 20
 JOIN surname ON surname.n = hash(patient.id + 11) % {surnames}
+JOIN day ON day.n = (made.n - 1) * {days} / {studies}
 """
 
 # The third series of every third study is a structured report.
@@ -146,7 +149,8 @@ INSERT INTO series (id, parent, series_instance_uid, modality, series_number, se
                     body_part_examined, protocol_name, manufacturer, manufacturer_model_name, station_name,
                     institution_name, frame_of_reference_uid)
 SELECT (study.id - 1) * {series} + number.n, study.id, study.study_instance_uid || '.' || number.n,
-       CASE WHEN number.n = {report} AND study.id % 3 = 0 THEN 'SR' ELSE kind.modality END, number.n, number.n,
+       CASE WHEN number.n = {report} AND study.id % 3 = 0 THEN 'SR' ELSE kind.modality END,
+       number.n, number.n,
        'Axial 5 mm', study.study_date, study.study_date, '101600', '101600.000000', 'CHEST', 'Routine',
        'Example Medical', 'Scanner 3000', 'ROOM1', 'General Hospital',
        study.study_instance_uid || '.9.' || number.n

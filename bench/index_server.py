@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the benchmark's own, in a folder that stays: its files can be put out of the page cache."""
+"""A PostgreSQL server of the benchmark's own, in a folder that stays; it can be put out of all memory."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class Matches:
 
     def _tested_later(self) -> str:
         """The keyword that matches more studies than the other, so that it is better tested second."""
-        ranges = reading.ranges(self._query)
+        ranges = {} if kind(self._engine).PLANS_BY_VALUES else reading.ranges(self._query)
         if not ranges:
             return ""
         with self._reads() as connection:

@@ -19,6 +19,7 @@ from scp.background.progress import Silent
 from scp.cli.main import app
 from scp.errors import ConfigurationError, IndexDamaged
 from scp.index import move as moving
+from scp.index import sqlite
 from scp.index.databases import Database
 from scp.index.move import move
 from scp.index.schema import METADATA
@@ -126,16 +127,18 @@ def test_an_index_in_use_is_left_alone(kind, tmp_path):
 def test_a_copy_that_differs_is_told(tmp_path, monkeypatch):
     before, after = (Database(f"sqlite:///{tmp_path}/{name}.db") for name in ("one", "two"))
     fill(before)
-    write = moving._write
+    load = sqlite.load
 
-    def wrongly(connection, statement, rows=None):
-        write(
+    def wrongly(connection, table, rows):
+        names = table.columns.keys()
+        changed = [dict(zip(names, row, strict=True)) for row in rows]
+        load(
             connection,
-            statement,
-            rows and [row | {"rule": "other"} if "rule" in row else row for row in rows],
+            table,
+            [list((row | {"rule": "other"} if "rule" in row else row).values()) for row in changed],
         )
 
-    monkeypatch.setattr(moving, "_write", wrongly)
+    monkeypatch.setattr(sqlite, "load", wrongly)
     with pytest.raises(IndexDamaged, match="table outgoing has 1 rows"):
         move(before, after, Silent())
 

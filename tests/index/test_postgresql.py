@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import servers_postgresql
 from servers_postgresql import PASSWORD, PostgreSQL
-from sqlalchemy import func, inspect, select
+from sqlalchemy import event, func, inspect, select
 from test_index_contract import DOE, ROE, instance, query
 from waiting import until
 from wire.configured import settings_of, tables_of
@@ -327,6 +327,16 @@ def test_a_forked_process_opens_its_own(database):
     assert index.record(instance("3"), ROE) is None
     assert index.counts().instances == 3
     index.close()
+
+
+def test_the_server_chooses_between_two_ranges_itself(index):
+    """To count both takes two more round trips, and it has statistics of the values."""
+    index.record(instance("1"), DOE)
+    said: list[str] = []
+    event.listen(index._engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    found = list(index.find(query("STUDY", PatientName="DOE*", StudyDate="20240131")))
+    assert [match["StudyInstanceUID"] for match in found] == ["1"]
+    assert not any("count(" in statement for statement in said)
 
 
 def test_text_that_no_database_stores(index):
