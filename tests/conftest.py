@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import objects
 import pytest
 import typer.main
@@ -28,7 +29,8 @@ gc.disable()  # until all tests are collected: each of many collections would lo
 # Those that take the most processor time, the longest first.
 _LONGEST = [
     "hostile/test_bad_objects.py", "encoding/test_matrix.py", "hostile/test_real.py", "advise/test_advise.py",
-    "wire/test_behind.py", "wire/test_killed.py", "wire/test_codec_processes.py", "wire/test_commands.py",
+    "wire/test_crash.py", "wire/test_stages.py", "wire/test_behind.py", "wire/test_killed.py",
+    "wire/test_codec_processes.py", "wire/test_nodes.py", "wire/test_hanging.py", "wire/test_commands.py",
 ]  # fmt: skip
 _TESTS = Path(__file__).parent
 
@@ -43,6 +45,12 @@ def _place(path: Path) -> int:
 def _turn(item: pytest.Item) -> tuple[int, bool]:
     """When a test's file is begun, the lowest first."""
     return _place(item.path), item.get_closest_marker("slow") is None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the tests (pytest-xdist) have one process from which those of zscp are forked."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        forked.share()
 
 
 # The mark of all tests of a file.

@@ -40,7 +40,7 @@ _IMPORTED_BY_COMMANDS = (
     "scp.lifecycle.rebuild",
     *(f"scp.cli.{path.stem}" for path in sorted((_ROOT / "scp" / "cli").glob("*_output.py"))),
 )
-_MOST_BYTES, _MOST_DESCRIPTORS = 1 << 17, 20
+_MOST_BYTES, _MOST_DESCRIPTORS, _MOST_WAITING = 1 << 17, 20, 100
 _HIGH = 500  # descriptors from here on are out of the way of those that a process is given by number
 
 
@@ -144,26 +144,41 @@ def run(command: Sequence[object], *, timeout: float = 120, **more: Any) -> subp
 # -- the process that they are forked from ---------------------------------------------------------------
 
 _found: dict[str, Any] = {}
+_SHARED = "TESTS_FORK_FROM"
+
+
+def share() -> None:
+    """Have the processes that this one starts fork from the same one: each of its own imports for 2.5 s."""
+    os.environ[_SHARED] = _address().removeprefix("\0")
 
 
 def _address() -> str:
-    """That of the process that forks, started when it is first needed. It ends with this one."""
+    """That of the process that forks, started when it is first needed. It ends with this one.
+
+    Who asks before it has imported everything waits.
+    """
+    if not _found and _SHARED in os.environ:
+        _found["address"] = f"\0{os.environ[_SHARED]}"
     if not _found:
         ours, theirs = socket.socketpair()
-        with theirs:
+        listens = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        address = f"\0zscp-tests-{os.getpid()}"
+        listens.bind(address)
+        listens.listen(_MOST_WAITING)
+        with theirs, listens:
             subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), str(listens.fileno())],
                 cwd=_ROOT,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), listens.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
-        _found.update(socket=ours, address=f"\0{ours.recv(1000).decode()}")
+        _found.update(socket=ours, address=address)
     return str(_found["address"])
 
 
-def _serve(parent: socket.socket) -> list[str]:
+def _serve(parent: socket.socket, listens: socket.socket) -> list[str]:
     """Fork for whoever asks; comes back in each process that is forked, with its command's arguments."""
     for name in (*_IMPORTED, *_IMPORTED_BY_COMMANDS):
         importlib.import_module(name)
@@ -173,12 +188,7 @@ def _serve(parent: socket.socket) -> list[str]:
         importlib.import_module("scp.index.sql").SqlIndex.open(f"sqlite:///{folder}/index.db").close()
     gc.collect()
     gc.freeze()
-    listens = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    name = f"zscp-tests-{os.getpid()}"
-    listens.bind(f"\0{name}")
-    listens.listen()
-    _found["address"] = f"\0{name}"
-    parent.send(name.encode())
+    _found["address"] = f"\0{os.fsdecode(listens.getsockname()[1:])}"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that wait for the others are not waited for
     while listens in select.select([parent, listens], [], [])[0]:
         asks = listens.accept()[0]
@@ -198,7 +208,10 @@ def _build_the_commands() -> None:
     """Else each process builds all commands before it runs one, which takes 0.1 s of processor time."""
     typer = importlib.import_module("typer.main")
     typer.get_command = functools.cache(typer.get_command)  # type: ignore[attr-defined]
-    typer.get_command(importlib.import_module("scp.cli.main").app)(["--version"], standalone_mode=False)
+    main = importlib.import_module("scp.cli.main")
+    for name in typer.get_command(main.app).commands:
+        typer.get_command(main.app_for([name]))
+    typer.get_command(main.app)(["--version"], standalone_mode=False)
 
 
 def _wait_for(child: int, asks: socket.socket, descriptors: list[int]) -> None:
@@ -288,4 +301,4 @@ def _to_the_end(arguments: list[str]) -> int:
 if __name__ == "__main__":
     sys.modules["forked"] = sys.modules["__main__"]
     sys.path.pop(0)
-    os._exit(_to_the_end(_serve(socket.socket(fileno=int(sys.argv[1])))))
+    os._exit(_to_the_end(_serve(*(socket.socket(fileno=int(each)) for each in sys.argv[1:]))))

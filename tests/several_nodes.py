@@ -99,13 +99,18 @@ def know_each_other(made: list[OneNode]) -> None:
 
 def die(node: OneNode, others: OneNode) -> None:
     """As if a node had been silent for so long that others count it as dead."""
+    silent(node, EXPIRES_SECONDS + 1)
+    others.archive.elsewhere.cluster._until = 0
+
+
+def silent(node: OneNode, seconds: float) -> None:
+    """As if a node had said nothing for so long."""
     index = node.archive.index
     with index._writer.transaction() as connection:  # type: ignore[attr-defined]
         connection.exec_driver_sql(
             "UPDATE node SET seen = datetime('now', ?) WHERE id = ?",
-            (f"-{EXPIRES_SECONDS + 1} seconds", node.id),
+            (f"-{seconds} seconds", node.id),
         )
-    others.archive.elsewhere.cluster._until = 0
 
 
 def an_object(seed: int = 0, noise: float = 0.1) -> Received:

@@ -16,7 +16,7 @@ finding is checked once more before it counts. Each repair may be interrupted an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -84,8 +84,12 @@ def fsck(
     repair: bool = False,
     forget: bool = False,
     deletion: Deletion | None = None,
+    wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[Finding]:
-    """Look at all files and all rows. Raises ObjectUnavailable where a store is not there."""
+    """Look at all files and all rows; ``wait`` gives other nodes so many seconds for what they have begun.
+
+    Raises ObjectUnavailable where a store is not there.
+    """
     if deletion is not None:
         begun = deletion.interrupted()
         if begun and repair:
@@ -96,7 +100,7 @@ def fsck(
             yield Finding(UNREADABLE, where, told=f"{fault}; what it is of stays in the trash")
     yield from _interrupted(archive, repair)
     beside = archive.elsewhere.cluster.living()
-    for key in _given_time(archive, _strays(archive, progress)):
+    for key in _given_time(archive, _strays(archive, progress), wait):
         yield from _findings(key, _file(archive, key, repair, beside))
     for instance in each(lambda one: _suspect(archive, one), archive.all(), archive.files.at_once):
         if instance is not None:
@@ -121,13 +125,13 @@ def _strays(archive: Archive, progress: Progress) -> Iterator[str]:
             yield key
 
 
-def _given_time(archive: Archive, strays: Iterator[str]) -> Iterator[str]:
+def _given_time(archive: Archive, strays: Iterator[str], wait: Callable[[float], None]) -> Iterator[str]:
     """Each key when another node, of whose journal nothing is known here, has had the time to settle it."""
     if not archive.elsewhere.cluster.living():
         yield from strays
         return
     while some := list(islice(strays, _WAITED_FOR)):
-        time.sleep(_OTHERS_SECONDS)
+        wait(_OTHERS_SECONDS)
         yield from some
 
 

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from wire.conftest import NodeProcess
 from bench.processes import descendants
 
 _TESTS = Path(__file__).parents[1]
-_EVERY = 0.1
+_EVERY, _ALL_EACH = 0.1, 5
 _BEGINS_SECONDS = 60.0
 
 
@@ -34,8 +35,8 @@ class Memory:
     workers: set[int] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
 
-    def sample(self) -> None:
-        for pid in self.pids():
+    def _sample(self, pids: Iterable[int]) -> None:
+        for pid in pids:
             with suppress(OSError, IndexError):
                 status = Path(f"/proc/{pid}/status").read_text()
                 self.peaks[pid] = int(status.partition("VmHWM:")[2].split()[0])
@@ -52,12 +53,19 @@ class Memory:
     def sampled(self) -> Iterator[Memory]:
         """Samples for as long as the block takes."""
         assert self.node.process is not None
-        self.lasting = {self.node.process.pid, *_children(self.node)}
-        self.workers = set(_children(self.node)[: self.node.tables["node"]["workers"]])
+        children = _children(self.node.process.pid)
+        self.lasting = {self.node.process.pid, *children}
+        self.workers = set(children[: self.node.tables["node"]["workers"]])
 
         def run() -> None:
-            while not self._over.wait(_EVERY):
-                self.sample()
+            known: list[int] = []
+            for turn in count():
+                if self._over.wait(_EVERY):
+                    break
+                # Each thread of each process is looked at now and then; what makes codec processes has one.
+                if turn % _ALL_EACH == 0:
+                    known = self.pids()
+                self._sample({*known, *(child for pid in known for child in _children(pid))})
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
@@ -68,10 +76,11 @@ class Memory:
             thread.join()
 
 
-def _children(node: NodeProcess) -> list[int]:
-    assert node.process is not None
-    pid = node.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def _children(pid: int) -> list[int]:
+    """Those that the first thread of a process made."""
+    with suppress(OSError):  # it may be over
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def _taken(pid: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -47,9 +46,7 @@ def kinds(found: Iterator[Finding]) -> list[str]:
 
 
 @pytest.mark.parametrize("records", [True, False])
-def test_a_file_that_another_node_is_about_to_record(
-    pair: list[OneNode], monkeypatch: pytest.MonkeyPatch, records: bool
-) -> None:
+def test_a_file_that_another_node_is_about_to_record(pair: list[OneNode], records: bool) -> None:
     a, b = pair
     instance, facts = unrecorded(b)
     waited: list[float] = []
@@ -59,8 +56,7 @@ def test_a_file_that_another_node_is_about_to_record(
         if records:
             b.archive.record_rows([(instance, facts.attributes)])
 
-    monkeypatch.setattr(time, "sleep", meanwhile)
-    assert kinds(fsck(a.archive, Silent(), repair=True)) == ([] if records else [UNRECORDED])
+    assert kinds(fsck(a.archive, Silent(), repair=True, wait=meanwhile)) == ([] if records else [UNRECORDED])
     assert waited == [module._OTHERS_SECONDS]
     assert len(a.archive.named(instance.sop_instance_uid)) == 1
 

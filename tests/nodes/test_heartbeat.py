@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from several_nodes import an_object, know_each_other, nodes, settings_in
+from several_nodes import an_object, know_each_other, nodes, settings_in, silent
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -19,6 +19,7 @@ from scp.config.fingerprint import _shared, fingerprint
 from scp.dimse.seats import Holder, SeatLimits
 from scp.errors import ConfigurationError, ObjectElsewhere, ObjectMissing, OutOfResources
 from scp.index.index import REBUILD
+from scp.index.nodes import EXPIRES_SECONDS
 from scp.lifecycle import forgetting
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.rebuild import make_fit
@@ -58,6 +59,7 @@ def test_a_copied_folder_is_noticed_and_a_restart_is_not(
         monkeypatch.setattr(heartbeat, "own_folder", lambda _: tmp_path / "a")
         check_alone(*check, "another start")  # of the same folder: the one before was killed
         monkeypatch.setattr(heartbeat, "own_folder", lambda _: tmp_path / "copy")
+        silent(a, EXPIRES_SECONDS / 2)  # then it is heard of again
         over = threading.Event()
 
         def lives() -> None:

@@ -107,7 +107,7 @@ def test_fsck_removes_nothing_that_another_node_may_have_put(
 
         def meanwhile(given: Any) -> None:
             put_many(given)
-            found.extend(fsck(a.archive, Silent(), repair=True))
+            found.extend(fsck(a.archive, Silent(), repair=True, wait=lambda _: die(b, a)))
 
         monkeypatch.setattr(b.archive.store, "put_many", meanwhile)
         b.archive.replace([change])

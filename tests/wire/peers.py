@@ -542,6 +542,8 @@ class Sink:
             evt_handlers=[(evt.EVT_REQUESTED, self._negotiate)],
             request_handler=Handler,
         )
+        # pynetdicom collects the garbage of the whole process there, again and again.
+        self._server.service_actions = lambda: None  # type: ignore[method-assign]
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
