@@ -1,7 +1,9 @@
 #!/bin/sh
 # Install what the tests of several nodes start besides SeaweedFS, which comes with pip: PostgreSQL, HAProxy, and
-# the tools of the restore drill, where they are missing. No service of theirs is started: the tests start their own, on free ports.
+# the tools of the restore drill, where they are missing. No service of theirs is started: the tests start their
+# own, on free ports.
 set -eu
+. "$(dirname "$0")/apt.sh"
 
 # Debian puts some where ordinary users do not look.
 PATH="$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"
@@ -12,20 +14,13 @@ command -v rclone >/dev/null || missing="$missing rclone"
 command -v sqlite3 >/dev/null || missing="$missing sqlite3"
 [ -n "$missing" ] || exit 0
 
-fail() {
+without() {
     echo "Not installed:$missing ($1). The tests on real servers need them." >&2
     exit 1
 }
 
-command -v apt-get >/dev/null || fail "there is no apt-get to install them with"
-as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "it takes root or sudo"
-    as_root=sudo
-fi
-
-echo "Installing$missing with apt-get"
-$as_root apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
+# shellcheck disable=SC2086 - each is a package
+begin_installing $missing
 # The packages start a service each, unless a policy forbids that while they are installed.
 policy=/usr/sbin/policy-rc.d
 own=""
@@ -36,5 +31,4 @@ if [ ! -e "$policy" ]; then
 fi
 trap '[ -z "$own" ] || $as_root rm -f "$own"' EXIT
 # shellcheck disable=SC2086 - each is a package
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
-    fail "apt-get could not install them"
+install_packages $missing || without "apt-get could not install them"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Install what the benchmark measures zscp against, where it is missing: DCMTK's tools and Orthanc.
 set -eu
+. "$(dirname "$0")/apt.sh"
 
-here=$(dirname "$0")
-"$here/install-dcmtk.sh"
+"$(dirname "$0")/install-dcmtk.sh"
 
 # Debian puts Orthanc where ordinary users do not look.
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
@@ -16,17 +16,8 @@ without() {
     exit 0
 }
 
-command -v apt-get >/dev/null || without "there is no apt-get to install it with"
-as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || without "installing it takes root or sudo"
-    as_root=sudo
-fi
-
-echo "Installing orthanc with apt-get"
-$as_root apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends orthanc ||
-    without "apt-get could not install it"
+begin_installing orthanc
+install_packages orthanc || without "apt-get could not install it"
 
 # The package starts a service on ports 8042 and 4242. Orthanc was not here before, so this service is of our
 # own making; nobody asked for it, and it would take part in every measurement.

@@ -3,6 +3,7 @@
 # missing: DCMTK, which the tests cannot do without, and GDCM, libjxl's djxl, dicom3tools, zstd, strace and
 # Prometheus's promtool, which checks the alert rules.
 set -eu
+. "$(dirname "$0")/apt.sh"
 
 "$(dirname "$0")/install-dcmtk.sh"
 
@@ -18,27 +19,20 @@ without() {
     exit 0
 }
 
-command -v apt-get >/dev/null || without "there is no apt-get to install them with"
-as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || without "it takes root or sudo"
-    as_root=sudo
-fi
-
 promtool() (
     folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT && chmod 755 "$folder" && cd "$folder" || return
     apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . &&
         $as_root install -m 755 usr/bin/promtool /usr/local/bin/promtool
 )
 
-echo "Installing$missing with apt-get"
-$as_root apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
+# shellcheck disable=SC2086 - each is a package
+begin_installing $missing
 # One by one: a distribution that lacks one of them has the others.
 for package in $missing; do
     if [ "$package" = prometheus ]; then # only its tool: the package would start a service
         promtool || echo "apt-get could not get prometheus: the tests that need promtool are skipped" >&2
         continue
     fi
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
+    install_packages "$package" ||
         echo "apt-get could not install $package: the tests that need it are skipped" >&2
 done

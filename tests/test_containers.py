@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,33 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("script", [".ci/run", "scripts/install-dcmtk.sh", "scripts/install-tools.sh"])
+INSTALLS = sorted(path.name for path in (ROOT / "scripts").glob("install-*.sh"))
+
+
+@pytest.mark.parametrize("script", [".ci/run", *(f"scripts/{name}" for name in INSTALLS)])
 def test_scripts_can_be_run(script: str) -> None:
     assert (ROOT / script).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("script", INSTALLS)
+def test_a_script_that_cannot_install_says_so(script: str, tmp_path: Path) -> None:
+    """On a system without apt-get, and without the programs."""
+    for name in ("sh", "dirname", "tr"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    # The scripts look into these folders, too: there they find none.
+    text = re.sub(
+        r"/usr/(local/)?s?bin|/usr/lib/postgresql", "/nowhere", (ROOT / "scripts" / script).read_text()
+    )
+    copies = tmp_path / "scripts"
+    shutil.copytree(ROOT / "scripts", copies)
+    (copies / script).write_text(text)
+    done = subprocess.run(
+        [copies / script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert "there is no apt-get" in done.stderr
+    assert done.returncode == 1
+
+
+def test_how_packages_are_installed_stands_once() -> None:
+    found = [path.name for path in (ROOT / "scripts").glob("*.sh") if "apt-get update" in path.read_text()]
+    assert found == ["apt.sh"]

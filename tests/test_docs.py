@@ -71,7 +71,7 @@ def test_every_module_and_test_that_a_page_names_is_there(page: Path) -> None:
 
 def test_the_readme_stays_short_and_leads_to_all_pages() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 180
+    assert len(text.splitlines()) <= 65  # one page
     linked = {link[1] for link in _LINK.finditer(text)}
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
 

@@ -91,12 +91,15 @@ class Safekeeping:
         """Put the file of a replaced object into the trash, inside :meth:`replacing`.
 
         ``by`` is the AE title that sent the newer object. False if the trash could not take the file: then
-        it must stay where it is.
+        it must stay where it is. So must a record of a landing log, which another node put in the place of
+        ``replaced`` after the lock was lost, as where PostgreSQL was restarted: its node puts it into the
+        trash when it finds it replaced.
         """
         entry = trashed(replaced, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
         log = structlog.get_logger("zscp")
         try:
-            for one in self.trash.begin([entry]):
+            begun = self.trash.begin([entry])
+            for one in begun:
                 self.trash.mark(one, "gone")
         except (OSError, OutOfResources) as error:
             log.error(
@@ -104,6 +107,8 @@ class Safekeeping:
                 key=replaced.key,
                 reason=str(error),
             )
+            return False
+        if not begun:
             return False
         log.info(
             "replaced", sop_instance=replaced.sop_instance_uid, calling_aet=by, bytes=replaced.stored_size

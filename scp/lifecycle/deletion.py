@@ -31,7 +31,7 @@ from scp.lifecycle.auditing import DeletionAudit, Done
 from scp.model import Instance, Query, QueryKey
 from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold
-from scp.objects.trashed import UNFINISHED, Trashed
+from scp.objects.trashed import GONE, UNFINISHED, Trashed
 
 _NOT_AUDITED = DeletionAudit()
 _BATCH = 100  # for so many objects together the trash is locked, and the index synced
@@ -249,7 +249,7 @@ class Deletion:
 
     def purge(self, before: float) -> list[Trashed]:
         """Remove for good what went to the trash until ``before``, in seconds since 1970."""
-        return self.purge_entries(one for one in self.trash.entries() if one.at <= before)
+        return self.purge_entries(self.trash.entries(GONE, before))
 
     def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
         """Remove entries for good, but for those not fully deleted yet, or under a hold by now."""

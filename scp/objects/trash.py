@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,10 +29,13 @@ class Can(Protocol):
     def lock(self) -> AbstractContextManager[None]:
         """Keep other writers of its folder away. Raises OutOfResources."""
 
-    def notes(self, states: Collection[State] = STATES) -> Iterator[tuple[str, Trashed | str | None]]:
+    def notes(
+        self, states: Collection[State] = STATES, until: float = math.inf
+    ) -> Iterator[tuple[str, Trashed | str | None]]:
         """Where each note lies, and its entry, or what is wrong; None: its state changed meanwhile.
 
-        Notes of entries in other ``states`` are not read.
+        Notes of entries in other ``states`` are not read, and those that were written after ``until``, in
+        seconds since 1970, need not be.
         """
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
@@ -81,10 +85,15 @@ class Trash:
         with self._cans[""].lock(), self._alone():
             yield
 
-    def entries(self, states: Collection[State] = STATES) -> list[Trashed]:
-        """The entries in some states, in the order of their deletion."""
-        found = (one for can in self._cans.values() for _, one in can.notes(states))
-        return sorted((one for one in found if isinstance(one, Trashed)), key=lambda one: (one.at, one.id))
+    def entries(self, states: Collection[State] = STATES, until: float = math.inf) -> list[Trashed]:
+        """The entries in some states, in the order of their deletion.
+
+        Only of objects that were deleted ``until`` then, in seconds since 1970; of those, one whose state has
+        changed since may be left out.
+        """
+        found = (one for can in self._cans.values() for _, one in can.notes(states, until))
+        wanted = (one for one in found if isinstance(one, Trashed) and one.at <= until)
+        return sorted(wanted, key=lambda one: (one.at, one.id))
 
     def unreadable(self) -> Iterator[tuple[str, str]]:
         """Where damaged notes lie, with the reason. Their objects are neither restored nor purged."""

@@ -1,14 +1,15 @@
 """The trash of a store that is a bucket: two objects each in ``.trash``.
 
 ``<id>.dcm`` is a copy of the stored object, made by the server; ``<id>.<state>.json`` is the note. So a
-listing tells what is unfinished, and no other note is read for that. While the state changes there are two
-notes: the later state counts. A bucket has no locks: writers have the one that the index gives
+listing tells what is unfinished, and what is old, and no other note is read for that. While the state changes
+there are two notes: the later state counts. A bucket has no locks: writers have the one that the index gives
 (docs/decisions/0147).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,14 +25,17 @@ from scp.objects.trashed import FOLDER, STATES, UNFINISHED, State, Trashed, not_
 _FILE = ".dcm"
 # A copy whose note is missing for so long, by any clock, was left by a process that died.
 _LEFT_SECONDS = 86_400
+# How far the clocks of a node and of the server may differ: what is younger than that is read, and compared.
+_CLOCK_SECONDS = 3600
 _NOTES: dict[str, State] = {f"{state}.json": state for state in STATES}
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The state of each entry by its id, and the keys of what a process left that died."""
+    """The state of each entry, and when it was noted, by its id; and the keys of what dead processes left."""
 
     states: dict[str, State]
+    written: dict[str, float]
     left: list[str]
 
 
@@ -51,9 +55,16 @@ class BucketCan:
         """See Can: that of the index is enough."""
         return nullcontext()
 
-    def notes(self, states: Collection[State] = STATES) -> Iterator[tuple[str, Trashed | str | None]]:
-        """See Can."""
-        names = [_name(one, state) for one, state in self._listed().states.items() if state in states]
+    def notes(
+        self, states: Collection[State] = STATES, until: float = math.inf
+    ) -> Iterator[tuple[str, Trashed | str | None]]:
+        """See Can: a listing tells when a note was written, and its object was deleted before that."""
+        listed = self._listed()
+        names = [
+            _name(one, state)
+            for one, state in listed.states.items()
+            if state in states and listed.written[one] <= until + _CLOCK_SECONDS
+        ]
         with ThreadPoolExecutor(AT_ONCE, "trash") as pool:
             yield from zip(map(self._notes.where, names), pool.map(self._read, names), strict=True)
 
@@ -118,6 +129,7 @@ class BucketCan:
 
     def _listed(self) -> _Listed:
         states: dict[str, list[State]] = {}
+        written: dict[str, float] = {}
         copies: dict[str, Found] = {}
         noted: set[str] = set()
         for found in self._bucket.list(FOLDER):
@@ -128,10 +140,11 @@ class BucketCan:
             noted.add(name)
             if kind in _NOTES:
                 states.setdefault(name, []).append(_NOTES[kind])
+                written[name] = max(written.get(name, 0.0), found.modified.timestamp())
         latest = {name: max(some, key=STATES.index) for name, some in states.items()}
         before = [_name(name, one) for name, some in states.items() for one in some if one != latest[name]]
         alone = [one.key for name, one in copies.items() if name not in noted and _is_old(one)]
-        return _Listed(latest, [f"{FOLDER}/{name}.json" for name in before] + alone)
+        return _Listed(latest, written, [f"{FOLDER}/{name}.json" for name in before] + alone)
 
     def _note(self, one: Trashed) -> None:
         self._notes.write(_name(one.id, one.state), json.dumps(asdict(one)))

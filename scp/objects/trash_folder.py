@@ -7,6 +7,7 @@ the folder, which ends with their process.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -39,7 +40,11 @@ class FolderCan:
         with locked(self._folder):
             yield
 
-    def notes(self, states: Collection[State] = STATES) -> Iterator[tuple[str, Trashed | str | None]]:
+    def notes(
+        self,
+        states: Collection[State] = STATES,
+        until: float = math.inf,  # noqa: ARG002 - a file is read about as fast as it is looked at
+    ) -> Iterator[tuple[str, Trashed | str | None]]:
         """See Can."""
         return ((str(path), _read(path)) for path in self._files() if path.suffix[1:] in states)
 

@@ -19,6 +19,7 @@ FOLDER = ".trash"
 _LONGEST_REASON = 200  # characters: an error message may be long
 State = Literal["going", "gone", "back"]
 STATES: tuple[State, ...] = get_args(State)  # in the order in which an entry has them
+GONE: tuple[State, ...] = ("gone",)
 UNFINISHED: tuple[State, ...] = ("going", "back")
 
 

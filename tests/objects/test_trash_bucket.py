@@ -6,6 +6,7 @@ As those of AWS are, where it encrypts with keys of its own.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from buckets import bucket_in_memory
@@ -15,7 +16,7 @@ from scp.objects.bucket import Bucket
 from scp.objects.names import object_key
 from scp.objects.trash import Trash
 from scp.objects.trash_bucket import BucketCan
-from scp.objects.trashed import UNFINISHED, State, Trashed
+from scp.objects.trashed import GONE, UNFINISHED, State, Trashed
 
 OBJECT = object_key("1.2", "1.2.3", "ab" * 32, "htj2k", token="0123abcd")
 OTHER = object_key("1.2", "1.2.4", "ab" * 32, "htj2k", token="0123abcd")
@@ -89,6 +90,24 @@ def test_a_listing_tells_what_is_unfinished_and_no_other_note_is_read(
     trash.drop(one)
     trash.drop(other)
     assert keys(bucket) == set()
+
+
+def test_only_notes_that_are_old_are_read_for_purging(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trash, read = Trash({"": bucket}), []
+    for key in (OBJECT, OTHER):
+        bucket.put(key, b"x")
+    now = time.time()
+    for one in trash.begin([replace(entry(), at=now - 60), entry(OTHER)]):
+        trash.mark(one, "gone")
+    note = bucket.note
+    monkeypatch.setattr(bucket, "note", lambda key: read.append(key) or note(key))
+    assert trash.entries(GONE, now - 2 * 3600) == []
+    assert read == [], "no note was written so long ago"
+    assert [one.key for one in trash.entries(GONE, now - 30)] == [OBJECT]
+    assert len(read) == 2, "the clocks of node and server may differ"
+    assert len(trash.entries(GONE, now + 30)) == 2
 
 
 @pytest.mark.parametrize(("before", "after"), [("going", "gone"), ("gone", "back")])
