@@ -91,7 +91,7 @@ def disk_forecast(store: str, free: int, kept: Sequence[KeptRow], now: datetime)
     sizes = {row.start: row.stored_size for row in kept if row.start is not None}
     rates = _rates(sorted(sizes.items()))
     if len(rates) < LEAST_DAYS:
-        told = f"there are figures of {len(rates)} days of growth; a rate needs {LEAST_DAYS}"
+        told = f"a rate needs {LEAST_DAYS} days of growth, and there are {len(rates)}"
         return DiskForecast(store, free, len(rates), 0.0, 0.0, None, None, None, told)
     daily, deviation = mean(rates), stdev(rates)
     error = 2 * deviation / math.sqrt(len(rates))

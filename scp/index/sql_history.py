@@ -81,7 +81,7 @@ class SqlHistory:
         self, span: Span, by: Collection[TrafficBy], since: datetime, services: Collection[str] = ()
     ) -> list[TrafficRow]:
         """See :class:`scp.index.history.History`. A day is that of its hours until these are summed up."""
-        chosen = [TRAFFIC.c.start >= _seconds(since)]
+        chosen = [TRAFFIC.c.start >= _first(span, since)]
         if span == "hour":
             chosen.append(TRAFFIC.c.span == "hour")
         if services:
@@ -92,7 +92,7 @@ class SqlHistory:
 
     def kept(self, span: Span, by: Collection[KeptBy], since: datetime) -> list[KeptRow]:
         """See :class:`scp.index.history.History`."""
-        chosen = [KEPT.c.span == span, KEPT.c.start >= _seconds(since)]
+        chosen = [KEPT.c.span == span, KEPT.c.start >= _first(span, since)]
         names = [name for name in _KEPT_KEY if name in by]
         return [_kept_row(row) for row in self._sums(KEPT, KEPT.c.start, names, by, chosen)]
 
@@ -186,6 +186,11 @@ def _kept_row(row: RowMapping) -> KeptRow:
 
 def _given_start(row: RowMapping) -> datetime | None:
     return _moment(row["begun"]) if "begun" in row else None
+
+
+def _first(span: Span, since: datetime) -> int:
+    """When the first hour or day begins: days are whole."""
+    return _seconds(_day(since) if span == "day" else since)
 
 
 def _seconds(moment: datetime | None) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from scp.metrics.catalogue import OTHER
@@ -55,7 +55,8 @@ Counted = dict[TrafficLabel, Amounts]
 class TrafficTable:
     """Amounts by label. Any thread of the process that took this up may count; others read."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._banks = (_Bank(), _Bank())  # this hour's and the last one's
         self.take_up()
 
@@ -67,7 +68,7 @@ class TrafficTable:
 
     def count(self, label: TrafficLabel, amounts: Amounts, known: Collection[str] = ()) -> None:
         """Add to this hour's amounts; AE titles that are ``known`` have a label of their own."""
-        now = int(time.time())
+        now = int(self._clock())
         hour = now - now % HOUR
         bank = self._banks[hour // HOUR % 2]
         with self._lock:
