@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import mean, stdev
+from typing import Literal, get_args
 
+from scp.config.settings import Settings
 from scp.index.history import History, KeptBy, KeptRow, Span, TrafficBy, TrafficRow
+from scp.resources.room import free_bytes
 
 # The services by which objects come in, and by which they go out.
 INBOUND, OUTBOUND = ("c-store",), ("c-move", "c-get", "forward")
 # The rate at which a disk fills is that of so many days; fewer than LEAST say too little.
 RATE_DAYS, LEAST_DAYS = 28, 3
 _FAR = 365 * 100  # days
+
+ReportBy = Literal["day", "hour", "peer", "modality", "service", "form", "store"]
+REPORTS: tuple[ReportBy, ...] = get_args(ReportBy)
+_TRAFFIC_BY: Mapping[ReportBy, TrafficBy] = {
+    "day": "start",
+    "hour": "start",
+    "peer": "peer",
+    "modality": "modality",
+    "service": "service",
+}
+_KEPT_BY: Mapping[ReportBy, KeptBy] = {
+    "day": "start",
+    "hour": "start",
+    "peer": "calling_aet",
+    "modality": "modality",
+    "form": "form",
+    "store": "store",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +61,23 @@ class DiskForecast:
     told: str
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryReport:
+    """What came in, went out and is kept, ``by`` one thing, since the beginning of a day or hour.
+
+    ``requests`` are of all services, also of those that bring no objects. By day and hour, ``kept`` is what
+    was kept at its end; else at the last look. What cannot be told apart so is empty.
+    """
+
+    by: ReportBy
+    since: datetime
+    inbound: tuple[TrafficRow, ...]
+    outbound: tuple[TrafficRow, ...]
+    requests: tuple[TrafficRow, ...]
+    kept: tuple[KeptRow, ...]
+    disks: tuple[DiskForecast, ...]
+
+
 class ArchiveHistory:
     """The history of an archive. Days and hours are those of UTC. Each method raises OutOfResources."""
 
@@ -46,6 +85,7 @@ class ArchiveHistory:
         self._history, self._stores = history, stores
         self.put_traffic, self.put_kept = history.put_traffic, history.put_kept
         self.fold = history.fold
+        self.put_retention, self.retention = history.put_retention, history.retention
 
     def look(self) -> list[KeptRow]:
         """What is kept now. Reads all rows of the index."""
@@ -74,13 +114,47 @@ class ArchiveHistory:
         last = self._history.last_look()
         return [] if last is None else self._history.kept("hour", {"start", *by}, last)
 
+    def report(self, by: ReportBy, since: datetime, now: datetime, free: Mapping[str, int]) -> HistoryReport:
+        """What a page or a command shows at once; ``free`` as for :meth:`disks`."""
+        span: Span = "hour" if by == "hour" else "day"
+        traffic, kept = _TRAFFIC_BY.get(by), _KEPT_BY.get(by)
+        inbound, outbound, requests = (
+            tuple(self.traffic(span, [traffic], since, services)) if traffic is not None else ()
+            for services in (INBOUND, OUTBOUND, ())
+        )
+        if kept == "start":
+            found = self.kept(span, since)
+        else:
+            found = self.savings([kept]) if kept is not None else []
+        return HistoryReport(
+            by, since, inbound, outbound, requests, tuple(found), tuple(self.disks(free, now))
+        )
+
     def disks(self, free: Mapping[str, int], now: datetime) -> list[DiskForecast]:
-        """When the disk of each store is full; ``free`` are the bytes that may still be written there."""
-        daily = self.kept("day", now - timedelta(days=RATE_DAYS + 1), ["store"])
+        """When the disk of each store is full; ``free`` are the bytes that may still be written there.
+
+        The day that is not over yet says nothing of a day's growth.
+        """
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        found = self.kept("day", now - timedelta(days=RATE_DAYS + 1), ["store"])
+        daily = [row for row in found if row.start is not None and row.start < today]
         return [
             disk_forecast(store, free[store], [row for row in daily if row.store == store], now)
             for store in free
         ]
+
+
+def free_by_store(settings: Settings) -> dict[str, int]:
+    """The bytes that may still be written to the disk of each store, without its reserve.
+
+    A bucket has no disk, and a disk that does not answer is left out.
+    """
+    found = dict[str, int]()
+    for name, store in settings.stores.items():
+        if not store.in_bucket:
+            with suppress(OSError):
+                found[name] = max(0, free_bytes(settings.folders[name]) - store.reserve)
+    return found
 
 
 def disk_forecast(store: str, free: int, kept: Sequence[KeptRow], now: datetime) -> DiskForecast:

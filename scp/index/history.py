@@ -63,6 +63,20 @@ class KeptRow:
     stored_size: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """Objects that a rule of retention lets go from the day on that begins at ``start``.
+
+    Days that are far ahead are those of a month, under its first day. ``rule`` is empty, and ``start`` None,
+    for what no rule lets go. A study goes as a whole, when all of its objects may.
+    """
+
+    rule: str
+    start: datetime | None
+    instances: int
+    stored_size: int
+
+
 class History(Protocol):
     """The figures in the index. Every method raises :class:`scp.errors.OutOfResources` as an index does."""
 
@@ -97,6 +111,12 @@ class History(Protocol):
 
         Safe to stop at any moment, and to run again; one process at a time.
         """
+
+    def put_retention(self, at: datetime, rows: Iterable[RetentionRow]) -> None:
+        """Write what may go when, as it was looked up ``at`` a moment, in the place of all before."""
+
+    def retention(self) -> tuple[datetime | None, list[RetentionRow]]:
+        """What may go when, in the order of days, and when that was looked up; None: never yet."""
 
     def modalities(self, series: Collection[str]) -> dict[str, str]:
         """The modality of each of these series, by its UID."""

@@ -268,6 +268,13 @@ KEPT = Table(
     *_key("span", "start", "modality", "form", "store", "calling_aet"),
     *_sums("instances", "received_size", "stored_size"),
 )
+# What rules of retention let go when, as it was looked up at a moment; ``start`` is 0 for what they do not.
+RETENTION = Table(
+    "retention",
+    METADATA,
+    *_key("start", "rule"),
+    *_sums("instances", "stored_size", "looked_at"),
+)
 SEND_QUEUE_KEY = (*(SEND_QUEUE.c[name] for name in Identity._fields), SEND_QUEUE.c.destination)
 Index("ux_outgoing", *SEND_QUEUE_KEY, unique=True)
 Index("ix_outgoing_due", SEND_QUEUE.c.state, SEND_QUEUE.c.due)

@@ -1,4 +1,4 @@
-"""What came in, went out and was kept over time, as rows."""
+"""What came in, went out, was kept and may go over time, as rows."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ from scp.index.history import (
     HOURS_ARE_KEPT,
     KeptBy,
     KeptRow,
+    RetentionRow,
     Span,
     TrafficBy,
     TrafficRow,
     bounded_kept,
     bounded_traffic,
+    summed_traffic,
 )
-from scp.index.schema import INSTANCE, KEPT, SERIES, TRAFFIC
+from scp.index.schema import INSTANCE, KEPT, RETENTION, SERIES, TRAFFIC
 from scp.index.writer import Writer
 
 _DAY = 86_400
@@ -60,7 +62,7 @@ class SqlHistory:
         """See :class:`scp.index.history.History`."""
         hours = {_seconds(one.start) for one in rows}
         own = (TRAFFIC.c.node == node, TRAFFIC.c.run == run, TRAFFIC.c.start.in_(hours))
-        written = [_written(one) | {"span": "hour", "node": node, "run": run} for one in rows]
+        written = [_written(one) | {"span": "hour", "node": node, "run": run} for one in summed_traffic(rows)]
         if written:
             with self._writer.transaction([TRAFFIC.name]) as connection:
                 connection.execute(delete(TRAFFIC).where(TRAFFIC.c.span == "hour", *own))
@@ -147,6 +149,28 @@ class SqlHistory:
             with self._writer.transaction([table.name]) as connection:
                 for span, end in ends.items():
                     connection.execute(delete(table).where(table.c.span == span, table.c.start < end))
+
+    def put_retention(self, at: datetime, rows: Iterable[RetentionRow]) -> None:
+        """See :class:`scp.index.history.History`."""
+        written = [
+            asdict(one) | {"start": _seconds(one.start) if one.start else 0, "looked_at": _seconds(at)}
+            for one in rows
+        ]
+        with self._writer.transaction([RETENTION.name]) as connection:
+            connection.execute(delete(RETENTION))
+            if written:
+                connection.execute(insert(RETENTION), written)
+
+    def retention(self) -> tuple[datetime | None, list[RetentionRow]]:
+        """See :class:`scp.index.history.History`."""
+        asked = select(RETENTION).order_by(RETENTION.c.start == 0, RETENTION.c.start, RETENTION.c.rule)
+        with reads(self._engine) as connection:
+            rows = connection.execute(asked).all()
+        found = [
+            RetentionRow(row.rule, _moment(row.start) if row.start else None, row.instances, row.stored_size)
+            for row in rows
+        ]
+        return (_moment(rows[0].looked_at) if rows else None), found
 
     def modalities(self, series: Collection[str]) -> dict[str, str]:
         """See :class:`scp.index.history.History`."""

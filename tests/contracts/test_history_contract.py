@@ -20,6 +20,8 @@ from scp.index.history import (
     MOST_TRAFFIC_ROWS,
     OTHER,
     KeptRow,
+    RetentionRow,
+    TrafficBy,
     TrafficRow,
 )
 from scp.index.move import move
@@ -101,7 +103,7 @@ class TestTraffic:
                 index.history.put_traffic(
                     node, 1, [stored(MIDNIGHT + hour * HOUR), asked(MIDNIGHT + hour * HOUR)]
                 )
-        by = ("start", "service", "peer", "modality")
+        by: list[TrafficBy] = ["start", "service", "peer", "modality"]
         before = index.history.traffic("day", by, LONG_AGO)
         assert [one.requests for one in before] == [48] * 4
         index.history.fold(MIDNIGHT + DAY + HOURS_ARE_KEPT)
@@ -173,6 +175,20 @@ class TestKept:
         assert kept(MIDNIGHT, "MR", "", 500, "MR1") in found
 
 
+def test_what_may_go_when(index: SqlIndex) -> None:
+    assert index.history.retention() == (None, [])
+    rows = [
+        RetentionRow("", None, 5, 50),
+        RetentionRow("old", MIDNIGHT + DAY, 2, 20),
+        RetentionRow("older", MIDNIGHT, 1, 10),
+    ]
+    for at in (NOON, NOON + HOUR):
+        index.history.put_retention(at, rows)
+        assert index.history.retention() == (at, [rows[2], rows[1], rows[0]])
+    index.history.put_retention(NOON, [])
+    assert index.history.retention() == (None, [])
+
+
 def test_modalities_of_series(index: SqlIndex) -> None:
     index.record(instance("1.1.1"), DOE)
     index.record(instance("2.1.1", "2", "2.1"), ROE)
@@ -185,10 +201,11 @@ def test_a_copy_of_the_index_has_the_history(place: str | Database, tmp_path: Pa
     index = SqlIndex.open(place)
     index.history.put_traffic("a", 1, [stored(NOON), asked(NOON)])
     index.history.put_kept(NOON, [kept(None, "CT", "htj2k", 2)])
+    index.history.put_retention(NOON, [RetentionRow("", None, 5, 50)])
     index.close()
     target = Database(f"sqlite:///{tmp_path}/copy/index.db")
     copied = move(Database.at(place), target, Silent())
-    assert (copied["traffic"].rows, copied["kept"].rows) == (2, 2)
+    assert [copied[name].rows for name in ("traffic", "kept", "retention")] == [2, 2, 1]
     again = SqlIndex.open(target)
     assert again.history.traffic("hour", ["service"], NOON)[0].requests == 1
     again.close()

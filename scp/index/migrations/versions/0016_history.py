@@ -1,4 +1,4 @@
-"""What came in, went out and was kept over time. Nodes of the version before go on: they count nothing."""
+"""What came in, went out and was kept over time, and what may go when: counted by nodes from here on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _number(name: str, is_key: bool = False) -> sa.Column[int]:
 
 
 def upgrade() -> None:
-    """Create both tables, empty, and let nodes of the version before go on (docs/decisions/0154)."""
+    """Create the tables, empty, and let nodes of the version before go on (docs/decisions/0154)."""
     op.create_table(
         "traffic",
         _text("span"),
@@ -40,12 +40,19 @@ def upgrade() -> None:
         *map(_text, ("modality", "form", "store", "calling_aet")),
         *map(_number, ("instances", "received_size", "stored_size")),
     )
+    op.create_table(
+        "retention",
+        _number("start", is_key=True),
+        _text("rule"),
+        *map(_number, ("instances", "stored_size", "looked_at")),
+    )
     op.execute("DELETE FROM meta WHERE name = 'oldest'")
     op.execute("INSERT INTO meta (name, value) VALUES ('oldest', '0015')")
 
 
 def downgrade() -> None:
-    """Drop both."""
+    """Drop them."""
     op.execute("DELETE FROM meta WHERE name = 'oldest'")
+    op.drop_table("retention")
     op.drop_table("kept")
     op.drop_table("traffic")
