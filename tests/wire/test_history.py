@@ -45,7 +45,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 # What the node has counted is in the index after a moment.
 _SERVES = textwrap.dedent("""
     from scp.lifecycle import history
-    history.WRITE_SECONDS = 0.2
+    history.WRITE_SECONDS, history._TIMES_AS_LONG = 0.2, 0
     from scp.cli.main import main
     main()
 """)
