@@ -328,6 +328,7 @@ class Kept:
     ``outcome`` is ``kept``, ``duplicate`` (held already with this content), ``replaced`` or
     ``discarded`` (held with other content, and the older one stays). ``fault`` says why the received object
     cannot be read, and ``given`` are the UIDs that it lacks, by keyword; both are empty for a sound one.
+    ``modality`` is what its dataset says.
     """
 
     outcome: KeptOutcome
@@ -335,3 +336,4 @@ class Kept:
     attempts: tuple[Attempt, ...] = field(default=())
     fault: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
+    modality: str = ""

@@ -63,4 +63,5 @@ def remarked(kept: Kept, facts: Facts) -> Kept:
     """``kept`` with what the sender must be told: the object's fault, and the UIDs that it was given."""
     one = kept.instance
     given = uids_of(one.sop_class_uid, one.sop_instance_uid, facts.attributes, {}).given
-    return replace(kept, fault=fault_of(facts), given=given)
+    modality = facts.attributes.get("Modality", "")
+    return replace(kept, fault=fault_of(facts), given=given, modality=modality)

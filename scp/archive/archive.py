@@ -21,6 +21,7 @@ from scp.archive.deliver import Outgoing
 from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.fetch import Fetch, Fetcher
 from scp.archive.form_maker import FormMaker
+from scp.archive.history import ArchiveHistory
 from scp.archive.interrupted import Interrupted
 from scp.archive.options import Options
 from scp.archive.policy_in_force import PolicyInForce
@@ -41,6 +42,7 @@ from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Rece
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.journal import JournaledStore
 from scp.objects.landed import LandedStore
+from scp.objects.names import prefixes
 
 _NO_PREFERENCE = SyntaxPreference()
 _NO_OPTIONS = Options()
@@ -50,9 +52,9 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
-    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``policy``, ``elsewhere`` and ``pairing``, and of
-    the index ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``. They use no other
-    part.
+    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere`` and
+    ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``.
+    They use no other part.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Archive:
         self.replacer = Replacer(self.files, index, self.reader, options.pairing, self.elsewhere)
         self.recorder = Recorder(self.files, index, self.reader, self.replacer, options, self.elsewhere)
         self.receiver = Receiver(self.store, index, self.reader, self.forms, self.recorder, options)
+        self.history = ArchiveHistory(index.history, prefixes(self.store.tiers))
         self.interrupted = Interrupted(self.files, index, self.elsewhere)
         fetch: Fetch = Fetcher(self.reader, self.trials, self.elsewhere)
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
@@ -146,6 +149,10 @@ class Archive:
     def senders(self) -> list[SenderCount]:
         """Who sent what is held. Raises OutOfResources."""
         return self.index.senders()
+
+    def modalities(self, instances: Iterable[Instance]) -> Mapping[str, str]:
+        """The modality of each series of these instances, by its UID. Raises OutOfResources."""
+        return self.index.history.modalities({one.series_instance_uid for one in instances})
 
     # -- out ---------------------------------------------------------------------------------------------
 

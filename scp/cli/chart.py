@@ -5,10 +5,12 @@ matplotlib draws it: the extra ``zscp[charts]`` of the distribution, which a nod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from typer import BadParameter
 
 from scp.advise.advise import Advice, ComparisonTable
 from scp.advise.measuring import Row
@@ -39,13 +41,29 @@ def require() -> None:
         raise ConfigurationError(f"--chart needs matplotlib, which is not installed; {remedy}") from error
 
 
+def check_names(files: Sequence[Path]) -> None:
+    """Check, before the work, that charts can be drawn into these files.
+
+    Raises BadParameter for a name, ConfigurationError where matplotlib is not installed.
+    """
+    if unknown := [path.name for path in files if path.suffix.lower() not in SUFFIXES]:
+        raise BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
+    if files:
+        require()
+
+
 def draw(advice: Advice, files: Sequence[Path]) -> None:
     """Draw the figures into each file, in the format that its name says. Raises ConfigurationError."""
+    draw_figure(lambda: _figure(advice), files)
+
+
+def draw_figure(made: Callable[[], Any], files: Sequence[Path]) -> None:
+    """Draw what ``made`` makes of matplotlib, into each file. Raises ConfigurationError."""
     require()
     from matplotlib import rc_context
 
     with rc_context(_STYLE):
-        figure = _figure(advice)
+        figure = made()
         for path in files:
             known = {"Date": None} if path.suffix.lower() == ".svg" else None
             try:

@@ -64,10 +64,7 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
 
     if by not in ("modality", "folder"):
         raise typer.BadParameter("--by is modality or folder")
-    if unknown := [path.name for path in chart or () if path.suffix.lower() not in charts.SUFFIXES]:
-        raise typer.BadParameter(f"--chart {unknown[0]}: must end in .svg or .png")
-    if chart:
-        charts.require()  # before the work, which takes minutes
+    charts.check_names(chart or ())  # before the work, which takes minutes
     telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
     found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), output.progress)
     advise_output.show(found, json)

@@ -27,6 +27,8 @@ from scp.cli.common import (
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
+    from scp.archive.history import HistoryReport
+    from scp.config.settings import Settings
 
 app = typer.Typer()
 
@@ -191,12 +193,54 @@ def _print_level(archive: Archive, level: str, match: list[str] | None, limit: i
 
 
 @app.command()
-def stats(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show how many objects are stored, and what compression saves."""
-    from scp.cli import objects_output
+def stats(
+    by: Annotated[
+        str,
+        typer.Option(
+            help="What came in, went out and is kept by day, hour, peer, modality, service, form or store."
+        ),
+    ] = "",
+    days: Annotated[int, typer.Option(min=1, help="Of so many days until now; hours of 14 at most.")] = 30,
+    chart: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw what is kept and saved over time: a .svg or .png; again for both. Needs matplotlib.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show how many objects are stored, and what compression saves; with --by, over time.
 
-    with opened(config) as (archive, _):
-        objects_output.statistics(archive.statistics(), json)
+    Figures over time are those that nodes have written into the index (docs/operations.md); days are of UTC.
+    """
+    from scp.cli import chart as charts
+    from scp.cli import history_output, objects_output, savings_chart
+
+    charts.check_names(chart or ())
+    if not by and not chart:
+        with opened(config) as (archive, _):
+            objects_output.statistics(archive.statistics(), json)
+        return
+    with opened(config) as (archive, settings):
+        found = _report(archive, settings, by or "day", days)
+        history_output.report(found, json)
+        if chart:
+            savings_chart.draw(found, archive.history.savings(["modality"]), chart)
+
+
+def _report(archive: Archive, settings: Settings, by: str, days: int) -> HistoryReport:
+    """Raises BadParameter."""
+    from datetime import UTC, datetime, timedelta
+
+    from scp.archive.history import REPORTS, free_by_store
+
+    known = next((one for one in REPORTS if one == by), None)
+    if known is None:
+        raise typer.BadParameter(f"--by is {', '.join(REPORTS[:-1])} or {REPORTS[-1]}")
+    now = datetime.now(UTC)
+    return archive.history.report(known, now - timedelta(days=days), now, free_by_store(settings))
 
 
 def _syntax(name: str) -> str:

@@ -87,13 +87,20 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
 
 
 @app.command()
-def retention(config: ConfigOption = None, json: JsonOption = False) -> None:
+def retention(
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="Instead: from which day on what may go, by which rule.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
     """Show what the retention rules would delete now; nothing is deleted."""
     from scp.cli import retention_output as report
     from scp.lifecycle.retention import Retention
 
     with opened(config) as (archive, settings):
-        report.plan(Retention(archive, lambda: settings).plan(time.time()), json)
+        found = Retention(archive, lambda: settings).plan(time.time())
+        (report.schedule if schedule else report.plan)(found, json)
 
 
 @hold.command("add")

@@ -11,6 +11,7 @@ from rich.table import Table
 from scp.cli.output import as_json, number, show, size
 from scp.lifecycle.deletion import Removal
 from scp.lifecycle.retention import RetentionPlan
+from scp.lifecycle.retention_schedule import DAYS_AHEAD
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trashed import Trashed
@@ -105,6 +106,22 @@ def purged(found: Sequence[Trashed], json_wanted: bool) -> None:
 
 def _trashed(one: Trashed) -> dict[str, object]:
     return {**asdict(one), "at": _utc(one.at)}
+
+
+def schedule(found: RetentionPlan, json_wanted: bool) -> None:
+    """From which day on what may go, rule by rule."""
+    if json_wanted:
+        as_json(found.schedule)
+        return
+    if not found.schedule:
+        show("There are no rules of retention, or no objects: nothing goes.")
+        return
+    table = Table("from (UTC)", "rule", "objects", "stored")
+    for one in found.schedule:
+        day = "never" if one.start is None else f"{one.start:%Y-%m-%d}"
+        table.add_row(day, one.rule or "-", str(one.instances), size(one.stored_size))
+    ahead = f"Days more than {DAYS_AHEAD} ahead are summed up by month."
+    show(table, f"A study goes as a whole, when all of its objects may. {ahead}")
 
 
 def plan(found: RetentionPlan, json_wanted: bool) -> None:

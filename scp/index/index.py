@@ -10,8 +10,10 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
+from scp.index.history import History
 from scp.index.nodes import Nodes
 from scp.index.queue import Claims, Commitments, SendQueue
+from scp.index.self_description import Meta
 from scp.index.watch import Watch
 from scp.model import Instance, Query, QueuedSend
 
@@ -146,28 +148,6 @@ class Checks(Protocol):
         """The instances with a refusal, the newest first; None: all."""
 
 
-class Meta(Protocol):
-    """What an index says of itself, as names and values.
-
-    Every method raises :class:`scp.errors.OutOfResources` as an index does.
-    """
-
-    def all(self, recent: bool = False) -> dict[str, str]:
-        """All that is set (:data:`ARCHIVE`, :data:`INCARNATION` …); ``recent``: on a server, a second ago."""
-
-    def put(self, values: Mapping[str, str | None]) -> None:
-        """Set values, or remove those that are None, in one transaction."""
-
-    def stamp(self) -> object:
-        """A value that changes with each write but this process's :meth:`put` and heartbeats; or None."""
-
-    def damage(self) -> str:
-        """What this process found the index damaged by, in any operation; empty if nothing."""
-
-    def is_in_place(self) -> bool:
-        """Whether opening the index again would give the same one: its file may be removed while open."""
-
-
 class Index(Protocol):
     """The objects that are held, and the queries for them (PS3.4 C.4).
 
@@ -198,6 +178,10 @@ class Index(Protocol):
     @property
     def nodes(self) -> Nodes:
         """The nodes that share the index."""
+
+    @property
+    def history(self) -> History:
+        """What came in, went out and was kept, hour by hour and day by day; no object says that."""
 
     @property
     def meta(self) -> Meta:

@@ -239,6 +239,42 @@ NODE_REQUEST = Table(
     *(Column(name, TEXT, nullable=False) for name in ("node", "act", "key")),
 )
 Index("ux_node_request", NODE_REQUEST.c.node, NODE_REQUEST.c.act, NODE_REQUEST.c.key, unique=True)
+
+
+def _key(*names: str) -> list[Column[Any]]:
+    """Columns that are the primary key together."""
+    numbers = {"start", "run"}
+    return [
+        Column(name, BigInteger if name in numbers else TEXT, primary_key=True, autoincrement=False)
+        for name in names
+    ]
+
+
+def _sums(*names: str) -> list[Column[Any]]:
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+# What came in, went out and was kept over time (scp.index.history). ``span`` is hour or day, ``start`` is
+# when it began, in seconds since 1970. Days are of all nodes: their ``node`` is empty, their ``run`` is 0.
+TRAFFIC = Table(
+    "traffic",
+    METADATA,
+    *_key("span", "start", "node", "run", "service", "peer", "modality"),
+    *_sums("requests", "failures", "instances", "wire_size", "received_size", "stored_size"),
+)
+KEPT = Table(
+    "kept",
+    METADATA,
+    *_key("span", "start", "modality", "form", "store", "calling_aet"),
+    *_sums("instances", "received_size", "stored_size"),
+)
+# What rules of retention let go when, as it was looked up at a moment; ``start`` is 0 for what they do not.
+RETENTION = Table(
+    "retention",
+    METADATA,
+    *_key("start", "rule"),
+    *_sums("instances", "stored_size", "looked_at"),
+)
 SEND_QUEUE_KEY = (*(SEND_QUEUE.c[name] for name in Identity._fields), SEND_QUEUE.c.destination)
 Index("ux_outgoing", *SEND_QUEUE_KEY, unique=True)
 Index("ix_outgoing_due", SEND_QUEUE.c.state, SEND_QUEUE.c.due)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from scp.archive.archive import Archive
@@ -16,11 +17,13 @@ from scp.background.loop import Task
 from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
 from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.history import RetentionRow
 from scp.index.index import PolicyRow
 from scp.lifecycle.auditing import by_itself
 from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.retention_schedule import RetentionSchedule
 from scp.lifecycle.steady_clock import SteadyClock
-from scp.model import Facts, Query, QueryKey
+from scp.model import Facts, Instance, Query, QueryKey
 from scp.objects.names import store_of
 from scp.objects.stores import places
 from scp.policy.retention import ExpiredStudies, ExpiredStudy, excess_of, going
@@ -41,10 +44,14 @@ def disk_usage(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPlan:
-    """The studies to delete now, and how many instances only holds keep back."""
+    """The studies to delete now, how many instances only holds keep back, and what may go when.
+
+    What is under a hold is not in the ``schedule``.
+    """
 
     studies: tuple[ExpiredStudy, ...]
     held: int = 0
+    schedule: tuple[RetentionRow, ...] = ()
 
 
 class Retention(Task):
@@ -83,7 +90,9 @@ class Retention(Task):
         """Finish what was begun, purge what is old, and delete what may go. Raises OutOfResources."""
         self._deletion.resume()
         if now >= self._looked + _DAY or self._excess() > 0:
-            for study in self.plan(now).studies:
+            plan = self.plan(now)
+            self._archive.history.put_retention(datetime.fromtimestamp(now, UTC), plan.schedule)
+            for study in plan.studies:
                 if self.stopping.is_set():
                     return
                 self._delete(study)
@@ -95,14 +104,20 @@ class Retention(Task):
         if not self._settings().retention:
             return RetentionPlan(())
         studies, held, holds = ExpiredStudies(), 0, self._deletion.holds.all()
+        schedule = RetentionSchedule(now)
         for standing in self._archive.stages.policy_rows(self._keywords()):
-            one = standing.instance
-            part = self._expired(standing, now)
-            if part is not None and is_under_hold(holds, one):
+            one, rule = standing.instance, self._rule(standing)
+            is_held = rule is not None and is_under_hold(holds, one)
+            if rule is not None and not is_held:
+                schedule.add(rule.name, one.received_at.timestamp() + rule.after, one.stored_size)
+            elif rule is None:
+                schedule.add("", None, one.stored_size)
+            part = _expired(one, rule, now)
+            if part is not None and is_held:
                 held, part = held + 1, None
             # By study and patient; an object that names no study cannot go with one.
             studies.add(one.identity[1:], part if one.study_instance_uid else None)
-        return RetentionPlan(tuple(going(studies.whole(), self._excess())), held)
+        return RetentionPlan(tuple(going(studies.whole(), self._excess())), held, schedule.rows())
 
     def _excess(self) -> int:
         """Bytes to free. What is in the trash counts as free: it will be, when it is purged."""
@@ -112,19 +127,6 @@ class Retention(Task):
         used, total = self._usage(storage.path)
         trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))
         return excess_of(used - trashed, total, storage.high_watermark, storage.low_watermark)
-
-    def _expired(self, standing: PolicyRow, now: float) -> ExpiredStudy | None:
-        one = standing.instance
-        rule = self._rule(standing)
-        received = one.received_at.timestamp()
-        if rule is None or received + rule.after > now:
-            return None
-        full = rule.delete == "when full"
-        room = 0 if store_of(one.key) else one.stored_size
-        patient = (one.patient_id, one.issuer_of_patient_id)
-        return ExpiredStudy(
-            one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full, *patient
-        )
 
     def _rule(self, standing: PolicyRow) -> RetentionRule | None:
         one, rules = standing.instance, self._settings().retention
@@ -154,3 +156,14 @@ class Retention(Task):
             # Without room, too, the purge at the end of the round may make some; the next round tries again.
             with alone("study not deleted", quiet=(), through=(), study=study.study):
                 self._deletion.delete(instances, study.rule)
+
+
+def _expired(one: Instance, rule: RetentionRule | None, now: float) -> ExpiredStudy | None:
+    """What a study has by one of its objects, if that may go by now."""
+    received = one.received_at.timestamp()
+    if rule is None or received + rule.after > now:
+        return None
+    full = rule.delete == "when full"
+    room = 0 if store_of(one.key) else one.stored_size
+    patient = (one.patient_id, one.issuer_of_patient_id)
+    return ExpiredStudy(one.study_instance_uid, rule.name, 1, one.stored_size, received, room, full, *patient)

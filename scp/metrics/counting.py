@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from scp.metrics.catalogue import OTHER
 from scp.metrics.figures import Figures
+from scp.metrics.traffic import Amounts, TrafficLabel
 
 _MOST_PEERS = 200
+_NEW = ("kept", "replaced")  # outcomes of a C-STORE after which something is stored that was not before
 
 _figures = Figures()
 _peers: frozenset[str] = frozenset()
@@ -63,6 +65,22 @@ def request(service: str, status: str, seconds: float, known: Mapping[str, objec
             figures.add("zscp_received_bytes_total", (), received)
     if isinstance(sent := known.get("bytes_sent"), int):
         figures.add("zscp_sent_bytes_total", (service,), sent)
+    _ended(TrafficLabel(service, peer, str(known.get("modality") or "")), status, known)
+
+
+def _ended(label: TrafficLabel, status: str, known: Mapping[str, object]) -> None:
+    """Count a request for the history; one that an object was accepted by, with the object."""
+    sizes = known.get("bytes_received"), known.get("bytes_kept")
+    amounts = Amounts(1, status == "failure")
+    if isinstance(sizes[0], int) and isinstance(sizes[1], int):
+        new = known.get("outcome") in _NEW
+        amounts = Amounts(1, 0, 1, sizes[0], new and sizes[0], new and sizes[1])
+    _figures.traffic.count(label, amounts, _peers)
+
+
+def object_sent(service: str, peer: str, modality: str, sizes: tuple[int, int, int]) -> None:
+    """Count an object that a peer has taken: its bytes on the wire, as received at first, and as stored."""
+    _figures.traffic.count(TrafficLabel(service, peer, modality), Amounts(0, 0, 1, *sizes), _peers)
 
 
 def alive() -> None:
@@ -73,9 +91,9 @@ def alive() -> None:
 class NodeFigures:
     """The figures of all processes of a node by name, and of the one that forks them; when it ``began``."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Figures | None = None) -> None:
         self.began = time.time()
-        self.own = Figures()
+        self.own = own or Figures()
         self._of: dict[str, Figures] = {}
 
     def reserve(self, name: str) -> None:

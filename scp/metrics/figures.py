@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from scp.metrics.catalogue import COUNTED, Metric
+from scp.metrics.traffic import TrafficTable
 
 # Room for 250 peers with five services each; memory that nobody writes to is not used.
 _NUMBERS, _NAMES = 32_768, 1 << 19
@@ -29,15 +30,20 @@ class Series(NamedTuple):
 
 
 class Figures:
-    """Numbers by metric and labels. Any thread of the process that took these up may count."""
+    """Numbers by metric and labels. Any thread of the process that took these up may count.
+
+    ``traffic`` is what the process serves hour by hour, for the history in the index.
+    """
 
     def __init__(self) -> None:
+        self.traffic = TrafficTable()
         self._memory = mmap.mmap(-1, 8 * _NUMBERS + _NAMES)  # shared with whatever is forked from here on
         self._numbers = memoryview(self._memory)[: 8 * _NUMBERS].cast("d")
         self.take_up()
 
     def take_up(self) -> None:
         """Go on with what a predecessor has counted, in this process; nothing of it is open any more."""
+        self.traffic.take_up()
         self._lock = threading.Lock()
         self._end, self._at = _FIRST, dict[tuple[str, tuple[str, ...]], int]()
         for metric, labels, at in self._places():

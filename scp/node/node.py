@@ -22,6 +22,8 @@ from scp.dimse.scu.prefetch import Prefetcher
 from scp.dimse.seats import seat_limits
 from scp.dimse.server import DimseServer
 from scp.encoding.cage.caged import prepare
+from scp.metrics import counting
+from scp.metrics.counting import NodeFigures
 from scp.node.auditing import started, stopped
 from scp.node.build import make_ready, open_archive, take_up
 from scp.node.heartbeat import Heartbeat
@@ -75,7 +77,8 @@ class Node:
         tasks += guards(self.archive, end, counts=self._alone)
         if self._alone:
             tasks.insert(0, encoder(self.archive, self._current, bells.encoder))
-            tasks += background(self.archive, self._current, bells, pauses, self._trail)
+            figures = NodeFigures(counting.current())
+            tasks += background(self.archive, self._current, bells, pauses, self._trail, figures=figures)
             tasks.append(Heartbeat(self.archive, self._current, self._start))
         self.loops = Loops(tasks)
         self._seats = seats

@@ -39,7 +39,7 @@ from scp.node.node import Node, reloaded
 from scp.node.renewal import needs_restart, warn_of_expiry
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
-from scp.node.tasks import Bells, Current, background, encoder, guards
+from scp.node.tasks import Bells, Current, background, encoder, guards, traffic_writer
 from scp.node.web import NAME as WEB
 from scp.node.web import WebProcess, http_socket
 from scp.objects import stores
@@ -135,9 +135,13 @@ class Service:
             port.socket.shutdown(socket.SHUT_RDWR)
 
     def _count(self) -> None:
-        """Advance the count of the index, so that a copy made while the node ran is known to be older."""
+        """Write the last figures of all processes, and advance the count of the index.
+
+        So a copy made while the node ran is known to be older.
+        """
         try:
             archive = open_archive(self.settings)
+            traffic_writer(archive, lambda: self.settings, self._figures).write()
             if archive.pairing is not None:
                 archive.pairing.advance()
             archive.close()
@@ -167,7 +171,7 @@ class Service:
             return [
                 encoder(archive, settings, self._bells.encoder),
                 *guards(archive, _end, counts=True),
-                *background(archive, settings, self._bells, trail=trail),
+                *background(archive, settings, self._bells, trail=trail, figures=self._figures),
                 Heartbeat(archive, settings, self._start, self._seats),
             ]
 

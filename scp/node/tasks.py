@@ -16,10 +16,12 @@ from scp.dimse.scu.report import Reporter
 from scp.lifecycle.encoder import QUIET_BESIDE_SERVERS, QUIET_SECONDS, Encoder
 from scp.lifecycle.guard import LOOK_SECONDS as GUARD_SECONDS
 from scp.lifecycle.guard import Guard
+from scp.lifecycle.history import HistoryKeeper, TrafficWriter
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
 from scp.lifecycle.uploads import Uploader
+from scp.metrics.counting import NodeFigures
 from scp.node.auditing import ConfigurationWatch
 from scp.node.renewal import daily
 from scp.resources.malloc import LOOK_SECONDS as TRIM_SECONDS
@@ -60,17 +62,26 @@ def background(
     bells: Bells,
     pauses: Pauses = PAUSES,
     trail: AuditTrail = NO_TRAIL,
+    *,
+    figures: NodeFigures,
 ) -> list[Task]:
-    """The background work that one process does for a node."""
+    """The background work that one process does for a node, whose processes count into ``figures``."""
     return [
         Reporter(archive, settings, bells.reporter),
         Forwarder(archive, settings, bells.forwarder, pauses.send, trail),
         Scrubber(archive, settings, _owner(archive, settings(), 1)),
         Uploader(archive, lambda: settings().limits.stop_seconds),
         Retention(archive, settings, trail=trail),
+        HistoryKeeper(archive, traffic_writer(archive, settings, figures)),
         ConfigurationWatch(trail, settings),
         daily(settings),
     ]
+
+
+def traffic_writer(archive: Archive, settings: Current, figures: NodeFigures) -> TrafficWriter:
+    """What writes the figures of a node's processes, of this run, into the index."""
+    run = int(figures.began * 1000)
+    return TrafficWriter(archive, figures.all, run, lambda: {peer.aet for peer in settings().peer})
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Task]:

@@ -82,7 +82,7 @@ def test_a_rebuild_is_asked_for_where_objects_have_no_uid(index, database, study
     index.close()
     SqlIndex.open(f"sqlite:///{database}").close()
     with closing(sqlite3.connect(database)) as plain:
-        asked = plain.execute("SELECT name FROM meta").fetchall()
+        asked = plain.execute("SELECT name FROM meta WHERE name <> 'oldest'").fetchall()
     assert asked == [("rebuild",)] * asks
 
 

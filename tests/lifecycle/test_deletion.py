@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -255,6 +256,19 @@ def test_a_rule_lets_go_by_age_and_purges_later(archive, one, tmp_path) -> None:
     assert loop.plan(years(one, 9.9)).studies == ()
     loop.round(years(one, 10.1))
     assert archive.index.newest(one.sop_instance_uid) is None
+
+
+def test_what_may_go_when_is_noted_for_those_who_look(archive, deletion, one, tmp_path) -> None:
+    chosen = settings(tmp_path)
+    loop = Retention(archive, lambda: chosen)
+    loop.round(years(one, 1))
+    at, (row,) = archive.history.retention()
+    assert at.timestamp() == int(years(one, 1))
+    due = datetime.fromtimestamp(years(one, 10), UTC)
+    assert (row.start.year, row.start.month, row.start.day) == (due.year, due.month, 1)
+    assert (row.instances, row.stored_size) == (1, archive.index.newest(one.sop_instance_uid).stored_size)
+    deletion.holds.add(Hold("IMAGE", one.sop_instance_uid, "court", 1.0))
+    assert loop.plan(years(one, 1)).schedule == ()
 
 
 def test_a_study_stays_whole_while_one_of_its_objects_must(archive, deletion, one, tmp_path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 
 from pynetdicom.presentation import PresentationContext
@@ -15,6 +15,10 @@ from scp.dimse.wire.messages import Message, Value
 from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.model import Instance
 from scp.spool import Buffer
+from scp.telemetry import is_failure
+
+# Called with each object that the peer has taken, and its bytes on the wire.
+Taken = Callable[[Instance, int], None]
 
 _MEDIUM = 0x0000  # priority of sub-operations (PS3.7 9.3.1.1)
 
@@ -28,11 +32,16 @@ def by_sop_class(contexts: Iterable[PresentationContext]) -> dict[str, dict[str,
     return accepted
 
 
+def _untold(_instance: Instance, _size: int) -> None:
+    """Nobody wants to know."""
+
+
 class Carrier(ABC):
     """Sends objects, and reports how they were answered. Used by one thread at a time.
 
     ``flying`` are the objects that wait for their answer, by Message ID; ``ended`` says how the association
-    broke. ``origin`` are AE title and Message ID of the C-MOVE that it is for, if there is one.
+    broke. ``origin`` are AE title and Message ID of the C-MOVE that it is for, if there is one. ``taken`` is
+    told of what the peer has taken.
     """
 
     layer: UpperLayer
@@ -45,6 +54,8 @@ class Carrier(ABC):
         self._message_ids = count(1)
         self.window = window
         self.flying: dict[int, Instance] = {}
+        self.taken: Taken = _untold
+        self._sizes: dict[int, int] = {}  # on the wire, of those that fly
         self.ended: Ended | None = None
         self.bytes_sent = 0
 
@@ -71,9 +82,10 @@ class Carrier(ABC):
         if self._origin is not None:
             command["MoveOriginatorApplicationEntityTitle"], command["MoveOriginatorMessageID"] = self._origin
         context = self.accepted(instance.sop_class_uid)[transfer_syntax]
-        self.flying[message_id] = instance
+        self.flying[message_id], before = instance, self.bytes_sent
         try:
             self.layer.send(context, command, self._counted(chunks))
+            self._sizes[message_id] = self.bytes_sent - before
         except Ended:
             raise
         except BaseException:
@@ -88,9 +100,13 @@ class Carrier(ABC):
         found = []
         for message in self.responses(wait and bool(self.flying)):
             # PS3.7 9.1.1: answers come in any order; one to no request of ours is ignored.
-            instance = self.flying.pop(message.number("MessageIDBeingRespondedTo"), None)
+            message_id = message.number("MessageIDBeingRespondedTo")
+            instance, size = self.flying.pop(message_id, None), self._sizes.pop(message_id, 0)
             if instance is not None:
-                found.append((instance, message.number("Status")))
+                status = message.number("Status")
+                found.append((instance, status))
+                if not is_failure(status):
+                    self.taken(instance, size)
         return found
 
     def forget(self, instance: Instance) -> None:

@@ -14,6 +14,7 @@ from scp.dimse.scu.associate import Destination, associated, batches
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
 from scp.dimse.scu.pacing import Throttle
 from scp.dimse.scu.preference import preference_of, proposed
+from scp.dimse.scu.traffic import sent_counter
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.wire.upper_layer import Ended
 from scp.identity import Identity
@@ -47,11 +48,13 @@ class Sender:
         """
         self._left = {instance.identity: queued for queued, instance in objects}
         instances = [instance for _, instance in objects]
+        taken = sent_counter("forward", self._peer.aet, self._archive, instances)
         for batch, contexts in batches(instances, proposed(self._preference)):
             if self._stopped.is_set():
                 return ""
             self._carrier = carrier = associated(self._peer, contexts, self._settings)
             try:
+                carrier.taken = taken
                 self._carry(carrier, Work(batch))
             except Ended as ended:
                 carrier.ended = ended

@@ -18,6 +18,7 @@ from scp.dimse.scu.associate import batches
 from scp.dimse.scu.carrier import Carrier, SameAssociation
 from scp.dimse.scu.fetch_ahead import Work
 from scp.dimse.scu.preference import preference_of, proposed
+from scp.dimse.scu.traffic import sent_counter
 from scp.dimse.services.move import Move
 from scp.dimse.services.naming import named
 from scp.dimse.services.suboperations import FetchFor, Suboperations
@@ -65,7 +66,8 @@ def serve_get(exchange: Exchange, event: RequestEvent, archive: Archive, setting
     """Answer a C-GET: sub-operations go over the requester's own association."""
     with cancellable(exchange, event):
         instances = _asked_for(exchange, event, archive, settings.query)
-        operations = Suboperations(exchange, event, instances)
+        taken = sent_counter("c-get", exchange.calling_aet, archive, instances)
+        operations = Suboperations(exchange, event, instances, taken)
         carrier = SameAssociation(exchange.association)
         preference = preference_of(settings.peer_named(exchange.calling_aet))
         with exchange.association.audit.sending(instances, operations.unsent):
@@ -92,7 +94,9 @@ def serve_move(
         raise DestinationUnknown(f"move destination {destination} is no [[peer]] of this node")
     with cancellable(exchange, event):
         instances = _asked_for(exchange, event, archive, settings.query)
-        operations = Suboperations(exchange, event, instances)
+        operations = Suboperations(
+            exchange, event, instances, sent_counter("c-move", peer.aet, archive, instances)
+        )
         preference = preference_of(peer)
         origin = (exchange.calling_aet, exchange.message_id)
         move = Move(operations, peer, settings, origin, _fetching(archive, preference), pauses)

@@ -62,6 +62,7 @@ def _describe(kept: Kept, event: RequestEvent) -> None:
     event.add(
         outcome=kept.outcome,
         study=kept.instance.study_instance_uid,
+        modality=kept.modality[:16],  # a CS; of an odd object it may be any text
         form=kept.instance.form,
         bytes_kept=kept.instance.stored_size,
     )

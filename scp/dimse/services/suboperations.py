@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from scp.archive.deliver import Outgoing
 from scp.dimse.exchange import STOPPING, Exchange, SuboperationCounts
 from scp.dimse.identifier import write_identifier
-from scp.dimse.scu.carrier import Carrier
+from scp.dimse.scu.carrier import Carrier, Taken
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
 from scp.dimse.status import (
     CANCELLED,
@@ -42,8 +42,10 @@ class Suboperations:
     Several carriers may work at a time, each in a thread of its own.
     """
 
-    def __init__(self, exchange: Exchange, event: RequestEvent, instances: list[Instance]) -> None:
-        self._exchange, self._event = exchange, event
+    def __init__(
+        self, exchange: Exchange, event: RequestEvent, instances: list[Instance], taken: Taken | None = None
+    ) -> None:
+        self._exchange, self._event, self._taken = exchange, event, taken
         self._order = {instance.sop_instance_uid: n for n, instance in enumerate(instances)}
         self._counting = threading.Lock()
         self._watching = threading.Lock()  # one thread at a time reads what the requester sends
@@ -81,6 +83,7 @@ class Suboperations:
         ``alone``, each object is answered before the next is sent.
         """
         most = 0 if alone else carrier.window - 1
+        carrier.taken = self._taken or carrier.taken
         try:
             with Ahead(work, lambda instance: fetch(instance, carrier), share, self.watch) as ahead:
                 for fetched in self._while_wanted(ahead, work):

@@ -1,0 +1,199 @@
+"""What came in, went out and was kept over time, and when a disk will be full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from statistics import mean, stdev
+from typing import Literal, get_args
+
+from scp.config.settings import Settings
+from scp.index.history import History, KeptBy, KeptRow, Span, TrafficBy, TrafficRow
+from scp.resources.room import free_bytes
+
+# The services by which objects come in, and by which they go out.
+INBOUND, OUTBOUND = ("c-store",), ("c-move", "c-get", "forward")
+# The rate at which a disk fills is that of so many days; fewer than LEAST say too little.
+RATE_DAYS, LEAST_DAYS = 28, 3
+_FAR = 365 * 100  # days
+
+ReportBy = Literal["day", "hour", "peer", "modality", "service", "form", "store"]
+REPORTS: tuple[ReportBy, ...] = get_args(ReportBy)
+_TRAFFIC_BY: Mapping[ReportBy, TrafficBy] = {
+    "day": "start",
+    "hour": "start",
+    "peer": "peer",
+    "modality": "modality",
+    "service": "service",
+}
+_KEPT_BY: Mapping[ReportBy, KeptBy] = {
+    "day": "start",
+    "hour": "start",
+    "peer": "calling_aet",
+    "modality": "modality",
+    "form": "form",
+    "store": "store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskForecast:
+    """When the disk of a store is full at the present rate; its name is empty for the first store.
+
+    ``free`` are the bytes that may still be written. ``daily`` is by how many bytes what is kept in the store
+    grew a day, over the last ``days`` days, and ``deviation`` the standard deviation of single days. ``full``
+    is the day, between ``earliest`` and ``latest`` with a certainty of some 95 % if the days to come are as
+    those were; each is None where it never comes. ``told`` says in words how certain that is.
+    """
+
+    store: str
+    free: int
+    days: int
+    daily: float
+    deviation: float
+    full: datetime | None
+    earliest: datetime | None
+    latest: datetime | None
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReport:
+    """What came in, went out and is kept, ``by`` one thing, since the beginning of a day or hour.
+
+    ``requests`` are of all services, also of those that bring no objects. By day and hour, ``kept`` is what
+    was kept at its end; else at the last look. What cannot be told apart so is empty.
+    """
+
+    by: ReportBy
+    since: datetime
+    inbound: tuple[TrafficRow, ...]
+    outbound: tuple[TrafficRow, ...]
+    requests: tuple[TrafficRow, ...]
+    kept: tuple[KeptRow, ...]
+    disks: tuple[DiskForecast, ...]
+
+
+class ArchiveHistory:
+    """The history of an archive. Days and hours are those of UTC. Each method raises OutOfResources."""
+
+    def __init__(self, history: History, stores: Mapping[str, str]) -> None:
+        self._history, self._stores = history, stores
+        self.put_traffic, self.put_kept = history.put_traffic, history.put_kept
+        self.fold = history.fold
+        self.put_retention, self.retention = history.put_retention, history.retention
+
+    def look(self) -> list[KeptRow]:
+        """What is kept now. Reads all rows of the index."""
+        return self._history.look(self._stores)
+
+    def traffic(
+        self, span: Span, by: Collection[TrafficBy], since: datetime, services: Collection[str] = ()
+    ) -> list[TrafficRow]:
+        """See :meth:`scp.index.history.History.traffic`."""
+        return self._history.traffic(span, by, since, services)
+
+    def inbound(self, span: Span, by: Collection[TrafficBy], since: datetime) -> list[TrafficRow]:
+        """What came in."""
+        return self.traffic(span, by, since, INBOUND)
+
+    def outbound(self, span: Span, by: Collection[TrafficBy], since: datetime) -> list[TrafficRow]:
+        """What went out; by ``peer`` also the requests of those who asked for it to be sent to others."""
+        return self.traffic(span, by, since, OUTBOUND)
+
+    def kept(self, span: Span, since: datetime, by: Collection[KeptBy] = ()) -> list[KeptRow]:
+        """What was kept at the last look of each hour or day; also told apart ``by`` others."""
+        return self._history.kept(span, {"start", *by}, since)
+
+    def savings(self, by: Collection[KeptBy]) -> list[KeptRow]:
+        """What was kept at the last look of all, with its hour; empty before the first."""
+        last = self._history.last_look()
+        return [] if last is None else self._history.kept("hour", {"start", *by}, last)
+
+    def report(self, by: ReportBy, since: datetime, now: datetime, free: Mapping[str, int]) -> HistoryReport:
+        """What a page or a command shows at once; ``free`` as for :meth:`disks`."""
+        span: Span = "hour" if by == "hour" else "day"
+        traffic, kept = _TRAFFIC_BY.get(by), _KEPT_BY.get(by)
+        inbound, outbound, requests = (
+            tuple(self.traffic(span, [traffic], since, services)) if traffic is not None else ()
+            for services in (INBOUND, OUTBOUND, ())
+        )
+        if kept == "start":
+            found = self.kept(span, since)
+        else:
+            found = self.savings([kept]) if kept is not None else []
+        return HistoryReport(
+            by, since, inbound, outbound, requests, tuple(found), tuple(self.disks(free, now))
+        )
+
+    def disks(self, free: Mapping[str, int], now: datetime) -> list[DiskForecast]:
+        """When the disk of each store is full; ``free`` are the bytes that may still be written there.
+
+        The day that is not over yet says nothing of a day's growth.
+        """
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        found = self.kept("day", now - timedelta(days=RATE_DAYS + 1), ["store"])
+        daily = [row for row in found if row.start is not None and row.start < today]
+        return [
+            disk_forecast(store, free[store], [row for row in daily if row.store == store], now)
+            for store in free
+        ]
+
+
+def free_by_store(settings: Settings) -> dict[str, int]:
+    """The bytes that may still be written to the disk of each store, without its reserve.
+
+    A bucket has no disk, and a disk that does not answer is left out.
+    """
+    found = dict[str, int]()
+    for name, store in settings.stores.items():
+        if not store.in_bucket:
+            with suppress(OSError):
+                found[name] = max(0, free_bytes(settings.folders[name]) - store.reserve)
+    return found
+
+
+def disk_forecast(store: str, free: int, kept: Sequence[KeptRow], now: datetime) -> DiskForecast:
+    """When a disk is full by what was ``kept`` on it, a row a day; days without a row are in between.
+
+    Pure. What else is on the disk, as trash, index and what other programs write, is taken to stay as it is.
+    """
+    sizes = {row.start: row.stored_size for row in kept if row.start is not None}
+    rates = _rates(sorted(sizes.items()))
+    if len(rates) < LEAST_DAYS:
+        told = f"a rate needs {LEAST_DAYS} days of growth, and there are {len(rates)}"
+        return DiskForecast(store, free, len(rates), 0.0, 0.0, None, None, None, told)
+    daily, deviation = mean(rates), stdev(rates)
+    error = 2 * deviation / math.sqrt(len(rates))
+    full, earliest, latest = (_day_when(free, now, rate) for rate in (daily, daily + error, daily - error))
+    return DiskForecast(
+        store, free, len(rates), daily, deviation, full, earliest, latest, _told(len(rates), full, latest)
+    )
+
+
+def _rates(sizes: Sequence[tuple[datetime, int]]) -> list[float]:
+    """By how many bytes what is kept grew on each day; a gap counts as equal days."""
+    rates = list[float]()
+    for (before, less), (after, more) in pairwise(sizes):
+        days = max(1, round((after - before) / timedelta(days=1)))
+        rates += [(more - less) / days] * days
+    return rates
+
+
+def _day_when(free: int, now: datetime, rate: float) -> datetime | None:
+    if rate <= 0 or free / rate > _FAR:
+        return None
+    return now + timedelta(days=max(free, 0) / rate)
+
+
+def _told(days: int, full: datetime | None, latest: datetime | None) -> str:
+    rests = f"rests on the growth of {days} days"
+    if full is None:
+        return f"what is kept does not grow; {rests}"
+    if latest is None:
+        return f"may as well never come, as days differ much; {rests}"
+    return rests

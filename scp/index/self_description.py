@@ -1,0 +1,28 @@
+"""What an index says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Meta(Protocol):
+    """What an index says of itself, as names and values.
+
+    Every method raises :class:`scp.errors.OutOfResources` as an index does.
+    """
+
+    def all(self, recent: bool = False) -> dict[str, str]:
+        """All that is set, by the names of :mod:`scp.index.index`; ``recent``: on a server, a second ago."""
+
+    def put(self, values: Mapping[str, str | None]) -> None:
+        """Set values, or remove those that are None, in one transaction."""
+
+    def stamp(self) -> object:
+        """A value that changes with each write but this process's :meth:`put` and heartbeats; or None."""
+
+    def damage(self) -> str:
+        """What this process found the index damaged by, in any operation; empty if nothing."""
+
+    def is_in_place(self) -> bool:
+        """Whether opening the index again would give the same one: its file may be removed while open."""
