@@ -38,6 +38,7 @@
     │   │       └── DecoderFailed     while it decoded what was received
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
+    ├── NoPicture                 an object has no pixels, or none that can be shown
     ├── OutOfResources            no room, or the store or index does not answer
     │   ├── ObjectChanged         another process put an object, or changed it, meanwhile
     │   ├── FormLacksRoom         an object's form could not be made for lack of memory or disk
@@ -248,6 +249,10 @@ class NotReproduced(CodecError):
 
 class NoLosslessWay(ZscpError):
     """No transfer syntax that the peer accepted can carry the object without loss."""
+
+
+class NoPicture(ZscpError):
+    """An object has no pixels, or none that can be shown as a picture; the message says why."""
 
 
 class OutOfResources(ZscpError):
