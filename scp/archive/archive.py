@@ -35,6 +35,7 @@ from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
+from scp.index.pages import Pages
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
@@ -51,8 +52,8 @@ class Archive:
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
     ``reader``, ``recorder``, ``trials``, ``interrupted``, ``policy``, ``elsewhere`` and ``pairing``, and of
-    the index ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``. They use no other
-    part.
+    the index ``stages``, ``claims``, ``integrity``, ``pages``, ``commitments`` and ``send_queue``. They use
+    no other part.
     """
 
     def __init__(
@@ -243,6 +244,11 @@ class Archive:
     def integrity(self) -> Checks:
         """When each file was last read, what was wrong with it, and what is refused."""
         return self.index.checks
+
+    @property
+    def pages(self) -> Pages:
+        """Pages of matches for people who look."""
+        return self.index.pages
 
     @property
     def commitments(self) -> Commitments:

@@ -152,19 +152,23 @@ def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()
     """A relational query by the command line's keys. Raises BadParameter."""
     from scp.model import Query, QueryKey
 
+    wanted = keys_in(match)
+    keys = (*wanted, *(column for column in columns if column not in wanted))
+    wanted_keys = (QueryKey(key, vr_of(key), wanted.get(key, "")) for key in keys)
+    return Query("PATIENT", level, tuple(wanted_keys), relational=True)
+
+
+def keys_in(match: list[str] | None) -> dict[str, str]:
+    """Keyword → value of what --match says. Raises BadParameter."""
     wanted = {}
     for pair in match or []:
         key, separator, value = pair.partition("=")
         if not separator:
             raise typer.BadParameter(f"--match {pair} is not KEY=VALUE")
         wanted[key] = value
-    keys = (*wanted, *(column for column in columns if column not in wanted))
-    vrs = {key: vr_of(key) for key in keys}
-    if unknown := [key for key, vr in vrs.items() if not vr]:
+    if unknown := [key for key in wanted if not vr_of(key)]:
         raise typer.BadParameter(f"--match: {', '.join(unknown)} is no attribute's keyword")
-    return Query(
-        "PATIENT", level, tuple(QueryKey(key, vrs[key], wanted.get(key, "")) for key in keys), relational=True
-    )
+    return wanted
 
 
 def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:

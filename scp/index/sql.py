@@ -28,6 +28,7 @@ from scp.index.rows import identity, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
 from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sql_nodes import SqlNodes
+from scp.index.sql_pages import SqlPages
 from scp.index.sql_queue import SqlClaims, unclaimed, without_keys
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
@@ -62,6 +63,7 @@ class SqlIndex:
         self.claims = SqlClaims(self._writer)
         self.send_queue = SqlSendQueue(engine, self._writer)
         self.nodes = SqlNodes(engine, self._writer)
+        self.pages = SqlPages(engine)
         self.meta = SqlMeta(engine, self._writer)
 
     @classmethod
