@@ -18,6 +18,7 @@
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be read, or whose values cannot be used
     │   └── AssociationBeyondLimit  one that asks for more than is served
     ├── UnrecognizedOperation     an operation that its SOP class does not have
+    ├── SeveralPatients           what somebody names is of several patients, and it does not say whose
     ├── QueryError                an identifier that the standard does not allow
     │   └── IdentifierTooLarge    it is, or holds, more than is read
     ├── ActionRefused             an N-ACTION that cannot be acted upon
@@ -155,6 +156,10 @@ class AssociationBeyondLimit(MalformedAssociation):
 
 class UnrecognizedOperation(ZscpError):
     """A request for an operation that the SOP class of its presentation context does not have."""
+
+
+class SeveralPatients(ZscpError):
+    """A UID or Patient ID that somebody names is of several patients: say whose, or that all are meant."""
 
 
 class QueryError(ZscpError):

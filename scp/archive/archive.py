@@ -225,6 +225,11 @@ class Archive:
         if self._options.pending is not None:
             self._options.pending.announce()
 
+    def wake_forwarder(self) -> None:
+        """Tell the forwarder that there is something to send."""
+        if self._options.forwarding is not None:
+            self._options.forwarding.announce()
+
     @property
     def dictionaries(self) -> Dictionaries:
         """The zstd dictionaries beside the objects."""

@@ -25,7 +25,7 @@ from scp.cli.common import (
     opened,
     selected,
 )
-from scp.errors import ObjectDamaged
+from scp.errors import ObjectDamaged, ObjectMissing
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
@@ -110,6 +110,35 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
     summary.show(json)
     if summary.failed:
         raise typer.Exit(DATA)
+
+
+@app.command()
+def send(  # noqa: PLR0913, PLR0917 - typer's options
+    aet: Annotated[str, typer.Argument(metavar="AET", help="The AE title of a configured peer.")],
+    uid: Annotated[
+        str | None, typer.Argument(metavar="UID", help="UID of a study, series or instance; or give --match.")
+    ] = None,
+    match: MatchOption = None,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Queue objects for a peer; the running node sends them within a minute."""
+    from scp.cli import objects_output
+    from scp.lifecycle.selection import named
+    from scp.lifecycle.sending import send as queue
+
+    if bool(uid) == bool(match):
+        raise typer.BadParameter("give a UID, or --match")
+    with opened(config, works=True) as (archive, settings):
+        found = selected(archive, match) if match else named(archive, uid or "")
+        wanted = Patient(patient_id, issuer, all_patients).of(found)
+        if not wanted:
+            raise ObjectMissing(f"{uid or 'what --match asks for'} is not stored")
+        asked = queue(archive, settings, wanted, aet)
+    objects_output.asked_to_send(asked, json)
 
 
 @app.command()

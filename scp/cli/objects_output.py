@@ -11,6 +11,7 @@ from rich.table import Table
 
 from scp.archive.statistics import Statistics
 from scp.cli.output import as_json, number, percent, size, tell_faults, terminal
+from scp.lifecycle.sending import AskedToSend
 from scp.lifecycle.transfer import Exported, Imported
 from scp.model import Instance
 from scp.syntaxes import lookup
@@ -53,6 +54,16 @@ def listing(level: str, rows: Sequence[Mapping[str, Any]], limit: int, json_want
     terminal().print(table)
     if len(rows) > len(shown):
         terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
+
+
+def asked_to_send(asked: AskedToSend, json_wanted: bool) -> None:
+    """What ``zscp send`` queued."""
+    if json_wanted:
+        as_json(asked)
+        return
+    terminal().print(f"{number(asked.queued, 'object')} queued for {asked.destination}: ls --send-queue")
+    if asked.being_sent:
+        terminal().print(f"{number(asked.being_sent, 'object')} being sent to it already")
 
 
 def statistics(found: Statistics, json_wanted: bool) -> None:
