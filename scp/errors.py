@@ -18,6 +18,7 @@
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be read, or whose values cannot be used
     │   └── AssociationBeyondLimit  one that asks for more than is served
     ├── UnrecognizedOperation     an operation that its SOP class does not have
+    ├── SeveralPatients           what somebody names is of several patients, and it does not say whose
     ├── QueryError                an identifier that the standard does not allow
     │   └── IdentifierTooLarge    it is, or holds, more than is read
     ├── ActionRefused             an N-ACTION that cannot be acted upon
@@ -38,6 +39,7 @@
     │   │       └── DecoderFailed     while it decoded what was received
     │   └── NotReproduced         the result does not reproduce what was received
     ├── NoLosslessWay             no accepted transfer syntax can carry the object without loss
+    ├── NoPicture                 an object has no pixels, or none that can be shown
     ├── OutOfResources            no room, or the store or index does not answer
     │   ├── ObjectChanged         another process put an object, or changed it, meanwhile
     │   ├── FormLacksRoom         an object's form could not be made for lack of memory or disk
@@ -156,6 +158,10 @@ class UnrecognizedOperation(ZscpError):
     """A request for an operation that the SOP class of its presentation context does not have."""
 
 
+class SeveralPatients(ZscpError):
+    """A UID or Patient ID that somebody names is of several patients: say whose, or that all are meant."""
+
+
 class QueryError(ZscpError):
     """A query's identifier is not one that PS3.4 C.4 allows."""
 
@@ -248,6 +254,10 @@ class NotReproduced(CodecError):
 
 class NoLosslessWay(ZscpError):
     """No transfer syntax that the peer accepted can carry the object without loss."""
+
+
+class NoPicture(ZscpError):
+    """An object has no pixels, or none that can be shown as a picture; the message says why."""
 
 
 class OutOfResources(ZscpError):

@@ -36,6 +36,7 @@ from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
+from scp.index.pages import Pages
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
@@ -53,8 +54,8 @@ class Archive:
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
     ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere`` and
-    ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``commitments`` and ``send_queue``.
-    They use no other part.
+    ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``, ``commitments`` and
+    ``send_queue``. They use no other part.
     """
 
     def __init__(
@@ -231,6 +232,11 @@ class Archive:
         if self._options.pending is not None:
             self._options.pending.announce()
 
+    def wake_forwarder(self) -> None:
+        """Tell the forwarder that there is something to send."""
+        if self._options.forwarding is not None:
+            self._options.forwarding.announce()
+
     @property
     def dictionaries(self) -> Dictionaries:
         """The zstd dictionaries beside the objects."""
@@ -250,6 +256,11 @@ class Archive:
     def integrity(self) -> Checks:
         """When each file was last read, what was wrong with it, and what is refused."""
         return self.index.checks
+
+    @property
+    def pages(self) -> Pages:
+        """Pages of matches for people who look."""
+        return self.index.pages
 
     @property
     def commitments(self) -> Commitments:

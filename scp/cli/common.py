@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
+from scp.errors import ConfigurationError, IndexUnfit, OutOfResources, SeveralPatients
 from scp.telemetry import printable
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scp.config.settings import Settings
     from scp.identity import Identity
     from scp.index.databases import Database
+    from scp.lifecycle.actions import ObjectActions, Who
     from scp.lifecycle.deletion import Deletion
     from scp.model import Instance, Query
 
@@ -86,6 +87,17 @@ def opened(config: Path | None, works: bool = False) -> Iterator[tuple[Archive, 
             archive.pairing.advance_if_changed()
     finally:
         archive.close()
+
+
+@contextmanager
+def acting(archive: Archive, settings: Settings) -> Iterator[tuple[ObjectActions, Who]]:
+    """What acts on objects, and who typed the command, for the audit trail."""
+    from scp.audit.actors import operator, this_command
+    from scp.audit.trail import recording
+    from scp.lifecycle.actions import ObjectActions
+
+    with recording(settings) as trail:
+        yield ObjectActions(archive, lambda: settings, trail), (operator(), this_command())
 
 
 @contextmanager
@@ -168,19 +180,23 @@ def query_for(level: str, match: list[str] | None, columns: tuple[str, ...] = ()
     """A relational query by the command line's keys. Raises BadParameter."""
     from scp.model import Query, QueryKey
 
+    wanted = keys_in(match)
+    keys = (*wanted, *(column for column in columns if column not in wanted))
+    wanted_keys = (QueryKey(key, vr_of(key), wanted.get(key, "")) for key in keys)
+    return Query("PATIENT", level, tuple(wanted_keys), relational=True)
+
+
+def keys_in(match: list[str] | None) -> dict[str, str]:
+    """Keyword → value of what --match says. Raises BadParameter."""
     wanted = {}
     for pair in match or []:
         key, separator, value = pair.partition("=")
         if not separator:
             raise typer.BadParameter(f"--match {pair} is not KEY=VALUE")
         wanted[key] = value
-    keys = (*wanted, *(column for column in columns if column not in wanted))
-    vrs = {key: vr_of(key) for key in keys}
-    if unknown := [key for key, vr in vrs.items() if not vr]:
+    if unknown := [key for key in wanted if not vr_of(key)]:
         raise typer.BadParameter(f"--match: {', '.join(unknown)} is no attribute's keyword")
-    return Query(
-        "PATIENT", level, tuple(QueryKey(key, vrs[key], wanted.get(key, "")) for key in keys), relational=True
-    )
+    return wanted
 
 
 def selected(archive: Archive, match: list[str] | None) -> Iterator[Instance]:
@@ -206,34 +222,26 @@ def identity_in(found: Mapping[str, str]) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Whose objects a command is about, where a UID may be that of several patients' studies."""
+    """Whose objects a command is about, as its options say (:class:`scp.lifecycle.selection.OfPatient`)."""
 
     patient_id: str | None = None
     issuer: str | None = None
     all_patients: bool = False
 
     def of(self, instances: Iterable[Instance], one_patient: bool = False) -> list[Instance]:
-        """Those of the patient.
+        """Those of the patient. Raises BadParameter where it is not clear whose are meant."""
+        from scp.lifecycle.selection import OfPatient
 
-        Raises BadParameter where several patients' are left that have a study in common or, if they are to be
-        of ``one_patient``, a Patient ID: whoever named it may not know of the other one.
-        """
-        from scp.archive.records import shared_studies
+        with naming_patients():
+            return OfPatient(*astuple(self)).of(instances, one_patient)
 
-        wanted = [one for one in instances if self._has(one)]
-        if self.all_patients:
-            return wanted
-        if shared := shared_studies(wanted):
-            raise typer.BadParameter(
-                f"study {printable(shared[0])} is of several patients, see zscp ls --conflicts; give "
-                "--patient-id or --issuer, or --all-patients to mean all of them"
-            )
-        if one_patient and len({(one.patient_id, one.issuer_of_patient_id) for one in wanted}) > 1:
-            raise typer.BadParameter(
-                "this Patient ID is of several patients, by its issuers; give --issuer, or --all-patients to "
-                "mean all of them"
-            )
-        return wanted
 
-    def _has(self, one: Instance) -> bool:
-        return self.patient_id in (None, one.patient_id) and self.issuer in (None, one.issuer_of_patient_id)
+@contextmanager
+def naming_patients() -> Iterator[None]:
+    """Tell by which options to say whose objects are meant, as a fault of usage."""
+    try:
+        yield
+    except SeveralPatients as error:
+        raise typer.BadParameter(
+            f"{printable(str(error))}; give --patient-id or --issuer, or --all-patients to mean all of them"
+        ) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,15 +21,18 @@ from scp.cli.common import (
     Patient,
     PatientOption,
     identity_in,
+    keys_in,
     opened,
-    query_for,
     selected,
 )
+from scp.errors import ObjectDamaged, ObjectMissing
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
     from scp.archive.history import HistoryReport
     from scp.config.settings import Settings
+    from scp.objects.holds import Hold
+    from scp.viewing.search import SearchHit
 
 app = typer.Typer()
 
@@ -110,6 +114,35 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
 
 
 @app.command()
+def send(  # noqa: PLR0913, PLR0917 - typer's options
+    aet: Annotated[str, typer.Argument(metavar="AET", help="The AE title of a configured peer.")],
+    uid: Annotated[
+        str | None, typer.Argument(metavar="UID", help="UID of a study, series or instance; or give --match.")
+    ] = None,
+    match: MatchOption = None,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Queue objects for a peer; the running node sends them within a minute."""
+    from scp.cli import objects_output
+    from scp.lifecycle.selection import named
+    from scp.lifecycle.sending import send as queue
+
+    if bool(uid) == bool(match):
+        raise typer.BadParameter("give a UID, or --match")
+    with opened(config, works=True) as (archive, settings):
+        found = selected(archive, match) if match else named(archive, uid or "")
+        wanted = Patient(patient_id, issuer, all_patients).of(found)
+        if not wanted:
+            raise ObjectMissing(f"{uid or 'what --match asks for'} is not stored")
+        asked = queue(archive, settings, wanted, aet)
+    objects_output.asked_to_send(asked, json)
+
+
+@app.command()
 def ls(  # noqa: PLR0913, PLR0917 - typer's options
     match: MatchOption = None,
     level: Annotated[str, typer.Option(help="patient, study, series or image.")] = "study",
@@ -151,12 +184,12 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         "send_queue": send_queue,
         "commitments": commitments,
     }
-    with opened(config) as (archive, _):
+    with opened(config) as (archive, settings):
         for name, wanted in lists.items():
             if wanted:
                 _print_list(archive, name, limit, json)
                 return
-        _print_level(archive, level.upper(), match, limit, json)
+        _print_level(archive, settings, level.upper(), match, limit, json)
 
 
 def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
@@ -178,18 +211,40 @@ def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
             lists_output.commitments(archive.commitments.all(), json)
 
 
-def _print_level(archive: Archive, level: str, match: list[str] | None, limit: int, json: bool) -> None:
+def _print_level(
+    archive: Archive, settings: Settings, level: str, match: list[str] | None, limit: int, json: bool
+) -> None:
     from scp.cli import objects_output
+    from scp.model import LEVELS
 
-    columns = objects_output.COLUMNS.get(level)
-    if columns is None:
+    if level not in LEVELS:
         raise typer.BadParameter("--level is patient, study, series or image")
+    keys = keys_in(match)
+    found = islice(_hits(archive, settings, level, keys), limit + 1 if limit else None)
     if level == "IMAGE":
-        found = _first(archive.find(query_for(level, match, (*columns, "IssuerOfPatientID"))), limit)
-        rows = [objects_output.with_storage(row, archive.current(identity_in(row))) for row in found]
+        rows = [
+            objects_output.with_storage(dict(one.attributes), archive.current(identity_in(one.attributes)))
+            for one in found
+        ]
     else:
-        rows = _first(archive.find(query_for(level, match, columns)), limit)
+        rows = [objects_output.with_sums(one, keys) for one in found]
     objects_output.listing(level, rows, limit, json)
+
+
+def _hits(archive: Archive, settings: Settings, level: str, keys: dict[str, str]) -> Iterator[SearchHit]:
+    """All matches, page after page."""
+    from scp.lifecycle.deletion import Deletion
+    from scp.objects.stores import places
+    from scp.viewing.search import MOST, search
+
+    holds: list[Hold] | None = None
+    with suppress(ObjectDamaged):  # a hold that cannot be read hides no object; zscp hold list says which
+        holds = Deletion(archive, places(settings)).holds.all()
+    page = search(archive, level, keys, None, MOST, inf, holds)
+    yield from page.hits
+    while page.following is not None:
+        page = search(archive, level, keys, page.following, MOST, inf, holds)
+        yield from page.hits
 
 
 @app.command()
@@ -252,9 +307,3 @@ def _syntax(name: str) -> str:
     if row is None:
         raise typer.BadParameter(f"{name} is no transfer syntax; try {', '.join(list(BY_KEYWORD)[:3])}, …")
     return row.uid
-
-
-def _first(rows: Generator[dict[str, str], None, None], limit: int) -> list[dict[str, str]]:
-    """The first rows and one more, which tells that there are more; 0 is all."""
-    with closing(rows):
-        return list(islice(rows, limit + 1 if limit else None))

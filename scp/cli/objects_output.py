@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +11,11 @@ from rich.table import Table
 
 from scp.archive.statistics import Statistics
 from scp.cli.output import as_json, number, percent, size, tell_faults, terminal
+from scp.lifecycle.sending import AskedToSend
 from scp.lifecycle.transfer import Exported, Imported
 from scp.model import Instance
 from scp.syntaxes import lookup
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate", "NumberOfPatientRelatedStudies"),
-    "STUDY": (
-        "PatientID",
-        "PatientName",
-        "StudyDate",
-        "ModalitiesInStudy",
-        "StudyDescription",
-        "NumberOfStudyRelatedSeries",
-        "NumberOfStudyRelatedInstances",
-        "StudyInstanceUID",
-    ),
-    "SERIES": (
-        "StudyInstanceUID",
-        "Modality",
-        "SeriesNumber",
-        "SeriesDescription",
-        "BodyPartExamined",
-        "NumberOfSeriesRelatedInstances",
-        "SeriesInstanceUID",
-    ),
-    "IMAGE": ("SeriesInstanceUID", "InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
-}
+from scp.viewing.search import COLUMNS, SearchHit
 
 
 def with_storage(row: dict[str, str], instance: Instance | None) -> dict[str, Any]:
@@ -54,6 +32,15 @@ def with_storage(row: dict[str, str], instance: Instance | None) -> dict[str, An
     }
 
 
+def with_sums(hit: SearchHit, keys: Container[str] = ()) -> dict[str, Any]:
+    """A match's row with how its objects are kept; the issuer where it is among the keys, or there is one."""
+    row: dict[str, Any] = dict(hit.attributes)
+    if "IssuerOfPatientID" not in keys and not row["IssuerOfPatientID"]:
+        del row["IssuerOfPatientID"]
+    forms = ", ".join(dict.fromkeys(one.form for one in hit.forms))
+    return {**row, "forms": forms, "kept": hit.stored_size, "received": hit.received_size, "held": hit.held}
+
+
 def listing(level: str, rows: Sequence[Mapping[str, Any]], limit: int, json_wanted: bool) -> None:
     """What ``zscp ls`` found."""
     shown = rows[:limit] if limit else rows
@@ -67,6 +54,16 @@ def listing(level: str, rows: Sequence[Mapping[str, Any]], limit: int, json_want
     terminal().print(table)
     if len(rows) > len(shown):
         terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
+
+
+def asked_to_send(asked: AskedToSend, json_wanted: bool) -> None:
+    """What ``zscp send`` queued."""
+    if json_wanted:
+        as_json(asked)
+        return
+    terminal().print(f"{number(asked.queued, 'object')} queued for {asked.destination}: ls --send-queue")
+    if asked.being_sent:
+        terminal().print(f"{number(asked.being_sent, 'object')} being sent to it already")
 
 
 def statistics(found: Statistics, json_wanted: bool) -> None:

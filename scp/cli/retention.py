@@ -17,17 +17,17 @@ from scp.cli.common import (
     MatchOption,
     Patient,
     PatientOption,
+    acting,
     deleting,
+    naming_patients,
     opened,
     selected,
-    vr_of,
 )
 from scp.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
     from scp.model import Instance
-    from scp.objects.trashed import Trashed
 
 
 app = typer.Typer()
@@ -121,12 +121,8 @@ def add(
     if level.upper() not in LEVELS:
         raise typer.BadParameter("--level is patient, study, series or image")
     wanted = Hold(level.upper(), uid.strip(), reason, time.time(), "", patient_id, issuer)
-    with (
-        opened(config) as (archive, settings),
-        deleting(archive, settings) as deletion,
-        deletion.trash.lock(),
-    ):
-        deletion.add_hold(wanted)
+    with opened(config) as (archive, settings), acting(archive, settings) as (actions, who):
+        actions.hold(wanted, who)
     typer.echo(f"{level.lower()} {uid.strip()} is under a hold")
 
 
@@ -141,18 +137,8 @@ def remove(
     """Remove all holds on it, or those that the options name."""
     from scp.cli import output
 
-    with opened(config) as (archive, settings), deleting(archive, settings) as deletion:
-        found = [
-            one
-            for one in deletion.holds.all()
-            if one.uid == uid.strip()
-            and level.upper() in ("", one.level)
-            and patient_id in (None, one.patient_id)
-            and issuer in (None, one.issuer)
-        ]
-        deletion.remove_holds(found)
-    if not found:
-        raise ObjectMissing(f"there is no such hold on {uid.strip()}; zscp hold list shows all")
+    with opened(config) as (archive, settings), acting(archive, settings) as (actions, who):
+        found = actions.release(uid.strip(), who, level.upper(), (patient_id, issuer))
     typer.echo(f"{output.number(len(found), 'hold')} on {uid.strip()} removed")
 
 
@@ -196,19 +182,14 @@ def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
     """Bring a study or instance back as it was when it was deleted or replaced."""
     from scp.cli import retention_output as report
 
-    with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
-        deletion.resume()
-        entries = [
-            one
-            for one in _latest(deletion.trash.entries(), uid)
-            if patient_id in (None, one.identity.patient_id)
-            and issuer in (None, one.identity.issuer_of_patient_id)
-        ]
-        if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
-            raise typer.BadParameter("several patients have it: give --patient-id or --all-patients")
-        back = list(deletion.restore(entries, replace))
-    if not back and not json:
-        raise ObjectMissing(f"{uid} is not in the trash")
+    with opened(config, works=True) as (archive, settings), acting(archive, settings) as (actions, who):
+        try:
+            with naming_patients():
+                back = actions.restore(uid, who, (patient_id, issuer), all_patients, replace)
+        except ObjectMissing:
+            if not json:
+                raise
+            back = []
     report.restored(back, json)
     if not back:
         raise typer.Exit(DATA)
@@ -231,23 +212,11 @@ def purge(
 
 def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: str) -> list[Instance]:
     """What a UID or match names. Raises BadParameter for neither or both: everything is never meant."""
-    from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+    from scp.lifecycle.selection import named
+    from scp.model import LEVELS
 
     if level.upper() not in ("", *LEVELS):
         raise typer.BadParameter("--level is patient, study, series or image")
     if bool(uid) == bool(match):
         raise typer.BadParameter("give a UID, or --match")
-    if match:
-        return list(selected(archive, match))
-    for named in [level.upper()] if level else LEVELS[1:]:
-        # As a retrieve names it: nothing in it is a wildcard.
-        key = QueryKey(UNIQUE_KEYS[named], vr_of(UNIQUE_KEYS[named]), uid or "")
-        if found := archive.instances(Query("PATIENT", named, (key,), relational=True)):
-            return found
-    return []
-
-
-def _latest(entries: list[Trashed], uid: str) -> list[Trashed]:
-    """Of each object the one that went to the trash last."""
-    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid, one.id}]
-    return list({one.identity: one for one in named if one.state == "gone"}.values())
+    return list(selected(archive, match)) if match else named(archive, uid or "", level.upper())

@@ -12,6 +12,7 @@ from typing import Protocol
 from scp.identity import Conflict, Identity
 from scp.index.history import History
 from scp.index.nodes import Nodes
+from scp.index.pages import Pages
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.self_description import Meta
 from scp.index.watch import Watch
@@ -184,6 +185,10 @@ class Index(Protocol):
         """What came in, went out and was kept, hour by hour and day by day; no object says that."""
 
     @property
+    def pages(self) -> Pages:
+        """Pages of matches for people who look."""
+
+    @property
     def meta(self) -> Meta:
         """Which archive the index belongs to, and its sequence number."""
 
@@ -211,10 +216,7 @@ class Index(Protocol):
         """As :meth:`record`, unless an instance of its identity is held: that is returned, and stays."""
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
-        """Record all ``items`` in their order and in one transaction: all of them or none.
-
-        Returns the instance that each of them replaced, or None.
-        """
+        """Record all ``items`` in order and one transaction: all or none. Returns what they replaced."""
 
     def change_many(self, changes: Iterable[tuple[Instance, Instance]]) -> list[bool]:
         """Replace the stored forms of instances, in one transaction for all pairs (before, after).
@@ -325,8 +327,7 @@ class Index(Protocol):
         """Keep all others that share the index from the same ``name``, until the block or the process ends.
 
         The block is told whether it got that, which may be false only if it does not ``wait``. A number is
-        how many seconds to wait at most; OutOfResources is raised afterwards. No thread may nest two of one
-        name.
+        the seconds to wait at most: then OutOfResources is raised. No thread may nest two of one name.
         """
 
     def close(self) -> None:

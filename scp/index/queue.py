@@ -157,6 +157,12 @@ class SendQueue(ClaimedQueue[QueuedSend], Protocol):
     def add(self, sends: Sequence[QueuedSend]) -> int:
         """Record entries whose object and destination are not recorded together yet; returns how many."""
 
+    def ask(self, sends: Sequence[QueuedSend]) -> int:
+        """Record entries that somebody asks for; one that is recorded is replaced, unless it is claimed.
+
+        Returns how many were recorded: the others are being sent.
+        """
+
     def give_up(self, queued: QueuedSend, fault: str) -> bool:
         """Let an entry wait for :meth:`hasten`; False as for :meth:`postpone`."""
 

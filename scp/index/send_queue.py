@@ -19,6 +19,7 @@ from scp.model import QueuedSend
 
 _GIVEN = tuple(field.name for field in fields(QueuedSend) if field.name != "number")
 _OUTSTANDING = SEND_QUEUE.c.state != "sent"
+_AT_ONCE = 500  # entries in a transaction, in which no other process can write
 
 
 def queue(connection: Connection, sends: Sequence[QueuedSend], of: Identity) -> None:
@@ -53,6 +54,21 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
                     connection.execute(statement.returning(SEND_QUEUE.c.id), _given(self._engine, each)).all()
                 )
         return added
+
+    def ask(self, sends: Sequence[QueuedSend]) -> int:
+        """See :meth:`scp.index.queue.SendQueue.ask`."""
+        asked = 0
+        for first in range(0, len(sends), _AT_ONCE):
+            with self.transaction() as connection:
+                statement = INSERTS[connection.dialect.name](SEND_QUEUE)
+                changed = {name: statement.excluded[name] for name in _GIVEN}
+                replacing = statement.on_conflict_do_update(
+                    index_elements=SEND_QUEUE_KEY, set_=changed, where=SEND_QUEUE.c.holder == ""
+                )
+                for each in sends[first : first + _AT_ONCE]:
+                    returned = replacing.returning(SEND_QUEUE.c.id)
+                    asked += len(connection.execute(returned, _given(self._engine, each)).all())
+        return asked
 
     def give_up(self, queued: QueuedSend, fault: str) -> bool:
         """See :meth:`scp.index.queue.SendQueue.give_up`."""

@@ -29,6 +29,7 @@ from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIE
 from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sql_history import SqlHistory
 from scp.index.sql_nodes import SqlNodes
+from scp.index.sql_pages import SqlPages
 from scp.index.sql_queue import SqlClaims, unclaimed, without_keys
 from scp.index.stages import SqlStages
 from scp.index.upgrade import is_current, upgrade
@@ -64,6 +65,7 @@ class SqlIndex:
         self.send_queue = SqlSendQueue(engine, self._writer)
         self.nodes = SqlNodes(engine, self._writer)
         self.history = SqlHistory(engine, self._writer)
+        self.pages = SqlPages(engine)
         self.meta = SqlMeta(engine, self._writer)
 
     @classmethod

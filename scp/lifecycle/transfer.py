@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 from scp.archive import foreign
 from scp.archive.archive import Archive
@@ -22,7 +23,7 @@ from scp.objects.names import path_component
 from scp.objects.part10 import Part10
 from scp.resources.room import Room
 from scp.resources.room import of as room_of
-from scp.spool import copied, sha256, slices
+from scp.spool import Buffer, copied, sha256, slices
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
 _DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: describes files, is no instance
@@ -147,6 +148,53 @@ def _paths(instances: Iterable[Instance], target: Path) -> Iterator[tuple[Path, 
         yield path, one
 
 
+def zipped(archive: Archive, instances: Iterable[Instance], syntax: str) -> Iterator[bytes]:
+    """As :func:`export`, but as a ZIP file, piece by piece, in which nothing is compressed.
+
+    What cannot be written is named in ``failed.txt``, with the reason, at its end. An object that fails while
+    it is decoded, half written, ends it with that error: a ZIP file without its end is seen to be none.
+    """
+    out = _Pieces()
+    failed: list[str] = []
+    with ZipFile(out, "w") as file:
+        for path, instance in _paths(instances, Path()):
+            try:
+                outgoing = _outgoing(archive, instance, syntax)
+            except Exception as error:  # noqa: BLE001 - the others are written all the same
+                failed.append(f"{instance.sop_instance_uid}: {message_of(error)}")
+                continue
+            with file.open(ZipInfo(str(path)), "w", force_zip64=True) as entry:
+                for part in _pieces(outgoing):
+                    entry.write(part)
+                    yield from out.taken()
+            yield from out.taken()
+        if failed:
+            file.writestr("failed.txt", "\n".join(failed) + "\n")
+    yield from out.taken()
+
+
+class _Pieces:
+    """A file to write to, whose bytes are taken from time to time."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, part: bytes, /) -> int:
+        self._parts.append(bytes(part))
+        return len(part)
+
+    def flush(self) -> None:
+        """Nothing waits elsewhere."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def taken(self) -> list[bytes]:
+        """What was written since it was last taken."""
+        parts, self._parts = self._parts, []
+        return parts
+
+
 def _outgoing(archive: Archive, instance: Instance, syntax: str) -> Outgoing:
     if syntax == "stored":
         return archive.fetch(instance, [instance.transfer_syntax])
@@ -158,7 +206,8 @@ def _outgoing(archive: Archive, instance: Instance, syntax: str) -> Outgoing:
         return archive.fetch(instance, [instance.transfer_syntax, EXPLICIT, IMPLICIT])
 
 
-def _write(path: Path, outgoing: Outgoing, room: Room) -> None:
+def _pieces(outgoing: Outgoing) -> Iterator[Buffer]:
+    """The Part 10 file of an object."""
     instance = outgoing.instance
     file = Part10(
         instance.sop_class_uid,
@@ -167,11 +216,15 @@ def _write(path: Path, outgoing: Outgoing, room: Room) -> None:
         b"",
         source_aet=instance.calling_aet,
     )
+    yield part10.head(file)
+    yield from chain.from_iterable(map(slices, outgoing.chunks))
+
+
+def _write(path: Path, outgoing: Outgoing, room: Room) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as out:
-        out.write(part10.head(file))
-        for part in chain.from_iterable(map(slices, outgoing.chunks)):
+        for part in _pieces(outgoing):
             room.check(len(part))
             out.write(part)
     unfinished.replace(path)

@@ -21,6 +21,7 @@ from scp.errors import ZscpError
 from scp.model import Commitment
 from scp.node.build import open_archive
 from scp.syntaxes import EXPLICIT
+from scp.viewing.search import COLUMNS
 
 pytestmark = pytest.mark.quick
 
@@ -42,9 +43,9 @@ def test_commitments(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count(TOLD) == 3
 
 
-@pytest.mark.parametrize("level", objects_output.COLUMNS)
+@pytest.mark.parametrize("level", COLUMNS)
 def test_tables(capsys: pytest.CaptureFixture[str], level: str) -> None:
-    row = dict.fromkeys(objects_output.COLUMNS[level], EVIL)
+    row = dict.fromkeys(COLUMNS[level], EVIL)
     objects_output.listing(level, [row], 0, json_wanted=False)
     shown = capsys.readouterr().out
     assert not CONTROL.search(shown)

@@ -1069,8 +1069,8 @@ class TestCommitments:
             one.close()
 
 
-def queued(uid: str, destination: str = "A", **others) -> QueuedSend:
-    return QueuedSend(uid, destination, "rule", NOON, **{"due": NOON, **others})
+def queued(uid: str, destination: str = "A", rule: str = "rule", **others) -> QueuedSend:
+    return QueuedSend(uid, destination, rule, NOON, **{"due": NOON, **others})
 
 
 class TestSendQueue:
@@ -1112,6 +1112,23 @@ class TestSendQueue:
         assert outstanding.add([queued("1")]) == 0
         outstanding.done([], LATER)
         assert outstanding.add([queued("1")]) == 1
+
+    def test_what_is_asked_for_is_due_whatever_became_of_it_before(self, index):
+        outstanding = index.send_queue
+        outstanding.add([queued("1"), queued("2"), queued("3"), queued("4")])
+        one, two, three, four = outstanding.claim(Lease("me", NOON, LATER), 9)
+        outstanding.done([one], NOON, LATER)
+        assert outstanding.give_up(two, "is down")
+        assert outstanding.postpone(three, LATER, "is busy")
+        asked = [queued(each, rule="by hand") for each in "12345"]
+        assert outstanding.ask(asked) == 4
+        assert [each.sop_instance_uid for each in outstanding.all() if each.holder] == ["4"]
+        again = outstanding.claim(Lease("you", NOON, LATER), 9)
+        assert sorted(each.sop_instance_uid for each in again) == ["1", "2", "3", "5"]
+        assert {(each.rule, each.attempts, each.fault) for each in again} == {("by hand", 0, "")}
+        outstanding.done([four], NOON)
+        outstanding.done(again, NOON)
+        assert outstanding.outstanding() == 0
 
     def test_given_up_until_it_is_hastened(self, index):
         outstanding = index.send_queue

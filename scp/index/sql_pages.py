@@ -1,0 +1,97 @@
+"""Pages of matches on a SQL database.
+
+A database that is asked for the newest matches either goes through all entities from the newest on, or finds
+those that match and sorts them. Which is faster depends on how many match, and statistics cannot tell where
+values are parameters: the wrong one takes seconds among a million studies. So the first 1,001 matches are
+counted, in any order: where there are no more, these are sorted, and else the newest are soon found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+)
+
+from scp.index import query as reading
+from scp.index.columns import ID, answer, joined
+from scp.index.dialect import reads, watched
+from scp.index.matching import universal
+from scp.index.pages import MOST_COUNTED, KeptSum, Page, PageEntry
+from scp.index.schema import INSTANCE, TABLES
+from scp.index.sequences import selection
+from scp.index.watch import Watch
+from scp.model import LEVELS, Query
+
+_IDS: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
+
+
+class SqlPages:
+    """:class:`scp.index.pages.Pages` on a SQL database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def page(self, query: Query, most: int, before: int | None, watch: Watch) -> Page:
+        """See :meth:`scp.index.pages.Pages.page`."""
+        chosen = selection(query)
+        rows = reading.find(query, among=_IDS)
+        with reads(self._engine) as connection, watched(connection, watch):
+            few = self._few(connection, query)
+            if few is None:
+                numbers = self._newest(connection, query, most + 1, before)
+            else:
+                numbers = [one for one in few if before is None or one < before][: most + 1]
+            shown = numbers[:most]
+            found = {row[ID]: answer(row) for row in connection.execute(rows, {"ids": shown}).mappings()}
+        entries = (PageEntry(number, found[number]) for number in shown if number in found)
+        if chosen is not None:  # keys that are sequences only narrow down what the database finds
+            entries = (one for one in entries if chosen(dict(one.attributes)) is not None)
+        count = None if few is None or chosen is not None else len(few)
+        return Page(tuple(entries), shown[-1] if len(numbers) > most else None, count)
+
+    def _few(self, connection: Connection, query: Query) -> list[int] | None:
+        """The numbers of all matches, the newest first; None where there are many."""
+        if all(universal(key.value) for key in query.keys) and not query.seen:
+            return None
+        first = reading.found(query).limit(MOST_COUNTED + 1)
+        numbers = list(connection.execute(first).scalars())
+        return None if len(numbers) > MOST_COUNTED else sorted(numbers, reverse=True)
+
+    def _newest(self, connection: Connection, query: Query, most: int, before: int | None) -> list[int]:
+        number = TABLES[query.level].c.id
+        statement = reading.found(query).order_by(number.desc()).limit(most)
+        if before is not None:
+            statement = statement.where(number < before)
+        return list(connection.execute(statement).scalars())
+
+    def sums(
+        self, level: str, numbers: Sequence[int], stores: Mapping[str, str], watch: Watch
+    ) -> list[KeptSum]:
+        """See :meth:`scp.index.pages.Pages.sums`."""
+        tables = {name: TABLES[name] for name in LEVELS[LEVELS.index(level) :]}
+        number = tables[level].c.id
+        begins = INSTANCE.c.key.startswith
+        within = [(begins(prefix, autoescape=True), name) for prefix, name in stores.items()]
+        store: ColumnElement[str] = case(*within, else_="") if within else literal("")
+        groups = (number, INSTANCE.c.form, INSTANCE.c.transfer_syntax, store.label("store"))
+        sums = (
+            func.count(),
+            func.sum(INSTANCE.c.received_size),
+            func.sum(INSTANCE.c.stored_size),
+            func.sum(case((INSTANCE.c.pending, 1), else_=0)),
+            func.sum(case((INSTANCE.c.fault != "", 1), else_=0)),
+        )
+        statement = select(*groups, *sums).select_from(joined(tables)).where(number.in_(_IDS))
+        with reads(self._engine) as connection, watched(connection, watch):
+            rows = connection.execute(statement.group_by(*groups), {"ids": list(numbers)}).all()
+        return [KeptSum(*row[:4], *map(int, row[4:])) for row in rows]

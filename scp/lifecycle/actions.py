@@ -1,0 +1,176 @@
+"""What people do with stored objects: one use case each, for the command line, the page and the API.
+
+Each may be called in any process that has the archive open, beside a running node, and by several at once.
+What excludes others is in the index, so that it holds among processes and nodes: the lock ``trash`` for
+deletion, restoring and holds, and claims for what gets another form (docs/decisions/0177).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import inf
+
+from scp.archive.archive import Archive
+from scp.audit.events import Action, Participant
+from scp.audit.messages import accessed, exported
+from scp.audit.studies import StudyCounts
+from scp.audit.trail import NO_TRAIL, AuditTrail
+from scp.background.progress import Progress, Silent
+from scp.config.settings import Settings
+from scp.errors import ObjectMissing, SeveralPatients
+from scp.lifecycle.auditing import DeletionAudit
+from scp.lifecycle.deletion import Deletion, Removal
+from scp.lifecycle.recompress import Recompressed, recompress
+from scp.lifecycle.sending import AskedToSend, send
+from scp.lifecycle.transfer import zipped
+from scp.lifecycle.verify import Verified, verify
+from scp.model import Instance
+from scp.objects.holds import Hold
+from scp.objects.stores import places
+from scp.objects.trashed import Trashed
+
+_SILENT = Silent()
+Who = tuple[Participant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrashPage:
+    """Entries of the trash, the latest first, of ``count`` in all; sizes in bytes."""
+
+    entries: tuple[Trashed, ...]
+    count: int
+    size: int
+
+
+class ObjectActions:
+    """Acts on the objects of an archive; the audit ``trail`` is told ``who`` does what."""
+
+    def __init__(
+        self, archive: Archive, settings: Callable[[], Settings], trail: AuditTrail = NO_TRAIL
+    ) -> None:
+        self._archive, self._settings, self._trail = archive, settings, trail
+
+    def _deletion(self, who: Who = ()) -> Deletion:
+        return Deletion(self._archive, places(self._settings()), DeletionAudit(self._trail, who))
+
+    def noted(self, instances: Iterable[Instance], who: Who, why: str) -> None:
+        """Tell the audit trail that somebody looked at objects."""
+        if self._trail.on:
+            counts = StudyCounts(instances)
+            for key in counts:
+                self._trail.record(accessed(Action.READ, who, counts.subjects(key), why, ok=True))
+
+    # -- out ---------------------------------------------------------------------------------------------
+
+    def export(self, instances: list[Instance], syntax: str, who: Who, place: str) -> Iterator[bytes]:
+        """A ZIP file of plain DICOM files, piece by piece; ``place`` is where they go, as a URI.
+
+        What cannot be exported is named in ``failed.txt`` within it. ``syntax`` is as in
+        :func:`scp.lifecycle.transfer.export`.
+        """
+        if self._trail.on:
+            self._trail.record(exported(who, place, StudyCounts(instances).all_subjects()))
+        return zipped(self._archive, instances, syntax)
+
+    def send(self, instances: Iterable[Instance], aet: str) -> AskedToSend:
+        """See :func:`scp.lifecycle.sending.send`; what was sent, the forwarder tells the trail."""
+        return send(self._archive, self._settings(), instances, aet)
+
+    # -- as it is stored ---------------------------------------------------------------------------------
+
+    def verify(self, instances: Iterable[Instance], deep: bool = False) -> Iterator[Verified]:
+        """See :func:`scp.lifecycle.verify.verify`."""
+        return verify(self._archive, instances, deep)
+
+    def recompress(
+        self, instances: Iterable[Instance], now: bool = False, progress: Progress = _SILENT
+    ) -> Recompressed:
+        """Carry out the stages that are due of some instances; with ``now`` all of them, whatever their age.
+
+        With ``now``, what was refused is tried again. Raises OutOfResources; what was done until then stays.
+        """
+        clock = (lambda: inf) if now else time.time
+        return recompress(self._archive, instances, clock, progress, again=now)
+
+    # -- deleted, and kept from that ---------------------------------------------------------------------
+
+    def delete(self, instances: Iterable[Instance], reason: str, who: Who) -> Removal:
+        """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
+        deletion = self._deletion(who)
+        deletion.resume()
+        return deletion.delete(instances, f"by hand: {reason}")
+
+    def trash(self, first: int = 0, most: int = 100) -> TrashPage:
+        """At most ``most`` entries of the trash from ``first`` on, the latest first."""
+        entries = self._deletion().trash.entries()[::-1]
+        return TrashPage(tuple(entries[first : first + most]), len(entries), sum(one.size for one in entries))
+
+    def restore(
+        self,
+        uid: str,
+        who: Who,
+        patient: tuple[str | None, str | None] = (None, None),
+        all_patients: bool = False,
+        replace: bool = False,
+    ) -> list[Trashed]:
+        """Bring a study, an instance or an entry by its id back as it was; ``patient`` is ID and issuer.
+
+        ``replace`` as in :meth:`scp.lifecycle.deletion.Deletion.restore`. Raises ObjectMissing where nothing
+        in the trash is it, SeveralPatients, DuplicateRejected, ObjectDamaged, OutOfResources.
+        """
+        deletion = self._deletion(who)
+        deletion.resume()
+        entries = [
+            one
+            for one in _latest(deletion.trash.entries(), uid)
+            if patient[0] in (None, one.identity.patient_id)
+            and patient[1] in (None, one.identity.issuer_of_patient_id)
+        ]
+        if not entries:
+            raise ObjectMissing(f"{uid} is not in the trash")
+        if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
+            raise SeveralPatients(f"in the trash, {uid} is of several patients")
+        return list(deletion.restore(entries, replace))
+
+    def holds(self) -> list[Hold]:
+        """All legal holds, the oldest first. Raises ObjectDamaged."""
+        return self._deletion().holds.all()
+
+    def hold(self, hold: Hold, who: Who) -> None:
+        """Put a patient, study, series or instance under a hold, and what is added later."""
+        deletion = self._deletion(who)
+        with deletion.trash.lock():
+            deletion.add_hold(hold)
+
+    def release(
+        self,
+        uid: str,
+        who: Who,
+        level: str = "",
+        patient: tuple[str | None, str | None] = (None, None),
+    ) -> list[Hold]:
+        """Remove the holds on a UID, or those of a level and a patient; returns them.
+
+        Raises ObjectMissing where there is none.
+        """
+        deletion = self._deletion(who)
+        found = [
+            one
+            for one in deletion.holds.all()
+            if one.uid == uid
+            and level in ("", one.level)
+            and patient[0] in (None, one.patient_id)
+            and patient[1] in (None, one.issuer)
+        ]
+        if not found:
+            raise ObjectMissing(f"there is no such hold on {uid}; zscp hold list shows all")
+        deletion.remove_holds(found)
+        return found
+
+
+def _latest(entries: Iterable[Trashed], uid: str) -> list[Trashed]:
+    """Of each object the one that went to the trash last."""
+    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid, one.id}]
+    return list({one.identity: one for one in named if one.state == "gone"}.values())

@@ -1,0 +1,155 @@
+"""What the page and the API show of stored objects, and do with them: names in, frozen dataclasses out.
+
+``web`` may import neither ``viewing`` nor ``lifecycle``; it gets one of these, and calls it from any thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from scp.archive.archive import Archive
+from scp.audit.actors import host, this_process
+from scp.audit.events import Participant
+from scp.audit.trail import NO_TRAIL, AuditTrail
+from scp.config.settings import Settings
+from scp.errors import ObjectDamaged, ObjectMissing
+from scp.lifecycle.actions import ObjectActions, TrashPage, Who
+from scp.lifecycle.deletion import Removal
+from scp.lifecycle.explain import Explanation, explain
+from scp.lifecycle.recompress import Recompressed
+from scp.lifecycle.selection import OfPatient, named
+from scp.lifecycle.sending import AskedToSend
+from scp.lifecycle.verify import Verified
+from scp.model import Instance
+from scp.objects.holds import Hold
+from scp.objects.trashed import Trashed
+from scp.viewing.display import VoiWindow
+from scp.viewing.header import HeaderView, header_view
+from scp.viewing.picture import Picture, picture
+from scp.viewing.search import SearchPage, search
+
+_ANYBODYS = OfPatient()
+_SEARCH_SECONDS = 10.0  # who looks at a page waits no longer
+
+
+class NodeObjects:
+    """Use cases about the objects of the archive that ``archive`` gives; ``user`` is who is logged in.
+
+    Every method raises ObjectMissing where nothing that is held has the UID, SeveralPatients where it is not
+    clear whose is meant, and OutOfResources.
+    """
+
+    def __init__(
+        self, archive: Callable[[], Archive], settings: Callable[[], Settings], trail: AuditTrail = NO_TRAIL
+    ) -> None:
+        self._archive, self._settings, self._trail = archive, settings, trail
+
+    @property
+    def _actions(self) -> ObjectActions:
+        return ObjectActions(self._archive(), self._settings, self._trail)
+
+    def _who(self, user: str) -> Who:
+        person = Participant(user, True, None, name=user, address=host())
+        return person, this_process(self._settings().node.aet)
+
+    def selected(self, uid: str, level: str = "", patient: OfPatient = _ANYBODYS) -> list[Instance]:
+        """The instances of a study, series or instance, or with level PATIENT of a Patient ID."""
+        found = patient.of(named(self._archive(), uid, level), one_patient=level == "PATIENT")
+        if not found:
+            raise ObjectMissing(f"nothing that is held has the UID or ID {uid}")
+        return found
+
+    def _one(self, uid: str, patient: OfPatient) -> Instance:
+        return self.selected(uid, "IMAGE", patient)[0]
+
+    # -- looked at ---------------------------------------------------------------------------------------
+
+    def search(
+        self, level: str, keys: Mapping[str, str], before: int | None = None, most: int = 50
+    ) -> SearchPage:
+        """See :func:`scp.viewing.search.search`; within ``query.seconds``, and 10 s. Raises QueryError."""
+        try:
+            holds: list[Hold] | None = self._actions.holds()
+        except ObjectDamaged:  # a hold that cannot be read hides no object
+            holds = None
+        seconds = min(self._settings().query.seconds, _SEARCH_SECONDS)
+        return search(self._archive(), level, keys, before, most, seconds, holds)
+
+    def explain(self, uid: str, again: bool = False) -> Explanation:
+        """See :func:`scp.lifecycle.explain.explain`, of what is stored. Raises ObjectDamaged."""
+        archive = self._archive()
+        if not archive.named(uid):  # what is no UID would be taken for the path of a file
+            raise ObjectMissing(f"nothing that is held has the SOP Instance UID {uid}")
+        return explain(archive, uid, self._settings().node.aet, again, costs=False)
+
+    def header(
+        self, uid: str, user: str, first: int = 0, most: int = 2000, patient: OfPatient = _ANYBODYS
+    ) -> HeaderView:
+        """See :func:`scp.viewing.header.header_view`."""
+        instance = self._one(uid, patient)
+        self._actions.noted([instance], self._who(user), "header shown")
+        return header_view(self._archive(), instance, first, most)
+
+    def picture(
+        self,
+        uid: str,
+        user: str,
+        frame: int = 1,
+        most: int = 1024,
+        window: tuple[float, float] | None = None,
+        patient: OfPatient = _ANYBODYS,
+    ) -> Picture:
+        """See :func:`scp.viewing.picture.picture`; ``window`` is center and width. Raises NoPicture."""
+        instance = self._one(uid, patient)
+        self._actions.noted([instance], self._who(user), "picture shown")
+        return picture(self._archive(), instance, frame, most, VoiWindow(*window) if window else None)
+
+    # -- done with them ----------------------------------------------------------------------------------
+
+    def export(
+        self, instances: list[Instance], user: str, syntax: str = "received", place: str = ""
+    ) -> Iterator[bytes]:
+        """A ZIP file, piece by piece; see :meth:`scp.lifecycle.actions.ObjectActions.export`."""
+        return self._actions.export(instances, syntax, self._who(user), place)
+
+    def send(self, instances: list[Instance], aet: str) -> AskedToSend:
+        """Queue objects for a peer. Raises DestinationUnknown."""
+        return self._actions.send(instances, aet)
+
+    def verify(self, instances: list[Instance], deep: bool = False) -> Iterator[Verified]:
+        """Check stored files, one after the other; what was found is noted in the index."""
+        return self._actions.verify(instances, deep)
+
+    def recompress(self, instances: list[Instance], now: bool = False) -> Recompressed:
+        """Carry out the stages that are due, or ``now`` all of them; it may take long."""
+        return self._actions.recompress(instances, now)
+
+    def delete(self, instances: list[Instance], reason: str, user: str) -> Removal:
+        """Move objects to the trash, but for those under a hold."""
+        return self._actions.delete(instances, reason, self._who(user))
+
+    def trash(self, first: int = 0, most: int = 100) -> TrashPage:
+        """What lies in the trash, the latest first."""
+        return self._actions.trash(first, most)
+
+    def restore(
+        self, uid: str, user: str, patient: OfPatient = _ANYBODYS, replace: bool = False
+    ) -> list[Trashed]:
+        """Bring a study, an instance, or an entry by its id back. Raises DuplicateRejected, ObjectDamaged."""
+        whose = (patient.patient_id, patient.issuer)
+        return self._actions.restore(uid, self._who(user), whose, patient.all_patients, replace)
+
+    def holds(self) -> list[Hold]:
+        """All legal holds, the oldest first. Raises ObjectDamaged."""
+        return self._actions.holds()
+
+    def hold(self, uid: str, level: str, reason: str, user: str, patient: OfPatient = _ANYBODYS) -> Hold:
+        """Put something under a hold; it need not be held yet."""
+        hold = Hold(level, uid, reason, time.time(), "", patient.patient_id, patient.issuer)
+        self._actions.hold(hold, self._who(user))
+        return hold
+
+    def release(self, uid: str, user: str, level: str = "", patient: OfPatient = _ANYBODYS) -> list[Hold]:
+        """Remove the holds on it; returns them."""
+        return self._actions.release(uid, self._who(user), level, (patient.patient_id, patient.issuer))
