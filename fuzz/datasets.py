@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from scp.archive.encode import keep
 from scp.config.rules import PolicyRule, Stage
-from scp.encoding.dataset import inflate, join, split
+from scp.encoding.dataset import encoding_of, inflate, join, split
 from scp.encoding.evenness import even_stream
 from scp.encoding.facts import survey
 from scp.encoding.fragments import evened_items, frames_within, offset_table
+from scp.encoding.one_frame import decoded_frame
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
-from scp.errors import CannotDecode, CodecError, UnreadableDataset
+from scp.errors import CannotDecode, CodecError, NoPicture, UnreadableDataset
 from scp.model import Received
 from scp.objects import part10
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG_BASELINE, RLE, lookup
+from scp.viewing.display import display_of
+from scp.viewing.header import rows
+from scp.viewing.rendering import shown
 
 # Every way in which the elements of a stream are written, with native pixels and with fragments.
 SYNTAXES = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED, RLE, JPEG_BASELINE)
@@ -25,7 +30,7 @@ _WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def written(syntax: str, stream: bytes) -> bytes:
-    """An input of :func:`dataset`, :func:`kept` and :func:`evenness`."""
+    """An input of :func:`dataset`, :func:`kept`, :func:`looked_at` and :func:`evenness`."""
     return bytes((SYNTAXES.index(syntax),)) + stream
 
 
@@ -67,6 +72,18 @@ def kept(data: bytes) -> None:
     pieces = transcoding(file.dataset, file.transfer_syntax, received.transfer_syntax, known.restoration)
     if bytes(gathered(pieces)) != received.dataset:
         raise AssertionError(f"{known.form} does not give back what was received")
+
+
+def looked_at(data: bytes) -> None:
+    """Rows of a header, and a picture, of any stream; or a reason why there is none."""
+    received = _read(data)
+    syntax = lookup(received.transfer_syntax)
+    with suppress(UnreadableDataset):
+        stream = inflate(received.dataset) if syntax.deflated else received.dataset
+        deque(rows(stream, encoding_of(syntax), 16), maxlen=0)
+    with suppress(UnreadableDataset, CodecError, NoPicture):
+        frame = decoded_frame(split(received.dataset, syntax), syntax, 0)
+        shown(frame, display_of(frame.header, 0), 64)
 
 
 def evenness(data: bytes) -> None:

@@ -97,7 +97,7 @@ def _objects() -> Iterator[Received]:
 def _datasets() -> Seeds:
     for one in _objects():
         data = datasets.written(one.transfer_syntax, bytes(one.dataset))
-        for target in ("dataset", "keep", "evenness"):
+        for target in ("dataset", "keep", "looked-at", "evenness"):
             yield target, data
     for count, fragments in ((1, [b"\xff\xd8ab", b"cd"]), (3, [b"a", b"bcd", b"\xff\xd8"])):
         yield "fragments", bytes((count - 1,)) + bytes(encapsulate(fragments, len(fragments)))

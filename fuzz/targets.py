@@ -33,6 +33,7 @@ TARGETS: Mapping[str, Target] = {
     "dataset": Target(datasets.dataset),
     "keep": Target(datasets.kept),
     "fragments": Target(datasets.fragments),
+    "looked-at": Target(datasets.looked_at),
     "evenness": Target(datasets.evenness),
     "stored": Target(stored.stored),
     "provenance": Target(stored.provenance),

@@ -82,7 +82,7 @@ def transferred(
 def accessed(
     action: Action, participants: tuple[Participant, ...], subjects: tuple[Subject, ...], why: str, ok: bool
 ) -> AuditEvent:
-    """DICOM Instances Accessed (A.5.3.6): parts of studies deleted, restored or removed for good."""
+    """DICOM Instances Accessed (A.5.3.6): parts of studies looked at, deleted, restored, removed for good."""
     outcome = AuditOutcome.SUCCESS if ok else AuditOutcome.MINOR
     return AuditEvent(events.INSTANCES_ACCESSED, action, participants, subjects, outcome=outcome, why=why)
 

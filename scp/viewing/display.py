@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset
 
 from scp.encoding.elements import CANONICAL, ITEM, SEQUENCE_END, UNDEFINED, ElementReader, walk
 from scp.encoding.scan import Scan, scan
-from scp.errors import NoPicture, UnreadableDataset
+from scp.errors import NoPicture, UnreadableDataset, message_of
 
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 _FUNCTIONS: tuple[WindowFunction, ...] = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -97,7 +97,7 @@ def display_of(header: bytes, frame: int) -> Display:
     except UnreadableDataset as error:
         raise NoPicture(f"its header cannot be read: {error}") from error
     except Exception as error:  # pydicom raises whatever a malformed value makes it raise
-        raise NoPicture(f"its header does not say how to show it: {type(error).__name__}: {error}") from error
+        raise NoPicture(f"its header does not say how to show it: {message_of(error)}") from error
 
 
 def _display(header: bytes, frame: int) -> Display:

@@ -16,7 +16,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_windowing, convert_
 
 from scp.encoding.one_frame import DecodedFrame
 from scp.encoding.pixels import PixelFormat
-from scp.errors import NoPicture
+from scp.errors import NoPicture, message_of
 from scp.viewing.display import Display, Samples, VoiWindow
 
 Shades = NDArray[np.uint8]
@@ -69,7 +69,17 @@ def _grey(frame: DecodedFrame, display: Display, most: int, given: VoiWindow | N
             grey = _windowed(values(band), window or _all_values(form))
         return _inverted(np.rint(grey).astype("u1"), form)
 
-    return Shown(_scaled(samples, most, shades), chosen, window)
+    return Shown(_scaled(samples, most, _tabled(samples, shades)), chosen, window)
+
+
+def _tabled(samples: Samples, shades: Callable[[Samples], Shades]) -> Callable[[Samples], Shades]:
+    """The same shades, looked up by the value of a sample: half the time, where there are many."""
+    size = samples.dtype.itemsize
+    if samples.dtype.kind == "f" or size > 2 or samples.size <= 1 << 8 * size:
+        return shades
+    unsigned = np.dtype(f"<u{size}")
+    table = shades(np.arange(1 << 8 * size).astype(unsigned).view(samples.dtype))
+    return lambda band: table[band.view(unsigned)]
 
 
 def _chosen(
@@ -155,7 +165,7 @@ def _colours(form: PixelFormat, display: Display) -> Callable[[Samples], Shades]
         try:
             found = apply_color_lut(np.ascontiguousarray(_within_bits(band, form)), display.palette)
         except Exception as error:  # pydicom raises whatever a malformed palette makes it raise
-            raise NoPicture(f"its palette cannot be used: {type(error).__name__}: {error}") from error
+            raise NoPicture(f"its palette cannot be used: {message_of(error)}") from error
         return np.asarray(found[..., :3] >> (8 * (found.dtype.itemsize - 1)), "u1")
 
     def ybr(band: Samples) -> Shades:
