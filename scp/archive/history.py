@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import mean, stdev
 from typing import Literal, get_args
 
 from scp.config.settings import Settings
-from scp.index.history import History, KeptBy, KeptRow, Span, TrafficBy, TrafficRow
+from scp.index.history import History, KeptBy, KeptRow, Span, TrafficBy, TrafficRow, summed_traffic
 from scp.resources.room import free_bytes
 
 # The services by which objects come in, and by which they go out.
@@ -118,17 +118,18 @@ class ArchiveHistory:
         """What a page or a command shows at once; ``free`` as for :meth:`disks`."""
         span: Span = "hour" if by == "hour" else "day"
         traffic, kept = _TRAFFIC_BY.get(by), _KEPT_BY.get(by)
+        # One look for all three: there may be hundreds of thousands of rows.
+        rows = self.traffic(span, [traffic, "service"], since) if traffic is not None else []
         inbound, outbound, requests = (
-            tuple(self.traffic(span, [traffic], since, services)) if traffic is not None else ()
-            for services in (INBOUND, OUTBOUND, ())
+            _without_service([row for row in rows if row.service in services], by)
+            for services in (INBOUND, OUTBOUND, {row.service for row in rows})
         )
         if kept == "start":
             found = self.kept(span, since)
         else:
             found = self.savings([kept]) if kept is not None else []
-        return HistoryReport(
-            by, since, inbound, outbound, requests, tuple(found), tuple(self.disks(free, now))
-        )
+        disks = tuple(self.disks(free, now))
+        return HistoryReport(by, since, inbound, outbound, requests, tuple(found), disks)
 
     def disks(self, free: Mapping[str, int], now: datetime) -> list[DiskForecast]:
         """When the disk of each store is full; ``free`` are the bytes that may still be written there.
@@ -142,6 +143,11 @@ class ArchiveHistory:
             disk_forecast(store, free[store], [row for row in daily if row.store == store], now)
             for store in free
         ]
+
+
+def _without_service(rows: Sequence[TrafficRow], by: ReportBy) -> tuple[TrafficRow, ...]:
+    """The sums over all services, in the same order, unless it is these that they are told apart by."""
+    return tuple(rows if by == "service" else summed_traffic(replace(row, service="") for row in rows))
 
 
 def free_by_store(settings: Settings) -> dict[str, int]:

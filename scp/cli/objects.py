@@ -255,7 +255,9 @@ def stats(
             help="What came in, went out and is kept by day, hour, peer, modality, service, form or store."
         ),
     ] = "",
-    days: Annotated[int, typer.Option(min=1, help="Of so many days until now; hours of 14 at most.")] = 30,
+    days: Annotated[
+        int, typer.Option(min=1, max=3650, help="Of so many days until now; hours of 14 at most.")
+    ] = 30,
     chart: Annotated[
         list[Path] | None,
         typer.Option(
@@ -270,18 +272,23 @@ def stats(
 
     Figures over time are those that nodes have written into the index (docs/operations.md); days are of UTC.
     """
-    from scp.cli import chart as charts
-    from scp.cli import history_output, objects_output, savings_chart
+    if chart:
+        from scp.cli import chart as charts
 
-    charts.check_names(chart or ())
-    if not by and not chart:
-        with opened(config) as (archive, _):
-            objects_output.statistics(archive.statistics(), json)
-        return
+        charts.check_names(chart)
     with opened(config) as (archive, settings):
+        if not by and not chart:
+            from scp.cli import objects_output
+
+            objects_output.statistics(archive.statistics(), json)
+            return
+        from scp.cli import history_output
+
         found = _report(archive, settings, by or "day", days)
         history_output.report(found, json)
         if chart:
+            from scp.cli import savings_chart
+
             savings_chart.draw(found, archive.history.savings(["modality"]), chart)
 
 

@@ -10,6 +10,7 @@ from scp.archive.history import HistoryReport
 from scp.cli import chart
 from scp.cli.output import size
 from scp.index.history import KeptRow, TrafficRow
+from scp.telemetry import printable
 
 _RECEIVED, _KEPT, _IN, _OUT = "#c9ced3", "#0b6e99", "#0b6e99", "#dda15e"
 _MOST_MODALITIES = 12
@@ -65,7 +66,8 @@ def _traffic(axes: Any, inbound: Sequence[TrafficRow], outbound: Sequence[Traffi
 def _modalities(axes: Any, rows: Sequence[KeptRow]) -> None:
     """The largest ones, the largest on top."""
     chosen = sorted(rows, key=lambda row: row.received_size)[-_MOST_MODALITIES:]
-    names = [row.modality or "-" for row in chosen]
+    # A text of objects: a dollar sign would begin a formula of matplotlib's.
+    names = [printable(row.modality).replace("$", r"\$") or "-" for row in chosen]
     axes.barh(names, [row.received_size for row in chosen], color=_RECEIVED, label="as received")
     bars = axes.barh(names, [row.stored_size for row in chosen], color=_KEPT, label="as kept")
     shares = (100 * row.stored_size / row.received_size if row.received_size else 100.0 for row in chosen)

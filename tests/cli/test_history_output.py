@@ -39,6 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
         archive.history.put_traffic("a", 1, rows)
         held = 10 * (4 - number)
         kept = [KeptRow(None, "CT", "htj2k", "", "CT1", held, held * MB, held * MB // 4)]
+        kept.append(KeptRow(None, "$O\x1b$", "htj2k", "", "CT1"))
         archive.history.put_kept(start, kept)
     archive.close()
 
@@ -103,7 +104,7 @@ def test_the_chart_shows_days_and_modalities(run: Callable[..., Result], tmp_pat
     texts = [one.text for one in ElementTree.parse("savings.svg").iter("{http://www.w3.org/2000/svg}text")]
     assert "Kept: 10.0 MB of 40.0 MB that were received" in texts
     assert "Traffic on the wire: 40.0 MB in, 4.0 MB out" in texts
-    assert {"CT", "25 %"} <= set(texts)
+    assert {"CT", "25 %", "$O\\x1b$"} <= set(texts)
     assert (tmp_path / "savings.png").stat().st_size > 10_000
 
 
