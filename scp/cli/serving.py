@@ -147,7 +147,8 @@ def echo(
         tables = {"node": {"aet": calling or aet}, "limits": waits, "peer": [peer]}
         settings = Settings.model_validate(tables)
     except ValidationError as error:
-        raise typer.BadParameter("; ".join(tell(error, Settings, {}))) from None
+        faults = (f"{key}: {what}" for key, what in tell(error, Settings))
+        raise typer.BadParameter("; ".join(faults)) from None
     try:
         send_echo(settings.peer[0], settings)
         fault = ""
