@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from scp.cli import dictionary, forms, integrity, key, nodes, objects, retention, serving
+from scp.cli import dictionary, forms, integrity, key, nodes, objects, policy, retention, serving
 from scp.cli.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
 from scp.telemetry import printable
@@ -24,7 +24,7 @@ _UMASK = 0o027
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
 # A new command is a function in its group's file; a new group is a file, and a word here.
-for group in (serving, objects, forms, integrity, retention, dictionary, key, nodes):
+for group in (serving, objects, forms, policy, integrity, retention, dictionary, key, nodes):
     app.add_typer(group.app)
 
 

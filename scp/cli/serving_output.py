@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from scp.cli.output import as_json, form_then, show, terminal
+from scp.cli.output import as_json, show, terminal
 from scp.config.credentials import credentials_of
 from scp.config.peers import Peer
 from scp.config.ports import PortChoice, ports
 from scp.config.settings import Settings
+from scp.policy.wording import forms_of
 
 if TYPE_CHECKING:
     from scp.index.index import SenderCount
@@ -105,6 +106,6 @@ def settings(chosen: Settings) -> None:
     table.add_row("HTTP", f"{chosen.http.host}:{chosen.http.port}" if chosen.http.port else "none")
     table.add_row("peers", ", ".join(peer.aet for peer in chosen.peer) or "none")
     for rule in chosen.policy:
-        stages = " → ".join(map(form_then, rule.stages))
+        stages = " → ".join(map(forms_of, rule.stages))
         table.add_row(f"rule: {rule.name}", stages)
     terminal().print(table)

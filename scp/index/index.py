@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
+from scp.index.fact_sums import FactSums
 from scp.index.nodes import Nodes
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
@@ -74,7 +75,7 @@ class PolicyRow:
     attributes: Mapping[str, str]
 
 
-class DueStages(Protocol):
+class DueStages(FactSums, Protocol):
     """The instances for which a stage of a policy is due; the policy is named by its fingerprint.
 
     Pending instances are left out. Times are seconds since 1970. Every method raises
