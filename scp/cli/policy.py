@@ -1,4 +1,4 @@
-"""Commands about the policy as a whole: what its rules hold, and what edited ones would change."""
+"""Commands about the policy as a whole: what its rules hold, what edited ones change, saving them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scp.cli.common import USAGE, ConfigOption, JsonOption, opened
+from scp.cli.common import DATA, USAGE, ConfigOption, JsonOption, opened, settings_of
 
 app = typer.Typer()
 policy = typer.Typer(no_args_is_help=True, help="The policy's rules: what they hold, and edited ones.")
@@ -52,3 +52,33 @@ def try_(
     policy_output.trial(trial, edited, json)
     if trial.faults:
         raise typer.Exit(USAGE)
+
+
+@policy.command("save")
+def save(
+    edited: EditedArgument,
+    digest: Annotated[
+        str, typer.Option(help="Only where the file in use still has this SHA-256, as of when it was copied.")
+    ] = "",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put an edited configuration in the place of the file that --config names, and keep the former one.
+
+    A running node takes it up with its next reload (SIGHUP).
+    """
+    from scp.audit.actors import operator, this_command
+    from scp.audit.trail import recording
+    from scp.cli import policy_output
+    from scp.config.saving import ConfigurationFile
+    from scp.config.sources import read_text
+    from scp.node.policy_desk import save_text
+
+    text, settings = read_text(edited), settings_of(config)
+    file = ConfigurationFile(config, os.environ)
+    with recording(settings) as trail:
+        who = (operator(), this_command())
+        done = save_text(file, text, digest or file.read().digest, settings, trail, who)
+    policy_output.saved(done, edited, json)
+    if done.saved.outcome not in ("saved", "unchanged"):
+        raise typer.Exit(USAGE if done.saved.outcome == "invalid" else DATA)

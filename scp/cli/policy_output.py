@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scp.lifecycle.comparison import Comparison, Fate, PolicyTrial
     from scp.lifecycle.holdings import Holdings, RuleHoldings
     from scp.lifecycle.judging import Amount
+    from scp.node.policy_desk import PolicySaved
 
 
 def holdings(found: Holdings, json_wanted: bool) -> None:
@@ -97,3 +98,20 @@ def _comparison(found: Comparison) -> None:
 def _changes(before: Fate, after: Fate) -> tuple[str, ...]:
     pairs = ((getattr(before, name), getattr(after, name)) for name in before.__slots__)
     return tuple(one if one == other else f"{one or '-'} → {other or '-'}" for one, other in pairs)
+
+
+def saved(done: PolicySaved, edited: Path, json_wanted: bool) -> None:
+    """What became of an edited configuration."""
+    if json_wanted:
+        as_json(done)
+        return
+    for fault in done.saved.faults:
+        terminal().print(f"{edited}: {fault}", highlight=False)
+    if done.saved.outcome != "saved":
+        show(f"{done.saved.outcome}: {done.saved.reason}.")
+        return
+    show(f"Saved. The former file is {done.saved.former}.")
+    show(f"Keys that differ: {', '.join(done.changed) or 'none'}.")
+    if done.needs_restart:
+        show(f"In force when the node starts again: {', '.join(done.needs_restart)}.")
+    show("A node that runs with this file takes it up with its next reload: send it SIGHUP.")
