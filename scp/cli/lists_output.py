@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from scp.archive.refusal import refusal_of
 from scp.cli.output import as_json, number, show, size, terminal
 from scp.identity import Claimant, Conflict
-from scp.model import Commitment, Instance, QueuedSend
+from scp.model import Commitment, Instance
 from scp.syntaxes import lookup
+
+if TYPE_CHECKING:
+    from scp.index.queue import SendSum
 
 
 def conflicts(found: Sequence[Conflict], json_wanted: bool) -> None:
@@ -133,44 +136,19 @@ def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
     terminal().print(table)
 
 
-def send_queue(
-    sends: list[QueuedSend], held: Callable[[QueuedSend], Instance | None], json_wanted: bool
-) -> None:
+def send_queue(sums: Sequence[SendSum], json_wanted: bool) -> None:
     """What is yet to be sent, by destination, rule and state; sizes as stored."""
-    groups: dict[tuple[str, str, str], list[QueuedSend]] = {}
-    for one in sends:
-        groups.setdefault((one.destination, one.rule, one.state), []).append(one)
-    rows = [_send_fields(key, of, held) for key, of in sorted(groups.items())]
     if json_wanted:
-        as_json(rows)
+        as_json(sums)
         return
     table = Table("to", "rule", "objects", "stored", "queued since", "attempts", "next", "last fault")
-    for row in rows:
-        following = "given up" if row["state"] == "given up" else "under way"
-        if row["next_attempt"] is not None:
-            following = _moment(row["next_attempt"])
-        figures = (str(row["objects"]), size(row["bytes"]), _moment(row["queued_at"]), str(row["attempts"]))
-        table.add_row(row["destination"], row["rule"], *figures, following, row["fault"])
+    for one in sums:
+        following = "given up" if one.state == "given up" else "under way"
+        if one.next_attempt is not None:
+            following = _moment(one.next_attempt)
+        figures = (str(one.objects), size(one.bytes), _moment(one.queued_at), str(one.attempts))
+        table.add_row(one.destination, one.rule, *figures, following, one.fault)
     terminal().print(table)
-
-
-def _send_fields(
-    key: tuple[str, str, str], of: list[QueuedSend], held: Callable[[QueuedSend], Instance | None]
-) -> dict[str, Any]:
-    destination, rule, state = key
-    waiting = [one.due for one in of if not one.holder and state == "waiting"]
-    found = [instance for one in of if (instance := held(one)) is not None]
-    return {
-        "destination": destination,
-        "rule": rule,
-        "state": state,
-        "objects": len(of),
-        "bytes": sum(instance.stored_size for instance in found),
-        "queued_at": min(one.queued_at for one in of),
-        "attempts": max(one.attempts for one in of),
-        "next_attempt": min(waiting, default=None),
-        "fault": next((one.fault for one in reversed(of) if one.fault), ""),
-    }
 
 
 def _moment(moment: datetime) -> str:

@@ -171,7 +171,7 @@ def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
             listed = archive.integrity.unreadable(limit or None)
             lists_output.unreadable([(one, fault_now(archive, one)) for one in listed], limit, json)
         case "send_queue":
-            lists_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
+            lists_output.send_queue(archive.send_queue.sums(), json)
         case "commitments":
             lists_output.commitments(archive.commitments.all(), json)
 

@@ -24,7 +24,7 @@ from scp.index.databases import Database
 from scp.index.fact_sums import SumKeys, SummedFacts
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.nodes import EXPIRES_SECONDS, KnownNode, NodeReport, Request
-from scp.index.queue import Lease
+from scp.index.queue import Lease, SendSum
 from scp.index.sql import SqlIndex
 from scp.index.watch import Watch
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
@@ -1087,6 +1087,23 @@ class TestSendQueue:
         assert index.send_queue.all() == []
         index.add(instance("1.1.2"), DOE, [queued("1.1.2")])
         assert index.send_queue.outstanding() == 1
+
+    def test_what_waits_is_added_up_by_destination_rule_and_state(self, index):
+        for number in range(3):
+            index.record(instance(f"1.1.{number}", stored_size=10 + number), DOE, [queued(f"1.1.{number}")])
+        index.send_queue.add([queued("9.9", "B", attempts=2, fault="away")])
+        index.record(instance("1.1.9", stored_size=70), DOE, [queued("1.1.9", "C")])
+        (claimed,) = index.send_queue.claim(Lease("x", NOON, LATER), 1, busy=["A", "B"])
+        index.send_queue.give_up(claimed, "too long")
+        (under_way, *_) = index.send_queue.claim(Lease("x", NOON, LATER), 1, busy=["B", "C"])
+        index.send_queue.postpone(under_way, LATER, "no answer")
+        assert index.send_queue.sums() == [
+            SendSum("A", "rule", "waiting", 3, 33, NOON, 1, NOON, "no answer"),
+            SendSum("B", "rule", "waiting", 1, 0, NOON, 2, NOON, "away"),
+            SendSum("C", "rule", "given up", 1, 70, NOON, 1, None, "too long"),
+        ]
+        index.send_queue.claim(Lease("x", NOON, LATER), 9, busy=["A", "C"])
+        assert index.send_queue.sums()[1].next_attempt is None
 
     def test_another_content_is_sent_once_more(self, index):
         outstanding = index.send_queue
