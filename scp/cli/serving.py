@@ -118,6 +118,19 @@ def peers(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
+def audit(
+    last: Annotated[int, typer.Option(min=1, help="How many messages, the newest first.")] = 50,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the last messages of the audit trail, where it goes to a file; patients are left out."""
+    from scp.audit.tail import tail_of
+    from scp.cli import serving_output
+
+    serving_output.audit(tail_of(settings_of(config).audit, last), json)
+
+
+@app.command()
 def passcode() -> None:
     """Ask for a passcode, and print its hash for a [[user]] of the configuration."""
     from scp.config.users import hashed

@@ -14,6 +14,7 @@ from scp.config.settings import Settings
 from scp.policy.wording import forms_of
 
 if TYPE_CHECKING:
+    from scp.audit.tail import AuditTail
     from scp.node.peers import PeerRow
 
 
@@ -44,6 +45,22 @@ def peers(rows: Sequence[PeerRow], json_wanted: bool) -> None:
         last = f"{row.last:%Y-%m-%d %H:%M:%S %Z}" if row.last else ""
         table.add_row(*cells, str(row.objects or ""), last, str(waits or ""))
     show(table, "An empty cell in “comes from”, “moves to” or “sees”: no restriction.")
+
+
+def audit(found: AuditTail, json_wanted: bool) -> None:
+    """The last messages of the audit trail."""
+    if json_wanted:
+        as_json(found)
+        return
+    table = Table("at", "event", "outcome", "who", "about", "why")
+    for one in found.lines:
+        event = f"{one.event}: {one.kind}" if one.kind else one.event
+        outcome = "failed" if one.failed else ""
+        table.add_row(one.at, event, outcome, "\n".join(one.who), "\n".join(one.about), one.why)
+    if found.lines:
+        show(table)
+    if found.unread:
+        show(f"{found.to or 'audit.to'}: {found.unread}.")
 
 
 _CLIENTS = {

@@ -131,8 +131,8 @@ class Checks(Protocol):
     def note(self, results: Iterable[tuple[Instance, str]], now: float) -> None:
         """Record each file's fault, or an empty one, if the file is still that of its instance."""
 
-    def damaged(self) -> list[Instance]:
-        """The instances whose file was damaged, or missing, when it was last read."""
+    def damaged(self, most: int | None = None) -> list[Instance]:
+        """Instances whose file was damaged, or missing, when it was last read; None: all."""
 
     def unreadable(self, most: int | None = None) -> list[Instance]:
         """Instances that cannot be read in their received transfer syntax, the newest first; None: all."""
@@ -290,7 +290,7 @@ class Index(Protocol):
         Callers that act on an object use :meth:`current`.
         """
 
-    def conflicts(self) -> list[Conflict]:
+    def conflicts(self, most: int | None = None) -> list[Conflict]:
         """Studies and patients about which objects contradict each other. Reads large parts of the index."""
 
     def find(

@@ -129,8 +129,8 @@ class ClaimedQueue(Renewed, Protocol[Row]):
     def next_due(self, busy: Collection[str] = ()) -> datetime | None:
         """When the first row is due, or the first claim ends, for peers that are not ``busy``."""
 
-    def all(self) -> list[Row]:
-        """All rows that are not done, in the order of arrival."""
+    def all(self, most: int | None = None) -> list[Row]:
+        """The rows that are not done, in the order of arrival; None: all."""
 
 
 class Commitments(ClaimedQueue[Commitment], Protocol):

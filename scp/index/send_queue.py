@@ -101,9 +101,9 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
         with reads(self._engine) as connection:
             return int(connection.execute(counted).scalar_one())
 
-    def all(self) -> list[QueuedSend]:
+    def all(self, most: int | None = None) -> list[QueuedSend]:
         """See :meth:`scp.index.queue.SendQueue.all`."""
-        return self._listed(_OUTSTANDING)
+        return self._listed(_OUTSTANDING, most)
 
     def sums(self) -> list[SendSum]:
         """See :meth:`scp.index.queue.SendQueue.sums`."""
