@@ -25,7 +25,8 @@ _MODULE = re.compile(r"\b(?:bench|fuzz|scp|scripts|tests)/[\w/-]+\.py")
 _EXAMPLE = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 # What an example may lack: a peer that stands in another one, and files of the reader's machine.
 _ELSEWHERE = re.compile(
-    r'  (\w+\[0\]\.to: names "HOMEREAD"|(tls\.\w+|audit\.ca|storage\.encryption_keys): "/etc/zscp/).*'
+    r"  (line \d+: )?"
+    r'(\w+\[0\]\.to: names "HOMEREAD"|(tls\.\w+|audit\.ca|storage\.encryption_keys): "/etc/zscp/).*'
 )
 _LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
 

@@ -135,9 +135,9 @@ class Archive:
             return self.index.current(queued.identity)
         return self.index.newest(queued.sop_instance_uid)  # an older version recorded neither
 
-    def conflicts(self) -> list[Conflict]:
+    def conflicts(self, most: int | None = None) -> list[Conflict]:
         """Studies and patients about which objects contradict each other. Reads large parts of the index."""
-        return self.index.conflicts()
+        return self.index.conflicts(most)
 
     def count(self) -> int:
         """How many instances are held."""

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from scp.cli import output
 from scp.cli.output import percent, size
-from scp.config.rules import Stage
 from scp.lifecycle.explain import NEVER, Cost, Explanation, PassedOver
 from scp.model import Attempt
+from scp.policy.wording import stage_in_words
 from scp.syntaxes import lookup
 
 
@@ -56,7 +56,7 @@ def _summary(found: Explanation) -> Table:
     why = ", ".join(f"{key} = {value}" for key, value in found.matched.items()) or "it takes every object"
     table.add_row("rule that matches now", f"{rule} ({why})" if found.rule else rule)
     for stage in found.later:
-        table.add_row("later", _stage(stage))
+        table.add_row("later", stage_in_words(stage))
     at_rest = f"{known.form}: {lookup(found.transfer_syntax).keyword}, {size(found.size)}"
     table.add_row("kept as" if stored else "would be kept as", at_rest)
     table.add_row("", f"{percent(found.size, known.size)} of what was received; {known.codec or 'no codec'}")
@@ -73,12 +73,6 @@ def _summary(found: Explanation) -> Table:
 def _why_not(passed: PassedOver) -> str:
     has = "\\".join(passed.has) or "nothing"
     return f"{passed.rule} ({passed.key} is {has}, not {' or '.join(passed.wanted)})"
-
-
-def _stage(stage: Stage) -> str:
-    if stage.after_access is not None:
-        return f"{output.form_then(stage)} {stage.after_access} s after the last retrieve"
-    return f"{output.form_then(stage)} after {stage.after} s"
 
 
 def _without_history(found: Explanation) -> str:

@@ -1,19 +1,26 @@
-"""What ``zscp ls`` prints with --conflicts, --refused, --unreadable, --commitments and --send-queue."""
+"""What ``zscp ls`` prints with --conflicts, --damaged, --refused, --unreadable, --commitments and others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from scp.archive.refusal import refusal_of
 from scp.cli.output import as_json, number, show, size, terminal
 from scp.identity import Claimant, Conflict
-from scp.model import Commitment, Instance, QueuedSend
 from scp.syntaxes import lookup
+
+if TYPE_CHECKING:
+    from scp.index.queue import SendSum
+    from scp.lifecycle.attention import (
+        DamagedObject,
+        OutstandingCommitment,
+        RefusedObject,
+        UnreadableObject,
+    )
 
 
 def conflicts(found: Sequence[Conflict], json_wanted: bool) -> None:
@@ -37,140 +44,83 @@ def _claimant(of: Claimant) -> tuple[str, ...]:
     return (*person, of.study_instance_uid, str(of.instances))
 
 
-def refused(found: list[Instance], limit: int, json_wanted: bool) -> None:
+def damaged(found: Sequence[DamagedObject], limit: int, json_wanted: bool) -> None:
+    """Objects whose file was damaged or missing when it was last read."""
+    if json_wanted:
+        as_json(found)
+        return
+    table = Table("from", "received", "form", "checked", "fault", "file", "SOP Instance UID")
+    for one in found:
+        checked = _moment(one.checked) if one.checked else "never"
+        received = (one.calling_aet, _moment(one.received_at), one.form)
+        table.add_row(*received, checked, one.fault, one.key, one.sop_instance_uid)
+    terminal().print(table)
+    _tell_limit(len(found), limit, "first")
+
+
+def refused(found: Sequence[RefusedObject], limit: int, json_wanted: bool) -> None:
     """Objects with which something is not done any more, what that is, and why."""
     if json_wanted:
-        as_json([_refused_fields(one) for one in found])
+        as_json(found)
         return
     table = Table(
         "from", "received", "kept as", "not done any more", "why", "Study Instance UID", "SOP Instance UID"
     )
     for one in found:
-        refusal = refusal_of(one.refused)
-        told = (refusal.act, refusal.reason) if refusal is not None else ("", one.refused)
         kept = f"{one.form}: {lookup(one.transfer_syntax).keyword}"
-        columns = (one.calling_aet, f"{one.received_at:%Y-%m-%d %H:%M:%S %Z}", kept, *told)
+        columns = (one.calling_aet, _moment(one.received_at), kept, one.refused, one.reason)
         table.add_row(*columns, one.study_instance_uid, one.sop_instance_uid)
-    console = terminal()
-    console.print(table)
-    if limit and len(found) == limit:
-        console.print(f"The newest {limit} at most; --limit 0 shows all.")
+    terminal().print(table)
+    _tell_limit(len(found), limit, "newest")
     if found:
-        console.print("They are tried again by: recompress --now --match SOPInstanceUID=…")
+        terminal().print("They are tried again by: recompress --now --match SOPInstanceUID=…")
 
 
-def _refused_fields(one: Instance) -> dict[str, object]:
-    refusal = refusal_of(one.refused)
-    return {
-        "sop_instance_uid": one.sop_instance_uid,
-        "sop_class_uid": one.sop_class_uid,
-        "study_instance_uid": one.study_instance_uid,
-        "series_instance_uid": one.series_instance_uid,
-        "key": one.key,
-        "form": one.form,
-        "transfer_syntax": one.transfer_syntax,
-        "calling_aet": one.calling_aet,
-        "received_at": one.received_at,
-        "received_size": one.received_size,
-        "refused": refusal.act if refusal is not None else "",
-        "reason": refusal.reason if refusal is not None else one.refused,
-        "library": refusal.library if refusal is not None else "",
-    }
+def _tell_limit(count: int, limit: int, which: str) -> None:
+    if limit and count == limit:
+        terminal().print(f"The {which} {limit} at most; --limit 0 shows all.")
 
 
-def unreadable(found: list[tuple[Instance, str]], limit: int, json_wanted: bool) -> None:
+def unreadable(found: Sequence[UnreadableObject], limit: int, json_wanted: bool) -> None:
     """Objects that cannot be read in the transfer syntax that they were announced in, and why."""
     if json_wanted:
-        as_json([_unreadable_fields(one, fault) for one, fault in found])
+        as_json(found)
         return
     table = Table("from", "received", "transfer syntax", "fault", "Study Instance UID", "SOP Instance UID")
-    for one, fault in found:
-        announced = lookup(one.received_transfer_syntax).keyword
-        told = (one.calling_aet, f"{one.received_at:%Y-%m-%d %H:%M:%S %Z}", announced, fault)
+    for one in found:
+        announced = lookup(one.transfer_syntax).keyword
+        told = (one.calling_aet, _moment(one.received_at), announced, one.fault)
         table.add_row(*told, one.study_instance_uid, one.sop_instance_uid)
-    console = terminal()
-    console.print(table)
-    if limit and len(found) == limit:
-        console.print(f"The newest {limit} at most; --limit 0 shows all.")
+    terminal().print(table)
+    _tell_limit(len(found), limit, "newest")
 
 
-def _unreadable_fields(one: Instance, fault: str) -> dict[str, object]:
-    return {
-        "sop_instance_uid": one.sop_instance_uid,
-        "sop_class_uid": one.sop_class_uid,
-        "study_instance_uid": one.study_instance_uid,
-        "series_instance_uid": one.series_instance_uid,
-        "transfer_syntax": one.received_transfer_syntax,
-        "calling_aet": one.calling_aet,
-        "received_at": one.received_at,
-        "received_size": one.received_size,
-        "fault": fault,
-    }
-
-
-def commitments(outstanding: list[Commitment], json_wanted: bool) -> None:
+def commitments(outstanding: Sequence[OutstandingCommitment], json_wanted: bool) -> None:
     """What ``zscp ls --commitments`` found."""
-    rows = [
-        {
-            "transaction_uid": one.transaction_uid,
-            "calling_aet": one.calling_aet,
-            "instances": len(one.references),
-            "received_at": one.received_at,
-            "attempts": one.attempts,
-            "next_attempt": None if one.holder else one.due,
-            "fault": one.fault,
-        }
-        for one in outstanding
-    ]
     if json_wanted:
-        as_json(rows)
+        as_json(outstanding)
         return
     table = Table("asked by", "instances", "received", "attempts", "next", "last fault", "transaction UID")
     for one in outstanding:
-        following = "under way" if one.holder else _moment(one.due)
-        figures = (str(len(one.references)), _moment(one.received_at), str(one.attempts), following)
+        following = "under way" if one.next_attempt is None else _moment(one.next_attempt)
+        figures = (str(one.instances), _moment(one.received_at), str(one.attempts), following)
         table.add_row(one.calling_aet, *figures, one.fault, one.transaction_uid)
     terminal().print(table)
 
 
-def send_queue(
-    sends: list[QueuedSend], held: Callable[[QueuedSend], Instance | None], json_wanted: bool
-) -> None:
+def send_queue(sums: Sequence[SendSum], json_wanted: bool) -> None:
     """What is yet to be sent, by destination, rule and state; sizes as stored."""
-    groups: dict[tuple[str, str, str], list[QueuedSend]] = {}
-    for one in sends:
-        groups.setdefault((one.destination, one.rule, one.state), []).append(one)
-    rows = [_send_fields(key, of, held) for key, of in sorted(groups.items())]
     if json_wanted:
-        as_json(rows)
+        as_json(sums)
         return
     table = Table("to", "rule", "objects", "stored", "queued since", "attempts", "next", "last fault")
-    for row in rows:
-        following = "given up" if row["state"] == "given up" else "under way"
-        if row["next_attempt"] is not None:
-            following = _moment(row["next_attempt"])
-        figures = (str(row["objects"]), size(row["bytes"]), _moment(row["queued_at"]), str(row["attempts"]))
-        table.add_row(row["destination"], row["rule"], *figures, following, row["fault"])
+    for one in sums:
+        following = "given up" if one.state == "given up" else "under way"
+        if one.next_attempt is not None:
+            following = _moment(one.next_attempt)
+        figures = (str(one.objects), size(one.bytes), _moment(one.queued_at), str(one.attempts))
+        table.add_row(one.destination, one.rule, *figures, following, one.fault)
     terminal().print(table)
-
-
-def _send_fields(
-    key: tuple[str, str, str], of: list[QueuedSend], held: Callable[[QueuedSend], Instance | None]
-) -> dict[str, Any]:
-    destination, rule, state = key
-    waiting = [one.due for one in of if not one.holder and state == "waiting"]
-    found = [instance for one in of if (instance := held(one)) is not None]
-    return {
-        "destination": destination,
-        "rule": rule,
-        "state": state,
-        "objects": len(of),
-        "bytes": sum(instance.stored_size for instance in found),
-        "queued_at": min(one.queued_at for one in of),
-        "attempts": max(one.attempts for one in of),
-        "next_attempt": min(waiting, default=None),
-        "fault": next((one.fault for one in reversed(of) if one.fault), ""),
-    }
 
 
 def _moment(moment: datetime) -> str:

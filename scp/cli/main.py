@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from scp.cli import dictionary, forms, integrity, key, nodes, objects, retention, serving, viewing
+from scp.cli import dictionary, forms, integrity, key, nodes, objects, policy, retention, serving, viewing
 from scp.cli.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
 from scp.telemetry import printable
@@ -26,7 +26,8 @@ _UMASK = 0o027
 
 # A new command is a function in its group's file; a new group is a file, and a word here.
 _GROUPS = tuple(
-    group.app for group in (serving, objects, viewing, forms, integrity, retention, dictionary, key, nodes)
+    group.app
+    for group in (serving, objects, viewing, forms, policy, integrity, retention, dictionary, key, nodes)
 )
 
 

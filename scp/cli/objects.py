@@ -173,11 +173,16 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
         bool,
         typer.Option("--refused", help="Instead: objects that are not encoded or decoded any more, and why."),
     ] = False,
+    damaged: Annotated[
+        bool,
+        typer.Option("--damaged", help="Instead: objects whose file was damaged or missing when last read."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List patients, studies, series or images, or one of the other lists."""
     lists = {
+        "damaged": damaged,
         "refused": refused,
         "conflicts": conflicts,
         "unreadable": unreadable,
@@ -195,20 +200,22 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
 def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
     """What one of the options of ``ls`` asks for instead of studies."""
     from scp.cli import lists_output
-    from scp.lifecycle.explain import fault_now
+    from scp.lifecycle import attention
 
+    most = limit or None
     match name:
+        case "damaged":
+            lists_output.damaged(attention.damaged_objects(archive, most), limit, json)
         case "refused":
-            lists_output.refused(archive.integrity.refused(limit or None), limit, json)
+            lists_output.refused(attention.refused_objects(archive, most), limit, json)
         case "conflicts":
-            lists_output.conflicts(archive.conflicts(), json)
+            lists_output.conflicts(attention.conflicts(archive, None), json)
         case "unreadable":
-            listed = archive.integrity.unreadable(limit or None)
-            lists_output.unreadable([(one, fault_now(archive, one)) for one in listed], limit, json)
+            lists_output.unreadable(attention.unreadable_objects(archive, most), limit, json)
         case "send_queue":
-            lists_output.send_queue(archive.send_queue.all(), archive.queued_instance, json)
+            lists_output.send_queue(archive.send_queue.sums(), json)
         case "commitments":
-            lists_output.commitments(archive.commitments.all(), json)
+            lists_output.commitments(attention.outstanding_commitments(archive, None), json)
 
 
 def _print_level(

@@ -18,7 +18,6 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from scp.background.progress import Progress
-from scp.config.rules import Stage
 from scp.telemetry import CONTROLS, printable
 
 _LOG_EVERY_SECONDS = 10.0
@@ -119,12 +118,6 @@ def progress(doing: str, unit: str) -> Iterator[Progress]:
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         yield _ShownProgress(bar, bar.add_task(doing, total=None))
-
-
-def form_then(stage: Stage) -> str:
-    """The forms that a stage asks for, and in which store, if it is not the first."""
-    forms = "/".join(stage.forms)
-    return f"{forms} in {stage.store}" if stage.store else forms
 
 
 def tell_faults(lines: Iterable[str]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, opened, settings_of
-from scp.errors import ConfigurationError, DestinationUnreachable
+from scp.errors import ConfigurationError, DestinationUnknown
 
 if TYPE_CHECKING:
+    from scp.config.peers import Peer
     from scp.config.settings import Settings
 
 
@@ -107,11 +109,25 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def peers(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """List who may do what, by the configuration, and whose objects are stored."""
+    """List who may do what, by the configuration, whose objects are stored, and how many wait for whom."""
     from scp.cli import serving_output
+    from scp.node.peers import peer_rows
 
     with opened(config) as (archive, settings):
-        serving_output.peers(settings, archive.senders(), json)
+        serving_output.peers(peer_rows(settings, archive.senders(), archive.send_queue.sums()), json)
+
+
+@app.command()
+def audit(
+    last: Annotated[int, typer.Option(min=1, help="How many messages, the newest first.")] = 50,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the last messages of the audit trail, where it goes to a file; patients are left out."""
+    from scp.audit.tail import tail_of
+    from scp.cli import serving_output
+
+    serving_output.audit(tail_of(settings_of(config).audit, last), json)
 
 
 @app.command()
@@ -124,38 +140,54 @@ def passcode() -> None:
 
 @app.command()
 def echo(
-    address: Annotated[str, typer.Argument(metavar="HOST:PORT")],
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="Or the AE title of a [[peer]] of the configuration.")
+    ],
     aet: Annotated[str, typer.Option(help="AE title to call.")] = "ZSCP",
     calling: Annotated[str | None, typer.Option(help="AE title to call from; the same by default.")] = None,
     seconds: Annotated[float, typer.Option(help="How long to wait.")] = 5.0,
+    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Send a C-ECHO: is the node there, and does it answer?"""
+    from scp.cli import output
+    from scp.dimse.scu.echo import try_echo
+
+    peer, settings = _addressed(address, aet, calling) if ":" in address else _named(address, config)
+    found = try_echo(peer, settings, seconds)
+    if json:
+        output.as_json(found)
+    else:
+        typer.echo(found.fault or f"{found.aet} at {found.address} answers", err=not found.answered)
+    if not found.answered:
+        raise typer.Exit(DATA)
+
+
+def _addressed(address: str, aet: str, calling: str | None) -> tuple[Peer, Settings]:
+    """A peer by its address, and settings that know it."""
     from pydantic import ValidationError
 
-    from scp.cli import output
     from scp.config.settings import Settings
     from scp.config.sources import tell
-    from scp.dimse.scu.echo import echo as send_echo
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise typer.BadParameter("must be HOST:PORT")
-    waits = dict.fromkeys(("connect_seconds", "acse_seconds", "dimse_seconds"), seconds)
+        raise typer.BadParameter("must be HOST:PORT, or the AE title of a [[peer]]")
     try:
         peer = {"aet": aet, "host": host.strip("[]"), "port": int(port)}
-        tables = {"node": {"aet": calling or aet}, "limits": waits, "peer": [peer]}
-        settings = Settings.model_validate(tables)
+        settings = Settings.model_validate({"node": {"aet": calling or aet}, "peer": [peer]})
     except ValidationError as error:
-        raise typer.BadParameter("; ".join(tell(error, Settings, {}))) from None
+        faults = (f"{key}: {what}" for key, what in tell(error, Settings))
+        raise typer.BadParameter("; ".join(faults)) from None
+    return settings.peer[0], settings
+
+
+def _named(aet: str, config: Path | None) -> tuple[Peer, Settings]:
+    """A peer of the configuration."""
+    from scp.node.peers import configured_peer
+
+    settings = settings_of(config)
     try:
-        send_echo(settings.peer[0], settings)
-        fault = ""
-    except DestinationUnreachable as error:
-        fault = str(error)
-    if json:
-        output.as_json({"answered": not fault, "fault": fault})
-    else:
-        typer.echo(fault or f"{aet} at {address} answers", err=bool(fault))
-    if fault:
-        raise typer.Exit(DATA)
+        return configured_peer(settings, aet), settings
+    except DestinationUnknown as error:
+        raise typer.BadParameter(f"must be HOST:PORT, or the AE title of a [[peer]]: {error}") from None

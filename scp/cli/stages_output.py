@@ -7,10 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
-from scp.cli.output import as_json, form_then, percent, size, terminal
+from scp.cli.output import as_json, percent, size, terminal
 from scp.config.settings import Settings
 from scp.lifecycle.forecast import Forecast, ForecastGroup
 from scp.lifecycle.recompress import Recompressed
+from scp.policy.wording import forms_of
 
 _NOTHING = "Nothing is due."
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -55,7 +56,7 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
             share,
             span(group.seconds),
         )
-        names = (group.rule, group.modality or "-", group.form, form_then(group.stage))
+        names = (group.rule, group.modality or "-", group.form, forms_of(group.stage))
         table.add_row(*names, *figures, str(group.measured.objects))
     if groups:
         terminal().print(table)

@@ -36,24 +36,27 @@ _WORDING = {
 }
 
 
-def read_file(path: Path) -> Tables:
-    """The tables of the TOML file at ``path``; ConfigurationError when it cannot be read."""
+def read_text(path: Path) -> str:
+    """The text of the file at ``path``; ConfigurationError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         remedy = "name another file, or none for the defaults"
         raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+
+
+def tables_of(text: str) -> Tables:
+    """The tables of a TOML text. Raises ValueError, which says what is wrong and where."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}{_line(text, str(error))}") from error
+        raise ValueError(f"{error}{_line(text, str(error))}") from error
     except ValueError as error:  # Python reads no number of more digits than this
-        most = sys.get_int_max_str_digits()
-        raise ConfigurationError(f"{path} is not valid TOML: a number has over {most} digits") from error
+        raise ValueError(f"a number has over {sys.get_int_max_str_digits()} digits") from error
     except RecursionError as error:
-        raise ConfigurationError(f"{path} is not valid TOML: lists or tables nest too deep") from error
+        raise ValueError("lists or tables nest too deep") from error
 
 
 def first_and_others(tables: Tables) -> Tables:
@@ -66,28 +69,34 @@ def first_and_others(tables: Tables) -> Tables:
 
 def _line(text: str, message: str) -> str:
     """The line of ``text`` that tomllib's message points at, to be shown below it."""
-    place = re.search(r"at line (\d+)", message)
-    line = text.split("\n")[int(place[1]) - 1].strip() if place else ""
+    number = line_told(message)
+    line = text.split("\n")[number - 1].strip() if number else ""
     return f"\n  {line}" if line and "password" not in line else ""
+
+
+def line_told(message: str) -> int:
+    """The line that a message of tomllib names; 0 where it names none."""
+    place = re.search(r"at line (\d+)", message)
+    return int(place[1]) if place else 0
 
 
 def override(
     tables: Tables, environ: Mapping[str, str], root: type[BaseModel]
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Put the environment's values into ``tables``.
 
-    Returns which variable each key path came from, and the faults found.
+    Returns which variable each key path came from, and the faults found, each with its variable.
     """
     origins: dict[str, str] = {}
-    faults: list[str] = []
+    faults: list[tuple[str, str]] = []
     known = _variables(root)
     for name in sorted(name for name in environ if _is_ours(name, environ[name])):
         if name not in known:
             shown = name.encode("utf-8", "backslashreplace").decode()
-            faults.append(f"{shown}: {_why_unknown(name, known, root)}")
+            faults.append((shown, _why_unknown(name, known, root)))
             continue
         if not _is_text(environ[name]):
-            faults.append(f"{name}: its value is not UTF-8; write it as UTF-8")
+            faults.append((name, "its value is not UTF-8; write it as UTF-8"))
             continue
         section, key, field = known[name]
         table = tables.setdefault(section, {})
@@ -136,12 +145,9 @@ def _environment_value(text: str, field: FieldInfo) -> object:
     return text if wrong else parsed["value"]
 
 
-def tell(error: ValidationError, root: type[BaseModel], origins: Mapping[str, str]) -> list[str]:
-    """One line a fault: the key path or variable, what is wrong, what would be right."""
-    return [
-        f"{named(_path(fault['loc']), origins)}: {_explanation(fault, root)}"
-        for fault in error.errors(include_url=False)
-    ]
+def tell(error: ValidationError, root: type[BaseModel]) -> list[tuple[str, str]]:
+    """The key path of each fault, and what is wrong with it and would be right."""
+    return [(_path(fault["loc"]), _explanation(fault, root)) for fault in error.errors(include_url=False)]
 
 
 def named(path: str, origins: Mapping[str, str]) -> str:

@@ -75,7 +75,13 @@ def _source(association: ServedAssociation) -> str:
 
 def _count(association: ServedAssociation) -> None:
     counting.count("zscp_associations_total", association.outcome)
+    why = ""
     if association.outcome == "rejected":
         found = association.refusal or association.negotiator.rejection
         reason = found and (found.limit or _REASONS.get((found.source, found.reason)))
         counting.count("zscp_associations_rejected_total", reason or "other")
+        why = found.why if found is not None else "none of the proposed presentation contexts is accepted"
+    elif association.outcome in ("no TLS", "protocol") and not association.seated:
+        why = association.negotiator.fault or f"the connection ended: {association.outcome}"
+    if why or association.seated:
+        counting.association(association.calling_aet, _source(association), why)

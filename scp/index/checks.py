@@ -62,9 +62,9 @@ class SqlChecks:
             with self._writer.transaction(CHANGES) as connection:
                 connection.execute(_NOTE, rows)
 
-    def damaged(self) -> list[Instance]:
+    def damaged(self, most: int | None = None) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
-        known = select(*INSTANCE_COLUMNS).where(DAMAGED).order_by(INSTANCE.c.id)
+        known = select(*INSTANCE_COLUMNS).where(DAMAGED).order_by(INSTANCE.c.id).limit(most)
         with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
 

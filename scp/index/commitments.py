@@ -57,9 +57,9 @@ class SqlCommitments(SqlClaimedQueue[Commitment]):
         with self.transaction() as connection:
             connection.execute(update(COMMITMENT).where(later).values(due=there(self._engine, due)))
 
-    def all(self) -> list[Commitment]:
+    def all(self, most: int | None = None) -> list[Commitment]:
         """See :meth:`scp.index.queue.ClaimedQueue.all`."""
-        return self._listed(true())
+        return self._listed(true(), most)
 
     def _row(self, row: RowMapping) -> Commitment:
         return Commitment(

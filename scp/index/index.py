@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
+from scp.index.fact_sums import FactSums
 from scp.index.history import History
 from scp.index.nodes import Nodes
 from scp.index.pages import Pages
@@ -77,7 +78,7 @@ class PolicyRow:
     attributes: Mapping[str, str]
 
 
-class DueStages(Protocol):
+class DueStages(FactSums, Protocol):
     """The instances for which a stage of a policy is due; the policy is named by its fingerprint.
 
     Pending instances are left out. Times are seconds since 1970. Every method raises
@@ -133,8 +134,8 @@ class Checks(Protocol):
     def note(self, results: Iterable[tuple[Instance, str]], now: float) -> None:
         """Record each file's fault, or an empty one, if the file is still that of its instance."""
 
-    def damaged(self) -> list[Instance]:
-        """The instances whose file was damaged, or missing, when it was last read."""
+    def damaged(self, most: int | None = None) -> list[Instance]:
+        """Instances whose file was damaged, or missing, when it was last read; None: all."""
 
     def unreadable(self, most: int | None = None) -> list[Instance]:
         """Instances that cannot be read in their received transfer syntax, the newest first; None: all."""
@@ -275,7 +276,7 @@ class Index(Protocol):
         Callers that act on an object use :meth:`current`.
         """
 
-    def conflicts(self) -> list[Conflict]:
+    def conflicts(self, most: int | None = None) -> list[Conflict]:
         """Studies and patients about which objects contradict each other. Reads large parts of the index."""
 
     def find(

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from scp.errors import OutOfResources
-from scp.model import Commitment, Instance, QueuedSend
+from scp.model import Commitment, Instance, QueuedSend, SendState
 
 # After so long another process takes over from a dead one; a claim in use is renewed three times in it.
 LEASE_SECONDS = 9.0
@@ -129,8 +129,8 @@ class ClaimedQueue(Renewed, Protocol[Row]):
     def next_due(self, busy: Collection[str] = ()) -> datetime | None:
         """When the first row is due, or the first claim ends, for peers that are not ``busy``."""
 
-    def all(self) -> list[Row]:
-        """All rows that are not done, in the order of arrival."""
+    def all(self, most: int | None = None) -> list[Row]:
+        """The rows that are not done, in the order of arrival; None: all."""
 
 
 class Commitments(ClaimedQueue[Commitment], Protocol):
@@ -146,6 +146,26 @@ class Commitments(ClaimedQueue[Commitment], Protocol):
 
     def remove(self, commitment: Commitment) -> bool:
         """Remove a request that is done; False as for :meth:`postpone`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendSum:
+    """What is yet to be sent to one destination by one rule; ``state`` is ``waiting`` or ``given up``.
+
+    ``bytes`` are those stored now; of objects that share a SOP Instance UID within a study, those of the
+    largest. ``queued_at`` is when the first was queued, ``attempts`` the most that any had. The first is
+    tried again at ``next_attempt``: None where all are under way, or given up. ``fault`` is the last one.
+    """
+
+    destination: str
+    rule: str
+    state: SendState
+    objects: int
+    bytes: int
+    queued_at: datetime
+    attempts: int
+    next_attempt: datetime | None
+    fault: str
 
 
 class SendQueue(ClaimedQueue[QueuedSend], Protocol):
@@ -171,3 +191,6 @@ class SendQueue(ClaimedQueue[QueuedSend], Protocol):
 
     def outstanding(self) -> int:
         """How many entries are not sent."""
+
+    def sums(self) -> list[SendSum]:
+        """What is not sent, by destination, rule and state; some 10 µs an entry."""

@@ -7,19 +7,34 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, select, update
+from sqlalchemy import Connection, Engine, RowMapping, case, delete, func, select, update
 
 from scp.identity import Identity
 from scp.index.clock import here, there
 from scp.index.dialect import reads
 from scp.index.prepared import INSERTS
-from scp.index.schema import SEND_QUEUE, SEND_QUEUE_KEY
+from scp.index.queue import SendSum
+from scp.index.schema import INSTANCE, SEND_QUEUE, SEND_QUEUE_KEY, SERIES, STUDY
 from scp.index.sql_queue import SqlClaimedQueue
 from scp.model import QueuedSend
 
 _GIVEN = tuple(field.name for field in fields(QueuedSend) if field.name != "number")
 _OUTSTANDING = SEND_QUEUE.c.state != "sent"
 _AT_ONCE = 500  # entries in a transaction, in which no other process can write
+# How large the object of an entry is; one that an older version recorded names no study.
+_STORED = (
+    select(func.max(INSTANCE.c.stored_size))
+    .select_from(
+        INSTANCE.join(SERIES, INSTANCE.c.parent == SERIES.c.id).join(STUDY, SERIES.c.parent == STUDY.c.id)
+    )
+    .where(
+        INSTANCE.c.sop_instance_uid == SEND_QUEUE.c.sop_instance_uid,
+        (SEND_QUEUE.c.study_instance_uid == "")
+        | (STUDY.c.study_instance_uid == SEND_QUEUE.c.study_instance_uid),
+    )
+    .correlate(SEND_QUEUE)
+    .scalar_subquery()
+)
 
 
 def queue(connection: Connection, sends: Sequence[QueuedSend], of: Identity) -> None:
@@ -102,9 +117,42 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
         with reads(self._engine) as connection:
             return int(connection.execute(counted).scalar_one())
 
-    def all(self) -> list[QueuedSend]:
+    def all(self, most: int | None = None) -> list[QueuedSend]:
         """See :meth:`scp.index.queue.SendQueue.all`."""
-        return self._listed(_OUTSTANDING)
+        return self._listed(_OUTSTANDING, most)
+
+    def sums(self) -> list[SendSum]:
+        """See :meth:`scp.index.queue.SendQueue.sums`."""
+        own = SEND_QUEUE.c
+        groups = (own.destination, own.rule, own.state)
+        waiting = (own.state == "waiting") & (own.holder == "")
+        figures = (
+            func.count().label("objects"),
+            func.coalesce(func.sum(_STORED), 0).label("stored"),
+            func.min(own.queued_at).label("queued_at"),
+            func.max(own.attempts).label("attempts"),
+            func.min(case((waiting, own.due))).label("next_attempt"),
+            func.max(case((own.fault != "", own.id))).label("last"),
+        )
+        summed = select(*groups, *figures).where(_OUTSTANDING).group_by(*groups).subquery()
+        told = select(summed, own.fault).join(SEND_QUEUE, own.id == summed.c.last, isouter=True)
+        with reads(self._engine) as connection:
+            rows = connection.execute(told.order_by(summed.c.destination, summed.c.rule, summed.c.state))
+            return [self._summed(row) for row in rows.mappings()]
+
+    def _summed(self, row: RowMapping) -> SendSum:
+        due = row["next_attempt"]
+        return SendSum(
+            row["destination"],
+            row["rule"],
+            row["state"],
+            row["objects"],
+            int(row["stored"]),
+            row["queued_at"],
+            row["attempts"],
+            due and here(self._engine, due),
+            row["fault"] or "",
+        )
 
     def _row(self, row: RowMapping) -> QueuedSend:
         given = {name: row[name] for name in _GIVEN} | {"due": here(self._engine, row["due"])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from itertools import islice
 from typing import Self
 
 from sqlalchemy import Connection, Engine, RowMapping, case, func, literal, select
@@ -210,10 +211,10 @@ class SqlIndex:
         named = self.named(identity.sop_instance_uid)
         return next((one for one in named if one.identity == identity), None)
 
-    def conflicts(self) -> list[Conflict]:
+    def conflicts(self, most: int | None = None) -> list[Conflict]:
         """See :meth:`scp.index.index.Index.conflicts`."""
         with reads(self._engine) as connection:
-            return list(listed(connection))
+            return list(islice(listed(connection), most))
 
     def find(
         self, query: Query, ranks: Ranks = NO_RANKS, watch: Watch | None = None

@@ -191,7 +191,7 @@ class SqlClaimedQueue(ABC, Generic[Row]):
     def _claimed(self, row: Row) -> ColumnElement[bool]:
         return (self.table.c.id == row.number) & (self.table.c.holder == row.holder)
 
-    def _listed(self, which: ColumnElement[bool]) -> list[Row]:
+    def _listed(self, which: ColumnElement[bool], most: int | None) -> list[Row]:
         with reads(self._engine) as connection:
-            asked = select(self.table).where(which).order_by(self.table.c.id)
+            asked = select(self.table).where(which).order_by(self.table.c.id).limit(most)
             return [self._row(row) for row in connection.execute(asked).mappings()]

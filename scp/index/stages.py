@@ -24,10 +24,13 @@ from scp.identity import Identity
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.clock import ahead
 from scp.index.dialect import reads
+from scp.index.fact_sums import SumKeys, SummedFacts
 from scp.index.index import PolicyRow
 from scp.index.record import as_instance
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
+from scp.index.sql_fact_sums import sums
 from scp.index.sql_queue import unclaimed
+from scp.index.watch import Watch
 from scp.index.writer import CHANGES, Writer
 from scp.model import Instance
 
@@ -159,6 +162,10 @@ class SqlStages:
         with reads(self._engine) as connection:
             found = [_standing(row, keywords) for row in connection.execute(rows).mappings()]
         return [one for one in found if one.instance.identity in identities]
+
+    def sums(self, keys: SumKeys, most: int | None = None, watch: Watch | None = None) -> SummedFacts:
+        """See :class:`scp.index.fact_sums.FactSums`."""
+        return sums(self._engine, keys, most, watch)
 
     def _write(self, statement: Any) -> None:
         with self._writer.transaction(CHANGES) as connection:

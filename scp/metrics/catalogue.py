@@ -90,9 +90,9 @@ COUNTED = _named(
         Metric(
             "zscp_sent_bytes_total",
             "counter",
-            "Datasets that C-MOVE and C-GET sent, in the transfer syntax on the wire.",
+            "Datasets that C-MOVE, C-GET and forwarding sent, in the transfer syntax on the wire.",
             ("service",),
-            known=("c-move", "c-get"),
+            known=("c-move", "c-get", "forward"),
         ),
         Metric(
             "zscp_encoding_seconds",

@@ -9,21 +9,23 @@ import time
 from collections.abc import Iterable, Mapping
 
 from scp.metrics.catalogue import OTHER
+from scp.metrics.contacts import Contact, Contacts, merged
 from scp.metrics.figures import Figures
 from scp.metrics.traffic import Amounts, TrafficLabel
 
 _MOST_PEERS = 200
 _NEW = ("kept", "replaced")  # outcomes of a C-STORE after which something is stored that was not before
 
-_figures = Figures()
+_figures, _contacts = Figures(), Contacts()
 _peers: frozenset[str] = frozenset()
 
 
-def use(figures: Figures) -> None:
+def use(figures: Figures, contacts: Contacts | None = None) -> None:
     """Count into these from now on, in this process."""
-    global _figures  # noqa: PLW0603 - one for the process, set by who forked it
+    global _figures, _contacts
     figures.take_up()
-    _figures = figures
+    _figures, _contacts = figures, contacts or Contacts()
+    _contacts.take_up()
 
 
 def current() -> Figures:
@@ -34,7 +36,9 @@ def current() -> Figures:
 def know_peers(aets: Iterable[str]) -> None:
     """The AE titles that may be labels: those of the configuration. All others are counted together."""
     global _peers  # noqa: PLW0603 - as the configuration has them, for the process
-    _peers = frozenset(sorted(aets)[:_MOST_PEERS])
+    named = sorted(aets)
+    _peers = frozenset(named[:_MOST_PEERS])
+    _contacts.know(named)
 
 
 def count(name: str, *labels: str, amount: float = 1.0) -> None:
@@ -59,12 +63,17 @@ def request(service: str, status: str, seconds: float, known: Mapping[str, objec
     figures.observe("zscp_request_seconds", (service,), seconds)
     label = peer if peer in _peers else OTHER
     figures.observe("zscp_peer_request_seconds", (service, label), seconds)
+    came = 0
     if isinstance(kept := known.get("bytes_kept"), int):
         figures.add("zscp_kept_bytes_total", (), kept)
         if isinstance(received := known.get("bytes_received"), int):
             figures.add("zscp_received_bytes_total", (), received)
-    if isinstance(sent := known.get("bytes_sent"), int):
-        figures.add("zscp_sent_bytes_total", (service,), sent)
+            came = received
+    sent = known.get("bytes_sent")
+    went = sent if isinstance(sent, int) else 0
+    if went:
+        figures.add("zscp_sent_bytes_total", (service,), went)
+    _contact(peer, str(known.get("destination") or peer), came, went)
     _ended(TrafficLabel(service, peer, str(known.get("modality") or "")), status, known)
 
 
@@ -83,6 +92,21 @@ def object_sent(service: str, peer: str, modality: str, sizes: tuple[int, int, i
     _figures.traffic.count(TrafficLabel(service, peer, modality), Amounts(0, 0, 1, *sizes), _peers)
 
 
+def _contact(peer: str, destination: str, came: int, went: int) -> None:
+    """What a C-MOVE sends counts for its destination: that is where the bytes go."""
+    if destination == peer:
+        _contacts.request(peer, came, went)
+        return
+    _contacts.request(peer, came, 0)
+    if went:
+        _contacts.request(destination, 0, went)
+
+
+def association(aet: str, address: str, refused: str = "") -> None:
+    """A peer's association has ended, or was ``refused`` for this reason."""
+    _contacts.association(aet, address, refused)
+
+
 def alive() -> None:
     """This process is alive: its loops turn."""
     _figures.alive = time.monotonic()
@@ -95,10 +119,12 @@ class NodeFigures:
         self.began = time.time()
         self.own = own or Figures()
         self._of: dict[str, Figures] = {}
+        self._contacts_of: dict[str, Contacts] = {}
 
     def reserve(self, name: str) -> None:
         """Have figures for a process; only those that are forked later share them."""
         self._of.setdefault(name, Figures())
+        self._contacts_of.setdefault(name, Contacts())
 
     def of(self, name: str) -> Figures:
         """Those of one process."""
@@ -106,7 +132,7 @@ class NodeFigures:
 
     def begin(self, name: str) -> None:
         """In a process that begins: count there."""
-        use(self._of[name])
+        use(self._of[name], self._contacts_of[name])
 
     def ended(self, name: str) -> None:
         """In the parent: a process has ended."""
@@ -119,6 +145,10 @@ class NodeFigures:
     def processes(self) -> dict[str, Figures]:
         """The figures of each process by its name, without the parent's."""
         return dict(self._of)
+
+    def contacts(self) -> list[Contact]:
+        """Who was in contact with any process, by AE title; all others, whose title is empty, come first."""
+        return merged(self._contacts_of.values())
 
     def all(self) -> list[Figures]:
         """Those of every process."""

@@ -17,7 +17,7 @@ from scp.metrics.traffic import TrafficTable
 
 # Room for 250 peers with five services each; memory that nobody writes to is not used.
 _NUMBERS, _NAMES = 32_768, 1 << 19
-_USED, _ALIVE, _STOPPING, _FIRST = 0, 1, 2, 8  # numbers before those of series
+_USED, _ALIVE, _STOPPING, _RELOADS, _FIRST = 0, 1, 2, 3, 8  # numbers before those of series
 _BETWEEN, _BEHIND = "\x1f", "\n"
 
 
@@ -108,6 +108,15 @@ class Figures:
     @stopping.setter
     def stopping(self, stops: bool) -> None:
         self._numbers[_STOPPING] = float(stops)
+
+    @property
+    def reloads(self) -> int:
+        """How often the process has taken up a configuration that was read again."""
+        return int(self._numbers[_RELOADS])
+
+    def reloaded(self) -> None:
+        """A configuration that was read again is in force in the process."""
+        self._numbers[_RELOADS] += 1
 
     def read(self) -> list[Series]:
         """All that was counted; from any process."""

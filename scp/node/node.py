@@ -36,13 +36,16 @@ from scp.resources import bounds, pressure
 _PATIENCE_SECONDS = 5.0
 
 
+# The parts of the configuration that are taken up when a node starts, and not when it reloads.
+NEEDS_RESTART = ("node", "storage", "tiers", "cache", "index", "audit", "http")
+
+
 def reloaded(before: Settings, after: Settings) -> Settings:
     """The settings after a reload: all new ones but those of parts that need a restart.
 
     The files of certificates are read again.
     """
-    names = ("node", "storage", "tiers", "cache", "index", "audit", "http")
-    kept = {name: getattr(before, name) for name in names}
+    kept = {name: getattr(before, name) for name in NEEDS_RESTART}
     return after.model_copy(update={**kept, "tls": renewed_tls(before.tls, after.tls)})
 
 

@@ -157,6 +157,7 @@ class Service:
             structlog.get_logger("zscp").warning("ports not reloaded", reason=reason)
         self.settings = reloaded(self.settings, settings)
         warn_of_expiry(self.settings)
+        self._figures.own.reloaded()
         return True
 
     def _worker(self) -> Role:
@@ -204,6 +205,7 @@ class _Worker:
         settings = self._reread()
         if settings is not None:
             self._node.reload(settings)
+            counting.current().reloaded()
 
     def turns(self) -> bool:
         return self._node.server.turns()
@@ -240,6 +242,7 @@ class BackgroundProcess:
             self._archive.use_policy(settings.policy)
             counting.know_peers(peer.aet for peer in settings.peer)
             self._loops.reconfigured()
+            counting.current().reloaded()
 
     def turns(self) -> bool:
         """See :class:`scp.node.supervisor.Role`: a turn of the loops here may take as long as an object."""

@@ -14,6 +14,7 @@ from scp.config.settings import Settings
 from scp.dimse.negotiation.listener import bound
 from scp.errors import ConfigurationError
 from scp.lifecycle.guard import Guard
+from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
@@ -118,6 +119,7 @@ class WebProcess:
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
+            counting.current().reloaded()
 
     def turns(self) -> bool:
         """See :class:`scp.node.supervisor.Role`."""

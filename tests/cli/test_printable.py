@@ -18,7 +18,7 @@ from scp.cli import lists_output, objects_output, output
 from scp.cli.main import main
 from scp.config.settings import LogSettings, Settings
 from scp.errors import ZscpError
-from scp.model import Commitment
+from scp.lifecycle.attention import OutstandingCommitment
 from scp.node.build import open_archive
 from scp.syntaxes import EXPLICIT
 from scp.viewing.search import COLUMNS
@@ -39,7 +39,8 @@ def test_all_that_controls_is_escaped() -> None:
 
 
 def test_commitments(capsys: pytest.CaptureFixture[str]) -> None:
-    lists_output.commitments([Commitment(EVIL, EVIL, (), WHEN, WHEN, fault=EVIL)], json_wanted=False)
+    one = OutstandingCommitment(EVIL, EVIL, 0, WHEN, 1, WHEN, EVIL)
+    lists_output.commitments([one], json_wanted=False)
     assert capsys.readouterr().out.count(TOLD) == 3
 
 

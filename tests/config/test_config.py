@@ -454,13 +454,14 @@ def test_every_fault_is_told_at_once_with_file_and_key(fault: Any, tmp_path: Pat
     told = fault("nodes = 1\n[node]\nprt = 1\nport = -1\n[log]\nlevel = 'loud'", ZSCP_X__Y="1")
     first, *others = told.splitlines()
     assert first == f"{tmp_path / 'zscp.toml'} cannot be used:"
-    assert {line.strip().partition(":")[0] for line in others} == {
-        "ZSCP_X__Y",
-        "node.port",
-        "node.prt",
-        "log.level",
-        "nodes",
+    places = [line.strip().split(": ") for line in others]
+    assert {": ".join(place[:2]) for place in places if place[0].startswith("line")} == {
+        "line 1: nodes",
+        "line 3: node.prt",
+        "line 4: node.port",
+        "line 6: log.level",
     }
+    assert [place[0] for place in places if not place[0].startswith("line")] == ["ZSCP_X__Y"]
     assert 'node.prt: unknown key; did you mean "port"?' in told
     assert "known: level, format, patients" in fault("[log]\nquux = 1")
 

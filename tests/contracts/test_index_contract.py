@@ -21,9 +21,10 @@ import servers_postgresql
 
 from scp.errors import OutOfResources, QueryError
 from scp.index.databases import Database
+from scp.index.fact_sums import SumKeys, SummedFacts
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.nodes import EXPIRES_SECONDS, KnownNode, NodeReport, Request
-from scp.index.queue import Lease
+from scp.index.queue import Lease, SendSum
 from scp.index.sql import SqlIndex
 from scp.index.watch import Watch
 from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
@@ -1087,6 +1088,23 @@ class TestSendQueue:
         index.add(instance("1.1.2"), DOE, [queued("1.1.2")])
         assert index.send_queue.outstanding() == 1
 
+    def test_what_waits_is_added_up_by_destination_rule_and_state(self, index):
+        for number in range(3):
+            index.record(instance(f"1.1.{number}", stored_size=10 + number), DOE, [queued(f"1.1.{number}")])
+        index.send_queue.add([queued("9.9", "B", attempts=2, fault="away")])
+        index.record(instance("1.1.9", stored_size=70), DOE, [queued("1.1.9", "C")])
+        (claimed,) = index.send_queue.claim(Lease("x", NOON, LATER), 1, busy=["A", "B"])
+        index.send_queue.give_up(claimed, "too long")
+        (under_way, *_) = index.send_queue.claim(Lease("x", NOON, LATER), 1, busy=["B", "C"])
+        index.send_queue.postpone(under_way, LATER, "no answer")
+        assert index.send_queue.sums() == [
+            SendSum("A", "rule", "waiting", 3, 33, NOON, 1, NOON, "no answer"),
+            SendSum("B", "rule", "waiting", 1, 0, NOON, 2, NOON, "away"),
+            SendSum("C", "rule", "given up", 1, 70, NOON, 1, None, "too long"),
+        ]
+        index.send_queue.claim(Lease("x", NOON, LATER), 9, busy=["A", "C"])
+        assert index.send_queue.sums()[1].next_attempt is None
+
     def test_another_content_is_sent_once_more(self, index):
         outstanding = index.send_queue
         index.record(instance("1.1.1"), DOE, [queued("1.1.1")])
@@ -1239,3 +1257,66 @@ def test_a_name_is_had_by_one_at_a_time(opener) -> None:
     finally:
         one.close()
         two.close()
+
+
+class TestSumsByFacts:
+    """One row stands for all instances that no rule tells apart."""
+
+    def test_what_nothing_tells_apart_is_one_sum(self, filled: Index) -> None:
+        found = filled.stages.sums(SumKeys())
+        (one,) = found.sums
+        assert (one.instances, one.received_size, one.stored_size) == (5, 500, 200)
+        assert (one.instance.form, one.instance.rule) == ("htj2k", "everything else")
+        assert (found.looked_at, found.total, found.whole) == (5, 5, True)
+
+    def test_by_attributes_of_every_level(self, filled: Index) -> None:
+        found = filled.stages.sums(SumKeys(("PatientID", "StudyDate", "Modality", "SOPClassUID")))
+        facts = [(*one.attributes.values(), one.instances) for one in found.sums]
+        sr = "1.2.840.10008.5.1.4.1.1.88.11"
+        expected = [("D1", "20240131", "CT", CT, 3), ("D1", "20240131", "SR", sr, 1)]
+        assert sorted(facts) == [*expected, ("R1", "20240201", "MR", MR_CLASS, 1)]
+
+    def test_by_bounds_of_size_and_time(self, index: Index) -> None:
+        at = datetime(2024, 1, 31, tzinfo=UTC)
+        for number, size in enumerate((10, 20, 30)):
+            when = at + timedelta(days=number)
+            more = {"received_size": size, "received_at": when, "accessed": number * 10}
+            index.record(instance(f"1.1.{number}", **more), DOE)
+        seconds = int(at.timestamp())
+        by_size = index.stages.sums(SumKeys(sizes=(20,))).sums
+        assert sorted((one.instance.received_size, one.instances) for one in by_size) == [
+            (10, 1),
+            (20, 1),
+            (30, 1),
+        ]
+        by_time = index.stages.sums(SumKeys(received=(seconds + 86_400,), accessed=(15, 99))).sums
+        assert sorted(
+            (one.instance.received_at, one.instance.accessed, one.instances) for one in by_time
+        ) == [
+            (at, 0, 2),
+            (at + timedelta(days=2), 20, 1),
+        ]
+
+    def test_by_what_an_instance_is_in(self, index: Index) -> None:
+        index.record(instance("1.1.1", pending=True), DOE)
+        index.record(instance("1.1.2", refused="x", calling_aet="A"), DOE)
+        index.record(instance("1.1.3", planned="p", due=7), DOE)
+        index.record(instance("1.1.4", planned="p", due=5), DOE)
+        found = index.stages.sums(SumKeys(calling_aet=True, transfer_syntax=True, policy="p")).sums
+        told = [(one.instance.pending, one.instance.refused, one.due, one.instances) for one in found]
+        assert sorted(told, key=str) == [(False, "", 5, 2), (False, "refused", None, 1), (True, "", None, 1)]
+        assert {one.instance.calling_aet for one in found} == {"A", "CTROOM1"}
+        assert {one.instance.received_transfer_syntax for one in found} == {"1.2.840.10008.1.2.1"}
+
+    def test_some_are_picked_where_there_are_many(self, index: Index) -> None:
+        index.record_many([(instance(f"1.1.{number}"), DOE) for number in range(60)])
+        for number in range(0, 60, 2):
+            index.remove(f"1.1.{number}")
+        found = index.stages.sums(SumKeys(), most=10)
+        assert found.total == 30
+        assert 2 <= found.looked_at <= 20
+        assert sum(one.instances for one in found.sums) == found.looked_at
+        assert index.stages.sums(SumKeys(), most=30).whole
+
+    def test_of_nothing(self, index: Index) -> None:
+        assert index.stages.sums(SumKeys(("Modality",)), most=5) == SummedFacts((), 0, 0)

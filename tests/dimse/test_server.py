@@ -23,6 +23,8 @@ from scp.dimse.negotiation.ports import Port
 from scp.dimse.negotiation.window import Window, granted
 from scp.dimse.seats import Holder, OwnSeats, SeatLimit, SeatLimits, Seats
 from scp.dimse.server import DimseServer
+from scp.metrics import counting
+from scp.metrics.contacts import Contacts
 from scp.node.seats import SharedSeats
 
 pytestmark = pytest.mark.quick
@@ -95,6 +97,29 @@ def test_seats_of_another(servers: list[DimseServer]) -> None:
     seats.free = 2
     assert [echo(address), echo(address)] == [0, 0]
     until(lambda: seats.back == 2)
+
+
+def test_who_came_and_who_was_refused_is_counted_by_ae_title(
+    servers: list[DimseServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contacts = Contacts()
+    monkeypatch.setattr(counting, "_contacts", contacts)
+    chosen = settings()
+    servers.append(DimseServer(None, lambda: chosen))  # type: ignore[arg-type]
+    address = servers[0].start()
+    assert echo(address) == 0
+    with pytest.raises(ConnectionError):
+        window.Scu(address, CONTEXTS, calling="MISTAKEN", called="ANOTHER")
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        connection.recv(100)
+    until(lambda: {"MISTAKEN", ""} <= {one.aet for one in contacts.all()})
+    found = {one.aet: one for one in contacts.all()}
+    assert (found["MISTAKEN"].refused, found["MISTAKEN"].address) == (1, "127.0.0.1")
+    assert found["MISTAKEN"].reason == "ANOTHER is neither node.aet nor one of node.aliases"
+    assert found[""].reason == "an HTTP request: this port speaks DICOM"
+    (came,) = (one for one in found.values() if one.aet not in ("", "MISTAKEN"))
+    assert (came.associations, came.requests, came.refused) == (1, 1, 0)
 
 
 def test_own_seats_follow_the_limit() -> None:

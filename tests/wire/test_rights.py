@@ -20,6 +20,7 @@ from scp.dimse.user_identity import refused_by_identity
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.matching import MOST_PATTERNS
 from scp.model import CALLING_AET
+from scp.node.peers import peer_rows
 
 from .configured import settings_of, tables_of
 from .conftest import RunningNode, Starter
@@ -209,13 +210,18 @@ def test_peers_are_listed_with_what_they_may_and_what_they_stored(
             node.root, {"peer": [_peer("CT", addresses=["10.0.0.0/8"], may=["store"], destinations=[])]}
         )
     )
-    serving_output.peers(settings, node.archive.index.senders(), json_wanted=True)
+    listed = peer_rows(settings, node.archive.index.senders())
+    serving_output.peers(listed, json_wanted=True)
     rows = {row["aet"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["CT", "all others", "STRANGER"]
-    assert (rows["CT"]["from"], rows["CT"]["may"], rows["CT"]["objects"]) == (["10.0.0.0/8"], ["store"], 1)
+    assert (rows["CT"]["comes_from"], rows["CT"]["may"], rows["CT"]["objects"]) == (
+        ["10.0.0.0/8"],
+        ["store"],
+        1,
+    )
     assert rows["STRANGER"]["objects"] == 1
     assert [row["moves_to"] for row in rows.values()] == [[], None, None]
-    serving_output.peers(settings, node.archive.index.senders(), json_wanted=False)
+    serving_output.peers(listed, json_wanted=False)
     told = capsys.readouterr().out
     assert "10.0.0.0/8" in told
     assert "nowhere" in told

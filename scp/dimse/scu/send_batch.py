@@ -102,6 +102,7 @@ class SendBatch:
                 self._unreachable(str(error))
                 return
             finally:
+                event.add(bytes_sent=self._sender.bytes_sent)
                 self._record([instance for one, instance in objects if one.number in self._taken])
             event.add(sent=count - len(self._left))
         self._give_back(self._away.failed(aet) if broken else 0.0)

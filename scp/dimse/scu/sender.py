@@ -34,6 +34,7 @@ class Sender:
         self._carrier: Destination | None = None
         self._throttle = Throttle(peer.link_mbps, time.monotonic, self._stopped.wait)
         self._left: dict[Identity, QueuedSend] = {}
+        self.bytes_sent = 0  # of datasets, over all associations
 
     def stop(self) -> None:
         """Make :meth:`send` return soon."""
@@ -63,6 +64,7 @@ class Sender:
                 return self._broken(carrier, ended)
             finally:
                 self._carrier = None
+                self.bytes_sent += carrier.bytes_sent
                 carrier.close()
         return ""
 

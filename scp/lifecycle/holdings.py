@@ -1,0 +1,177 @@
+"""What each rule of the policy holds now: how much, in which forms, and what comes next, and when."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from scp.archive.archive import Archive
+from scp.config.rules import PolicyRule
+from scp.config.settings import Settings
+from scp.index.fact_sums import FactSum
+from scp.index.watch import Watch
+from scp.lifecycle.judging import NOTHING, Amount, Judge, Judgement, RuleSet, amount_of, moment, sum_keys
+from scp.policy.stages import NEVER
+from scp.policy.wording import match_in_words, span, stage_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class HeldForm:
+    """How much is kept in one form."""
+
+    form: str
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class NextStage:
+    """What is to become of some objects: ``stage`` in words, for the first of them ``due`` then.
+
+    A stage that is due now has no ``due``.
+    """
+
+    stage: str
+    amount: Amount
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHoldings:
+    """One rule, its ``match`` and ``stages`` in words, and what it holds. ``number`` is its place, from 1.
+
+    ``pending`` objects wait for their first encoding. Objects that no rule matches have number 0 and no
+    name: they stay as received. ``uncertain`` are those for which a rule asks what the index does not know.
+    """
+
+    number: int
+    name: str
+    match: str
+    stages: tuple[str, ...]
+    amount: Amount = NOTHING
+    pending: int = 0
+    uncertain: int = 0
+    forms: tuple[HeldForm, ...] = ()
+    next: tuple[NextStage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionHoldings:
+    """One rule of retention and what it covers; of that ``expired`` may go now, as whole studies and unheld.
+
+    ``next`` is when its next object expires. Objects that are never deleted by a rule have number 0.
+    """
+
+    number: int
+    name: str
+    match: str
+    after: str
+    delete: str
+    amount: Amount = NOTHING
+    expired: Amount = NOTHING
+    next: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """All rules in their order, at a time; ``looked_at`` of ``total`` objects were counted: all, or a sample.
+
+    Amounts are of what was looked at. ``seconds`` is how long that took.
+    """
+
+    at: datetime
+    fingerprint: str
+    rules: tuple[RuleHoldings, ...]
+    retention: tuple[RetentionHoldings, ...]
+    looked_at: int
+    total: int
+    seconds: float
+
+
+def holdings(archive: Archive, settings: Settings, watch: Watch | None = None) -> Holdings:
+    """What the rules hold of all that is stored: a second for some 200,000 objects.
+
+    ``watch`` may stop it. Raises OutOfResources.
+    """
+    begun, now = time.monotonic(), time.time()
+    fingerprint = archive.policy.fingerprint
+    rules = RuleSet(archive.policy.rules, settings.retention)
+    found = archive.stages.sums(sum_keys([rules], now, fingerprint), watch=watch)
+    judge = Judge(rules, now)
+    judged = [(one, judge.of(one)) for one in found.sums]
+    return Holdings(
+        datetime.fromtimestamp(now, UTC),
+        fingerprint,
+        tuple(_rules(rules, judged)),
+        tuple(_retention(rules, judged, now)),
+        found.looked_at,
+        found.total,
+        time.monotonic() - begun,
+    )
+
+
+_Judged = list[tuple[FactSum, Judgement]]
+
+
+def _rules(rules: RuleSet, judged: _Judged) -> list[RuleHoldings]:
+    told = [_rule(number, rule, judged) for number, rule in enumerate(rules.policy, 1)]
+    others = _rule(0, None, judged)
+    return [*told, others] if others.amount.objects else told
+
+
+def _rule(number: int, rule: PolicyRule | None, judged: _Judged) -> RuleHoldings:
+    name = rule.name if rule else ""
+    own = [(one, of) for one, of in judged if of.rule == name]
+    forms: dict[str, Amount] = defaultdict(Amount)
+    for one, _ in own:
+        forms[one.instance.form] += amount_of(one)
+    return RuleHoldings(
+        number,
+        name,
+        match_in_words(rule.match) if rule else "what no rule matches",
+        tuple(map(stage_in_words, rule.stages)) if rule else (),
+        sum((amount_of(one) for one, _ in own), NOTHING),
+        sum(one.instances for one, _ in own if one.instance.pending),
+        sum(one.instances for one, of in own if not of.sure),
+        tuple(HeldForm(form, forms[form]) for form in sorted(forms)),
+        tuple(_next(own)),
+    )
+
+
+def _next(own: _Judged) -> list[NextStage]:
+    """What is due now, and then what comes, the soonest first."""
+    amounts: dict[tuple[bool, str], Amount] = defaultdict(Amount)
+    dues: dict[tuple[bool, str], int] = {}
+    for one, of in own:
+        if not of.stage and not of.next:
+            continue
+        key = (not of.stage, of.stage or of.next)
+        amounts[key] += amount_of(one)
+        planned = one.due if one.due is not None and one.due < NEVER else of.next_due
+        dues[key] = min(dues.get(key, NEVER), planned)
+    return [
+        NextStage(key[1], amounts[key], moment(dues[key]) if key[0] else None)
+        for key in sorted(amounts, key=lambda key: (key[0], dues[key]))
+    ]
+
+
+def _retention(rules: RuleSet, judged: _Judged, now: float) -> list[RetentionHoldings]:
+    told = []
+    for number, rule in enumerate(rules.retention, 1):
+        own = [(one, of) for one, of in judged if of.retention == rule.name]
+        told.append(
+            RetentionHoldings(
+                number,
+                rule.name,
+                match_in_words(rule.match),
+                span(rule.after),
+                rule.delete,
+                sum((amount_of(one) for one, _ in own), NOTHING),
+                sum((amount_of(one) for one, of in own if of.expires <= now), NOTHING),
+                moment(min((of.expires for _, of in own if of.expires > now), default=NEVER)),
+            )
+        )
+    kept = sum((amount_of(one) for one, of in judged if not of.retention), NOTHING)
+    ever = RetentionHoldings(0, "", "what no rule of retention matches", "for ever", "never", kept)
+    return [*told, ever] if kept.objects else told

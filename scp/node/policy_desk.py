@@ -1,0 +1,97 @@
+"""What an admin does with the policy of a running node, from its page: looks, tries, saves.
+
+Each is one call that returns frozen dataclasses; the command ``zscp policy`` makes the same calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scp.archive.archive import Archive
+from scp.audit import events, messages
+from scp.audit.actors import host, this_process
+from scp.audit.changes import changed_keys, is_of_security
+from scp.audit.events import AuditOutcome, Participant
+from scp.audit.trail import AuditTrail
+from scp.config.load import judge
+from scp.config.saving import ConfigurationFile, ConfigurationText, SavedText
+from scp.config.settings import Settings
+from scp.index.watch import Watch
+from scp.lifecycle.comparison import PICKED, PolicyTrial, try_text
+from scp.node.node import NEEDS_RESTART
+from scp.node.reloading import ReloadReport
+
+_NOT_ASKED = ReloadReport("not asked", "nothing was saved")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySaved:
+    """What became of an edited configuration: of its file, and of the node that was asked to use it.
+
+    ``changed`` are the keys that differ from what was in force; of these, those of ``needs_restart`` come
+    into force when the node starts again. ``others`` are the other nodes that live: each has a file of its
+    own, and differs from this node until that is edited, too.
+    """
+
+    saved: SavedText
+    reload: ReloadReport = _NOT_ASKED
+    changed: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def save_text(
+    file: ConfigurationFile,
+    text: str,
+    digest: str,
+    in_force: Settings,
+    trail: AuditTrail,
+    who: tuple[Participant, ...],
+) -> PolicySaved:
+    """Save an edited configuration, and record who did: with the names of keys, and no value."""
+    saved = file.save(text, digest)
+    after = judge(text, file.environ).settings
+    if saved.outcome != "saved" or after is None:
+        return PolicySaved(saved)
+    changed = changed_keys(in_force, after)
+    kind = events.SECURITY_CONFIGURATION if is_of_security(changed) else events.SOFTWARE_CONFIGURATION
+    node = messages.node_subject(f"{in_force.node.aet}@{host()}")
+    told = f"configuration file saved; changed keys: {', '.join(changed) or 'none'}"
+    trail.record(messages.alert(kind, who, node, told, AuditOutcome.SUCCESS))
+    restart = tuple(key for key in changed if key.partition(".")[0].partition("[")[0] in NEEDS_RESTART)
+    return PolicySaved(saved, changed=tuple(changed), needs_restart=restart)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDesk:
+    """Of the node whose ``settings`` are in force; any thread may call. ``archive`` gives it, opened.
+
+    ``reload`` has the node read its configuration again.
+    """
+
+    file: ConfigurationFile
+    settings: Callable[[], Settings]
+    archive: Callable[[], Archive]
+    reload: Callable[[], ReloadReport]
+    trail: AuditTrail
+
+    def read(self) -> ConfigurationText:
+        """The configuration file: for admins alone, as it may hold passwords. Raises ConfigurationError."""
+        return self.file.read()
+
+    def try_text(self, text: str, most: int | None = PICKED, watch: Watch | None = None) -> PolicyTrial:
+        """See :func:`scp.lifecycle.comparison.try_text`."""
+        return try_text(self.archive(), self.settings(), text, self.file.environ, most, watch)
+
+    def save(self, text: str, digest: str, user: str, address: str) -> PolicySaved:
+        """Save an edited text as ``user``, who came from ``address``, and have the node use it.
+
+        ``digest`` is that of the file which was edited. This takes as long as a reload: up to 10 s.
+        """
+        who = (Participant(user, requestor=True, address=address), this_process())
+        done = save_text(self.file, text, digest, self.settings(), self.trail, who)
+        if done.saved.outcome != "saved":
+            return done
+        others = tuple(str(one) for one in self.archive().elsewhere.cluster.living())
+        return replace(done, reload=self.reload(), others=others)

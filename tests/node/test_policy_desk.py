@@ -1,0 +1,109 @@
+"""An edited policy, tried and saved at the desk of a running node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scp.archive.archive import Archive
+from scp.audit.events import SECURITY_CONFIGURATION, SOFTWARE_CONFIGURATION, AuditEvent
+from scp.config.load import load
+from scp.config.saving import ConfigurationFile
+from scp.config.settings import Settings
+from scp.node.build import open_archive
+from scp.node.policy_desk import PolicyDesk
+from scp.node.reloading import ReloadReport
+
+RULE = '[[policy]]\nname = "all"\nstages = [{{ form = "{}" }}]\n'
+
+
+class Recording:
+    on = True
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+
+    def record(self, event: AuditEvent) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "zscp.toml"
+    stores = f'[storage]\nurl = "file://{tmp_path}/data"\n[index]\nurl = "sqlite:///{tmp_path}/index.db"\n'
+    path.write_text(stores + RULE.format("zstd"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def settings(path: Path) -> Settings:
+    return load(path, {})
+
+
+@pytest.fixture
+def archive(settings: Settings) -> Iterator[Archive]:
+    opened = open_archive(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def trail() -> Recording:
+    return Recording()
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def desk(path: Path, settings: Settings, archive: Archive, trail: Recording, asked: list[str]) -> PolicyDesk:
+    def reload() -> ReloadReport:
+        asked.append("reload")
+        return ReloadReport("taken up")
+
+    return PolicyDesk(ConfigurationFile(path, {}), lambda: settings, lambda: archive, reload, trail)
+
+
+def test_what_is_saved_is_reloaded_and_recorded_with_who_did(
+    desk: PolicyDesk, path: Path, trail: Recording, asked: list[str]
+) -> None:
+    read = desk.read()
+    edited = read.text.replace('"zstd"', '"htj2k"')
+    assert desk.try_text(edited).changed == ("policy[all].stages[0].forms",)
+    done = desk.save(edited, read.digest, "Jo", "10.0.0.1")
+    assert (done.saved.outcome, done.reload.outcome) == ("saved", "taken up")
+    assert (done.changed, done.needs_restart, done.others) == (("policy[all].stages[0].forms",), (), ())
+    assert load(path, {}).policy[0].stages[0].forms == ("htj2k",)
+    assert asked == ["reload"]
+    (event,) = trail.events
+    assert event.type == SOFTWARE_CONFIGURATION
+    who = event.participants[0]
+    assert (who.user_id, who.requestor, who.address) == ("Jo", True, "10.0.0.1")
+    assert b"policy[all].stages[0].forms" in dict(event.subjects[0].details)["Alert Description"]
+
+
+def test_what_is_not_saved_is_neither_reloaded_nor_recorded(
+    desk: PolicyDesk, path: Path, trail: Recording, asked: list[str]
+) -> None:
+    before = path.read_bytes()
+    read = desk.read()
+    done = desk.save(read.text.replace('"zstd"', '"zst"'), read.digest, "Jo", "")
+    assert (done.saved.outcome, done.reload.outcome) == ("invalid", "not asked")
+    assert desk.save(read.text + "#\n", "another", "Jo", "").saved.outcome == "changed meanwhile"
+    assert (path.read_bytes(), asked, trail.events) == (before, [], [])
+
+
+def test_what_only_a_restart_takes_up_is_said_and_a_secret_is_not(desk: PolicyDesk, trail: Recording) -> None:
+    read = desk.read()
+    peer = '[[peer]]\naet = "WS"\nhost = "h"\nport = 104\n'
+    edited = read.text.replace("[index]\n", '[index]\npassword = "geheim"\n') + peer
+    done = desk.save(edited, read.digest, "Jo", "")
+    assert set(done.changed) == {"index.password", "peer[WS]"}
+    assert done.needs_restart == ("index.password",)
+    (event,) = trail.events
+    assert event.type == SECURITY_CONFIGURATION
+    assert "geheim" not in str(event)
