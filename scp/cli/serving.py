@@ -29,6 +29,7 @@ def serve(config: ConfigOption = None) -> None:
     from scp.config.load import load
     from scp.config.ports import ports
     from scp.node.service import Service
+    from scp.node.web import page_lack
 
     settings = settings_of(config)
 
@@ -62,6 +63,7 @@ def serve(config: ConfigOption = None) -> None:
         storage=settings.storage.where,
         index=settings.index.shown,
         policy=[rule.name for rule in settings.policy],
+        page=settings.http.url if settings.http.port and not page_lack(settings) else None,
         node=service.itself.id,
         name=service.itself.name,
         fingerprint=fingerprint(settings),
@@ -116,7 +118,7 @@ def peers(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def passcode() -> None:
-    """Ask for a passcode, and print its hash for a [[user]] of the configuration."""
+    """Ask for a passcode, or a password, and print its hash: for a [[user]] or [[http.user]]."""
     from scp.config.users import hashed
 
     typer.echo(hashed(typer.prompt("Passcode", hide_input=True, confirmation_prompt=True, err=True)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+from scp.metrics.board import Trouble
 from scp.metrics.catalogue import OTHER
 from scp.metrics.figures import Figures
 
@@ -63,6 +64,11 @@ def request(service: str, status: str, seconds: float, known: Mapping[str, objec
             figures.add("zscp_received_bytes_total", (), received)
     if isinstance(sent := known.get("bytes_sent"), int):
         figures.add("zscp_sent_bytes_total", (service,), sent)
+
+
+def trouble(level: str, event: str, reason: str, about: str) -> None:
+    """A warning or an error was logged."""
+    _figures.board.note(Trouble(time.time(), level, event, reason, about))
 
 
 def alive() -> None:

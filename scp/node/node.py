@@ -39,8 +39,10 @@ def reloaded(before: Settings, after: Settings) -> Settings:
 
     The files of certificates are read again.
     """
-    names = ("node", "storage", "tiers", "cache", "index", "audit", "http")
-    kept = {name: getattr(before, name) for name in names}
+    names = ("node", "storage", "tiers", "cache", "index", "audit")
+    kept: dict[str, object] = {name: getattr(before, name) for name in names}
+    bound = {name: getattr(before.http, name) for name in ("host", "port", "page", "tls")}
+    kept["http"] = after.http.model_copy(update=bound)
     return after.model_copy(update={**kept, "tls": renewed_tls(before.tls, after.tls)})
 
 
