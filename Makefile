@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-run: setup ## serve with the defaults, data in ./zscp-data
-	$(BIN)/zscp serve
+run: setup ## serve with the defaults, data in ./zscp-data, and a page on port 11180, whose address it prints
+	ZSCP_HTTP__PORT=$${ZSCP_HTTP__PORT:-11180} $(BIN)/zscp serve
 
 # Hundreds of processes of the tests import the same modules, which takes half as long once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE

@@ -112,7 +112,7 @@ def _processors(patients: bool) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    return [*processors, _tell] if patients else [*processors, redact, _tell_publicly]
+    return [*processors, _tell, _note] if patients else [*processors, redact, _tell_publicly, _note]
 
 
 def _renderers(log: LogChoices, stream: TextIO) -> list[Processor]:
@@ -190,6 +190,18 @@ def _tell_publicly(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
     error = _error_of(event.pop("exc_info", None))
     if error is not None:
         event["exception"] = _public_traceback(error)
+    return event
+
+
+# What a line of the log is about, the first that it has.
+_ABOUT = ("calling_aet", "destination", "peer", "sop_instance", "process", "path", "limit")
+
+
+def _note(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep the last warnings and errors where the node's page finds them."""
+    if (level := event.get("level", "")) in ("warning", "error", "critical"):
+        about = next((str(event[key]) for key in _ABOUT if event.get(key)), "")
+        counting.trouble(level, str(event.get("event", "")), str(event.get("reason", "")), about)
     return event
 
 

@@ -137,11 +137,17 @@ def uri_subject(uri: str) -> Subject:
 
 
 def login(user: Participant, node: Participant, why: str = "") -> AuditEvent:
-    """User Authentication (A.5.3.12): a peer's user was let in, or ``why`` not."""
+    """User Authentication (A.5.3.12): a peer's user, or one of the page, was let in, or ``why`` not."""
     outcome = AuditOutcome.MINOR if why else AuditOutcome.SUCCESS
     return AuditEvent(
         events.USER_AUTHENTICATION, Action.EXECUTE, (user, node), type=events.LOGIN, outcome=outcome, why=why
     )
+
+
+def logout(user: Participant, node: Participant) -> AuditEvent:
+    """User Authentication (A.5.3.12): a user of the page has left."""
+    who = (user, node)
+    return AuditEvent(events.USER_AUTHENTICATION, Action.EXECUTE, who, type=events.LOGOUT)
 
 
 def exported(

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich.table import Table
 
 from scp.cli.output import as_json, number, show, size
-from scp.index.nodes import KnownNode
+from scp.index.nodes import KnownNode, state_of
 
 
 def listing(known: Sequence[KnownNode], json_wanted: bool) -> None:
     """A row for each node."""
     if json_wanted:
-        as_json([_told(one) for one in known])
+        as_json([state_of(one) for one in known])
         return
     table = Table("node", "id", "address", "state", "version", "configuration")
     table.add_column("associations", justify="right")
     table.add_column("pending", justify="right")
-    for one in known:
-        said = one.report
-        held = str(said.associations.get("all", 0)) if one.lives else ""
-        told = (said.name, said.id, said.address, f"{_state(one)}, {one.age:.0f} s ago", said.version)
-        table.add_row(*told, said.fingerprint, held, size(said.pending))
+    for one in map(state_of, known):
+        held = str(one.associations) if one.state == "lives" else ""
+        told = (one.name, one.id, one.address, f"{one.state}, {one.age_seconds:.0f} s ago", one.version)
+        table.add_row(*told, one.fingerprint, held, size(one.pending))
     show(table)
     if len({one.report.fingerprint for one in known if one.lives}) > 1:
         show("These nodes run different configurations.")
@@ -40,12 +38,3 @@ def forgotten(told: str, given_up: Sequence[str], json_wanted: bool) -> None:
             f"{number(len(given_up), 'object')} that only it had, by SOP Instance UID; have them sent again:"
         )
         show(*given_up)
-
-
-def _state(one: KnownNode) -> str:
-    return "lives" if one.lives else "stopped" if one.stopped else "silent"
-
-
-def _told(one: KnownNode) -> dict[str, object]:
-    said = asdict(one.report) | {"associations": one.report.associations.get("all", 0)}
-    return {**said, "state": _state(one), "age_seconds": round(one.age, 1)}

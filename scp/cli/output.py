@@ -19,6 +19,9 @@ from rich.text import Text
 
 from scp.background.progress import Progress
 from scp.telemetry import CONTROLS, printable
+from scp.web.wording import number as number  # noqa: PLC0414 - commands take it from here
+from scp.web.wording import percent as percent  # noqa: PLC0414 - commands take it from here
+from scp.web.wording import size as size  # noqa: PLC0414 - commands take it from here
 
 _LOG_EVERY_SECONDS = 10.0
 _MOST_FAULTS = 20
@@ -58,25 +61,6 @@ def show(*what: Any) -> None:
     """Tables and lines on standard output."""
     for one in what:
         terminal().print(one)
-
-
-def size(count: float) -> str:
-    """Bytes as people read them, decimal: 1.2 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def number(count: int, thing: str, things: str = "") -> str:
-    """How many of a thing: 1 study, 2 studies; without ``things`` the plural has an s."""
-    return f"{count} {thing if count == 1 else things or f'{thing}s'}"
-
-
-def percent(part: int, whole: int) -> str:
-    """A share of what was received."""
-    return f"{100 * part / whole:.1f} %" if whole else ""
 
 
 class _LoggedProgress:

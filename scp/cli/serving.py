@@ -31,6 +31,7 @@ def serve(config: ConfigOption = None) -> None:
     from scp.config.load import load
     from scp.config.ports import ports
     from scp.node.service import Service
+    from scp.node.web import page_lack
 
     settings = settings_of(config)
 
@@ -64,6 +65,7 @@ def serve(config: ConfigOption = None) -> None:
         storage=settings.storage.where,
         index=settings.index.shown,
         policy=[rule.name for rule in settings.policy],
+        page=settings.http.url if settings.http.port and not page_lack(settings) else None,
         node=service.itself.id,
         name=service.itself.name,
         fingerprint=fingerprint(settings),
@@ -132,7 +134,7 @@ def audit(
 
 @app.command()
 def passcode() -> None:
-    """Ask for a passcode, and print its hash for a [[user]] of the configuration."""
+    """Ask for a passcode, or a password, and print its hash: for a [[user]] or [[http.user]]."""
     from scp.config.users import hashed
 
     typer.echo(hashed(typer.prompt("Passcode", hide_input=True, confirmation_prompt=True, err=True)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import stat
 from pathlib import Path
 
+from scp.config.http import is_loopback
 from scp.config.ports import ports
 from scp.config.settings import Settings
 
@@ -17,7 +17,7 @@ def exposures(settings: Settings) -> list[str]:
         found.append(
             f"tls.key: others than its owner may read {settings.tls.key}; give it mode 0600: chmod 600"
         )
-    if settings.http.port and not _is_loopback(settings.http.host):
+    if settings.http.port and not is_loopback(settings.http.host):
         found.append(
             f"http.host: whoever reaches {settings.http.host}:{settings.http.port} may read the metrics; "
             'write "127.0.0.1", or let a firewall admit only those who read them'
@@ -52,11 +52,4 @@ def is_open(settings: Settings) -> bool:
     tls = settings.tls
     certified = all(port.secure for port in ports(settings)) and tls.asked_of_clients == "required"
     strangers = access.allow == "any" and bool({*access.may} - {"echo"}) and access.users == "ignored"
-    return strangers and not certified and not _is_loopback(settings.node.host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return strangers and not certified and not is_loopback(settings.node.host)

@@ -17,7 +17,7 @@ from scp.config.settings import Settings
 # By table: all of it, or some keys. Folders of files are each node's own; those of a URL to a server are not.
 _OF_THE_NODE: Mapping[str, frozenset[str]] = {
     "node": frozenset({"host", "port", "workers"}),
-    "http": frozenset({"host", "port"}),
+    "http": frozenset({"host", "port", "names"}),
     "log": frozenset({"level", "format"}),
     "tls": frozenset({"certificate", "key", "ca"}),
     "storage": frozenset({"spool", "reserve"}),

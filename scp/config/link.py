@@ -26,6 +26,7 @@ def link(settings: Settings) -> tuple[Settings, list[Fault]]:
     faults = [
         *_tls(settings),
         *_users(settings),
+        *_http(settings),
         *_stores(settings),
         *_peers(settings),
         *_policy(settings),
@@ -57,6 +58,18 @@ def _tls(settings: Settings) -> Iterator[Fault]:
 def _users(settings: Settings) -> Iterator[Fault]:
     if settings.access.users == "required" and not settings.user:
         yield "access.users", '"required" lets nobody in without a [[user]]; add one, or write "ignored"'
+
+
+def _http(settings: Settings) -> Iterator[Fault]:
+    http = settings.http
+    if http.tls and not settings.tls.certificate:
+        yield "http.tls", "needs tls.certificate and tls.key; set them, or leave this out"
+    if http.user and http.page_fault:
+        yield "http.user", f"{http.page_fault}: passwords would cross the network as they are"
+    elif http.page == "on" and http.page_fault:
+        yield "http.page", http.page_fault
+    if http.page == "on" and not http.port:
+        yield "http.port", 'is 0, and http.page is "on"; give a port, such as 11180'
 
 
 def _stores(settings: Settings) -> Iterator[Fault]:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from scp.config.audit import AuditSettings
+from scp.config.http import HttpSettings
 from scp.config.index import IndexSettings
 from scp.config.node import NodeSettings
 from scp.config.peers import SERVICES, Peer, Services
@@ -180,13 +181,6 @@ class TlsSettings(Table):
         if self.clients == "auto":
             return "required" if self.ca else "none"
         return self.clients
-
-
-class HttpSettings(Table):
-    """Where metrics, liveness and readiness are answered (docs/metrics.md); port 0: nowhere."""
-
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
 
 
 class LogSettings(Table):

@@ -1,4 +1,7 @@
-"""The users that peers may name when they associate: names, and passcodes as argon2 hashes."""
+"""The users that peers may name when they associate: names, and passcodes as argon2 hashes.
+
+Passwords of the page's users (:mod:`scp.config.http`) are hashed in the same way.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,24 @@ def _is_hash(text: str) -> str:
     return text
 
 
+# The hash of a passcode or password, as ``zscp passcode`` prints it.
+PasswordHash = Annotated[str, AfterValidator(_is_hash)]
+
+
+def is_of(hashed_one: str, secret: bytes) -> bool:
+    """Whether a secret is the one that was hashed."""
+    try:
+        return _HASHER.verify(hashed_one, secret)
+    except Argon2Error:
+        return False
+
+
 class User(Table):
     """A user by ``name``; without a ``passcode``, the hash of one, the name alone is enough."""
 
     name: Annotated[str, Field(min_length=1)]
-    passcode: Annotated[str, AfterValidator(_is_hash)] | None = None
+    passcode: PasswordHash | None = None
 
     def shows(self, passcode: bytes) -> bool:
         """Whether a passcode is this user's."""
-        if self.passcode is None:
-            return True
-        try:
-            return _HASHER.verify(self.passcode, passcode)
-        except Argon2Error:
-            return False
+        return self.passcode is None or is_of(self.passcode, passcode)

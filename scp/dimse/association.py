@@ -33,6 +33,7 @@ from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended, Outcome
 from scp.errors import OutOfResources
+from scp.metrics.board import ShownAssociation
 
 # The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
 # handing it to another thread takes 0.1 ms CPU, as much as all else that a small object costs here.
@@ -64,8 +65,7 @@ class ServedAssociation(DirectAssociation):
         self.requests = 0
         self.outcome: Outcome = "no request"
         self.window = self.suboperations = SYNCHRONOUS
-        self.own = OwnRequests()
-        self.audit = AssociationAudit()
+        self.own, self.audit, self.shown = OwnRequests(), AssociationAudit(), ShownAssociation()
         self._windowed: Window | None = None
         self._serving = self._stopping = False
         self._last_request = time.monotonic()

@@ -26,6 +26,7 @@ from scp.errors import (
     ZscpError,
     public,
 )
+from scp.metrics.board import ShownAssociation
 
 # The numbers of sub-operations are US (PS3.7 table E.1-1): a larger number is sent as the largest US.
 _MOST_COUNTED = 0xFFFF
@@ -70,11 +71,13 @@ class Requester(Protocol):
     """The association that a request came on, as far as services use it.
 
     ``suboperations`` is how many C-STORE requests the peer takes before it answers the first; ``own`` sends
-    requests of this side to the peer. ``audit`` takes what the audit trail tells of it.
+    requests of this side to the peer. ``audit`` takes what the audit trail tells of it, ``shown`` what the
+    node's page shows.
     """
 
     name: str
     audit: AssociationAudit
+    shown: ShownAssociation
     suboperations: int
     own: OwnRequests
 

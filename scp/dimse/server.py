@@ -38,6 +38,7 @@ from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
+from scp.dimse.services.shown import shown
 from scp.dimse.user_identity import answer_to, name_of, refused_by_identity
 from scp.dimse.wire import messages
 from scp.errors import MalformedAssociation
@@ -184,6 +185,7 @@ class DimseServer:
         try:
             association.run_reactor()
         finally:
+            association.shown.end()
             _record_end(association)
             self.associations.discard(association)
 
@@ -269,16 +271,21 @@ class DimseServer:
             association.audit.identified(name_of(asked_user), refused)
         if (answer := answer_to(asked_user)) is not None:
             association.acceptor.add_negotiation_item(answer)
+        if association.refusal is None:
+            address = association.requestor.address_info
+            board, titles = counting.current().board, association.negotiator.titles
+            told = (titles.calling, titles.called, address.address if address else "")
+            association.shown = board.show(association.name, *told)
 
     def _services(self) -> dict[int, tuple[str, Service]]:
         """Command Field → name in the log, and service."""
         return {
-            messages.C_ECHO_RQ: ("c-echo", echo.serve),
-            messages.C_STORE_RQ: ("c-store", partial(store.serve, archive=self._archive)),
-            messages.C_FIND_RQ: ("c-find", self._find),
-            messages.C_MOVE_RQ: ("c-move", self._move),
-            messages.C_GET_RQ: ("c-get", self._get),
-            messages.N_ACTION_RQ: ("n-action", self._action),
+            messages.C_ECHO_RQ: shown("c-echo", echo.serve),
+            messages.C_STORE_RQ: shown("c-store", partial(store.serve, archive=self._archive)),
+            messages.C_FIND_RQ: shown("c-find", self._find),
+            messages.C_MOVE_RQ: shown("c-move", self._move),
+            messages.C_GET_RQ: shown("c-get", self._get),
+            messages.N_ACTION_RQ: shown("n-action", self._action),
         }
 
     def _find(self, exchange: Exchange, event: RequestEvent) -> None:

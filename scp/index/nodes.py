@@ -54,6 +54,37 @@ class KnownNode:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeState:
+    """What people are told of a node: as :class:`NodeReport`, with its ``associations`` as a number.
+
+    ``state`` is ``lives``, ``stopped`` (as it was told to) or ``silent``; ``age_seconds`` since it last said
+    something.
+    """
+
+    id: str
+    name: str
+    start: str
+    place: str
+    address: str
+    version: str
+    fingerprint: str
+    associations: int
+    pending: int
+    state: Literal["lives", "stopped", "silent"]
+    age_seconds: float
+
+
+def state_of(known: KnownNode) -> NodeState:
+    """What people are told of a node."""
+    said = known.report
+    told = (said.id, said.name, said.start, said.place, said.address, said.version, said.fingerprint)
+    state: Literal["lives", "stopped", "silent"] = (
+        "lives" if known.lives else "stopped" if known.stopped else "silent"
+    )
+    return NodeState(*told, said.associations.get("all", 0), said.pending, state, round(known.age, 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """Something that a node is asked to do with a record of its landing log."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+from scp.metrics.board import Trouble
 from scp.metrics.catalogue import OTHER
 from scp.metrics.contacts import Contact, Contacts, merged
 from scp.metrics.figures import Figures
@@ -105,6 +106,11 @@ def _contact(peer: str, destination: str, came: int, went: int) -> None:
 def association(aet: str, address: str, refused: str = "") -> None:
     """A peer's association has ended, or was ``refused`` for this reason."""
     _contacts.association(aet, address, refused)
+
+
+def trouble(level: str, event: str, reason: str, about: str) -> None:
+    """A warning or an error was logged."""
+    _figures.board.note(Trouble(time.time(), level, event, reason, about))
 
 
 def alive() -> None:

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from scp.metrics.board import Board
 from scp.metrics.catalogue import COUNTED, Metric
 from scp.metrics.traffic import TrafficTable
 
@@ -39,11 +40,13 @@ class Figures:
         self.traffic = TrafficTable()
         self._memory = mmap.mmap(-1, 8 * _NUMBERS + _NAMES)  # shared with whatever is forked from here on
         self._numbers = memoryview(self._memory)[: 8 * _NUMBERS].cast("d")
+        self.board = Board()  # what the same process shows besides numbers
         self.take_up()
 
     def take_up(self) -> None:
         """Go on with what a predecessor has counted, in this process; nothing of it is open any more."""
         self.traffic.take_up()
+        self.board.take_up()
         self._lock = threading.Lock()
         self._end, self._at = _FIRST, dict[tuple[str, tuple[str, ...]], int]()
         for metric, labels, at in self._places():
@@ -57,6 +60,7 @@ class Figures:
         for metric, _, at in self._places():
             if metric.kind == "gauge":
                 self._numbers[at] = 0.0
+        self.board.end()
 
     # -- counting ----------------------------------------------------------------------------------------
 

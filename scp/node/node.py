@@ -37,7 +37,16 @@ _PATIENCE_SECONDS = 5.0
 
 
 # The parts of the configuration that are taken up when a node starts, and not when it reloads.
-NEEDS_RESTART = ("node", "storage", "tiers", "cache", "index", "audit", "http")
+_AT_START = ("node", "storage", "tiers", "cache", "index", "audit")
+_AT_START_OF_HTTP = ("host", "port", "page", "tls")
+
+
+def needs_restart(key: str) -> bool:
+    """Whether a key of the configuration, such as ``http.port``, is taken up only when a node starts."""
+    table, _, within = key.partition(".")
+    if table == "http":
+        return within in _AT_START_OF_HTTP
+    return table.partition("[")[0] in _AT_START
 
 
 def reloaded(before: Settings, after: Settings) -> Settings:
@@ -45,7 +54,9 @@ def reloaded(before: Settings, after: Settings) -> Settings:
 
     The files of certificates are read again.
     """
-    kept = {name: getattr(before, name) for name in NEEDS_RESTART}
+    kept: dict[str, object] = {name: getattr(before, name) for name in _AT_START}
+    bound = {name: getattr(before.http, name) for name in _AT_START_OF_HTTP}
+    kept["http"] = after.http.model_copy(update=bound)
     return after.model_copy(update={**kept, "tls": renewed_tls(before.tls, after.tls)})
 
 

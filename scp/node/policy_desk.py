@@ -19,7 +19,7 @@ from scp.config.saving import ConfigurationFile, ConfigurationText, SavedText
 from scp.config.settings import Settings
 from scp.index.watch import Watch
 from scp.lifecycle.comparison import PICKED, PolicyTrial, try_text
-from scp.node.node import NEEDS_RESTART
+from scp.node.node import needs_restart
 from scp.node.reloading import ReloadReport
 
 _NOT_ASKED = ReloadReport("not asked", "nothing was saved")
@@ -59,7 +59,7 @@ def save_text(
     node = messages.node_subject(f"{in_force.node.aet}@{host()}")
     told = f"configuration file saved; changed keys: {', '.join(changed) or 'none'}"
     trail.record(messages.alert(kind, who, node, told, AuditOutcome.SUCCESS))
-    restart = tuple(key for key in changed if key.partition(".")[0].partition("[")[0] in NEEDS_RESTART)
+    restart = tuple(filter(needs_restart, changed))
     return PolicySaved(saved, changed=tuple(changed), needs_restart=restart)
 
 

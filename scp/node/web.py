@@ -1,16 +1,22 @@
-"""The process that answers HTTP: metrics, liveness, readiness. No peer waits for it."""
+"""The process that answers HTTP: metrics, liveness, readiness, and the page. No peer waits for it."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from socket import socket
+from typing import Protocol
+
+import structlog
 
 from scp.archive.archive import Archive
-from scp.background.loop import Loops
+from scp.audit.trail import trail_of
+from scp.background.loop import Every, Loops, Task
 from scp.config.credentials import credentials_of
 from scp.config.fingerprint import fingerprint
-from scp.config.settings import Settings
+from scp.config.settings import Settings, TlsSettings
 from scp.dimse.negotiation.listener import bound
 from scp.errors import ConfigurationError
 from scp.lifecycle.guard import Guard
@@ -28,6 +34,10 @@ from scp.web.looks import ArchiveLooks
 from scp.web.server import Page, PageServer
 
 NAME = "web"
+# What the page is made with (the extra zscp[web]).
+_NEEDED = ("fastapi", "jinja2", "uvicorn")
+# Peers come first where the processor is short.
+_NICE = 5
 _JSON = "application/json"
 
 
@@ -36,6 +46,8 @@ def http_socket(settings: Settings) -> socket | None:
     http = settings.http
     if not http.port:
         return None
+    if http.page == "on" and (lack := page_lack(settings)):
+        raise ConfigurationError(f'http.page is "on", and there is no page: {lack}')
     try:
         return bound(http.host, http.port)
     except OSError as error:
@@ -45,9 +57,29 @@ def http_socket(settings: Settings) -> socket | None:
         ) from error
 
 
+def page_lack(settings: Settings) -> str:
+    """Why the node serves no page, with the remedy; empty where it does."""
+    http = settings.http
+    if http.page == "off":
+        return 'http.page is "off"'
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        return f"{', '.join(missing)}: not installed; pip install 'zscp[web]'"
+    return http.page_fault
+
+
 def _memory() -> tuple[int, int]:
     node = pressure.pressure()
     return node.measure(), node.limit
+
+
+class HttpServer(Protocol):
+    """What answers on the socket."""
+
+    def start(self) -> None:
+        """Serve, in a thread."""
+
+    def stop(self) -> None:
+        """Stop serving."""
 
 
 class WebProcess:
@@ -68,7 +100,7 @@ class WebProcess:
         shortage = pressure.pressure().shortage
         self._health = Health(figures, lambda: self._looks.latest, shortage=shortage)
         me = itself(own_folder(settings))
-        source = MetricSources(
+        self._source = MetricSources(
             figures,
             self._health,
             lambda: self._looks.latest,
@@ -79,9 +111,31 @@ class WebProcess:
             lambda: (fingerprint(self._settings), me.id, me.name),
             figures.began,
         )
-        self._exposition = Exposition(source)
-        self._server = PageServer(listening, self._pages())
-        self._loops = Loops([self._looks])
+        self._exposition = Exposition(self._source)
+        self._trail = trail_of(settings)
+        tasks: list[Task] = [self._looks]
+        self._renew: Callable[[TlsSettings], None] | None = None
+        self._server = self._page_server(listening, tasks) or PageServer(listening, self._pages())
+        self._loops = Loops(tasks)
+
+    def _page_server(self, listening: socket, tasks: list[Task]) -> HttpServer | None:
+        """What serves the page, too; None where there is to be none. Its samples are one more task."""
+        if lack := page_lack(self._settings):
+            structlog.get_logger("zscp").info("no page", reason=lack)
+            return None
+        # Only the process that serves it imports it: 45 MB.
+        from scp.web.page.app import page_app  # noqa: PLC0415
+        from scp.web.page.desk import Desk  # noqa: PLC0415
+        from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
+        from scp.web.page.serving import PageService  # noqa: PLC0415
+
+        rates = Rates(self._figures)
+        tasks.append(Every("sampling rates", SAMPLE_SECONDS, rates.sample))
+        desk = Desk(lambda: self._settings, self._looks.archive, self._source, rates, self._trail)
+        tls = self._settings.tls if self._settings.http.tls else None
+        served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
+        self._renew = served.renew
+        return served
 
     def _pages(self) -> dict[str, Page]:
         def live(_: str) -> tuple[int, str, bytes]:
@@ -110,6 +164,8 @@ class WebProcess:
 
     def start(self) -> None:
         """See :class:`scp.node.supervisor.Role`."""
+        os.nice(_NICE)
+        self._trail.start()
         self._loops.start()
         self._server.start()
 
@@ -120,6 +176,15 @@ class WebProcess:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
             counting.current().reloaded()
+            self._renew_certificate()
+
+    def _renew_certificate(self) -> None:
+        """Use the certificate of the files as they are now; one that cannot be used changes nothing."""
+        if self._renew is not None:
+            try:
+                self._renew(self._settings.tls)
+            except OSError as error:
+                structlog.get_logger("zscp").error("certificate of the page not reloaded", reason=str(error))
 
     def turns(self) -> bool:
         """See :class:`scp.node.supervisor.Role`."""
@@ -132,6 +197,7 @@ class WebProcess:
             time.sleep(0.05)
         self._server.stop()
         self._loops.stop()
+        self._trail.close()
 
     def _others_run(self) -> bool:
         return any(one.alive for name, one in self._figures.processes().items() if name != NAME)

@@ -38,6 +38,11 @@ class Health:
             name: now - one.alive if one.alive else None for name, one in self._figures.processes().items()
         }
 
+    def index_age(self) -> float | None:
+        """How many seconds ago the index last answered; None where it has not yet."""
+        at = self._latest().index_at
+        return self._clock() - at if at else None
+
     def not_alive(self) -> list[str]:
         """Why the node is to be started again; empty where it lives."""
         own = self._figures.own

@@ -11,7 +11,8 @@ from scp.archive.archive import Archive
 from scp.archive.statistics import Statistics
 from scp.background.back_off import BackOff
 from scp.background.loop import Task
-from scp.errors import ZscpError, public
+from scp.errors import OutOfResources, ZscpError, public
+from scp.index.nodes import NodeState, state_of
 from scp.resources.room import Room
 
 LOOK_SECONDS = 5.0
@@ -31,6 +32,7 @@ class Look:
     store_fault: str = "it was not looked at yet"
     pending_objects: int = 0
     pending_bytes: int = 0
+    nodes: tuple[NodeState, ...] = ()
     statistics: Statistics | None = None
     statistics_at: float = 0.0
     oldest_check: int | None = None
@@ -76,6 +78,7 @@ class ArchiveLooks(Task):
             index_fault="",
             pending_objects=pending.instances,
             pending_bytes=pending.size,
+            nodes=tuple(map(state_of, archive.elsewhere.cluster.nodes.all())),
         )
         if now >= self._next:
             found, oldest = archive.statistics(), archive.integrity.oldest()
@@ -84,6 +87,12 @@ class ArchiveLooks(Task):
             )
             self.latest = replace(self.latest, statistics=found, statistics_at=now, oldest_check=oldest)
         self._watch(archive)
+
+    def archive(self) -> Archive:
+        """The archive, once it is open. Raises OutOfResources before."""
+        if self._archive is None:
+            raise OutOfResources(f"the index cannot be used: {self.latest.index_fault}")
+        return self._archive
 
     def close(self) -> None:
         """See :class:`scp.background.loop.Task`."""

@@ -17,6 +17,7 @@ from scp.dimse.scu.fetch_ahead import Work
 from scp.dimse.services.suboperations import Suboperations
 from scp.dimse.wire.messages import Message, read_command, write_command
 from scp.dimse.wire.upper_layer import Ended
+from scp.metrics.board import ShownAssociation
 from scp.model import Instance
 from scp.telemetry import RequestEvent
 
@@ -38,6 +39,7 @@ class Requester:
         self.reads, self.stays = reads, stays
         self.told: list[tuple[int, Any]] = []
         self.cancelled = self.stopping = False
+        self.association = SimpleNamespace(shown=ShownAssociation())
 
     @property
     def is_read(self) -> bool:

@@ -83,11 +83,14 @@ class Suboperations:
         ``alone``, each object is answered before the next is sent.
         """
         most = 0 if alone else carrier.window - 1
+        sent, shown = 0, self._exchange.association.shown
         carrier.taken = self._taken or carrier.taken
         try:
             with Ahead(work, lambda instance: fetch(instance, carrier), share, self.watch) as ahead:
                 for fetched in self._while_wanted(ahead, work):
                     self._send(carrier, fetched)
+                    shown.sent(carrier.bytes_sent - sent)
+                    sent = carrier.bytes_sent
                     self._settle(carrier, most)
                 self._settle(carrier, 0)
         except Ended as ended:

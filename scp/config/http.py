@@ -1,0 +1,82 @@
+"""The HTTP side: where it listens, who may use the page, and when the page is served at all."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from scp.config.users import PasswordHash
+from scp.config.values import Span, Switch, Table, list_of_tables, unique
+
+# What one may do on the page: look, or also change something.
+Role = Literal["viewer", "admin"]
+
+
+class HttpUser(Table):
+    """Someone who may use the page: ``password`` is the hash of one."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    password: PasswordHash
+    role: Role = "viewer"
+
+
+class HttpSettings(Table):
+    """Where metrics, health and the page are answered; port 0: nowhere.
+
+    ``names`` are those by which browsers may ask for the page, beside addresses. A session ends ``idle``
+    seconds after its last request, and ``session`` seconds after its login.
+    """
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
+    page: Literal["auto", "on", "off"] = "auto"
+    tls: Switch = False
+    names: tuple[str, ...] = ()
+    idle: Span = 30 * 60
+    session: Span = 12 * 3600
+    user: Annotated[
+        tuple[HttpUser, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(unique(lambda user: user.name, "user")),
+    ] = ()
+
+    @field_validator("idle", "session")
+    @classmethod
+    def _lasts(cls, value: int) -> int:
+        if value < 60:
+            raise ValueError('would end sessions at once; write at least "1m"')
+        return value
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine, or one that knows the name, finds the page."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - any address
+        return f"{'https' if self.tls else 'http'}://{self.names[0] if self.names else host}:{self.port}/"
+
+    def user_named(self, name: str) -> HttpUser | None:
+        """The user with this name."""
+        return next((user for user in self.user if user.name == name), None)
+
+    @property
+    def page_fault(self) -> str:
+        """Why no page may be served at this address, with the remedy; empty where one may.
+
+        Passwords and patients' data never cross a network as they are, and no stranger sees them.
+        """
+        if is_loopback(self.host) or (self.user and self.tls):
+            return ""
+        lacks = [key for key, given in (("[[http.user]]", self.user), ("http.tls", self.tls)) if not given]
+        return (
+            f"the page is not served on {self.host} without {' and '.join(lacks)}; add what is missing, or "
+            'write http.host = "127.0.0.1"'
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

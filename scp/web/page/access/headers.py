@@ -1,0 +1,51 @@
+"""What every answer says to the browser, and which requests a browser of somebody else's page sends."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable, Mapping
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    # Scripts, styles, pictures and requests are this node's alone; none stands within the page's text.
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not "no-referrer": forms would then have the origin "null".
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+)(:\d{1,5})?", re.ASCII)
+
+
+def is_known_host(host: str, names: Iterable[str]) -> bool:
+    """Whether the header field Host has an address or a name of this node.
+
+    A page elsewhere may make its own name one of this node's address, and would then read the answers (DNS
+    rebinding); an address in Host was not looked up. Ports are anybody's, as of tunnels.
+    """
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = found["name"].casefold().rstrip(".")
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return name in {"localhost", socket.gethostname().casefold(), *map(str.casefold, names)}
+    return True
+
+
+def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether another site's page sent a request, by what browsers say (Origin, Sec-Fetch-Site).
+
+    Programs say nothing of both.
+    """
+    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
+    if site not in ("", "same-origin", "none"):
+        return True
+    return bool(origin) and origin.partition("://")[2] != headers.get("host", "")

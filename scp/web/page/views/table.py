@@ -1,0 +1,24 @@
+"""All views, in the order of the navigation: a new one is a module here, and a row of this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from scp.web.page.rendering import NavigationEntry
+from scp.web.page.views import health, now
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view: where it stands in the navigation, and its routes, of the page and of the API."""
+
+    entry: NavigationEntry
+    router: APIRouter
+
+
+VIEWS = (
+    View(NavigationEntry("Now", "/"), now.router),
+    View(NavigationEntry("Health", "/health"), health.router),
+)

@@ -1,0 +1,100 @@
+"""The keys of [http]: when a page may be served, and who may use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import Issuer
+from desks import users
+
+from scp.audit.changes import changed_keys, is_of_security
+from scp.config.fingerprint import fingerprint
+from scp.config.http import HttpSettings, is_loopback
+from scp.config.link import link
+from scp.config.settings import Settings
+from scp.node.node import reloaded
+
+pytestmark = pytest.mark.quick
+
+
+def faults(http: dict[str, Any], **tables: Any) -> dict[str, str]:
+    return dict(link(Settings.model_validate({"http": http, **tables}))[1])
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False),
+     ("::", False), ("10.0.0.5", False), ("archive.example.org", False)],
+)  # fmt: skip
+def test_which_addresses_only_this_machine_reaches(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+    assert (HttpSettings(host=host).page_fault == "") is expected
+
+
+def test_a_page_elsewhere_takes_users_and_tls(tmp_path: Path) -> None:
+    there = {"host": "10.0.0.5", "port": 11180, "page": "on"}
+    told = faults(there)["http.page"]
+    assert "[[http.user]] and http.tls" in told
+    assert 'http.host = "127.0.0.1"' in told
+    anna = users(anna="admin")
+    assert "passwords would cross the network" in faults({**there, "user": anna})["http.user"]
+    assert "http.tls" in faults({**there, "user": anna, "page": "auto"})["http.user"]
+    assert "needs tls.certificate" in faults({**there, "user": anna, "tls": True})["http.tls"]
+    identity = Issuer(tmp_path).signed("archive")
+    tls = {"certificate": identity.certificate, "key": identity.key}
+    assert faults({**there, "user": anna, "tls": True}, tls=tls) == {}
+    assert faults({**there, "tls": True}, tls=tls).keys() == {"http.page"}
+
+
+def test_metrics_elsewhere_need_no_users() -> None:
+    """As containers have it: there is no page then."""
+    assert faults({"host": "0.0.0.0", "port": 11180}) == {}
+
+
+def test_a_page_needs_a_port() -> None:
+    assert faults({"page": "on"}).keys() == {"http.port"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [({"idle": "30s"}, "at least"), ({"session": "0s"}, "at least"), ({"idle": 30}, "is not a duration"),
+     ({"user": [{"name": "anna", "password": "plain"}]}, "no argon2 hash"),
+     ({"user": [{**users(anna="admin")[0], "role": "root"}]}, "viewer"),
+     ({"user": users(anna="admin") * 2}, "keep one of them")],
+)  # fmt: skip
+def test_what_cannot_be_used(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        HttpSettings.model_validate(keys)
+
+
+def test_a_reload_takes_users_and_names_and_keeps_the_address() -> None:
+    before = Settings.model_validate({"http": {"port": 11180}})
+    asked = {"port": 80, "host": "0.0.0.0", "tls": True, "page": "off", "names": ["x"]}
+    after = Settings.model_validate({"http": {**asked, "user": users(anna="admin")}})
+    found = reloaded(before, after).http
+    assert (found.port, found.host, found.tls, found.page) == (11180, "127.0.0.1", False, "auto")
+    assert found.names == ("x",)
+    assert [user.name for user in found.user] == ["anna"]
+
+
+def test_a_change_of_users_is_one_of_security_and_tells_no_password() -> None:
+    before, after = (
+        Settings.model_validate({"http": {"user": users(anna=role)}}) for role in ("viewer", "admin")
+    )
+    keys = changed_keys(before, after)
+    assert keys == ["http.user[anna].role"]
+    assert is_of_security(keys)
+    assert fingerprint(before) != fingerprint(after)
+    other = [{**users(anna="viewer")[0], "password": users(victor="viewer")[0]["password"]}]
+    assert fingerprint(Settings.model_validate({"http": {"user": other}})) == fingerprint(before)
+
+
+@pytest.mark.parametrize(
+    ("keys", "url"),
+    [({}, "http://127.0.0.1:11180/"), ({"host": "0.0.0.0"}, "http://127.0.0.1:11180/"),
+     ({"tls": True, "names": ("archive.example.org",)}, "https://archive.example.org:11180/")],
+)  # fmt: skip
+def test_where_the_page_is(keys: dict[str, Any], url: str) -> None:
+    assert HttpSettings(port=11180, **keys).url == url
