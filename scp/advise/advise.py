@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -21,13 +24,17 @@ Told = Callable[[str, str], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for: ``sample`` objects and about ``most`` bytes a group, ``link`` in Mbit/s."""
+    """What was asked for: ``sample`` objects and about ``most`` bytes a group, ``link`` in Mbit/s.
+
+    After so many ``seconds``, shared among the groups, no other object is measured but one of each group.
+    """
 
     by: str = "modality"
     sample: int = 32
     most: int = 16_000_000
     link: float = 5.0
     lossy: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,13 @@ def advise(paths: Sequence[Path], wanted: Wanted, told: Told) -> Advice:
     failed = [one for one in seen if one.outcome == "failed"]
     tables: list[ComparisonTable] = []
     evidence: list[Evidence] = []
+    ends = time.monotonic() + (math.inf if wanted.seconds is None else wanted.seconds)
     with told("measuring", "objects") as progress:
         progress.total(sum(len(group.chosen) for group in groups))
-        for group in groups:
-            objects = _measured(group, compared, progress, failed)
+        for number, group in enumerate(groups):
+            now = time.monotonic()
+            until = now + (ends - now) / (len(groups) - number)
+            objects = _measured(group, compared, progress, failed, until)
             if objects:
                 tables.append(_table(group, compared, objects, wanted.link))
                 evidence += (Evidence(one.seen.modality, one.found) for one in objects)
@@ -109,12 +119,14 @@ class _MeasuredObject:
 
 
 def _measured(
-    group: SampledGroup, compared: Sequence[Candidate], progress: Progress, failed: list[Seen]
+    group: SampledGroup, compared: Sequence[Candidate], progress: Progress, failed: list[Seen], until: float
 ) -> list[_MeasuredObject]:
-    """The chosen objects, measured; those that cannot be read are added to ``failed``."""
-    objects = []
+    """The chosen objects, measured ``until`` then; those that cannot be read are added to ``failed``."""
+    objects: list[_MeasuredObject] = []
     dictionaries = dictionaries_from(_others(group), compared)
-    for one in group.chosen:
+    for one in _spread_out(group.chosen):
+        if objects and time.monotonic() > until:
+            break
         try:
             sample = load(one)
             found = tuple(measure(sample, compared, dictionaries))
@@ -123,6 +135,11 @@ def _measured(
             failed.append(replace(one, outcome="failed", reason=message_of(error)))
         progress.advance()
     return objects
+
+
+def _spread_out(chosen: Sequence[Seen]) -> Sequence[Seen]:
+    """In another order, the same each time: the first of them stand for all, not for one series."""
+    return random.Random(0).sample(chosen, len(chosen))  # noqa: S311 - chance, not secrecy
 
 
 def _others(group: SampledGroup) -> Iterator[SampledObject]:

@@ -6,11 +6,14 @@ import time
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scp.cli.common import DATA, ConfigOption, JsonOption, MatchOption, opened, selected
+
+if TYPE_CHECKING:
+    from scp.advise.advise import Advice, Wanted
 
 app = typer.Typer()
 
@@ -39,8 +42,15 @@ def explain(
 @app.command()
 def advise(  # noqa: PLR0913, PLR0917 - each is an option
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATHS", exists=True, help="Files, or folders of them.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="PATHS", exists=True, help="Files, or folders of them."),
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Instead of PATHS: some of what is stored, at random.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Measure for so long, about; without it, the whole sample.")
+    ] = None,
     by: Annotated[str, typer.Option(help="One table for each modality or folder.")] = "modality",
     sample: Annotated[int, typer.Option(min=1, help="Most objects measured in a table.")] = 32,
     megabytes: Annotated[int, typer.Option(min=1, help="About as much is measured in a table.")] = 16,
@@ -52,26 +62,41 @@ def advise(  # noqa: PLR0913, PLR0917 - each is an option
             metavar="FILE", help="Draw the figures: a .svg or .png; again for both. Needs matplotlib."
         ),
     ] = None,
+    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare codecs on your own objects, and propose a policy that fits them. Stores nothing."""
-    from scp import telemetry
     from scp.advise.advise import Wanted
-    from scp.advise.advise import advise as compare
-    from scp.cli import advise_output, output
+    from scp.cli import advise_output
     from scp.cli import chart as charts
-    from scp.config.settings import Settings
 
+    if stored == bool(paths):
+        raise typer.BadParameter("give PATHS, or --stored")
     if by not in ("modality", "folder"):
         raise typer.BadParameter("--by is modality or folder")
     charts.check_names(chart or ())  # before the work, which takes minutes
-    telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
-    found = compare(paths, Wanted(by, sample, megabytes * 10**6, link, lossy), output.progress)
+    wanted = Wanted(by, sample, megabytes * 10**6, link, lossy, seconds)
+    found = _advice(paths, wanted, config)
     advise_output.show(found, json)
     if chart:
         charts.draw(found, chart)
     if found.failed or not found.tables:
         raise typer.Exit(DATA)
+
+
+def _advice(paths: list[Path] | None, wanted: Wanted, config: Path | None) -> Advice:
+    """On files, or without any on what is stored."""
+    from scp import telemetry
+    from scp.advise.advise import advise as compare
+    from scp.advise.stored import StoredSample, advise_stored
+    from scp.cli import output
+    from scp.config.settings import Settings
+
+    if paths:
+        telemetry.configure(Settings().log)  # no archive is opened, so none needs to be configured
+        return compare(paths, wanted, output.progress)
+    with opened(config) as (archive, _):
+        return advise_stored(archive, wanted, StoredSample(), output.progress)
 
 
 @app.command()

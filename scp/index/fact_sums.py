@@ -70,3 +70,6 @@ class FactSums(Protocol):
         Each instance has the same chance. All of 100,000 take some 0.5 s, ``watch`` may stop it.
         Raises :class:`scp.errors.OutOfResources` as an index does, and what the watch raises.
         """
+
+    def picked(self, most: int) -> list[Instance]:
+        """About ``most`` instances at random that are not pending; all of them, where there are fewer."""

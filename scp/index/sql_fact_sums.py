@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Engine, FromClause, RowMapping, Select, ca
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.dialect import reads, watched
 from scp.index.fact_sums import FactSum, SumKeys, SummedFacts
-from scp.index.schema import INSTANCE, PATIENT, SERIES, STUDY
+from scp.index.record import as_instance
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, STUDY
 from scp.index.watch import Watch, unwatched
 from scp.model import Instance
 
@@ -37,6 +38,20 @@ def sums(engine: Engine, keys: SumKeys, most: int | None, watch: Watch | None) -
             found += connection.execute(statement.where(INSTANCE.c.id.in_(some))).mappings().all()
     picked = tuple(_sum(row, keys) for row in found)
     return SummedFacts(picked, sum(one.instances for one in picked), total)
+
+
+def picked(engine: Engine, most: int) -> list[Instance]:
+    """See :meth:`scp.index.fact_sums.FactSums.picked`."""
+    counted = select(func.count(), func.min(INSTANCE.c.id), func.max(INSTANCE.c.id))
+    rows = select(*INSTANCE_COLUMNS).where(~INSTANCE.c.pending)
+    found: list[Instance] = []
+    with reads(engine) as connection:
+        total, first, last = connection.execute(counted).one()
+        for some in _picked(first, last, most, total) if total else ():
+            named = rows.where(INSTANCE.c.id.in_(some))
+            found += [as_instance(row) for row in connection.execute(named).mappings()]
+    random.Random(0).shuffle(found)  # noqa: S311 - the first of them stand for all, too
+    return found
 
 
 def _picked(first: int, last: int, most: int, total: int) -> Iterable[Sequence[int]]:

@@ -28,7 +28,7 @@ from scp.index.fact_sums import SumKeys, SummedFacts
 from scp.index.index import PolicyRow
 from scp.index.record import as_instance
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
-from scp.index.sql_fact_sums import sums
+from scp.index.sql_fact_sums import picked, sums
 from scp.index.sql_queue import unclaimed
 from scp.index.watch import Watch
 from scp.index.writer import CHANGES, Writer
@@ -166,6 +166,10 @@ class SqlStages:
     def sums(self, keys: SumKeys, most: int | None = None, watch: Watch | None = None) -> SummedFacts:
         """See :class:`scp.index.fact_sums.FactSums`."""
         return sums(self._engine, keys, most, watch)
+
+    def picked(self, most: int) -> list[Instance]:
+        """See :class:`scp.index.fact_sums.FactSums`."""
+        return picked(self._engine, most)
 
     def _write(self, statement: Any) -> None:
         with self._writer.transaction(CHANGES) as connection:

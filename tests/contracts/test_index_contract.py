@@ -1318,5 +1318,12 @@ class TestSumsByFacts:
         assert sum(one.instances for one in found.sums) == found.looked_at
         assert index.stages.sums(SumKeys(), most=30).whole
 
+    def test_instances_are_picked_once_each(self, index: Index) -> None:
+        index.record_many([(instance(f"1.1.{number}"), DOE) for number in range(30)])
+        index.record(instance("1.1.99", pending=True), DOE)
+        assert len({one.sop_instance_uid for one in index.stages.picked(99)}) == 30
+        assert 5 <= len({one.sop_instance_uid for one in index.stages.picked(10)}) <= 10
+
     def test_of_nothing(self, index: Index) -> None:
+        assert index.stages.picked(5) == []
         assert index.stages.sums(SumKeys(("Modality",)), most=5) == SummedFacts((), 0, 0)
