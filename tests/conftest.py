@@ -68,10 +68,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What takes minutes (``faults``), or real servers (``cluster``), runs only where its mark is named. What
-    takes longest comes first: workers that each take a file after the other then end together.
+    What takes minutes (``faults``), real servers (``cluster``) or a browser runs only where that is named.
+    What takes longest comes first: workers that each take a file after the other then end together.
     """
-    for mark in ("faults", "cluster"):
+    for mark in ("faults", "cluster", "browser"):
         if mark not in config.option.markexpr:
             items[:] = [item for item in items if item.get_closest_marker(mark) is None]
     items.sort(key=_turn)

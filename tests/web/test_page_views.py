@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from desks import NAME, NODE, MadePage, http_settings, users
+from hypothesis import HealthCheck, given, settings
 from starlette.testclient import TestClient
 
 from scp.archive.archive import Archive
@@ -311,3 +312,28 @@ def test_the_api_describes_itself_and_hides_the_page(page: MadePage) -> None:
         for method, operation in methods.items():
             assert operation.get("description"), f"{method} {path}"
             assert operation.get("tags"), f"{method} {path}"
+
+
+def test_the_api_answers_as_it_says(page: MadePage) -> None:
+    """Schemathesis asks for every operation, with what its description allows."""
+    import schemathesis  # noqa: PLC0415 - 2 s, which each process would take that collects tests
+
+    busy(page)
+    client = page.entered("anna")
+    headers = {"Cookie": "; ".join(f"{key}={value}" for key, value in client.cookies.items())}
+    headers |= {"Host": "127.0.0.1", "X-CSRF-Token": client.headers["X-CSRF-Token"]}
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", page.app, headers=headers)
+    asked = 0
+    for found in schema.get_all_operations():
+        operation = cast("Any", found).ok()
+        if operation.method.upper() == "DELETE":
+            continue  # it ends the session that the others need
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=5, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        def try_it(case: Any) -> None:
+            case.call_and_validate(headers=headers)
+
+        try_it()
+        asked += 1
+    assert asked >= 5
