@@ -25,7 +25,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -87,14 +87,13 @@ class LandingLog:
         self.root, self.node = root, node
         self.room = Room(root, reserve)
         self._size = segment
-        self._lock = threading.Lock()
+        self._lock, self._preparing = threading.Lock(), threading.Lock()
         self._serials = itertools.count(1)
         self._own: Path | None = None
         self._own_lock = -1
         self._current: _Segment | None = None
         self._open: dict[str, _Segment] = {}
-        self._preparing = threading.Lock()
-        self._closed = False
+        self._over = threading.Event()
         self._unsettled: set[str] = set()
 
     def prepare(self) -> None:
@@ -235,7 +234,7 @@ class LandingLog:
 
     def close(self) -> None:
         """Close the log. Records that have no file of their own yet stay."""
-        self._closed = True
+        self._over.set()
         with self._preparing, self._lock:
             own, self._own = self._own, None
             if own is None:
@@ -295,17 +294,20 @@ class LandingLog:
         if not self._preparing.acquire(blocking=False):
             return
         try:
-            with self._lock:
-                if self._closed:
-                    return
-                own = self._folder()
-            if next(own.glob("*.spare"), None) is None:
-                self.room.check(self._size)
-                write_spare(own / f"{secrets.token_hex(4)}.spare", self._size, self.room)
-        except (OSError, OutOfResources):
-            pass  # then room is only reserved, or there is none: the next write raises
+            with suppress(OSError, OutOfResources):  # then room is only reserved; or the next write raises
+                with self._lock:
+                    if self._over.is_set():
+                        return
+                    own = self._folder()
+                if next(own.glob("*.spare"), None) is None:
+                    self.room.check(self._size)
+                    write_spare(own / f"{secrets.token_hex(4)}.spare", self._size, self.room, self._goes_on)
         finally:
             self._preparing.release()
+
+    def _goes_on(self, pause: float) -> bool:
+        soon = self._current is not None and 4 * self._current.end > self._size
+        return not self._over.wait(0 if soon else pause)
 
     @contextmanager
     def _given_up_if_it_fails(self, segment: _Segment) -> Iterator[None]:

@@ -11,7 +11,7 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,9 @@ SPARE = 4  # empty segments that a process keeps for itself
 # A spare is written in steps, each with a sync: objects received meanwhile wait 0.2 ms for their own sync on
 # average, and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
 _ZEROS = bytes(1 << 18)
+# Between two pieces, unless a quarter of the segment in use is full: a node that starts, or receives little,
+# has other use for the disk.
+_PAUSE_SECONDS = 0.01
 # Whole, over, or unclear: begun but not readable, as it was torn by a power cut, or damaged.
 State = Literal["whole", "over", "unclear"]
 
@@ -183,12 +186,18 @@ def write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
         written += os.pwrite(descriptor, b"".join(parts)[written:], at + written)
 
 
-def write_spare(path: Path, size: int, room: Room) -> None:
-    """Write an empty segment, ready for use. Raises OutOfResources."""
+def write_spare(path: Path, size: int, room: Room, go_on: Callable[[float], bool] = lambda _: True) -> None:
+    """Write an empty segment, ready for use. Raises OutOfResources.
+
+    ``go_on`` may wait for so many seconds after each piece, and says whether the segment is still wanted.
+    """
     unfinished = path.with_suffix(".zeros")
     try:
         with unfinished.open("wb", buffering=0) as file:
-            for _ in range(0, size, len(_ZEROS)):
+            for at in range(0, size, len(_ZEROS)):
+                if at and not go_on(_PAUSE_SECONDS):
+                    unfinished.unlink()
+                    return
                 room.check(len(_ZEROS))
                 file.write(_ZEROS)
                 os.fdatasync(file.fileno())

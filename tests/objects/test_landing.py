@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from scp.errors import ObjectMissing, OutOfResources
 from scp.objects import landing
@@ -350,3 +351,24 @@ def test_a_mark_reaches_no_record_but_its_own(log: LandingLog) -> None:
     new = [append(log, HEAD, dataset(2)) for _ in range(60)]
     log.settle(first)
     assert all(log.get(key) == HEAD + dataset(2) for key in new)
+
+
+def test_a_log_that_is_closed_does_not_finish_its_spare_segment(tmp_path: Path) -> None:
+    """Which takes a second: a node that is told to stop waited for it."""
+    log = LandingLog(tmp_path, segment=1 << 30)
+    log.prepare()
+    until(lambda: list(tmp_path.rglob("*.zeros")), "it is begun")
+    log.close()
+    assert list(tmp_path.rglob("*.zeros")) == []
+    assert segments(tmp_path, "*.spare") == []
+
+
+def test_a_spare_segment_is_written_without_a_pause_when_it_is_soon_needed(tmp_path: Path) -> None:
+    log = LandingLog(tmp_path, segment=SIZE)
+    assert log._goes_on(0.0)
+    assert log._current is None
+    while log._current is None or 4 * log._current.end <= SIZE:
+        append(log, HEAD, dataset(1))
+    assert log._goes_on(3600.0)
+    log.close()
+    assert not log._goes_on(3600.0)
