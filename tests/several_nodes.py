@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from scp.archive.archive import Archive
 from scp.background.doorbell import Doorbell
 from scp.config.link import link
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.index.nodes import EXPIRES_SECONDS
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.uploads import Uploader
@@ -128,7 +129,8 @@ class Uploading:
 
     def _run(self) -> None:
         while not self._over.wait(0.02):
-            self._node.uploader.turn()
+            with suppress(OutOfResources):  # a loop tries again
+                self._node.uploader.turn()
 
     def __enter__(self) -> None:
         self._thread.start()

@@ -64,14 +64,14 @@ class SqlHistory:
         own = (TRAFFIC.c.node == node, TRAFFIC.c.run == run, TRAFFIC.c.start.in_(hours))
         written = [_written(one) | {"span": "hour", "node": node, "run": run} for one in summed_traffic(rows)]
         if written:
-            with self._writer.transaction([TRAFFIC.name]) as connection:
+            with self._writer.transaction([TRAFFIC.name], counts=False) as connection:
                 connection.execute(delete(TRAFFIC).where(TRAFFIC.c.span == "hour", *own))
                 connection.execute(insert(TRAFFIC), written)
 
     def put_kept(self, start: datetime, rows: Iterable[KeptRow]) -> None:
         """See :class:`scp.index.history.History`."""
         found = bounded_kept(rows)
-        with self._writer.transaction([KEPT.name]) as connection:
+        with self._writer.transaction([KEPT.name], counts=False) as connection:
             for span, begun in (("hour", start), ("day", _day(start))):
                 same = (KEPT.c.span == span, KEPT.c.start == _seconds(begun))
                 connection.execute(delete(KEPT).where(*same))
@@ -142,11 +142,11 @@ class SqlHistory:
         with reads(self._engine) as connection:
             days = connection.execute(select(_DAY_OF_ROW).where(old).distinct()).scalars().all()
         for one in sorted(days):
-            with self._writer.transaction([TRAFFIC.name]) as connection:
+            with self._writer.transaction([TRAFFIC.name], counts=False) as connection:
                 _fold_day(connection, int(one))
         ends = {"hour": until, "day": _seconds(_day(now - DAYS_ARE_KEPT))}
         for table in (TRAFFIC, KEPT):
-            with self._writer.transaction([table.name]) as connection:
+            with self._writer.transaction([table.name], counts=False) as connection:
                 for span, end in ends.items():
                     connection.execute(delete(table).where(table.c.span == span, table.c.start < end))
 
@@ -156,7 +156,7 @@ class SqlHistory:
             asdict(one) | {"start": _seconds(one.start) if one.start else 0, "looked_at": _seconds(at)}
             for one in rows
         ]
-        with self._writer.transaction([RETENTION.name]) as connection:
+        with self._writer.transaction([RETENTION.name], counts=False) as connection:
             connection.execute(delete(RETENTION))
             if written:
                 connection.execute(insert(RETENTION), written)

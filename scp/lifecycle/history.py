@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -56,9 +55,8 @@ class TrafficWriter:
             for row in bounded_traffic(_rows(hour, counted), self._known())
         ]
         if rows:
-            with _uncounted(self._archive):
-                node = self._archive.elsewhere.cluster.own
-                self._archive.history.put_traffic(node, self._run, rows)
+            node = self._archive.elsewhere.cluster.own
+            self._archive.history.put_traffic(node, self._run, rows)
         self._written = found
 
 
@@ -89,8 +87,7 @@ class HistoryKeeper(Task):
         began = time.monotonic()
         hour = now.replace(minute=0, second=0, microsecond=0)
         found = self._archive.history.look()
-        with _uncounted(self._archive):
-            self._archive.history.put_kept(hour, found)
+        self._archive.history.put_kept(hour, found)
         took = time.monotonic() - began
         self._look_at = time.monotonic() + max(WRITE_SECONDS, _TIMES_AS_LONG * took)
         if now - self._folded >= timedelta(days=1):
@@ -122,11 +119,3 @@ def _by_hour(figures: Iterable[Figures]) -> dict[int, Counted]:
 def _rows(hour: int, counted: Counted) -> Iterable[TrafficRow]:
     start = datetime.fromtimestamp(hour, UTC)
     return (TrafficRow(start, *label, *amounts) for label, amounts in counted.items())
-
-
-def _uncounted(archive: Archive) -> ExitStack:
-    """Around a write that says nothing of objects (:meth:`scp.archive.pairing.Pairing.uncounted`)."""
-    stack = ExitStack()
-    if archive.pairing is not None:
-        stack.enter_context(archive.pairing.uncounted())
-    return stack
