@@ -64,7 +64,7 @@ class Matches:
         found: list[Match] = []
         database = kind(self._engine)
         most = database.FIRST_ROWS
-        # A server's rows are all here when the first one is; to ask for the others again takes two statements.
+        # All rows of a server are here with the first; to ask for the others again takes two statements.
         size, wait = (most, math.inf) if database.IS_REMOTE else (1, _FIRST_SECONDS)
         begun = time.monotonic()
         with self._reads() as connection, connection.execute(self._first.limit(most)) as result:
