@@ -10,6 +10,7 @@ A number that belonged to a removed entity may be that of another one meanwhile,
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections.abc import Generator, Iterable, Iterator
@@ -28,7 +29,7 @@ from scp.index.watch import Watch
 from scp.model import Query
 
 _AT_ONCE = 512  # matches that are read at once
-_FIRST_SECONDS = 0.05  # the first are given on when so much time has passed, as a peer may wait for them
+_FIRST_SECONDS = 0.01  # the first are given on when so much time has passed, as a peer may wait for them
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 Match = dict[str, str]
@@ -61,14 +62,17 @@ class Matches:
     def _begin(self) -> tuple[list[Match], bool]:
         """The first matches, and whether these are all."""
         found: list[Match] = []
-        begun, size = time.monotonic(), 1
-        most = kind(self._engine).FIRST_ROWS
+        database = kind(self._engine)
+        most = database.FIRST_ROWS
+        # All rows of a server are here with the first; to ask for the others again takes two statements.
+        size, wait = (most, math.inf) if database.IS_REMOTE else (1, _FIRST_SECONDS)
+        begun = time.monotonic()
         with self._reads() as connection, connection.execute(self._first.limit(most)) as result:
             rows = result.mappings()
             while part := rows.fetchmany(size):
                 self._seen.update(row[ID] for row in part)
                 found += self._matched(part)
-                if len(self._seen) == most or (found and time.monotonic() - begun > _FIRST_SECONDS):
+                if len(self._seen) == most or (found and time.monotonic() - begun > wait):
                     return found, False
                 size = min(2 * size, _AT_ONCE)
         return found, True

@@ -131,9 +131,10 @@ Index("ux_study_instance_uid", STUDY.c.study_instance_uid, STUDY.c.parent, uniqu
 Index("ux_series_instance_uid", SERIES.c.series_instance_uid, SERIES.c.parent, unique=True)
 # The writer keeps it unique within its study, as the series may change when an object is sent again.
 Index("ux_sop_instance_uid", INSTANCE.c.sop_instance_uid, INSTANCE.c.parent, unique=True)
-Index("ix_patient_name_alphabetic", STUDY.c.patient_name_alphabetic)
-Index("ix_patient_name_ideographic", STUDY.c.patient_name_ideographic)
-Index("ix_patient_name_phonetic", STUDY.c.patient_name_phonetic)
+# With the date, so that of all who are called Smith only the studies of a week are read.
+Index("ix_patient_name_alphabetic", STUDY.c.patient_name_alphabetic, STUDY.c.study_date_key)
+Index("ix_patient_name_ideographic", STUDY.c.patient_name_ideographic, STUDY.c.study_date_key)
+Index("ix_patient_name_phonetic", STUDY.c.patient_name_phonetic, STUDY.c.study_date_key)
 Index("ix_study_date", STUDY.c.study_date_key)
 Index("ix_study_accession_number", STUDY.c.accession_number)
 # These include the columns that queries ask of the rows below an entity, so that rows that do not match are

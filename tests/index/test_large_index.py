@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import servers_postgresql
@@ -58,7 +59,7 @@ def test_what_is_asked_of_it_is_there(shape: Shape, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [CT_HEAVY, FLAT])
 def test_it_is_the_same_on_both_databases(shape: Shape, tmp_path: Path) -> None:
     url, _ = index_fill.filled(tmp_path, STUDIES, shape)
-    name, _ = index_fill_server.filled(Server(), STUDIES, shape)
+    name, _ = index_fill_server.filled(cast(Any, Server()), STUDIES, shape)
     assert rows(Server.named(name)) == rows(Database(url))
 
 

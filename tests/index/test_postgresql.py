@@ -336,7 +336,7 @@ def test_the_server_chooses_between_two_ranges_itself(index):
     event.listen(index._engine, "before_cursor_execute", lambda *given: said.append(given[2]))
     found = list(index.find(query("STUDY", PatientName="DOE*", StudyDate="20240131")))
     assert [match["StudyInstanceUID"] for match in found] == ["1"]
-    assert not any("count(" in statement for statement in said)
+    assert len(said) == 1
 
 
 def test_text_that_no_database_stores(index):
