@@ -32,7 +32,7 @@ class Whole:
         self.nodes = Topology(
             folder,
             own=lambda root: {"storage": {"spool": f"file://{root}/spool"}},
-            storage={**store.storage(), "landing": landing},
+            storage={**store.storage(), "backlog": "1GB", "landing": landing},
             index=index,
         )
         self._folder = folder

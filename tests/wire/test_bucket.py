@@ -47,8 +47,8 @@ ALL = [*SOME, LARGE, ODD]
 # What each says is in the bucket before Success, and what else: [storage].
 _WAYS: dict[str, dict[str, Any]] = {
     "encoded before": {"backlog": 0},
-    "encoded behind": {"landing": False},
-    "with a spool": {"landing": True},
+    "encoded behind": {"backlog": 10**9, "landing": False},
+    "with a spool": {"backlog": 10**9},
 }
 WAYS = pytest.mark.parametrize("way", _WAYS)
 
@@ -268,7 +268,7 @@ def test_a_node_and_its_disk_are_lost_right_after_success(
     seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path
 ) -> None:
     """With ``landing = false`` the other node serves what the first acknowledged, and encodes it."""
-    storage = on(seaweedfs, tmp_path, landing=False)
+    storage = on(seaweedfs, tmp_path, **_WAYS["encoded behind"])
     lost, other = two_nodes(process, tmp_path, storage)
     assert send(lost.address, SOME) == [0] * len(SOME)
     lost.kill()
