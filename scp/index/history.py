@@ -107,9 +107,10 @@ class History(Protocol):
         """What is kept now. This reads all rows of the index; ``stores`` is as for ``Index.statistics``."""
 
     def fold(self, now: datetime) -> None:
-        """Sum up hours that are older than HOURS_ARE_KEPT as days, and remove what is too old.
+        """Sum up days that are over, and remove hours older than HOURS_ARE_KEPT, and what is too old.
 
-        Safe to stop at any moment, and to run again; one process at a time.
+        What a node writes of a day later on counts in it from the next time on. Safe to stop at any moment,
+        and to run again; one process at a time.
         """
 
     def put_retention(self, at: datetime, rows: Iterable[RetentionRow]) -> None:

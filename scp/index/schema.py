@@ -256,7 +256,7 @@ def _sums(*names: str) -> list[Column[Any]]:
 
 
 # What came in, went out and was kept over time (scp.index.history). ``span`` is hour or day, ``start`` is
-# when it began, in seconds since 1970. Days are of all nodes: their ``node`` is empty, their ``run`` is 0.
+# when it began, in seconds since 1970. Days are of all nodes: their ``node`` is empty.
 TRAFFIC = Table(
     "traffic",
     METADATA,

@@ -21,6 +21,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    or_,
     select,
 )
 
@@ -42,6 +43,8 @@ from scp.index.schema import INSTANCE, KEPT, RETENTION, SERIES, TRAFFIC
 from scp.index.writer import Writer
 
 _DAY = 86_400
+_LATE = timedelta(hours=3)  # until then a node may write figures of hours that are over
+_BY_HOURS, _FOR_GOOD = 0, 1  # ``run`` of a day whose hours are there, and of one whose hours are gone
 _AT_ONCE = 500  # series in one statement
 _TRAFFIC_KEY = ("service", "peer", "modality")
 _TRAFFIC_SUMS = ("requests", "failures", "instances", "wire_size", "received_size", "stored_size")
@@ -86,6 +89,9 @@ class SqlHistory:
         chosen = [TRAFFIC.c.start >= _first(span, since)]
         if span == "hour":
             chosen.append(TRAFFIC.c.span == "hour")
+        else:
+            hours = and_(TRAFFIC.c.span == "hour", TRAFFIC.c.start >= self._unsummed())
+            chosen.append(or_(TRAFFIC.c.span == "day", hours))
         if services:
             chosen.append(TRAFFIC.c.service.in_(services))
         start = TRAFFIC.c.start if span == "hour" else _DAY_OF_ROW
@@ -117,6 +123,13 @@ class SqlHistory:
         with reads(self._engine) as connection:
             return connection.execute(statement).mappings().all()
 
+    def _unsummed(self) -> int:
+        """The first day that is not summed up."""
+        newest = select(func.max(TRAFFIC.c.start)).where(TRAFFIC.c.span == "day")
+        with reads(self._engine) as connection:
+            found = connection.execute(newest).scalar()
+        return 0 if found is None else int(found) + _DAY
+
     def last_look(self) -> datetime | None:
         """See :class:`scp.index.history.History`."""
         with reads(self._engine) as connection:
@@ -136,14 +149,17 @@ class SqlHistory:
         return [KeptRow(None, *row[:4], *map(int, row[4:])) for row in rows]
 
     def fold(self, now: datetime) -> None:
-        """See :class:`scp.index.history.History`. One transaction for each day: its hours become it."""
-        until = _seconds(_day(now - HOURS_ARE_KEPT))
-        old = and_(TRAFFIC.c.span == "hour", TRAFFIC.c.start < until)
+        """See :class:`scp.index.history.History`. One transaction for each day.
+
+        A day of which there are hours is made of these. What comes to a day whose hours are gone is added.
+        """
+        until, ended = _seconds(_day(now - HOURS_ARE_KEPT)), _seconds(_day(now - _LATE))
+        over = and_(TRAFFIC.c.span == "hour", TRAFFIC.c.start < ended)
         with reads(self._engine) as connection:
-            days = connection.execute(select(_DAY_OF_ROW).where(old).distinct()).scalars().all()
+            days = connection.execute(select(_DAY_OF_ROW).where(over).distinct()).scalars().all()
         for one in sorted(days):
             with self._writer.transaction([TRAFFIC.name], counts=False) as connection:
-                _fold_day(connection, int(one))
+                _fold_day(connection, int(one), ends=one < until)
         ends = {"hour": until, "day": _seconds(_day(now - DAYS_ARE_KEPT))}
         for table in (TRAFFIC, KEPT):
             with self._writer.transaction([table.name], counts=False) as connection:
@@ -183,14 +199,18 @@ class SqlHistory:
         return found
 
 
-def _fold_day(connection: Connection, day: int) -> None:
-    """Put the sums of a day in the place of its hours; what it has already is added to."""
+def _fold_day(connection: Connection, day: int, ends: bool) -> None:
+    """Sum up the hours of a day; where that ``ends`` them, add what the day has of earlier ones, for good."""
     of_day = TRAFFIC.c.start.between(day, day + _DAY - 1)
+    connection.execute(delete(TRAFFIC).where(TRAFFIC.c.span == "day", TRAFFIC.c.run == _BY_HOURS, of_day))
+    summed = of_day if ends else and_(of_day, TRAFFIC.c.span == "hour")
     columns = (*_TRAFFIC_KEY, *_TRAFFIC_SUMS)
-    rows = connection.execute(select(*(TRAFFIC.c[name] for name in columns)).where(of_day)).mappings()
+    rows = connection.execute(select(*(TRAFFIC.c[name] for name in columns)).where(summed)).mappings()
     sums = bounded_traffic(TrafficRow(start=_moment(day), **row) for row in rows)
-    connection.execute(delete(TRAFFIC).where(of_day))
-    written = [_written(one) | {"span": "day", "node": "", "run": 0} for one in sums]
+    if ends:
+        connection.execute(delete(TRAFFIC).where(of_day))
+    run = _FOR_GOOD if ends else _BY_HOURS
+    written = [_written(one) | {"span": "day", "node": "", "run": run} for one in sums]
     connection.execute(insert(TRAFFIC), written)
 
 

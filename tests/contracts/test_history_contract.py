@@ -106,6 +106,15 @@ class TestTraffic:
         by: list[TrafficBy] = ["start", "service", "peer", "modality"]
         before = index.history.traffic("day", by, LONG_AGO)
         assert [one.requests for one in before] == [48] * 4
+        for number in range(4):  # days that are over are summed up while their hours are there
+            index.history.fold(MIDNIGHT + number * DAY + 4 * HOUR)
+            assert index.history.traffic("day", by, LONG_AGO) == before
+        assert len(index.history.traffic("hour", ["start"], LONG_AGO)) == 48
+        later = [stored(MIDNIGHT + DAY)]  # while hours are there, the day is made of them again
+        index.history.put_traffic("b", 2, later)
+        index.history.fold(MIDNIGHT + 5 * DAY)
+        assert index.history.traffic("day", by, LONG_AGO)[3].requests == 49
+        index.history.put_traffic("b", 2, [stored(MIDNIGHT + DAY, count=0)])
         index.history.fold(MIDNIGHT + DAY + HOURS_ARE_KEPT)
         assert index.history.traffic("day", by, LONG_AGO) == before
         assert len(index.history.traffic("hour", ["start"], LONG_AGO)) == 24  # those of the second day
