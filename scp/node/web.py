@@ -122,7 +122,7 @@ class WebProcess:
         if lack := page_lack(self._settings):
             structlog.get_logger("zscp").info("no page", reason=lack)
             return None
-        # Only the process that serves it imports it: 45 MB.
+        # Only the process that serves it imports it: 20 MB.
         from scp.web.page.app import page_app  # noqa: PLC0415
         from scp.web.page.desk import Desk  # noqa: PLC0415
         from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
