@@ -163,7 +163,8 @@ class WebProcess:
 
     def start(self) -> None:
         """See :class:`scp.node.supervisor.Role`."""
-        os.nice(_NICE)
+        if self._renew is not None:
+            os.nice(_NICE)
         self._trail.start()
         self._loops.start()
         self._server.start()
