@@ -123,7 +123,7 @@ class WebProcess:
         if lack := page_lack(self._settings):
             structlog.get_logger("zscp").info("no page", reason=lack)
             return None
-        # Only the process that serves it imports it: 45 MB.
+        # Only the process that serves it imports it: 20 MB.
         from scp.web.page.app import page_app  # noqa: PLC0415
         from scp.web.page.desk import Desk  # noqa: PLC0415
         from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
@@ -164,7 +164,8 @@ class WebProcess:
 
     def start(self) -> None:
         """See :class:`scp.node.supervisor.Role`."""
-        os.nice(_NICE)
+        if self._renew is not None:
+            os.nice(_NICE)
         self._trail.start()
         self._loops.start()
         self._server.start()

@@ -66,5 +66,5 @@
 
   watchPause();
   drawAll(document);
-  document.body.addEventListener("htmx:afterSwap", (event) => drawAll(event.detail.target));
+  document.body.addEventListener("htmx:afterSwap", (event) => drawAll(event.target));
 })();
