@@ -112,7 +112,7 @@ def _finish(axes: Any, title: str, ticks: Sequence[int]) -> None:
     axes.set_xticks(ticks, [f"{one / 1e6:.0f} M" for one in ticks])
     axes.minorticks_off()
     axes.set_title(title, loc="left", weight="bold")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * axes.dataLim.y1)
     axes.legend(fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
 

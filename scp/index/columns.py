@@ -23,6 +23,8 @@ NEWEST = TABLES["STUDY"].alias("newest")  # the study that describes a patient
 # Subqueries beside each other use the same aliases. To make one takes half a millisecond, as it gets all the
 # columns of its table.
 _SHARED: Tables = {level: TABLES[level].alias() for level in LEVELS[1:]}
+for _shared in _SHARED.values():
+    _shared.c.keys()  # makes the columns, before several threads ask for them
 _UNIQUE = frozenset(UNIQUE_KEYS.values())
 
 
