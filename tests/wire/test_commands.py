@@ -207,10 +207,8 @@ def test_a_missing_configuration(tmp_path: Path) -> None:
 def test_echo(node: RunningNode, tmp_path: Path) -> None:
     host, port = node.address
     assert "answers" in zscp("echo", f"{host}:{port}", cwd=tmp_path).stdout
-    assert json.loads(zscp("echo", f"{host}:{port}", "--json", cwd=tmp_path).stdout) == {
-        "answered": True,
-        "fault": "",
-    }
+    up = json.loads(zscp("echo", f"{host}:{port}", "--json", cwd=tmp_path).stdout)
+    assert (up["answered"], up["fault"], up["aet"]) == (True, "", "ZSCP")
     down = zscp("echo", f"{host}:{free_port()}", "--json", status=1, cwd=tmp_path)
     told = json.loads(down.stdout)
     assert (told["answered"], told["fault"].rpartition(": ")[2]) == (False, "Connection refused")
