@@ -142,7 +142,9 @@ class Receiver:
             if held is not None:
                 if (kept := self._duplicate(received, held, facts)) is not None:
                     return kept
-                received = replace(received, received_at=max(received.received_at, held.received_at + _LATER))
+                if received.sha256 != held.received_sha256:
+                    later = max(received.received_at, held.received_at + _LATER)
+                    received = replace(received, received_at=later)
         if waits:
             return self._put_as_received(received, facts, rule)
         return self._keep(received, facts, rule, policy)

@@ -8,6 +8,7 @@ import pytest
 import servers_postgresql
 from sqlalchemy import text
 from test_index_contract import DOE, instance, queued
+from test_index_sql import _downgrade
 
 from scp.index.databases import Database
 from scp.index.index import REBUILD
@@ -41,12 +42,12 @@ def of_the_version_before(database: str | Database) -> None:
         made = instance(uid, f"1.{number}", f"1.{number}.0", patient_id=f"D{number}")
         index.record(made, given, [queued(uid, study_instance_uid=f"1.{number}", patient_id=f"D{number}")])
     with index._engine.begin() as connection:
+        _downgrade(connection, "0014")
         for table, values in VALUES.items():
             for name, value in values.items():
                 # In PostgreSQL an entry of the database index that long is refused, and was then.
                 changed = f"UPDATE {table} SET {name} = :value WHERE id = (SELECT min(id) + 1 FROM {table})"
                 connection.execute(text(changed), {"value": value})
-        connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
     index.close()
 
 

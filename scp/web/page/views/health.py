@@ -10,15 +10,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from scp.archive.archive import Archive
+from scp.audit.tail import AuditTail, tail_of
 from scp.identity import Conflict
 from scp.model import Instance
-from scp.web.audit_lines import AuditLine, last_lines
 from scp.web.exposition import Values, counted, looked_up
 from scp.web.page.desk import Desk, DeskOf
 from scp.web.page.rendering import rendering_of
 
 router = APIRouter(tags=["health"])
-_MOST = 50  # of each list
+_MOST, _LINES = 50, 20  # of each list; of the audit trail
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class FaultyObject:
 
 
 @dataclass(frozen=True, slots=True)
-class OutstandingCommitment:
+class UnreportedCommitment:
     """A result of storage commitment that is yet to be reported, and why the last try failed."""
 
     calling_aet: str
@@ -75,15 +75,6 @@ class CertificateEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditTail:
-    """Where the audit trail goes, and the last messages of its file, the latest first; without patients."""
-
-    to: str
-    lines: list[AuditLine]
-    fault: str
-
-
-@dataclass(frozen=True, slots=True)
 class HealthReport:
     """The archive, and this node.
 
@@ -106,7 +97,7 @@ class HealthReport:
     refused: int
     refused_objects: list[FaultyObject]
     commitments: int
-    outstanding_commitments: list[OutstandingCommitment]
+    outstanding_commitments: list[UnreportedCommitment]
     forwards: int
     limits: dict[str, int]
     index_errors: dict[str, int]
@@ -158,7 +149,7 @@ def health_report(desk: Desk) -> HealthReport:
         memory=int(found["zscp_memory_bytes"][()][0]),
         memory_limit=int(found["zscp_memory_limit_bytes"][()][0]),
         certificates=_certificates(found["zscp_certificate_end_time_seconds"]),
-        audit=_audit(desk),
+        audit=tail_of(desk.settings().audit, _LINES),
     )
 
 
@@ -168,7 +159,7 @@ class _Lists:
 
     damaged: list[Instance]
     refused: list[Instance]
-    commitments: list[OutstandingCommitment]
+    commitments: list[UnreportedCommitment]
     fault: str = ""
 
     @classmethod
@@ -185,9 +176,9 @@ class _Lists:
         )
 
 
-def _commitments(archive: Archive) -> list[OutstandingCommitment]:
+def _commitments(archive: Archive) -> list[UnreportedCommitment]:
     return [
-        OutstandingCommitment(
+        UnreportedCommitment(
             one.calling_aet, one.transaction_uid, one.received_at, one.due, one.attempts, one.fault
         )
         for one in archive.commitments.all()
@@ -225,16 +216,6 @@ def _certificates(ends: Values) -> list[CertificateEnd]:
     return [
         CertificateEnd(labels[0], datetime.fromtimestamp(end[0], UTC)) for labels, end in sorted(ends.items())
     ]
-
-
-def _audit(desk: Desk) -> AuditTail:
-    settings = desk.settings().audit
-    if settings.path is None:
-        return AuditTail(settings.to, [], "")
-    try:
-        return AuditTail(settings.to, last_lines(settings.path), "")
-    except OSError as error:
-        return AuditTail(settings.to, [], f"{settings.path} cannot be read: {error.strerror or error}")
 
 
 def conflicts_of(found: Iterable[Conflict]) -> Conflicts:
