@@ -236,7 +236,8 @@ def test_faults_name_key_and_remedy(authority: Authority, tmp_path: Path) -> Non
         (table() + '[[peer]]\naet = "A"\nhost = "h"\nport = 1\ntls = true\n', "peer[0].tls", "tls.ca"),
     ]
     for text, start, part in cases:
-        found = told(tmp_path, text)
+        line, _, found = told(tmp_path, text).partition(": ")
+        assert line.startswith("line ")
         assert found.startswith(start), found
         assert part in found
 
