@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scp.cli.common import ConfigOption, IssuerOption, JsonOption, Patient, PatientOption, opened
-from scp.errors import ObjectMissing
+from scp.errors import ConfigurationError, ObjectMissing
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
@@ -62,7 +62,10 @@ def picture(  # noqa: PLR0913, PLR0917 - typer's options
     with opened(config) as (archive, _):
         instance = _named(archive, uid, Patient(patient_id, issuer))
         found = picture_of(archive, instance, frame, size, _window(window))
-    target.write_bytes(found.png)
+    try:
+        target.write_bytes(found.png)
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written: {error.strerror}") from error
     viewing_output.picture(found, target, json)
 
 

@@ -266,6 +266,22 @@ def _index(node: NodeProcess, *fields: str) -> dict[str, tuple[Any, ...]]:
         index.close()
 
 
+def test_header_and_picture_of_an_object(held: NodeProcess, tmp_path: Path) -> None:
+    first, *rest = _json(held, "header", "1.2.3.1.1", "--limit", "3")["rows"]
+    assert (first["tag"], len(rest)) == ("(0008,0016)", 2)
+    assert "There are more rows" in held.here("header", "1.2.3.1.1", "--limit", "3")
+    file = tmp_path / "picture.png"
+    assert "written to" in held.here("picture", "1.2.3.1.1", file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    held.here("header", "1.2.9", status=1)
+
+
+def test_a_file_that_cannot_be_written_is_named(held: NodeProcess, tmp_path: Path) -> None:
+    target = tmp_path / "no" / "such.png"
+    done = held.run("picture", "1.2.3.1.1", target, status=2)
+    assert done.stderr.strip() == f"zscp: {target} cannot be written: No such file or directory"
+
+
 def test_export_as_received(held: NodeProcess, tmp_path: Path) -> None:
     found = _json(held, "export", tmp_path / "out")
     assert found["faults"] == []
