@@ -7,9 +7,9 @@ sync. After the response objects move from here to files of their own.
 ``.landing/<node>-<process>/<serial>.log`` holds a header block and records, each starting at a multiple of
 4096 bytes, so that no block of a valid record is ever written again. A record is a header, and a Part 10 file
 (:mod:`scp.objects.segments`). Blocks that were written before are overwritten without a change to the file
-system's metadata: 0.13 ms a sync, while room that is only reserved takes 0.3 ms. So a spare segment is
-written with zeros beforehand. Both headers carry a random number, which is new each time a segment is used:
-data of its former use is no record.
+system's metadata: 0.13 ms a sync, while room that is only reserved takes 0.3 ms. So spare segments are
+written with zeros beforehand (:mod:`scp.objects.spares`). Both headers carry a random number, which is new
+each time a segment is used: data of its former use is no record.
 
 A record is over when it was withdrawn, or is settled: its object is durable elsewhere. Its header says so. A
 segment is freed, and used again, only when it is full and every record in it is over. A record that no index
@@ -25,7 +25,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -51,8 +51,8 @@ from scp.objects.segments import (
     read_record,
     record_header,
     write_at,
-    write_spare,
 )
+from scp.objects.spares import Spares
 from scp.objects.sync import GroupSync
 from scp.resources.room import Room
 from scp.spool import Buffer
@@ -87,18 +87,18 @@ class LandingLog:
         self.root, self.node = root, node
         self.room = Room(root, reserve)
         self._size = segment
-        self._lock, self._preparing = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
+        self._spares = Spares(self._locked_folder, segment, self.room)
         self._serials = itertools.count(1)
         self._own: Path | None = None
         self._own_lock = -1
         self._current: _Segment | None = None
         self._open: dict[str, _Segment] = {}
-        self._over = threading.Event()
         self._unsettled: set[str] = set()
 
     def prepare(self) -> None:
-        """Make a spare segment, in a separate thread, if there is none."""
-        threading.Thread(target=self._prepare, name="landing", daemon=True).start()
+        """Make spare segments while nothing is received, in a separate thread."""
+        self._spares.prepare()
 
     def write(self, head: bytes, dataset: Buffer) -> str:
         """Write a Part 10 file, and return its key; ``head`` is what is before its dataset.
@@ -107,6 +107,7 @@ class LandingLog:
         must be called. Raises OutOfResources.
         """
         size = len(head) + len(dataset)
+        self._spares.received()
         with self._lock, _no_room():
             segment = self._with_room_for(HEADER + size)
             at = segment.end
@@ -234,8 +235,8 @@ class LandingLog:
 
     def close(self) -> None:
         """Close the log. Records that have no file of their own yet stay."""
-        self._over.set()
-        with self._preparing, self._lock:
+        self._spares.close()
+        with self._lock:
             own, self._own = self._own, None
             if own is None:
                 return
@@ -262,10 +263,7 @@ class LandingLog:
     def _next(self) -> _Segment:
         own = self._folder()
         path = own / f"{next(self._serials):06}.log"
-        spare = next(own.glob("*.spare"), None)
-        if spare is not None:
-            spare.rename(path)
-        else:
+        if not self._spares.take(own, path):
             self.room.check(self._size)
         segment = _Segment(path, self._size)
         self._check_again(segment)
@@ -283,31 +281,16 @@ class LandingLog:
             segment.path.unlink()
             raise
 
+    def _locked_folder(self) -> Path:
+        with self._lock:
+            return self._folder()
+
     def _folder(self) -> Path:
         if self._own is None:
             make_folder(self.root / LANDING)
             self._own, self._own_lock = claim(self.root / LANDING, f"{self.node}-" if self.node else "")
             sync_folder(self._own.parent)
         return self._own
-
-    def _prepare(self) -> None:
-        if not self._preparing.acquire(blocking=False):
-            return
-        try:
-            with suppress(OSError, OutOfResources):  # then room is only reserved; or the next write raises
-                with self._lock:
-                    if self._over.is_set():
-                        return
-                    own = self._folder()
-                if next(own.glob("*.spare"), None) is None:
-                    self.room.check(self._size)
-                    write_spare(own / f"{secrets.token_hex(4)}.spare", self._size, self.room, self._goes_on)
-        finally:
-            self._preparing.release()
-
-    def _goes_on(self, pause: float) -> bool:
-        soon = self._current is not None and 4 * self._current.end > self._size
-        return not self._over.wait(0 if soon else pause)
 
     @contextmanager
     def _given_up_if_it_fails(self, segment: _Segment) -> Iterator[None]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,7 @@ from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects import files
 from scp.objects.folders import make_folder, sync_folder
 from scp.objects.names import LandedName, file_name, landed_key, landed_name, segment_name
-from scp.resources.room import Room
+from scp.objects.spares import keep_as_spare
 from scp.spool import Buffer
 
 BLOCK = 4096
@@ -32,13 +31,6 @@ _CRC = struct.Struct("<L")  # of the record header before it, as it was written
 HEADER = _RECORD.size + _CRC.size
 # A segment has 32 MB, unless another size was asked for; a file larger than this is not zscp's.
 LARGEST_SEGMENT = 1 << 30
-SPARE = 4  # empty segments that a process keeps for itself
-# A spare is written in steps, each with a sync: objects received meanwhile wait 0.2 ms for their own sync on
-# average, and 10 ms at most. With one sync at the end it was 1.0 and 66 ms (records of 530 KB, NVMe).
-_ZEROS = bytes(1 << 18)
-# Between two pieces, unless a quarter of the segment in use is full: a node that starts, or receives little,
-# has other use for the disk.
-_PAUSE_SECONDS = 0.01
 # Whole, over, or unclear: begun but not readable, as it was torn by a power cut, or damaged.
 State = Literal["whole", "over", "unclear"]
 
@@ -186,34 +178,12 @@ def write_at(descriptor: int, at: int, parts: list[Buffer]) -> None:
         written += os.pwrite(descriptor, b"".join(parts)[written:], at + written)
 
 
-def write_spare(path: Path, size: int, room: Room, go_on: Callable[[float], bool] = lambda _: True) -> None:
-    """Write an empty segment, ready for use. Raises OutOfResources.
-
-    ``go_on`` may wait for so many seconds after each piece, and says whether the segment is still wanted.
-    """
-    unfinished = path.with_suffix(".zeros")
-    try:
-        with unfinished.open("wb", buffering=0) as file:
-            for at in range(0, size, len(_ZEROS)):
-                if at and not go_on(_PAUSE_SECONDS):
-                    unfinished.unlink()
-                    return
-                room.check(len(_ZEROS))
-                file.write(_ZEROS)
-                os.fdatasync(file.fileno())
-        unfinished.rename(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
 def free_segment(path: Path, aside: Path) -> None:
     """Give a segment back to its process, or remove it, if every record in it is over.
 
     A segment with an unclear record is moved to the folder ``aside`` unchanged. Readers of its records look
     them up again.
     """
-    folder = path.parent
     with exclusive(path) as descriptor, suppress(FileNotFoundError):
         states = {state for _, _, state in _records(path)} if descriptor is not None else {"whole"}
         if "whole" in states:
@@ -222,8 +192,6 @@ def free_segment(path: Path, aside: Path) -> None:
             make_folder(aside)
             path.rename(aside / f"{file_name(name_of(path))}.log")
             sync_folder(aside)
-        elif len(list(folder.glob("*.spare"))) < SPARE:
-            path.rename(folder / f"{secrets.token_hex(4)}.spare")
-        else:
+        elif not keep_as_spare(path):
             path.unlink()
         path.with_suffix(".sealed").unlink()

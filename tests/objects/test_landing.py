@@ -19,7 +19,9 @@ from scp.errors import ObjectMissing, OutOfResources
 from scp.objects import landing
 from scp.objects.landing import LandingLog
 from scp.objects.names import LANDING, is_landed, segment_of
+from scp.objects.spares import IDLE_SECONDS, SPARE, Spares
 from scp.objects.sync import GroupSync
+from scp.resources.room import Room
 
 pytestmark = pytest.mark.quick
 
@@ -157,7 +159,7 @@ def test_a_spare_is_made_ready_and_taken(tmp_path: Path) -> None:
     spares(1)
     append(log, HEAD, dataset(1))
     assert len(segments(tmp_path)) == 1
-    spares(1)
+    spares(2)
     assert len(list(log.keys())) == 1
     log.close()
 
@@ -363,12 +365,25 @@ def test_a_log_that_is_closed_does_not_finish_its_spare_segment(tmp_path: Path) 
     assert segments(tmp_path, "*.spare") == []
 
 
-def test_a_spare_segment_is_written_without_a_pause_when_it_is_soon_needed(tmp_path: Path) -> None:
-    log = LandingLog(tmp_path, segment=SIZE)
-    assert log._goes_on(0.0)
-    assert log._current is None
-    while log._current is None or 4 * log._current.end <= SIZE:
-        append(log, HEAD, dataset(1))
-    assert log._goes_on(3600.0)
-    log.close()
-    assert not log._goes_on(3600.0)
+def test_no_spare_is_written_while_something_is_received(tmp_path: Path) -> None:
+    now = [100.0]
+    spares = Spares(lambda: tmp_path, 1 << 20, Room(tmp_path), clock=lambda: now[0])
+    spares.received()
+    spares.prepare()
+    time.sleep(2 * IDLE_SECONDS)
+    assert list(tmp_path.iterdir()) == [], "not even begun"
+    now[0] += IDLE_SECONDS
+    until(lambda: len(list(tmp_path.glob("*.spare"))) == 1, "a spare, as nothing came for a while")
+    spares.close()
+
+
+def test_a_process_that_used_up_its_spares_makes_more_of_them(tmp_path: Path) -> None:
+    spares = Spares(lambda: tmp_path, 1 << 18, Room(tmp_path))
+    for taken, there in enumerate((1, 2, 3, SPARE, SPARE)):
+        spares.prepare()
+        until(lambda there=there: len(list(tmp_path.glob("*.spare"))) == there, f"{there} after {taken}")
+        assert spares.take(tmp_path, tmp_path / f"{taken}.log")
+    for path in tmp_path.glob("*.spare"):
+        path.unlink()
+    assert not spares.take(tmp_path, tmp_path / "none.log")
+    spares.close()

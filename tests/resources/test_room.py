@@ -16,7 +16,7 @@ from scp.objects import part10
 from scp.objects.decoded import DecodedCache
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
-from scp.objects.segments import write_spare
+from scp.objects.spares import write_spare
 from scp.resources import budget, room
 from scp.resources.room import Room
 from scp.spool import IN_MEMORY, Spool
