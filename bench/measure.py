@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ class Bench:
     folder: Path
     objects: Objects
     profiles: Path | None = None
+    drains: bool = True  # whether stores are timed until all is encoded, too
 
     @contextmanager
     def receiver(self, name: str, scenario: Scenario) -> Iterator[Running]:
@@ -78,11 +80,18 @@ def warm_up(bench: Bench, running: Running, associations: int) -> int:
     return warm.count
 
 
-def result(scenario: Scenario, name: str, sent: ObjectSet, seconds: float, running: Running | None) -> Sample:
-    sample = Sample(scenario.name, name, sent.count, sent.size, seconds)
-    if running is None:
-        return sample
-    return replace(sample, peaks=running.memory("VmHWM"), resident=running.memory("VmRSS"))
+def result(scenario: Scenario, name: str, sent: ObjectSet, seconds: float) -> Sample:
+    return Sample(scenario.name, name, sent.count, sent.size, seconds)
+
+
+def timed(
+    scenario: Scenario, name: str, sent: ObjectSet, running: Running, work: Callable[[], float]
+) -> Sample:
+    """What the clients' ``work`` takes, which returns their seconds; memory and processor of the receiver."""
+    begun = running.cpu()
+    sample = result(scenario, name, sent, work())
+    cpu = running.cpu() - begun
+    return replace(sample, cpu=cpu, peaks=running.memory("VmHWM"), resident=running.memory("VmRSS"))
 
 
 # -- stores --------------------------------------------------------------------------------------------
@@ -96,7 +105,7 @@ def store(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
         for name in bench.there(scenario):
             if name == CODEC:
                 pictures = pictures or codec.frames(sent)
-                yield result(scenario, name, sent, codec.seconds(pictures), None)
+                yield result(scenario, name, sent, codec.seconds(pictures))
             else:
                 yield store_once(bench, scenario, name, sent)
 
@@ -106,11 +115,14 @@ def store_once(bench: Bench, scenario: Scenario, name: str, sent: ObjectSet) -> 
         before = warm_up(bench, running, scenario.associations)
         held = running.kept()
         begin = time.perf_counter()
-        seconds = clients.send(running, sent, scenario.associations, scenario.nodelay)
-        sample = result(scenario, name, sent, seconds, running)  # memory at its fullest
+        send = partial(clients.send, running, sent, scenario.associations, scenario.nodelay)
+        sample = timed(scenario, name, sent, running, send)  # memory at its fullest
+        if not bench.drains:
+            running.check_count(before + sent.count)
+            return sample
         waited = running.pending() > 0
         running.drain()
-        drained = time.perf_counter() - begin if waited else seconds
+        drained = time.perf_counter() - begin if waited else sample.seconds
         running.check_count(before + sent.count)
         kept = running.kept() - held
         return replace(sample, drained=drained, kept=kept, peaks=running.memory("VmHWM"))
@@ -144,8 +156,8 @@ def _retrieves(bench: Bench, scenario: Scenario, rounds: int, retrieve: Retrieve
         for _ in range(rounds):
             for name, running in filled.items():
                 settle()
-                seconds = retrieve(running, sent, scenario.associations)
-                yield result(scenario, name, sent, seconds, running)
+                work = partial(retrieve, running, sent, scenario.associations)
+                yield timed(scenario, name, sent, running, work)
 
 
 # -- window, fairness ----------------------------------------------------------------------------------
@@ -167,10 +179,12 @@ def window(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
             for name in bench.there(scenario):
                 with bench.receiver(name, scenario) as running:
                     before = warm_up(bench, running, 1)
-                    seconds = clients.send_windowed(running, sent, number, line)
-                    running.drain()
+                    send = partial(clients.send_windowed, running, sent, number, line)
+                    sample = timed(scenario, name + suffix, sent, running, send)
+                    if bench.drains:
+                        running.drain()
                     running.check_count(before + sent.count)
-                    yield result(scenario, name + suffix, sent, seconds, running)
+                    yield sample
 
 
 def fairness(bench: Bench, scenario: Scenario, rounds: int) -> Iterator[Sample]:
@@ -187,10 +201,12 @@ def _beside(bench: Bench, scenario: Scenario, name: str, sent: ObjectSet) -> Sam
         before = warm_up(bench, running, 2)
         with large_traffic(running, bench.objects["large"]) as stored:
             time.sleep(1.0)  # until the first large object is on its way
-            seconds = clients.send(running, sent, scenario.associations)
-        running.drain()
+            send = partial(clients.send, running, sent, scenario.associations)
+            sample = timed(scenario, name + BESIDE, sent, running, send)
+        if bench.drains:
+            running.drain()
         running.check_count(before + sum(stored) + sent.count)
-        return result(scenario, name + BESIDE, sent, seconds, running)
+        return sample
 
 
 @contextmanager

@@ -156,6 +156,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Processor seconds that processes, and those that came of them and have ended, took so far."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime and cstime of proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def status_kb(pids: Iterable[int], key: str) -> dict[int, int]:
     """A figure of /proc/PID/status, such as VmRSS or VmHWM, in kB for each process that has it."""
     found = {}

@@ -117,6 +117,10 @@ class Running:
         found = processes.status_kb(processes.descendants(self.pid), key)
         return tuple(round(kb / 1024, 1) for kb in found.values())
 
+    def cpu(self) -> float:
+        """Processor seconds of its processes so far."""
+        return processes.cpu_seconds(processes.descendants(self.pid))
+
     def environment(self, nodelay: bool) -> dict[str, str]:
         """Of its processes."""
         return processes.environment(nodelay)

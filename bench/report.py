@@ -14,9 +14,10 @@ BEGIN, END = "<!-- benchmark results: begin -->", "<!-- benchmark results: end -
 LEGEND = (
     "Ratio: an object's time, divided by that of the scenario's first receiver. MB/s: of what was sent. "
     "Work done: until nothing waited to be encoded any more (to about a second), if later than the clients. "
-    "Kept: of the bytes sent. Peak: the largest process of the receiver."
+    "CPU: of all processes of the receiver while the clients ran. Kept: of the bytes sent. Peak: the largest "
+    "process of the receiver."
 )
-UNITS = {"time": "time", "speed": "speed", "drained": "time to the end of all work"}
+UNITS = {"cpu": "processor time", "time": "time", "speed": "speed", "drained": "time to the end of all work"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def figures(report: Report) -> str:
         "median s",
         "min–max",
         "ms/object",
+        "CPU ms/object",
         "MB/s",
         "work done, s",
         "kept",
@@ -106,6 +108,7 @@ def _cells(summary: Summary) -> list[str]:
         f"{summary.seconds:.2f}",
         f"{summary.fastest:.2f}–{summary.slowest:.2f}",
         f"{summary.ms:.2f}",
+        f"{1000 * summary.cpu / summary.objects:.2f}" if summary.cpu is not None else "",
         f"{summary.rate:.0f}",
         f"{summary.drained:.1f}" if behind else "",
         f"{100 * summary.kept / summary.size:.0f} %" if summary.kept else "",

@@ -16,7 +16,8 @@ class Sample:
 
     ``seconds`` is the clients' time, start of the first to end of the last. ``drained`` is the time from
     the same start until nothing was pending, ``kept`` the bytes on the disk then. ``peaks`` and ``resident``
-    are megabytes, one figure a process of the receiver.
+    are megabytes, one figure a process of the receiver. ``cpu`` is processor seconds of all its processes
+    while the clients ran: a busy machine lengthens it by a tenth or so, where it may double the time.
     """
 
     scenario: str
@@ -29,6 +30,7 @@ class Sample:
     peaks: tuple[float, ...] = ()
     resident: tuple[float, ...] = ()
     note: str = ""
+    cpu: float | None = None
 
     @property
     def key(self) -> Key:
@@ -51,6 +53,7 @@ class Summary:
     kept: int | None
     peak: float | None  # of the largest process, MB
     note: str = ""
+    cpu: float | None = None  # of all processes, seconds
 
     @property
     def ms(self) -> float:
@@ -63,7 +66,7 @@ class Summary:
         return self.size / 1e6 / self.seconds
 
 
-Measure = Literal["time", "speed", "drained", "peak", "growth"]
+Measure = Literal["time", "speed", "drained", "cpu", "peak", "growth"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def _summary(group: list[Sample]) -> Summary:
     seconds = [sample.seconds for sample in group]
     drained = [sample.drained for sample in group if sample.drained is not None]
     kept = [sample.kept for sample in group if sample.kept is not None]
+    cpu = [sample.cpu for sample in group if sample.cpu is not None]
     peaks = [max(sample.peaks) for sample in group if sample.peaks]
     first = group[0]
     return Summary(
@@ -124,6 +128,7 @@ def _summary(group: list[Sample]) -> Summary:
         kept=round(median(kept)) if kept else None,
         peak=max(peaks) if peaks else None,
         note=group[-1].note,
+        cpu=median(cpu) if cpu else None,
     )
 
 
@@ -145,16 +150,19 @@ def _value(target: Target, summaries: dict[Key, Summary], growth: float | None) 
     if target.measure == "peak":  # of all scenarios
         peaks = [s.peak for s in summaries.values() if s.receiver.startswith(target.of[1]) and s.peak]
         return max(peaks, default=None)
-    if target.than is None:
+    own, other = summaries.get(target.of), summaries.get(target.than or ("", ""))
+    taken, compared = (each(own, target.measure), each(other, "cpu" if target.measure == "cpu" else "time"))
+    if not taken or not compared:
         return None
-    if target.measure == "drained":
-        own = summaries.get(target.of)
-        other = summaries.get(target.than)
-        if own is None or other is None or own.drained is None:
-            return None
-        return (own.drained / own.objects) / (other.seconds / other.objects)
-    found = ratio(summaries, target.of, target.than)
-    return 1 / found if found and target.measure == "speed" else found
+    return compared / taken if target.measure == "speed" else taken / compared
+
+
+def each(summary: Summary | None, measure: Measure) -> float | None:
+    """Seconds for an object by a measure: of the clients, of the processor, or until nothing was pending."""
+    if summary is None:
+        return None
+    seconds = {"drained": summary.drained, "cpu": summary.cpu}.get(measure, summary.seconds)
+    return None if seconds is None else seconds / summary.objects
 
 
 def quarters(figures: list[float]) -> tuple[float, float]:

@@ -17,8 +17,8 @@ from bench.scenarios import SCENARIOS, TARGETS
 
 pytestmark = pytest.mark.quick
 
-OWN = Sample("store", "zscp", 10, 5_000_000, 1.0, 3.0, 1_000_000, (90.0, 120.0))
-OTHER = Sample("store", "peer", 20, 10_000_000, 4.0)
+OWN = Sample("store", "zscp", 10, 5_000_000, 1.0, 3.0, 1_000_000, (90.0, 120.0), cpu=0.5)
+OTHER = Sample("store", "peer", 20, 10_000_000, 4.0, cpu=2.0)
 SAMPLES = [OWN, OTHER, replace(OWN, seconds=9.0), replace(OWN, seconds=2.0)]
 A, B = OWN.key, OTHER.key
 
@@ -56,6 +56,8 @@ def test_ratios_are_of_an_objects_time() -> None:
         (Target(A, "time", 0.9, B), 1.0, False),
         (Target(A, "speed", 1.1, B), 1.0, False),
         (Target(A, "drained", 1.5, B), 1.5, True),
+        (Target(A, "cpu", 0.6, B), 0.5, True),
+        (Target(A, "cpu", 0.6, ("store", "none")), None, None),
         (Target(("all", "zscp"), "peak", 100), 120.0, False),
         (Target(("soak", "zscp"), "growth", 1.05), 1.02, True),
         (Target(("store", "none"), "time", 1.0, B), None, None),
@@ -71,8 +73,8 @@ def test_the_table_has_a_row_each_and_names_the_machine() -> None:
     text = report.markdown(made())
     assert "| processor | a\\|b |" in text
     assert "| store: zscp, time ≤ 1.5 × peer | 1.00 | yes |" in text
-    assert "| zscp | 2.00 | 1.00–9.00 | 200.00 | 2 | 3.0 | 20 % | 120 | 1 |" in text
-    assert "|  | peer | 4.00 | 4.00–4.00 | 200.00 | 2 |  |  |  | 1.00 |" in text
+    assert "| zscp | 2.00 | 1.00–9.00 | 200.00 | 50.00 | 2 | 3.0 | 20 % | 120 | 1 |" in text
+    assert "|  | peer | 4.00 | 4.00–4.00 | 200.00 | 100.00 | 2 |  |  |  | 1.00 |" in text
 
 
 def test_json_reads_back() -> None:
