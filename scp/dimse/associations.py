@@ -47,6 +47,10 @@ class Associations:
             self._held.discard(association)
             self._changed.notify_all()
 
+    def count(self) -> int:
+        """How many are under way now."""
+        return len(self._held)
+
     def all(self) -> list[ServedAssociation]:
         """Those under way now."""
         with self._changed:

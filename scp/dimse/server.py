@@ -105,7 +105,10 @@ class DimseServer:
         for port in self.ports:
             port.listen()
         address = self.ports[0].address
-        self._listeners = tuple(Listener(port.socket, partial(self._connected, port)) for port in self.ports)
+        busy = self.associations.count if ports and self._settings().node.workers != 1 else lambda: 0
+        self._listeners = tuple(
+            Listener(port.socket, partial(self._connected, port), busy) for port in self.ports
+        )
         return address
 
     def turns(self) -> bool:
