@@ -14,18 +14,21 @@ from __future__ import annotations
 import structlog
 
 from scp.archive.archive import Archive
+from scp.archive.replacement import Change
 from scp.archive.safekeeping import TRASH, TRASH_SECONDS
-from scp.background.alone import alone
-from scp.errors import OutOfResources
+from scp.background.alone import UNREAD, alone
+from scp.errors import DuplicateRejected, OutOfResources, Superseded
 from scp.index.committed import CommittedRow
-from scp.lifecycle.recovery import Recovered, take_up_file, take_up_record
 from scp.metrics import counting
+from scp.model import Facts, Instance
 from scp.objects.names import is_landed
 
 LOOK_SECONDS = 5.0
 # One that is there may have been recorded again by another process that looks, too.
 _ENOUGH = 20
 _ALL = "the index lacks nothing that this process committed before"
+# It was deleted, or replaced by other content, meanwhile.
+_OVER = (*UNREAD, DuplicateRejected, Superseded)
 _MORE = "there may be more: run zscp fsck --repair"
 
 
@@ -35,9 +38,7 @@ class LostCommits:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._left: list[CommittedRow] = []  # the newest first
-        self._seen: list[
-            CommittedRow
-        ] = []  # the newest of those that were looked at before: perhaps they are gone, too
+        self._seen: list[CommittedRow] = []  # the newest that were looked at before, which may be lost later
 
     def look(self) -> None:
         """Record again what is missing; where the index does not answer, the next look does."""
@@ -87,21 +88,34 @@ class LostCommits:
 
     def _is_recorded_again(self, row: CommittedRow) -> bool:
         """Whether the row was lost, and is there again: a file that is gone was replaced, or deleted."""
-        archive, found = self._archive, Recovered()
-        with alone("not recorded again", key=row.key, remedy="zscp fsck --repair looks at it again"):
-            if not archive.files.keeps(row.key):
-                take_up_record(archive, row.key, found)
-            elif archive.files.has(row.key) and not self._add(row.key):
-                take_up_file(archive, row.key, found)
+        remedy = "zscp fsck --repair looks at it again"
+        with alone("not recorded again", quiet=_OVER, key=row.key, remedy=remedy):
+            if self._is_there(row.key):
+                self._take_up(row.key)
         return self._is_held(row)
 
-    def _add(self, key: str) -> bool:
-        """Record an object that is not held, unless it is being deleted."""
+    def _is_there(self, key: str) -> bool:
+        """Whether a file is there, or a landed record that is not over."""
+        return self._archive.interrupted.counts(key) if is_landed(key) else self._archive.files.has(key)
+
+    def _take_up(self, key: str) -> None:
+        """No file is removed, as another process may be about to name it."""
         archive = self._archive
         instance, facts = archive.reader.take_up(key)
-        if archive.interrupted.held(instance) is not None:
-            return False
+        held = archive.interrupted.held(instance)
+        if held is None:
+            self._add(instance, facts)
+        elif held.received_at < instance.received_at:
+            archive.recorder.record(instance, facts, found=True)
+        elif held.received_at == instance.received_at and not archive.files.has(held.key):
+            archive.replace([Change(held, instance)])
+
+    def _add(self, instance: Instance, facts: Facts) -> None:
+        """Record an object that is not held, unless it is being deleted."""
+        archive = self._archive
         with archive.exclusive(TRASH, TRASH_SECONDS):  # nothing is deleted, or replaced by other content
-            if archive.files.has(key) and archive.current(instance.identity) is None:
-                archive.recorder.record(instance, facts, found=True)
-        return True
+            if not self._is_there(instance.key) or archive.add_row(instance, facts.attributes) is not None:
+                return
+        sends = archive.recorder.sends(facts)
+        archive.send_queue.add(sends)
+        archive.recorder.announced(instance, facts, sends)

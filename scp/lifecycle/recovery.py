@@ -45,7 +45,7 @@ def recover(archive: Archive) -> Recovered:
     found = Recovered()
     for key in archive.interrupted.files():
         with _alone(archive, key, found):
-            take_up_file(archive, key, found)
+            _from_journal(archive, key, found)
     take_up_landed(archive, found)
     archive.wake_encoder()
     return found
@@ -59,7 +59,7 @@ def take_up_landed(archive: Archive, found: Recovered) -> None:
     """
     for key in archive.interrupted.landed():
         with _alone(archive, key, found):
-            take_up_record(archive, key, found)
+            _from_log(archive, key, found)
     archive.sync()
 
 
@@ -74,7 +74,7 @@ def _alone(archive: Archive, key: str, found: Recovered) -> AbstractContextManag
     return alone("not recovered", quiet=(), otherwise=stays, key=key, remedy=remedy)
 
 
-def take_up_file(archive: Archive, key: str, found: Recovered) -> None:
+def _from_journal(archive: Archive, key: str, found: Recovered) -> None:
     """A file in its place: the newest content of an object is recorded, and what it replaces removed.
 
     A row that names another sound file of the same content stays: another node may have put that.
@@ -155,7 +155,7 @@ def _stands(archive: Archive, key: str, held: Instance) -> bool:
         return True
 
 
-def take_up_record(archive: Archive, key: str, found: Recovered) -> None:
+def _from_log(archive: Archive, key: str, found: Recovered) -> None:
     """A landed record is recorded if it came after what is held; else it is over, if that file is there.
 
     One that is not whole, or would be refused, was not acknowledged, as far as can be told: a copy is kept.
@@ -185,7 +185,7 @@ def _record(archive: Archive, key: str, found: Recovered) -> None:
         archive.recorder.record(instance, facts, found=True)
         found.recorded += 1
     except Superseded:  # by what a peer stored meanwhile
-        take_up_record(archive, key, found)
+        _from_log(archive, key, found)
     except DuplicateRejected:  # what is held is under a hold, so that this one was not acknowledged
         _set_aside(archive, key, found)
 

@@ -98,6 +98,19 @@ def test_a_form_whose_row_was_lost_is_named_again(node: OneNode, tmp_path: Path)
     assert node.content(sent) == sent.dataset
 
 
+def test_content_that_had_replaced_another(node: OneNode, tmp_path: Path) -> None:
+    """The row names the content before, whose file is in the trash by now, or still there."""
+    kept(node, 1)
+    encoded(node)
+    standby = Standby(tmp_path)
+    again = an_object(1, noise=0.2)
+    node.keep(again)
+    encoded(node)
+    standby.takes_over(node)
+    LostCommits(node.archive).look()
+    assert node.content(again) == again.dataset
+
+
 def test_nothing_is_done_where_nothing_was_lost(
     node: OneNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
