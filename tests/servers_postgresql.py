@@ -94,6 +94,20 @@ class PostgreSQL:
                 os.kill(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
+    def follow(self) -> None:
+        """Have a standby that has all that is committed by now, and nothing of what comes later."""
+        self.stop()
+        shutil.rmtree(self._standby, ignore_errors=True)
+        subprocess.run(["cp", "-a", self._data, self._standby], check=True)
+        self.start()
+
+    def fail_over(self) -> None:
+        """Lose the server, and let the standby take over at its address."""
+        self.kill()
+        shutil.rmtree(self._data)
+        Path(self._standby).rename(self._data)
+        self.start()
+
     def freeze(self) -> None:
         """Let it answer nothing, though its connections stay."""
         self._signal_all(signal.SIGSTOP)
@@ -163,6 +177,10 @@ class PostgreSQL:
     @property
     def _data(self) -> str:
         return str(self.folder / "data")
+
+    @property
+    def _standby(self) -> str:
+        return str(self.folder / "standby")
 
     def _connect(self, name: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(

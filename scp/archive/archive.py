@@ -35,6 +35,7 @@ from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
+from scp.index.committed import CommittedRow
 from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
 from scp.index.pages import Pages
 from scp.index.queue import Claims, Commitments, SendQueue
@@ -275,6 +276,10 @@ class Archive:
     def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """See :meth:`scp.index.index.Index.exclusive`."""
         return self.index.exclusive(name, wait)
+
+    def doubtful(self) -> list[CommittedRow]:
+        """See :meth:`scp.index.index.Index.doubtful`."""
+        return self.index.doubtful()
 
     # -- rows only ---------------------------------------------------------------------------------------
 

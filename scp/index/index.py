@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from scp.identity import Conflict, Identity
+from scp.index.committed import CommittedRow
 from scp.index.fact_sums import FactSums
 from scp.index.history import History
 from scp.index.nodes import Nodes
@@ -274,6 +275,12 @@ class Index(Protocol):
         """The newest instance of that UID, or None: for callers that know only the UID.
 
         Callers that act on an object use :meth:`current`.
+        """
+
+    def doubtful(self) -> list[CommittedRow]:
+        """What this process committed on connections that are gone since; each is told once, the first first.
+
+        The database may have lost it (:mod:`scp.index.committed`).
         """
 
     def conflicts(self, most: int | None = None) -> list[Conflict]:

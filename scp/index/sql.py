@@ -14,6 +14,7 @@ from scp.index import clock, files
 from scp.index import query as reading
 from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
+from scp.index.committed import CommittedRow
 from scp.index.conflicts import listed
 from scp.index.databases import Database
 from scp.index.dialect import connect, reads, translated, watched
@@ -210,6 +211,10 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.current`."""
         named = self.named(identity.sop_instance_uid)
         return next((one for one in named if one.identity == identity), None)
+
+    def doubtful(self) -> list[CommittedRow]:
+        """See :meth:`scp.index.index.Index.doubtful`."""
+        return self._writer.doubtful()
 
     def conflicts(self, most: int | None = None) -> list[Conflict]:
         """See :meth:`scp.index.index.Index.conflicts`."""

@@ -16,6 +16,7 @@ from scp.errors import OutOfResources
 from scp.identity import ConflictKind, Identity
 from scp.index import dialect
 from scp.index import record as entities
+from scp.index.committed import Committed, CommittedRow
 from scp.index.conflicts import Warnings
 from scp.index.databases import BEGUN
 from scp.index.dialect import translated
@@ -50,6 +51,7 @@ class Writer:
         self._recording = recording(self._kind, engine.dialect)
         self._change = change_held(engine.dialect)
         self._conflicts = Warnings()
+        self._committed = Committed()
         self._connection: Connection | None = None
         self._cursor: Any = None
         self._version: object = None
@@ -78,6 +80,7 @@ class Writer:
                 self._roll_back(connection)
                 raise
             self._writes += counts
+            self._committed.committed()
             self._conflicts.committed()
 
     def writes(self) -> int | None:
@@ -89,6 +92,12 @@ class Writer:
             self._connected()
             self._look_around()
             return None if self._version is None else self._writes
+
+    def doubtful(self) -> list[CommittedRow]:
+        """See :meth:`scp.index.index.Index.doubtful`."""
+        with self._own_turn(), translated(self.engine):
+            self._connected()
+            return self._committed.take_doubtful()
 
     def recording(self, items: Collection[Item]) -> AbstractContextManager[Connection]:
         """A :meth:`transaction` that records ``items``: nobody else changes their patients' rows."""
@@ -151,6 +160,7 @@ class Writer:
         if parent is None:
             corrects = held is not None and held.received_sha256 != instance.received_sha256
             parent = self._place(connection, given, corrects)
+        self._committed.written(CommittedRow.of(instance))
         others = {**row("IMAGE", given), "parent": parent}
         if held is None:
             self._recording.insert(self._cursor, others | self._rows.bound(instance))
@@ -169,7 +179,10 @@ class Writer:
     def change(self, before: Instance, after: Instance) -> bool:
         """Replace the row of ``before``, if that is held, by ``after``; inside a transaction."""
         held = {"held_uid": before.sop_instance_uid, "held_key": before.key}
-        return bool(self._change.run(self._cursor, self._rows.bound(after) | held).rowcount == 1)
+        changed = bool(self._change.run(self._cursor, self._rows.bound(after) | held).rowcount == 1)
+        if changed:
+            self._committed.written(CommittedRow.of(after))
+        return changed
 
     def remove(self, connection: Connection, sop_instance_uid: str, key: str = "") -> bool:
         """See :meth:`scp.index.index.Index.remove` and ``forget``; inside a :meth:`transaction`."""
@@ -209,6 +222,7 @@ class Writer:
             self._cursor = connection.connection.cursor()
             self._waits = math.inf
             self._connection = connection
+            self._committed.connected()
         return self._connection
 
     def _is_alive(self, connection: Connection) -> bool:
@@ -216,6 +230,7 @@ class Writer:
 
     def _roll_back(self, connection: Connection) -> None:
         self._places.doubt()
+        self._committed.rolled_back()
         self._conflicts.rolled_back()
         if not self._is_alive(connection):
             self._drop()

@@ -120,6 +120,12 @@ COUNTED = _named(
             known=("open", "use", "damaged", "contradiction", "lock", "sync"),
         ),
         Metric(
+            "zscp_lost_commits_total",
+            "counter",
+            "Acknowledged objects that the database had lost again, as where a standby took over that lacked "
+            "them; they were recorded again from their files.",
+        ),
+        Metric(
             "zscp_store_errors_total",
             "counter",
             "Errors of the object store, by operation: `put`, `journal`, `landing`, `get`, and `room` where "

@@ -17,6 +17,8 @@ from scp.lifecycle.encoder import QUIET_BESIDE_SERVERS, QUIET_SECONDS, Encoder
 from scp.lifecycle.guard import LOOK_SECONDS as GUARD_SECONDS
 from scp.lifecycle.guard import Guard
 from scp.lifecycle.history import HistoryKeeper, TrafficWriter
+from scp.lifecycle.lost_commits import LOOK_SECONDS as COMMITS_SECONDS
+from scp.lifecycle.lost_commits import LostCommits
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
@@ -85,12 +87,13 @@ def traffic_writer(archive: Archive, settings: Current, figures: NodeFigures) ->
 
 
 def guards(archive: Archive, end: Callable[[], None], counts: bool) -> list[Task]:
-    """Tasks of every process: check that it has the right index open, and give free memory back."""
+    """Tasks of every process: check that its index is the right one and lost nothing; give memory back."""
     trimming = Every("trimming", TRIM_SECONDS, Trimmer().look)
     if archive.pairing is None:
         return [trimming]
     guard = Guard(archive.pairing, end, counts)
-    return [Every("guarding the index", GUARD_SECONDS, guard.watch), trimming]
+    commits = Every("looking for lost commits", COMMITS_SECONDS, LostCommits(archive).look)
+    return [Every("guarding the index", GUARD_SECONDS, guard.watch), commits, trimming]
 
 
 def memory_watch() -> Task:

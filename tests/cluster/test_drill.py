@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _COUNT = 12  # as the page has it
 
 def steps(heading: str) -> list[tuple[str, int, list[str]]]:
     """The commands of a section of the page: each with its status, and the lines that it prints."""
-    section = _PAGE.read_text(encoding="utf-8").split(f"\n### {heading}\n", 1)[1]
+    section = re.split(f"\n##+ {heading}\n", _PAGE.read_text(encoding="utf-8"), maxsplit=1)[1]
     block = section.split("```console\n", 1)[1].split("```", 1)[0]
     found: list[tuple[str, int, list[str]]] = []
     for line in block.splitlines():
@@ -68,6 +68,7 @@ class Drill:
     def __init__(self, root: Path, nodes: list[NodeProcess], names: dict[str, str], **more: str) -> None:
         self.root, self.nodes, self._more = root, nodes, more
         self.sent: dict[str, bytes] = {}
+        self.edit: Callable[[], None] = lambda: None  # what the admin changes in the configuration
         self._names = {
             "/etc/zscp/zscp.toml": str(nodes[0].config),
             "/backup": str(root / "backup"),
@@ -96,9 +97,11 @@ class Drill:
         """Run the commands of a section."""
         for line, status, told in steps(heading):
             begun = time.monotonic()
+            said = ""
             if line.startswith("systemctl "):
                 getattr(self, line.split()[1])()
-                said = ""
+            elif line.startswith("nano "):
+                self.edit()
             else:
                 said = self._shell(line, status)
             print(f"{time.monotonic() - begun:5.1f} s $ {line}\n{said}")  # noqa: T201 - pytest -s
@@ -124,14 +127,19 @@ class Drill:
         return done.returncode, done.stdout
 
     def store(self, count: int) -> list[Sent]:
-        """Store objects by all nodes in turn, and wait until none lies in a spool alone."""
+        """As :meth:`send`, and wait until none lies in a spool alone."""
+        made = self.send(count)
+        until(lambda: not self._pending(), "all have their form", 60)
+        return made
+
+    def send(self, count: int) -> list[Sent]:
+        """Store objects by all nodes in turn."""
         made = [image(instance=f"1.2.3.1.{len(self.sent) + n}", seed=n, rows=64) for n in range(count)]
         for number, node in enumerate(self.nodes):
             with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
                 some = made[number :: len(self.nodes)]
                 assert [scu.store(one).status for one in some] == [0] * len(some)
         self.sent |= {one.instance: one.data for one in made}
-        until(lambda: not self._pending(), "all have their form", 60)
         return made
 
     def _pending(self) -> int:
@@ -189,6 +197,61 @@ def test_a_single_node(single: Drill) -> None:
     single.gives_all()
 
 
+def rclone(storage: dict[str, str]) -> dict[str, str]:
+    """The environment in which rclone knows a bucket as ``archive:``."""
+    bucket = {
+        "TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": storage["endpoint"], "REGION": "us-east-1",
+        "ACCESS_KEY_ID": storage["access_key"], "SECRET_ACCESS_KEY": storage["secret_key"],
+    }  # fmt: skip
+    return {f"RCLONE_CONFIG_ARCHIVE_{key}": value for key, value in bucket.items()}
+
+
+def in_rclone(storage: dict[str, str]) -> dict[str, str]:
+    """The name of the page for a place in a bucket, and the test's."""
+    return {"archive:archive/zscp": f"archive:{storage['url'].removeprefix('s3://')}"}
+
+
+@pytest.fixture
+def to_bucket(tmp_path: Path) -> Iterator[Drill]:
+    """A node on a folder, and the bucket to which it is to move."""
+    root = tmp_path / "zscp"
+    root.mkdir()
+    node = NodeProcess(root, shipped=True, node={"workers": 1}, storage={"trash": "30d"})
+    with import_module("servers_seaweedfs").SeaweedFS(tmp_path / "store") as store:
+        storage = store.storage()
+        names = {"/var/lib/zscp": str(root), **in_rclone(storage)}
+        drill = Drill(tmp_path, [node], names, **rclone(storage))
+        moved = {**storage, "spool": f"file://{root}/objects", "trash": "30d", "reserve": 0}
+        drill.edit = lambda: node.write_config(storage=moved)
+        drill.start()
+        yield drill
+        drill.lose_power()
+
+
+def test_a_folder_becomes_a_bucket(to_bucket: Drill) -> None:
+    """Also the trash, a legal hold, a dictionary, and what waits in the landing log."""
+    (node,) = to_bucket.nodes
+    section = _PAGE.read_text(encoding="utf-8").split("\n## From a folder to a bucket\n", 1)[1]
+    rules = section.split("```text\n", 1)[1].split("```", 1)[0]
+    (to_bucket.root / "backup" / "bucket.filter").write_text(rules, encoding="utf-8")
+    deleted, held, *_ = to_bucket.store(_COUNT)
+    node.here("delete", deleted.instance, "--level", "image", "--reason", "trial", "--yes")
+    node.here("hold", "add", held.instance, "--level", "image", "--reason", "trial")
+    to_bucket.send(3)  # the node is stopped at once
+    gone = to_bucket.sent.pop(deleted.instance)
+
+    to_bucket.run("From a folder to a bucket")
+    to_bucket.gives_all()
+    assert [one["uid"] for one in json.loads(node.here("hold", "list", "--json"))] == [held.instance]
+    assert "1 object restored" in node.here("trash", "restore", deleted.instance)
+    to_bucket.sent[deleted.instance] = gone
+    to_bucket.store(2)
+    to_bucket.gives_all()
+    assert "Files and index agree" in node.here("fsck")
+    left = [path.name for path in (node.root / "objects").iterdir()]
+    assert all(name.startswith(".") for name in left), left
+
+
 @pytest.fixture
 def several(tmp_path: Path) -> Iterator[Drill]:
     """Two nodes; the database and the prefix of the bucket are the test's own."""
@@ -207,17 +270,11 @@ def several(tmp_path: Path) -> Iterator[Drill]:
                     tmp_path / name, shipped=True, node={"workers": 1}, **spool, **server.tables(database)
                 )
             )
-        bucket = {
-            "TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": storage["endpoint"], "REGION": "us-east-1",
-            "ACCESS_KEY_ID": storage["access_key"], "SECRET_ACCESS_KEY": storage["secret_key"],
-        }  # fmt: skip
         libpq = {
             "PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "zscp",
             "PGPASSWORD": database.password, "PATH": f"{programs}:{os.environ['PATH']}",
         }  # fmt: skip
-        named = {f"RCLONE_CONFIG_ARCHIVE_{key}": value for key, value in bucket.items()}
-        names = {"archive:archive/zscp": f"archive:{storage['url'].removeprefix('s3://')}"}
-        drill = Drill(tmp_path, nodes, names, **named, **libpq)
+        drill = Drill(tmp_path, nodes, in_rclone(storage), **rclone(storage), **libpq)
         drill.start()
         yield drill
         drill.lose_power()

@@ -1160,6 +1160,16 @@ class TestSendQueue:
         assert len(outstanding.claim(Lease("me", NOON, LATER), 9)) == 1
 
 
+def test_what_was_committed_is_in_doubt_once_its_connection_is_gone(index: Index) -> None:
+    index.record(instance("1.1.1", key="one"), DOE)
+    index.record_many([(instance("1.1.2", key="two"), DOE)])
+    index.change_many([(instance("1.1.1", key="one"), instance("1.1.1", key="three"))])
+    assert index.doubtful() == []
+    index._writer.close()  # type: ignore[attr-defined]
+    assert [row.key for row in index.doubtful()] == ["one", "two", "three"]
+    assert index.doubtful() == []
+
+
 # -- nodes that share the index ------------------------------------------------------------------------
 
 

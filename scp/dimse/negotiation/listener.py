@@ -17,8 +17,9 @@ MOST_UNASSOCIATED, MOST_OF_ONE_ADDRESS = 256, 64
 _RECOVER_MS = 200
 # The accept loop turns at least so often, as a sign of life.
 _TURN_MS = 1000
-# What a process waits before it accepts, for each association that it has, and at most: the one with
-# fewest is first. Without it, one of two workers had three of four senders in every second run: a fifth longer.
+# What a process waits before it accepts, for each association that it has, and at most: the one with the
+# fewest is first. Else one of two workers had three of four senders in every second run, which took a fifth
+# longer.
 _HOLD_BACK_MS, _LONGEST_HOLD_BACK_MS = 1, 5
 
 Serve = Callable[[socket.socket, tuple[str, int]], None]
