@@ -15,33 +15,16 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
+
+from scp.web.reports import AdviceReport
 
 # Beside measuring, objects are read, dictionaries trained, and the chart drawn.
 _GRACE_SECONDS, _END_SECONDS = 120.0, 10.0
 _NICE = 15
 _MOST_FAULT = 2000  # characters of what the command says where it fails
-
-AdviceState = Literal["none", "running", "done", "failed", "ended"]
-
-
-@dataclass(frozen=True, slots=True)
-class AdviceReport:
-    """How far the last comparison is: ``seconds`` is how long it runs, or ran, ``of`` how long it may, about.
-
-    Where it is done, ``advice`` is what ``zscp advise --json`` prints, whose ``policy`` is text to try, and
-    ``chart`` an SVG; that is empty where matplotlib is not installed. ``fault`` says why it failed.
-    """
-
-    state: AdviceState = "none"
-    seconds: float = 0.0
-    of: float = 0.0
-    advice: dict[str, Any] | None = None
-    chart: str = ""
-    fault: str = ""
 
 
 class Advising:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,53 +11,15 @@ from scp.archive.archive import Archive
 from scp.config.peers import Peer
 from scp.config.ports import ports
 from scp.config.settings import Settings
-from scp.dimse.scu.echo import Echoed, try_echo
-from scp.errors import DestinationUnknown
+from scp.dimse.scu.echo import echo
+from scp.errors import DestinationUnknown, DestinationUnreachable
 from scp.index.index import SenderCount
 from scp.index.queue import SendSum
 from scp.metrics.contacts import Contact
+from scp.web.reports import Echoed, PeerContact, PeerRow
 
 OTHERS = "all others"
 _ECHO_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class PeerContact:
-    """What was seen of a peer since this node was started; see :class:`scp.metrics.contacts.Contact`."""
-
-    address: str
-    last: datetime | None
-    associations: int
-    requests: int
-    received: int
-    sent: int
-    refused: int
-    refused_at: datetime | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRow:
-    """One peer of the configuration, all others together, or another AE title that was seen.
-
-    ``by`` are the ways by which it may come, ``comes_from`` its networks (none: any), ``moves_to`` the
-    destinations that it may name (None: all), ``sees`` what it is limited to. ``objects`` of it are stored,
-    the ``last`` one then, by all nodes. ``contact`` is None where it was not seen, or nobody counts.
-    """
-
-    aet: str
-    configured: bool
-    address: str
-    tls: bool
-    by: tuple[str, ...]
-    comes_from: tuple[str, ...]
-    may: tuple[str, ...]
-    moves_to: tuple[str, ...] | None
-    sees: dict[str, tuple[str, ...]]
-    objects: int
-    last: datetime | None
-    contact: PeerContact | None = None
-    queue: tuple[SendSum, ...] = ()
 
 
 def peer_rows(
@@ -169,3 +132,15 @@ def configured_peer(settings: Settings, aet: str) -> Peer:
     if peer is None:
         raise DestinationUnknown(f"{aet} is no [[peer]] of this node; add one with its address")
     return peer
+
+
+def try_echo(peer: Peer, settings: Settings, seconds: float) -> Echoed:
+    """Send one C-ECHO; to connect, to associate, and to answer may each take so many ``seconds``."""
+    waits = dict.fromkeys(("connect_seconds", "acse_seconds", "dimse_seconds"), seconds)
+    limits = settings.limits.model_copy(update=waits)
+    begun, fault = time.monotonic(), ""
+    try:
+        echo(peer, settings.model_copy(update={"limits": limits}))
+    except DestinationUnreachable as error:
+        fault = str(error)
+    return Echoed(peer.aet, f"{peer.host}:{peer.port}", not fault, fault, time.monotonic() - begun)

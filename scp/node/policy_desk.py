@@ -15,30 +15,13 @@ from scp.audit.changes import changed_keys, is_of_security
 from scp.audit.events import AuditOutcome, Participant
 from scp.audit.trail import AuditTrail
 from scp.config.load import judge
-from scp.config.saving import ConfigurationFile, ConfigurationText, SavedText
+from scp.config.saving import ConfigurationFile, ConfigurationText
 from scp.config.settings import Settings
 from scp.index.watch import Watch
-from scp.lifecycle.comparison import PICKED, PolicyTrial, try_text
+from scp.lifecycle.comparison import PICKED, try_text
 from scp.node.node import needs_restart
-from scp.node.reloading import ReloadReport
-
-_NOT_ASKED = ReloadReport("not asked", "nothing was saved")
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySaved:
-    """What became of an edited configuration: of its file, and of the node that was asked to use it.
-
-    ``changed`` are the keys that differ from what was in force; of these, those of ``needs_restart`` come
-    into force when the node starts again. ``others`` are the other nodes that live: each has a file of its
-    own, and differs from this node until that is edited, too.
-    """
-
-    saved: SavedText
-    reload: ReloadReport = _NOT_ASKED
-    changed: tuple[str, ...] = ()
-    needs_restart: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+from scp.policy.reports import PolicyTrial
+from scp.web.reports import PolicySaved, ReloadReport
 
 
 def save_text(

@@ -16,9 +16,10 @@ from scp.config.load import judge
 from scp.config.settings import Settings
 from scp.lifecycle.comparison import compare, try_text
 from scp.lifecycle.holdings import holdings
-from scp.lifecycle.judging import Amount, RuleSet, half_width
+from scp.lifecycle.judging import RuleSet, half_width
 from scp.lifecycle.planning import Planner
 from scp.node.build import open_archive
+from scp.policy.reports import Amount
 from scp.policy.stages import fingerprint, step
 from scp.policy.wording import stage_in_words
 

@@ -14,7 +14,7 @@ from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings
 from scp.node.build import open_archive
 from scp.node.policy_desk import PolicyDesk
-from scp.node.reloading import ReloadReport
+from scp.web.reports import ReloadReport
 
 RULE = '[[policy]]\nname = "all"\nstages = [{{ form = "{}" }}]\n'
 
