@@ -30,6 +30,7 @@ def serve(config: ConfigOption = None) -> None:
     from scp.config.fingerprint import fingerprint
     from scp.config.load import load
     from scp.config.ports import ports
+    from scp.config.saving import ConfigurationFile
     from scp.node.service import Service
     from scp.node.web import page_lack
 
@@ -46,7 +47,7 @@ def serve(config: ConfigOption = None) -> None:
 
     for line in exposures(settings):
         structlog.get_logger("zscp").warning("exposed", reason=line)
-    service = Service(settings, reread)
+    service = Service(settings, reread, ConfigurationFile(config, os.environ))
     try:
         with output.progress("rebuilding the index", "objects") as progress:
             host, port = service.start(progress)

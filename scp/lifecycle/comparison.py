@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from scp.archive.archive import Archive
 from scp.audit.changes import changed_keys
 from scp.config.load import judge, warnings
+from scp.config.saving import digest_of, with_unix_ends
 from scp.config.settings import Settings
 from scp.index.watch import Watch
 from scp.lifecycle.judging import Judge, Judgement, RuleSet, amount_of, half_width, sum_keys
@@ -103,13 +104,15 @@ def try_text(
 
     Raises OutOfResources, and what the watch raises.
     """
-    judged = judge(text, environ)
+    text = with_unix_ends(text)
+    judged, digest = judge(text, environ), digest_of(text)
     if judged.settings is None:
-        return PolicyTrial(judged.faults)
+        return PolicyTrial(judged.faults, digest=digest)
     before, after = (RuleSet(one.policy, one.retention) for one in (in_force, judged.settings))
     return PolicyTrial(
         (),
         tuple(warnings(judged.settings)),
         tuple(changed_keys(in_force, judged.settings)),
         compare(archive, before, after, most, watch),
+        digest,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from scp.archive.archive import Archive
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
-from scp.index.fact_sums import FactSum
+from scp.index.fact_sums import FactSum, SummedFacts
 from scp.index.watch import Watch
 from scp.lifecycle.judging import Judge, Judgement, RuleSet, amount_of, moment, sum_keys
 from scp.policy.reports import (
@@ -25,17 +27,20 @@ from scp.policy.stages import NEVER
 from scp.policy.wording import match_in_words, span, stage_in_words
 
 
-def holdings(archive: Archive, settings: Settings, watch: Watch | None = None) -> Holdings:
+def holdings(
+    archive: Archive, settings: Settings, most: int | None = None, watch: Watch | None = None
+) -> Holdings:
     """What the rules hold of all that is stored: a second for some 200,000 objects.
 
-    ``watch`` may stop it. Raises OutOfResources.
+    ``most`` objects are looked at, picked at random where there are more; None: all. ``watch`` may stop it.
+    Raises OutOfResources, and what the watch raises.
     """
     begun, now = time.monotonic(), time.time()
     fingerprint = archive.policy.fingerprint
     rules = RuleSet(archive.policy.rules, settings.retention)
-    found = archive.stages.sums(sum_keys([rules], now, fingerprint), watch=watch)
+    found = archive.stages.sums(sum_keys([rules], now, fingerprint), most, watch)
     judge = Judge(rules, now)
-    judged = [(one, judge.of(one)) for one in found.sums]
+    judged = [(one, judge.of(one)) for one in _of_all(found)]
     return Holdings(
         datetime.fromtimestamp(now, UTC),
         fingerprint,
@@ -44,6 +49,22 @@ def holdings(archive: Archive, settings: Settings, watch: Watch | None = None) -
         found.looked_at,
         found.total,
         time.monotonic() - begun,
+    )
+
+
+def _of_all(found: SummedFacts) -> Iterable[FactSum]:
+    """What the sums stand for, where they are of some that were picked."""
+    if found.whole or not found.looked_at:
+        return found.sums
+    by = found.total / found.looked_at
+    return (
+        replace(
+            one,
+            instances=round(one.instances * by),
+            received_size=round(one.received_size * by),
+            stored_size=round(one.stored_size * by),
+        )
+        for one in found.sums
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scp.archive.archive import Archive
+from scp.background.lookup import Found
 from scp.config.peers import Peer
 from scp.config.ports import ports
 from scp.config.settings import Settings
@@ -16,7 +16,7 @@ from scp.errors import DestinationUnknown, DestinationUnreachable
 from scp.index.index import SenderCount
 from scp.index.queue import SendSum
 from scp.metrics.contacts import Contact
-from scp.web.reports import Echoed, PeerContact, PeerRow
+from scp.web.reports import Echoed, KnownPeers, PeerContact, PeerRow
 
 OTHERS = "all others"
 _ECHO_SECONDS = 5.0
@@ -108,18 +108,20 @@ def _ways(peer: Peer | None, chosen: Settings) -> list[str]:
 class PeersDesk:
     """The peers of a running node, for its page; any thread may call.
 
-    ``senders`` gives who sent what is held, as it was looked up last: that reads all rows of the index.
+    ``senders`` gives who sent what is held, and ``queue`` what is to be sent, as they were looked up last.
     """
 
     settings: Callable[[], Settings]
-    archive: Callable[[], Archive]
-    senders: Callable[[], Sequence[SenderCount]]
+    senders: Callable[[], Found[list[SenderCount]]]
+    queue: Callable[[], Found[list[SendSum]]]
     contacts: Callable[[], Sequence[Contact]]
 
-    def rows(self) -> list[PeerRow]:
-        """See :func:`peer_rows`. Raises OutOfResources."""
-        queue = self.archive().send_queue.sums()
-        return peer_rows(self.settings(), self.senders(), queue, self.contacts())
+    def known(self) -> KnownPeers:
+        """See :func:`peer_rows`."""
+        senders, queue = self.senders(), self.queue()
+        rows = peer_rows(self.settings(), senders.value or (), queue.value or (), self.contacts())
+        looked = senders.value is not None and queue.value is not None
+        return KnownPeers(tuple(rows), looked, senders.fault or queue.fault)
 
     def echo(self, aet: str, seconds: float = _ECHO_SECONDS) -> Echoed:
         """Send a C-ECHO to a peer of the configuration. Raises DestinationUnknown for another."""

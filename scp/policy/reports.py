@@ -91,7 +91,8 @@ class RetentionHoldings:
 class Holdings:
     """All rules in their order, at a time; ``looked_at`` of ``total`` objects were counted: all, or a sample.
 
-    Amounts are of what was looked at. ``seconds`` is how long that took.
+    Amounts are of all ``total`` objects: exact where all were counted, else estimates. ``seconds`` is how
+    long that took.
     """
 
     at: datetime
@@ -157,13 +158,15 @@ class PolicyTrial:
     """What an edited configuration would do, or why it cannot be used.
 
     ``changed`` are keys that differ from the configuration in force, ``notes`` what has no effect in the
-    edited one. ``comparison`` is None where there are ``faults``.
+    edited one. ``comparison`` is None where there are ``faults``. ``digest`` is that of the text: the page
+    saves only a text that was tried.
     """
 
     faults: tuple[ConfigurationFault, ...]
     notes: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    digest: str = ""
 
     @property
     def usable(self) -> bool:

@@ -53,6 +53,18 @@ class PeerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownPeers:
+    """The peers, and whether it was ``looked`` up yet what is stored of them, and what waits for them.
+
+    ``fault`` says why the index did not say so when it was last asked: then figures may be old.
+    """
+
+    rows: tuple[PeerRow, ...]
+    looked: bool = True
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Echoed:
     """Whether a peer answered a C-ECHO with Success, after how long; else its ``fault`` in words."""
 
@@ -84,14 +96,14 @@ class PolicySaved:
 
     ``changed`` are the keys that differ from what was in force; of these, those of ``needs_restart`` come
     into force when the node starts again. ``others`` are the other nodes that live: each has a file of its
-    own, and differs from this node until that is edited, too.
+    own, and differs from this node until that is edited, too; None: the index does not say which live.
     """
 
     saved: SavedText
     reload: ReloadReport = _NOT_ASKED
     changed: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...] | None = ()
 
 
 AdviceState = Literal["none", "running", "done", "failed", "ended"]

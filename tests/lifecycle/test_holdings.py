@@ -100,6 +100,13 @@ def test_each_rule_says_what_it_holds_and_what_comes(archive: Archive, in_force:
     assert (found.looked_at, found.total) == (160, 160)
 
 
+def test_of_many_objects_some_are_looked_at_and_stand_for_all(archive: Archive, in_force: Settings) -> None:
+    found = holdings(archive, in_force, most=40)
+    assert found.looked_at <= 80 < found.total == 160
+    assert sum(rule.amount.objects for rule in found.rules) == pytest.approx(160, abs=16)
+    assert sum(one.amount.objects for one in found.retention) == pytest.approx(160, abs=16)
+
+
 def by_object(archive: Archive, rules: Settings) -> Counter[tuple[str, str]]:
     """Rule, and the stage that is due now, of each object in turn."""
     planner, now = Planner(rules.policy), time.time()
