@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scp.audit.events import Participant
-from scp.background.lookup import Found
+from scp.background.lookup import LookedUp
 from scp.config.load import judge
 from scp.config.saving import ConfigurationText, SavedText, digest_of, with_unix_ends
 from scp.errors import DestinationUnknown
@@ -76,11 +76,11 @@ class MadePolicy:
     """Edited texts are checked as the node does; what would change is :data:`COMPARED`."""
 
     text: str = TEXT
-    held: Found[Holdings] = field(default_factory=lambda: Found(HELD))
+    held: LookedUp[Holdings] = field(default_factory=lambda: LookedUp(HELD))
     fixed: str = ""
     saved: list[tuple[str, Participant]] = field(default_factory=list)
 
-    def holdings(self) -> Found[Holdings]:
+    def holdings(self) -> LookedUp[Holdings]:
         """See PolicyAdmin."""
         return self.held
 

@@ -16,7 +16,7 @@ _TIMES_AS_LONG, _AFTER_FAULT_SECONDS = 20, 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class LookedUp(Generic[T]):
     """What the last look found: None before the first. ``fault`` says why the last one found nothing."""
 
     value: T | None = None
@@ -33,10 +33,10 @@ class LookUp(Task, Generic[T]):
         super().__init__()
         self.name = name
         self._seconds, self._look = seconds, look
-        self._found: Found[T] = Found()
+        self._found: LookedUp[T] = LookedUp()
         self._wanted, self._next = False, 0.0
 
-    def latest(self) -> Found[T]:
+    def latest(self) -> LookedUp[T]:
         """What the last look found; begins another one where that is due. Waits for nothing."""
         if not self._wanted and time.monotonic() >= self._next:
             self._wanted = True
@@ -49,9 +49,9 @@ class LookUp(Task, Generic[T]):
             return
         begun = self._next = time.monotonic()
         try:
-            self._found, pause = Found(self._look()), self._seconds
+            self._found, pause = LookedUp(self._look()), self._seconds
         except OutOfResources as error:
-            self._found, pause = Found(self._found.value, public(error)), _AFTER_FAULT_SECONDS
+            self._found, pause = LookedUp(self._found.value, public(error)), _AFTER_FAULT_SECONDS
         ended = time.monotonic()
         if self._next:  # nothing has changed meanwhile
             self._next = ended + max(pause, _TIMES_AS_LONG * (ended - begun))

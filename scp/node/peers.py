@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scp.background.lookup import Found
+from scp.background.lookup import LookedUp
 from scp.config.peers import Peer
 from scp.config.ports import ports
 from scp.config.settings import Settings
@@ -112,8 +112,8 @@ class PeersDesk:
     """
 
     settings: Callable[[], Settings]
-    senders: Callable[[], Found[list[SenderCount]]]
-    queue: Callable[[], Found[list[SendSum]]]
+    senders: Callable[[], LookedUp[list[SenderCount]]]
+    queue: Callable[[], LookedUp[list[SendSum]]]
     contacts: Callable[[], Sequence[Contact]]
 
     def known(self) -> KnownPeers:

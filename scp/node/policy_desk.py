@@ -14,7 +14,7 @@ from scp.audit.actors import host, this_process
 from scp.audit.changes import changed_keys, is_of_security
 from scp.audit.events import AuditOutcome, Participant
 from scp.audit.trail import AuditTrail
-from scp.background.lookup import Found
+from scp.background.lookup import LookedUp
 from scp.config.load import judge
 from scp.config.saving import ConfigurationFile, ConfigurationText
 from scp.config.settings import Settings
@@ -61,7 +61,7 @@ class PolicyDesk:
     archive: Callable[[], Archive]
     reload: Callable[[], ReloadReport]
     trail: AuditTrail
-    holdings: Callable[[], Found[Holdings]]
+    holdings: Callable[[], LookedUp[Holdings]]
 
     def read(self) -> ConfigurationText:
         """The configuration file: for admins alone, as it may hold passwords. Raises ConfigurationError."""

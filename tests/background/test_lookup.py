@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from waiting import until
 
-from scp.background.lookup import Found, LookUp
+from scp.background.lookup import LookedUp, LookUp
 from scp.background.loop import Loop
 from scp.errors import OutOfResources
 
@@ -48,7 +48,7 @@ def loop(lookup: LookUp[int]) -> Iterator[Loop]:
 
 @pytest.mark.usefixtures("loop")
 def test_nothing_is_looked_up_until_somebody_asks_and_then_once(lookup: LookUp[int], source: Source) -> None:
-    assert lookup.latest() == Found()
+    assert lookup.latest() == LookedUp()
     until(lambda: lookup.latest().value == 1, "it was looked up")
     assert [lookup.latest().value for _ in range(3)] == [1, 1, 1]
     assert source.looks == 1
@@ -68,7 +68,7 @@ def test_what_was_found_stays_while_the_index_is_away(lookup: LookUp[int], sourc
     lookup.reconfigured()
     lookup.latest()
     lookup.turn()
-    assert lookup.latest() == Found(1, "the index is away")
+    assert lookup.latest() == LookedUp(1, "the index is away")
 
 
 def test_a_reload_during_a_look_makes_it_old(source: Source) -> None:

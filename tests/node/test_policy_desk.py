@@ -9,7 +9,7 @@ import pytest
 
 from scp.archive.archive import Archive
 from scp.audit.events import SECURITY_CONFIGURATION, SOFTWARE_CONFIGURATION, AuditEvent, Participant
-from scp.background.lookup import Found
+from scp.background.lookup import LookedUp
 from scp.config.load import load
 from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings
@@ -67,7 +67,7 @@ def desk(path: Path, settings: Settings, archive: Archive, trail: Recording, ask
         asked.append("reload")
         return ReloadReport("taken up")
 
-    return PolicyDesk(ConfigurationFile(path, {}), lambda: settings, lambda: archive, reload, trail, Found)
+    return PolicyDesk(ConfigurationFile(path, {}), lambda: settings, lambda: archive, reload, trail, LookedUp)
 
 
 def test_what_is_saved_is_reloaded_and_recorded_with_who_did(

@@ -9,7 +9,7 @@ from admin_desks import SCRIPT, TEXT, made_advice
 from desks import MadePage, http_settings, users
 from starlette.testclient import TestClient
 
-from scp.background.lookup import Found
+from scp.background.lookup import LookedUp
 from scp.config.load import ConfigurationFault
 from scp.config.saving import digest_of
 from scp.errors import ConfigurationError
@@ -45,10 +45,10 @@ def test_what_each_rule_holds_and_what_comes_next(admin: TestClient) -> None:
 
 
 def test_it_opens_before_that_is_known(page: MadePage, admin: TestClient) -> None:
-    page.admin.policy.held = Found()
+    page.admin.policy.held = LookedUp()
     assert admin.get("/api/policy/rules").status_code == 503
     assert 'hx-get="/policy/rules"' in admin.get("/policy").text
-    page.admin.policy.held = Found(None, "it is away")
+    page.admin.policy.held = LookedUp(None, "it is away")
     assert "it is away" in admin.get("/api/policy/rules").json()["detail"]
     assert "it is away" in admin.get("/policy/rules").text
 

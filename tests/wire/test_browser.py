@@ -77,7 +77,13 @@ class Shown:
 def shown(process: Callable[..., NodeProcess], browser: Browser) -> Shown:
     port = free_port()
     http = {"port": port, "page": "on", "user": users(anna="admin", victor="viewer")}
-    node = process(node={"workers": 2}, http=http, access={"allow": "any"})
+    node = process(
+        node={"workers": 2},
+        http=http,
+        access={"allow": "any"},
+        peer=[{"aet": "NOBODY", "host": "127.0.0.1", "port": free_port()}],
+        policy=[{"name": "all", "stages": [{"form": "zstd"}]}],
+    )
     node.start()
     found = Shown(node, port, browser)
     until(found.live, "the node is ready", 90)
@@ -116,6 +122,41 @@ def test_conflicts_are_looked_for_within_the_page(shown: Shown) -> None:
     page.get_by_role("link", name="Look for conflicts").click()
     page.wait_for_selector("#conflicts >> text=No objects contradict each other")
     assert page.url == f"{shown.base}/health"
+
+
+def test_a_policy_is_edited_tried_and_saved(shown: Shown) -> None:
+    page = shown.open("/policy")
+    editor = page.get_by_label("The configuration file")
+    before = editor.input_value()
+    editor.fill(before.replace('"zstd"', '"zst"'))
+    page.get_by_role("button", name="Try").click()
+    page.get_by_role("link", name="Line").click()
+    assert '"zst"' in page.evaluate(
+        "(() => { const one = document.getElementById('text');"
+        " return one.value.slice(one.selectionStart, one.selectionEnd); })()"
+    )
+    editor.fill(before.replace('"zstd"', '"htj2k"'))
+    page.get_by_role("button", name="Try").click()
+    page.wait_for_selector("#differences")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_selector("text=all of its processes have taken it up")
+    assert '"htj2k"' in shown.node.config.read_text(encoding="utf-8")
+    assert '"htj2k"' in editor.input_value()
+
+
+def test_codecs_are_compared_with_progress_and_the_comparison_is_ended(shown: Shown) -> None:
+    page = shown.open("/policy")
+    page.get_by_role("button", name="Compare codecs").click()
+    page.wait_for_selector("progress")
+    page.get_by_role("button", name="End the comparison").click()
+    page.wait_for_selector("text=The comparison was ended")
+
+
+def test_a_peer_is_asked_at_a_click(shown: Shown) -> None:
+    page = shown.open("/peers")
+    page.get_by_role("button", name="Send a C-ECHO to NOBODY").click()
+    page.wait_for_selector("[role=alert]")
+    assert "NOBODY" in page.locator("[role=alert]").inner_text()
 
 
 def test_the_page_is_used_by_keyboard(shown: Shown) -> None:

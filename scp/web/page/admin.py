@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scp.audit.events import Participant
-from scp.background.lookup import Found
+from scp.background.lookup import LookedUp
 from scp.config.saving import ConfigurationText
 from scp.policy.reports import Holdings, PolicyTrial
 from scp.web.reports import AdviceReport, Echoed, KnownPeers, PolicySaved
@@ -18,7 +18,7 @@ from scp.web.reports import AdviceReport, Echoed, KnownPeers, PolicySaved
 class PolicyAdmin(Protocol):
     """The policy in force, and edited ones."""
 
-    def holdings(self) -> Found[Holdings]:
+    def holdings(self) -> LookedUp[Holdings]:
         """What each rule holds, as it was looked up last."""
 
     def read(self) -> ConfigurationText:

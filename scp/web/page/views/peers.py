@@ -16,14 +16,14 @@ from scp.web.page.access.auditing import record_use
 from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.access.sessions import Visitor
 from scp.web.page.desk import Desk, DeskOf
+from scp.web.page.few_at_once import FewAtOnce
 from scp.web.page.rendering import rendering_of
-from scp.web.page.turns import Turns
 from scp.web.reports import Echoed, PeerRow
 
 router = APIRouter(tags=["peers"])
 _MOST = 500
 # Each waits for a peer that may be silent: for 15 s at most, in one of eight threads.
-_ECHOES = Turns(2, "a C-ECHO to other peers")
+_ECHOES = FewAtOnce(2, "a C-ECHO to other peers")
 _FAULTS: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such [[peer]]."},
     503: {"description": "Others are being asked."},

@@ -19,15 +19,15 @@ from scp.web.page.access.auditing import participant
 from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.access.sessions import Visitor
 from scp.web.page.desk import Desk, DeskOf
+from scp.web.page.few_at_once import FewAtOnce
 from scp.web.page.rendering import rendering_of
-from scp.web.page.turns import Turns
 from scp.web.page.views import policy_advice
 from scp.web.reports import PolicySaved
 
 router = APIRouter(tags=["policy"])
 router.include_router(policy_advice.router)
 # A trial takes 0.6 s of a core, and as long as a reload when it is saved.
-_TRIALS = Turns(1, "the trial of another edited policy")
+_TRIALS = FewAtOnce(1, "the trial of another edited policy")
 _AROUND = 2  # lines that are shown before and after one that has a fault
 _ADMINS = "The configuration may hold passwords: this needs a user with the role admin."
 _Answers = dict[int | str, dict[str, Any]]

@@ -9,7 +9,7 @@ from threading import BoundedSemaphore
 from scp.errors import OutOfResources
 
 
-class Turns:
+class FewAtOnce:
     """So many at a time of ``what``."""
 
     def __init__(self, most: int, what: str) -> None:
