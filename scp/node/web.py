@@ -211,12 +211,12 @@ class WebProcess:
 
     def stop(self) -> None:
         """Answer until all others have ended, so that what finishes is still counted and seen."""
+        if self._admin is not None:
+            self._admin.stop()
         until = time.monotonic() + self._settings.limits.stop_seconds
         while time.monotonic() < until and self._figures.own.stopping and self._others_run():
             time.sleep(0.05)
         self._server.stop()
-        if self._admin is not None:
-            self._admin.stop()
         self._loops.stop()
         self._trail.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from scp.background.lookup import LookedUp
 from scp.config.load import load
 from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.node.build import open_archive
 from scp.node.policy_desk import PolicyDesk
 from scp.web.reports import ReloadReport
@@ -86,6 +88,16 @@ def test_what_is_saved_is_reloaded_and_recorded_with_who_did(
     who = event.participants[0]
     assert (who.user_id, who.requestor, who.address) == ("Jo", True, "10.0.0.1")
     assert b"policy[all].stages[0].forms" in dict(event.subjects[0].details)["Alert Description"]
+
+
+def test_what_is_saved_is_taken_up_while_the_index_is_away(desk: PolicyDesk, asked: list[str]) -> None:
+    def away() -> Archive:
+        raise OutOfResources("the index is away")
+
+    read = desk.read()
+    done = replace(desk, archive=away).save(read.text + "# more\n", read.digest, JO)
+    assert (done.saved.outcome, done.reload.outcome, done.others) == ("saved", "taken up", None)
+    assert asked == ["reload"]
 
 
 def test_what_is_not_saved_is_neither_reloaded_nor_recorded(
