@@ -157,6 +157,8 @@ def test_a_peer_is_asked_at_a_click(shown: Shown) -> None:
     page.get_by_role("button", name="Send a C-ECHO to NOBODY").click()
     page.wait_for_selector("[role=alert]")
     assert "NOBODY" in page.locator("[role=alert]").inner_text()
+    with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])], calling="CT78"):
+        page.wait_for_selector("[sse-swap=peers] >> text=CT78")  # it is shown by itself
 
 
 def test_the_page_is_used_by_keyboard(shown: Shown) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import StringConstraints
 
 from scp.audit import messages
@@ -18,6 +18,7 @@ from scp.web.page.access.sessions import Visitor
 from scp.web.page.desk import Desk, DeskOf
 from scp.web.page.few_at_once import FewAtOnce
 from scp.web.page.rendering import rendering_of
+from scp.web.page.streams import streams_of
 from scp.web.reports import Echoed, PeerRow
 
 router = APIRouter(tags=["peers"])
@@ -151,6 +152,17 @@ def _page(request: Request, desk: Desk, echoed: Echoed | None = None) -> HTMLRes
 def page(request: Request, desk: DeskOf) -> HTMLResponse:
     """The page."""
     return _page(request, desk)
+
+
+@router.get("/peers/stream", include_in_schema=False)
+def stream(request: Request, desk: DeskOf) -> StreamingResponse:
+    """The part of the page that changes: contact, rates, and what waits."""
+    rendering = rendering_of(request)
+
+    def part() -> str:
+        return rendering.part("peers_live.html", report=peers_report(desk))
+
+    return streams_of(request).stream(request, "peers", part)
 
 
 @router.post("/peers/echo", include_in_schema=False)
