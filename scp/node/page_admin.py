@@ -25,7 +25,7 @@ from scp.node.reloading import Reloading
 from scp.policy.reports import Holdings
 from scp.web.page.admin import AdminDesk
 
-# Of more objects some are picked: 200,000 take 4 to 7 s of a core, and all of fewer 1 to 2 s.
+# Of more objects some are picked: these take some 4 s of a core, of however many (docs/decisions/0183).
 _PICKED = 200_000
 # How old what is shown may be; each look takes a twentieth of the time at most. What is queued is few rows.
 _HELD_SECONDS, _SENDERS_SECONDS, _QUEUE_SECONDS = 300.0, 300.0, 2.0

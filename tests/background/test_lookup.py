@@ -46,11 +46,13 @@ def loop(lookup: LookUp[int]) -> Iterator[Loop]:
     running.join(10)
 
 
-@pytest.mark.usefixtures("loop")
 def test_nothing_is_looked_up_until_somebody_asks_and_then_once(lookup: LookUp[int], source: Source) -> None:
+    lookup.turn()
+    assert source.looks == 0
     assert lookup.latest() == LookedUp()
-    until(lambda: lookup.latest().value == 1, "it was looked up")
+    lookup.turn()
     assert [lookup.latest().value for _ in range(3)] == [1, 1, 1]
+    lookup.turn()
     assert source.looks == 1
 
 
