@@ -6,6 +6,7 @@ import tomllib
 from io import StringIO
 
 from scp.config.places import tables_in
+from scp.config.saving import with_unix_ends
 from scp.errors import ConfigurationError
 
 _POLICY = "policy"
@@ -17,7 +18,7 @@ def with_policy(text: str, policy: str) -> str:
     Comments before its own tables stay, those among them go with them. Raises ConfigurationError where the
     text is no TOML, or has its policy as one value, which no tables can replace.
     """
-    text = text.replace("\r\n", "\n")
+    text = with_unix_ends(text)
     try:
         has_policy = _POLICY in tomllib.loads(text)
     except ValueError as error:
