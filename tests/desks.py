@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from admin_desks import MadeAdmin
 from starlette.testclient import TestClient
 
 from scp.archive.archive import Archive
@@ -62,6 +63,7 @@ class MadePage:
     look: Look = field(default_factory=Look)
     figures: NodeFigures = field(default_factory=NodeFigures)
     trail: Recorded = field(default_factory=Recorded)
+    admin: MadeAdmin = field(default_factory=MadeAdmin)
 
     def __post_init__(self) -> None:
         for name in ("worker 1", "worker 2"):
@@ -79,7 +81,9 @@ class MadePage:
             self.figures.began,
         )
         self.rates = Rates(self.figures)
-        self.desk = Desk(lambda: self.settings, self._opened, sources, self.rates, self.trail)
+        self.desk = Desk(
+            lambda: self.settings, self._opened, sources, self.rates, self.trail, admin=self.admin.desk
+        )
         self.app = page_app(self.desk, probes())
 
     def _opened(self) -> Archive:

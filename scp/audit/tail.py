@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 from scp.audit.events import AuditOutcome
@@ -15,6 +16,8 @@ from scp.config.audit import AuditSettings
 _MOST_BYTES = 1 << 20
 _DESCRIPTION = "Alert Description"
 _PERSON = "1"  # ParticipantObjectTypeCode of a patient
+
+TailFault = Literal["", "no file", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +38,31 @@ class AuditLine:
 
 @dataclass(frozen=True, slots=True)
 class AuditTail:
-    """The last messages, the newest first. ``unread`` says why there are none, or fewer than asked for."""
+    """The last messages, the newest first. ``unread`` says why there are none, or fewer than asked for.
+
+    ``fault`` is set where nothing could be read: no file is configured, or it cannot be opened.
+    """
 
     to: str
     lines: tuple[AuditLine, ...] = ()
     unread: str = ""
+    fault: TailFault = ""
 
 
 def tail_of(audit: AuditSettings, most: int) -> AuditTail:
     """At most ``most`` of the last messages of the configured trail; of several nodes, of this one."""
     if not audit.to:
-        return AuditTail("", (), "there is no audit trail; audit.to names one")
+        return AuditTail("", (), "there is no audit trail; audit.to names one", "no file")
     if audit.path is None:
-        return AuditTail(audit.to, (), "messages go to a collector: look there")
+        return AuditTail(audit.to, (), "messages go to a collector: look there", "no file")
     try:
         texts, cut = _last_lines(audit.path)
     except FileNotFoundError:
         return AuditTail(audit.to, (), "nothing was recorded yet")
     except OSError as error:
-        return AuditTail(audit.to, (), f"{audit.path} cannot be read: {error.strerror or error}")
+        return AuditTail(
+            audit.to, (), f"{audit.path} cannot be read: {error.strerror or error}", "unreadable"
+        )
     found, odd = [], 0
     for text in reversed(texts):
         line = _read(text)

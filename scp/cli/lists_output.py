@@ -14,10 +14,10 @@ from scp.identity import Claimant, Conflict
 from scp.syntaxes import lookup
 
 if TYPE_CHECKING:
+    from scp.archive.outstanding import OutstandingCommitment
     from scp.index.queue import SendSum
     from scp.lifecycle.attention import (
         DamagedObject,
-        OutstandingCommitment,
         RefusedObject,
         UnreadableObject,
     )

@@ -199,6 +199,7 @@ def ls(  # noqa: PLR0913, PLR0917 - typer's options
 
 def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
     """What one of the options of ``ls`` asks for instead of studies."""
+    from scp.archive.outstanding import outstanding_commitments
     from scp.cli import lists_output
     from scp.lifecycle import attention
 
@@ -215,7 +216,7 @@ def _print_list(archive: Archive, name: str, limit: int, json: bool) -> None:
         case "send_queue":
             lists_output.send_queue(archive.send_queue.sums(), json)
         case "commitments":
-            lists_output.commitments(attention.outstanding_commitments(archive, None), json)
+            lists_output.commitments(outstanding_commitments(archive.commitments, None), json)
 
 
 def _print_level(

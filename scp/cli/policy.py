@@ -74,6 +74,8 @@ def save(
     from scp.config.sources import read_text
     from scp.node.policy_desk import save_text
 
+    if config is None:
+        raise typer.BadParameter("name the file to replace with --config FILE")
     text, settings = read_text(edited), settings_of(config)
     file = ConfigurationFile(config, os.environ)
     with recording(settings) as trail:

@@ -11,10 +11,8 @@ from rich.table import Table
 from scp.cli.output import as_json, number, percent, show, size, terminal
 
 if TYPE_CHECKING:
-    from scp.lifecycle.comparison import Comparison, Fate, PolicyTrial
-    from scp.lifecycle.holdings import Holdings, RuleHoldings
-    from scp.lifecycle.judging import Amount
-    from scp.node.policy_desk import PolicySaved
+    from scp.policy.reports import Amount, Comparison, Fate, Holdings, PolicyTrial, RuleHoldings
+    from scp.web.reports import PolicySaved
 
 
 def holdings(found: Holdings, json_wanted: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scp.cli.common import DATA, ConfigOption, JsonOption, index_fault, opened, settings_of
+from scp.cli.common import DATA, USAGE, ConfigOption, JsonOption, index_fault, opened, settings_of
 from scp.errors import ConfigurationError, DestinationUnknown
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def serve(config: ConfigOption = None) -> None:
     from scp.config.fingerprint import fingerprint
     from scp.config.load import load
     from scp.config.ports import ports
+    from scp.config.saving import ConfigurationFile
     from scp.node.service import Service
     from scp.node.web import page_lack
 
@@ -46,7 +47,7 @@ def serve(config: ConfigOption = None) -> None:
 
     for line in exposures(settings):
         structlog.get_logger("zscp").warning("exposed", reason=line)
-    service = Service(settings, reread)
+    service = Service(settings, reread, ConfigurationFile(config, os.environ))
     try:
         with output.progress("rebuilding the index", "objects") as progress:
             host, port = service.start(progress)
@@ -129,7 +130,10 @@ def audit(
     from scp.audit.tail import tail_of
     from scp.cli import serving_output
 
-    serving_output.audit(tail_of(settings_of(config).audit, last), json)
+    found = tail_of(settings_of(config).audit, last)
+    serving_output.audit(found, json)
+    if found.fault:
+        raise typer.Exit(USAGE if found.fault == "no file" else DATA)
 
 
 @app.command()
@@ -153,7 +157,7 @@ def echo(
 ) -> None:
     """Send a C-ECHO: is the node there, and does it answer?"""
     from scp.cli import output
-    from scp.dimse.scu.echo import try_echo
+    from scp.node.peers import try_echo
 
     peer, settings = _addressed(address, aet, calling) if ":" in address else _named(address, config)
     found = try_echo(peer, settings, seconds)

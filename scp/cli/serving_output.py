@@ -15,7 +15,7 @@ from scp.policy.wording import forms_of
 
 if TYPE_CHECKING:
     from scp.audit.tail import AuditTail
-    from scp.node.peers import PeerRow
+    from scp.web.reports import PeerRow
 
 
 def peers(rows: Sequence[PeerRow], json_wanted: bool) -> None:

@@ -29,6 +29,16 @@ def lines_of(text: str) -> dict[str, int]:
     return _Scanner(text).scanned()
 
 
+def tables_in(text: str) -> list[tuple[int, str]]:
+    """The line, from 1, of each table's header in their order, and the first word of its name.
+
+    ``text`` must be one that tomllib reads.
+    """
+    scanner = _Scanner(text)
+    scanner.scanned()
+    return scanner.tables
+
+
 def line_of(path: str, lines: dict[str, int]) -> int:
     """The line of a key, or that of the table that it should stand in; 0 where there is neither.
 
@@ -50,6 +60,7 @@ class _Scanner:
         self._text, self._at = text, 0
         self._ends = [found.start() for found in re.finditer("\n", text)]
         self._lines: dict[str, int] = {}
+        self.tables: list[tuple[int, str]] = []  # of the headers: the line, and the first word
         self._lists: dict[str, int] = {}  # how many tables each [[list]] has so far
 
     def scanned(self) -> dict[str, int]:
@@ -68,6 +79,7 @@ class _Scanner:
         begun, of_list = self._at, self._text.startswith("[[", self._at)
         self._at += 2 if of_list else 1
         steps, path = self._keys(), ""
+        self.tables.append((self._line(begun), steps[0]))
         self._at += 2 if of_list else 1
         for number, step in enumerate(steps):
             path = _below(path, step)
@@ -136,7 +148,10 @@ class _Scanner:
             self._at = found.end()
 
     def _note(self, path: str, at: int) -> None:
-        self._lines.setdefault(path, bisect_right(self._ends, at - 1) + 1)
+        self._lines.setdefault(path, self._line(at))
+
+    def _line(self, at: int) -> int:
+        return bisect_right(self._ends, at - 1) + 1
 
 
 def _below(path: str, step: str) -> str:

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -30,7 +30,7 @@ MOST_BYTES = 1_000_000
 FORMER_FILES = 10
 _FORMER = ".former"
 
-SaveOutcome = Literal["saved", "unchanged", "invalid", "changed meanwhile", "not possible"]
+SaveOutcome = Literal["saved", "unchanged", "invalid", "changed meanwhile", "not possible", "not tried"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,14 @@ class ConfigurationText:
     """The file's text and its ``digest``, which whoever saves an edited one gives back.
 
     It may hold passwords. ``fixed`` says why it cannot be saved here; it is empty where it can.
+    ``overridden`` are keys whose values come from the environment, and the variables.
     """
 
     path: str
     text: str
     digest: str
     fixed: str = ""
+    overridden: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,12 @@ class ConfigurationFile:
     def read(self) -> ConfigurationText:
         """The file as it is now. Raises ConfigurationError where it cannot be read."""
         if self.path is None:
-            return ConfigurationText("", "", digest_of(""), self.fixed())
+            return ConfigurationText("", "", digest_of(""), self.fixed(), self._overridden())
         text = read_text(self.path)
-        return ConfigurationText(str(self.path), text, digest_of(text), self.fixed())
+        return ConfigurationText(str(self.path), text, digest_of(text), self.fixed(), self._overridden())
+
+    def _overridden(self) -> Mapping[str, str]:
+        return override({}, self.environ, Settings)[0]
 
     def fixed(self) -> str:
         """Why the file cannot be saved by this process; empty where it can."""
@@ -90,9 +95,9 @@ class ConfigurationFile:
     def save(self, text: str, digest: str) -> SavedText:
         """Replace the file by ``text``, if it still has the ``digest`` that was read.
 
-        Ends of lines become those of Unix: forms of browsers send others.
+        Its ends of lines become those of Unix.
         """
-        text = text.replace("\r\n", "\n")
+        text = with_unix_ends(text)
         if fixed := self.fixed():
             return SavedText("not possible", fixed)
         if len(text.encode(errors="surrogatepass")) > MOST_BYTES:
@@ -130,6 +135,11 @@ class ConfigurationFile:
                 fresh.unlink(missing_ok=True)
             _forget_old(real)
             return SavedText("saved", "", digest_of(text), str(former))
+
+
+def with_unix_ends(text: str) -> str:
+    """A text as it is saved: forms of browsers send other ends of lines."""
+    return text.replace("\r\n", "\n")
 
 
 def digest_of(text: str) -> str:

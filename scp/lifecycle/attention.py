@@ -12,7 +12,7 @@ from scp.archive.archive import Archive
 from scp.archive.refusal import refusal_of
 from scp.identity import Conflict
 from scp.lifecycle.explain import fault_now
-from scp.model import Commitment, Instance
+from scp.model import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,6 @@ class UnreadableObject:
     calling_aet: str
     received_at: datetime
     received_size: int
-    fault: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutstandingCommitment:
-    """A request for storage commitment whose result is not reported yet; under way without a next attempt."""
-
-    transaction_uid: str
-    calling_aet: str
-    instances: int
-    received_at: datetime
-    attempts: int
-    next_attempt: datetime | None
     fault: str
 
 
@@ -138,23 +125,6 @@ def unreadable_objects(archive: Archive, most: int | None) -> list[UnreadableObj
         )
         for one in archive.integrity.unreadable(most)
     ]
-
-
-def outstanding_commitments(archive: Archive, most: int | None) -> list[OutstandingCommitment]:
-    """Those that came first."""
-    return [_outstanding(one) for one in archive.commitments.all(most)]
-
-
-def _outstanding(one: Commitment) -> OutstandingCommitment:
-    return OutstandingCommitment(
-        one.transaction_uid,
-        one.calling_aet,
-        len(one.references),
-        one.received_at,
-        one.attempts,
-        None if one.holder else one.due,
-        one.fault,
-    )
 
 
 def conflicts(archive: Archive, most: int | None) -> list[Conflict]:

@@ -9,68 +9,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scp.archive.archive import Archive
 from scp.audit.changes import changed_keys
-from scp.config.load import ConfigurationFault, judge, warnings
+from scp.config.load import judge, warnings
+from scp.config.saving import digest_of, with_unix_ends
 from scp.config.settings import Settings
 from scp.index.watch import Watch
-from scp.lifecycle.judging import NOTHING, Amount, Judge, Judgement, RuleSet, amount_of, half_width, sum_keys
+from scp.lifecycle.judging import Judge, Judgement, RuleSet, amount_of, half_width, sum_keys
+from scp.policy.reports import NOTHING, Amount, Comparison, Difference, Fate, PolicyTrial
 
 # These take 0.6 s of a core; what concerns one object in a hundred is then known to a seventh of that.
 PICKED = 20_000
 _MOST_DIFFERENCES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of an object, in words: its rule, the stage that is due now, the next, its retention.
-
-    Each is empty where there is none.
-    """
-
-    rule: str
-    stage: str
-    next: str
-    retention: str
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Objects in one ``form`` for which something changes. ``off_by`` objects more or fewer are possible."""
-
-    form: str
-    before: Fate
-    after: Fate
-    amount: Amount
-    off_by: int
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What changes, those with most bytes first. Amounts are of all ``total`` objects.
-
-    They are exact where all were ``looked_at``, else estimates. Another rule, another stage (due now, or
-    next) and another retention are counted apart: an object may be in all three. ``due_before`` and
-    ``due_after`` are due to be encoded or moved now. ``left_out`` differences are not listed. ``uncertain``
-    objects come under the rule that they were kept under, as a rule asks what the index does not know.
-    """
-
-    at: datetime
-    looked_at: int
-    total: int
-    unchanged: Amount
-    other_rule: Amount
-    other_stage: Amount
-    other_retention: Amount
-    due_before: Amount
-    due_after: Amount
-    uncertain: int
-    differences: tuple[Difference, ...]
-    left_out: int
-    seconds: float
 
 
 def compare(
@@ -140,25 +92,6 @@ def _fate(of: Judgement) -> Fate:
     return Fate(of.rule, of.stage, of.next, of.retention)
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyTrial:
-    """What an edited configuration would do, or why it cannot be used.
-
-    ``changed`` are keys that differ from the configuration in force, ``notes`` what has no effect in the
-    edited one. ``comparison`` is None where there are ``faults``.
-    """
-
-    faults: tuple[ConfigurationFault, ...]
-    notes: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    comparison: Comparison | None = None
-
-    @property
-    def usable(self) -> bool:
-        """Whether a node could run with it."""
-        return not self.faults
-
-
 def try_text(
     archive: Archive,
     in_force: Settings,
@@ -171,13 +104,15 @@ def try_text(
 
     Raises OutOfResources, and what the watch raises.
     """
-    judged = judge(text, environ)
+    text = with_unix_ends(text)
+    judged, digest = judge(text, environ), digest_of(text)
     if judged.settings is None:
-        return PolicyTrial(judged.faults)
+        return PolicyTrial(judged.faults, digest=digest)
     before, after = (RuleSet(one.policy, one.retention) for one in (in_force, judged.settings))
     return PolicyTrial(
         (),
         tuple(warnings(judged.settings)),
         tuple(changed_keys(in_force, judged.settings)),
         compare(archive, before, after, most, watch),
+        digest,
     )

@@ -4,102 +4,43 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from scp.archive.archive import Archive
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
-from scp.index.fact_sums import FactSum
+from scp.index.fact_sums import FactSum, SummedFacts
 from scp.index.watch import Watch
-from scp.lifecycle.judging import NOTHING, Amount, Judge, Judgement, RuleSet, amount_of, moment, sum_keys
+from scp.lifecycle.judging import Judge, Judgement, RuleSet, amount_of, moment, sum_keys
+from scp.policy.reports import (
+    NOTHING,
+    Amount,
+    HeldForm,
+    Holdings,
+    NextStage,
+    RetentionHoldings,
+    RuleHoldings,
+)
 from scp.policy.stages import NEVER
 from scp.policy.wording import match_in_words, span, stage_in_words
 
 
-@dataclass(frozen=True, slots=True)
-class HeldForm:
-    """How much is kept in one form."""
-
-    form: str
-    amount: Amount
-
-
-@dataclass(frozen=True, slots=True)
-class NextStage:
-    """What is to become of some objects: ``stage`` in words, for the first of them ``due`` then.
-
-    A stage that is due now has no ``due``.
-    """
-
-    stage: str
-    amount: Amount
-    due: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RuleHoldings:
-    """One rule, its ``match`` and ``stages`` in words, and what it holds. ``number`` is its place, from 1.
-
-    ``pending`` objects wait for their first encoding. Objects that no rule matches have number 0 and no
-    name: they stay as received. ``uncertain`` are those for which a rule asks what the index does not know.
-    """
-
-    number: int
-    name: str
-    match: str
-    stages: tuple[str, ...]
-    amount: Amount = NOTHING
-    pending: int = 0
-    uncertain: int = 0
-    forms: tuple[HeldForm, ...] = ()
-    next: tuple[NextStage, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionHoldings:
-    """One rule of retention and what it covers; of that ``expired`` may go now, as whole studies and unheld.
-
-    ``next`` is when its next object expires. Objects that are never deleted by a rule have number 0.
-    """
-
-    number: int
-    name: str
-    match: str
-    after: str
-    delete: str
-    amount: Amount = NOTHING
-    expired: Amount = NOTHING
-    next: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Holdings:
-    """All rules in their order, at a time; ``looked_at`` of ``total`` objects were counted: all, or a sample.
-
-    Amounts are of what was looked at. ``seconds`` is how long that took.
-    """
-
-    at: datetime
-    fingerprint: str
-    rules: tuple[RuleHoldings, ...]
-    retention: tuple[RetentionHoldings, ...]
-    looked_at: int
-    total: int
-    seconds: float
-
-
-def holdings(archive: Archive, settings: Settings, watch: Watch | None = None) -> Holdings:
+def holdings(
+    archive: Archive, settings: Settings, most: int | None = None, watch: Watch | None = None
+) -> Holdings:
     """What the rules hold of all that is stored: a second for some 200,000 objects.
 
-    ``watch`` may stop it. Raises OutOfResources.
+    ``most`` objects are looked at, picked at random where there are more; None: all. ``watch`` may stop it.
+    Raises OutOfResources, and what the watch raises.
     """
     begun, now = time.monotonic(), time.time()
     fingerprint = archive.policy.fingerprint
     rules = RuleSet(archive.policy.rules, settings.retention)
-    found = archive.stages.sums(sum_keys([rules], now, fingerprint), watch=watch)
+    found = archive.stages.sums(sum_keys([rules], now, fingerprint), most, watch)
     judge = Judge(rules, now)
-    judged = [(one, judge.of(one)) for one in found.sums]
+    judged = [(one, judge.of(one)) for one in _of_all(found)]
     return Holdings(
         datetime.fromtimestamp(now, UTC),
         fingerprint,
@@ -108,6 +49,22 @@ def holdings(archive: Archive, settings: Settings, watch: Watch | None = None) -
         found.looked_at,
         found.total,
         time.monotonic() - begun,
+    )
+
+
+def _of_all(found: SummedFacts) -> Iterable[FactSum]:
+    """What the sums stand for, where they are of some that were picked."""
+    if found.whole or not found.looked_at:
+        return found.sums
+    by = found.total / found.looked_at
+    return (
+        replace(
+            one,
+            instances=round(one.instances * by),
+            received_size=round(one.received_size * by),
+            stored_size=round(one.stored_size * by),
+        )
+        for one in found.sums
     )
 
 

@@ -18,6 +18,7 @@ from scp.index.fact_sums import FactSum, SumKeys
 from scp.index.index import PolicyRow
 from scp.lifecycle.planning import Planner
 from scp.model import Facts, Instance
+from scp.policy.reports import Amount
 from scp.policy.rules import Rule, choose
 from scp.policy.stages import NEVER, Step, step
 from scp.policy.wording import made_in_words, stage_in_words
@@ -25,29 +26,6 @@ from scp.policy.wording import made_in_words, stage_in_words
 # Every object counts as one; 1.96 standard errors on both sides hold 95 of 100 estimates.
 _STANDARD_ERRORS = 1.96
 _OWN = ("calling_aet", "transfer_syntax", "size")
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """How much: objects, and their bytes as received and as kept."""
-
-    objects: int = 0
-    received_size: int = 0
-    stored_size: int = 0
-
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(
-            self.objects + other.objects,
-            self.received_size + other.received_size,
-            self.stored_size + other.stored_size,
-        )
-
-    def scaled(self, by: float) -> Amount:
-        """As much as this stands for."""
-        return Amount(round(self.objects * by), round(self.received_size * by), round(self.stored_size * by))
-
-
-NOTHING = Amount()
 
 
 def amount_of(one: FactSum) -> Amount:

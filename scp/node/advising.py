@@ -15,33 +15,17 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
+
+from scp.web.reports import AdviceReport
 
 # Beside measuring, objects are read, dictionaries trained, and the chart drawn.
 _GRACE_SECONDS, _END_SECONDS = 120.0, 10.0
 _NICE = 15
+_STOP_SECONDS = 12.0  # somewhat longer than a process is asked to end
 _MOST_FAULT = 2000  # characters of what the command says where it fails
-
-AdviceState = Literal["none", "running", "done", "failed", "ended"]
-
-
-@dataclass(frozen=True, slots=True)
-class AdviceReport:
-    """How far the last comparison is: ``seconds`` is how long it runs, or ran, ``of`` how long it may, about.
-
-    Where it is done, ``advice`` is what ``zscp advise --json`` prints, whose ``policy`` is text to try, and
-    ``chart`` an SVG; that is empty where matplotlib is not installed. ``fault`` says why it failed.
-    """
-
-    state: AdviceState = "none"
-    seconds: float = 0.0
-    of: float = 0.0
-    advice: dict[str, Any] | None = None
-    chart: str = ""
-    fault: str = ""
 
 
 class Advising:
@@ -53,6 +37,7 @@ class Advising:
         self._report = AdviceReport()
         self._process: subprocess.Popen[bytes] | None = None
         self._begun, self._cancelled = 0.0, False
+        self._follower = threading.Thread()
 
     def start(self, seconds: float, chart: bool = True) -> bool:
         """Begin to compare, for about so long; False where a comparison runs already."""
@@ -67,7 +52,9 @@ class Advising:
                 out.close()
             self._cancelled = False
             self._begun, self._report = time.monotonic(), AdviceReport("running", of=seconds)
-            threading.Thread(target=self._follow, args=(self._process, folder, seconds), daemon=True).start()
+            following = (self._process, folder, seconds)
+            self._follower = threading.Thread(target=self._follow, args=following, daemon=True)
+            self._follower.start()
             return True
 
     def _started(
@@ -112,6 +99,12 @@ class Advising:
             if self._process is not None:
                 self._cancelled = True
                 threading.Thread(target=_end, args=(self._process,), daemon=True).start()
+
+    def stop(self) -> None:
+        """End the comparison that runs, and wait for its end: it would outlive this process."""
+        self.cancel()
+        if self._follower.is_alive():
+            self._follower.join(_STOP_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scp.archive.archive import Archive
+from scp.background.lookup import LookedUp
 from scp.config.peers import Peer
 from scp.config.ports import ports
 from scp.config.settings import Settings
-from scp.dimse.scu.echo import Echoed, try_echo
-from scp.errors import DestinationUnknown
+from scp.dimse.scu.echo import echo
+from scp.errors import DestinationUnknown, DestinationUnreachable
 from scp.index.index import SenderCount
 from scp.index.queue import SendSum
 from scp.metrics.contacts import Contact
+from scp.web.reports import Echoed, KnownPeers, PeerContact, PeerRow
 
 OTHERS = "all others"
 _ECHO_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class PeerContact:
-    """What was seen of a peer since this node was started; see :class:`scp.metrics.contacts.Contact`."""
-
-    address: str
-    last: datetime | None
-    associations: int
-    requests: int
-    received: int
-    sent: int
-    refused: int
-    refused_at: datetime | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRow:
-    """One peer of the configuration, all others together, or another AE title that was seen.
-
-    ``by`` are the ways by which it may come, ``comes_from`` its networks (none: any), ``moves_to`` the
-    destinations that it may name (None: all), ``sees`` what it is limited to. ``objects`` of it are stored,
-    the ``last`` one then, by all nodes. ``contact`` is None where it was not seen, or nobody counts.
-    """
-
-    aet: str
-    configured: bool
-    address: str
-    tls: bool
-    by: tuple[str, ...]
-    comes_from: tuple[str, ...]
-    may: tuple[str, ...]
-    moves_to: tuple[str, ...] | None
-    sees: dict[str, tuple[str, ...]]
-    objects: int
-    last: datetime | None
-    contact: PeerContact | None = None
-    queue: tuple[SendSum, ...] = ()
 
 
 def peer_rows(
@@ -145,18 +108,20 @@ def _ways(peer: Peer | None, chosen: Settings) -> list[str]:
 class PeersDesk:
     """The peers of a running node, for its page; any thread may call.
 
-    ``senders`` gives who sent what is held, as it was looked up last: that reads all rows of the index.
+    ``senders`` gives who sent what is held, and ``queue`` what is to be sent, as they were looked up last.
     """
 
     settings: Callable[[], Settings]
-    archive: Callable[[], Archive]
-    senders: Callable[[], Sequence[SenderCount]]
+    senders: Callable[[], LookedUp[list[SenderCount]]]
+    queue: Callable[[], LookedUp[list[SendSum]]]
     contacts: Callable[[], Sequence[Contact]]
 
-    def rows(self) -> list[PeerRow]:
-        """See :func:`peer_rows`. Raises OutOfResources."""
-        queue = self.archive().send_queue.sums()
-        return peer_rows(self.settings(), self.senders(), queue, self.contacts())
+    def known(self) -> KnownPeers:
+        """See :func:`peer_rows`."""
+        senders, queue = self.senders(), self.queue()
+        rows = peer_rows(self.settings(), senders.value or (), queue.value or (), self.contacts())
+        looked = senders.value is not None and queue.value is not None
+        return KnownPeers(tuple(rows), looked, senders.fault or queue.fault)
 
     def echo(self, aet: str, seconds: float = _ECHO_SECONDS) -> Echoed:
         """Send a C-ECHO to a peer of the configuration. Raises DestinationUnknown for another."""
@@ -169,3 +134,15 @@ def configured_peer(settings: Settings, aet: str) -> Peer:
     if peer is None:
         raise DestinationUnknown(f"{aet} is no [[peer]] of this node; add one with its address")
     return peer
+
+
+def try_echo(peer: Peer, settings: Settings, seconds: float) -> Echoed:
+    """Send one C-ECHO; to connect, to associate, and to answer may each take so many ``seconds``."""
+    waits = dict.fromkeys(("connect_seconds", "acse_seconds", "dimse_seconds"), seconds)
+    limits = settings.limits.model_copy(update=waits)
+    begun, fault = time.monotonic(), ""
+    try:
+        echo(peer, settings.model_copy(update={"limits": limits}))
+    except DestinationUnreachable as error:
+        fault = str(error)
+    return Echoed(peer.aet, f"{peer.host}:{peer.port}", not fault, fault, time.monotonic() - begun)

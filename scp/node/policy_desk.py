@@ -14,31 +14,16 @@ from scp.audit.actors import host, this_process
 from scp.audit.changes import changed_keys, is_of_security
 from scp.audit.events import AuditOutcome, Participant
 from scp.audit.trail import AuditTrail
+from scp.background.lookup import LookedUp
 from scp.config.load import judge
-from scp.config.saving import ConfigurationFile, ConfigurationText, SavedText
+from scp.config.saving import ConfigurationFile, ConfigurationText
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.index.watch import Watch
-from scp.lifecycle.comparison import PICKED, PolicyTrial, try_text
+from scp.lifecycle.comparison import PICKED, try_text
 from scp.node.node import needs_restart
-from scp.node.reloading import ReloadReport
-
-_NOT_ASKED = ReloadReport("not asked", "nothing was saved")
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySaved:
-    """What became of an edited configuration: of its file, and of the node that was asked to use it.
-
-    ``changed`` are the keys that differ from what was in force; of these, those of ``needs_restart`` come
-    into force when the node starts again. ``others`` are the other nodes that live: each has a file of its
-    own, and differs from this node until that is edited, too.
-    """
-
-    saved: SavedText
-    reload: ReloadReport = _NOT_ASKED
-    changed: tuple[str, ...] = ()
-    needs_restart: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+from scp.policy.reports import Holdings, PolicyTrial
+from scp.web.reports import PolicySaved, ReloadReport
 
 
 def save_text(
@@ -67,7 +52,8 @@ def save_text(
 class PolicyDesk:
     """Of the node whose ``settings`` are in force; any thread may call. ``archive`` gives it, opened.
 
-    ``reload`` has the node read its configuration again.
+    ``reload`` has the node read its configuration again. ``holdings`` gives what its rules hold, as it was
+    looked up last.
     """
 
     file: ConfigurationFile
@@ -75,6 +61,7 @@ class PolicyDesk:
     archive: Callable[[], Archive]
     reload: Callable[[], ReloadReport]
     trail: AuditTrail
+    holdings: Callable[[], LookedUp[Holdings]]
 
     def read(self) -> ConfigurationText:
         """The configuration file: for admins alone, as it may hold passwords. Raises ConfigurationError."""
@@ -84,14 +71,18 @@ class PolicyDesk:
         """See :func:`scp.lifecycle.comparison.try_text`."""
         return try_text(self.archive(), self.settings(), text, self.file.environ, most, watch)
 
-    def save(self, text: str, digest: str, user: str, address: str) -> PolicySaved:
-        """Save an edited text as ``user``, who came from ``address``, and have the node use it.
+    def save(self, text: str, digest: str, who: Participant) -> PolicySaved:
+        """Save an edited text, and have the node use it.
 
         ``digest`` is that of the file which was edited. This takes as long as a reload: up to 10 s.
         """
-        who = (Participant(user, requestor=True, address=address), this_process())
-        done = save_text(self.file, text, digest, self.settings(), self.trail, who)
+        done = save_text(self.file, text, digest, self.settings(), self.trail, (who, this_process()))
         if done.saved.outcome != "saved":
             return done
-        others = tuple(str(one) for one in self.archive().elsewhere.cluster.living())
-        return replace(done, reload=self.reload(), others=others)
+        return replace(done, reload=self.reload(), others=self._others())
+
+    def _others(self) -> tuple[str, ...] | None:
+        try:
+            return tuple(str(one) for one in self.archive().elsewhere.cluster.living())
+        except OutOfResources:  # what was saved is saved
+            return None

@@ -11,22 +11,11 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from scp.metrics.counting import NodeFigures
+from scp.web.reports import ReloadReport
 
 _LOOK_SECONDS = 0.02
-
-ReloadOutcome = Literal["taken up", "not taken up", "not asked"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadReport:
-    """What became of a reload, and why; ``missing`` are processes that have not taken it up in time."""
-
-    outcome: ReloadOutcome
-    reason: str = ""
-    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from scp.audit.trail import AuditTrail, recording, trail_of
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Loops, Task
 from scp.background.progress import Progress, Silent
+from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings
 from scp.dimse.negotiation.ports import Port, bound_ports
 from scp.dimse.seats import seat_limits
@@ -36,6 +37,7 @@ from scp.node.heartbeat import Heartbeat
 from scp.node.itself import Itself, itself, own_folder
 from scp.node.manager import READY, ServiceManager
 from scp.node.node import Node, reloaded
+from scp.node.page_admin import Origin
 from scp.node.renewal import needs_restart, warn_of_expiry
 from scp.node.seats import SharedSeats
 from scp.node.supervisor import Processes, Role
@@ -53,11 +55,16 @@ Tasks = Callable[[Archive, Current, AuditTrail], list[Task]]
 
 
 class Service:
-    """A node as processes. ``reread`` reads the configuration again; None where that cannot be used."""
+    """A node as processes. ``reread`` reads the configuration again; None where that cannot be used.
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings | None]) -> None:
+    ``file`` is the configuration file that the node was started with.
+    """
+
+    def __init__(
+        self, settings: Settings, reread: Callable[[], Settings | None], file: ConfigurationFile | None = None
+    ) -> None:
         self.settings = settings
-        self._reread = reread
+        self._reread, self._file = reread, file or ConfigurationFile(None, os.environ)
         self._manager, self._figures = ServiceManager(), NodeFigures()
         self._processes = Processes(
             lambda: self.settings.limits,
@@ -108,7 +115,7 @@ class Service:
         for number in range(2, self.settings.lifecycle.workers + 1):
             roles[f"lifecycle {number}"] = partial(self._lifecycle, number)
         if self._http is not None:
-            roles[WEB] = partial(self._web, self._http)
+            roles[WEB] = partial(self._web, self._http, Origin(self._file, os.getpid()))
         return roles
 
     @property
@@ -178,9 +185,9 @@ class Service:
 
         return BackgroundProcess(self.settings, self._reread, self._bells.encoder, tasks)
 
-    def _web(self, listening: socket.socket) -> Role:
+    def _web(self, listening: socket.socket, origin: Origin) -> Role:
         """Answers HTTP."""
-        return WebProcess(self.settings, self._reread, listening, self._figures, _end)
+        return WebProcess(self.settings, self._reread, listening, self._figures, _end, origin=origin)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""

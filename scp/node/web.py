@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from socket import socket
 from typing import Protocol
@@ -16,15 +17,17 @@ from scp.audit.trail import trail_of
 from scp.background.loop import Every, Loops, Task
 from scp.config.credentials import credentials_of
 from scp.config.fingerprint import fingerprint
+from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings, TlsSettings
 from scp.dimse.negotiation.listener import bound
-from scp.errors import ConfigurationError
+from scp.errors import ConfigurationError, OutOfResources
 from scp.lifecycle.guard import Guard
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
 from scp.node.node import reloaded
+from scp.node.page_admin import Origin, PageAdmin
 from scp.resources import pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
@@ -83,7 +86,10 @@ class HttpServer(Protocol):
 
 
 class WebProcess:
-    """Answers HTTP; ``end`` is called when the index has to be opened again."""
+    """Answers HTTP; ``end`` is called when the index has to be opened again.
+
+    ``origin`` says how the node was started, for who changes its configuration.
+    """
 
     def __init__(
         self,
@@ -92,9 +98,12 @@ class WebProcess:
         listening: socket,
         figures: NodeFigures,
         end: Callable[[], None],
+        origin: Origin | None = None,
     ) -> None:
         self._settings, self._reread, self._figures = settings, reread, figures
         self._end = end
+        self._origin = origin or Origin(ConfigurationFile(None, {}), 0)
+        self._admin: PageAdmin | None = None
         self._guard: Guard | None = None
         self._looks = ArchiveLooks(self._opened, self._watch, lambda: disks_of(self._settings).room)
         shortage = pressure.pressure().shortage
@@ -131,7 +140,13 @@ class WebProcess:
 
         rates = Rates(self._figures)
         tasks.append(Every("sampling rates", SAMPLE_SECONDS, rates.sample))
-        desk = Desk(lambda: self._settings, self._looks.archive, self._source, rates, self._trail)
+        self._admin = admin = PageAdmin(
+            self._origin, lambda: self._settings, self._looks.archive, self._figures, self._trail
+        )
+        tasks += admin.tasks
+        desk = Desk(
+            lambda: self._settings, self._looks.archive, self._source, rates, self._trail, admin=admin.desk
+        )
         tls = self._settings.tls if self._settings.http.tls else None
         served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
         self._renew = served.renew
@@ -176,6 +191,9 @@ class WebProcess:
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
+            with suppress(OutOfResources):  # it is opened later, with these settings
+                self._looks.archive().use_policy(settings.policy)
+            self._loops.reconfigured()
             counting.current().reloaded()
             self._renew_certificate()
 
@@ -193,6 +211,8 @@ class WebProcess:
 
     def stop(self) -> None:
         """Answer until all others have ended, so that what finishes is still counted and seen."""
+        if self._admin is not None:
+            self._admin.stop()
         until = time.monotonic() + self._settings.limits.stop_seconds
         while time.monotonic() < until and self._figures.own.stopping and self._others_run():
             time.sleep(0.05)

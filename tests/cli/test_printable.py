@@ -14,11 +14,11 @@ import pytest
 import structlog
 
 from scp import telemetry
+from scp.archive.outstanding import OutstandingCommitment
 from scp.cli import lists_output, objects_output, output
 from scp.cli.main import main
 from scp.config.settings import LogSettings, Settings
 from scp.errors import ZscpError
-from scp.lifecycle.attention import OutstandingCommitment
 from scp.node.build import open_archive
 from scp.syntaxes import EXPLICIT
 from scp.viewing.search import COLUMNS

@@ -10,6 +10,7 @@ import pytest
 from test_index_contract import instance
 
 from scp.archive.archive import Archive
+from scp.archive.outstanding import outstanding_commitments
 from scp.archive.refusal import Refusal, with_refusal
 from scp.config.settings import Settings
 from scp.lifecycle import attention
@@ -54,7 +55,7 @@ def test_commitments_that_wait_come_in_their_order(archive: Archive) -> None:
     for number in range(3):
         asked = Commitment(f"1.{number}", "CT1", (Reference("1", "2"),) * number, WHEN, WHEN)
         archive.commitments.add(asked)
-    found = attention.outstanding_commitments(archive, 2)
+    found = outstanding_commitments(archive.commitments, 2)
     assert [(one.transaction_uid, one.instances, one.next_attempt) for one in found] == [
         ("1.0", 0, WHEN),
         ("1.1", 1, WHEN),

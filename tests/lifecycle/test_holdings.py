@@ -16,9 +16,10 @@ from scp.config.load import judge
 from scp.config.settings import Settings
 from scp.lifecycle.comparison import compare, try_text
 from scp.lifecycle.holdings import holdings
-from scp.lifecycle.judging import Amount, RuleSet, half_width
+from scp.lifecycle.judging import RuleSet, half_width
 from scp.lifecycle.planning import Planner
 from scp.node.build import open_archive
+from scp.policy.reports import Amount
 from scp.policy.stages import fingerprint, step
 from scp.policy.wording import stage_in_words
 
@@ -97,6 +98,13 @@ def test_each_rule_says_what_it_holds_and_what_comes(archive: Archive, in_force:
     assert (goes.name, goes.after, goes.amount.objects, goes.expired) == ("CT goes", "3650 d", 120, Amount())
     assert (ever.number, ever.amount.objects) == (0, 40)
     assert (found.looked_at, found.total) == (160, 160)
+
+
+def test_of_many_objects_some_are_looked_at_and_stand_for_all(archive: Archive, in_force: Settings) -> None:
+    found = holdings(archive, in_force, most=40)
+    assert found.looked_at <= 80 < found.total == 160
+    assert sum(rule.amount.objects for rule in found.rules) == pytest.approx(160, abs=16)
+    assert sum(one.amount.objects for one in found.retention) == pytest.approx(160, abs=16)
 
 
 def by_object(archive: Archive, rules: Settings) -> Counter[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scp.background.lookup import LookedUp
 from scp.config.settings import Settings
 from scp.dimse.server import DimseServer
 from scp.errors import DestinationUnknown
@@ -66,7 +67,7 @@ def listening() -> Iterator[int]:
 
 def desk(port: int) -> PeersDesk:
     chosen = settings(port)
-    return PeersDesk(lambda: chosen, lambda: None, list, list)
+    return PeersDesk(lambda: chosen, LookedUp, LookedUp, list)
 
 
 def test_a_peer_that_answers_an_echo(listening: int) -> None:

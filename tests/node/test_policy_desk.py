@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scp.archive.archive import Archive
-from scp.audit.events import SECURITY_CONFIGURATION, SOFTWARE_CONFIGURATION, AuditEvent
+from scp.audit.events import SECURITY_CONFIGURATION, SOFTWARE_CONFIGURATION, AuditEvent, Participant
+from scp.background.lookup import LookedUp
 from scp.config.load import load
 from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.node.build import open_archive
 from scp.node.policy_desk import PolicyDesk
-from scp.node.reloading import ReloadReport
+from scp.web.reports import ReloadReport
 
+JO = Participant("Jo", requestor=True)
 RULE = '[[policy]]\nname = "all"\nstages = [{{ form = "{}" }}]\n'
 
 
@@ -65,7 +69,7 @@ def desk(path: Path, settings: Settings, archive: Archive, trail: Recording, ask
         asked.append("reload")
         return ReloadReport("taken up")
 
-    return PolicyDesk(ConfigurationFile(path, {}), lambda: settings, lambda: archive, reload, trail)
+    return PolicyDesk(ConfigurationFile(path, {}), lambda: settings, lambda: archive, reload, trail, LookedUp)
 
 
 def test_what_is_saved_is_reloaded_and_recorded_with_who_did(
@@ -74,7 +78,7 @@ def test_what_is_saved_is_reloaded_and_recorded_with_who_did(
     read = desk.read()
     edited = read.text.replace('"zstd"', '"htj2k"')
     assert desk.try_text(edited).changed == ("policy[all].stages[0].forms",)
-    done = desk.save(edited, read.digest, "Jo", "10.0.0.1")
+    done = desk.save(edited, read.digest, Participant("Jo", requestor=True, address="10.0.0.1"))
     assert (done.saved.outcome, done.reload.outcome) == ("saved", "taken up")
     assert (done.changed, done.needs_restart, done.others) == (("policy[all].stages[0].forms",), (), ())
     assert load(path, {}).policy[0].stages[0].forms == ("htj2k",)
@@ -86,14 +90,24 @@ def test_what_is_saved_is_reloaded_and_recorded_with_who_did(
     assert b"policy[all].stages[0].forms" in dict(event.subjects[0].details)["Alert Description"]
 
 
+def test_what_is_saved_is_taken_up_while_the_index_is_away(desk: PolicyDesk, asked: list[str]) -> None:
+    def away() -> Archive:
+        raise OutOfResources("the index is away")
+
+    read = desk.read()
+    done = replace(desk, archive=away).save(read.text + "# more\n", read.digest, JO)
+    assert (done.saved.outcome, done.reload.outcome, done.others) == ("saved", "taken up", None)
+    assert asked == ["reload"]
+
+
 def test_what_is_not_saved_is_neither_reloaded_nor_recorded(
     desk: PolicyDesk, path: Path, trail: Recording, asked: list[str]
 ) -> None:
     before = path.read_bytes()
     read = desk.read()
-    done = desk.save(read.text.replace('"zstd"', '"zst"'), read.digest, "Jo", "")
+    done = desk.save(read.text.replace('"zstd"', '"zst"'), read.digest, JO)
     assert (done.saved.outcome, done.reload.outcome) == ("invalid", "not asked")
-    assert desk.save(read.text + "#\n", "another", "Jo", "").saved.outcome == "changed meanwhile"
+    assert desk.save(read.text + "#\n", "another", JO).saved.outcome == "changed meanwhile"
     assert (path.read_bytes(), asked, trail.events) == (before, [], [])
 
 
@@ -101,7 +115,7 @@ def test_what_only_a_restart_takes_up_is_said_and_a_secret_is_not(desk: PolicyDe
     read = desk.read()
     peer = '[[peer]]\naet = "WS"\nhost = "h"\nport = 104\n'
     edited = read.text.replace("[index]\n", '[index]\npassword = "geheim"\n') + peer
-    done = desk.save(edited, read.digest, "Jo", "")
+    done = desk.save(edited, read.digest, JO)
     assert set(done.changed) == {"index.password", "peer[WS]"}
     assert done.needs_restart == ("index.password",)
     (event,) = trail.events

@@ -77,11 +77,24 @@ class Shown:
 def shown(process: Callable[..., NodeProcess], browser: Browser) -> Shown:
     port = free_port()
     http = {"port": port, "page": "on", "user": users(anna="admin", victor="viewer")}
-    node = process(node={"workers": 2}, http=http, access={"allow": "any"})
+    node = process(
+        node={"workers": 2},
+        http=http,
+        access={"allow": "any"},
+        peer=[{"aet": "NOBODY", "host": "127.0.0.1", "port": free_port()}],
+        policy=[{"name": "all", "stages": [{"form": "zstd"}]}],
+    )
     node.start()
     found = Shown(node, port, browser)
     until(found.live, "the node is ready", 90)
     return found
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds wrong for people who cannot see the page, or use no mouse."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - only where these tests run
+
+    return [f"{one['id']}: {one['help']}" for one in Axe().run(page).response["violations"]]
 
 
 def test_logging_in_looking_and_leaving(shown: Shown) -> None:
@@ -118,6 +131,67 @@ def test_conflicts_are_looked_for_within_the_page(shown: Shown) -> None:
     assert page.url == f"{shown.base}/health"
 
 
+def test_a_policy_is_edited_tried_and_saved(shown: Shown) -> None:
+    page = shown.open("/policy")
+    editor = page.get_by_label("The configuration file")
+    before = editor.input_value()
+    editor.fill(before.replace('"zstd"', '"zst"'))
+    page.get_by_role("button", name="Try").click()
+    page.get_by_role("link", name="Line").click()
+    assert violations(page) == []
+    assert '"zst"' in page.evaluate(
+        "(() => { const one = document.getElementById('text');"
+        " return one.value.slice(one.selectionStart, one.selectionEnd); })()"
+    )
+    editor.fill(before.replace('"zstd"', '"htj2k"'))
+    page.get_by_role("button", name="Try").click()
+    page.wait_for_selector("#differences")
+    assert violations(page) == []
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_selector("text=all of its processes have taken it up")
+    assert violations(page) == []
+    assert '"htj2k"' in shown.node.config.read_text(encoding="utf-8")
+    assert '"htj2k"' in editor.input_value()
+
+
+def test_codecs_are_compared_with_progress_and_the_comparison_is_ended(shown: Shown) -> None:
+    page = shown.open("/policy")
+    page.get_by_role("button", name="Compare codecs").click()
+    page.wait_for_selector("progress")
+    page.get_by_role("button", name="End the comparison").click()
+    page.wait_for_selector("text=The comparison was ended")
+
+
+def test_a_comparison_of_codecs_is_shown_and_what_it_proposes_is_tried(shown: Shown) -> None:
+    with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])], calling="MR1") as scu:
+        for number in range(3):
+            assert scu.store(image(instance=f"1.2.3.4.1{number}", seed=number)).status == 0
+    page = shown.open("/policy")
+    page.get_by_label("Seconds, about").fill("10")
+    page.get_by_role("button", name="Compare codecs").click()
+    page.wait_for_selector("#codecs", timeout=3 * SECONDS)
+    chart = "document.querySelector('img.advice')"
+    page.wait_for_function(f"{chart}.complete && {chart}.naturalWidth > 0")
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "policy-advice.png", full_page=True)
+    assert violations(page) == []
+    page.get_by_role("button", name="Try this policy").click()
+    page.wait_for_selector("#differences")
+    assert "[[policy]]" in page.get_by_label("The configuration file").input_value()
+    assert page.get_by_role("button", name="Save").is_visible()
+    assert shown.complaints == []
+
+
+def test_a_peer_is_asked_at_a_click(shown: Shown) -> None:
+    page = shown.open("/peers")
+    page.get_by_role("button", name="Send a C-ECHO to NOBODY").click()
+    page.wait_for_selector("[role=alert]")
+    assert "NOBODY" in page.locator("[role=alert]").inner_text()
+    with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])], calling="CT78") as scu:
+        assert scu.store(image(instance="1.2.3.4.9", seed=9)).status == 0
+        page.wait_for_selector("[sse-swap=peers] >> text=CT78")  # it is shown by itself
+
+
 def test_the_page_is_used_by_keyboard(shown: Shown) -> None:
     page = shown.open()
     page.keyboard.press("Tab")
@@ -132,8 +206,6 @@ def test_the_page_is_used_by_keyboard(shown: Shown) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_is_accessible_and_asks_no_other_host(shown: Shown, scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - only where these tests run
-
     SCREENSHOTS.mkdir(exist_ok=True)
     with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])], calling="CT1") as scu:
         assert scu.store(image(instance="1.2.3.4.8", seed=8)).status == 0
@@ -144,8 +216,7 @@ def test_every_view_is_accessible_and_asks_no_other_host(shown: Shown, scheme: s
                 page.wait_for_selector("h1")
                 title = view.entry.title.lower()
                 page.screenshot(path=SCREENSHOTS / f"{title}-{name}-{scheme}.png", full_page=True)
-                found = Axe().run(page).response["violations"]
-                assert [f"{one['id']}: {one['help']}" for one in found] == []
+                assert violations(page) == []
                 assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert {one for one in shown.asked if not one.startswith(shown.base)} == set()
     assert sorted(set(shown.complaints)) == []

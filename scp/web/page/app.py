@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from scp.config.http import HttpSettings
-from scp.errors import OutOfResources, QueryError, ZscpError, public
+from scp.errors import ConfigurationError, DestinationUnknown, OutOfResources, QueryError, ZscpError, public
 from scp.web.page.access.auditing import AccessAudit
 from scp.web.page.access.gatekeeper import API, PROBES, Gatekeeper
 from scp.web.page.access.sessions import Sessions
@@ -28,7 +28,12 @@ from scp.web.server import Page
 
 # Scrapes that wait for a disk hold up neither each other for long, nor any view.
 _SCRAPES = 4
-_STATUSES: dict[type[ZscpError], int] = {OutOfResources: 503, QueryError: 422}
+_STATUSES: dict[type[ZscpError], int] = {
+    OutOfResources: 503,
+    QueryError: 422,
+    ConfigurationError: 409,
+    DestinationUnknown: 404,
+}
 _LONG_LIVED = "public, max-age=31536000, immutable"
 
 

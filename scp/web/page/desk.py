@@ -16,6 +16,7 @@ from scp.archive.archive import Archive
 from scp.audit.trail import AuditTrail
 from scp.config.settings import Settings
 from scp.web.exposition import MetricSources
+from scp.web.page.admin import AdminDesk
 from scp.web.page.rates import Rates
 
 
@@ -24,6 +25,7 @@ class Desk:
     """``archive`` raises OutOfResources while the index cannot be opened; ``settings`` are those in force.
 
     ``sources`` are what the metrics are made of: figures of all processes, health, the last look, disks.
+    ``admin`` is what there is to see and to do of policy and peers.
     """
 
     settings: Callable[[], Settings]
@@ -31,6 +33,7 @@ class Desk:
     sources: MetricSources
     rates: Rates
     trail: AuditTrail
+    admin: AdminDesk
 
 
 def _desk_of(request: Request) -> Desk:

@@ -53,7 +53,7 @@ class Rendering:
         """A whole page, in the layout, with an HTTP status code."""
         asked: Asked = request.state.asked
         known = {"visitor": asked.visitor, "path": request.url.path}
-        return HTMLResponse(self.part(template, **known, **values), code)
+        return HTMLResponse(self.part(template, **(known | values)), code)
 
     def part(self, template: str, **values: Any) -> str:
         """A part of a page, as it is sent to one that is open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scp.audit import events, messages
 from scp.audit.actors import operator, this_process
-from scp.audit.events import Code, Participant
+from scp.audit.events import AuditOutcome, Code, Participant, Subject
 from scp.audit.repeats import Repeats
 from scp.audit.trail import AuditTrail
 from scp.web.page.access.sessions import Visitor
@@ -17,6 +17,15 @@ def participant(visitor: Visitor, address: str, role: Code | None = None) -> Par
     if not visitor.name:
         return operator(role)
     return Participant(visitor.name, True, role, name=visitor.name, address=address)
+
+
+def record_use(
+    trail: AuditTrail, visitor: Visitor, address: str, what: str, subject: Subject, done: bool = True
+) -> None:
+    """Tell the trail that a visitor did, or tried, what an admin alone may do."""
+    who = (participant(visitor, address), _node())
+    outcome = AuditOutcome.SUCCESS if done else AuditOutcome.MINOR
+    trail.record(messages.alert(events.RESTRICTED_FUNCTION, who, subject, what, outcome))
 
 
 class AccessAudit:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from scp.archive.archive import Archive
+from scp.archive.outstanding import OutstandingCommitment, outstanding_commitments
 from scp.audit.tail import AuditTail, tail_of
 from scp.identity import Conflict
 from scp.model import Instance
@@ -42,18 +42,6 @@ class FaultyObject:
 
     sop_instance_uid: str
     study_instance_uid: str
-    fault: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnreportedCommitment:
-    """A result of storage commitment that is yet to be reported, and why the last try failed."""
-
-    calling_aet: str
-    transaction_uid: str
-    received_at: datetime
-    due: datetime
-    attempts: int
     fault: str
 
 
@@ -97,7 +85,7 @@ class HealthReport:
     refused: int
     refused_objects: list[FaultyObject]
     commitments: int
-    outstanding_commitments: list[UnreportedCommitment]
+    outstanding_commitments: list[OutstandingCommitment]
     forwards: int
     limits: dict[str, int]
     index_errors: dict[str, int]
@@ -139,7 +127,7 @@ def health_report(desk: Desk) -> HealthReport:
         refused=held.refused if held is not None else len(lists.refused),
         refused_objects=[_faulty(one, one.refused) for one in lists.refused[:_MOST]],
         commitments=held.commitments if held is not None else len(lists.commitments),
-        outstanding_commitments=lists.commitments[:_MOST],
+        outstanding_commitments=lists.commitments,
         forwards=held.send_queue if held is not None else 0,
         limits=_by_label(found["zscp_limit_reached_total"]),
         index_errors=_by_label(found["zscp_index_errors_total"]),
@@ -159,7 +147,7 @@ class _Lists:
 
     damaged: list[Instance]
     refused: list[Instance]
-    commitments: list[UnreportedCommitment]
+    commitments: list[OutstandingCommitment]
     fault: str = ""
 
     @classmethod
@@ -172,17 +160,8 @@ class _Lists:
         return cls(
             archive.integrity.damaged() if held is None or held.damaged else [],
             archive.integrity.refused(_MOST),
-            _commitments(archive) if held is None or held.commitments else [],
+            outstanding_commitments(archive.commitments, _MOST) if held is None or held.commitments else [],
         )
-
-
-def _commitments(archive: Archive) -> list[UnreportedCommitment]:
-    return [
-        UnreportedCommitment(
-            one.calling_aet, one.transaction_uid, one.received_at, one.due, one.attempts, one.fault
-        )
-        for one in archive.commitments.all()
-    ]
 
 
 def _faulty(one: Instance, fault: str) -> FaultyObject:
