@@ -180,7 +180,8 @@ class Service:
 
     def _web(self, listening: socket.socket) -> Role:
         """Answers HTTP."""
-        return WebProcess(self.settings, self._reread, listening, self._figures, _end)
+        forwarder = self._bells.forwarder
+        return WebProcess(self.settings, self._reread, listening, self._figures, _end, forwarder)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""

@@ -12,7 +12,9 @@ from typing import Protocol
 import structlog
 
 from scp.archive.archive import Archive
+from scp.archive.forwarding import Forwarding
 from scp.audit.trail import trail_of
+from scp.background.doorbell import Doorbell
 from scp.background.loop import Every, Loops, Task
 from scp.config.credentials import credentials_of
 from scp.config.fingerprint import fingerprint
@@ -83,7 +85,10 @@ class HttpServer(Protocol):
 
 
 class WebProcess:
-    """Answers HTTP; ``end`` is called when the index has to be opened again."""
+    """Answers HTTP; ``end`` is called when the index has to be opened again.
+
+    ``forwarder`` is the bell of what sends objects to peers.
+    """
 
     def __init__(
         self,
@@ -92,9 +97,10 @@ class WebProcess:
         listening: socket,
         figures: NodeFigures,
         end: Callable[[], None],
+        forwarder: Doorbell | None = None,
     ) -> None:
         self._settings, self._reread, self._figures = settings, reread, figures
-        self._end = end
+        self._end, self._forwarding = end, Forwarding(settings, forwarder)
         self._guard: Guard | None = None
         self._looks = ArchiveLooks(self._opened, self._watch, lambda: disks_of(self._settings).room)
         shortage = pressure.pressure().shortage
@@ -153,7 +159,7 @@ class WebProcess:
         }
 
     def _opened(self) -> Archive:
-        archive = open_archive(self._settings, repairs=True)
+        archive = open_archive(self._settings, forwarding=self._forwarding, repairs=True)
         if archive.pairing is not None:
             self._guard = Guard(archive.pairing, self._end)
         return archive
