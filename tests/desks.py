@@ -14,6 +14,7 @@ from scp.config.settings import Settings
 from scp.config.users import hashed
 from scp.errors import OutOfResources
 from scp.metrics.counting import NodeFigures
+from scp.node.page_objects import PageObjects
 from scp.resources.room import Room
 from scp.web.disks import Disks
 from scp.web.exposition import MetricSources
@@ -79,7 +80,8 @@ class MadePage:
             self.figures.began,
         )
         self.rates = Rates(self.figures)
-        self.desk = Desk(lambda: self.settings, self._opened, sources, self.rates, self.trail)
+        self.objects = PageObjects(self._opened, lambda: self.settings, self.trail)
+        self.desk = Desk(lambda: self.settings, self._opened, sources, self.rates, self.trail, self.objects)
         self.app = page_app(self.desk, probes())
 
     def _opened(self) -> Archive:

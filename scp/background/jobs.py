@@ -42,6 +42,10 @@ class JobProgress:
     fault: str
 
 
+class JobStopped(Exception):
+    """Raised within a job's work that is to end soon; what it did stays."""
+
+
 class Job:
     """One job; ``work`` is called with it, advances it, and returns soon where it is ``stopping``."""
 
@@ -93,6 +97,8 @@ class Job:
             if not self.stopping:
                 self.result = self._work(self)
             end = "stopped" if self.stopping else "done"
+        except JobStopped:
+            end = "stopped"
         except ZscpError as error:
             self._fault = str(error)
         except Exception as error:  # noqa: BLE001 - it is told; the other jobs are done all the same
@@ -139,3 +145,8 @@ class Jobs(Task):
         super().stop()
         for job in self.all():
             job.stop()
+
+    def close(self) -> None:
+        """See :class:`scp.background.loop.Task`: those that wait end as they are."""
+        self.stop()
+        self.turn()

@@ -27,7 +27,7 @@ from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
 from scp.node.node import reloaded
-from scp.resources import pressure
+from scp.resources import bounds, pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
 from scp.web.exposition import Exposition, MetricSources
@@ -67,6 +67,10 @@ def page_lack(settings: Settings) -> str:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         return f"{', '.join(missing)}: not installed; pip install 'zscp[web]'"
     return http.page_fault
+
+
+def _nothing() -> None:
+    """Without a page there are no jobs."""
 
 
 def _memory() -> tuple[int, int]:
@@ -121,6 +125,7 @@ class WebProcess:
         self._trail = trail_of(settings)
         tasks: list[Task] = [self._looks]
         self._renew: Callable[[TlsSettings], None] | None = None
+        self._stop_jobs: Callable[[], None] = _nothing
         self._server = self._page_server(listening, tasks) or PageServer(listening, self._pages())
         self._loops = Loops(tasks)
 
@@ -130,6 +135,7 @@ class WebProcess:
             structlog.get_logger("zscp").info("no page", reason=lack)
             return None
         # Only the process that serves it imports it: 20 MB.
+        from scp.node.page_objects import PageObjects  # noqa: PLC0415
         from scp.web.page.app import page_app  # noqa: PLC0415
         from scp.web.page.desk import Desk  # noqa: PLC0415
         from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
@@ -137,7 +143,10 @@ class WebProcess:
 
         rates = Rates(self._figures)
         tasks.append(Every("sampling rates", SAMPLE_SECONDS, rates.sample))
-        desk = Desk(lambda: self._settings, self._looks.archive, self._source, rates, self._trail)
+        objects = PageObjects(self._looks.archive, lambda: self._settings, self._trail)
+        tasks.extend(objects.running.tasks)
+        self._stop_jobs = objects.running.stop
+        desk = Desk(lambda: self._settings, self._looks.archive, self._source, rates, self._trail, objects)
         tls = self._settings.tls if self._settings.http.tls else None
         served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
         self._renew = served.renew
@@ -182,6 +191,8 @@ class WebProcess:
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
+            bounds.use(self._settings.limits.bounds)
+            self._looks.tell(lambda archive: archive.use_policy(self._settings.policy))
             counting.current().reloaded()
             self._renew_certificate()
 
@@ -199,6 +210,8 @@ class WebProcess:
 
     def stop(self) -> None:
         """Answer until all others have ended, so that what finishes is still counted and seen."""
+        self._stop_jobs()
+        self._looks.tell(Archive.stopping)
         until = time.monotonic() + self._settings.limits.stop_seconds
         while time.monotonic() < until and self._figures.own.stopping and self._others_run():
             time.sleep(0.05)

@@ -16,6 +16,7 @@ from scp.archive.archive import Archive
 from scp.audit.trail import AuditTrail
 from scp.config.settings import Settings
 from scp.web.exposition import MetricSources
+from scp.web.page.objects.asked import ObjectsDesk
 from scp.web.page.rates import Rates
 
 
@@ -24,6 +25,7 @@ class Desk:
     """``archive`` raises OutOfResources while the index cannot be opened; ``settings`` are those in force.
 
     ``sources`` are what the metrics are made of: figures of all processes, health, the last look, disks.
+    ``objects`` looks at stored objects, and acts on them.
     """
 
     settings: Callable[[], Settings]
@@ -31,6 +33,7 @@ class Desk:
     sources: MetricSources
     rates: Rates
     trail: AuditTrail
+    objects: ObjectsDesk
 
 
 def _desk_of(request: Request) -> Desk:
