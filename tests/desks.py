@@ -81,7 +81,9 @@ class MadePage:
         )
         self.rates = Rates(self.figures)
         self.objects = PageObjects(self._opened, lambda: self.settings, self.trail)
-        self.desk = Desk(lambda: self.settings, self._opened, sources, self.rates, self.trail, self.objects)
+        self.desk = Desk(
+            lambda: self.settings, self._opened, sources, self.rates, self.trail, objects=self.objects
+        )
         self.app = page_app(self.desk, probes())
 
     def _opened(self) -> Archive:

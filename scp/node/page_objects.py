@@ -35,9 +35,9 @@ from scp.web.page.objects.reports import (
     HeaderRows,
     HoldEntry,
     JobReport,
+    KeptProvenance,
     Level,
     NotTried,
-    Origin,
     RuleNotTaken,
     SendRequest,
     TrashEntries,
@@ -216,7 +216,7 @@ def _entity(hit: SearchHit) -> FoundEntity:
 def _explained(found: Explanation) -> ExplainedObject:
     return ExplainedObject(
         found.sop_instance_uid,
-        converted(Origin, found.provenance),
+        converted(KeptProvenance, found.provenance),
         found.rule.model_dump(mode="json") if found.rule else None,
         dict(found.matched),
         [converted(RuleNotTaken, one) for one in found.passed_over],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from socket import socket
 from typing import Protocol
@@ -20,7 +21,7 @@ from scp.config.credentials import credentials_of
 from scp.config.fingerprint import fingerprint
 from scp.config.settings import Settings, TlsSettings
 from scp.dimse.negotiation.listener import bound
-from scp.errors import ConfigurationError
+from scp.errors import ConfigurationError, OutOfResources
 from scp.lifecycle.guard import Guard
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
@@ -146,7 +147,9 @@ class WebProcess:
         objects = PageObjects(self._looks.archive, lambda: self._settings, self._trail)
         tasks.extend(objects.running.tasks)
         self._stop_jobs = objects.running.stop
-        desk = Desk(lambda: self._settings, self._looks.archive, self._source, rates, self._trail, objects)
+        desk = Desk(
+            lambda: self._settings, self._looks.archive, self._source, rates, self._trail, objects=objects
+        )
         tls = self._settings.tls if self._settings.http.tls else None
         served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
         self._renew = served.renew
@@ -192,7 +195,8 @@ class WebProcess:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
             bounds.use(self._settings.limits.bounds)
-            self._looks.tell(lambda archive: archive.use_policy(self._settings.policy))
+            with suppress(OutOfResources):  # it is opened later, with these settings
+                self._looks.archive().use_policy(settings.policy)
             counting.current().reloaded()
             self._renew_certificate()
 
@@ -211,7 +215,8 @@ class WebProcess:
     def stop(self) -> None:
         """Answer until all others have ended, so that what finishes is still counted and seen."""
         self._stop_jobs()
-        self._looks.tell(Archive.stopping)
+        with suppress(OutOfResources):  # it was never open
+            self._looks.archive().stopping()
         until = time.monotonic() + self._settings.limits.stop_seconds
         while time.monotonic() < until and self._figures.own.stopping and self._others_run():
             time.sleep(0.05)

@@ -94,11 +94,6 @@ class ArchiveLooks(Task):
             raise OutOfResources(f"the index cannot be used: {self.latest.index_fault}")
         return self._archive
 
-    def tell(self, call: Callable[[Archive], None]) -> None:
-        """Call something with the archive, if it is open; one that is opened later has the settings then."""
-        if self._archive is not None:
-            call(self._archive)
-
     def close(self) -> None:
         """See :class:`scp.background.loop.Task`."""
         if self._archive is not None:

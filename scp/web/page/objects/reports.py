@@ -84,7 +84,19 @@ class FoundPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ObjectFacts:
+    """What a UID or Patient ID means: several ``entities`` where patients have it in common.
+
+    ``instance`` is the row of the one image that is meant; None at other levels, and where there are several.
+    """
+
+    level: Level
+    entities: list[FoundEntity]
+    instance: Instance | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProvenance:
     """What zscp remembers in an object's file of how it came, and how it was kept."""
 
     transfer_syntax: str
@@ -124,7 +136,7 @@ class ExplainedObject:
     """Why an object is stored as it is: see ``zscp explain``; what it costs to serve it is not measured."""
 
     sop_instance_uid: str
-    provenance: Origin
+    provenance: KeptProvenance
     rule: dict[str, Any] | None
     matched: dict[str, str]
     passed_over: list[RuleNotTaken]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from scp.web.page.rendering import NavigationEntry
-from scp.web.page.views import health, now
+from scp.web.page.views import health, now, objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,6 @@ class View:
 
 VIEWS = (
     View(NavigationEntry("Now", "/"), now.router),
+    View(NavigationEntry("Objects", "/objects"), objects.router),
     View(NavigationEntry("Health", "/health"), health.router),
 )
