@@ -38,11 +38,10 @@ Who = tuple[Participant, ...]
 
 @dataclass(frozen=True, slots=True)
 class TrashPage:
-    """Entries of the trash, the latest first, of ``count`` in all; sizes in bytes."""
+    """Entries of the trash, the latest first, of ``count`` in all."""
 
     entries: tuple[Trashed, ...]
     count: int
-    size: int
 
 
 class ObjectActions:
@@ -112,8 +111,8 @@ class ObjectActions:
 
     def trash(self, first: int = 0, most: int = 100) -> TrashPage:
         """At most ``most`` entries of the trash from ``first`` on, the latest first."""
-        entries = self._deletion().trash.entries()[::-1]
-        return TrashPage(tuple(entries[first : first + most]), len(entries), sum(one.size for one in entries))
+        entries, count = self._deletion().trash.latest(first, most)
+        return TrashPage(tuple(entries), count)
 
     def restore(
         self,

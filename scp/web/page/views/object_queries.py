@@ -38,7 +38,8 @@ _LARGEST = 1 << 62  # of a number in a query
 
 _Match = Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00=]+=[^\x00]*$")]
 Before = Annotated[int | None, Query(ge=0, le=_LARGEST)]
-Number = Annotated[int, Query(ge=0, le=_LARGEST)]
+# Of the trash: to show the next ones, the notes of these are read, too.
+FirstOf = Annotated[int, Query(ge=0, le=10_000)]
 WhichOf = Annotated[Which, Depends()]
 Found = TypeVar("Found")
 
@@ -143,7 +144,7 @@ def api_holds(desk: DeskOf) -> list[HoldEntry]:
 
 @router.get("/api/objects/trash", responses=faults(503))
 def api_trash(
-    desk: DeskOf, first: Number = 0, most: Annotated[int, Query(ge=1, le=500)] = MOST
+    desk: DeskOf, first: FirstOf = 0, most: Annotated[int, Query(ge=1, le=500)] = MOST
 ) -> TrashEntries:
     """What was deleted or replaced, the latest first."""
     return desk.objects.trash(first, most)

@@ -17,7 +17,7 @@ from scp.web.page.objects.addresses import address, below, of_match, of_which, q
 from scp.web.page.objects.reports import FoundEntity, Which
 from scp.web.page.rendering import rendering_of
 from scp.web.page.views import object_actions, object_queries
-from scp.web.page.views.object_queries import MOST, MOST_ROWS, Before, Number, WhichOf, apart, facts_of
+from scp.web.page.views.object_queries import MOST, MOST_ROWS, Before, FirstOf, WhichOf, apart, facts_of
 
 router = APIRouter(tags=["objects"])
 router.include_router(object_queries.router)
@@ -149,7 +149,7 @@ def holds(request: Request, desk: DeskOf) -> HTMLResponse:
 
 
 @router.get("/objects/trash", include_in_schema=False)
-def trash(request: Request, desk: DeskOf, first: Number = 0) -> HTMLResponse:
+def trash(request: Request, desk: DeskOf, first: FirstOf = 0) -> HTMLResponse:
     """What was deleted or replaced."""
     found = desk.objects.trash(first, MOST)
     more = address("/objects/trash", first=first + MOST) if found.count > first + MOST else ""
