@@ -151,6 +151,8 @@ def test_an_object_is_found_looked_at_held_deleted_and_restored(shown: Shown) ->
     page.wait_for_selector("figure.picture img[src*='center=40']")
     page.get_by_role("link", name="Explain why it is kept so").click()
     page.wait_for_selector("#explain >> text=rule that kept it")
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "object-wide-light.png", full_page=True)
     is_accessible(page)
 
     page.get_by_label("Put this image under a legal hold; reason").fill("a court asks")

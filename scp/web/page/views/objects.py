@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from pydicom.config import IGNORE
+from pydicom.uid import UID
 
 from scp.errors import OutOfResources, QueryError, ZscpError
 from scp.model import CALLING_AET, LEVELS, UNIQUE_KEYS
@@ -180,13 +182,14 @@ def _naming() -> dict[str, Any]:
         "query_of": query_of,
         "columns": _COLUMNS,
         "names": _NAMES,
-        "syntax": _keyword,
+        "syntax": _named,
     }
 
 
-def _keyword(uid: str) -> str:
+def _named(uid: str) -> str:
+    """A transfer syntax by its keyword, another UID of the standard by its name; any other text as it is."""
     row = BY_UID.get(uid)
-    return row.keyword if row is not None else uid
+    return row.keyword if row is not None else UID(uid, IGNORE).name
 
 
 def _syntaxes() -> list[str]:
