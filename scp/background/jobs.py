@@ -19,7 +19,7 @@ from scp.background.loop import Task
 from scp.errors import OutOfResources, ZscpError, public
 
 JobState = Literal["waiting", "running", "done", "stopped", "failed"]
-_MOST_WAITING, _MOST_KEPT = 20, 100
+_MOST_WAITING, _MOST_KEPT = 20, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,10 @@ class JobProgress:
 
 class JobStopped(Exception):
     """Raised within a job's work that is to end soon; what it did stays."""
+
+
+def _nothing(_: Job) -> None:
+    """What a job that has ended does."""
 
 
 class Job:
@@ -104,6 +108,7 @@ class Job:
         except Exception as error:  # noqa: BLE001 - it is told; the other jobs are done all the same
             structlog.get_logger("zscp").error("job failed", job=self._kind, exc_info=error)
             self._fault = f"this is a fault of zscp, and stands in its log ({public(error)})"
+        self._work = _nothing  # what it was about may be much
         self._ended, self._state = datetime.now(UTC), end
         self._over.set()
 

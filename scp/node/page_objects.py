@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 
 from scp.archive.archive import Archive
@@ -126,22 +127,22 @@ class PageObjects:
         if sum(one.received_size for one in found) > _MOST_EXPORTED:
             told = f"that is more than {_MOST_EXPORTED // 10**9} GB; export it on the node, with zscp export"
             raise QueryError(told)
-        place = f"https://{who.address}/" if who.address else ""
+        place = f"browser at {who.address}"
         if which.level == "IMAGE" and len(found) == 1:
-            pieces = self._objects.export_file(found[0], who, wanted, place)
-            return Download(f"{which.uid}.dcm", "application/dicom", self._one_of_few(pieces))
-        zipped = self._objects.export(found, who, wanted, place)
+            file = partial(self._objects.export_file, found[0], who, wanted, place)
+            return Download(f"{which.uid}.dcm", "application/dicom", self._one_of_few(file))
+        zipped = partial(self._objects.export, found, who, wanted, place)
         return Download(f"{which.uid}.zip", "application/zip", self._one_of_few(zipped))
 
-    def _one_of_few(self, pieces: Iterator[Buffer]) -> Iterator[bytes]:
-        """Those pieces; the first is made now, so that what is wrong is known before it goes out.
+    def _one_of_few(self, pieces: Callable[[], Iterator[Buffer]]) -> Iterator[bytes]:
+        """What ``pieces`` gives; the first is made now, so that what is wrong is known before it goes out.
 
         Raises OutOfResources where enough others are under way.
         """
 
         def given() -> Iterator[bytes]:
             try:
-                yield from map(bytes, pieces)
+                yield from map(bytes, pieces())
             finally:
                 self._exports.release()
 

@@ -94,4 +94,4 @@ def test_neither_waiting_nor_ended_jobs_become_many(jobs: Jobs) -> None:
     assert all(one.wait(20) for one in jobs.all())
     for _ in range(110):
         assert asked(jobs, lambda _: None).wait(20)
-    assert len(jobs.all()) == 100
+    assert len(jobs.all()) == 50
