@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +30,7 @@ from scp.index.sql import SqlIndex
 from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT
 from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT
+from scp.web.page.views import objects as objects_view
 
 STUDY, OTHER = "1.2.10", "1.2.20"
 IMAGES = ["1.2.10.1.1", "1.2.10.1.2", "1.2.10.2.1"]
@@ -98,6 +101,19 @@ def done(client: TestClient, path: str, **wanted: Any) -> dict[str, Any]:
 
 
 # -- looked at ----------------------------------------------------------------------------------------------
+
+
+def test_a_search_goes_on_with_whatever_fields_it_had(
+    page: MadePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects_view, "MOST", 1)
+    client = page.entered("victor")
+    text = client.get("/objects", params={"path": "x", "level": "STUDY", "Modality": "*"}).text
+    (further,) = re.findall(r'href="(/objects\?[^"]*before=[^"]*)"', text)
+    assert "path=x" in further
+    text = client.get(html.unescape(further)).text
+    assert f"uid={STUDY}" in text
+    assert f"uid={OTHER}" not in text
 
 
 def test_objects_are_found_as_by_c_find(page: MadePage) -> None:

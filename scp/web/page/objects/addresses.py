@@ -9,7 +9,7 @@ from scp.model import LEVELS, UNIQUE_KEYS
 from scp.web.page.objects.reports import Level, Which
 
 
-def address(path: str, **fields: object) -> str:
+def address(path: str, /, **fields: object) -> str:
     """A path with these fields; one that is None is left out."""
     return f"{path}?{urlencode({key: value for key, value in fields.items() if value is not None})}"
 

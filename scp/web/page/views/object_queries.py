@@ -38,8 +38,8 @@ _LARGEST = 1 << 62  # of a number in a query
 
 _Match = Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00=]+=[^\x00]*$")]
 Before = Annotated[int | None, Query(ge=0, le=_LARGEST)]
-# Of the trash: to show the next ones, the notes of these are read, too.
-FirstOf = Annotated[int, Query(ge=0, le=10_000)]
+FURTHEST = 10_000  # entries of the trash: to show what comes next, the notes of these are read, too
+FirstOf = Annotated[int, Query(ge=0, le=FURTHEST)]
 WhichOf = Annotated[Which, Depends()]
 Found = TypeVar("Found")
 

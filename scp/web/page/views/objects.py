@@ -19,7 +19,16 @@ from scp.web.page.objects.addresses import address, below, of_match, of_which, q
 from scp.web.page.objects.reports import FoundEntity, Which
 from scp.web.page.rendering import rendering_of
 from scp.web.page.views import object_actions, object_queries
-from scp.web.page.views.object_queries import MOST, MOST_ROWS, Before, FirstOf, WhichOf, apart, facts_of
+from scp.web.page.views.object_queries import (
+    FURTHEST,
+    MOST,
+    MOST_ROWS,
+    Before,
+    FirstOf,
+    WhichOf,
+    apart,
+    facts_of,
+)
 
 router = APIRouter(tags=["objects"])
 router.include_router(object_queries.router)
@@ -135,7 +144,8 @@ async def header(
     """The header, so many rows at a time."""
     found = await object_queries.api_header(request, desk, which, visitor, asked, first)
     following = first + len(found.rows)
-    more = address("/objects/header", **query_of(which), first=following) if found.more else ""
+    goes_on = found.more and found.rows
+    more = address("/objects/header", **query_of(which), first=following) if goes_on else ""
     return rendering_of(request).page(
         request, "objects_header.html", found=found, which=which, more=more, **_naming()
     )
@@ -154,7 +164,8 @@ def holds(request: Request, desk: DeskOf) -> HTMLResponse:
 def trash(request: Request, desk: DeskOf, first: FirstOf = 0) -> HTMLResponse:
     """What was deleted or replaced."""
     found = desk.objects.trash(first, MOST)
-    more = address("/objects/trash", first=first + MOST) if found.count > first + MOST else ""
+    following = first + MOST
+    more = address("/objects/trash", first=following) if following < min(found.count, FURTHEST) else ""
     return rendering_of(request).page(request, "objects_trash.html", found=found, more=more, **_naming())
 
 
