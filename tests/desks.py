@@ -15,6 +15,7 @@ from scp.config.settings import Settings
 from scp.config.users import hashed
 from scp.errors import OutOfResources
 from scp.metrics.counting import NodeFigures
+from scp.node.page_objects import PageObjects
 from scp.resources.room import Room
 from scp.web.disks import Disks
 from scp.web.exposition import MetricSources
@@ -81,8 +82,15 @@ class MadePage:
             self.figures.began,
         )
         self.rates = Rates(self.figures)
+        self.objects = PageObjects(self._opened, lambda: self.settings, self.trail)
         self.desk = Desk(
-            lambda: self.settings, self._opened, sources, self.rates, self.trail, admin=self.admin.desk
+            lambda: self.settings,
+            self._opened,
+            sources,
+            self.rates,
+            self.trail,
+            admin=self.admin.desk,
+            objects=self.objects,
         )
         self.app = page_app(self.desk, probes())
 

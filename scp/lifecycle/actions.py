@@ -24,12 +24,13 @@ from scp.lifecycle.auditing import DeletionAudit
 from scp.lifecycle.deletion import Deletion, Removal
 from scp.lifecycle.recompress import Recompressed, recompress
 from scp.lifecycle.sending import AskedToSend, send
-from scp.lifecycle.transfer import zipped
+from scp.lifecycle.transfer import plain_file, zipped
 from scp.lifecycle.verify import Verified, verify
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.stores import places
 from scp.objects.trashed import Trashed
+from scp.spool import Buffer
 
 _SILENT = Silent()
 Who = tuple[Participant, ...]
@@ -37,11 +38,10 @@ Who = tuple[Participant, ...]
 
 @dataclass(frozen=True, slots=True)
 class TrashPage:
-    """Entries of the trash, the latest first, of ``count`` in all; sizes in bytes."""
+    """Entries of the trash, the latest first, of ``count`` in all."""
 
     entries: tuple[Trashed, ...]
     count: int
-    size: int
 
 
 class ObjectActions:
@@ -74,6 +74,13 @@ class ObjectActions:
             self._trail.record(exported(who, place, StudyCounts(instances).all_subjects()))
         return zipped(self._archive, instances, syntax)
 
+    def export_file(self, instance: Instance, syntax: str, who: Who, place: str) -> Iterator[Buffer]:
+        """One plain DICOM file, piece by piece; see :func:`scp.lifecycle.transfer.plain_file`."""
+        pieces = plain_file(self._archive, instance, syntax)
+        if self._trail.on:
+            self._trail.record(exported(who, place, StudyCounts([instance]).all_subjects()))
+        return pieces
+
     def send(self, instances: Iterable[Instance], aet: str) -> AskedToSend:
         """See :func:`scp.lifecycle.sending.send`; what was sent, the forwarder tells the trail."""
         return send(self._archive, self._settings(), instances, aet)
@@ -104,8 +111,8 @@ class ObjectActions:
 
     def trash(self, first: int = 0, most: int = 100) -> TrashPage:
         """At most ``most`` entries of the trash from ``first`` on, the latest first."""
-        entries = self._deletion().trash.entries()[::-1]
-        return TrashPage(tuple(entries[first : first + most]), len(entries), sum(one.size for one in entries))
+        entries, count = self._deletion().trash.latest(first, most)
+        return TrashPage(tuple(entries), count)
 
     def restore(
         self,

@@ -106,7 +106,7 @@ def explain(
     """
     instance = next(iter(archive.named(what)), None)
     if instance is not None:
-        return _stored(archive, instance, again, costs)
+        return explain_stored(archive, instance, again, costs)
     path = Path(what)
     if not path.is_file():
         raise ObjectMissing(f"{what} is no SOP Instance UID that is held, and no file")
@@ -121,7 +121,10 @@ def fault_now(archive: Archive, instance: Instance) -> str:
         return message_of(error)
 
 
-def _stored(archive: Archive, instance: Instance, again: bool, costs: bool | None) -> Explanation:
+def explain_stored(
+    archive: Archive, instance: Instance, again: bool = False, costs: bool | None = None
+) -> Explanation:
+    """As :func:`explain`, of one stored instance. Raises ObjectMissing, ObjectDamaged."""
     with archive.trials.of(instance, "read"):
         instance, file = archive.reader.read(instance)
     if (refusal := in_force(instance)) is not None:

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from scp.archive.archive import Archive
 from scp.archive.records import shared_studies
 from scp.errors import QueryError, SeveralPatients
+from scp.index.watch import Watch
 from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
 
 _VRS = {"PatientID": "LO"}  # the other unique keys are UIDs
 
 
-def named(archive: Archive, uid: str, level: str = "") -> list[Instance]:
+def named(archive: Archive, uid: str, level: str = "", watch: Watch | None = None) -> list[Instance]:
     """What a UID names, or at level PATIENT a Patient ID; without a level the first that has something.
 
-    As a retrieve names it: nothing in it is a wildcard. Empty where nothing is held. Raises QueryError,
-    OutOfResources.
+    As a retrieve names it: nothing in it is a wildcard. Empty where nothing is held. ``watch`` may stop the
+    search. Raises QueryError, OutOfResources.
     """
     if level not in {"", *LEVELS}:
         raise QueryError(f"the level is one of {', '.join(LEVELS)}")
     for each in [level] if level else LEVELS[1:]:
         keyword = UNIQUE_KEYS[each]
         key = QueryKey(keyword, _VRS.get(keyword, "UI"), uid)
-        if found := archive.instances(Query("PATIENT", each, (key,), relational=True)):
+        if found := archive.instances(Query("PATIENT", each, (key,), relational=True), watch):
             return found
     return []
 

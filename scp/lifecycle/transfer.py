@@ -195,6 +195,14 @@ class _Pieces:
         return parts
 
 
+def plain_file(archive: Archive, instance: Instance, syntax: str) -> Iterator[Buffer]:
+    """The DICOM file of one object, piece by piece; ``syntax`` as for :func:`export`.
+
+    Raises, before the first piece, NoLosslessWay and what reading the object raises.
+    """
+    return _pieces(_outgoing(archive, instance, syntax))
+
+
 def _outgoing(archive: Archive, instance: Instance, syntax: str) -> Outgoing:
     if syntax == "stored":
         return archive.fetch(instance, [instance.transfer_syntax])

@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scp.archive.archive import Archive
 from scp.audit.actors import host, this_process
 from scp.audit.events import Participant
 from scp.audit.trail import NO_TRAIL, AuditTrail
+from scp.background.progress import Progress, Silent
 from scp.config.settings import Settings
 from scp.errors import ObjectDamaged, ObjectMissing
+from scp.index.watch import Watch
 from scp.lifecycle.actions import ObjectActions, TrashPage, Who
 from scp.lifecycle.deletion import Removal
-from scp.lifecycle.explain import Explanation, explain
+from scp.lifecycle.explain import Explanation, explain_stored
 from scp.lifecycle.recompress import Recompressed
 from scp.lifecycle.selection import OfPatient, named
 from scp.lifecycle.sending import AskedToSend
@@ -24,12 +26,15 @@ from scp.lifecycle.verify import Verified
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.trashed import Trashed
+from scp.spool import Buffer
 from scp.viewing.display import VoiWindow
 from scp.viewing.header import HeaderView, header_view
 from scp.viewing.picture import Picture, picture
 from scp.viewing.search import SearchPage, search
 
+User = str | Participant  # who is logged in, by name or as the audit trail has them
 _ANYBODYS = OfPatient()
+_SILENT = Silent()
 _SEARCH_SECONDS = 10.0  # who looks at a page waits no longer
 
 
@@ -49,19 +54,35 @@ class NodeObjects:
     def _actions(self) -> ObjectActions:
         return ObjectActions(self._archive(), self._settings, self._trail)
 
-    def _who(self, user: str) -> Who:
-        person = Participant(user, True, None, name=user, address=host())
+    def _who(self, user: User) -> Who:
+        person = user
+        if isinstance(person, str):
+            person = Participant(person, True, None, name=person, address=host())
         return person, this_process(self._settings().node.aet)
 
     def selected(self, uid: str, level: str = "", patient: OfPatient = _ANYBODYS) -> list[Instance]:
         """The instances of a study, series or instance, or with level PATIENT of a Patient ID."""
-        found = patient.of(named(self._archive(), uid, level), one_patient=level == "PATIENT")
+        if level == "IMAGE":
+            return self._named(uid, patient)
+        watch = Watch(self._seconds, lambda: None)
+        found = patient.of(named(self._archive(), uid, level, watch), one_patient=level == "PATIENT")
         if not found:
             raise ObjectMissing(f"nothing that is held has the UID or ID {uid}")
         return found
 
+    def _named(self, uid: str, patient: OfPatient) -> list[Instance]:
+        """The instances of a SOP Instance UID, the newest first, also of one that no query may name."""
+        found = patient.of(self._archive().named(uid))
+        if not found:
+            raise ObjectMissing(f"nothing that is held has the SOP Instance UID {uid}")
+        return found
+
+    @property
+    def _seconds(self) -> float:
+        return min(self._settings().query.seconds, _SEARCH_SECONDS)
+
     def _one(self, uid: str, patient: OfPatient) -> Instance:
-        return self.selected(uid, "IMAGE", patient)[0]
+        return self._named(uid, patient)[0]
 
     # -- looked at ---------------------------------------------------------------------------------------
 
@@ -73,18 +94,14 @@ class NodeObjects:
             holds: list[Hold] | None = self._actions.holds()
         except ObjectDamaged:  # a hold that cannot be read hides no object
             holds = None
-        seconds = min(self._settings().query.seconds, _SEARCH_SECONDS)
-        return search(self._archive(), level, keys, before, most, seconds, holds)
+        return search(self._archive(), level, keys, before, most, self._seconds, holds)
 
-    def explain(self, uid: str, again: bool = False) -> Explanation:
-        """See :func:`scp.lifecycle.explain.explain`, of what is stored. Raises ObjectDamaged."""
-        archive = self._archive()
-        if not archive.named(uid):  # what is no UID would be taken for the path of a file
-            raise ObjectMissing(f"nothing that is held has the SOP Instance UID {uid}")
-        return explain(archive, uid, self._settings().node.aet, again, costs=False)
+    def explain(self, uid: str, again: bool = False, patient: OfPatient = _ANYBODYS) -> Explanation:
+        """See :func:`scp.lifecycle.explain.explain_stored`. Raises ObjectDamaged."""
+        return explain_stored(self._archive(), self._one(uid, patient), again, costs=False)
 
     def header(
-        self, uid: str, user: str, first: int = 0, most: int = 2000, patient: OfPatient = _ANYBODYS
+        self, uid: str, user: User, first: int = 0, most: int = 2000, patient: OfPatient = _ANYBODYS
     ) -> HeaderView:
         """See :func:`scp.viewing.header.header_view`."""
         instance = self._one(uid, patient)
@@ -94,7 +111,7 @@ class NodeObjects:
     def picture(
         self,
         uid: str,
-        user: str,
+        user: User,
         frame: int = 1,
         most: int = 1024,
         window: tuple[float, float] | None = None,
@@ -108,10 +125,20 @@ class NodeObjects:
     # -- done with them ----------------------------------------------------------------------------------
 
     def export(
-        self, instances: list[Instance], user: str, syntax: str = "received", place: str = ""
+        self, instances: list[Instance], user: User, syntax: str = "received", place: str = ""
     ) -> Iterator[bytes]:
         """A ZIP file, piece by piece; see :meth:`scp.lifecycle.actions.ObjectActions.export`."""
         return self._actions.export(instances, syntax, self._who(user), place)
+
+    def export_file(
+        self, instance: Instance, user: User, syntax: str = "received", place: str = ""
+    ) -> Iterator[Buffer]:
+        """One DICOM file, piece by piece. Raises NoLosslessWay, ObjectDamaged."""
+        return self._actions.export_file(instance, syntax, self._who(user), place)
+
+    def asked(self, instances: list[Instance], user: User, what: str) -> None:
+        """Tell the audit trail who asked for something that the node does later, and tells by itself."""
+        self._actions.noted(instances, self._who(user), what)
 
     def send(self, instances: list[Instance], aet: str) -> AskedToSend:
         """Queue objects for a peer. Raises DestinationUnknown."""
@@ -121,11 +148,16 @@ class NodeObjects:
         """Check stored files, one after the other; what was found is noted in the index."""
         return self._actions.verify(instances, deep)
 
-    def recompress(self, instances: list[Instance], now: bool = False) -> Recompressed:
-        """Carry out the stages that are due, or ``now`` all of them; it may take long."""
-        return self._actions.recompress(instances, now)
+    def recompress(
+        self, instances: list[Instance], now: bool = False, progress: Progress = _SILENT
+    ) -> Recompressed:
+        """Carry out the stages that are due, or ``now`` all of them; it may take long.
 
-    def delete(self, instances: list[Instance], reason: str, user: str) -> Removal:
+        What ``progress`` raises ends it soon; what was done until then stays.
+        """
+        return self._actions.recompress(instances, now, progress)
+
+    def delete(self, instances: Iterable[Instance], reason: str, user: User) -> Removal:
         """Move objects to the trash, but for those under a hold."""
         return self._actions.delete(instances, reason, self._who(user))
 
@@ -134,7 +166,7 @@ class NodeObjects:
         return self._actions.trash(first, most)
 
     def restore(
-        self, uid: str, user: str, patient: OfPatient = _ANYBODYS, replace: bool = False
+        self, uid: str, user: User, patient: OfPatient = _ANYBODYS, replace: bool = False
     ) -> list[Trashed]:
         """Bring a study, an instance, or an entry by its id back. Raises DuplicateRejected, ObjectDamaged."""
         whose = (patient.patient_id, patient.issuer)
@@ -144,12 +176,12 @@ class NodeObjects:
         """All legal holds, the oldest first. Raises ObjectDamaged."""
         return self._actions.holds()
 
-    def hold(self, uid: str, level: str, reason: str, user: str, patient: OfPatient = _ANYBODYS) -> Hold:
+    def hold(self, uid: str, level: str, reason: str, user: User, patient: OfPatient = _ANYBODYS) -> Hold:
         """Put something under a hold; it need not be held yet."""
         hold = Hold(level, uid, reason, time.time(), "", patient.patient_id, patient.issuer)
         self._actions.hold(hold, self._who(user))
         return hold
 
-    def release(self, uid: str, user: str, level: str = "", patient: OfPatient = _ANYBODYS) -> list[Hold]:
+    def release(self, uid: str, user: User, level: str = "", patient: OfPatient = _ANYBODYS) -> list[Hold]:
         """Remove the holds on it; returns them."""
         return self._actions.release(uid, self._who(user), level, (patient.patient_id, patient.issuer))

@@ -187,7 +187,8 @@ class Service:
 
     def _web(self, listening: socket.socket, origin: Origin) -> Role:
         """Answers HTTP."""
-        return WebProcess(self.settings, self._reread, listening, self._figures, _end, origin=origin)
+        forwarder = self._bells.forwarder
+        return WebProcess(self.settings, self._reread, listening, self._figures, _end, origin, forwarder)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""

@@ -13,7 +13,9 @@ from typing import Protocol
 import structlog
 
 from scp.archive.archive import Archive
+from scp.archive.forwarding import Forwarding
 from scp.audit.trail import trail_of
+from scp.background.doorbell import Doorbell
 from scp.background.loop import Every, Loops, Task
 from scp.config.credentials import credentials_of
 from scp.config.fingerprint import fingerprint
@@ -28,7 +30,7 @@ from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
 from scp.node.node import reloaded
 from scp.node.page_admin import Origin, PageAdmin
-from scp.resources import pressure
+from scp.resources import bounds, pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
 from scp.web.exposition import Exposition, MetricSources
@@ -70,6 +72,10 @@ def page_lack(settings: Settings) -> str:
     return http.page_fault
 
 
+def _nothing() -> None:
+    """Without a page there are no jobs."""
+
+
 def _memory() -> tuple[int, int]:
     node = pressure.pressure()
     return node.measure(), node.limit
@@ -88,10 +94,11 @@ class HttpServer(Protocol):
 class WebProcess:
     """Answers HTTP; ``end`` is called when the index has to be opened again.
 
-    ``origin`` says how the node was started, for who changes its configuration.
+    ``origin`` says how the node was started, for who changes its configuration; ``forwarder`` is the bell of
+    what sends objects to peers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it shares with the other processes of the node
         self,
         settings: Settings,
         reread: Callable[[], Settings | None],
@@ -99,9 +106,10 @@ class WebProcess:
         figures: NodeFigures,
         end: Callable[[], None],
         origin: Origin | None = None,
+        forwarder: Doorbell | None = None,
     ) -> None:
         self._settings, self._reread, self._figures = settings, reread, figures
-        self._end = end
+        self._end, self._forwarding = end, Forwarding(settings, forwarder)
         self._origin = origin or Origin(ConfigurationFile(None, {}), 0)
         self._admin: PageAdmin | None = None
         self._guard: Guard | None = None
@@ -124,6 +132,7 @@ class WebProcess:
         self._trail = trail_of(settings)
         tasks: list[Task] = [self._looks]
         self._renew: Callable[[TlsSettings], None] | None = None
+        self._stop_jobs: Callable[[], None] = _nothing
         self._server = self._page_server(listening, tasks) or PageServer(listening, self._pages())
         self._loops = Loops(tasks)
 
@@ -133,6 +142,7 @@ class WebProcess:
             structlog.get_logger("zscp").info("no page", reason=lack)
             return None
         # Only the process that serves it imports it: 20 MB.
+        from scp.node.page_objects import PageObjects  # noqa: PLC0415
         from scp.web.page.app import page_app  # noqa: PLC0415
         from scp.web.page.desk import Desk  # noqa: PLC0415
         from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
@@ -143,9 +153,17 @@ class WebProcess:
         self._admin = admin = PageAdmin(
             self._origin, lambda: self._settings, self._looks.archive, self._figures, self._trail
         )
-        tasks += admin.tasks
+        objects = PageObjects(self._looks.archive, lambda: self._settings, self._trail)
+        tasks += [*admin.tasks, *objects.running.tasks]
+        self._stop_jobs = objects.running.stop
         desk = Desk(
-            lambda: self._settings, self._looks.archive, self._source, rates, self._trail, admin=admin.desk
+            lambda: self._settings,
+            self._looks.archive,
+            self._source,
+            rates,
+            self._trail,
+            admin=admin.desk,
+            objects=objects,
         )
         tls = self._settings.tls if self._settings.http.tls else None
         served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
@@ -168,7 +186,7 @@ class WebProcess:
         }
 
     def _opened(self) -> Archive:
-        archive = open_archive(self._settings, repairs=True)
+        archive = open_archive(self._settings, forwarding=self._forwarding, repairs=True)
         if archive.pairing is not None:
             self._guard = Guard(archive.pairing, self._end)
         return archive
@@ -191,6 +209,7 @@ class WebProcess:
         if settings is not None:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
+            bounds.use(self._settings.limits.bounds)
             with suppress(OutOfResources):  # it is opened later, with these settings
                 self._looks.archive().use_policy(settings.policy)
             self._loops.reconfigured()
@@ -213,6 +232,9 @@ class WebProcess:
         """Answer until all others have ended, so that what finishes is still counted and seen."""
         if self._admin is not None:
             self._admin.stop()
+        self._stop_jobs()
+        with suppress(OutOfResources):  # it was never open
+            self._looks.archive().stopping()
         until = time.monotonic() + self._settings.limits.stop_seconds
         while time.monotonic() < until and self._figures.own.stopping and self._others_run():
             time.sleep(0.05)

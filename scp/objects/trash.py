@@ -38,6 +38,12 @@ class Can(Protocol):
         seconds since 1970, need not be.
         """
 
+    def latest(self, most: int) -> tuple[int, list[Trashed]]:
+        """How many entries there are, and at most so many of those whose notes were written last.
+
+        No other note is read.
+        """
+
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
         """See Trash."""
 
@@ -94,6 +100,16 @@ class Trash:
         found = (one for can in self._cans.values() for _, one in can.notes(states, until))
         wanted = (one for one in found if isinstance(one, Trashed) and one.at <= until)
         return sorted(wanted, key=lambda one: (one.at, one.id))
+
+    def latest(self, first: int, most: int) -> tuple[list[Trashed], int]:
+        """At most ``most`` entries from ``first`` on, the latest first, and how many there are in all.
+
+        The notes of older ones are not read: the trash may have as many entries as the archive has objects.
+        """
+        found = [can.latest(first + most) for can in self._cans.values()]
+        read = [one for _, some in found for one in some]
+        ordered = sorted(read, key=lambda one: (one.at, one.id), reverse=True)
+        return ordered[first : first + most], sum(count for count, _ in found)
 
     def unreadable(self) -> Iterator[tuple[str, str]]:
         """Where damaged notes lie, with the reason. Their objects are neither restored nor purged."""

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from heapq import nlargest
 
 from scp.errors import ObjectDamaged, ObjectMissing
 from scp.objects.bucket import AT_ONCE, Bucket, Found
@@ -67,6 +68,14 @@ class BucketCan:
         ]
         with ThreadPoolExecutor(AT_ONCE, "trash") as pool:
             yield from zip(map(self._notes.where, names), pool.map(self._read, names), strict=True)
+
+    def latest(self, most: int) -> tuple[int, list[Trashed]]:
+        """See Can."""
+        listed = self._listed()
+        chosen = nlargest(most, listed.states, listed.written.__getitem__)
+        with ThreadPoolExecutor(AT_ONCE, "trash") as pool:
+            read = list(pool.map(self._read, [_name(one, listed.states[one]) for one in chosen]))
+        return len(listed.states), [one for one in read if isinstance(one, Trashed)]
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
         """See Can: copied → the note is durable."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from heapq import nlargest
 from pathlib import Path
 
 from scp.errors import ObjectDamaged, ObjectMissing
@@ -47,6 +48,12 @@ class FolderCan:
     ) -> Iterator[tuple[str, Trashed | str | None]]:
         """See Can."""
         return ((str(path), _read(path)) for path in self._files() if path.suffix[1:] in states)
+
+    def latest(self, most: int) -> tuple[int, list[Trashed]]:
+        """See Can: a note keeps its time when its state changes."""
+        notes = [path for path in self._files() if path.suffix[1:] in STATES]
+        read = map(_read, nlargest(most, notes, _written))
+        return len(notes), [one for one in read if isinstance(one, Trashed)]
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
         """See Can: linked → the note is durable."""
@@ -150,6 +157,14 @@ class FolderCan:
 
     def _files(self) -> list[Path]:
         return list(self._folder.iterdir()) if self._folder.is_dir() else []
+
+
+def _written(path: Path) -> float:
+    """When a note was written; of one that another process has just renamed or removed, never."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _read(path: Path) -> Trashed | str | None:

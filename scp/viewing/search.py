@@ -16,7 +16,7 @@ from scp.archive.archive import Archive
 from scp.errors import OutOfResources, QueryError
 from scp.index.pages import KeptSum, PageEntry
 from scp.index.watch import Watch
-from scp.model import LEVELS, UNIQUE_KEYS, Query, QueryKey
+from scp.model import CALLING_AET, LEVELS, UNIQUE_KEYS, Query, QueryKey
 from scp.objects.holds import Hold
 from scp.objects.names import prefixes
 
@@ -110,7 +110,8 @@ def search(  # noqa: PLR0913, PLR0917 - what is searched, and the bounds of it
 ) -> SearchPage:
     """At most ``most`` matches of ``keys``: keyword → value, with C-FIND's wildcards, ranges and lists.
 
-    Keys of lower levels match, too: a study is found by the body part of one of its series. The index works
+    Keys of lower levels match, too: a study is found by the body part of one of its series, or by the AE
+    title that one of its objects came from (:func:`query_of`). The index works
     for ``seconds`` at most for the matches, and as long again to add up how they are kept. ``holds`` are all
     legal holds; None: they could not be read. Raises QueryError
     for a level, a keyword or a value that there is not, OutOfResources.
@@ -123,16 +124,21 @@ def search(  # noqa: PLR0913, PLR0917 - what is searched, and the bounds of it
 
 
 def query_of(level: str, keys: Mapping[str, str]) -> Query:
-    """A relational query, which asks for :data:`COLUMNS` beside the ``keys``. Raises QueryError."""
+    """A relational query, which asks for :data:`COLUMNS` beside the ``keys``. Raises QueryError.
+
+    The key :data:`scp.model.CALLING_AET` is the AE title that objects came from: only these count.
+    """
     if level not in LEVELS:
         raise QueryError(f"the level is one of {', '.join(LEVELS)}")
     above = (UNIQUE_KEYS[each] for each in LEVELS[: LEVELS.index(level)])
     wanted = dict.fromkeys((*COLUMNS[level], *above, _ISSUER), "") | dict(keys)
+    aet = wanted.pop(CALLING_AET, "")
     return Query(
         "PATIENT",
         level,
         tuple(QueryKey(keyword, _vr_of(keyword), value) for keyword, value in wanted.items()),
         relational=True,
+        seen=(QueryKey(CALLING_AET, "AE", aet),) if aet else (),
     )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from buckets import bucket_in_memory
 
-from scp.objects import trash_bucket
+from scp.objects import files, trash_bucket
 from scp.objects.bucket import Bucket
 from scp.objects.names import object_key
 from scp.objects.trash import Trash
@@ -108,6 +109,33 @@ def test_only_notes_that_are_old_are_read_for_purging(
     assert [one.key for one in trash.entries(GONE, now - 30)] == [OBJECT]
     assert len(read) == 2, "the clocks of node and server may differ"
     assert len(trash.entries(GONE, now + 30)) == 2
+
+
+def test_of_the_latest_entries_no_other_note_is_read(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a bucket and in a folder."""
+    named = [object_key("1.2", f"1.2.{n}", "ab" * 32, "htj2k", token="0123abcd") for n in range(5)]
+    read: list[str] = []
+    note, folder_note = bucket.note, files.note
+    monkeypatch.setattr(bucket, "note", lambda key: read.append(key) or note(key))
+    monkeypatch.setattr(files, "note", lambda path: read.append(str(path)) or folder_note(path))
+    for place in (bucket, tmp_path):
+        trash = Trash({"": place})
+        for number, key in enumerate(named):
+            if isinstance(place, Path):
+                (place / key).parent.mkdir(parents=True, exist_ok=True)
+                (place / key).write_bytes(b"x")
+            else:
+                place.put(key, b"x")
+            for one in trash.begin([replace(entry(key), at=1e9 + number)]):
+                trash.mark(one, "gone")
+            time.sleep(0.01)  # notes are told apart by when they were written
+        read.clear()
+        found, count = trash.latest(1, 2)
+        assert ([one.key for one in found], count) == ([named[3], named[2]], 5)
+        assert len(read) == 3
+        assert [one.key for one in trash.latest(4, 10)[0]] == [named[0]]
 
 
 @pytest.mark.parametrize(("before", "after"), [("going", "gone"), ("gone", "back")])

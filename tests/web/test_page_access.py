@@ -70,6 +70,7 @@ def test_a_program_without_a_session_is_told_to_log_in(page: MadePage, path: str
 
 def test_who_logs_in_comes_to_where_they_wanted(page: MadePage) -> None:
     client = page.client()
+    assert client.get("/a?b=c&d=e").headers["location"] == "/login?next=/a%3Fb%3Dc%26d%3De"
     answer = log_in(client, next="/health")
     assert (answer.status_code, answer.headers["location"]) == (303, "/health")
     assert "anna (admin)" in client.get("/").text

@@ -204,6 +204,90 @@ def test_the_page_is_used_by_keyboard(shown: Shown) -> None:
     assert page.evaluate("document.activeElement.textContent") == "Now"
 
 
+def test_an_object_is_found_looked_at_held_deleted_and_restored(shown: Shown) -> None:
+    sent = image(instance="1.2.3.4.9", seed=9, PatientName="Miller^Anna")
+    with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert scu.store(sent).status == 0
+    page = shown.open("/objects")
+    page.get_by_label("Patient's name").fill("Mill*")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_selector("text=1 match;")
+    page.get_by_role("row").filter(has_text="Miller^Anna").get_by_role("link").click()
+    page.get_by_role("row").filter(has_text="MR").get_by_role("link").first.click()
+    page.get_by_role("row").filter(has_text="1.2.3.4.9").get_by_role("link").first.click()
+    page.wait_for_selector("figure.picture img")
+    seen = "() => { const one = document.images[0]; return one.complete && one.naturalWidth; }"
+    page.wait_for_function(seen)
+    assert page.evaluate(seen) == 32
+    page.get_by_label("Window center").fill("40")
+    page.get_by_label("width", exact=True).fill("400")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_selector("figure.picture img[src*='center=40']")
+    page.get_by_role("link", name="Explain why it is kept so").click()
+    page.wait_for_selector("#explain >> text=rule that kept it")
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "object-wide-light.png", full_page=True)
+    is_accessible(page)
+
+    page.get_by_label("Put this image under a legal hold; reason").fill("a court asks")
+    page.get_by_role("button", name="Hold").click()
+    page.wait_for_selector("text=is under a hold")
+    page.get_by_role("link", name="Holds").click()
+    page.wait_for_selector("text=a court asks")
+    is_accessible(page)
+    page.get_by_role("button", name="Release 1.2.3.4.9").click()
+    page.wait_for_selector("text=1 hold on 1.2.3.4.9 removed")
+
+    page.get_by_role("link", name="Back").click()
+    page.get_by_role("link", name="Delete …").click()
+    page.get_by_label("Reason").fill("a test")
+    is_accessible(page)
+    page.get_by_role("button", name="Move 1 object to the trash").click()
+    page.wait_for_selector("text=1 object moved to the trash.")
+    is_accessible(page)
+    page.get_by_role("link", name="Trash").click()
+    page.get_by_role("button", name="Restore 1.2.3.4.9").click()
+    page.wait_for_selector("text=1 object restored.")
+    page.get_by_role("link", name="Search").click()
+    page.wait_for_selector("text=Miller^Anna")
+    assert sorted(set(shown.complaints)) == []
+
+
+def test_an_object_is_verified_exported_and_its_header_read_without_scripts(shown: Shown) -> None:
+    with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert scu.store(image(instance="1.2.3.4.10", seed=10)).status == 0
+    page = shown.open("/objects/one?uid=1.2.3&level=STUDY", java_script_enabled=False)
+    page.get_by_role("button", name="Verify").click()
+    until(lambda: _after_a_look(page, "1 object sound, 0 damaged or missing."), "it is verified")
+    page.goto(f"{shown.base}/objects/one?uid=1.2.3.4.10&level=IMAGE")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    assert download.value.suggested_filename == "1.2.3.4.10.dcm"
+    assert download.value.path().read_bytes()[128:132] == b"DICM"
+    page.get_by_role("link", name="Header, element by element").click()
+    page.wait_for_selector("text=PatientName")
+    viewer = shown.open("/objects/one?uid=1.2.3.4.10&level=IMAGE", "victor")
+    viewer.wait_for_selector("text=takes a user with the role admin")
+    assert viewer.get_by_role("button", name="Verify").count() == 0
+
+
+def _after_a_look(page: Page, text: str) -> bool:
+    """Whether a page says something, which is loaded again where it does not."""
+    if page.get_by_text(text).count():
+        return True
+    page.reload()
+    return False
+
+
+def is_accessible(page: Page) -> None:
+    """What axe-core finds on a page that is no row of the navigation, and whether it is too wide."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - only where these tests run
+
+    found = Axe().run(page).response["violations"]
+    assert [f"{one['id']}: {one['help']}" for one in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_is_accessible_and_asks_no_other_host(shown: Shown, scheme: str) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)

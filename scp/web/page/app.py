@@ -15,11 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from scp.config.http import HttpSettings
-from scp.errors import ConfigurationError, DestinationUnknown, OutOfResources, QueryError, ZscpError, public
+from scp.errors import ZscpError, public
 from scp.web.page.access.auditing import AccessAudit
 from scp.web.page.access.gatekeeper import API, PROBES, Gatekeeper
 from scp.web.page.access.sessions import Sessions
 from scp.web.page.desk import Desk
+from scp.web.page.faults import STATUSES
 from scp.web.page.login import LoginRoutes
 from scp.web.page.rendering import STATIC_FOLDER, Rendering, rendering_of
 from scp.web.page.streams import Streams
@@ -28,12 +29,8 @@ from scp.web.server import Page
 
 # Scrapes that wait for a disk hold up neither each other for long, nor any view.
 _SCRAPES = 4
-_STATUSES: dict[type[ZscpError], int] = {
-    OutOfResources: 503,
-    QueryError: 422,
-    ConfigurationError: 409,
-    DestinationUnknown: 404,
-}
+# So many stored files are read for views at a time; who waits for one takes none of the threads of others.
+_READERS = 3
 _LONG_LIVED = "public, max-age=31536000, immutable"
 
 
@@ -55,6 +52,7 @@ def page_app(desk: Desk, probes: dict[str, Page]) -> ASGIApp:
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.state.desk, app.state.streams = desk, Streams()
+    app.state.readers = anyio.CapacityLimiter(_READERS)
     _, _, name = desk.sources.configured()
     app.state.rendering = Rendering([view.entry for view in VIEWS], name)
     _add_probes(app, probes)
@@ -100,7 +98,7 @@ def _probe(page: Page, apart: anyio.CapacityLimiter | None) -> Callable[[Request
 
 def _failed(request: Request, error: Exception) -> Response:
     """What zscp raises on purpose says what happened, and what to do."""
-    status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), 500)
+    status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
     return _told(request, status, f"{error}.")
 
 

@@ -17,6 +17,7 @@ from scp.audit.trail import AuditTrail
 from scp.config.settings import Settings
 from scp.web.exposition import MetricSources
 from scp.web.page.admin import AdminDesk
+from scp.web.page.objects.asked import ObjectsDesk
 from scp.web.page.rates import Rates
 
 
@@ -25,7 +26,8 @@ class Desk:
     """``archive`` raises OutOfResources while the index cannot be opened; ``settings`` are those in force.
 
     ``sources`` are what the metrics are made of: figures of all processes, health, the last look, disks.
-    ``admin`` is what there is to see and to do of policy and peers.
+    ``admin`` is what there is to see and to do of policy and peers; ``objects`` looks at stored objects, and
+    acts on them.
     """
 
     settings: Callable[[], Settings]
@@ -34,6 +36,7 @@ class Desk:
     rates: Rates
     trail: AuditTrail
     admin: AdminDesk
+    objects: ObjectsDesk
 
 
 def _desk_of(request: Request) -> Desk:

@@ -15,6 +15,7 @@ from scp.web.page.access.auditing import AccessAudit
 from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT, AskedOf, cookie_name
 from scp.web.page.access.passwords import Passwords, RefusedLogin
 from scp.web.page.access.sessions import Sessions, Visitor
+from scp.web.page.faults import ApiFault
 from scp.web.page.rendering import rendering_of
 
 _Text = Annotated[str, StringConstraints(max_length=1024)]
@@ -38,13 +39,6 @@ class SessionState:
     name: str
     role: Role
     csrf: str
-
-
-@dataclass(frozen=True, slots=True)
-class ApiFault:
-    """Why a request was not done."""
-
-    detail: str
 
 
 class LoginRoutes:

@@ -39,7 +39,7 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = {"size": size, "span": span, "when": when, "count": count, "rate": rate}
+        filters = {"size": size, "span": span, "when": when, "count": count, "rate": rate, "date": date}
         self._environment.filters |= filters
         self._environment.globals |= {
             "navigation": list(entries),
@@ -74,6 +74,12 @@ def when(seconds: float) -> str:
 def count(value: float) -> str:
     """A whole number with thin gaps between thousands."""
     return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def date(value: str) -> str:
+    """A DICOM date, 20261129, as people read it; anything else as it is."""
+    plain = len(value) == 8 and value.isascii() and value.isdecimal()
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if plain else value
 
 
 def rate(value: float) -> str:

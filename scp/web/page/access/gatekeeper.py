@@ -134,7 +134,8 @@ class Gatekeeper:
         path = request.url.path
         if path.startswith(API) or request.headers.get("accept", "").startswith("text/event-stream"):
             return _answer(request, 401, "Log in: POST name and password to /api/session.")
-        there = f"{LOGIN}?next={quote(path if request.method in _SAFE else '/')}"
+        wanted = f"{path}?{request.url.query}" if request.url.query else path
+        there = f"{LOGIN}?next={quote(wanted if request.method in _SAFE else '/')}"
         if "hx-request" in request.headers:
             return Response(status_code=401, headers={"HX-Redirect": LOGIN})
         return RedirectResponse(there, 303)

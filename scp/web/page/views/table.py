@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from scp.web.page.rendering import NavigationEntry
-from scp.web.page.views import health, now, peers, policy
+from scp.web.page.views import health, now, objects, peers, policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,6 @@ VIEWS = (
     View(NavigationEntry("Now", "/"), now.router),
     View(NavigationEntry("Policy", "/policy"), policy.router),
     View(NavigationEntry("Peers", "/peers"), peers.router),
+    View(NavigationEntry("Objects", "/objects"), objects.router),
     View(NavigationEntry("Health", "/health"), health.router),
 )
