@@ -25,6 +25,7 @@ from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
 from scp.node.node import reloaded
+from scp.node.page_savings import PlanLooks
 from scp.resources import pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
@@ -131,7 +132,11 @@ class WebProcess:
 
         rates = Rates(self._figures)
         tasks.append(Every("sampling rates", SAMPLE_SECONDS, rates.sample))
-        desk = Desk(lambda: self._settings, self._looks.archive, self._source, rates, self._trail)
+        plans = PlanLooks(lambda: self._settings)
+        tasks.append(plans)
+        desk = Desk(
+            lambda: self._settings, self._looks.archive, self._source, rates, self._trail, plan=plans.latest
+        )
         tls = self._settings.tls if self._settings.http.tls else None
         served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
         self._renew = served.renew

@@ -17,6 +17,7 @@ from scp.audit.trail import AuditTrail
 from scp.config.settings import Settings
 from scp.web.exposition import MetricSources
 from scp.web.page.rates import Rates
+from scp.web.plans import PlanLook
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Desk:
     """``archive`` raises OutOfResources while the index cannot be opened; ``settings`` are those in force.
 
     ``sources`` are what the metrics are made of: figures of all processes, health, the last look, disks.
+    ``plan`` is the last look at what the policy would do; it begins another one where that is old.
     """
 
     settings: Callable[[], Settings]
@@ -31,6 +33,7 @@ class Desk:
     sources: MetricSources
     rates: Rates
     trail: AuditTrail
+    plan: Callable[[], PlanLook] = PlanLook
 
 
 def _desk_of(request: Request) -> Desk:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from scp.web.page.rendering import NavigationEntry
-from scp.web.page.views import health, now
+from scp.web.page.views import health, now, savings, traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,7 @@ class View:
 
 VIEWS = (
     View(NavigationEntry("Now", "/"), now.router),
+    View(NavigationEntry("Savings", "/savings"), savings.router),
+    View(NavigationEntry("Traffic", "/traffic"), traffic.router),
     View(NavigationEntry("Health", "/health"), health.router),
 )
