@@ -16,6 +16,7 @@ import argparse
 import http.client
 import json
 import shutil
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -23,9 +24,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,14 @@ from bench.objects import Objects
 from bench.processes import LOOPBACK, ROOT, BenchError
 from bench.receivers import RECEIVERS, Running, started
 from scp.config.load import load
-from scp.index.history import MOST_KEPT_ROWS, MOST_TRAFFIC_ROWS, KeptRow, TrafficRow
-from scp.index.sql import SqlIndex
+from scp.index.history import MOST_KEPT_ROWS, MOST_TRAFFIC_ROWS
+from scp.index.schema import KEPT, TRAFFIC
 from scp.node.build import open_archive
 from scp.web.page.views.table import VIEWS
 
 # What is asked for by a click, and reads large parts of the index.
 _ON_REQUEST = {"/api/health/conflicts"}
-_DAYS, _CHROMIUM = 730, ("chromium", "chromium-browser", "google-chrome")
+_DAYS, _DAY_SECONDS, _CHROMIUM = 730, 86_400, ("chromium", "chromium-browser", "google-chrome")
 _READY_SECONDS, _OPENED = 300.0, 5
 
 
@@ -227,33 +227,34 @@ def report(seconds: dict[str, list[float]]) -> None:
 # -- a large archive ----------------------------------------------------------------------------------------
 
 
-def fill_history(index: SqlIndex) -> None:
+def fill_history(url: str) -> None:
     """As many rows of each day of two years as there may be, and of the hours of the last three days."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    traffic = [(f"PEER{n % 100}", f"M{n // 100}") for n in range(MOST_TRAFFIC_ROWS)]
+    now = int(time.time()) // 3600 * 3600
+    starts = [("day", now - now % _DAY_SECONDS - back * _DAY_SECONDS) for back in range(_DAYS, 0, -1)]
+    starts += [("hour", now - back * 3600) for back in range(72, 0, -1)]
+    traffic = [
+        (span, start, "made", 0, "c-store", f"PEER{n % 100}", f"M{n // 100}", 9, 0, 9, 10**6, 10**6, 10**6)
+        for span, start in starts
+        for n in range(MOST_TRAFFIC_ROWS)
+    ]
     kept = [
-        KeptRow(None, f"M{n % 4}", f"form {n // 100}", "", f"PEER{n}", 100, 10**8, 3 * 10**7)
+        (span, start, f"M{n % 4}", f"form {n // 100}", "", f"PEER{n}", 100, 10**8, 3 * 10**7)
+        for span, start in starts
         for n in range(MOST_KEPT_ROWS)
     ]
-    hours = [now.replace(hour=12) - timedelta(days=back) for back in range(_DAYS, 0, -1)]
-    hours += [now - timedelta(hours=back) for back in range(72, 0, -1)]
-    for run, start in enumerate(hours):
-        rows = [
-            TrafficRow(start, "c-store", peer, kind, 9, 0, 9, 10**6, 10**6, 10**6) for peer, kind in traffic
-        ]
-        index.history.put_traffic("made", run, rows)
-        index.history.put_kept(start, kept)
-    index.history.fold(now)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        for table, rows in ((TRAFFIC, traffic), (KEPT, kept)):
+            names = ", ".join(table.c.keys())
+            places = ", ".join("?" * len(table.c))
+            connection.executemany(f"INSERT OR REPLACE INTO {table.name} ({names}) VALUES ({places})", rows)
+        connection.commit()
 
 
 def measure_large(asked: argparse.Namespace, folder: Path) -> None:
     """Open each view in Chromium, on an index that is filled."""
     url, taken = filled(folder / "index", asked.studies)
     say(f"an index of {asked.studies} studies, made in {taken:.0f} s")
-    index = SqlIndex.open(url)
-    fill_history(index)
-    say(f"{index.counts()}")
-    index.close()
+    fill_history(url)
     tables = {"index": {"url": url}, "scrub": {"interval": "0s"}, "lifecycle": {"workers": 0}}
     pair(folder, url)
     with served(folder / "large", storage={"url": f"file://{folder}/objects-of-large"}, **tables) as (

@@ -40,7 +40,7 @@ class SavingsReport:
 
 
 def savings_report(desk: Desk, by: OverTime) -> SavingsReport:
-    """What compression saves; of the index this reads at most 150,000 rows of the history."""
+    """What compression saves; of the index this reads at most 75,000 rows of the history."""
     history, now = desk.archive().history, datetime.now(UTC)
     since = WINDOWS[by].since(now)
     by_store = history.savings(["store"])

@@ -55,5 +55,5 @@ class TimeWindow:
 WINDOWS: dict[OverTime, TimeWindow] = {
     "hour": TimeWindow("hour", "hours of the last three days", 71),
     "day": TimeWindow("day", "days of the last three months", 91),
-    "month": TimeWindow("month", "months of the last two years", 23),
+    "month": TimeWindow("month", "months of the last year", 11),
 }
