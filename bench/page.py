@@ -31,6 +31,7 @@ from typing import Any
 
 from bench import clients, processes
 from bench.index_fill import filled
+from bench.index_rows import FLAT
 from bench.measure import settle
 from bench.objects import Objects
 from bench.processes import LOOPBACK, ROOT, BenchError
@@ -55,7 +56,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the objects; below 1 to try it")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two requests")
     parser.add_argument("--corpus", type=Path, help="folder with real objects; without it, generated ones")
-    parser.add_argument("--studies", type=int, default=0, help="also open the views of so large an archive")
+    parser.add_argument(
+        "--studies", type=int, default=0, help="also open the views of so large an archive, one instance each"
+    )
     parser.add_argument("--disk", type=Path, help="a folder on the disk to use; default: the checkout")
     return parser.parse_args(given)
 
@@ -252,7 +255,7 @@ def fill_history(url: str) -> None:
 
 def measure_large(asked: argparse.Namespace, folder: Path) -> None:
     """Open each view in Chromium, on an index that is filled."""
-    url, taken = filled(folder / "index", asked.studies)
+    url, taken = filled(folder / "index", asked.studies, FLAT)
     say(f"an index of {asked.studies} studies, made in {taken:.0f} s")
     fill_history(url)
     tables = {"index": {"url": url}, "scrub": {"interval": "0s"}, "lifecycle": {"workers": 0}}
