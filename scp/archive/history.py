@@ -197,7 +197,15 @@ def disk_forecast(store: str, free: int, kept: Sequence[KeptRow], now: datetime)
     error = 2 * deviation / math.sqrt(len(rates))
     full, earliest, latest = (_day_when(free, now, rate) for rate in (daily, daily + error, daily - error))
     return DiskForecast(
-        store, free, len(rates), daily, deviation, full, earliest, latest, _told(len(rates), full, latest)
+        store,
+        free,
+        len(rates),
+        daily,
+        deviation,
+        full,
+        earliest,
+        latest,
+        _told(len(rates), daily, full, latest),
     )
 
 
@@ -216,10 +224,10 @@ def _day_when(free: int, now: datetime, rate: float) -> datetime | None:
     return now + timedelta(days=max(free, 0) / rate)
 
 
-def _told(days: int, full: datetime | None, latest: datetime | None) -> str:
+def _told(days: int, daily: float, full: datetime | None, latest: datetime | None) -> str:
     rests = f"rests on the growth of {days} days"
     if full is None:
-        return f"what is kept does not grow; {rests}"
+        return f"{'not within 100 years' if daily > 0 else 'what is kept does not grow'}; {rests}"
     if latest is None:
         return f"may as well never come, as days differ much; {rests}"
     return rests
