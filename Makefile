@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics setup run test faults cluster browser quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics screenshots setup run test faults cluster browser quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -73,6 +73,13 @@ metrics: setup ## write the tables of docs/metrics.md from the code and the aler
 
 commands: setup ## write the reference of docs/commands.md from the command line
 	$(BIN)/python -m scripts.commands
+
+# Of the objects in a folder: make screenshots SCREENSHOTS=/data/objects. Without one, of public objects.
+SCREENSHOTS ?=
+screenshots: setup ## take pictures of all views of the page, for docs/web.md
+	scripts/install-browser.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m scripts.screenshots $(SCREENSHOTS)
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py

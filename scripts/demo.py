@@ -34,6 +34,7 @@ from scp.syntaxes import EXPLICIT
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
+PATIENCE_SECONDS = 300.0  # of a machine that is busy with other things
 STATS = [sys.executable, "-m", "scp", "stats"]
 # DCMTK waits 40 ms for nothing with every small object unless it is told not to (Nagle, delayed ACK).
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1", "PYTHONPATH": str(ROOT)}
@@ -112,9 +113,12 @@ def send(files: list[Path], contexts: Contexts, port: int) -> None:
 
 
 @contextmanager
-def associated(port: int, contexts: Contexts, received: Datasets) -> Iterator[Association]:
+def associated(
+    port: int, contexts: Contexts, received: Datasets, calling: str = "DEMO"
+) -> Iterator[Association]:
     """An association to the node; what comes by C-GET lands in ``received``."""
-    ae = AE("DEMO")
+    ae = AE(calling)
+    ae.dimse_timeout = ae.network_timeout = PATIENCE_SECONDS
     roles: list[Any] = [build_role(uid, scu_role=True, scp_role=True) for uid in {uid for uid, _ in contexts}]
     handlers: list[Any] = [(evt.EVT_C_STORE, _keep, [received])]
     for sop_class, syntax in [(FIND, EXPLICIT), (GET, EXPLICIT), *sorted(contexts)]:
@@ -161,12 +165,12 @@ def find(port: int) -> Table:
     return table
 
 
-def get(port: int, uid: str, study: Study) -> Datasets:
+def get(port: int, uid: str, study: Study, calling: str = "DEMO") -> Datasets:
     """One study, by C-GET, each object in the transfer syntax that it was sent in."""
     received: Datasets = {}
     query = Dataset()
     query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", uid
-    with associated(port, study.contexts, received) as association:
+    with associated(port, study.contexts, received, calling) as association:
         list(association.send_c_get(query, GET))
     return received
 

@@ -21,11 +21,14 @@ INBOUND, OUTBOUND = ("c-store",), ("c-move", "c-get", "forward")
 RATE_DAYS, LEAST_DAYS = 28, 3
 _FAR = 365 * 100  # days
 
-ReportBy = Literal["day", "hour", "peer", "modality", "service", "form", "store"]
+OverTime = Literal["hour", "day", "month"]
+ReportBy = Literal["day", "hour", "month", "peer", "modality", "service", "form", "store"]
+OVER_TIME: tuple[OverTime, ...] = get_args(OverTime)
 REPORTS: tuple[ReportBy, ...] = get_args(ReportBy)
 _TRAFFIC_BY: Mapping[ReportBy, TrafficBy] = {
     "day": "start",
     "hour": "start",
+    "month": "start",
     "peer": "peer",
     "modality": "modality",
     "service": "service",
@@ -33,6 +36,7 @@ _TRAFFIC_BY: Mapping[ReportBy, TrafficBy] = {
 _KEPT_BY: Mapping[ReportBy, KeptBy] = {
     "day": "start",
     "hour": "start",
+    "month": "start",
     "peer": "calling_aet",
     "modality": "modality",
     "form": "form",
@@ -65,8 +69,9 @@ class DiskForecast:
 class HistoryReport:
     """What came in, went out and is kept, ``by`` one thing, since the beginning of a day or hour.
 
-    ``requests`` are of all services, also of those that bring no objects. By day and hour, ``kept`` is what
-    was kept at its end; else at the last look. What cannot be told apart so is empty.
+    ``requests`` are of all services, also of those that bring no objects. By hour, day and month, ``kept`` is
+    what was kept at its end; else at the last look. What cannot be told apart so is empty. A month begins
+    with its first day in UTC.
     """
 
     by: ReportBy
@@ -120,16 +125,26 @@ class ArchiveHistory:
         traffic, kept = _TRAFFIC_BY.get(by), _KEPT_BY.get(by)
         # One look for all three: there may be hundreds of thousands of rows.
         rows = self.traffic(span, [traffic, "service"], since) if traffic is not None else []
+        if by == "month":
+            rows = summed_traffic(replace(row, start=month_of(row.start)) for row in rows)
         inbound, outbound, requests = (
             _without_service([row for row in rows if row.service in services], by)
             for services in (INBOUND, OUTBOUND, {row.service for row in rows})
         )
-        if kept == "start":
-            found = self.kept(span, since)
+        if by in OVER_TIME:
+            found = self.kept_over_time(by, since)
         else:
             found = self.savings([kept]) if kept is not None else []
         disks = tuple(self.disks(free, now))
         return HistoryReport(by, since, inbound, outbound, requests, tuple(found), disks)
+
+    def kept_over_time(self, by: ReportBy, since: datetime) -> list[KeptRow]:
+        """What was kept at the end of each hour, day or month of OVER_TIME, as far as it was looked at."""
+        found = self.kept("hour" if by == "hour" else "day", since)
+        if by != "month":
+            return found
+        last = {month_of(row.start): row for row in found}  # in the order of days: the last one of a month
+        return [replace(row, start=month) for month, row in last.items()]
 
     def disks(self, free: Mapping[str, int], now: datetime) -> list[DiskForecast]:
         """When the disk of each store is full; ``free`` are the bytes that may still be written there.
@@ -143,6 +158,11 @@ class ArchiveHistory:
             disk_forecast(store, free[store], [row for row in daily if row.store == store], now)
             for store in free
         ]
+
+
+def month_of(moment: datetime | None) -> datetime | None:
+    """The beginning of a month, by its time zone."""
+    return moment and moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _without_service(rows: Sequence[TrafficRow], by: ReportBy) -> tuple[TrafficRow, ...]:
@@ -177,7 +197,15 @@ def disk_forecast(store: str, free: int, kept: Sequence[KeptRow], now: datetime)
     error = 2 * deviation / math.sqrt(len(rates))
     full, earliest, latest = (_day_when(free, now, rate) for rate in (daily, daily + error, daily - error))
     return DiskForecast(
-        store, free, len(rates), daily, deviation, full, earliest, latest, _told(len(rates), full, latest)
+        store,
+        free,
+        len(rates),
+        daily,
+        deviation,
+        full,
+        earliest,
+        latest,
+        _told(len(rates), daily, full, latest),
     )
 
 
@@ -196,10 +224,10 @@ def _day_when(free: int, now: datetime, rate: float) -> datetime | None:
     return now + timedelta(days=max(free, 0) / rate)
 
 
-def _told(days: int, full: datetime | None, latest: datetime | None) -> str:
+def _told(days: int, daily: float, full: datetime | None, latest: datetime | None) -> str:
     rests = f"rests on the growth of {days} days"
     if full is None:
-        return f"what is kept does not grow; {rests}"
+        return f"{'not within 100 years' if daily > 0 else 'what is kept does not grow'}; {rests}"
     if latest is None:
         return f"may as well never come, as days differ much; {rests}"
     return rests

@@ -7,13 +7,14 @@ from datetime import datetime
 
 from rich.table import Table
 
-from scp.archive.history import DiskForecast, HistoryReport
+from scp.archive.history import OVER_TIME, DiskForecast, HistoryReport
 from scp.cli.output import as_json, percent, show, size
 from scp.index.history import KeptRow, TrafficRow
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 60
 _NAMES = {"peer": "peer", "modality": "modality", "service": "service", "form": "form", "store": "store"}
+_WRITTEN = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _NOTHING = TrafficRow(None, "", "", "")
 
 
@@ -27,7 +28,7 @@ def report(found: HistoryReport, json_wanted: bool) -> None:
         show("There are no figures yet; a node that runs writes them every minute.")
     else:
         show(_table(found, keys))
-    if found.by in {"day", "hour"} and len(keys) > 1:
+    if found.by in OVER_TIME and len(keys) > 1:
         for name, rows in (("in", found.inbound), ("out", found.outbound)):
             known = {_key(found, row): row.wire_size for row in rows}
             show(f"{name:>5} {sparkline([known.get(key, 0) for key in keys])}")
@@ -50,7 +51,7 @@ def _keys(found: HistoryReport) -> list[object]:
 
 
 def _key(found: HistoryReport, row: TrafficRow | KeptRow) -> object:
-    if found.by in {"day", "hour"}:
+    if found.by in OVER_TIME:
         return row.start
     if found.by == "peer" and isinstance(row, KeptRow):
         return row.calling_aet
@@ -95,7 +96,7 @@ def _kept(row: KeptRow | None) -> list[str]:
 
 def _label(found: HistoryReport, key: object) -> str:
     if isinstance(key, datetime):
-        return f"{key:%Y-%m-%d}" if found.by == "day" else f"{key:%Y-%m-%d %H:00}"
+        return format(key, _WRITTEN[found.by])
     return str(key) or ("first" if found.by == "store" else "-")
 
 

@@ -16,7 +16,19 @@ from typing import Annotated
 
 import typer
 
-from scp.cli import dictionary, forms, integrity, key, nodes, objects, policy, retention, serving, viewing
+from scp.cli import (
+    dictionary,
+    forms,
+    integrity,
+    key,
+    nodes,
+    objects,
+    policy,
+    retention,
+    serving,
+    status,
+    viewing,
+)
 from scp.cli.common import DATA, USAGE
 from scp.errors import ConfigurationError, ZscpError
 from scp.telemetry import printable
@@ -27,7 +39,19 @@ _UMASK = 0o027
 # A new command is a function in its group's file; a new group is a file, and a word here.
 _GROUPS = tuple(
     group.app
-    for group in (serving, objects, viewing, forms, policy, integrity, retention, dictionary, key, nodes)
+    for group in (
+        serving,
+        status,
+        objects,
+        viewing,
+        forms,
+        policy,
+        integrity,
+        retention,
+        dictionary,
+        key,
+        nodes,
+    )
 )
 
 

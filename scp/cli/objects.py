@@ -260,7 +260,7 @@ def stats(
     by: Annotated[
         str,
         typer.Option(
-            help="What came in, went out and is kept by day, hour, peer, modality, service, form or store."
+            help="Traffic, and what is kept, by hour, day, month, peer, modality, service, form or store."
         ),
     ] = "",
     days: Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scp.archive.history import HistoryReport
+from scp.archive.history import OVER_TIME, HistoryReport
 from scp.cli import chart
 from scp.cli.output import size
 from scp.index.history import KeptRow, TrafficRow
@@ -21,7 +21,7 @@ _ROOM = 1.18  # beside the longest bar, for its label
 def draw(found: HistoryReport, by_modality: Sequence[KeptRow], files: Sequence[Path]) -> None:
     """Draw it into each file, in the format that its name says. Raises ConfigurationError.
 
-    ``found`` is by day or by hour; of another one there is only the part by modality.
+    ``found`` is by hour, day or month; of another one there is only the part by modality.
     """
     chart.draw_figure(lambda: _figure(found, by_modality), files)
 
@@ -30,7 +30,7 @@ def _figure(found: HistoryReport, by_modality: Sequence[KeptRow]) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
-    over_time = found.by in {"day", "hour"}
+    over_time = found.by in OVER_TIME
     panels = figure.subplots(3 if over_time else 1, 1, squeeze=False)[:, 0]
     if over_time:
         _kept(panels[0], found.kept)

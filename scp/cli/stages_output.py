@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from rich.table import Table
 
 from scp.cli.output import as_json, percent, size, terminal
 from scp.config.settings import Settings
-from scp.lifecycle.forecast import Forecast, ForecastGroup
+from scp.lifecycle.forecast import Forecast
 from scp.lifecycle.recompress import Recompressed
+from scp.node.planned import plan_report
 from scp.policy.wording import forms_of
 
 _NOTHING = "Nothing is due."
@@ -31,8 +31,7 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
     """What would be done, how long it would take, and what it would save."""
     groups = found.groups
     if json_wanted:
-        totals = {"objects": sum(group.objects for group in groups), "seconds": found.seconds}
-        as_json({"at": at, "looked_at": found.looked_at, **totals, "groups": [_group(one) for one in groups]})
+        as_json(plan_report(found, at))
         return
     table = Table("rule", "modality", "form now", "form then", show_footer=True)
     table.columns[0].footer = "all"
@@ -79,12 +78,6 @@ def _conclusion(found: Forecast, at: datetime, settings: Settings) -> str:
 
 def _size(count: int | None) -> str:
     return "?" if count is None else size(count) if count >= 0 else f"-{size(-count)}"
-
-
-def _group(group: ForecastGroup) -> dict[str, Any]:
-    names = ("rule", "modality", "form", "objects", "received_size", "stored_size", "seconds", "saved")
-    stage = group.stage.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return {**{name: getattr(group, name) for name in names}, "stage": stage, "measured": group.measured}
 
 
 def recompressed(done: Recompressed, json_wanted: bool) -> None:

@@ -7,23 +7,20 @@ command does: what breaks there, or takes too long, leaves the node alone.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from scp.node.beside import begin, end
 from scp.web.reports import AdviceReport
 
 # Beside measuring, objects are read, dictionaries trained, and the chart drawn.
-_GRACE_SECONDS, _END_SECONDS = 120.0, 10.0
-_NICE = 15
+_GRACE_SECONDS = 120.0
 _STOP_SECONDS = 12.0  # somewhat longer than a process is asked to end
 _MOST_FAULT = 2000  # characters of what the command says where it fails
 
@@ -63,13 +60,7 @@ class Advising:
         asked = ["advise", "--stored", "--json", "--seconds", f"{seconds:g}"]
         asked += ["--config", str(self._config)] if self._config else []
         asked += ["--chart", str(drawn)] if drawn else []
-        return subprocess.Popen(  # noqa: S603 - this program
-            ["nice", "-n", str(_NICE), *self._command, *asked],  # noqa: S607 - as the system has it
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=fault,
-            start_new_session=True,  # its codec processes end with it
-        )
+        return begin([*self._command, *asked], out, fault)
 
     def _follow(
         self, process: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str], seconds: float
@@ -78,7 +69,7 @@ class Advising:
             try:
                 status = process.wait(seconds + _GRACE_SECONDS)
             except subprocess.TimeoutExpired:
-                _end(process)
+                end(process)
                 status = process.wait()
             found = _outcome(status, Path(place), time.monotonic() - self._begun, seconds)
         with self._lock:
@@ -98,23 +89,13 @@ class Advising:
         with self._lock:
             if self._process is not None:
                 self._cancelled = True
-                threading.Thread(target=_end, args=(self._process,), daemon=True).start()
+                threading.Thread(target=end, args=(self._process,), daemon=True).start()
 
     def stop(self) -> None:
         """End the comparison that runs, and wait for its end: it would outlive this process."""
         self.cancel()
         if self._follower.is_alive():
             self._follower.join(_STOP_SECONDS)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process with those that it started: asked first, so that it removes its files, then killed."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _outcome(status: int, place: Path, took: float, of: float) -> AdviceReport:

@@ -30,6 +30,7 @@ from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
 from scp.node.node import reloaded
 from scp.node.page_admin import Origin, PageAdmin
+from scp.node.page_savings import PlanLooks
 from scp.resources import bounds, pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
@@ -154,7 +155,8 @@ class WebProcess:
             self._origin, lambda: self._settings, self._looks.archive, self._figures, self._trail
         )
         objects = PageObjects(self._looks.archive, lambda: self._settings, self._trail)
-        tasks += [*admin.tasks, *objects.running.tasks]
+        plans = PlanLooks(lambda: self._settings)
+        tasks += [*admin.tasks, *objects.running.tasks, plans]
         self._stop_jobs = objects.running.stop
         desk = Desk(
             lambda: self._settings,
@@ -164,6 +166,7 @@ class WebProcess:
             self._trail,
             admin=admin.desk,
             objects=objects,
+            plan=plans.latest,
         )
         tls = self._settings.tls if self._settings.http.tls else None
         served = PageService(listening, page_app(desk, self._pages()), tls, self._end)

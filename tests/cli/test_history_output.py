@@ -109,7 +109,7 @@ def test_the_chart_shows_days_and_modalities(run: Callable[..., Result], tmp_pat
 
 
 def test_what_cannot_be_shown_is_told(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "day, hour, peer" in run("stats", "--by", "patient", status=2).output
+    assert "day, hour, month, peer" in run("stats", "--by", "patient", status=2).output
     assert ".svg or .png" in run("stats", "--chart", "savings.gif", status=2).output
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert "pip install '.[charts]'" in str(run("stats", "--chart", "savings.svg", status=1).exception)

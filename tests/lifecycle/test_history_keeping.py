@@ -231,6 +231,10 @@ class TestDisk:
         found = disk_forecast("", 100, self.grown(50, 40, 30, 20), NOON)
         assert (found.full, found.told) == (None, "what is kept does not grow; rests on the growth of 3 days")
 
+    def test_what_grows_slowly_says_that_it_is_far(self) -> None:
+        found = disk_forecast("", 10**9, self.grown(10, 11, 12, 13), NOON)
+        assert (found.full, found.told) == (None, "not within 100 years; rests on the growth of 3 days")
+
     def test_few_days_say_nothing(self) -> None:
         found = disk_forecast("", 100, self.grown(10, 20), NOON)
         assert (found.full, found.days) == (None, 1)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from desks import PASSWORDS, users
 
+from scp.index.history import KeptRow, TrafficRow
+from scp.index.sql import SqlIndex
 from scp.web.page.views.table import VIEWS
 
 from .conftest import NodeProcess
@@ -29,6 +32,17 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium"
 )
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+# Pixels of a chart in the colours of the first and the second series (page.css): red, green and blue.
+_COUNT_COLOURS = """() => {
+  const one = document.querySelector("figure.chart canvas");
+  const all = one.getContext("2d").getImageData(0, 0, one.width, one.height).data;
+  const counts = [[0x0b, 0x5c, 0x8a], [0xb4, 0x52, 0x0a]].map((colour) => {
+    let count = 0;
+    for (let at = 0; at < all.length; at += 4) count += colour.every((value, i) => all[at + i] === value);
+    return count;
+  });
+  return counts;
+}"""
 SECONDS = 60_000  # milliseconds, on a busy machine
 
 
@@ -190,6 +204,33 @@ def test_a_peer_is_asked_at_a_click(shown: Shown) -> None:
     with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])], calling="CT78") as scu:
         assert scu.store(image(instance="1.2.3.4.9", seed=9)).status == 0
         page.wait_for_selector("[sse-swap=peers] >> text=CT78")  # it is shown by itself
+
+
+def test_another_span_is_chosen_and_its_chart_is_drawn(shown: Shown) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    index = SqlIndex.open(f"sqlite:///{shown.node.root}/index.db")
+    for back in range(5):
+        start, size = hour - timedelta(hours=back + 1), 10**6 * (9 - back)
+        row = TrafficRow(start, "c-store", "CT77", "CT", 1, 0, 1, size, size, size)
+        index.history.put_traffic("made", back, [row])
+        index.history.put_kept(start, [KeptRow(None, "CT", "htj2k", "", "CT77", 1, size, size // 4)])
+    index.close()
+    page = shown.open()
+    for title in ("Savings", "Traffic"):
+        page.get_by_role("link", name=title).click()
+        page.get_by_role("link", name="hours of").click()
+        page.wait_for_selector("figure.chart canvas")
+        assert page.url == f"{shown.base}/{title.lower()}?by=hour"
+        assert page.get_by_role("link", name="hours of").get_attribute("aria-current") == "true"
+        drawn = page.evaluate(_COUNT_COLOURS)
+        assert min(drawn) > 50, "a line is missing"
+        legend = page.locator("figure.chart .u-legend").inner_text()
+        assert "received" in legend
+        page.get_by_text("The figures of this chart").click()
+        page.wait_for_selector(f"figure.chart td >> text={hour - timedelta(hours=1):%Y-%m-%d %H:00}")
+        assert page.locator("table >> text=CT77").count() == 1
+    assert {one for one in shown.asked if not one.startswith(shown.base)} == set()
+    assert shown.complaints == []
 
 
 def test_the_page_is_used_by_keyboard(shown: Shown) -> None:

@@ -19,6 +19,7 @@ from scp.web.exposition import MetricSources
 from scp.web.page.admin import AdminDesk
 from scp.web.page.objects.asked import ObjectsDesk
 from scp.web.page.rates import Rates
+from scp.web.plans import PlanLook
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Desk:
     ``sources`` are what the metrics are made of: figures of all processes, health, the last look, disks.
     ``admin`` is what there is to see and to do of policy and peers; ``objects`` looks at stored objects, and
     acts on them.
+    ``plan`` is the last look at what the policy would do; it begins another one where that is old.
     """
 
     settings: Callable[[], Settings]
@@ -37,6 +39,7 @@ class Desk:
     trail: AuditTrail
     admin: AdminDesk
     objects: ObjectsDesk
+    plan: Callable[[], PlanLook] = PlanLook
 
 
 def _desk_of(request: Request) -> Desk:

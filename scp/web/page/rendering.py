@@ -18,6 +18,7 @@ from scp.web.wording import number, percent, size, span
 
 HERE = Path(__file__).parent
 STATIC_FOLDER = HERE / "static"
+_OVER_TIME = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,15 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = {"size": size, "span": span, "when": when, "count": count, "rate": rate, "date": date}
+        filters = {
+            "size": size,
+            "span": span,
+            "when": when,
+            "begun": begun,
+            "date": date,
+            "count": count,
+            "rate": rate,
+        }
         self._environment.filters |= filters
         self._environment.globals |= {
             "navigation": list(entries),
@@ -69,6 +78,11 @@ def rendering_of(request: Request) -> Rendering:
 def when(seconds: float) -> str:
     """A moment in seconds since 1970, in the machine's own time zone."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def begun(seconds: float, by: str) -> str:
+    """The hour, day or month of UTC that began so many seconds after 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime(_OVER_TIME[by])
 
 
 def count(value: float) -> str:

@@ -34,6 +34,12 @@
     return (value) => (value == null ? "" : value.toLocaleString("en") + unit);
   }
 
+  // The hour, day or month of UTC, as the server writes it (scp/web/page/rendering.py).
+  function began(seconds, by) {
+    const written = new Date(seconds * 1000).toISOString();
+    return by === "hour" ? written.slice(0, 16).replace("T", " ") : written.slice(0, by === "day" ? 10 : 7);
+  }
+
   function draw(figure) {
     const plot = figure.querySelector(".plot");
     const rows = [...figure.querySelectorAll("tbody tr")];
@@ -43,6 +49,7 @@
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
     const text = color("--text"), line = color("--line"), told = written(figure.dataset.unit);
+    const utc = "by" in figure.dataset;
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
     const colors = ["--first", "--second", "--third"].map(color);
     const series = titles.slice(1).map((label, at) => ({
@@ -51,7 +58,8 @@
     }));
     const options = {
       width: Math.max(280, figure.clientWidth), height: 240, padding: [12, 12, 0, 0],
-      series: [{}, ...series],
+      series: [utc ? { value: (_, at) => (at == null ? "" : began(at, figure.dataset.by)) } : {}, ...series],
+      ...(utc && { tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC") }),
       axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map(told) }],
       scales: { y: { range: (_, least, most) => [Math.min(0, least || 0), most > 0 ? most * 1.05 : 1] } },
     };

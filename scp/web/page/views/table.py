@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from scp.web.page.rendering import NavigationEntry
-from scp.web.page.views import health, now, objects, peers, policy
+from scp.web.page.views import health, now, objects, peers, policy, savings, traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,10 @@ class View:
 
 VIEWS = (
     View(NavigationEntry("Now", "/"), now.router),
+    View(NavigationEntry("Savings", "/savings"), savings.router),
+    View(NavigationEntry("Traffic", "/traffic"), traffic.router),
     View(NavigationEntry("Policy", "/policy"), policy.router),
-    View(NavigationEntry("Peers", "/peers"), peers.router),
     View(NavigationEntry("Objects", "/objects"), objects.router),
+    View(NavigationEntry("Peers", "/peers"), peers.router),
     View(NavigationEntry("Health", "/health"), health.router),
 )
