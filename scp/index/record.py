@@ -180,6 +180,14 @@ def _seek(
 
 
 @compiled_once
+def _add(dialect: Dialect, level: str, names: tuple[str, ...]) -> Prepared:
+    """Inserts a row with the columns ``names``, and gives its id."""
+    table = TABLES[level]
+    values: Values = {name: bindparam(name) for name in names}
+    return Prepared(insert(table).values(values).returning(table.c.id), dialect)
+
+
+@compiled_once
 def _change(dialect: Dialect, level: str, names: tuple[str, ...]) -> Prepared:
     """Sets the columns ``names`` of the level's row with the id ``row``."""
     table = TABLES[level]
@@ -189,9 +197,10 @@ def _change(dialect: Dialect, level: str, names: tuple[str, ...]) -> Prepared:
 
 def _merge(connection: Connection, level: str, held: Row, new: Values) -> int:
     """The id of ``held`` after newer values of ``new`` were written to it; of a new row, if it is None."""
-    table = TABLES[level]
     if held is None:
-        return int(connection.execute(insert(table).values(new).returning(table.c.id)).scalar_one())
+        statement = _add(connection.dialect, level, tuple(new))
+        with closing(connection.connection.cursor()) as cursor:
+            return int(statement.run(cursor, new).fetchone()[0])
     changes = dict(_changes(level, held, new))
     if changes:
         statement = _change(connection.dialect, level, tuple(sorted(changes)))
