@@ -59,19 +59,24 @@ def sent(object_: Received, stream: Buffer | None = None, syntax: str = "") -> S
     return Sent(object_.sop_class_uid, object_.sop_instance_uid, syntax or object_.transfer_syntax, data)
 
 
-@lru_cache(32)  # what was received is asked for again for each form and each transfer syntax
 def attributes(one: Sent, encoding_too: bool = True) -> list[Any]:
     """All elements but group lengths and pixel data, in order, sequences within.
 
     Without ``encoding_too`` those are left out that go with the codestream.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = _dataset(one)
-        found = _elements(dataset, dataset.file_meta.TransferSyntaxUID == BIG_ENDIAN)
+    found = _attributes(one)
     return found if encoding_too else [each for each in found if each[0] not in _OF_ENCODING]
 
 
+@lru_cache(32)  # what was received is asked for again for each form and each transfer syntax
+def _attributes(one: Sent) -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _dataset(one)
+        return _elements(dataset, dataset.file_meta.TransferSyntaxUID == BIG_ENDIAN)
+
+
+@lru_cache(8)  # for its attributes, and then for its pixels
 def _dataset(one: Sent) -> Dataset:
     """As pydicom reads it; what it cannot, as DCMTK makes it explicit VR little endian.
 
