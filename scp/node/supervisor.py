@@ -23,7 +23,7 @@ import structlog
 
 from scp.background.parallel import beside
 from scp.config.settings import LimitSettings
-from scp.errors import NotStarted
+from scp.errors import NotStarted, OutOfResources
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.manager import ALIVE, STOPPING, ServiceManager
@@ -34,6 +34,8 @@ _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
 # A child that an object ended is not counted there: each object is tried twice. But there may be many such
 # objects, for example where a machine has too little memory for any of them.
 _MOST_BY_OBJECTS = 100
+# A child whose index or store is away ends so much later, and is not counted: the next one tries again.
+_AWAY_SECONDS = 5.0
 _GRACE_SECONDS = 20.0
 _ALIVE_SECONDS = 5.0  # how often this process says that it is alive, at the least
 _STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -126,10 +128,24 @@ class Processes:
             while not wait([stopped], between_beats(self._hang_seconds)).done:
                 counting.alive()  # an object that is under way may take long
             stopped.result()
+        except OutOfResources as error:
+            structlog.get_logger("zscp").error(
+                "process waits", process=name, reason=error, retry_seconds=_AWAY_SECONDS
+            )
+            self._wait_before_ending()
+            return 1
         except Exception as error:  # noqa: BLE001 - it is logged, and the parent starts another
             structlog.get_logger("zscp").error("process failed", process=name, exc_info=error)
             return 1
         return 0
+
+    def _wait_before_ending(self) -> None:
+        """In the child: _AWAY_SECONDS, or until it is told to stop."""
+        until = time.monotonic() + _AWAY_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            counting.alive()
+            if signal.sigtimedwait(_STOPS, min(left, between_beats(self._hang_seconds))) is not None:
+                return
 
     def _signal_of(self, role: Role) -> int:
         """In the child: the next signal; while none comes, the process says that it is alive."""

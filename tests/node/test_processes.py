@@ -21,7 +21,7 @@ from scp.dimse.seats import Holder, SeatLimits
 from scp.metrics.figures import Figures
 from scp.node.pulse import LOOKS, PulseWatch
 from scp.node.seats import SharedSeats
-from scp.node.supervisor import _pickled
+from scp.node.supervisor import _MOST_IN_A_ROW, _pickled
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +36,8 @@ class Parent:
             from pathlib import Path
             from scp import telemetry
             from scp.config.settings import LimitSettings, LogSettings
+            from scp.errors import OutOfResources
+            from scp.node import supervisor
             from scp.node.supervisor import Processes
 
             folder = Path(sys.argv[1])
@@ -58,9 +60,19 @@ class Parent:
                     self.note("started")
                     raise ValueError("no use")
 
+            class Away(Role):
+                def start(self):
+                    self.note("started")
+                    if len(list(folder.glob("started-*"))) <= supervisor._MOST_IN_A_ROW:
+                        raise OutOfResources("the index does not answer")
+                    self.note("serves")
+
+            if "away" in sys.argv[2]:
+                supervisor._SOON_SECONDS, supervisor._AWAY_SECONDS = 0.1, 0.2
             processes = Processes(lambda: LimitSettings.model_construct(hang_seconds=0.6))
+            roles = {"works": Role, "broken": Broken, "away": Away}
             for number, role in enumerate(sys.argv[2].split(",")):
-                processes.fork(f"{role} {number}", {"works": Role, "broken": Broken}[role])
+                processes.fork(f"{role} {number}", roles[role])
             kept = processes.run(lambda: not (folder / "bad configuration").exists())
             sys.exit(0 if kept else 3)
         """
@@ -113,6 +125,15 @@ def test_what_cannot_live_is_given_up(tmp_path: Path) -> None:
     assert len(parent.noted("stopped")) == 1
     assert "no use" in parent.log.read_text()
     assert '"event": "the node gives up"' in parent.log.read_text()
+
+
+def test_what_lacks_an_index_for_a_while_is_not_given_up(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, "away")
+    until(lambda: parent.noted("serves"), "it serves as soon as it can")
+    assert len(parent.noted("started")) == _MOST_IN_A_ROW + 1
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0
+    assert b"process waits" in parent.log.read_bytes()
 
 
 def test_children_reload_where_the_parent_can(tmp_path: Path) -> None:
