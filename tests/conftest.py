@@ -28,8 +28,9 @@ gc.disable()  # until all tests are collected: each of many collections would lo
 
 # Those that take the most processor time, the longest first.
 _LONGEST = [
-    "hostile/test_bad_objects.py", "encoding/test_matrix.py", "hostile/test_real.py", "advise/test_advise.py",
-    "wire/test_crash.py", "wire/test_stages.py", "wire/test_behind.py", "wire/test_killed.py",
+    "encoding/test_matrix.py", "hostile/test_bad_objects.py", "wire/test_stages.py", "wire/test_memory.py",
+    "hostile/test_real.py", "advise/test_advise.py",
+    "wire/test_crash.py", "wire/test_behind.py", "wire/test_killed.py",
     "wire/test_codec_processes.py", "wire/test_nodes.py", "wire/test_hanging.py", "wire/test_commands.py",
 ]  # fmt: skip
 _TESTS = Path(__file__).parent
@@ -54,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # The mark of all tests of a file.
-_MARK = re.compile(r"^pytestmark = .*\bpytest\.mark\.(faults|cluster)\b", re.MULTILINE)
+_MARK = re.compile(r"^pytestmark = .*\bpytest\.mark\.(faults|cluster|long)\b", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -68,10 +69,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What takes minutes (``faults``), real servers (``cluster``) or a browser runs only where that is named.
+    What takes minutes (``faults``, ``long``), real servers or a browser runs only where that is named.
     What takes longest comes first: workers that each take a file after the other then end together.
     """
-    for mark in ("faults", "cluster", "browser"):
+    for mark in ("faults", "cluster", "browser", "long"):
         if mark not in config.option.markexpr:
             items[:] = [item for item in items if item.get_closest_marker(mark) is None]
     items.sort(key=_turn)

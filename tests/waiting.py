@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-SECONDS = 20.0  # on a busy machine; what is there ends the wait at once
+SECONDS = 60.0  # on a busy machine; what is there ends the wait at once
 
 
 def until(condition: Callable[[], Any], what: str = "what is waited for", seconds: float = SECONDS) -> Any:

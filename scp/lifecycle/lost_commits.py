@@ -21,7 +21,6 @@ from scp.errors import DuplicateRejected, OutOfResources, Superseded
 from scp.index.committed import CommittedRow
 from scp.metrics import counting
 from scp.model import Facts, Instance
-from scp.objects.names import is_landed
 
 LOOK_SECONDS = 5.0
 # One that is there may have been recorded again by another process that looks, too.
@@ -81,7 +80,7 @@ class LostCommits:
     def _is_held(self, row: CommittedRow) -> bool:
         """A landed record becomes a file within seconds: its object is held in any form."""
         found = self._archive.named(row.sop_instance_uid)
-        landed = is_landed(row.key)
+        landed = not self._archive.files.keeps(row.key)
         return any(
             one.key == row.key or (landed and one.received_sha256 == row.received_sha256) for one in found
         )
@@ -96,7 +95,8 @@ class LostCommits:
 
     def _is_there(self, key: str) -> bool:
         """Whether a file is there, or a landed record that is not over."""
-        return self._archive.interrupted.counts(key) if is_landed(key) else self._archive.files.has(key)
+        files = self._archive.files
+        return files.has(key) if files.keeps(key) else self._archive.interrupted.counts(key)
 
     def _take_up(self, key: str) -> None:
         """No file is removed, as another process may be about to name it."""

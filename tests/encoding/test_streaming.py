@@ -234,7 +234,7 @@ def test_without_pixels_it_streams_too() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
-@pytest.mark.parametrize("syntax", [EXPLICIT, BIG_ENDIAN])
+@pytest.mark.parametrize("syntax", [EXPLICIT, pytest.param(BIG_ENDIAN, marks=pytest.mark.long)])
 def test_an_object_never_has_to_fit_in_memory(syntax: str, tmp_path: Path) -> None:
     """180 MB are kept as HTJ2K, proven, and given out again, in 120 MB beside the program itself."""
     grown = _run_in_little_memory(syntax, 180, tmp_path)

@@ -9,7 +9,7 @@ from scp.dimse.status import SUCCESS
 from .conftest import Result, Runner
 from .real import LARGE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -60,9 +60,16 @@ def test_why_it_failed_is_said() -> None:
 
 def test_a_comparison_does_not_outlive_the_process_that_began_it(tmp_path: Path) -> None:
     said = tmp_path / "ended"
-    script = f"import time\ntry:\n time.sleep(600)\nexcept KeyboardInterrupt:\n open({str(said)!r}, 'w')\n"
     began = tmp_path / "began"
-    job = Advising(None, (sys.executable, "-c", f"open({str(began)!r}, 'w').close()\n{script}"))
+    script = f"""
+import time
+try:
+    open({str(began)!r}, "w").close()
+    time.sleep(600)
+except KeyboardInterrupt:
+    open({str(said)!r}, "w").close()
+"""
+    job = Advising(None, (sys.executable, "-c", script))
     job.stop()  # where none runs
     assert job.start(600)
     until(began.exists, "it has begun")

@@ -111,6 +111,7 @@ def _pending(node: NodeProcess) -> int:
     return int(json.loads(node.here("stats", "--json"))["pending"]["instances"])
 
 
+@pytest.mark.long
 def test_codec_processes_are_killed_again_and_again(executed: Callable[..., NodeProcess]) -> None:
     node = executed(policy=[{"name": "all", "stages": [{"form": "htj2k", "wrap": "none"}]}])
     node.start()

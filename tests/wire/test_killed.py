@@ -112,6 +112,7 @@ _KILLED = """
 """
 
 
+@pytest.mark.long
 def test_killed_again_and_again_in_the_midst_of_it(
     tmp_path: Path, start: Starter, made: Callable[..., Stages]
 ) -> None:

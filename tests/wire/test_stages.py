@@ -441,6 +441,7 @@ def _filled(process: Callable[..., NodeProcess], count: int, **tables: Any) -> N
     return node
 
 
+@pytest.mark.long
 def test_recompress_is_killed_again_and_again(process: Callable[..., NodeProcess]) -> None:
     """What was done stays done, and the next run goes on from there."""
     count, done = 160, 0
