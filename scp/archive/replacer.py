@@ -123,6 +123,9 @@ class Replacer:
         named = {one.key for one in self._index.named(change.after.sop_instance_uid)}
         if change.after.key in named and not is_there:
             return  # the old file is what is left of the object: fsck finds it
+        if not named and is_there and self._files.has(change.before.key):
+            self._due.append(change)  # a deletion had taken one of them: the database has lost its rows
+            return
         if change.before.key not in {*named, change.after.key}:
             self._files.store.delete(change.before.key)
         self._files.store.settle(change.before.key)

@@ -8,7 +8,7 @@ until somebody looks (:mod:`scp.lifecycle.lost_commits`).
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scp.model import Instance
 
@@ -23,6 +23,7 @@ class CommittedRow:
     sop_instance_uid: str
     key: str
     received_sha256: str
+    run: int = 0  # of the connections that the process had: the how many-th
 
     @classmethod
     def of(cls, instance: Instance) -> CommittedRow:
@@ -37,6 +38,7 @@ class Committed:
         self._open: list[CommittedRow] = []
         self._here: deque[CommittedRow] = deque(maxlen=MOST)
         self._doubtful: deque[CommittedRow] = deque(maxlen=MOST)
+        self._run = 0
 
     def written(self, row: CommittedRow) -> None:
         """A row is written, and not committed yet."""
@@ -53,8 +55,9 @@ class Committed:
 
     def connected(self) -> None:
         """There is a new connection, perhaps to another server."""
-        self._doubtful.extend(self._here)
+        self._doubtful.extend(replace(row, run=self._run) for row in self._here)
         self._here.clear()
+        self._run += 1
 
     def take_doubtful(self) -> list[CommittedRow]:
         """What was committed on connections that are gone, once."""

@@ -11,13 +11,16 @@ forgets what it committed: then ``zscp fsck --repair`` finds it.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
+
 import structlog
 
 from scp.archive.archive import Archive
 from scp.archive.replacement import Change
 from scp.archive.safekeeping import TRASH, TRASH_SECONDS
-from scp.background.alone import UNREAD, alone
-from scp.errors import DuplicateRejected, OutOfResources, Superseded
+from scp.background.alone import alone
+from scp.errors import DuplicateRejected, ObjectMissing, ObjectUnavailable, OutOfResources, Superseded
 from scp.index.committed import CommittedRow
 from scp.metrics import counting
 from scp.model import Facts, Instance
@@ -27,7 +30,7 @@ LOOK_SECONDS = 5.0
 _ENOUGH = 20
 _ALL = "the index lacks nothing that this process committed before"
 # It was deleted, or replaced by other content, meanwhile.
-_OVER = (*UNREAD, DuplicateRejected, Superseded)
+_OVER = (ObjectMissing, ObjectUnavailable, DuplicateRejected, Superseded)
 _MORE = "there may be more: run zscp fsck --repair"
 
 
@@ -37,6 +40,8 @@ class LostCommits:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._left: list[CommittedRow] = []  # the newest first
+        self._lost: list[CommittedRow] = []  # recorded again, and not told yet
+        self._later: list[CommittedRow] = []  # what cannot be looked at now, the oldest first
         self._seen: list[CommittedRow] = []  # the newest that were looked at before, which may be lost later
 
     def look(self) -> None:
@@ -49,10 +54,20 @@ class LostCommits:
             structlog.get_logger("zscp").error("the index was not looked at", reason=str(error))
 
     def _repair(self) -> None:
+        self._later = []
         missing, reached = self._missing()
-        lost = [row for row in reversed(missing) if self._is_recorded_again(row)]
+        for row in reversed(missing):
+            try:
+                if self._is_recorded_again(row):
+                    self._lost.append(row)
+            except OutOfResources:  # perhaps of this one alone: next time it is the last, after all others
+                first = [row, *self._later[::-1]]
+                self._left = first + [one for one in self._left if one not in first]
+                raise
         self._archive.sync()
-        self._seen, self._left = (self._left + self._seen)[:_ENOUGH], []
+        lost, self._lost = self._lost, []
+        self._seen = (self._left + self._seen)[:_ENOUGH]
+        self._left = self._later[::-1]
         if lost:
             counting.count("zscp_lost_commits_total", amount=len(lost))
             structlog.get_logger("zscp").error(
@@ -67,19 +82,23 @@ class LostCommits:
     def _missing(self) -> tuple[list[CommittedRow], bool]:
         """Rows that are not there, or were replaced since, and whether those before them are there."""
         missing: list[CommittedRow] = []
-        held = 0
-        for row in self._left + self._seen:
-            if self._is_held(row):
-                held += 1
-                if held == _ENOUGH:
-                    return missing, True
-            else:
-                missing.append(row)
-        return missing, held > 0
+        reached = False
+        for _, rows in groupby(self._left + self._seen, attrgetter("run")):
+            proofs, reached = 0, False
+            for row in rows:
+                named = self._archive.named(row.sop_instance_uid)
+                if not self._is_held(row, named):
+                    missing.append(row)
+                    continue
+                reached = True
+                proofs += any(one.key == row.key for one in named)  # else it may have been sent again
+                if proofs == _ENOUGH:
+                    break
+        return missing, reached
 
-    def _is_held(self, row: CommittedRow) -> bool:
+    def _is_held(self, row: CommittedRow, found: list[Instance] | None = None) -> bool:
         """A landed record becomes a file within seconds: its object is held in any form."""
-        found = self._archive.named(row.sop_instance_uid)
+        found = self._archive.named(row.sop_instance_uid) if found is None else found
         landed = not self._archive.files.keeps(row.key)
         return any(
             one.key == row.key or (landed and one.received_sha256 == row.received_sha256) for one in found
@@ -88,7 +107,12 @@ class LostCommits:
     def _is_recorded_again(self, row: CommittedRow) -> bool:
         """Whether the row was lost, and is there again: a file that is gone was replaced, or deleted."""
         remedy = "zscp fsck --repair looks at it again"
-        with alone("not recorded again", quiet=_OVER, key=row.key, remedy=remedy):
+
+        def later(error: Exception) -> None:
+            if isinstance(error, ObjectUnavailable):
+                self._later.append(row)
+
+        with alone("not recorded again", quiet=_OVER, otherwise=later, key=row.key, remedy=remedy):
             if self._is_there(row.key):
                 self._take_up(row.key)
         return self._is_held(row)
