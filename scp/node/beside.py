@@ -9,13 +9,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
-_NICE, _END_SECONDS = 15, 10.0
+# Less than the 10 s within which the loops of a process that stops must end.
+_NICE, _END_SECONDS = 15, 5.0
 
 
 def begin(
     command: Sequence[str], out: IO[bytes], fault: IO[bytes], given: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start a program of ours, which writes into two files; ``given`` is what it reads. Raises OSError."""
+    """Start a program of ours, which writes into two files; ``given`` is what it reads. Raises OSError.
+
+    It inherits that SIGINT, SIGTERM and SIGHUP are blocked, as in all threads of a node, and lets them in
+    itself: to do so here, in a thread of the node, would end the node.
+    """
     return subprocess.Popen(  # noqa: S603 - this program
         ["nice", "-n", str(_NICE), *command],  # noqa: S607 - as the system has it
         stdin=given,

@@ -8,6 +8,7 @@ wait for that. What it cannot do is a line on standard error, and status 1.
 from __future__ import annotations
 
 import pickle
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -68,6 +69,8 @@ def plan_now(settings: Settings) -> PlanReport:
 
 def main() -> int:
     """Look once; the exit status."""
+    # The node blocks these, and its programs inherit that: it could not ask this one to end.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the parent, through a pipe
     telemetry.configure(settings.log)
     try:
