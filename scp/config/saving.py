@@ -154,7 +154,10 @@ def _changed(now: str) -> SavedText:
 
 def _overridden(before: str, after: str, environ: Mapping[str, str]) -> str:
     """Which edited key has no effect, as a variable has its value; empty where none."""
-    plain, edited = tables_of(before), tables_of(after)
+    try:
+        plain, edited = tables_of(before), tables_of(after)
+    except ValueError:  # the former text, as no other is judged usable: any usable one mends the file
+        return ""
     for key, variable in override({}, environ, Settings)[0].items():
         section, _, name = key.partition(".")
         values = [_key(tables.get(section), name) for tables in (plain, edited)]

@@ -129,3 +129,10 @@ def test_so_many_former_files_are_kept(path: Path) -> None:
     for text in texts:
         assert file.save(text, file.read().digest).outcome == "saved"
     assert left(path) == texts[2:-1]
+
+
+def test_a_file_that_is_no_toml_any_more_can_be_mended(path: Path) -> None:
+    path.write_text("this is = = broken\n", encoding="utf-8")
+    file = ConfigurationFile(path, {"ZSCP_NODE__AET": "OTHER"})
+    assert file.save(AFTER, digest_of("this is = = broken\n")).outcome == "saved"
+    assert path.read_text(encoding="utf-8") == AFTER
