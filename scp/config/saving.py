@@ -129,7 +129,7 @@ class ConfigurationFile:
                 if digest_of(read_text(former)) != digest:  # somebody has just saved it with an editor
                     former.unlink()
                     return _changed(read_text(real))
-                fresh.replace(real)
+                _put(fresh, real, former)
                 _sync(real.parent)
             finally:
                 fresh.unlink(missing_ok=True)
@@ -207,6 +207,15 @@ def _kept(real: Path) -> Path:
     except OSError:  # a file system without links
         shutil.copy2(real, former)
     return former
+
+
+def _put(fresh: Path, real: Path, former: Path) -> None:
+    """Let the new file take the place; where it cannot, no copy of the one that stays is left over."""
+    try:
+        fresh.replace(real)
+    except OSError:
+        former.unlink(missing_ok=True)
+        raise
 
 
 def _forget_old(real: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -136,3 +137,15 @@ def test_a_file_that_is_no_toml_any_more_can_be_mended(path: Path) -> None:
     file = ConfigurationFile(path, {"ZSCP_NODE__AET": "OTHER"})
     assert file.save(AFTER, digest_of("this is = = broken\n")).outcome == "saved"
     assert path.read_text(encoding="utf-8") == AFTER
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_copies(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    saved = ConfigurationFile(path, {}).save(AFTER, digest_of(BEFORE))
+    assert saved.outcome == "not possible"
+    assert "mounted by itself" in saved.reason
+    assert path.read_text(encoding="utf-8") == BEFORE
+    assert left(path) == []
