@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from scp.background.loop import Task
-from scp.errors import OutOfResources, public
+from scp.errors import ZscpError, public
 
 T = TypeVar("T")
 # A look may take a twentieth of the time at most; one that failed is repeated soon.
@@ -23,10 +23,15 @@ class LookedUp(Generic[T]):
     fault: str = ""
 
 
+def unexpected(error: Exception) -> str:
+    """What is told of an error that nobody raises on purpose; its message may quote what is stored."""
+    return f"an unexpected {type(error).__name__}: the node's log has more"
+
+
 class LookUp(Task, Generic[T]):
     """Looks when :meth:`latest` is asked for, and the last look is older than ``seconds``.
 
-    So nobody waits, and nothing is looked up where nobody asks. ``look`` may raise OutOfResources.
+    So nobody waits, and nothing is looked up where nobody asks. ``look`` may raise any error.
     """
 
     def __init__(self, name: str, seconds: float, look: Callable[[], T]) -> None:
@@ -47,15 +52,20 @@ class LookUp(Task, Generic[T]):
         """See :class:`scp.background.loop.Task`: a look, if one is wanted."""
         if not self._wanted:
             return
-        begun = self._next = time.monotonic()
+        begun, pause = time.monotonic(), _AFTER_FAULT_SECONDS
+        self._next = begun
         try:
             self._found, pause = LookedUp(self._look()), self._seconds
-        except OutOfResources as error:
-            self._found, pause = LookedUp(self._found.value, public(error)), _AFTER_FAULT_SECONDS
-        ended = time.monotonic()
-        if self._next:  # nothing has changed meanwhile
-            self._next = ended + max(pause, _TIMES_AS_LONG * (ended - begun))
-        self._wanted = False
+        except ZscpError as error:
+            self._found = LookedUp(self._found.value, public(error))
+        except Exception as error:  # the loop writes it into the log
+            self._found = LookedUp(self._found.value, unexpected(error))
+            raise
+        finally:
+            ended = time.monotonic()
+            if self._next:  # nothing has changed meanwhile
+                self._next = ended + max(pause, _TIMES_AS_LONG * (ended - begun))
+            self._wanted = False
 
     def reconfigured(self) -> None:
         """See :class:`scp.background.loop.Task`: what was found may be of another configuration."""

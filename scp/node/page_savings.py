@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
+from scp.background.lookup import unexpected
 from scp.background.loop import Task
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
@@ -56,14 +57,19 @@ class PlanLooks(Task):
         if not self._latest.running:
             return
         settings, began = self._settings(), time.monotonic()
+        found = self._latest
         try:
             found = self._look(settings)
         except (OSError, ValueError) as error:
-            found = replace(self._latest, fault=f"{error}"[-_MOST_FAULT:])
-        took = time.monotonic() - began
-        again = _AFTER_FAULT_SECONDS if found.fault else _AGAIN_SECONDS
-        self._policy, self._next = settings.policy, time.monotonic() + max(again, _TIMES_AS_LONG * took)
-        self._latest = replace(found, running=False, took_seconds=took)
+            found = replace(found, fault=f"{error}"[-_MOST_FAULT:])
+        except Exception as error:  # the loop writes it into the log
+            found = replace(found, fault=unexpected(error))
+            raise
+        finally:
+            took = time.monotonic() - began
+            again = _AFTER_FAULT_SECONDS if found.fault else _AGAIN_SECONDS
+            self._policy, self._next = settings.policy, time.monotonic() + max(again, _TIMES_AS_LONG * took)
+            self._latest = replace(found, running=False, took_seconds=took)
 
     def _look(self, settings: Settings) -> PlanLook:
         """Raises OSError where the program cannot run, ValueError for what it says where it fails."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from waiting import until
 
 from scp.background.lookup import LookedUp, LookUp
 from scp.background.loop import Loop
-from scp.errors import OutOfResources
+from scp.errors import IndexUnfit, OutOfResources
 
 pytestmark = pytest.mark.quick
 
@@ -84,3 +85,28 @@ def test_a_reload_during_a_look_makes_it_old(source: Source) -> None:
     assert looking.latest().value == 1
     looking.turn()
     assert source.looks == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "is_for_the_log"),
+    [
+        (IndexUnfit("it was written by a newer zscp"), "it was written by a newer zscp", False),
+        (ValueError("Doe^Jane"), "an unexpected ValueError: the node's log has more", True),
+    ],
+)
+def test_a_look_that_fails_says_so_and_is_not_repeated_until_somebody_asks(
+    error: Exception, told: str, is_for_the_log: bool
+) -> None:
+    def look() -> int:
+        looks.append("look")
+        raise error
+
+    looks: list[str] = []
+    lookup = LookUp("looking", 3600.0, look)
+    lookup.latest()
+    with pytest.raises(ValueError, match="Doe") if is_for_the_log else nullcontext():
+        lookup.turn()
+    lookup.turn()
+    assert lookup.latest() == LookedUp(None, told)
+    lookup.turn()
+    assert looks == ["look"]

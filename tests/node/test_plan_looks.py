@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from objects import Shape, phantom
 from waiting import until
 
@@ -99,3 +101,16 @@ def test_nothing_is_looked_at_where_nobody_asks(tmp_path: Path) -> None:
     looks = PlanLooks(Settings, (sys.executable, "-c", LASTS, str(begun)))
     looks.turn()
     assert not begun.exists()
+
+
+def test_a_look_that_fails_unexpectedly_says_so_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pickled(_: object) -> bytes:
+        raise pickle.PicklingError("a bug")
+
+    monkeypatch.setattr("scp.node.page_savings.pickle.dumps", pickled)
+    looks = PlanLooks(Settings, (sys.executable, "-c", ""))
+    looks.latest()
+    with pytest.raises(pickle.PicklingError):
+        looks.turn()
+    assert looks.latest().fault == "an unexpected PicklingError: the node's log has more"
+    assert not looks.latest().running
