@@ -39,7 +39,7 @@ def statistics_of(index: Index, tiers: Iterable[str]) -> Statistics:
         index.count_pending(),
         len(index.commitments.all()),
         index.send_queue.outstanding(),
-        len(index.checks.damaged()),
-        len(index.checks.refused()),
+        index.checks.count_damaged(),
+        index.checks.count_refused(),
         by_form,
     )

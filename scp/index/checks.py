@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Engine, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Engine, Select, bindparam, func, select, update
 
 from scp.index.clock import ahead
 from scp.index.dialect import reads
@@ -68,6 +68,10 @@ class SqlChecks:
         with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
 
+    def count_damaged(self) -> int:
+        """See :class:`scp.index.index.Checks`."""
+        return self._count(DAMAGED)
+
     def unreadable(self, most: int | None = None) -> list[Instance]:
         """See :class:`scp.index.index.Checks`."""
         known = select(*INSTANCE_COLUMNS).where(UNREADABLE).order_by(INSTANCE.c.id.desc()).limit(most)
@@ -86,3 +90,12 @@ class SqlChecks:
         known = select(*INSTANCE_COLUMNS).where(REFUSED).order_by(INSTANCE.c.id.desc()).limit(most)
         with reads(self._engine) as connection:
             return [as_instance(row) for row in connection.execute(known).mappings()]
+
+    def count_refused(self) -> int:
+        """See :class:`scp.index.index.Checks`."""
+        return self._count(REFUSED)
+
+    def _count(self, which: ColumnElement[bool]) -> int:
+        with reads(self._engine) as connection:
+            found = connection.execute(select(func.count()).select_from(INSTANCE).where(which)).scalar_one()
+        return int(found)

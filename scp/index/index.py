@@ -138,6 +138,9 @@ class Checks(Protocol):
     def damaged(self, most: int | None = None) -> list[Instance]:
         """Instances whose file was damaged, or missing, when it was last read; None: all."""
 
+    def count_damaged(self) -> int:
+        """How many :meth:`damaged` gives."""
+
     def unreadable(self, most: int | None = None) -> list[Instance]:
         """Instances that cannot be read in their received transfer syntax, the newest first; None: all."""
 
@@ -149,6 +152,9 @@ class Checks(Protocol):
 
     def refused(self, most: int | None = None) -> list[Instance]:
         """The instances with a refusal, the newest first; None: all."""
+
+    def count_refused(self) -> int:
+        """How many :meth:`refused` gives."""
 
 
 class Index(Protocol):

@@ -638,6 +638,15 @@ class TestFind:
         assert [one.sop_instance_uid for one in index.checks.refused()] == ["1.1.0"]
         assert not index.checks.refuse("1.1.2", "elsewhere", "why")
 
+    def test_what_is_damaged_and_what_is_refused_is_counted_and_listed_up_to_a_bound(self, index):
+        assert (index.checks.count_damaged(), index.checks.count_refused()) == (0, 0)
+        held = [instance(f"1.1.{number}") for number in range(4)]
+        index.record_many([(one, DOE) for one in held])
+        index.checks.note([(one, "rot") for one in held[1:]], 5)
+        assert index.checks.refuse("1.1.0", held[0].key, "why")
+        assert (index.checks.count_damaged(), index.checks.count_refused()) == (3, 1)
+        assert [one.sop_instance_uid for one in index.checks.damaged(2)] == ["1.1.1", "1.1.2"]
+
     def test_what_is_damaged_is_neither_pending_nor_due_until_it_is_mended(self, index):
         waits, settled = (
             replace(instance("1.1.1"), pending=True),

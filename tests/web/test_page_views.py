@@ -21,6 +21,7 @@ from scp.audit.actors import peer, this_process
 from scp.audit.events import AuditSource
 from scp.audit.rendering import to_xml
 from scp.audit.tail import tail_of
+from scp.index.checks import SqlChecks
 from scp.index.nodes import KnownNode, NodeReport, state_of
 from scp.index.sql import SqlIndex
 from scp.metrics.board import Trouble
@@ -128,6 +129,34 @@ def test_rates_are_of_the_last_samples(page: MadePage) -> None:
     assert len(history) == 120
     assert {round(one.bytes_received) for one in history} == {100}
     assert [one.at for one in history] == sorted(one.at for one in history)
+
+
+def test_of_many_damaged_objects_only_those_that_are_shown_are_loaded(
+    page: MadePage, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(checks: SqlChecks, most: int | None = None) -> list[Instance]:
+        found = was(checks, most)
+        loaded.append(len(found))
+        return found
+
+    loaded: list[int] = []
+    was = SqlChecks.damaged
+    monkeypatch.setattr(SqlChecks, "damaged", damaged)
+    when, syntax = datetime(2026, 11, 1, 12, tzinfo=UTC), "1.2.840.10008.1.2.1"
+    held = [
+        Instance(
+            "1.2", f"1.2.{n}", "1.4", "1.5", f"k{n}", "zstd", syntax, 5, "", syntax, 10, "", when, "CT1", ""
+        )
+        for n in range(60)
+    ]
+    archive.record_rows((one, {}) for one in held)
+    archive.integrity.note([(one, "rot") for one in held], 1.7e9)
+    client = page.entered("victor")
+    for look in (replace(page.look, statistics=None), replace(page.look, statistics=archive.statistics())):
+        page.look = look
+        found = client.get("/api/health").json()
+        assert (found["damaged"], len(found["damaged_objects"])) == (60, 50)
+    assert loaded == [50, 50]
 
 
 def test_health_lists_what_is_wrong(page: MadePage, archive: Archive) -> None:

@@ -122,10 +122,10 @@ def health_report(desk: Desk) -> HealthReport:
         faults=faults,
         index_fault=lists.fault,
         scrubbing=_scrubbing(desk, found),
-        damaged=held.damaged if held is not None else len(lists.damaged),
-        damaged_objects=[_faulty(one, one.fault) for one in lists.damaged[:_MOST]],
-        refused=held.refused if held is not None else len(lists.refused),
-        refused_objects=[_faulty(one, one.refused) for one in lists.refused[:_MOST]],
+        damaged=held.damaged if held is not None else lists.damaged_total,
+        damaged_objects=[_faulty(one, one.fault) for one in lists.damaged],
+        refused=held.refused if held is not None else lists.refused_total,
+        refused_objects=[_faulty(one, one.refused) for one in lists.refused],
         commitments=held.commitments if held is not None else len(lists.commitments),
         outstanding_commitments=lists.commitments,
         forwards=held.send_queue if held is not None else 0,
@@ -143,12 +143,17 @@ def health_report(desk: Desk) -> HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """What the index says now; empty with a ``fault`` where it does not answer."""
+    """What the index says now, the first of each; empty with a ``fault`` where it does not answer.
+
+    The totals are counted where no look has told them yet.
+    """
 
     damaged: list[Instance]
     refused: list[Instance]
     commitments: list[OutstandingCommitment]
     fault: str = ""
+    damaged_total: int = 0
+    refused_total: int = 0
 
     @classmethod
     def of(cls, desk: Desk) -> _Lists:
@@ -156,11 +161,13 @@ class _Lists:
         if look.index_fault:  # to ask it again would let the page wait, too
             return cls([], [], [], look.index_fault)
         archive = desk.archive()
-        held = look.statistics
+        held, known = look.statistics, archive.integrity
         return cls(
-            archive.integrity.damaged() if held is None or held.damaged else [],
-            archive.integrity.refused(_MOST),
+            known.damaged(_MOST) if held is None or held.damaged else [],
+            known.refused(_MOST),
             outstanding_commitments(archive.commitments, _MOST) if held is None or held.commitments else [],
+            damaged_total=known.count_damaged() if held is None else 0,
+            refused_total=known.count_refused() if held is None else 0,
         )
 
 
