@@ -59,6 +59,18 @@ class HttpSettings(Table):
         """The user with this name."""
         return next((user for user in self.user if user.name == name), None)
 
+    def is_admin(self, name: str) -> bool:
+        """Whether the user with this name may change something."""
+        user = self.user_named(name)
+        return user is not None and user.role == "admin"
+
+    @property
+    def no_page(self) -> str:
+        """Which setting it is that there is no page by; empty where there may be one."""
+        if not self.port:
+            return "http.port is 0"
+        return 'http.page is "off"' if self.page == "off" else self.page_fault
+
     @property
     def page_fault(self) -> str:
         """Why no page may be served at this address, with the remedy; empty where one may.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from scp.archive.archive import Archive
 from scp.audit.changes import changed_keys
+from scp.config.http import HttpSettings
 from scp.config.load import judge, warnings
 from scp.config.saving import digest_of, with_unix_ends
 from scp.config.settings import Settings
@@ -111,8 +112,17 @@ def try_text(
     before, after = (RuleSet(one.policy, one.retention) for one in (in_force, judged.settings))
     return PolicyTrial(
         (),
-        tuple(warnings(judged.settings)),
+        (*_locked_out(in_force.http, judged.settings.http), *warnings(judged.settings)),
         tuple(changed_keys(in_force, judged.settings)),
         compare(archive, before, after, most, watch),
         digest,
     )
+
+
+def _locked_out(before: HttpSettings, after: HttpSettings) -> Iterator[str]:
+    """What of the page an edited text takes away: who saves it there cannot take that back there."""
+    if after.no_page and not before.no_page:
+        yield f"the node would serve no page any more: {after.no_page}"
+    had, has = (any(user.role == "admin" for user in one.user) for one in (before, after))
+    if had and not has:
+        yield "no user with the role admin would be left: nobody could change anything on the page"

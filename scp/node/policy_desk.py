@@ -16,7 +16,7 @@ from scp.audit.events import AuditOutcome, Participant
 from scp.audit.trail import AuditTrail
 from scp.background.lookup import LookedUp
 from scp.config.load import judge
-from scp.config.saving import ConfigurationFile, ConfigurationText
+from scp.config.saving import ConfigurationFile, ConfigurationText, SavedText, with_unix_ends
 from scp.config.settings import Settings
 from scp.errors import OutOfResources
 from scp.index.watch import Watch
@@ -74,12 +74,25 @@ class PolicyDesk:
     def save(self, text: str, digest: str, who: Participant) -> PolicySaved:
         """Save an edited text, and have the node use it.
 
-        ``digest`` is that of the file which was edited. This takes as long as a reload: up to 10 s.
+        ``digest`` is that of the file which was edited. This takes as long as a reload: up to 10 s. Nobody
+        takes the role of an admin from themselves: they could not take that back here.
         """
+        if told := self._locked_out(text, who.user_id):
+            return PolicySaved(SavedText("not possible", told, digest))
         done = save_text(self.file, text, digest, self.settings(), self.trail, (who, this_process()))
         if done.saved.outcome != "saved":
             return done
         return replace(done, reload=self.reload(), others=self._others())
+
+    def _locked_out(self, text: str, name: str) -> str:
+        """Why a user may not save a text; empty where they may."""
+        after = judge(with_unix_ends(text), self.file.environ).settings
+        if after is None or not self.settings().http.is_admin(name) or after.http.is_admin(name):
+            return ""
+        return (
+            f"it takes the role admin away from you, {name}; let another admin save it, or use "
+            "zscp policy save on the machine of the node"
+        )
 
     def _others(self) -> tuple[str, ...] | None:
         try:

@@ -158,8 +158,8 @@ class PolicyTrial:
     """What an edited configuration would do, or why it cannot be used.
 
     ``changed`` are keys that differ from the configuration in force, ``notes`` what has no effect in the
-    edited one. ``comparison`` is None where there are ``faults``. ``digest`` is that of the text: the page
-    saves only a text that was tried.
+    edited one, or takes the page away. ``comparison`` is None where there are ``faults``. ``digest`` is that
+    of the text: the page saves only a text that was tried.
     """
 
     faults: tuple[ConfigurationFault, ...]

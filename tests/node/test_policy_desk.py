@@ -14,11 +14,13 @@ from scp.background.lookup import LookedUp
 from scp.config.load import load
 from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings
+from scp.config.users import hashed
 from scp.errors import OutOfResources
 from scp.node.build import open_archive
 from scp.node.policy_desk import PolicyDesk
 from scp.web.reports import ReloadReport
 
+HASH = hashed("a password of a test")
 JO = Participant("Jo", requestor=True)
 RULE = '[[policy]]\nname = "all"\nstages = [{{ form = "{}" }}]\n'
 
@@ -121,3 +123,53 @@ def test_what_only_a_restart_takes_up_is_said_and_a_secret_is_not(desk: PolicyDe
     (event,) = trail.events
     assert event.type == SECURITY_CONFIGURATION
     assert "geheim" not in str(event)
+
+
+def http(*users: tuple[str, str], more: str = "port = 11180") -> str:
+    listed = (
+        f'[[http.user]]\nname = "{name}"\npassword = "{HASH}"\nrole = "{role}"\n' for name, role in users
+    )
+    return f"[http]\n{more}\n{''.join(listed)}"
+
+
+@pytest.fixture
+def with_users(desk: PolicyDesk, path: Path) -> tuple[PolicyDesk, str]:
+    """A desk of a node whose page has users, and its configuration without them."""
+    rest = path.read_text(encoding="utf-8")
+    path.write_text(rest + http(("Jo", "admin"), ("Al", "admin"), ("Vi", "viewer")), encoding="utf-8")
+    in_force = load(path, {})
+    return replace(desk, settings=lambda: in_force), rest
+
+
+@pytest.mark.parametrize(
+    ("edited", "told"),
+    [
+        (http(("Vi", "viewer")), "no user with the role admin would be left"),
+        (http(), "no user with the role admin would be left"),
+        (http(("Jo", "admin"), more="port = 0"), "no page any more: http.port is 0"),
+        (http(("Jo", "admin"), more='port = 1\npage = "off"'), 'no page any more: http.page is "off"'),
+        (http(more='port = 1\nhost = "0.0.0.0"'), "no page any more: the page is not served on 0.0.0.0"),
+        (http(("Al", "admin")), ""),
+    ],
+)
+def test_a_text_that_takes_the_page_or_its_admins_away_says_so_when_tried(
+    with_users: tuple[PolicyDesk, str], edited: str, told: str
+) -> None:
+    desk, rest = with_users
+    notes = desk.try_text(rest + edited).notes
+    assert bool(notes) == bool(told)
+    assert told in " ".join(notes)
+
+
+@pytest.mark.parametrize("left", [(), (("Jo", "viewer"),), (("Al", "admin"),)])
+def test_nobody_takes_the_role_of_an_admin_from_themselves(
+    with_users: tuple[PolicyDesk, str], path: Path, asked: list[str], left: tuple[tuple[str, str], ...]
+) -> None:
+    desk, rest = with_users
+    before, digest = path.read_bytes(), desk.read().digest
+    done = desk.save(rest + http(*left), digest, JO)
+    assert done.saved.outcome == "not possible"
+    assert "takes the role admin away from you, Jo" in done.saved.reason
+    assert (path.read_bytes(), asked) == (before, [])
+    another = Participant("Al", requestor=True)
+    assert desk.save(rest + http(("Al", "admin")), digest, another).saved.outcome == "saved"
