@@ -425,3 +425,11 @@ def test_failures_that_repeat_fill_no_trail(page: MadePage) -> None:
     for _ in range(5):
         log_in(page.client(), "anna", "wrong")
     assert len(page.trail.events) == 1
+
+
+@pytest.mark.parametrize("path", ["/login", "/policy/try"])
+def test_a_form_of_too_many_fields_is_refused_as_one_that_is_too_long(page: MadePage, path: str) -> None:
+    sent = "&".join(f"a{number}=1" for number in range(1001))
+    answer = page.client(raise_server_exceptions=False).post(path, content=sent, headers=FORM)
+    assert (answer.status_code, answer.text) == (413, "The request is too long.\n")
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -34,7 +34,7 @@ _SAFE = ("GET", "HEAD")
 # What a viewer may send beside: to leave.
 _VIEWERS = (LOGOUT, API_SESSION)
 # Of a request; the page sends forms, and edited policies.
-_MOST_BYTES = 1 << 20
+_MOST_BYTES, _MOST_FIELDS = 1 << 20, 1000
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
 _FORM = "application/x-www-form-urlencoded"
 
@@ -79,10 +79,10 @@ class Gatekeeper:
         refused = self._refused_by_headers(request.headers)
         if refused is None:
             body = await _body(request)
-            if body is None:
+            asked = None if body is None else await run_in_threadpool(self._asked, request, body)
+            if body is None or asked is None:
                 refused = PlainTextResponse("The request is too long.\n", 413)
             else:
-                asked = await run_in_threadpool(self._asked, request, body)
                 refused = self._refused(request, asked)
                 scope.setdefault("state", {})["asked"] = asked
                 receive = _again(body, receive)
@@ -95,13 +95,13 @@ class Gatekeeper:
             return PlainTextResponse(told, 421)
         return None
 
-    def _asked(self, request: Request, body: bytes) -> Asked:
+    def _asked(self, request: Request, body: bytes) -> Asked | None:
+        """Who asks; None where the form that they sent has more fields than any that is served."""
+        fields = _fields(request, body)
+        if fields is None:
+            return None
         client, server = request.scope.get("client"), request.scope.get("server")
         key = request.cookies.get(cookie_name(self._http()), "")
-        fields: dict[str, str] = {}
-        if request.headers.get("content-type", "").partition(";")[0].strip() == _FORM:
-            parsed = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
-            fields = {name: values[-1] for name, values in parsed.items()}
         if self._http().user:
             visitor = self._sessions.visitor(key) if key else None
             return Asked(
@@ -180,6 +180,19 @@ async def _body(request: Request) -> bytes | None:
                 return None
         return bytes(found)
     return None
+
+
+def _fields(request: Request, body: bytes) -> dict[str, str] | None:
+    """The fields of a form, empty where none was sent; None where it has more than any that is served."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != _FORM:
+        return {}
+    try:
+        parsed = parse_qs(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
+    except ValueError:
+        return None
+    return {name: values[-1] for name, values in parsed.items()}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
