@@ -185,6 +185,22 @@ def test_retention_tells_how_long_and_when(page: MadePage, archive: Archive) -> 
     assert "Modality CT" in text
 
 
+def test_what_came_under_a_rule_that_is_gone_since_the_last_look_is_told(
+    page: MadePage, archive: Archive
+) -> None:
+    rule = RetentionRule.model_validate({"name": "new name", "after": "365d"})
+    page.settings = page.settings.model_copy(update={"retention": (rule,)})
+    soon = datetime(2027, 1, 1, tzinfo=UTC)
+    archive.history.put_retention(NOW, [RetentionRow("old name", soon, 3, 30), RetentionRow("", None, 2, 7)])
+    found = asked(page, "/api/retention")["rules"]
+    assert [(one["number"], one["name"], one["instances"]) for one in found] == [
+        (1, "new name", 0),
+        (0, "old name", 3),
+        (0, "", 2),
+    ]
+    assert "renamed or removed since" in page.entered("victor").get("/traffic").text
+
+
 def planned(page: MadePage, look: PlanLook) -> None:
     page.app._app.state.desk = replace(page.desk, plan=lambda: look)  # type: ignore[attr-defined]
 

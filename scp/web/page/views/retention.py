@@ -16,13 +16,15 @@ from scp.web.page.views.windows import AWAY
 
 router = APIRouter(tags=["traffic"])
 _MOST_DAYS = 400
+_GONE = "what came under a rule that was renamed or removed since"
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionRuleSum:
     """A rule of retention in words, and what it lets go; ``first`` is the day on which that begins.
 
-    Number 0 is what no rule lets go. ``after_seconds`` counts from when an object was received.
+    Number 0 is what no rule lets go; with a name, what a rule would that was renamed or removed since it was
+    looked at. ``after_seconds`` counts from when an object was received.
     """
 
     number: int
@@ -65,9 +67,15 @@ def retention_report(desk: Desk) -> RetentionReport:
         )
         for number, rule in enumerate(desk.settings().retention, 1)
     ]
+    known = {rule.name for rule in rules}
+    gone = [
+        _rule_sum(RetentionRuleSum(0, name, _GONE, "not known yet", None, "not known yet"), rows)
+        for name, rows in sorted(sums.items())
+        if name and name not in known
+    ]
     ever = RetentionRuleSum(0, "", "what no rule of retention matches", "for ever", None, "never")
     return RetentionReport(
-        looked_at, [*rules, _rule_sum(ever, sums[""])], schedule[:_MOST_DAYS], len(schedule)
+        looked_at, [*rules, *gone, _rule_sum(ever, sums[""])], schedule[:_MOST_DAYS], len(schedule)
     )
 
 
