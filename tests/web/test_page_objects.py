@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import imagecodecs
 import pytest
 from desks import MadePage, users
@@ -22,6 +24,7 @@ from starlette.testclient import TestClient
 from waiting import until
 
 from scp.archive.archive import Archive
+from scp.audit.actors import operator
 from scp.audit.events import EXPORT
 from scp.background.loop import Loops
 from scp.config.rules import PolicyRule
@@ -30,7 +33,9 @@ from scp.index.sql import SqlIndex
 from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT
 from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT
+from scp.web.page.views import object_actions
 from scp.web.page.views import objects as objects_view
+from scp.web.page.views.object_actions import ExportWanted
 
 STUDY, OTHER = "1.2.10", "1.2.20"
 IMAGES = ["1.2.10.1.1", "1.2.10.1.2", "1.2.10.2.1"]
@@ -268,8 +273,7 @@ def test_export_of_one_and_of_many(page: MadePage) -> None:
 
 
 def test_no_more_exports_at_a_time_than_may_be(page: MadePage) -> None:
-    from scp.audit.actors import operator  # noqa: PLC0415 - for this test alone
-    from scp.errors import OutOfResources  # noqa: PLC0415
+    from scp.errors import OutOfResources  # noqa: PLC0415 - for this test alone
     from scp.web.page.objects.reports import Which  # noqa: PLC0415
 
     which = Which(STUDY, "STUDY")
@@ -279,6 +283,22 @@ def test_no_more_exports_at_a_time_than_may_be(page: MadePage) -> None:
     assert page.entered("anna").post("/api/objects/export", json={"uid": IMAGES[0]}).status_code == 503
     held.pop()  # one whose browser has left
     assert list(page.objects.export(which, operator(), "received").pieces)
+
+
+def test_an_export_that_is_broken_off_makes_room_for_another_at_once(page: MadePage) -> None:
+    asked = ExportWanted(STUDY, "STUDY")
+    desk: Any = SimpleNamespace(objects=page.objects)
+    held = [object_actions.api_export(desk, asked, operator()) for _ in range(3)]
+
+    async def left() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def silent(_: Any) -> None:
+        await anyio.sleep_forever()
+
+    for response in held:
+        anyio.run(response, {"type": "http", "asgi": {"spec_version": "2.3"}}, left, silent)
+    assert page.entered("anna").post("/api/objects/export", json={"uid": IMAGES[0]}).status_code == 200
 
 
 def test_verify_and_recompress_as_jobs(page: MadePage, archive: Archive) -> None:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
+import anyio
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import StringConstraints, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from scp.audit.events import Participant
 from scp.web.page.access.auditing import participant
@@ -21,7 +24,7 @@ from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import faults
 from scp.web.page.objects.addresses import of_which, query_of
-from scp.web.page.objects.reports import Download, HoldEntry, JobReport, SendRequest, Which
+from scp.web.page.objects.reports import Download, HoldEntry, JobReport, Pieces, SendRequest, Which
 from scp.web.page.objects.wording import told_of_hold, told_of_release, told_of_send
 from scp.web.page.rendering import rendering_of
 
@@ -238,7 +241,26 @@ def _done(request: Request, title: str, told: str, which: Which) -> HTMLResponse
 def _downloaded(file: Download) -> StreamingResponse:
     plain = "".join(one if one.isalnum() or one in "._-" else "_" for one in file.name)
     headers = {"Content-Disposition": f'attachment; filename="{quote(plain)}"'}
-    return StreamingResponse(_sized(file.pieces), media_type=file.media_type, headers=headers)
+    return _ClosedAtItsEnd(file.pieces, file.media_type, headers)
+
+
+class _ClosedAtItsEnd(StreamingResponse):
+    """A download whose pieces are closed when it ends, also where the browser breaks it off.
+
+    Starlette leaves them to the garbage collector, and until that runs they would count as under way.
+    """
+
+    def __init__(self, pieces: Pieces, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(_sized(pieces), media_type=media_type, headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See Response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(self._pieces.close)
 
 
 def _sized(pieces: Iterator[bytes]) -> Iterator[bytes]:
