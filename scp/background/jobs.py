@@ -51,7 +51,10 @@ def _nothing(_: Job) -> None:
 
 
 class Job:
-    """One job; ``work`` is called with it, advances it, and returns soon where it is ``stopping``."""
+    """One job; ``work`` is called with it, advances it, and returns soon where it is ``stopping``.
+
+    ``result`` is what ``work`` returns; it may set it before, for the case that it fails.
+    """
 
     def __init__(self, kind: str, about: str, user: str, total: int, work: Callable[[Job], object]) -> None:
         self.id = secrets.token_hex(8)

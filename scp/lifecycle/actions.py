@@ -103,11 +103,14 @@ class ObjectActions:
 
     # -- deleted, and kept from that ---------------------------------------------------------------------
 
-    def delete(self, instances: Iterable[Instance], reason: str, who: Who) -> Removal:
-        """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
+    def delete(self, portions: Iterable[list[Instance]], reason: str, who: Who) -> Iterator[Removal]:
+        """Move objects to the trash, but for those under a hold, a portion at a time. Raises OutOfResources.
+
+        What came of a portion is said before the next one is taken.
+        """
         deletion = self._deletion(who)
         deletion.resume()
-        return deletion.delete(instances, f"by hand: {reason}")
+        yield from deletion.delete_in(portions, f"by hand: {reason}")
 
     def trash(self, first: int = 0, most: int = 100) -> TrashPage:
         """At most ``most`` entries of the trash from ``first`` on, the latest first."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -42,6 +42,7 @@ from scp.web.page.objects.wording import told_of
 
 # So many objects between two looks whether the job is to stop: a few seconds of encoding.
 _AT_ONCE = 8
+_REMOVED_AT_ONCE = 32  # the trash is locked meanwhile
 _MOST_LISTED = 100
 # Who asks waits so long for the end: most jobs are of one object, or a few.
 _WAITED_SECONDS = 0.7
@@ -110,6 +111,7 @@ class ObjectJobs:
                 for verdict in self._objects.verify(some, deep):
                     found.add(verdict)
                     job.advance()
+                job.result = converted(VerifyResult, found)
             return converted(VerifyResult, found)
 
         return self._begun(self._working, Job("verify", _about(which), who.user_id, len(instances), work))
@@ -123,6 +125,7 @@ class ObjectJobs:
                 for some in _portions(instances, job, job.advance):
                     found = asdict(self._objects.recompress(some, now, _EndsWith(job)))
                     done = Recompressed(**{key: value + found[key] for key, value in asdict(done).items()})
+                    job.result = converted(RecompressResult, done)
             return converted(RecompressResult, done)
 
         return self._begun(self._working, Job("recompress", _about(which), who.user_id, len(instances), work))
@@ -131,8 +134,12 @@ class ObjectJobs:
         """Move objects to the trash."""
 
         def work(job: Job) -> DeleteResult:
-            wanted = chain.from_iterable(_portions(instances, job, job.advance))
-            return converted(DeleteResult, self._objects.delete(wanted, reason, who))
+            job.result = done = DeleteResult([], [], [], [])
+            wanted = _portions(instances, job, job.advance, _REMOVED_AT_ONCE)
+            for removal in self._objects.delete(wanted, reason, who):
+                for name, found in asdict(removal).items():
+                    getattr(done, name).extend(found)
+            return done
 
         return self._begun(self._removing, Job("delete", _about(which), who.user_id, len(instances), work))
 
@@ -165,11 +172,14 @@ def _about(which: Which) -> str:
 
 
 def _portions(
-    instances: list[Instance], job: Job, advance: Callable[[int], None] | None = None
+    instances: list[Instance],
+    job: Job,
+    advance: Callable[[int], None] | None = None,
+    at_once: int = _AT_ONCE,
 ) -> Iterator[list[Instance]]:
     """A few instances at a time, until the job is to stop."""
     rest = iter(instances)
-    while not job.stopping and (some := list(islice(rest, _AT_ONCE))):
+    while not job.stopping and (some := list(islice(rest, at_once))):
         yield some
         if advance is not None:
             advance(len(some))

@@ -157,9 +157,9 @@ class NodeObjects:
         """
         return self._actions.recompress(instances, now, progress)
 
-    def delete(self, instances: Iterable[Instance], reason: str, user: User) -> Removal:
-        """Move objects to the trash, but for those under a hold."""
-        return self._actions.delete(instances, reason, self._who(user))
+    def delete(self, portions: Iterable[list[Instance]], reason: str, user: User) -> Iterator[Removal]:
+        """Move objects to the trash, but for those under a hold; says of each portion what came of it."""
+        return self._actions.delete(portions, reason, self._who(user))
 
     def trash(self, first: int = 0, most: int = 100) -> TrashPage:
         """What lies in the trash, the latest first."""

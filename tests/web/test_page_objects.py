@@ -29,7 +29,9 @@ from scp.audit.events import EXPORT
 from scp.background.loop import Loops
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
+from scp.node import object_jobs
 from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT
 from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT
@@ -273,8 +275,7 @@ def test_export_of_one_and_of_many(page: MadePage) -> None:
 
 
 def test_no_more_exports_at_a_time_than_may_be(page: MadePage) -> None:
-    from scp.errors import OutOfResources  # noqa: PLC0415 - for this test alone
-    from scp.web.page.objects.reports import Which  # noqa: PLC0415
+    from scp.web.page.objects.reports import Which  # noqa: PLC0415 - for this test alone
 
     which = Which(STUDY, "STUDY")
     held = [page.objects.export(which, operator(), "received") for _ in range(3)]
@@ -398,6 +399,26 @@ def test_hold_delete_restore_release(page: MadePage) -> None:
     assert client.post("/api/objects/release", json={"uid": "9.9", "level": "STUDY"}).status_code == 404
     whys = {why for _, who, why in page.trail.told() if who == "anna"}
     assert {"by hand: a test", "restored from the trash"} <= whys
+
+
+def test_a_deletion_that_fails_tells_what_was_deleted_before(
+    page: MadePage, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_jobs, "_REMOVED_AT_ONCE", 2)
+    sync, synced = Archive.sync, []
+
+    def second_fails(one: Archive) -> None:
+        synced.append(archive.count())
+        if len(synced) == 2:
+            raise OutOfResources("the disk is full")
+        sync(one)
+
+    monkeypatch.setattr(Archive, "sync", second_fails)
+    told = done(page.entered("anna"), "/api/objects/delete", uid=STUDY, level="STUDY", reason="a test")
+    assert (told["job"]["state"], told["job"]["done"], len(told["result"]["deleted"])) == ("failed", 2, 2)
+    assert told["told"] == "This did not work: the disk is full. Until then: 2 objects moved to the trash."
+    whys = [why for _, who, why in page.trail.told() if who == "anna"]
+    assert whys.count("by hand: a test") == 1  # in one message, however many portions there are
 
 
 # -- who may ------------------------------------------------------------------------------------------------

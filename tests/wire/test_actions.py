@@ -85,7 +85,7 @@ def test_each_action_is_done_beside_a_running_node(beside: Beside, tmp_path: Pat
 
     objects.hold("1.2.3.0", "SERIES", "a court asks", "ann")
     assert objects.search("STUDY", {"StudyInstanceUID": "1.2.3"}).hits[0].held == "part"
-    removal = objects.delete(objects.selected("1.2.3"), "a test", "ann")
+    (removal,) = objects.delete([objects.selected("1.2.3")], "a test", "ann")
     assert (len(removal.deleted), len(removal.held)) == (2, 2)
     beside.store(SENT[0])  # the node answers meanwhile, and knows that it has this one
     trash = objects.trash()
