@@ -6,6 +6,7 @@ import html
 import re
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -399,6 +400,25 @@ def test_hold_delete_restore_release(page: MadePage) -> None:
     assert client.post("/api/objects/release", json={"uid": "9.9", "level": "STUDY"}).status_code == 404
     whys = {why for _, who, why in page.trail.told() if who == "anna"}
     assert {"by hand: a test", "restored from the trash"} <= whys
+
+
+def test_holds_that_wait_for_a_deletion_leave_threads_for_the_others(page: MadePage) -> None:
+    asked = {"uid": STUDY, "level": "STUDY", "reason": "a court asks"}
+    clients, deletion = [page.entered("anna") for _ in range(3)], page.objects._objects._actions._deletion()
+    waiting: list[Future[int]] = []
+
+    def hold(client: TestClient) -> int:
+        return client.post("/api/objects/hold", json=asked).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        with deletion.trash.lock():
+            waiting += [pool.submit(hold, one) for one in clients[:2]]
+            until(lambda: not object_actions._HOLDS._free._value, "both wait")
+            refused = clients[2].post("/api/objects/hold", json=asked)
+        assert [one.result(20) for one in waiting] == [200, 200]
+    assert refused.status_code == 503
+    assert "other holds is under way" in refused.json()["detail"]
+    assert hold(clients[2]) == 200
 
 
 def test_a_deletion_that_fails_tells_what_was_deleted_before(

@@ -23,6 +23,7 @@ from scp.web.page.access.auditing import participant
 from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import faults
+from scp.web.page.few_at_once import FewAtOnce
 from scp.web.page.objects.addresses import of_which, query_of
 from scp.web.page.objects.reports import Download, HoldEntry, JobReport, Pieces, SendRequest, Which
 from scp.web.page.objects.wording import told_of_hold, told_of_release, told_of_send
@@ -33,6 +34,8 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r
 _FAULTS = faults(403, 404, 409, 422, 503)
 Wanted = TypeVar("Wanted")
 _PIECE = 1 << 18
+# Each waits for deletions that have the trash locked, however long, in one of eight threads.
+_HOLDS = FewAtOnce(2, "the adding of other holds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ def api_send(desk: DeskOf, wanted: SendWanted, who: WhoOf) -> SendRequest:
 @router.post("/api/objects/hold", responses=_FAULTS)
 def api_hold(desk: DeskOf, wanted: ReasonedAction, who: WhoOf) -> HoldEntry:
     """Put something under a legal hold, and what is added to it; it need not be held yet."""
-    return desk.objects.hold(wanted, who, wanted.reason)
+    with _HOLDS.one():
+        return desk.objects.hold(wanted, who, wanted.reason)
 
 
 @router.post("/api/objects/release", responses=_FAULTS)
