@@ -117,18 +117,16 @@ class ObjectActions:
         entries, count = self._deletion().trash.latest(first, most)
         return TrashPage(tuple(entries), count)
 
-    def restore(
+    def in_trash(
         self,
         uid: str,
         who: Who,
         patient: tuple[str | None, str | None] = (None, None),
         all_patients: bool = False,
-        replace: bool = False,
     ) -> list[Trashed]:
-        """Bring a study, an instance or an entry by its id back as it was; ``patient`` is ID and issuer.
+        """What a study, an instance or an entry by its id is in the trash; ``patient`` is ID and issuer.
 
-        ``replace`` as in :meth:`scp.lifecycle.deletion.Deletion.restore`. Raises ObjectMissing where nothing
-        in the trash is it, SeveralPatients, DuplicateRejected, ObjectDamaged, OutOfResources.
+        Raises ObjectMissing where nothing is it, SeveralPatients, OutOfResources.
         """
         deletion = self._deletion(who)
         deletion.resume()
@@ -142,7 +140,14 @@ class ObjectActions:
             raise ObjectMissing(f"{uid} is not in the trash")
         if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
             raise SeveralPatients(f"in the trash, {uid} is of several patients")
-        return list(deletion.restore(entries, replace))
+        return entries
+
+    def restore(self, entries: Iterable[Trashed], who: Who, replace: bool = False) -> Iterator[Trashed]:
+        """Bring objects back as they were, each before the next entry is taken.
+
+        See :meth:`scp.lifecycle.deletion.Deletion.restore`. Raises what that does, and OutOfResources.
+        """
+        return self._deletion(who).restore(entries, replace)
 
     def holds(self) -> list[Hold]:
         """All legal holds, the oldest first. Raises ObjectDamaged."""

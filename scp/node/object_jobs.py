@@ -7,11 +7,10 @@ deletion does not wait for hours. Each job looks between a few objects whether i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -121,11 +120,10 @@ class ObjectJobs:
 
         def work(job: Job) -> RecompressResult:
             done = Recompressed()
-            with suppress(JobStopped):
-                for some in _portions(instances, job, job.advance):
-                    found = asdict(self._objects.recompress(some, now, _EndsWith(job)))
-                    done = Recompressed(**{key: value + found[key] for key, value in asdict(done).items()})
-                    job.result = converted(RecompressResult, done)
+            for some in _portions(instances, job, job.advance):
+                found = asdict(self._objects.recompress(some, now, _EndsWith(job)))
+                done = Recompressed(**{key: value + found[key] for key, value in asdict(done).items()})
+                job.result = converted(RecompressResult, done)
             return converted(RecompressResult, done)
 
         return self._begun(self._working, Job("recompress", _about(which), who.user_id, len(instances), work))
@@ -147,9 +145,11 @@ class ObjectJobs:
         """Bring objects back from the trash; how many is not known before."""
 
         def work(job: Job) -> RestoreResult:
-            back = self._objects.restore(which.uid, who, of_patient(which), replace)
-            job.advance(len(back))
-            return RestoreResult([trash_entry(one) for one in back])
+            found = self._objects.in_trash(which.uid, who, of_patient(which))
+            job.result = back = RestoreResult([])
+            wanted = chain.from_iterable(_portions(found, job, job.advance, 1))
+            back.restored.extend(map(trash_entry, self._objects.restore(wanted, who, replace)))
+            return back
 
         return self._begun(self._removing, Job("restore", which.uid, who.user_id, 0, work))
 
@@ -172,28 +172,33 @@ def _about(which: Which) -> str:
 
 
 def _portions(
-    instances: list[Instance],
-    job: Job,
-    advance: Callable[[int], None] | None = None,
-    at_once: int = _AT_ONCE,
-) -> Iterator[list[Instance]]:
-    """A few instances at a time, until the job is to stop."""
-    rest = iter(instances)
-    while not job.stopping and (some := list(islice(rest, at_once))):
+    wanted: list[T], job: Job, advance: Callable[[int], None] | None = None, at_once: int = _AT_ONCE
+) -> Iterator[list[T]]:
+    """A few at a time, until the job is to stop; whether any are left then, it is told."""
+    rest = iter(wanted)
+    while some := list(islice(rest, at_once)):
+        if job.stopping:
+            job.cut = True
+            return
         yield some
         if advance is not None:
             advance(len(some))
 
 
 class _EndsWith(Silent):
-    """Ends work that reports its progress when its job is to stop."""
+    """Ends work that reports its progress when its job is to stop, unless all of it is done."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._job, self._left = job, 0
 
-    def advance(self, count: int = 1) -> None:  # noqa: ARG002 - how many does not matter
+    def total(self, count: int) -> None:
+        """See Progress."""
+        self._left = count
+
+    def advance(self, count: int = 1) -> None:
         """See Progress. Raises JobStopped."""
-        if self._job.stopping:
+        self._left -= count
+        if self._left > 0 and self._job.stopping:
             raise JobStopped
 
 

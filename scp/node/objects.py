@@ -165,12 +165,14 @@ class NodeObjects:
         """What lies in the trash, the latest first."""
         return self._actions.trash(first, most)
 
-    def restore(
-        self, uid: str, user: User, patient: OfPatient = _ANYBODYS, replace: bool = False
-    ) -> list[Trashed]:
-        """Bring a study, an instance, or an entry by its id back. Raises DuplicateRejected, ObjectDamaged."""
+    def in_trash(self, uid: str, user: User, patient: OfPatient = _ANYBODYS) -> list[Trashed]:
+        """What a study, an instance, or an entry by its id is in the trash."""
         whose = (patient.patient_id, patient.issuer)
-        return self._actions.restore(uid, self._who(user), whose, patient.all_patients, replace)
+        return self._actions.in_trash(uid, self._who(user), whose, patient.all_patients)
+
+    def restore(self, entries: Iterable[Trashed], user: User, replace: bool = False) -> Iterator[Trashed]:
+        """Bring each back before the next is taken. Raises DuplicateRejected, ObjectDamaged."""
+        return self._actions.restore(entries, self._who(user), replace)
 
     def holds(self) -> list[Hold]:
         """All legal holds, the oldest first. Raises ObjectDamaged."""

@@ -32,8 +32,10 @@ from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
 from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
+from scp.lifecycle.deletion import Deletion
 from scp.node import object_jobs
 from scp.objects.local import LocalStore
+from scp.objects.trashed import Trashed
 from scp.syntaxes import EXPLICIT
 from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT
 from scp.web.page.views import object_actions
@@ -338,7 +340,8 @@ def test_a_job_under_way_is_shown_and_stopped(page: MadePage, monkeypatch: pytes
     client = page.entered("anna")
 
     def slow(_: objects.NodeObjects, some: Any, progress: Any) -> Any:
-        until(lambda: bool(progress.advance()), "it is stopped")
+        progress.total(len(some))
+        until(lambda: bool(progress.advance(0)), "it is stopped")
 
     monkeypatch.setattr(
         objects.NodeObjects, "recompress", lambda me, some, now, progress: slow(me, some, progress)
@@ -400,6 +403,31 @@ def test_hold_delete_restore_release(page: MadePage) -> None:
     assert client.post("/api/objects/release", json={"uid": "9.9", "level": "STUDY"}).status_code == 404
     whys = {why for _, who, why in page.trail.told() if who == "anna"}
     assert {"by hand: a test", "restored from the trash"} <= whys
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (1, "It was stopped before its end. 1 object restored. Ask for it again to do the rest."),
+        (3, "3 objects restored."),
+    ],
+)
+def test_a_restore_is_stopped_between_objects(
+    page: MadePage, monkeypatch: pytest.MonkeyPatch, at: int, told: str
+) -> None:
+    client, restore, begun = page.entered("anna"), Deletion._restore, []
+    done(client, "/api/objects/delete", uid=STUDY, level="STUDY", reason="a test")
+
+    def stopped_meanwhile(deletion: Deletion, one: Trashed, replace: bool) -> None:
+        begun.append(one)
+        if len(begun) == at:
+            page.objects.stop_job(page.objects.jobs()[0].job.id)
+        restore(deletion, one, replace)
+
+    monkeypatch.setattr(Deletion, "_restore", stopped_meanwhile)
+    found = done(client, "/api/objects/restore", uid=STUDY)
+    assert (found["told"], found["job"]["done"]) == (told, at)
+    assert client.get("/api/objects/trash").json()["count"] == 3 - at
 
 
 def test_holds_that_wait_for_a_deletion_leave_threads_for_the_others(page: MadePage) -> None:
