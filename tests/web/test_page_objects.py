@@ -193,6 +193,22 @@ def test_each_level_leads_to_the_next(page: MadePage, level: str, uid: str, insi
     assert (facts["instance"] is not None) == (level == "IMAGE")
 
 
+@pytest.mark.parametrize("patient", ["P*", ""])
+def test_in_a_patient_is_nothing_of_others(page: MadePage, archive: Archive, patient: str) -> None:
+    ingest(archive, report("1.2.30", "1.2.30.1.1", PatientID=patient))
+    asked = {"uid": "1.2.30", "level": "STUDY", "patient_id": patient}
+    client = page.entered("victor")
+    assert "uid=1.2.30.1" in client.get("/objects/one", params=asked).text
+    if patient:
+        text = client.get("/objects/one", params={"uid": patient, "level": "PATIENT"}).text
+        assert "uid=1.2.30&" in text
+        assert f"uid={STUDY}" not in text
+    ingest(archive, report("1.2.30", "1.2.30.2.1", PatientID="P2"))
+    text = client.get("/objects/one", params=asked).text
+    assert "uid=1.2.30.1" in text
+    assert "uid=1.2.30.2" not in text
+
+
 def test_what_is_not_held_or_of_several_patients(page: MadePage, archive: Archive) -> None:
     client = page.entered("anna")
     for path in (
