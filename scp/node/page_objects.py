@@ -159,11 +159,12 @@ class PageObjects:
 
     def hold(self, which: Which, who: Participant, reason: str) -> HoldEntry:
         """See ObjectsDesk."""
-        return _hold(self._objects.hold(which.uid, which.level, reason, who, of_patient(which)))
+        return _hold(self._objects.hold(which.uid.strip(), which.level, reason, who, of_patient(which)))
 
     def release(self, which: Which, who: Participant) -> list[HoldEntry]:
         """See ObjectsDesk."""
-        return [_hold(one) for one in self._objects.release(which.uid, who, which.level, of_patient(which))]
+        found = self._objects.release(which.uid.strip(), who, which.level, of_patient(which))
+        return [_hold(one) for one in found]
 
     # -- jobs --------------------------------------------------------------------------------------------
 

@@ -446,6 +446,14 @@ def test_a_restore_is_stopped_between_objects(
     assert client.get("/api/objects/trash").json()["count"] == 3 - at
 
 
+def test_blanks_around_a_uid_do_not_count_for_a_hold(page: MadePage) -> None:
+    client, asked = page.entered("anna"), {"uid": f" {STUDY} ", "level": "STUDY"}
+    assert client.post("/api/objects/hold", json={**asked, "reason": "a court asks"}).json()["uid"] == STUDY
+    told = done(client, "/api/objects/delete", uid=STUDY, level="STUDY", reason="a test")
+    assert (told["result"]["deleted"], len(told["result"]["held"])) == ([], 3)
+    assert [one["uid"] for one in client.post("/api/objects/release", json=asked).json()] == [STUDY]
+
+
 def test_holds_that_wait_for_a_deletion_leave_threads_for_the_others(page: MadePage) -> None:
     asked = {"uid": STUDY, "level": "STUDY", "reason": "a court asks"}
     clients, deletion = [page.entered("anna") for _ in range(3)], page.objects._objects._actions._deletion()
