@@ -275,6 +275,15 @@ def test_an_object_explained(page: MadePage) -> None:
     assert "<html" in client.get("/objects/explain", params=asked).text
 
 
+def test_a_damaged_file_is_no_fault_of_the_node(page: MadePage, archive: Archive) -> None:
+    (instance,) = archive.named(IMAGES[0])
+    (page.folder / "objects" / instance.key).write_bytes(b"damaged")
+    for what in ("header", "explain"):
+        answer = page.entered("victor").get(f"/api/objects/{what}", params={"uid": IMAGES[0]})
+        assert answer.status_code == 409, what
+        assert "is not what was written" in answer.json()["detail"]
+
+
 # -- done with them -----------------------------------------------------------------------------------------
 
 
