@@ -382,6 +382,8 @@ def test_a_job_under_way_is_shown_and_stopped(page: MadePage, monkeypatch: pytes
     assert client.post(f"{path}/stop").status_code == 303
     until(lambda: "It was stopped before its end" in client.get(path).text, "it has ended")
     assert 'hx-trigger="every 2s"' not in client.get(path).text
+    told = f"asked for an end of: recompress study {STUDY}"
+    assert [one.participants[0].user_id for one in page.trail.events if told in str(one.subjects)] == ["anna"]
 
 
 def test_send_queues_for_a_configured_peer(page: MadePage, archive: Archive) -> None:

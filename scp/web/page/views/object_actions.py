@@ -18,8 +18,9 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from scp.audit import messages
 from scp.audit.events import Participant
-from scp.web.page.access.auditing import participant
+from scp.web.page.access.auditing import participant, record_use
 from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import faults
@@ -159,9 +160,18 @@ def api_restore(desk: DeskOf, wanted: RestoreWanted, who: WhoOf) -> JobReport:
 
 
 @router.post("/api/objects/jobs/{id}/stop", responses=_FAULTS)
-def api_stop(desk: DeskOf, id: str) -> JobReport:  # noqa: A002 - of the path
+def api_stop(
+    desk: DeskOf,
+    id: str,  # noqa: A002 - of the path
+    visitor: VisitorOf,
+    asked: AskedOf,
+) -> JobReport:
     """Make a job end soon; what it did stays."""
-    return desk.objects.stop_job(id)
+    report = desk.objects.stop_job(id)
+    _, _, node = desk.sources.configured()
+    told = f"asked for an end of: {report.job.kind} {report.job.about}"
+    record_use(desk.trail, visitor, asked.address, told, messages.node_subject(node))
+    return report
 
 
 # -- the page --------------------------------------------------------------------------------------------
@@ -226,9 +236,14 @@ def recompress(desk: DeskOf, asked: AskedOf, who: WhoOf) -> RedirectResponse:
 
 
 @router.post("/objects/jobs/{id}/stop", include_in_schema=False)
-def stop(desk: DeskOf, id: str) -> RedirectResponse:  # noqa: A002 - of the path
+def stop(
+    desk: DeskOf,
+    id: str,  # noqa: A002 - of the path
+    visitor: VisitorOf,
+    asked: AskedOf,
+) -> RedirectResponse:
     """Stop a job."""
-    return _job(api_stop(desk, id))
+    return _job(api_stop(desk, id, visitor, asked))
 
 
 def _job(report: JobReport) -> RedirectResponse:
