@@ -27,7 +27,7 @@ class JobProgress:
     """How far a job is: of ``total`` objects ``done`` many; ``total`` 0: it is not known how many.
 
     ``kind`` is what is done, ``about`` with what, and ``user`` asked for it. With the state ``stopped`` it
-    ended early, as somebody asked for that or the process ended; ``fault`` says why it ``failed``.
+    left something undone, as somebody asked for that or the process ended; ``fault`` says why it ``failed``.
     """
 
     id: str
@@ -51,11 +51,16 @@ def _nothing(_: Job) -> None:
 
 
 class Job:
-    """One job; ``work`` is called with it, advances it, and returns soon where it is ``stopping``."""
+    """One job; ``work`` is called with it, advances it, and returns soon where it is ``stopping``.
+
+    ``result`` is what ``work`` returns; it may set it before, for the case that it fails. Where it leaves
+    something undone as it is to stop, it raises JobStopped, or sets ``cut``.
+    """
 
     def __init__(self, kind: str, about: str, user: str, total: int, work: Callable[[Job], object]) -> None:
         self.id = secrets.token_hex(8)
         self.result: object = None
+        self.cut = False
         self._kind, self._about, self._user, self._total = kind, about, user, total
         self._work = work
         self._asked, self._at = datetime.now(UTC), 0
@@ -98,9 +103,10 @@ class Job:
         self._state = "running"
         end: JobState = "failed"
         try:
-            if not self.stopping:
-                self.result = self._work(self)
-            end = "stopped" if self.stopping else "done"
+            if self.stopping:
+                raise JobStopped
+            self.result = self._work(self)
+            end = "stopped" if self.cut else "done"
         except JobStopped:
             end = "stopped"
         except ZscpError as error:

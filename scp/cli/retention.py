@@ -185,7 +185,8 @@ def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
     with opened(config, works=True) as (archive, settings), acting(archive, settings) as (actions, who):
         try:
             with naming_patients():
-                back = actions.restore(uid, who, (patient_id, issuer), all_patients, replace)
+                found = actions.in_trash(uid, who, (patient_id, issuer), all_patients)
+                back = list(actions.restore(found, who, replace))
         except ObjectMissing:
             if not json:
                 raise

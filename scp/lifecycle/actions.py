@@ -103,29 +103,30 @@ class ObjectActions:
 
     # -- deleted, and kept from that ---------------------------------------------------------------------
 
-    def delete(self, instances: Iterable[Instance], reason: str, who: Who) -> Removal:
-        """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
+    def delete(self, portions: Iterable[list[Instance]], reason: str, who: Who) -> Iterator[Removal]:
+        """Move objects to the trash, but for those under a hold, a portion at a time. Raises OutOfResources.
+
+        What came of a portion is said before the next one is taken.
+        """
         deletion = self._deletion(who)
         deletion.resume()
-        return deletion.delete(instances, f"by hand: {reason}")
+        yield from deletion.delete_in(portions, f"by hand: {reason}")
 
     def trash(self, first: int = 0, most: int = 100) -> TrashPage:
         """At most ``most`` entries of the trash from ``first`` on, the latest first."""
         entries, count = self._deletion().trash.latest(first, most)
         return TrashPage(tuple(entries), count)
 
-    def restore(
+    def in_trash(
         self,
         uid: str,
         who: Who,
         patient: tuple[str | None, str | None] = (None, None),
         all_patients: bool = False,
-        replace: bool = False,
     ) -> list[Trashed]:
-        """Bring a study, an instance or an entry by its id back as it was; ``patient`` is ID and issuer.
+        """What a study, an instance or an entry by its id is in the trash; ``patient`` is ID and issuer.
 
-        ``replace`` as in :meth:`scp.lifecycle.deletion.Deletion.restore`. Raises ObjectMissing where nothing
-        in the trash is it, SeveralPatients, DuplicateRejected, ObjectDamaged, OutOfResources.
+        Raises ObjectMissing where nothing is it, SeveralPatients, OutOfResources.
         """
         deletion = self._deletion(who)
         deletion.resume()
@@ -139,7 +140,14 @@ class ObjectActions:
             raise ObjectMissing(f"{uid} is not in the trash")
         if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
             raise SeveralPatients(f"in the trash, {uid} is of several patients")
-        return list(deletion.restore(entries, replace))
+        return entries
+
+    def restore(self, entries: Iterable[Trashed], who: Who, replace: bool = False) -> Iterator[Trashed]:
+        """Bring objects back as they were, each before the next entry is taken.
+
+        See :meth:`scp.lifecycle.deletion.Deletion.restore`. Raises what that does, and OutOfResources.
+        """
+        return self._deletion(who).restore(entries, replace)
 
     def holds(self) -> list[Hold]:
         """All legal holds, the oldest first. Raises ObjectDamaged."""

@@ -64,21 +64,24 @@ class Deletion:
 
     def delete(self, instances: Iterable[Instance], reason: str) -> Removal:
         """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
-        removals = []
-        rest = iter(instances)
-        done = Done()
-        try:
-            while batch := list(islice(rest, _BATCH)):
-                with self.trash.lock():
-                    removals.append(self._delete(batch, reason, done))
-        finally:
-            self._audit.done(done, self._holds_any, reason)
+        removals = list(self.delete_in(_batches(instances), reason))
         return Removal(
             tuple(uid for one in removals for uid in one.deleted),
             tuple(uid for one in removals for uid in one.held),
             tuple(uid for one in removals for uid in one.left),
             tuple(key for one in removals for key in one.keys),
         )
+
+    def delete_in(self, portions: Iterable[list[Instance]], reason: str) -> Iterator[Removal]:
+        """As :meth:`delete`, by portions: what came of one is told before the next is taken."""
+        done = Done()
+        try:
+            for portion in portions:
+                with self.trash.lock():
+                    removal = self._delete(portion, reason, done)
+                yield removal
+        finally:
+            self._audit.done(done, self._holds_any, reason)
 
     def _delete(self, batch: list[Instance], reason: str, done: Done) -> Removal:
         wanted = {one.identity for one in batch}
@@ -262,6 +265,12 @@ class Deletion:
                 log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)
         self._audit.purged(old)
         return old
+
+
+def _batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
+    rest = iter(instances)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
 
 
 def _uids(identities: Iterable[Identity]) -> tuple[str, ...]:

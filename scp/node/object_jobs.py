@@ -7,7 +7,6 @@ deletion does not wait for hours. Each job looks between a few objects whether i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -42,6 +41,7 @@ from scp.web.page.objects.wording import told_of
 
 # So many objects between two looks whether the job is to stop: a few seconds of encoding.
 _AT_ONCE = 8
+_REMOVED_AT_ONCE = 32  # the trash is locked meanwhile
 _MOST_LISTED = 100
 # Who asks waits so long for the end: most jobs are of one object, or a few.
 _WAITED_SECONDS = 0.7
@@ -110,6 +110,7 @@ class ObjectJobs:
                 for verdict in self._objects.verify(some, deep):
                     found.add(verdict)
                     job.advance()
+                job.result = converted(VerifyResult, found)
             return converted(VerifyResult, found)
 
         return self._begun(self._working, Job("verify", _about(which), who.user_id, len(instances), work))
@@ -119,10 +120,10 @@ class ObjectJobs:
 
         def work(job: Job) -> RecompressResult:
             done = Recompressed()
-            with suppress(JobStopped):
-                for some in _portions(instances, job, job.advance):
-                    found = asdict(self._objects.recompress(some, now, _EndsWith(job)))
-                    done = Recompressed(**{key: value + found[key] for key, value in asdict(done).items()})
+            for some in _portions(instances, job, job.advance):
+                found = asdict(self._objects.recompress(some, now, _EndsWith(job)))
+                done = Recompressed(**{key: value + found[key] for key, value in asdict(done).items()})
+                job.result = converted(RecompressResult, done)
             return converted(RecompressResult, done)
 
         return self._begun(self._working, Job("recompress", _about(which), who.user_id, len(instances), work))
@@ -131,8 +132,12 @@ class ObjectJobs:
         """Move objects to the trash."""
 
         def work(job: Job) -> DeleteResult:
-            wanted = chain.from_iterable(_portions(instances, job, job.advance))
-            return converted(DeleteResult, self._objects.delete(wanted, reason, who))
+            job.result = done = DeleteResult([], [], [], [])
+            wanted = _portions(instances, job, job.advance, _REMOVED_AT_ONCE)
+            for removal in self._objects.delete(wanted, reason, who):
+                for name, found in asdict(removal).items():
+                    getattr(done, name).extend(found)
+            return done
 
         return self._begun(self._removing, Job("delete", _about(which), who.user_id, len(instances), work))
 
@@ -140,9 +145,11 @@ class ObjectJobs:
         """Bring objects back from the trash; how many is not known before."""
 
         def work(job: Job) -> RestoreResult:
-            back = self._objects.restore(which.uid, who, of_patient(which), replace)
-            job.advance(len(back))
-            return RestoreResult([trash_entry(one) for one in back])
+            found = self._objects.in_trash(which.uid, who, of_patient(which))
+            job.result = back = RestoreResult([])
+            wanted = chain.from_iterable(_portions(found, job, job.advance, 1))
+            back.restored.extend(map(trash_entry, self._objects.restore(wanted, who, replace)))
+            return back
 
         return self._begun(self._removing, Job("restore", which.uid, who.user_id, 0, work))
 
@@ -165,25 +172,33 @@ def _about(which: Which) -> str:
 
 
 def _portions(
-    instances: list[Instance], job: Job, advance: Callable[[int], None] | None = None
-) -> Iterator[list[Instance]]:
-    """A few instances at a time, until the job is to stop."""
-    rest = iter(instances)
-    while not job.stopping and (some := list(islice(rest, _AT_ONCE))):
+    wanted: list[T], job: Job, advance: Callable[[int], None] | None = None, at_once: int = _AT_ONCE
+) -> Iterator[list[T]]:
+    """A few at a time, until the job is to stop; whether any are left then, it is told."""
+    rest = iter(wanted)
+    while some := list(islice(rest, at_once)):
+        if job.stopping:
+            job.cut = True
+            return
         yield some
         if advance is not None:
             advance(len(some))
 
 
 class _EndsWith(Silent):
-    """Ends work that reports its progress when its job is to stop."""
+    """Ends work that reports its progress when its job is to stop, unless all of it is done."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._job, self._left = job, 0
 
-    def advance(self, count: int = 1) -> None:  # noqa: ARG002 - how many does not matter
+    def total(self, count: int) -> None:
+        """See Progress."""
+        self._left = count
+
+    def advance(self, count: int = 1) -> None:
         """See Progress. Raises JobStopped."""
-        if self._job.stopping:
+        self._left -= count
+        if self._left > 0 and self._job.stopping:
             raise JobStopped
 
 

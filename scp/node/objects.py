@@ -157,20 +157,22 @@ class NodeObjects:
         """
         return self._actions.recompress(instances, now, progress)
 
-    def delete(self, instances: Iterable[Instance], reason: str, user: User) -> Removal:
-        """Move objects to the trash, but for those under a hold."""
-        return self._actions.delete(instances, reason, self._who(user))
+    def delete(self, portions: Iterable[list[Instance]], reason: str, user: User) -> Iterator[Removal]:
+        """Move objects to the trash, but for those under a hold; says of each portion what came of it."""
+        return self._actions.delete(portions, reason, self._who(user))
 
     def trash(self, first: int = 0, most: int = 100) -> TrashPage:
         """What lies in the trash, the latest first."""
         return self._actions.trash(first, most)
 
-    def restore(
-        self, uid: str, user: User, patient: OfPatient = _ANYBODYS, replace: bool = False
-    ) -> list[Trashed]:
-        """Bring a study, an instance, or an entry by its id back. Raises DuplicateRejected, ObjectDamaged."""
+    def in_trash(self, uid: str, user: User, patient: OfPatient = _ANYBODYS) -> list[Trashed]:
+        """What a study, an instance, or an entry by its id is in the trash."""
         whose = (patient.patient_id, patient.issuer)
-        return self._actions.restore(uid, self._who(user), whose, patient.all_patients, replace)
+        return self._actions.in_trash(uid, self._who(user), whose, patient.all_patients)
+
+    def restore(self, entries: Iterable[Trashed], user: User, replace: bool = False) -> Iterator[Trashed]:
+        """Bring each back before the next is taken. Raises DuplicateRejected, ObjectDamaged."""
+        return self._actions.restore(entries, self._who(user), replace)
 
     def holds(self) -> list[Hold]:
         """All legal holds, the oldest first. Raises ObjectDamaged."""

@@ -6,11 +6,10 @@ What is quick is done at once. What may take long is a job of this process (:mod
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 
 from scp.archive.archive import Archive
 from scp.audit.events import Participant
@@ -39,6 +38,7 @@ from scp.web.page.objects.reports import (
     KeptProvenance,
     Level,
     NotTried,
+    Pieces,
     RuleNotTaken,
     SendRequest,
     TrashEntries,
@@ -134,13 +134,13 @@ class PageObjects:
         zipped = partial(self._objects.export, found, who, wanted, place)
         return Download(f"{which.uid}.zip", "application/zip", self._one_of_few(zipped))
 
-    def _one_of_few(self, pieces: Callable[[], Iterator[Buffer]]) -> Iterator[bytes]:
+    def _one_of_few(self, pieces: Callable[[], Iterator[Buffer]]) -> Pieces:
         """What ``pieces`` gives; the first is made now, so that what is wrong is known before it goes out.
 
         Raises OutOfResources where enough others are under way.
         """
 
-        def given() -> Iterator[bytes]:
+        def given() -> Generator[bytes]:
             try:
                 yield from map(bytes, pieces())
             finally:
@@ -148,8 +148,7 @@ class PageObjects:
 
         if not self._exports.acquire(blocking=False):
             raise OutOfResources(f"{_EXPORTS} exports are under way; ask again when one has ended")
-        begun = given()
-        return chain([next(begun, b"")], begun)
+        return _Begun(given())
 
     def send(self, which: Which, who: Participant, aet: str) -> SendRequest:
         """See ObjectsDesk."""
@@ -160,11 +159,12 @@ class PageObjects:
 
     def hold(self, which: Which, who: Participant, reason: str) -> HoldEntry:
         """See ObjectsDesk."""
-        return _hold(self._objects.hold(which.uid, which.level, reason, who, of_patient(which)))
+        return _hold(self._objects.hold(which.uid.strip(), which.level, reason, who, of_patient(which)))
 
     def release(self, which: Which, who: Participant) -> list[HoldEntry]:
         """See ObjectsDesk."""
-        return [_hold(one) for one in self._objects.release(which.uid, who, which.level, of_patient(which))]
+        found = self._objects.release(which.uid.strip(), who, which.level, of_patient(which))
+        return [_hold(one) for one in found]
 
     # -- jobs --------------------------------------------------------------------------------------------
 
@@ -201,6 +201,23 @@ class PageObjects:
         job = self.running.one(id)
         job.stop()
         return report_of(job)
+
+
+class _Begun:
+    """Pieces of which the first is made already."""
+
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self._first, self._rest = [next(pieces, b"")], pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return self._first.pop() if self._first else next(self._rest)
+
+    def close(self) -> None:
+        """See Pieces."""
+        self._rest.close()
 
 
 def _is(attributes: Mapping[str, str], keyword: str, wanted: str | None) -> bool:

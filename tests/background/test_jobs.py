@@ -69,6 +69,7 @@ def test_one_that_fails_says_why_and_harms_no_other(jobs: Jobs) -> None:
 def test_the_end_of_the_process_stops_what_runs_and_begins_nothing(jobs: Jobs) -> None:
     def long(job: Job) -> str:
         until(lambda: job.stopping, "it is told to stop")
+        job.cut = True
         return "a part of it"
 
     def never(_: Job) -> None:
@@ -82,6 +83,22 @@ def test_the_end_of_the_process_stops_what_runs_and_begins_nothing(jobs: Jobs) -
     assert running.result == "a part of it"
     with pytest.raises(OutOfResources):
         asked(jobs, never)
+
+
+def test_one_that_did_all_of_it_was_not_stopped(jobs: Jobs) -> None:
+    def last(job: Job) -> str:
+        until(lambda: job.stopping, "it is told to stop")
+        return "all of it"
+
+    one = Job("verify", "study 1.2", "anna", 0, last)
+    one.stop()
+    jobs.ask(one)
+    two = asked(jobs, last)
+    until(lambda: two.progress.state == "running", "it runs")
+    two.stop()
+    assert two.wait(20)
+    assert (one.progress.state, one.result) == ("stopped", None)
+    assert (two.progress.state, two.result) == ("done", "all of it")
 
 
 def test_neither_waiting_nor_ended_jobs_become_many(jobs: Jobs) -> None:

@@ -6,11 +6,14 @@ import html
 import re
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import imagecodecs
 import pytest
 from desks import MadePage, users
@@ -22,15 +25,22 @@ from starlette.testclient import TestClient
 from waiting import until
 
 from scp.archive.archive import Archive
+from scp.audit.actors import operator
 from scp.audit.events import EXPORT
 from scp.background.loop import Loops
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
+from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
+from scp.lifecycle.deletion import Deletion
+from scp.node import object_jobs
 from scp.objects.local import LocalStore
+from scp.objects.trashed import Trashed
 from scp.syntaxes import EXPLICIT
 from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT
+from scp.web.page.views import object_actions
 from scp.web.page.views import objects as objects_view
+from scp.web.page.views.object_actions import ExportWanted
 
 STUDY, OTHER = "1.2.10", "1.2.20"
 IMAGES = ["1.2.10.1.1", "1.2.10.1.2", "1.2.10.2.1"]
@@ -183,6 +193,22 @@ def test_each_level_leads_to_the_next(page: MadePage, level: str, uid: str, insi
     assert (facts["instance"] is not None) == (level == "IMAGE")
 
 
+@pytest.mark.parametrize("patient", ["P*", ""])
+def test_in_a_patient_is_nothing_of_others(page: MadePage, archive: Archive, patient: str) -> None:
+    ingest(archive, report("1.2.30", "1.2.30.1.1", PatientID=patient))
+    asked = {"uid": "1.2.30", "level": "STUDY", "patient_id": patient}
+    client = page.entered("victor")
+    assert "uid=1.2.30.1" in client.get("/objects/one", params=asked).text
+    if patient:
+        text = client.get("/objects/one", params={"uid": patient, "level": "PATIENT"}).text
+        assert "uid=1.2.30&" in text
+        assert f"uid={STUDY}" not in text
+    ingest(archive, report("1.2.30", "1.2.30.2.1", PatientID="P2"))
+    text = client.get("/objects/one", params=asked).text
+    assert "uid=1.2.30.1" in text
+    assert "uid=1.2.30.2" not in text
+
+
 def test_what_is_not_held_or_of_several_patients(page: MadePage, archive: Archive) -> None:
     client = page.entered("anna")
     for path in (
@@ -249,6 +275,15 @@ def test_an_object_explained(page: MadePage) -> None:
     assert "<html" in client.get("/objects/explain", params=asked).text
 
 
+def test_a_damaged_file_is_no_fault_of_the_node(page: MadePage, archive: Archive) -> None:
+    (instance,) = archive.named(IMAGES[0])
+    (page.folder / "objects" / instance.key).write_bytes(b"damaged")
+    for what in ("header", "explain"):
+        answer = page.entered("victor").get(f"/api/objects/{what}", params={"uid": IMAGES[0]})
+        assert answer.status_code == 409, what
+        assert "is not what was written" in answer.json()["detail"]
+
+
 # -- done with them -----------------------------------------------------------------------------------------
 
 
@@ -268,9 +303,7 @@ def test_export_of_one_and_of_many(page: MadePage) -> None:
 
 
 def test_no_more_exports_at_a_time_than_may_be(page: MadePage) -> None:
-    from scp.audit.actors import operator  # noqa: PLC0415 - for this test alone
-    from scp.errors import OutOfResources  # noqa: PLC0415
-    from scp.web.page.objects.reports import Which  # noqa: PLC0415
+    from scp.web.page.objects.reports import Which  # noqa: PLC0415 - for this test alone
 
     which = Which(STUDY, "STUDY")
     held = [page.objects.export(which, operator(), "received") for _ in range(3)]
@@ -279,6 +312,22 @@ def test_no_more_exports_at_a_time_than_may_be(page: MadePage) -> None:
     assert page.entered("anna").post("/api/objects/export", json={"uid": IMAGES[0]}).status_code == 503
     held.pop()  # one whose browser has left
     assert list(page.objects.export(which, operator(), "received").pieces)
+
+
+def test_an_export_that_is_broken_off_makes_room_for_another_at_once(page: MadePage) -> None:
+    asked = ExportWanted(STUDY, "STUDY")
+    desk: Any = SimpleNamespace(objects=page.objects)
+    held = [object_actions.api_export(desk, asked, operator()) for _ in range(3)]
+
+    async def left() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def silent(_: Any) -> None:
+        await anyio.sleep_forever()
+
+    for response in held:
+        anyio.run(response, {"type": "http", "asgi": {"spec_version": "2.3"}}, left, silent)
+    assert page.entered("anna").post("/api/objects/export", json={"uid": IMAGES[0]}).status_code == 200
 
 
 def test_verify_and_recompress_as_jobs(page: MadePage, archive: Archive) -> None:
@@ -316,7 +365,8 @@ def test_a_job_under_way_is_shown_and_stopped(page: MadePage, monkeypatch: pytes
     client = page.entered("anna")
 
     def slow(_: objects.NodeObjects, some: Any, progress: Any) -> Any:
-        until(lambda: bool(progress.advance()), "it is stopped")
+        progress.total(len(some))
+        until(lambda: bool(progress.advance(0)), "it is stopped")
 
     monkeypatch.setattr(
         objects.NodeObjects, "recompress", lambda me, some, now, progress: slow(me, some, progress)
@@ -332,6 +382,8 @@ def test_a_job_under_way_is_shown_and_stopped(page: MadePage, monkeypatch: pytes
     assert client.post(f"{path}/stop").status_code == 303
     until(lambda: "It was stopped before its end" in client.get(path).text, "it has ended")
     assert 'hx-trigger="every 2s"' not in client.get(path).text
+    told = f"asked for an end of: recompress study {STUDY}"
+    assert [one.participants[0].user_id for one in page.trail.events if told in str(one.subjects)] == ["anna"]
 
 
 def test_send_queues_for_a_configured_peer(page: MadePage, archive: Archive) -> None:
@@ -378,6 +430,78 @@ def test_hold_delete_restore_release(page: MadePage) -> None:
     assert client.post("/api/objects/release", json={"uid": "9.9", "level": "STUDY"}).status_code == 404
     whys = {why for _, who, why in page.trail.told() if who == "anna"}
     assert {"by hand: a test", "restored from the trash"} <= whys
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (1, "It was stopped before its end. 1 object restored. Ask for it again to do the rest."),
+        (3, "3 objects restored."),
+    ],
+)
+def test_a_restore_is_stopped_between_objects(
+    page: MadePage, monkeypatch: pytest.MonkeyPatch, at: int, told: str
+) -> None:
+    client, restore, begun = page.entered("anna"), Deletion._restore, []
+    done(client, "/api/objects/delete", uid=STUDY, level="STUDY", reason="a test")
+
+    def stopped_meanwhile(deletion: Deletion, one: Trashed, replace: bool) -> None:
+        begun.append(one)
+        if len(begun) == at:
+            page.objects.stop_job(page.objects.jobs()[0].job.id)
+        restore(deletion, one, replace)
+
+    monkeypatch.setattr(Deletion, "_restore", stopped_meanwhile)
+    found = done(client, "/api/objects/restore", uid=STUDY)
+    assert (found["told"], found["job"]["done"]) == (told, at)
+    assert client.get("/api/objects/trash").json()["count"] == 3 - at
+
+
+def test_blanks_around_a_uid_do_not_count_for_a_hold(page: MadePage) -> None:
+    client, asked = page.entered("anna"), {"uid": f" {STUDY} ", "level": "STUDY"}
+    assert client.post("/api/objects/hold", json={**asked, "reason": "a court asks"}).json()["uid"] == STUDY
+    told = done(client, "/api/objects/delete", uid=STUDY, level="STUDY", reason="a test")
+    assert (told["result"]["deleted"], len(told["result"]["held"])) == ([], 3)
+    assert [one["uid"] for one in client.post("/api/objects/release", json=asked).json()] == [STUDY]
+
+
+def test_holds_that_wait_for_a_deletion_leave_threads_for_the_others(page: MadePage) -> None:
+    asked = {"uid": STUDY, "level": "STUDY", "reason": "a court asks"}
+    clients, deletion = [page.entered("anna") for _ in range(3)], page.objects._objects._actions._deletion()
+    waiting: list[Future[int]] = []
+
+    def hold(client: TestClient) -> int:
+        return client.post("/api/objects/hold", json=asked).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        with deletion.trash.lock():
+            waiting += [pool.submit(hold, one) for one in clients[:2]]
+            until(lambda: not object_actions._HOLDS._free._value, "both wait")
+            refused = clients[2].post("/api/objects/hold", json=asked)
+        assert [one.result(20) for one in waiting] == [200, 200]
+    assert refused.status_code == 503
+    assert "other holds is under way" in refused.json()["detail"]
+    assert hold(clients[2]) == 200
+
+
+def test_a_deletion_that_fails_tells_what_was_deleted_before(
+    page: MadePage, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_jobs, "_REMOVED_AT_ONCE", 2)
+    sync, synced = Archive.sync, []
+
+    def second_fails(one: Archive) -> None:
+        synced.append(archive.count())
+        if len(synced) == 2:
+            raise OutOfResources("the disk is full")
+        sync(one)
+
+    monkeypatch.setattr(Archive, "sync", second_fails)
+    told = done(page.entered("anna"), "/api/objects/delete", uid=STUDY, level="STUDY", reason="a test")
+    assert (told["job"]["state"], told["job"]["done"], len(told["result"]["deleted"])) == ("failed", 2, 2)
+    assert told["told"] == "This did not work: the disk is full. Until then: 2 objects moved to the trash."
+    whys = [why for _, who, why in page.trail.told() if who == "anna"]
+    assert whys.count("by hand: a test") == 1  # in one message, however many portions there are
 
 
 # -- who may ------------------------------------------------------------------------------------------------

@@ -85,12 +85,12 @@ def test_each_action_is_done_beside_a_running_node(beside: Beside, tmp_path: Pat
 
     objects.hold("1.2.3.0", "SERIES", "a court asks", "ann")
     assert objects.search("STUDY", {"StudyInstanceUID": "1.2.3"}).hits[0].held == "part"
-    removal = objects.delete(objects.selected("1.2.3"), "a test", "ann")
+    (removal,) = objects.delete([objects.selected("1.2.3")], "a test", "ann")
     assert (len(removal.deleted), len(removal.held)) == (2, 2)
     beside.store(SENT[0])  # the node answers meanwhile, and knows that it has this one
     trash = objects.trash()
     assert trash.count == len(trash.entries) == 2
-    assert len(objects.restore("1.2.3", "ann")) == 2
+    assert len(list(objects.restore(objects.in_trash("1.2.3", "ann"), "ann"))) == 2
     assert objects.trash().count == 0
     assert len(objects.selected("1.2.3")) == 4
     assert [hold.uid for hold in objects.release("1.2.3.0", "ann")] == ["1.2.3.0"]
@@ -121,7 +121,7 @@ def test_what_cannot_be_done_says_why(beside: Beside) -> None:
     with pytest.raises(ObjectMissing, match="no such hold"):
         objects.release("9.9", "ann")
     with pytest.raises(ObjectMissing, match="not in the trash"):
-        objects.restore("9.9", "ann")
+        objects.in_trash("9.9", "ann")
     with pytest.raises(DestinationUnknown, match="no \\[\\[peer\\]\\] has the AE title NOBODY"):
         objects.send(objects.selected("1.2.3"), "NOBODY")
     beside.store(image(seed=9, PatientID="ANOTHER"))

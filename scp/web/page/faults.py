@@ -12,6 +12,7 @@ from scp.errors import (
     DuplicateRejected,
     NoLosslessWay,
     NoPicture,
+    ObjectDamaged,
     ObjectMissing,
     ObjectUnavailable,
     OutOfResources,
@@ -30,6 +31,7 @@ STATUSES: Mapping[type[ZscpError], int] = {
     SeveralPatients: 409,
     DuplicateRejected: 409,
     NoLosslessWay: 409,
+    ObjectDamaged: 409,
     NoPicture: 422,
     QueryError: 422,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import StringConstraints
 
@@ -179,13 +179,20 @@ class HeaderRows:
     fault: str
 
 
+class Pieces(Iterator[bytes], Protocol):
+    """The pieces of a file; who takes them closes them in the end, whether or not all were taken."""
+
+    def close(self) -> None:
+        """Make no more pieces."""
+
+
 @dataclass(frozen=True, slots=True)
 class Download:
     """A file as it goes out, piece by piece."""
 
     name: str
     media_type: str
-    pieces: Iterator[bytes]
+    pieces: Pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ def told_of(report: JobReport) -> str:
     """What is known of a job, in a sentence or two."""
     job = report.job
     if job.state == "failed":
-        return f"This did not work: {job.fault}."
+        before = f" Until then: {_told_of_result(report.result)}" if report.result is not None else ""
+        return f"This did not work: {job.fault}.{before}"
     if job.state in _STATES:
         return _STATES[job.state]
     told = _told_of_result(report.result) if report.result is not None else "Nothing was done."

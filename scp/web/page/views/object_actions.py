@@ -10,18 +10,23 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
+import anyio
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import StringConstraints, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
+from scp.audit import messages
 from scp.audit.events import Participant
-from scp.web.page.access.auditing import participant
+from scp.web.page.access.auditing import participant, record_use
 from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import faults
+from scp.web.page.few_at_once import FewAtOnce
 from scp.web.page.objects.addresses import of_which, query_of
-from scp.web.page.objects.reports import Download, HoldEntry, JobReport, SendRequest, Which
+from scp.web.page.objects.reports import Download, HoldEntry, JobReport, Pieces, SendRequest, Which
 from scp.web.page.objects.wording import told_of_hold, told_of_release, told_of_send
 from scp.web.page.rendering import rendering_of
 
@@ -30,6 +35,8 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r
 _FAULTS = faults(403, 404, 409, 422, 503)
 Wanted = TypeVar("Wanted")
 _PIECE = 1 << 18
+# Each waits for deletions that have the trash locked, however long, in one of eight threads.
+_HOLDS = FewAtOnce(2, "the adding of other holds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,8 @@ def api_send(desk: DeskOf, wanted: SendWanted, who: WhoOf) -> SendRequest:
 @router.post("/api/objects/hold", responses=_FAULTS)
 def api_hold(desk: DeskOf, wanted: ReasonedAction, who: WhoOf) -> HoldEntry:
     """Put something under a legal hold, and what is added to it; it need not be held yet."""
-    return desk.objects.hold(wanted, who, wanted.reason)
+    with _HOLDS.one():
+        return desk.objects.hold(wanted, who, wanted.reason)
 
 
 @router.post("/api/objects/release", responses=_FAULTS)
@@ -152,9 +160,18 @@ def api_restore(desk: DeskOf, wanted: RestoreWanted, who: WhoOf) -> JobReport:
 
 
 @router.post("/api/objects/jobs/{id}/stop", responses=_FAULTS)
-def api_stop(desk: DeskOf, id: str) -> JobReport:  # noqa: A002 - of the path
+def api_stop(
+    desk: DeskOf,
+    id: str,  # noqa: A002 - of the path
+    visitor: VisitorOf,
+    asked: AskedOf,
+) -> JobReport:
     """Make a job end soon; what it did stays."""
-    return desk.objects.stop_job(id)
+    report = desk.objects.stop_job(id)
+    _, _, node = desk.sources.configured()
+    told = f"asked for an end of: {report.job.kind} {report.job.about}"
+    record_use(desk.trail, visitor, asked.address, told, messages.node_subject(node))
+    return report
 
 
 # -- the page --------------------------------------------------------------------------------------------
@@ -219,9 +236,14 @@ def recompress(desk: DeskOf, asked: AskedOf, who: WhoOf) -> RedirectResponse:
 
 
 @router.post("/objects/jobs/{id}/stop", include_in_schema=False)
-def stop(desk: DeskOf, id: str) -> RedirectResponse:  # noqa: A002 - of the path
+def stop(
+    desk: DeskOf,
+    id: str,  # noqa: A002 - of the path
+    visitor: VisitorOf,
+    asked: AskedOf,
+) -> RedirectResponse:
     """Stop a job."""
-    return _job(api_stop(desk, id))
+    return _job(api_stop(desk, id, visitor, asked))
 
 
 def _job(report: JobReport) -> RedirectResponse:
@@ -238,7 +260,26 @@ def _done(request: Request, title: str, told: str, which: Which) -> HTMLResponse
 def _downloaded(file: Download) -> StreamingResponse:
     plain = "".join(one if one.isalnum() or one in "._-" else "_" for one in file.name)
     headers = {"Content-Disposition": f'attachment; filename="{quote(plain)}"'}
-    return StreamingResponse(_sized(file.pieces), media_type=file.media_type, headers=headers)
+    return _ClosedAtItsEnd(file.pieces, file.media_type, headers)
+
+
+class _ClosedAtItsEnd(StreamingResponse):
+    """A download whose pieces are closed when it ends, also where the browser breaks it off.
+
+    Starlette leaves them to the garbage collector, and until that runs they would count as under way.
+    """
+
+    def __init__(self, pieces: Pieces, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(_sized(pieces), media_type=media_type, headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See Response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(self._pieces.close)
 
 
 def _sized(pieces: Iterator[bytes]) -> Iterator[bytes]:

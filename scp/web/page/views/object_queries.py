@@ -136,7 +136,7 @@ async def api_picture(  # noqa: PLR0913, PLR0917 - who asks for what
     return Response(png, media_type="image/png")
 
 
-@router.get("/api/objects/holds", responses=faults(503))
+@router.get("/api/objects/holds", responses=faults(409, 503))
 def api_holds(desk: DeskOf) -> list[HoldEntry]:
     """All legal holds, the oldest first."""
     return desk.objects.holds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -104,7 +105,8 @@ def one(request: Request, desk: DeskOf, which: WhichOf, before: Before = None) -
     shown |= {"more": "", "inside": None}
     if len(facts.entities) == 1 and (level := below(which.level)) is not None:
         keys = _exact(facts.entities[0], which)
-        shown["inside"] = inside = desk.objects.search(level, keys, before, MOST)
+        inside = desk.objects.search(level, keys, before, MOST)
+        shown["inside"] = replace(inside, hits=[hit for hit in inside.hits if _agrees(hit, keys)])
         if inside.following:
             shown["more"] = address("/objects/one", **query_of(which), before=inside.following)
     given = request.query_params
@@ -120,6 +122,11 @@ def one(request: Request, desk: DeskOf, which: WhichOf, before: Before = None) -
 def _exact(found: FoundEntity, which: Which) -> dict[str, str]:
     keys = {UNIQUE_KEYS[which.level]: which.uid}
     return {key: found.attributes.get(key, "") for key in ("PatientID", "IssuerOfPatientID")} | keys
+
+
+def _agrees(hit: FoundEntity, keys: dict[str, str]) -> bool:
+    """Whether a match is in it: a search takes a Patient ID for a pattern, and an empty one for any."""
+    return all(hit.attributes.get(key, "") == value for key, value in keys.items())
 
 
 @router.get("/objects/explain", include_in_schema=False)
