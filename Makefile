@@ -42,7 +42,7 @@ long: setup ## run what repeats for minutes, with kills at random or larger obje
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
 # What waits for a server to come back, 20 s each time, does so beside what needs the processor.
-SERVERS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+SERVERS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 cluster: clustered ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
 	$(SERVERS) -m cluster $(CLUSTER)
 
