@@ -71,6 +71,7 @@ def main() -> int:
     """Look once; the exit status."""
     # The node blocks these, and its programs inherit that: it could not ask this one to end.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began the node with &
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the parent, through a pipe
     telemetry.configure(settings.log)
     try:

@@ -62,7 +62,8 @@ def test_a_comparison_does_not_outlive_the_process_that_began_it(tmp_path: Path)
     said = tmp_path / "ended"
     began = tmp_path / "began"
     script = f"""
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 try:
     open({str(began)!r}, "w").close()
     time.sleep(600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 # Many senders at once, as when a ward's modalities come back after a network fault.
@@ -21,8 +22,8 @@ _TURN_MS = 1000
 # fewest is first. Else one of two workers had three of four senders in every second run, which took a fifth
 # longer.
 _HOLD_BACK_MS, _LONGEST_HOLD_BACK_MS = 1, 5
-# Of connections that wait in a row, so many are held back: a burst is accepted at once.
-_HELD_BACK = 8
+# At most so many connections are held back in so many seconds: the rest of a burst is accepted at once.
+_HELD_BACK, _HELD_BACK_SECONDS = 8, 0.25
 
 Serve = Callable[[socket.socket, tuple[str, int]], None]
 
@@ -57,6 +58,7 @@ class Listener:
     def __init__(self, listening: socket.socket, serve: Serve, busy: Callable[[], int] = lambda: 0) -> None:
         self._listening = listening
         self._serve, self._busy = serve, busy
+        self._held_since, self._held = 0.0, 0
         self.turned = threading.Event()
         self._asked, self._ask = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
@@ -76,19 +78,11 @@ class Listener:
         poll.register(self._asked, select.POLLIN)
         poll.register(self._listening, select.POLLIN)
         asked = self._asked.fileno()
-        in_a_row = 0
-        while True:
-            if not (found := poll.poll(0)):
-                in_a_row, found = 0, poll.poll(_TURN_MS)
-            ready = {descriptor for descriptor, _ in found}
-            if asked in ready:
-                return
+        while asked not in (ready := {descriptor for descriptor, _ in poll.poll(_TURN_MS)}):
             self.turned.set()
             if not ready:
                 continue
-            hold_back = min(self._busy() * _HOLD_BACK_MS, _LONGEST_HOLD_BACK_MS)
-            in_a_row += 1
-            if hold_back and in_a_row <= _HELD_BACK and self._is_asked_within(hold_back):
+            if (milliseconds := self._hold_back()) and self._is_asked_within(milliseconds):
                 return
             try:
                 connection, address = self._listening.accept()
@@ -98,6 +92,16 @@ class Listener:
                 self._is_asked_within(_RECOVER_MS)
                 continue
             self._begin(connection, address[:2])
+
+    def _hold_back(self) -> int:
+        """Milliseconds to wait before the next connection is accepted."""
+        if not (busy := self._busy()):
+            return 0
+        now = time.monotonic()
+        if now - self._held_since > _HELD_BACK_SECONDS:
+            self._held_since, self._held = now, 0
+        self._held += 1
+        return min(busy * _HOLD_BACK_MS, _LONGEST_HOLD_BACK_MS) if self._held <= _HELD_BACK else 0
 
     def _is_asked_within(self, milliseconds: int) -> bool:
         """Wait for so long; True as soon as this is to stop."""
