@@ -29,7 +29,7 @@ LOOK_SECONDS = 5.0
 # One that is there may have been recorded again by another process that looks, too.
 _ENOUGH = 20
 _ALL = "the index lacks nothing that this process committed before"
-# It was deleted, or replaced by other content, meanwhile.
+# It was deleted, or replaced by other content, meanwhile; or its store is away, and it is looked at later.
 _OVER = (ObjectMissing, ObjectUnavailable, DuplicateRejected, Superseded)
 _MORE = "there may be more: run zscp fsck --repair"
 
@@ -45,13 +45,10 @@ class LostCommits:
         self._seen: list[CommittedRow] = []  # the newest that were looked at before, which may be lost later
 
     def look(self) -> None:
-        """Record again what is missing; where the index does not answer, the next look does."""
-        try:
-            self._left[:0] = reversed(self._archive.doubtful())
-            if self._left:
-                self._repair()
-        except OutOfResources as error:
-            structlog.get_logger("zscp").error("the index was not looked at", reason=str(error))
+        """Record again what is missing. Raises OutOfResources; then the next look goes on."""
+        self._left[:0] = reversed(self._archive.doubtful())
+        if self._left:
+            self._repair()
 
     def _repair(self) -> None:
         self._later = []

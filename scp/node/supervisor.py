@@ -117,8 +117,8 @@ class Processes:
         threading.Thread(target=self._end_with_parent, name="lifeline", daemon=True).start()
         self._figures.begin(name)
         try:
-            role = make()
-            role.start()
+            if (role := self._begun(name, make)) is None:
+                return 1
             gc.collect()
             gc.freeze()  # a million objects that stay: no collection need look at them again
             while (number := self._signal_of(role)) != signal.SIGTERM:  # the parent passes ^C on
@@ -128,16 +128,23 @@ class Processes:
             while not wait([stopped], between_beats(self._hang_seconds)).done:
                 counting.alive()  # an object that is under way may take long
             stopped.result()
+        except Exception as error:  # noqa: BLE001 - it is logged, and the parent starts another
+            structlog.get_logger("zscp").error("process failed", process=name, exc_info=error)
+            return 1
+        return 0
+
+    def _begun(self, name: str, make: Callable[[], Role]) -> Role | None:
+        """In the child: its role, started; None, after a while, where the index or a store is away."""
+        try:
+            role = make()
+            role.start()
         except OutOfResources as error:
             structlog.get_logger("zscp").error(
                 "process waits", process=name, reason=error, retry_seconds=_AWAY_SECONDS
             )
             self._wait_before_ending()
-            return 1
-        except Exception as error:  # noqa: BLE001 - it is logged, and the parent starts another
-            structlog.get_logger("zscp").error("process failed", process=name, exc_info=error)
-            return 1
-        return 0
+            return None
+        return role
 
     def _wait_before_ending(self) -> None:
         """In the child: _AWAY_SECONDS, or until it is told to stop."""

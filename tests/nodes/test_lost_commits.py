@@ -126,7 +126,8 @@ def test_it_is_looked_again_where_the_index_does_not_answer(
 
     with monkeypatch.context() as patch:
         patch.setattr(node.archive.index, "named", away)
-        looking.look()
+        with pytest.raises(OutOfResources):
+            looking.look()
     assert node.key(sent) == ""
     looking.look()
     assert node.key(sent)
