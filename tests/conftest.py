@@ -48,6 +48,11 @@ def _turn(item: pytest.Item) -> tuple[int, bool]:
     return _place(item.path), item.get_closest_marker("slow") is None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What ``make test`` adds where it found Chromium."""
+    parser.addoption("--browser", action="store_true", help="also those in a real browser, Chromium")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Processes that share the tests (pytest-xdist) have one process from which those of zscp are forked."""
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
@@ -69,10 +74,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
-    What takes minutes (``faults``, ``long``), real servers or a browser runs only where that is named.
+    What takes minutes (``faults``, ``long``), real servers or a browser runs only where that is asked for.
     What takes longest comes first: workers that each take a file after the other then end together.
     """
-    for mark in ("faults", "cluster", "browser", "long"):
+    left_out = {"faults", "cluster", "browser", "long"} - ({"browser"} if config.option.browser else set())
+    for mark in left_out:
         if mark not in config.option.markexpr:
             items[:] = [item for item in items if item.get_closest_marker(mark) is None]
     items.sort(key=_turn)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,6 +44,13 @@ _COUNT_COLOURS = """() => {
   });
   return counts;
 }"""
+_DRAW = """() => {
+  const canvas = document.createElement("canvas"), one = document.images[0];
+  canvas.width = one.naturalWidth; canvas.height = one.naturalHeight;
+  canvas.getContext("2d").drawImage(one, 0, 0);
+  return canvas.toDataURL();
+}"""
+MULTIFRAME = "1.2.840.10008.5.1.4.1.1.7.3"  # Multi-frame Grayscale Word Secondary Capture
 SECONDS = 60_000  # milliseconds, on a busy machine
 
 
@@ -310,6 +318,44 @@ def test_an_object_is_verified_exported_and_its_header_read_without_scripts(show
     viewer = shown.open("/objects/one?uid=1.2.3.4.10&level=IMAGE", "victor")
     viewer.wait_for_selector("text=takes a user with the role admin")
     assert viewer.get_by_role("button", name="Verify").count() == 0
+
+
+def test_a_study_is_exported_recompressed_and_sent_to_a_peer(shown: Shown) -> None:
+    with Scu(shown.node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        for number in range(2):
+            assert scu.store(image(instance=f"1.2.3.4.2{number}", seed=number)).status == 0
+    page = shown.open("/objects/one?uid=1.2.3&level=STUDY")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    with zipfile.ZipFile(download.value.path()) as exported:
+        assert sum(name.endswith(".dcm") for name in exported.namelist()) == 2
+    page.get_by_label("all stages of the policy now").check()
+    page.get_by_role("button", name="Recompress").click()
+    page.wait_for_selector("text=/Nothing is due|2 encoded|2 stay as they are/")
+    page.goto(f"{shown.base}/objects/one?uid=1.2.3&level=STUDY")
+    page.get_by_label("Send all of it to").select_option("NOBODY")
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_selector("text=2 objects queued for NOBODY")
+    page.goto(f"{shown.base}/peers")
+    page.wait_for_selector("[aria-labelledby=queue] >> text=NOBODY")
+
+
+def test_another_frame_of_a_multi_frame_image_is_shown(shown: Shown) -> None:
+    two = image(sop_class=MULTIFRAME, instance="1.2.3.4.30", Rows=16, NumberOfFrames=2)
+    with Scu(shown.node.address, [(MULTIFRAME, [EXPLICIT])]) as scu:
+        assert scu.store(two).status == 0
+    page = shown.open("/objects/one?uid=1.2.3.4.30&level=IMAGE")
+    first = _pixels(page)
+    page.get_by_label("Frame (of 2)").fill("2")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_selector("figure.picture img[src*='frame=2']")
+    assert _pixels(page) != first
+
+
+def _pixels(page: Page) -> str:
+    """The picture on a page, which is 16 pixels high, as it is drawn."""
+    page.wait_for_function("() => document.images[0].complete && document.images[0].naturalHeight === 16")
+    return str(page.evaluate(_DRAW))
 
 
 def _after_a_look(page: Page, text: str) -> bool:
