@@ -22,6 +22,15 @@ from scp.model import Instance
 from scp.telemetry import RequestEvent
 
 
+BETWEEN = "scp.dimse.services.suboperations._BETWEEN_SECONDS"
+
+
+@pytest.fixture(autouse=True)
+def _each_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pending responses have no time between them."""
+    monkeypatch.setattr(BETWEEN, 0.0)
+
+
 def instances(count: int) -> list[Instance]:
     when = datetime(2026, 1, 1, tzinfo=UTC)
     return [
@@ -97,6 +106,15 @@ def test_a_requester_that_reads_hears_of_each(window: int) -> None:
     assert [counts.remaining for _, counts in requester.told] == [*range(9, 0, -1), None]
     assert carrier.most == window
     assert operations.bytes_sent == 40
+
+
+def test_pending_responses_are_some_time_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first comes at once: it shows a requester that its request is under way."""
+    monkeypatch.setattr(BETWEEN, 3600.0)
+    requester = Requester()
+    operations, _, _ = carried(requester, 10)
+    operations.finish()
+    assert [(status, counts.remaining) for status, counts in requester.told] == [(0xFF00, 9), (0, None)]
 
 
 def test_a_requester_that_does_not_read_holds_up_nothing() -> None:
