@@ -21,7 +21,6 @@ from scp.metrics.board import ShownAssociation
 from scp.model import Instance
 from scp.telemetry import RequestEvent
 
-
 BETWEEN = "scp.dimse.services.suboperations._BETWEEN_SECONDS"
 
 
