@@ -50,6 +50,13 @@ class Outgoing:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
+def goes_as_stored(instance: Instance, accepted: Iterable[str], preference: SyntaxPreference) -> bool:
+    """Whether an object's dataset goes out as it lies in its file, which nobody has to look into."""
+    prefers = preference.preferred or preference.before_stored or preference.lossy is not None
+    as_it_is = instance.dataset_at and not instance.refused and not prefers
+    return bool(as_it_is) and instance.transfer_syntax in accepted
+
+
 def identified(outgoing: Outgoing) -> Outgoing:
     """An object with the UIDs under which it was found, where it lacks them, so that a peer can use it."""
     if not outgoing.given:

@@ -196,3 +196,19 @@ def test_more_than_a_count_can_say(monkeypatch: pytest.MonkeyPatch, status: int)
     if status == 0xA700:  # too long for a UI in explicit VR, and UN then (PS3.5 6.2.2)
         named = dcmread(BytesIO(requester.identifier), force=True).FailedSOPInstanceUIDList
         assert named.rstrip(b"\0").decode().split("\\") == [one.sop_instance_uid for one in matches]
+
+
+def test_what_was_fetched_when_the_association_broke_is_left_for_another() -> None:
+    """The first is in flight, the second was fetched meanwhile, and the third was not begun."""
+
+    class Breaking(Taking):
+        def responses(self, wait: bool) -> list[Message]:
+            raise Ended("lost")
+
+    of_all = instances(3)
+    work, carrier = Work(of_all), Breaking(window=1)
+    operations = Suboperations(Requester(), RequestEvent(), of_all)  # type: ignore[arg-type]
+    broken = operations.carry(work, carrier, _fetch)
+    assert broken == of_all[:1]
+    assert work.left() == of_all[1:]
+    assert carrier.ended is not None

@@ -90,11 +90,10 @@ class Suboperations:
         carrier.taken = self._taken or carrier.taken
         try:
             with Ahead(work, lambda instance: fetch(instance, carrier), share, self.watch) as ahead:
-                for fetched in self._while_wanted(ahead, work):
+                for fetched in self._while_wanted(ahead, work, lambda: self._settle(carrier, most)):
                     self._send(carrier, fetched)
                     shown.sent(carrier.bytes_sent - sent)
                     sent = carrier.bytes_sent
-                    self._settle(carrier, most)
                 self._settle(carrier, 0)
         except Ended as ended:
             carrier.ended = ended
@@ -108,12 +107,21 @@ class Suboperations:
         carrier.flying.clear()
         return broken
 
-    def _while_wanted(self, ahead: Ahead, work: Work) -> Iterator[Fetched]:
-        """Objects, until the request is cancelled or the requester is gone."""
+    def _while_wanted(self, ahead: Ahead, work: Work, settle: Callable[[], None]) -> Iterator[Fetched]:
+        """Objects, until the request is cancelled or the requester is gone.
+
+        ``settle`` is called before each: those before it were answered while it was fetched. Raises Ended.
+        """
         if self.watch():
             return
         for fetched in ahead:
-            if self.watch():
+            try:
+                settle()
+                wanted = not self.watch()
+            except Ended:
+                work.put_back([fetched.instance])
+                raise
+            if not wanted:
                 work.put_back([fetched.instance])
                 return
             yield fetched
