@@ -60,7 +60,7 @@ class Fetcher:
             data = self._reader.unchanged(instance)
         if data is None:
             return None
-        return Outgoing(instance, instance.transfer_syntax, slices(data[instance.dataset_at :]))
+        return Outgoing(instance, instance.transfer_syntax, slices(memoryview(data)[instance.dataset_at :]))
 
     def _watched(self, instance: Instance, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
         """``chunks`` that are decoded as they are read; if that ends the process, the next process knows."""

@@ -16,6 +16,7 @@ from itertools import chain
 
 from scp.archive.deliver import Outgoing
 from scp.model import Instance
+from scp.objects.names import store_of
 from scp.resources.budget import Held, hold
 from scp.spool import IN_MEMORY, Buffer
 
@@ -114,7 +115,7 @@ class Ahead:
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
         self._pending: deque[_Pending] = deque()
         self._bytes = 0
-        self._quick = True
+        self._quick: str | None = None  # the store of the last one, if it was fetched quickly
 
     def __enter__(self) -> Ahead:
         return self
@@ -126,8 +127,8 @@ class Ahead:
 
     def __iter__(self) -> Iterator[Fetched]:
         while (fetched := self._next()) is not None:
-            self._quick = fetched.seconds < _QUICK_SECONDS
-            if not self._quick:
+            self._quick = store_of(fetched.instance.key) if fetched.seconds < _QUICK_SECONDS else None
+            if self._quick is None:
                 self._top_up()
             yield fetched
 
@@ -136,13 +137,21 @@ class Ahead:
             instance = self._work.take()
             if instance is None:
                 return None
-            if self._quick and _size(instance) <= IN_MEMORY:  # a larger one may take long
+            if self._is_quick(instance):
                 return _fetched(self._fetch, instance)
             self._submit(instance)
             self._top_up()
         fetched = self._awaited(self._pending[0].future)
         self._bytes -= _size(self._pending.popleft().instance)
         return fetched
+
+    def _is_quick(self, instance: Instance) -> bool:
+        """Whether no thread would be faster: one alone, or one of the store that just now was quick.
+
+        A larger one may take long; and nobody looks after the requester meanwhile.
+        """
+        alike = not self._work.left() or self._quick == store_of(instance.key)
+        return alike and _size(instance) <= IN_MEMORY
 
     def _awaited(self, future: Future[Fetched]) -> Fetched:
         while not wait([future], timeout=self._look_seconds).done:
