@@ -23,6 +23,7 @@ from scp.encoding.elements import (
     ElementReader,
     Encoding,
 )
+from scp.encoding.layouts import Layout, Layouts, Span
 from scp.errors import BeyondBounds, UnreadableDataset
 from scp.spool import Buffer, let_go
 
@@ -37,6 +38,12 @@ _MOST_HELD = 16_384
 _ASKED_FOR = frozenset(
     (*DicomDictionary, *(group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)), 0x00280000, 0x7FE00000)
 )
+_HEADERS = {
+    Encoding(explicit, little): struct.Struct(("<" if little else ">") + ("HH2sH" if explicit else "HHL"))
+    for explicit in (True, False)
+    for little in (True, False)
+}
+_LAYOUTS = {encoding: Layouts(encoding) for encoding in _HEADERS}
 _LITTLE_LONG, _BIG_LONG = struct.Struct("<L"), struct.Struct(">L")
 
 
@@ -52,16 +59,17 @@ class Scan:
     ``pixel`` is the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further,
     or why what is nested cannot be: the stream is unreadable; it is empty of a sound one. ``beyond``: it is a
     limit that the stream passes. Of more than 16,384 different elements, those are left out that no
-    dictionary has.
+    dictionary has. With a ``layout``, ``elements`` are those that it has, and there are no others.
     """
 
-    elements: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
-    undefined: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
+    elements: dict[int, Span] = field(default_factory=dict)
+    undefined: dict[int, Span] = field(default_factory=dict)
     sequences: list[tuple[int, int]] = field(default_factory=list)
     pixel: Element | None = None
     end: int = 0
     fault: str = ""
     beyond: bool = False
+    layout: Layout | None = field(default=None, compare=False)
 
 
 def scan(data: Buffer, encoding: Encoding, nested: bool = True, counted: bool = True) -> Scan:
@@ -95,12 +103,13 @@ def _too_deep(data: Buffer, found: Scan) -> Excess | None:
     return next((deep for span in spans if (deep := too_deep_within(span))), None)
 
 
-def _follow(  # noqa: C901 - one loop
+def _follow(  # noqa: C901, PLR0912 - one loop
     data: Buffer, encoding: Encoding, found: Scan, nested: bool, least: int
 ) -> None:
     reader, end = ElementReader(data, encoding), len(data)
-    order = "<" if encoding.little else ">"
-    layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
+    layouts = _LAYOUTS[encoding]
+    _guess(data, layouts, found, least)
+    plain = found.end  # where the first element begins that is not
     ahead, begun = found.elements, 0
     while True:
         if len(ahead) > _MOST_HELD:
@@ -111,17 +120,22 @@ def _follow(  # noqa: C901 - one loop
         # Of no more than some bytes at a time: each may bring an element that is not to be remembered.
         most, past = min(end, found.end + _STEP), found.pixel is not None
         at = (
-            _explicit(data, found, ahead, layout, encoding, most, least)
+            _explicit(data, found, ahead, encoding, most, least)
             if encoding.explicit
-            else _implicit(data, found.end, ahead, layout, most, past)
+            else _implicit(data, found.end, ahead, _HEADERS[encoding], most, past)
         )
         found.end, stopped = at, at < most - _LONGEST_HEADER
+        plain = plain or at
+        if at != plain and found.pixel is None:
+            found.layout = None
         if at >= end:
             return
         if not stopped and most < end:
             continue
         element = reader.element(at, end)
         if element.tag in PIXEL_TAGS and found.pixel is None:
+            if at == plain and found.layout is None:
+                layouts.learn(data, ahead, at)
             found.pixel, ahead = element, {}
         else:
             if nested:
@@ -138,17 +152,28 @@ def _follow(  # noqa: C901 - one loop
         found.end = element.next
 
 
-def _forget_unknown(held: dict[int, tuple[bytes, int, int]]) -> None:
+def _guess(data: Buffer, layouts: Layouts, found: Scan, least: int) -> None:
+    """Find the elements with which a stream begins by their layout, if it is a known one."""
+    known = layouts.find(data)
+    if known is None:
+        return
+    found.layout, found.elements, found.end = known
+    for tag in found.layout.sequences:
+        _, value, end = found.elements[tag]
+        if end - value >= least:
+            found.sequences.append((value - _LONGEST_HEADER, end))
+
+
+def _forget_unknown(held: dict[int, Span]) -> None:
     """Forget the elements that nobody asks for: those that no dictionary has, which may be millions."""
     for tag in [tag for tag in held if tag not in _ASKED_FOR]:
         del held[tag]
 
 
-def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
+def _explicit(
     data: Buffer,
     scanned: Scan,
-    found: dict[int, tuple[bytes, int, int]],
-    layout: struct.Struct,
+    found: dict[int, Span],
     encoding: Encoding,
     most: int,
     least: int,
@@ -158,7 +183,7 @@ def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
     Pixel data is not plain, unless it stands past the first one. Sequences of ``least`` bytes are noted.
     """
     at, past = scanned.end, scanned.pixel is not None
-    unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
+    unpack, end, last = _HEADERS[encoding].unpack_from, len(data), most - _LONGEST_HEADER
     long_length = (_LITTLE_LONG if encoding.little else _BIG_LONG).unpack_from
     short, long = SHORT, LONG if encoding == CANONICAL else _LONG_BUT_SEQUENCES
     while at <= last:
@@ -175,7 +200,7 @@ def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
         following = value + length
         if following > end or length == UNDEFINED:
             break
-        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (group == _PIXEL_GROUP and not past)):
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (not past and group << 16 | number in PIXEL_TAGS)):
             break
         found[group << 16 | number] = vr, value, following
         at = following
@@ -185,7 +210,7 @@ def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
 def _implicit(
     data: Buffer,
     at: int,
-    found: dict[int, tuple[bytes, int, int]],
+    found: dict[int, Span],
     layout: struct.Struct,
     most: int,
     past: bool,
@@ -199,7 +224,7 @@ def _implicit(
         following = at + 8 + length
         if following > end or length == UNDEFINED or tag in sequences:
             break
-        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (group == _PIXEL_GROUP and not past)):
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (not past and group << 16 | number in PIXEL_TAGS)):
             break
         found[tag] = b"", at + 8, following
         at = following
