@@ -166,7 +166,7 @@ def test_texts_are_read_anew_where_more_stands_behind_a_guess(piece: bytes) -> N
     with nothing_known():
         for own in (b"1 ", b"22", b"333 "):
             assert_same_texts(header(own) + PIXELS, EXPLICIT)
-            assert_same_texts(header(own) + piece + PIXELS, EXPLICIT)
+        assert_same_texts(header(b"333 ") + piece + PIXELS, EXPLICIT)
 
 
 def test_a_guess_sees_what_nests_too_deep() -> None:
