@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from scp.encoding.conversion import SEQUENCE_TAGS
 from scp.encoding.elements import Encoding
 from scp.spool import Buffer
 
@@ -61,9 +62,9 @@ class _Run:
 class Layout:
     """Headers of one ``series`` with the same ``tags``; one of them is ``header``, and ``spans`` are in it.
 
-    ``open`` are the tags of those whose values differ, ``sequences`` those of VR SQ. Without ``runs`` it was
-    seen but once. ``texts`` is for :class:`scp.encoding.facts.Attributes`: to keywords that were asked for,
-    the texts that are the same in all of these headers, and the keywords of those that are not.
+    ``open`` are the tags of those whose values differ, ``sequences`` those of sequences. Without ``runs``
+    it was seen but once. ``texts`` is kept for :class:`scp.encoding.facts.Attributes`: for the keywords that
+    were asked for at once, the texts that all of these headers have, and which keywords have others.
     """
 
     series: bytes
@@ -161,5 +162,5 @@ class Layouts:
                 content = layout.header[ends[first] : value - length.size]
                 runs.append(_Run(content, elements[first:last], ends[first], (tag, vr), length))
                 first = last + 1
-        sequences = tuple(tag for tag, (vr, _, _) in elements if vr == b"SQ")
+        sequences = tuple(t for t, (vr, _, _) in elements if vr == b"SQ" or (not vr and t in SEQUENCE_TAGS))
         return replace(layout, open=opened, runs=tuple(runs), sequences=sequences)

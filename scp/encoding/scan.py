@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydicom._dicom_dict import DicomDictionary
 
@@ -25,12 +26,14 @@ from scp.encoding.elements import (
 )
 from scp.encoding.layouts import Layout, Layouts, Span
 from scp.errors import BeyondBounds, UnreadableDataset
+from scp.resources.bounds import bounds
 from scp.spool import Buffer, let_go
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # Float, Double Float, Pixel Data
 _PIXEL_GROUP = 0x7FE0
 _LONG_BUT_SEQUENCES = LONG - {b"SQ"}
-_LONGEST_HEADER = 12  # bytes
+_IMPLICIT_HEADER, _LONGEST_HEADER = 8, 12  # bytes
+_REMEMBERED = 4096  # bytes of what may hold items
 # Of the most elements that fit into so many bytes, 16 MB is what remembering them takes.
 _STEP = 512 << 10
 _MOST_HELD = 16_384
@@ -108,7 +111,7 @@ def _follow(  # noqa: C901, PLR0912 - one loop
 ) -> None:
     reader, end = ElementReader(data, encoding), len(data)
     layouts = _LAYOUTS[encoding]
-    _guess(data, layouts, found, least)
+    _guess(data, encoding, found, nested, least)
     plain = found.end  # where the first element begins that is not
     ahead, begun = found.elements, 0
     while True:
@@ -122,7 +125,7 @@ def _follow(  # noqa: C901, PLR0912 - one loop
         at = (
             _explicit(data, found, ahead, encoding, most, least)
             if encoding.explicit
-            else _implicit(data, found.end, ahead, _HEADERS[encoding], most, past)
+            else _implicit(data, found.end, ahead, encoding, most, past, nested)
         )
         found.end, stopped = at, at < most - _LONGEST_HEADER
         plain = plain or at
@@ -152,16 +155,20 @@ def _follow(  # noqa: C901, PLR0912 - one loop
         found.end = element.next
 
 
-def _guess(data: Buffer, layouts: Layouts, found: Scan, least: int) -> None:
+def _guess(data: Buffer, encoding: Encoding, found: Scan, nested: bool, least: int) -> None:
     """Find the elements with which a stream begins by their layout, if it is a known one."""
-    known = layouts.find(data)
+    known = _LAYOUTS[encoding].find(data)
     if known is None:
         return
-    found.layout, found.elements, found.end = known
-    for tag in found.layout.sequences:
-        _, value, end = found.elements[tag]
-        if end - value >= least:
-            found.sequences.append((value - _LONGEST_HEADER, end))
+    layout, elements, end = known
+    for tag in layout.sequences:
+        _, value, stop = elements[tag]
+        if encoding == CANONICAL:
+            if stop - value >= least:
+                found.sequences.append((value - _LONGEST_HEADER, stop))
+        elif nested and not _converts(memoryview(data)[value - _IMPLICIT_HEADER : stop], encoding):
+            return
+    found.layout, found.elements, found.end = layout, elements, end
 
 
 def _forget_unknown(held: dict[int, Span]) -> None:
@@ -207,31 +214,47 @@ def _explicit(
     return at
 
 
-def _implicit(
-    data: Buffer,
-    at: int,
-    found: dict[int, Span],
-    layout: struct.Struct,
-    most: int,
-    past: bool,
+def _implicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
+    data: Buffer, at: int, found: dict[int, Span], encoding: Encoding, most: int, past: bool, nested: bool
 ) -> int:
-    """As :func:`_explicit`."""
-    unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
-    sequences = SEQUENCE_TAGS
+    """As :func:`_explicit`; a sequence of defined length is plain, if ``nested`` one that converts."""
+    unpack, end, last = _HEADERS[encoding].unpack_from, len(data), most - _LONGEST_HEADER
     while at <= last:
         group, number, length = unpack(data, at)
         tag = group << 16 | number
-        following = at + 8 + length
-        if following > end or length == UNDEFINED or tag in sequences:
+        following = at + _IMPLICIT_HEADER + length
+        if following > end or length == UNDEFINED:
             break
-        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (not past and group << 16 | number in PIXEL_TAGS)):
+        if tag in SEQUENCE_TAGS and nested and not _converts(memoryview(data)[at:following], encoding):
             break
-        found[tag] = b"", at + 8, following
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (not past and tag in PIXEL_TAGS)):
+            break
+        found[tag] = b"", at + _IMPLICIT_HEADER, following
         at = following
     return at
 
 
 def _check_nested(data: Buffer, element: Element, encoding: Encoding) -> None:
-    """Convert what may hold items, to see that it can be. Raises UnreadableDataset."""
+    """Convert what may hold items, to see that it can be. Raises UnreadableDataset, BeyondBounds."""
     if encoding != CANONICAL and (element.undefined or element.vr == b"SQ" or element.tag in SEQUENCE_TAGS):
-        check(memoryview(data)[element.start : element.next], encoding, CANONICAL)
+        content = memoryview(data)[element.start : element.next]
+        if not _converts(content, encoding):
+            check(content, encoding, CANONICAL)
+
+
+def _converts(element: Buffer, encoding: Encoding) -> bool:
+    """Whether a small element that may hold items can be converted: a series has the same in each object.
+
+    False for a large one, too: that is not tried here.
+    """
+    return len(element) <= _REMEMBERED and _convertible(bytes(element), encoding, bounds().depth)
+
+
+@lru_cache(maxsize=256)
+def _convertible(element: bytes, encoding: Encoding, _depth: int) -> bool:
+    """``_depth`` is the limit in force, which decides it, too."""
+    try:
+        check(element, encoding, CANONICAL)
+    except (UnreadableDataset, BeyondBounds):
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -20,6 +20,7 @@ from scp.encoding.elements import CANONICAL, IMPLICIT_LITTLE, Encoding
 from scp.encoding.facts import chosen, survey
 from scp.encoding.layouts import Layouts
 from scp.encoding.scan import Scan, scan
+from scp.errors import UnreadableDataset
 from scp.index.attributes import KEYWORDS
 from scp.resources.bounds import DEFAULTS, use
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
@@ -87,16 +88,17 @@ def nothing_known() -> Iterator[None]:
         yield
 
 
-def alone(data: bytes, encoding: Encoding) -> Scan:
+def alone(data: bytes, encoding: Encoding, nested: bool = True) -> Scan:
     with nothing_known():
-        return scan(data, encoding)
+        return scan(data, encoding, nested)
 
 
 def assert_same(data: bytes, encoding: Encoding) -> Scan:
     """What is found among headers before is what is found without any. Returns it."""
-    found, expected = scan(data, encoding), alone(data, encoding)
-    assert found == expected
-    assert list(found.elements) == list(expected.elements)
+    for nested in (False, True):
+        found, expected = scan(data, encoding, nested), alone(data, encoding, nested)
+        assert found == expected
+        assert list(found.elements) == list(expected.elements)
     return found
 
 
@@ -115,9 +117,10 @@ def test_the_third_header_of_a_series_is_guessed(encoding: Encoding) -> None:
     with nothing_known():
         for own in (b"1 ", b"22", b"333 ", b""):
             data = bytes(convert(header(own) + PIXELS, CANONICAL, encoding))
-            guessed = assert_same(data, encoding).layout is not None
-            # In other encodings a sequence ends what is plain.
-            assert guessed == (own not in {b"1 ", b"22"} and encoding == CANONICAL)
+            guessed = scan(data, encoding).layout is not None
+            assert scan(data, encoding) == alone(data, encoding)
+            # In big endian a sequence ends what is plain.
+            assert guessed == (own not in {b"1 ", b"22"} and encoding != BIG)
 
 
 OWN = st.sampled_from((b"1 ", b"22", b"333 ", b"", b"1.5 ", b"x" * 300, b"y" * 5000))
@@ -128,9 +131,11 @@ POSITIONS = st.integers(0, len(header(b"22")) + len(PIXELS))
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> bytes:
+def streams(draw: st.DrawFn, encoding: Encoding) -> bytes:
     """A header of the series, or one with elements inserted, and bytes changed, removed or cut off."""
     data = header(draw(OWN), draw(INSERTED)) + draw(st.sampled_from((PIXELS, b"")))
+    with suppress(UnreadableDataset):
+        data = bytes(convert(data, CANONICAL, encoding))
     for at, change in draw(st.lists(st.tuples(POSITIONS, st.integers(1, 255)), max_size=2)):
         if at < len(data):
             data = data[:at] + bytes([data[at] ^ change]) + data[at + 1 :]
@@ -139,17 +144,21 @@ def streams(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(streams(), min_size=1, max_size=5), st.sampled_from((EXPLICIT, IMPLICIT)))
-def test_a_guess_is_what_a_scan_finds(those: list[bytes], syntax: str) -> None:
+@given(st.data(), st.sampled_from((EXPLICIT, IMPLICIT)))
+def test_a_guess_is_what_a_scan_finds(drawn: st.DataObject, syntax: str) -> None:
     """Of any headers after those of a series, and of the series after any."""
     encoding = encoding_of(lookup(syntax))
+    those = drawn.draw(st.lists(streams(encoding), min_size=1, max_size=5))
     with nothing_known():
-        for own in (b"1 ", b"22"):
-            scan(header(own) + PIXELS, CANONICAL)
-        for data in (*those, header(b"333 ") + PIXELS, *those):
+        family = [
+            bytes(convert(header(own) + PIXELS, CANONICAL, encoding)) for own in (b"1 ", b"22", b"333 ")
+        ]
+        for data in family[:2]:
+            scan(data, encoding)
+        for data in (*those, family[2], *those):
             assert_same(data, encoding)
         assert_same_texts(those[-1], syntax)
-        assert_same_texts(header(b"1 ") + PIXELS, EXPLICIT)
+        assert_same_texts(family[0], syntax)
 
 
 def test_a_guess_ends_where_the_stream_does() -> None:
@@ -185,6 +194,21 @@ def test_a_guess_sees_what_nests_too_deep() -> None:
         assert "limits.depth" in found.fault
 
 
+def test_a_guess_sees_sequences_that_cannot_be_converted() -> None:
+    """A layout may come from those who do not look into them."""
+    sound, broken = (
+        element(0x00081140, "SQ", value, encoding=IMPLICIT_LITTLE) for value in (b"", b"garbage!")
+    )
+    with nothing_known():
+        for own in (b"1 ", b"22", b"333 "):
+            data = bytes(convert(header(own) + PIXELS, CANONICAL, IMPLICIT_LITTLE)).replace(sound, broken)
+            assert scan(data, IMPLICIT_LITTLE, nested=False).pixel is not None
+        assert scan(data, IMPLICIT_LITTLE, nested=False).layout is not None
+        found = assert_same(data, IMPLICIT_LITTLE)
+        assert found.fault
+        assert found.layout is None
+
+
 def test_a_character_set_that_differs_is_none_to_read_others_by() -> None:
     """Texts are the same only where what says how to read them is."""
     with nothing_known():
@@ -212,6 +236,7 @@ def test_most_headers_of_a_real_series_are_guessed(folder: str) -> None:
         objects = [received(path) for path in corpus(folder)[:28]]
         for one in objects:
             encoding = encoding_of(lookup(one.transfer_syntax))
-            guessed += assert_same(bytes(one.dataset), encoding).layout is not None
+            guessed += scan(one.dataset, encoding).layout is not None
+            assert_same(bytes(one.dataset), encoding)
             assert_same_texts(bytes(one.dataset), one.transfer_syntax)
     assert guessed >= len(objects) * 0.8
