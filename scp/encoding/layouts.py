@@ -25,7 +25,7 @@ _FEWEST, _MOST, _LARGEST = 16, 1024, 128 << 10
 _MOST_OPEN = 64  # elements; of a header with more, what is common is not worth the comparison
 _LONGER = 4096  # bytes by which the values of open elements may be longer, all together
 _BEGINNING = 128  # bytes that rule out most layouts of other series
-# So many take 7 MB at the very most in an encoding, and 2 MB of common headers.
+# So many take 2 MB of common headers, and 8 MB of the largest.
 _LAYOUTS = 8
 _PLACES = 4  # of a run that are remembered: it lies elsewhere where an open value before it is longer
 
@@ -128,15 +128,15 @@ class Layouts:
         header, tags = bytes(data[:end]), tuple(elements)
         _, begin, stop = elements.get(_SERIES_INSTANCE_UID, (b"", 0, 0))
         new = Layout(header[begin:stop], tags, tuple(elements.values()), header)
-        alike = [each for each in self._known if each.tags == tags]
-        before = next((each for each in alike if each.series == new.series), None)
+        before = next((each for each in self._known if each.series == new.series and each.tags == tags), None)
+        alike = before or next((each for each in self._known if each.tags == tags), None)
         if before is not None:
             differing = before.differing_from(new)
             if before.runs and differing <= before.open:  # it is something else that differs: a VR
                 return
             new = self._with_runs(new, before.open | differing)
-        elif alike and alike[0].runs:  # the series before: what differs there does so here
-            new = self._with_runs(new, alike[0].open)
+        elif alike is not None and alike.runs:  # the series before: what differs there does so here
+            new = self._with_runs(new, alike.open)
         self._put_first(new, before)
 
     def _put_first(self, layout: Layout, instead: Layout | None = None) -> None:
