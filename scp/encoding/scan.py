@@ -112,7 +112,7 @@ def _follow(  # noqa: C901, PLR0912 - one loop
     reader, end = ElementReader(data, encoding), len(data)
     layouts = _LAYOUTS[encoding]
     _guess(data, encoding, found, nested, least)
-    plain = found.end  # where the first element begins that is not
+    plain = found.end if found.layout else -1  # where the first element begins that is not
     ahead, begun = found.elements, 0
     while True:
         if len(ahead) > _MOST_HELD:
@@ -128,7 +128,7 @@ def _follow(  # noqa: C901, PLR0912 - one loop
             else _implicit(data, found.end, ahead, encoding, most, past, nested)
         )
         found.end, stopped = at, at < most - _LONGEST_HEADER
-        plain = plain or at
+        plain = at if plain < 0 else plain
         if at != plain and found.pixel is None:
             found.layout = None
         if at >= end:

@@ -209,6 +209,18 @@ def test_a_guess_sees_sequences_that_cannot_be_converted() -> None:
         assert found.layout is None
 
 
+def test_what_is_read_by_the_bytes_behind_it_is_not_guessed() -> None:
+    """An unknown VR has a length of 16 bits or of 32, as what stands where it would end may be an element."""
+    first = element(0x00080001, "AE", b"").replace(b"AE", b"ZZ")
+    with nothing_known():
+        for own in (b"1 ", b"22", b"333 "):
+            data = first + header(own) + element(0x7FE00010, "OW", bytes(400_000))
+            assert assert_same(data, CANONICAL).pixel is not None
+        end = len(first) + 4 + int.from_bytes(data[8:12], "little")
+        found = assert_same(data[: end + 4] + b"CS" + data[end + 6 :], CANONICAL)
+        assert found.elements[0x00080001] == (b"ZZ", 12, end)
+
+
 def test_a_character_set_that_differs_is_none_to_read_others_by() -> None:
     """Texts are the same only where what says how to read them is."""
     with nothing_known():
