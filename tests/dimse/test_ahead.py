@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,6 @@ from scp.archive.deliver import Outgoing
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Reach, Work
 from scp.errors import CannotDecode, ObjectMissing
 from scp.model import Instance
-from scp.objects.names import in_store
 from scp.resources import budget
 from scp.resources.budget import Budget
 
@@ -204,17 +204,25 @@ def test_what_is_fetched_quickly_is_fetched_when_it_is_asked_for() -> None:
     assert not all(here[ahead:])
 
 
-def test_what_lies_in_another_store_may_be_slow() -> None:
-    """Each is fetched in a thread, so that somebody looks after the requester meanwhile."""
+SLOW = [
+    {"key": "@cold/key"},
+    {"key": ".landing/another/000001/8-9.dcm"},
+    {"transfer_syntax": "1.2.840.10008.1.2.4.90"},
+    {"dataset_at": 300},
+]
+
+
+@pytest.mark.parametrize("other", SLOW, ids=lambda other: next(iter(other)))
+def test_what_is_of_another_kind_may_be_slow(other: dict[str, Any]) -> None:
+    """It is fetched in a thread, the last one too, so that somebody looks after the requester meanwhile."""
     here = list[bool]()
 
     def fetch(instance: Instance) -> Outgoing:
         here.append(threading.current_thread() is threading.main_thread())
         return Outgoing(instance, "4", iter([b"frame"]))
 
-    one, other = instances(2)
-    mixed = [one, replace(other, key=in_store("cold", other.key))] * 10
-    with Ahead(Work([*mixed, one, one]), fetch, reach=Reach(objects=1)) as fetching:
+    (one,) = instances(1)
+    with Ahead(Work([one, replace(one, **other)] * 10), fetch, reach=Reach(objects=1)) as fetching:
         for _ in fetching:
             pass
-    assert not any(here[: len(mixed)])
+    assert not any(here)

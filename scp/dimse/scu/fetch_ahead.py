@@ -16,7 +16,7 @@ from itertools import chain
 
 from scp.archive.deliver import Outgoing
 from scp.model import Instance
-from scp.objects.names import store_of
+from scp.objects.names import is_landed, store_of
 from scp.resources.budget import Held, hold
 from scp.spool import IN_MEMORY, Buffer
 
@@ -27,6 +27,7 @@ _READY = 4 << 20
 _QUICK_SECONDS = 0.001
 
 Fetch = Callable[[Instance], Outgoing]
+_Kind = tuple[str, bool, str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class Ahead:
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
         self._pending: deque[_Pending] = deque()
         self._bytes = 0
-        self._quick: str | None = None  # the store of the last one, if it was fetched quickly
+        self._first = True
+        self._quick: _Kind | None = None  # the kind of the last one, if it was fetched quickly
 
     def __enter__(self) -> Ahead:
         return self
@@ -127,7 +129,8 @@ class Ahead:
 
     def __iter__(self) -> Iterator[Fetched]:
         while (fetched := self._next()) is not None:
-            self._quick = store_of(fetched.instance.key) if fetched.seconds < _QUICK_SECONDS else None
+            self._first = False
+            self._quick = _kind(fetched.instance) if fetched.seconds < _QUICK_SECONDS else None
             if self._quick is None:
                 self._top_up()
             yield fetched
@@ -146,12 +149,12 @@ class Ahead:
         return fetched
 
     def _is_quick(self, instance: Instance) -> bool:
-        """Whether no thread would be faster: one alone, or one of the store that just now was quick.
+        """Whether no thread would be faster: one alone, or one of the kind that just now was quick.
 
         A larger one may take long; and nobody looks after the requester meanwhile.
         """
-        alike = not self._work.left() or self._quick == store_of(instance.key)
-        return alike and _size(instance) <= IN_MEMORY
+        alone = self._first and not self._work.left()
+        return (alone or self._quick == _kind(instance)) and _size(instance) <= IN_MEMORY
 
     def _awaited(self, future: Future[Fetched]) -> Fetched:
         while not wait([future], timeout=self._look_seconds).done:
@@ -173,6 +176,12 @@ class Ahead:
     def _submit(self, instance: Instance, held: Held | None = None) -> None:
         self._pending.append(_Pending(instance, self._pool.submit(_fetched, self._fetch, instance), held))
         self._bytes += _size(instance)
+
+
+def _kind(instance: Instance) -> _Kind:
+    """What decides how long it takes to fetch an object: where it lies, and whether it is decoded."""
+    key = instance.key
+    return store_of(key), is_landed(key), instance.transfer_syntax, instance.dataset_at > 0
 
 
 def _size(instance: Instance) -> int:
