@@ -54,6 +54,11 @@ class Source:
         return Outgoing(instance, "4", iter([instance.sop_instance_uid.encode()]))
 
 
+def _slowly(instance: Instance) -> Outgoing:
+    threading.Event().wait(0.005)
+    return Outgoing(instance, "4", iter([b"frame"]))
+
+
 def _body(fetched: Fetched) -> bytes:
     return b"".join(fetched.chunks)
 
@@ -99,9 +104,9 @@ def test_what_is_fetched_ahead_counts_once(monkeypatch: pytest.MonkeyPatch) -> N
     shared = Budget(256 * MB)
     monkeypatch.setattr(budget, "_budget", shared)
     small = [replace(one, received_size=3 * MB) for one in instances(10, size=1000)]
-    with Ahead(Work(small), Source(), reach=Reach(objects=4)) as fetching:
+    with Ahead(Work(small), _slowly, reach=Reach(objects=4)) as fetching:
         next(iter(fetching))
-        assert shared.used == 3 * 1000  # not the one whose turn is next
+        assert shared.used == 4 * 1000
 
 
 def test_what_is_not_given_out_is_put_back() -> None:
