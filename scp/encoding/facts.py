@@ -54,7 +54,7 @@ _META, _META_LENGTH, _TRANSFER_SYNTAX = 132, 0x00020000, 0x00020010
 _LONGEST_META = 1 << 20
 
 _SHORT = 64  # bytes of values that are remembered
-# Their texts are not those of their VR: a sequence that came as LO has none. An index that took "text" for its
+# Their texts are not those of their VR: a sequence that came as LO has none. An index that took it for its
 # items failed at each query for them.
 _NOT_PLAIN = frozenset((*SEQUENCE_TAGS, *_LUT_DESCRIPTORS))
 # Bytes of a value that are read: six for each character that is shown, in any repertoire. A text of 2 GB took
