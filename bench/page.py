@@ -42,8 +42,8 @@ from scp.index.schema import KEPT, TRAFFIC
 from scp.node.build import open_archive
 from scp.web.page.views.table import VIEWS
 
-# What is asked for by a click, and reads large parts of the index.
-_ON_REQUEST = {"/api/health/conflicts"}
+# What is asked for by a click, and reads large parts of the index; and what only an admin is told.
+_NOT_BY_ITSELF = {"/api/health/conflicts", "/api/policy/file"}
 _DAYS, _DAY_SECONDS, _CHROMIUM = 730, 86_400, ("chromium", "chromium-browser", "google-chrome")
 _READY_SECONDS, _OPENED = 300.0, 5
 
@@ -142,7 +142,7 @@ def addresses(port: int) -> list[str]:
     operations = [
         path
         for path, methods in described["paths"].items()
-        if "get" in methods and path not in _ON_REQUEST
+        if "get" in methods and path not in _NOT_BY_ITSELF
         if not any(one.get("required") for one in methods["get"].get("parameters", ()))
     ]
     files = ["/static/page.js", "/static/page.css", "/static/uPlot.iife.min.js"]
