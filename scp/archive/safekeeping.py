@@ -20,6 +20,8 @@ from scp.objects.trashed import Trashed
 TRASH = "trash"
 # A C-STORE that replaces other content waits for it, and its peer waits for limits.dimse_seconds, 60 s or so.
 TRASH_SECONDS = 20.0
+# How old may be what is known of holds where that only decides when an object is recorded.
+_FRESH_SECONDS = 1.0
 
 
 def keys_of(one: Instance) -> dict[str, str]:
@@ -66,6 +68,7 @@ class Safekeeping:
     ) -> None:
         self.trash = Trash(places, alone)
         self.holds = Holds(places[""])
+        self._known: tuple[float, list[Hold] | None] = (0.0, None)
 
     @contextmanager
     def replacing(self, held: Instance) -> Iterator[None]:
@@ -79,6 +82,17 @@ class Safekeeping:
                     "the SOP instance is under a legal hold; the other content is refused"
                 )
             yield
+
+    def may_be_held(self, one: Instance) -> bool:
+        """Whether an object is under a hold, or nobody can tell; one of the last second may be missed."""
+        until, holds = self._known
+        if time.monotonic() >= until:
+            try:
+                holds = self.holds.all()
+            except (ObjectDamaged, OSError, OutOfResources):
+                holds = None
+            self._known = time.monotonic() + _FRESH_SECONDS, holds
+        return holds is None or is_under_hold(holds, one)
 
     def _known_holds(self) -> list[Hold]:
         try:
