@@ -181,17 +181,20 @@ class Receiver:
 
     def _beside(self, one: NewRow, held: Instance) -> Kept:
         """What becomes of it beside an object that was held before, or came at the same time elsewhere."""
-        try:
-            kept = self._duplicate(one.received, held, one.facts)
-            return self._recorder.record(one.instance, one.facts) if kept is None else kept
-        except Superseded:
-            pass
-        current = self._index.current(one.instance.identity)
-        if current is None or current.received_at > datetime.now(UTC):  # its node's clock is ahead
-            return self._overtake(one.received, one.facts)
-        if not self._recorder.trash_landed(one.instance.key, current):
+        kept = self._duplicate(one.received, held, one.facts)
+        if kept is None:
+            try:
+                return self._recorder.record(one.instance, one.facts)
+            except Superseded:
+                held = self._index.current(one.instance.identity) or held
+            if held.received_at > datetime.now(UTC):  # its node's clock is ahead
+                return self._overtake(one.received, one.facts)
+        elif kept.outcome == "duplicate" or held.received_at < one.instance.received_at:
+            return kept
+        # What was acknowledged later was recorded first, by another process.
+        if not self._recorder.trash_landed(one.instance.key, held):
             raise OutOfResources("the trash cannot take an object that was replaced as it came")
-        return remarked(Kept("discarded", current), one.facts)
+        return remarked(Kept("discarded", held), one.facts)
 
     def _set_aside(self, one: NewRow, held: Instance, error: DuplicateRejected) -> Kept:
         self._store.set_aside(one.instance.key)
