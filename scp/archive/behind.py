@@ -129,6 +129,7 @@ class Behind:
 
     ``settle`` is called for each object after its group was committed, with the instance that is held in its
     place, or None. It says what became of the object. What it raises is logged, and the object tried again.
+    ``size`` is how many bytes wait.
     """
 
     def __init__(self, index: Index, settle: Callable[[NewRow, Instance | None], Kept]) -> None:
@@ -138,7 +139,7 @@ class Behind:
         self._fresh: list[NewRow] = []
         self._late: list[NewRow] = []  # those that failed
         self._beside: list[Future[None]] = []
-        self._size = self._failures = 0
+        self.size = self._failures = 0
         self._due, self._overdue = 0.0, math.inf
         self._hurried = self._postponed = self._closing = self._trouble = False
         self._thread: threading.Thread | None = None
@@ -152,7 +153,7 @@ class Behind:
         with self._changed:
             if self._trouble or self._closing or time.monotonic() > self._overdue:
                 return False
-            room = len(self._waiting) < MOST and self._size + size <= MOST_BYTES
+            room = len(self._waiting) < MOST and self.size + size <= MOST_BYTES
             return room and self._runs()
 
     def _runs(self) -> bool:
@@ -170,7 +171,7 @@ class Behind:
         one = Acknowledged(row.kept, self._changed, self._hurry)
         with self._changed:
             self._waiting[row.instance.sop_instance_uid] = row, one
-            self._size += row.size
+            self.size += row.size
             self._fresh.append(row)
             if len(self._fresh) in (1, MOST // 2):
                 self._changed.notify_all()
@@ -277,7 +278,7 @@ class Behind:
         finally:
             with self._changed:
                 del self._waiting[row.instance.sop_instance_uid]
-                self._size -= row.size
+                self.size -= row.size
 
     def _postpone(self, failed: list[tuple[NewRow, Exception]]) -> None:
         with self._changed:

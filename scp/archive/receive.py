@@ -122,7 +122,8 @@ class Receiver:
         )
 
     def _may_be_pending(self, size: int) -> bool:
-        return self._options.pending is not None and self._options.pending.takes(size)
+        pending = self._options.pending
+        return pending is not None and pending.takes(size + self._behind.size)  # those will be pending, too
 
     def _land(
         self,

@@ -20,6 +20,7 @@ from scp.archive.behind import MOST, Acknowledged, Unrecorded
 from scp.archive.options import Options
 from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import Safekeeping
+from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 from scp.config.rules import DEFAULT_POLICY
 from scp.errors import DuplicateRejected, OutOfResources
@@ -274,7 +275,7 @@ def test_it_is_recorded_when_the_index_comes_back(opened: Opened) -> None:
 def test_a_store_that_is_recorded_has_the_others_tried_again(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(behind, "_AGAIN", behind.BackOff(3600.0))
+    monkeypatch.setattr(behind, "_AGAIN", BackOff(3600.0))
     archive = opened()
     index = index_of(archive)
     one = acknowledged(archive, sent())

@@ -1,4 +1,4 @@
-"""Acknowledged, and not recorded yet: who waits for the row on a real node, and who makes it after kill -9."""
+"""Acknowledged, and not recorded yet: who waits for its row on a real node, who makes it after kill -9."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, VERIFICATION, Scu, identifier
 
 pytestmark = pytest.mark.slow
 
+_LANDING = {"backlog": "1GB"}
 _CONTEXTS = [(MR_IMAGE, [EXPLICIT]), (STUDY_FIND, [EXPLICIT]), (VERIFICATION, [EXPLICIT])]
 
 
@@ -51,7 +52,7 @@ def children(node: NodeProcess) -> set[int]:
 
 
 def test_a_query_of_the_same_association_waits_for_the_row(process: Callable[..., NodeProcess]) -> None:
-    node = process()
+    node = process(storage=_LANDING)
     node.start()
     with Scu(node.address, _CONTEXTS) as scu, nobody_writes(node) as let_go:
         assert scu.store(image()).status == 0
@@ -68,7 +69,7 @@ def test_a_query_of_the_same_association_waits_for_the_row(process: Callable[...
 
 
 def test_a_release_is_answered_when_the_row_is_there(process: Callable[..., NodeProcess]) -> None:
-    node = process()
+    node = process(storage=_LANDING)
     node.start()
     scu = Scu(node.address, _CONTEXTS)
     with nobody_writes(node) as let_go:
@@ -85,7 +86,7 @@ def test_a_release_is_answered_when_the_row_is_there(process: Callable[..., Node
 
 
 def test_an_association_that_breaks_off_leaves_nothing_behind(process: Callable[..., NodeProcess]) -> None:
-    node = process()
+    node = process(storage=_LANDING)
     node.start()
     scu = Scu(node.address, _CONTEXTS)
     assert scu.store(image()).status == 0
@@ -96,7 +97,7 @@ def test_an_association_that_breaks_off_leaves_nothing_behind(process: Callable[
 
 def test_a_worker_that_is_killed_before_the_row(process: Callable[..., NodeProcess]) -> None:
     """Its successor reads its landing log: the node is not started again."""
-    node = process()
+    node = process(storage=_LANDING)
     node.start()
     scu = Scu(node.address, _CONTEXTS)
     with nobody_writes(node):
@@ -113,7 +114,7 @@ def test_a_worker_that_is_killed_before_the_row(process: Callable[..., NodeProce
 
 
 def test_a_node_that_stops_records_what_it_acknowledged(process: Callable[..., NodeProcess]) -> None:
-    node = process()
+    node = process(storage=_LANDING)
     node.start()
     scu = Scu(node.address, _CONTEXTS)
     for number in range(10):
