@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from buckets import bucket_in_memory
 from objects import Shape, phantom
 from waiting import until
 
@@ -19,7 +21,7 @@ from scp.archive.archive import Archive
 from scp.archive.behind import MOST, Acknowledged, Unrecorded
 from scp.archive.options import Options
 from scp.archive.pending import PendingBound
-from scp.archive.safekeeping import Safekeeping
+from scp.archive.safekeeping import RecentHolds, Safekeeping
 from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
 from scp.config.rules import DEFAULT_POLICY
@@ -27,7 +29,7 @@ from scp.errors import DuplicateRejected, OutOfResources
 from scp.index.sql import SqlIndex
 from scp.lifecycle.recovery import recover
 from scp.model import Kept, Received
-from scp.objects.holds import Hold
+from scp.objects.holds import Hold, Holds
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -365,3 +367,18 @@ def test_a_sender_waits_for_its_own_and_not_for_ever(opened: Opened) -> None:
     assert not sender.wait(0.2)
     index.fault = None
     assert sender.wait()
+
+
+def test_holds_in_a_bucket_are_known_a_little_later_and_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holds = Holds(bucket_in_memory(monkeypatch))
+    hold = Hold("IMAGE", "1.2.3", "a case", 1.0)
+    holds.add(hold)
+    recent = RecentHolds(holds, in_bucket=True)
+    assert recent.get() is None  # it is asked meanwhile
+    assert [one.uid for one in until(recent.get)] == ["1.2.3"]
+    holds.remove(holds.all())
+    until(lambda: recent.get() == [], "it is asked again")
+    monkeypatch.setattr(holds, "all", Mock(side_effect=OutOfResources("the bucket does not answer")))
+    until(lambda: recent.get() is None, "nobody knows any more")
