@@ -78,7 +78,10 @@ class Acknowledged:
                     self._changed.notify_all()
                     return
             for call in calls:
-                call(kept)
+                try:
+                    call(kept)
+                except Exception as error:  # noqa: BLE001 - a bug there keeps nobody waiting for what is recorded
+                    structlog.get_logger("zscp").error("not told what became of it", exc_info=error)
 
 
 class Unrecorded:

@@ -127,6 +127,16 @@ def test_it_is_acknowledged_first_and_recorded_when_somebody_waits(opened: Opene
     assert told == [kept, kept]
 
 
+def test_a_call_that_fails_keeps_nobody_waiting(opened: Opened) -> None:
+    archive = opened()
+    _, (one,) = stored(archive, sent())
+    told: list[Kept] = []
+    one.then(Mock(side_effect=KeyError("a bug")))
+    one.then(told.append)
+    assert one.wait()
+    assert len(told) == 1
+
+
 def test_without_a_caller_that_follows_it_is_recorded_first(opened: Opened) -> None:
     archive = opened()
     kept = archive.ingest(sent())
