@@ -92,7 +92,7 @@ class Archive:
         """Keep an object: when this returns it is durable and indexed (invariant 1).
 
         ``admission`` replaces the archive's own. With ``follow`` the index may have it some 20 ms later: then
-        that is called with its recording. Raises DatasetError, OutOfResources.
+        that is called with what may be waited for. Raises DatasetError, OutOfResources.
         """
         return self.receiver.ingest(received, admission, follow)
 

@@ -60,7 +60,7 @@ class Acknowledged:
         call(self.kept)
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> bool:
-        """Have it recorded now, and return when it is; False where that took longer."""
+        """Have it recorded now, and return when it is and all were told; False where that took longer."""
         if self.done:
             return True
         self._hurry()
@@ -99,7 +99,8 @@ class Unrecorded:
     def wait(self, seconds: float = PATIENCE_SECONDS) -> bool:
         """Return when the index has all of them; False where that took longer."""
         until = time.monotonic() + seconds
-        return all(one.wait(max(0.0, until - time.monotonic())) for one in list(self._objects))
+        newest_first = reversed(list(self._objects))  # when that one is recorded, the others mostly are
+        return all(one.wait(max(0.0, until - time.monotonic())) for one in newest_first)
 
     def check(self) -> None:
         """As :meth:`wait`; raises OutOfResources where that took longer."""
@@ -274,7 +275,7 @@ class Behind:
         self._postpone(failed)
 
     def _leave(self, row: NewRow, kept: Kept) -> None:
-        """It is recorded: nobody waits for it any more."""
+        """Nobody waits for it any more: it is recorded."""
         _, one = self._waiting[row.instance.sop_instance_uid]
         try:
             one.settle(kept)

@@ -110,6 +110,8 @@ def test_a_worker_that_is_killed_before_the_row(process: Callable[..., NodeProce
     until(lambda: recorded(node) == 1, "its successor has recorded it")
     with Scu(node.address, _CONTEXTS) as again:
         assert found(again) == 1
+    ended = [one["process"] for one in node.events() if one["event"] == "process ended"]
+    assert ended == ["worker 1"]
     assert [one for one in node.events() if one["event"] == "recovered"]
 
 
