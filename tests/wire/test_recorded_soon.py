@@ -96,7 +96,7 @@ def test_an_association_that_breaks_off_leaves_nothing_behind(process: Callable[
 
 
 def test_a_worker_that_is_killed_before_the_row(process: Callable[..., NodeProcess]) -> None:
-    """Its successor reads its landing log: the node is not started again."""
+    """Another process reads its landing log, its successor or the encoder: the node is not started again."""
     node = process(storage=_LANDING)
     node.start()
     scu = Scu(node.address, _CONTEXTS)
@@ -107,12 +107,11 @@ def test_a_worker_that_is_killed_before_the_row(process: Callable[..., NodeProce
         worker = min(before)  # forked first
         os.kill(worker, signal.SIGKILL)
         until(lambda: worker not in children(node), "it is gone")
-    until(lambda: recorded(node) == 1, "its successor has recorded it")
+    until(lambda: recorded(node) == 1, "another has recorded it")
     with Scu(node.address, _CONTEXTS) as again:
         assert found(again) == 1
     ended = [one["process"] for one in node.events() if one["event"] == "process ended"]
     assert ended == ["worker 1"]
-    assert [one for one in node.events() if one["event"] == "recovered"]
 
 
 def test_a_node_that_stops_records_what_it_acknowledged(process: Callable[..., NodeProcess]) -> None:
