@@ -31,8 +31,9 @@ from scp.model import Facts, Instance, Kept, QueuedSend, Received
 WINDOW_SECONDS = 0.02
 # So many objects and bytes may wait. What they hold of memory is theirs until they are recorded.
 MOST, MOST_BYTES = 64, 16 << 20
-# How long anybody waits for an object to be recorded: twice as long as the index lets a writer wait.
-PATIENCE_SECONDS = 20.0
+# How long a request waits for an object to be recorded: twice as long as the index lets a writer wait. And
+# how long a release does: a peer that has less patience has all its answers, and breaks off.
+PATIENCE_SECONDS, RELEASE_SECONDS = 20.0, 60.0
 _AGAIN = BackOff(0.1, 5.0)
 _STOP_SECONDS = 15.0
 _ANSWERS_SECONDS = 1.0  # an index that takes longer for a group is in trouble

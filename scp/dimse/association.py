@@ -14,7 +14,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
-from scp.archive.behind import Unrecorded
+from scp.archive.behind import RELEASE_SECONDS, Unrecorded
 from scp.config.tls import names_of
 from scp.dimse.admission import Admit, Admitted
 from scp.dimse.aside import Aside
@@ -101,7 +101,7 @@ class ServedAssociation(DirectAssociation):
         if ended.how == "released":
             if self._windowed is not None:
                 self._windowed.drain()  # the release is answered when all responses are sent (PS3.8 7.2)
-            if not self.unrecorded.wait():  # and when the index has what was stored
+            if not self.unrecorded.wait(RELEASE_SECONDS):  # and when the index has what was stored
                 self.upper_layer.abort()
                 return "failed"
         if ended.how in ("idle", "stalled"):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NodeProcess
+from scp.archive.behind import Unrecorded
+
+from .conftest import NodeProcess, Starter
 from .peers import EXPLICIT, MR_IMAGE, STUDY_FIND, VERIFICATION, Scu, identifier, image, until
 
 pytestmark = pytest.mark.slow
@@ -83,6 +85,21 @@ def test_a_release_is_answered_when_the_row_is_there(process: Callable[..., Node
         released.join(60)
     assert scu.association.is_released
     assert recorded(node) == 1
+
+
+def test_where_the_index_stays_away_a_query_fails_and_a_release_is_not_answered(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start(storage=_LANDING)
+    scu = Scu(node.address, _CONTEXTS)
+    assert scu.store(image()).status == 0
+    monkeypatch.setattr(Unrecorded, "wait", lambda *_: False)  # as after 20 s
+    (answer,) = scu.find(STUDY_FIND, identifier("STUDY", StudyInstanceUID="1.2.3"))
+    assert answer.status == 0xA700
+    assert scu.echo() == 0
+    scu.association.release()
+    assert not scu.association.is_released
+    assert scu.association.is_aborted
 
 
 def test_an_association_that_breaks_off_leaves_nothing_behind(process: Callable[..., NodeProcess]) -> None:
