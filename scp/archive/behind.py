@@ -134,11 +134,17 @@ class Behind:
 
     ``settle`` is called for each object after its group was committed, with the instance that is held in its
     place, or None. It says what became of the object. What it raises is logged, and the object tried again.
-    ``size`` is how many bytes wait.
+    ``is_there`` says whether the record under a key is not over; if it is, a commit whose answer was lost has
+    recorded it. ``size`` is how many bytes wait.
     """
 
-    def __init__(self, index: Index, settle: Callable[[NewRow, Instance | None], Kept]) -> None:
-        self._index, self._settle = index, settle
+    def __init__(
+        self,
+        index: Index,
+        settle: Callable[[NewRow, Instance | None], Kept],
+        is_there: Callable[[str], bool],
+    ) -> None:
+        self._index, self._settle, self._is_there = index, settle, is_there
         self._changed = threading.Condition()  # guards all below
         self._waiting: dict[str, tuple[NewRow, Acknowledged]] = {}  # by SOP Instance UID
         self._fresh: list[NewRow] = []
@@ -234,12 +240,22 @@ class Behind:
             late, self._late = (self._late, []) if again else ([], self._late)
             fresh, self._fresh, self._hurried = self._fresh, [], False
             last = self._closing
-        self._record(late, is_new=False)
+        self._retry(late)
         self._record(fresh, is_new=True)
         return not last
 
     def _is_urgent(self) -> bool:
         return self._hurried or self._closing or len(self._fresh) >= MOST // 2
+
+    def _retry(self, rows: list[NewRow]) -> None:
+        """Commit rows that failed before. One whose record is over was there, and has moved on."""
+        try:
+            gone = [row for row in rows if not self._is_there(row.instance.key)]
+        except Exception as error:  # noqa: BLE001 - the index is asked for that, too
+            self._postpone([(row, error) for row in rows])
+            return
+        self._settle_each([(row, row.instance) for row in gone])
+        self._record([row for row in rows if row not in gone], is_new=False)
 
     def _record(self, group: list[NewRow], is_new: bool) -> None:
         """Commit a group. What takes longer than that, as something is held, holds up no other group."""

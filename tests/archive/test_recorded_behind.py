@@ -27,12 +27,14 @@ from scp.background.doorbell import Doorbell
 from scp.config.rules import DEFAULT_POLICY
 from scp.errors import DuplicateRejected, OutOfResources
 from scp.index.sql import SqlIndex
+from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.recovery import recover
 from scp.model import Kept, Received
 from scp.objects.holds import Hold, Holds
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
+from scp.objects.names import is_landed
 
 Opened = Callable[..., Archive]
 
@@ -308,6 +310,27 @@ def test_a_commit_without_an_answer_is_no_duplicate(opened: Opened) -> None:
     until(lambda: one.done, "it is tried again")
     assert (one.kept.outcome, archive.count()) == ("kept", 1)
     assert list(archive.store.log.keys()) == [one.kept.instance.key]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_after_a_commit_without_an_answer_it_may_be_encoded_or_deleted(opened: Opened, deleted: bool) -> None:
+    """Before it is tried again: no row may name a record that is over."""
+    archive = opened()
+    index = index_of(archive)
+    one = acknowledged(archive, received := sent())
+    index.after = OutOfResources("the answer was lost")
+    assert not one.wait(0.3)
+    encoder = Encoder(archive, Doorbell())
+    until(lambda: encoder.round() or not archive.pending(10), "it is encoded")
+    encoder.close()
+    (moved,) = archive.named(received.sop_instance_uid)
+    assert not is_landed(moved.key)
+    if deleted:
+        archive.forget(moved.sop_instance_uid, moved.key)
+    index.after = None
+    assert one.wait()
+    assert archive.named(received.sop_instance_uid) == ([] if deleted else [moved])
+    assert list(archive.store.log.keys()) == []
 
 
 def test_one_that_cannot_be_recorded_holds_up_no_other(opened: Opened) -> None:
