@@ -225,8 +225,15 @@ class Behind:
     # -- its thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._turn():
-            pass
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = self._turn()
+            except Exception as error:  # noqa: BLE001 - a bug, and what waits is acknowledged all the same
+                with self._changed:
+                    lists = (*self._fresh, *self._late)
+                    left = [row for row, _ in self._waiting.values() if row not in lists]
+                self._postpone([(row, error) for row in left])
 
     def _turn(self) -> bool:
         """Wait for a group, and record it; False after the last one."""
@@ -293,12 +300,12 @@ class Behind:
 
     def _leave(self, row: NewRow, kept: Kept) -> None:
         """Nobody waits for it any more: it is recorded."""
-        _, one = self._waiting[row.instance.sop_instance_uid]
-        try:
-            one.settle(kept)
-        finally:
-            with self._changed:
-                del self._waiting[row.instance.sop_instance_uid]
+        waiting = self._waiting.get(row.instance.sop_instance_uid)
+        if waiting is None or waiting[0] is not row:
+            return  # it was tried twice at once
+        waiting[1].settle(kept)
+        with self._changed:
+            if self._waiting.pop(row.instance.sop_instance_uid, None) is not None:
                 self.size -= row.size
 
     def _postpone(self, failed: list[tuple[NewRow, Exception]]) -> None:

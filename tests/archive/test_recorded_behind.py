@@ -18,7 +18,7 @@ from waiting import until
 
 from scp.archive import behind
 from scp.archive.archive import Archive
-from scp.archive.behind import MOST, Acknowledged, Unrecorded
+from scp.archive.behind import MOST, Acknowledged, Behind, Unrecorded
 from scp.archive.options import Options
 from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import RecentHolds, Safekeeping
@@ -345,6 +345,17 @@ def test_one_that_cannot_be_recorded_holds_up_no_other(opened: Opened) -> None:
     index_of(archive).bad.clear()
     until(lambda: one.done, "it is tried again")
     assert archive.count() == 4
+
+
+def test_a_bug_does_not_end_the_recording(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = opened()
+    one = acknowledged(archive, sent())
+    with monkeypatch.context() as patch:
+        patch.setattr(Behind, "_record", Mock(side_effect=KeyError("a bug")))
+        assert not one.wait(0.3)
+    until(lambda: one.done, "it is tried again")
+    assert acknowledged(archive, sent(seed=1)).wait()
+    assert archive.count() == 2
 
 
 def test_what_a_process_could_not_record_the_next_one_does(opened: Opened, tmp_path: Path) -> None:
