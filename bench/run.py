@@ -32,6 +32,10 @@ NOTES = (
 )
 
 
+# Something else that takes more of all cores changes the figures.
+MOST_BUSY = 0.1
+
+
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument(
@@ -59,6 +63,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="do not wait until stored objects are encoded; no such figures",
     )
+    parser.add_argument("--busy", action="store_true", help="measure although something else runs")
     parser.add_argument("--corpus", type=Path, help="folder with real objects; without it they are generated")
     parser.add_argument("--soak", type=int, default=soak.OBJECTS, metavar="N", help="objects of the soak")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -145,7 +150,12 @@ def run(asked: argparse.Namespace, folder: Path) -> report.Report:
     if asked.profile:
         bench.profiles = asked.out.resolve()
         bench.profiles.mkdir(parents=True, exist_ok=True)
-    described = machine.describe(folder, asked.rounds, asked.scale, asked.corpus is not None)
+    others = machine.busy()
+    if others > MOST_BUSY and not asked.busy:
+        raise BenchError(
+            f"{100 * others:.0f} % of the processor is in use by something else; end it, or say --busy"
+        )
+    described = machine.describe(folder, asked.rounds, asked.scale, asked.corpus is not None, others)
     scenarios = chosen(asked.only, asked.receivers)
     if asked.against is not None:
         asked.against = asked.against.resolve()

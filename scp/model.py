@@ -134,6 +134,7 @@ class Provenance:
     attempts: tuple[Attempt, ...] = ()
     even: bool = False  # the received dataset was seen to have even lengths only; so has all made of it
     given: Mapping[str, str] = field(default_factory=dict)  # UIDs that the dataset lacks (scp.encoding.uids)
+    xxh3: str = ""  # XXH3-128 of the dataset in the file, hexadecimal; in older and in landed files none
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,10 @@ class Instance:
     was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
     its file was last written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not
     done with it any more, and why (:mod:`scp.archive.refusal`); mostly nothing.
+
+    ``stored_sha256`` is that of the file, hexadecimal; empty while it is not known. A file whose dataset is
+    sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins
+    at ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
 
     ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
     attributes that come with an instance, so they do not count where two instances are compared.
@@ -177,6 +182,8 @@ class Instance:
     checked: int = 0
     fault: str = ""
     refused: str = ""
+    stored_xxh3: str = ""
+    dataset_at: int = 0
     patient_id: str = field(default="", compare=False, repr=False)
     issuer_of_patient_id: str = field(default="", compare=False, repr=False)
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from xxhash import xxh3_128, xxh3_128_hexdigest
+
 from scp.resources import budget, room
 from scp.resources.room import Room
 
@@ -193,6 +195,19 @@ def slices(data: Buffer, step: int = _STEP) -> Iterator[memoryview]:
 def sha256(data: Buffer) -> str:
     """Hexadecimal SHA-256. Raises OSError where ``data`` is a file that has a name and cannot be read."""
     digest = hashlib.sha256()
+    for part in readable_parts(data):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def xxh3(data: Buffer) -> str:
+    """Hexadecimal XXH3-128: it tells damage, and takes a twentieth of the time of SHA-256, but is no proof.
+
+    Raises OSError as :func:`sha256` does.
+    """
+    if len(data) <= _STEP and _file_of(data) is None:
+        return xxh3_128_hexdigest(data)
+    digest = xxh3_128()
     for part in readable_parts(data):
         digest.update(part)
     return digest.hexdigest()

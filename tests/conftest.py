@@ -6,6 +6,7 @@ import functools
 import gc
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import forked
@@ -49,8 +50,26 @@ def _turn(item: pytest.Item) -> tuple[int, bool]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What ``make test`` adds where it found Chromium."""
+    """What ``make test`` adds where it found Chromium, and ``make everything`` always."""
     parser.addoption("--browser", action="store_true", help="also those in a real browser, Chromium")
+    parser.addoption("--cluster", action="store_true", help="also those on real servers")
+
+
+def _is_asked_for(mark: str, config: pytest.Config) -> bool:
+    """Whether tests run that bear a mark: it is named, or has an option."""
+    return mark in config.option.markexpr or bool(getattr(config.option, mark, False))
+
+
+def _alternating(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Every other file is one on servers, as long as there are: those wait for much of their time."""
+    waiting: dict[Path, list[pytest.Item]] = {}
+    working: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files = waiting if item.get_closest_marker("cluster") else working
+        files.setdefault(item.path, []).append(item)
+    no_more: list[pytest.Item] = []
+    pairs = zip_longest(working.values(), waiting.values(), fillvalue=no_more)
+    return [item for pair in pairs for item in chain(*pair)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,7 +87,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix != ".py":
         return None
     mark = _MARK.search(collection_path.read_text(encoding="utf-8"))
-    return True if mark is not None and mark[1] not in config.option.markexpr else None
+    return True if mark is not None and not _is_asked_for(mark[1], config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -77,11 +96,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     What takes minutes (``faults``, ``long``), real servers or a browser runs only where that is asked for.
     What takes longest comes first: workers that each take a file after the other then end together.
     """
-    left_out = {"faults", "cluster", "browser", "long"} - ({"browser"} if config.option.browser else set())
-    for mark in left_out:
-        if mark not in config.option.markexpr:
+    for mark in ("faults", "cluster", "browser", "long"):
+        if not _is_asked_for(mark, config):
             items[:] = [item for item in items if item.get_closest_marker(mark) is None]
     items.sort(key=_turn)
+    items[:] = _alternating(items)
     for item in items:
         given = getattr(item, "callspec", None)
         values = given.params.values() if given is not None else ()

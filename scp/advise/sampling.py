@@ -32,7 +32,7 @@ from scp.model import Provenance, Received
 from scp.objects import files, part10
 from scp.objects.dictionaries_beside import dictionaries_beside
 from scp.objects.part10 import Part10
-from scp.spool import Buffer, copied, sha256
+from scp.spool import Buffer, copied, sha256, xxh3
 from scp.syntaxes import EXPLICIT, Content, lookup
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -261,7 +261,16 @@ def _sample(seen: Seen, plain: SplitDataset, uids: tuple[str, str]) -> SampledOb
         reason = str(error)
     dataset = gathered(join(plain, lookup(EXPLICIT)))
     known = Provenance(
-        EXPLICIT, sha256(dataset), len(dataset), _WHEN, "", "", rule=_RULE, form="zstd", stage=_STAGE
+        EXPLICIT,
+        sha256(dataset),
+        len(dataset),
+        _WHEN,
+        "",
+        "",
+        rule=_RULE,
+        form="zstd",
+        stage=_STAGE,
+        xxh3=xxh3(dataset),  # as long as that of any form
     )
     file = part10.pack(Part10(*uids, EXPLICIT, dataset, known))
     return SampledObject(seen, file, dataset, plain, known, uids, frames, form, reason)

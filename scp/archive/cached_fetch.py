@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from scp.archive.deliver import Outgoing
+from scp.archive.deliver import Outgoing, goes_as_stored
 from scp.archive.fetch import Fetch
 from scp.encoding.lossy import ways
 from scp.model import Instance, SyntaxPreference
@@ -39,6 +39,8 @@ class CachedFetch:
         self, instance: Instance, accepted: Iterable[str], preference: SyntaxPreference
     ) -> Outgoing | None:
         """An object in the best of the accepted transfer syntaxes, if it is cached in that one."""
+        if goes_as_stored(instance, accepted, preference):
+            return None
         received = instance.received_transfer_syntax
         best = next(iter(ways(instance.transfer_syntax, received, accepted, preference)), None)
         if best is None or best.lossy or best.transfer_syntax == instance.transfer_syntax:

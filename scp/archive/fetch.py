@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
-from scp.archive.deliver import Outgoing, Trial, outgoing
+from scp.archive.deliver import Outgoing, Trial, goes_as_stored, outgoing
 from scp.archive.elsewhere import Elsewhere
 from scp.archive.reader import Reader
 from scp.archive.refusal import by_failure, in_force, needs
 from scp.archive.trials import Trials
 from scp.errors import CodecProcessFailed
 from scp.model import Instance, SyntaxPreference
-from scp.spool import Buffer
+from scp.spool import IN_MEMORY, Buffer, slices
 
 # Smaller objects are nearly always decoded before their chunks are read (scp.encoding.decoding).
 _JOURNALED = 1 << 20
@@ -37,6 +38,8 @@ class Fetcher:
         What another node has in its landing log is waited for, for some seconds. Raises NoLosslessWay,
         ObjectMissing, ObjectDamaged, ObjectElsewhere.
         """
+        if goes_as_stored(instance, accepted, preference) and (found := self._as_stored(instance)):
+            return found
         instance = self._elsewhere.brought(instance)
         refusal = in_force(instance)
         as_stored = instance.transfer_syntax in accepted and not (preference.preferred or preference.lossy)
@@ -48,6 +51,16 @@ class Fetcher:
         if set(needs(instance.transfer_syntax, found.transfer_syntax)) <= {"survey"}:
             return found
         return replace(found, chunks=self._watched(instance, found.chunks))
+
+    def _as_stored(self, instance: Instance) -> Outgoing | None:
+        """An object whose dataset nobody has to look into; None if its file may have changed."""
+        # What is read into memory cannot end the process, as what is mapped can.
+        maps = instance.stored_size > IN_MEMORY
+        with self._trials.of(instance, "read") if maps else nullcontext():
+            data = self._reader.unchanged(instance)
+        if data is None:
+            return None
+        return Outgoing(instance, instance.transfer_syntax, slices(memoryview(data)[instance.dataset_at :]))
 
     def _watched(self, instance: Instance, chunks: Iterable[Buffer]) -> Iterator[Buffer]:
         """``chunks`` that are decoded as they are read; if that ends the process, the next process knows."""

@@ -11,7 +11,7 @@ from scp.model import Provenance, Received
 from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries, Dictionary
 from scp.objects.part10 import Part10
-from scp.spool import IN_MEMORY, Buffer, Spool, sha256
+from scp.spool import IN_MEMORY, Buffer, Spool, sha256, xxh3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Packer:
             codec=result.codec,
             restoration=result.restoration,
             native_sha256=result.native_sha256,
+            xxh3=xxh3(result.dataset),
         )
         framing = self._framing(result)
         plain = self._plain(result, provenance, hashing=framing.wrap != "zstd")

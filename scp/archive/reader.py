@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 import structlog
 
 from scp.archive.policy_in_force import PolicyInForce
-from scp.archive.records import as_pending, facts_of_stored, facts_unseen, instance_of, planned, provenance_of
+from scp.archive.records import (
+    as_pending,
+    facts_of_stored,
+    facts_unseen,
+    instance_of,
+    planned,
+    provenance_of,
+    servable,
+)
 from scp.archive.refusal import by_failure, refused_for, with_refusal
 from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
@@ -21,7 +30,7 @@ from scp.model import Facts, Instance, Provenance
 from scp.objects.names import store_of
 from scp.objects.part10 import Part10
 from scp.policy.stages import stage_within
-from scp.spool import sha256
+from scp.spool import Buffer, sha256, xxh3
 
 Read = TypeVar("Read")
 
@@ -50,8 +59,19 @@ class Reader:
                     raise
                 instance = current
 
+    def unchanged(self, instance: Instance) -> Buffer | None:
+        """The bytes of a file that is sent as it lies, if its fast digest shows no damage; else None.
+
+        So also where the row's digest is of another file: a node of an earlier version, which replaces a
+        file, leaves the digest as it was. :meth:`sound` then tells.
+        """
+        with suppress(ObjectMissing, ObjectDamaged):
+            data = self._files.get(instance.key, instance.stored_size)
+            return data if self._files.xxh3(instance.key, data) == instance.stored_xxh3 else None
+        return None
+
     def sound(self, instance: Instance) -> Part10:
-        """The file that a row names, checked against the digest in the row."""
+        """The file that a row names, checked against the SHA-256 in the row."""
         known = bool(instance.stored_sha256)  # else the whole file has no known digest yet
         data = self._files.get(instance.key, instance.stored_size if known else None)
         whole = not known or self._files.digest(instance.key, data) == instance.stored_sha256
@@ -139,7 +159,9 @@ class Reader:
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
             return as_pending(instance_of(key, len(data), "", file, facts), rule), facts
-        instance = instance_of(key, len(data), digest, file, facts)
+        if known.xxh3 not in ("", xxh3(file.dataset)):
+            raise ObjectDamaged(f"{key} is not what was written; restore it from a copy")
+        instance = servable(instance_of(key, len(data), digest, file, facts), data, file, facts)
         if not instance.refused:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
         if known.rule:

@@ -20,10 +20,11 @@ from scp.identity import Identity
 from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
+from scp.objects import part10
 from scp.objects.names import in_store, object_key
 from scp.objects.part10 import Part10
 from scp.policy.stages import step
-from scp.spool import sha256
+from scp.spool import Buffer, sha256, xxh3
 
 # Forms that hold the received stream: a survey of it shows whether it is readable.
 _AS_THEY_CAME = ("received", "zstd")
@@ -203,8 +204,22 @@ def instance_of_form(
     study = uids_within(received, facts).study
     key = object_key(study, received.sop_instance_uid, known.sha256, known.form, form.wrapped, token)
     uids = (received.sop_class_uid, received.sop_instance_uid)
-    file = Part10(*uids, form.encoded.transfer_syntax, b"", known)
-    return instance_of(in_store(store, key), len(form.data), form.sha256, file, facts)
+    file = Part10(*uids, form.encoded.transfer_syntax, form.encoded.dataset, known)
+    made = instance_of(in_store(store, key), len(form.data), form.sha256, file, facts)
+    return servable(made, form.data, file, facts)
+
+
+def servable(instance: Instance, data: Buffer, file: Part10, facts: Facts) -> Instance:
+    """The row of a file, of which ``data`` are the bytes, with what its dataset is sent by as it lies there.
+
+    Nothing is added where something has to be unpacked, padded or filled in first.
+    """
+    known = provenance_of(file)
+    if not known.even or part10.is_framed(data):
+        return instance
+    if uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given).given:
+        return instance
+    return replace(instance, stored_xxh3=xxh3(data), dataset_at=len(data) - len(file.dataset))
 
 
 def key_of(received: Received, facts: Facts) -> str:

@@ -141,7 +141,8 @@ def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> C
         readable=instance.readable,
     )
     data = part10.pack(replace(file, provenance=known))
-    return Change(instance, replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data)), data)
+    made = replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data))
+    return Change(instance, replace(made, stored_xxh3="", dataset_at=0), data)
 
 
 def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:

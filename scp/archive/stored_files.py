@@ -13,7 +13,7 @@ from scp.objects.files import unreadable
 from scp.objects.landed import LandedStore
 from scp.objects.names import in_store, is_dictionary, is_object, siblings_prefix, store_of
 from scp.objects.part10 import Part10
-from scp.spool import Buffer, sha256
+from scp.spool import Buffer, sha256, xxh3
 
 
 class StoredFiles:
@@ -39,6 +39,13 @@ class StoredFiles:
         """The SHA-256 of the file under a key. Raises ObjectDamaged, ObjectUnavailable."""
         try:
             return sha256(data)
+        except OSError as error:
+            raise unreadable(key, error) from error
+
+    def xxh3(self, key: str, data: Buffer) -> str:
+        """The XXH3-128 of the file under a key. Raises ObjectDamaged, ObjectUnavailable."""
+        try:
+            return xxh3(data)
         except OSError as error:
             raise unreadable(key, error) from error
 

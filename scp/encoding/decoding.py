@@ -259,7 +259,7 @@ def _held(native: Iterable[Buffer], form: PixelFormat) -> Iterator[Buffer]:
 
 
 def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
-    def decode(numbered: tuple[int, Fragments]) -> bytes:
+    def decode(numbered: tuple[int, Fragments]) -> Buffer:
         number, frame = numbered
         try:
             return _native_frame(coded, frame.whole(), form)
@@ -269,7 +269,7 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
     yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.array_size))
 
 
-def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> bytes:
+def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> Buffer:
     with told_as(DamagedCodestream if coded.strictly else CannotDecode, coded.codec.library):
         samples = described_frame(coded.codec, codestream, form, coded.strictly)
         return native_bytes(samples, form, coded.planar)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
@@ -32,8 +31,7 @@ SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL 
 VRS = LONG | SHORT
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(NamedTuple):
     """How elements are written: VR explicit or implied, little or big endian."""
 
     explicit: bool = True
@@ -60,16 +58,20 @@ class Element(NamedTuple):
     undefined: bool
 
 
+# What reads tag, VR and a length of 16 bits; a tag; and a length of 32 bits. To make them took 2 µs a reader.
+_READS = {
+    little: tuple(struct.Struct(order + form).unpack_from for form in ("HH2sH", "HH", "L"))
+    for little, order in ((True, "<"), (False, ">"))
+}
+
+
 class ElementReader:
     """Reads element headers of one stream; every fault becomes UnreadableDataset."""
 
     def __init__(self, data: Buffer, encoding: Encoding) -> None:
-        order = "<" if encoding.little else ">"
         self.data = data
         self.explicit = encoding.explicit
-        self._layout = struct.Struct(order + "HH2sH").unpack_from
-        self._pair = struct.Struct(order + "HH").unpack_from
-        self._long = struct.Struct(order + "L").unpack_from
+        self._layout, self._pair, self._long = _READS[encoding.little]
 
     def header(self, at: int, end: int) -> tuple[int, bytes, int, int]:
         """Tag, VR (empty where implied), position of the value, and length, of the element at ``at``."""

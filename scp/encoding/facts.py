@@ -44,6 +44,7 @@ _BULK = frozenset(vr.encode() for vr in _WITHOUT_TEXT if vr != "UN")  # UN may b
 _TEXT = frozenset(vr.encode() for vr in TEXT_VRS)
 _ONE_TEXT = frozenset((b"LT", b"ST", b"UT"))  # a backslash is a character there (PS3.5 6.4)
 _CHARACTER_SET = 0x00080005
+_READ_BY = frozenset((_CHARACTER_SET, PIXEL_REPRESENTATION))  # they say how others are read
 # pydicom reads these by rules of their own.
 _LUT_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103, 0x00283002)
 _LONGEST = 10240  # characters: LT, the longest VR that workstations show
@@ -97,7 +98,12 @@ class Attributes(Mapping[str, str]):
         self._encoding = encoding
         self._elements = found.elements
         self._undefined = found.undefined
+        layout = found.layout if around is None else None
+        self._layout = None if layout is None or layout.open & _READ_BY else layout
         self._known: dict[str, str | None] = {}
+        if self._layout is not None:
+            for same, _ in self._layout.texts.values():
+                self._known.update(same)
         character_set = self._value(_CHARACTER_SET) or (around.character_set if around else b"")
         self._within = Around(encoding, character_set, around.depth + 1 if around else 0)
         self._terms = terms_of(character_set.decode("latin-1"))
@@ -134,9 +140,18 @@ class Attributes(Mapping[str, str]):
     def chosen(self, keywords: Iterable[str]) -> dict[str, str]:
         """The texts of ``keywords`` that have one, all at once: what an index asks for of each object.
 
-        Most are the same as in the object before: 0.04 ms for 87 keywords, where 87 times :meth:`get` take
-        0.1 ms.
+        Those that are the same as in the series' object before are read once.
         """
+        if self._layout is None:
+            return self._chosen(keywords)
+        asked, known = tuple(keywords), self._layout.texts
+        if asked not in known:
+            own = tuple(keyword for keyword in asked if _TAGS[keyword] in self._layout.open)
+            known[asked] = self._chosen(keyword for keyword in asked if keyword not in own), own
+        same, own = known[asked]
+        return same | self._chosen(own)
+
+    def _chosen(self, keywords: Iterable[str]) -> dict[str, str]:
         elements, undefined, data, readers_ = self._elements, self._undefined, self._data, self._readers
         found = {}
         for keyword in keywords:

@@ -177,15 +177,18 @@ def _bits_of(value: Buffer, at: int, count: int) -> Frame:
     return np.unpackbits(held, bitorder="little")[at % 8 : at % 8 + count]
 
 
-def native_bytes(frame: Frame, form: PixelFormat, planar: int) -> bytes:
-    """A frame as native pixel data, in the given Planar Configuration. Raises CannotDecode."""
+def native_bytes(frame: Frame, form: PixelFormat, planar: int) -> Buffer:
+    """A frame as native pixel data, in the given Planar Configuration: mostly its own memory, uncopied.
+
+    Raises CannotDecode.
+    """
     size = form.frame_bits if form.bits_allocated == 1 else form.frame_size
     if frame.nbytes != size:
         raise CannotDecode(f"a frame of {frame.nbytes} bytes where {size} are described")
     ordered = np.moveaxis(frame, -1, 0) if planar and form.samples > 1 else frame
     if form.bits_allocated == 1:
         return np.packbits(ordered.astype("u1", copy=False), bitorder="little").tobytes()
-    return ordered.tobytes()
+    return np.ascontiguousarray(ordered).reshape(-1).view("u1").data.toreadonly()
 
 
 def without_gaps(frames: Iterator[Buffer], form: PixelFormat) -> Iterator[Buffer]:

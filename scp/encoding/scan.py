@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydicom._dicom_dict import DicomDictionary
 
@@ -23,13 +24,16 @@ from scp.encoding.elements import (
     ElementReader,
     Encoding,
 )
+from scp.encoding.layouts import Layout, Layouts, Span
 from scp.errors import BeyondBounds, UnreadableDataset
+from scp.resources.bounds import bounds
 from scp.spool import Buffer, let_go
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # Float, Double Float, Pixel Data
 _PIXEL_GROUP = 0x7FE0
 _LONG_BUT_SEQUENCES = LONG - {b"SQ"}
-_LONGEST_HEADER = 12  # bytes
+_IMPLICIT_HEADER, _LONGEST_HEADER = 8, 12  # bytes
+_REMEMBERED = 4096  # bytes of what may hold items
 # Of the most elements that fit into so many bytes, 16 MB is what remembering them takes.
 _STEP = 512 << 10
 _MOST_HELD = 16_384
@@ -37,6 +41,12 @@ _MOST_HELD = 16_384
 _ASKED_FOR = frozenset(
     (*DicomDictionary, *(group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)), 0x00280000, 0x7FE00000)
 )
+_HEADERS = {
+    Encoding(explicit, little): struct.Struct(("<" if little else ">") + ("HH2sH" if explicit else "HHL"))
+    for explicit in (True, False)
+    for little in (True, False)
+}
+_LAYOUTS = {encoding: Layouts(encoding) for encoding in _HEADERS}
 _LITTLE_LONG, _BIG_LONG = struct.Struct("<L"), struct.Struct(">L")
 
 
@@ -52,16 +62,17 @@ class Scan:
     ``pixel`` is the pixel data, ``end`` how far the stream could be followed. ``fault`` says why no further,
     or why what is nested cannot be: the stream is unreadable; it is empty of a sound one. ``beyond``: it is a
     limit that the stream passes. Of more than 16,384 different elements, those are left out that no
-    dictionary has.
+    dictionary has. With a ``layout``, ``elements`` are those that it has, and there are no others.
     """
 
-    elements: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
-    undefined: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)
+    elements: dict[int, Span] = field(default_factory=dict)
+    undefined: dict[int, Span] = field(default_factory=dict)
     sequences: list[tuple[int, int]] = field(default_factory=list)
     pixel: Element | None = None
     end: int = 0
     fault: str = ""
     beyond: bool = False
+    layout: Layout | None = field(default=None, compare=False)
 
 
 def scan(data: Buffer, encoding: Encoding, nested: bool = True, counted: bool = True) -> Scan:
@@ -95,12 +106,13 @@ def _too_deep(data: Buffer, found: Scan) -> Excess | None:
     return next((deep for span in spans if (deep := too_deep_within(span))), None)
 
 
-def _follow(  # noqa: C901 - one loop
+def _follow(  # noqa: C901, PLR0912 - one loop
     data: Buffer, encoding: Encoding, found: Scan, nested: bool, least: int
 ) -> None:
     reader, end = ElementReader(data, encoding), len(data)
-    order = "<" if encoding.little else ">"
-    layout = struct.Struct(order + ("HH2sH" if encoding.explicit else "HHL"))
+    layouts = _LAYOUTS[encoding]
+    _guess(data, encoding, found, nested, least)
+    plain = found.end if found.layout else -1  # where the first element begins that is not
     ahead, begun = found.elements, 0
     while True:
         if len(ahead) > _MOST_HELD:
@@ -111,17 +123,22 @@ def _follow(  # noqa: C901 - one loop
         # Of no more than some bytes at a time: each may bring an element that is not to be remembered.
         most, past = min(end, found.end + _STEP), found.pixel is not None
         at = (
-            _explicit(data, found, ahead, layout, encoding, most, least)
+            _explicit(data, found, ahead, encoding, most, least)
             if encoding.explicit
-            else _implicit(data, found.end, ahead, layout, most, past)
+            else _implicit(data, found.end, ahead, encoding, most, past, nested)
         )
         found.end, stopped = at, at < most - _LONGEST_HEADER
+        plain = at if plain < 0 else plain
+        if at != plain and found.pixel is None:
+            found.layout = None
         if at >= end:
             return
         if not stopped and most < end:
             continue
         element = reader.element(at, end)
         if element.tag in PIXEL_TAGS and found.pixel is None:
+            if at == plain and found.layout is None:
+                layouts.learn(data, ahead, at)
             found.pixel, ahead = element, {}
         else:
             if nested:
@@ -138,17 +155,32 @@ def _follow(  # noqa: C901 - one loop
         found.end = element.next
 
 
-def _forget_unknown(held: dict[int, tuple[bytes, int, int]]) -> None:
+def _guess(data: Buffer, encoding: Encoding, found: Scan, nested: bool, least: int) -> None:
+    """Find the elements with which a stream begins by their layout, if it is a known one."""
+    known = _LAYOUTS[encoding].find(data)
+    if known is None:
+        return
+    layout, elements, end = known
+    for tag in layout.sequences:
+        _, value, stop = elements[tag]
+        if encoding == CANONICAL:
+            if stop - value >= least:
+                found.sequences.append((value - _LONGEST_HEADER, stop))
+        elif nested and not _converts(memoryview(data)[value - _IMPLICIT_HEADER : stop], encoding):
+            return
+    found.layout, found.elements, found.end = layout, elements, end
+
+
+def _forget_unknown(held: dict[int, Span]) -> None:
     """Forget the elements that nobody asks for: those that no dictionary has, which may be millions."""
     for tag in [tag for tag in held if tag not in _ASKED_FOR]:
         del held[tag]
 
 
-def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
+def _explicit(
     data: Buffer,
     scanned: Scan,
-    found: dict[int, tuple[bytes, int, int]],
-    layout: struct.Struct,
+    found: dict[int, Span],
     encoding: Encoding,
     most: int,
     least: int,
@@ -158,7 +190,7 @@ def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
     Pixel data is not plain, unless it stands past the first one. Sequences of ``least`` bytes are noted.
     """
     at, past = scanned.end, scanned.pixel is not None
-    unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
+    unpack, end, last = _HEADERS[encoding].unpack_from, len(data), most - _LONGEST_HEADER
     long_length = (_LITTLE_LONG if encoding.little else _BIG_LONG).unpack_from
     short, long = SHORT, LONG if encoding == CANONICAL else _LONG_BUT_SEQUENCES
     while at <= last:
@@ -175,38 +207,54 @@ def _explicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
         following = value + length
         if following > end or length == UNDEFINED:
             break
-        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (group == _PIXEL_GROUP and not past)):
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (not past and group << 16 | number in PIXEL_TAGS)):
             break
         found[group << 16 | number] = vr, value, following
         at = following
     return at
 
 
-def _implicit(
-    data: Buffer,
-    at: int,
-    found: dict[int, tuple[bytes, int, int]],
-    layout: struct.Struct,
-    most: int,
-    past: bool,
+def _implicit(  # noqa: PLR0913, PLR0917 - what the loop of its caller has
+    data: Buffer, at: int, found: dict[int, Span], encoding: Encoding, most: int, past: bool, nested: bool
 ) -> int:
-    """As :func:`_explicit`."""
-    unpack, end, last = layout.unpack_from, len(data), most - _LONGEST_HEADER
-    sequences = SEQUENCE_TAGS
+    """As :func:`_explicit`; a sequence of defined length is plain, if ``nested`` one that converts."""
+    unpack, end, last = _HEADERS[encoding].unpack_from, len(data), most - _LONGEST_HEADER
     while at <= last:
         group, number, length = unpack(data, at)
         tag = group << 16 | number
-        following = at + 8 + length
-        if following > end or length == UNDEFINED or tag in sequences:
+        following = at + _IMPLICIT_HEADER + length
+        if following > end or length == UNDEFINED:
             break
-        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (group == _PIXEL_GROUP and not past)):
+        if tag in SEQUENCE_TAGS and nested and not _converts(memoryview(data)[at:following], encoding):
             break
-        found[tag] = b"", at + 8, following
+        if group >= _PIXEL_GROUP and (group >= 0xFFFE or (not past and tag in PIXEL_TAGS)):
+            break
+        found[tag] = b"", at + _IMPLICIT_HEADER, following
         at = following
     return at
 
 
 def _check_nested(data: Buffer, element: Element, encoding: Encoding) -> None:
-    """Convert what may hold items, to see that it can be. Raises UnreadableDataset."""
+    """Convert what may hold items, to see that it can be. Raises UnreadableDataset, BeyondBounds."""
     if encoding != CANONICAL and (element.undefined or element.vr == b"SQ" or element.tag in SEQUENCE_TAGS):
-        check(memoryview(data)[element.start : element.next], encoding, CANONICAL)
+        content = memoryview(data)[element.start : element.next]
+        if not _converts(content, encoding):
+            check(content, encoding, CANONICAL)
+
+
+def _converts(element: Buffer, encoding: Encoding) -> bool:
+    """Whether a small element that may hold items can be converted: a series has the same in each object.
+
+    False for a large one, too: that is not tried here.
+    """
+    return len(element) <= _REMEMBERED and _convertible(bytes(element), encoding, bounds().depth)
+
+
+@lru_cache(maxsize=256)
+def _convertible(element: bytes, encoding: Encoding, _depth: int) -> bool:
+    """``_depth`` is the limit in force, which decides it, too."""
+    try:
+        check(element, encoding, CANONICAL)
+    except (UnreadableDataset, BeyondBounds):
+        return False
+    return True

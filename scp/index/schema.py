@@ -82,6 +82,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "checked": "0",
     "fault": "",
     "refused": "",
+    "stored_xxh3": "",
+    "dataset_at": "0",
     "patient_id": "",
     "issuer_of_patient_id": "",
 }

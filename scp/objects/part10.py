@@ -199,7 +199,12 @@ def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
 
 def dictionary_id(data: Buffer) -> int:
     """The ID of the dictionary that a stored object needs; 0 if it needs none. Raises ObjectDamaged."""
-    return _frame(data).dict_id if bytes(data[:4]) == _ZSTD_MAGIC else 0
+    return _frame(data).dict_id if is_framed(data) else 0
+
+
+def is_framed(data: Buffer) -> bool:
+    """Whether a stored object's bytes are a zstd frame."""
+    return bytes(data[:4]) == _ZSTD_MAGIC
 
 
 def _frame(data: Buffer) -> zstandard.FrameParameters:
@@ -216,7 +221,7 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, wh
     size if that is more. There is no limit if the bytes are ``whole`` by the digest of what was written
     (invariant 7). With ``is_file`` data that does not begin as a Part 10 file is rejected after one step.
     """
-    if bytes(data[:4]) != _ZSTD_MAGIC:
+    if not is_framed(data):
         return data
     frame = _frame(data)
     most = _WITHOUT_BOUND if whole else max(bounds().inflated_bytes, _RATIO * len(data))

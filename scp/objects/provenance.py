@@ -34,6 +34,7 @@ def encoded(provenance: Provenance) -> bytes:
         "form": provenance.form,
         "codec": provenance.codec,
         "native": provenance.native_sha256,
+        "xxh3": provenance.xxh3,
         "even": provenance.even,
         "fault": "" if provenance.readable else provenance.fault or "unreadable",
         "given": dict(provenance.given),
@@ -77,6 +78,7 @@ def _read(fields: dict[str, Any]) -> Provenance:
         attempts=tuple(_read_attempt(entry) for entry in fields.get("tried", ())),
         even=fields.get("even") is True,
         given=_read_given(fields.get("given")),
+        xxh3=text("xxh3"),
     )
 
 

@@ -145,10 +145,10 @@ def test_what_is_slow_is_decoded_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert b"".join(archive.fetch(instance, [IMPLICIT]).chunks) == implicit
     assert counting.times == 2
     assert archive.fetch(instance, [JPEGXL, EXPLICIT]).transfer_syntax == JPEGXL  # the peer takes it as it is
-    assert counting.times == 3
+    assert counting.times == 2
     archive.forget_decoded([instance])
     b"".join(archive.fetch(instance, [EXPLICIT]).chunks)
-    assert counting.times == 4
+    assert counting.times == 3
     archive.close()
 
 
@@ -158,7 +158,7 @@ def test_what_is_quick_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for times in (1, 2):
         b"".join(archive.fetch(instance, [EXPLICIT]).chunks)
         b"".join(archive.fetch(instance, [HTJ2K]).chunks)
-        assert counting.times == 2 * times
+        assert counting.times == times
     assert not (tmp_path / "decoded").exists()
     archive.close()
 

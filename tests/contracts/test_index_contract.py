@@ -72,6 +72,8 @@ def instance(uid: str, study: str = "1", series: str = "1.1", **others) -> Insta
         received_transfer_syntax="1.2.840.10008.1.2.1",
         received_size=100,
         received_sha256="6" * 64,
+        stored_xxh3="7" * 32,
+        dataset_at=524,
         received_at=datetime(2024, 1, 31, 10, 15, 30, 123456, tzinfo=UTC),
         calling_aet="CTROOM1",
         rule="everything else",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def instances(count: int, size: int = 1) -> list[Instance]:
 
 
 class Source:
-    """Fetches, and knows how many at a time; with ``meets`` none ends before there were two."""
+    """Fetches slowly, and knows how many at a time; with ``meets`` none but the first ends before two met."""
 
     def __init__(self, meets: bool = False) -> None:
         self.meets, self.met = meets, threading.Event()
@@ -41,22 +42,28 @@ class Source:
 
     def __call__(self, instance: Instance) -> Outgoing:
         with self._lock:
+            first = not self.begun
             self.begun.append(instance.sop_instance_uid)
             self.inside += 1
             self.most = max(self.most, self.inside)
             if self.inside > 1:
                 self.met.set()
-        self.met.wait(30 if self.meets else 0.005)
+        self.met.wait(30 if self.meets and not first else 0.005)
         with self._lock:
             self.inside -= 1
         return Outgoing(instance, "4", iter([instance.sop_instance_uid.encode()]))
+
+
+def _slowly(instance: Instance) -> Outgoing:
+    threading.Event().wait(0.005)
+    return Outgoing(instance, "4", iter([b"frame"]))
 
 
 def _body(fetched: Fetched) -> bytes:
     return b"".join(fetched.chunks)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 40])
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
 def test_all_come_in_order(count: int) -> None:
     work, source = Work(instances(count)), Source(meets=count > 1)
     with Ahead(work, source) as fetching:
@@ -97,7 +104,7 @@ def test_what_is_fetched_ahead_counts_once(monkeypatch: pytest.MonkeyPatch) -> N
     shared = Budget(256 * MB)
     monkeypatch.setattr(budget, "_budget", shared)
     small = [replace(one, received_size=3 * MB) for one in instances(10, size=1000)]
-    with Ahead(Work(small), Source(), reach=Reach(objects=4)) as fetching:
+    with Ahead(Work(small), _slowly, reach=Reach(objects=4)) as fetching:
         next(iter(fetching))
         assert shared.used == 4 * 1000
 
@@ -174,3 +181,53 @@ def test_who_waits_for_a_large_object_does_something_meanwhile() -> None:
     large, reach = Work(instances(1, size=8 << 20)), Reach(look_seconds=0.01)
     with Ahead(large, fetch, meanwhile=looked.set, reach=reach) as fetching:
         assert [_body(one) for one in fetching] == [b"frame"]
+
+
+def test_what_is_fetched_quickly_is_fetched_when_it_is_asked_for() -> None:
+    """And the next one only then: it needs no thread, until one takes long."""
+    slow, begun, here = threading.Event(), list[str](), list[bool]()
+
+    def fetch(instance: Instance) -> Outgoing:
+        begun.append(instance.sop_instance_uid)
+        here.append(threading.current_thread() is threading.main_thread())
+        if slow.is_set():
+            threading.Event().wait(0.02)
+        return Outgoing(instance, "4", iter([b"frame"]))
+
+    with Ahead(Work(instances(40)), fetch) as fetching:
+        given = iter(fetching)
+        next(given)
+        while not all(here[-2:]) or len(begun) < 2:  # a busy machine may make any of them slow
+            next(given)
+        ahead = len(begun)
+        assert ahead < 40
+        slow.set()
+        for _ in given:
+            pass
+    assert not here[0]  # nobody knows yet whether its store is slow
+    assert sorted(begun, key=int) == [str(n) for n in range(40)]
+    assert not all(here[ahead:])
+
+
+SLOW = [
+    {"key": "@cold/key"},
+    {"key": ".landing/another/000001/8-9.dcm"},
+    {"transfer_syntax": "1.2.840.10008.1.2.4.90"},
+    {"dataset_at": 300},
+]
+
+
+@pytest.mark.parametrize("other", SLOW, ids=lambda other: next(iter(other)))
+def test_what_is_of_another_kind_may_be_slow(other: dict[str, Any]) -> None:
+    """It is fetched in a thread, the last one too, so that somebody looks after the requester meanwhile."""
+    here = list[bool]()
+
+    def fetch(instance: Instance) -> Outgoing:
+        here.append(threading.current_thread() is threading.main_thread())
+        return Outgoing(instance, "4", iter([b"frame"]))
+
+    (one,) = instances(1)
+    with Ahead(Work([one, replace(one, **other)] * 10), fetch, reach=Reach(objects=1)) as fetching:
+        for _ in fetching:
+            pass
+    assert not any(here)

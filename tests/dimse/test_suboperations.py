@@ -21,6 +21,14 @@ from scp.metrics.board import ShownAssociation
 from scp.model import Instance
 from scp.telemetry import RequestEvent
 
+BETWEEN = "scp.dimse.services.suboperations._BETWEEN_SECONDS"
+
+
+@pytest.fixture(autouse=True)
+def _each_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pending responses have no time between them."""
+    monkeypatch.setattr(BETWEEN, 0.0)
+
 
 def instances(count: int) -> list[Instance]:
     when = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,6 +105,15 @@ def test_a_requester_that_reads_hears_of_each(window: int) -> None:
     assert [counts.remaining for _, counts in requester.told] == [*range(9, 0, -1), None]
     assert carrier.most == window
     assert operations.bytes_sent == 40
+
+
+def test_pending_responses_are_some_time_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first comes at once: it shows a requester that its request is under way."""
+    monkeypatch.setattr(BETWEEN, 3600.0)
+    requester = Requester()
+    operations, _, _ = carried(requester, 10)
+    operations.finish()
+    assert [(status, counts.remaining) for status, counts in requester.told] == [(0xFF00, 9), (0, None)]
 
 
 def test_a_requester_that_does_not_read_holds_up_nothing() -> None:
@@ -179,3 +196,19 @@ def test_more_than_a_count_can_say(monkeypatch: pytest.MonkeyPatch, status: int)
     if status == 0xA700:  # too long for a UI in explicit VR, and UN then (PS3.5 6.2.2)
         named = dcmread(BytesIO(requester.identifier), force=True).FailedSOPInstanceUIDList
         assert named.rstrip(b"\0").decode().split("\\") == [one.sop_instance_uid for one in matches]
+
+
+def test_what_was_fetched_when_the_association_broke_is_left_for_another() -> None:
+    """The first is in flight; the second and the third, in any order, were fetched meanwhile or not begun."""
+
+    class Breaking(Taking):
+        def responses(self, wait: bool) -> list[Message]:
+            raise Ended("lost")
+
+    of_all = instances(3)
+    work, carrier = Work(of_all), Breaking(window=1)
+    operations = Suboperations(Requester(), RequestEvent(), of_all)  # type: ignore[arg-type]
+    broken = operations.carry(work, carrier, _fetch)
+    assert broken == of_all[:1]
+    assert sorted(work.left(), key=lambda one: one.sop_instance_uid) == of_all[1:]
+    assert carrier.ended is not None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,27 @@ def test_a_rebuild_is_asked_for_where_objects_have_no_uid(index, database, study
     with closing(sqlite3.connect(database)) as plain:
         asked = plain.execute("SELECT name FROM meta WHERE name <> 'oldest'").fetchall()
     assert asked == [("rebuild",)] * asks
+
+
+def test_rows_of_the_version_before_have_no_fast_digest_and_its_nodes_go_on(index, database):
+    """Nothing reads their files for it; what that version writes meanwhile has none either."""
+    before = instance("1.1.1")
+    index.record(before, DOE)
+    with index._engine.begin() as connection:
+        _downgrade(connection, "0017")
+    index.close()
+    again = SqlIndex.open(f"sqlite:///{database}")
+    assert list(again.all()) == [replace(before, stored_xxh3="", dataset_at=0)]
+    with closing(sqlite3.connect(database)) as plain:
+        (oldest,) = plain.execute("SELECT value FROM meta WHERE name = 'oldest'").fetchone()
+        assert oldest <= "0017"
+        names = [name for _, name, *_ in plain.execute("PRAGMA table_info(instance)")]
+        kept = ", ".join(name for name in names if name not in ("id", "stored_xxh3", "dataset_at"))
+        copied = kept.replace("sop_instance_uid", "'1.1.2'")
+        plain.execute(f"INSERT INTO instance ({kept}) SELECT {copied} FROM instance")
+        plain.commit()
+    assert [(one.stored_xxh3, one.dataset_at) for one in again.all()] == [("", 0)] * 2
+    again.close()
 
 
 def _downgrade(connection: Connection, revision: str) -> None:

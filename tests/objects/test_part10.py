@@ -25,7 +25,7 @@ from scp.objects.part10 import Part10, pack, unpack, unwrap, wrap
 
 pytestmark = pytest.mark.quick
 
-SHAPE = Shape(rows=40, columns=40, noise=0.01)
+SHAPE = Shape(rows=64, columns=64, noise=0.01)
 FORMS = ("received", "native", "deflate", "zstd", "rle", "jpegls", "htj2k", "jpeg2000", "jpegxl")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -115,4 +116,5 @@ def left_by_the_dead(root: Path, sent: Sent, **changes: Any) -> None:
     what = {"transfer_syntax": sent.syntax, "dataset": sent.data, "received_at": datetime.now(UTC)}
     received = Received(**{**uids, **what, "calling_aet": "A", "called_aet": "B", **changes})
     log.sync(log.write(part10.head(as_received(received)), received.dataset))
+    fcntl.flock(log._own_lock, fcntl.LOCK_UN)  # also where a process that is being forked now has it, too
     os.close(log._own_lock)

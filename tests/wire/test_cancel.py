@@ -77,7 +77,7 @@ def test_cancel_a_get(node: RunningNode) -> None:
 def test_cancel_a_move(node: RunningNode) -> None:
     with Sink() as sink, node.scu((STUDY_MOVE, [EXPLICIT])) as scu:
         node.peer("SINK", sink.port)
-        done = scu.move(STUDY_MOVE, _STUDY, "SINK", cancel_after=3)
+        done = scu.move(STUDY_MOVE, _STUDY, "SINK", cancel_after=1)
         assert done.final.status == 0xFE00
         remaining, completed, _, _ = done.final.counts
         assert completed == len(sink.arrived) < _OBJECTS

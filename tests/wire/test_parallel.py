@@ -126,7 +126,7 @@ def test_cancel_over_several(node: RunningNode, sent: list[Sent]) -> None:
     node.keep(*sent)
     with Sink() as sink:
         node.peer("SINK", sink.port, associations=3)
-        done = move(node, cancel_after=2)
+        done = move(node, cancel_after=1)
     assert done.final.status == 0xFE00
     remaining, completed, wrong, _ = done.final.counts
     assert completed == len(sink.arrived) < COUNT

@@ -74,7 +74,8 @@ def _failed(done: Retrieved) -> list[str]:
 
 
 @WAYS
-def test_counts_of_a_move(either: RunningNode) -> None:
+def test_counts_of_a_move(either: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scp.dimse.services.suboperations._BETWEEN_SECONDS", 0.0)
     sent = _series(4)
     either.keep(*sent)
     with Sink() as sink:
@@ -88,7 +89,8 @@ def test_counts_of_a_move(either: RunningNode) -> None:
 
 
 @WAYS
-def test_counts_of_a_get(either: RunningNode) -> None:
+def test_counts_of_a_get(either: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scp.dimse.services.suboperations._BETWEEN_SECONDS", 0.0)
     sent = _series(3)
     either.keep(*sent)
     done = _get(either, (MR_IMAGE, [EXPLICIT]))

@@ -73,17 +73,17 @@ class Sender:
             accepted = carrier.accepted(instance.sop_class_uid)
             return identified(self._archive.fetch(instance, accepted, self._preference))
 
+        most = carrier.window - 1
         with Ahead(work, fetch) as ahead:
             for fetched in ahead:
+                # The peer may break off at one that failed before: nothing else is in flight with it.
+                alone = self._left[fetched.instance.identity].attempts > 0
+                self._settle(carrier, 0 if alone else most)
                 if self._stopped.is_set():
                     work.put_back([fetched.instance])
                     break
-                # The peer may break off at one that failed before: nothing else is in flight with it.
-                alone = self._left[fetched.instance.identity].attempts > 0
-                if alone:
-                    self._settle(carrier, 0)
                 self._begin(carrier, fetched)
-                self._settle(carrier, 0 if alone else carrier.window - 1)
+                most = 0 if alone else carrier.window - 1
         self._settle(carrier, 0)
 
     def _begin(self, carrier: Destination, fetched: Fetched) -> None:

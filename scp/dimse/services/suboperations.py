@@ -33,6 +33,9 @@ from scp.telemetry import RequestEvent, is_failure
 FetchFor = Callable[[Instance, Carrier], Outgoing]
 # A requester whose C-MOVE makes no progress gets a pending response so often: many wait only for 30 s.
 _PENDING_SECONDS = 5.0
+# One that reads gets them so far apart: they may be left out (PS3.4 C.4.2.3.1), and each takes 33 µs, a
+# system call's wait, and the requester's time.
+_BETWEEN_SECONDS = 0.1
 _ASSOCIATION_ENDED = "the association ended"
 
 
@@ -57,7 +60,7 @@ class Suboperations:
         self.cancelled = self._refuses = False
         self._unsettled = {instance.key: instance for instance in instances}
         self._gone: Ended | None = None
-        self._last_told = time.monotonic()
+        self._last_told, self._next_tell = time.monotonic(), 0.0
 
     @property
     def stopped(self) -> bool:
@@ -87,11 +90,10 @@ class Suboperations:
         carrier.taken = self._taken or carrier.taken
         try:
             with Ahead(work, lambda instance: fetch(instance, carrier), share, self.watch) as ahead:
-                for fetched in self._while_wanted(ahead, work):
+                for fetched in self._while_wanted(ahead, work, lambda: self._settle(carrier, most)):
                     self._send(carrier, fetched)
                     shown.sent(carrier.bytes_sent - sent)
                     sent = carrier.bytes_sent
-                    self._settle(carrier, most)
                 self._settle(carrier, 0)
         except Ended as ended:
             carrier.ended = ended
@@ -105,12 +107,21 @@ class Suboperations:
         carrier.flying.clear()
         return broken
 
-    def _while_wanted(self, ahead: Ahead, work: Work) -> Iterator[Fetched]:
-        """Objects, until the request is cancelled or the requester is gone."""
+    def _while_wanted(self, ahead: Ahead, work: Work, settle: Callable[[], None]) -> Iterator[Fetched]:
+        """Objects, until the request is cancelled or the requester is gone.
+
+        ``settle`` is called before each: those before it were answered while it was fetched. Raises Ended.
+        """
         if self.watch():
             return
         for fetched in ahead:
-            if self.watch():
+            try:
+                settle()
+                wanted = not self.watch()
+            except Ended:
+                work.put_back([fetched.instance])
+                raise
+            if not wanted:
                 work.put_back([fetched.instance])
                 return
             yield fetched
@@ -203,7 +214,7 @@ class Suboperations:
             self.remaining -= len(instances)
 
     def _count(self, instance: Instance, status: int) -> None:
-        """Count one, and send a pending response, in the order of the counts, if the requester reads."""
+        """Count one, and now and then send a pending response, in the order of the counts."""
         with self._counting:
             self.remaining -= 1
             self._unsettled.pop(instance.key, None)
@@ -213,13 +224,13 @@ class Suboperations:
                 self.warning += 1
             else:
                 self.failed.append(instance.sop_instance_uid)
-            if self.remaining:
+            if self.remaining and time.monotonic() >= self._next_tell:
                 self._tell_pending()
 
     def _tell_pending(self) -> None:
-        # Pending responses may be left out (PS3.4 C.4.2.3.1): a requester that reads none of them must
-        # not hold up what it asked for.
+        # A requester that reads none of them must not hold up what it asked for.
         self._last_told = time.monotonic()
+        self._next_tell = self._last_told + _BETWEEN_SECONDS
         if self._gone is None and self._exchange.is_read:
             try:
                 self._exchange.respond(PENDING, counts=self._counts(self.remaining))

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from scp.config.settings import TlsSettings
 from scp.config.tls import server_context
+from scp.web.page.rendering import compile_templates
 
 # More connections at a time are closed at once; views run in so many threads.
 _MOST_CONNECTIONS, _THREADS = 128, 8
@@ -95,8 +96,9 @@ class PageService:
         return self._context
 
     def start(self) -> None:
-        """Serve, in a thread."""
+        """Serve, in a thread; another one prepares what pages are made of."""
         self._thread.start()
+        threading.Thread(target=compile_templates, name="templates", daemon=True).start()
 
     def renew(self, tls: TlsSettings) -> None:
         """Use the certificate that its files have now. Raises OSError, also as ssl.SSLError."""
