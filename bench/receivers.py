@@ -184,7 +184,10 @@ class Zscp(Running):
 
     def statistics(self) -> dict[str, Any]:
         command, env = self.command("stats", "--json", "-c", self.config), self.environment(True)
-        done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
+        # In the present folder Python would find another checkout's packages first.
+        done = subprocess.run(
+            command, env=env, cwd=self.folder, capture_output=True, timeout=120, check=False
+        )
         if done.returncode:
             raise BenchError(f"zscp stats: {done.stderr.decode(errors='replace')}")
         return dict(json.loads(done.stdout))

@@ -16,7 +16,6 @@ from scp.encoding.transcode import transcoding
 from scp.encoding.uids import uids_of
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
 from scp.model import Instance, LossyRule, SyntaxPreference
-from scp.objects.names import is_landed
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
 from scp.syntaxes import lookup
@@ -54,8 +53,7 @@ class Outgoing:
 def goes_as_stored(instance: Instance, accepted: Iterable[str], preference: SyntaxPreference) -> bool:
     """Whether an object's dataset goes out as it lies in its file, which nobody has to look into."""
     prefers = preference.preferred or preference.before_stored or preference.lossy is not None
-    # A node of an earlier version leaves the place of the dataset as it was, also where its row names a log.
-    as_it_is = instance.dataset_at > 0 and not is_landed(instance.key) and not instance.refused
+    as_it_is = instance.dataset_at > 0 and not instance.refused
     return as_it_is and not prefers and instance.transfer_syntax in accepted
 
 

@@ -54,6 +54,9 @@ _META, _META_LENGTH, _TRANSFER_SYNTAX = 132, 0x00020000, 0x00020010
 _LONGEST_META = 1 << 20
 
 _SHORT = 64  # bytes of values that are remembered
+# Their texts are not those of their VR: a sequence that came as LO has none. An index that took it for its
+# items failed at each query for them.
+_NOT_PLAIN = frozenset((*SEQUENCE_TAGS, *_LUT_DESCRIPTORS))
 # Bytes of a value that are read: six for each character that is shown, in any repertoire. A text of 2 GB took
 # 6 GB to read.
 _MOST_READ = 64 << 10
@@ -102,7 +105,7 @@ class Attributes(Mapping[str, str]):
         self._layout = None if layout is None or layout.open & _READ_BY else layout
         self._known: dict[str, str | None] = {}
         if self._layout is not None:
-            for same, _ in self._layout.texts.values():
+            for same, _ in tuple(self._layout.texts.values()):
                 self._known.update(same)
         character_set = self._value(_CHARACTER_SET) or (around.character_set if around else b"")
         self._within = Around(encoding, character_set, around.depth + 1 if around else 0)
@@ -160,7 +163,7 @@ class Attributes(Mapping[str, str]):
             if element is None:
                 continue
             vr, at, end = element
-            reader = readers_.get(vr) if end - at <= _SHORT else None
+            reader = readers_.get(vr) if end - at <= _SHORT and tag not in _NOT_PLAIN else None
             try:
                 text = _remembered(reader, bytes(data[at:end])) if reader else self.get(keyword)
             except Unsure:

@@ -12,7 +12,6 @@ from objects import Shape, phantom
 
 from scp.archive import records, stored_files
 from scp.archive.archive import Archive
-from scp.archive.deliver import goes_as_stored
 from scp.archive.options import Options
 from scp.archive.pending import PendingBound
 from scp.background.doorbell import Doorbell
@@ -23,7 +22,7 @@ from scp.errors import ObjectDamaged
 from scp.index.sql import SqlIndex
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.reindex import reindex
-from scp.model import Instance, Received, SyntaxPreference
+from scp.model import Instance, Received
 from scp.objects import part10
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.journal import JournaledStore
@@ -123,10 +122,10 @@ def test_as_stored_nothing_else_is_computed(
 
 def test_what_lies_in_a_log_is_waited_for_whatever_its_row_says_of_the_file_before(opened: Opened) -> None:
     """A node of an earlier version replaces the key of a row, and leaves what it does not know."""
-    instance = opened().ingest(SENT).instance
-    assert goes_as_stored(instance, [EXPLICIT], SyntaxPreference())
-    landed = replace(instance, key=f"{LANDING}/another/000001/8-9.dcm")
-    assert not goes_as_stored(landed, [EXPLICIT], SyntaxPreference())
+    archive = opened()
+    instance = archive.ingest(SENT).instance
+    assert archive.reader.unchanged(instance) is not None
+    assert archive.reader.unchanged(replace(instance, key=f"{LANDING}/another/000001/8-9.dcm")) is None
 
 
 def test_what_is_looked_into_here_is_checked_by_sha256(opened: Opened, slow: list[str]) -> None:

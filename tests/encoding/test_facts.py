@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from objects import Shape, as_received, bundled, element, item, phantom, received, sequence
 from pydicom import dcmread
 
-from scp.encoding.facts import survey
+from scp.encoding.facts import chosen, survey
 from scp.syntaxes import EXPLICIT, IMPLICIT
 
 pytestmark = pytest.mark.quick
@@ -78,6 +78,14 @@ def test_a_character_set_that_is_none_hides_nothing_else(vr: str, value: bytes) 
     """Such a dataset made its C-STORE fail."""
     found = facts(element(0x00080005, vr, value), element(0x00080060, "CS", b"MR"))
     assert found.attributes["Modality"] == "MR"
+
+
+def test_a_sequence_of_another_vr_has_no_text_for_the_index() -> None:
+    """An index would take the text for the items of the sequence, and fail at each query for them."""
+    data = element(0x00081032, "LO", b"text") + element(0x00100010, "PN", b"Doe^")
+    attributes = survey(as_received(data, EXPLICIT)).attributes
+    assert attributes.get("ProcedureCodeSequence") is None
+    assert chosen(attributes, ["ProcedureCodeSequence", "PatientName"]) == {"PatientName": "Doe^"}
 
 
 def test_what_is_malformed_is_left_out() -> None:

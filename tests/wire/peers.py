@@ -166,6 +166,11 @@ def files_in(folder: Path) -> dict[str, Sent]:
     return {sent.instance: sent for sent in found}
 
 
+def has_arrived(sent: Sent, folder: Path) -> bool:
+    """Whether a file in ``folder`` holds the object, whole: storescp writes a file under its last name."""
+    return any(path.read_bytes().endswith(sent.data) for path in folder.iterdir())
+
+
 def as_file(sent: Sent, path: Path) -> Path:
     """Write an object as a Part 10 file, its dataset stream untouched."""
     meta = FileMetaDataset()

@@ -26,6 +26,7 @@ from scp.errors import CannotEncode
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.recovery import Recovered, recover
 from scp.lifecycle.reindex import reindex
+from scp.node.tasks import Bells
 from scp.objects import landing, part10
 from scp.objects.names import is_landed
 
@@ -330,24 +331,30 @@ def test_a_disk_without_room_to_land(node: RunningNode, monkeypatch: pytest.Monk
 # -- recovery --------------------------------------------------------------------------------------------
 
 
-def test_what_landed_and_is_not_indexed_is_recorded(node: RunningNode) -> None:
-    sent = image()
+@pytest.fixture
+def idle(start: Starter) -> RunningNode:
+    """A node whose encoder does not run, and takes up nothing that the test is to take up."""
+    return start({"bells": Bells()}, storage=_BACKLOG)
+
+
+def test_what_landed_and_is_not_indexed_is_recorded(idle: RunningNode) -> None:
+    node, sent = idle, image()
     left_by_the_dead(node.root, sent)
     assert recover(node.archive) == Recovered(recorded=1)
     assert _back(node) == [sent.data]
     assert recover(node.archive) == Recovered()
 
 
-def test_what_was_refused_is_not_recorded(node: RunningNode) -> None:
+def test_what_was_refused_is_not_recorded(idle: RunningNode) -> None:
     """Its UIDs disagree: it may have been written, and the process have died before it was withdrawn."""
-    left_by_the_dead(node.root, image(), sop_instance_uid="9.9.9")
-    assert recover(node.archive) == Recovered(unfinished=1)
-    assert node.archive.index.counts().instances == 0
+    left_by_the_dead(idle.root, image(), sop_instance_uid="9.9.9")
+    assert recover(idle.archive) == Recovered(unfinished=1)
+    assert idle.archive.index.counts().instances == 0
 
 
 @pytest.mark.parametrize("mode", ["replace", "keep", "reject"])
-def test_what_would_have_been_refused_replaces_nothing(held: Held, start: Starter, mode: str) -> None:
-    node = start(storage={**_BACKLOG, "duplicates": mode})
+def test_what_would_have_been_refused_replaces_nothing(start: Starter, mode: str) -> None:
+    node = start({"bells": Bells()}, storage={**_BACKLOG, "duplicates": mode})
     old, new = (image(instance="1.2.3.1.1", seed=seed) for seed in range(2))
     node.keep(old)
     left_by_the_dead(node.root, new)

@@ -20,7 +20,7 @@ from desks import PASSWORDS, users
 from pydicom import dcmread
 
 from .conftest import NodeProcess
-from .peers import EXPLICIT, MR_IMAGE, Scu, files_in, free_port, image, storescp, until
+from .peers import EXPLICIT, MR_IMAGE, Scu, files_in, free_port, has_arrived, image, storescp, until
 
 STUDY, SENT = "1.2.3", [image(seed=n, series=f"1.2.3.{n % 2}") for n in range(4)]
 
@@ -107,7 +107,7 @@ def test_each_action_of_the_page_is_done_on_a_running_node(
 
     assert anna.does("objects/send", uid=first.instance, aet="DEST")["queued"] == 1
     # Well before the minute after which the forwarder looks by itself: its bell was rung.
-    until(lambda: first.instance in files_in(tmp_path / "in"), "it is sent", 30)
+    until(lambda: has_arrived(first, tmp_path / "in"), "it is sent", 30)
     assert files_in(tmp_path / "in")[first.instance].data == first.data
 
     anna.does("objects/hold", uid="1.2.3.0", level="SERIES", reason="a court asks")

@@ -31,13 +31,13 @@ _OLD, _NEW = (image(instance=_UID, seed=seed) for seed in range(2))
 # Encoded before the response, in a file of its own; or behind it, in the landing log until then.
 _WAYS: dict[str, dict[str, Any]] = {"before": {"backlog": 0}, "behind": {"backlog": "1GB"}}
 
-# Another process encodes, or would.
+# Another process encodes, and takes up what the dead left, or would.
 _NOT_ENCODING = {"bells": Bells()}
 
 
 @pytest.fixture(params=sorted(_WAYS))
 def node(request: Any, start: Starter) -> RunningNode:
-    return start(_NOT_ENCODING if request.param == "behind" else {}, storage=_WAYS[request.param])
+    return start(_NOT_ENCODING, storage=_WAYS[request.param])
 
 
 def _back(node: RunningNode) -> list[bytes]:

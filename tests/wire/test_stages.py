@@ -491,6 +491,11 @@ def _lifecycle_processes(node: NodeProcess) -> list[int]:
     return [int(pid) for pid in found[1:]]
 
 
+def _both_besides(node: NodeProcess, killed: set[int]) -> list[int]:
+    found = _lifecycle_processes(node)
+    return found if len(found) == 2 and not killed.intersection(found) else []
+
+
 def test_processes_of_a_node_are_killed_while_others_read(process: Callable[..., NodeProcess]) -> None:
     count = 150
     node = _filled(process, count, node={"workers": 1}, lifecycle={"workers": 2, "max_cpu": 16.0})
@@ -501,8 +506,9 @@ def test_processes_of_a_node_are_killed_while_others_read(process: Callable[...,
     expected = sorted(image(instance=f"1.2.3.6.{n}", seed=n, rows=160).data for n in range(count))
     killed: set[int] = set()
     while len(killed) < 3:
-        until(lambda: len(_lifecycle_processes(node)) == 2, "both are there")
-        pid = _RANDOM.choice([pid for pid in _lifecycle_processes(node) if pid not in killed])
+        # One that was killed is listed until the supervisor has waited for it.
+        alive = until(lambda: _both_besides(node, killed), "both are there")
+        pid = _RANDOM.choice(alive)
         time.sleep(_RANDOM.uniform(0.05, 0.5))
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)

@@ -16,7 +16,7 @@ from itertools import chain
 
 from scp.archive.deliver import Outgoing
 from scp.model import Instance
-from scp.objects.names import is_landed, store_of
+from scp.objects.names import store_of
 from scp.resources.budget import Held, hold
 from scp.spool import IN_MEMORY, Buffer
 
@@ -180,8 +180,8 @@ class Ahead:
 
 def _kind(instance: Instance) -> _Kind:
     """What decides how long it takes to fetch an object: where it lies, and whether it is decoded."""
-    key = instance.key
-    return store_of(key), is_landed(key), instance.transfer_syntax, instance.dataset_at > 0
+    store = store_of(instance.key)
+    return store, instance.pending, instance.transfer_syntax, instance.dataset_at > 0
 
 
 def _size(instance: Instance) -> int:
