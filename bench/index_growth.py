@@ -106,6 +106,8 @@ def point(folder: Path, names: list[str], instances: int, shape: Shape, queries:
     for name, place in places.items():
         with closing(SqlIndex.open(place.database)) as index:
             held = index.counts().instances
+            if fault := index.index_names():  # as a node does
+                print(f"{name}: {fault}", flush=True)
         given = {"database": name, "instances": held, "studies": studies, "a_study": shape.mean}
         found.append(given | {"bytes": place.sizes()})
     times = asked(places, [*FINDS, *RETRIEVES], studies, queries)

@@ -276,6 +276,10 @@ class Archive:
         """Objects that are yet to be sent to peers."""
         return self.index.send_queue
 
+    def index_names(self) -> str:
+        """See :meth:`scp.index.index.Index.index_names`."""
+        return self.index.index_names()
+
     def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """See :meth:`scp.index.index.Index.exclusive`."""
         return self.index.exclusive(name, wait)

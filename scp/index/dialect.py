@@ -59,6 +59,7 @@ class Kind(Protocol):
     count_on: Callable[[Connection, Sequence[Table]], None]
     load: Callable[[Connection, Table, Sequence[Sequence[Any]]], None]
     time_of: Callable[[Connection], float]
+    index_names: Callable[[Engine], str]
 
 
 def kind_of(name: str) -> Kind:

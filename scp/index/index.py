@@ -304,17 +304,14 @@ class Index(Protocol):
         database's are held between two matches. What is added or removed meanwhile may come or not, all
         else comes once. ``watch`` may stop it at any time, with what that raises.
 
-        Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR
-        does not allow.
+        Raises :class:`scp.errors.QueryError`, before the first match, for a value that its VR does not allow.
         """
 
     def instances(self, query: Query, watch: Watch | None = None) -> list[Instance]:
         """All instances under the entities that a C-GET or C-MOVE identifier names (PS3.4 C.4.2.1).
 
-        They come study by study, by series number and instance number.
-
-        Raises :class:`scp.errors.QueryError` when the unique key of the query's level is missing
-        or malformed, and what the watch raises.
+        They come study by study, by series number and instance number. Raises QueryError when the unique key
+        of the query's level is missing or malformed, and what the watch raises.
         """
 
     def remove(self, sop_instance_uid: str) -> None:
@@ -337,6 +334,9 @@ class Index(Protocol):
 
     def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""
+
+    def index_names(self) -> str:
+        """Make what finds names that begin with a wildcard, beside all else; says why not, or nothing."""
 
     def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """Keep all others that share the index from the same ``name``, until the block or the process ends.

@@ -23,6 +23,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, fal
 from sqlalchemy.exc import InvalidatePoolError
 
 from scp.index.databases import BEGUN, WRITES, Database, Fault
+from scp.index.trigrams import make as index_names  # noqa: F401 - see scp.index.dialect.Kind
 from scp.index.watch import Watch
 
 _EVERY = 0.05  # seconds between two looks while a statement runs

@@ -17,7 +17,7 @@ from scp.index.commitments import SqlCommitments
 from scp.index.committed import CommittedRow
 from scp.index.conflicts import listed
 from scp.index.databases import Database
-from scp.index.dialect import connect, reads, translated, watched
+from scp.index.dialect import connect, kind, reads, translated, watched
 from scp.index.durable import sync
 from scp.index.exclusive import exclusive
 from scp.index.group import GroupCommit
@@ -297,6 +297,11 @@ class SqlIndex:
         statement = select(*(select(func.count(column)).scalar_subquery() for column in counted))
         with reads(self._engine) as connection:
             return EntityCounts(*connection.execute(statement).one())
+
+    def index_names(self) -> str:
+        """See :meth:`scp.index.index.Index.index_names`."""
+        with self.exclusive("names", wait=False) as is_alone, translated(self._engine):
+            return kind(self._engine).index_names(self._engine) if is_alone else ""
 
     def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """See :meth:`scp.index.index.Index.exclusive`."""

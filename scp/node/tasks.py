@@ -19,6 +19,7 @@ from scp.lifecycle.guard import Guard
 from scp.lifecycle.history import HistoryKeeper, TrafficWriter
 from scp.lifecycle.lost_commits import LOOK_SECONDS as COMMITS_SECONDS
 from scp.lifecycle.lost_commits import LostCommits
+from scp.lifecycle.name_indexing import NameIndexing
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.scrub import Scrubber
@@ -76,6 +77,7 @@ def background(
         Retention(archive, settings, trail=trail),
         HistoryKeeper(archive, traffic_writer(archive, settings, figures)),
         ConfigurationWatch(trail, settings),
+        NameIndexing(archive),
         daily(settings),
     ]
 

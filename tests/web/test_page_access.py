@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from desks import BASE, PASSWORDS, MadePage, http_settings, users, with_http
 from starlette.testclient import TestClient
 
 from scp.config.http import HttpSettings
-from scp.web.page.access import gatekeeper
+from scp.web.page.access import gatekeeper, machine
 from scp.web.page.access.machine import is_of_this_account
 from scp.web.page.access.passwords import Passwords, RefusedLogin
 from scp.web.page.access.sessions import Sessions
@@ -319,37 +319,58 @@ def test_without_users_nobody_else_may(open_page: Callable[[bool], TestClient]) 
         assert "[[http.user]]" in answer.text
 
 
-def test_whose_process_is_at_the_other_end() -> None:
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with socket.socket(family) as listening:
-            listening.bind((host, 0))
-            listening.listen()
-            with socket.socket(family) as own:
-                own.connect(listening.getsockname())
-                ends = own.getsockname()[:2], own.getpeername()[:2]
-                assert is_of_this_account(*ends)
-                assert not is_of_this_account((host, 1), ends[1])
+@pytest.fixture(params=["asked", "listed"])
+def way(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is asked for the one connection, or where it does not say, its tables are read."""
+    other = "_listed" if request.param == "asked" else "_asked"
+    monkeypatch.setattr(machine, other, lambda *_: {"_listed": [], "_asked": None}[other])
+
+
+@contextmanager
+def connected(family: int, host: str, by: int, address: str) -> Iterator[tuple[socket.socket, Any, Any]]:
+    """A connection to ``host`` from a socket that connects to ``address``: that, and both ends."""
+    with socket.socket(family) as listening:
+        listening.bind((host, 0))
+        listening.listen()
+        with socket.socket(by) as own:
+            own.connect((address, listening.getsockname()[1]))
+            accepted, _ = listening.accept()
+            with accepted:
+                yield own, accepted.getpeername()[:2], accepted.getsockname()[:2]
+
+
+_V4, _V6 = socket.AF_INET, socket.AF_INET6
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        (_V4, "127.0.0.1", _V4, "127.0.0.1"),
+        (_V6, "::1", _V6, "::1"),
+        (_V4, "127.0.0.1", _V6, "::ffff:127.0.0.1"),
+    ],
+)
+@pytest.mark.usefixtures("way")
+def test_whose_process_is_at_the_other_end(ends: Any) -> None:
+    with connected(*ends) as (own, client, server):
+        assert is_of_this_account(client, server)
+        assert not is_of_this_account((client[0], 1), server)
+        assert not is_of_this_account(server, (client[0], 1))  # somebody listens there
+        own.close()  # what nobody has any more is the root account's, as the kernel says
+        assert not is_of_this_account(client, server)
+
+
+def test_elsewhere_is_not_this_machine() -> None:
     assert not is_of_this_account(("10.0.0.1", 5), ("10.0.0.2", 6))
     assert not is_of_this_account(("testclient", 5), ("10.0.0.2", 6))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another account to connect as")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket to another account")
+@pytest.mark.usefixtures("way")
 def test_another_account_is_not_this_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        reads, writes = os.pipe()
-        child = os.fork()
-        if not child:
-            os.setuid(65_534)
-            with socket.create_connection(listening.getsockname()) as own:
-                os.write(writes, str(own.getsockname()[1]).encode())
-                time.sleep(20)
-            os._exit(0)
-        try:
-            port = int(os.read(reads, 10))
-            assert not is_of_this_account(("127.0.0.1", port), listening.getsockname())
-        finally:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
+    with connected(_V4, "127.0.0.1", _V4, "127.0.0.1") as (own, client, server):
+        os.fchown(own.fileno(), 65_534, 65_534)
+        assert not is_of_this_account(client, server)
 
 
 # -- headers ------------------------------------------------------------------------------------------------
