@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -90,17 +91,20 @@ class Unrecorded:
 
     def __init__(self) -> None:
         self._objects: deque[Acknowledged] = deque()
+        self._adding = threading.Lock()
 
     def add(self, one: Acknowledged) -> None:
         """Note that an object was acknowledged; those that are recorded meanwhile are forgotten."""
-        while self._objects and self._objects[0].done:
-            self._objects.popleft()
-        self._objects.append(one)
+        with self._adding:  # what another thread removes between look and removal would be another object
+            while self._objects and self._objects[0].done:
+                self._objects.popleft()
+            self._objects.append(one)
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> bool:
         """Return when the index has all of them; False where that took longer."""
         until = time.monotonic() + seconds
-        newest_first = reversed(list(self._objects))  # when that one is recorded, the others mostly are
+        with self._adding:
+            newest_first = list(self._objects)[::-1]  # when that one is recorded, the others mostly are
         return all(one.wait(max(0.0, until - time.monotonic())) for one in newest_first)
 
     def check(self) -> None:
@@ -178,7 +182,7 @@ class Behind:
         return True
 
     def add(self, row: NewRow) -> Acknowledged:
-        """Record an object soon. None of its SOP Instance UID may wait (:meth:`wait_for`)."""
+        """Record an object soon. None of its SOP Instance UID may wait (:meth:`waits`)."""
         one = Acknowledged(row.kept, self._changed, self._hurry)
         with self._changed:
             self._waiting[row.instance.sop_instance_uid] = row, one
@@ -188,8 +192,12 @@ class Behind:
                 self._changed.notify_all()
         return one
 
+    def waits(self, sop_instance_uid: str) -> bool:
+        """Whether an object of the UID waits."""
+        return sop_instance_uid in self._waiting
+
     def wait_for(self, sop_instance_uid: str) -> None:
-        """Return when no object of the UID waits: it comes before one that was sent later.
+        """Return when the object of the UID that waits, if one does, is recorded: it came first.
 
         Raises OutOfResources.
         """
@@ -204,6 +212,7 @@ class Behind:
             with self._changed:
                 self._trouble = False
                 self._hurried = True
+                self._due = 0.0  # what failed before is tried now
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -243,7 +252,7 @@ class Behind:
             self._changed.wait_for(lambda: self._fresh or self._postponed or self._is_urgent(), pause)
             if self._fresh:
                 self._changed.wait_for(self._is_urgent, WINDOW_SECONDS)
-            again = self._hurried or self._closing or time.monotonic() >= self._due
+            again = self._closing or time.monotonic() >= self._due
             late, self._late = (self._late, []) if again else ([], self._late)
             fresh, self._fresh, self._hurried = self._fresh, [], False
             last = self._closing
@@ -263,6 +272,9 @@ class Behind:
             return
         self._settle_each([(row, row.instance) for row in gone])
         self._record([row for row in rows if row not in gone], is_new=False)
+        with self._changed:
+            if not self._late:
+                self._failures = 0
 
     def _record(self, group: list[NewRow], is_new: bool) -> None:
         """Commit a group. What takes longer than that, as something is held, holds up no other group."""
@@ -277,9 +289,9 @@ class Behind:
                 self._trouble = len(failed) == len(group)
         self._postpone(failed)
         self._settle_each([(row, None) for row, one in found if one is None])
-        if held := [(row, one) for row, one in found if isinstance(one, Instance)]:
-            self._beside = [one for one in self._beside if not one.done()]
-            self._beside.append(beside(lambda: self._settle_each(held)))
+        self._beside = [one for one in self._beside if not one.done()]
+        for held in [(row, one) for row, one in found if isinstance(one, Instance)]:
+            self._beside.append(beside(partial(self._settle_each, [held])))
 
     def _added(self, group: list[NewRow]) -> list[Instance | Exception | None]:
         try:
@@ -300,19 +312,18 @@ class Behind:
 
     def _leave(self, row: NewRow, kept: Kept) -> None:
         """Nobody waits for it any more: it is recorded."""
-        waiting = self._waiting.get(row.instance.sop_instance_uid)
-        if waiting is None or waiting[0] is not row:
-            return  # it was tried twice at once
-        waiting[1].settle(kept)
+        uid = row.instance.sop_instance_uid
         with self._changed:
-            if self._waiting.pop(row.instance.sop_instance_uid, None) is not None:
-                self.size -= row.size
+            waiting = self._waiting.get(uid)
+            if waiting is None or waiting[0] is not row:
+                return  # it was tried twice at once
+            del self._waiting[uid]
+            self.size -= row.size
+        waiting[1].settle(kept)
 
     def _postpone(self, failed: list[tuple[NewRow, Exception]]) -> None:
         with self._changed:
             self._late += [row for row, _ in failed]
-            if not self._late:
-                self._failures = 0
             if not failed:
                 return
             pause = _AGAIN.after(self._failures)

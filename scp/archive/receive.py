@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -81,11 +81,24 @@ class Receiver:
         """
         check_names(received)
         admission = admission or self._options.admission
-        with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
-            self._behind.wait_for(received.sop_instance_uid)
+        with self._alone(received.sop_instance_uid):
             with suppress(Superseded):
                 return self._ingest(received, admission, follow)
             return self._overtake(received, _admitted(received, admission))
+
+    @contextmanager
+    def _alone(self, sop_instance_uid: str) -> Iterator[None]:
+        """Keep other threads from objects of the UID, when all that came before are recorded.
+
+        Raises OutOfResources.
+        """
+        lock = self._locks[zlib.crc32(sop_instance_uid.encode()) % _STRIPES]
+        while True:
+            self._behind.wait_for(sop_instance_uid)  # without the lock, which other UIDs share
+            with lock:
+                if not self._behind.waits(sop_instance_uid):
+                    yield
+                    return
 
     def close(self) -> None:
         """Record what was acknowledged and waits."""
