@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -90,21 +89,18 @@ class Unrecorded:
     """What one sender was told is stored, and the index may not have yet; any thread may call."""
 
     def __init__(self) -> None:
-        self._objects: deque[Acknowledged] = deque()
+        self._objects: list[Acknowledged] = []
         self._adding = threading.Lock()
 
     def add(self, one: Acknowledged) -> None:
         """Note that an object was acknowledged; those that are recorded meanwhile are forgotten."""
-        with self._adding:  # what another thread removes between look and removal would be another object
-            while self._objects and self._objects[0].done:
-                self._objects.popleft()
-            self._objects.append(one)
+        with self._adding:  # or of two threads one would forget what the other adds
+            self._objects = [*(other for other in self._objects if not other.done), one]
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> bool:
         """Return when the index has all of them; False where that took longer."""
         until = time.monotonic() + seconds
-        with self._adding:
-            newest_first = list(self._objects)[::-1]  # when that one is recorded, the others mostly are
+        newest_first = reversed(self._objects)  # when that one is recorded, the others mostly are
         return all(one.wait(max(0.0, until - time.monotonic())) for one in newest_first)
 
     def check(self) -> None:
@@ -154,7 +150,8 @@ class Behind:
         self._fresh: list[NewRow] = []
         self._late: list[NewRow] = []  # those that failed
         self._beside: list[Future[None]] = []
-        self.size = self._failures = 0
+        self._tried: dict[str, int] = {}  # by SOP Instance UID, how often those failed
+        self.size = 0
         self._due, self._overdue = 0.0, math.inf
         self._hurried = self._postponed = self._closing = self._trouble = False
         self._thread: threading.Thread | None = None
@@ -272,9 +269,6 @@ class Behind:
             return
         self._settle_each([(row, row.instance) for row in gone])
         self._record([row for row in rows if row not in gone], is_new=False)
-        with self._changed:
-            if not self._late:
-                self._failures = 0
 
     def _record(self, group: list[NewRow], is_new: bool) -> None:
         """Commit a group. What takes longer than that, as something is held, holds up no other group."""
@@ -318,16 +312,19 @@ class Behind:
             if waiting is None or waiting[0] is not row:
                 return  # it was tried twice at once
             del self._waiting[uid]
+            self._tried.pop(uid, None)
             self.size -= row.size
         waiting[1].settle(kept)
 
     def _postpone(self, failed: list[tuple[NewRow, Exception]]) -> None:
         with self._changed:
-            self._late += [row for row, _ in failed]
             if not failed:
                 return
-            pause = _AGAIN.after(self._failures)
-            self._failures, self._due, self._postponed = self._failures + 1, time.monotonic() + pause, True
+            self._late += [row for row, _ in failed]
+            uids = [row.instance.sop_instance_uid for row, _ in failed]
+            pause = _AGAIN.after(min(self._tried.get(uid, 0) for uid in uids))
+            self._tried.update((uid, self._tried.get(uid, 0) + 1) for uid in uids)
+            self._due, self._postponed = time.monotonic() + pause, True
             self._changed.notify_all()
         row, error = failed[0]
         structlog.get_logger("zscp").error(

@@ -37,6 +37,7 @@ from scp.model import Facts, Instance, Kept, Received
 from scp.objects import part10
 from scp.objects.landed import LandedStore, Landing
 from scp.objects.part10 import Part10
+from scp.syntaxes import DEFLATED
 
 # One SOP instance is written by one thread at a time. With 256 locks, different ones seldom share a lock.
 _STRIPES = 256
@@ -156,7 +157,7 @@ class Receiver:
         self._check_elsewhere(instance.identity)
         landing.sync()
         sends = self._recorder.sends(facts)
-        if follow is not None and self._may_follow(instance, len(received.dataset)):
+        if follow is not None and self._may_follow(instance, received):
             told = remarked(Kept("kept", instance), facts)
             acknowledged = self._behind.add(NewRow(received, facts, instance, attributes, sends, told))
             landing.leave()
@@ -174,9 +175,11 @@ class Receiver:
 
     # -- acknowledged first, recorded behind ------------------------------------------------------------
 
-    def _may_follow(self, instance: Instance, size: int) -> bool:
+    def _may_follow(self, instance: Instance, received: Received) -> bool:
         """Whether an object may be acknowledged before it is recorded: if no row could have it refused."""
-        if self._options.duplicates == "reject" or not self._behind.takes(size):
+        if self._options.duplicates == "reject" or received.transfer_syntax == DEFLATED:
+            return False  # a deflated one is held inflated, up to a thousand times as large
+        if not self._behind.takes(len(received.dataset)):
             return False
         return self._options.safekeeping is None or not self._options.safekeeping.may_be_held(instance)
 

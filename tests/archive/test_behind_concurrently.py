@@ -106,7 +106,7 @@ def test_two_threads_of_one_association_forget_nothing_that_waits() -> None:
     sender, recorded, waits = Unrecorded(), Recorded(), Waits()
     add: Any = sender.add
     add(recorded)
-    interrupted = threading.Thread(target=add, args=[Recorded()], daemon=True)
+    interrupted = threading.Thread(target=add, args=[Waits()], daemon=True)
     interrupted.start()
     assert recorded.asked.wait(60)
     other = threading.Thread(target=add, args=[waits], daemon=True)
