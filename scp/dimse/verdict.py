@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from pydicom.dataset import Dataset
@@ -34,8 +35,9 @@ MEANINGS: tuple[tuple[int, str], ...] = (
 )
 # Event Types (PS3.4 table J.3-2).
 _ALL_COMMITTED, _WITH_FAILURES = 1, 2
-# Until then an object that was acknowledged is in the index (docs/decisions/0194).
-_SOON_SECONDS = 0.1
+# Until then an object that was acknowledged is in the index (docs/decisions/0194). An older request is judged
+# at once: what is missing then stays so.
+_SOON_SECONDS, _RECENT = 0.1, timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def judge(
     What is not held is looked for once more: another process may have acknowledged it a moment ago.
     """
     committed, failed = [], []
-    has_waited = False
+    has_waited = datetime.now(UTC) - commitment.received_at > _RECENT
     for reference in commitment.references:
         if stopped():
             return None

@@ -41,9 +41,9 @@ class Archive:
             raise fault
 
 
-def asked(*references: tuple[str, str], duplicate: bool = False) -> Commitment:
+def asked(*references: tuple[str, str], duplicate: bool = False, at: datetime = NOON) -> Commitment:
     named = tuple(Reference(*one) for one in references)
-    return Commitment("1.2", "CTROOM1", named, NOON, NOON, duplicate=duplicate)
+    return Commitment("1.2", "CTROOM1", named, at, at, duplicate=duplicate)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,18 @@ def test_what_was_acknowledged_a_moment_ago_is_committed(monkeypatch: pytest.Mon
         archive._held |= {"a": None, "b": None}
 
     monkeypatch.setattr(verdict, "time", SimpleNamespace(sleep=passes))
-    judged = judge(archive, asked((CT, "a"), (CT, "x"), (CT, "b"), (CT, "y")), True, lambda: False)
+    request = asked((CT, "a"), (CT, "x"), (CT, "b"), (CT, "y"), at=datetime.now(UTC))
+    judged = judge(archive, request, True, lambda: False)
     assert judged is not None
     assert [one.sop_instance_uid for one in judged.committed] == ["a", "b"]
     assert len(pauses) == 1
+
+
+def test_a_request_of_long_ago_is_judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was acknowledged before it came has had its row for long, or never gets one."""
+    archive: Any = Archive()
+    pauses: list[float] = []
+    monkeypatch.setattr(verdict, "time", SimpleNamespace(sleep=pauses.append))
+    judged = judge(archive, asked((CT, "x")), True, lambda: False)  # it came at NOON
+    assert judged is not None
+    assert pauses == []

@@ -42,6 +42,8 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
         audit.not_stored(public(error))
         raise
     _describe(kept, event)
+    if (beyond := _LIMIT.search(kept.fault)) is not None:
+        event.reached(beyond[1])
     for one in follows:
         exchange.association.unrecorded.add(one)
         one.then(partial(_recorded, event, audit))
@@ -90,7 +92,5 @@ def _describe(kept: Kept, event: RequestEvent) -> None:
         event.add(fallen_back=fallen_back)
     if kept.fault:
         event.add(fault=kept.fault)
-        if (beyond := _LIMIT.search(kept.fault)) is not None:
-            event.reached(beyond[1])
     if kept.given:
         event.add(given=dict(kept.given))
