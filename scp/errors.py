@@ -42,6 +42,7 @@
     ├── NoPicture                 an object has no pixels, or none that can be shown
     ├── OutOfResources            no room, or the store or index does not answer
     │   ├── ObjectChanged         another process put an object, or changed it, meanwhile
+    │   ├── ReplacementWaits      what is held of an object cannot be replaced by other content now
     │   ├── FormLacksRoom         an object's form could not be made for lack of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index does not belong to the stores, or lacks objects: rebuild it
@@ -274,6 +275,10 @@ class FormLacksRoom(OutOfResources):
     def __init__(self, reason: str, times: int = 1) -> None:
         super().__init__(reason)
         self.times = times
+
+
+class ReplacementWaits(OutOfResources):
+    """Other content of an object cannot take its place now, as that one's node does not run."""
 
 
 class IndexDamaged(OutOfResources):

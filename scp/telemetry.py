@@ -12,7 +12,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from io import StringIO
@@ -245,6 +245,7 @@ class RequestEvent:
         self._values: dict[str, Any] = {}
         self._failed = self._incomplete = False
         self._class = "none"
+        self._emit_by: Callable[[Callable[[object], object]], None] | None = None
 
     def add(self, **values: Any) -> None:
         """Add to the line. ``status`` is a DIMSE status as a number; a failure makes the line a warning."""
@@ -274,8 +275,19 @@ class RequestEvent:
         self._incomplete = True
         self.add(reason=reason)
 
+    def emit_by(self, then: Callable[[Callable[[object], object]], None]) -> None:
+        """Write the line once ``then`` calls what it is given, with anything; not before the request ends."""
+        self._emit_by = then
+
+    def end(self, name: str, milliseconds: float) -> None:
+        """Write the line, now or when its time has come; :func:`request` does so at the end of its block."""
+        if self._emit_by is None:
+            self.emit(name, milliseconds)
+        else:
+            self._emit_by(lambda _: self.emit(name, milliseconds))
+
     def emit(self, name: str, milliseconds: float) -> None:
-        """Write the line, and count; :func:`request` does so at the end of its block."""
+        """Write the line, and count."""
         logger = structlog.get_logger("zscp")
         write = logger.warning if self._failed or self._incomplete else logger.info
         outcome = {"outcome": "failed" if self._failed else "incomplete" if self._incomplete else "ok"}
@@ -300,7 +312,7 @@ def request(name: str, **bound: Any) -> Iterator[RequestEvent]:
             event.fail(error)
             raise
         finally:
-            event.emit(name, (time.perf_counter() - started) * 1000)
+            event.end(name, (time.perf_counter() - started) * 1000)
 
 
 def is_failure(status: int) -> bool:

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -260,3 +260,15 @@ def test_an_outcome_can_be_named(lines: Any) -> None:
     with telemetry.request("c-store") as event:
         event.add(outcome="duplicate")
     assert (lines()[0]["outcome"], lines()[0]["level"]) == ("duplicate", "info")
+
+
+def test_a_line_that_waits_has_what_became_known_after_the_request(lines: Any) -> None:
+    waiting: list[Callable[[object], object]] = []
+    with telemetry.request("c-store") as event:
+        event.add(outcome="kept", status=0)
+        event.emit_by(waiting.append)
+    assert lines() == []
+    event.add(outcome="duplicate")
+    waiting[0](None)
+    (line,) = lines()
+    assert (line["outcome"], line["status"], "duration_ms" in line) == ("duplicate", "0x0000", True)

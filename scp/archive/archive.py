@@ -26,7 +26,7 @@ from scp.archive.interrupted import Interrupted
 from scp.archive.options import Options
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
-from scp.archive.receive import Receiver
+from scp.archive.receive import Follow, Receiver
 from scp.archive.recorder import Recorder
 from scp.archive.replacement import Change
 from scp.archive.replacer import Replacer
@@ -86,12 +86,15 @@ class Archive:
 
     # -- in ----------------------------------------------------------------------------------------------
 
-    def ingest(self, received: Received, admission: Admission | None = None) -> Kept:
+    def ingest(
+        self, received: Received, admission: Admission | None = None, follow: Follow | None = None
+    ) -> Kept:
         """Keep an object: when this returns it is durable and indexed (invariant 1).
 
-        ``admission`` replaces the archive's own. Raises DatasetError, OutOfResources.
+        ``admission`` replaces the archive's own. With ``follow`` the index may have it some 20 ms later: then
+        that is called with what may be waited for. Raises DatasetError, OutOfResources.
         """
-        return self.receiver.ingest(received, admission)
+        return self.receiver.ingest(received, admission, follow)
 
     def would_take(self, identity: Identity, held: Instance | None) -> bool:
         """See Receiver.would_take."""
@@ -323,6 +326,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the store and the index."""
+        self.receiver.close()
         self.index.sync()
         self.trials.close()
         self.store.close()

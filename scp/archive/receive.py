@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import zlib
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from scp.archive.admission import Admission, check_names, remarked
+from scp.archive.behind import Acknowledged, Behind, NewRow
 from scp.archive.encode import as_received, uids_within
 from scp.archive.form_maker import FormMaker
 from scp.archive.options import Options
@@ -33,6 +37,7 @@ from scp.model import Facts, Instance, Kept, Received
 from scp.objects import part10
 from scp.objects.landed import LandedStore, Landing
 from scp.objects.part10 import Part10
+from scp.syntaxes import DEFLATED
 
 # One SOP instance is written by one thread at a time. With 256 locks, different ones seldom share a lock.
 _STRIPES = 256
@@ -41,6 +46,10 @@ _STRIPES = 256
 _LATER = timedelta(microseconds=1)
 # How often that begins anew, as another node has replaced what was held meanwhile.
 _TRIES = 5
+
+
+# Told of an object that was acknowledged, and is recorded soon.
+Follow = Callable[[Acknowledged], object]
 
 
 class Receiver:
@@ -62,24 +71,48 @@ class Receiver:
         self._recorder = recorder
         self._options = options
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
+        self._behind = Behind(index, self._recorded, store.counts)
 
-    def ingest(self, received: Received, admission: Admission | None = None) -> Kept:
-        """Keep an object: when this returns it is durable and indexed (invariant 1).
+    def ingest(
+        self, received: Received, admission: Admission | None = None, follow: Follow | None = None
+    ) -> Kept:
+        """Keep an object: when this returns it is durable, and indexed unless ``follow`` was called.
 
         ``admission`` replaces the archive's own. Raises DatasetError, OutOfResources.
         """
         check_names(received)
         admission = admission or self._options.admission
-        with self._locks[zlib.crc32(received.sop_instance_uid.encode()) % _STRIPES]:
+        with self._alone(received.sop_instance_uid):
             with suppress(Superseded):
-                return self._ingest(received, admission)
-            facts = _admitted(received, admission)
-            for _ in range(_TRIES):  # what is held is dated later than now: by a node whose clock is ahead
-                with suppress(Superseded):
-                    return self._settle(received, facts, again=True)
+                return self._ingest(received, admission, follow)
+            return self._overtake(received, _admitted(received, admission))
+
+    @contextmanager
+    def _alone(self, sop_instance_uid: str) -> Iterator[None]:
+        """Keep other threads from objects of the UID, when all that came before are recorded.
+
+        Raises OutOfResources.
+        """
+        lock = self._locks[zlib.crc32(sop_instance_uid.encode()) % _STRIPES]
+        while True:
+            self._behind.wait_for(sop_instance_uid)  # without the lock, which other UIDs share
+            with lock:
+                if not self._behind.waits(sop_instance_uid):
+                    yield
+                    return
+
+    def close(self) -> None:
+        """Record what was acknowledged and waits."""
+        self._behind.close()
+
+    def _overtake(self, received: Received, facts: Facts) -> Kept:
+        """Keep an object where what is held is dated later than now: by a node whose clock is ahead."""
+        for _ in range(_TRIES):
+            with suppress(Superseded):
+                return self._settle(received, facts, again=True)
         raise OutOfResources("other nodes replace the SOP instance again and again; try again later")
 
-    def _ingest(self, received: Received, admission: Admission) -> Kept:
+    def _ingest(self, received: Received, admission: Admission, follow: Follow | None) -> Kept:
         """Keep an object. Raises Superseded where what is held has other content, and is dated later."""
         if not self._may_land(received):
             return self._settle(received, _admitted(received, admission))
@@ -88,7 +121,7 @@ class Receiver:
             facts = _admitted(received, admission)
             _, rule = self._forms.policy.choose(facts)
             if rule is None or rule.may_be_pending:
-                return self._land(landing, file, received, facts, rule)
+                return self._land(landing, file, received, facts, rule, follow)
         return self._settle(received, facts)
 
     # -- first into the landing log ---------------------------------------------------------------------
@@ -103,28 +136,92 @@ class Receiver:
         )
 
     def _may_be_pending(self, size: int) -> bool:
-        return self._options.pending is not None and self._options.pending.takes(size)
+        pending = self._options.pending
+        return pending is not None and pending.takes(size + self._behind.size)  # those will be pending, too
 
     def _land(
-        self, landing: Landing, file: Part10, received: Received, facts: Facts, rule: PolicyRule | None
+        self,
+        landing: Landing,
+        file: Part10,
+        received: Received,
+        facts: Facts,
+        rule: PolicyRule | None,
+        follow: Follow | None,
     ) -> Kept:
         """Make an object durable as received, then visible; it is encoded after the response.
 
-        Its survey ran while the disk was writing.
+        Its survey ran while the disk was writing. Its row may ``follow``.
         """
         instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
         attributes = chosen(facts.attributes, KEYWORDS)
         self._check_elsewhere(instance.identity)
         landing.sync()
         sends = self._recorder.sends(facts)
+        if follow is not None and self._may_follow(instance, received):
+            told = remarked(Kept("kept", instance), facts)
+            acknowledged = self._behind.add(NewRow(received, facts, instance, attributes, sends, told))
+            landing.leave()
+            follow(acknowledged)
+            return told
         landing.is_named = lambda: self._index.are_named([instance])[0]
         held = self._index.add(instance, attributes, sends)
+        self._behind.reached()
         if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
             return kept
         landing.keep()
         if held is None:
             return self._recorder.announced(instance, facts, sends)
         return self._recorder.record(instance, facts)
+
+    # -- acknowledged first, recorded behind ------------------------------------------------------------
+
+    def _may_follow(self, instance: Instance, received: Received) -> bool:
+        """Whether an object may be acknowledged before it is recorded: if no row could have it refused."""
+        if self._options.duplicates == "reject" or received.transfer_syntax == DEFLATED:
+            return False  # a deflated one is held inflated, up to a thousand times as large
+        if not self._behind.takes(len(received.dataset)):
+            return False
+        return self._options.safekeeping is None or not self._options.safekeeping.may_be_held(instance)
+
+    def _recorded(self, one: NewRow, held: Instance | None) -> Kept:
+        """What became of an acknowledged object, whose row is there unless another instance is ``held``."""
+        key = one.instance.key
+        if held is None or held.key == key or not self._store.counts(key):  # its record has moved on since
+            kept = self._recorder.announced(one.instance, one.facts, one.sends)
+        else:
+            try:
+                kept = self._beside(one, held)
+            except DuplicateRejected as error:  # a hold that was not known yet
+                kept = self._set_aside(one, held, error)
+        self._store.landed(key, named=kept.instance.key == key)
+        return kept
+
+    def _beside(self, one: NewRow, held: Instance) -> Kept:
+        """What becomes of it beside an object that was held before, or came at the same time elsewhere."""
+        kept = self._duplicate(one.received, held, one.facts)
+        if kept is None:
+            try:
+                return self._recorder.record(one.instance, one.facts)
+            except Superseded:
+                held = self._index.current(one.instance.identity) or held
+            if held.received_at > datetime.now(UTC):  # its node's clock is ahead
+                return self._overtake(one.received, one.facts)
+        elif kept.outcome == "duplicate" or held.received_at < one.instance.received_at:
+            return kept
+        # What was acknowledged later was recorded first, by another process.
+        if not self._recorder.trash_landed(one.instance.key, held):
+            raise OutOfResources("the trash cannot take an object that was replaced as it came")
+        return remarked(Kept("discarded", held), one.facts)
+
+    def _set_aside(self, one: NewRow, held: Instance, error: DuplicateRejected) -> Kept:
+        self._store.set_aside(one.instance.key)
+        structlog.get_logger("zscp").error(
+            "an acknowledged object is set aside",
+            sop_instance=one.instance.sop_instance_uid,
+            key=one.instance.key,
+            reason=f"{error}; its copy is in .damaged",
+        )
+        return remarked(Kept("discarded", held), one.facts)
 
     # -- into a file of its own -------------------------------------------------------------------------
 

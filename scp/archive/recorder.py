@@ -13,7 +13,14 @@ from scp.archive.reader import Reader
 from scp.archive.records import own_key
 from scp.archive.replacer import Replacer
 from scp.archive.stored_files import StoredFiles
-from scp.errors import ObjectDamaged, ObjectElsewhere, ObjectMissing, OutOfResources, Superseded
+from scp.errors import (
+    ObjectDamaged,
+    ObjectElsewhere,
+    ObjectMissing,
+    OutOfResources,
+    ReplacementWaits,
+    Superseded,
+)
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, QueuedSend
 
@@ -141,12 +148,12 @@ class Recorder:
     def _brought(self, held: Instance) -> Instance:
         """What is replaced goes to the trash: a node that has it in its landing log has to upload it first.
 
-        Before anything is locked, as it may take seconds. Raises OutOfResources: the peer may try again.
+        Before anything is locked, as it may take seconds. Raises ReplacementWaits: the peer may try again.
         """
         try:
             return self._elsewhere.brought(held)
         except ObjectElsewhere as error:
-            raise OutOfResources(f"other content cannot be replaced now: {error}") from error
+            raise ReplacementWaits(f"other content cannot be replaced now: {error}") from error
         except ObjectMissing:  # deleted meanwhile: nothing is left to replace
             return held
 

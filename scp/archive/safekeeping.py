@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
 
+from scp.background.parallel import beside
 from scp.errors import DuplicateRejected, HoldUnreadable, ObjectDamaged, OutOfResources
 from scp.model import Instance
 from scp.objects.bucket import Bucket
@@ -20,6 +22,9 @@ from scp.objects.trashed import Trashed
 TRASH = "trash"
 # A C-STORE that replaces other content waits for it, and its peer waits for limits.dimse_seconds, 60 s or so.
 TRASH_SECONDS = 20.0
+# How old may be what is known of holds where that only decides when an object is recorded; and how old if a
+# bucket is asked, or does not answer, meanwhile.
+_FRESH_SECONDS, _KNOWN_SECONDS = 1.0, 3.0
 
 
 def keys_of(one: Instance) -> dict[str, str]:
@@ -53,6 +58,37 @@ def trashed(one: Instance, reason: str, at: float) -> Trashed:
     )
 
 
+class RecentHolds:
+    """The holds as they were lately: nobody waits for a bucket. Those in a folder are the present ones."""
+
+    def __init__(self, holds: Holds, in_bucket: bool) -> None:
+        self._holds, self._in_bucket = holds, in_bucket
+        self._known: list[Hold] | None = None
+        self._stamp: object = None
+        self._asked = -_KNOWN_SECONDS
+        self._asking: Future[None] | None = None
+
+    def get(self) -> list[Hold] | None:
+        """The holds; None where they are not known, or cannot be read."""
+        age, stamp = time.monotonic() - self._asked, self._holds.stamp()
+        if age < _FRESH_SECONDS and stamp == self._stamp:
+            return self._known
+        if not self._in_bucket:
+            self._ask(stamp)
+            return self._known
+        if self._asking is None or self._asking.done():
+            self._asking = beside(lambda: self._ask(stamp))
+        return self._known if age < _KNOWN_SECONDS else None
+
+    def _ask(self, stamp: object) -> None:
+        asked = time.monotonic()
+        try:
+            known = self._holds.all()
+        except (ObjectDamaged, OSError, OutOfResources):
+            known = None
+        self._known, self._stamp, self._asked = known, stamp, asked
+
+
 class Safekeeping:
     """The holds and the trash of stores, by their names: each is given as its folder, or its bucket.
 
@@ -66,6 +102,7 @@ class Safekeeping:
     ) -> None:
         self.trash = Trash(places, alone)
         self.holds = Holds(places[""])
+        self._recent = RecentHolds(self.holds, isinstance(places[""], Bucket))
 
     @contextmanager
     def replacing(self, held: Instance) -> Iterator[None]:
@@ -79,6 +116,11 @@ class Safekeeping:
                     "the SOP instance is under a legal hold; the other content is refused"
                 )
             yield
+
+    def may_be_held(self, one: Instance) -> bool:
+        """Whether an object is under a hold, as far as is known without waiting; yes where nothing is."""
+        holds = self._recent.get()
+        return holds is None or is_under_hold(holds, one)
 
     def _known_holds(self) -> list[Hold]:
         try:

@@ -14,11 +14,12 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from scp import telemetry
+from scp.archive.behind import RELEASE_SECONDS, Unrecorded
 from scp.config.tls import names_of
 from scp.dimse.admission import Admit, Admitted
 from scp.dimse.aside import Aside
 from scp.dimse.auditing import AssociationAudit
-from scp.dimse.exchange import STOPPING, UNRECOGNIZED, Exchange, Extended, Service
+from scp.dimse.exchange import UNRECOGNIZED, Exchange, Extended, Service
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.association_request import Choose, Titles
 from scp.dimse.negotiation.contexts import has_operation
@@ -32,7 +33,6 @@ from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
 from scp.dimse.wire.pdus import INVALID_VALUE
 from scp.dimse.wire.upper_layer import Ended, Outcome
-from scp.errors import OutOfResources
 from scp.metrics.board import ShownAssociation
 
 # The reading thread serves a window's request of up to so many bytes itself, where no other is on its way:
@@ -66,6 +66,7 @@ class ServedAssociation(DirectAssociation):
         self.outcome: Outcome = "no request"
         self.window = self.suboperations = SYNCHRONOUS
         self.own, self.audit, self.shown = OwnRequests(), AssociationAudit(), ShownAssociation()
+        self.unrecorded = Unrecorded()
         self._windowed: Window | None = None
         self._serving = self._stopping = False
         self._last_request = time.monotonic()
@@ -97,8 +98,12 @@ class ServedAssociation(DirectAssociation):
         """Finish after the upper layer reported the end; returns what the log calls it."""
         if self.is_aborted:
             return "aborted"
-        if ended.how == "released" and self._windowed is not None:
-            self._windowed.drain()  # the release is answered when all responses are sent (PS3.8 7.2)
+        if ended.how == "released":
+            if self._windowed is not None:
+                self._windowed.drain()  # the release is answered when all responses are sent (PS3.8 7.2)
+            if not self.unrecorded.wait(RELEASE_SECONDS):  # and when the index has what was stored
+                self.upper_layer.abort()
+                return "failed"
         if ended.how in ("idle", "stalled"):
             self.upper_layer.abort()
         if ended.limit or ended.how in ("protocol", "failed", "no TLS"):
@@ -308,8 +313,7 @@ class ServedAssociation(DirectAssociation):
         finally:
             self._serving = False
             self._aside.is_served()
-        if self._stopping:
-            self._after_request()
+        self._after_request()
 
     def _serve_in_window(self, window: Window, served: tuple[str, Service], exchange: Exchange) -> None:
         size = len(exchange.request.dataset or b"")
@@ -335,10 +339,7 @@ class ServedAssociation(DirectAssociation):
         bound = {"association": self.name, "calling_aet": self.calling_aet}
         with telemetry.request(name, **bound) as event:
             try:
-                exchange.check_whole()
-                if self._stopping:
-                    raise OutOfResources(STOPPING)  # PS3.4 B.2.3: the peer may come again
-                self.rights.check(exchange.request.number("CommandField"))
+                exchange.check_request()
                 service(exchange, event)
             except Ended:
                 raise

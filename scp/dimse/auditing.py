@@ -52,6 +52,7 @@ class AssociationAudit:
         self._since = 0.0
         self._stored: dict[Action, StudyCounts] = {}
         self._failed, self._why = 0, ""
+        self._over = False
 
     # ---- who ----
 
@@ -102,7 +103,7 @@ class AssociationAudit:
             if counts is None:
                 counts = self._stored[action] = StudyCounts()
             counts.add(kept.instance)
-            due = len(counts) > _MOST_STUDIES or time.monotonic() - self._since > _MOST_SECONDS
+            due = len(counts) > _MOST_STUDIES or time.monotonic() - self._since > _MOST_SECONDS or self._over
         if due:
             self.flush()
 
@@ -110,6 +111,11 @@ class AssociationAudit:
         """An object was refused: which study it is of is not known."""
         with self._lock:
             self._failed, self._why = self._failed + 1, why
+
+    def end(self) -> None:
+        """Record what was counted: the association is over. What was recorded later follows at once."""
+        self._over = True
+        self.flush()
 
     def flush(self) -> None:
         """Record what was counted until now."""

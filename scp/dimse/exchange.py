@@ -10,6 +10,7 @@ from typing import Protocol
 from pynetdicom.presentation import PresentationContext
 
 from scp import telemetry
+from scp.archive.behind import Unrecorded
 from scp.dimse.auditing import AssociationAudit
 from scp.dimse.identifier import IDENTIFIER
 from scp.dimse.own_requests import OwnRequests
@@ -32,6 +33,8 @@ from scp.metrics.board import ShownAssociation
 _MOST_COUNTED = 0xFFFF
 # What a peer is told whose request came, or was not done yet, when the node was told to stop.
 STOPPING = "the node is stopping"
+# Requests that ask the index for nothing.
+_BESIDE_THE_INDEX = (messages.C_STORE_RQ, messages.C_ECHO_RQ)
 # What a response repeats of its request, and in which field (PS3.7 9.3, 10.3).
 _ECHOED = {
     "AffectedSOPClassUID": "AffectedSOPClassUID",
@@ -72,7 +75,7 @@ class Requester(Protocol):
 
     ``suboperations`` is how many C-STORE requests the peer takes before it answers the first; ``own`` sends
     requests of this side to the peer. ``audit`` takes what the audit trail tells of it, ``shown`` what the
-    node's page shows.
+    node's page shows, ``unrecorded`` what was acknowledged and the index may not have yet.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Requester(Protocol):
     shown: ShownAssociation
     suboperations: int
     own: OwnRequests
+    unrecorded: Unrecorded
 
     @property
     def rights(self) -> Rights:
@@ -148,12 +152,22 @@ class Exchange:
         """Whether a C-CANCEL for this request has come in. Raises Ended when the peer is gone."""
         return self.association.has_cancelled(self.message_id)
 
-    def check_whole(self) -> None:
-        """Raise IdentifierTooLarge, or OutOfResources, if the request's dataset was not kept."""
+    def check_request(self) -> None:
+        """Check that the request may be served, once the index has what the peer stored before it.
+
+        Raises IdentifierTooLarge, or OutOfResources, if its dataset was not kept; OutOfResources where the
+        node stops (PS3.4 B.2.3: the peer may come again), or the index does not answer; and NotAuthorized.
+        """
         if self.request.too_long:
             raise IdentifierTooLarge(self.request.fault, limit=IDENTIFIER)
         if self.request.fault:
             raise OutOfResources(self.request.fault)
+        if self.stopping:
+            raise OutOfResources(STOPPING)
+        field = self.request.number("CommandField")
+        self.association.rights.check(field)
+        if field not in _BESIDE_THE_INDEX:
+            self.association.unrecorded.check()
 
     def check(self) -> None:
         """Raise Cancelled if that was asked for, OutOfResources if the node stops, Ended without a peer.

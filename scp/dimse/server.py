@@ -312,7 +312,7 @@ def _record_end(association: ServedAssociation) -> None:
         association.audit.refused(rejection.why)
     elif association.outcome == "no TLS":
         association.audit.refused("the TLS handshake failed; the log says how")
-    association.audit.flush()
+    association.audit.end()
 
 
 def _chooser(settings: Settings, rights: Rights) -> Choose:

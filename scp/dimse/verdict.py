@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from pydicom.dataset import Dataset
@@ -33,6 +35,9 @@ MEANINGS: tuple[tuple[int, str], ...] = (
 )
 # Event Types (PS3.4 table J.3-2).
 _ALL_COMMITTED, _WITH_FAILURES = 1, 2
+# Until then an object that was acknowledged is in the index (docs/decisions/0194). An older request is judged
+# at once: what is missing then stays so.
+_SOON_SECONDS, _RECENT = 0.1, timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,18 @@ def judge(
     whatever the index holds was made durable first (invariant 1), and a form that replaces it later is proven
     first (invariant 2). A reference names neither study nor patient: where several have an object with its
     UIDs, all of these must pass. ``unknown_too`` says whether objects of unknown SOP classes are stored.
+    What is not held is looked for once more: another process may have acknowledged it a moment ago.
     """
     committed, failed = [], []
+    has_waited = datetime.now(UTC) - commitment.received_at > _RECENT
     for reference in commitment.references:
         if stopped():
             return None
         reason = DUPLICATE_TRANSACTION if commitment.duplicate else _fault(archive, reference, unknown_too)
+        if reason in (NO_SUCH_INSTANCE, CLASS_NOT_SUPPORTED) and not has_waited:
+            has_waited = True
+            time.sleep(_SOON_SECONDS)
+            reason = _fault(archive, reference, unknown_too)
         if reason:
             failed.append((reference, reason))
         else:

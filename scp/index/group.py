@@ -27,11 +27,11 @@ class _Ticket(Generic[Item, Result]):
         self.item = item
         self.settled = False
         self.result: Result | Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.woken = threading.Lock()
         self.woken.acquire()
 
-    def settle(self, result: Result | None, error: BaseException | None = None) -> None:
+    def settle(self, result: Result | None, error: Exception | None = None) -> None:
         self.result, self.error, self.settled = result, error, True
 
 
@@ -57,25 +57,39 @@ class GroupCommit(Generic[Access, Item, Result]):
 
     def submit(self, item: Item) -> Result:
         """What ``write`` returned for ``item``, once that is committed; raises what it raised."""
-        ticket: _Ticket[Item, Result] = _Ticket(item)
-        try:
-            if not self._leads(ticket):
-                ticket.woken.acquire()
-            if not ticket.settled:
-                self._lead()
-        finally:  # also if a signal interrupted the wait: no thread may wait for a lost leader
-            if not ticket.settled or self._leader is ticket:
-                self._leave(ticket)
+        (ticket,) = self._settled([item])
         if ticket.error is not None:
             raise ticket.error
         return ticket.result
 
-    def _leads(self, ticket: _Ticket[Item, Result]) -> bool:
+    def submit_all(self, items: Sequence[Item]) -> list[Result | Exception]:
+        """As :meth:`submit` of each, in one group; what was raised stands in the place of a result."""
+        return [ticket.result if ticket.error is None else ticket.error for ticket in self._settled(items)]
+
+    def _settled(self, items: Sequence[Item]) -> list[_Ticket[Item, Result]]:
+        tickets: list[_Ticket[Item, Result]] = [_Ticket(item) for item in items]
+        self._enqueue(tickets)
+        done = 0
+        try:
+            for ticket in tickets:
+                if not ticket.settled and self._leader is not ticket:
+                    ticket.woken.acquire()
+                if not ticket.settled:
+                    self._lead()
+                if self._leader is ticket:
+                    self._leave(ticket)
+                done += 1
+        finally:  # also if a signal interrupted the wait: no thread may wait for a lost leader
+            for ticket in tickets[done:]:
+                if not ticket.settled or self._leader is ticket:
+                    self._leave(ticket)
+        return tickets
+
+    def _enqueue(self, tickets: Sequence[_Ticket[Item, Result]]) -> None:
         with self._guard:
-            self._waiting.append(ticket)
-            if self._leader is None:
-                self._leader = ticket
-            return self._leader is ticket
+            self._waiting += tickets
+            if self._leader is None and tickets:
+                self._leader = tickets[0]
 
     def _lead(self) -> None:
         """Write all waiting items; every ticket of the group is settled afterwards."""

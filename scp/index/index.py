@@ -25,6 +25,7 @@ Ranks = Mapping[str, int]
 NO_RANKS: Ranks = MappingProxyType({})
 NO_STORES: Mapping[str, str] = MappingProxyType({})
 RANK = "@rank"
+Addition = tuple[Instance, Mapping[str, str], Sequence[QueuedSend]]  # as Index.add takes one
 
 # Names in Meta: the archive that an index belongs to, which its stores name as well; an id that is new each
 # time the index is built; a number that grows in index and store together; and why to rebuild it, if needed.
@@ -223,6 +224,9 @@ class Index(Protocol):
     ) -> Instance | None:
         """As :meth:`record`, unless an instance of its identity is held: that is returned, and stays."""
 
+    def add_many(self, items: Sequence[Addition]) -> list[Instance | Exception | None]:
+        """As :meth:`add` of each, in one transaction; what one raised stands in its place."""
+
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:
         """Record all ``items`` in order and one transaction: all or none. Returns what they replaced."""
 
@@ -278,10 +282,7 @@ class Index(Protocol):
         """
 
     def newest(self, sop_instance_uid: str) -> Instance | None:
-        """The newest instance of that UID, or None: for callers that know only the UID.
-
-        Callers that act on an object use :meth:`current`.
-        """
+        """The newest instance of that UID, or None; callers that act on an object use :meth:`current`."""
 
     def doubtful(self) -> list[CommittedRow]:
         """What this process committed on connections that are gone since; each is told once, the first first.

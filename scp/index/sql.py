@@ -21,7 +21,16 @@ from scp.index.dialect import connect, kind, reads, translated, watched
 from scp.index.durable import sync
 from scp.index.exclusive import exclusive
 from scp.index.group import GroupCommit
-from scp.index.index import NO_RANKS, NO_STORES, EntityCounts, PendingCount, Ranks, SenderCount, Statistic
+from scp.index.index import (
+    NO_RANKS,
+    NO_STORES,
+    Addition,
+    EntityCounts,
+    PendingCount,
+    Ranks,
+    SenderCount,
+    Statistic,
+)
 from scp.index.matches import Matches
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
@@ -118,6 +127,15 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.add`."""
         return self._recording.submit(
             (_queueing(self._writer.add, sends, always=False), (instance, texts(instance, attributes)))
+        )
+
+    def add_many(self, items: Sequence[Addition]) -> list[Instance | Exception | None]:
+        """See :meth:`scp.index.index.Index.add_many`."""
+        return self._recording.submit_all(
+            [
+                (_queueing(self._writer.add, sends, always=False), (instance, texts(instance, attributes)))
+                for instance, attributes, sends in items
+            ]
         )
 
     def record_many(self, items: Iterable[tuple[Instance, Mapping[str, str]]]) -> list[Instance | None]:

@@ -17,6 +17,7 @@ from uuid import uuid4
 import structlog
 
 from scp.archive.archive import Archive
+from scp.archive.forwarding import Forwarding
 from scp.audit.trail import AuditTrail, recording, trail_of
 from scp.background.doorbell import Doorbell
 from scp.background.loop import Loops, Task
@@ -230,7 +231,8 @@ class BackgroundProcess:
     ) -> None:
         self._settings, self._reread = settings, reread
         counting.know_peers(peer.aet for peer in settings.peer)
-        self._archive = open_archive(settings, bell, repairs=True)
+        self._forwarding = Forwarding(settings)  # for what a worker acknowledged that died
+        self._archive = open_archive(settings, bell, self._forwarding, repairs=True)
         self._trail = trail_of(settings)
         self._loops = Loops(tasks(self._archive, lambda: self._settings, self._trail))
 
@@ -248,6 +250,7 @@ class BackgroundProcess:
             self._settings = reloaded(self._settings, settings)
             bounds.use(self._settings.limits.bounds)
             self._archive.use_policy(settings.policy)
+            self._forwarding.use(settings)
             counting.know_peers(peer.aet for peer in settings.peer)
             self._loops.reconfigured()
             counting.current().reloaded()

@@ -53,6 +53,10 @@ class Holds:
         holds = [one for one in map(self._read, self._notes.names()) if one is not None]
         return sorted(holds, key=lambda hold: (hold.since, hold.id))
 
+    def stamp(self) -> object:
+        """A value that changes when a hold comes or goes; always None where they are in a bucket."""
+        return self._notes.stamp()
+
     def add(self, hold: Hold) -> None:
         """Make a hold durable."""
         name = uuid.uuid4().hex

@@ -46,6 +46,7 @@ class Landing:
     size: int
     _sync: Callable[[str], None]
     kept: bool = False
+    follows: bool = False
     # After an exception: whether the index names the file anyway. None until it is to be recorded.
     is_named: Callable[[], bool] | None = None
 
@@ -56,6 +57,10 @@ class Landing:
     def keep(self) -> None:
         """Keep the file: the index names it."""
         self.kept = True
+
+    def leave(self) -> None:
+        """Keep the file although no row names it yet: :meth:`LandedStore.landed` follows."""
+        self.kept = self.follows = True
 
 
 class LandedStore:
@@ -218,13 +223,24 @@ class LandedStore:
         try:
             yield landing
         except Exception:
-            if landing.is_named is None or not landing.is_named():
+            if not landing.follows and (landing.is_named is None or not landing.is_named()):
                 self.log.withdraw(key)
             raise
         else:
             if not landing.kept:
                 self.log.withdraw(key)
         finally:
+            if not landing.follows:
+                self.log.recorded(key)
+
+    def landed(self, key: str, named: bool) -> None:
+        """End what :meth:`Landing.leave` began: a row names the file now; if not ``named``, it is withdrawn.
+
+        Raises OutOfResources where that fails: then it may be done again.
+        """
+        if self.log is not None:
+            if not named:
+                self.log.withdraw(key)
             self.log.recorded(key)
 
     def _as_written(self, head: bytes, dataset: Buffer) -> tuple[bytes, Buffer]:

@@ -159,8 +159,7 @@ class LandingLog:
         with self._lock:
             segment = self._open[segment_of(key)]
             segment.unrecorded -= 1
-            if segment.full and not segment.unrecorded:
-                self._seal(segment)
+            self._seal_full()
 
     def get(self, key: str) -> bytes:
         """The Part 10 file under a key; only the part before its dataset is checked.
@@ -255,8 +254,7 @@ class LandingLog:
             return segment
         if segment is not None:
             segment.full, self._current = True, None
-            if not segment.unrecorded:
-                self._seal(segment)
+            self._seal_full()
         self._current = self._next()
         return self._current
 
@@ -305,11 +303,21 @@ class LandingLog:
                     self._current = None
             raise
 
-    def _seal(self, segment: _Segment) -> None:
-        """Seal a segment that is full and whose records are all in the index: any process may free it now."""
-        del self._open[name_of(segment.path)]
-        os.close(segment.descriptor)
-        segment.path.with_suffix(".sealed").touch()
+    def _seal_full(self) -> None:
+        """Seal segments that are full and whose records are all in the index: any process may free them now.
+
+        One that cannot be sealed, for lack of room, is when the next record is noted, or with the process.
+        """
+        for segment in [one for one in self._open.values() if one.full and not one.unrecorded]:
+            try:
+                segment.path.with_suffix(".sealed").touch()
+            except OSError as error:
+                structlog.get_logger("zscp").error(
+                    "segment of the landing log not sealed yet", path=str(segment.path), reason=str(error)
+                )
+                continue
+            del self._open[name_of(segment.path)]
+            os.close(segment.descriptor)
 
 
 def _keys_in(path: Path) -> Iterator[str]:

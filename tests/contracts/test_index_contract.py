@@ -258,6 +258,23 @@ class TestAdd:
         assert index.newest("1.1.1") == instance("1.1.1")
         assert index.counts() == EntityCounts(1, 1, 1, 1)
 
+    def test_many_are_added_each_as_if_alone(self, index):
+        index.record(instance("1.1.1"), DOE)
+        again, new = replace(instance("1.1.1"), key="other"), instance("1.1.2")
+        twice = replace(new, key="third")
+        added = index.add_many([(again, DOE, ()), (new, DOE, [queued("1.1.2")]), (twice, DOE, ())])
+        assert added == [instance("1.1.1"), None, new]
+        assert [one.key for one in index.all()] == [instance("1.1.1").key, new.key]
+        assert [one.sop_instance_uid for one in index.send_queue.all()] == ["1.1.2"]
+
+    def test_one_that_cannot_be_added_is_told_and_the_others_are_added(self, index):
+        index.record(instance("1.1.1"), DOE)
+        bad = replace(instance("1.1.2"), received_size=-(10**30))  # more than a column takes
+        added = index.add_many([(instance("1.1.3"), DOE, ()), (bad, DOE, ()), (instance("1.1.4"), DOE, ())])
+        assert (added[0], added[2]) == (None, None)
+        assert isinstance(added[1], Exception)
+        assert index.counts() == EntityCounts(1, 1, 1, 3)
+
     def test_threads_add_one_instance_once(self, index):
         with ThreadPoolExecutor(8) as threads:
             found = list(

@@ -75,3 +75,13 @@ def test_a_long_association_does_not_wait_for_its_end(monkeypatch: pytest.Monkey
     now[0] += 2
     audit.stored(kept("1.2.3"))
     assert trail.events[0].subjects[0].sop_classes == {"1.2": 3}
+
+
+def test_what_is_recorded_after_the_end_is_told_at_once() -> None:
+    trail = Kept()
+    audit = AssociationAudit(trail)
+    audit.stored(kept("1.2.3"))
+    audit.end()
+    assert len(trail.events) == 1
+    audit.stored(kept("1.2.3", "duplicate"))
+    assert [event.action.value for event in trail.events] == ["C", "R"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scp.dimse import verdict
 from scp.dimse.verdict import judge
 from scp.errors import ObjectDamaged, ObjectMissing, OutOfResources
 from scp.model import Commitment, Reference
@@ -40,9 +41,9 @@ class Archive:
             raise fault
 
 
-def asked(*references: tuple[str, str], duplicate: bool = False) -> Commitment:
+def asked(*references: tuple[str, str], duplicate: bool = False, at: datetime = NOON) -> Commitment:
     named = tuple(Reference(*one) for one in references)
-    return Commitment("1.2", "CTROOM1", named, NOON, NOON, duplicate=duplicate)
+    return Commitment("1.2", "CTROOM1", named, at, at, duplicate=duplicate)
 
 
 @pytest.mark.parametrize(
@@ -70,47 +71,74 @@ def test_reasons(sop_class: str, instance: str, reason: int) -> None:
         unreadable=OSError(5, "Input/output error"),
         busy=OutOfResources("no room"),
     )
-    verdict = judge(archive, asked((sop_class, instance)), True, lambda: False)
-    assert verdict is not None
-    told = verdict.information("ZSCP")
+    judged = judge(archive, asked((sop_class, instance)), True, lambda: False)
+    assert judged is not None
+    told = judged.information("ZSCP")
     if reason:
-        assert [(one.sop_instance_uid, why) for one, why in verdict.failed] == [(instance, reason)]
-        assert (verdict.command["EventTypeID"], verdict.committed) == (2, ())
+        assert [(one.sop_instance_uid, why) for one, why in judged.failed] == [(instance, reason)]
+        assert (judged.command["EventTypeID"], judged.committed) == (2, ())
         assert "ReferencedSOPSequence" not in told
         assert "RetrieveAETitle" not in told
         assert told.FailedSOPSequence[0].FailureReason == reason
     else:
-        assert [one.sop_instance_uid for one in verdict.committed] == [instance]
-        assert (verdict.command["EventTypeID"], verdict.failed) == (1, ())
+        assert [one.sop_instance_uid for one in judged.committed] == [instance]
+        assert (judged.command["EventTypeID"], judged.failed) == (1, ())
         assert "FailedSOPSequence" not in told
         assert told.RetrieveAETitle == "ZSCP"
 
 
 def test_private_classes_where_they_are_not_stored() -> None:
     archive: Any = Archive()
-    verdict = judge(archive, asked((PRIVATE, "other")), False, lambda: False)
-    assert verdict is not None
-    assert verdict.failed == ((Reference(PRIVATE, "other"), 0x0122),)
+    judged = judge(archive, asked((PRIVATE, "other")), False, lambda: False)
+    assert judged is not None
+    assert judged.failed == ((Reference(PRIVATE, "other"), 0x0122),)
 
 
 def test_a_duplicate_transaction_commits_nothing() -> None:
     archive: Any = Archive(sound=None)
-    verdict = judge(archive, asked((CT, "sound"), duplicate=True), True, lambda: False)
-    assert verdict is not None
-    assert verdict.failed == ((Reference(CT, "sound"), 0x0131),)
+    judged = judge(archive, asked((CT, "sound"), duplicate=True), True, lambda: False)
+    assert judged is not None
+    assert judged.failed == ((Reference(CT, "sound"), 0x0131),)
     assert archive.read == []
 
 
 def test_every_reference_stands_in_the_report_in_order() -> None:
     archive: Any = Archive(a=None, b=None)
     wanted = [(CT, "b"), (CT, "x"), (CT, "a"), (CT, "b")]
-    verdict = judge(archive, asked(*wanted), True, lambda: False)
-    assert verdict is not None
-    assert [one.sop_instance_uid for one in verdict.committed] == ["b", "a", "b"]
-    assert [one.sop_instance_uid for one, _ in verdict.failed] == ["x"]
+    judged = judge(archive, asked(*wanted), True, lambda: False)
+    assert judged is not None
+    assert [one.sop_instance_uid for one in judged.committed] == ["b", "a", "b"]
+    assert [one.sop_instance_uid for one, _ in judged.failed] == ["x"]
 
 
 def test_it_stops_where_nobody_is_to_be_told() -> None:
     archive: Any = Archive(a=None)
     assert judge(archive, asked((CT, "a"), (CT, "a")), True, lambda: len(archive.read) == 1) is None
     assert archive.read == ["a"]
+
+
+def test_what_was_acknowledged_a_moment_ago_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another process, whose row follows: all that is missing is waited for once."""
+    archive: Any = Archive()
+    pauses: list[float] = []
+
+    def passes(seconds: float) -> None:
+        pauses.append(seconds)
+        archive._held |= {"a": None, "b": None}
+
+    monkeypatch.setattr(verdict, "time", SimpleNamespace(sleep=passes))
+    request = asked((CT, "a"), (CT, "x"), (CT, "b"), (CT, "y"), at=datetime.now(UTC))
+    judged = judge(archive, request, True, lambda: False)
+    assert judged is not None
+    assert [one.sop_instance_uid for one in judged.committed] == ["a", "b"]
+    assert len(pauses) == 1
+
+
+def test_a_request_of_long_ago_is_judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was acknowledged before it came has had its row for long, or never gets one."""
+    archive: Any = Archive()
+    pauses: list[float] = []
+    monkeypatch.setattr(verdict, "time", SimpleNamespace(sleep=pauses.append))
+    judged = judge(archive, asked((CT, "x")), True, lambda: False)  # it came at NOON
+    assert judged is not None
+    assert pauses == []

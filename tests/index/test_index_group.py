@@ -175,16 +175,17 @@ def test_who_stops_waiting_is_not_written_and_does_not_lead(ledger, threads):
             pytest.fail("it does not wait any more")
 
     futures = behind_a_leader(ledger, group, threads, [])
-    leads = group._leads
+    enqueue = group._enqueue
 
-    def interrupted(ticket) -> bool:
-        ticket.woken = Interrupted()
-        return leads(ticket)
+    def interrupted(tickets) -> None:
+        for ticket in tickets:
+            ticket.woken = Interrupted()
+        enqueue(tickets)
 
-    group._leads = interrupted
+    group._enqueue = interrupted
     with pytest.raises(KeyboardInterrupt):
         group.submit(1)
-    group._leads = leads
+    group._enqueue = enqueue
     ledger.gate.set()
     assert futures[0].result(10) == 0
     assert group.submit(2) == 20

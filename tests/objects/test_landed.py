@@ -175,3 +175,36 @@ def _code(path: Path) -> str:
 
 def test_what_is_large_does_not_land(store: LandedStore) -> None:
     assert (store.lands(LARGEST), store.lands(LARGEST + 1)) == (True, False)
+
+
+def left(store: LandedStore) -> str:
+    with store.landing(HEAD, DATASET) as landing:
+        landing.sync()
+        landing.leave()
+    return landing.key
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_file_that_was_left_stays_until_its_row_is_there_or_it_is_withdrawn(
+    store: LandedStore, named: bool
+) -> None:
+    key = left(store)
+    assert store.log is not None
+    while len(store.log._open) == 1:  # others fill its segment
+        landed(store)
+    assert store.counts(key)
+    assert list(store.strays([])) == []  # it is not sealed: no other process may take it up
+    store.landed(key, named)
+    assert (store.counts(key), len(store.log._open)) == (named, 1)
+
+
+def test_a_file_that_was_left_survives_what_comes_after_it(store: LandedStore) -> None:
+    def left_and_failed() -> None:
+        with store.landing(HEAD, DATASET) as landing:
+            landing.leave()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        left_and_failed()
+    (key,) = store.keys()
+    assert store.counts(key)

@@ -164,6 +164,7 @@ _STEPS = """
 
     import structlog
 
+    from scp.archive import behind as recorded
     from scp.config.load import load
     from scp.background.doorbell import Doorbell
     from scp.index.sql import SqlIndex
@@ -173,7 +174,8 @@ _STEPS = """
     from scp.objects import landing
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    base, replacing, behind = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
+    base, replacing, behind, follows = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
+    recorded.WINDOW_SECONDS = 3600.0  # what is recorded behind is acknowledged before, on any machine
     landing.SEGMENT = 1 << 16
     SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
               "replace", "rename", "unlink", "mkdir", "rmdir")
@@ -210,12 +212,15 @@ _STEPS = """
         count = []
         for name in SYSTEM:
             setattr(os, name, dying(getattr(os, name), stop_at, count))
-        for name in ("record", "add", "change_many", "sync"):
+        for name in ("record", "add", "add_many", "change_many", "sync"):
             setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
-        archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)))
-        assert bool(archive.index.count_pending().instances) == behind
+        sender = recorded.Unrecorded()
+        follow = sender.add if follows else None
+        archive.ingest(Received(*uids, data, "A", "B", datetime.now(UTC)), follow=follow)
         Path("acknowledged").write_bytes(data)
+        assert sender.wait()
+        assert bool(archive.index.count_pending().instances) == behind
         if behind:
             encoder = Encoder(archive, Doorbell())
             while encoder.round():
@@ -260,16 +265,23 @@ _OLD, _NEW = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
 
 @pytest.fixture(
     scope="module",
-    params=[(False, False), (False, True), (True, False), (True, True)],
+    params=[
+        (False, False, False),
+        (False, True, True),
+        (True, False, False),
+        (True, True, False),
+        (True, True, True),
+    ],
     ids=[
         "first-encoded before",
-        "first-encoded behind",
+        "first-recorded behind",
         "replacing-encoded before",
         "replacing-encoded behind",
+        "replacing-recorded behind",
     ],
 )
 def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> _Steps:
-    replacing, behind = request.param
+    replacing, behind, follows = request.param
     root = tmp_path_factory.mktemp("steps")
     script = root / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
@@ -278,7 +290,9 @@ def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (root / "zscp.toml").write_text(f'[[policy]]\nname = "all"\nstages = {stages}\n')
     (root / "old").write_bytes(_OLD.data)
     (root / "new").write_bytes(_NEW.data)
-    done = forked.run([sys.executable, script, root, replacing, behind], timeout=300, env=environment())
+    done = forked.run(
+        [sys.executable, script, root, replacing, behind, follows], timeout=300, env=environment()
+    )
     assert done.returncode == 0, done.stderr
     lines = (line.split() for line in done.stdout.splitlines())
     return _Steps(root, {folder: int(status) for folder, status in lines}, replacing)

@@ -140,7 +140,7 @@ def test_node_to_node_with_a_window(node: RunningNode, start: Starter, sent: lis
     inside, most, lock = 0, 0, threading.Lock()
     ingest = other.archive.ingest
 
-    def slow(received: Any) -> Any:
+    def slow(received: Any, **more: Any) -> Any:
         nonlocal inside, most
         with lock:
             inside += 1
@@ -148,7 +148,7 @@ def test_node_to_node_with_a_window(node: RunningNode, start: Starter, sent: lis
         threading.Event().wait(0.02)
         with lock:
             inside -= 1
-        return ingest(received)
+        return ingest(received, **more)
 
     other.archive.ingest = slow
     done = move(node, "OTHER")

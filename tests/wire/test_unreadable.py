@@ -177,3 +177,13 @@ def test_an_object_beyond_a_limit_is_counted_by_its_key(
         assert node.store(image())[0].status == WARNING
     assert reached("limits.elements") == 1
     assert [one["limit"] for one in logged if one["event"] == "c-store"] == ["limits.elements"]
+
+
+def test_an_object_beyond_a_limit_that_is_sent_again_is_counted_once_more(
+    start: Starter, reached: Callable[[str], float]
+) -> None:
+    node = start(limits={"elements": 10}, storage={"backlog": "1GB"})
+    sent = image()
+    for _ in range(2):
+        assert node.store(sent)[0].status == WARNING
+    assert reached("limits.elements") == 2

@@ -56,14 +56,14 @@ class Gate:
         with self._lock:
             return self._opened.setdefault(uid, threading.Event())
 
-    def _held(self, received: Received) -> Any:
+    def _held(self, received: Received, **more: Any) -> Any:
         uid = received.sop_instance_uid
         with self._lock:
             self.inside.append(uid)
             self.most = max(self.most, len(self.inside))
         try:
             assert self._event(uid).wait(20)
-            return self._ingest(received)
+            return self._ingest(received, **more)
         finally:
             with self._lock:
                 self.inside.remove(uid)
@@ -131,7 +131,7 @@ def test_answers_come_as_each_is_done(node: RunningNode, gate: Gate) -> None:
             response = scu.response()
             assert (response["MessageIDBeingRespondedTo"], response["Status"]) == (number, 0)
             assert response["AffectedSOPInstanceUID"] == f"1.2.3.1.{number}"
-            assert node.archive.index.newest(f"1.2.3.1.{number}") is not None
+            until(lambda uid=f"1.2.3.1.{number}": node.archive.index.newest(uid), "it is recorded")
         scu.release()
 
 
@@ -167,12 +167,12 @@ def test_one_fails_among_good_ones(node: RunningNode, monkeypatch: pytest.Monkey
     sent = objects(12, rows=256)
     original = node.archive.ingest
 
-    def ingest(received: Received) -> Any:
+    def ingest(received: Received, **more: Any) -> Any:
         if received.sop_instance_uid == sent[5].instance:
             raise OutOfResources("no room")
         if received.sop_instance_uid == sent[7].instance:
             raise KeyError("a bug")
-        return original(received)
+        return original(received, **more)
 
     monkeypatch.setattr(node.archive, "ingest", ingest)
     with connect(node) as scu:

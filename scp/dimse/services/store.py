@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 
 from scp.archive.archive import Archive
+from scp.archive.behind import Acknowledged
+from scp.dimse.auditing import AssociationAudit
 from scp.dimse.exchange import Exchange
 from scp.dimse.status import of_kept
 from scp.errors import public
@@ -18,8 +21,9 @@ _LIMIT = re.compile(r"\((limits\.\w+)\)")
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
-    """Store an object; answer Success, or a warning, only when it is durable and indexed (invariant 1).
+    """Store an object; answer Success, or a warning, only when it is durable (invariant 1).
 
+    The index may have it some 20 ms later; then log and audit trail are told what became of it.
     Refused where the node has no memory left (A700): what it has received is dropped.
     """
     received = _received(exchange)
@@ -30,17 +34,32 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
         bytes_received=len(received.dataset),
     )
     audit = exchange.association.audit
+    follows: list[Acknowledged] = []
     try:
         pressure().check()
-        kept = archive.ingest(received)
+        kept = archive.ingest(received, follow=follows.append)
     except Exception as error:
         audit.not_stored(public(error))
         raise
-    audit.stored(kept)
     _describe(kept, event)
+    if (beyond := _LIMIT.search(kept.fault)) is not None:
+        event.reached(beyond[1])
+    for one in follows:
+        exchange.association.unrecorded.add(one)
+        one.then(partial(_recorded, event, audit))
+        event.emit_by(one.then)
+    if not follows:
+        audit.stored(kept)
     status, comment = of_kept(kept)
     exchange.respond(status, comment=comment)
     event.add(status=status)
+
+
+def _recorded(event: RequestEvent, audit: AssociationAudit, kept: Kept) -> None:
+    """What became of an object that was acknowledged before."""
+    audit.stored(kept)
+    if kept.outcome != "kept":
+        _describe(kept, event)
 
 
 def _received(exchange: Exchange) -> Received:
@@ -73,7 +92,5 @@ def _describe(kept: Kept, event: RequestEvent) -> None:
         event.add(fallen_back=fallen_back)
     if kept.fault:
         event.add(fault=kept.fault)
-        if (beyond := _LIMIT.search(kept.fault)) is not None:
-            event.reached(beyond[1])
     if kept.given:
         event.add(given=dict(kept.given))
