@@ -28,6 +28,7 @@ DRAWN = {
 
 def join(out: Path, machine: dict[str, str], points: list[Point]) -> None:
     """Put points into the JSON, in the place of those of the same index."""
+    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{NAME}.json"
     held = json.loads(path.read_text())["points"] if path.exists() else []
     new = {_key(one) for one in points}
