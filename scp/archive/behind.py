@@ -134,7 +134,7 @@ class Behind:
 
     ``settle`` is called for each object after its group was committed, with the instance that is held in its
     place, or None. It says what became of the object. What it raises is logged, and the object tried again.
-    ``is_there`` says whether the record under a key is not over; if it is, a commit whose answer was lost has
+    ``is_over`` says whether the record under a key is over; if it is, a commit whose answer was lost has
     recorded it. ``size`` is how many bytes wait.
     """
 
@@ -142,9 +142,9 @@ class Behind:
         self,
         index: Index,
         settle: Callable[[NewRow, Instance | None], Kept],
-        is_there: Callable[[str], bool],
+        is_over: Callable[[str], bool],
     ) -> None:
-        self._index, self._settle, self._is_there = index, settle, is_there
+        self._index, self._settle, self._is_over = index, settle, is_over
         self._changed = threading.Condition()  # guards all below
         self._waiting: dict[str, tuple[NewRow, Acknowledged]] = {}  # by SOP Instance UID
         self._fresh: list[NewRow] = []
@@ -263,7 +263,7 @@ class Behind:
     def _retry(self, rows: list[NewRow]) -> None:
         """Commit rows that failed before. One whose record is over was there, and has moved on."""
         try:
-            gone = [row for row in rows if not self._is_there(row.instance.key)]
+            gone = [row for row in rows if self._is_over(row.instance.key)]
         except Exception as error:  # noqa: BLE001 - the index is asked for that, too
             self._postpone([(row, error) for row in rows])
             return

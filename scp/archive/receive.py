@@ -71,7 +71,7 @@ class Receiver:
         self._recorder = recorder
         self._options = options
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
-        self._behind = Behind(index, self._recorded, store.counts)
+        self._behind = Behind(index, self._recorded, store.is_over)
 
     def ingest(
         self, received: Received, admission: Admission | None = None, follow: Follow | None = None
@@ -186,7 +186,7 @@ class Receiver:
     def _recorded(self, one: NewRow, held: Instance | None) -> Kept:
         """What became of an acknowledged object, whose row is there unless another instance is ``held``."""
         key = one.instance.key
-        if held is None or held.key == key or not self._store.counts(key):  # its record has moved on since
+        if held is None or held.key == key or self._store.is_over(key):  # its record has moved on since
             kept = self._recorder.announced(one.instance, one.facts, one.sends)
         else:
             try:

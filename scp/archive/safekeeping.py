@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -59,34 +60,55 @@ def trashed(one: Instance, reason: str, at: float) -> Trashed:
 
 
 class RecentHolds:
-    """The holds as they were lately: nobody waits for a bucket. Those in a folder are the present ones."""
+    """The holds as they were lately: nobody waits for a bucket. Those in a folder are the present ones.
+
+    The folder is read again when it has changed. If that was less than a second before the reading, it may
+    have changed again in the same moment, and is read once more a second later.
+    """
 
     def __init__(self, holds: Holds, in_bucket: bool) -> None:
         self._holds, self._in_bucket = holds, in_bucket
-        self._known: list[Hold] | None = None
-        self._stamp: object = None
+        self._known: dict[tuple[str, str], list[Hold]] | None = None  # by level and unique key
+        self._stamp: int | None = None
         self._asked = -_KNOWN_SECONDS
+        self._stays = False
+        self._reading = threading.Lock()
         self._asking: Future[None] | None = None
 
-    def get(self) -> list[Hold] | None:
-        """The holds; None where they are not known, or cannot be read."""
-        age, stamp = time.monotonic() - self._asked, self._holds.stamp()
-        if age < _FRESH_SECONDS and stamp == self._stamp:
-            return self._known
-        if not self._in_bucket:
-            self._ask(stamp)
-            return self._known
-        if self._asking is None or self._asking.done():
-            self._asking = beside(lambda: self._ask(stamp))
-        return self._known if age < _KNOWN_SECONDS else None
+    def may_cover(self, one: Instance) -> bool:
+        """Whether a hold covers an object; yes where the holds are not known, or cannot be read."""
+        known, keys = self._recent(), keys_of(one)
+        if known is None:
+            return True
+        return any(hold.covers(keys) for named in keys.items() for hold in known.get(named, ()))
 
-    def _ask(self, stamp: object) -> None:
-        asked = time.monotonic()
+    def _recent(self) -> dict[tuple[str, str], list[Hold]] | None:
+        if self._in_bucket:
+            age = time.monotonic() - self._asked
+            if age >= _FRESH_SECONDS and (self._asking is None or self._asking.done()):
+                self._asking = beside(lambda: self._ask(None))
+            return self._known if age < _KNOWN_SECONDS else None
+        if not self._is_present():
+            with self._reading:
+                if not self._is_present():
+                    self._ask(self._holds.stamp())
+        return self._known
+
+    def _is_present(self) -> bool:
+        is_recent = self._stays or time.monotonic() - self._asked < _FRESH_SECONDS
+        return is_recent and self._stamp == self._holds.stamp()
+
+    def _ask(self, stamp: int | None) -> None:
+        asked, stays = time.monotonic(), stamp is None or time.time_ns() - stamp > _FRESH_SECONDS * 1e9
+        known: dict[tuple[str, str], list[Hold]] = {}
         try:
-            known = self._holds.all()
+            for hold in self._holds.all():
+                known.setdefault((hold.level, hold.uid), []).append(hold)
         except (ObjectDamaged, OSError, OutOfResources):
-            known = None
-        self._known, self._stamp, self._asked = known, stamp, asked
+            self._known, self._stays = None, False
+        else:
+            self._known, self._stays = known, stays
+        self._stamp, self._asked = stamp, asked
 
 
 class Safekeeping:
@@ -119,8 +141,7 @@ class Safekeeping:
 
     def may_be_held(self, one: Instance) -> bool:
         """Whether an object is under a hold, as far as is known without waiting; yes where nothing is."""
-        holds = self._recent.get()
-        return holds is None or is_under_hold(holds, one)
+        return self._recent.may_cover(one)
 
     def _known_holds(self) -> list[Hold]:
         try:

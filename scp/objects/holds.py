@@ -53,7 +53,7 @@ class Holds:
         holds = [one for one in map(self._read, self._notes.names()) if one is not None]
         return sorted(holds, key=lambda hold: (hold.since, hold.id))
 
-    def stamp(self) -> object:
+    def stamp(self) -> int | None:
         """A value that changes when a hold comes or goes; always None where they are in a bucket."""
         return self._notes.stamp()
 

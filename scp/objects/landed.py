@@ -261,6 +261,12 @@ class LandedStore:
             return False
         return (log := self._log_of(key)) is not None and log.counts(key)
 
+    def is_over(self, key: str) -> bool:
+        """Whether a landed file has moved on, was deleted or withdrawn; not where it is damaged."""
+        if self.others is not None and self.others.is_settled(key):
+            return True
+        return (log := self._log_of(key)) is None or log.is_over(key)
+
     def is_elsewhere(self, key: str) -> bool:
         """Whether a key names a record in another node's landing log, and not one that was moved here."""
         if self.log is None or not self.log.node or node_of(key) in ("", self.log.node):

@@ -181,6 +181,13 @@ class LandingLog:
             return False
         return True
 
+    def is_over(self, key: str) -> bool:
+        """Whether a record is over, or gone; not of one that is damaged. Raises ObjectUnreadable."""
+        try:
+            return is_over(read_record(self._path(segment_of(key)), key)[0])
+        except (ObjectMissing, ObjectDamaged) as error:
+            return isinstance(error, ObjectMissing)
+
     def keys(self) -> Iterator[str]:
         """The keys of all records of all processes that are not over, in no order."""
         for path in sorted((self.root / LANDING).glob("*/*.log")):

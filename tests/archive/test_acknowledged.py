@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +20,11 @@ from scp.archive import behind
 from scp.archive.behind import Acknowledged, Unrecorded
 from scp.background.doorbell import Doorbell
 from scp.encoding.facts import survey
+from scp.errors import OutOfResources
 from scp.lifecycle.recovery import recover
 from scp.model import Received
 from scp.node.service import BackgroundProcess
+from scp.objects.segments import BLOCK
 from scp.syntaxes import DEFLATED
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
@@ -108,6 +111,24 @@ def test_a_row_whose_segment_cannot_be_sealed_once_does_not_wait_for_ever(
     behind_ = node.archive.receiver._behind
     until(lambda: not faults, "it was tried")
     until(lambda: not behind_._waiting, "nothing waits any more", 5)
+
+
+def test_an_object_whose_record_is_damaged_is_not_taken_for_one_that_is_recorded(
+    node: OneNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit failed once. That the record is not what was written does not mean that it is over."""
+    one = acknowledged(node, sent := an_object())
+    log = node.archive.store.log
+    assert log is not None
+    (segment,) = log._open.values()
+    os.pwrite(segment.descriptor, b"?", BLOCK + 1)
+    add_many, faults = node.archive.index.add_many, [OutOfResources("the index is away")]
+    monkeypatch.setattr(
+        node.archive.index, "add_many", lambda items: [faults.pop()] if faults else add_many(items)
+    )
+    one.wait(1)
+    until(lambda: one.done, "it is tried again")
+    assert node.key(sent)
 
 
 def test_what_one_association_notes_stays_small_though_one_object_waits_for_long() -> None:

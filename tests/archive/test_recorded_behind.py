@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
@@ -16,7 +18,7 @@ from buckets import bucket_in_memory
 from objects import Shape, phantom
 from waiting import until
 
-from scp.archive import behind
+from scp.archive import behind, safekeeping
 from scp.archive.archive import Archive
 from scp.archive.behind import MOST, Acknowledged, Behind, Unrecorded
 from scp.archive.options import Options
@@ -29,7 +31,7 @@ from scp.errors import DuplicateRejected, OutOfResources
 from scp.index.sql import SqlIndex
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.recovery import recover
-from scp.model import Kept, Received
+from scp.model import Instance, Kept, Received
 from scp.objects.holds import Hold, Holds
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
@@ -37,6 +39,7 @@ from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
 
 Opened = Callable[..., Archive]
+_KEYS = ("issuer_of_patient_id", "patient_id", "study_instance_uid", "series_instance_uid")
 
 
 class FailingIndex:
@@ -413,6 +416,10 @@ def test_a_sender_waits_for_its_own_and_not_for_ever(opened: Opened) -> None:
     assert sender.wait()
 
 
+def stored_as(uid: str) -> Instance:
+    return cast(Instance, SimpleNamespace(**dict.fromkeys(_KEYS, ""), sop_instance_uid=uid))
+
+
 def test_holds_in_a_bucket_are_known_a_little_later_and_nobody_waits_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -420,9 +427,28 @@ def test_holds_in_a_bucket_are_known_a_little_later_and_nobody_waits_for_them(
     hold = Hold("IMAGE", "1.2.3", "a case", 1.0)
     holds.add(hold)
     recent = RecentHolds(holds, in_bucket=True)
-    assert recent.get() is None  # it is asked meanwhile
-    assert [one.uid for one in until(recent.get)] == ["1.2.3"]
+    covered, another = stored_as("1.2.3"), stored_as("1.2.4")
+    assert recent.may_cover(another)  # it is asked meanwhile
+    until(lambda: not recent.may_cover(another), "it is asked")
+    assert recent.may_cover(covered)
     holds.remove(holds.all())
-    until(lambda: recent.get() == [], "it is asked again")
+    until(lambda: not recent.may_cover(covered), "it is asked again")
     monkeypatch.setattr(holds, "all", Mock(side_effect=OutOfResources("the bucket does not answer")))
-    until(lambda: recent.get() is None, "nobody knows any more")
+    until(lambda: recent.may_cover(another), "nobody knows any more")
+
+
+def test_holds_in_a_folder_are_the_present_ones_and_read_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds = Holds(tmp_path)
+    recent, covered = RecentHolds(holds, in_bucket=False), stored_as("1.2.3")
+    assert not recent.may_cover(covered)
+    holds.add(Hold("IMAGE", "1.2.3", "a case", 1.0))
+    assert recent.may_cover(covered)
+    assert not recent.may_cover(stored_as("1.2.4"))
+    folder = next(path for path in tmp_path.rglob("*") if any(path.glob("*.json")))
+    os.utime(folder, (1.0, 1.0))  # it changed long ago
+    recent.may_cover(covered)
+    monkeypatch.setattr(holds, "all", Mock(side_effect=AssertionError("read again")))
+    monkeypatch.setattr(safekeeping, "_FRESH_SECONDS", 0.0)
+    assert recent.may_cover(covered)
