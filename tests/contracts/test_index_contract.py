@@ -997,6 +997,7 @@ class TestCommitments:
         outstanding.add(asked("1.4", due=LATER))
         claimed = outstanding.claim(Lease("me", NOON, LATER), 2)
         assert uids(claimed) == ["1.1", "1.2"]
+        assert outstanding.outstanding() == len(outstanding.all()) == 4
         assert {(one.holder, one.due) for one in claimed} == {("me", LATER)}
         assert uids(outstanding.claim(Lease("you", NOON, LATER), 2)) == ["1.3"]
         assert outstanding.claim(Lease("they", NOON, LATER), 2) == []
