@@ -718,6 +718,8 @@ class TestSeen:
     def test_of_each_level(self, mixed, seen, level, keyword, expected):
         asked = replace(query(level, **{keyword: ""}), seen=seen)
         assert sorted(match[keyword] for match in mixed.find(asked)) == expected
+        page = mixed.pages.page(asked, 50, None, Watch(60, lambda: None))
+        assert sorted(one.attributes[keyword] for one in page.entries) == expected
 
     def test_a_key_cannot_widen_it(self, mixed):
         asked = replace(query("SERIES", SeriesInstanceUID="", Modality="SR"), seen=SEES_CT)
