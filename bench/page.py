@@ -26,6 +26,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from bench.receivers import RECEIVERS, Running, started
 from scp.config.load import load
 from scp.index.history import MOST_KEPT_ROWS, MOST_TRAFFIC_ROWS
 from scp.index.schema import KEPT, TRAFFIC
+from scp.index.sql import SqlIndex
 from scp.node.build import open_archive
 from scp.web.page.views.table import VIEWS
 
@@ -251,6 +253,9 @@ def fill_history(url: str) -> None:
             places = ", ".join("?" * len(table.c))
             connection.executemany(f"INSERT OR REPLACE INTO {table.name} ({names}) VALUES ({places})", rows)
         connection.commit()
+    index = SqlIndex.open(url)
+    index.history.fold(datetime.now(UTC))  # as a node does once a day
+    index.close()
 
 
 def measure_large(asked: argparse.Namespace, folder: Path) -> None:

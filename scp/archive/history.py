@@ -21,9 +21,8 @@ INBOUND, OUTBOUND = ("c-store",), ("c-move", "c-get", "forward")
 RATE_DAYS, LEAST_DAYS = 28, 3
 _FAR = 365 * 100  # days
 
-OverTime = Literal["hour", "day", "month"]
 ReportBy = Literal["day", "hour", "month", "peer", "modality", "service", "form", "store"]
-OVER_TIME: tuple[OverTime, ...] = get_args(OverTime)
+OVER_TIME: tuple[Span, ...] = get_args(Span)
 REPORTS: tuple[ReportBy, ...] = get_args(ReportBy)
 _TRAFFIC_BY: Mapping[ReportBy, TrafficBy] = {
     "day": "start",
@@ -84,7 +83,7 @@ class HistoryReport:
 
 
 class ArchiveHistory:
-    """The history of an archive. Days and hours are those of UTC. Each method raises OutOfResources."""
+    """The history of an archive. Months, days and hours are of UTC. Each method raises OutOfResources."""
 
     def __init__(self, history: History, stores: Mapping[str, str]) -> None:
         self._history, self._stores = history, stores
@@ -111,7 +110,7 @@ class ArchiveHistory:
         return self.traffic(span, by, since, OUTBOUND)
 
     def kept(self, span: Span, since: datetime, by: Collection[KeptBy] = ()) -> list[KeptRow]:
-        """What was kept at the last look of each hour or day; also told apart ``by`` others."""
+        """What was kept at the last look of each hour, day or month; also told apart ``by`` others."""
         return self._history.kept(span, {"start", *by}, since)
 
     def savings(self, by: Collection[KeptBy]) -> list[KeptRow]:
@@ -121,30 +120,20 @@ class ArchiveHistory:
 
     def report(self, by: ReportBy, since: datetime, now: datetime, free: Mapping[str, int]) -> HistoryReport:
         """What a page or a command shows at once; ``free`` as for :meth:`disks`."""
-        span: Span = "hour" if by == "hour" else "day"
+        span = next((one for one in OVER_TIME if one == by), None)
         traffic, kept = _TRAFFIC_BY.get(by), _KEPT_BY.get(by)
-        # One look for all three: there may be hundreds of thousands of rows.
-        rows = self.traffic(span, [traffic, "service"], since) if traffic is not None else []
-        if by == "month":
-            rows = summed_traffic(replace(row, start=month_of(row.start)) for row in rows)
+        # One look for all three: there may be hundreds of thousands of rows, of days.
+        rows = self.traffic(span or "day", [traffic, "service"], since) if traffic is not None else []
         inbound, outbound, requests = (
             _without_service([row for row in rows if row.service in services], by)
             for services in (INBOUND, OUTBOUND, {row.service for row in rows})
         )
-        if by in OVER_TIME:
-            found = self.kept_over_time(by, since)
+        if span is not None:
+            found = self.kept(span, since)
         else:
             found = self.savings([kept]) if kept is not None else []
         disks = tuple(self.disks(free, now))
         return HistoryReport(by, since, inbound, outbound, requests, tuple(found), disks)
-
-    def kept_over_time(self, by: ReportBy, since: datetime) -> list[KeptRow]:
-        """What was kept at the end of each hour, day or month of OVER_TIME, as far as it was looked at."""
-        found = self.kept("hour" if by == "hour" else "day", since)
-        if by != "month":
-            return found
-        last = {month_of(row.start): row for row in found}  # in the order of days: the last one of a month
-        return [replace(row, start=month) for month, row in last.items()]
 
     def disks(self, free: Mapping[str, int], now: datetime) -> list[DiskForecast]:
         """When the disk of each store is full; ``free`` are the bytes that may still be written there.
@@ -158,11 +147,6 @@ class ArchiveHistory:
             disk_forecast(store, free[store], [row for row in daily if row.store == store], now)
             for store in free
         ]
-
-
-def month_of(moment: datetime | None) -> datetime | None:
-    """The beginning of a month, by its time zone."""
-    return moment and moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _without_service(rows: Sequence[TrafficRow], by: ReportBy) -> tuple[TrafficRow, ...]:

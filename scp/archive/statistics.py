@@ -37,7 +37,7 @@ def statistics_of(index: Index, tiers: Iterable[str]) -> Statistics:
         sum(row.received_size for row in by_form),
         sum(row.stored_size for row in by_form),
         index.count_pending(),
-        len(index.commitments.all()),
+        index.commitments.outstanding(),
         index.send_queue.outstanding(),
         index.checks.count_damaged(),
         index.checks.count_refused(),

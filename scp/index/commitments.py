@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, insert, select, true, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 
 from scp.index.clock import here, there
 from scp.index.schema import COMMITMENT
@@ -56,10 +56,6 @@ class SqlCommitments(SqlClaimedQueue[Commitment]):
         later = (COMMITMENT.c.holder == "") & (COMMITMENT.c.due > there(self._engine, due))
         with self.transaction() as connection:
             connection.execute(update(COMMITMENT).where(later).values(due=there(self._engine, due)))
-
-    def all(self, most: int | None = None) -> list[Commitment]:
-        """See :meth:`scp.index.queue.ClaimedQueue.all`."""
-        return self._listed(true(), most)
 
     def _row(self, row: RowMapping) -> Commitment:
         return Commitment(

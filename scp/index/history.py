@@ -1,6 +1,6 @@
-"""What came in, went out and was kept over time: figures by hour and by day, of bounded number.
+"""What came in, went out and was kept over time: figures by hour, day and month, of bounded number.
 
-Days and hours are those of UTC. Nothing here can be made again from the stored files.
+All of these are of UTC. Nothing here can be made again from the stored files.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-Span = Literal["hour", "day"]
+Span = Literal["hour", "day", "month"]
 HOURS_ARE_KEPT, DAYS_ARE_KEPT = timedelta(days=14), timedelta(days=5 * 365)
-# Rows of an hour of a node, or of a day; and of one look at what is kept. The smallest of more become one.
+# Rows of an hour of a node, of a day, or of a month; and of one look at what is kept. The smallest of more
+# become one.
 MOST_TRAFFIC_ROWS, MOST_KEPT_ROWS = 400, 200
 OTHER = "other"
 
@@ -24,7 +25,7 @@ KeptBy = Literal["start", "modality", "form", "store", "calling_aet"]
 
 @dataclass(frozen=True, slots=True)
 class TrafficRow:
-    """What peers asked for, sent and were sent from ``start`` on, for an hour or a day.
+    """What peers asked for, sent and were sent from ``start`` on, for an hour, a day or a month.
 
     ``peer`` is the AE title of who sent the request; of objects that went out, of who got them. ``service``
     is that of the request: objects come in by ``c-store``, and go out by ``c-move``, ``c-get`` and
@@ -48,7 +49,7 @@ class TrafficRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """What was kept at the last look of the hour or day that began at ``start``; sizes in bytes.
+    """What was kept at the last look of the hour, day or month that began at ``start``; sizes in bytes.
 
     ``calling_aet`` is who sent the objects; ``store`` is empty for the first.
     """
@@ -94,7 +95,8 @@ class History(Protocol):
     ) -> list[TrafficRow]:
         """The sums over all nodes of what began at ``since`` or later, in the order of ``by``.
 
-        Only of some ``services``, if any are named. Hours are there of the last HOURS_ARE_KEPT.
+        Only of some ``services``, if any are named. Hours are there of the last HOURS_ARE_KEPT. A day counts
+        as a whole; a month of which ``since`` is a later day counts from that day on.
         """
 
     def kept(self, span: Span, by: Collection[KeptBy], since: datetime) -> list[KeptRow]:
@@ -107,9 +109,9 @@ class History(Protocol):
         """What is kept now. This reads all rows of the index; ``stores`` is as for ``Index.statistics``."""
 
     def fold(self, now: datetime) -> None:
-        """Sum up days that are over, and remove hours older than HOURS_ARE_KEPT, and what is too old.
+        """Sum up days and months that are over; remove hours older than HOURS_ARE_KEPT, and what is too old.
 
-        What a node writes of a day later on counts in it from the next time on. Safe to stop at any moment,
+        What a node writes of a day later on counts from the next time on. Safe to stop at any moment,
         and to run again; one process at a time.
         """
 
@@ -124,7 +126,7 @@ class History(Protocol):
 
 
 def bounded_traffic(rows: Iterable[TrafficRow], known: Collection[str] = ()) -> list[TrafficRow]:
-    """At most MOST_TRAFFIC_ROWS rows of one hour or day, with the same sums of each service.
+    """At most MOST_TRAFFIC_ROWS rows of one hour, day or month, with the same sums of each service.
 
     The rows of peers that are ``known`` stay before others, and those with most requests and bytes.
     """
@@ -137,7 +139,7 @@ def bounded_traffic(rows: Iterable[TrafficRow], known: Collection[str] = ()) -> 
 
 
 def summed_traffic(rows: Iterable[TrafficRow]) -> list[TrafficRow]:
-    """One row for each hour or day, service, peer and modality."""
+    """One row for each beginning, service, peer and modality."""
     sums: dict[tuple[datetime | None, str, str, str], list[int]] = defaultdict(lambda: [0] * 6)
     for one in rows:
         known = sums[one.start, one.service, one.peer, one.modality]

@@ -9,7 +9,7 @@ Study Date, then of the last arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -86,6 +86,24 @@ def find(
 def found(query: Query, later: str = "") -> Select[Any]:
     """The ids of all entities that :func:`find` finds."""
     return find(query, later).with_only_columns(TABLES[query.level].c.id, maintain_column_froms=True)
+
+
+def seen_instances(query: Query) -> Select[Any] | None:
+    """The ids of the instances that a query without keys is limited to; None where it has keys, or no limit.
+
+    Among a million studies, to look below each for an AE title that sent nothing takes ten times as long.
+    """
+    if not query.seen or not all(universal(key.value) for key in query.keys):
+        return None
+    instance = TABLES["IMAGE"]
+    return select(instance.c.id).where(*_matching(replace(query, keys=query.seen), {"IMAGE": instance}))
+
+
+def holders(level: str, instances: Collection[int]) -> Select[Any]:
+    """The ids of the entities of a level that hold these instances."""
+    tables = {name: TABLES[name] for name in LEVELS[LEVELS.index(level) :]}
+    named = TABLES["IMAGE"].c.id.in_(instances)
+    return select(tables[level].c.id).select_from(joined(tables)).where(named)
 
 
 def ranges(query: Query) -> dict[str, Select[Any]]:

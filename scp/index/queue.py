@@ -129,6 +129,9 @@ class ClaimedQueue(Renewed, Protocol[Row]):
     def next_due(self, busy: Collection[str] = ()) -> datetime | None:
         """When the first row is due, or the first claim ends, for peers that are not ``busy``."""
 
+    def outstanding(self) -> int:
+        """How many rows are not done."""
+
     def all(self, most: int | None = None) -> list[Row]:
         """The rows that are not done, in the order of arrival; None: all."""
 
@@ -188,9 +191,6 @@ class SendQueue(ClaimedQueue[QueuedSend], Protocol):
 
     def done(self, sends: Sequence[QueuedSend], now: datetime, remember: datetime | None = None) -> None:
         """Remove sent entries, or only from ``remember`` on; but not those whose claim has ended."""
-
-    def outstanding(self) -> int:
-        """How many entries are not sent."""
 
     def sums(self) -> list[SendSum]:
         """What is not sent, by destination, rule and state; some 10 µs an entry."""

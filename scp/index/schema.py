@@ -257,8 +257,9 @@ def _sums(*names: str) -> list[Column[Any]]:
     return [Column(name, BigInteger, nullable=False) for name in names]
 
 
-# What came in, went out and was kept over time (scp.index.history). ``span`` is hour or day, ``start`` is
-# when it began, in seconds since 1970. Days are of all nodes: their ``node`` is empty.
+# What came in, went out and was kept over time (scp.index.history). ``span`` is hour or day, of traffic also
+# month; ``start`` is when it began, in seconds since 1970, that of a month in months. Days and months are of
+# all nodes: their ``node`` is empty.
 TRAFFIC = Table(
     "traffic",
     METADATA,

@@ -53,6 +53,7 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
     table = SEND_QUEUE
     peer = SEND_QUEUE.c.destination
     waits = SEND_QUEUE.c.state == "waiting"
+    undone = _OUTSTANDING
     urgency = (SEND_QUEUE.c.priority, SEND_QUEUE.c.due, SEND_QUEUE.c.id)
     order = (SEND_QUEUE.c.priority, SEND_QUEUE.c.attempts, SEND_QUEUE.c.id)
 
@@ -110,16 +111,6 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
             connection.execute(
                 update(SEND_QUEUE).where(later).values(due=there(self._engine, due), state="waiting")
             )
-
-    def outstanding(self) -> int:
-        """See :meth:`scp.index.queue.SendQueue.outstanding`."""
-        counted = select(func.count()).where(_OUTSTANDING)
-        with reads(self._engine) as connection:
-            return int(connection.execute(counted).scalar_one())
-
-    def all(self, most: int | None = None) -> list[QueuedSend]:
-        """See :meth:`scp.index.queue.SendQueue.all`."""
-        return self._listed(_OUTSTANDING, most)
 
     def sums(self) -> list[SendSum]:
         """See :meth:`scp.index.queue.SendQueue.sums`."""

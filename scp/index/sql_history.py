@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
-    Connection,
     Engine,
     RowMapping,
     Table,
@@ -20,15 +18,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    literal_column,
     or_,
     select,
 )
 
 from scp.index.dialect import reads
 from scp.index.history import (
-    DAYS_ARE_KEPT,
-    HOURS_ARE_KEPT,
     KeptBy,
     KeptRow,
     RetentionRow,
@@ -36,22 +31,30 @@ from scp.index.history import (
     TrafficBy,
     TrafficRow,
     bounded_kept,
-    bounded_traffic,
     summed_traffic,
 )
 from scp.index.schema import INSTANCE, KEPT, RETENTION, SERIES, TRAFFIC
+from scp.index.sql_history_folding import fold
+from scp.index.sql_history_rows import (
+    DAY,
+    DAY_OF_ROW,
+    KEPT_KEY,
+    KEPT_SUMS,
+    TRAFFIC_KEY,
+    TRAFFIC_SUMS,
+    day_of,
+    kept_row,
+    moment,
+    month_begins,
+    month_number,
+    month_of,
+    seconds,
+    traffic_row,
+    written,
+)
 from scp.index.writer import Writer
 
-_DAY = 86_400
-_LATE = timedelta(hours=3)  # until then a node may write figures of hours that are over
-_BY_HOURS, _FOR_GOOD = 0, 1  # ``run`` of a day whose hours are there, and of one whose hours are gone
 _AT_ONCE = 500  # series in one statement
-_TRAFFIC_KEY = ("service", "peer", "modality")
-_TRAFFIC_SUMS = ("requests", "failures", "instances", "wire_size", "received_size", "stored_size")
-_KEPT_KEY = ("modality", "form", "store", "calling_aet")
-_KEPT_SUMS = ("instances", "received_size", "stored_size")
-# Without parameters, of which PostgreSQL does not know that they are the same in SELECT and GROUP BY.
-_DAY_OF_ROW: ColumnElement[int] = TRAFFIC.c.start - TRAFFIC.c.start % literal_column(str(_DAY), BigInteger)
 
 
 class SqlHistory:
@@ -63,46 +66,76 @@ class SqlHistory:
 
     def put_traffic(self, node: str, run: int, rows: Sequence[TrafficRow]) -> None:
         """See :class:`scp.index.history.History`."""
-        hours = {_seconds(one.start) for one in rows}
+        hours = {seconds(one.start) for one in rows}
         own = (TRAFFIC.c.node == node, TRAFFIC.c.run == run, TRAFFIC.c.start.in_(hours))
-        written = [_written(one) | {"span": "hour", "node": node, "run": run} for one in summed_traffic(rows)]
-        if written:
+        new = [written(one, "hour") | {"node": node, "run": run} for one in summed_traffic(rows)]
+        if new:
             with self._writer.transaction([TRAFFIC.name], counts=False) as connection:
                 connection.execute(delete(TRAFFIC).where(TRAFFIC.c.span == "hour", *own))
-                connection.execute(insert(TRAFFIC), written)
+                connection.execute(insert(TRAFFIC), new)
 
     def put_kept(self, start: datetime, rows: Iterable[KeptRow]) -> None:
         """See :class:`scp.index.history.History`."""
         found = bounded_kept(rows)
+        spans: dict[Span, datetime] = {"hour": start, "day": day_of(start)}
         with self._writer.transaction([KEPT.name], counts=False) as connection:
-            for span, begun in (("hour", start), ("day", _day(start))):
-                same = (KEPT.c.span == span, KEPT.c.start == _seconds(begun))
+            for span, begun in spans.items():
+                same = (KEPT.c.span == span, KEPT.c.start == seconds(begun))
                 connection.execute(delete(KEPT).where(*same))
                 if found:
-                    written = [_written(replace(one, start=begun)) | {"span": span} for one in found]
-                    connection.execute(insert(KEPT), written)
+                    new = [written(replace(one, start=begun), span) for one in found]
+                    connection.execute(insert(KEPT), new)
 
     def traffic(
         self, span: Span, by: Collection[TrafficBy], since: datetime, services: Collection[str] = ()
     ) -> list[TrafficRow]:
-        """See :class:`scp.index.history.History`. A day is that of its hours until these are summed up."""
-        chosen = [TRAFFIC.c.start >= _first(span, since)]
+        """See :class:`scp.index.history.History`.
+
+        A day is that of its hours until these are summed up, and a month that of its days.
+        """
+        of = [TRAFFIC.c.service.in_(services)] if services else []
         if span == "hour":
-            chosen.append(TRAFFIC.c.span == "hour")
-        else:
-            hours = and_(TRAFFIC.c.span == "hour", TRAFFIC.c.start >= self._unsummed())
-            chosen.append(or_(TRAFFIC.c.span == "day", hours))
-        if services:
-            chosen.append(TRAFFIC.c.service.in_(services))
-        start = TRAFFIC.c.start if span == "hour" else _DAY_OF_ROW
-        rows = self._sums(TRAFFIC, start, [name for name in _TRAFFIC_KEY if name in by], by, chosen)
-        return [_traffic_row(row) for row in rows]
+            rows = self._traffic(TRAFFIC.c.start, by, [_within("hour", seconds(since)), *of])
+            return [traffic_row(row, moment) for row in rows]
+        first, unsummed = seconds(day_of(since)), self._after_newest("day", DAY)
+        if span == "day":
+            rows = self._traffic(DAY_OF_ROW, by, [_days(unsummed, first), *of])
+            return [traffic_row(row, moment) for row in rows]
+        whole = month_number(first - 1) + 1  # the first month that is asked for from its first day on
+        until = max(whole, self._after_newest("month", 1))
+        months = self._traffic(TRAFFIC.c.start, by, [_within("month", whole, until), *of])
+        others = or_(_days(unsummed, first, month_begins(whole)), _days(unsummed, month_begins(until)))
+        days = self._traffic(DAY_OF_ROW, by, [others, *of])
+        found = [traffic_row(row, lambda number: moment(month_begins(number))) for row in months]
+        return sorted(summed_traffic([*found, *(traffic_row(row, month_of) for row in days)]), key=_order)
+
+    def _traffic(
+        self, start: ColumnElement[int], by: Collection[TrafficBy], chosen: Sequence[ColumnElement[bool]]
+    ) -> Sequence[RowMapping]:
+        return self._sums(TRAFFIC, start, [name for name in TRAFFIC_KEY if name in by], by, chosen)
 
     def kept(self, span: Span, by: Collection[KeptBy], since: datetime) -> list[KeptRow]:
-        """See :class:`scp.index.history.History`."""
-        chosen = [KEPT.c.span == span, KEPT.c.start >= _first(span, since)]
-        names = [name for name in _KEPT_KEY if name in by]
-        return [_kept_row(row) for row in self._sums(KEPT, KEPT.c.start, names, by, chosen)]
+        """See :class:`scp.index.history.History`. A month is its last day with a look."""
+        names = [name for name in KEPT_KEY if name in by]
+        first = seconds(since if span == "hour" else day_of(since))
+        if span == "month":
+            chosen = [KEPT.c.span == "day", KEPT.c.start.in_(self._last_days(first))]
+        else:
+            chosen = [KEPT.c.span == span, KEPT.c.start >= first]
+        rows = self._sums(KEPT, KEPT.c.start, names, by, chosen)
+        return [kept_row(row, month_of if span == "month" else moment) for row in rows]
+
+    def _last_days(self, first: int) -> list[int]:
+        """The last day of each month that was looked at; finding one takes one row of an index."""
+        found: list[int] = []
+        newest = select(func.max(KEPT.c.start)).where(KEPT.c.span == "day", KEPT.c.start >= first)
+        with reads(self._engine) as connection:
+            last = connection.execute(newest).scalar()
+            while last is not None:
+                found.append(last)
+                before = seconds(month_of(last))
+                last = connection.execute(newest.where(KEPT.c.start < before)).scalar()
+        return found
 
     def _sums(
         self,
@@ -115,7 +148,7 @@ class SqlHistory:
         # Not called "start": PostgreSQL would take that for the column in GROUP BY.
         groups: list[ColumnElement[Any]] = [start.label("begun")] if "start" in by else []
         groups += [table.c[name] for name in names]
-        summed = _TRAFFIC_SUMS if table is TRAFFIC else _KEPT_SUMS
+        summed = TRAFFIC_SUMS if table is TRAFFIC else KEPT_SUMS
         sums = [func.coalesce(func.sum(table.c[name]), 0).label(name) for name in summed]
         statement = select(*groups, *sums).where(*chosen)
         if groups:
@@ -123,18 +156,18 @@ class SqlHistory:
         with reads(self._engine) as connection:
             return connection.execute(statement).mappings().all()
 
-    def _unsummed(self) -> int:
-        """The first day that is not summed up."""
-        newest = select(func.max(TRAFFIC.c.start)).where(TRAFFIC.c.span == "day")
+    def _after_newest(self, span: Span, one: int) -> int:
+        """The start of the first day or month that is not summed up; ``one`` is from each to the next."""
+        newest = select(func.max(TRAFFIC.c.start)).where(TRAFFIC.c.span == span)
         with reads(self._engine) as connection:
             found = connection.execute(newest).scalar()
-        return 0 if found is None else int(found) + _DAY
+        return 0 if found is None else int(found) + one
 
     def last_look(self) -> datetime | None:
         """See :class:`scp.index.history.History`."""
         with reads(self._engine) as connection:
             found = connection.execute(select(func.max(KEPT.c.start)).where(KEPT.c.span == "hour")).scalar()
-        return None if found is None else _moment(found)
+        return None if found is None else moment(found)
 
     def look(self, stores: Mapping[str, str]) -> list[KeptRow]:
         """See :class:`scp.index.history.History`."""
@@ -149,27 +182,13 @@ class SqlHistory:
         return [KeptRow(None, *row[:4], *map(int, row[4:])) for row in rows]
 
     def fold(self, now: datetime) -> None:
-        """See :class:`scp.index.history.History`. One transaction for each day.
-
-        A day of which there are hours is made of these. What comes to a day whose hours are gone is added.
-        """
-        until, ended = _seconds(_day(now - HOURS_ARE_KEPT)), _seconds(_day(now - _LATE))
-        over = and_(TRAFFIC.c.span == "hour", TRAFFIC.c.start < ended)
-        with reads(self._engine) as connection:
-            days = connection.execute(select(_DAY_OF_ROW).where(over).distinct()).scalars().all()
-        for one in sorted(days):
-            with self._writer.transaction([TRAFFIC.name], counts=False) as connection:
-                _fold_day(connection, int(one), ends=one < until)
-        ends = {"hour": until, "day": _seconds(_day(now - DAYS_ARE_KEPT))}
-        for table in (TRAFFIC, KEPT):
-            with self._writer.transaction([table.name], counts=False) as connection:
-                for span, end in ends.items():
-                    connection.execute(delete(table).where(table.c.span == span, table.c.start < end))
+        """See :class:`scp.index.history.History`."""
+        fold(self._engine, self._writer, now)
 
     def put_retention(self, at: datetime, rows: Iterable[RetentionRow]) -> None:
         """See :class:`scp.index.history.History`."""
         written = [
-            asdict(one) | {"start": _seconds(one.start) if one.start else 0, "looked_at": _seconds(at)}
+            asdict(one) | {"start": seconds(one.start) if one.start else 0, "looked_at": seconds(at)}
             for one in rows
         ]
         with self._writer.transaction([RETENTION.name], counts=False) as connection:
@@ -183,10 +202,10 @@ class SqlHistory:
         with reads(self._engine) as connection:
             rows = connection.execute(asked).all()
         found = [
-            RetentionRow(row.rule, _moment(row.start) if row.start else None, row.instances, row.stored_size)
+            RetentionRow(row.rule, moment(row.start) if row.start else None, row.instances, row.stored_size)
             for row in rows
         ]
-        return (_moment(rows[0].looked_at) if rows else None), found
+        return (moment(rows[0].looked_at) if rows else None), found
 
     def modalities(self, series: Collection[str]) -> dict[str, str]:
         """See :class:`scp.index.history.History`."""
@@ -199,56 +218,16 @@ class SqlHistory:
         return found
 
 
-def _fold_day(connection: Connection, day: int, ends: bool) -> None:
-    """Sum up the hours of a day; where that ``ends`` them, add what the day has of earlier ones, for good."""
-    of_day = TRAFFIC.c.start.between(day, day + _DAY - 1)
-    connection.execute(delete(TRAFFIC).where(TRAFFIC.c.span == "day", TRAFFIC.c.run == _BY_HOURS, of_day))
-    summed = of_day if ends else and_(of_day, TRAFFIC.c.span == "hour")
-    columns = (*_TRAFFIC_KEY, *_TRAFFIC_SUMS)
-    rows = connection.execute(select(*(TRAFFIC.c[name] for name in columns)).where(summed)).mappings()
-    sums = bounded_traffic(TrafficRow(start=_moment(day), **row) for row in rows)
-    if ends:
-        connection.execute(delete(TRAFFIC).where(of_day))
-    run = _FOR_GOOD if ends else _BY_HOURS
-    written = [_written(one) | {"span": "day", "node": "", "run": run} for one in sums]
-    connection.execute(insert(TRAFFIC), written)
+def _within(span: Span, first: int, until: int | None = None) -> ColumnElement[bool]:
+    """The rows of hours, days or months from the first on, until one."""
+    conditions = [TRAFFIC.c.span == span, TRAFFIC.c.start >= first]
+    return and_(*conditions) if until is None else and_(*conditions, TRAFFIC.c.start < until)
 
 
-def _written(row: TrafficRow | KeptRow) -> dict[str, Any]:
-    return asdict(row) | {"start": _seconds(row.start)}
+def _days(unsummed: int, first: int, until: int | None = None) -> ColumnElement[bool]:
+    """The rows of days, and the hours of those that are not summed up."""
+    return or_(_within("day", first, until), _within("hour", max(first, unsummed), until))
 
 
-def _traffic_row(row: RowMapping) -> TrafficRow:
-    sums = (int(row[name]) for name in _TRAFFIC_SUMS)
-    return TrafficRow(_given_start(row), *(row.get(name, "") for name in _TRAFFIC_KEY), *sums)
-
-
-def _kept_row(row: RowMapping) -> KeptRow:
-    sums = (int(row[name]) for name in _KEPT_SUMS)
-    return KeptRow(_given_start(row), *(row.get(name, "") for name in _KEPT_KEY), *sums)
-
-
-def _given_start(row: RowMapping) -> datetime | None:
-    return _moment(row["begun"]) if "begun" in row else None
-
-
-def _first(span: Span, since: datetime) -> int:
-    """When the first hour or day begins: days are whole."""
-    return _seconds(_day(since) if span == "day" else since)
-
-
-def _seconds(moment: datetime | None) -> int:
-    """Seconds since 1970. Raises ValueError for no moment: every row has one."""
-    if moment is None:
-        raise ValueError("a row of the history needs the moment at which it began")
-    return int(moment.timestamp())
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(int(seconds), UTC)
-
-
-def _day(moment: datetime) -> datetime:
-    """The beginning of a day of UTC."""
-    whole = int(moment.timestamp())
-    return datetime.fromtimestamp(whole, UTC) - timedelta(seconds=whole % _DAY)
+def _order(row: TrafficRow) -> tuple[int, str, str, str]:
+    return seconds(row.start) if row.start else 0, row.service, row.peer, row.modality

@@ -3,7 +3,8 @@
 A database that is asked for the newest matches either goes through all entities from the newest on, or finds
 those that match and sorts them. Which is faster depends on how many match, and statistics cannot tell where
 values are parameters: the wrong one takes seconds among a million studies. So the first 1,001 matches are
-counted, in any order: where there are no more, these are sorted, and else the newest are soon found.
+counted, in any order: where there are no more, these are sorted, and else the newest are soon found. Where an
+AE title is all that is asked for, its first 1,001 instances are looked for before, in the same way.
 """
 
 from __future__ import annotations
@@ -64,6 +65,12 @@ class SqlPages:
         if all(universal(key.value) for key in query.keys) and not query.seen:
             return None
         first = reading.found(query).limit(MOST_COUNTED + 1)
+        seen = reading.seen_instances(query)
+        if seen is not None:
+            instances = connection.execute(seen.limit(MOST_COUNTED + 1)).scalars().all()
+            if len(instances) <= MOST_COUNTED:
+                number = TABLES[query.level].c.id
+                first = first.where(number.in_(reading.holders(query.level, instances)))
         numbers = list(connection.execute(first).scalars())
         return None if len(numbers) > MOST_COUNTED else sorted(numbers, reverse=True)
 

@@ -121,13 +121,15 @@ def _seconds(moment: datetime) -> int:
 class SqlClaimedQueue(ABC, Generic[Row]):
     """:class:`scp.index.queue.ClaimedQueue` on a table of its own.
 
-    ``peer`` is the column with the peer of a row, ``waits`` the condition for rows that are not done. The
-    peer of the first row by ``urgency`` is next, with its first rows by ``order``.
+    ``peer`` is the column with the peer of a row, ``waits`` the condition for rows that are tried, and
+    ``undone`` that for all that are not done. The peer of the first row by ``urgency`` is next, with its
+    first rows by ``order``.
     """
 
     table: Table
     peer: Column[str]
     waits: ColumnElement[bool] = true()
+    undone: ColumnElement[bool] = true()
     urgency: tuple[ColumnElement[Any], ...]
     order: tuple[ColumnElement[Any], ...]
 
@@ -191,7 +193,14 @@ class SqlClaimedQueue(ABC, Generic[Row]):
     def _claimed(self, row: Row) -> ColumnElement[bool]:
         return (self.table.c.id == row.number) & (self.table.c.holder == row.holder)
 
-    def _listed(self, which: ColumnElement[bool], most: int | None) -> list[Row]:
+    def outstanding(self) -> int:
+        """See :meth:`scp.index.queue.ClaimedQueue.outstanding`."""
+        counted = select(func.count()).select_from(self.table).where(self.undone)
         with reads(self._engine) as connection:
-            asked = select(self.table).where(which).order_by(self.table.c.id).limit(most)
+            return int(connection.execute(counted).scalar_one())
+
+    def all(self, most: int | None = None) -> list[Row]:
+        """See :meth:`scp.index.queue.ClaimedQueue.all`."""
+        with reads(self._engine) as connection:
+            asked = select(self.table).where(self.undone).order_by(self.table.c.id).limit(most)
             return [self._row(row) for row in connection.execute(asked).mappings()]

@@ -7,24 +7,30 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from sqlalchemy import select
 from test_index_contract import DOE, KINDS, PLACES, ROE, instance
 
 from scp.background.progress import Silent
+from scp.index import sql_history_folding
 from scp.index.databases import Database
+from scp.index.dialect import reads
 from scp.index.history import (
     DAYS_ARE_KEPT,
     HOURS_ARE_KEPT,
     MOST_KEPT_ROWS,
     MOST_TRAFFIC_ROWS,
     OTHER,
+    History,
     KeptRow,
     RetentionRow,
     TrafficBy,
     TrafficRow,
 )
 from scp.index.move import move
+from scp.index.schema import TRAFFIC
 from scp.index.sql import SqlIndex
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -148,6 +154,105 @@ class TestTraffic:
         sums = {one.peer: one.requests for one in found}
         assert (sums["CT1"], sum(sums.values())) == (24_000, 24_000 + 24 * 50)
         assert sums[OTHER] == 24 * 50 - (len(found) - 2)
+
+
+class TestMonths:
+    BY: ClassVar[list[TrafficBy]] = ["start", "service", "peer", "modality"]
+    FEBRUARY, MARCH, APRIL = (datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3, 4))
+
+    @pytest.fixture
+    def history(self, index: SqlIndex) -> History:
+        """Two nodes have counted on each day from the middle of January to the 4th of March."""
+        for node in ("a", "b"):
+            for number in range(50):
+                start = MIDNIGHT - number * DAY
+                index.history.put_traffic(node, 1, [stored(start), asked(start, count=2)])
+        return index.history
+
+    def test_a_month_is_the_sum_of_its_days(self, history: History) -> None:
+        wanted = [
+            (begun, service, requests * count)
+            for begun, count in ((datetime(2026, 1, 1, tzinfo=UTC), 18), (self.FEBRUARY, 28), (self.MARCH, 4))
+            for service, requests in (("c-find", 4), ("c-store", 2))
+        ]
+        for now in (NOON, NOON + DAY, self.APRIL + DAY, NOON + DAY):  # the last one: a clock is set back
+            found = history.traffic("month", self.BY, LONG_AGO)
+            assert [(one.start, one.service, one.requests) for one in found] == wanted
+            assert history.traffic("month", [], LONG_AGO)[0].instances == 100
+            assert history.traffic("month", ["peer"], LONG_AGO, ["c-store"])[0].requests == 100
+            history.fold(now)
+        late = [stored(NOON + 2 * HOUR, count=7)]
+        history.put_traffic("b", 1, late)
+        assert history.traffic("month", self.BY, self.MARCH)[1].requests == 8
+        history.fold(NOON + DAY)
+        assert history.traffic("month", self.BY, self.MARCH)[1].requests == 8 + 7
+
+    def test_a_month_counts_from_the_day_that_is_asked_for(self, history: History) -> None:
+        for _ in range(2):
+            found = history.traffic("month", ["start"], self.FEBRUARY + 10 * DAY + HOUR, ["c-store"])
+            assert [(one.start, one.requests) for one in found] == [(self.FEBRUARY, 36), (self.MARCH, 8)]
+            found = history.traffic("month", ["start"], MIDNIGHT - DAY, ["c-store"])
+            assert [(one.start, one.requests) for one in found] == [(self.MARCH, 4)]
+            history.fold(NOON + DAY)
+
+    def test_a_month_that_is_over_is_few_rows(self, history: History) -> None:
+        for number in range(28):
+            strangers = [stored(self.FEBRUARY + number * DAY, f"A{number}-{n}") for n in range(30)]
+            history.put_traffic("c", 1, strangers)
+        history.fold(NOON)
+        found = history.traffic("month", self.BY, self.FEBRUARY)
+        assert len([one for one in found if one.start == self.FEBRUARY]) <= MOST_TRAFFIC_ROWS
+        assert sum(one.requests for one in found if one.service == "c-store") == 28 * (30 + 2) + 8
+        assert OTHER in {one.peer for one in found}
+
+    def test_what_comes_late_counts_from_the_next_time_on(self, history: History) -> None:
+        history.fold(NOON)
+        history.put_traffic("c", 1, [stored(self.FEBRUARY + 5 * HOUR, count=9)])
+        for _ in range(2):
+            history.fold(NOON)
+            found = history.traffic("month", ["start"], self.FEBRUARY, ["c-store"])
+            assert [one.requests for one in found] == [56 + 9, 8]
+
+    def test_a_node_that_knows_no_months_goes_on_beside(
+        self, history: History, index: SqlIndex, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        history.fold(NOON)
+        months = select(TRAFFIC.c.start).where(TRAFFIC.c.span == "month")
+        with reads(index._engine) as connection:
+            starts = connection.execute(months).scalars().all()
+        assert starts
+        first_day = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp())
+        assert max(starts) < first_day  # that node takes all rows that begin within a day for a part of it
+        history.put_traffic("c", 1, [stored(self.FEBRUARY + 5 * HOUR, count=9)])
+        with monkeypatch.context() as before:
+            before.setattr(sql_history_folding, "_fold_months", lambda *_: None)
+            history.fold(NOON)
+        history.fold(NOON)
+        found = history.traffic("month", ["start"], self.FEBRUARY, ["c-store"])
+        assert [one.requests for one in found] == [56 + 9, 8]
+
+    def test_months_go_with_their_days(self, history: History) -> None:
+        history.fold(NOON)
+        history.fold(self.FEBRUARY + 10 * DAY + DAYS_ARE_KEPT)
+        found = history.traffic("month", ["start"], LONG_AGO, ["c-store"])
+        assert [(one.start, one.requests) for one in found] == [(self.FEBRUARY, 36), (self.MARCH, 8)]
+        history.fold(self.APRIL + DAYS_ARE_KEPT)
+        assert history.traffic("month", ["start"], LONG_AGO) == []
+
+    def test_what_was_kept_in_a_month_is_that_of_its_last_day(self, index: SqlIndex) -> None:
+        for begun, count in ((self.FEBRUARY, 1), (self.FEBRUARY + 20 * DAY, 2), (MIDNIGHT, 3), (NOON, 4)):
+            both = [kept(None, "CT", "htj2k", count), kept(None, "MR", "received", 9)]
+            index.history.put_kept(begun, both)
+        for since in (LONG_AGO, self.FEBRUARY, self.FEBRUARY + 20 * DAY + HOUR):
+            found = index.history.kept("month", ["start", "modality"], since)
+            assert [(one.start, one.modality, one.instances) for one in found] == [
+                (self.FEBRUARY, "CT", 2),
+                (self.FEBRUARY, "MR", 9),
+                (self.MARCH, "CT", 4),
+                (self.MARCH, "MR", 9),
+            ]
+        assert len(index.history.kept("month", ["start"], self.FEBRUARY + 21 * DAY)) == 1
+        assert index.history.kept("month", ["start"], self.APRIL) == []
 
 
 class TestKept:

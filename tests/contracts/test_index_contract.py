@@ -735,6 +735,8 @@ class TestSeen:
     def test_of_each_level(self, mixed, seen, level, keyword, expected):
         asked = replace(query(level, **{keyword: ""}), seen=seen)
         assert sorted(match[keyword] for match in mixed.find(asked)) == expected
+        page = mixed.pages.page(asked, 50, None, Watch(60, lambda: None))
+        assert sorted(one.attributes[keyword] for one in page.entries) == expected
 
     def test_a_key_cannot_widen_it(self, mixed):
         asked = replace(query("SERIES", SeriesInstanceUID="", Modality="SR"), seen=SEES_CT)
@@ -1014,6 +1016,7 @@ class TestCommitments:
         outstanding.add(asked("1.4", due=LATER))
         claimed = outstanding.claim(Lease("me", NOON, LATER), 2)
         assert uids(claimed) == ["1.1", "1.2"]
+        assert outstanding.outstanding() == len(outstanding.all()) == 4
         assert {(one.holder, one.due) for one in claimed} == {("me", LATER)}
         assert uids(outstanding.claim(Lease("you", NOON, LATER), 2)) == ["1.3"]
         assert outstanding.claim(Lease("they", NOON, LATER), 2) == []

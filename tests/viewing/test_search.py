@@ -21,6 +21,7 @@ from scp.syntaxes import EXPLICIT
 from scp.viewing.search import SearchPage, search
 
 STUDIES, SERIES, IMAGES = 7, 2, 3
+_OF_CT2 = {(2, 1), (5, 0)}  # study and series
 
 
 def report(study: int, series: int, image: int) -> Dataset:
@@ -44,7 +45,8 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
             for image in range(IMAGES):
                 one = report(study, series, image)
                 stream = written(one, explicit=True, little=True)
-                archive.ingest(as_received(stream, EXPLICIT, SECONDARY_CAPTURE, one.SOPInstanceUID))
+                sent = as_received(stream, EXPLICIT, SECONDARY_CAPTURE, one.SOPInstanceUID)
+                archive.ingest(replace(sent, calling_aet="CT2" if (study, series) in _OF_CT2 else "CT1"))
     yield archive
     archive.close()
 
@@ -71,6 +73,32 @@ def test_pages_are_the_same_however_many_match(
     second = search(held, "STUDY", {"PatientID": "P0"}, before=first.following, most=3)
     assert studies(first) + studies(second) == ["1.2.6", "1.2.4", "1.2.2", "1.2.0"]
     assert (first.count, second.following) == (4 if counted == 1000 else None, None)
+
+
+@pytest.mark.parametrize("counted", [1000, 2])
+@pytest.mark.parametrize(
+    ("level", "keys", "count"),
+    [
+        ("STUDY", {"calling_aet": "CT2"}, 2),
+        ("STUDY", {"calling_aet": "CT2", "PatientID": "P1"}, 1),
+        ("STUDY", {"calling_aet": "CT*"}, STUDIES),
+        ("PATIENT", {"calling_aet": "CT2"}, 2),
+        ("SERIES", {"calling_aet": "CT2"}, 2),
+        ("IMAGE", {"calling_aet": "CT2"}, 6),
+        ("STUDY", {"calling_aet": "CT3"}, 0),
+        ("IMAGE", {"calling_aet": "CT3"}, 0),
+    ],
+)
+def test_an_ae_title_finds_what_it_sent_however_much(
+    held: Archive, level: str, keys: dict[str, str], count: int, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_pages, "MOST_COUNTED", counted)
+    found = search(held, level, keys)
+    assert len(found.hits) == count
+    if keys == {"calling_aet": "CT2"} and level == "STUDY":
+        assert studies(found) == ["1.2.5", "1.2.2"]
+    if count <= counted:
+        assert found.count == count
 
 
 def test_a_match_says_how_it_is_kept(held: Archive) -> None:

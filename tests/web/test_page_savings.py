@@ -115,7 +115,7 @@ def test_a_month_is_that_of_its_last_look(archive: Archive) -> None:
     archive.history.put_kept(
         datetime(2026, 11, 2, tzinfo=UTC), [KeptRow(None, "CT", "zstd", "", "", 1, 7, 7)]
     )
-    found = archive.history.kept_over_time("month", datetime(2026, 10, 1, tzinfo=UTC))
+    found = archive.history.kept("month", datetime(2026, 10, 1, tzinfo=UTC))
     assert [(one.start, one.stored_size) for one in found] == [
         (datetime(2026, 10, 1, tzinfo=UTC), 20),
         (datetime(2026, 11, 1, tzinfo=UTC), 7),

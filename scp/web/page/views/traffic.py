@@ -15,10 +15,8 @@ from scp.archive.history import (
     INBOUND,
     OUTBOUND,
     HistoryReport,
-    OverTime,
     ReportBy,
     free_by_store,
-    month_of,
 )
 from scp.index.history import OTHER, Span, TrafficRow, summed_traffic
 from scp.web.page.desk import Desk, DeskOf
@@ -59,7 +57,7 @@ class TrafficSums:
 class TrafficReport:
     """What came in and went out ``since`` then, of all nodes; days and hours are of UTC, sizes in bytes."""
 
-    by: OverTime
+    by: Span
     since: datetime
     over_time: TrafficSums
     by_peer: TrafficSums
@@ -68,26 +66,22 @@ class TrafficReport:
     retention: RetentionReport
 
 
-def traffic_report(desk: Desk, by: OverTime) -> TrafficReport:
-    """Reads the rows of the window twice, at most 400 for each hour of a node, or for each day."""
+def traffic_report(desk: Desk, by: Span) -> TrafficReport:
+    """Reads the rows of the window twice, at most 400 for each hour of a node, for each day or each month."""
     history, now = desk.archive().history, datetime.now(UTC)
     since = WINDOWS[by].since(now)
-    span: Span = "hour" if by == "hour" else "day"
-    over_time = history.traffic(span, ["start", "service"], since)
-    apart = _largest(history.traffic(span, ["service", "peer", "modality"], since))
+    over_time = history.traffic(by, ["start", "service"], since)
+    whole: Span = "hour" if by == "hour" else "month"  # also of days: months are fewer rows
+    apart = _largest(history.traffic(whole, ["service", "peer", "modality"], since))
     return TrafficReport(
         by,
         since,
-        TrafficSums.of(over_time, lambda row: replace(row, service="", start=_start(row, by))),
+        TrafficSums.of(over_time, lambda row: replace(row, service="")),
         TrafficSums.of(apart, lambda row: replace(row, service="", modality="")),
         TrafficSums.of(apart, lambda row: replace(row, service="", peer="")),
         TrafficSums.of(apart, lambda row: replace(row, peer="", modality="")),
         retention_report(desk),
     )
-
-
-def _start(row: TrafficRow, by: OverTime) -> datetime | None:
-    return month_of(row.start) if by == "month" else row.start
 
 
 def _largest(rows: Sequence[TrafficRow]) -> list[TrafficRow]:

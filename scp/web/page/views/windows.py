@@ -9,19 +9,19 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from scp.archive.history import OverTime, month_of
+from scp.index.history import Span
 
 # What an operation says of itself that asks the index.
 AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "The index does not answer."}}
 # The parameter of a view or an operation that goes over time.
-ByQuery = Annotated[OverTime, Query(description="Over hours, days or months of UTC.")]
+ByQuery = Annotated[Span, Query(description="Over hours, days or months of UTC.")]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
     """What is looked at ``by`` one of these, and its title; ``steps`` of them before the present one."""
 
-    by: OverTime
+    by: Span
     title: str
     steps: int
 
@@ -47,12 +47,12 @@ class TimeWindow:
             return start + timedelta(hours=1)
         if self.by == "day":
             return start + timedelta(days=1)
-        return month_of(start + timedelta(days=31)) or start
+        return (start + timedelta(days=31)).replace(day=1)
 
 
-# The index keeps hours of 14 days, and days of five years (scp/index/history.py). A page looks at fewer: it
-# reads all their rows.
-WINDOWS: dict[OverTime, TimeWindow] = {
+# The index keeps hours of 14 days, and five years by days and months (scp/index/history.py). A page looks at
+# fewer: it reads all their rows.
+WINDOWS: dict[Span, TimeWindow] = {
     "hour": TimeWindow("hour", "hours of the last three days", 71),
     "day": TimeWindow("day", "days of the last three months", 91),
     "month": TimeWindow("month", "months of the last year", 11),
