@@ -19,7 +19,7 @@ from scp.spool import Buffer
 
 _FIRST = 64 << 10  # bytes of the file, unpacked; most headers have fewer
 _READ = 64 << 10  # bytes of a frame that are given to zstd at once
-MOST = 4 << 20  # what nearly all headers have; whoever needs more reads the whole file
+MOST = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def beginnings(pieces: Iterator[Buffer], size: int, lookup: Lookup) -> Iterator[
     """Beginnings of a stored file of ``size`` bytes, in ``pieces``; each is about twice as long as the last.
 
     Of a zstd frame only the blocks are unpacked that they are in. There are none of a frame that does not say
-    how much it holds. The last one has :data:`MOST` bytes, or all. Raises ObjectDamaged, DictionaryMissing.
+    how much it holds. None has more than :data:`MOST` bytes, or half of the file: who needs more reads all of
+    it. Raises ObjectDamaged, DictionaryMissing.
     """
     fetched = _Fetched(pieces)
     source: _Source = fetched
@@ -51,13 +52,13 @@ def beginnings(pieces: Iterator[Buffer], size: int, lookup: Lookup) -> Iterator[
         if frame.content_size == zstandard.CONTENTSIZE_UNKNOWN:
             return
         size, source = frame.content_size, _unpacked(fetched, frame, lookup)
-    held = bytearray()
-    while len(held) < min(size, MOST):
-        wanted = min(max(2 * len(held), _FIRST), size)
+    held, wanted = bytearray(), _FIRST
+    while wanted <= min(size // 2, MOST):
         while len(held) < wanted:
             held += _more(source, wanted - len(held))
         if (file := _file(bytes(held))) is not None:
             yield Beginning(file, size - len(held) + len(file.dataset))
+        wanted *= 2
 
 
 def _unpacked(fetched: _Fetched, frame: zstandard.FrameParameters, lookup: Lookup) -> _Source:
