@@ -149,13 +149,17 @@ class Reader:
         return self.from_beginning(instance, lambda _, begun: provenance_of(begun.file))[1]
 
     def facts(self, instance: Instance) -> Facts:
-        """The facts of a stored object by which the policy chose its rule. Raises ObjectRefused as well."""
-        return self.header(instance)[2]
+        """The facts of a stored object by which the policy chose its rule. Raises ObjectRefused as well.
+
+        They may decide that it is deleted: so its file is read whole, and checked.
+        """
+        with self._trials.of(instance, "survey"):
+            return facts_of_stored(self.read(instance)[1])
 
     def header(self, instance: Instance) -> tuple[Instance, Provenance, Facts]:
-        """As :meth:`facts`, with its current row and the provenance in its file.
+        """A stored object's current row, provenance and facts, for people to look at.
 
-        Of the file only the beginning is read where that has them.
+        Of its file only the beginning is read where that has them. Raises ObjectRefused as well.
         """
 
         def known(instance: Instance, begun: Beginning) -> tuple[Provenance, Facts] | None:

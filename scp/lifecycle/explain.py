@@ -124,7 +124,7 @@ def explain(
 def fault_now(archive: Archive, instance: Instance) -> str:
     """Why a stored object cannot be read, from its file; or why its file cannot be read."""
     try:
-        return archive.facts(instance).fault
+        return archive.reader.header(instance)[2].fault
     except Exception as error:  # noqa: BLE001 - the others are listed all the same
         return message_of(error)
 
