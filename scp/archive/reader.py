@@ -12,6 +12,8 @@ import structlog
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.records import (
     as_pending,
+    check_is_of,
+    facts_of_beginning,
     facts_of_stored,
     facts_unseen,
     instance_of,
@@ -27,12 +29,18 @@ from scp.encoding.forms import prove, why_undecodable
 from scp.errors import CodecProcessFailed, NotReproduced, ObjectDamaged, ObjectMissing, ZscpError
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
+from scp.objects.beginning import Beginning
 from scp.objects.names import store_of
 from scp.objects.part10 import Part10
 from scp.policy.stages import stage_within
 from scp.spool import Buffer, sha256, xxh3
+from scp.syntaxes import lookup
 
 Read = TypeVar("Read")
+
+# A file of so many bytes is read whole, also for its header: that takes one request as well, and its digest
+# is compared (docs/decisions/0196).
+_SMALL = 256 << 10
 
 
 class Reader:
@@ -82,6 +90,36 @@ class Reader:
             raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
         return file
 
+    def from_beginning(
+        self, instance: Instance, make: Callable[[Instance, Beginning], Read | None], whole: bool = False
+    ) -> tuple[Instance, Read]:
+        """What ``make`` makes of the current row of an object and the beginning of its file; and that row.
+
+        It returns None where it needs more than it was given; of all of a file it always returns something.
+        The beginning is compared with no digest: nothing of it may be stored, sent or decoded. A small file,
+        one of which no beginning will do, and with ``whole`` any, is read as by :meth:`read`.
+        """
+
+        def found(instance: Instance) -> Read:
+            if not whole and self._has_beginning(instance):
+                with suppress(ObjectDamaged):  # the whole file tells
+                    for begun in self._files.beginnings(instance.key, instance.stored_size):
+                        check_is_of(begun.file, instance)
+                        if (made := make(instance, begun)) is not None:
+                            return made
+            file = self.sound(instance)
+            made = make(instance, Beginning(file, len(file.dataset)))
+            if made is None:
+                raise ValueError(f"nothing was made of all of {instance.key}")
+            return made
+
+        return self.followed(instance, found)
+
+    def _has_beginning(self, instance: Instance) -> bool:
+        """Whether less than all of a file may do: it is not small, and not deflated."""
+        deflated = lookup(instance.transfer_syntax).deflated
+        return self._files.keeps(instance.key) and instance.stored_size > _SMALL and not deflated
+
     def verify(self, instance: Instance, deep: bool = False) -> str:
         """Check a stored object: its file is what was written and, if ``deep``, reproduces what was received.
 
@@ -107,13 +145,30 @@ class Reader:
             return refusal.message
 
     def provenance(self, instance: Instance) -> Provenance:
-        """The provenance in the stored file."""
-        return provenance_of(self.read(instance)[1])
+        """The provenance in the stored file, of which only the beginning is read."""
+        return self.from_beginning(instance, lambda _, begun: provenance_of(begun.file))[1]
 
     def facts(self, instance: Instance) -> Facts:
-        """The facts of a stored object by which the policy chose its rule. Raises ObjectRefused as well."""
+        """The facts of a stored object by which the policy chose its rule. Raises ObjectRefused as well.
+
+        They may decide that it is deleted: so its file is read whole, and checked.
+        """
         with self._trials.of(instance, "survey"):
             return facts_of_stored(self.read(instance)[1])
+
+    def header(self, instance: Instance) -> tuple[Instance, Provenance, Facts]:
+        """A stored object's current row, provenance and facts, for people to look at.
+
+        Of its file only the beginning is read where that has them. Raises ObjectRefused as well.
+        """
+
+        def known(instance: Instance, begun: Beginning) -> tuple[Provenance, Facts] | None:
+            facts = facts_of_beginning(begun, instance.readable)
+            return None if facts is None else (provenance_of(begun.file), facts)
+
+        with self._trials.of(instance, "survey"):
+            found, (provenance, facts) = self.from_beginning(instance, known)
+        return found, provenance, facts
 
     # -- files without known rows ------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ from scp.archive.encode import uids_within
 from scp.archive.package import StoredForm
 from scp.archive.refusal import NO_STAGE, within
 from scp.config.rules import PolicyRule
+from scp.encoding.dataset import encoding_of
 from scp.encoding.facts import survey
 from scp.encoding.forms import prove
+from scp.encoding.scan import pixels_at
 from scp.encoding.streams import gathered
 from scp.encoding.transcode import transcoding
 from scp.encoding.uids import uid_of, uids_of
@@ -21,13 +23,15 @@ from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
+from scp.objects.beginning import Beginning
 from scp.objects.names import in_store, object_key
 from scp.objects.part10 import Part10
 from scp.policy.stages import step
 from scp.spool import Buffer, sha256, xxh3
+from scp.syntaxes import lookup
 
 # Forms that hold the received stream: a survey of it shows whether it is readable.
-_AS_THEY_CAME = ("received", "zstd")
+AS_THEY_CAME = ("received", "zstd")
 _FIRST_MOMENT = datetime(1993, 1, 1, tzinfo=UTC)  # of DICOM
 _LONGEST_AET = 16  # PS3.5 table 6.2-1
 
@@ -37,6 +41,13 @@ def provenance_of(file: Part10) -> Provenance:
     if file.provenance is None:
         raise ObjectDamaged("zscp's private information is missing from its File Meta Information")
     return file.provenance
+
+
+def check_is_of(file: Part10, instance: Instance) -> None:
+    """Compare what a file says of itself with a row of the index. Raises ObjectDamaged."""
+    told = (provenance_of(file).sha256, file.sop_instance_uid, file.transfer_syntax)
+    if told != (instance.received_sha256, instance.sop_instance_uid, instance.transfer_syntax):
+        raise ObjectDamaged(f"{instance.key} is not the file of its object; restore it from a copy")
 
 
 def facts_unseen(file: Part10, reason: str) -> Facts:
@@ -50,8 +61,35 @@ def facts_of_stored(file: Part10) -> Facts:
     """The facts of an object as it was received, from its stored form."""
     known = provenance_of(file)
     found = survey(_as_it_is(file, known))
-    if known.form in _AS_THEY_CAME:
+    if known.form in AS_THEY_CAME:
         return found
+    return replace(
+        found,
+        transfer_syntax=known.transfer_syntax,
+        size=known.size,
+        readable=known.readable,
+        fault=known.fault,
+    )
+
+
+def facts_of_beginning(begun: Beginning, readable: bool) -> Facts | None:
+    """As :func:`facts_of_stored`, of an object that the index has as ``readable``, or not.
+
+    None where more of the file has to be read for them.
+    """
+    known = provenance_of(begun.file)
+    if not begun.unread:
+        return facts_of_stored(begun.file)
+    if known.form in AS_THEY_CAME and not readable:
+        return None  # the fault may lie anywhere
+    syntax = lookup(begun.file.transfer_syntax)
+    end = pixels_at(begun.file.dataset, encoding_of(syntax), begun.size)
+    if end is None:
+        return None
+    header = memoryview(begun.file.dataset)[:end]
+    found = survey(_as_it_is(replace(begun.file, dataset=header), known))
+    if not found.readable:
+        return None  # a header that cannot be followed is told of with the digest of the file
     return replace(
         found,
         transfer_syntax=known.transfer_syntax,

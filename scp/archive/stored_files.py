@@ -8,6 +8,7 @@ from itertools import filterfalse, takewhile
 
 from scp.errors import ObjectUnavailable
 from scp.objects import part10
+from scp.objects.beginning import Beginning, beginnings
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.files import unreadable
 from scp.objects.landed import LandedStore
@@ -34,6 +35,10 @@ class StoredFiles:
     def unpack(self, data: Buffer, whole: bool = False) -> Part10:
         """A stored file taken apart. Raises ObjectDamaged, DictionaryMissing."""
         return part10.unpack(data, self.dictionaries.by_id, whole=whole)
+
+    def beginnings(self, key: str, size: int) -> Iterator[Beginning]:
+        """See :func:`scp.objects.beginning.beginnings`; raises as ``get`` as well."""
+        yield from beginnings(self.store.pieces(key, size), size, self.dictionaries.by_id)
 
     def digest(self, key: str, data: Buffer) -> str:
         """The SHA-256 of the file under a key. Raises ObjectDamaged, ObjectUnavailable."""

@@ -26,18 +26,25 @@ def header(  # noqa: PLR0913, PLR0917 - typer's options
     first: Annotated[int, typer.Option(min=0, help="The number of the first row; 0: from the start.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 2000,
     width: Annotated[int, typer.Option(min=1, help="Most characters of a value.")] = 128,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Read the whole file, and compare it with its digest.")
+    ] = False,
     patient_id: PatientOption = None,
     issuer: IssuerOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the header of a stored object, element by element."""
+    """Show the header of a stored object, element by element.
+
+    Of a large file only the beginning is read: it is not compared with its digest, and what is behind Pixel
+    Data is not shown.
+    """
     from scp.cli import viewing_output
     from scp.viewing.header import header_view
 
     with opened(config) as (archive, _):
         instance = _named(archive, uid, Patient(patient_id, issuer))
-        found = header_view(archive, instance, first, limit, width)
+        found = header_view(archive, instance, first, limit, width, whole)
     viewing_output.header(found, json)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from scp.cli.output import as_json, show
+from scp.cli.output import as_json, show, size
 from scp.syntaxes import lookup
 from scp.viewing.header import ElementRow, HeaderView
 from scp.viewing.picture import Picture
@@ -24,6 +24,11 @@ def header(found: HeaderView, json_wanted: bool) -> None:
     show(_table("File Meta Information", found.file_meta), _table("Dataset", found.rows))
     if found.more:
         show(f"There are more rows: --first {found.first + len(found.rows)} shows them.")
+    if found.unread:
+        show(
+            f"The last {size(found.unread)} were not read, and this was not compared with the file's digest;"
+            " --whole reads all."
+        )
     if found.fault:
         show(f"It cannot be followed any further: {found.fault}")
 

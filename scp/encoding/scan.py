@@ -20,6 +20,7 @@ from scp.encoding.elements import (
     PIXEL_DATA,
     SHORT,
     UNDEFINED,
+    VRS,
     Element,
     ElementReader,
     Encoding,
@@ -98,6 +99,25 @@ def scan(data: Buffer, encoding: Encoding, nested: bool = True, counted: bool = 
     if beyond:
         found.fault, found.beyond = beyond.reason, True
     return found
+
+
+def pixels_at(data: Buffer, encoding: Encoding, size: int) -> int | None:
+    """Where the pixel data begins in a stream of ``size`` bytes, of which ``data`` is the beginning.
+
+    That is ``size`` where there is none, and None where ``data`` does not tell.
+    """
+    reader, at = ElementReader(data, encoding), 0
+    try:
+        while at < size:
+            tag, vr, value, length = reader.header(at, size)
+            if tag in PIXEL_TAGS:
+                return at
+            if encoding.explicit and vr not in VRS:  # what is behind it says how long it is
+                return None
+            at = value + length if length != UNDEFINED else reader.element(at, size).next
+    except (UnreadableDataset, BeyondBounds):
+        return None
+    return at if at <= len(data) else None
 
 
 def _too_deep(data: Buffer, found: Scan) -> Excess | None:

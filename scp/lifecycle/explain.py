@@ -11,9 +11,17 @@ from pathlib import Path
 from scp.archive import foreign
 from scp.archive.archive import Archive
 from scp.archive.encode import keep
-from scp.archive.records import facts_of_stored, facts_unseen, imported_from, provenance_of, received_from
+from scp.archive.records import (
+    AS_THEY_CAME,
+    facts_of_stored,
+    facts_unseen,
+    imported_from,
+    provenance_of,
+    received_from,
+)
 from scp.archive.refusal import Refusal, in_force, needs
 from scp.config.rules import PolicyRule, Stage
+from scp.encoding.codecs.table import decoder_of
 from scp.encoding.facts import survey
 from scp.encoding.forms import why_undecodable
 from scp.encoding.pixels import pixel_format
@@ -116,7 +124,7 @@ def explain(
 def fault_now(archive: Archive, instance: Instance) -> str:
     """Why a stored object cannot be read, from its file; or why its file cannot be read."""
     try:
-        return archive.facts(instance).fault
+        return archive.reader.header(instance)[2].fault
     except Exception as error:  # noqa: BLE001 - the others are listed all the same
         return message_of(error)
 
@@ -124,23 +132,41 @@ def fault_now(archive: Archive, instance: Instance) -> str:
 def explain_stored(
     archive: Archive, instance: Instance, again: bool = False, costs: bool | None = None
 ) -> Explanation:
-    """As :func:`explain`, of one stored instance. Raises ObjectMissing, ObjectDamaged."""
+    """As :func:`explain`, of one stored instance. Raises ObjectMissing, ObjectDamaged.
+
+    Its file is read whole, and compared with its digest, only where its pixels are needed.
+    """
+    if (refusal := in_force(instance)) is not None:
+        return _refused(archive, instance, refusal)
+    if not _needs_pixels(instance, again, costs):
+        return _held(archive, *archive.reader.header(instance))
     with archive.trials.of(instance, "read"):
         instance, file = archive.reader.read(instance)
-    if (refusal := in_force(instance)) is not None:
-        return _refused(archive, instance, file, refusal)
     with archive.trials.of(instance, "decode"):
         return _looked_into(archive, instance, file, again, costs)
 
 
-def _refused(archive: Archive, instance: Instance, file: Part10, refusal: Refusal) -> Explanation:
+def _needs_pixels(instance: Instance, again: bool, costs: bool | None) -> bool:
+    """Whether something is decoded: to measure it, or to see whether what came so can be.
+
+    That a form can be decoded that was made here was seen when it was proven.
+    """
+    measured = instance.received_size <= _QUICK if costs is None else costs
+    came = instance.form in AS_THEY_CAME and decoder_of(instance.transfer_syntax) is not None
+    return again or measured or came
+
+
+def _refused(archive: Archive, instance: Instance, refusal: Refusal) -> Explanation:
     """Explain an object with a refusal: nothing is tried, and it is surveyed only where that is allowed."""
-    facts = facts_unseen(file, refusal.message)
-    if not refusal.covers("survey"):
-        with archive.trials.of(instance, "survey"):
-            facts = facts_of_stored(file)
-    found = _held(archive, instance, file, facts)
-    left = (way for way in found.ways_out if not any(map(refusal.covers, needs(file.transfer_syntax, way))))
+    if refusal.covers("survey"):
+        with archive.trials.of(instance, "read"):
+            instance, file = archive.reader.from_beginning(instance, lambda _, begun: begun.file)
+        known, facts = provenance_of(file), facts_unseen(file, refusal.message)
+    else:
+        instance, known, facts = archive.reader.header(instance)
+    found = _held(archive, instance, known, facts)
+    stored = found.transfer_syntax
+    left = (way for way in found.ways_out if not any(map(refusal.covers, needs(stored, way))))
     return replace(found, ways_out=tuple(left), refused=refusal)
 
 
@@ -148,7 +174,7 @@ def _looked_into(
     archive: Archive, instance: Instance, file: Part10, again: bool, costs: bool | None
 ) -> Explanation:
     facts = facts_of_stored(file)
-    found = _held(archive, instance, file, facts)
+    found = _held(archive, instance, provenance_of(file), facts)
     now: tuple[Attempt, ...] = ()
     if again:
         received = received_from(file, "")
@@ -166,9 +192,9 @@ def _looked_into(
     )
 
 
-def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> Explanation:
+def _held(archive: Archive, instance: Instance, known: Provenance, facts: Facts) -> Explanation:
     """What is known of a stored object without trying anything with it."""
-    known, rule = provenance_of(file), choose(archive.policy.rules, facts)
+    rule = choose(archive.policy.rules, facts)
     return Explanation(
         instance.sop_instance_uid,
         known,
@@ -178,7 +204,7 @@ def _held(archive: Archive, instance: Instance, file: Part10, facts: Facts) -> E
         instance.transfer_syntax,
         instance.stored_size,
         known.attempts,
-        _ways_out(file.transfer_syntax, known),
+        _ways_out(instance.transfer_syntax, known),
         stored=instance,
     )
 

@@ -101,12 +101,18 @@ class NodeObjects:
         return explain_stored(self._archive(), self._one(uid, patient), again, costs=False)
 
     def header(
-        self, uid: str, user: User, first: int = 0, most: int = 2000, patient: OfPatient = _ANYBODYS
+        self,
+        uid: str,
+        user: User,
+        first: int = 0,
+        most: int = 2000,
+        patient: OfPatient = _ANYBODYS,
+        whole: bool = False,
     ) -> HeaderView:
         """See :func:`scp.viewing.header.header_view`."""
         instance = self._one(uid, patient)
         self._actions.noted([instance], self._who(user), "header shown")
-        return header_view(self._archive(), instance, first, most)
+        return header_view(self._archive(), instance, first, most, whole=whole)
 
     def picture(
         self,

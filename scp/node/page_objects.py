@@ -100,9 +100,12 @@ class PageObjects:
         """See ObjectsDesk."""
         return _explained(self._objects.explain(which.uid, patient=of_patient(which)))
 
-    def header(self, which: Which, who: Participant, first: int, most: int) -> HeaderRows:
+    def header(
+        self, which: Which, who: Participant, first: int, most: int, whole: bool = False
+    ) -> HeaderRows:
         """See ObjectsDesk."""
-        return converted(HeaderRows, self._objects.header(which.uid, who, first, most, of_patient(which)))
+        found = self._objects.header(which.uid, who, first, most, of_patient(which), whole)
+        return converted(HeaderRows, found)
 
     def picture(
         self, which: Which, who: Participant, frame: int, most: int, window: tuple[float, float] | None

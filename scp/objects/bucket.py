@@ -122,6 +122,16 @@ class Bucket:
             options: Any = {"range": (start, end), "if_match": found.etag}
             return bytes(asked.library.get(asked.store, found.key, options=options).bytes())
 
+    def first_part(self, key: str, end: int) -> tuple[Found, bytes]:
+        """The first ``end`` bytes of an object, or all of a shorter one, and its size and version.
+
+        Raises as :meth:`get`.
+        """
+        with self._request("get", key, ObjectUnavailable) as asked:
+            options: Any = {"range": (0, end)}
+            found = asked.library.get(asked.store, key, options=options)
+            return _found(key, found.meta), bytes(found.bytes())
+
     def look(self, key: str) -> Found:
         """What there is under a key. Raises ObjectMissing, ObjectUnavailable."""
         with self._request("look", key, ObjectUnavailable) as asked:

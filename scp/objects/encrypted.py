@@ -7,7 +7,9 @@ they are written again. Sizes and digests are those of what is in the envelope (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from scp.config.keys import EncryptionKey
 from scp.errors import KeyMissing, ObjectDamaged
@@ -17,6 +19,8 @@ from scp.objects.journal import JournaledStore
 from scp.objects.sealed import HEADER, EnvelopeHeader
 from scp.objects.store import Availability, check_size
 from scp.spool import Buffer, Spool, beginning, readable_parts, slices
+
+Read = TypeVar("Read")
 
 
 class Cipher:
@@ -66,6 +70,20 @@ class Cipher:
                 " the right one there, under this id"
             )
         return key
+
+    def opened_pieces(
+        self, name: str, pieces: Iterator[Buffer], file_size: int, size: int
+    ) -> Iterator[Buffer]:
+        """As :meth:`opened`, of a file of ``file_size`` bytes in pieces; the first has the header."""
+        first = next(pieces, b"")
+        if not sealed.is_sealed(begin := bytes(first[:HEADER])):
+            check_size(name, file_size, size)
+            yield from chain([first], pieces)
+            return
+        header = sealed.header_of(name, begin)
+        key = self.key_of(name, header)
+        check_size(name, sealed.plain_size(name, file_size), size)
+        yield from sealed.unseal(name, header, chain([memoryview(first)[HEADER:]], pieces), key)
 
 
 def _unsealed(name: str, header: EnvelopeHeader, data: Buffer, key: EncryptionKey) -> Buffer:
@@ -118,11 +136,21 @@ class EncryptedStore:
 
     def get(self, key: str, size: int | None = None) -> Buffer:
         """See ObjectStore. Raises KeyMissing."""
-        data = self.inner.get(key) if size is None else self._of_size(key, size)
-        return self.cipher.opened(key, data, size)
+        if size is None:
+            return self.cipher.opened(key, self.inner.get(key))
+        return self.cipher.opened(key, self._of_size(size, lambda one: self.inner.get(key, one)), size)
 
-    def _of_size(self, key: str, size: int) -> Buffer:
-        """The file of ``size`` bytes, encrypted or not; of any other size none is read.
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        """See ObjectStore. Nothing of a chunk is given before it is authenticated. Raises KeyMissing."""
+
+        def begun(one: int) -> tuple[Iterator[Buffer], int]:
+            pieces = self.inner.pieces(key, one)
+            return chain([next(pieces, b"")], pieces), one
+
+        yield from self.cipher.opened_pieces(key, *self._of_size(size, begun), size)
+
+    def _of_size(self, size: int, read: Callable[[int], Read]) -> Read:
+        """What is ``read`` of the file of ``size`` bytes, encrypted or not; of any other size nothing is.
 
         The likely size is tried again at the end, as the file may have been replaced meanwhile.
         """
@@ -131,12 +159,12 @@ class EncryptedStore:
             likely, other = other, likely
         for one in (likely, other):
             try:
-                return self.inner.get(key, one)
+                return read(one)
             except ObjectDamaged as error:
                 if one == size:
                     fault = error
         try:
-            return self.inner.get(key, likely)
+            return read(likely)
         except ObjectDamaged:
             raise fault from None
 
@@ -145,5 +173,5 @@ class EncryptedStore:
         found = self.inner.size(key)
         if self.cipher.newest is None:
             return found
-        begin = beginning(self.inner.get(key), HEADER)
+        begin = bytes(next(self.inner.pieces(key, found), b"")[:HEADER])
         return sealed.plain_size(key, found) if sealed.is_sealed(begin) else found

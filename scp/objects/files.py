@@ -14,10 +14,11 @@ import fcntl
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from scp.errors import ObjectDamaged, ObjectUnreadable, OutOfResources
-from scp.objects.store import check_size
+from scp.objects.store import check_size, ends_of_pieces
 from scp.spool import IN_MEMORY, Buffer, FileMap, copied_from
 
 # Errors which show that there is something else than a file, or that the disk fails to read it.
@@ -48,6 +49,23 @@ def read(path: Path, maps: bool = True, leased: bool = True, size: int | None = 
             if not maps:
                 raise
             return _mapped(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pieces(path: Path, size: int) -> Iterator[bytes]:
+    """A file's content in the pieces of a store (:func:`scp.objects.store.ends_of_pieces`); none is mapped.
+
+    Raises ObjectDamaged if it is no regular file, its size is not ``size``, or it is cut off meanwhile,
+    FileNotFoundError, and OSError.
+    """
+    descriptor = opened(path)
+    try:
+        check_size(path.name, os.fstat(descriptor).st_size, size)
+        for begin, end in ends_of_pieces(size):
+            piece = _first(descriptor, end - begin)
+            check_size(path.name, begin + len(piece), end)
+            yield piece
     finally:
         os.close(descriptor)
 

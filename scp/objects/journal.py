@@ -173,6 +173,7 @@ class Journaled:
         self._store = store
         self._journal = Journal(root)
         self.get, self.size, self.delete, self.keys = store.get, store.size, store.delete, store.keys
+        self.pieces = store.pieces
 
     def fresh_key(self, key: str) -> str:
         """See JournaledStore."""

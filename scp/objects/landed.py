@@ -18,7 +18,7 @@ from scp.objects.journal import JournaledStore
 from scp.objects.landing import LARGEST, LandingLog
 from scp.objects.names import LANDING, is_landed, node_of, segment_of
 from scp.objects.sealed import HEADER
-from scp.objects.store import Availability
+from scp.objects.store import Availability, pieces_of
 from scp.spool import Buffer
 
 
@@ -110,6 +110,11 @@ class LandedStore:
         if (log := self._log_of(key)) is None:
             return self.inner.get(key, size)
         return self._cipher.opened(LANDING, log.get(key), size)
+
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        """See ObjectStore. A landed file is small, and is read whole. Raises ObjectElsewhere."""
+        landed = self._log_of(key) is not None
+        return pieces_of(self.get(key, size)) if landed else self.inner.pieces(key, size)
 
     def size(self, key: str) -> int:
         """See ObjectStore. Raises ObjectDamaged for a record that is not whole."""

@@ -128,8 +128,19 @@ class LocalStore:
 
     def get(self, key: str, size: int | None = None) -> Buffer:
         """See ObjectStore. Without room for a copy the object is unreadable now; others may be readable."""
-        try:
+        with self._read(key):
             return files.read(self.root / key, self._maps, size=size)
+
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        """See ObjectStore."""
+        with self._read(key):
+            yield from files.pieces(self.root / key, size)
+
+    @contextlib.contextmanager
+    def _read(self, key: str) -> Iterator[None]:
+        """Around the reading of a file: translates errors."""
+        try:
+            yield
         except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"{key} is not in the object store") from None
         except OSError as error:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from scp.errors import ObjectMissing
-from scp.objects.store import check_size
+from scp.objects.store import check_size, pieces_of
 from scp.spool import Buffer
 
 
@@ -30,6 +30,10 @@ class MemoryStore:
             raise ObjectMissing(f"{key} is not in the object store") from None
         check_size(key, len(found), size)
         return found
+
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        """See ObjectStore."""
+        yield from pieces_of(self.get(key, size))
 
     def size(self, key: str) -> int:
         """See ObjectStore."""

@@ -199,7 +199,7 @@ def _kept(kind: str, of: Hashable, make: Callable[[], T]) -> T:
 
 def dictionary_id(data: Buffer) -> int:
     """The ID of the dictionary that a stored object needs; 0 if it needs none. Raises ObjectDamaged."""
-    return _frame(data).dict_id if is_framed(data) else 0
+    return frame_of(data).dict_id if is_framed(data) else 0
 
 
 def is_framed(data: Buffer) -> bool:
@@ -207,7 +207,8 @@ def is_framed(data: Buffer) -> bool:
     return bytes(data[:4]) == _ZSTD_MAGIC
 
 
-def _frame(data: Buffer) -> zstandard.FrameParameters:
+def frame_of(data: Buffer) -> zstandard.FrameParameters:
+    """What the header of a zstd frame says, of which ``data`` is the beginning. Raises ObjectDamaged."""
     try:
         return zstandard.get_frame_parameters(bytes(data[:_LONGEST_HEADER]))
     except zstandard.ZstdError as error:
@@ -223,14 +224,11 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, wh
     """
     if not is_framed(data):
         return data
-    frame = _frame(data)
+    frame = frame_of(data)
     most = _WITHOUT_BOUND if whole else max(bounds().inflated_bytes, _RATIO * len(data))
     if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN and frame.content_size > most:
         raise ObjectDamaged(f"its zstd frame declares {frame.content_size} bytes, {most} are the most")
-    if frame.dict_id and lookup is None:
-        raise DictionaryMissing(f"it needs the zstd dictionary {frame.dict_id}, and there are none here")
-    dictionary = lookup(frame.dict_id) if frame.dict_id and lookup else None
-    reader, spool = _decompressor(dictionary, frame).decompressobj(), Spool()
+    reader, spool = _decompressor(dictionary_of(frame, lookup), frame).decompressobj(), Spool()
     read = 0
     try:
         for part in _pieces_of_frame(data):
@@ -249,6 +247,13 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, wh
     if not reader.eof or reader.unused_data:
         raise ObjectDamaged("it is not exactly one zstd frame")
     return spool.view()
+
+
+def dictionary_of(frame: zstandard.FrameParameters, lookup: Lookup | None) -> Dictionary | None:
+    """The dictionary that a frame needs; None if it needs none. Raises ObjectDamaged, DictionaryMissing."""
+    if frame.dict_id and lookup is None:
+        raise DictionaryMissing(f"it needs the zstd dictionary {frame.dict_id}, and there are none here")
+    return lookup(frame.dict_id) if frame.dict_id and lookup else None
 
 
 def _check_prefix(file: Buffer) -> None:
@@ -282,7 +287,12 @@ def unpack(data: Buffer, lookup: Lookup | None = None, whole: bool = False) -> P
     ``lookup`` finds dictionaries; without it frames that need one are not read. ``whole`` is as in
     :func:`unwrap`.
     """
-    file = memoryview(unwrap(data, lookup, is_file=True, whole=whole))
+    return taken_apart(unwrap(data, lookup, is_file=True, whole=whole))
+
+
+def taken_apart(data: Buffer) -> Part10:
+    """A Part 10 file, or the beginning of one with all of its File Meta Information. Raises ObjectDamaged."""
+    file = memoryview(data)
     _check_prefix(file)
     meta = file_meta.read(file, len(_PREAMBLE))
     if _TRANSFER_SYNTAX not in meta.values:

@@ -20,7 +20,7 @@ from scp.objects import names
 from scp.objects.bucket import AT_ONCE, LARGE, PART, Bucket, Found
 from scp.objects.folders import ASIDE
 from scp.objects.journal import Journaled
-from scp.objects.store import check_size
+from scp.objects.store import check_size, ends_of_pieces
 from scp.spool import IN_MEMORY, Buffer, Spool
 
 _FETCHED_AT_ONCE = 4  # parts of one object
@@ -88,6 +88,17 @@ class S3ObjectStore:
             for part in ahead:
                 spool.write(part.result())
         return spool.view()
+
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        """See ObjectStore: a request for each, for the version of the first. Raises ObjectUnavailable."""
+        found: Found | None = None
+        for begin, end in ends_of_pieces(size):
+            if found is None:
+                found, piece = self.bucket.first_part(key, end)
+                check_size(key, found.size, size)
+            else:
+                piece = self.bucket.part(found, begin, end)
+            yield piece
 
     def size(self, key: str) -> int:
         """See ObjectStore. Raises ObjectUnavailable."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -173,15 +174,30 @@ class TieredStore:
         """See ObjectStore. Raises ObjectUnavailable."""
         store, own = self._readable(key)
         name = store_of(key)
-        try:
+        with self._told(key):
             return self._queues[name].get(own, size) if name in self._queues else store.get(own, size)
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Around the reading of an object: what its medium may be to blame for."""
+        try:
+            yield
         except ObjectMissing:
             self._away_if_offline(key)
             raise
         except OSError as error:
-            if not name:
+            if not (name := store_of(key)):
                 raise
             raise ObjectUnavailable(f"{key} cannot be read from store {name}: {error.strerror}") from error
+
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        """See ObjectStore. Raises ObjectUnavailable."""
+        store, own = self._readable(key)
+        name, found = store_of(key), store.pieces(own, size)
+        with self._told(key):
+            if name in self._queues:
+                found = self._queues[name].pieces(own, found)
+            yield from found
 
     def size(self, key: str) -> int:
         """See ObjectStore. Raises ObjectUnavailable."""
@@ -264,6 +280,14 @@ class _Queue:
 
     def get(self, key: str, size: int | None = None) -> Buffer:
         """The object. Raises ObjectMissing, ObjectDamaged, ObjectUnavailable, OSError."""
+        return self._read(key, lambda: self._tier.store.get(key, size))
+
+    def pieces(self, key: str, pieces: Iterator[Buffer]) -> Iterator[Buffer]:
+        """The ``pieces`` of an object; each is waited for as a whole object is. Raises as :meth:`get`."""
+        while piece := self._read(key, lambda: next(pieces, b"")):
+            yield piece
+
+    def _read(self, key: str, read: Callable[[], Buffer]) -> Buffer:
         found: list[Buffer | Exception] = []
         with self._changed:
             if not self._reading:
@@ -271,9 +295,7 @@ class _Queue:
             elif self._left() <= 0:
                 raise self._silent(key)
             try:
-                threading.Thread(
-                    target=self._read, args=(key, size, found), name="fetch", daemon=True
-                ).start()
+                threading.Thread(target=self._run, args=(read, found), name="fetch", daemon=True).start()
             except RuntimeError as error:  # no more threads can be started
                 raise OutOfResources(f"{key} cannot be fetched: {error}") from error
             self._reading += 1
@@ -288,9 +310,9 @@ class _Queue:
     def _left(self) -> float:
         return self._since + self._tier.fetch_seconds - time.monotonic()
 
-    def _read(self, key: str, size: int | None, found: list[Buffer | Exception]) -> None:
+    def _run(self, read: Callable[[], Buffer], found: list[Buffer | Exception]) -> None:
         try:
-            result: Buffer | Exception = self._tier.store.get(key, size)
+            result: Buffer | Exception = read()
         except Exception as error:  # noqa: BLE001 - raised by the waiting reader
             result = error
         with self._changed:

@@ -26,15 +26,17 @@ from scp.encoding.elements import (
     PIXEL_REPRESENTATION,
     SEQUENCE_END,
     UNDEFINED,
+    VRS,
     ElementReader,
     Encoding,
     name_of,
     too_deep,
 )
+from scp.encoding.scan import PIXEL_TAGS
 from scp.errors import UnreadableDataset
 from scp.model import Instance, Provenance
 from scp.objects import part10
-from scp.objects.part10 import Part10
+from scp.objects.beginning import Beginning
 from scp.resources.bounds import bounds
 from scp.spool import Buffer
 from scp.syntaxes import lookup
@@ -77,6 +79,9 @@ class HeaderView:
     ``file_meta`` are the rows of its File Meta Information, which zscp wrote, and ``provenance`` is what zscp
     remembers there of what was received. ``transfer_syntax`` is that of the stored file. There are ``more``
     rows, or a ``fault`` says why its dataset cannot be followed any further.
+
+    The last ``unread`` bytes of the dataset were not read, and the rows not compared with a digest; 0: the
+    whole file is what was written. If bytes are unread, Pixel Data is the last row, whatever is behind it.
     """
 
     sop_instance_uid: str
@@ -87,30 +92,46 @@ class HeaderView:
     first: int = 0
     more: bool = False
     fault: str = ""
+    unread: int = 0
 
 
 def header_view(
-    archive: Archive, instance: Instance, first: int = 0, most: int = 2000, characters: int = 128
+    archive: Archive,
+    instance: Instance,
+    first: int = 0,
+    most: int = 2000,
+    characters: int = 128,
+    whole: bool = False,
 ) -> HeaderView:
     """At most ``most`` rows of a stored object from ``first`` on; of each value so many ``characters``.
 
-    Rows beyond :data:`MOST_ROWS` are not given. Raises ObjectMissing, ObjectDamaged, ObjectUnavailable,
+    Rows beyond :data:`MOST_ROWS` are not given. As much is read of the file as they take; with ``whole`` all
+    of it, which is compared with its digest. Raises ObjectMissing, ObjectDamaged, ObjectUnavailable,
     OutOfResources.
     """
     instance = archive.elsewhere.brought(instance)
+
+    def view(_: Instance, begun: Beginning) -> HeaderView | None:
+        return _view(begun, first, most, characters)
+
     with archive.trials.of(instance, "read"):
-        instance, file = archive.reader.read(instance)
-    found: list[ElementRow] = []
-    fault = ""
+        return archive.reader.from_beginning(instance, view, whole)[1]
+
+
+def _view(begun: Beginning, first: int, most: int, characters: int) -> HeaderView | None:
+    """None where it cannot be told from what was read."""
+    file, found, fault = begun.file, list[ElementRow](), ""
     try:
-        for row in islice(_rows_of(file, characters), first, min(first + most, MOST_ROWS) + 1):
-            found.append(row)  # noqa: PERF402 - those before a fault are kept
+        for row in islice(_rows_of(begun, characters), first, min(first + most, MOST_ROWS) + 1):
+            found.append(row)
     except UnreadableDataset as error:
+        if begun.unread:
+            return None
         fault = str(error)
     shown = max(min(most, MOST_ROWS - first), 0)
     meta = memoryview(part10.head(file))[_PREAMBLE:]
     return HeaderView(
-        instance.sop_instance_uid,
+        file.sop_instance_uid,
         file.transfer_syntax,
         tuple(rows(meta, CANONICAL, characters)),
         provenance_of(file),
@@ -118,13 +139,17 @@ def header_view(
         first,
         len(found) > shown,
         fault,
+        begun.unread,
     )
 
 
-def _rows_of(file: Part10, characters: int) -> Iterator[ElementRow]:
+def _rows_of(begun: Beginning, characters: int) -> Iterator[ElementRow]:
+    file = begun.file
     syntax = lookup(file.transfer_syntax)
-    stream = inflate(file.dataset) if syntax.deflated else file.dataset
-    yield from rows(stream, encoding_of(syntax), characters)
+    if syntax.deflated:
+        yield from rows(inflate(file.dataset), encoding_of(syntax), characters)
+    else:
+        yield from rows(file.dataset, encoding_of(syntax), characters, begun.size)
 
 
 @dataclass(slots=True)
@@ -144,13 +169,19 @@ class _Within:
     signed: bool = field(default=False)
 
 
-def rows(data: Buffer, encoding: Encoding, characters: int) -> Iterator[ElementRow]:
+def rows(  # noqa: C901 - one loop
+    data: Buffer, encoding: Encoding, characters: int, size: int | None = None
+) -> Iterator[ElementRow]:
     """The elements of a stream and of what is nested in them, in order.
 
     Nothing is held but where the walk is. Raises UnreadableDataset where the stream cannot be followed, and
-    BeyondBounds where sequences nest too deep; all rows before are given.
+    BeyondBounds where sequences nest too deep; all rows before are given. Of a stream of ``size`` bytes
+    ``data`` may be the beginning: its pixel data is the last row then, and what is not all in it raises
+    UnreadableDataset as well.
     """
-    level, at = _Within(ElementReader(data, encoding), encoding, False, len(data), 0, False), 0
+    most = len(data) if size is None else size
+    cut = len(data) < most
+    level, at = _Within(ElementReader(data, encoding), encoding, False, most, 0, False), 0
     above: list[_Within] = []
     while True:
         while at >= level.end and not level.undefined:
@@ -178,7 +209,12 @@ def rows(data: Buffer, encoding: Encoding, characters: int) -> Iterator[ElementR
             vr = vr or implied_vr(tag, level.signed, length)
             nested = vr == b"SQ" or (undefined and tag >> 16 != _PIXEL_GROUP)
             if not nested:
+                last = cut and not above and tag in PIXEL_TAGS
+                if cut and not undefined:
+                    _check_held(data, at, vr, value + min(length, _shown(characters)) if last else end)
                 yield _row(data, level, tag, vr, value, length, characters)
+                if last:
+                    return
                 at = level.reader.element(at, level.end).next if undefined else end
                 continue
             size = None if undefined else length
@@ -193,6 +229,20 @@ def rows(data: Buffer, encoding: Encoding, characters: int) -> Iterator[ElementR
             level.signed = above[-1].signed
 
 
+def _shown(characters: int) -> int:
+    """How many bytes of a value are read at most to show so many characters of it."""
+    return max(4 * characters, _BYTES_SHOWN)
+
+
+def _check_held(data: Buffer, at: int, vr: bytes, end: int) -> None:
+    """Of the beginning of a stream: raises UnreadableDataset where an element up to ``end`` is not all in it.
+
+    How long one of an unknown VR is, is said by what is behind it.
+    """
+    if end > len(data) or vr not in VRS:
+        raise UnreadableDataset(f"the element at byte {at} was not read to its end")
+
+
 def _row(  # noqa: PLR0913, PLR0917 - an element's parts
     data: Buffer, level: _Within, tag: int, vr: bytes, value: int, length: int, characters: int
 ) -> ElementRow:
@@ -204,32 +254,30 @@ def _row(  # noqa: PLR0913, PLR0917 - an element's parts
         level.terms = terms_of(bytes(view[:1024]).decode("latin-1"))
     if tag == PIXEL_REPRESENTATION:
         level.signed = bytes(view).strip(b"\0") != b""
-    text, whole = _text(view, vr, level, characters)
+    text, whole = _text(view, length, vr, level, characters)
     return ElementRow(name, kind, keyword, length, printable(text), level.depth, not whole)
 
 
-def _text(value: memoryview, vr: bytes, level: _Within, characters: int) -> tuple[str, bool]:
-    """The beginning of a value, and whether that is all."""
+def _text(value: memoryview, length: int, vr: bytes, level: _Within, characters: int) -> tuple[str, bool]:
+    """The beginning of a value of a ``length``, and whether that is all."""
     if vr in _STRINGS:
         begun = bytes(value[: 4 * characters])  # no character of a repertoire takes more
         if vr.decode() in TEXT_VRS:
             text = decoded(begun, level.terms, name=vr == b"PN")
         else:
             text = begun.decode("latin-1")
-        whole = len(begun) == len(value)
+        whole = len(begun) == length
         text = text.rstrip(" \0") if whole else text
         return text[:characters], whole and len(text) <= characters
     order, most = "<" if level.encoding.little else ">", max(characters // 8, 1)
     if vr in _NUMBERS:
         size = struct.calcsize(order + _NUMBERS[vr])
-        count = min(len(value) // size, most)
+        count = min(length // size, most)
         numbers = struct.unpack_from(f"{order}{count}{_NUMBERS[vr]}", value)
-        return "\\".join(f"{one:.7g}" if vr == b"FL" else str(one) for one in numbers), count * size == len(
-            value
-        )
+        return "\\".join(f"{one:.7g}" if vr == b"FL" else str(one) for one in numbers), count * size == length
     if vr == b"AT":
-        count = min(len(value) // 4, most)
+        count = min(length // 4, most)
         pairs = struct.unpack_from(f"{order}{2 * count}H", value)
         names = (name_of(group << 16 | number) for group, number in zip(pairs[::2], pairs[1::2], strict=True))
-        return "\\".join(names), 4 * count == len(value)
-    return bytes(value[:_BYTES_SHOWN]).hex(" "), len(value) <= _BYTES_SHOWN
+        return "\\".join(names), 4 * count == length
+    return bytes(value[:_BYTES_SHOWN]).hex(" "), length <= _BYTES_SHOWN

@@ -11,13 +11,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from scp.config.keys import EncryptionKey
-from scp.errors import ConfigurationError, ObjectMissing, OutOfResources
+from scp.errors import ConfigurationError, ObjectDamaged, ObjectMissing, OutOfResources
 from scp.objects import journal, names, stores
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.folders import locked
@@ -28,7 +29,7 @@ from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import object_key, siblings_prefix
 from scp.objects.s3 import BucketStore
-from scp.objects.store import check_size
+from scp.objects.store import check_size, pieces_of
 from scp.objects.stores import StorePlace
 from scp.objects.tiers import Tier, TieredStore
 from scp.spool import Buffer
@@ -41,7 +42,7 @@ KEYED = Cipher([EncryptionKey("2026", bytes(range(32)))])
 
 
 class PlainFiles:
-    """Five verbs over files, none of which tells whose a file is: as a store that others serve would."""
+    """Six verbs over files, none of which tells whose a file is: as a store that others serve would."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -61,6 +62,9 @@ class PlainFiles:
             raise ObjectMissing(f"{key} is not in the object store") from None
         check_size(key, len(data), size)
         return data
+
+    def pieces(self, key: str, size: int) -> Iterator[Buffer]:
+        yield from pieces_of(self.get(key, size))
 
     def size(self, key: str) -> int:
         return len(self.get(key))
@@ -173,6 +177,32 @@ def test_what_is_put_is_there(store) -> None:
     assert store.get(KEY) == b"content"
 
 
+@pytest.mark.parametrize("size", [0, 7, 1 << 16, (1 << 16) + 1, 68 << 10, 700_001])
+def test_it_is_read_piece_by_piece(store, size: int) -> None:
+    content = os.urandom(size)
+    store.put(KEY, content)
+    pieces = [bytes(one) for one in store.pieces(KEY, size)]
+    assert b"".join(pieces) == content
+    assert len(pieces) <= 12
+    assert all(map(len, pieces[:-1]))
+    for wrong in (abs(size - 1), size + 1):
+        with pytest.raises(ObjectDamaged, match="is not what was written"):
+            next(store.pieces(KEY, wrong))
+
+
+def test_its_pieces_are_of_one_version(store) -> None:
+    """Of an object that is replaced meanwhile, what comes of it is the old one, or it ends as damaged."""
+    old, new = b"old" * 100_000, b"new" * 100_000
+    store.put(KEY, old)
+    pieces = store.pieces(KEY, len(old))
+    found = bytes(next(pieces))
+    store.put(KEY, new)
+    with suppress(ObjectDamaged):
+        for piece in pieces:
+            found += piece
+    assert old.startswith(found)
+
+
 def test_many_are_put_at_once(store) -> None:
     store.put("aa/bb/1.2/0_0.rle.dcm", b"old")
     store.settle("aa/bb/1.2/0_0.rle.dcm")
@@ -187,7 +217,7 @@ def test_many_are_put_at_once(store) -> None:
 
 
 def test_what_is_not_there_is_missing(store) -> None:
-    for look in (store.get, store.size):
+    for look in (store.get, store.size, lambda key: next(store.pieces(key, 7))):
         with pytest.raises(ObjectMissing, match="not in the object store"):
             look(KEY)
     assert list(store.keys()) == []

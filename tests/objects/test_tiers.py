@@ -159,6 +159,17 @@ def test_a_slow_store_is_waited_for(tmp_path: Path) -> None:
     assert sorted(map(bytes, found)) == [b"one", b"two"]
 
 
+def test_a_piece_of_a_slow_store_is_waited_for_as_an_object_is(tmp_path: Path) -> None:
+    slow, size = Slow(), 100_000
+    slow.put("3", bytes(size))
+    store = tape(slow, tmp_path, "NEARLINE", 0.2)
+    slow.go.release()
+    assert list(map(len, store.pieces("@tape/3", size))) == [68 << 10, size - (68 << 10)]
+    with pytest.raises(ObjectUnavailable, match="store tape has given nothing"):
+        next(store.pieces("@tape/3", size))
+    slow.go.release()
+
+
 def test_a_silent_store_is_given_up_and_then_not_waited_for(tmp_path: Path) -> None:
     """Whoever comes while it is silent fails at once; when it gives something again, all goes on."""
     slow = Slow()

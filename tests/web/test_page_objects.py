@@ -263,6 +263,21 @@ def test_the_header_row_by_row(page: MadePage) -> None:
     assert SCRIPT not in text
 
 
+def test_of_a_large_file_the_beginning_of_the_header_is_shown_and_that_is_said(
+    page: MadePage, archive: Archive
+) -> None:
+    instance = archive.ingest(phantom(Shape(rows=600, columns=600, noise=1.0))).instance
+    client, asked = page.entered("victor"), {"uid": instance.sop_instance_uid, "level": "IMAGE"}
+    found = client.get("/api/objects/header", params=asked).json()
+    whole = client.get("/api/objects/header", params={**asked, "whole": True}).json()
+    assert found["unread"] > 200_000
+    assert found | {"unread": 0} == whole
+    text = client.get("/objects/header", params=asked).text
+    assert "was not compared with the file&#39;s digest" in text or "with the file's digest" in text
+    assert "whole=true" in text
+    assert "Read the whole file" not in client.get("/objects/header", params={**asked, "whole": True}).text
+
+
 def test_an_object_explained(page: MadePage) -> None:
     client = page.entered("victor")
     asked = {"uid": IMAGES[0], "level": "IMAGE"}

@@ -48,7 +48,9 @@ class ObjectsDesk(Protocol):
     def explain(self, which: Which) -> ExplainedObject:
         """Why an object is kept as it is; its file is read."""
 
-    def header(self, which: Which, who: Participant, first: int, most: int) -> HeaderRows:
+    def header(
+        self, which: Which, who: Participant, first: int, most: int, whole: bool = False
+    ) -> HeaderRows:
         """Rows of an object's header; its file is read."""
 
     def picture(

@@ -168,7 +168,11 @@ class HeaderRow:
 
 @dataclass(frozen=True, slots=True)
 class HeaderRows:
-    """Rows of an object's header from the number ``first`` on; ``more`` follow, or a ``fault`` ends them."""
+    """Rows of an object's header from the number ``first`` on; ``more`` follow, or a ``fault`` ends them.
+
+    If the last ``unread`` bytes were not read, nothing was compared with the file's digest, and what is
+    behind Pixel Data is not shown.
+    """
 
     sop_instance_uid: str
     transfer_syntax: str
@@ -177,6 +181,7 @@ class HeaderRows:
     first: int
     more: bool
     fault: str
+    unread: int = 0
 
 
 class Pieces(Iterator[bytes], Protocol):

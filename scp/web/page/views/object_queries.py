@@ -104,10 +104,14 @@ async def api_header(  # noqa: PLR0913, PLR0917 - who asks for what
     asked: AskedOf,
     first: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 0,
     most: Annotated[int, Query(ge=1, le=2000)] = _ROWS,
+    whole: bool = False,
 ) -> HeaderRows:
-    """Rows of an image's header; its file is read. Who asked is in the audit trail."""
+    """Rows of an image's header; its file is read as far as they take, or ``whole``, and checked then.
+
+    Who asked is in the audit trail.
+    """
     who = participant(visitor, asked.address)
-    return await apart(request, lambda: desk.objects.header(which, who, first, most))
+    return await apart(request, lambda: desk.objects.header(which, who, first, most, whole))
 
 
 @router.get(

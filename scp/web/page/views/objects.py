@@ -140,19 +140,21 @@ async def explain(request: Request, desk: DeskOf, which: WhichOf) -> HTMLRespons
 
 
 @router.get("/objects/header", include_in_schema=False)
-async def header(
+async def header(  # noqa: PLR0913, PLR0917 - who asks for what
     request: Request,
     desk: DeskOf,
     which: WhichOf,
     visitor: VisitorOf,
     asked: AskedOf,
     first: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 0,
+    whole: bool = False,
 ) -> HTMLResponse:
     """The header, so many rows at a time."""
-    found = await object_queries.api_header(request, desk, which, visitor, asked, first)
+    found = await object_queries.api_header(request, desk, which, visitor, asked, first, whole=whole)
     following = first + len(found.rows)
     goes_on = found.more and found.rows
-    more = address("/objects/header", **query_of(which), first=following) if goes_on else ""
+    all_of_it = {"whole": "true"} if whole else {}
+    more = address("/objects/header", **query_of(which), first=following, **all_of_it) if goes_on else ""
     return rendering_of(request).page(
         request, "objects_header.html", found=found, which=which, more=more, **_naming()
     )
