@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import forked
 import pytest
 import structlog
 from certificates import Authority, authority_in
+from process_state import put_back
 from pynetdicom import _config
 from typer.testing import CliRunner
 
@@ -329,13 +331,22 @@ def any_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_config.VALIDATORS, "UI", lambda _: (True, ""))
 
 
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a node leaves that was sent OBJECTS and stopped; it is copied, and not touched."""
+    root = tmp_path_factory.mktemp("stored")
+    with put_back():
+        running = RunningNode(root, {"policy": policy(FAST), "lifecycle": {"workers": 0}})
+        running.keep(*OBJECTS)
+        running.node.stop()
+    return root
+
+
 @pytest.fixture
-def archive(tmp_path: Path, start: Starter) -> Iterator[Archive]:
-    """An archive that nobody else works on, and what is put into it by a node before."""
-    node = start(policy=policy(FAST), lifecycle={"workers": 0})
-    node.keep(*OBJECTS)
-    node.node.stop()
-    again = tables_of(node.root, {"policy": policy(FAST)})
-    opened = open_archive(settings_of(again))
+def archive(tmp_path_factory: pytest.TempPathFactory, stored: Path) -> Iterator[Archive]:
+    """An archive that nobody else works on, and what was put into it by a node before."""
+    root = tmp_path_factory.mktemp("archive")
+    shutil.copytree(stored, root, dirs_exist_ok=True)
+    opened = open_archive(settings_of(tables_of(root, {"policy": policy(FAST)})))
     yield opened
     opened.close()
