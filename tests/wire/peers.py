@@ -272,8 +272,11 @@ class _Awaiting(DULServiceProvider):
     pynetdicom's looks a thousand times a second: each association took 6 % of a core while it waited.
     """
 
+    _bell: int
+    _ringing: threading.Lock
+
     @classmethod
-    def take_over(cls, dul: DULServiceProvider) -> None:
+    def take_over(cls, dul: Any) -> None:
         """Let an upper layer, which may run already, sleep so from now on."""
         dul._bell, dul._ringing = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), threading.Lock()
         dul.__class__ = cls
@@ -295,7 +298,7 @@ class _Awaiting(DULServiceProvider):
         self._ring()
 
     @property
-    def _run_loop_delay(self) -> float:
+    def _run_loop_delay(self) -> float:  # type: ignore[override]
         """What its thread sleeps, after it has waited here. Others ask how long to wait for its end."""
         if threading.current_thread() is not self or self._bell < 0:
             return 0.001
