@@ -20,7 +20,6 @@ from wire.conftest import NodeProcess
 
 from bench.processes import descendants
 
-_TESTS = Path(__file__).parents[1]
 _EVERY, _ALL_EACH = 0.1, 5
 _BEGINS_SECONDS = 60.0
 
@@ -115,9 +114,8 @@ class Bystanders:
 
     def __init__(self, node: NodeProcess, other: NodeProcess) -> None:
         command = [sys.executable, "-m", "hostile.bystander", str(node.address[1]), str(other.address[1])]
-        env = environment()
-        env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{_TESTS}"
         pipe = subprocess.PIPE
+        env = environment(helpers=True)
         self._process = forked.Python(command, stdin=pipe, stdout=pipe, env=env, text=True)
         self.requests: list[Request] = []
         self.status, self.seconds, self._begun = -1, 0.0, 0.0

@@ -23,6 +23,7 @@ from scp.objects.names import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
 from .peers import EXPLICIT, Sent, image
+from .steps import cut_power
 
 DAY = 86_400
 FAST = {"form": "rle"}
@@ -73,9 +74,9 @@ def forms(archive: Archive) -> Counter[tuple[str, str]]:
     return Counter((one.form, one.outcome) for one in archive.index.all())
 
 
-# Each step dies in a child of its own, forked from one process that has imported everything.
+# What is on the disk at each step is copied: see steps.py.
 _STEPS = """
-    import os, shutil, sys, time
+    import os, sys
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
@@ -85,57 +86,24 @@ _STEPS = """
     from scp.index.stages import SqlStages
     from scp.lifecycle.stages import Stages
     from scp.node.build import open_archive
+    from wire.steps import copy_at_each_step, remember_synced, stand_still
 
     base, power = Path(sys.argv[1]), sys.argv[2] == "True"
     SYSTEM = ("fsync", "posix_fadvise", "link", "replace", "rename", "unlink", "mkdir", "rmdir")
 
-    def dying(work, stop_at, count):
-        def step(*arguments, **named):
-            count.append(1)
-            if len(count) == stop_at:
-                os._exit(9)
-            return work(*arguments, **named)
-        return step
-
-    def remembering(sync):
-        # What the disk holds of the index for sure: the rest of its log is gone with the power.
-        def step(index):
-            sync(index)
-            for file in Path("data").glob("index.db*"):
-                shutil.copy(file, "synced")
-        return step
-
-    def stage(folder, stop_at):
-        if child := os.fork():
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.chdir(folder)
-        Path("synced").mkdir()
+    def stage():
         if power:
-            SqlIndex.sync = remembering(SqlIndex.sync)
+            remember_synced(Path("data/index.db"))
         archive = open_archive(load(Path("zscp.toml"), {}))
         archive.index.sync()
-        count = []
-        for name in SYSTEM:
-            setattr(os, name, dying(getattr(os, name), stop_at, count))
-        for name in ("change_many", "sync"):
-            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
-        for where, name in ((SqlStages, "plan"), (SqlClaims, "claim"), (SqlClaims, "release")):
-            setattr(where, name, dying(getattr(where, name), stop_at, count))
+        stand_still((os, SYSTEM), (SqlIndex, ("change_many", "sync")), (SqlStages, ("plan",)),
+                    (SqlClaims, ("claim", "release")))
         with ThreadPoolExecutor(1) as pool:
             stages = Stages(archive, "killed", pool)
             while stages.round().tried or stages.plan():
                 pass
-        os._exit(0)
 
-    # What the disk holds after a step is what it holds before the next one.
-    step, status = 0, 9
-    while status == 9:
-        step += 1
-        folder = base / str(step)
-        shutil.copytree(base / "filled", folder)
-        status = stage(folder, step)
-        assert status in (0, 9), status
-        print(folder.name, status, flush=True)
+    copy_at_each_step(stage, base / "filled", base)
 """
 
 
@@ -146,7 +114,7 @@ def die_at_each_step(
     power: bool,
     changed: dict[str, Any],
 ) -> Counter[tuple[str, str, int]]:
-    """Have ``changed`` carried out on one object, by processes that die at each step, or lose power then.
+    """Have ``changed`` carried out on one object, by processes that are killed at each step, or lose power.
 
     Returns how often it was found in which store and form after a recovery, and then encoded how often.
     """
@@ -160,16 +128,13 @@ def die_at_each_step(
     (tmp_path / "filled" / "zscp.toml").write_text(as_toml(tables_of(Path("data"), changed)))
     script = tmp_path / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
-    done = forked.run([sys.executable, script, tmp_path, power], timeout=250, env=environment())
+    done = forked.run([sys.executable, script, tmp_path, power], timeout=250, env=environment(helpers=True))
     assert done.returncode == 0, done.stderr
     seen: Counter[tuple[str, str, int]] = Counter()
     for line in done.stdout.splitlines():
         folder, status = line.split()
         if power and status == "9":
-            for file in (tmp_path / folder / "data").glob("index.db*"):
-                file.unlink()
-            for file in (tmp_path / folder / "synced").iterdir():
-                file.rename(tmp_path / folder / "data" / file.name)
+            cut_power(tmp_path / folder, Path("data/index.db"))
         with contextlib.chdir(tmp_path / folder):
             seen[_after_death(settings_of(tables_of(Path("data"), changed)), sent, made)] += 1
     return seen

@@ -81,9 +81,11 @@ def free_claims(index: Index) -> None:
     index.claims.claim(Lease("test", later, later), [])
 
 
-def environment() -> dict[str, str]:
+def environment(helpers: bool = False) -> dict[str, str]:
+    """That of a process of zscp; with ``helpers`` of one that imports those of the tests, too."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ZSCP_")}
-    return {**kept, "PYTHONPATH": str(_PROJECT)}
+    folders = [_PROJECT, _PROJECT / "tests"] if helpers else [_PROJECT]
+    return {**kept, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def as_toml(tables: dict[str, Any]) -> str:

@@ -404,7 +404,7 @@ def test_a_node_of_several_processes(process: Callable[..., NodeProcess], tmp_pa
         thread.start()
     for thread in threads:
         thread.join()
-    until(lambda: _stats(node)["pending"]["instances"] == 0, "all is encoded")
+    node.encodes_all()
     found = _stats(node)
     assert [(row["form"], row["instances"]) for row in found["by_form"]] == [("htj2k", 40)]
     node.run("verify", "--deep")
@@ -423,10 +423,10 @@ def test_a_dictionary_trained_by_one_process_is_read_by_all(
     node.start()
     objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
     _store(node, *objects[:70])
-    until(lambda: _stats(node)["pending"]["instances"] == 0, "the first are encoded", _PATIENCE)
+    node.encodes_all(_PATIENCE)
     until(lambda: json.loads(node.here("dictionary", "list", "--json")), "one is trained", _PATIENCE)
     _store(node, *objects[70:])
-    until(lambda: _stats(node)["pending"]["instances"] == 0, "all are encoded", _PATIENCE)
+    node.encodes_all(_PATIENCE)
     (entry,) = json.loads(node.run("dictionary", "list", "--json").stdout)
     assert (entry["sop_class_uid"], entry["newest"]) == (MR_IMAGE, True)
     stored = (node.root / "objects").rglob("*.dcm.zst")
@@ -463,7 +463,7 @@ def test_a_process_that_is_killed_is_started_again(process: Callable[..., NodePr
         return False
 
     until(stored, "the node takes objects again")
-    until(lambda: _stats(node)["pending"]["instances"] == 0, "all is encoded")
+    node.encodes_all()
     assert _stats(node)["counts"]["instances"] == 30
     node.run("verify", "--deep")
 
@@ -477,7 +477,7 @@ def test_all_killed_at_once_what_waited_is_encoded_by_the_next(process: Callable
         os.kill(pid, signal.SIGKILL)
     node.kill()
     node.start()
-    until(lambda: _stats(node)["pending"]["instances"] == 0, "all is encoded")
+    node.encodes_all()
     assert _stats(node)["counts"]["instances"] == 30
     node.run("verify", "--deep")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -30,7 +29,6 @@ from .peers import (
     identifier,
     image,
     pixels,
-    until,
     written,
 )
 
@@ -107,10 +105,6 @@ def _retrieved(node: NodeProcess, syntax: str) -> list[Sent]:
         return scu.get(STUDY_GET, _STUDY).objects
 
 
-def _pending(node: NodeProcess) -> int:
-    return int(json.loads(node.here("stats", "--json"))["pending"]["instances"])
-
-
 @pytest.mark.long
 def test_codec_processes_are_killed_again_and_again(executed: Callable[..., NodeProcess]) -> None:
     node = executed(policy=[{"name": "all", "stages": [{"form": "htj2k", "wrap": "none"}]}])
@@ -137,9 +131,7 @@ def test_codec_processes_are_killed_again_and_again(executed: Callable[..., Node
     killer.join()
     assert killer.killed.total() >= _KILLS
     assert not wrong
-    until(
-        lambda: not _pending(node), "all is encoded", 200
-    )  # what found no codec process waits a minute, or two
+    node.encodes_all(200)  # what found no codec process waits a minute, or two
     arrived = _retrieved(node, EXPLICIT)
     check(arrived)
     assert not wrong

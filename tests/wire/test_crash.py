@@ -38,6 +38,7 @@ from .peers import (
     image,
     until,
 )
+from .steps import cut_power
 
 pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
@@ -156,10 +157,11 @@ def test_killed_while_dcmsend_sends(process: Callable[..., NodeProcess], tmp_pat
 
 # -- at each step ----------------------------------------------------------------------------------------
 
-# Each step dies in a child of its own, forked from one process that has imported everything.
+# What is on the disk at each step is copied: see steps.py.
 _STEPS = """
-    import os, shutil, sys
+    import os, sys
     from datetime import UTC, datetime
+    from functools import partial
     from pathlib import Path
 
     import structlog
@@ -172,6 +174,7 @@ _STEPS = """
     from scp.model import Received
     from scp.node.build import open_archive
     from scp.objects import landing
+    from wire.steps import copy_at_each_step, remember_synced, run_to_the_end, stand_still
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     base, replacing, behind, follows = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
@@ -180,40 +183,17 @@ _STEPS = """
     SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
               "replace", "rename", "unlink", "mkdir", "rmdir")
 
-    def dying(work, stop_at, count):
-        def step(*arguments, **named):
-            count.append(1)
-            if len(count) == stop_at:
-                os._exit(9)
-            return work(*arguments, **named)
-        return step
-
-    def remembering(sync):
-        # What the disk holds of the index for sure: the rest of its log is gone with the power.
-        def step(index):
-            sync(index)
-            for file in Path("zscp-data").glob("index.db*"):
-                shutil.copy(file, "synced")
-        return step
-
-    def store(folder, data, stop_at):
-        if child := os.fork():
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.chdir(folder)
-        Path("synced").mkdir(exist_ok=True)
-        SqlIndex.sync = remembering(SqlIndex.sync)
+    def store(data, stands_still=False):
+        remember_synced(Path("zscp-data/index.db"))
         archive = open_archive(load(base / "zscp.toml", {}), Doorbell() if behind else None)
         if archive.store.log:
             archive.store.log._size = 1 << 16
         archive.store.inner.inner.room.reserve = archive.store.log.room.reserve = 0
         archive.index.sync()
         if not data:
-            os._exit(0)
-        count = []
-        for name in SYSTEM:
-            setattr(os, name, dying(getattr(os, name), stop_at, count))
-        for name in ("record", "add", "add_many", "change_many", "sync"):
-            setattr(SqlIndex, name, dying(getattr(SqlIndex, name), stop_at, count))
+            return
+        if stands_still:
+            stand_still((os, SYSTEM), (SqlIndex, ("record", "add", "add_many", "change_many", "sync")))
         uids = ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1.1", "1.2.840.10008.1.2.1")
         sender = recorded.Unrecorded()
         follow = sender.add if follows else None
@@ -233,21 +213,12 @@ _STEPS = """
                 if len(archive.store.log._open) == 1 and archive.store.log._current.end > 1 << 15:
                     break
             encoder.free()
-        os._exit(0)
 
     begun = base / "begun"
     begun.mkdir()
-    assert store(begun, (base / "old").read_bytes() if replacing else b"", 0) == 0
+    run_to_the_end(partial(store, (base / "old").read_bytes() if replacing else b""), begun)
     (begun / "acknowledged").unlink(missing_ok=True)
-    # What the disk holds after a step is what it holds before the next one.
-    step, status = 0, 9
-    while status == 9:
-        step += 1
-        folder = base / str(step)
-        shutil.copytree(begun, folder)
-        status = store(folder, (base / "new").read_bytes(), step)
-        assert status in (0, 9), status
-        print(folder.name, status, flush=True)
+    copy_at_each_step(partial(store, (base / "new").read_bytes(), stands_still=True), begun, base)
 """
 
 
@@ -290,9 +261,8 @@ def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (root / "zscp.toml").write_text(f'[[policy]]\nname = "all"\nstages = {stages}\n')
     (root / "old").write_bytes(_OLD.data)
     (root / "new").write_bytes(_NEW.data)
-    done = forked.run(
-        [sys.executable, script, root, replacing, behind, follows], timeout=300, env=environment()
-    )
+    command = [sys.executable, script, root, replacing, behind, follows]
+    done = forked.run(command, timeout=300, env=environment(helpers=True))
     assert done.returncode == 0, done.stderr
     lines = (line.split() for line in done.stdout.splitlines())
     return _Steps(root, {folder: int(status) for folder, status in lines}, replacing)
@@ -311,7 +281,7 @@ def test_dies_at_each_step_of_a_store(tmp_path: Path, steps: _Steps, power: bool
         # Not shutil: what is on its way into the store is known by its hard link.
         subprocess.run(["cp", "-a", steps.root / folder, left], check=True)
         if power and status:
-            _cut_power(left)
+            cut_power(left, Path("zscp-data/index.db"))
         held, trashed = _after_restart(left)
         replaced = [hashlib.sha256(old.data).hexdigest()] if steps.replacing and held == [new.data] else []
         assert sorted(set(trashed)) == replaced, folder
@@ -323,14 +293,6 @@ def test_dies_at_each_step_of_a_store(tmp_path: Path, steps: _Steps, power: bool
         outcomes.add(b"".join(held))
     assert sum(map(bool, steps.statuses.values())) > 15
     assert outcomes == {old.data if steps.replacing else b"", new.data}
-
-
-def _cut_power(folder: Path) -> None:
-    """Put the index back to what was synced of it."""
-    for file in (folder / "zscp-data").glob("index.db*"):
-        file.unlink()
-    for file in (folder / "synced").iterdir():
-        file.rename(folder / "zscp-data" / file.name)
 
 
 def _after_restart(root: Path) -> tuple[list[bytes], list[str]]:

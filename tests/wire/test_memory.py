@@ -21,7 +21,7 @@ from scp.dimse.wire.messages import write_command
 from scp.node.tasks import guards
 
 from .conftest import NodeProcess, Starter
-from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, until, written
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, identifier, image, read, written
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +138,8 @@ def test_memory_is_bounded(executed: Callable[..., NodeProcess], backlog: object
     with window.Scu(node.address, [(_MULTI_FRAME, EXPLICIT)], seconds=300.0) as scu:
         sent = _send(scu)
         scu.release()
-    until(lambda: '"htj2k"' in node.here("stats", "--json"), "it is encoded", 300)
+    node.encodes_all(300)
+    assert '"htj2k"' in node.here("stats", "--json")
     assert _get(node.address) == sent
     node.run("verify", "--deep")
     assert max(_peaks(node).values()) < _LIMIT_KB, _peaks(node)
