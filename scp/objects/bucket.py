@@ -41,6 +41,7 @@ _LONGEST_NOTE = 1 << 20
 _CONNECT_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 3.0, 0.1, 2.0
 _LONGEST_REASON = 200
 _NO_BUCKET = "NoSuchBucket"
+_NO_SUCH_RANGE = "416 Range Not Satisfiable"
 _NONE = ".zscp/none"  # a key that is never put
 
 T = TypeVar("T")
@@ -129,8 +130,13 @@ class Bucket:
         """
         with self._request("get", key, ObjectUnavailable) as asked:
             options: Any = {"range": (0, end)}
-            found = asked.library.get(asked.store, key, options=options)
-            return _found(key, found.meta), bytes(found.bytes())
+            try:
+                found = asked.library.get(asked.store, key, options=options)
+                return _found(key, found.meta), bytes(found.bytes())
+            except asked.library.exceptions.BaseError as error:
+                if _NO_SUCH_RANGE not in str(error):
+                    raise
+        return self.look(key), b""  # it is empty: a server has no range of it
 
     def look(self, key: str) -> Found:
         """What there is under a key. Raises ObjectMissing, ObjectUnavailable."""
