@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
@@ -43,13 +44,19 @@ def remember_synced(index: Path) -> None:
 
     The rest of its log is gone where the power fails.
     """
-    sync = SqlIndex.sync
-    Path("synced").mkdir(exist_ok=True)
+    sync, replace = SqlIndex.sync, os.replace  # before this process stands still at them
+    folder, one_at_a_time = Path("synced"), threading.Lock()
+    folder.mkdir(exist_ok=True)
 
     def remembering(self: SqlIndex) -> None:
         sync(self)
-        for file in index.parent.glob(f"{index.name}*"):
-            shutil.copy(file, "synced")
+        with one_at_a_time:
+            # Another thread may come to a step meanwhile: what is copied then has all of the one before.
+            at = f"{time.monotonic_ns()}-"
+            for file in index.parent.glob(f"{index.name}*"):
+                shutil.copy(file, folder / f"{at}{file.name}")
+            (folder / "next").write_text(at)
+            replace(folder / "next", folder / "newest")
 
     SqlIndex.sync = remembering  # type: ignore[method-assign]
 
@@ -58,8 +65,9 @@ def cut_power(folder: Path, index: Path) -> None:
     """Put the index of a copy back to what was synced of it."""
     for file in (folder / index.parent).glob(f"{index.name}*"):
         file.unlink()
-    for file in (folder / "synced").iterdir():
-        file.rename(folder / index.parent / file.name)
+    at = (folder / "synced" / "newest").read_text()
+    for file in (folder / "synced").glob(f"{at}*"):
+        file.rename(folder / index.parent / file.name.removeprefix(at))
 
 
 def run_to_the_end(work: Callable[[], None], folder: Path) -> None:
