@@ -10,6 +10,8 @@ from bench.mixed.made import EXPLICIT, IMPLICIT, Made, difference
 from bench.mixed.wire import FIND, MOVE, VERIFICATION, Peer, contexts_of_kinds, querier
 from bench.mixed.wire import getter as associated_getter
 
+# Within it, an object that was acknowledged on another association has its row.
+_RECORDED_SECONDS = 2.0
 _WINDOW = 8
 
 
@@ -59,6 +61,9 @@ def finder(acting: Acting) -> None:
     series = f"{study}.1"
     keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": uid}
     status, matches = acting.peer.find(QueryRetrieveLevel="IMAGE", **keys)
+    if not status and not matches:  # another association stored it a moment ago (docs/decisions/0194)
+        acting.over.wait(_RECORDED_SECONDS)
+        status, matches = acting.peer.find(QueryRetrieveLevel="IMAGE", **keys)
     if status or len(matches) != 1 or uid.encode() not in matches[0]:
         raise WrongBytes(f"{uid} was acknowledged, and is found {len(matches)} times ({status:04X})")
     keys = {"PatientName": "SO?K^*", "StudyDate": "20240101-20241231", "StudyInstanceUID": study}
