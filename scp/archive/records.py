@@ -63,6 +63,11 @@ def facts_of_stored(file: Part10) -> Facts:
     found = survey(_as_it_is(file, known))
     if known.form in AS_THEY_CAME:
         return found
+    return _as_it_came(found, known)
+
+
+def _as_it_came(found: Facts, known: Provenance) -> Facts:
+    """What a survey of a stored form, or of a part of it, ``found``, as the object came."""
     return replace(
         found,
         transfer_syntax=known.transfer_syntax,
@@ -90,13 +95,7 @@ def facts_of_beginning(begun: Beginning, readable: bool) -> Facts | None:
     found = survey(_as_it_is(replace(begun.file, dataset=header), known))
     if not found.readable:
         return None  # a header that cannot be followed is told of with the digest of the file
-    return replace(
-        found,
-        transfer_syntax=known.transfer_syntax,
-        size=known.size,
-        readable=known.readable,
-        fault=known.fault,
-    )
+    return _as_it_came(found, known)
 
 
 def received_from(file: Part10, aet: str, proven: bool = False) -> Received:

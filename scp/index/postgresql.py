@@ -22,8 +22,8 @@ from psycopg.types.string import StrDumper
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, false, func, select
 from sqlalchemy.exc import InvalidatePoolError
 
+from scp.index import trigrams
 from scp.index.databases import BEGUN, WRITES, Database, Fault
-from scp.index.trigrams import make as index_names  # noqa: F401 - see scp.index.dialect.Kind
 from scp.index.watch import Watch
 
 _EVERY = 0.05  # seconds between two looks while a statement runs
@@ -291,6 +291,11 @@ def _storable(row: Sequence[Any]) -> Sequence[Any]:
     if "\0" not in "".join([value for value in row if isinstance(value, str)]):
         return row
     return [value.replace("\0", "") if isinstance(value, str) else value for value in row]
+
+
+def index_names(engine: Engine) -> str:
+    """Make the indexes of trigrams; see :func:`scp.index.trigrams.make`."""
+    return trigrams.make(engine)
 
 
 def time_of(connection: Connection) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
-from scp.archive.archive import Archive
 from scp.background.back_off import BackOff
 from scp.background.loop import Task
 
@@ -17,13 +18,13 @@ class NameIndexing(Task):
     name = "indexing names"
     again = BackOff(60.0, 3600.0)
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, index_names: Callable[[], str]) -> None:
         super().__init__()
-        self._archive = archive
+        self._index_names = index_names
 
     def turn(self) -> float:
         """See :class:`Task`."""
-        if reason := self._archive.index_names():
+        if reason := self._index_names():
             structlog.get_logger("zscp").warning(
                 "searches for names that begin with a wildcard read all studies", reason=reason
             )

@@ -77,7 +77,7 @@ def background(
         Retention(archive, settings, trail=trail),
         HistoryKeeper(archive, traffic_writer(archive, settings, figures)),
         ConfigurationWatch(trail, settings),
-        NameIndexing(archive),
+        NameIndexing(archive.index_names),
         daily(settings),
     ]
 

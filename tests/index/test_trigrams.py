@@ -101,7 +101,7 @@ def test_a_role_without_the_right(index: SqlIndex, database: Database) -> None:
     poor = SqlIndex.open(Database(url, PASSWORD))
 
     with capture_logs() as logs:
-        NameIndexing(poor).turn()  # type: ignore[arg-type]  # an archive has that method, too
+        NameIndexing(poor.index_names).turn()
     poor.close()
     assert ["read all studies" in one["event"] for one in logs] == [True]
     assert "permission denied" in logs[0]["reason"]
