@@ -40,13 +40,15 @@ class Kind(Protocol):
     """What each kind of database has a function for.
 
     ``FIRST_ROWS`` is how many matches of a query its first statement reads at most. ``IS_REMOTE`` says that
-    each statement is a round trip to another process, perhaps on another machine. ``PLANS_BY_VALUES`` says
-    that it estimates from statistics how many rows the values of a statement's parameters find.
+    each statement is a round trip to another process, perhaps on another machine. ``FINISHES_LATE`` says that
+    it may finish a COMMIT whose connection broke before the answer. ``PLANS_BY_VALUES`` says that it
+    estimates from statistics how many rows the values of a statement's parameters find.
     """
 
     FIRST_ROWS: int
     PLANS_BY_VALUES: bool
     IS_REMOTE: bool
+    FINISHES_LATE: bool
     begin: Callable[[Connection], None]
     connected: Callable[[Database, URL, float], Engine]
     fault: Callable[[BaseException], Fault | None]

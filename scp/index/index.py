@@ -277,8 +277,8 @@ class Index(Protocol):
         """Whether rows name these files, each by the ``key`` that it has in an instance's row.
 
         That is certain: what was begun before to let a row name one of them has ended, even a transaction
-        whose connection broke before it was answered. It waits its turn among writers, and a turn that it
-        cannot have raises OutOfResources: then nothing is known.
+        whose connection broke before it was answered. A database server has it wait for a turn among the
+        writers, and a turn that it cannot have raises OutOfResources: then nothing is known.
         """
 
     def newest(self, sop_instance_uid: str) -> Instance | None:

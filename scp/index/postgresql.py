@@ -57,6 +57,7 @@ _PLANNED_ONCE = (
 # PostgreSQL answers when it has found all. A cursor would give the first rows on, for four more round trips.
 FIRST_ROWS = 64
 IS_REMOTE = True
+FINISHES_LATE = True
 PLANS_BY_VALUES = True  # see force_custom_plan above
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that one writer has alone, or several share
 _MIGRATION_SECONDS = 600

@@ -217,7 +217,11 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.are_named`.
 
         A server finishes the COMMIT of a connection that broke, and until then its transaction has the turn.
+        SQLite's transactions end with the call, or the process, that began them: a query is enough, which
+        waits for no other writer.
         """
+        if not kind(self._engine).FINISHES_LATE:
+            return [file.key in {one.key for one in self.named(file.sop_instance_uid)} for file in files]
         found: list[bool] = []
         for start in range(0, len(files), _AT_ONCE):
             some = files[start : start + _AT_ONCE]

@@ -35,6 +35,7 @@ _STEPS = 1000
 # SQLite finds a row when it is asked for the next one: who takes fewer has waited for no more.
 FIRST_ROWS = 512
 IS_REMOTE = False
+FINISHES_LATE = False
 PLANS_BY_VALUES = False
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 

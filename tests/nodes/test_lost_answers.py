@@ -14,14 +14,21 @@ from several_nodes import an_object, nodes
 
 from scp.archive.replacement import Change
 from scp.errors import OutOfResources
+from scp.index import sqlite
 from scp.index.rows import texts
 from scp.index.sql import SqlIndex
 from scp.index.writer import CHANGES, patient_name
 from scp.model import Instance
 
-pytestmark = pytest.mark.usefixtures("codecs_here")
+pytestmark = pytest.mark.usefixtures("codecs_here", "_as_a_server")
 
 _UNDECIDED_SECONDS = 0.3
+
+
+@pytest.fixture
+def _as_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite stands for a server that finishes a COMMIT whose connection broke."""
+    monkeypatch.setattr(sqlite, "FINISHES_LATE", True)
 
 
 class LosingIndex:
