@@ -16,7 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -113,7 +114,8 @@ class Unrecorded:
 class NewRow:
     """The row of an object whose record in the landing log is durable, and all that recording it takes.
 
-    ``attributes`` and ``sends`` are recorded with ``instance``; ``kept`` is what the sender was told.
+    ``attributes`` and ``sends`` are recorded with ``instance``; ``kept`` is what the sender was told. What is
+    logged of it then names the request that it came by, which is in ``context``.
     """
 
     received: Received
@@ -122,6 +124,7 @@ class NewRow:
     attributes: Mapping[str, str]
     sends: tuple[QueuedSend, ...]
     kept: Kept
+    context: Context = field(default_factory=copy_context)
 
     @property
     def size(self) -> int:
@@ -299,7 +302,7 @@ class Behind:
         failed: list[tuple[NewRow, Exception]] = []
         for row, held in found:
             try:
-                self._leave(row, self._settle(row, held))
+                self._leave(row, row.context.copy().run(self._settle, row, held))
             except Exception as error:  # noqa: BLE001 - as above
                 failed.append((row, error))
         self._postpone(failed)

@@ -16,6 +16,7 @@ from unittest.mock import Mock
 import pytest
 from buckets import bucket_in_memory
 from objects import Shape, phantom
+from structlog.contextvars import bound_contextvars, get_contextvars
 from waiting import until
 
 from scp.archive import behind, safekeeping
@@ -130,6 +131,26 @@ def test_it_is_acknowledged_first_and_recorded_when_somebody_waits(opened: Opene
     assert other.named(received.sop_instance_uid) == [kept.instance]
     one.then(told.append)
     assert told == [kept, kept]
+
+
+def test_what_is_logged_of_it_names_the_request_that_it_came_by(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = opened()
+    recording = archive.receiver._behind
+    settle, seen = recording._settle, []
+
+    def settles(*given: Any) -> Kept:
+        seen.append(get_contextvars())
+        return settle(*given)
+
+    monkeypatch.setattr(recording, "_settle", settles)
+    sending = []
+    for association in "AB":
+        with bound_contextvars(association=association):
+            sending.append(acknowledged(archive, sent(ord(association))))
+    assert all(one.wait() for one in sending)
+    assert sorted(one["association"] for one in seen) == ["A", "B"]
 
 
 def test_a_call_that_fails_keeps_nobody_waiting(opened: Opened) -> None:
