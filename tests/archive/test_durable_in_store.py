@@ -23,7 +23,7 @@ from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
-from scp.objects.s3 import BucketStore
+from scp.objects.bucket_store import BucketStore
 
 Opened = Callable[..., Archive]
 SENT = phantom(Shape(64, 64))

@@ -30,7 +30,7 @@ from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import LANDING, is_landed
-from scp.objects.s3 import BucketStore
+from scp.objects.bucket_store import BucketStore
 from scp.spool import IN_MEMORY, sha256, xxh3
 from scp.syntaxes import EXPLICIT, HTJ2K, IMPLICIT
 

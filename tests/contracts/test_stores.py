@@ -20,6 +20,8 @@ import pytest
 from scp.config.keys import EncryptionKey
 from scp.errors import ConfigurationError, ObjectDamaged, ObjectMissing, OutOfResources
 from scp.objects import journal, names, stores
+from scp.objects.bucket_kinds import KINDS
+from scp.objects.bucket_store import BucketStore
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.folders import locked
 from scp.objects.journal import Journaled, JournaledStore
@@ -28,7 +30,6 @@ from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
 from scp.objects.names import object_key, siblings_prefix
-from scp.objects.s3 import BucketStore
 from scp.objects.store import check_size, pieces_of
 from scp.objects.stores import StorePlace
 from scp.objects.tiers import Tier, TieredStore
@@ -108,7 +109,7 @@ def encrypted_tier(root: Path) -> LandedStore:
 
 # Those of the table that need no server, and what stores are put together from.
 STORES: dict[str, Callable[[Path], JournaledStore]] = {
-    **{scheme: partial(of_table, scheme) for scheme in stores.STORES if scheme != "s3"},
+    **{scheme: partial(of_table, scheme) for scheme in stores.STORES if scheme not in KINDS},
     "noted": noted,
     "tiered": tiered,
     "landed": landed,
@@ -119,29 +120,32 @@ STORES: dict[str, Callable[[Path], JournaledStore]] = {
 LASTING: dict[str, Callable[[Path], JournaledStore]] = {"local": LocalStore, "noted": noted}
 
 
+# The servers of those that need one, as fixtures; each kind of bucket has one.
+SERVERS = {"s3": "seaweedfs", "az": "azure"}
+
+
 def in_bucket(request) -> Callable[[Path], JournaledStore]:
     """A store in a new bucket of a real server."""
-    server = request.getfixturevalue("seaweedfs")
-    place = server.place()
+    place = request.getfixturevalue(SERVERS[request.param]).place()
     return lambda root: stores.open_store(StorePlace(f"{place.name}", root, bucket=place))
 
 
-def with_bucket(kinds: Iterable[str]) -> list[object]:
-    return [*kinds, pytest.param("bucket", marks=pytest.mark.cluster)]
+def with_buckets(kinds: Iterable[str]) -> list[object]:
+    return [*kinds, *(pytest.param(scheme, marks=pytest.mark.cluster) for scheme in KINDS)]
 
 
-@pytest.fixture(params=with_bucket(STORES))
+@pytest.fixture(params=with_buckets(STORES))
 def store(request, tmp_path: Path) -> Iterator[JournaledStore]:
-    make = in_bucket(request) if request.param == "bucket" else STORES[request.param]
+    make = in_bucket(request) if request.param in SERVERS else STORES[request.param]
     made = make(tmp_path / "made" / "when" / "needed")
     yield made
     made.close()
 
 
-@pytest.fixture(params=with_bucket(LASTING))
+@pytest.fixture(params=with_buckets(LASTING))
 def opened(request, tmp_path: Path) -> Callable[[], JournaledStore]:
     """Opens one store again and again, as processes do."""
-    make = in_bucket(request) if request.param == "bucket" else LASTING[request.param]
+    make = in_bucket(request) if request.param in SERVERS else LASTING[request.param]
     return lambda: make(tmp_path / "lasting")
 
 
