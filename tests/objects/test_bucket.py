@@ -30,9 +30,9 @@ from scp.errors import (
 from scp.objects import bucket as bucket_module
 from scp.objects.bucket import LARGE, PART, Bucket, Found
 from scp.objects.bucket_marks import BucketMark, BucketMedium
+from scp.objects.bucket_store import BucketStore, ObjectsInBucket
 from scp.objects.mark import Mark
 from scp.objects.names import has_token, object_key
-from scp.objects.bucket_store import BucketStore, ObjectsInBucket
 
 NOBODY = BucketPlace("bucket", "zscp", "http://127.0.0.1:9", "us-east-1", "key", "a-secret")
 OBJECT = object_key("1.2", "1.2.3", "ab" * 32, "htj2k", token="0123abcd")
