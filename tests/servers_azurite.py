@@ -37,7 +37,7 @@ def azurite() -> list[str] | None:
 
 
 class Azurite:
-    """A server on loopback whose data is in ``folder``; as a context manager it runs inside the block."""
+    """A server on loopback that runs inside the block; its log is in ``folder``, its data in its memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Azurite:
         with (self.folder / "azurite.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(*command, "--location", str(self.folder), "--blobHost", "127.0.0.1"),
+                    *(*command, "--inMemoryPersistence", "--blobHost", "127.0.0.1"),
                     *("--blobPort", str(self._port), "--disableTelemetry", "--silent"),
                 ],
                 stdout=log,

@@ -51,8 +51,8 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)*/?")
 _OF_BUCKETS = ("endpoint", "access_key", "account", "secret_key", "secret_key_file")
 # What obstore reaches, and zscp does not take yet, and why (docs/decisions/0202).
 _NOT_SUPPORTED = {
-    "gs": "no server of Google Cloud Storage was at hand to show that it never puts a key twice, and what was"
-    " acknowledged could be lost"
+    "gs": "no server of Google Cloud Storage was at hand to show that it refuses to put a key twice, without"
+    " which acknowledged objects could be lost"
 }
 
 
@@ -174,7 +174,8 @@ class StoreSettings(Table):
 
     @property
     def _scheme(self) -> str:
-        return self.url.partition("://")[0]
+        scheme, separator, _ = self.url.partition("://")
+        return scheme if separator else "file"
 
     @property
     def where(self) -> str:
@@ -238,8 +239,8 @@ class StoreSettings(Table):
             yield "endpoint", 'has a path, which is for az://; write, say, "https://s3.example.org:8333"'
 
     def _of_azure(self) -> Iterator[tuple[str, str]]:
-        if not self.account:
-            yield "account", "is needed with az://: the name of the storage account"
+        if not re.fullmatch(r"[a-z0-9]{3,24}", self.account):
+            yield "account", "is needed with az://: the storage account, 3 to 24 small letters and digits"
         if self.access_key:
             yield "access_key", "is for s3://; az:// has account, and its key as secret_key"
 

@@ -196,9 +196,7 @@ def test_a_version_is_told_by_its_etag(server: SeaweedFS | Azurite) -> None:
 
 
 @pytest.mark.cluster
-def test_a_trashed_object_leaves_its_place_and_comes_back(
-    server: SeaweedFS | Azurite, tmp_path: Path
-) -> None:
+def test_a_trashed_object_leaves_its_place_and_comes_back(server: SeaweedFS | Azurite) -> None:
     bucket = Bucket(server.place())
     can = BucketCan(bucket)
     bucket.put(KEY, b"content")
