@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -22,6 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 SOME = [image(instance=f"1.2.3.1.{n}", seed=n, InstanceNumber=n) for n in range(20)]
 WHOLE = {sent.instance: sent.data for sent in SOME}
+OTHER_KEY = base64.b64encode(bytes(64)).decode()
 
 
 def keys_in(storage: dict[str, Any]) -> list[str]:
@@ -33,7 +36,11 @@ def keys_in(storage: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("landing", [False, True], ids=["in the bucket", "in the spool"])
 def test_a_killed_node_has_all_that_it_acknowledged(
-    azure: Azurite, process: Callable[..., NodeProcess], tmp_path: Path, landing: bool
+    azure: Azurite,
+    process: Callable[..., NodeProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    landing: bool,
 ) -> None:
     storage = {
         **azure.storage(),
@@ -73,3 +80,8 @@ def test_a_killed_node_has_all_that_it_acknowledged(
     told = node.here("check")
     assert storage["url"] in told
     assert ACCOUNT_KEY not in told
+
+    monkeypatch.setenv("ZSCP_STORAGE__SECRET_KEY", OTHER_KEY)
+    told = node.here("check", "--json", status=1)
+    assert "look at account and secret_key of this [[storage]]" in json.loads(told)["index"]
+    assert OTHER_KEY not in told
