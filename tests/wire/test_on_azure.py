@@ -55,8 +55,8 @@ def test_a_killed_node_has_all_that_it_acknowledged(
     node.kill()
     node.start()
     assert got(node.address, "1.2.3") == WHOLE
-    until(lambda: said(node, "stats")["pending"]["instances"] == 0, "all are encoded", 120)
-    until(lambda: len(keys_in(storage)) == len(SOME), "what was replaced is gone", 120)
+    until(lambda: said(node, "stats")["pending"]["instances"] == 0, "all are encoded", 300)
+    until(lambda: len(keys_in(storage)) == len(SOME), "what was replaced is gone", 300)
     assert node.kill(signal.SIGTERM) == 0
 
     # Deleted, and restored: a copy in the trash.
