@@ -12,32 +12,27 @@ command -v initdb >/dev/null || missing="$missing postgresql"
 command -v haproxy >/dev/null || missing="$missing haproxy"
 command -v rclone >/dev/null || missing="$missing rclone"
 command -v sqlite3 >/dev/null || missing="$missing sqlite3"
-azurite=3.35.0
-azurite_in="$(cd "$(dirname "$0")/.." && pwd)/.venv/azurite"
-
-# has_azurite: whether it is there, in this version.
-has_azurite() {
-    grep -qs "\"version\": \"$azurite\"" "$azurite_in/node_modules/azurite/package.json"
-}
-has_azurite || command -v npm >/dev/null || missing="$missing nodejs npm"
-
-# install_azurite: without it, the tests of Azure are skipped.
-install_azurite() {
-    ! has_azurite || return 0
-    echo "Installing azurite $azurite with npm"
-    mkdir -p "$azurite_in"
-    npm install --prefix "$azurite_in" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error \
-        "azurite@$azurite" || echo "Not installed: azurite (npm could not). The tests of Azure are skipped." >&2
-}
-if [ -z "$missing" ]; then
-    install_azurite
-    exit 0
-fi
 
 without() {
     echo "Not installed:$missing ($1). The tests on real servers need them." >&2
     exit 1
 }
+
+# install_azurite: false where it cannot be had. In a subshell, which `without` may end.
+install_azurite() (
+    version=3.35.0
+    place="$(cd "$(dirname "$0")/.." && pwd)/.venv/azurite"
+    ! grep -qs "\"version\": \"$version\"" "$place/node_modules/azurite/package.json" || exit 0
+    missing=" nodejs npm"
+    command -v npm >/dev/null || { begin_installing nodejs npm && install_packages nodejs npm; } || exit 1
+    echo "Installing azurite $version with npm"
+    mkdir -p "$place"
+    npm install --prefix "$place" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error \
+        "azurite@$version"
+)
+install_azurite || echo "Not installed: azurite. The tests of Azure are skipped." >&2
+
+[ -n "$missing" ] || exit 0
 
 # shellcheck disable=SC2086 - each is a package
 begin_installing $missing
@@ -52,4 +47,3 @@ fi
 trap '[ -z "$own" ] || $as_root rm -f "$own"' EXIT
 # shellcheck disable=SC2086 - each is a package
 install_packages $missing || without "apt-get could not install them"
-install_azurite

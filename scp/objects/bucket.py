@@ -282,15 +282,13 @@ def _open(place: BucketPlace, seconds: float) -> _Opened:
     if len(_opened_in) > 1:
         raise RuntimeError("a bucket was opened before this process was forked; its requests would never end")
     kind = kind_of(place)
-    store = getattr(library.store, kind.service)(
-        place.bucket,
-        prefix=place.prefix or None,
-        client_options={
+    bounds = {
+        "client_options": {
             "allow_http": place.endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, seconds / 2)),
             "timeout": timedelta(seconds=seconds / 2),
         },
-        retry_config={
+        "retry_config": {
             "max_retries": 100,  # the time bounds them
             "retry_timeout": timedelta(seconds=seconds / 2),
             "backoff": {
@@ -299,8 +297,15 @@ def _open(place: BucketPlace, seconds: float) -> _Opened:
                 "base": 2,
             },
         },
-        **kind.options(place),
-    )
+    }
+    made = getattr(library.store, kind.service)
+    try:
+        store = made(place.bucket, prefix=place.prefix or None, **bounds, **kind.options(place))
+    except library.exceptions.BaseError:  # its text may quote a part of a key
+        raise ConfigurationError(
+            f"{place.name}: obstore does not take {kind.who} as the configuration or the environment has"
+            " them; correct them"
+        ) from None
     return _Opened(library, store)
 
 

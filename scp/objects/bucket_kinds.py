@@ -12,7 +12,7 @@ from typing import Any
 
 from scp.config.stores import BucketPlace
 
-_DENIED = ("401 Unauthorized", "403 Forbidden")
+_DENIED = ("401 Unauthorized", "403 Forbidden", "token request")
 _NOT_REACHED = "error sending request"
 
 

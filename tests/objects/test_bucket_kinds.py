@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,10 +14,11 @@ from servers_azurite import ACCOUNT_KEY, Azurite
 from servers_seaweedfs import SeaweedFS
 
 from scp.config.stores import BucketPlace
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
-from scp.objects.bucket import PART, Bucket, Found
+from scp.errors import ConfigurationError, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.objects.bucket import LARGE, PART, Bucket, Found
 from scp.objects.bucket_kinds import KINDS
 from scp.objects.bucket_marks import BucketMark
+from scp.objects.bucket_store import ObjectsInBucket
 from scp.objects.mark import Mark
 from scp.objects.names import object_key
 from scp.objects.trash_bucket import BucketCan
@@ -106,6 +109,20 @@ def test_what_an_address_asks_for_is_not_told(monkeypatch: pytest.MonkeyPatch) -
     assert "hidden" not in str(told.value)
 
 
+def test_an_account_key_of_the_environment_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "hidden!")
+    with pytest.raises(ConfigurationError, match="obstore does not take account and secret_key") as told:
+        Bucket(replace(NOWHERE["az"], secret_key="")).look("a/1")
+    assert "hidden" not in "".join(traceback.format_exception(told.value))
+
+
+def test_advice_names_who_asks_where_an_identity_is_refused() -> None:
+    for kind in KINDS.values():
+        assert kind.who in kind.advice("Error performing token request: HTTP error: error sending request")
+        assert kind.advice("500 Internal Server Error") == ""
+
+
 NOWHERE = {
     "az": BucketPlace(
         "container", "zscp", "http://127.0.0.1:9", secret_key=OTHER_KEY, scheme="az", account="hospital"
@@ -175,6 +192,18 @@ def test_what_is_wrong_is_told_with_the_key_of_the_configuration(server: Seaweed
             assert not isinstance(fault.value, ObjectMissing)
             assert place.secret_key not in str(fault.value)
             assert changed.secret_key not in str(fault.value)
+
+
+@pytest.mark.cluster
+def test_a_large_object_is_put_copied_and_read_in_parts(server: SeaweedFS | Azurite) -> None:
+    store, data = ObjectsInBucket(Bucket(server.place(), 120.0)), os.urandom(LARGE + PART + 17)
+    store.put("a/1", memoryview(data)[: 1 << 20], memoryview(data)[1 << 20 :])
+    store.bucket.copy("a/1", "a/2")
+    assert bytes(store.get("a/2", len(data))) == data
+    assert sorted(store.keys()) == ["a/1", "a/2"]
+    store.delete("a/1")
+    store.delete("a/1")
+    assert list(store.keys()) == ["a/2"]
 
 
 @pytest.mark.cluster
