@@ -42,7 +42,7 @@ long: setup ## run what repeats for minutes, with kills at random or larger obje
 
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
-cluster: servers ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
+cluster: servers ## run the tests on real servers, PostgreSQL, SeaweedFS and Azurite, which it installs where they are missing
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
 browser: browsing ## of all tests, run those of the page in a real browser, Chromium

@@ -15,6 +15,7 @@ import pytest
 import typer.main
 import typer.testing
 from process_state import put_back
+from servers_azurite import Azurite, azurite
 from servers_seaweedfs import SeaweedFS
 
 from scp.encoding.cage import caged
@@ -122,6 +123,15 @@ def pytest_collection_finish() -> None:
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """A real S3 server for all tests that only use it; who stops one starts its own."""
     with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A server that speaks as Azure Blob Storage does; tests of it are skipped where it is missing."""
+    if azurite() is None:
+        pytest.skip("Azurite is not installed: scripts/install-cluster.sh says why not")
+    with Azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
 
 

@@ -1,12 +1,15 @@
 """The stores of the configuration: ``[storage]``, where objects come in, and each other ``[[storage]]``.
 
-A store is a folder, or a bucket of an S3-compatible object store: ``s3://<bucket>/<prefix>``.
+A store is a folder, or a bucket: ``s3://<bucket>/<prefix>`` of an S3-compatible object store, or
+``az://<container>/<prefix>`` of Azure Blob Storage. A container is called a bucket here, too.
 """
 
 from __future__ import annotations
 
+import binascii
 import re
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,24 +28,52 @@ from scp.config.values import (
 from scp.errors import ConfigurationError
 
 EncryptionKeys = Annotated[tuple[str, ...], AfterValidator(check_keys)]
-_BUCKET = "s3://"
-_BUCKET_PATH = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _NO_SECRET = SecretStr("")
+
+
+@dataclass(frozen=True, slots=True)
+class _Scheme:
+    """What the servers of a kind allow as the name of a bucket, and that in words."""
+
+    name: re.Pattern[str]
+    allowed: str
+
+
+_BUCKETS: Mapping[str, _Scheme] = {
+    "s3": _Scheme(re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), "of letters, digits, dots, dashes"),
+    "az": _Scheme(
+        re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*"),
+        "the container of small letters, digits and single dashes",
+    ),
+}
+_PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)*/?")
 # The keys that say how a bucket is reached, and mean nothing to a folder.
-_OF_BUCKETS = ("endpoint", "access_key", "secret_key", "secret_key_file")
+_OF_BUCKETS = ("endpoint", "access_key", "account", "secret_key", "secret_key_file")
+# What obstore reaches, and zscp does not take yet, and why (docs/decisions/0202).
+_NOT_SUPPORTED = {
+    "gs": "no server of Google Cloud Storage was at hand to show that it refuses to put a key twice, without"
+    " which acknowledged objects could be lost"
+}
 
 
 def storage_url(text: str) -> str:
-    """Where objects lie: ``file:///absolute``, ``file://relative``, a plain path, or ``s3://bucket/prefix``."""
+    """Where objects lie: ``file:///absolute``, ``file://relative``, a plain path, or a bucket's URL."""
     scheme, separator, path = text.partition("://")
-    if separator and scheme == "s3":
-        if not _BUCKET_PATH.fullmatch(path) or ".." in path:
+    if separator and scheme in _BUCKETS:
+        bucket, slash, prefix = path.partition("/")
+        kind = _BUCKETS[scheme]
+        if not kind.name.fullmatch(bucket) or not _PREFIX.fullmatch(slash + prefix) or ".." in path:
             raise ValueError(
-                f'"{text}" names no bucket; write "s3://<bucket>/<prefix>", of letters, digits, dots, dashes'
+                f'"{text}" names no bucket; write "{scheme}://<bucket>/<prefix>", {kind.allowed}'
             )
+    elif separator and scheme in _NOT_SUPPORTED:
+        raise ValueError(
+            f'{scheme}:// is not supported: {_NOT_SUPPORTED[scheme]}; use "s3://", "az://" or a folder'
+        )
     elif separator and scheme != "file":
         raise ValueError(
-            f'{scheme}:// is not known; use "file:///absolute", "file://relative", a path, or "s3://bucket/prefix"'
+            f'{scheme}:// is not known; use "file:///absolute", "file://relative", a path, "s3://bucket/prefix"'
+            ' or "az://container/prefix"'
         )
     elif not (path if separator else text).strip():
         raise ValueError(f'"{text}" names no folder; write, say, "file:///var/lib/zscp/objects"')
@@ -58,8 +89,8 @@ def folder_url(text: str) -> str:
 
 
 def endpoint(text: str) -> str:
-    """The URL of an object store's S3 interface; empty: that of AWS."""
-    if text and not re.fullmatch(r"https?://[^/\s@]+/?", text):
+    """The URL of an object store's server; empty: that of AWS, or of the Azure account."""
+    if text and not re.fullmatch(r"https?://[^/\s@?#]+(/[A-Za-z0-9-]+)?/?", text):
         raise ValueError(f'"{text}" is not the URL of a server; write, say, "https://s3.example.org:8333"')
     return text.rstrip("/")
 
@@ -89,9 +120,10 @@ StoreName = Annotated[str, AfterValidator(store_name)]
 
 @dataclass(frozen=True, slots=True)
 class BucketPlace:
-    """Where a bucket is, and who asks: without ``access_key``, by what the machine's environment says.
+    """Where a bucket is, and who asks: without a secret key, by what the machine's environment says.
 
-    Objects lie below ``prefix``, which may be empty. An empty ``endpoint`` is that of AWS.
+    Objects lie below ``prefix``, which may be empty. An empty ``endpoint`` is that of AWS, or of ``account``,
+    a storage account of Azure. ``access_key`` and ``region`` are for S3 alone, ``account`` for Azure.
     """
 
     bucket: str
@@ -100,11 +132,13 @@ class BucketPlace:
     region: str = "us-east-1"
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
+    scheme: str = "s3"
+    account: str = ""
 
     @property
     def name(self) -> str:
         """The bucket and the prefix, for people."""
-        return f"{_BUCKET}{self.bucket}{'/' * bool(self.prefix)}{self.prefix}"
+        return f"{self.scheme}://{self.bucket}{'/' * bool(self.prefix)}{self.prefix}"
 
 
 class StoreSettings(Table):
@@ -120,22 +154,28 @@ class StoreSettings(Table):
     endpoint: Endpoint = ""
     region: str = "us-east-1"
     access_key: str = ""
+    account: str = ""
     secret_key: Secret = _NO_SECRET
     secret_key_file: str = ""
 
     @property
     def in_bucket(self) -> bool:
         """Whether the objects lie in a bucket."""
-        return self.url.startswith(_BUCKET)
+        return self._scheme in _BUCKETS
 
     @property
     def bucket(self) -> BucketPlace | None:
         """The bucket; None for a folder. Raises ConfigurationError if the secret key cannot be read."""
         if not self.in_bucket:
             return None
-        bucket, _, prefix = self.url.removeprefix(_BUCKET).partition("/")
-        reached = (self.endpoint, self.region, self.access_key, self._secret())
+        bucket, _, prefix = self.url.partition("://")[2].partition("/")
+        reached = (self.endpoint, self.region, self.access_key, self._secret(), self._scheme, self.account)
         return BucketPlace(bucket, prefix.strip("/"), *reached)
+
+    @property
+    def _scheme(self) -> str:
+        scheme, separator, _ = self.url.partition("://")
+        return scheme if separator else "file"
 
     @property
     def where(self) -> str:
@@ -144,14 +184,26 @@ class StoreSettings(Table):
 
     def overlaps(self, other: StoreSettings) -> bool:
         """Whether both are buckets, and the objects of one lie below those of the other."""
-        if not (self.in_bucket and other.in_bucket) or self.endpoint != other.endpoint:
+        if not (self.in_bucket and other.in_bucket):
+            return False
+        if (self.endpoint, self.account) != (other.endpoint, other.account):
             return False
         mine, theirs = (one.url.rstrip("/") + "/" for one in (self, other))
         return mine.startswith(theirs) or theirs.startswith(mine)
 
     def _secret(self) -> str:
-        if not self.secret_key_file:
-            return self.secret_key.get_secret_value()
+        secret = self._read() if self.secret_key_file else self.secret_key.get_secret_value()
+        if self._scheme == "az":
+            try:
+                b64decode(secret, validate=True)
+            except (binascii.Error, ValueError):
+                raise ConfigurationError(
+                    f"storage.secret_key{'_file' * bool(self.secret_key_file)}: is no account key of Azure,"
+                    " which is text in base64; copy one of the two that the storage account shows"
+                ) from None
+        return secret
+
+    def _read(self) -> str:
         try:
             return Path(self.secret_key_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -165,22 +217,32 @@ class StoreSettings(Table):
         if not self.in_bucket:
             for key in _OF_BUCKETS:
                 if getattr(self, key) not in ("", _NO_SECRET):
-                    yield (
-                        key,
-                        f'is for a bucket; write url = "{_BUCKET}<bucket>/<prefix>", or leave it out',
-                    )
+                    yield key, 'is for a bucket; write url = "s3://<bucket>/<prefix>", or leave it out'
             return
         secrets = bool(self.secret_key.get_secret_value()) + bool(self.secret_key_file)
         if secrets > 1:
             yield "secret_key_file", "stands beside secret_key; leave one of them out"
-        elif bool(self.access_key) != bool(secrets):
-            yield "access_key", "goes with secret_key or secret_key_file; set both, or neither"
+        yield from self._of_azure() if self._scheme == "az" else self._of_s3(bool(secrets))
         if self.encryption_keys:
             yield (
                 "encryption_keys",
                 "are for folders; let the bucket encrypt (SSE-S3 or SSE-KMS, set as the bucket's default"
-                " encryption), and leave this out",
+                " encryption; Azure does so always), and leave this out",
             )
+
+    def _of_s3(self, has_secret: bool) -> Iterator[tuple[str, str]]:
+        if self.account:
+            yield "account", "is for az://; s3:// has access_key"
+        if bool(self.access_key) != has_secret:
+            yield "access_key", "goes with secret_key or secret_key_file; set both, or neither"
+        if "/" in self.endpoint.partition("://")[2]:
+            yield "endpoint", 'has a path, which is for az://; write, say, "https://s3.example.org:8333"'
+
+    def _of_azure(self) -> Iterator[tuple[str, str]]:
+        if not re.fullmatch(r"[a-z0-9]{3,24}", self.account):
+            yield "account", "is needed with az://: the storage account, 3 to 24 small letters and digits"
+        if self.access_key:
+            yield "access_key", "is for s3://; az:// has account, and its key as secret_key"
 
 
 class StorageSettings(StoreSettings):

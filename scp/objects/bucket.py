@@ -1,21 +1,23 @@
-"""A bucket of an S3-compatible object store: requests with bounds, and errors as zscp's own.
+"""A bucket of an object store: requests with bounds, and errors as zscp's own.
 
-obstore sends the requests, signs them, adds a SHA-256 that the server checks, and repeats what failed with a
-growing pause. Its runtime hangs in a child that is forked after the first request. So a bucket is opened by
-the first request, and a process that was forked later gets an error, instead of waiting for ever. To load
-obstore starts no runtime yet, so a node does that before it forks.
+obstore sends the requests, signs them, and repeats what failed with a growing pause. What differs between
+servers is in :mod:`scp.objects.bucket_kinds`. The runtime of obstore hangs in a child that is forked after
+the first request. So a bucket is opened by the first request, and a process that was forked later gets an
+error, instead of waiting for ever. To load obstore starts no runtime yet, so a node does that before it
+forks.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from scp.config.stores import BucketPlace
 from scp.errors import (
@@ -25,23 +27,23 @@ from scp.errors import (
     ObjectMissing,
     ObjectUnavailable,
     OutOfResources,
+    ZscpError,
 )
 from scp.metrics import counting
-from scp.spool import Buffer, slices
-
-if TYPE_CHECKING:
-    from obstore.store import S3Store
+from scp.objects.bucket_kinds import BucketKind, kind_of
+from scp.spool import Buffer, Spool, slices
 
 AT_ONCE = 16  # requests of a process to one bucket
 PART = 8 << 20  # bytes of each request for a large object
 LARGE = 16 << 20  # an object of more bytes is sent, and fetched, in parts
 _PARTS_AT_ONCE = 4
-_PAGE = 1000  # keys in an answer to a listing, as S3 has them
+_PAGE = 1000  # keys in an answer to a listing
 _LONGEST_NOTE = 1 << 20
 _CONNECT_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 3.0, 0.1, 2.0
 _LONGEST_REASON = 200
-_NO_BUCKET = "NoSuchBucket"
-_NO_SUCH_RANGE = "416 Range Not Satisfiable"
+_CODE = re.compile(r"<Code>(\w+)</Code>")  # what the server calls its error, in XML
+# What is said of a range of an empty object: by servers, and by obstore of the answer of Azure's emulator.
+_NO_SUCH_RANGE = ("416 Range Not Satisfiable", '"bytes 0--1/0"')
 _NONE = ".zscp/none"  # a key that is never put
 
 T = TypeVar("T")
@@ -66,6 +68,7 @@ class Bucket:
 
     def __init__(self, place: BucketPlace, seconds: float = 30.0) -> None:
         self.name = place.name
+        self.kind: BucketKind = kind_of(place)
         self._place = place
         self._seconds = seconds
         self._turns = threading.BoundedSemaphore(AT_ONCE)
@@ -134,7 +137,7 @@ class Bucket:
                 found = asked.library.get(asked.store, key, options=options)
                 return _found(key, found.meta), bytes(found.bytes())
             except asked.library.exceptions.BaseError as error:
-                if _NO_SUCH_RANGE not in str(error):
+                if not any(told in str(error) for told in _NO_SUCH_RANGE):
                     raise
         return self.look(key), b""  # it is empty: a server has no range of it
 
@@ -158,17 +161,28 @@ class Bucket:
             raise ObjectDamaged(f"{key} is no text") from None
 
     def copy(self, key: str, to: str) -> None:
-        """Let the server copy an object. Raises ObjectMissing, OutOfResources."""
+        """Copy an object; the copy is whole. Raises ObjectMissing, OutOfResources."""
+        if not self.kind.copies:
+            self._carry(key, to)
+            return
         with self._request("copy", key, OutOfResources) as asked:
             asked.library.copy(asked.store, key, to)
 
+    def _carry(self, key: str, to: str) -> None:
+        """Copy an object by reading and putting it."""
+        data = Spool()
+        try:
+            found = self.look(key)
+            for start in range(0, found.size, PART):
+                data.write(self.part(found, start, min(start + PART, found.size)))
+        except (ObjectUnavailable, ObjectDamaged) as error:
+            raise OutOfResources(str(error)) from error
+        self.put(to, data.view())
+
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error. Raises OutOfResources."""
-        with self._request("delete", key, OutOfResources) as asked:
-            try:
-                asked.library.delete(asked.store, key)
-            except FileNotFoundError:
-                return
+        with suppress(ObjectMissing), self._request("delete", key, OutOfResources) as asked:
+            asked.library.delete(asked.store, key)
 
     def list(self, folder: str = "", after: str = "") -> Iterator[Found]:
         """All objects below a folder, which is empty for all of them, whose keys sort after ``after``.
@@ -176,13 +190,14 @@ class Bucket:
         Raises OutOfResources where the listing cannot be had to its end: what was not listed may be there.
         """
         with self._request("list", folder or self.name, OutOfResources) as asked:
-            pages = asked.library.list(asked.store, folder or None, offset=after or None, chunk_size=_PAGE)
+            offset = after if after and self.kind.lists_after else None
+            pages = asked.library.list(asked.store, folder or None, offset=offset, chunk_size=_PAGE)
         while True:
             with self._request("list", folder or self.name, OutOfResources):
                 page = next(pages, None)
             if page is None:
                 return
-            yield from (_found(one["path"], one) for one in page)
+            yield from (_found(one["path"], one) for one in page if one["path"] > after)
 
     @contextmanager
     def _request(
@@ -203,27 +218,37 @@ class Bucket:
         self, asked: _Opened, verb: str, key: str, otherwise: type[ObjectUnavailable] | type[OutOfResources]
     ) -> Iterator[None]:
         """Errors of a request as zscp's own."""
-        errors = asked.library.exceptions
         try:
             yield
-        except FileNotFoundError as error:
-            if _NO_BUCKET in str(error):
-                raise otherwise(
-                    f"{key}: there is no bucket for {self.name}; make it, or correct the url"
-                ) from error
+        except (asked.library.exceptions.BaseError, OSError) as error:
+            raise self._as_own(error, asked, verb, key, otherwise) from error
+
+    def _as_own(
+        self,
+        error: Exception,
+        asked: _Opened,
+        verb: str,
+        key: str,
+        otherwise: type[ObjectUnavailable] | type[OutOfResources],
+    ) -> ZscpError:
+        errors, text = asked.library.exceptions, str(error)
+        if any(told in text for told in self.kind.absent):
+            return otherwise(
+                f"{key}: there is no bucket for {self.name}; make it, or correct {self.kind.where}"
+            )
+        if isinstance(error, FileNotFoundError):
             if verb == "look":  # its answer has no text that would tell whether the bucket is there
                 with suppress(ObjectMissing), self._told(asked, "get", key, otherwise):
                     asked.library.get(asked.store, _NONE)
-            raise ObjectMissing(f"{key} is not in the object store") from None
-        except (errors.AlreadyExistsError, errors.PreconditionError) as error:
-            if verb == "get":
-                raise ObjectDamaged(f"{key} was replaced while it was read; read it again") from error
-            raise ObjectChanged(
-                f"{key} was put or changed by another process meanwhile; try again"
-            ) from error
-        except (errors.BaseError, OSError) as error:
-            counting.count("zscp_store_errors_total", "get" if otherwise is ObjectUnavailable else "put")
-            raise otherwise(f"{key}: {self.name} does not {verb} it now: {_reason(error)}") from error
+            return ObjectMissing(f"{key} is not in the object store")
+        if verb == "put" and isinstance(error, (errors.AlreadyExistsError, errors.PreconditionError)):
+            return ObjectChanged(f"{key} was put or changed by another process meanwhile; try again")
+        if verb == "get" and isinstance(error, errors.PreconditionError):
+            return ObjectDamaged(f"{key} was replaced while it was read; read it again")
+        counting.count("zscp_store_errors_total", "get" if otherwise is ObjectUnavailable else "put")
+        return otherwise(
+            f"{key}: {self.name} does not {verb} it now: {_reason(text)}{self.kind.advice(text)}"
+        )
 
     def _opened(self) -> _Opened:
         with self._lock:
@@ -232,13 +257,14 @@ class Bucket:
         return self._asked
 
 
-def library_for(name: str) -> Any:
+def library_for(place: BucketPlace) -> Any:
     """obstore, which is imported only for a bucket: it is an optional package. Raises ConfigurationError."""
     try:
         return import_module("obstore")
     except ImportError as error:
         raise ConfigurationError(
-            f"{name} needs the package obstore, which is not installed: pip install 'zscp[s3]'"
+            f"{place.name} needs the package obstore, which is not installed:"
+            f" pip install 'zscp[{kind_of(place).extra}]'"
         ) from error
 
 
@@ -247,28 +273,22 @@ class _Opened:
     """obstore, and its store."""
 
     library: Any
-    store: S3Store
+    store: Any
 
 
 def _open(place: BucketPlace, seconds: float) -> _Opened:
-    library = library_for(place.name)
+    library = library_for(place)
     _opened_in.add(os.getpid())
     if len(_opened_in) > 1:
         raise RuntimeError("a bucket was opened before this process was forked; its requests would never end")
-    chosen: dict[str, Any] = {"region": place.region, "checksum_algorithm": "SHA256"}
-    if place.endpoint:
-        chosen["endpoint"] = place.endpoint
-    if place.access_key:
-        chosen |= {"access_key_id": place.access_key, "secret_access_key": place.secret_key}
-    store = library.store.S3Store(
-        place.bucket,
-        prefix=place.prefix or None,
-        client_options={
+    kind = kind_of(place)
+    bounds = {
+        "client_options": {
             "allow_http": place.endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, seconds / 2)),
             "timeout": timedelta(seconds=seconds / 2),
         },
-        retry_config={
+        "retry_config": {
             "max_retries": 100,  # the time bounds them
             "retry_timeout": timedelta(seconds=seconds / 2),
             "backoff": {
@@ -277,8 +297,15 @@ def _open(place: BucketPlace, seconds: float) -> _Opened:
                 "base": 2,
             },
         },
-        **chosen,
-    )
+    }
+    made = getattr(library.store, kind.service)
+    try:
+        store = made(place.bucket, prefix=place.prefix or None, **bounds, **kind.options(place))
+    except library.exceptions.BaseError:  # its text may quote a part of a key
+        raise ConfigurationError(
+            f"{place.name}: obstore does not take {kind.who} as the configuration or the environment has"
+            " them; correct them"
+        ) from None
     return _Opened(library, store)
 
 
@@ -286,6 +313,11 @@ def _found(key: str, meta: Any) -> Found:
     return Found(key, meta["size"], meta["e_tag"] or "", meta["last_modified"])
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error, without what the server quotes."""
-    return str(error).partition("\n")[0].partition("<?xml")[0].strip(" :-")[:_LONGEST_REASON]
+def _reason(text: str) -> str:
+    """The first line of an error, without what the server quotes; addresses without what was asked of them.
+
+    That may hold a signature (of a SAS token, which Azure's environment may set).
+    """
+    first = text.partition("\n")[0].partition("<?xml")[0].strip(" :-")
+    code = _CODE.search(text)
+    return re.sub(r"\?\S*", "", first)[:_LONGEST_REASON] + (f" ({code[1]})" if code else "")

@@ -12,11 +12,12 @@ from scp.config.settings import Settings
 from scp.config.stores import BucketPlace, TierSettings
 from scp.errors import ConfigurationError
 from scp.objects.bucket import Bucket, library_for
+from scp.objects.bucket_kinds import KINDS
+from scp.objects.bucket_store import BucketStore
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.journal import Journaled, JournaledStore
 from scp.objects.local import LocalStore
 from scp.objects.memory import MemoryStore
-from scp.objects.s3 import BucketStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class StorePlace:
 
 STORES: Mapping[str, Callable[[StorePlace], JournaledStore]] = {
     "file": lambda place: LocalStore(place.folder, place.reserve, maps=not place.removable),
-    "s3": lambda place: BucketStore(_bucket_of(place), place.folder),
     "memory": lambda place: Journaled(MemoryStore(), place.folder),
+    **dict.fromkeys(KINDS, lambda place: BucketStore(_bucket_of(place), place.folder)),
 }
 
 
@@ -76,7 +77,7 @@ def load(settings: Settings) -> None:
     """
     for store in settings.stores.values():
         if (place := store.bucket) is not None:
-            library_for(place.name)
+            library_for(place)
 
 
 def request_seconds(settings: Settings, store: str) -> float:

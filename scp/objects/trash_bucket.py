@@ -1,6 +1,6 @@
 """The trash of a store that is a bucket: two objects each in ``.trash``.
 
-``<id>.dcm`` is a copy of the stored object, made by the server; ``<id>.<state>.json`` is the note. So a
+``<id>.dcm`` is a copy of the stored object; ``<id>.<state>.json`` is the note. So a
 listing tells what is unfinished, and what is old, and no other note is read for that. While the state changes
 there are two notes: the later state counts. A bucket has no locks: writers have the one that the index gives
 (docs/decisions/0147).
@@ -90,8 +90,9 @@ class BucketCan:
     def in_place(self, one: Trashed) -> bool:
         """See Can: a key with a token is put once, so what is there is what was copied.
 
-        Of another key, the ETags tell; where they depend on the parts of an upload, what came first does.
-        Where the server encrypts with a key of its own they tell nothing, and the object stays.
+        Of another key, the ETags tell; where they depend on the parts of an upload, or are no digests, what
+        came first does. Where an S3 server encrypts with a key of its own they tell nothing, and the object
+        stays.
         """
         try:
             copy, there = self._bucket.look(self._file(one)), self._bucket.look(self._place(one))
@@ -101,7 +102,8 @@ class BucketCan:
             return False
         if has_token(one.key) or copy.etag == there.etag:
             return True
-        return "-" in copy.etag + there.etag and there.modified < copy.modified
+        told = "-" not in copy.etag + there.etag and self._bucket.kind.etags_are_digests
+        return not told and there.modified < copy.modified
 
     def take(self, one: Trashed) -> None:
         """See Can."""

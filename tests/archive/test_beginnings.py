@@ -27,11 +27,11 @@ from scp.lifecycle.explain import explain_stored
 from scp.model import Instance, Received
 from scp.objects import beginning, files
 from scp.objects.bucket import Bucket
+from scp.objects.bucket_store import BucketStore
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.journal import JournaledStore
 from scp.objects.landed import LandedStore
 from scp.objects.local import LocalStore
-from scp.objects.s3 import BucketStore
 from scp.spool import Buffer
 from scp.syntaxes import DEFLATED, EXPLICIT, lookup
 from scp.viewing.header import ElementRow, header_view, rows

@@ -18,12 +18,12 @@ from scp.config.rules import DEFAULT_POLICY
 from scp.errors import DuplicateRejected
 from scp.index.sql import SqlIndex
 from scp.lifecycle.encoder import Encoder
+from scp.objects.bucket_store import BucketStore
 from scp.objects.journal import JournaledStore
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
-from scp.objects.s3 import BucketStore
 
 Opened = Callable[..., Archive]
 SENT = phantom(Shape(64, 64))

@@ -24,13 +24,13 @@ from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.reindex import reindex
 from scp.model import Instance, Received
 from scp.objects import part10
+from scp.objects.bucket_store import BucketStore
 from scp.objects.encrypted import Cipher, EncryptedStore
 from scp.objects.journal import JournaledStore
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import LANDING, is_landed
-from scp.objects.s3 import BucketStore
 from scp.spool import IN_MEMORY, sha256, xxh3
 from scp.syntaxes import EXPLICIT, HTJ2K, IMPLICIT
 

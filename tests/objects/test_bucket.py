@@ -30,9 +30,9 @@ from scp.errors import (
 from scp.objects import bucket as bucket_module
 from scp.objects.bucket import LARGE, PART, Bucket, Found
 from scp.objects.bucket_marks import BucketMark, BucketMedium
+from scp.objects.bucket_store import BucketStore, ObjectsInBucket
 from scp.objects.mark import Mark
 from scp.objects.names import has_token, object_key
-from scp.objects.s3 import BucketStore, S3ObjectStore
 
 NOBODY = BucketPlace("bucket", "zscp", "http://127.0.0.1:9", "us-east-1", "key", "a-secret")
 OBJECT = object_key("1.2", "1.2.3", "ab" * 32, "htj2k", token="0123abcd")
@@ -165,7 +165,7 @@ def test_a_look_whose_second_request_fails_tells_it_as_its_own(monkeypatch: pyte
 
 def test_a_repeated_put_that_cannot_be_compared_lacks_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = bucket_in_memory(monkeypatch)
-    store = S3ObjectStore(bucket)
+    store = ObjectsInBucket(bucket)
     store.put(OBJECT, b"x")
     for other in (b"y", b"longer"):
         with pytest.raises(ObjectChanged):
@@ -190,7 +190,7 @@ def test_a_damaged_mark_that_cannot_be_looked_at_lacks_resources(monkeypatch: py
 
 @pytest.mark.cluster
 def test_a_large_object_goes_and_comes_in_parts(bucket: Bucket) -> None:
-    store, data = S3ObjectStore(bucket), os.urandom(LARGE + PART + 17)
+    store, data = ObjectsInBucket(bucket), os.urandom(LARGE + PART + 17)
     store.put("a/1", memoryview(data)[: 1 << 20], memoryview(data)[1 << 20 :])
     assert store.size("a/1") == len(data)
     assert bytes(store.get("a/1", len(data))) == data

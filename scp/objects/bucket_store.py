@@ -1,4 +1,4 @@
-"""An object store in a bucket of an S3-compatible server, and its journal.
+"""An object store in a bucket of any kind (:mod:`scp.objects.bucket_kinds`), and its journal.
 
 The key that an object is put under has a token (:func:`scp.objects.names.with_token`). Several nodes may
 share the bucket, and two that store the same object at once must not put one key: each row names the digest
@@ -27,7 +27,7 @@ _FETCHED_AT_ONCE = 4  # parts of one object
 _BEHIND_DOTS = ".~"  # sorts behind all keys that begin with a dot and a letter
 
 
-class S3ObjectStore:
+class ObjectsInBucket:
     """Objects in a bucket (:class:`scp.objects.store.ObjectStore`)."""
 
     def __init__(self, bucket: Bucket) -> None:
@@ -137,7 +137,7 @@ class BucketStore(Journaled):
     at_once = AT_ONCE // 2  # a large one takes several requests
 
     def __init__(self, bucket: Bucket, root: Path) -> None:
-        super().__init__(S3ObjectStore(bucket), root)
+        super().__init__(ObjectsInBucket(bucket), root)
         self.bucket = bucket
 
     def fresh_key(self, key: str) -> str:
