@@ -34,7 +34,10 @@ def keys_in(storage: dict[str, Any]) -> list[str]:
     return [found.key for found in bucket_at(place, 30.0).list() if not found.key.startswith(".")]
 
 
-@pytest.mark.parametrize("landing", [False, True], ids=["in the bucket", "in the spool"])
+@pytest.mark.parametrize(
+    "landing",
+    [pytest.param(False, marks=pytest.mark.long, id="in the bucket"), pytest.param(True, id="in the spool")],
+)
 def test_a_killed_node_has_all_that_it_acknowledged(
     azure: Azurite,
     process: Callable[..., NodeProcess],
