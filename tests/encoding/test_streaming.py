@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import Shape, as_received, deflate, kept, parts_of, phantom, transcoded
 
@@ -35,7 +36,7 @@ from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, HTJ2K, IMPLICIT, JPEGLS
 MOVIE = Shape(rows=20, columns=20, frames=40, noise=0.5)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100, derandomize=True)
 @given(st.lists(st.binary(max_size=11), max_size=8), st.sampled_from((1, 2, 4, 8)))
 def test_words_are_swapped_across_pieces(pieces: list[bytes], size: int) -> None:
     whole = b"".join(pieces)
@@ -44,7 +45,7 @@ def test_words_are_swapped_across_pieces(pieces: list[bytes], size: int) -> None
     assert b"".join(swapped_words(iter(pieces), size)) == b"".join(words) + whole[even:]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100, derandomize=True)
 @given(st.lists(st.binary(max_size=50), max_size=6))
 def test_deflated_in_pieces_it_is_the_same(pieces: list[bytes]) -> None:
     stream = b"".join(deflated(pieces))
