@@ -288,7 +288,7 @@ def test_a_damaged_one_stops_no_other_and_is_never_served(held: Held, node: Runn
 
 def test_readers_see_one_form_or_the_other(held: Held, start: Starter) -> None:
     node = start(storage=_BACKLOG)
-    objects = [image(instance=f"1.2.3.4.{n}", seed=n, rows=64) for n in range(60)]
+    objects = [image(instance=f"1.2.3.4.{n}", seed=n, rows=64) for n in range(30)]
     node.keep(*objects)
     held.go.set()
     node.archive.wake_encoder()
@@ -424,7 +424,8 @@ def test_a_dictionary_trained_by_one_process_is_read_by_all(
     objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
     _store(node, *objects[:70])
     node.encodes_all(_PATIENCE)
-    until(lambda: json.loads(node.here("dictionary", "list", "--json")), "one is trained", _PATIENCE)
+    dictionaries = node.root / "objects" / "dictionaries"
+    until(lambda: list(dictionaries.glob("*/*.zdict")), "one is trained", _PATIENCE)
     _store(node, *objects[70:])
     node.encodes_all(_PATIENCE)
     (entry,) = json.loads(node.run("dictionary", "list", "--json").stdout)
