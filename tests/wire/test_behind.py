@@ -421,7 +421,7 @@ def test_a_dictionary_trained_by_one_process_is_read_by_all(
     }
     node = process(storage=_BACKLOG, node={"workers": 2}, policy=[rule])
     node.start()
-    objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(140)]
+    objects = [image(instance=f"1.2.3.{n}", seed=n, rows=16) for n in range(100)]
     _store(node, *objects[:70])
     node.encodes_all(_PATIENCE)
     dictionaries = node.root / "objects" / "dictionaries"
@@ -432,7 +432,7 @@ def test_a_dictionary_trained_by_one_process_is_read_by_all(
     assert (entry["sop_class_uid"], entry["newest"]) == (MR_IMAGE, True)
     stored = (node.root / "objects").rglob("*.dcm.zst")
     needing = [path for path in stored if part10.dictionary_id(path.read_bytes()) == entry["id"]]
-    assert len(needing) >= 70
+    assert len(needing) >= 30
     for _ in range(2):  # associations are taken by whichever worker is free
         with (
             Scu(node.address, [(STUDY_GET, [EXPLICIT]), (MR_IMAGE, [EXPLICIT])], roles=[MR_IMAGE]) as one,
