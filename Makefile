@@ -88,6 +88,11 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
+# Else each of the processes that share the tests compiles all of them, where nobody has yet.
+.PHONY: compiled
+compiled: setup
+	$(BIN)/python -m pytest --collect-only > /dev/null
+
 conformance: setup ## write the tables of docs/conformance.md from those of the code
 	$(BIN)/python -m scripts.conformance
 
