@@ -83,8 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # The mark of all tests of a file.
 _MARK = re.compile(r"^pytestmark = .*\bpytest\.mark\.(faults|cluster|long)\b", re.MULTILINE)
-# Who uses the corpus, or is marked so, names it.
-_CORPUS = re.compile(r"corpus", re.IGNORECASE)
+# Who uses the corpus (tests/objects.py), or is marked so, names one of these.
+_CORPUS = re.compile(r"corpus|\ball_files\b", re.IGNORECASE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
