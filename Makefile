@@ -19,6 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# What more some tests need, once for each environment.
+.venv/.installed-%: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	touch $@
+
 run: setup ## serve with the defaults, data in ./zscp-data, and a page on port 11180, whose address it prints
 	ZSCP_HTTP__PORT=$${ZSCP_HTTP__PORT:-11180} $(BIN)/zscp serve
 
@@ -36,9 +41,9 @@ faults: setup ## let each call fail in turn, and disks fill or fail below a node
 	scripts/install-tools.sh
 	$(BIN)/python -m pytest -n 2 -m faults tests/faults
 
-long: setup ## run what repeats for minutes, with kills at random or larger objects, what shorter tests show
-	scripts/install-tools.sh
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m long
+# Of the tests on real servers and in a browser, too.
+long: servers ## run what repeats for minutes, with more cases, kills or bytes, what shorter tests show
+	$(MAKE) test TESTS="--cluster -m long $(TESTS)"
 
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=
@@ -53,14 +58,12 @@ everything: servers ## run all tests, those on real servers beside the others; C
 	$(MAKE) test TESTS="--cluster $(TESTS)"
 
 .PHONY: servers browsing
-servers: setup
+servers: .venv/.installed-cluster
 	scripts/install-tools.sh
 	scripts/install-cluster.sh
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 
-browsing: setup
+browsing: .venv/.installed-browser
 	scripts/install-browser.sh
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh
@@ -72,11 +75,23 @@ coverage: setup ## run the tests, or those that TESTS names, and show which line
 quick: setup ## run the tests that take less than a minute, and need no tool installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m quick
 
-check: setup ## lint, formatting, types, and which module may import which
+check: lint types imports ## lint, formatting, types, and which module may import which
+
+.PHONY: lint types imports
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup
 	$(BIN)/mypy
+
+imports: setup
 	$(BIN)/lint-imports
+
+# Else each of the processes that share the tests compiles all of them, where nobody has yet.
+.PHONY: compiled
+compiled: setup
+	$(BIN)/python -m pytest --collect-only > /dev/null
 
 conformance: setup ## write the tables of docs/conformance.md from those of the code
 	$(BIN)/python -m scripts.conformance
@@ -89,9 +104,7 @@ commands: setup ## write the reference of docs/commands.md from the command line
 
 # Of the objects in a folder: make screenshots SCREENSHOTS=/data/objects. Without one, of public objects.
 SCREENSHOTS ?=
-screenshots: setup ## take pictures of all views of the page, for docs/web.md
-	scripts/install-browser.sh
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+screenshots: browsing ## take pictures of all views of the page, for docs/web.md
 	$(BIN)/python -m scripts.screenshots $(SCREENSHOTS)
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, zip_longest
 from pathlib import Path
 
+import examples
 import forked
 import objects
 import pytest
@@ -77,29 +78,41 @@ def pytest_configure(config: pytest.Config) -> None:
     """Processes that share the tests (pytest-xdist) have one process from which those of zscp are forked."""
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         forked.share()
+    if _is_asked_for("long", config):
+        examples.try_all()
 
 
 # The mark of all tests of a file.
 _MARK = re.compile(r"^pytestmark = .*\bpytest\.mark\.(faults|cluster|long)\b", re.MULTILINE)
+# Who uses the corpus (tests/objects.py), or is marked so, names one of these.
+_CORPUS = re.compile(r"corpus|\ball_files\b", re.IGNORECASE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A file whose tests would all be left out (see below) is not even imported."""
-    if collection_path.suffix != ".py":
+    if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
-    mark = _MARK.search(collection_path.read_text(encoding="utf-8"))
-    return True if mark is not None and not _is_asked_for(mark[1], config) else None
+    text = collection_path.read_text(encoding="utf-8")
+    mark = _MARK.search(text)
+    if mark is not None and not _is_asked_for(mark[1], config):
+        return True
+    return True if config.option.markexpr == "corpus" and not _CORPUS.search(text) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is given a file of the corpus is marked ``corpus``, so that it can be run by itself.
 
     What takes minutes (``faults``, ``long``), real servers or a browser runs only where that is asked for.
+    Properties are marked ``long``, too, where all of their examples are asked for (tests/examples.py).
     What takes longest comes first: workers that each take a file after the other then end together.
     """
     for mark in ("faults", "cluster", "browser", "long"):
         if not _is_asked_for(mark, config):
             items[:] = [item for item in items if item.get_closest_marker(mark) is None]
+    if _is_asked_for("long", config):
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker(pytest.mark.long)
     items.sort(key=_turn)
     items[:] = _alternating(items)
     for item in items:

@@ -30,6 +30,7 @@ from scp.objects import part10
 from scp.spool import Buffer
 from scp.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, TransferSyntax, lookup
 
+# For pytest -m corpus, tests/conftest.py reads only files that name what here uses it.
 CORPUS = Path(os.environ.get("DICOM_CORPUS") or Path(__file__).parents[2] / "shared" / "corpus")
 NATIVE = (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)

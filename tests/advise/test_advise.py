@@ -458,18 +458,35 @@ def test_a_modality_that_is_none_is_in_no_rule(name: str, tmp_path: Path) -> Non
 @cache
 def _advice(lossy: bool) -> Advice:
     """On a few small objects, measured once: that takes seconds."""
+    if not lossy:
+        found = _advice(True)
+        lossless = [tuple(each for each in one.rows if each.verdict != "lossy") for one in found.tables]
+        pairs = zip(found.tables, lossless, strict=True)
+        return replace(found, tables=tuple(replace(one, rows=rows) for one, rows in pairs))
     objects = [image(Shape(rows=64, columns=64, seed=each), Modality="CT") for each in range(3)]
     objects += [image(Shape(rows=32, columns=32, bits_allocated=8, bits_stored=8, seed=9), Modality="US")]
     with TemporaryDirectory() as folder:
         return advise([folder_of(Path(folder), objects)], replace(Wanted(), lossy=lossy), told)
 
 
-@pytest.mark.parametrize("lossy", [False, True])
-def test_both_charts_show_all_figures(tmp_path: Path, lossy: bool) -> None:
-    found = _advice(lossy)
+def test_both_charts_show_all_figures(tmp_path: Path) -> None:
     files = [tmp_path / "chart.svg", tmp_path / "chart.png"]
-    draw(found, files)
-    root = ET.fromstring(files[0].read_text())
+    draw(_advice(True), files)
+    _shows_all_figures(_advice(True), files[0], lossy=True)
+    with Image.open(files[1]) as picture:
+        assert picture.width > 1500
+    again = tmp_path / "again.svg"
+    draw(_advice(True), [again])
+    assert again.read_bytes() == files[0].read_bytes()
+
+
+def test_a_chart_without_lossy_codecs_names_none(tmp_path: Path) -> None:
+    draw(_advice(False), [tmp_path / "chart.svg"])
+    _shows_all_figures(_advice(False), tmp_path / "chart.svg", lossy=False)
+
+
+def _shows_all_figures(found: Advice, chart: Path, lossy: bool) -> None:
+    root = ET.fromstring(chart.read_text())
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     for one in found.tables:
         assert any(text.startswith(f"{one.group.name}: ") for text in texts if text)
@@ -478,11 +495,6 @@ def test_both_charts_show_all_figures(tmp_path: Path, lossy: bool) -> None:
                 assert each.candidate.name in texts
                 assert (f"{each.disk:.1f}" if each.disk < 100 else f"{each.disk:.0f}") in texts
     assert ("lossy" in texts) is lossy
-    with Image.open(files[1]) as picture:
-        assert picture.width > 1500
-    again = tmp_path / "again.svg"
-    draw(found, [again])
-    assert again.read_bytes() == files[0].read_bytes()
 
 
 def test_a_chart_that_cannot_be_written_is_told(tmp_path: Path) -> None:

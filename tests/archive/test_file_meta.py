@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import Shape, as_received, assert_restored, deflate, element, kept, phantom
 from pydicom import dcmread
@@ -162,7 +163,7 @@ _BEGINNINGS = st.one_of(
 _UIDS = st.binary(max_size=70).map(lambda uid: uid.decode("latin-1").strip(" \0"))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(
     dataset=st.lists(_BEGINNINGS, max_size=4).map(b"".join),
     syntax=st.sampled_from(sorted(BY_UID)),
@@ -190,7 +191,7 @@ def _elements(syntax: str) -> st.SearchStrategy[bytes]:
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60, derandomize=True)
 @given(data=st.data(), syntax=st.sampled_from(NATIVE), form=st.sampled_from(FORMS), whole=st.booleans())
 def test_a_dataset_that_begins_with_any_elements_is_kept(data, syntax: str, form: str, whole: bool) -> None:
     sound = phantom(Shape(rows=24, columns=24, noise=0.01), EXPLICIT if syntax == DEFLATED else syntax)

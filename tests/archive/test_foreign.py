@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import NATIVE, Shape, bundled_file, element, kept, phantom
 
@@ -152,7 +153,7 @@ def test_a_codestream_that_nothing_names_is_skipped(archive, tmp_path: Path) -> 
     assert named.outcome == "kept"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300, derandomize=True)
 @given(st.sampled_from([b"", PREFIX, PREFIX + meta(None), meta(None, IMPLICIT)]), st.binary(max_size=200))
 def test_garbage_is_no_file_and_breaks_nothing(start: bytes, data: bytes) -> None:
     try:

@@ -57,7 +57,7 @@ def everything(folder: Path, landing: bool) -> Iterator[Whole]:
         yield whole
 
 
-def _a_node_loses_power(whole: Whole, senders: Senders) -> None:
+def a_node_loses_power(whole: Whole, senders: Senders) -> None:
     node = whole.nodes.nodes["node1"]
     node.lose_power()
     _stored_more(senders)
@@ -65,19 +65,19 @@ def _a_node_loses_power(whole: Whole, senders: Senders) -> None:
     whole.nodes.all_up()
 
 
-def _the_database_stops(whole: Whole, _: Senders) -> None:
+def the_database_stops(whole: Whole, _: Senders) -> None:
     whole.database.stop()
     time.sleep(_OUTAGE)
     whole.database.start()
 
 
-def _the_store_stops(whole: Whole, _: Senders) -> None:
+def the_store_stops(whole: Whole, _: Senders) -> None:
     whole.store.stop()
     time.sleep(_OUTAGE)
     whole.store.start()
 
 
-def _everything_loses_power(whole: Whole, _: Senders) -> None:
+def everything_loses_power(whole: Whole, _: Senders) -> None:
     """All of it ends at once, but for HAProxy, and is started again."""
     for node in whole.nodes.nodes.values():
         node.lose_power()
@@ -91,14 +91,20 @@ def _everything_loses_power(whole: Whole, _: Senders) -> None:
 
 Fault = Callable[[Whole, Senders], None]
 FAULTS: tuple[Fault, ...] = (
-    _a_node_loses_power,
-    _the_database_stops,
-    _the_store_stops,
-    _everything_loses_power,
+    a_node_loses_power,
+    the_database_stops,
+    the_store_stops,
+    everything_loses_power,
 )
-each_fault = pytest.mark.parametrize(
-    "fault", FAULTS, ids=[one.__name__.strip("_").replace("_", " ") for one in FAULTS]
-)
+
+
+def each_fault(*often: Fault) -> pytest.MarkDecorator:
+    """Each of them; those that are not named in ``make long`` alone."""
+    return pytest.mark.parametrize(
+        "fault",
+        [pytest.param(one, marks=[] if one in often else pytest.mark.long) for one in FAULTS],
+        ids=[one.__name__.replace("_", " ") for one in FAULTS],
+    )
 
 
 def _stored_more(senders: Senders, count: int = 40) -> None:

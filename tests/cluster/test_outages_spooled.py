@@ -8,7 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from .outages import Fault, Whole, each_fault, everything, nothing_acknowledged_is_lost
+from .outages import (
+    Fault,
+    Whole,
+    a_node_loses_power,
+    each_fault,
+    everything,
+    everything_loses_power,
+    nothing_acknowledged_is_lost,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -19,6 +27,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         yield whole
 
 
-@each_fault
+@each_fault(a_node_loses_power, everything_loses_power)
 def test_nothing_acknowledged_is_lost(whole: Whole, fault: Fault) -> None:
     nothing_acknowledged_is_lost(whole, fault)

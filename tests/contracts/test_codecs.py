@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import Shape, bundled, corpus, item, joined, phantom, received, samples_of, transcoded
 from pydicom import dcmread
@@ -93,7 +94,7 @@ def frame_of(form: PixelFormat, content: str, seed: int = 0) -> Frame:
 
 
 @BY_NAME
-@settings(max_examples=120, deadline=None, derandomize=True)
+@examples(120, derandomize=True)
 @given(
     form=formats(),
     content=st.sampled_from(("random", "smooth", "low", "high", "both")),
@@ -132,7 +133,7 @@ def test_the_usual_is_taken(codec: Codec, bits: int, signed: bool, samples: int)
 
 
 @BY_NAME
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60, derandomize=True)
 @given(
     garbage=st.binary(max_size=300),
     at=st.integers(0, 10_000),

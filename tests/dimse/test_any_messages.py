@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scp.dimse.wire.assembly import Assembly
@@ -37,13 +38,13 @@ _COMMANDS: st.SearchStrategy[dict[str, Value]] = st.fixed_dictionaries(
 _DATASETS = st.none() | st.binary(max_size=200)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_COMMANDS)
 def test_a_command_is_read_as_it_was_written(fields: dict[str, Value]) -> None:
     assert read_command(write_command(fields)) == fields
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(_COMMANDS, st.data())
 def test_a_command_that_is_cut_off_says_less_and_nothing_else(
     fields: dict[str, Value], data: st.DataObject
@@ -76,7 +77,7 @@ def _values(message: tuple[dict[str, Value], bytes | None], sizes: st.DataObject
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(_COMMANDS, _DATASETS), min_size=1, max_size=3), st.data())
 def test_messages_are_put_together_from_any_pieces(
     sent: list[tuple[dict[str, Value], bytes | None]], data: st.DataObject
@@ -96,7 +97,7 @@ def test_messages_are_put_together_from_any_pieces(
         assert message.context_id == 5
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.binary(max_size=120))
 def test_any_bytes_are_a_message_or_a_fault(body: bytes) -> None:
     assembly = Assembly(lambda message: None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
@@ -58,7 +59,7 @@ def _asked(keywords: set[str], syntax: str, character_set: str) -> Dataset:
     return read_identifier(write_identifier(asked, syntax), syntax)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     keywords=st.sets(st.sampled_from([one for one in _KEYWORDS if one != "OverlayRows"])),
     match=st.dictionaries(st.sampled_from(_KEYWORDS[:16]), _VALUES),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
@@ -36,7 +37,7 @@ def _request(
     return data
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     references=st.lists(st.tuples(_UIDS, _UIDS), max_size=4),
     explicit=st.booleans(),

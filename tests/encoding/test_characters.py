@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import as_received, element
 from repertoires import REPERTOIRES, Repertoire
@@ -119,7 +120,7 @@ def test_lines_and_values_begin_with_the_first_repertoire() -> None:
 SETS = st.sampled_from([each.character_set for each in REPERTOIRES.values()])
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(), SETS, st.booleans())
 def test_what_can_be_written_reads_the_same(text: str, character_set: str, name: bool) -> None:
     terms = terms_of(character_set)
@@ -128,7 +129,7 @@ def test_what_can_be_written_reads_the_same(text: str, character_set: str, name:
         assert decoded(code, terms, name) == text
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(), SETS, st.booleans())
 def test_anything_can_be_read_and_no_escape_is_left(code: bytes, character_set: str, name: bool) -> None:
     text = decoded(code, terms_of(character_set), name)

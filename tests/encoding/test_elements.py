@@ -10,7 +10,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import bundled, element, item, received, sequence
 from pydicom import dcmread
@@ -136,7 +137,7 @@ def trees(leaf: st.SearchStrategy[Leaf]) -> st.SearchStrategy[tuple[Leaf | Tree,
     return st.lists(anything, max_size=6).map(tuple)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(
     trees(leaves(ANY_TAG)),
     st.lists(
@@ -151,7 +152,7 @@ def test_explicit_little_and_big_endian_are_each_other(tree, unknown) -> None:
     assert convert(big, BIG, CANONICAL) == little
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(trees(leaves(KNOWN_TAG)))
 def test_implicit_is_the_others_where_the_dictionary_knows(tree) -> None:
     for explicit in (CANONICAL, BIG):
@@ -160,7 +161,7 @@ def test_implicit_is_the_others_where_the_dictionary_knows(tree) -> None:
         assert convert(implicit, IMPLICIT_LITTLE, explicit) == stream
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100, derandomize=True)
 @given(trees(leaves(ANY_TAG)))
 def test_walking_covers_every_byte(tree) -> None:
     for encoding in (CANONICAL, BIG, IMPLICIT_LITTLE):
@@ -288,7 +289,7 @@ def test_within_a_defined_length_nothing_may_be_missing_either() -> None:
                 convert(stream, CANONICAL, encoding)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300, derandomize=True)
 @given(st.data())
 def test_one_changed_byte_is_unreadable_or_read(data) -> None:
     stream = bytearray(small())
@@ -302,7 +303,7 @@ def test_one_changed_byte_is_unreadable_or_read(data) -> None:
             continue
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200, derandomize=True)
 @given(st.binary(max_size=200), st.sampled_from([CANONICAL, IMPLICIT_LITTLE, BIG]))
 def test_garbage_is_unreadable_or_read(stream: bytes, encoding: Encoding) -> None:
     try:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import (
     NATIVE,
@@ -366,7 +367,7 @@ _TREES = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@examples(80, derandomize=True)
 @given(tree=_TREES, pixels=st.binary(max_size=9), syntax=st.sampled_from([EXPLICIT, BIG_ENDIAN]))
 def test_any_tree_becomes_even_and_an_even_one_stays(tree, pixels: bytes, syntax: str) -> None:
     row = lookup(syntax)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import Shape, as_received, bundled, element, item, phantom, received, sequence
 from pydicom import dcmread
@@ -113,7 +114,7 @@ def test_any_file_has_facts(path: Path) -> None:
         assert found.attributes["SOPInstanceUID"] == read.SOPInstanceUID
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200, derandomize=True)
 @given(
     st.binary(max_size=60),
     st.sampled_from(("SQ", "UN", "PN", "CS", "IS", "DS", "UI", "AT", "DA", "US", "FD")),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from objects import (
     NATIVE,
@@ -94,7 +95,7 @@ def shapes(draw) -> Shape:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60, derandomize=True)
 @given(shape=shapes(), syntax=st.sampled_from(NATIVE))
 @example(shape=Shape(rubbish=True), syntax=EXPLICIT)
 @example(shape=Shape(rows=7, columns=9, bits_allocated=1, bits_stored=1, frames=5), syntax=IMPLICIT)
@@ -306,7 +307,7 @@ def test_equal_is_what_joining_and_comparing_is(data: bytes, cuts: list[int], mo
         assert not equal(pieces, other)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(
     at=st.integers(0, 10**6),
     value=st.integers(1, 255),

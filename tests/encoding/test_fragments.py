@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import item
 
@@ -26,7 +27,7 @@ def fragments(*contents: bytes, offsets: tuple[int, ...] = ()) -> bytes:
     return b"".join(item(content, True) for content in (table, *contents))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100, derandomize=True)
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=6))
 def test_frames_come_back_padded_to_even(frames: list[bytes]) -> None:
     even = [frame + b"\0" * (len(frame) % 2) for frame in frames]

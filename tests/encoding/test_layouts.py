@@ -8,7 +8,8 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import as_received, corpus, element, item, received, sequence
 
@@ -143,7 +144,7 @@ def streams(draw: st.DrawFn, encoding: Encoding) -> bytes:
     return data[:at] + data[at + size :]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200, derandomize=True)
 @given(st.data(), st.sampled_from((EXPLICIT, IMPLICIT)))
 def test_a_guess_is_what_a_scan_finds(drawn: st.DataObject, syntax: str) -> None:
     """Of any headers after those of a series, and of the series after any."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import imagecodecs
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import (
     Shape,
@@ -151,7 +152,7 @@ def test_it_is_restored_to_the_byte(object_: Received) -> None:
     check(object_)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40, derandomize=True)
 @given(
     cuts=st.lists(st.integers(1, 1500), max_size=6),
     table=st.one_of(st.none(), st.binary(max_size=20)),
@@ -299,7 +300,7 @@ def test_a_library_that_lies_is_found_out(monkeypatch, lie: str) -> None:
     assert part10.unpack(found.data).dataset == object_.dataset
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(at=st.integers(0, 10**6), value=st.integers(1, 255))
 def test_proof_of_a_damaged_one_fails_or_it_does_no_harm(at: int, value: int) -> None:
     object_ = object_of(COLOUR, [pieces(padded(FRAMES[0]), 999)])

@@ -7,7 +7,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given, settings
+from examples import examples
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from objects import (
     CORPUS,
@@ -134,7 +135,7 @@ CHARACTER_SETS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@examples(400, derandomize=True)
 @given(TEXTS, st.sampled_from(VRS), CHARACTER_SETS, st.sampled_from((b"\0\0", b"\1\0")))
 @example(b"\xff\xff\1\0\2\0", "SS", None, b"\1\0")
 def test_any_value_has_pydicoms_text(
@@ -184,7 +185,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@examples(500, derandomize=True)
 @given(st.lists(PIECES, max_size=7), st.integers(0, 12), st.sampled_from((CANONICAL, IMPLICIT_LITTLE, BIG)))
 def test_the_verdict_is_the_same_as_element_by_element(
     pieces: list[bytes], cut: int, encoding: Encoding
@@ -204,7 +205,7 @@ def test_the_verdict_is_the_same_as_element_by_element(
     }
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300, derandomize=True)
 @given(
     st.lists(PIECES, max_size=6),
     st.integers(0, 12),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import NATIVE, as_received, deflate, element, written
 from pydicom.dataset import Dataset
@@ -119,7 +120,7 @@ def header(**uids: str) -> Dataset:
     return dataset
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(
     st.sampled_from(NATIVE),
     st.sets(st.sampled_from(list(TAGS))),
@@ -179,7 +180,7 @@ def test_what_cannot_be_followed_stays(stream: bytes) -> None:
     assert b"".join(map(bytes, with_uids([stream], lookup(DEFLATED), {0x0020000D: "1.4"}))) == stream
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100, derandomize=True)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_text_has_an_identity(study: str, patient: str) -> None:
     """Lone surrogates, controls, whatever a character set leaves behind."""

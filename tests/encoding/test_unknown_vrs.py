@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import Shape, assert_restored, element, item, kept, phantom, received, sequence, transcoded
 from pydicom import dcmread
@@ -82,7 +83,7 @@ def test_both_ways_to_write_one_are_read(encoding: Encoding, value: bytes, behin
         )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(
     vr=st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=2, max_size=2).filter(
         lambda vr: vr.encode() not in VRS

@@ -20,7 +20,7 @@ from scp.dimse.status import SUCCESS
 from .conftest import ENCODED_AT_ONCE, POLICIES, Result, Runner, grown
 from .objects import Bad
 from .requester import Got
-from .table import BOMBS, CRASHES, LOSSLESS, SOUND, TABLE, expected_of, sound_of
+from .table import BOMBS, CRASHES, LOSSLESS, RARELY, SOUND, TABLE, expected_of, sound_of
 from .trial import Outcome
 
 pytestmark = pytest.mark.slow
@@ -40,10 +40,14 @@ _OF_POLICIES = [pytest.param(one, marks=[] if one == "default" else pytest.mark.
 @pytest.fixture(scope="module", params=_OF_POLICIES)
 def result(request: pytest.FixtureRequest, run: Runner) -> Result:
     at_once = {} if request.param == "default" else AT_ONCE
-    return run(TABLE, POLICIES[request.param], at_once=at_once)
+    whole = "long" in request.config.option.markexpr
+    objects = TABLE if whole else {name: make for name, make in TABLE.items() if name not in RARELY}
+    return run(objects, POLICIES[request.param], at_once=at_once)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.long if one in RARELY else []) for one in TABLE]
+)
 def test_an_object_is_kept_and_given_back(result: Result, name: str) -> None:
     """Found, as received to the byte, and in another transfer syntax given or refused with a reason."""
     _is_kept_and_given_back(result, result.outcomes[name], name)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from unicodedata import normalize
 
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from examples import examples
+from hypothesis import HealthCheck, assume, example, given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from sqlalchemy import Connection, func, literal, select
@@ -290,7 +291,7 @@ def test_combined_date_and_time(database, dates, times, stored, expected):
 LETTERS = "abAB%_/[]^$.(|)+'\"é山\ud7ff\U0010ffff"
 texts = st.text(LETTERS, max_size=6)
 patterns = st.text(LETTERS + "**??", min_size=1, max_size=6).filter(lambda pattern: not universal(pattern))
-quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = examples(400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR
 from sqlalchemy import Engine, func, literal, select
@@ -37,7 +38,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.dispose()
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(pattern=st.text(_LETTERS, max_size=9), text=st.text("ab%_/.[\\\n", max_size=9))
 def test_matches_as_defined(pattern: str, text: str) -> None:
     tokens = tokens_of(pattern)

@@ -11,7 +11,8 @@ from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from objects import Shape, bundled_file, kept, phantom
 from pydicom import dcmread
@@ -119,7 +120,7 @@ def test_a_changed_byte_anywhere(wrapped: bool) -> None:
             assert not wrapped or unpack(changed) == unpack(original)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200, derandomize=True)
 @given(st.binary(max_size=300), st.booleans())
 def test_garbage_is_damaged(data: bytes, with_preamble: bool) -> None:
     with pytest.raises(ObjectDamaged):
@@ -192,7 +193,7 @@ def provenances(draw) -> Provenance:
     )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200, derandomize=True)
 @given(provenances())
 def test_provenance_is_remembered(made: Provenance) -> None:
     data = provenance.encoded(made)

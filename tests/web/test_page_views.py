@@ -345,7 +345,8 @@ def test_the_api_describes_itself_and_hides_the_page(page: MadePage) -> None:
             assert operation.get("tags"), f"{method} {path}"
 
 
-def test_the_api_answers_as_it_says(page: MadePage) -> None:
+@pytest.mark.parametrize("most", [2, pytest.param(8, marks=pytest.mark.long)])
+def test_the_api_answers_as_it_says(page: MadePage, most: int) -> None:
     """Schemathesis asks for every operation, with what its description allows."""
     import schemathesis  # noqa: PLC0415 - 2 s, which each process would take that collects tests
     from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: PLC0415
@@ -362,7 +363,7 @@ def test_the_api_answers_as_it_says(page: MadePage) -> None:
             continue  # it ends the session that the others need
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=5, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=most, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         def try_it(case: Any) -> None:
             # No description can tell attributes' keywords, or what UIDs are held: such answers are described.
             case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])

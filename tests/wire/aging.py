@@ -23,7 +23,7 @@ from scp.objects.names import store_of
 
 from .configured import as_toml, environment, journal, settings_of, tables_of
 from .peers import EXPLICIT, Sent, image
-from .steps import cut_power
+from .steps import cut_power, state_of
 
 DAY = 86_400
 FAST = {"form": "rle"}
@@ -131,12 +131,16 @@ def die_at_each_step(
     done = forked.run([sys.executable, script, tmp_path, power], timeout=250, env=environment(helpers=True))
     assert done.returncode == 0, done.stderr
     seen: Counter[tuple[str, str, int]] = Counter()
+    states: dict[str, tuple[str, str, int]] = {}
     for line in done.stdout.splitlines():
         folder, status = line.split()
         if power and status == "9":
             cut_power(tmp_path / folder, Path("data/index.db"))
+        state = state_of(tmp_path / folder)
         with contextlib.chdir(tmp_path / folder):
-            seen[_after_death(settings_of(tables_of(Path("data"), changed)), sent, made)] += 1
+            if state not in states:
+                states[state] = _after_death(settings_of(tables_of(Path("data"), changed)), sent, made)
+        seen[states[state]] += 1
     return seen
 
 

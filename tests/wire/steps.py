@@ -6,6 +6,7 @@ process die at each step instead takes one for each, which does all the steps be
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -68,6 +69,21 @@ def cut_power(folder: Path, index: Path) -> None:
     at = (folder / "synced" / "newest").read_text()
     for file in (folder / "synced").glob(f"{at}*"):
         file.rename(folder / index.parent / file.name.removeprefix(at))
+
+
+def state_of(folder: Path) -> str:
+    """A digest of what a restart finds in a folder: names, contents, and which names are of one file.
+
+    A step that only syncs changes none of it. What a restart makes of it need not be looked at again.
+    """
+    digest, files = hashlib.sha256(), dict[int, int]()
+    for path in sorted(folder.rglob("*")):
+        name, found = path.relative_to(folder), path.lstat()
+        if name.parts[0] != "synced":
+            content = path.read_bytes() if path.is_file() else b""
+            told = (str(name), found.st_mode, files.setdefault(found.st_ino, len(files)), len(content))
+            digest.update(repr(told).encode() + content)
+    return digest.hexdigest()
 
 
 def run_to_the_end(work: Callable[[], None], folder: Path) -> None:

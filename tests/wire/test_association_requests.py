@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_AC
 
@@ -285,7 +286,7 @@ def test_an_abort_is_not_answered(node: RunningNode) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_noise_in_place_of_items(noise: bytes) -> None:
     """Whatever is there, it is read, rejected, or called malformed: never anything else."""
     head = struct.pack(">Hxx", 1) + b"ZSCP".ljust(16) + b"RAW".ljust(16) + bytes(32)
@@ -299,7 +300,7 @@ def test_noise_in_place_of_items(noise: bytes) -> None:
 
 
 @given(st.integers(0, 400), st.integers(0, 255))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_byte_may_be_another(node: RunningNode, place: int, byte: int) -> None:
     """An answer of the standard's comes, and the connection ends."""
     pdu = bytearray(request(user=item(0x55, b"NAME") + item(0x53, b"\0\1\0\1")))

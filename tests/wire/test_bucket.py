@@ -50,7 +50,14 @@ _WAYS: dict[str, dict[str, Any]] = {
     "encoded behind": {"backlog": 10**9, "landing": False},
     "with a spool": {"backlog": 10**9},
 }
-WAYS = pytest.mark.parametrize("way", _WAYS)
+
+
+def ways(*often: str) -> pytest.MarkDecorator:
+    """Each way; those that are not named in ``make long`` alone."""
+    more = pytest.mark.long
+    return pytest.mark.parametrize(
+        "way", [pytest.param(way, marks=[] if way in often else more) for way in _WAYS]
+    )
 
 
 def on(server: SeaweedFS, root: Path, **more: Any) -> dict[str, Any]:
@@ -95,7 +102,7 @@ STUDIES = ("1.2.3", str(ODD.dataset.StudyInstanceUID))
 WHOLE = {sent.instance: sent.data for sent in ALL}
 
 
-@WAYS
+@ways("encoded before", "with a spool")
 def test_the_acts_of_a_node(
     seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, way: str
 ) -> None:
@@ -180,7 +187,7 @@ class _Sender(threading.Thread):
                 continue
 
 
-@WAYS
+@ways("encoded behind", "with a spool")
 def test_killed_while_it_stores(
     seaweedfs: SeaweedFS, process: Callable[..., NodeProcess], tmp_path: Path, way: str
 ) -> None:
@@ -274,7 +281,7 @@ def test_a_node_and_its_disk_are_lost_right_after_success(
     lost.kill()
     shutil.rmtree(tmp_path / "spool0")
     assert got(other.address, "1.2.3") == {sent.instance: sent.data for sent in SOME}
-    until(lambda: said(other, "stats")["pending"]["instances"] == 0, "the other node encodes it", 120)
+    other.encodes_all(120)  # what another node took up is looked for each minute
     assert got(other.address, "1.2.3") == {sent.instance: sent.data for sent in SOME}
     other.kill(signal.SIGTERM)
     assert said(other, "verify", "--deep")["sound"] == len(SOME)

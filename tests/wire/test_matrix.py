@@ -37,6 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("codecs_here")]
 TARGETS = tuple(dict.fromkeys((*NATIVE, *(codec.writes for codec in CODECS if codec.writes))))
 STUDY = "1.2.826.0.1.62"  # of all that is generated
 FORM = pytest.mark.parametrize("form", FORMS)
+WHICH = pytest.mark.parametrize("which", ["some", pytest.param("each", marks=pytest.mark.long)])
 # One of a kind: each is decoded by others in some twelve transfer syntaxes, as often as there are forms.
 NATIVE_NAMES = ("u8", "s16", "rgb-planes", "ybr-full-422", "palette", "odd", "frames", "single-bits-frames")
 NATIVE_NAMES += ("float", "double", "overlay-above", "trailing-rubbish", "icon", "private", "stale-offsets")
@@ -47,6 +48,14 @@ LOSSLESS_NAMES = (
     "ls-icon",
     "rle-rgb-called-planes",
 )
+
+
+def targets_of(form: str, which: str) -> tuple[str, ...]:
+    """A third of the transfer syntaxes, another third for the next form; in ``make long`` each for each form.
+
+    Each with each form is tried without a network, too (tests/encoding/test_matrix.py).
+    """
+    return TARGETS if which == "each" else TARGETS[FORMS.index(form) % 3 :: 3]
 
 
 @cache
@@ -93,13 +102,14 @@ def failed(done: Retrieved) -> set[str]:
     return {listed} if isinstance(listed, str) else set(listed)
 
 
+@WHICH
 @FORM
-def test_generated(start: Starter, form: str) -> None:
+def test_generated(start: Starter, form: str, which: str) -> None:
     node = start(policy=[{"name": "all", "stages": [{"form": form}]}])
     objects = generated()
     node.keep(*map(of, objects.values()))
     by_instance = {object_.sop_instance_uid: name for name, object_ in objects.items()}
-    for target in TARGETS:
+    for target in targets_of(form, which):
         done = get(node, {of(each).sop_class for each in objects.values()}, target, [STUDY])
         arrived = {by_instance[one.instance]: one for one in done.objects}
         assert {by_instance[uid] for uid in failed(done)} == set(objects) - set(arrived), done.final
@@ -136,15 +146,16 @@ def real_objects(form: str) -> list[Path]:
 
 
 @pytest.mark.corpus
+@WHICH
 @FORM
-def test_real(start: Starter, form: str) -> None:
+def test_real(start: Starter, form: str, which: str) -> None:
     objects = {(object_ := received(path)).sop_instance_uid: object_ for path in real_objects(form)}
     held = {uid: plain(object_.dataset, object_.transfer_syntax) for uid, object_ in objects.items()}
     node = start(policy=[{"name": "all", "stages": [{"form": form}]}])
     node.keep(*map(of, objects.values()))
     classes = {each.sop_class_uid for each in objects.values()}
     studies = sorted({survey(each).attributes["StudyInstanceUID"] for each in objects.values()})
-    for target in TARGETS:
+    for target in targets_of(form, which):
         done = get(node, classes, target, studies)
         arrived = {one.instance: one for one in done.objects}
         assert failed(done) == set(objects) - set(arrived)

@@ -129,7 +129,11 @@ def _peaks(node: NodeProcess) -> dict[int, int]:
     return {child: int(text.partition("VmHWM:")[2].split()[0]) for child, text in status.items()}
 
 
-@pytest.mark.parametrize("backlog", [0, "4GB"], ids=["encoded before", "encoded behind"])
+# What encodes is the same before the response (tests/encoding/test_streaming.py), but in a worker.
+@pytest.mark.parametrize(
+    "backlog",
+    [pytest.param(0, id="encoded before", marks=pytest.mark.long), pytest.param("4GB", id="encoded behind")],
+)
 def test_memory_is_bounded(executed: Callable[..., NodeProcess], backlog: object) -> None:
     # The budget bounds what is worked on at a time, however many cores there are.
     limits = {"memory": "100MB"}

@@ -1,4 +1,8 @@
-"""What is retrieved on the wire, once more with the objects in a bucket of a real S3 server."""
+"""What is retrieved on the wire, once more with the objects in a bucket of a real S3 server.
+
+Here what reads a stored object in each of its ways; the rest does not differ by the store, and is in
+``make long`` (test_all_on_bucket.py).
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,23 @@ from collections.abc import Iterator
 import pytest
 from servers_seaweedfs import SeaweedFS
 
-from . import test_retrieve
 from .configured import elsewhere
-
-# These damage files in the folder of the store.
-_OF_FOLDERS = ("test_some_fail", "test_a_changed_pixel_is_never_served")
-
-pytestmark = pytest.mark.cluster
-globals().update(
-    {name: value for name, value in vars(test_retrieve).items() if name.startswith("test_")}
-    | dict.fromkeys(_OF_FOLDERS)
+from .test_retrieve import (
+    test_big_endian_and_deflated_are_ways_out,
+    test_counts_of_a_get,
+    test_counts_of_a_move,
+    test_recompressed_jpeg_goes_out_as_it_came,
+    test_several_requests_over_one_association,
 )
+
+__all__ = [
+    "test_big_endian_and_deflated_are_ways_out",
+    "test_counts_of_a_get",
+    "test_counts_of_a_move",
+    "test_recompressed_jpeg_goes_out_as_it_came",
+    "test_several_requests_over_one_association",
+]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,18 +21,21 @@ from .peers import CT_IMAGE, EXPLICIT, MR_IMAGE, Scu, Sent, free_port, image, un
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-_SECONDS = 150.0  # statistics are a minute old at most
-# The node's own folder comes first. What it has counted is in the index after a moment.
+_SECONDS = 150.0
+# The node's own folder comes first. What it has counted is in the index after a moment, and its page has
+# statistics of a moment ago, in place of a minute.
 _SERVES = textwrap.dedent("""
     import sys
     from pathlib import Path
     from scp.lifecycle import history
     from scp.node import build, heartbeat, service, web
+    from scp.web import looks
 
     own = Path(sys.argv.pop(1))
     for module in (build, heartbeat, service, web):
         module.own_folder = lambda settings: own
     history.WRITE_SECONDS, history._TIMES_AS_LONG = 0.5, 0
+    looks._STATISTICS_SECONDS, looks._TIMES_AS_LONG = 1.0, 0
     from scp.cli.main import main
     main()
 """)

@@ -62,7 +62,7 @@ def test_several_in_a_row_end_neither_the_node_nor_its_encoding(tmp_path: Path) 
     )
     node.start()
     try:
-        bad, good = [poison(number) for number in range(6)], _others(122)
+        bad, good = [poison(number) for number in range(6)], _others(40)
         _stored(node, bad + good)
         until(lambda: set(_forms(node, good)) == {"htj2k"}, "the others are encoded", _PATIENCE)
         until(lambda: set(_forms(node, bad)) == {"received"}, "the bad ones are settled", _PATIENCE)

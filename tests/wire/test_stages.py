@@ -385,10 +385,10 @@ def _back(node: RunningNode) -> list[bytes]:
 def test_readers_see_one_form_or_the_other(start: Starter) -> None:
     """C-GETs run all the while, and a reload is all it takes."""
     node = start(policy=policy(FAST), lifecycle={"max_cpu": 16.0})
-    objects = [image(instance=f"1.2.3.9.{n}", seed=n, rows=96) for n in range(24)]
+    objects = [image(instance=f"1.2.3.9.{n}", seed=n, rows=96) for n in range(12)]
     node.keep(*objects)
     expected = sorted(one.data for one in objects)
-    for form in ("jpegls", "htj2k", "jpegls"):
+    for form in ("jpegls", "htj2k"):
         node.reload(policy=policy({"form": "received"}, {"after": "0s", "form": form, "wrap": "none"}))
         while {node.held(one).form for one in objects} != {form}:
             assert _back(node) == expected
@@ -496,6 +496,7 @@ def _both_besides(node: NodeProcess, killed: set[int]) -> list[int]:
     return found if len(found) == 2 and not killed.intersection(found) else []
 
 
+@pytest.mark.long
 def test_processes_of_a_node_are_killed_while_others_read(process: Callable[..., NodeProcess]) -> None:
     count = 150
     node = _filled(process, count, node={"workers": 1}, lifecycle={"workers": 2, "max_cpu": 16.0})

@@ -32,6 +32,7 @@ MOVE = {"after": "30d", "store": "cold"}
 SMALL_THERE = {**SMALL, "store": "cold"}
 # By a time that has come: nobody waits for 30 days.
 SOON = {"after": "1s", "store": "cold"}
+SMALL_SOON = {**SMALL_THERE, "after": "1s"}
 
 
 def tiers(root: Path, **more: Any) -> dict[str, Any]:
@@ -149,8 +150,16 @@ def test_the_index_is_made_anew_from_all_stores(
     (root / "elsewhere").rename(root / "cold")
 
 
-@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
-@pytest.mark.parametrize(("there", "form"), [(SOON, "rle"), ({**SMALL_THERE, "after": "1s"}, "jpegls")])
+# A move alone, and one in another form: each in one of the ways for a change.
+@pytest.mark.parametrize(
+    ("there", "form", "power"),
+    [
+        pytest.param(SOON, "rle", True, id="alone-power cut"),
+        pytest.param(SMALL_SOON, "jpegls", False, id="another form-killed"),
+        pytest.param(SOON, "rle", False, id="alone-killed", marks=pytest.mark.long),
+        pytest.param(SMALL_SOON, "jpegls", True, id="another form-power cut", marks=pytest.mark.long),
+    ],
+)
 def test_dies_at_each_step_of_a_move(
     tmp_path: Path,
     start: Starter,
