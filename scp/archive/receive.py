@@ -16,6 +16,7 @@ from scp.archive.behind import Acknowledged, Behind, NewRow
 from scp.archive.encode import as_received, uids_within
 from scp.archive.form_maker import FormMaker
 from scp.archive.options import Options
+from scp.archive.package import StoredForm
 from scp.archive.reader import Reader
 from scp.archive.recorder import Recorder
 from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
@@ -36,7 +37,6 @@ from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, Received
 from scp.objects import part10
 from scp.objects.landed import LandedStore, Landing
-from scp.objects.part10 import Part10
 
 # One SOP instance is written by one thread at a time. With 256 locks, different ones seldom share a lock.
 _STRIPES = 256
@@ -101,14 +101,16 @@ class Receiver:
     def _ingest(self, received: Received, admission: Admission, follow: Follow | None) -> Kept:
         """Keep an object. Raises Superseded where what is held has other content, and is dated later."""
         if not self._may_land(received):
-            return self._settle(received, _admitted(received, admission))
+            return self._settle(received, _admitted(received, admission), follow)
         file = as_received(received)
         with self._store.landing(part10.head(file), received.dataset) as landing:
             facts = _admitted(received, admission)
             _, rule = self._forms.policy.choose(facts)
             if rule is None or rule.may_be_pending:
-                return self._land(landing, file, received, facts, rule, follow)
-        return self._settle(received, facts)
+                instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
+                self._check_elsewhere(instance.identity)
+                return self._land(landing, received, facts, remarked(Kept("kept", instance), facts), follow)
+        return self._settle(received, facts, follow)
 
     # -- first into the landing log ---------------------------------------------------------------------
 
@@ -126,25 +128,18 @@ class Receiver:
         return pending is not None and pending.takes(size + self._behind.size)  # those will be pending, too
 
     def _land(
-        self,
-        landing: Landing,
-        file: Part10,
-        received: Received,
-        facts: Facts,
-        rule: PolicyRule | None,
-        follow: Follow | None,
+        self, landing: Landing, received: Received, facts: Facts, told: Kept, follow: Follow | None
     ) -> Kept:
-        """Make an object durable as received, then visible; it is encoded after the response.
+        """Make what was written durable, then visible: an object as received, or in its settled form.
 
-        Its survey ran while the disk was writing. Its row may ``follow``.
+        What was to be done before the response was done while the disk was writing. If the row may
+        ``follow``, its sender is ``told`` what is known without it.
         """
-        instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
+        instance = told.instance
         attributes = chosen(facts.attributes, KEYWORDS)
-        self._check_elsewhere(instance.identity)
         landing.sync()
         sends = self._recorder.sends(facts)
         if follow is not None and self._may_follow(instance, len(received.dataset)):
-            told = remarked(Kept("kept", instance), facts)
             acknowledged = self._behind.add(NewRow(received, facts, instance, attributes, sends, told))
             landing.leave()
             follow(acknowledged)
@@ -178,7 +173,7 @@ class Receiver:
             except DuplicateRejected as error:  # a hold that was not known yet
                 kept = self._set_aside(one, held, error)
         self._store.landed(key, named=kept.instance.key == key)
-        return kept
+        return replace(kept, attempts=one.kept.attempts)
 
     def _beside(self, one: NewRow, held: Instance) -> Kept:
         """What becomes of it beside an object that was held before, or came at the same time elsewhere."""
@@ -209,15 +204,17 @@ class Receiver:
 
     # -- into a file of its own -------------------------------------------------------------------------
 
-    def _settle(self, received: Received, facts: Facts, again: bool = False) -> Kept:
-        """Make an object durable in its own file: in its settled form or, if that may wait, as received.
+    def _settle(
+        self, received: Received, facts: Facts, follow: Follow | None = None, again: bool = False
+    ) -> Kept:
+        """Encode and prove an object, and make that durable; if that may wait, its own file as received.
 
         With ``again`` something is held, which was dated later. Raises Superseded.
         """
         policy, rule = self._forms.policy.choose(facts)
         identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
         self._check_elsewhere(identity)
-        waits = self._may_wait(rule, len(received.dataset))
+        waits, held = self._may_wait(rule, len(received.dataset)), None
         if again or not (waits and self._goes_first(received, facts)):
             held = self._index.current(identity)
             if held is not None:
@@ -228,7 +225,13 @@ class Receiver:
                     received = replace(received, received_at=later)
         if waits:
             return self._put_as_received(received, facts, rule)
-        return self._keep(received, facts, rule, policy)
+        form = self._forms.before_response(received, facts, rule)
+        if form is None:
+            return self._put_as_received(received, facts, rule)
+        made = planned(instance_of_form(received, facts, form), rule, policy)
+        if held is None and self._may_land_form(len(form.data)):
+            return self._land_form(received, facts, form, made, follow)
+        return self._put_form(facts, form, made)
 
     def _may_wait(self, rule: PolicyRule | None, size: int) -> bool:
         """Whether an object may be stored as received, and be encoded after the response."""
@@ -259,16 +262,23 @@ class Receiver:
             return self._recorder.commit(instance, facts)
         return self._recorder.commit(instance, facts, lambda held: self._duplicate(received, held, facts))
 
-    def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
-        """Encode and prove an object before the response; also for a stage that might be done after it."""
-        form = self._forms.before_response(received, facts, rule)
-        if form is None:
-            return self._put_as_received(received, facts, rule)
-        instance = planned(instance_of_form(received, facts, form), rule, policy)
-        instance = replace(instance, key=self._store.fresh_key(instance.key))
+    def _may_land_form(self, size: int) -> bool:
+        return self._options.landing and self._store.lands(size) and self._may_be_pending(size)
+
+    def _land_form(
+        self, received: Received, facts: Facts, form: StoredForm, made: Instance, follow: Follow | None
+    ) -> Kept:
+        """Make a proven form durable in the landing log; it gets its own file after the response."""
+        head = made.dataset_at or len(form.data)
+        with self._store.landing(bytes(form.data[:head]), form.data[head:]) as landing:
+            landed = replace(made, key=landing.key, pending=True)
+            told = replace(remarked(Kept("kept", landed), facts), attempts=form.provenance.attempts)
+            return replace(self._land(landing, received, facts, told, follow), attempts=told.attempts)
+
+    def _put_form(self, facts: Facts, form: StoredForm, made: Instance) -> Kept:
+        instance = replace(made, key=self._store.fresh_key(made.key))
         self._store.put(instance.key, form.data)
-        kept = self._recorder.commit(instance, facts)
-        return replace(kept, attempts=form.provenance.attempts)
+        return replace(self._recorder.commit(instance, facts), attempts=form.provenance.attempts)
 
     # -- duplicates -------------------------------------------------------------------------------------
 

@@ -228,6 +228,23 @@ def key_of(received: Received, facts: Facts) -> str:
     return object_key(study, received.sop_instance_uid, received.sha256, "received")
 
 
+def has_its_form(instance: Instance) -> bool:
+    """Whether an object of the landing log has the form of its rule, and lacks only a file of its own.
+
+    One that is there as received has no digest of the whole file: its rule was not known when it was written.
+    """
+    return bool(instance.stored_sha256)
+
+
+def in_own_file(instance: Instance, data: Buffer) -> Instance:
+    """The row of an object of the landing log when it is given a file of its own, of these bytes."""
+    if not has_its_form(instance):
+        return replace(instance, key=own_key(instance))
+    uids = (instance.study_instance_uid, instance.sop_instance_uid)
+    key = object_key(*uids, instance.received_sha256, instance.form, part10.is_framed(data))
+    return replace(instance, key=key, pending=False)
+
+
 def own_key(instance: Instance) -> str:
     """The key of an object of the landing log when it is given a file of its own, as received."""
     uids = (instance.study_instance_uid, instance.sop_instance_uid)
