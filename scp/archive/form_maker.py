@@ -13,9 +13,9 @@ from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
 from scp.archive.records import (
     facts_of_stored,
-    has_its_form,
     in_own_file,
     key_of,
+    lacks_only_a_file,
     own_key,
     planned,
     restored_from,
@@ -89,7 +89,7 @@ class FormMaker:
         ObjectDamaged, ObjectRefused, FormLacksRoom.
         """
         act = encoding_of(instance.transfer_syntax)
-        if self._lacks_only_a_file(instance):
+        if lacks_only_a_file(instance):
             return self._filed(instance, now)
         if instance.pending and (refusal := refused_for(instance, act)):
             return self._unencoded(instance, refusal)
@@ -101,19 +101,17 @@ class FormMaker:
         self._lacking.over(instance.key)
         return change
 
-    def _lacks_only_a_file(self, instance: Instance) -> bool:
-        return has_its_form(instance) and not self._files.keeps(instance.key)
-
     def _filed(self, instance: Instance, now: float | None) -> Change:
         def read(current: Instance) -> Buffer | None:
-            return self._reader.whole(current) if self._lacks_only_a_file(current) else None
+            return self._reader.whole(current) if lacks_only_a_file(current) else None
 
         with self._trials.of(instance, "read"):
             instance, data = self._reader.followed(instance, read)
         if data is None:  # another process has put it into a file, or it was replaced
             return self.change(instance, now)
         own = in_own_file(instance, data)
-        return Change(instance, replace(own, key=self._files.fresh_key(own.key)), data)
+        key = self._files.fresh_key(own.key)
+        return Change(instance, replace(own, key=key, checked=int(time.time()), fault=""), data)
 
     def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
         with self._trials.of(instance, "read"):

@@ -270,7 +270,7 @@ class Receiver:
     ) -> Kept:
         """Make a proven form durable in the landing log; it gets its own file after the response."""
         head = made.dataset_at or len(form.data)
-        with self._store.landing(bytes(form.data[:head]), form.data[head:]) as landing:
+        with self._store.landing(bytes(form.data[:head]), memoryview(form.data)[head:]) as landing:
             landed = replace(made, key=landing.key, pending=True)
             told = replace(remarked(Kept("kept", landed), facts), attempts=form.provenance.attempts)
             return replace(self._land(landing, received, facts, told, follow), attempts=told.attempts)

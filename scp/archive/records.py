@@ -21,7 +21,7 @@ from scp.index.attributes import IDENTIFYING
 from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
-from scp.objects.names import in_store, object_key
+from scp.objects.names import in_store, is_landed, object_key
 from scp.objects.part10 import Part10
 from scp.policy.stages import step
 from scp.spool import Buffer, sha256, xxh3
@@ -228,17 +228,17 @@ def key_of(received: Received, facts: Facts) -> str:
     return object_key(study, received.sop_instance_uid, received.sha256, "received")
 
 
-def has_its_form(instance: Instance) -> bool:
-    """Whether an object of the landing log has the form of its rule, and lacks only a file of its own.
+def lacks_only_a_file(instance: Instance) -> bool:
+    """Whether an object lies in the landing log in the form of its rule.
 
-    One that is there as received has no digest of the whole file: its rule was not known when it was written.
+    A record of one that is to be encoded has no digest of the whole file.
     """
-    return bool(instance.stored_sha256)
+    return is_landed(instance.key) and bool(instance.stored_sha256)
 
 
 def in_own_file(instance: Instance, data: Buffer) -> Instance:
     """The row of an object of the landing log when it is given a file of its own, of these bytes."""
-    if not has_its_form(instance):
+    if not lacks_only_a_file(instance):
         return replace(instance, key=own_key(instance))
     uids = (instance.study_instance_uid, instance.sop_instance_uid)
     key = object_key(*uids, instance.received_sha256, instance.form, part10.is_framed(data))
