@@ -52,7 +52,7 @@ Follow = Callable[[Acknowledged], object]
 
 
 class Receiver:
-    """Keeps objects by a policy. Small ones may go to the landing log first, and be encoded later."""
+    """Keeps objects by a policy. Small ones may go to the landing log first, as received or encoded."""
 
     def __init__(
         self,
