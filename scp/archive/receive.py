@@ -130,10 +130,10 @@ class Receiver:
     def _land(
         self, landing: Landing, received: Received, facts: Facts, told: Kept, follow: Follow | None
     ) -> Kept:
-        """Make what was written durable, then visible: an object as received, or in its settled form.
+        """Make what was written durable, then visible: an object as received, or in the form of its rule.
 
-        What was to be done before the response was done while the disk was writing. If the row may
-        ``follow``, its sender is ``told`` what is known without it.
+        One as received was surveyed while the disk was writing. If the row may ``follow``, its sender is
+        ``told`` what is known without it.
         """
         instance = told.instance
         attributes = chosen(facts.attributes, KEYWORDS)

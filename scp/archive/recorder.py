@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -197,7 +198,7 @@ class Recorder:
         if self._safekeeping is None or instance.received_sha256 == held.received_sha256:
             return True
         data = self._files.get(key)
-        own = in_own_file(instance, data)
+        own = in_own_file(instance, data, secrets.token_hex(4))
         file = replace(own, key=self._files.fresh_key(own.key))
         self._files.store.put(file.key, data)
         with self._safekeeping.trash.lock():

@@ -236,12 +236,15 @@ def lacks_only_a_file(instance: Instance) -> bool:
     return is_landed(instance.key) and bool(instance.stored_sha256)
 
 
-def in_own_file(instance: Instance, data: Buffer) -> Instance:
-    """The row of an object of the landing log when it is given a file of its own, of these bytes."""
+def in_own_file(instance: Instance, data: Buffer, token: str = "") -> Instance:
+    """The row of an object of the landing log when it is given a file of its own, of these bytes.
+
+    What is not the encoder gives a ``token``, as that one may put the same form at the same time.
+    """
     if not lacks_only_a_file(instance):
         return replace(instance, key=own_key(instance))
     uids = (instance.study_instance_uid, instance.sop_instance_uid)
-    key = object_key(*uids, instance.received_sha256, instance.form, part10.is_framed(data))
+    key = object_key(*uids, instance.received_sha256, instance.form, part10.is_framed(data), token)
     return replace(instance, key=key, pending=False)
 
 

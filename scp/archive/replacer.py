@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 import zlib
@@ -190,7 +191,7 @@ class Replacer:
             instance, data = self._reader.followed(instance, self._landed)
             if data is None:
                 return instance
-            own = in_own_file(instance, data)
+            own = in_own_file(instance, data, secrets.token_hex(4))
             self.replace([Change(instance, replace(own, key=self._files.fresh_key(own.key)), data)])
             return self._index.current(instance.identity) or instance
 

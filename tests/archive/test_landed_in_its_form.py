@@ -311,8 +311,10 @@ def test_two_give_it_a_file_at_once(opened: Opened) -> None:
     archive.upload(landed.key)
     (uploaded,) = archive.named(received.sop_instance_uid)
     assert (uploaded.pending, uploaded.form, is_landed(uploaded.key)) == (False, "htj2k", False)
+    assert uploaded.key != change.after.key  # neither removes what the other has put
     archive.replace([change])
-    assert len(list(archive.files.keys())) == 1
+    assert list(archive.files.keys()) == [uploaded.key]
+    assert dict(archive.files.store.unsettled()) == {}
     assert content(archive, received) == received.dataset
     assert archive.encode(landed).data is None  # it has moved on
 
