@@ -111,7 +111,9 @@ class FormMaker:
             return self.change(instance, now)
         own = in_own_file(instance, data)
         key = self._files.fresh_key(own.key)
-        return Change(instance, replace(own, key=key, checked=int(time.time()), fault=""), data)
+        change = Change(instance, replace(own, key=key, checked=int(time.time()), fault=""), data)
+        self._trials.carry(change.before, change.after)  # the file is the same
+        return change
 
     def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:
         with self._trials.of(instance, "read"):

@@ -37,6 +37,8 @@ _STRIPES = 256
 # A file says when its object was received, and a rebuild takes the last one. So what replaces is dated later
 # than what it replaces, also where this node's clock is behind.
 _LATER = timedelta(microseconds=1)
+# The part of a zstd frame that a landing record's CRC-32 is of; the frame itself has a checksum of all.
+_FRAME_HEAD = 4096
 # How often that begins anew, as another node has replaced what was held meanwhile.
 _TRIES = 5
 
@@ -280,7 +282,8 @@ class Receiver:
         self, received: Received, facts: Facts, form: StoredForm, made: Instance, follow: Follow | None
     ) -> Kept:
         """Make a proven form durable in the landing log; it gets its own file after the response."""
-        head = made.dataset_at or len(form.data)
+        before_dataset = len(form.data) - len(form.encoded.dataset)
+        head = min(len(form.data), _FRAME_HEAD) if form.wrapped else before_dataset
         with self._store.landing(bytes(form.data[:head]), memoryview(form.data)[head:]) as landing:
             landed = replace(made, key=landing.key, pending=True)
             told = replace(remarked(Kept("kept", landed), facts), attempts=form.provenance.attempts)

@@ -11,8 +11,9 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import zstandard
 from buckets import bucket_in_memory
-from objects import Shape, phantom
+from objects import SECONDARY_CAPTURE, Shape, phantom
 
 from scp.archive import behind, form_maker
 from scp.archive.archive import Archive
@@ -58,6 +59,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
         most: int = 10**9,
         cipher: Cipher | None = None,
         bucket: bool = False,
+        dictionary: bool = False,
         **options: Any,
     ) -> Archive:
         own = tmp_path / "own"
@@ -69,7 +71,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
         pending = PendingBound(lambda: index.count_pending().size, most, Doorbell())
         places = Safekeeping({"": tmp_path / "objects"})
         chosen = Options(**{"pending": pending, "safekeeping": places, **options})
-        policy = [PolicyRule(name="first", stages=(Stage(forms=(form,)),))]
+        policy = [PolicyRule(name="first", stages=(Stage(forms=(form,), dictionary=dictionary),))]
         archives.append(Archive(LandedStore(store, LandingLog(own), cipher), index, policy, chosen))
         return archives[-1]
 
@@ -78,11 +80,11 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
         archive.close()
 
 
-def sent(noise: float = 0.1, rows: int = 64) -> Received:
+def sent(noise: float = 0.1, rows: int = 64, seed: int = 0) -> Received:
     """An object that was received now; another ``noise`` is other content. Of few ``rows``, its file is in a
     zstd frame.
     """
-    return replace(phantom(Shape(rows, rows, noise=noise)), received_at=datetime.now(UTC))
+    return replace(phantom(Shape(rows, rows, noise=noise, seed=seed)), received_at=datetime.now(UTC))
 
 
 def content(archive: Archive, received: Received) -> bytes:
@@ -225,6 +227,9 @@ def test_a_torn_record_is_no_object(opened: Opened, tmp_path: Path, rows: int, a
     after = opened()
     found = recover(after)
     assert (found.recorded, after.count()) == (0, 0)
+    assert found.unfinished == (
+        at < 0
+    )  # one whose beginning is sound is set aside alone, else its segment is
 
 
 def damage(root: Path, key: str, at: int) -> None:
@@ -235,6 +240,50 @@ def damage(root: Path, key: str, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[begin + (at if at > 0 else size + at)] ^= 255
     path.write_bytes(data)
+
+
+def trained() -> bytes:
+    """A zstd dictionary of the headers of such objects."""
+    samples = [bytes(phantom(Shape(noise=0.05, seed=seed)).dataset) for seed in range(100, 160)]
+    made = zstandard.train_dictionary(8 << 10, samples, k=200, d=8, f=20, accel=1, split_point=1.0)
+    return made.as_bytes()
+
+
+def test_without_its_dictionary_it_stays_in_the_log_until_that_is_back(
+    opened: Opened, tmp_path: Path
+) -> None:
+    archive, received = opened("zstd", dictionary=True), sent()
+    archive.dictionaries.add(SECONDARY_CAPTURE, trained())
+    left_behind(archive, received)
+    (tmp_path / "objects" / "dictionaries").rename(tmp_path / "away")
+    without = opened("zstd")
+    found = recover(without)
+    assert (found.recorded, found.unfinished, without.count()) == (0, 0, 0)
+    assert ["dictionary" in fault for fault in found.damaged] == [True]
+    (tmp_path / "away").rename(tmp_path / "objects" / "dictionaries")
+    again = opened("zstd")
+    assert recover(again).recorded == 1
+    assert content(again, received) == received.dataset
+
+
+def test_without_its_dictionary_it_gets_its_file_and_goes_to_the_trash(
+    opened: Opened, tmp_path: Path
+) -> None:
+    archive, first = opened("zstd", dictionary=True), sent()
+    archive.dictionaries.add(SECONDARY_CAPTURE, trained())
+    archive.ingest(first)
+    landed = archive.ingest(other := sent(seed=1)).instance
+    assert part10.dictionary_id(bytes(archive.files.get(landed.key)))
+    (tmp_path / "objects" / "dictionaries").rename(tmp_path / "away")
+    without = opened("zstd")
+    assert without.ingest(again := sent(noise=0.3)).outcome == "replaced"
+    assert content(without, first) == again.dataset
+    assert without._options.safekeeping is not None
+    assert [one.received_sha256 for one in without._options.safekeeping.trash.entries()] == [first.sha256]
+    filed(without)
+    assert without.count_pending().instances == 0
+    (tmp_path / "away").rename(tmp_path / "objects" / "dictionaries")
+    assert content(opened("zstd"), other) == other.dataset
 
 
 def test_a_damaged_one_is_noticed_and_gets_no_file(opened: Opened, tmp_path: Path) -> None:
