@@ -141,7 +141,8 @@ class Provenance:
 class Instance:
     """One stored SOP instance as the index knows it.
 
-    ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done.
+    ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done; or
+    while it lies in the landing log in the form of its rule, and has no file of its own.
     ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
     as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
     a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it

@@ -114,9 +114,12 @@ def silent(node: OneNode, seconds: float) -> None:
         )
 
 
-def an_object(seed: int = 0, noise: float = 0.1) -> Received:
-    """A small object, which lands, received now; ``seed`` names it, ``noise`` changes its content."""
-    return replace(phantom(Shape(seed=seed, noise=noise)), received_at=datetime.now(UTC))
+def an_object(seed: int = 0, noise: float = 0.1, size: int = 16) -> Received:
+    """A small object, which lands, received now; ``seed`` names it, ``noise`` changes its content.
+
+    It has ``size`` rows and columns.
+    """
+    return replace(phantom(Shape(size, size, seed=seed, noise=noise)), received_at=datetime.now(UTC))
 
 
 class Uploading:

@@ -97,8 +97,8 @@ class Archive:
         return self.receiver.ingest(received, admission, follow)
 
     def would_take(self, identity: Identity, held: Instance | None) -> bool:
-        """See Receiver.would_take."""
-        return self.receiver.would_take(identity, held)
+        """See DuplicatePolicy.would_take."""
+        return self.receiver.duplicates.would_take(identity, held)
 
     # -- found -------------------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Archive:
         return self.index.count_pending(self.elsewhere.prefixes())
 
     def upload(self, key: str) -> None:
-        """Give a record of the landing log a file of its own, as received, unless it has one already.
+        """Give a record of the landing log a file of its own, as it is there, unless it has one already.
 
         Raises OutOfResources, ObjectMissing, ObjectDamaged.
         """

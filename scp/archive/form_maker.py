@@ -11,7 +11,15 @@ from scp.archive.encode import AS_RECEIVED, keep
 from scp.archive.package import StoredForm
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
-from scp.archive.records import facts_of_stored, key_of, own_key, planned, restored_from
+from scp.archive.records import (
+    facts_of_stored,
+    in_own_file,
+    key_of,
+    lacks_only_a_file,
+    own_key,
+    planned,
+    restored_from,
+)
 from scp.archive.refusal import (
     NO_STAGE,
     Refusal,
@@ -28,6 +36,7 @@ from scp.config.rules import PolicyRule
 from scp.errors import FormLacksRoom, ObjectRefused, ZscpError, message_of
 from scp.model import Facts, Instance, Received
 from scp.policy.stages import NEVER, Step, only_moves, step
+from scp.spool import Buffer
 
 
 class FormMaker:
@@ -74,11 +83,14 @@ class FormMaker:
         """The form that an object's rule asks for at ``now``, proven.
 
         A pending object gets the form of its rule's settled stage, or is kept as received if it is refused.
+        One that landed in its form gets its own file, and nothing is encoded.
         Any other object gets the form of the stage that is due, if one is. Encoding starts from the stored
         form. An object for which there was no room several times is refused as well. Raises ObjectMissing,
         ObjectDamaged, ObjectRefused, FormLacksRoom.
         """
         act = encoding_of(instance.transfer_syntax)
+        if lacks_only_a_file(instance):
+            return self._filed(instance, now)
         if instance.pending and (refusal := refused_for(instance, act)):
             return self._unencoded(instance, refusal)
         try:
@@ -87,6 +99,20 @@ class FormMaker:
         except (FormLacksRoom, MemoryError) as error:
             return self._without_room(instance, error)
         self._lacking.over(instance.key)
+        return change
+
+    def _filed(self, instance: Instance, now: float | None) -> Change:
+        def read(current: Instance) -> Buffer | None:
+            return self._reader.whole(current) if lacks_only_a_file(current) else None
+
+        with self._trials.of(instance, "read"):
+            instance, data = self._reader.followed(instance, read)
+        if data is None:  # another process has put it into a file, or it was replaced
+            return self.change(instance, now)
+        own = in_own_file(instance, data)
+        key = self._files.fresh_key(own.key)
+        change = Change(instance, replace(own, key=key, checked=int(time.time()), fault=""), data)
+        self._trials.carry(change.before, change.after)  # the file is the same
         return change
 
     def _unencoded(self, instance: Instance, refusal: Refusal) -> Change:

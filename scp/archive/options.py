@@ -23,12 +23,12 @@ class Options:
     """The optional parts. By default an archive does everything before the response, and by itself.
 
     ``pending`` bounds how much may be encoded after the response, and wakes the encoder; without it all is
-    encoded before. ``forwarding`` says which objects are forwarded. With ``safekeeping`` replaced objects go
-    to the trash, and objects under a legal hold are not replaced. ``attempts`` tells the next process which
-    object this one worked on when it died. ``pairing`` checks that the index belongs to the stores.
-    ``decoded`` caches objects that are slow to decode. ``landing`` says whether what may be
-    pending, and is small, goes to the landing log first; else to a file of its own in the store, as received.
-    ``elsewhere`` knows the other nodes that share the store.
+    encoded before, and nothing lands. ``forwarding`` says which objects are forwarded. With ``safekeeping``
+    replaced objects go to the trash, and objects under a legal hold are not replaced. ``attempts`` tells the
+    next process which object this one worked on when it died. ``pairing`` checks that the index belongs to
+    the stores. ``decoded`` caches objects that are slow to decode. ``landing`` says whether what is small
+    goes to the landing log first, as received or in its form; else to a file of its own. ``elsewhere`` knows
+    the other nodes that share the store.
     """
 
     duplicates: Duplicates = "replace"

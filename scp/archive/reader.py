@@ -82,13 +82,19 @@ class Reader:
 
     def sound(self, instance: Instance) -> Part10:
         """The file that a row names, checked against the SHA-256 in the row."""
-        known = bool(instance.stored_sha256)  # else the whole file has no known digest yet
-        data = self._files.get(instance.key, instance.stored_size if known else None)
-        whole = not known or self._files.digest(instance.key, data) == instance.stored_sha256
-        file = self._files.unpack(data, whole=known) if whole else None
-        if file is None or not (known or sha256(file.dataset) == instance.received_sha256):
-            raise ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")
+        if instance.stored_sha256:
+            return self._files.unpack(self.whole(instance), whole=True)
+        file = self._files.unpack(self._files.get(instance.key))  # no digest of it is known yet
+        if sha256(file.dataset) != instance.received_sha256:
+            raise _damaged(instance)
         return file
+
+    def whole(self, instance: Instance) -> Buffer:
+        """The bytes of that file, where the row has its SHA-256."""
+        data = self._files.get(instance.key, instance.stored_size)
+        if self._files.digest(instance.key, data) != instance.stored_sha256:
+            raise _damaged(instance)
+        return data
 
     def from_beginning(
         self, instance: Instance, make: Callable[[Instance, Beginning], Read | None], whole: bool = False
@@ -212,15 +218,22 @@ class Reader:
         facts = facts_unseen(file, unseen) if unseen else facts_of_stored(file)
         policy, rule = self._policy.choose(facts)
         known = provenance_of(file)
-        if not keeps:
+        if not keeps and not known.stage:  # it landed before its rule was known
             if sha256(file.dataset) != known.sha256:
                 raise ObjectDamaged(f"{key} is not what was received")
             return as_pending(instance_of(key, len(data), "", file, facts), rule), facts
-        if known.xxh3 not in ("", xxh3(file.dataset)):
+        if known.xxh3 != xxh3(file.dataset) and (known.xxh3 or not keeps):
             raise ObjectDamaged(f"{key} is not what was written; restore it from a copy")
+        digest = digest or sha256(data)
         instance = servable(instance_of(key, len(data), digest, file, facts), data, file, facts)
         if not instance.refused:
             instance = replace(instance, stage=stage_within(rule, store_of(key), instance))
+        if not keeps:
+            return replace(planned(instance, rule, policy), pending=True), facts
         if known.rule:
             return planned(instance, rule, policy), facts
         return as_pending(instance, rule), facts  # put before its rule was known: still to be encoded
+
+
+def _damaged(instance: Instance) -> ObjectDamaged:
+    return ObjectDamaged(f"{instance.key} is not what was written; restore it from a copy")

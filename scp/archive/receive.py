@@ -8,35 +8,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
 from scp.archive.admission import Admission, check_names, remarked
 from scp.archive.behind import Acknowledged, Behind, NewRow
+from scp.archive.duplicates import DuplicatePolicy
 from scp.archive.encode import as_received, uids_within
 from scp.archive.form_maker import FormMaker
 from scp.archive.options import Options
+from scp.archive.package import StoredForm
 from scp.archive.reader import Reader
 from scp.archive.recorder import Recorder
 from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import chosen, survey
-from scp.errors import (
-    DictionaryMissing,
-    DuplicateRejected,
-    ObjectDamaged,
-    ObjectMissing,
-    ObjectUnavailable,
-    OutOfResources,
-    Superseded,
-)
-from scp.identity import Identity
+from scp.errors import DuplicateRejected, OutOfResources, Superseded
 from scp.index.attributes import KEYWORDS
 from scp.index.index import Index
 from scp.model import Facts, Instance, Kept, Received
 from scp.objects import part10
 from scp.objects.landed import LandedStore, Landing
-from scp.objects.part10 import Part10
 from scp.syntaxes import DEFLATED
 
 # One SOP instance is written by one thread at a time. With 256 locks, different ones seldom share a lock.
@@ -44,6 +37,8 @@ _STRIPES = 256
 # A file says when its object was received, and a rebuild takes the last one. So what replaces is dated later
 # than what it replaces, also where this node's clock is behind.
 _LATER = timedelta(microseconds=1)
+# The part of a zstd frame that a landing record's CRC-32 is of; the frame itself has a checksum of all.
+_FRAME_HEAD = 4096
 # How often that begins anew, as another node has replaced what was held meanwhile.
 _TRIES = 5
 
@@ -53,7 +48,7 @@ Follow = Callable[[Acknowledged], object]
 
 
 class Receiver:
-    """Keeps objects by a policy. Small ones may go to the landing log first, and be encoded later."""
+    """Keeps objects by a policy. Small ones may go to the landing log first, as received or encoded."""
 
     def __init__(
         self,
@@ -70,6 +65,7 @@ class Receiver:
         self._forms = forms
         self._recorder = recorder
         self._options = options
+        self.duplicates = DuplicatePolicy(options.duplicates, index, reader)
         self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
         self._behind = Behind(index, self._recorded, store.is_over)
 
@@ -115,14 +111,16 @@ class Receiver:
     def _ingest(self, received: Received, admission: Admission, follow: Follow | None) -> Kept:
         """Keep an object. Raises Superseded where what is held has other content, and is dated later."""
         if not self._may_land(received):
-            return self._settle(received, _admitted(received, admission))
+            return self._settle(received, _admitted(received, admission), follow)
         file = as_received(received)
         with self._store.landing(part10.head(file), received.dataset) as landing:
             facts = _admitted(received, admission)
             _, rule = self._forms.policy.choose(facts)
             if rule is None or rule.may_be_pending:
-                return self._land(landing, file, received, facts, rule, follow)
-        return self._settle(received, facts)
+                instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
+                self.duplicates.check_elsewhere(instance.identity)
+                return self._land(landing, received, facts, remarked(Kept("kept", instance), facts), follow)
+        return self._settle(received, facts, follow)
 
     # -- first into the landing log ---------------------------------------------------------------------
 
@@ -140,25 +138,18 @@ class Receiver:
         return pending is not None and pending.takes(size + self._behind.size)  # those will be pending, too
 
     def _land(
-        self,
-        landing: Landing,
-        file: Part10,
-        received: Received,
-        facts: Facts,
-        rule: PolicyRule | None,
-        follow: Follow | None,
+        self, landing: Landing, received: Received, facts: Facts, told: Kept, follow: Follow | None
     ) -> Kept:
-        """Make an object durable as received, then visible; it is encoded after the response.
+        """Make what was written durable, then visible: an object as received, or in the form of its rule.
 
-        Its survey ran while the disk was writing. Its row may ``follow``.
+        One as received was surveyed while the disk was writing. If the row may ``follow``, its sender is
+        ``told`` what is known without it.
         """
-        instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
+        instance = told.instance
         attributes = chosen(facts.attributes, KEYWORDS)
-        self._check_elsewhere(instance.identity)
         landing.sync()
         sends = self._recorder.sends(facts)
         if follow is not None and self._may_follow(instance, received):
-            told = remarked(Kept("kept", instance), facts)
             acknowledged = self._behind.add(NewRow(received, facts, instance, attributes, sends, told))
             landing.leave()
             follow(acknowledged)
@@ -166,7 +157,7 @@ class Receiver:
         landing.is_named = lambda: self._index.are_named([instance])[0]
         held = self._index.add(instance, attributes, sends)
         self._behind.reached()
-        if held is not None and (kept := self._duplicate(received, held, facts)) is not None:
+        if held is not None and (kept := self.duplicates.found(received, held, facts)) is not None:
             return kept
         landing.keep()
         if held is None:
@@ -177,7 +168,7 @@ class Receiver:
 
     def _may_follow(self, instance: Instance, received: Received) -> bool:
         """Whether an object may be acknowledged before it is recorded: if no row could have it refused."""
-        if self._options.duplicates == "reject" or received.transfer_syntax == DEFLATED:
+        if self.duplicates.may_reject or received.transfer_syntax == DEFLATED:
             return False  # a deflated one is held inflated, up to a thousand times as large
         if not self._behind.takes(len(received.dataset)):
             return False
@@ -194,11 +185,11 @@ class Receiver:
             except DuplicateRejected as error:  # a hold that was not known yet
                 kept = self._set_aside(one, held, error)
         self._store.landed(key, named=kept.instance.key == key)
-        return kept
+        return replace(kept, attempts=kept.attempts or one.kept.attempts)
 
     def _beside(self, one: NewRow, held: Instance) -> Kept:
         """What becomes of it beside an object that was held before, or came at the same time elsewhere."""
-        kept = self._duplicate(one.received, held, one.facts)
+        kept = self.duplicates.found(one.received, held, one.facts)
         if kept is None:
             try:
                 return self._recorder.record(one.instance, one.facts)
@@ -225,26 +216,34 @@ class Receiver:
 
     # -- into a file of its own -------------------------------------------------------------------------
 
-    def _settle(self, received: Received, facts: Facts, again: bool = False) -> Kept:
-        """Make an object durable in its own file: in its settled form or, if that may wait, as received.
+    def _settle(
+        self, received: Received, facts: Facts, follow: Follow | None = None, again: bool = False
+    ) -> Kept:
+        """Encode and prove an object, and make that durable; if that may wait, its own file as received.
 
         With ``again`` something is held, which was dated later. Raises Superseded.
         """
         policy, rule = self._forms.policy.choose(facts)
         identity = identity_of(received.sop_instance_uid, uids_within(received, facts).study, facts)
-        self._check_elsewhere(identity)
-        waits = self._may_wait(rule, len(received.dataset))
+        self.duplicates.check_elsewhere(identity)
+        waits, held = self._may_wait(rule, len(received.dataset)), None
         if again or not (waits and self._goes_first(received, facts)):
             held = self._index.current(identity)
             if held is not None:
-                if (kept := self._duplicate(received, held, facts)) is not None:
+                if (kept := self.duplicates.found(received, held, facts)) is not None:
                     return kept
                 if received.sha256 != held.received_sha256:
                     later = max(received.received_at, held.received_at + _LATER)
                     received = replace(received, received_at=later)
         if waits:
             return self._put_as_received(received, facts, rule)
-        return self._keep(received, facts, rule, policy)
+        form = self._forms.before_response(received, facts, rule)
+        if form is None:
+            return self._put_as_received(received, facts, rule)
+        made = planned(instance_of_form(received, facts, form), rule, policy)
+        if held is None and self._may_land_form(len(form.data)):
+            return self._land_form(received, facts, form, made, follow)
+        return self._put_form(facts, form, made)
 
     def _may_wait(self, rule: PolicyRule | None, size: int) -> bool:
         """Whether an object may be stored as received, and be encoded after the response."""
@@ -273,71 +272,27 @@ class Receiver:
         instance = as_pending(instance_of(key, len(head) + len(received.dataset), "", file, facts), rule)
         if key == own:
             return self._recorder.commit(instance, facts)
-        return self._recorder.commit(instance, facts, lambda held: self._duplicate(received, held, facts))
+        known = partial(self.duplicates.found, received, facts=facts)
+        return self._recorder.commit(instance, facts, known)
 
-    def _keep(self, received: Received, facts: Facts, rule: PolicyRule | None, policy: str) -> Kept:
-        """Encode and prove an object before the response; also for a stage that might be done after it."""
-        form = self._forms.before_response(received, facts, rule)
-        if form is None:
-            return self._put_as_received(received, facts, rule)
-        instance = planned(instance_of_form(received, facts, form), rule, policy)
-        instance = replace(instance, key=self._store.fresh_key(instance.key))
+    def _may_land_form(self, size: int) -> bool:
+        return self._options.landing and self._store.lands(size) and self._may_be_pending(size)
+
+    def _land_form(
+        self, received: Received, facts: Facts, form: StoredForm, made: Instance, follow: Follow | None
+    ) -> Kept:
+        """Make a proven form durable in the landing log; it gets its own file after the response."""
+        before_dataset = len(form.data) - len(form.encoded.dataset)
+        head = min(len(form.data), _FRAME_HEAD) if form.wrapped else before_dataset
+        with self._store.landing(bytes(form.data[:head]), memoryview(form.data)[head:]) as landing:
+            landed = replace(made, key=landing.key, pending=True)
+            told = replace(remarked(Kept("kept", landed), facts), attempts=form.provenance.attempts)
+            return replace(self._land(landing, received, facts, told, follow), attempts=told.attempts)
+
+    def _put_form(self, facts: Facts, form: StoredForm, made: Instance) -> Kept:
+        instance = replace(made, key=self._store.fresh_key(made.key))
         self._store.put(instance.key, form.data)
-        kept = self._recorder.commit(instance, facts)
-        return replace(kept, attempts=form.provenance.attempts)
-
-    # -- duplicates -------------------------------------------------------------------------------------
-
-    def _duplicate(self, received: Received, held: Instance, facts: Facts) -> Kept | None:
-        """The result for an object that is stored already; None if the new one must be kept."""
-        same = received.sha256 == held.received_sha256
-        try:
-            self._reader.verify(held)  # reads it: Success must not rest on a damaged copy
-        except ObjectUnavailable:
-            if same:
-                return None  # the copy here is better than one out of reach
-        except (ObjectMissing, ObjectDamaged) as error:
-            if same or not isinstance(error, DictionaryMissing):  # a missing dictionary can be restored
-                return None  # the stored file is damaged: the new one repairs it
-        if same and received.transfer_syntax == held.received_transfer_syntax:
-            return remarked(Kept("duplicate", held), facts)
-        if self._options.duplicates == "keep":
-            return remarked(Kept("discarded", held), facts)
-        if self._options.duplicates == "reject":
-            raise DuplicateRejected("held with other content, and storage.duplicates is reject")
-        return None
-
-    def would_take(self, identity: Identity, held: Instance | None) -> bool:
-        """Whether an object with other content than the ``held`` one, if there is one, would be accepted."""
-        return not self._is_refused(identity) and (held is None or self._gives_way(held))
-
-    def _gives_way(self, held: Instance) -> bool:
-        if self._options.duplicates == "replace":
-            return True
-        try:
-            self._reader.verify(held)
-        except ObjectUnavailable:
-            return False  # it may be undamaged
-        except (ObjectMissing, ObjectDamaged) as error:
-            return not isinstance(error, DictionaryMissing)  # a missing dictionary can be restored
-        return False
-
-    def _check_elsewhere(self, identity: Identity) -> None:
-        """Check whether the SOP Instance UID may also be that of an object of another study or patient.
-
-        These are two objects; neither replaces the other. Raises DuplicateRejected.
-        """
-        if self._is_refused(identity):
-            raise DuplicateRejected(
-                "held in another study or of another patient, and storage.duplicates is reject"
-            )
-
-    def _is_refused(self, identity: Identity) -> bool:
-        """Whether an object is rejected because another object has its SOP Instance UID."""
-        if self._options.duplicates != "reject":
-            return False
-        named = self._index.named(identity.sop_instance_uid)
-        return bool(named) and all(one.identity != identity for one in named)
+        return replace(self._recorder.commit(instance, facts), attempts=form.provenance.attempts)
 
 
 def _admitted(received: Received, admission: Admission) -> Facts:

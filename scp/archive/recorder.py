@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +11,7 @@ from scp.archive.admission import remarked
 from scp.archive.elsewhere import Elsewhere
 from scp.archive.options import Options
 from scp.archive.reader import Reader
-from scp.archive.records import own_key
+from scp.archive.records import in_own_file
 from scp.archive.replacer import Replacer
 from scp.archive.stored_files import StoredFiles
 from scp.errors import (
@@ -203,8 +204,10 @@ class Recorder:
         instance, _ = self._reader.read_back(key)
         if self._safekeeping is None or instance.received_sha256 == held.received_sha256:
             return True
-        file = replace(instance, key=self._files.fresh_key(own_key(instance)))
-        self._files.store.put(file.key, self._files.get(key))
+        data = self._files.get(key)
+        own = in_own_file(instance, data, secrets.token_hex(4))
+        file = replace(own, key=self._files.fresh_key(own.key))
+        self._files.store.put(file.key, data)
         with self._safekeeping.trash.lock():
             taken = self._to_trash(file, held.calling_aet)
         if taken:

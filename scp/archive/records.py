@@ -24,7 +24,7 @@ from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
 from scp.objects.beginning import Beginning
-from scp.objects.names import in_store, object_key
+from scp.objects.names import in_store, is_landed, object_key
 from scp.objects.part10 import Part10
 from scp.policy.stages import step
 from scp.spool import Buffer, sha256, xxh3
@@ -263,6 +263,26 @@ def key_of(received: Received, facts: Facts) -> str:
     """The key of an object that is stored as received."""
     study = uids_within(received, facts).study
     return object_key(study, received.sop_instance_uid, received.sha256, "received")
+
+
+def lacks_only_a_file(instance: Instance) -> bool:
+    """Whether an object lies in the landing log in the form of its rule.
+
+    A record of one that is to be encoded has no digest of the whole file.
+    """
+    return is_landed(instance.key) and bool(instance.stored_sha256)
+
+
+def in_own_file(instance: Instance, data: Buffer, token: str = "") -> Instance:
+    """The row of an object of the landing log when it is given a file of its own, of these bytes.
+
+    What is not the encoder gives a ``token``, as that one may put the same form at the same time.
+    """
+    if not lacks_only_a_file(instance):
+        return replace(instance, key=own_key(instance))
+    uids = (instance.study_instance_uid, instance.sop_instance_uid)
+    key = object_key(*uids, instance.received_sha256, instance.form, part10.is_framed(data), token)
+    return replace(instance, key=key, pending=False)
 
 
 def own_key(instance: Instance) -> str:

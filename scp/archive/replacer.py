@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 import zlib
@@ -13,7 +14,7 @@ from dataclasses import replace
 from scp.archive.elsewhere import Elsewhere
 from scp.archive.pairing import Pairing
 from scp.archive.reader import Reader
-from scp.archive.records import own_key
+from scp.archive.records import in_own_file, lacks_only_a_file
 from scp.archive.replacement import Change
 from scp.archive.stored_files import StoredFiles
 from scp.errors import ObjectDamaged, OutOfResources, ZscpError
@@ -180,7 +181,7 @@ class Replacer:
         return False
 
     def own_file(self, instance: Instance) -> Instance:
-        """Give an object of the landing log a file of its own, as received.
+        """Give an object of the landing log a file of its own, as it is there.
 
         Returns its new row. Raises ObjectMissing, ObjectDamaged, OutOfResources.
         """
@@ -190,14 +191,16 @@ class Replacer:
             instance, data = self._reader.followed(instance, self._landed)
             if data is None:
                 return instance
-            key = self._files.fresh_key(own_key(instance))
-            self.replace([Change(instance, replace(instance, key=key), data)])
+            own = in_own_file(instance, data, secrets.token_hex(4))
+            self.replace([Change(instance, replace(own, key=self._files.fresh_key(own.key)), data)])
             return self._index.current(instance.identity) or instance
 
     def _landed(self, instance: Instance) -> Buffer | None:
         """The record of an object in the landing log; None if it is stored elsewhere."""
         if self._files.keeps(instance.key):
             return None
+        if lacks_only_a_file(instance):
+            return self._reader.whole(instance)  # also where its dictionary is missing
         self._reader.sound(instance)
         return self._files.get(instance.key)
 

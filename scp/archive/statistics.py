@@ -13,9 +13,10 @@ from scp.objects.names import prefixes
 class Statistics:
     """What is held, by level and ``by_form``; sizes in bytes.
 
-    ``pending`` objects are yet to be encoded. ``commitments`` counts the results of storage commitment that
-    are yet to be reported, ``send_queue`` the objects that are yet to be sent to peers. ``damaged`` counts
-    missing files, too. ``refused`` objects are not encoded or decoded any more.
+    ``pending`` objects are yet to be encoded, or to get files of their own. ``commitments`` counts the
+    results of storage commitment that are yet to be reported, ``send_queue`` the objects that are yet to be
+    sent to peers. ``damaged`` counts missing files, too. ``refused`` objects are not encoded or decoded any
+    more.
     """
 
     counts: EntityCounts

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from scp.archive.records import lacks_only_a_file
 from scp.cli import output
 from scp.cli.output import percent, size
 from scp.lifecycle.explain import NEVER, Cost, Explanation, PassedOver
@@ -61,7 +62,8 @@ def _summary(found: Explanation) -> Table:
     table.add_row("kept as" if stored else "would be kept as", at_rest)
     table.add_row("", f"{percent(found.size, known.size)} of what was received; {known.codec or 'no codec'}")
     if stored and stored.pending:
-        table.add_row("", "waits to be encoded")
+        waits = "for a file of its own" if lacks_only_a_file(stored) else "to be encoded"
+        table.add_row("", f"waits {waits}")
     if stored:
         table.add_row("file", stored.key)
     best = [lookup(uid).keyword for uid in found.ways_out[:4]]
@@ -76,8 +78,8 @@ def _why_not(passed: PassedOver) -> str:
 
 
 def _without_history(found: Explanation) -> str:
-    waits = found.stored is not None and found.stored.pending
-    if waits:
+    stored = found.stored
+    if stored is not None and stored.pending and not lacks_only_a_file(stored):
         return "No form has been tried yet."
     return (
         "Its file records no attempts: they are written down only where the first form that was asked for "

@@ -98,7 +98,8 @@ def statistics(found: Statistics, json_wanted: bool) -> None:
     if found.refused:
         console.print(f"{found.refused} objects are not encoded or decoded any more: ls --refused.")
     if found.pending.instances:
-        console.print(f"{found.pending.instances} objects ({size(found.pending.size)}) wait to be encoded.")
+        waiting = f"{found.pending.instances} objects ({size(found.pending.size)})"
+        console.print(f"{waiting} wait to be encoded, or for files of their own.")
     if found.commitments:
         console.print(
             f"{found.commitments} results of storage commitment are yet to be reported: ls --commitments."

@@ -20,7 +20,7 @@ def status(now: dict[str, Any], health: dict[str, Any]) -> None:
         f"{size(flow['bytes_sent'])}/s out.",
         f"Since {since['started']}: {since['requests']} requests, {size(since['bytes_received'])} in, "
         f"{size(since['bytes_sent'])} out.",
-        f"{number(now['pending_objects'], 'object')}, {size(now['pending_bytes'])}, to be encoded.",
+        f"{number(now['pending_objects'], 'object')}, {size(now['pending_bytes'])} pending.",
     )
     _associations(now["associations"])
     _troubles(now["troubles"])

@@ -1,5 +1,7 @@
 """Encoding after the response: objects that were stored as received get the form that their rule asks for.
 
+Those that were encoded before it, and lie in the landing log in their form, only get files of their own.
+
 There is no queue: what is to be done is a query (``Index.pending``), so this may be killed at any moment and
 started again. Where several nodes share a store, each encodes what is in its own landing log, and claims what
 it encodes of the store: what a dead node had put there is encoded by others.

@@ -14,6 +14,7 @@ from scp.archive.records import check_uids
 from scp.archive.replacement import Change
 from scp.background.alone import alone
 from scp.errors import (
+    DictionaryMissing,
     DuplicateRejected,
     ObjectDamaged,
     ObjectMissing,
@@ -165,6 +166,8 @@ def _from_log(archive: Archive, key: str, found: Recovered) -> None:
         check_uids(instance, facts)
     except (ObjectMissing, ObjectUnreadable):
         return  # it was settled meanwhile, or is looked at again by the next start
+    except DictionaryMissing:
+        raise  # it may have been acknowledged, and is sound when the dictionary is back: it stays in the log
     except (ObjectDamaged, UidMismatch):
         _set_aside(archive, key, found)
         return

@@ -2,9 +2,9 @@
 
 A node that is asked for an object in another node's landing log writes a row, as
 :class:`scp.archive.elsewhere.Elsewhere` says. This node looks for such rows often while there are other
-nodes, and gives the objects files of their own, as received: the encoder encodes them from there, which may
-take longer than a peer waits. The same rows say which records are over, as another node has replaced their
-objects.
+nodes, and gives the objects files of their own, as they are there: the encoder encodes what is as received
+from those files, which may take longer than a peer waits. The same rows say which records are over, as
+another node has replaced their objects.
 
 A node that stops uploads what is left in its landing log, if other nodes live: until its next start they
 could not read it.

@@ -172,7 +172,7 @@ LOOKED_UP = _named(
             "For how long a process has not said that it is alive; each does so every second.",
             ("process",),
         ),
-        Metric("zscp_pending_objects", "gauge", "Objects that are stored and yet to be encoded."),
+        Metric("zscp_pending_objects", "gauge", "Objects that wait to be encoded, or for their own files."),
         Metric("zscp_pending_bytes", "gauge", "Their stored size."),
         Metric("zscp_pending_limit_bytes", "gauge", "`storage.backlog`; 0 where nothing may be pending."),
         Metric("zscp_stored_objects", "gauge", "Stored objects.", ("form", "store")),

@@ -2,7 +2,8 @@
 
 A file of its own costs an object two syncs and three directory entries: 0.52 ms for 25 KB. A record in a
 segment that was written before costs 0.13 ms (ext4, NVMe), and records of several associations share one
-sync. After the response objects move from here to files of their own.
+sync. After the response objects move from here to files of their own: as received, and then they are encoded
+first, or in the form that they were given before the response (docs/decisions/0199).
 
 ``.landing/<node>-<process>/<serial>.log`` holds a header block and records, each starting at a multiple of
 4096 bytes, so that no block of a valid record is ever written again. A record is a header, and a Part 10 file

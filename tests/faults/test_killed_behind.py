@@ -78,10 +78,13 @@ _CALLS = """
 """
 
 
-def test_killed_at_each_system_call_before_the_row_is_committed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["received", "zstd"], ids=["as received", "in its form"])
+def test_killed_at_each_system_call_before_the_row_is_committed(tmp_path: Path, first: str) -> None:
     sent = image(instance="1.2.3.1.1")
     (tmp_path / "sent").write_bytes(sent.data)
-    (tmp_path / "zscp.toml").write_text("[storage]\nreserve = 0\n")
+    (tmp_path / "zscp.toml").write_text(
+        f'[storage]\nreserve = 0\n[[policy]]\nname = "all"\nstages = [{{ form = "{first}" }}]\n'
+    )
     script = tmp_path / "calls.py"
     script.write_text(textwrap.dedent(_CALLS))
     done = forked.run([sys.executable, script, tmp_path], timeout=500, env=environment())

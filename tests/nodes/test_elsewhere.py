@@ -114,6 +114,27 @@ def test_a_node_brings_what_another_one_just_acknowledged(pair: list[OneNode]) -
     assert b.archive.elsewhere.asked() == []
 
 
+def test_what_landed_in_its_form_is_uploaded_in_that_form(tmp_path: Path) -> None:
+    first = [{"name": "first", "stages": [{"form": "zstd"}]}]
+    several = [an_object(seed, size=64) for seed in range(3)]
+    again = an_object(1, noise=0.3, size=64)
+    with nodes(tmp_path, "a", "b", policy=first) as (a, b):
+        for one in several:
+            b.keep(one)
+            assert is_landed(a.key(one))
+        assert a.encoder.round() is False
+        with Uploading(b):
+            assert a.content(several[0]) == several[0].dataset
+            assert a.keep(again).outcome == "replaced"
+        b.archive.upload(b.key(several[2]))  # as a node that stops does
+        assert trashed(a) == [several[1].sha256]
+        wanted = [several[0].dataset, again.dataset, several[2].dataset]
+        assert [a.content(one) for one in several] == wanted
+        assert [one.pending or is_landed(one.key) for one in a.archive.all()] == [False] * 3
+        assert [one.form for one in a.archive.all()] == ["zstd"] * 3
+        assert sorted(one.key for one in a.archive.all()) == sorted(a.archive.files.keys())
+
+
 def test_what_a_dead_node_has_fails_at_once_and_is_there_when_it_is_back(
     pair: list[OneNode], tmp_path: Path
 ) -> None:

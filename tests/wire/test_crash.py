@@ -178,7 +178,7 @@ _STEPS = """
     from wire.steps import copy_at_each_step, remember_synced, run_to_the_end, stand_still
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    base, replacing, behind, follows = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
+    base, replacing, behind, follows = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:5])
     recorded.WINDOW_SECONDS = 3600.0  # what is recorded behind is acknowledged before, on any machine
     landing.SEGMENT = 1 << 16
     SYSTEM = ("fsync", "fdatasync", "posix_fadvise", "pwritev", "pwrite", "posix_fallocate", "link",
@@ -236,17 +236,24 @@ class _Steps:
 _OLD, _NEW = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
 
 
+# As by default, and encoded first, but that zstd needs no codec process, which each child would start anew.
+_BEHIND = '[{ form = "received" }, { after = "0s", form = "zstd" }]'
+_FIRST = '[{ form = "zstd" }]'
+
+
 @pytest.fixture(
     scope="module",
     params=[
-        (False, False, False),
-        (False, True, True),
-        (True, False, False),
-        (True, True, False),
-        (True, True, True),
+        (False, False, False, _BEHIND),
+        (False, True, True, _FIRST),
+        (False, True, True, _BEHIND),
+        (True, False, False, _BEHIND),
+        (True, True, False, _BEHIND),
+        (True, True, True, _BEHIND),
     ],
     ids=[
         "first-encoded before",
+        "first-encoded before, recorded behind",
         "first-recorded behind",
         "replacing-encoded before",
         "replacing-encoded behind",
@@ -254,12 +261,10 @@ _OLD, _NEW = image(instance="1.2.3.1.1"), image(instance="1.2.3.1.1", seed=1)
     ],
 )
 def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> _Steps:
-    replacing, behind, follows = request.param
+    replacing, behind, follows, stages = request.param
     root = tmp_path_factory.mktemp("steps")
     script = root / "steps.py"
     script.write_text(textwrap.dedent(_STEPS))
-    # As by default, but that zstd needs no codec process, which each child would start anew.
-    stages = '[{ form = "received" }, { after = "0s", form = "zstd" }]'
     (root / "zscp.toml").write_text(f'[[policy]]\nname = "all"\nstages = {stages}\n')
     (root / "old").write_bytes(_OLD.data)
     (root / "new").write_bytes(_NEW.data)
