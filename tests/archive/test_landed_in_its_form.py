@@ -34,13 +34,13 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.model import Instance, Kept, Received
 from scp.objects import part10
+from scp.objects.bucket_store import BucketStore
 from scp.objects.encrypted import Cipher
 from scp.objects.journal import JournaledStore
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
-from scp.objects.s3 import BucketStore
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 Opened = Callable[..., Archive]
