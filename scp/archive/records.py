@@ -24,7 +24,7 @@ from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
 from scp.objects.beginning import Beginning
-from scp.objects.names import in_store, is_landed, object_key
+from scp.objects.names import has_own_file, in_store, object_key
 from scp.objects.part10 import Part10
 from scp.policy.stages import step
 from scp.spool import Buffer, sha256, xxh3
@@ -270,7 +270,7 @@ def lacks_only_a_file(instance: Instance) -> bool:
 
     A record of one that is to be encoded has no digest of the whole file.
     """
-    return is_landed(instance.key) and bool(instance.stored_sha256)
+    return not has_own_file(instance.key) and bool(instance.stored_sha256)
 
 
 def in_own_file(instance: Instance, data: Buffer, token: str = "") -> Instance:

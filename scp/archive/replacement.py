@@ -14,7 +14,7 @@ from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
 from scp.model import Facts, Instance, Received, StageOutcome
 from scp.objects import part10
-from scp.objects.names import in_store, is_landed, store_of
+from scp.objects.names import has_own_file, in_store, store_of
 from scp.objects.part10 import Part10
 from scp.policy.stages import NEVER, fingerprint
 from scp.spool import Buffer, sha256
@@ -47,8 +47,8 @@ class Change:
     def rewrites(self) -> bool:
         """Whether the same file is written again in its store, encrypted with another key."""
         same = bool(self.after.stored_sha256) and self.before.stored_sha256 == self.after.stored_sha256
-        landed = is_landed(self.before.key)  # that one is read when its file is written
-        return self.data is not None and same and not landed and self.before.key != self.after.key
+        was_file = has_own_file(self.before.key)  # else the form is written into its first one
+        return self.data is not None and same and was_file and self.before.key != self.after.key
 
 
 @dataclass(frozen=True, slots=True)

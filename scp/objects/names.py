@@ -154,6 +154,11 @@ def is_landed(key: str) -> bool:
     return key.startswith(LANDING + "/")
 
 
+def has_own_file(key: str) -> bool:
+    """Whether a key names a file of the object alone; others lie where they stay for a while only."""
+    return not is_landed(key)
+
+
 def segment_name(process: str, serial: str) -> str:
     """The prefix of the keys of all records in a segment of the landing log, up to the last slash."""
     return f"{LANDING}/{process}/{serial}"
