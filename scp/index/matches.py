@@ -43,8 +43,9 @@ class Matches:
 
     def __init__(self, engine: Engine, query: Query, ranks: Ranks, watch: Watch) -> None:
         self._engine, self._query, self._watch = engine, query, watch
+        self._database = kind(engine)
         self._later = self._tested_later()
-        self._first = reading.find(query, self._later, ranks)
+        self._first = self._begun_by(reading.find(query, self._later, ranks))
         self._ranks = ranks
         self._chosen = selection(query)
         self._seen: set[int] = set()
@@ -62,8 +63,8 @@ class Matches:
     def _begin(self) -> tuple[list[Match], bool]:
         """The first matches, and whether these are all."""
         found: list[Match] = []
-        database = kind(self._engine)
-        most = database.FIRST_ROWS
+        database = self._database
+        most = database.FIRST_NAMED_ROWS if reading.is_by_name(self._query) else database.FIRST_ROWS
         # All rows of a server are here with the first; to ask for the others again takes two statements.
         size, wait = (most, math.inf) if database.IS_REMOTE else (1, _FIRST_SECONDS)
         begun = time.monotonic()
@@ -111,9 +112,14 @@ class Matches:
         with reads(self._engine, streams) as connection, watched(connection, self._watch):
             yield connection
 
+    def _begun_by(self, statement: Select[Any]) -> Select[Any]:
+        """``statement`` with the order in which the database is to look for the first matches."""
+        walked = reading.walked(self._query) if self._database.PLANS_BY_VALUES else None
+        return statement if walked is None else statement.order_by(walked)
+
     def _tested_later(self) -> str:
         """The keyword that matches more studies than the other, so that it is better tested second."""
-        ranges = {} if kind(self._engine).PLANS_BY_VALUES else reading.ranges(self._query)
+        ranges = {} if self._database.PLANS_BY_VALUES else reading.ranges(self._query)
         if not ranges:
             return ""
         with self._reads() as connection:

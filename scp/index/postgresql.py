@@ -56,6 +56,7 @@ _PLANNED_ONCE = (
 )
 # PostgreSQL answers when it has found all. A cursor would give the first rows on, for four more round trips.
 FIRST_ROWS = 64
+FIRST_NAMED_ROWS = 8
 IS_REMOTE = True
 FINISHES_LATE = True
 PLANS_BY_VALUES = True  # see force_custom_plan above

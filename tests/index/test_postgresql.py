@@ -339,6 +339,41 @@ def test_the_server_chooses_between_two_ranges_itself(index):
     assert len(said) == 1
 
 
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        ({"PatientName": "*OE*", "StudyDate": "20240101-"}, postgresql.FIRST_NAMED_ROWS),
+        ({"PatientName": "D*"}, postgresql.FIRST_NAMED_ROWS),
+        ({"StudyDate": "20240101-"}, 20),
+        ({"PatientName": "D*", "PatientID": "D1"}, 20),
+    ],
+)
+def test_few_matches_of_a_name_come_first_and_then_all_others(index, keys, first):
+    """Each fiftieth row may match: who waits for the first match does not wait for 64."""
+    for number in range(20):
+        patient = DOE | {"StudyDate": f"202401{number + 1:02}"}
+        index.record(instance(str(number), str(number), f"{number}.1"), patient)
+    said: list[str] = []
+    event.listen(index._engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    matches = index.find(query("STUDY", StudyInstanceUID="", **keys))
+    uids = [next(matches)["StudyInstanceUID"] for _ in range(first)]
+    assert len(said) == 1
+    uids += [match["StudyInstanceUID"] for match in matches]
+    assert sorted(uids, key=int) == [str(number) for number in range(20)]
+    assert (len(said) == 1) == (first == 20)
+
+
+def test_of_a_name_that_begins_with_a_wildcard_the_first_days_come_first(index):
+    """In the order of dates a server reads those, and not all studies of a common name."""
+    for number in reversed(range(20)):
+        patient = DOE | {"StudyDate": f"202401{number + 1:02}"}
+        index.record(instance(str(number), str(number), f"{number}.1"), patient)
+    asked = query("STUDY", PatientName="*OE*", StudyDate="20240103-")
+    days = [match["StudyDate"] for match in index.find(asked)]
+    assert days[: postgresql.FIRST_NAMED_ROWS] == [f"202401{day:02}" for day in range(3, 11)]
+    assert len(days) == 18
+
+
 def test_text_that_no_database_stores(index):
     """NUL in what does not pass through the attributes: a fault that quotes a file."""
     index.record(instance("1", rule="a\0b"), DOE)
