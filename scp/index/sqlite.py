@@ -36,7 +36,7 @@ _STEPS = 1000
 FIRST_ROWS = FIRST_NAMED_ROWS = 512
 IS_REMOTE = False
 FINISHES_LATE = False
-PLANS_BY_VALUES = False
+PLANS_BY_VALUES = HAS_TRIGRAMS = False
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 
