@@ -39,14 +39,18 @@ REMEDY = "the node rebuilds it from the stored files when it starts, and so does
 class Kind(Protocol):
     """What each kind of database has a function for.
 
-    ``FIRST_ROWS`` is how many matches of a query its first statement reads at most. ``IS_REMOTE`` says that
-    each statement is a round trip to another process, perhaps on another machine. ``FINISHES_LATE`` says that
-    it may finish a COMMIT whose connection broke before the answer. ``PLANS_BY_VALUES`` says that it
-    estimates from statistics how many rows the values of a statement's parameters find.
+    ``FIRST_ROWS`` is how many matches of a query its first statement reads at most, and ``FIRST_NAMED_ROWS``
+    of one that finds studies by the beginning of a name (:func:`scp.index.query.is_by_name`). ``IS_REMOTE``
+    says that each statement is a round trip to another process, perhaps on another machine.
+    ``FINISHES_LATE`` says that it may finish a COMMIT whose connection broke before the answer.
+    ``PLANS_BY_VALUES`` says that it estimates from statistics how many rows the values of a statement's
+    parameters find. ``HAS_TRIGRAMS`` says that it finds names that begin with a wildcard by an index.
     """
 
     FIRST_ROWS: int
+    FIRST_NAMED_ROWS: int
     PLANS_BY_VALUES: bool
+    HAS_TRIGRAMS: bool
     IS_REMOTE: bool
     FINISHES_LATE: bool
     begin: Callable[[Connection], None]

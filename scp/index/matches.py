@@ -15,6 +15,7 @@ import time
 from array import array
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -43,9 +44,11 @@ class Matches:
 
     def __init__(self, engine: Engine, query: Query, ranks: Ranks, watch: Watch) -> None:
         self._engine, self._query, self._watch = engine, query, watch
+        self._database = kind(engine)
         self._later = self._tested_later()
-        self._first = reading.find(query, self._later, ranks)
         self._ranks = ranks
+        self._newest = self._among_newest()
+        self._first = self._any() if self._newest is None else None
         self._chosen = selection(query)
         self._seen: set[int] = set()
 
@@ -61,13 +64,15 @@ class Matches:
 
     def _begin(self) -> tuple[list[Match], bool]:
         """The first matches, and whether these are all."""
-        found: list[Match] = []
-        database = kind(self._engine)
-        most = database.FIRST_ROWS
+        if found := self._of_the_newest():
+            return found, False
+        database = self._database
+        first = self._any() if self._first is None else self._first
+        most = database.FIRST_NAMED_ROWS if reading.is_by_name(self._query) else database.FIRST_ROWS
         # All rows of a server are here with the first; to ask for the others again takes two statements.
         size, wait = (most, math.inf) if database.IS_REMOTE else (1, _FIRST_SECONDS)
         begun = time.monotonic()
-        with self._reads() as connection, connection.execute(self._first.limit(most)) as result:
+        with self._reads() as connection, connection.execute(first.limit(most)) as result:
             rows = result.mappings()
             while part := rows.fetchmany(size):
                 self._seen.update(row[ID] for row in part)
@@ -76,6 +81,28 @@ class Matches:
                     return found, False
                 size = min(2 * size, _AT_ONCE)
         return found, True
+
+    def _any(self) -> Select[Any]:
+        return reading.find(self._query, self._later, self._ranks)
+
+    def _among_newest(self) -> Select[Any] | None:
+        """What a server that reads trigrams is asked first; None where that does not help."""
+        newest = reading.newest_named(self._query) if self._database.HAS_TRIGRAMS else None
+        if newest is None:
+            return None
+        # Their names were compared already.
+        keys = (replace(key, value="") if key.keyword == "PatientName" else key for key in self._query.keys)
+        return reading.find(replace(self._query, keys=tuple(keys)), "", self._ranks, among=newest)
+
+    def _of_the_newest(self) -> list[Match]:
+        if self._newest is None:
+            return []
+        with self._reads() as connection:
+            rows = connection.execute(self._newest.limit(self._database.FIRST_ROWS)).mappings().all()
+        found = list(self._matched(rows))
+        if found:
+            self._seen.update(row[ID] for row in rows)
+        return found
 
     def _ids(self) -> array[int]:
         """The ids of all entities that were found, but for those that were read already, in their order."""
@@ -113,7 +140,7 @@ class Matches:
 
     def _tested_later(self) -> str:
         """The keyword that matches more studies than the other, so that it is better tested second."""
-        ranges = {} if kind(self._engine).PLANS_BY_VALUES else reading.ranges(self._query)
+        ranges = {} if self._database.PLANS_BY_VALUES else reading.ranges(self._query)
         if not ranges:
             return ""
         with self._reads() as connection:

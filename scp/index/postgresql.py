@@ -56,9 +56,11 @@ _PLANNED_ONCE = (
 )
 # PostgreSQL answers when it has found all. A cursor would give the first rows on, for four more round trips.
 FIRST_ROWS = 64
+FIRST_NAMED_ROWS = 8  # of each the modality is looked up among the series, which takes most of the time
 IS_REMOTE = True
 FINISHES_LATE = True
 PLANS_BY_VALUES = True  # see force_custom_plan above
+HAS_TRIGRAMS = True
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that one writer has alone, or several share
 _MIGRATION_SECONDS = 600
 # Classes of SQLSTATE in which the server could not do what was asked, whatever that was; and what an admin

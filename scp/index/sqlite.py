@@ -33,10 +33,10 @@ _BEGIN_WRITING = "BEGIN IMMEDIATE"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _STEPS = 1000
 # SQLite finds a row when it is asked for the next one: who takes fewer has waited for no more.
-FIRST_ROWS = 512
+FIRST_ROWS = FIRST_NAMED_ROWS = 512
 IS_REMOTE = False
 FINISHES_LATE = False
-PLANS_BY_VALUES = False
+PLANS_BY_VALUES = HAS_TRIGRAMS = False
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 

@@ -370,6 +370,27 @@ def test_nothing_is_counted_where_there_is_one_way_in(keys):
     assert reading.ranges(query("STUDY", **keys)) == {}
 
 
+@pytest.mark.parametrize(
+    ("level", "keys", "is_begun", "is_newest"),
+    [
+        ("STUDY", {"PatientName": "*OE*", "StudyDate": "20240101-"}, False, True),
+        ("STUDY", {"PatientName": "?OE"}, False, True),
+        ("STUDY", {"PatientName": "*OE*", "StudyDate": "20240131\\20240202"}, False, False),
+        ("STUDY", {"PatientName": "*OE*", "PatientID": "D1"}, False, False),
+        ("SERIES", {"PatientName": "*OE*", "StudyDate": "20240101-"}, False, False),
+        ("STUDY", {"PatientName": "D*", "StudyDate": "20240101-"}, True, False),
+        ("STUDY", {"PatientName": "D*", "PatientID": "D1"}, False, False),
+        ("STUDY", {"PatientName": "DOE^JOHN", "StudyDate": "20240101-"}, False, False),
+        ("STUDY", {"PatientName": "*", "StudyDate": "20240101-"}, False, False),
+        ("STUDY", {"StudyDate": "20240101-"}, False, False),
+    ],
+)
+def test_which_queries_a_name_finds(level, keys, is_begun, is_newest):
+    asked = query(level, **keys)
+    assert reading.is_by_name(asked) == is_begun
+    assert (reading.newest_named(asked) is not None) == is_newest
+
+
 def test_the_first_match_is_not_kept_back_for_others(index, monkeypatch):
     """Where the database takes its time, what it found is given on."""
     index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1500))

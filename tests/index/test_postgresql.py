@@ -20,6 +20,7 @@ from wire.configured import settings_of, tables_of
 
 from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
 from scp.index import clock, dialect, postgresql
+from scp.index import query as reading
 from scp.index.databases import Database
 from scp.index.index import EntityCounts
 from scp.index.nodes import NodeReport
@@ -337,6 +338,62 @@ def test_the_server_chooses_between_two_ranges_itself(index):
     found = list(index.find(query("STUDY", PatientName="DOE*", StudyDate="20240131")))
     assert [match["StudyInstanceUID"] for match in found] == ["1"]
     assert len(said) == 1
+
+
+def _twenty(index: SqlIndex) -> None:
+    """Studies from 0 to 19, each a day later than the one before."""
+    for number in reversed(range(20)):
+        patient = DOE | {"StudyDate": f"202401{number + 1:02}"}
+        index.record(instance(str(number), str(number), f"{number}.1"), patient)
+
+
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        ({"PatientName": "D*"}, postgresql.FIRST_NAMED_ROWS),
+        ({"PatientName": "D*", "PatientID": "D1"}, 20),
+        ({"PatientName": "*OE*"}, 20),
+        ({"StudyDate": "20240101-"}, 20),
+    ],
+)
+def test_few_matches_of_a_name_come_first_and_then_all_others(index, keys, first):
+    """Each fiftieth row may match: who waits for the first match does not wait for 64."""
+    _twenty(index)
+    said: list[str] = []
+    event.listen(index._engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    matches = index.find(query("STUDY", StudyInstanceUID="", **keys))
+    uids = [next(matches)["StudyInstanceUID"] for _ in range(first)]
+    assert len(said) == 1
+    uids += [match["StudyInstanceUID"] for match in matches]
+    assert sorted(uids, key=int) == [str(number) for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("dates", "newest", "all_of_them"),
+    [
+        ("20240105-20240112", [11, 10, 9], range(4, 12)),
+        ("", [19, 18, 17], range(20)),
+        ("20250101-", [], []),
+    ],
+)
+def test_of_a_name_that_begins_with_a_wildcard_the_newest_come_first(
+    index, monkeypatch, dates, newest, all_of_them
+):
+    """Those few are looked at without the index of trigrams, which finds all studies of a common name."""
+    monkeypatch.setattr(reading, "NEWEST_STUDIES", 3)
+    _twenty(index)
+    index.record(instance("20", "20", "20.1"), ROE | {"StudyDate": "20240112"})
+    asked = query("STUDY", PatientName="*DO*", StudyDate=dates, ModalitiesInStudy="CT", StudyInstanceUID="")
+    uids = [int(match["StudyInstanceUID"]) for match in index.find(asked)]
+    assert set(uids[: len(newest)]) >= set(newest[:2])
+    assert sorted(uids) == list(all_of_them)
+
+
+def test_a_name_that_none_of_the_newest_has_is_found(index, monkeypatch):
+    monkeypatch.setattr(reading, "NEWEST_STUDIES", 3)
+    index.record(instance("20", "20", "20.1"), ROE | {"StudyDate": "20230101"})
+    _twenty(index)
+    assert len(list(index.find(query("STUDY", PatientName="*ROE*")))) == 1
 
 
 def test_text_that_no_database_stores(index):
