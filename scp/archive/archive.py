@@ -21,6 +21,8 @@ from scp.archive.deliver import Outgoing
 from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.fetch import Fetch, Fetcher
 from scp.archive.form_maker import FormMaker
+from scp.archive.frames import FrameReader
+from scp.archive.headers import HeaderReader
 from scp.archive.history import ArchiveHistory
 from scp.archive.interrupted import Interrupted
 from scp.archive.options import Options
@@ -54,9 +56,9 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
-    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere`` and
-    ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``, ``commitments`` and
-    ``send_queue``. They use no other part.
+    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere``, ``frames``,
+    ``header`` and ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``,
+    ``commitments`` and ``send_queue``. They use no other part.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Archive:
         fetch: Fetch = Fetcher(self.reader, self.trials, self.elsewhere)
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
         self._fetch = fetch if self._cached is None else self._cached
+        self.frames = FrameReader(self.reader, self.trials, self.elsewhere)
+        self.header = HeaderReader(self.reader, self.trials, self.elsewhere)
 
     # -- in ----------------------------------------------------------------------------------------------
 

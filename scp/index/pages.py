@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scp.index.watch import Watch
-from scp.model import Query
+from scp.model import Instance, Query
 
 MOST_COUNTED = 1000  # matches: beyond that a person narrows the search anyway
 
@@ -64,3 +64,15 @@ class Pages(Protocol):
         self, level: str, numbers: Sequence[int], stores: Mapping[str, str], watch: Watch
     ) -> list[KeptSum]:
         """What is kept of entities of a level; ``stores`` is as in Index.statistics."""
+
+    def numbers(self, query: Query, watch: Watch) -> list[int]:
+        """The numbers of all instances that a retrieve names, as Index.instances finds and sorts them.
+
+        Some bytes each, where the instances themselves take a thousand. Raises QueryError as that does.
+        """
+
+    def instances(self, numbers: Sequence[int]) -> list[Instance]:
+        """The instances of some numbers, in that order; there must not be too many for one query.
+
+        What is no longer held is left out.
+        """

@@ -28,10 +28,12 @@ from scp.index.columns import ID, answer, joined
 from scp.index.dialect import reads, watched
 from scp.index.matching import universal
 from scp.index.pages import MOST_COUNTED, KeptSum, Page, PageEntry
-from scp.index.schema import INSTANCE, TABLES
+from scp.index.record import as_instance
+from scp.index.rows import ORDERING, reading_order
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
 from scp.index.sequences import selection
 from scp.index.watch import Watch
-from scp.model import LEVELS, Query
+from scp.model import LEVELS, Instance, Query
 
 _IDS: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
 
@@ -102,3 +104,20 @@ class SqlPages:
         with reads(self._engine) as connection, watched(connection, watch):
             rows = connection.execute(statement.group_by(*groups), {"ids": list(numbers)}).all()
         return [KeptSum(*row[:4], *map(int, row[4:])) for row in rows]
+
+    def numbers(self, query: Query, watch: Watch) -> list[int]:
+        """See :meth:`scp.index.pages.Pages.numbers`."""
+        found = reading.instances(query)
+        ordered = [column for column in found.selected_columns if column.key in ORDERING]
+        statement = found.with_only_columns(INSTANCE.c.id, *ordered, maintain_column_froms=True)
+        with reads(self._engine) as connection, watched(connection, watch):
+            rows = connection.execute(statement).mappings()
+            return [number for _, number in sorted((reading_order(row), row["id"]) for row in rows)]
+
+    def instances(self, numbers: Sequence[int]) -> list[Instance]:
+        """See :meth:`scp.index.pages.Pages.instances`."""
+        statement = select(INSTANCE.c.id, *INSTANCE_COLUMNS).where(INSTANCE.c.id.in_(_IDS))
+        with reads(self._engine) as connection:
+            rows = connection.execute(statement, {"ids": list(numbers)}).mappings().all()
+        found = {row["id"]: as_instance(row) for row in rows}
+        return [found[number] for number in numbers if number in found]
