@@ -1,0 +1,7 @@
+"""All resources of DICOMweb, as one table; each service lists its own."""
+
+from __future__ import annotations
+
+from scp.web.dicomweb.search import service as search
+
+ROUTES = (*search.ROUTES,)
