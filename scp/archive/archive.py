@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from scp.archive.admission import Admission
-from scp.archive.availability import slowness, with_availability
+from scp.archive.availability import page_with_availability, slowness, with_availability
 from scp.archive.cached_fetch import CachedFetch
 from scp.archive.deliver import Outgoing
 from scp.archive.elsewhere import Cluster, Elsewhere
@@ -39,7 +39,7 @@ from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.committed import CommittedRow
 from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
-from scp.index.pages import Pages
+from scp.index.pages import Page, Pages
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
@@ -115,6 +115,12 @@ class Archive:
         ranks = slowness(self.store.tiers)
         found = self.index.find(query, ranks, watch)
         return with_availability(found) if ranks else found
+
+    def find_page(self, query: Query, most: int, before: int | None, watch: Watch, skip: int = 0) -> Page:
+        """Matches as :meth:`find` has them, the newest first; see :meth:`scp.index.pages.Pages.page`."""
+        ranks = slowness(self.store.tiers)
+        page = self.index.pages.page(query, most, before, watch, skip, ranks)
+        return page_with_availability(page) if ranks else page
 
     def notice_query(self, asked: Facts) -> None:
         """Note that a peer sent a query: earlier studies may be wanted soon."""

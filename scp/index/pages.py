@@ -54,9 +54,19 @@ class KeptSum:
 class Pages(Protocol):
     """What an index answers to people. Every method raises OutOfResources, and what the watch raises."""
 
-    def page(self, query: Query, most: int, before: int | None, watch: Watch) -> Page:
+    def page(
+        self,
+        query: Query,
+        most: int,
+        before: int | None,
+        watch: Watch,
+        skip: int = 0,
+        ranks: Mapping[str, int] | None = None,
+    ) -> Page:
         """At most ``most`` matches of a query whose number is below ``before``; None: from the newest on.
 
+        The first ``skip`` of them are left out. ``ranks`` are as in Index.find. Of sequences only the items
+        that match are told; where a key asks for some, fewer matches than there are numbers for may be left.
         Raises :class:`scp.errors.QueryError` as :meth:`scp.index.index.Index.find` does.
         """
 

@@ -14,7 +14,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from scp.web.page.access.gatekeeper import Asked
+from scp.web.page.gatekeeper import Asked
 from scp.web.wording import number, percent, size, span
 
 HERE = Path(__file__).parent

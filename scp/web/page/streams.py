@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from scp.errors import ZscpError
-from scp.web.page.access.gatekeeper import Asked
+from scp.web.page.gatekeeper import Asked
 
 EVERY_SECONDS = 2.0
 # Each open page is one. A browser comes again by itself, so that nothing lasts for ever.

@@ -1,4 +1,4 @@
-"""Conditional requests, and parts of a body (RFC 9110 13 and 14): what a client has already is not sent again."""
+"""Conditional requests, and parts of a body (RFC 9110 13, 14): what a client has is not sent again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scp.web.dicomweb.faults import Refused
 
 _TAG = re.compile(r'(?:W/)?"[^"\s]*"')
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
-# Who has an answer asks whether it still holds: an object may be deleted, or be sent again with other content.
+# Who has an answer asks whether it still holds: an object may be deleted, or be sent with other content.
 _KEPT = "private, no-cache"
 
 

@@ -69,7 +69,7 @@ class PixelEntry:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """The elements of a dataset, or of an item: ``path`` is what addresses them, with a slash at its end."""
+    """The elements of a dataset, or of an item: ``path`` is what addresses them, with a dot at its end."""
 
     reader: ElementReader
     encoding: Encoding
@@ -119,7 +119,7 @@ def _elements(
         vr = vr or implied_vr(tag, signed, length)
         if vr == b"SQ" or (length == UNDEFINED and tag >> 16 != _PIXEL_GROUP):
             inner = _Level(
-                level.reader, level.encoding, f"{level.path}{tag:08X}/", level.depth, terms, signed
+                level.reader, level.encoding, f"{level.path}{tag:08X}.", level.depth, terms, signed
             )
             items, at = _items(data, inner, value, end if length == UNDEFINED else value + length, vr, length)
             found.append((tag, b'{"vr":"SQ","Value":[%b]}' % b",".join(items) if items else b'{"vr":"SQ"}'))
@@ -167,7 +167,7 @@ def _items(
             return found, value
         if tag != ITEM:
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must begin")
-        path = f"{level.path}{len(found)}/"
+        path = f"{level.path}{len(found)}."
         item = _Level(reader, encoding, path, level.depth + 1, level.terms, level.signed)
         stop = end if size == UNDEFINED else value + size
         members, at = _elements(data, item, value, stop, delimited=size == UNDEFINED)

@@ -16,7 +16,7 @@ PAGE = 500
 
 
 class Named:
-    """The instances of a path, in the order of a C-MOVE, some at a time. None of the index is held meanwhile."""
+    """The instances of a path, in the order of a C-MOVE, some at a time; nothing of the index is held."""
 
     def __init__(self, asked: Asked) -> None:
         """Looks them up. Raises Refused (404) where there are none, OutOfResources."""

@@ -20,11 +20,11 @@ from starlette.types import Receive, Scope, Send
 
 from scp.audit import messages
 from scp.audit.events import Participant
-from scp.web.page.access.auditing import participant, record_use
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
+from scp.web.access.auditing import participant, record_use
+from scp.web.few_at_once import FewAtOnce
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import faults
-from scp.web.page.few_at_once import FewAtOnce
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.objects.addresses import of_which, query_of
 from scp.web.page.objects.reports import Download, HoldEntry, JobReport, Pieces, SendRequest, Which
 from scp.web.page.objects.wording import told_of_hold, told_of_release, told_of_send

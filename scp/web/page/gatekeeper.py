@@ -15,16 +15,16 @@ from urllib.parse import parse_qs, quote
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scp.config.http import HttpSettings
-from scp.web.page.access.auditing import AccessAudit
-from scp.web.page.access.headers import SECURITY_HEADERS, is_from_elsewhere, is_known_host
-from scp.web.page.access.machine import is_of_this_account
-from scp.web.page.access.sessions import Sessions, Visitor
+from scp.web.access.auditing import AccessAudit
+from scp.web.access.headers import guarded, is_from_elsewhere, is_known_host
+from scp.web.access.machine import is_of_this_account
+from scp.web.access.sessions import Sessions, Visitor, cookie_name
 
 # For load balancers and Prometheus, which have no login and ask by whatever name.
 PROBES = ("/metrics", "/live", "/ready")
@@ -53,14 +53,6 @@ class Asked:
     form: dict[str, str]
 
 
-def cookie_name(http: HttpSettings) -> str:
-    """Of the session's cookie: browsers share cookies between the ports of a host.
-
-    "__Host-" binds it to HTTPS and to this host (RFC 6265bis 4.1.3.2).
-    """
-    return f"{'__Host-' if http.tls else ''}zscp-{http.port}"
-
-
 class Gatekeeper:
     """Lets requests through to ``app``, or answers them."""
 
@@ -74,7 +66,7 @@ class Gatekeeper:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        given = _guarded(send)
+        given = guarded(send)
         request = Request(scope, receive)
         refused = self._refused_by_headers(request.headers)
         if refused is None:
@@ -203,19 +195,6 @@ def _again(body: bytes, receive: Receive) -> Receive:
         if left:
             return {"type": "http.request", "body": left.pop(), "more_body": False}
         return await receive()
-
-    return given
-
-
-def _guarded(send: Send) -> Send:
-    """Adds the headers that every answer has; what has a longer life says so itself."""
-
-    async def given(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
 
     return given
 

@@ -1,0 +1,185 @@
+"""Whole instances (PS3.18 10.4.1.1.1): each as a DICOM file, in the best transfer syntax that is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from scp.archive.archive import Archive
+from scp.archive.deliver import Outgoing, identified
+from scp.errors import NoLosslessWay, ZscpError, message_of
+from scp.model import Instance, SyntaxPreference
+from scp.objects import part10
+from scp.objects.part10 import Part10
+from scp.spool import Buffer
+from scp.web.dicomweb.accept import MediaRange, accepted
+from scp.web.dicomweb.asked import Asked
+from scp.web.dicomweb.faults import Refused
+from scp.web.dicomweb.multipart import Multipart, joined
+from scp.web.dicomweb.pieces import Pieces
+from scp.web.dicomweb.retrieve.addresses import of_instance
+from scp.web.dicomweb.retrieve.media_types import DICOM, Offer, instance_offers
+from scp.web.dicomweb.retrieve.named import Named
+from scp.web.dicomweb.retrieve.shortfall import FailedLately, Shortfall
+from scp.web.dicomweb.retrieve.told import Transfer
+
+# As over any network, odd lengths are padded.
+_PREFERENCE = SyntaxPreference(even=True)
+_failed = FailedLately()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An instance on its way out, and how it goes."""
+
+    outgoing: Outgoing
+    offer: Offer
+
+    @property
+    def instance(self) -> Instance:
+        return self.outgoing.instance
+
+
+class _Sending:
+    """The instances of one request."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked, self._archive = asked, asked.desk.archive()
+        self._ranges = ranges_of(asked)
+        self._single = "instance" in asked.named
+        self.named = Named(asked)
+        self.short = Shortfall()
+        self._transfer = Transfer(asked)
+        self._looked_for()
+        self._first = self._first_found()
+
+    @property
+    def multipart(self) -> bool:
+        """Whether they go as parts."""
+        return self._first.offer.multipart or self.named.count > 1
+
+    @property
+    def content_type(self) -> str:
+        """Of the one instance that goes without multipart."""
+        return self._first.offer.content_type
+
+    def _looked_for(self) -> None:
+        """Find out, before anything is sent, which are likely not to go: those alone are tried."""
+        for page in self.named.pages():
+            for one in page:
+                self._asked.check()
+                if not self._offers(one):
+                    self.short.add(one, NoLosslessWay("none of the accepted transfer syntaxes carries it"))
+                elif one.fault or one.refused or _failed.has(one):
+                    self._tried(one)
+
+    def _tried(self, instance: Instance) -> None:
+        try:
+            found(self._archive, instance, self._offers(instance))
+        except ZscpError as error:
+            self.short.add(instance, error)
+
+    def _first_found(self) -> _Found:
+        """The first that goes out. Raises what keeps all of them, Refused (406) where nothing is accepted."""
+        for page in self.named.pages():
+            for one in page:
+                if one.key in self.short.keys:
+                    continue
+                try:
+                    return found(self._archive, one, self._offers(one))
+                except ZscpError as error:
+                    self.short.add(one, error)
+        if all(isinstance(error, NoLosslessWay) for error in self.short.keys.values()):
+            raise Refused(406, f"Nothing that is accepted can be sent: {message_of(self.short.error)}.")
+        raise self.short.error
+
+    def _offers(self, instance: Instance) -> list[Offer]:
+        stored, received = instance.transfer_syntax, instance.received_transfer_syntax
+        return instance_offers(self._ranges, stored, received, self._single)
+
+    def single(self) -> Generator[bytes, None, None]:
+        """The one DICOM file."""
+        try:
+            yield from joined(file_of(self._first.outgoing))
+            self._transfer.sent(self._first.instance)
+            self._archive.record_access([self._first.instance])
+        finally:
+            self._transfer.end()
+
+    def parts(self, body: Multipart) -> Generator[bytes, None, None]:
+        """All of them. Where one fails that was not known to, the body ends without its end."""
+        incomplete: ZscpError | None = None
+        try:
+            for page in self.named.pages():
+                sent: list[Instance] = []
+                for one in page:
+                    try:
+                        each = self._next(one)
+                        if each is not None:
+                            yield from joined(self._part(each, body))
+                            sent.append(one)
+                            self._transfer.sent(one)
+                    except ZscpError as error:
+                        _failed.add(one)
+                        self._transfer.left_out(one, message_of(error))
+                        incomplete = error
+                self._archive.record_access(sent)
+            if incomplete is not None:
+                raise incomplete
+            yield body.end()
+        finally:
+            self._transfer.end()
+
+    def _next(self, instance: Instance) -> _Found | None:
+        if (error := self.short.keys.get(instance.key)) is not None:
+            self._transfer.left_out(instance, message_of(error))
+            return None
+        if instance.key == self._first.instance.key:
+            return self._first
+        return found(self._archive, instance, self._offers(instance))
+
+    def _part(self, each: _Found, body: Multipart) -> Iterator[Buffer]:
+        location = of_instance(self._asked.base, each.instance)
+        yield body.head({"Content-Type": each.offer.content_type, "Content-Location": location})
+        yield from file_of(each.outgoing)
+
+
+async def serve(asked: Asked) -> Response:
+    """Answer a request for instances: those of a study, of a series, or one."""
+    sending = await asked.apart(lambda: _Sending(asked))
+    count = sending.named.count
+    headers = sending.short.headers(asked.base, count)
+    asked.event.add(instances=count, **({"left_out": len(sending.short)} if len(sending.short) else {}))
+    status = 206 if len(sending.short) else 200
+    if not sending.multipart:
+        return Pieces(asked, sending.single(), sending.content_type, headers, status)
+    body = Multipart(DICOM)
+    return Pieces(asked, sending.parts(body), body.content_type, headers, status)
+
+
+def ranges_of(asked: Asked) -> Sequence[MediaRange]:
+    """What the sender of a request accepts."""
+    query = ", ".join(asked.request.query_params.getlist("accept"))
+    return accepted(", ".join(asked.request.headers.getlist("accept")), query)
+
+
+def found(archive: Archive, instance: Instance, offers: Sequence[Offer]) -> _Found:
+    """An instance by the first of the offers by which it can go. Raises NoLosslessWay, and as fetch does."""
+    fault: NoLosslessWay | None = None
+    for offer in offers:
+        try:
+            outgoing = archive.fetch(instance, [offer.transfer_syntax], _PREFERENCE)
+            return _Found(identified(outgoing), offer)
+        except NoLosslessWay as error:
+            fault = fault or error
+    raise fault or NoLosslessWay("none of the accepted transfer syntaxes carries it")
+
+
+def file_of(outgoing: Outgoing) -> Iterator[Buffer]:
+    """The DICOM file of an object (PS3.10 7.1), piece by piece."""
+    instance = outgoing.instance
+    uids = (instance.sop_class_uid, instance.sop_instance_uid)
+    yield part10.head(Part10(*uids, outgoing.transfer_syntax, b"", source_aet=instance.calling_aet))
+    yield from outgoing.chunks
