@@ -21,6 +21,7 @@ from scp.config.link import link
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
 from scp.index.sql import SqlIndex
+from scp.node.rendering import rendering
 from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT
 from scp.web.access.sessions import Sessions
@@ -78,8 +79,15 @@ class MadeDicomWeb:
         index = SqlIndex.open(f"sqlite:///{self.folder}/index.db")
         self.archive = Archive(LocalStore(self.folder / "objects"), index, [rule])
         self.sessions = Sessions(lambda: self.settings.http)
-        desk = DicomWebDesk(lambda: self.settings, lambda: self.archive, self.trail)
+        desk = DicomWebDesk(
+            lambda: self.settings, lambda: self.archive, self.trail, rendering(lambda: self.archive)
+        )
         self.app = DicomWebBefore(PlainTextResponse("the page"), desk, self.sessions)
+
+    def keep_as(self, form: str) -> None:
+        """Store what comes from now on in a form; it is small, and would not gain by most of them."""
+        stage = {"form": form, "wrap": "none"}
+        self.archive.use_policy([PolicyRule.model_validate({"name": "all", "stages": [stage]})])
 
     def store(self, *images: Dataset, aet: str = "CT1") -> None:
         """Keep objects that came from ``aet``."""

@@ -44,6 +44,11 @@ class Named:
         """The first; of one SOP Instance UID that several patients have, the one with the first patient."""
         return self._first[0]
 
+    def middle(self, most: int) -> list[Instance]:
+        """At most ``most`` of them, from the one in the middle on."""
+        half = len(self.numbers) // 2
+        return self._odd[:most] or self._pages.instances(self.numbers[half : half + most])
+
     def pages(self) -> Iterator[list[Instance]]:
         """All of them, as they are held when their turn comes."""
         yield self._first

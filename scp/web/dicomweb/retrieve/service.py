@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scp.web.dicomweb.asked import Route
-from scp.web.dicomweb.retrieve import frames, instances, metadata
+from scp.web.dicomweb.retrieve import bulkdata, frames, instances, metadata, rendered
 
 _STUDY = "/studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
@@ -16,4 +16,13 @@ ROUTES = (
         for path in (_STUDY, _SERIES, _INSTANCE)
     ),
     Route("GET", f"{_INSTANCE}/frames/{{frames}}", "get", "wado-rs frames", frames.serve),
+    Route("GET", f"{_INSTANCE}/bulkdata/{{path}}", "get", "wado-rs bulkdata", bulkdata.serve),
+    *(
+        Route("GET", f"{path}/rendered", "get", "wado-rs rendered", rendered.serve)
+        for path in (_INSTANCE, f"{_INSTANCE}/frames/{{frames}}")
+    ),
+    *(
+        Route("GET", f"{path}/thumbnail", "get", "wado-rs thumbnail", rendered.serve_thumbnail)
+        for path in (_STUDY, _SERIES, _INSTANCE, f"{_INSTANCE}/frames/{{frames}}")
+    ),
 )
