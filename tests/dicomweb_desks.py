@@ -40,7 +40,12 @@ def token(name: str, **keys: Any) -> dict[str, Any]:
 
 def bearer(name: str) -> dict[str, str]:
     """What a program with the token of ``name`` sends."""
-    return {"Authorization": f"Bearer {SECRETS[name]}"}
+    return bearer_of(SECRETS[name])
+
+
+def bearer_of(secret: str) -> dict[str, str]:
+    """What a program sends that has this for a token."""
+    return {"Authorization": f"Bearer {secret}"}
 
 
 def dicomweb_settings(peers: Iterable[dict[str, Any]] = (), **keys: Any) -> Settings:
