@@ -83,8 +83,12 @@ class MadeDicomWeb:
         index = SqlIndex.open(f"sqlite:///{self.folder}/index.db")
         self.archive = Archive(LocalStore(self.folder / "objects"), index, [rule])
         self.sessions = Sessions(lambda: self.settings.http)
+        self.app = self.made_app()
+
+    def made_app(self) -> DicomWebBefore:
+        """The application, as after a start."""
         desk = DicomWebDesk(lambda: self.settings, lambda: self.archive, self.trail)
-        self.app = DicomWebBefore(PlainTextResponse("the page"), desk, self.sessions)
+        return DicomWebBefore(PlainTextResponse("the page"), desk, self.sessions)
 
     def store(self, *images: Dataset, aet: str = "CT1") -> None:
         """Keep objects that came from ``aet``."""

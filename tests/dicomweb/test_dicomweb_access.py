@@ -16,9 +16,15 @@ pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 PEER = {"aet": "HELD", "host": "10.0.0.1", "port": 104}
 
 
+@pytest.fixture(scope="module")
+def stored(made: MadeDicomWeb) -> None:
+    """One image."""
+    made.store(image("1.2.1.1.1"))
+
+
 @pytest.fixture
-def filled(web: MadeDicomWeb) -> MadeDicomWeb:
-    web.store(image("1.2.1.1.1"))
+def filled(web: MadeDicomWeb, stored: None) -> MadeDicomWeb:
+    """DICOMweb on these objects."""
     return web
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -22,12 +20,10 @@ pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeDicomWeb]:
-    folder: Path = tmp_path_factory.mktemp("hostile")
-    made = MadeDicomWeb(folder)
+def filled(made: MadeDicomWeb) -> MadeDicomWeb:
+    """Two images of one series."""
     made.store(image("1.2.1.1.1"), image("1.2.1.1.2", PatientName="A" * 60))
-    yield made
-    made.close()
+    return made
 
 
 @pytest.mark.parametrize(

@@ -32,17 +32,22 @@ def requested(step: str) -> Dataset:
     return item
 
 
-@pytest.fixture
-def filled(web: MadeDicomWeb) -> MadeDicomWeb:
+@pytest.fixture(scope="module")
+def stored(made: MadeDicomWeb) -> None:
     """Study 1.2.1 of CT: two series with three images; study 1.2.2 of MR."""
     described = {"StudyDate": "20260102", "StudyTime": "101500.5", "AccessionNumber": "A1", "StudyID": "S1"}
     for uid, number in (("1.2.1.1.1", "1"), ("1.2.1.1.2", "2"), ("1.2.1.2.1", "1")):
         step = requested(uid[6])
         one = image(uid, InstanceNumber=number, SeriesNumber=uid[6], SliceThickness="1.50", **described)
         one.RequestAttributesSequence = [step]
-        web.store(one)
+        made.store(one)
     other = {"PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう", "PatientID": "P2", "Modality": "MR"}
-    web.store(image("1.2.2.1.1", SpecificCharacterSet="ISO_IR 192", StudyDate="20250101", **other))
+    made.store(image("1.2.2.1.1", SpecificCharacterSet="ISO_IR 192", StudyDate="20250101", **other))
+
+
+@pytest.fixture
+def filled(web: MadeDicomWeb, stored: None) -> MadeDicomWeb:
+    """DICOMweb on these objects."""
     return web
 
 
