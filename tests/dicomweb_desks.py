@@ -41,7 +41,12 @@ def token(name: str, **keys: Any) -> dict[str, Any]:
 
 def bearer(name: str) -> dict[str, str]:
     """What a program with the token of ``name`` sends."""
-    return {"Authorization": f"Bearer {SECRETS[name]}"}
+    return bearer_of(SECRETS[name])
+
+
+def bearer_of(secret: str) -> dict[str, str]:
+    """What a program sends that has this for a token."""
+    return {"Authorization": f"Bearer {secret}"}
 
 
 def dicomweb_settings(peers: Iterable[dict[str, Any]] = (), **keys: Any) -> Settings:
@@ -79,10 +84,14 @@ class MadeDicomWeb:
         index = SqlIndex.open(f"sqlite:///{self.folder}/index.db")
         self.archive = Archive(LocalStore(self.folder / "objects"), index, [rule])
         self.sessions = Sessions(lambda: self.settings.http)
+        self.app = self.made_app()
+
+    def made_app(self) -> DicomWebBefore:
+        """The application, as after a start."""
         desk = DicomWebDesk(
             lambda: self.settings, lambda: self.archive, self.trail, rendering(lambda: self.archive)
         )
-        self.app = DicomWebBefore(PlainTextResponse("the page"), desk, self.sessions)
+        return DicomWebBefore(PlainTextResponse("the page"), desk, self.sessions)
 
     def keep_as(self, form: str) -> None:
         """Store what comes from now on in a form; it is small, and would not gain by most of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scp.web.access.sessions import Sessions
+from scp.web.dicomweb.capabilities import capabilities
 from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.gate import Gate, raw_path
 from scp.web.dicomweb.routes import ROUTES
@@ -19,7 +20,7 @@ class DicomWebBefore:
 
     def __init__(self, page: ASGIApp, desk: DicomWebDesk, sessions: Sessions) -> None:
         self._page, self._desk = page, desk
-        self._gate = Gate(desk, sessions, Routes(ROUTES))
+        self._gate = Gate(desk, sessions, Routes(ROUTES, capabilities(ROUTES)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""

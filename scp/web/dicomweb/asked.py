@@ -75,7 +75,8 @@ Serve = Callable[[Asked], Awaitable[Response]]
 class Route:
     """One resource and what is done with it: ``{study}`` in its ``path`` is any text without a slash.
 
-    ``service`` is what the log and the metrics call it.
+    ``service`` is what the log and the metrics call it. The rest describes it (PS3.18 8.9): the ``name`` of
+    the transaction, media types that it ``answers`` with, query ``parameters``, its ``statuses`` of success.
     """
 
     method: str
@@ -83,3 +84,7 @@ class Route:
     may: WebService
     service: str
     serve: Serve
+    name: str = ""
+    answers: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (200,)

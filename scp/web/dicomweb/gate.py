@@ -28,6 +28,7 @@ from scp.web.dicomweb.routing import Match, Routes
 
 # Threads of each service; who waits for one takes none of the page's.
 _THREADS: Mapping[WebService, int] = {"find": 4, "get": 8, "store": 4}
+_ADMITTED = 2  # at a time: that takes less than a millisecond
 _SAFE = ("GET", "HEAD")
 _CHALLENGE = 'Bearer realm="zscp"'
 _CSRF_HEADER = "x-csrf-token"
@@ -45,6 +46,7 @@ class Gate:
         self._desk, self._routes = desk, routes
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
         self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
+        self._admitting = anyio.CapacityLimiter(_ADMITTED)
         self._open: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,14 +92,14 @@ class Gate:
             event.fail(error)
             response = fault(500, f"This is a fault of zscp, and stands in its log ({public(error)}).")
         if response is not None:
-            event.add(http_status=response.status_code)
+            event.answered(response.status_code)
             await response(request.scope, request.receive, send)
 
     async def _response(
         self, request: Request, match: Match, event: RequestEvent, send: Send
     ) -> Response | None:
         """What refuses a request; None once it was answered."""
-        caller = await anyio.to_thread.run_sync(self._admitted, request, match)
+        caller = await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
         if isinstance(caller, Response):
             return caller
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
@@ -114,9 +116,20 @@ class Gate:
                 gone,
             )
             response = await match.route.serve(asked)
-            event.add(http_status=response.status_code)
-            await response(request.scope, request.receive, _counting(send, event))
+            event.answered(response.status_code)
+            await self._send(response, asked, send)
         return None
+
+    @staticmethod
+    async def _send(response: Response, asked: Asked, send: Send) -> None:
+        """Send an answer that has its status: what fails from here on breaks the connection off."""
+        try:
+            await response(asked.request.scope, asked.request.receive, _counting(send, asked.event))
+        except Exception as error:  # noqa: BLE001 - the server closes a connection whose answer has no end
+            if not asked.gone.is_set():
+                asked.event.fail(error)
+        if asked.gone.is_set():
+            asked.event.warn("the client has closed the connection")
 
     def _admitted(self, request: Request, match: Match) -> Caller | Response:
         """Who sends a request, if they may; else what they are told."""

@@ -28,7 +28,8 @@ class Pieces(Response):
         status: int = 200,
     ) -> None:
         super().__init__(status_code=status, headers=headers, media_type=media_type)
-        del self.headers["content-length"]  # Response counts the body that it was given: none
+        if not any(name.lower() == "content-length" for name in headers or ()):
+            del self.headers["content-length"]  # Response counts the body that it was given: none
         self._asked, self._pieces = asked, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - see ASGI

@@ -25,13 +25,16 @@ class Match:
 
 
 class Routes:
-    """Looks up routes."""
+    """Looks up routes; ``described_by`` is what tells of them, whatever resource it is asked of."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], described_by: Route) -> None:
+        self._described_by = described_by
         self._routes = [(tuple(route.path.strip("/").split("/")), route) for route in routes]
 
     def find(self, method: str, raw_path: str) -> Match:
         """The route of a path below the base, as it was sent; HEAD is GET. Raises Refused (400, 404, 405)."""
+        if method == "OPTIONS":
+            return Match(self._described_by, {})
         segments = _segments(raw_path)
         method, allowed = "GET" if method == "HEAD" else method, set()
         for pattern, route in self._routes:
@@ -42,7 +45,7 @@ class Routes:
                 allowed |= {route.method, "HEAD"} if route.method == "GET" else {route.method}
         if allowed:
             raise Refused(405, f"{method} is not for this resource.", {"Allow": ", ".join(sorted(allowed))})
-        raise Refused(404, "There is no such resource; see GET / below the path of DICOMweb.")
+        raise Refused(404, "There is no such resource; OPTIONS tells which there are.")
 
 
 def _segments(raw_path: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import zlib
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from scp.errors import ZscpError
 from scp.model import Instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
-from scp.web.dicomweb.multipart import joined
+from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.addresses import of_instance
 from scp.web.dicomweb.retrieve.conditions import headers_of, tag_of, unchanged
@@ -24,9 +25,12 @@ from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, same
 from scp.web.dicomweb.retrieve.told import Looks
+from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
+from scp.web.dicomweb.xml_model import native_model
 
 JSON = "application/dicom+json"
-_TYPES = (JSON, "application/json")
+_TYPES = (JSON, "application/json", XML)
+ANSWERS = (JSON, "application/json", f'multipart/related; type="{XML}"')
 # What a cache holds: that of some ten thousand CT images. What is larger than a share of it is not kept.
 _MOST_HELD, _LARGEST = 64 << 20, 4 << 20
 _OVERHEAD = 300  # bytes of an entry, beside what it holds
@@ -74,10 +78,11 @@ _cache = HeaderCache()
 
 async def serve(asked: Asked) -> Response:
     """Answer a request for the metadata of a study, a series or an instance."""
-    content_type = _content_type(asked)
-    found = await asked.apart(lambda: _Metadata(asked))
+    media_type = _media_type(asked)
+    body = Multipart(XML) if media_type == XML else None
+    found = await asked.apart(lambda: _Metadata(asked, body))
     coding, coded = _coding(asked.request.headers.get("accept-encoding", ""))
-    tag = tag_of((found.digest, str(len(found.short)), asked.base, content_type, coding), weak=True)
+    tag = tag_of((found.digest, str(len(found.short)), asked.base, media_type, coding), weak=True)
     asked.event.add(instances=found.count, **({"left_out": len(found.short)} if len(found.short) else {}))
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
@@ -86,23 +91,27 @@ async def serve(asked: Asked) -> Response:
     )
     if coding:
         headers["Content-Encoding"] = coding
+    content_type = media_type if body is None else body.content_type
     return Pieces(asked, coded(found.pieces()), content_type, headers, 206 if len(found.short) else 200)
 
 
-def _content_type(asked: Asked) -> str:
+def _media_type(asked: Asked) -> str:
     """Raises Refused (406)."""
     for one in ranges_of(asked):
         for each in _TYPES:
-            if not one.multipart and one.covers(each):
+            if one.covers(each) and one.multipart == (each == XML):
                 return each
-    raise Refused(406, f"Metadata is {JSON}.")
+    raise Refused(406, f"Metadata is {' or '.join(ANSWERS)}.")
 
 
 class _Metadata:
-    """The metadata of one request. Of more than a page of instances only the first is made before it goes."""
+    """The metadata of one request. Of more than a page of instances only the first is made before it goes.
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked, self._archive = asked, asked.desk.archive()
+    Without a ``body`` of several parts it is one array of JSON.
+    """
+
+    def __init__(self, asked: Asked, body: Multipart | None) -> None:
+        self._asked, self._archive, self._body = asked, asked.desk.archive(), body
         named = Named(asked)
         self.count, self.short = named.count, Shortfall()
         self._pages = named.pages()
@@ -125,16 +134,20 @@ class _Metadata:
         return made
 
     def _of(self, instance: Instance) -> bytes:
-        return _cache.get(self._archive, instance).replace(
-            ROOT, of_instance(self._asked.base, instance).encode()
-        )
+        address = of_instance(self._asked.base, instance)
+        found = _cache.get(self._archive, instance).replace(ROOT, address.encode())
+        if self._body is None:
+            return found
+        head = {"Content-Type": f"{XML}; charset=utf-8", "Content-Location": f"{address}/metadata"}
+        return self._body.head(head) + native_model(json.loads(found))
 
     def pieces(self) -> Generator[bytes, None, None]:
-        """The array of them. One that fails and was not known to ends it without its end."""
-        yield b"[" + b",".join(self._made)
+        """All of it. An instance that fails and was not known to ends it without its end."""
+        opening, between, end = (b"[", b",", b"]") if self._body is None else (b"", b"", self._body.end())
+        yield opening + between.join(self._made)
         for page in self._pages:
-            yield from joined(b"," + self._of(one) for one in page)
-        yield b"]"
+            yield from joined(between + self._of(one) for one in page)
+        yield end
 
 
 Coded = Callable[[Iterator[bytes]], Generator[bytes, None, None]]

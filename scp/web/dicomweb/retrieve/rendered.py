@@ -26,6 +26,7 @@ _FUNCTIONS: dict[str, Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]] = {
     "linear-exact": "LINEAR_EXACT",
     "sigmoid": "SIGMOID",
 }
+ANSWERS = tuple(_KINDS)
 _LARGEST, _THUMBNAIL, _QUALITY = 4096, 128, 90
 _FURTHEST = 1e12  # of a window
 # Of a study or series so many instances are tried, from the middle on, until one has a picture.

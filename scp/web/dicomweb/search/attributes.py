@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from scp.index.attributes import COMPUTED, COMPUTED_BY_KEYWORD, HELD, HELD_BY_KEYWORD
 from scp.model import LEVELS
 
+# What every match has, whatever the index holds.
+ADDED = ("InstanceAvailability", "RetrieveURL")
 # Of the standard's tables 10.6.3-3 to -5, what the index has: Timezone Offset From UTC is not among it.
 # Instance Availability and Retrieve URL are added to each match. Beyond the tables: Study Description, which
 # lists show.
@@ -64,7 +66,8 @@ def required(level: str, named: Iterable[str]) -> tuple[str, ...]:
 def everything(level: str) -> tuple[str, ...]:
     """All that the index has of a level and of those above it."""
     levels = (*_OF_STUDIES, *LEVELS[2 : LEVELS.index(level) + 1])
-    return tuple(row.keyword for row in (*HELD, *COMPUTED) if row.level in levels)
+    held = (row.keyword for row in HELD if row.level in levels)
+    return (*held, *(row.keyword for row in COMPUTED if row.level in levels))
 
 
 def is_known(keyword: str) -> bool:

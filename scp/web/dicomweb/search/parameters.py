@@ -33,6 +33,7 @@ _UNSUPPORTED = {
 _SWITCHED = (*_UNSUPPORTED, "multiplevaluematching")
 # The media type, which is looked at elsewhere (PS3.18 8.3.3.1).
 _OTHERS = ("accept",)
+PARAMETERS = ("includefield", "limit", "offset", *_SWITCHED, *_OTHERS)
 _ALL = "all"
 
 

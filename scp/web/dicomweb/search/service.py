@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from urllib.parse import quote
 
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from starlette.responses import Response
 
 from scp.audit import events, messages
 from scp.audit.actors import this_process
 from scp.index.watch import Watch
 from scp.model import LEVELS, UNIQUE_KEYS, Facts
+from scp.web.dicomweb.accept import accepted
 from scp.web.dicomweb.asked import Asked, Route, Serve
+from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.json_model import JsonDataset, of_texts, written
+from scp.web.dicomweb.multipart import Multipart
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.search.matches import Match, Matches
-from scp.web.dicomweb.search.parameters import Search, asked_for, search_of
+from scp.web.dicomweb.search.parameters import MOST_BYTES, PARAMETERS, Search, asked_for, search_of
+from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
+from scp.web.dicomweb.xml_model import native_model
 
 # Whose query a search is: Study Root Query/Retrieve Information Model - FIND (PS3.18 10.6.1.2.1).
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _LEVELS = {"study": "STUDY", "series": "SERIES"}  # of what a path names
-_JSON = "application/dicom+json"
+_JSON, _PLAIN_JSON = "application/dicom+json", "application/json"
 _PARTS = {"STUDY": "studies", "SERIES": "series", "IMAGE": "instances"}
 
 
@@ -32,35 +42,58 @@ def _searching(level: str) -> Serve:
     return serve
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A search, and the first of its matches that there are."""
+
+    search: Search
+    matches: Matches
+    first: tuple[Match, ...]
+    others: Generator[tuple[Match, ...], None, None]
+
+
 async def _search(asked: Asked, level: str) -> Response:
-    query_string = asked.request.scope["query_string"]
+    media_type = _media_type(asked.request)
+    begun = await asked.apart(partial(_begin, asked, level))
+    warnings = [*begun.search.warnings, *filter(None, [begun.matches.warning])]
+    headers = {"Warning": ", ".join(f'299 {asked.base} "{told}"' for told in warnings)} if warnings else {}
+    if not begun.first:
+        return Response(status_code=204, headers=headers)
+    datasets = _datasets(asked, begun, _told_by(asked.base, begun.search, level))
+    if media_type != XML:
+        return Pieces(asked, _json(datasets), media_type, headers)
+    parts = Multipart(XML)
+    return Pieces(asked, _xml(parts, datasets), parts.content_type, headers)
+
+
+def _begin(asked: Asked, level: str) -> _Begun:
+    """Look for the first matches. Raises QueryError, Refused, OutOfResources."""
     named = {_LEVELS[name]: uid for name, uid in asked.named.items()}
-    search = search_of(level, named, query_string, asked.caller.seen)
+    search = search_of(level, named, asked.request.scope["query_string"], asked.caller.seen)
     asked.event.add(query_level=level, keys=asked_for(search.query))
     _record(asked)
-    settings = asked.desk.settings()
+    settings, archive = asked.desk.settings(), asked.desk.archive()
+    given = {key.keyword: key.value for key in search.query.keys if key.value}
+    archive.notice_query(Facts(given, "", 0, asked.caller.aet, settings.node.aet))
     watch = Watch(settings.query.seconds, asked.check)
-
-    def begun() -> tuple[Matches, Generator[tuple[Match, ...], None, None], tuple[Match, ...]]:
-        archive = asked.desk.archive()
-        _notice(asked, search)
-        matches = Matches(archive, search, settings.query.max_matches or None, watch)
-        pages = matches.pages()
-        return matches, pages, next(filter(None, pages), ())
-
-    matches, pages, first = await asked.apart(begun)
-    warnings = [*search.warnings, *filter(None, [matches.warning])]
-    headers = {"Warning": ", ".join(f'299 {asked.base} "{told}"' for told in warnings)} if warnings else {}
-    if not first:
-        return Response(status_code=204, headers=headers)
-    told = _told_by(asked.base, search, level)
-    return Pieces(asked, _json(asked, first, pages, told), _JSON, headers)
+    matches = Matches(archive, search, settings.query.max_matches or None, watch)
+    pages = matches.pages()
+    return _Begun(search, matches, next(filter(None, pages), ()), pages)
 
 
-def _notice(asked: Asked, search: Search) -> None:
-    """As a C-FIND is noticed: earlier studies may be wanted soon."""
-    keys = {key.keyword: key.value for key in search.query.keys if key.value}
-    asked.desk.archive().notice_query(Facts(keys, "", 0, asked.caller.aet, asked.desk.settings().node.aet))
+def _media_type(request: Request) -> str:
+    """What the client likes best of what there is (PS3.18 8.7.3.2). Raises Refused (406)."""
+    for one in accepted(request.headers.get("accept", ""), _query(request).get("accept", "")):
+        if one.multipart and one.covers(XML):
+            return XML
+        if not one.multipart and (one.covers(_JSON) or one.covers(_PLAIN_JSON)):
+            return _JSON if one.covers(_JSON) else _PLAIN_JSON
+    raise Refused(406, f'Matches are told as {_JSON}, {_PLAIN_JSON}, or multipart/related; type="{XML}".')
+
+
+def _query(request: Request) -> QueryParams:
+    """The parameters of a query that is not too long to be looked at."""
+    return request.query_params if len(request.scope["query_string"]) <= MOST_BYTES else QueryParams()
 
 
 def _told_by(base: str, search: Search, level: str) -> Callable[[Match], Mapping[str, str]]:
@@ -78,32 +111,35 @@ def _told_by(base: str, search: Search, level: str) -> Callable[[Match], Mapping
     return told
 
 
-def _json(
-    asked: Asked,
-    first: tuple[Match, ...],
-    pages: Generator[tuple[Match, ...], None, None],
-    told: Callable[[Match], Mapping[str, str]],
-) -> Generator[bytes, None, None]:
+Page = list[JsonDataset]
+
+
+def _datasets(
+    asked: Asked, begun: _Begun, told: Callable[[Match], Mapping[str, str]]
+) -> Generator[Page, None, None]:
+    """All pages of matches, in the DICOM JSON Model."""
     count = 0
+    with closing(begun.others):
+        for page in chain([begun.first], begun.others):
+            count += len(page)
+            yield [of_texts(told(match)) for match in page]
+    asked.event.add(matches=count)
+
+
+def _json(pages: Generator[Page, None, None]) -> Generator[bytes, None, None]:
     with closing(pages):
         opening = b"["
-        for page in _all(first, pages):
-            if page:
-                yield opening + written(_models(page, told))
-                opening, count = b",", count + len(page)
-        asked.event.add(matches=count)
+        for page in filter(None, pages):
+            yield opening + written(page)
+            opening = b","
         yield b"]"
 
 
-def _all(
-    first: tuple[Match, ...], others: Iterable[tuple[Match, ...]]
-) -> Generator[tuple[Match, ...], None, None]:
-    yield first
-    yield from others
-
-
-def _models(page: Iterable[Match], told: Callable[[Match], Mapping[str, str]]) -> list[JsonDataset]:
-    return [of_texts(told(match)) for match in page]
+def _xml(parts: Multipart, pages: Generator[Page, None, None]) -> Generator[bytes, None, None]:
+    with closing(pages):
+        for page in pages:
+            yield b"".join(parts.head({"Content-Type": XML}) + native_model(dataset) for dataset in page)
+        yield parts.end()
 
 
 def _record(asked: Asked) -> None:
@@ -116,14 +152,15 @@ def _record(asked: Asked) -> None:
         trail.record(messages.queried(who, node, STUDY_ROOT_FIND, f"{url.path}?{url.query}".encode(), ""))
 
 
+_ANSWERS = (_JSON, _PLAIN_JSON, f'multipart/related; type="{XML}"')
 ROUTES = tuple(
-    Route("GET", path, "find", "qido-rs", _searching(level))
-    for path, level in (
-        ("/studies", "STUDY"),
-        ("/series", "SERIES"),
-        ("/instances", "IMAGE"),
-        ("/studies/{study}/series", "SERIES"),
-        ("/studies/{study}/instances", "IMAGE"),
-        ("/studies/{study}/series/{series}/instances", "IMAGE"),
+    Route("GET", path, "find", "qido-rs", _searching(level), name, _ANSWERS, PARAMETERS, (200, 204))
+    for path, level, name in (
+        ("/studies", "STUDY", "SearchForStudies"),
+        ("/series", "SERIES", "SearchForSeries"),
+        ("/instances", "IMAGE", "SearchForInstances"),
+        ("/studies/{study}/series", "SERIES", "SearchForStudySeries"),
+        ("/studies/{study}/instances", "IMAGE", "SearchForStudyInstances"),
+        ("/studies/{study}/series/{series}/instances", "IMAGE", "SearchForStudySeriesInstances"),
     )
 )

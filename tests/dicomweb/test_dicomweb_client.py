@@ -1,0 +1,94 @@
+"""A client that others wrote, dicomweb-client, against the page's own server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from dicomweb_client.api import DICOMwebClient
+from dicomweb_desks import ROOT, MadeDicomWeb, bearer, dicomweb_settings, image
+from pydicom.dataset import Dataset
+from requests import HTTPError
+
+from scp.dimse.negotiation.listener import bound
+from scp.web.page.serving import PageService
+
+pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
+
+Address = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def address(made: MadeDicomWeb) -> Iterator[Address]:
+    """Where DICOMweb is served, on a study of two series."""
+    made.settings = dicomweb_settings()
+    made.store(image("1.2.1.1.1"), image("1.2.1.1.2"), image("1.2.1.2.1", SeriesNumber="2"))
+    made.store(
+        image("1.2.2.1.1", PatientID="P2", PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 100")
+    )
+    listening = bound("127.0.0.1", 0)
+    service = PageService(listening, made.app, None, lambda: None)
+    service.start()
+    yield listening.getsockname()
+    service.stop()
+
+
+@pytest.fixture
+def client(address: Address) -> DICOMwebClient:
+    return DICOMwebClient(f"http://{address[0]}:{address[1]}{ROOT}", headers=bearer("viewer"))
+
+
+def test_studies_series_and_instances(client: DICOMwebClient) -> None:
+    found = client.search_for_studies(search_filters={"PatientName": "Mü*"}, fields=["PatientSex"])
+    (study,) = map(Dataset.from_json, found)
+    assert (study.PatientName, study.NumberOfStudyRelatedInstances) == ("Müller^Jörg", 1)
+    assert len(client.search_for_studies(limit=1, offset=1)) == 1
+    assert len(client.search_for_studies(limit=1, get_remaining=True)) == 2
+    assert client.search_for_studies(search_filters={"PatientID": "nobody"}) == []
+    series = client.search_for_series(study_instance_uid="1.2.1", search_filters={"SeriesNumber": "2"})
+    assert [Dataset.from_json(one).SeriesInstanceUID for one in series] == ["1.2.1.2"]
+    assert len(client.search_for_series()) == 3
+    instances = client.search_for_instances(study_instance_uid="1.2.1", series_instance_uid="1.2.1.1")
+    assert {Dataset.from_json(one).SOPInstanceUID for one in instances} == {"1.2.1.1.1", "1.2.1.1.2"}
+
+
+def test_a_client_is_told_what_is_wrong(client: DICOMwebClient, address: Address) -> None:
+    with pytest.raises(HTTPError, match="400"):
+        client.search_for_studies(search_filters={"StudyDate": "yesterday"})
+    with pytest.raises(HTTPError, match="401"):
+        DICOMwebClient(f"http://{address[0]}:{address[1]}{ROOT}").search_for_studies()
+
+
+def test_a_query_that_is_longer_than_any_head_ends_its_connection_alone(
+    client: DICOMwebClient, address: Address
+) -> None:
+    with socket.create_connection(address, 10) as peer:
+        peer.sendall(b"GET /dicom-web/studies?" + b"a" * 1_000_000)
+        peer.settimeout(20)
+        begun = time.monotonic()
+        while peer.recv(4096):
+            pass
+        assert time.monotonic() - begun < 20
+    assert client.search_for_studies(limit=1)
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(client: DICOMwebClient, address: Address) -> None:
+    asking = "\r\n".join(
+        [
+            f"GET {ROOT}/instances?includefield=all HTTP/1.1",
+            f"Host: {address[0]}",
+            f"Authorization: {bearer('viewer')['Authorization']}",
+            "",
+            "",
+        ]
+    )
+    idle = [socket.create_connection(address, 10) for _ in range(8)]
+    try:
+        for one in idle:
+            one.sendall(asking.encode())
+        assert len(client.search_for_studies()) == 2
+    finally:
+        for one in idle:
+            one.close()
