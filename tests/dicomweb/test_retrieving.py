@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import openjpeg
 import pydicom
 import pytest
-from dicomweb_desks import MadeDicomWeb, image
+from dicomweb_desks import ROOT, MadeDicomWeb, bearer, image
 from multiparts import Part, parts_of
 from places import Place
 from pydicom.dataset import Dataset
 
+from scp.archive.deliver import Outgoing
+from scp.model import Instance
 from scp.syntaxes import EXPLICIT, HTJ2K, JPEG_BASELINE, JPEGLS
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
@@ -260,3 +263,44 @@ def test_who_has_no_token_retrieves_nothing(web: MadeDicomWeb, here: Place) -> N
         f"{here.at(1)}/bulkdata/7FE00010",
     ):
         assert web.client("").get(path).status_code == 401
+
+
+def test_a_client_that_goes_ends_the_work(
+    web: MadeDicomWeb, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.store(*(image(here.uid(number)) for number in range(1, 9)))
+    fetched: list[str] = []
+    fetch = web.archive.fetch
+
+    def counted(instance: Instance, *rest: Any) -> Outgoing:
+        fetched.append(instance.sop_instance_uid)
+        return fetch(instance, *rest)
+
+    monkeypatch.setattr(web.archive, "fetch", counted)
+    asked = [{"type": "http.request", "body": b"", "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if asked:
+            return asked.pop()
+        while len(sent) < 2:
+            await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        await asyncio.sleep(0.2)  # a slow client, too: nothing is made ahead of it
+
+    path = f"{ROOT}{here.study}"
+    headers = [
+        (b"host", b"127.0.0.1:11180"),
+        *((k.lower().encode(), v.encode()) for k, v in bearer("viewer").items()),
+    ]
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 11180), "scheme": "http",
+    }  # fmt: skip
+    asyncio.run(web.app(scope, receive, send))
+    assert sent[0]["status"] == 200
+    assert not any(message.get("body", b"")[-4:] == b"--\r\n" for message in sent)
+    assert len(fetched) < 8

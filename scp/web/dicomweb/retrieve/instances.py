@@ -22,12 +22,11 @@ from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.addresses import of_instance
 from scp.web.dicomweb.retrieve.media_types import DICOM, Offer, instance_offers
 from scp.web.dicomweb.retrieve.named import Named
-from scp.web.dicomweb.retrieve.shortfall import FailedLately, Shortfall
+from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 from scp.web.dicomweb.retrieve.told import Transfer
 
 # As over any network, odd lengths are padded.
 _PREFERENCE = SyntaxPreference(even=True)
-_failed = FailedLately()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,7 @@ class _Sending:
         self.named = Named(asked)
         self.short = Shortfall()
         self._transfer = Transfer(asked)
-        self._looked_for()
-        self._first = self._first_found()
+        self._first = self._looked_for()
 
     @property
     def multipart(self) -> bool:
@@ -65,35 +63,24 @@ class _Sending:
         """Of the one instance that goes without multipart."""
         return self._first.offer.content_type
 
-    def _looked_for(self) -> None:
-        """Find out, before anything is sent, which are likely not to go: those alone are tried."""
+    def _looked_for(self) -> _Found:
+        """Find out, before anything is sent, what will not go; returns the first that does.
+
+        Raises what keeps all of them; Refused (406) where that is what is accepted.
+        """
         for page in self.named.pages():
             for one in page:
                 self._asked.check()
                 if not self._offers(one):
                     self.short.add(one, NoLosslessWay("none of the accepted transfer syntaxes carries it"))
-                elif one.fault or one.refused or _failed.has(one):
-                    self._tried(one)
-
-    def _tried(self, instance: Instance) -> None:
+        self.short.look(self.named.pages(), self._found)
         try:
-            found(self._archive, instance, self._offers(instance))
-        except ZscpError as error:
-            self.short.add(instance, error)
+            return self.short.first(self.named.pages(), self._found)[1]
+        except NoLosslessWay as error:
+            raise Refused(406, f"Nothing that is accepted can be sent: {message_of(error)}.") from error
 
-    def _first_found(self) -> _Found:
-        """The first that goes out. Raises what keeps all of them, Refused (406) where nothing is accepted."""
-        for page in self.named.pages():
-            for one in page:
-                if one.key in self.short.keys:
-                    continue
-                try:
-                    return found(self._archive, one, self._offers(one))
-                except ZscpError as error:
-                    self.short.add(one, error)
-        if all(isinstance(error, NoLosslessWay) for error in self.short.keys.values()):
-            raise Refused(406, f"Nothing that is accepted can be sent: {message_of(self.short.error)}.")
-        raise self.short.error
+    def _found(self, instance: Instance) -> _Found:
+        return found(self._archive, instance, self._offers(instance))
 
     def _offers(self, instance: Instance) -> list[Offer]:
         stored, received = instance.transfer_syntax, instance.received_transfer_syntax
@@ -122,7 +109,7 @@ class _Sending:
                             sent.append(one)
                             self._transfer.sent(one)
                     except ZscpError as error:
-                        _failed.add(one)
+                        failed_lately.add(one)
                         self._transfer.left_out(one, message_of(error))
                         incomplete = error
                 self._archive.record_access(sent)
@@ -138,7 +125,7 @@ class _Sending:
             return None
         if instance.key == self._first.instance.key:
             return self._first
-        return found(self._archive, instance, self._offers(instance))
+        return self._found(instance)
 
     def _part(self, each: _Found, body: Multipart) -> Iterator[Buffer]:
         location = of_instance(self._asked.base, each.instance)

@@ -23,7 +23,7 @@ from scp.web.dicomweb.retrieve.conditions import headers_of, tag_of, unchanged
 from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
-from scp.web.dicomweb.retrieve.shortfall import Shortfall, same
+from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately, same
 from scp.web.dicomweb.retrieve.told import Looks
 from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
 from scp.web.dicomweb.xml_model import native_model
@@ -79,20 +79,25 @@ _cache = HeaderCache()
 async def serve(asked: Asked) -> Response:
     """Answer a request for the metadata of a study, a series or an instance."""
     media_type = _media_type(asked)
-    body = Multipart(XML) if media_type == XML else None
-    found = await asked.apart(lambda: _Metadata(asked, body))
     coding, coded = _coding(asked.request.headers.get("accept-encoding", ""))
-    tag = tag_of((found.digest, str(len(found.short)), asked.base, media_type, coding), weak=True)
-    asked.event.add(instances=found.count, **({"left_out": len(found.short)} if len(found.short) else {}))
+    named, digest = await asked.apart(lambda: _named(asked))
+    tag = tag_of((digest, asked.base, media_type, coding), weak=True)
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
-    headers = (
-        headers_of(tag) | {"Vary": "Accept, Accept-Encoding"} | found.short.headers(asked.base, found.count)
-    )
-    if coding:
-        headers["Content-Encoding"] = coding
+    body = Multipart(XML) if media_type == XML else None
+    found = await asked.apart(lambda: _Metadata(asked, named, body))
+    left = len(found.short)
+    asked.event.add(instances=named.count, **({"left_out": left} if left else {}))
+    headers = {"Vary": "Accept, Accept-Encoding", **({"Content-Encoding": coding} if coding else {})}
+    headers |= found.short.headers(asked.base, named.count) if left else headers_of(tag)
     content_type = media_type if body is None else body.content_type
-    return Pieces(asked, coded(found.pieces()), content_type, headers, 206 if len(found.short) else 200)
+    return Pieces(asked, coded(found.pieces()), content_type, headers, 206 if left else 200)
+
+
+def _named(asked: Asked) -> tuple[Named, str]:
+    """Which instances are meant, and a digest of all of their files: it changes when any is replaced."""
+    named = Named(asked)
+    return named, tag_of(one for page in named.pages() for one in same(page))
 
 
 def _media_type(asked: Asked) -> str:
@@ -105,49 +110,46 @@ def _media_type(asked: Asked) -> str:
 
 
 class _Metadata:
-    """The metadata of one request. Of more than a page of instances only the first is made before it goes.
+    """The metadata of one request, made while it is sent: without a ``body`` of parts one array of JSON."""
 
-    Without a ``body`` of several parts it is one array of JSON.
-    """
+    def __init__(self, asked: Asked, named: Named, body: Multipart | None) -> None:
+        """Raises what keeps all of the instances."""
+        self._asked, self._named, self._body = asked, named, body
+        self._archive, self.short = asked.desk.archive(), Shortfall()
+        self.short.look(named.pages(), self._json)
+        first, _ = self.short.first(named.pages(), self._json)
+        _looks.note(asked, first)
 
-    def __init__(self, asked: Asked, body: Multipart | None) -> None:
-        self._asked, self._archive, self._body = asked, asked.desk.archive(), body
-        named = Named(asked)
-        self.count, self.short = named.count, Shortfall()
-        self._pages = named.pages()
-        self._first = next(self._pages)
-        self._made = self._of_first()
-        # Of all files, so that a client learns of any that was replaced.
-        self.digest = tag_of(one for page in named.pages() for one in same(page))
-        _looks.note(asked, self._first[0])
+    def _json(self, instance: Instance) -> bytes:
+        self._asked.check()
+        return _cache.get(self._archive, instance)
 
-    def _of_first(self) -> list[bytes]:
-        made: list[bytes] = []
-        for one in self._first:
-            self._asked.check()
-            try:
-                made.append(self._of(one))
-            except ZscpError as error:
-                self.short.add(one, error)
-        if not made:
-            raise self.short.error
-        return made
+    def pieces(self) -> Generator[bytes, None, None]:
+        """All of it. Where an instance fails that was not known to, it ends without its end."""
+        opening, incomplete = b"[" if self._body is None else b"", None
+        for page in self._named.pages():
+            for one in page:
+                if one.key in self.short.keys:
+                    continue
+                try:
+                    found = self._json(one)
+                except ZscpError as error:
+                    failed_lately.add(one)
+                    incomplete = error
+                    continue
+                yield opening + self._written(one, found)
+                opening = b"," if self._body is None else b""
+        if incomplete is not None:
+            raise incomplete
+        yield b"]" if self._body is None else self._body.end()
 
-    def _of(self, instance: Instance) -> bytes:
+    def _written(self, instance: Instance, found: bytes) -> bytes:
         address = of_instance(self._asked.base, instance)
-        found = _cache.get(self._archive, instance).replace(ROOT, address.encode())
+        found = found.replace(ROOT, address.encode())
         if self._body is None:
             return found
         head = {"Content-Type": f"{XML}; charset=utf-8", "Content-Location": f"{address}/metadata"}
         return self._body.head(head) + native_model(json.loads(found))
-
-    def pieces(self) -> Generator[bytes, None, None]:
-        """All of it. An instance that fails and was not known to ends it without its end."""
-        opening, between, end = (b"[", b",", b"]") if self._body is None else (b"", b"", self._body.end())
-        yield opening + between.join(self._made)
-        for page in self._pages:
-            yield from joined(between + self._of(one) for one in page)
-        yield end
 
 
 Coded = Callable[[Iterator[bytes]], Generator[bytes, None, None]]
@@ -165,7 +167,7 @@ def _coding(accepted: str) -> tuple[str, Coded]:
 
 
 def _plain(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
-    yield from pieces
+    yield from joined(pieces)
 
 
 def _gzip(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from scp.errors import ZscpError, message_of
 from scp.model import Instance
+
+Made = TypeVar("Made")
 
 # So many failures are remembered, and told to the next who asks before the body begins.
 _MOST = 10_000
@@ -34,12 +37,41 @@ class FailedLately:
         return instance.key in self._keys
 
 
+failed_lately = FailedLately()
+
+
 class Shortfall:
-    """Instances that are left out of an answer, with the reasons."""
+    """Instances that are left out of an answer, by key, with the reasons."""
 
     def __init__(self) -> None:
         self.keys: dict[str, ZscpError] = {}
         self._uids: list[str] = []
+
+    def look(self, pages: Iterable[Iterable[Instance]], attempt: Callable[[Instance], object]) -> None:
+        """Try, before an answer begins, those that are likely to fail: each other one would take its time."""
+        for page in pages:
+            for one in page:
+                suspect = one.fault or one.refused or failed_lately.has(one)
+                if suspect and one.key not in self.keys:
+                    self.tried(one, attempt)
+
+    def tried(self, instance: Instance, attempt: Callable[[Instance], Made]) -> Made | None:
+        """What is made of an instance; None where that fails: then it is left out."""
+        try:
+            return attempt(instance)
+        except ZscpError as error:
+            self.add(instance, error)
+            return None
+
+    def first(
+        self, pages: Iterable[Iterable[Instance]], attempt: Callable[[Instance], Made]
+    ) -> tuple[Instance, Made]:
+        """The first instance of which something is made, and that. Raises what keeps all of them."""
+        for page in pages:
+            for one in page:
+                if one.key not in self.keys and (made := self.tried(one, attempt)) is not None:
+                    return one, made
+        raise self.error
 
     def __len__(self) -> int:
         return len(self.keys)
