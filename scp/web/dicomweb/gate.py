@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import anyio
 from starlette.middleware.cors import CORSMiddleware
@@ -15,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scp import telemetry
 from scp.config.http import WebService
-from scp.errors import NotAuthorized, OutOfResources, ZscpError, public
+from scp.errors import NotAuthorized, ZscpError, public
 from scp.telemetry import RequestEvent
 from scp.web.access.auditing import AccessAudit
 from scp.web.access.headers import guarded, is_known_host
@@ -24,6 +22,7 @@ from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.callers import Caller, Callers
 from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.faults import Refused, fault, status_of
+from scp.web.dicomweb.places import Places
 from scp.web.dicomweb.routing import Match, Routes
 
 # Threads of each service; who waits for one takes none of the page's.
@@ -47,7 +46,7 @@ class Gate:
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
         self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
         self._admitting = anyio.CapacityLimiter(_ADMITTED)
-        self._open: Counter[tuple[str, str]] = Counter()
+        self._places = Places()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -103,7 +102,8 @@ class Gate:
         if isinstance(caller, Response):
             return caller
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
-        with self._counted(caller):
+        who = (caller.kind, caller.name or caller.address)
+        async with self._places.one(who, self._desk.settings().dicomweb.requests):
             gone = threading.Event()
             asked = Asked(
                 Request(request.scope, _noticing(request.receive, gone)),
@@ -158,23 +158,6 @@ class Gate:
         return fault(
             401, "The token is not known.", {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
         )
-
-    @contextmanager
-    def _counted(self, caller: Caller) -> Iterator[None]:
-        """One of the requests that are answered at a time. Raises OutOfResources where these are too many."""
-        most = self._desk.settings().dicomweb.requests
-        key = (caller.kind, caller.name or caller.address)
-        if self._open.total() >= most or self._open[key] >= (most + 1) // 2:
-            raise OutOfResources(
-                "as many requests are answered as may be at a time (dicomweb.requests)",
-                limit="dicomweb.requests",
-            )
-        self._open[key] += 1
-        try:
-            yield
-        finally:
-            self._open[key] -= 1
-            self._open += Counter()  # forgets those of whom there is none
 
     def _base(self, request: Request) -> str:
         url = request.url
