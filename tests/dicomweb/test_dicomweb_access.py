@@ -143,16 +143,15 @@ def test_a_name_that_is_not_the_nodes_is_refused(filled: MadeDicomWeb) -> None:
 def test_one_who_asks_leaves_half_of_the_places_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "WAIT_SECONDS", 0.05)
 
-    async def ask() -> list[str]:
-        free, refused = places.Places(), list[str]()
+    async def ask() -> list[tuple[str, str]]:
+        free, refused = places.RequestPlaces(), list[tuple[str, str]]()
 
         async def hold(who: str, ends: anyio.Event) -> None:
             try:
                 async with free.one(who, 4):
                     await ends.wait()
             except OutOfResources as error:
-                assert error.limit == "dicomweb.requests"
-                refused.append(who)
+                refused.append((who, error.limit))
 
         async with anyio.create_task_group() as group:
             ends = anyio.Event()
@@ -166,12 +165,12 @@ def test_one_who_asks_leaves_half_of_the_places_to_others(monkeypatch: pytest.Mo
         async with free.one("c", 4):
             return refused
 
-    assert sorted(anyio.run(ask)) == ["a", "c"]
+    assert sorted(anyio.run(ask)) == [("a", "dicomweb.requests"), ("c", "dicomweb.requests")]
 
 
 def test_who_waits_gets_the_place_that_becomes_free() -> None:
     async def ask() -> list[str]:
-        free, told = places.Places(), list[str]()
+        free, told = places.RequestPlaces(), list[str]()
 
         async def wait() -> None:
             async with free.one("b", 1):

@@ -22,7 +22,7 @@ from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.callers import Caller, Callers
 from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.faults import Refused, fault, status_of
-from scp.web.dicomweb.places import Places
+from scp.web.dicomweb.places import RequestPlaces
 from scp.web.dicomweb.routing import Match, Routes
 
 # Threads of each service; who waits for one takes none of the page's.
@@ -46,7 +46,7 @@ class Gate:
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
         self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
         self._admitting = anyio.CapacityLimiter(_ADMITTED)
-        self._places = Places()
+        self._places = RequestPlaces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""

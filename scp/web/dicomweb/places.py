@@ -16,7 +16,7 @@ WAIT_SECONDS = 10.0
 LIMIT = "dicomweb.requests"
 
 
-class Places:
+class RequestPlaces:
     """Gives them out; those of one who asks are half of all, so that others find some."""
 
     def __init__(self) -> None:
