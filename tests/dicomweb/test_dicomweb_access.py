@@ -12,6 +12,7 @@ from scp.config.http import digest_of, new_token
 from scp.errors import OutOfResources
 from scp.web.access.sessions import cookie_name
 from scp.web.dicomweb import callers, places
+from scp.web.dicomweb.callers import Caller
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
@@ -102,6 +103,12 @@ def test_users_of_the_page_may_search(filled: MadeDicomWeb, name: str) -> None:
 @pytest.mark.parametrize("elsewhere", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 def test_a_session_is_not_for_pages_of_others(filled: MadeDicomWeb, elsewhere: dict[str, str]) -> None:
     assert _entered(filled, "anna").get("/studies", headers=elsewhere).status_code == 401
+
+
+def test_a_session_needs_its_csrf_token_to_change_something_and_a_token_needs_none() -> None:
+    user = Caller("anna", "user", "10.0.0.1", frozenset(("store",)), csrf="secret")
+    assert [user.has_sent(one) for one in ("secret", "other", "")] == [True, False, False]
+    assert Caller("writer", "token", "10.0.0.1", frozenset(("store",))).has_sent("")
 
 
 def test_without_users_it_is_for_the_account_of_the_node(

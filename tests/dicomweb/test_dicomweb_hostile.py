@@ -37,6 +37,7 @@ def filled(made: MadeDicomWeb) -> MadeDicomWeb:
         ("/studies?" + "&".join(f"PatientID={n}" for n in range(3000)), 414),
         ("/studies?" + "&".join(["PatientID=1"] * 2000), 400),
         ("/studies?includefield=" + ",".join(["StudyDate"] * 3000), 200),
+        ("/studies?includefield=" + ",".join(f"{n:04X}1001" for n in range(9, 7009, 2)), 200),
         ("/studies?PatientName=" + "*a" * 1000, 400),
         ("/studies?PatientName=" + "?" * 500, 400),
         ("/studies?StudyInstanceUID=" + ",".join(["1.2"] * 8000), 204),

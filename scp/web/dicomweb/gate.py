@@ -28,7 +28,7 @@ from scp.web.dicomweb.routing import Match, Routes
 # Threads of each service; who waits for one takes none of the page's.
 _THREADS: Mapping[WebService, int] = {"find": 4, "get": 8, "store": 4}
 _ADMITTED = 2  # at a time: that takes less than a millisecond
-_SAFE = ("GET", "HEAD")
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _CHALLENGE = 'Bearer realm="zscp"'
 _CSRF_HEADER = "x-csrf-token"
 # What scripts of other origins may send and read, beside what every page may (Fetch, 4.10).
@@ -146,7 +146,7 @@ class Gate:
             self._audit.refused(caller.participant(), _address(request), str(error))
             challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'}
             return fault(403, f"{error}.", challenge if caller.kind == "token" else None)
-        if caller.csrf and request.method not in _SAFE and request.headers.get(_CSRF_HEADER) != caller.csrf:
+        if request.method not in _SAFE and not caller.has_sent(request.headers.get(_CSRF_HEADER, "")):
             return fault(403, f"The session's CSRF token is missing or wrong: send it as {_CSRF_HEADER}.")
         return caller
 
