@@ -29,7 +29,7 @@ def base_path(value: str) -> str:
     return value
 
 
-def origins(value: object) -> tuple[str, ...]:
+def origins_of_pages(value: object) -> tuple[str, ...]:
     """Origins of web pages (RFC 6454): scheme, host, and a port that is not the scheme's own."""
     found = texts(value)
     for one in found:
@@ -47,5 +47,5 @@ class DicomWebSettings(Table):
     """
 
     path: Annotated[str, AfterValidator(base_path)] = "/dicom-web"
-    origins: Annotated[tuple[str, ...], BeforeValidator(origins)] = ()
+    origins: Annotated[tuple[str, ...], BeforeValidator(origins_of_pages)] = ()
     requests: Annotated[int, Field(strict=True, ge=1, le=100)] = 32

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 from desks import users
 from dicomweb_desks import SECRETS, MadeDicomWeb, bearer, bearer_of, dicomweb_settings, image, token
 from starlette.testclient import TestClient
 
 from scp.config.http import digest_of, new_token
+from scp.errors import OutOfResources
 from scp.web.access.sessions import cookie_name
-from scp.web.dicomweb import callers
+from scp.web.dicomweb import callers, places
+from scp.web.dicomweb.callers import Caller
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
@@ -102,6 +105,12 @@ def test_a_session_is_not_for_pages_of_others(filled: MadeDicomWeb, elsewhere: d
     assert _entered(filled, "anna").get("/studies", headers=elsewhere).status_code == 401
 
 
+def test_a_session_needs_its_csrf_token_to_change_something_and_a_token_needs_none() -> None:
+    user = Caller("anna", "user", "10.0.0.1", frozenset(("store",)), csrf="secret")
+    assert [user.has_sent(one) for one in ("secret", "other", "")] == [True, False, False]
+    assert Caller("writer", "token", "10.0.0.1", frozenset(("store",))).has_sent("")
+
+
 def test_without_users_it_is_for_the_account_of_the_node(
     filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,22 +147,57 @@ def test_a_name_that_is_not_the_nodes_is_refused(filled: MadeDicomWeb) -> None:
     assert filled.client().get("/studies", headers={"Host": "evil.example"}).status_code == 421
 
 
-def test_more_requests_than_may_be_are_told_to_come_again(filled: MadeDicomWeb) -> None:
-    filled.settings = dicomweb_settings(requests=1)
-    gate = filled.app._gate
-    gate._open["token", "another"] = 1
+def test_one_who_asks_leaves_half_of_the_places_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "WAIT_SECONDS", 0.05)
+
+    async def ask() -> list[tuple[str, str]]:
+        free, refused = places.RequestPlaces(), list[tuple[str, str]]()
+
+        async def hold(who: str, ends: anyio.Event) -> None:
+            try:
+                async with free.one(who, 4):
+                    await ends.wait()
+            except OutOfResources as error:
+                refused.append((who, error.limit))
+
+        async with anyio.create_task_group() as group:
+            ends = anyio.Event()
+            for who in ("a", "a", "a", "b", "b", "c"):
+                group.start_soon(hold, who, ends)
+                await anyio.sleep(0)
+            while len(refused) < 2:
+                await anyio.sleep(0.01)
+            await anyio.sleep(0.1)  # who has a place may take longer than others wait for one
+            ends.set()
+        async with free.one("c", 4):
+            return refused
+
+    assert sorted(anyio.run(ask)) == [("a", "dicomweb.requests"), ("c", "dicomweb.requests")]
+
+
+def test_who_waits_gets_the_place_that_becomes_free() -> None:
+    async def ask() -> list[str]:
+        free, told = places.RequestPlaces(), list[str]()
+
+        async def wait() -> None:
+            async with free.one("b", 1):
+                told.append("b")
+
+        async with anyio.create_task_group() as group, free.one("a", 1):
+            group.start_soon(wait)
+            await anyio.sleep(0.05)
+            told.append("a")
+        return told
+
+    assert anyio.run(ask) == ["a", "b"]
+
+
+def test_more_requests_than_may_be_are_told_to_come_again(
+    filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "WAIT_SECONDS", -1.0)
     answer = filled.client().get("/studies")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    gate._open.clear()
-    assert filled.client().get("/studies").status_code == 200
-    assert not +gate._open
-
-
-def test_one_who_asks_leaves_half_to_others(filled: MadeDicomWeb) -> None:
-    filled.settings = dicomweb_settings(requests=4, http={"token": [token("viewer"), token("held")]})
-    filled.app._gate._open["token", "viewer"] = 2
-    assert filled.client().get("/studies").status_code == 503
-    assert filled.client("held").get("/studies").status_code == 200
 
 
 def test_all_else_is_of_the_page(filled: MadeDicomWeb) -> None:

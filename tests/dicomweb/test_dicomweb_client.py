@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from dicomweb_desks import ROOT, MadeDicomWeb, bearer, dicomweb_settings, image
+from dicomweb_desks import ROOT, MadeDicomWeb, bearer, bearer_of, dicomweb_settings, image
 from pydicom.dataset import Dataset
 from requests import HTTPError
 
@@ -54,23 +54,21 @@ def test_studies_series_and_instances(client: DICOMwebClient) -> None:
     assert {Dataset.from_json(one).SOPInstanceUID for one in instances} == {"1.2.1.1.1", "1.2.1.1.2"}
 
 
-def test_a_client_is_told_what_is_wrong(client: DICOMwebClient, address: Address) -> None:
+def test_a_client_is_told_what_is_wrong(client: DICOMwebClient) -> None:
     with pytest.raises(HTTPError, match="400"):
         client.search_for_studies(search_filters={"StudyDate": "yesterday"})
+    unknown = DICOMwebClient(client.base_url, headers=bearer_of("no token"))
     with pytest.raises(HTTPError, match="401"):
-        DICOMwebClient(f"http://{address[0]}:{address[1]}{ROOT}").search_for_studies()
+        unknown.search_for_studies()
 
 
 def test_a_query_that_is_longer_than_any_head_ends_its_connection_alone(
     client: DICOMwebClient, address: Address
 ) -> None:
-    with socket.create_connection(address, 10) as peer:
+    with socket.create_connection(address, 30) as peer, suppress(ConnectionError):
         peer.sendall(b"GET /dicom-web/studies?" + b"a" * 1_000_000)
-        peer.settimeout(20)
-        begun = time.monotonic()
-        while peer.recv(4096):
+        while peer.recv(4096):  # a timeout would fail the test
             pass
-        assert time.monotonic() - begun < 20
     assert client.search_for_studies(limit=1)
 
 

@@ -9,6 +9,9 @@ import pytest
 from dicomweb_desks import CT, MadeDicomWeb, dicomweb_settings, image, token
 from pydicom.dataset import Dataset
 
+from scp.index.pages import Page
+from scp.index.watch import Watch
+from scp.model import Query
 from scp.web.dicomweb.search.attributes import REQUIRED, is_known
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
@@ -166,13 +169,17 @@ def test_all_has_whatever_the_index_has(filled: MadeDicomWeb) -> None:
 
 
 def test_pages_are_in_one_order_and_say_how_many_follow(filled: MadeDicomWeb) -> None:
-    client = filled.client()
-    whole = client.get("/instances").json()
+    client, everyone = filled.client(), "/instances?PatientID=P*"
+    whole = client.get(everyone).json()
+    assert client.get("/instances").json() == whole
     for offset in range(4):
-        answer = client.get(f"/instances?limit=1&offset={offset}")
+        answer = client.get(f"{everyone}&limit=1&offset={offset}")
         assert answer.json() == whole[offset : offset + 1]
         left = f'299 {BASE} "There are {3 - offset} additional results that can be requested"'
         assert answer.headers.get("warning") == (left if offset < 3 else None)
+    answer = client.get("/instances?limit=1")  # nothing is matched, so that nothing was counted
+    assert answer.headers["warning"] == f'299 {BASE} "There are additional results that can be requested"'
+    assert "warning" not in client.get("/instances?limit=4").headers
 
 
 def test_a_page_of_items_of_sequences_is_counted_by_what_matches(filled: MadeDicomWeb) -> None:
@@ -198,7 +205,7 @@ def test_more_than_a_page_of_the_database_comes_whole(
 def test_the_most_that_c_find_returns_is_the_most_here(filled: MadeDicomWeb) -> None:
     query = filled.settings.query.model_copy(update={"max_matches": 3})
     filled.settings = filled.settings.model_copy(update={"query": query})
-    answer = filled.client().get("/instances")
+    answer = filled.client().get("/instances?PatientID=P*")
     assert len(answer.json()) == 3
     assert "There are 1 additional results" in answer.headers["warning"]
 
@@ -275,9 +282,16 @@ def test_the_tables_name_what_the_index_has() -> None:
     assert [one for fields in REQUIRED.values() for one in fields if not is_known(one)] == []
 
 
-def test_a_query_that_takes_too_long_is_too_broad(filled: MadeDicomWeb) -> None:
-    query = filled.settings.query.model_copy(update={"seconds": 1e-9})
-    filled.settings = filled.settings.model_copy(update={"query": query})
+def test_a_query_that_takes_too_long_is_too_broad(
+    filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(query: Query, most: int, before: int | None, watch: Watch, skip: int) -> Page:
+        with watch.working():
+            watch._until = 0.0  # as if the time were up
+            watch.look()
+        raise AssertionError("the watch did not stop it")
+
+    monkeypatch.setattr(filled.archive, "find_page", slow)
     answer = filled.client().get("/studies?PatientName=*e*")
     assert (answer.status_code, "query.seconds" in answer.text) == (413, True)
 

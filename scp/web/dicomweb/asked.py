@@ -44,7 +44,10 @@ class Asked:
             raise OutOfResources("the client has closed the connection")
 
     async def apart(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns, made in a thread; :meth:`check` fails meanwhile once the client has gone."""
+        """What ``work`` returns, made in a thread; :meth:`check` fails meanwhile once the client has gone.
+
+        What is left of the request's body is thrown away: read it before.
+        """
         outcome: list[T] = []
         fault: list[Exception] = []
 

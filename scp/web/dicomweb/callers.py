@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import compare_digest
+from typing import Literal
 
 from starlette.requests import Request
 
@@ -32,11 +34,15 @@ class Caller:
     """
 
     name: str
-    kind: str  # "token", "user" or "account"
+    kind: Literal["token", "user", "account"]
     address: str
     may: frozenset[WebService]
     peer: Peer | None = None
     csrf: str = ""
+
+    def has_sent(self, csrf: str) -> bool:
+        """Whether a request is of a page of the node: true where no browser's session lets them in."""
+        return not self.csrf or compare_digest(csrf.encode("utf-8", "replace"), self.csrf.encode())
 
     @property
     def seen(self) -> tuple[QueryKey, ...]:

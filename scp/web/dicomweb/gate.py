@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import anyio
 from starlette.middleware.cors import CORSMiddleware
@@ -15,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scp import telemetry
 from scp.config.http import WebService
-from scp.errors import NotAuthorized, OutOfResources, ZscpError, public
+from scp.errors import NotAuthorized, ZscpError, public
 from scp.telemetry import RequestEvent
 from scp.web.access.auditing import AccessAudit
 from scp.web.access.headers import guarded, is_known_host
@@ -24,12 +22,13 @@ from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.callers import Caller, Callers
 from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.faults import Refused, fault, status_of
+from scp.web.dicomweb.places import RequestPlaces
 from scp.web.dicomweb.routing import Match, Routes
 
 # Threads of each service; who waits for one takes none of the page's.
 _THREADS: Mapping[WebService, int] = {"find": 4, "get": 8, "store": 4}
 _ADMITTED = 2  # at a time: that takes less than a millisecond
-_SAFE = ("GET", "HEAD")
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _CHALLENGE = 'Bearer realm="zscp"'
 _CSRF_HEADER = "x-csrf-token"
 # What scripts of other origins may send and read, beside what every page may (Fetch, 4.10).
@@ -47,7 +46,7 @@ class Gate:
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
         self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
         self._admitting = anyio.CapacityLimiter(_ADMITTED)
-        self._open: Counter[tuple[str, str]] = Counter()
+        self._places = RequestPlaces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -103,7 +102,8 @@ class Gate:
         if isinstance(caller, Response):
             return caller
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
-        with self._counted(caller):
+        who = (caller.kind, caller.name or caller.address)
+        async with self._places.one(who, self._desk.settings().dicomweb.requests):
             gone = threading.Event()
             asked = Asked(
                 Request(request.scope, _noticing(request.receive, gone)),
@@ -146,7 +146,7 @@ class Gate:
             self._audit.refused(caller.participant(), _address(request), str(error))
             challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'}
             return fault(403, f"{error}.", challenge if caller.kind == "token" else None)
-        if caller.csrf and request.method not in _SAFE and request.headers.get(_CSRF_HEADER) != caller.csrf:
+        if request.method not in _SAFE and not caller.has_sent(request.headers.get(_CSRF_HEADER, "")):
             return fault(403, f"The session's CSRF token is missing or wrong: send it as {_CSRF_HEADER}.")
         return caller
 
@@ -158,23 +158,6 @@ class Gate:
         return fault(
             401, "The token is not known.", {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
         )
-
-    @contextmanager
-    def _counted(self, caller: Caller) -> Iterator[None]:
-        """One of the requests that are answered at a time. Raises OutOfResources where these are too many."""
-        most = self._desk.settings().dicomweb.requests
-        key = (caller.kind, caller.name or caller.address)
-        if self._open.total() >= most or self._open[key] >= (most + 1) // 2:
-            raise OutOfResources(
-                "as many requests are answered as may be at a time (dicomweb.requests)",
-                limit="dicomweb.requests",
-            )
-        self._open[key] += 1
-        try:
-            yield
-        finally:
-            self._open[key] -= 1
-            self._open += Counter()  # forgets those of whom there is none
 
     def _base(self, request: Request) -> str:
         url = request.url

@@ -17,7 +17,7 @@ MORE = "There are {}additional results that can be requested"
 PERHAPS_MORE = "There may be additional results that can be requested"
 
 
-class Matches:
+class SearchMatches:
     """Reads what a search asks for, at most ``most`` matches; None: all. The newest come first.
 
     ``warning`` says, once the first page was read, that matches are left out; it is empty where none are.

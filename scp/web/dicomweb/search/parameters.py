@@ -23,7 +23,7 @@ _DEEPEST = 8  # sequences within sequences, as of C-FIND
 _TAG = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _SWITCHES = {"true": True, "false": False}
-# Who asks for these is told that they are not there. The last is, for all attributes.
+# Who asks for these is told that they are not there. Multiple Value Matching is there, asked for or not.
 _UNSUPPORTED = {
     "fuzzymatching": "The fuzzymatching parameter is not supported. "
     "Only literal matching has been performed.",
@@ -35,6 +35,7 @@ _SWITCHED = (*_UNSUPPORTED, "multiplevaluematching")
 _OTHERS = ("accept",)
 PARAMETERS = ("includefield", "limit", "offset", *_SWITCHED, *_OTHERS)
 _ALL = "all"
+_MOST_TOLD = 20  # attributes, in a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +79,27 @@ def search_of(
     ignored = [keyword for keyword in matched if not is_matched(keyword)]
     included = [path[0] for path in given.included]
     ignored += [keyword for keyword in included if not is_known(keyword)]
-    if ignored:
-        warnings.append(
-            f"These attributes are not supported, and were ignored: {', '.join(dict.fromkeys(ignored))}"
-        )
+    warnings += _told_of(list(dict.fromkeys(ignored)))
     fields = dict.fromkeys(required(level, named))
     fields |= dict.fromkeys(everything(level) if given.everything else ())
     fields |= dict.fromkeys(UNIQUE_KEYS[each] for each in LEVELS[1 : LEVELS.index(level) + 1])
     fields |= dict.fromkeys((*matched, *included))
-    wanted = (
-        dict.fromkeys(fields, "") | {one: value for one, value in matched.items() if is_matched(one)} | above
-    )
+    limiting = {keyword: value for keyword, value in matched.items() if is_matched(keyword)}
+    wanted = dict.fromkeys(fields, "") | limiting | above
     keys = tuple(QueryKey(keyword, _vr_of(keyword), value) for keyword, value in wanted.items())
     # Dates are matched with their times, and studies by what is in them (PS3.18 8.3.4.1.1, 10.6.1.2).
     query = Query("STUDY", level, keys, relational=True, combined_datetime=True, seen=seen)
     limit = _count(given.single, "limit")
     return Search(query, tuple(fields), limit, _count(given.single, "offset") or 0, tuple(warnings))
+
+
+def _told_of(ignored: list[str]) -> list[str]:
+    """The Warning of attributes that the index does not have, or cannot be matched by."""
+    if not ignored:
+        return []
+    more = f" and {len(ignored) - _MOST_TOLD} more" if len(ignored) > _MOST_TOLD else ""
+    names = ", ".join(ignored[:_MOST_TOLD])
+    return [f"These attributes are not supported, and were ignored: {names}{more}"]
 
 
 def _read(query_string: bytes) -> _Parameters:

@@ -23,7 +23,7 @@ from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.json_model import JsonDataset, of_texts, written
 from scp.web.dicomweb.multipart import Multipart
 from scp.web.dicomweb.pieces import Pieces
-from scp.web.dicomweb.search.matches import Match, Matches
+from scp.web.dicomweb.search.matches import Match, SearchMatches
 from scp.web.dicomweb.search.parameters import MOST_BYTES, PARAMETERS, Search, asked_for, search_of
 from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
 from scp.web.dicomweb.xml_model import native_model
@@ -43,11 +43,11 @@ def _searching(level: str) -> Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _SearchBegun:
     """A search, and the first of its matches that there are."""
 
     search: Search
-    matches: Matches
+    matches: SearchMatches
     first: tuple[Match, ...]
     others: Generator[tuple[Match, ...], None, None]
 
@@ -66,7 +66,7 @@ async def _search(asked: Asked, level: str) -> Response:
     return Pieces(asked, _xml(parts, datasets), parts.content_type, headers)
 
 
-def _begin(asked: Asked, level: str) -> _Begun:
+def _begin(asked: Asked, level: str) -> _SearchBegun:
     """Look for the first matches. Raises QueryError, Refused, OutOfResources."""
     named = {_LEVELS[name]: uid for name, uid in asked.named.items()}
     search = search_of(level, named, asked.request.scope["query_string"], asked.caller.seen)
@@ -76,9 +76,9 @@ def _begin(asked: Asked, level: str) -> _Begun:
     given = {key.keyword: key.value for key in search.query.keys if key.value}
     archive.notice_query(Facts(given, "", 0, asked.caller.aet, settings.node.aet))
     watch = Watch(settings.query.seconds, asked.check)
-    matches = Matches(archive, search, settings.query.max_matches or None, watch)
+    matches = SearchMatches(archive, search, settings.query.max_matches or None, watch)
     pages = matches.pages()
-    return _Begun(search, matches, next(filter(None, pages), ()), pages)
+    return _SearchBegun(search, matches, next(filter(None, pages), ()), pages)
 
 
 def _media_type(request: Request) -> str:
@@ -115,7 +115,7 @@ Page = list[JsonDataset]
 
 
 def _datasets(
-    asked: Asked, begun: _Begun, told: Callable[[Match], Mapping[str, str]]
+    asked: Asked, begun: _SearchBegun, told: Callable[[Match], Mapping[str, str]]
 ) -> Generator[Page, None, None]:
     """All pages of matches, in the DICOM JSON Model."""
     count = 0
