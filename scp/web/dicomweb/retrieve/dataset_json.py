@@ -68,7 +68,7 @@ class PixelEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class _JsonLevel:
     """The elements of a dataset, or of an item: ``path`` is what addresses them, with a dot at its end."""
 
     reader: ElementReader
@@ -85,11 +85,11 @@ def json_of(header: Buffer, pixel: PixelEntry | None = None, trailer: Buffer = b
     ``pixel`` and ``trailer`` are what stands behind it. The address of a bulk value begins with :data:`ROOT`,
     in the place of the instance's own. Raises UnreadableDataset, BeyondBounds.
     """
-    found = _members(header, _Level(ElementReader(header, CANONICAL), CANONICAL, "", 0, (), False))
+    found = _members(header, _JsonLevel(ElementReader(header, CANONICAL), CANONICAL, "", 0, (), False))
     if pixel is not None:
         found.append((pixel.tag, _bulk(pixel.vr.encode(), f"{pixel.tag:08X}")))
     if len(trailer):
-        found += _members(trailer, _Level(ElementReader(trailer, CANONICAL), CANONICAL, "", 0, (), False))
+        found += _members(trailer, _JsonLevel(ElementReader(trailer, CANONICAL), CANONICAL, "", 0, (), False))
     return _object(found)
 
 
@@ -101,13 +101,13 @@ def _object(members: list[tuple[int, bytes]]) -> bytes:
     return b"{" + b",".join(b'"%08X":%b' % each for each in members) + b"}"
 
 
-def _members(data: Buffer, level: _Level, at: int = 0, end: int | None = None) -> list[tuple[int, bytes]]:
+def _members(data: Buffer, level: _JsonLevel, at: int = 0, end: int | None = None) -> list[tuple[int, bytes]]:
     found, _ = _elements(memoryview(data), level, at, len(data) if end is None else end, delimited=False)
     return found
 
 
 def _elements(
-    data: memoryview, level: _Level, at: int, end: int, delimited: bool
+    data: memoryview, level: _JsonLevel, at: int, end: int, delimited: bool
 ) -> tuple[list[tuple[int, bytes]], int]:
     """The members of one level, and where it ends; ``delimited``: an Item Delimitation Item ends it."""
     found: list[tuple[int, bytes]] = []
@@ -118,7 +118,7 @@ def _elements(
             return found, value
         vr = vr or implied_vr(tag, signed, length)
         if vr == b"SQ" or (length == UNDEFINED and tag >> 16 != _PIXEL_GROUP):
-            inner = _Level(
+            inner = _JsonLevel(
                 level.reader, level.encoding, f"{level.path}{tag:08X}.", level.depth, terms, signed
             )
             items, at = _items(data, inner, value, end if length == UNDEFINED else value + length, vr, length)
@@ -152,7 +152,7 @@ def _known_vr(tag: int, signed: bool, length: int) -> bytes:
 
 
 def _items(
-    data: memoryview, level: _Level, at: int, end: int, vr: bytes, length: int
+    data: memoryview, level: _JsonLevel, at: int, end: int, vr: bytes, length: int
 ) -> tuple[list[bytes], int]:
     """The items of a sequence, as objects, and where it ends."""
     if level.depth >= bounds().depth:
@@ -168,7 +168,7 @@ def _items(
         if tag != ITEM:
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must begin")
         path = f"{level.path}{len(found)}."
-        item = _Level(reader, encoding, path, level.depth + 1, level.terms, level.signed)
+        item = _JsonLevel(reader, encoding, path, level.depth + 1, level.terms, level.signed)
         stop = end if size == UNDEFINED else value + size
         members, at = _elements(data, item, value, stop, delimited=size == UNDEFINED)
         found.append(_object(members))

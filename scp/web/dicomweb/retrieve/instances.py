@@ -30,7 +30,7 @@ _PREFERENCE = SyntaxPreference(even=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _OnItsWay:
     """An instance on its way out, and how it goes."""
 
     outgoing: Outgoing
@@ -41,7 +41,7 @@ class _Found:
         return self.outgoing.instance
 
 
-class _Sending:
+class _AskedFor:
     """The instances of one request."""
 
     def __init__(self, asked: Asked) -> None:
@@ -63,7 +63,7 @@ class _Sending:
         """Of the one instance that goes without multipart."""
         return self._first.offer.content_type
 
-    def _looked_for(self) -> _Found:
+    def _looked_for(self) -> _OnItsWay:
         """Find out, before anything is sent, what will not go; returns the first that does.
 
         Raises what keeps all of them; Refused (406) where that is what is accepted.
@@ -79,7 +79,7 @@ class _Sending:
         except NoLosslessWay as error:
             raise Refused(406, f"Nothing that is accepted can be sent: {message_of(error)}.") from error
 
-    def _found(self, instance: Instance) -> _Found:
+    def _found(self, instance: Instance) -> _OnItsWay:
         return found(self._archive, instance, self._offers(instance))
 
     def _offers(self, instance: Instance) -> list[Offer]:
@@ -119,7 +119,7 @@ class _Sending:
         finally:
             self._transfer.end()
 
-    def _next(self, instance: Instance) -> _Found | None:
+    def _next(self, instance: Instance) -> _OnItsWay | None:
         if (error := self.short.keys.get(instance.key)) is not None:
             self._transfer.left_out(instance, message_of(error))
             return None
@@ -127,7 +127,7 @@ class _Sending:
             return self._first
         return self._found(instance)
 
-    def _part(self, each: _Found, body: Multipart) -> Iterator[Buffer]:
+    def _part(self, each: _OnItsWay, body: Multipart) -> Iterator[Buffer]:
         location = of_instance(self._asked.base, each.instance)
         yield body.head({"Content-Type": each.offer.content_type, "Content-Location": location})
         yield from file_of(each.outgoing)
@@ -135,7 +135,7 @@ class _Sending:
 
 async def serve(asked: Asked) -> Response:
     """Answer a request for instances: those of a study, of a series, or one."""
-    sending = await asked.apart(lambda: _Sending(asked))
+    sending = await asked.apart(lambda: _AskedFor(asked))
     count = sending.named.count
     headers = sending.short.headers(asked.base, count)
     asked.event.add(instances=count, **({"left_out": len(sending.short)} if len(sending.short) else {}))
@@ -152,13 +152,13 @@ def ranges_of(asked: Asked) -> Sequence[MediaRange]:
     return accepted(", ".join(asked.request.headers.getlist("accept")), query)
 
 
-def found(archive: Archive, instance: Instance, offers: Sequence[Offer]) -> _Found:
+def found(archive: Archive, instance: Instance, offers: Sequence[Offer]) -> _OnItsWay:
     """An instance by the first of the offers by which it can go. Raises NoLosslessWay, and as fetch does."""
     fault: NoLosslessWay | None = None
     for offer in offers:
         try:
             outgoing = archive.fetch(instance, [offer.transfer_syntax], _PREFERENCE)
-            return _Found(identified(outgoing), offer)
+            return _OnItsWay(identified(outgoing), offer)
         except NoLosslessWay as error:
             fault = fault or error
     raise fault or NoLosslessWay("none of the accepted transfer syntaxes carries it")
