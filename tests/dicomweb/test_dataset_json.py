@@ -189,9 +189,9 @@ def test_pydicom_reads_what_it_reads_of_the_object_itself(path: Any) -> None:
     except ZscpError:
         pytest.skip("its dataset cannot be followed")
     truth = read_dataset(BytesIO(bytes(parts.header)), is_implicit_VR=False, is_little_endian=True)
-    try:
-        expected = texts_of(truth)
-    except (ValueError, TypeError):
-        pytest.skip("pydicom does not read one of its values")
+    if path.name == "badVR.dcm":  # pydicom refuses JSON with a number that is none
+        assert model(bytes(parts.header))["00280008"] == {"vr": "IS", "Value": ["1A"]}
+        return
+    expected = texts_of(truth)
     found = Dataset.from_json(json_of(parts.header).replace(ROOT, b"").decode())
     assert texts_of(found) == expected
