@@ -118,7 +118,7 @@ class FrameAccess:
             if (number + 1) * form.frame_bits > 8 * len(value):
                 raise self._too_short(number)
             bits = bits_of(value, number * form.frame_bits, form.frame_bits)
-            return np.packbits(bits, bitorder="little").tobytes()
+            return native_bytes(bits, form, 0)
         for size, _ in described_sizes(form):
             if 0 <= len(value) - size * form.frames <= _PADDING:
                 return self._slice(number, size)
