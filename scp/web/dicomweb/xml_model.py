@@ -21,7 +21,8 @@ def native_model(dataset: JsonDataset) -> bytes:
     """A document of one dataset, in UTF-8."""
     root = Element("NativeDicomModel", {"xmlns": _NAMESPACE, "xml:space": "preserve"})
     _fill(root, dataset)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="utf-8")
+    written: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
 
 
 def _fill(parent: Element, dataset: JsonDataset) -> None:
