@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from objects import Shape, phantom, samples_of
 from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.rle import _rle_decode_frame
 
 from scp.archive.archive import Archive
 from scp.config.rules import PolicyRule
@@ -72,8 +73,7 @@ def test_a_frame_that_is_encoded_is_read_by_another_decoder(tmp_path: Path) -> N
     held = archive(tmp_path, "htj2k")
     opened = held.frames.open(held.ingest(phantom(_GREY)).instance)
     codestream = bytes(held.frames.frame(opened, 2, RLE))
-    decode = pydicom.pixels.decoders.rle._rle_decode_frame
-    found = decode(codestream, _GREY.rows, _GREY.columns, 1, 16)
+    found = _rle_decode_frame(codestream, _GREY.rows, _GREY.columns, 1, 16)
     assert bytes(found) == native_frame(_GREY, 2)
     held.close()
 
