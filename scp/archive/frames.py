@@ -27,6 +27,7 @@ from scp.syntaxes import lookup
 # So many files stay open, each until nobody asked for a frame of it for so many seconds. A large one is a map
 # of its file, or of a nameless file of what was unpacked: it takes no memory that is not free at once.
 _MOST_OPEN, _OPEN_SECONDS = 16, 60.0
+_SMALL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class FrameReader:
             return kept.opened
 
     def _keep(self, opened: OpenFrames) -> None:
-        if opened.count == 1:  # nobody asks for its frame again soon
+        if opened.count == 1 and opened.instance.stored_size <= _SMALL:  # as soon read again as looked for
             return
         with self._changes:
             self._kept[_name(opened.instance)] = _Kept(opened, self._clock())

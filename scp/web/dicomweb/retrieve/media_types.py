@@ -5,7 +5,7 @@ Nothing here knows an object but by the transfer syntaxes in which it is stored,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -49,7 +49,6 @@ COMPRESSED: Mapping[str, tuple[str, ...]] = {
     "image/jphc": (HTJ2K, HTJ2K_RPCL, HTJ2K_EITHER),
     "image/jxl": (JPEGXL, JPEGXL_RECOMPRESSION, JPEGXL_EITHER),
 }
-_MEDIA_TYPE = {syntax: media_type for media_type, each in COMPRESSED.items() for syntax in each}
 VIDEO: Mapping[str, tuple[str, ...]] = {
     "video/mpeg": tuple(f"{_JPEG}{end}" for end in ("100", "100.1", "101", "101.1")),
     "video/mp4": tuple(
@@ -84,27 +83,7 @@ def instance_offers(ranges: Iterable[MediaRange], stored: str, received: str, si
     ``*`` as transfer syntax: as it is stored. None named: as Explicit VR Little Endian; but as it is stored
     where its pixels cannot be had without loss of another kind, which is video (8.7.3).
     """
-    found: list[Offer] = []
-    for same in _by_quality(ranges):
-        offers: dict[str, Offer] = {}
-        for one in same:
-            if not one.covers(DICOM) or not (one.multipart or single or one.media_type == ANYTHING):
-                continue
-            multipart = one.multipart or not single or one.media_type == ANYTHING
-            for syntax in _of_instance(one.transfer_syntax, stored):
-                offers.setdefault(syntax, Offer(DICOM, syntax, multipart))
-        found += [offers[syntax] for syntax in _ordered(offers, stored, received)]
-    return found
-
-
-def _of_instance(wanted: str, stored: str) -> Sequence[str]:
-    as_it_is = (EXPLICIT,) if stored in _NEVER else (stored,)
-    if wanted == _ANY_SYNTAX:
-        return as_it_is
-    if not wanted:
-        pixels = lookup(stored).content in (Content.VIDEO, Content.REFERENCED)
-        return as_it_is if pixels else (EXPLICIT,)
-    return () if wanted in _NEVER else (wanted,)
+    return _offers(ranges, stored, received, single, _of_instance)
 
 
 def frame_offers(ranges: Iterable[MediaRange], stored: str, received: str, single: bool) -> list[Offer]:
@@ -112,21 +91,43 @@ def frame_offers(ranges: Iterable[MediaRange], stored: str, received: str, singl
 
     Of equal quality, as stored comes first, then what costs least, and is without loss.
     """
+    return _offers(ranges, stored, received, single, _of_frames)
+
+
+# Media types and transfer syntaxes that a range allows of what is stored in a transfer syntax.
+Allowed = Callable[[MediaRange, str], Iterable[tuple[str, str]]]
+
+
+def _offers(
+    ranges: Iterable[MediaRange], stored: str, received: str, single: bool, allowed: Allowed
+) -> list[Offer]:
     found: list[Offer] = []
-    for same in _by_quality(ranges):
+    for _, same in groupby(ranges, key=lambda one: one.quality):
         offers: dict[str, Offer] = {}
-        for one in same:
-            if not (one.multipart or single or one.media_type == ANYTHING):
+        for one in sorted(same, key=lambda one: -one.exactness):
+            any_way = one.multipart or one.media_type == ANYTHING
+            if not (any_way or single):
                 continue
-            multipart = one.multipart or not single or one.media_type == ANYTHING
-            for media_type, syntax in _of_frames(one, stored):
-                offers.setdefault(syntax, Offer(media_type, syntax, multipart))
-        found += [offers[syntax] for syntax in _ordered(offers, stored, received)]
+            for media_type, syntax in allowed(one, stored):
+                if syntax in BY_UID or syntax == stored:
+                    offers.setdefault(syntax, Offer(media_type, syntax, any_way or not single))
+        # Without loss, and the cheapest first.
+        found += [offers[each] for each in ways_out(stored, received, offers, _NO_PREFERENCE)]
     return found
 
 
+def _of_instance(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
+    if not one.covers(DICOM):
+        return
+    wanted = one.transfer_syntax
+    pixels_elsewhere = lookup(stored).content in (Content.VIDEO, Content.REFERENCED)
+    if wanted == _ANY_SYNTAX or (not wanted and pixels_elsewhere):
+        wanted = EXPLICIT if stored in _NEVER else stored
+    if wanted not in _NEVER:
+        yield DICOM, wanted or EXPLICIT
+
+
 def _of_frames(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
-    """Media types and transfer syntaxes of frames that a media range allows."""
     wanted = one.transfer_syntax
     if one.media_type == ANYTHING and not wanted:
         yield OCTETS, EXPLICIT
@@ -135,27 +136,5 @@ def _of_frames(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
         if one.covers(media_type):
             yield from ((media_type, each) for each in syntaxes if wanted in ("", _ANY_SYNTAX, each))
     if one.covers(OCTETS):
-        if wanted == _ANY_SYNTAX:
-            native = lookup(stored).content is Content.NATIVE
-            yield OCTETS, EXPLICIT if native else stored
-        yield from (
-            (OCTETS, each) for each in (wanted or EXPLICIT,) if each == EXPLICIT or each in _MEDIA_TYPE
-        )
-        if wanted == _ANY_SYNTAX:
-            yield OCTETS, EXPLICIT
-
-
-def _by_quality(ranges: Iterable[MediaRange]) -> Iterator[Iterable[MediaRange]]:
-    for _, same in groupby(ranges, key=lambda one: one.quality):
-        yield sorted(same, key=lambda one: -one.exactness)
-
-
-def _ordered(offers: Mapping[str, Offer], stored: str, received: str) -> list[str]:
-    """Transfer syntaxes that may carry it without loss, the cheapest first."""
-    known = [each for each in offers if each in BY_UID or each == stored]
-    return ways_out(stored, received, known, _NO_PREFERENCE)
-
-
-def media_type_of(transfer_syntax: str) -> str:
-    """The media type of frames in a transfer syntax."""
-    return _MEDIA_TYPE.get(transfer_syntax, OCTETS)
+        syntaxes = (stored, EXPLICIT) if wanted == _ANY_SYNTAX else (wanted or EXPLICIT,)
+        yield from ((OCTETS, each) for each in syntaxes if each == EXPLICIT or lookup(each).encapsulated)
