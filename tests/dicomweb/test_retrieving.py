@@ -305,3 +305,15 @@ def test_a_client_that_goes_ends_the_work(
     assert sent[0]["status"] == 200
     assert not any(message.get("body", b"")[-4:] == b"--\r\n" for message in sent)
     assert len(fetched) < 8
+
+
+def test_an_instance_with_any_uid_can_be_had(web: MadeDicomWeb, here: Place) -> None:
+    one = image(here.uid(1))
+    one.SOPInstanceUID = f"{here.uid(1)}/odd"  # kept all the same (invariant 7)
+    web.store(one)
+    path = f"{here.at(1)}%2Fodd"
+    (found,) = parts(web.client().get(path))
+    assert pydicom.dcmread(BytesIO(found.content)).PixelData == one.PixelData
+    assert found.headers["content-location"].endswith(path)
+    assert web.client().get(f"{path}/metadata").json()[0]["00080018"]["Value"] == [one.SOPInstanceUID]
+    assert web.client().get(path.replace("/series/1.", "/series/2.")).status_code == 404
