@@ -24,6 +24,8 @@ from scp.web.dicomweb.retrieve.shortfall import same
 from scp.web.dicomweb.retrieve.told import Looks
 
 _LONGEST = 10  # digits of a frame's number
+# Bytes that are sent in one piece: each more takes the turn of a thread.
+_AT_ONCE = 1 << 20
 _looks = Looks()
 
 
@@ -59,6 +61,9 @@ async def serve(asked: Asked) -> Response:
     archive = asked.desk.archive()
     if offer.multipart:
         body = Multipart(offer.media_type)
+        if len(numbers) == 1 and len(found.first) <= _AT_ONCE:
+            whole = b"".join(_parts(asked, archive, found, body))
+            return Response(whole, media_type=body.content_type, headers=headers)
         return Pieces(asked, _parts(asked, archive, found, body), body.content_type, headers)
     return sent(asked, found.first, tag, offer.content_type, headers)
 
@@ -71,8 +76,11 @@ def sent(asked: Asked, value: Buffer, tag: str, content_type: str, headers: dict
     if span is not None:
         part = part[span.start : span.end]
         headers["Content-Range"] = span.content_range
+    status = 200 if span is None else 206
+    if len(part) <= _AT_ONCE:
+        return Response(bytes(part), status, headers, content_type)
     headers["Content-Length"] = str(len(part))
-    return Pieces(asked, _pieces(part), content_type, headers, 200 if span is None else 206)
+    return Pieces(asked, _pieces(part), content_type, headers, status)
 
 
 def _pieces(value: memoryview) -> Generator[bytes, None, None]:
@@ -96,7 +104,8 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
             fault = error
             continue
         _looks.note(asked, opened.instance)
-        return _Frames(opened, numbers, offer, first)
+        # A small one is read here, in a thread: a map may have to wait for the disk.
+        return _Frames(opened, numbers, offer, bytes(first) if len(first) <= _AT_ONCE else first)
     raise fault
 
 
