@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +19,7 @@ from places import Place
 from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
+from scp.errors import CodecProcessFailed
 from scp.model import Instance
 from scp.syntaxes import EXPLICIT, HTJ2K, JPEG_BASELINE, JPEGLS
 
@@ -317,3 +320,26 @@ def test_an_instance_with_any_uid_can_be_had(web: MadeDicomWeb, here: Place) -> 
     assert found.headers["content-location"].endswith(path)
     assert web.client().get(f"{path}/metadata").json()[0]["00080018"]["Value"] == [one.SOPInstanceUID]
     assert web.client().get(path.replace("/series/1.", "/series/2.")).status_code == 404
+
+
+def test_nothing_follows_half_an_instance(
+    web: MadeDicomWeb, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.store(*(image(here.uid(number), InstanceNumber=str(number)) for number in (1, 2, 3)))
+    fetch = web.archive.fetch
+
+    def failing(instance: Instance, *rest: Any) -> Outgoing:
+        found = fetch(instance, *rest)
+        return (
+            replace(found, chunks=half(found.chunks)) if instance.sop_instance_uid == here.uid(2) else found
+        )
+
+    def half(chunks: Iterator[Any]) -> Iterator[bytes]:
+        yield bytes(next(chunks))[:100]
+        raise CodecProcessFailed("its decoder died")
+
+    monkeypatch.setattr(web.archive, "fetch", failing)
+    answer = web.client().get(here.study)
+    assert answer.content.count(b"DICM") == 1  # and the body has no end
+    assert here.uid(3).encode() not in answer.content
+    assert not answer.content.endswith(b"--\r\n")

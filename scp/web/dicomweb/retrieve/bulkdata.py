@@ -25,10 +25,9 @@ from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.media_types import OCTETS, VIDEO
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.shortfall import same
-from scp.web.dicomweb.retrieve.told import Looks
+from scp.web.dicomweb.retrieve.told import looks
 
 _PIXELS = ("7FE00008", "7FE00009", "7FE00010")
-_looks = Looks()
 
 
 async def serve(asked: Asked) -> Response:
@@ -42,7 +41,7 @@ async def serve(asked: Asked) -> Response:
     value = await asked.apart(lambda: _value(asked.desk.archive(), instance, path))
     if value is None:
         raise Refused(404, "The instance has no value of that path.")
-    _looks.note(asked, instance)
+    looks.note(asked, instance)
     headers = headers_of(tag) | {"Vary": "Accept"}
     if not multipart:
         return sent(asked, value, tag, media_type, headers)

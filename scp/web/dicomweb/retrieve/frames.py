@@ -21,12 +21,11 @@ from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.media_types import Offer, frame_offers
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.shortfall import same
-from scp.web.dicomweb.retrieve.told import Looks
+from scp.web.dicomweb.retrieve.told import looks
 
 _LONGEST = 10  # digits of a frame's number
 # Bytes that are sent in one piece: each more takes the turn of a thread.
 _AT_ONCE = 1 << 20
-_looks = Looks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
         except NoLosslessWay as error:
             fault = error
             continue
-        _looks.note(asked, opened.instance)
+        looks.note(asked, opened.instance)
         # A small one is read here, in a thread: a map may have to wait for the disk.
         return _Frames(opened, numbers, offer, bytes(first) if len(first) <= _AT_ONCE else first)
     raise fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from starlette.responses import Response
 
@@ -96,7 +97,10 @@ class _AskedFor:
             self._transfer.end()
 
     def parts(self, body: Multipart) -> Generator[bytes, None, None]:
-        """All of them. Where one fails that was not known to, the body ends without its end."""
+        """All of them. Where one fails that was not known to, the body ends without its end.
+
+        The others follow before that; but not behind a half part, which would be taken for a whole one.
+        """
         incomplete: ZscpError | None = None
         try:
             for page in self.named.pages():
@@ -104,20 +108,23 @@ class _AskedFor:
                 for one in page:
                     try:
                         each = self._next(one)
-                        if each is not None:
-                            yield from joined(self._part(each, body))
-                            sent.append(one)
-                            self._transfer.sent(one)
                     except ZscpError as error:
-                        failed_lately.add(one)
-                        self._transfer.left_out(one, message_of(error))
-                        incomplete = error
+                        incomplete = self._unforeseen(one, error)
+                        continue
+                    if each is not None:
+                        yield from self._part(each, body)
+                        sent.append(one)
                 self._archive.record_access(sent)
             if incomplete is not None:
                 raise incomplete
             yield body.end()
         finally:
             self._transfer.end()
+
+    def _unforeseen(self, instance: Instance, error: ZscpError) -> ZscpError:
+        failed_lately.add(instance)
+        self._transfer.left_out(instance, message_of(error))
+        return error
 
     def _next(self, instance: Instance) -> _OnItsWay | None:
         if (error := self.short.keys.get(instance.key)) is not None:
@@ -127,10 +134,15 @@ class _AskedFor:
             return self._first
         return self._found(instance)
 
-    def _part(self, each: _OnItsWay, body: Multipart) -> Iterator[Buffer]:
+    def _part(self, each: _OnItsWay, body: Multipart) -> Iterator[bytes]:
         location = of_instance(self._asked.base, each.instance)
-        yield body.head({"Content-Type": each.offer.content_type, "Content-Location": location})
-        yield from file_of(each.outgoing)
+        head = body.head({"Content-Type": each.offer.content_type, "Content-Location": location})
+        try:
+            yield from joined(chain((head,), file_of(each.outgoing)))
+        except ZscpError as error:
+            self._unforeseen(each.instance, error)
+            raise
+        self._transfer.sent(each.instance)
 
 
 async def serve(asked: Asked) -> Response:

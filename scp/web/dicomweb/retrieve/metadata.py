@@ -24,7 +24,7 @@ from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately, same
-from scp.web.dicomweb.retrieve.told import Looks
+from scp.web.dicomweb.retrieve.told import looks
 from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
 from scp.web.dicomweb.xml_model import native_model
 
@@ -36,7 +36,6 @@ _MOST_HELD, _LARGEST = 64 << 20, 4 << 20
 _OVERHEAD = 300  # bytes of an entry, beside what it holds
 # Of 3 MB of a CT series gzip level 1 makes a tenth in 20 ms, zstd level 1 less in 5.
 _GZIP_LEVEL, _GZIP, _ZSTD_LEVEL = 1, 31, 1
-_looks = Looks()
 
 
 class HeaderCache:
@@ -118,7 +117,7 @@ class _Metadata:
         self._archive, self.short = asked.desk.archive(), Shortfall()
         self.short.look(named.pages(), self._json)
         first, _ = self.short.first(named.pages(), self._json)
-        _looks.note(asked, first)
+        looks.note(asked, first)
 
     def _json(self, instance: Instance) -> bytes:
         self._asked.check()

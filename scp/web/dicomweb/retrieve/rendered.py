@@ -18,7 +18,7 @@ from scp.web.dicomweb.retrieve.frames import numbers_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.shortfall import same
-from scp.web.dicomweb.retrieve.told import Looks
+from scp.web.dicomweb.retrieve.told import looks
 
 _KINDS: dict[str, Literal["png", "jpeg"]] = {"image/jpeg": "jpeg", "image/png": "png"}
 _FUNCTIONS: dict[str, Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]] = {
@@ -31,7 +31,6 @@ _LARGEST, _THUMBNAIL, _QUALITY = 4096, 128, 90
 _FURTHEST = 1e12  # of a window
 # Of a study or series so many instances are tried, from the middle on, until one has a picture.
 _TRIED = 5
-_looks = Looks()
 
 
 async def serve(asked: Asked) -> Response:
@@ -55,7 +54,7 @@ async def _serve(asked: Asked, most: int) -> Response:
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
     instance, picture = await asked.apart(lambda: _rendered(asked, candidates, frames[0], wish))
-    _looks.note(asked, instance)
+    looks.note(asked, instance)
     return Response(picture, media_type=media_type, headers=headers_of(tag) | {"Vary": "Accept"})
 
 

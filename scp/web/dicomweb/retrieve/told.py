@@ -62,6 +62,9 @@ class Looks:
         _record(asked, StudyCounts([instance]), "")
 
 
+looks = Looks()
+
+
 def _record(asked: Asked, counts: StudyCounts, why: str) -> None:
     trail = asked.desk.trail
     if not trail.on:
