@@ -42,7 +42,7 @@ class Named:
 
     @property
     def first(self) -> Instance:
-        """The first; of one SOP Instance UID that several patients have, the one with the first patient."""
+        """The first; of one SOP Instance UID that several patients have, mostly the one that came last."""
         return self._first[0]
 
     def middle(self, most: int) -> list[Instance]:
