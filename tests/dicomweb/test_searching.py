@@ -72,6 +72,8 @@ def filled(web: MadeDicomWeb, stored: None) -> MadeDicomWeb:
         ("/studies?StudyDate=20260102&StudyTime=1010-1020", "0020000D", ["1.2.1"]),
         ("/studies?AccessionNumber=A?", "0020000D", ["1.2.1"]),
         ("/studies?ModalitiesInStudy=MR", "0020000D", ["1.2.2"]),
+        ("/studies?ModalitiesInStudy=MR,US", "0020000D", ["1.2.2"]),
+        ("/studies?ModalitiesInStudy=MR%5CCT", "0020000D", ["1.2.1", "1.2.2"]),
         ("/studies?00100010=mill*", "0020000D", ["1.2.1"]),
         ("/studies?PatientName=%E5%B1%B1%E7%94%B0*", "0020000D", ["1.2.2"]),
         ("/studies?PatientID=P2", "0020000D", ["1.2.2"]),
