@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from dicomweb_desks import ROOT, MadeDicomWeb, bearer, bearer_of, dicomweb_settings, image
 from pydicom.dataset import Dataset
 from requests import HTTPError
+from waiting import until
 
 from scp.dimse.negotiation.listener import bound
+from scp.web.dicomweb.gate import _THREADS
 from scp.web.page.serving import PageService
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
@@ -72,20 +75,26 @@ def test_a_query_that_is_longer_than_any_head_ends_its_connection_alone(
     assert client.search_for_studies(limit=1)
 
 
-def test_a_client_that_does_not_read_holds_up_nobody(client: DICOMwebClient, address: Address) -> None:
-    asking = "\r\n".join(
-        [
-            f"GET {ROOT}/instances?includefield=all HTTP/1.1",
-            f"Host: {address[0]}",
-            f"Authorization: {bearer('viewer')['Authorization']}",
-            "",
-            "",
-        ]
-    )
-    idle = [socket.create_connection(address, 10) for _ in range(8)]
+def test_clients_that_do_not_read_hold_up_nobody(
+    client: DICOMwebClient, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are more of them than threads for searches, and their answers have no end."""
+    begun: list[int] = []
+
+    def endless(*_: object) -> Iterator[list[dict[str, Any]]]:
+        begun.append(1)
+        while True:
+            yield [{"00080005": {"vr": "LT", "Value": ["x" * 100_000]}}]
+
+    token = bearer("viewer")["Authorization"]
+    asking = f"GET {ROOT}/studies HTTP/1.1\r\nHost: {address[0]}\r\nAuthorization: {token}\r\n\r\n"
+    idle = [socket.create_connection(address, 10) for _ in range(2 * _THREADS["find"])]
     try:
-        for one in idle:
-            one.sendall(asking.encode())
+        with monkeypatch.context() as patched:
+            patched.setattr("scp.web.dicomweb.search.service._datasets", endless)
+            for one in idle:
+                one.sendall(asking.encode())
+            until(lambda: len(begun) == len(idle), "all answers have begun")
         assert len(client.search_for_studies()) == 2
     finally:
         for one in idle:

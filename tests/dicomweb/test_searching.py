@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,9 +11,11 @@ from dicomweb_desks import CT, MadeDicomWeb, dicomweb_settings, image, token
 from pydicom.dataset import Dataset
 
 from scp.index.pages import Page
-from scp.index.watch import Watch
+from scp.index.watch import Watch, unwatched
 from scp.model import Query
 from scp.web.dicomweb.search.attributes import REQUIRED, is_known
+from scp.web.dicomweb.search.matches import SearchMatches
+from scp.web.dicomweb.search.parameters import search_of
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
@@ -69,6 +72,8 @@ def filled(web: MadeDicomWeb, stored: None) -> MadeDicomWeb:
         ("/studies?StudyDate=20260102&StudyTime=1010-1020", "0020000D", ["1.2.1"]),
         ("/studies?AccessionNumber=A?", "0020000D", ["1.2.1"]),
         ("/studies?ModalitiesInStudy=MR", "0020000D", ["1.2.2"]),
+        ("/studies?ModalitiesInStudy=MR,US", "0020000D", ["1.2.2"]),
+        ("/studies?ModalitiesInStudy=MR%5CCT", "0020000D", ["1.2.1", "1.2.2"]),
         ("/studies?00100010=mill*", "0020000D", ["1.2.1"]),
         ("/studies?PatientName=%E5%B1%B1%E7%94%B0*", "0020000D", ["1.2.2"]),
         ("/studies?PatientID=P2", "0020000D", ["1.2.2"]),
@@ -310,3 +315,19 @@ def test_that_somebody_asked_is_in_the_audit_trail(filled: MadeDicomWeb) -> None
     (event,) = filled.trail.events
     assert (event.event.text, event.participants[0].user_id) == ("Query", "viewer")
     assert event.subjects[0].query == b"/dicom-web/studies?PatientID=P1"
+
+
+def test_between_two_pages_nothing_of_the_database_is_held_and_what_arrives_moves_nothing(
+    filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scp.web.dicomweb.search.matches._FIRST", 1)
+    search = search_of("IMAGE", {}, b"StudyInstanceUID=1.2.1")
+    pages = SearchMatches(filled.archive, search, None, unwatched()).pages()
+    (first,) = next(pages)
+    filled.store(image("1.2.1.3.1"))
+    database = sqlite3.connect(filled.folder / "index.db", timeout=0)
+    busy, _, _ = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    database.close()
+    assert not busy
+    rest = [match["SOPInstanceUID"] for page in pages for match in page]
+    assert [first["SOPInstanceUID"], *rest] == ["1.2.1.2.1", "1.2.1.1.2", "1.2.1.1.1"]

@@ -34,6 +34,7 @@ _SWITCHED = (*_UNSUPPORTED, "multiplevaluematching")
 # The media type, which is looked at elsewhere (PS3.18 8.3.3.1).
 _OTHERS = ("accept",)
 PARAMETERS = ("includefield", "limit", "offset", *_SWITCHED, *_OTHERS)
+_LISTED_BY_COMMAS = ("CS", "UI")  # no value of these has one (PS3.5 6.2); viewers ask for modalities so
 _ALL = "all"
 _MOST_TOLD = 20  # attributes, in a header
 
@@ -169,7 +170,7 @@ def _keys(matched: Mapping[tuple[str, ...], str]) -> dict[str, str]:
             raise QueryError(
                 f"{path[-1]} is a sequence: ask for an attribute within, as {path[-1]}.CodeValue"
             )
-        text = value.replace(",", "\\") if vr == "UI" else value
+        text = value.replace(",", "\\") if vr in _LISTED_BY_COMMAS else value
         if len(path) == 1:
             found.setdefault(path[0], text)
             continue
