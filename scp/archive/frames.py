@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -52,16 +51,11 @@ class _Kept:
 class FrameReader:
     """Opens stored objects for their frames, and reads these. It may be used by several threads."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        trials: Trials,
-        elsewhere: Elsewhere,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._reader, self._trials, self._elsewhere, self._clock = reader, trials, elsewhere, clock
+    def __init__(self, reader: Reader, trials: Trials, elsewhere: Elsewhere) -> None:
+        self._reader, self._trials, self._elsewhere = reader, trials, elsewhere
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._changes = threading.Lock()
+        self._closing: threading.Timer | None = None
 
     def open(self, instance: Instance) -> OpenFrames:
         """The frames of an object that the index holds now.
@@ -114,18 +108,32 @@ class FrameReader:
             if kept is None:
                 return None
             self._kept.move_to_end(_name(instance))
-            kept.used = self._clock()
+            kept.used = time.monotonic()
             return kept.opened
 
     def _keep(self, opened: OpenFrames) -> None:
         if opened.count == 1 and opened.instance.stored_size <= _SMALL:  # as soon read again as looked for
             return
         with self._changes:
-            self._kept[_name(opened.instance)] = _Kept(opened, self._clock())
+            self._kept[_name(opened.instance)] = _Kept(opened, time.monotonic())
             self._close_old()
+            self._close_later()
+
+    def _close_later(self) -> None:
+        """Though nobody asks again: a file that was deleted takes its space for as long as it is open."""
+        if self._closing is None and self._kept:
+            self._closing = threading.Timer(_OPEN_SECONDS, self._time_is_up)
+            self._closing.daemon = True
+            self._closing.start()
+
+    def _time_is_up(self) -> None:
+        with self._changes:
+            self._closing = None
+            self._close_old()
+            self._close_later()
 
     def _close_old(self) -> None:
-        old = self._clock() - _OPEN_SECONDS
+        old = time.monotonic() - _OPEN_SECONDS
         while self._kept and (len(self._kept) > _MOST_OPEN or next(iter(self._kept.values())).used < old):
             self._kept.popitem(last=False)
 

@@ -12,7 +12,9 @@ import pytest
 from objects import Shape, phantom, samples_of
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.rle import _rle_decode_frame
+from waiting import until
 
+from scp.archive import frames
 from scp.archive.archive import Archive
 from scp.config.rules import PolicyRule
 from scp.errors import NoLosslessWay, ObjectDamaged
@@ -128,4 +130,12 @@ def test_an_object_without_pixels_has_no_frames(tmp_path: Path) -> None:
     instance = held.ingest(replace(sent, dataset=bytes(sent.dataset)[:at], sha256="")).instance
     with pytest.raises(NoLosslessWay, match="no pixel data"):
         held.frames.open(instance)
+    held.close()
+
+
+def test_files_do_not_stay_open_when_nobody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_OPEN_SECONDS", 0.05)
+    held = archive(tmp_path, "htj2k")
+    held.frames.open(held.ingest(phantom(_GREY)).instance)
+    until(lambda: not held.frames._kept, "the file is closed")
     held.close()
