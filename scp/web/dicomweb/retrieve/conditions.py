@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from scp.model import Instance
 from scp.web.dicomweb.faults import Refused
 
 _TAG = re.compile(r'(?:W/)?"[^"\s]*"')
@@ -21,6 +22,12 @@ def tag_of(told: Iterable[str], weak: bool = False) -> str:
     """An entity tag of what makes an answer what it is."""
     digest = hashlib.sha256("\n".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:40]
     return f'W/"{digest}"' if weak else f'"{digest}"'
+
+
+def same(instances: Iterable[Instance]) -> Iterable[str]:
+    """What tells whether these are the same stored files."""
+    for one in instances:
+        yield f"{one.key} {one.stored_sha256 or one.received_sha256}"
 
 
 def headers_of(tag: str) -> dict[str, str]:

@@ -16,11 +16,10 @@ from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.addresses import of_instance
-from scp.web.dicomweb.retrieve.conditions import headers_of, span_of, tag_of, unchanged
+from scp.web.dicomweb.retrieve.conditions import headers_of, same, span_of, tag_of, unchanged
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.media_types import Offer, frame_offers
 from scp.web.dicomweb.retrieve.named import Named
-from scp.web.dicomweb.retrieve.shortfall import same
 from scp.web.dicomweb.retrieve.told import looks
 
 _LONGEST = 10  # digits of a frame's number

@@ -19,11 +19,11 @@ from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.addresses import of_instance
-from scp.web.dicomweb.retrieve.conditions import headers_of, tag_of, unchanged
+from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
-from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately, same
+from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 from scp.web.dicomweb.retrieve.told import looks
 from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
 from scp.web.dicomweb.xml_model import native_model

@@ -13,11 +13,10 @@ from scp.model import Instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.desk import PictureWish
 from scp.web.dicomweb.faults import Refused
-from scp.web.dicomweb.retrieve.conditions import headers_of, tag_of, unchanged
+from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.frames import numbers_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
-from scp.web.dicomweb.retrieve.shortfall import same
 from scp.web.dicomweb.retrieve.told import looks
 
 _KINDS: dict[str, Literal["png", "jpeg"]] = {"image/jpeg": "jpeg", "image/png": "png"}

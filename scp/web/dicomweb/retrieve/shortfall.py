@@ -102,9 +102,3 @@ def _plain(text: str) -> str:
 
 
 _UNFIT = {**dict.fromkeys(range(32), " "), ord('"'): "'", ord("\\"): "/", 127: " "}
-
-
-def same(instances: Iterable[Instance]) -> Iterable[str]:
-    """What tells whether these are the same stored files."""
-    for one in instances:
-        yield f"{one.key} {one.stored_sha256 or one.received_sha256}"
